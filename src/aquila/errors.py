@@ -1,0 +1,188 @@
+"""Every exception that Aquila raises, as one tree.
+
+::
+
+    AquilaError
+    ├── ConfigError                  an option, ini key, environment variable or argument is wrong (also a ValueError)
+    │   ├── UnknownOption            no such option; the nearest one is suggested (also a TypeError)
+    │   ├── UnknownTransport         no transport of that name
+    │   ├── InvalidMessage           a prompt, message or role that cannot be sent
+    │   └── MissingKey               a live request without an API key
+    ├── MissingDependency            an optional part is not installed (also an ImportError)
+    ├── LocalModelError              the embedded model cannot be loaded
+    ├── CassetteError
+    │   ├── CassetteNameError        a name that would leave the cassette folder (also a ValueError)
+    │   ├── CassetteRequired         replay or record without a cassette
+    │   ├── CassetteCorrupt          a file that is not a readable cassette
+    │   │   └── CassetteTooNew       written by a newer Aquila
+    │   ├── CassetteWriteError       the recording cannot be stored; the old file is as it was
+    │   ├── CassetteMiss             no recording for a request
+    │   │   └── PlayedOut            more identical requests than recordings
+    │   └── SessionClosed            a request through a session that has ended
+    ├── LiveCallRefused              a request to a provider that nothing asked for
+    ├── StreamError
+    │   ├── StreamTimeout            nothing arrived for longer than the idle timeout (also a TimeoutError)
+    │   ├── StreamConsumed           a stream was iterated a second time
+    │   └── StreamClosed             a stream was used after close
+    ├── SinkError                    a sink raised; its exception is the cause
+    ├── ToolError                    a tool raised and ``tool_errors="raise"`` is set
+    └── ProviderError                the provider answered with an error, or not at all
+        ├── AuthenticationError      401, 403
+        ├── BadRequest               400, 404, 409, 422 and other 4xx
+        ├── RateLimited              429
+        ├── ProviderUnavailable      5xx, and 408
+        ├── InvalidAnswer            an answer that is not what the protocol says (HTML, empty, broken JSON)
+        ├── ConnectionFailed         no connection
+        ├── RequestTimeout           a named time limit ran out before the answer began (also a TimeoutError)
+        └── StreamBroken             the connection ended in mid-stream
+
+A message says what happened, where, and what to do next. None contains a secret.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class AquilaError(Exception):
+    """Base of every exception that Aquila raises."""
+
+
+class ConfigError(AquilaError, ValueError):
+    """An option, ini key, environment variable or argument is wrong."""
+
+
+class UnknownOption(ConfigError, TypeError):
+    """No option of that name exists; the message suggests the nearest one."""
+
+
+class UnknownTransport(ConfigError):
+    """No transport of that name exists; the message lists the known ones."""
+
+
+class InvalidMessage(ConfigError):
+    """A prompt, message or role that cannot be sent."""
+
+
+class MissingKey(ConfigError):
+    """A live request was made without an API key."""
+
+
+class MissingDependency(AquilaError, ImportError):
+    """An optional part is not installed; the message holds the command that installs it."""
+
+
+class LocalModelError(AquilaError):
+    """The embedded model cannot be loaded."""
+
+
+class CassetteError(AquilaError):
+    """Base of everything about cassettes."""
+
+
+class CassetteNameError(CassetteError, ValueError):
+    """A cassette name that is empty, absolute, or leaves the cassette folder."""
+
+
+class CassetteRequired(CassetteError):
+    """Replay or record was asked for, and no cassette is given or open."""
+
+
+class CassetteCorrupt(CassetteError):
+    """A file that is not a readable cassette; the message names file and line."""
+
+
+class CassetteTooNew(CassetteCorrupt):
+    """The file was written by a newer version of Aquila."""
+
+
+class CassetteWriteError(CassetteError):
+    """A recording could not be stored. The cassette is as it was before."""
+
+
+class CassetteMiss(CassetteError):
+    """No recording answers the request. The message shows the nearest recording and how the request differs."""
+
+
+class PlayedOut(CassetteMiss):
+    """The same request was made more often than it was recorded."""
+
+
+class SessionClosed(CassetteError):
+    """A request came through a session that has already ended."""
+
+
+class LiveCallRefused(AquilaError):
+    """A request to a provider was refused because nothing in the run asked for it."""
+
+
+class StreamError(AquilaError):
+    """Base of everything about a stream as an object."""
+
+
+class StreamTimeout(StreamError, TimeoutError):
+    """Nothing arrived for longer than the idle timeout."""
+
+
+class StreamConsumed(StreamError):
+    """A stream can be iterated once; make a new one."""
+
+
+class StreamClosed(StreamError):
+    """The stream was closed before it was used."""
+
+
+class SinkError(AquilaError):
+    """A sink raised while it was handed an event; its exception is the ``__cause__``."""
+
+
+class ToolError(AquilaError):
+    """A tool raised, and ``tool_errors="raise"`` is set; its exception is the ``__cause__``."""
+
+
+class ProviderError(AquilaError):
+    """The provider answered with an error, or did not answer.
+
+    ``status`` is the HTTP status or None, ``request_id`` the provider's id of the request or None, ``body`` the
+    decoded error body or None.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, request_id: str | None = None, body: Any = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.request_id = request_id
+        self.body = body
+
+
+class AuthenticationError(ProviderError):
+    """401 or 403: the key is missing, wrong, or not allowed to do this."""
+
+
+class BadRequest(ProviderError):
+    """400, 404, 409, 422 or another 4xx: the request itself is refused."""
+
+
+class RateLimited(ProviderError):
+    """429: too many requests, or no quota left."""
+
+
+class ProviderUnavailable(ProviderError):
+    """5xx or 408: the provider failed; the same request may succeed later."""
+
+
+class InvalidAnswer(ProviderError):
+    """The answer is not what the protocol says: HTML, empty, or broken JSON."""
+
+
+class ConnectionFailed(ProviderError):
+    """No connection to the provider."""
+
+
+class RequestTimeout(ProviderError, TimeoutError):
+    """A named time limit (connect, read, total) ran out before the answer began."""
+
+
+class StreamBroken(ProviderError):
+    """The connection ended before the answer was complete."""
