@@ -1,0 +1,59 @@
+"""From the name of a cassette to its file, and from a test to the name of its cassette."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path, PurePosixPath
+
+from aquila.errors import CassetteNameError
+
+SUFFIXES = (".yaml", ".msgpack")
+_FORBIDDEN = re.compile(r'[<>:"|?*\\/\x00-\x1f\x7f]+')
+_LONGEST = 160
+"""Bytes of a file's name before its suffix; file systems allow 255, and a suffix such as ``.pending.yaml`` is added."""
+
+
+def cassette_path(root: Path, name: str) -> Path:
+    """Return the file of the cassette ``name`` below the folder ``root``.
+
+    A name is a relative path with ``/``; without a suffix it is a ``.yaml`` file, or the ``.msgpack`` file if only
+    that one exists. Raises ``CassetteNameError`` for a name that is empty, absolute or leaves the folder.
+    """
+    parts = PurePosixPath(name.replace("\\", "/")).parts if isinstance(name, str) else ()
+    if not parts or not str(name).strip() or "\x00" in name:
+        raise CassetteNameError(f"cassette name {name!r} is empty; give a name such as 'jobs/generate_summary'")
+    if parts[0] == "/" or re.match(r"[A-Za-z]:", parts[0]):
+        raise CassetteNameError(
+            f"cassette name {name!r} is absolute; give a name relative to the cassette folder {root}"
+        )
+    if ".." in parts:
+        raise CassetteNameError(f"cassette name {name!r} leaves the cassette folder {root}; remove the '..'")
+    path = root.joinpath(*parts)
+    if path.suffix in SUFFIXES:
+        return path
+    readable, compact = (path.with_name(path.name + suffix) for suffix in SUFFIXES)
+    return compact if not readable.exists() and compact.exists() else readable
+
+
+def name_of_test(nodeid: str) -> str:
+    """Return the cassette name of a test: ``<module path>/[Class.]test[param]``.
+
+    ``nodeid`` is pytest's id of the test. In the test's own part, characters that some file system forbids become
+    ``-`` and an over-long name is cut; either way a hash of the original follows, so that two tests never share a name.
+    """
+    module, *test = nodeid.split("::")
+    folder = PurePosixPath(module.replace("\\", "/")).with_suffix("")
+    inside = [part for part in folder.parts if part not in ("..", "/")]
+    return "/".join([*inside, _file_name(".".join(test))])
+
+
+def _file_name(text: str) -> str:
+    clean = _FORBIDDEN.sub("-", text).strip(" ")
+    if not clean or clean.endswith(SUFFIXES) or clean.startswith("."):
+        clean = f"-{clean}-"
+    encoded = clean.encode("utf-8", "surrogateescape")
+    if clean == text and len(encoded) <= _LONGEST:
+        return clean
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return encoded[: _LONGEST - len(digest) - 1].decode(errors="ignore") + "-" + digest

@@ -1,0 +1,188 @@
+"""A session: one use of a cassette, with its play counts. Deciding is pure; nothing here does I/O.
+
+The n-th request with a key gets the n-th recording of that key. Order between different keys never matters, so
+threads and tasks may replay at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from aquila.cassettes.key import MatchRules, key_of
+from aquila.cassettes.merging import Changes, Recorded, settle
+from aquila.cassettes.model import Cassette, Interaction, Request
+from aquila.cassettes.redaction import Redactor
+from aquila.errors import CassetteMiss, PlayedOut, SessionClosed
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Answer with this recording. ``last`` says that no recording of the same request follows it."""
+
+    interaction: Interaction
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Ask upstream and record the answer as the ``position``-th (from 0) of its key. ``request`` is redacted."""
+
+    request: Request
+    key: str
+    position: int
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """No recording answers the request: raise ``error``."""
+
+    error: CassetteMiss
+
+
+Decision: TypeAlias = Replay | Record | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What a miss is explained with: the redacted request, its key's recordings, and how many requests came before."""
+
+    request: Request
+    recorded: int
+    asked: int
+
+
+class Session:
+    """One use of a cassette.
+
+    ``mode`` is ``replay``, ``missing`` (replay what is there, record the rest) or ``all`` (record everything).
+    ``explain`` makes the text of a miss; it is only called for one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cassette: Cassette,
+        *,
+        mode: str,
+        rules: MatchRules,
+        redactor: Redactor,
+        explain: Callable[[Explained], str],
+        repeat_last: bool = False,
+    ) -> None:
+        self.name = name
+        self.cassette = cassette
+        self.mode = mode
+        self.rules = rules
+        self.redactor = redactor
+        self.misses: list[CassetteMiss] = []
+        self.closed = False
+        self._explain = explain
+        self._repeat_last = repeat_last
+        self._lock = threading.Lock()
+        self._order = itertools.count()
+        self._recordings: dict[str, list[int]] = defaultdict(list)
+        for number, interaction in enumerate(cassette.interactions):
+            self._recordings[self.key(interaction.request)].append(number)
+        self._asked: dict[str, int] = defaultdict(int)
+        self._played: list[int] = [0] * len(cassette.interactions)
+        self._play_order: list[tuple[int, int]] = []
+        self._recorded: list[Recorded] = []
+
+    def decide(self, request: Request) -> Decision:
+        """Say what to do with a request: replay a recording, record, or refuse. Thread-safe, without I/O."""
+        request = self.redactor.request(request)
+        key = key_of(request, self.rules)
+        with self._lock:
+            if self.closed:
+                raise SessionClosed(
+                    f"{request.method} {request.url}: the use of cassette {self.name!r} has ended; "
+                    "a thread or task outlived its test. Wait for it before the test returns."
+                )
+            asked = self._asked[key]
+            self._asked[key] = asked + 1
+            numbers = self._recordings.get(key, ())
+            if self.mode != "all":
+                if asked < len(numbers):
+                    return self._play(numbers[asked], last=asked + 1 == len(numbers))
+                if numbers and self._repeat_last:
+                    return self._play(numbers[-1], last=True)
+            if self.mode != "replay":
+                return Record(request, key, asked, next(self._order))
+        miss = PlayedOut if numbers else CassetteMiss
+        error = miss(self._explain(Explained(request, len(numbers), asked)))
+        self.misses.append(error)
+        return Refuse(error)
+
+    def _play(self, number: int, *, last: bool) -> Replay:
+        self._played[number] += 1
+        self._play_order.append((next(self._order), number))
+        return Replay(self.cassette.interactions[number], last)
+
+    def add(self, recorded: Recorded) -> None:
+        """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""
+        with self._lock:
+            if self.closed:
+                raise SessionClosed(f"cassette {self.name!r}: a recording finished after its session had ended")
+            self._recorded.append(recorded)
+
+    def close(self) -> None:
+        """End the session: later requests are refused."""
+        with self._lock:
+            self.closed = True
+
+    @property
+    def recorded(self) -> Sequence[Recorded]:
+        """What this session has recorded so far."""
+        with self._lock:
+            return tuple(self._recorded)
+
+    @property
+    def played(self) -> Sequence[Interaction]:
+        """The recordings that were played, one entry per play, in order."""
+        with self._lock:
+            return tuple(self.cassette.interactions[number] for _, number in self._play_order)
+
+    @property
+    def unplayed(self) -> Sequence[tuple[int, Interaction]]:
+        """The recordings that were never played, with their numbers in the cassette (from 1)."""
+        with self._lock:
+            counts = tuple(self._played)
+        return tuple((n + 1, self.cassette.interactions[n]) for n, count in enumerate(counts) if not count)
+
+    @property
+    def all_played(self) -> bool:
+        """Whether every recording of the cassette was played at least once."""
+        return not self.unplayed
+
+    @property
+    def play_count(self) -> int:
+        """How many requests were answered from the cassette."""
+        with self._lock:
+            return len(self._play_order)
+
+    def changes(self, *, record_errors: str, drop_unused: bool) -> Changes:
+        """What storing this session means for its file; see ``aquila.cassettes.merging``.
+
+        ``record_errors`` is ``last`` or ``all``; with ``drop_unused`` the recordings that this session found and
+        neither played nor recorded again are dropped.
+        """
+        with self._lock:
+            recorded = settle(self._recorded, record_errors=record_errors)
+            slots = {number: (key, at) for key, row in self._recordings.items() for at, number in enumerate(row)}
+            used = [(order, slots[number]) for order, number in self._play_order]
+            unused = {slot for number, slot in slots.items() if not self._played[number]}
+        return Changes(
+            recorded=tuple(recorded),
+            used=tuple(used),
+            drop=frozenset(unused - {row.slot for row in recorded} if drop_unused else ()),
+            replace=self.mode == "all",
+        )
+
+    def key(self, request: Request) -> str:
+        """The key of a request under this session's rules."""
+        return key_of(self.redactor.request(request), self.rules)
