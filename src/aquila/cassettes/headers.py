@@ -1,0 +1,83 @@
+"""Which header fields a cassette may hold: a short list of allowed ones, and those that no setting can add.
+
+A list of what is allowed fails safely: a provider's new header that echoes a key is left out until somebody names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from aquila.errors import ConfigError
+
+REQUEST_HEADERS = frozenset({"accept", "content-type", "anthropic-beta", "anthropic-version", "openai-beta"})
+"""Request fields that are stored, and that ``match_on = headers`` compares."""
+
+RESPONSE_HEADERS = frozenset(
+    {
+        "content-disposition",
+        "content-type",
+        "link",
+        "location",
+        "openai-processing-ms",
+        "openai-version",
+        "request-id",
+        "retry-after",
+        "retry-after-ms",
+        "x-request-id",
+        "x-should-retry",
+    }
+)
+"""Response fields that are stored. Lengths, encodings, cookies, dates and rate limits are not among them."""
+
+_SECRET_WORDS = frozenset(
+    (
+        *(
+            "apikey",
+            "assertion",
+            "auth",
+            "authentication",
+            "authorization",
+            "bearer",
+            "cookie",
+            "cookie2",
+            "credential",
+        ),
+        *("credentials", "csrf", "jwt", "key", "passwd", "password", "secret", "session", "sig", "signature", "token"),
+        "xsrf",
+    )
+)
+_NOT_SECRET = frozenset({"idempotency-key"})
+
+
+def is_secret_header(name: str) -> bool:
+    """Say whether a header field carries credentials by its name (``authorization``, ``x-api-key``, ``set-cookie``)."""
+    name = name.lower()
+    return name not in _NOT_SECRET and not _SECRET_WORDS.isdisjoint(name.replace("_", "-").split("-"))
+
+
+def checked_headers(names: Iterable[str], setting: str) -> tuple[str, ...]:
+    """Return header names in lower case, sorted and without repeats.
+
+    A name may end in ``*`` (``x-ratelimit-*``). ``setting`` names where they were written, for the message. Raises
+    :class:`~aquila.errors.ConfigError` for a field that carries credentials, and for what is no header name.
+    """
+    lowered = {name.strip().lower() for name in names}
+    for name in lowered:
+        stem = name.removesuffix("*").rstrip("-")
+        if not stem or not stem.isascii() or not stem.replace("-", "").replace("_", "").isalnum():
+            raise ConfigError(f"{setting}: {name!r} is not the name of a header field; write for example 'x-trace-id'.")
+        if is_secret_header(stem):
+            raise ConfigError(
+                f"{setting}: the header field {name!r} carries credentials and is never stored, so it cannot be "
+                "matched or added. Remove it."
+            )
+    return tuple(sorted(lowered))
+
+
+def allows(allowed: frozenset[str], patterns: Sequence[str], name: str) -> bool:
+    """Say whether a field may be stored: it is in ``allowed``, or one of ``patterns`` names it; credentials never."""
+    if name in allowed:
+        return True
+    return not is_secret_header(name) and any(
+        name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])) for pattern in patterns
+    )

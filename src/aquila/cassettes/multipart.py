@@ -1,0 +1,60 @@
+"""Multipart bodies taken apart: names and contents, without the random boundary."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_PARAMETER = re.compile(r';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))')
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part: its field name, its file name (None for a plain field), its content type ('' if unsaid), its bytes."""
+
+    name: str
+    filename: str | None
+    content_type: str
+    data: bytes
+
+
+def parameter(header: str, name: str) -> str | None:
+    """Return a parameter of a header value (``boundary`` of a content type), unquoted, or None."""
+    for key, quoted, bare in _PARAMETER.findall(header):
+        if key.lower() == name:
+            return bare or re.sub(r"\\(.)", r"\1", quoted)
+    return None
+
+
+def parse(body: bytes, content_type: str) -> list[Part] | None:
+    """Take a body apart, or return None when it is not what its content type says."""
+    boundary = parameter(content_type, "boundary")
+    if not boundary:
+        return None
+    # Each delimiter owns the line break before it; the first one may stand at the very start.
+    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("utf-8", "surrogateescape"))
+    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
+        return None
+    parts = [_part(piece) for piece in pieces[1:-1]]
+    known = [part for part in parts if part is not None]
+    return known if len(known) == len(parts) else None
+
+
+def _part(piece: bytes) -> Part | None:
+    padding, line, rest = piece.partition(b"\r\n")
+    if padding.strip(b" \t") or not line:
+        return None
+    head, gap, data = (b"\r\n" + rest).partition(b"\r\n\r\n")
+    if not gap:
+        return None
+    fields: dict[str, str] = {}
+    for raw in head.decode("utf-8", "surrogateescape").split("\r\n"):
+        key, _, value = raw.partition(":")
+        fields[key.strip().lower()] = value.strip()
+    disposition = fields.get("content-disposition", "")
+    return Part(
+        name=parameter(disposition, "name") or "",
+        filename=parameter(disposition, "filename"),
+        content_type=fields.get("content-type", ""),
+        data=data,
+    )
