@@ -26,15 +26,20 @@
     │   └── StreamClosed             a stream was used after close
     ├── SinkError                    a sink raised; its exception is the cause
     ├── ToolError                    a tool raised and ``tool_errors="raise"`` is set
-    └── ProviderError                the provider answered with an error, or not at all
-        ├── AuthenticationError      401, 403
-        ├── BadRequest               400, 404, 409, 422 and other 4xx
-        ├── RateLimited              429
-        ├── ProviderUnavailable      5xx, and 408
-        ├── InvalidAnswer            an answer that is not what the protocol says (HTML, empty, broken JSON)
-        ├── ConnectionFailed         no connection
-        ├── RequestTimeout           a named time limit ran out before the answer began (also a TimeoutError)
-        └── StreamBroken             the connection ended in mid-stream
+    ├── ProviderError                the provider answered with an error, or not at all
+    │   ├── AuthenticationError      401, 403
+    │   ├── BadRequest               400, 404, 409, 422 and other 4xx
+    │   ├── RateLimited              429
+    │   ├── ProviderUnavailable      5xx, and 408
+    │   ├── InvalidAnswer            an answer that is not what the protocol says (HTML, empty, broken JSON)
+    │   ├── ConnectionFailed         no connection
+    │   ├── RequestTimeout           a named time limit ran out before the answer began (also a TimeoutError)
+    │   └── StreamBroken             the connection ended in mid-stream
+    └── TaskError                    about Huey tasks and their queue
+        ├── NotSerializable          a value that would not survive the queue as it is (also a TypeError)
+        ├── MessageRejected          bytes that are damaged, foreign, too large or not signed (also a ValueError)
+        ├── RemoteTaskError          a task's exception whose class is not known here, as it arrived from the worker
+        └── TaskContractBroken       a task that a worker would not run as the test does (also an AssertionError)
 
 A message says what happened, where, and what to do next. None contains a secret.
 """
@@ -186,3 +191,34 @@ class RequestTimeout(ProviderError, TimeoutError):
 
 class StreamBroken(ProviderError):
     """The connection ended before the answer was complete."""
+
+
+class TaskError(AquilaError):
+    """Base of everything about Huey tasks and their queue."""
+
+
+class NotSerializable(TaskError, TypeError):
+    """A value that would not survive the queue as it is; the message names where it is and what to send instead."""
+
+
+class MessageRejected(TaskError, ValueError):
+    """Bytes from a queue or a result store that are damaged, foreign, too large, or not signed with the secret."""
+
+
+class RemoteTaskError(TaskError):
+    """A task's exception whose class is not known on this side, as it arrived from the worker.
+
+    ``type_name`` is the full name of its class, ``text`` what it said.
+    """
+
+    def __init__(self, type_name: str, text: str) -> None:
+        super().__init__(type_name, text)
+        self.type_name = type_name
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.text}"
+
+
+class TaskContractBroken(TaskError, AssertionError):
+    """A task that would not behave in a worker as it does in the test; the message says which rule it breaks."""
