@@ -5,6 +5,7 @@ A list of what is allowed fails safely: a provider's new header that echoes a ke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from aquila.errors import ConfigError
@@ -29,22 +30,9 @@ RESPONSE_HEADERS = frozenset(
 )
 """Response fields that are stored. Lengths, encodings, cookies, dates and rate limits are not among them."""
 
-_SECRET_WORDS = frozenset(
-    (
-        *(
-            "apikey",
-            "assertion",
-            "auth",
-            "authentication",
-            "authorization",
-            "bearer",
-            "cookie",
-            "cookie2",
-            "credential",
-        ),
-        *("credentials", "csrf", "jwt", "key", "passwd", "password", "secret", "session", "sig", "signature", "token"),
-        "xsrf",
-    )
+_SECRET_NAME = re.compile(
+    "(?:^|[-_])(?:apikey|assertion|auth|authentication|authorization|bearer|cookie2?|credentials?|csrf|jwt|key|passwd"
+    "|password|secret|session|sig|signature|token|xsrf)(?:[-_]|$)"
 )
 _NOT_SECRET = frozenset({"idempotency-key"})
 
@@ -52,7 +40,7 @@ _NOT_SECRET = frozenset({"idempotency-key"})
 def is_secret_header(name: str) -> bool:
     """Say whether a header field carries credentials by its name (``authorization``, ``x-api-key``, ``set-cookie``)."""
     name = name.lower()
-    return name not in _NOT_SECRET and not _SECRET_WORDS.isdisjoint(name.replace("_", "-").split("-"))
+    return name not in _NOT_SECRET and _SECRET_NAME.search(name) is not None
 
 
 def checked_headers(names: Iterable[str], setting: str) -> tuple[str, ...]:

@@ -121,7 +121,10 @@ _Reduced: TypeAlias = tuple[
 def _reduce(request: Request, rules: MatchRules) -> _Reduced:
     on = rules.match_on
     url = _split(request.url)
-    kind, body = _body(request, rules) if "body" in on else ("none", None)
+    kind: Kind = "none"
+    body: Any = None
+    if "body" in on:
+        kind, body = _body(request, rules)
     return (
         request.method.upper() if "method" in on else None,
         url.scheme if "scheme" in on else None,
