@@ -1,0 +1,71 @@
+"""The process that runs an embedded model: llama.cpp's HTTP server from ``xllamacpp`` on a loopback port.
+
+A script, run by file name so that nothing of Aquila is imported. One line of JSON comes in on standard input (the model
+file, its public name, an API key for the port, the folder of ``xllamacpp``), one goes out: ``{"url": ...}`` once the
+model answers, or ``{"error": ...}``. Standard input then stays open as a lifeline: in whatever way the parent ends,
+killed included, it closes, and this process ends at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+CONTEXT = 4096
+"""Tokens of one conversation, prompt and answer together."""
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def _parameters(xllamacpp: Any, config: Mapping[str, str]) -> Any:
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = config["model"]
+    parameters.model_alias = {config["name"]}  # what answers show; without it the file's path
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    # Without a key, and with the default CORS answer, any page in a browser of this machine could use the port.
+    parameters.api_keys = [config["key"]]
+    parameters.cors_origins = ""
+    parameters.ui = False
+    parameters.endpoint_slots = False
+    parameters.cpuparams.n_threads = _cores()
+    parameters.n_ctx = CONTEXT
+    # One slot and no prompt cache: a text then never depends on what else is, or was, being answered. Batched requests
+    # are computed with other kernels, whose rounding differs, and on a few cores batching gains next to nothing.
+    # Further requests wait in llama.cpp's queue.
+    parameters.n_parallel = 1
+    parameters.cache_prompt = False
+    parameters.cache_ram_mib = 0
+    parameters.verbosity = 1  # errors only
+    return parameters
+
+
+def main() -> None:
+    config = json.loads(sys.stdin.buffer.readline())
+    # Native code prints to descriptor 1 as it likes: keep the answers' channel to ourselves.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.path.append(config["packages"])
+    try:
+        import xllamacpp
+
+        server = xllamacpp.Server(_parameters(xllamacpp, config))
+        answer = {"url": server.listening_address}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent reports it
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(answer), file=answers, flush=True)
+    if "url" in answer:
+        sys.stdin.buffer.read()
+    # No destructors: the server's crash while a request is being answered, and nothing here is worth saving.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
