@@ -1,0 +1,507 @@
+"""The serializer: what travels arrives as it was, nothing else travels, and bytes from a stranger run nothing."""
+
+import collections
+import contextlib
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import pickle
+import re
+import subprocess
+import sys
+import uuid
+import zlib
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgpack
+import pytest
+from huey import MemoryHuey
+from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
+from huey.registry import Message
+from huey.utils import SKIPPED, Error
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from aquila.errors import ConfigError, MessageRejected, NotSerializable, ProviderUnavailable, RemoteTaskError
+from aquila.huey._wire import first_offence
+from aquila.huey.serializer import MsgpackSerializer
+
+SECRET = "a secret of thirty-two characters"
+
+offsets = st.integers(-86_399, 86_399).map(lambda seconds: dt.timezone(dt.timedelta(seconds=seconds)))
+moments = st.datetimes(timezones=st.none() | offsets, allow_imaginary=False)
+folded = st.builds(lambda moment, fold: moment.replace(fold=fold), moments, st.integers(0, 1))
+atoms = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | folded
+    | st.timedeltas()
+    | st.just(SKIPPED)
+)
+keys = st.text() | st.integers(-(2**63), 2**64 - 1) | st.binary() | st.tuples(st.text(), st.integers(0, 9))
+values = st.recursive(
+    atoms,
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.lists(inner, max_size=5).map(tuple)
+        | st.dictionaries(keys, inner, max_size=5)
+        | st.builds(Error, st.dictionaries(st.text(), inner, max_size=3))
+    ),
+    max_leaves=25,
+)
+numbers = st.none() | st.integers(0, 1000) | st.floats(0, 1000)
+leaf_messages = st.builds(
+    Message,
+    id=st.text(),
+    name=st.text(),
+    eta=st.none() | st.datetimes(),
+    retries=st.integers(0, 100),
+    retry_delay=numbers,
+    priority=numbers,
+    args=st.lists(values, max_size=3).map(tuple),
+    kwargs=st.dictionaries(st.text(), values, max_size=3),
+    expires=numbers | st.datetimes() | st.timedeltas(),
+    expires_resolved=st.none() | st.datetimes(),
+    timeout=numbers,
+    retry_backoff=numbers,
+)
+messages = st.recursive(
+    leaf_messages,
+    lambda inner: st.builds(
+        Message._replace,
+        leaf_messages,
+        on_complete=st.none() | inner,
+        on_error=st.none() | inner,
+        chord_config=st.none() | st.tuples(st.text(), st.integers(0, 9), st.integers(0, 9), inner),
+    ),
+    max_leaves=4,
+)
+
+
+def same(sent, arrived):
+    """Equal, of the same type all the way down: repr tells 1 from 1.0 and True, and calls two NaNs the same."""
+    return type(sent) is type(arrived) and repr(sent) == repr(arrived)
+
+
+@pytest.fixture(params=["plain", "compressed", "signed", "signed and compressed"])
+def serializer(request):
+    signing = {"secret": SECRET, "queue": "app"} if "signed" in request.param else {}
+    return MsgpackSerializer(compression="compressed" in request.param, **signing)
+
+
+ALL_SERIALIZERS = [
+    MsgpackSerializer(compression=compression, **signing)
+    for compression in (False, True)
+    for signing in ({}, {"secret": SECRET, "queue": "app"})
+]
+
+
+@given(values)
+@example(dt.datetime.min)
+@example({1: {2: {}}, b"": (), "": [[]]})
+@example([msgpack.ExtType(3, b"x"), msgpack.Timestamp(1)])
+@settings(max_examples=150)
+def test_any_plain_value_arrives_equal_and_of_the_same_type(value):
+    for serializer in ALL_SERIALIZERS:
+        assert same(value, serializer.deserialize(serializer.serialize(value)))
+
+
+@given(messages)
+@settings(max_examples=60)
+def test_any_task_message_arrives_with_all_that_is_nested_in_it(message):
+    for serializer in ALL_SERIALIZERS:
+        assert same(message, serializer.deserialize(serializer.serialize(message), "task"))
+
+
+@given(values)
+@settings(max_examples=50)
+def test_equal_values_make_equal_bytes(value):
+    for serializer in ALL_SERIALIZERS:
+        assert serializer.serialize(value) == serializer.serialize(value)
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Words(str):
+    __slots__ = ()
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+@dataclasses.dataclass
+class Document:
+    title: str
+
+
+REFUSED = {
+    "set": ({1, 2}, "sorted"),
+    "frozenset": (frozenset("a"), "sorted"),
+    "decimal": (decimal.Decimal("1.5"), "str(...)"),
+    "uuid": (uuid.UUID(int=1), "str(...)"),
+    "date": (dt.date(2026, 1, 1), "isoformat"),
+    "time": (dt.time(12), "isoformat"),
+    "enum": (Colour.RED, ".value"),
+    "int enum": (Level.LOW, ".value"),
+    "named tuple": (Point(1, 2), "_asdict"),
+    "str subclass": (Words("a"), "str(...)"),
+    "ordered dict": (collections.OrderedDict(a=1), "dict(...)"),
+    "counter": (collections.Counter("a"), "dict(...)"),
+    "dataclass": (Document("a"), "asdict"),
+    "object": (object(), "plain data"),
+    "function": (len, "plain data"),
+    "class": (Document, "plain data"),
+    "bytearray": (bytearray(b"a"), "bytes(...)"),
+    "memoryview": (memoryview(b"a"), "bytes(...)"),
+    "int too large": (2**64, "64 bits"),
+    "int too small": (-(2**63) - 1, "64 bits"),
+    "lone surrogate": ("\ud800", "surrogate"),
+    "named zone": (dt.datetime(2026, 1, 1, tzinfo=ZoneInfo("Europe/Berlin")), "astimezone"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_arrive_changed_is_refused_with_its_place_and_a_remedy(case, serializer):
+    value, remedy = REFUSED[case]
+    message = Message(id="1", name="app.tasks.summarise", args=(1, {"body": [value]}), kwargs={})
+    with pytest.raises(NotSerializable) as caught:
+        serializer.serialize(message)
+    assert "app.tasks.summarise: args[1]['body'][0]" in str(caught.value)
+    assert remedy in str(caught.value)
+    with pytest.raises(NotSerializable):
+        serializer.serialize({"key": (value,)})
+
+
+refused_values = st.sampled_from([value for value, _ in REFUSED.values()])
+mixed = st.recursive(
+    atoms | refused_values,
+    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(mixed)
+@settings(max_examples=150)
+def test_the_explanation_refuses_exactly_what_the_encoder_refuses(value):
+    try:
+        MsgpackSerializer().serialize(value)
+        refused = False
+    except NotSerializable:
+        refused = True
+    assert refused == (first_offence(value) is not None)
+
+
+@pytest.mark.parametrize("make", [list, tuple], ids=["lists", "tuples"])
+def test_what_is_nested_deeply_is_either_refused_at_once_or_arrives(make):
+    serializer, travelled, refused = MsgpackSerializer(), 0, 0
+    for depth in [1, 100, 400, *range(500, 530), *range(1015, 1030), 5000]:
+        value = make()
+        for _ in range(depth):
+            value = make([value])
+        try:
+            data = serializer.serialize(value)
+        except NotSerializable:
+            refused += 1
+        else:
+            travelled += 1
+            serializer.deserialize(data)
+    assert travelled
+    assert refused
+
+
+def test_what_contains_itself_is_refused(serializer):
+    loop: list = []
+    loop.append(loop)
+    with pytest.raises(NotSerializable, match="contains itself"):
+        serializer.serialize(loop)
+
+
+def test_a_long_pipeline_travels(serializer):
+    message = None
+    for number in range(300):
+        message = Message(id=str(number), name="t", args=(), kwargs={}, on_complete=message)
+    assert serializer.deserialize(serializer.serialize(message)) == message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("bad", 3),
+        KeyError("k"),
+        OSError(2, "no such file", "x"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+        RetryTask("later", delay=5),
+        CancelExecution("stop", retry=True),
+        TaskLockedException("held"),
+        RateLimitExceeded("k", 3.5),
+        ProviderUnavailable("down", status=503, request_id="r1"),
+        RemoteTaskError("app.Odd", "text"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_exception_of_python_huey_or_aquila_arrives_as_itself(error, serializer):
+    arrived = serializer.deserialize(serializer.serialize((error,)))[0]
+    assert type(arrived) is type(error)
+    assert arrived.args == error.args
+    assert str(arrived) == str(error)
+    assert vars(arrived) == vars(error)
+
+
+class PaymentFailed(Exception):
+    def __init__(self, amount):
+        super().__init__(amount)
+        self.amount = amount
+
+    def __str__(self):
+        return f"could not take {self.amount}"
+
+
+class Hopeless(Exception):
+    def __str__(self):
+        raise RuntimeError("not even this")
+
+
+def test_an_exception_of_the_user_arrives_by_name_and_text_or_as_itself_when_registered():
+    error = PaymentFailed(12)
+    arrived = MsgpackSerializer().deserialize(MsgpackSerializer().serialize(error))
+    assert isinstance(arrived, RemoteTaskError)
+    assert arrived.type_name.endswith("PaymentFailed")
+    assert arrived.text == "could not take 12"
+    knowing = MsgpackSerializer(exceptions=[PaymentFailed])
+    arrived = knowing.deserialize(knowing.serialize(error))
+    assert isinstance(arrived, PaymentFailed)
+    assert arrived.amount == 12
+
+
+@pytest.mark.parametrize("error", [ValueError(object()), ValueError({1}), Hopeless(), ValueError("\ud800")])
+def test_an_exception_always_travels_whatever_it_holds(error, serializer):
+    arrived = serializer.deserialize(serializer.serialize(error))
+    assert isinstance(arrived, RemoteTaskError)
+    assert arrived.type_name.endswith(type(error).__name__)
+
+
+def test_a_task_with_an_error_handler_keeps_its_retry_when_it_fails_with_an_odd_exception():
+    huey = MemoryHuey(serializer=MsgpackSerializer())
+    seen = []
+
+    @huey.task()
+    def on_error(error):
+        seen.append(error)
+
+    @huey.task(retries=1)
+    def task():
+        raise PaymentFailed(object())
+
+    huey.enqueue(task.s().error(on_error))
+    while huey.pending_count():
+        huey.execute(huey.dequeue())
+    assert [type(error) for error in seen] == [RemoteTaskError, RemoteTaskError]
+
+
+# Bytes from a stranger
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200)
+def test_random_bytes_are_rejected_by_name(data):
+    for serializer in ALL_SERIALIZERS:
+        with pytest.raises(MessageRejected):
+            serializer.deserialize(data)
+
+
+@given(st.binary(max_size=300), st.integers(0, 7))
+@settings(max_examples=300)
+def test_random_bytes_behind_a_valid_header_raise_nothing_but_a_rejection(payload, flags):
+    for serializer in ALL_SERIALIZERS:
+        with contextlib.suppress(MessageRejected):
+            serializer.deserialize(b"\xc1q\x01" + bytes([flags]) + payload)
+
+
+@given(messages, st.data())
+@settings(max_examples=80)
+def test_an_altered_message_is_rejected_when_signed(message, data):
+    serializer = MsgpackSerializer(SECRET, queue="app", compression=True)
+    sent = bytearray(serializer.serialize(message))
+    position = data.draw(st.integers(0, len(sent) - 1))
+    sent[position] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(MessageRejected):
+        serializer.deserialize(bytes(sent))
+    with pytest.raises(MessageRejected):
+        serializer.deserialize(serializer.serialize(message)[: position + 1][:-1])
+
+
+class Bomb:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('ran')",))
+
+
+def test_a_pickle_is_named_and_never_loaded(serializer):
+    with pytest.raises(MessageRejected, match="pickle"):
+        serializer.deserialize(pickle.dumps(Bomb()))
+
+
+def envelope(value, flags=0, **options):
+    return b"\xc1q\x01" + bytes([flags]) + msgpack.packb(value, **options)
+
+
+def mark(code):
+    return tuple.__new__(msgpack.ExtType, (code, b""))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        mark(-8),
+        [1, mark(-6)],
+        {"a": mark(-6)},
+        [mark(-6), mark(-6)],
+        [mark(-8), 1, 2, 3],
+        [mark(-8), *["x"] * 40],
+        [mark(-7)],
+        [mark(-7), "not a dict"],
+        [mark(-5), "builtins.ValueError"],
+        [mark(-5), 1, "", [], {}],
+        [mark(-5), "builtins.ValueError", "", "args", {}],
+        tuple.__new__(msgpack.ExtType, (-3, b"not a date")),
+        tuple.__new__(msgpack.ExtType, (-3, b"\xff")),
+        tuple.__new__(msgpack.ExtType, (-2, b"xx")),
+        tuple.__new__(msgpack.ExtType, (-2, b"\x7f\xff\xff\xff" * 3)),
+        tuple.__new__(msgpack.ExtType, (-100, b"")),
+    ],
+    ids=repr,
+)
+def test_a_malformed_record_is_rejected(value):
+    for flags in (0, 4):
+        with pytest.raises(MessageRejected):
+            MsgpackSerializer().deserialize(envelope(value, flags))
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "builtins.eval", "builtins.SystemExit", "subprocess.Popen", "builtins.int"]
+)
+def test_a_name_that_is_no_known_exception_is_not_looked_up(name):
+    value = MsgpackSerializer().deserialize(envelope([mark(-5), name, "text", ["echo"], {}]))
+    assert type(value) is RemoteTaskError
+    assert value.type_name == name
+
+
+def test_deep_nesting_cannot_overflow_the_stack():
+    for head in (b"\x91", b"\x81\xa1a", b"\x92\xc7\x00\xfa"):
+        with pytest.raises(MessageRejected):
+            MsgpackSerializer().deserialize(b"\xc1q\x01\x00" + head * 200_000 + b"\xc0")
+
+
+def test_a_length_that_lies_allocates_nothing():
+    for lie in (b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\xfa"):
+        with pytest.raises(MessageRejected):
+            MsgpackSerializer().deserialize(b"\xc1q\x01\x00" + lie)
+
+
+def test_decompression_stops_at_the_limit():
+    bomb = b"\xc1q\x01\x01" + zlib.compress(b"\xc6" + (200_000_000).to_bytes(4, "big") + b"\0" * 200_000_000, 9)
+    with pytest.raises(MessageRejected, match="larger than the limit"):
+        MsgpackSerializer(max_size=1000).deserialize(bomb)
+
+
+def test_nothing_is_decompressed_before_the_signature_is_checked(monkeypatch):
+    serializer = MsgpackSerializer(SECRET, queue="app", compression=True)
+    sent = bytearray(serializer.serialize("x" * 10_000))
+    sent[-1] ^= 1
+    monkeypatch.setattr(zlib, "decompressobj", lambda: pytest.fail("decompressed unverified bytes"))
+    with pytest.raises(MessageRejected, match="signature"):
+        serializer.deserialize(bytes(sent))
+    with pytest.raises(MessageRejected, match="unsigned"):
+        serializer.deserialize(MsgpackSerializer(compression=True).serialize("x" * 10_000))
+
+
+def test_a_message_over_the_limit_fails_at_the_producer():
+    with pytest.raises(NotSerializable, match="limit is 100"):
+        MsgpackSerializer(max_size=100).serialize("x" * 101)
+
+
+# Signing
+
+
+def test_a_signature_is_bound_to_the_queue():
+    sent = MsgpackSerializer(SECRET, queue="billing").serialize("x")
+    with pytest.raises(MessageRejected, match="another queue"):
+        MsgpackSerializer(SECRET, queue="app").deserialize(sent)
+
+
+def test_a_signature_is_bound_to_the_purpose():
+    serializer = MsgpackSerializer(SECRET, queue="app")
+    task = serializer.serialize(Message(id="1", name="t", args=(), kwargs={}))
+    value = serializer.serialize({"a": 1})
+    with pytest.raises(MessageRejected, match="sent as a value"):
+        serializer.deserialize(value, "task")
+    with pytest.raises(MessageRejected, match="sent as a task"):
+        serializer.deserialize(task, "value")
+    for sent in (task, value):
+        relabelled = sent[:3] + bytes([sent[3] ^ 4]) + sent[4:]
+        with pytest.raises(MessageRejected, match="signature"):
+            serializer.deserialize(relabelled)
+
+
+def test_an_unsigned_message_that_lies_about_its_purpose_is_rejected():
+    serializer = MsgpackSerializer()
+    with pytest.raises(MessageRejected, match="holds something else"):
+        serializer.deserialize(envelope({"a": 1}, flags=4))
+
+
+def test_secrets_rotate():
+    old, new = "the old secret of the queue", "the new secret of the queue"
+    before, during, after = (MsgpackSerializer(secret, queue="app") for secret in (old, [new, old], new))
+    assert during.deserialize(before.serialize("x")) == "x"
+    assert after.deserialize(during.serialize("x")) == "x"
+    with pytest.raises(MessageRejected):
+        after.deserialize(before.serialize("x"))
+
+
+def test_one_side_without_the_secret_says_so():
+    signed, plain = MsgpackSerializer(SECRET, queue="app"), MsgpackSerializer()
+    with pytest.raises(MessageRejected, match="no secret"):
+        plain.deserialize(signed.serialize("x"))
+    with pytest.raises(MessageRejected, match="unsigned"):
+        signed.deserialize(plain.serialize("x"))
+
+
+@pytest.mark.parametrize("secret", ["", "short", b"fifteen bytes..", []])
+def test_a_secret_that_is_too_short_is_refused_with_the_command_that_makes_one(secret):
+    with pytest.raises(ConfigError, match=re.escape("secrets.token_hex")) as caught:
+        MsgpackSerializer(secret, queue="app")
+    assert not secret or str(secret) not in str(caught.value)
+
+
+def test_a_secret_without_a_queue_is_refused_on_use_until_it_is_bound():
+    unbound = MsgpackSerializer(SECRET)
+    with pytest.raises(ConfigError, match="queue="):
+        unbound.serialize("x")
+    bound = unbound.for_queue("app")
+    assert MsgpackSerializer(SECRET, queue="app").deserialize(bound.serialize("x")) == "x"
+    assert bound.for_queue("other") is bound
+
+
+def test_the_secret_is_not_in_the_repr():
+    assert SECRET not in repr(MsgpackSerializer(SECRET, queue="app"))
+
+
+def test_hueys_own_suite_passes_with_this_serializer_signed(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("own_suite.py")), "signed"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    ran, skipped = map(int, re.findall(r"ran (\d+) skipped (\d+)", done.stdout)[0])
+    assert ran - skipped > 200
