@@ -121,9 +121,7 @@ class Settings:
         "providers", "what is refused without a cassette under pytest: providers, all or off",
         parse=_one_of("providers", "all", "off"), env="AQUILA_GUARD",
     )  # fmt: skip
-    local_model: str | None = _option(
-        None, "GGUF file of the embedded model", env="AQUILA_LOCAL_MODEL", ini=False
-    )
+    local_model: str | None = _option(None, "GGUF file of the embedded model", env="AQUILA_LOCAL_MODEL", ini=False)
 
     def with_options(self, options: Mapping[str, Any], *, source: str) -> Settings:
         """Return a copy with some options replaced.

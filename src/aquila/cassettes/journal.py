@@ -21,7 +21,7 @@ import msgpack
 
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.key import MatchRules
-from aquila.cassettes.merging import Recorded
+from aquila.cassettes.merging import Played, Recorded
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.store import work_folder, write_error
 from aquila.errors import CassetteCorrupt
@@ -32,13 +32,16 @@ _CODEC_PATH = Path("frame.msgpack")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A finished recording in a journal: which cassette it is for, and under which rules it was keyed."""
+    """One line of a journal: a finished recording, or a play in a process that does not own the scope.
+
+    ``cassette`` is the name it is for, ``rules`` what its key was computed under.
+    """
 
     cassette: str
     mode: str
     record_errors: str
     rules: MatchRules
-    recorded: Recorded
+    row: Recorded | Played
 
 
 class Journal:
@@ -173,28 +176,29 @@ else:
 
 
 def _pack(entry: Entry) -> bytes:
-    recorded = entry.recorded
+    row = entry.row
+    frame = codec_for(_CODEC_PATH).dumps(Cassette((row.interaction,))) if isinstance(row, Recorded) else None
     payload = msgpack.packb(
         [
-            entry.cassette,
-            entry.mode,
-            entry.record_errors,
-            entry.rules.match_on,
-            entry.rules.ignore,
-            recorded.key,
-            recorded.position,
-            recorded.order,
-            codec_for(_CODEC_PATH).dumps(Cassette((recorded.interaction,))),
+            *(entry.cassette, entry.mode, entry.record_errors, entry.rules.match_on, entry.rules.ignore),
+            *(row.key, row.position, row.order, frame),
         ]
     )
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 def _unpack(payload: bytes, path: Path) -> Entry:
+    row: Recorded | Played
     try:
         cassette, mode, record_errors, match_on, ignore, key, position, order, frame = msgpack.unpackb(payload)
         rules = MatchRules(match_on=tuple(match_on), ignore=tuple(ignore))
-        (interaction,) = codec_for(_CODEC_PATH).loads(frame, source=str(path)).interactions
-    except (ValueError, TypeError, KeyError) as error:
-        raise CassetteCorrupt(f"{path}: not a journal of this version; remove it or use the version that wrote it") from error
-    return Entry(cassette, mode, record_errors, rules, Recorded(key, position, order, interaction))
+        if frame is None:
+            row = Played(key, position, order)
+        else:
+            (interaction,) = codec_for(_CODEC_PATH).loads(frame, source=str(path)).interactions
+            row = Recorded(key, position, order, interaction)
+    except (ValueError, TypeError) as error:
+        raise CassetteCorrupt(
+            f"{path}: not a journal of this version; remove it or use the version that wrote it"
+        ) from error
+    return Entry(cassette, mode, record_errors, rules, row)

@@ -36,16 +36,30 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Played:
+    """A recording that was played: its key, its position among the key's recordings, and when it was asked for."""
+
+    key: str
+    position: int
+    order: int
+
+    @property
+    def slot(self) -> Slot:
+        """What identifies the recording in its cassette."""
+        return self.key, self.position
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """What one session means for its file.
 
-    ``recorded`` are settled recordings in the order of their requests; ``used`` the slots that were played, each with
-    the order of its request; ``drop`` the slots to leave out; with ``replace`` a recording takes the place of the one
+    ``recorded`` are settled recordings in the order of their requests; ``used`` what was played; ``drop`` the slots to
+    leave out; with ``replace`` a recording takes the place of the one
     that stands in its slot, otherwise the one that stands there stays.
     """
 
     recorded: tuple[Recorded, ...] = ()
-    used: tuple[tuple[int, Slot], ...] = ()
+    used: tuple[Played, ...] = ()
     drop: frozenset[Slot] = frozenset()
     replace: bool = False
 
@@ -93,7 +107,7 @@ def merge(stored: Cassette, changes: Changes, key: Callable[[Request], str]) -> 
         merged.append((slot, recorded[slot] if changes.replace and slot in recorded else interaction))
 
     # What came before each new recording: the latest slot, in the order of requests, that is in the cassette.
-    timeline = sorted([*changes.used, *((row.order, row.slot) for row in changes.recorded)])
+    timeline = sorted((row.order, row.slot) for row in (*changes.used, *changes.recorded))
     behind: dict[Slot | None, list[Slot]] = defaultdict(list)
     before: Slot | None = None
     for _, slot in timeline:

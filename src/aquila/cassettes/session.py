@@ -13,17 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from aquila.cassettes.key import MatchRules, key_of
-from aquila.cassettes.merging import Changes, Recorded, settle
-from aquila.cassettes.model import Cassette, Interaction, Request
 from aquila.cassettes.redaction import Redactor
+
+from aquila.cassettes.key import MatchRules, key_of
+from aquila.cassettes.merging import Changes, Played, Recorded, settle
+from aquila.cassettes.model import Cassette, Interaction, Request
 from aquila.errors import CassetteMiss, PlayedOut, SessionClosed
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:
     """Answer with this recording. ``last`` says that no recording of the same request follows it."""
 
     interaction: Interaction
+    played: Played
     last: bool
 
 
@@ -108,9 +111,9 @@ class Session:
             numbers = self._recordings.get(key, ())
             if self.mode != "all":
                 if asked < len(numbers):
-                    return self._play(numbers[asked], last=asked + 1 == len(numbers))
+                    return self._play(key, asked, numbers)
                 if numbers and self._repeat_last:
-                    return self._play(numbers[-1], last=True)
+                    return self._play(key, len(numbers) - 1, numbers)
             if self.mode != "replay":
                 return Record(request, key, asked, next(self._order))
         miss = PlayedOut if numbers else CassetteMiss
@@ -118,10 +121,13 @@ class Session:
         self.misses.append(error)
         return Refuse(error)
 
-    def _play(self, number: int, *, last: bool) -> Replay:
+    def _play(self, key: str, position: int, numbers: Sequence[int]) -> Replay:
+        number, order = numbers[position], next(self._order)
         self._played[number] += 1
-        self._play_order.append((next(self._order), number))
-        return Replay(self.cassette.interactions[number], last)
+        self._play_order.append((order, number))
+        return Replay(
+            self.cassette.interactions[number], Played(key, position, order), last=position + 1 == len(numbers)
+        )
 
     def add(self, recorded: Recorded) -> None:
         """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""
@@ -174,14 +180,9 @@ class Session:
         with self._lock:
             recorded = settle(self._recorded, record_errors=record_errors)
             slots = {number: (key, at) for key, row in self._recordings.items() for at, number in enumerate(row)}
-            used = [(order, slots[number]) for order, number in self._play_order]
-            unused = {slot for number, slot in slots.items() if not self._played[number]}
-        return Changes(
-            recorded=tuple(recorded),
-            used=tuple(used),
-            drop=frozenset(unused - {row.slot for row in recorded} if drop_unused else ()),
-            replace=self.mode == "all",
-        )
+            used = [Played(*slots[number], order) for order, number in self._play_order]
+        drop = set(slots.values()) - {row.slot for row in (*used, *recorded)} if drop_unused else ()
+        return Changes(recorded=tuple(recorded), used=tuple(used), drop=frozenset(drop), replace=self.mode == "all")
 
     def key(self, request: Request) -> str:
         """The key of a request under this session's rules."""

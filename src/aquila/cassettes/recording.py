@@ -1,0 +1,153 @@
+"""What a scope records: each finished interaction into a journal, and at the end all of them into the cassettes."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aquila.cassettes import journal, opening, store
+from aquila.cassettes.key import MatchRules, key_of
+from aquila.cassettes.merging import Changes, Played, Recorded, merge, settle
+from aquila.cassettes.model import Cassette, Interaction, Response
+from aquila.cassettes.names import cassette_path
+from aquila.cassettes.report import Stored
+from aquila.cassettes.session import Record, Replay, Session
+
+if TYPE_CHECKING:
+    from aquila.cassettes.scope import Scope
+
+
+class ScopeRecording:
+    """The recording side of a scope in this process."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._settings = scope.settings
+        self._root = self._settings.cassette_root()
+        self._journal = journal.Journal(self._root, scope.id)
+
+    def open(self) -> None:
+        """Make sure that something can be stored. Raises ``CassetteWriteError``."""
+        self._journal.open()
+
+    def finish(self, session: Session, record: Record, response: Response) -> None:
+        """Store a finished interaction: into the journal first, then into the session."""
+        now = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
+        interaction = Interaction(record.request, session.redactor.response(response), f"{now.isoformat()}Z")
+        row = Recorded(record.key, record.position, record.order, interaction)
+        self._append(session, row)
+        session.add(row)
+
+    def played(self, session: Session, replay: Replay) -> None:
+        """Note a play where the scope is owned by another process, which must not take the recording for unused."""
+        if not self._scope.is_owner:
+            self._append(session, replay.played)
+
+    def _append(self, session: Session, row: Recorded | Played) -> None:
+        entry = journal.Entry(session.name, session.mode, self._settings.record_errors, session.rules, row)
+        self._journal.append(entry)
+
+    def close(self, *, passed: bool) -> Stored:
+        """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""
+        self._journal.close()
+        if not self._scope.is_owner:
+            return Stored()
+        journals = journal.journals_of(self._root, self._scope.id)
+        changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
+        others = [path for path in journals if not path.name.startswith(f"{self._scope.id}.{os.getpid()}.")]
+        foreign = _grouped(others)
+        for (name, mode), session in self._scope.sessions.items():
+            if mode == "replay":
+                continue
+            played_elsewhere = {
+                row.slot for change, _ in foreign.get(name, ()) for row in (*change.used, *change.recorded)
+            }
+            mine = session.changes(
+                record_errors=self._settings.record_errors,
+                drop_unused=self._scope.owns_default and name == self._scope.default,
+            )
+            mine = Changes(mine.recorded, mine.used, mine.drop - played_elsewhere, mine.replace)
+            changes[name].append((mine, session.rules))
+        for name, rows in foreign.items():
+            changes[name] += rows
+        stored = _store(changes, self._root, passed=passed)
+        for path in journals:
+            journal.discard(path)
+        return stored
+
+
+def recover(root: Path) -> list[tuple[Path, int]]:
+    """Merge what killed runs left in their journals. Returns each cassette with the number of interactions found.
+
+    Nothing that a cassette holds is replaced: where a killed run was recording anew, its recordings are kept in the
+    cassette's pending file.
+    """
+    recovered: list[tuple[Path, int]] = []
+    for paths in journal.abandoned(root).values():
+        for name, rows in _grouped(paths).items():
+            path = cassette_path(root, name)
+            count = sum(len(change.recorded) for change, _ in rows)
+            if not count:
+                continue
+            for change, rules in rows:
+                adding = Changes(change.recorded, change.used)
+                stored = store.update(path, _merging(adding, rules), root=root)
+                if change.replace:
+                    _keep_beside(path, stored, [(change, rules)])
+            recovered.append((path, count))
+        for journal_path in paths:
+            journal.discard(journal_path)
+    return recovered
+
+
+def _grouped(journals: Iterable[Path]) -> dict[str, list[tuple[Changes, MatchRules]]]:
+    """The changes in journals by cassette; each process's recordings are settled by themselves."""
+    changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
+    for path in journals:
+        rows: dict[tuple[str, str, str, MatchRules], list[Recorded | Played]] = defaultdict(list)
+        for entry in journal.read(path):
+            rows[entry.cassette, entry.mode, entry.record_errors, entry.rules].append(entry.row)
+        for (name, mode, record_errors, rules), entries in rows.items():
+            recorded = settle((r for r in entries if isinstance(r, Recorded)), record_errors=record_errors)
+            used = tuple(r for r in entries if isinstance(r, Played))
+            changes[name].append((Changes(tuple(recorded), used, replace=mode == "all"), rules))
+    return changes
+
+
+def _store(changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path, *, passed: bool) -> Stored:
+    written: list[Path] = []
+    pending: list[Path] = []
+    count = 0
+    for name, rows in changes.items():
+        rows = [(change, rules) for change, rules in rows if change]
+        if not rows:
+            continue
+        path = cassette_path(root, name)
+        recorded = sum(len(change.recorded) for change, _ in rows)
+        if passed:
+            for change, rules in rows:
+                store.update(path, _merging(change, rules), root=root)
+            store.remove(store.pending_path(path))
+            written.append(path)
+            count += recorded
+        elif recorded:
+            pending.append(_keep_beside(path, store.load_or_empty(path), rows))
+    return Stored(count, tuple(written), tuple(pending))
+
+
+def _keep_beside(path: Path, stored: Cassette, rows: Sequence[tuple[Changes, MatchRules]]) -> Path:
+    for change, rules in rows:
+        stored = _merging(change, rules)(stored)
+    beside = store.pending_path(path)
+    store.save(beside, stored)
+    return beside
+
+
+def _merging(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cassette]:
+    """A change of a cassette: ``merge`` with its keys computed the way the recordings' keys were."""
+    redactor = opening.redactor()
+    return lambda stored: merge(stored, changes, lambda request: key_of(redactor.request(request), rules))

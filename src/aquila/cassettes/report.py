@@ -1,0 +1,77 @@
+"""What a scope did, in numbers and names, for summaries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aquila.cassettes.model import Interaction
+
+if TYPE_CHECKING:
+    from aquila.cassettes.scope import Scope
+
+_TOTAL = re.compile(rb'"total_tokens"\s*:\s*(\d{1,12})')
+_PARTS = re.compile(rb'"(?:input|output)_tokens"\s*:\s*(\d{1,12})')
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a scope's recordings: how many were recorded, which files were written."""
+
+    recorded: int = 0
+    written: tuple[Path, ...] = ()
+    pending: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeReport:
+    """What one scope did.
+
+    ``seconds`` and ``tokens`` are what the replayed answers took when they were recorded. ``unplayed`` counts, per
+    cassette that the scope owns, recordings it did not play. ``oldest`` is the earliest recording date that was played.
+    """
+
+    name: str
+    replayed: int = 0
+    recorded: int = 0
+    missed: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    unplayed: tuple[tuple[str, int], ...] = ()
+    pending: tuple[str, ...] = ()
+    cassettes: tuple[str, ...] = ()
+    oldest: str = ""
+    misses: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, scope: Scope, stored: Stored | None) -> ScopeReport:
+        """Sum up a scope that is closed."""
+        played = [interaction for session in scope.sessions.values() for interaction in session.played]
+        owned = [s for s in scope.sessions.values() if scope.owns_default and s.name == scope.default]
+        return cls(
+            name=scope.name,
+            replayed=len(played),
+            recorded=stored.recorded if stored else 0,
+            missed=len(scope.misses),
+            seconds=sum(interaction.response.ended for interaction in played) / 1000,
+            tokens=sum(map(tokens_of, played)),
+            unplayed=tuple((s.name, len(s.unplayed)) for s in owned if s.mode == "replay" and s.unplayed),
+            pending=tuple(map(str, stored.pending)) if stored else (),
+            cassettes=tuple(sorted({name for name, _ in scope.sessions})),
+            oldest=min((i.recorded for i in played if i.recorded), default=""),
+            misses=tuple(map(str, scope.misses)),
+        )
+
+
+def tokens_of(interaction: Interaction) -> int:
+    """The tokens that an answer reports as used, or 0. Only the end of the body is read: usage comes last."""
+    tail = b"".join(chunk.data for chunk in interaction.response.chunks[-8:])[-20_000:]
+    total = _last(_TOTAL.findall(tail))
+    return total or sum(map(int, _PARTS.findall(tail)[-2:]))
+
+
+def _last(found: Sequence[bytes]) -> int:
+    return int(found[-1]) if found else 0

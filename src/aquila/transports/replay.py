@@ -1,0 +1,167 @@
+"""Replay: answers from a cassette, byte for byte and chunk for chunk, without any network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import httpx2
+
+from aquila.cassettes.merging import TRANSIENT
+from aquila.cassettes.model import Response
+from aquila.cassettes.scope import Scope
+from aquila.cassettes.session import Record, Refuse, Replay, Session
+from aquila.errors import CassetteMiss
+from aquila.transports.wire import error_named, request_of
+
+
+class Deciding:
+    """What replay and record share: one session, and the decision for each request."""
+
+    def __init__(self, scope: Scope, session: Session) -> None:
+        self._scope = scope
+        self._session = session
+        self._timing = scope.settings.replay_timing
+
+    def _decide(self, request: httpx2.Request) -> Replay | Record:
+        decision = self._session.decide(request_of(request))
+        if isinstance(decision, Refuse):
+            self._scope.missed(decision.error)
+            # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
+            raise type(decision.error)(*decision.error.args)
+        return decision
+
+    def _pace(self, request: httpx2.Request) -> Pace | None:
+        return Pace(self._timing, request) if self._timing else None
+
+
+class ReplayTransport(Deciding, httpx2.BaseTransport):
+    """Answers every request from one session, or raises ``CassetteMiss``."""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        request.read()
+        decision = self._decide(request)
+        assert isinstance(decision, Replay)
+        return replayed(decision, self._pace(request))
+
+
+class AsyncReplayTransport(Deciding, httpx2.AsyncBaseTransport):
+    """The async twin of ``ReplayTransport``."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await request.aread()
+        decision = self._decide(request)
+        assert isinstance(decision, Replay)
+        return await areplayed(decision, self._pace(request))
+
+
+class Pace:
+    """Waits as long as the recorded answer took, times a factor, within the request's read timeout."""
+
+    def __init__(self, factor: float, request: httpx2.Request) -> None:
+        self._factor = factor
+        self._limit = (request.extensions.get("timeout") or {}).get("read")
+        self._at = 0
+
+    def until(self, at: int) -> float:
+        """Seconds to wait from the previous moment to ``at`` (milliseconds since the request)."""
+        seconds = max(0, at - self._at) / 1000 * self._factor
+        self._at = max(at, self._at)
+        return seconds
+
+    def sleep(self, at: int) -> None:
+        """Wait until ``at``. Raises ``httpx2.ReadTimeout`` when the client would have given up."""
+        seconds = self.until(at)
+        if self._limit is not None and seconds > self._limit:
+            time.sleep(self._limit)
+            raise httpx2.ReadTimeout("timed out")
+        if seconds:
+            time.sleep(seconds)
+
+    async def asleep(self, at: int) -> None:
+        """The async twin of ``sleep``."""
+        import anyio
+
+        seconds = self.until(at)
+        if self._limit is not None and seconds > self._limit:
+            await anyio.sleep(self._limit)
+            raise httpx2.ReadTimeout("timed out")
+        if seconds:
+            await anyio.sleep(seconds)
+
+
+def replayed(decision: Replay, pace: Pace | None = None) -> httpx2.Response:
+    """The recorded answer as an httpx2 response."""
+    response = decision.interaction.response
+    if pace is not None:
+        pace.sleep(response.started)
+    return httpx2.Response(response.status, headers=_headers(decision), stream=_ReplayStream(response, pace))
+
+
+async def areplayed(decision: Replay, pace: Pace | None = None) -> httpx2.Response:
+    """The recorded answer as an httpx2 response for async clients."""
+    response = decision.interaction.response
+    if pace is not None:
+        await pace.asleep(response.started)
+    return httpx2.Response(response.status, headers=_headers(decision), stream=_AsyncReplayStream(response, pace))
+
+
+def _headers(decision: Replay) -> list[tuple[str, str]]:
+    """The recorded headers, and for a failure what keeps the client from sleeping before it tries again.
+
+    A failure that another recording follows is followed at once. The last one says how the request ended, so there is
+    nothing to wait for: it is not tried again. (``retry-after-ms`` and ``x-should-retry`` are honoured by the SDKs of
+    OpenAI and Anthropic.)
+    """
+    response = decision.interaction.response
+    headers = list(response.headers)
+    if response.status in TRANSIENT:
+        advice = ("x-should-retry", "false") if decision.last else ("retry-after-ms", "1")
+        headers = [field for field in headers if field[0] not in ("retry-after-ms", "x-should-retry")]
+        headers.append(advice)
+    return headers
+
+
+def _ending(response: Response) -> Exception | None:
+    """What a reader meets after the last recorded chunk."""
+    if response.end == "complete":
+        return None
+    if response.end == "broken":
+        return error_named(response.error)
+    return CassetteMiss(
+        f"the recorded answer ends after {len(response.chunks)} chunks, because the caller stopped reading there when "
+        "it was recorded; now it reads on. Record this answer again with --aquila-record=all."
+    )
+
+
+class _ReplayStream(httpx2.SyncByteStream):
+    def __init__(self, response: Response, pace: Pace | None) -> None:
+        self._response = response
+        self._pace = pace
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._pace is None:
+            for chunk in self._response.chunks:
+                yield chunk.data
+        else:
+            for chunk in self._response.chunks:
+                self._pace.sleep(chunk.at)
+                yield chunk.data
+        ending = _ending(self._response)
+        if ending is not None:
+            raise ending
+
+
+class _AsyncReplayStream(httpx2.AsyncByteStream):
+    def __init__(self, response: Response, pace: Pace | None) -> None:
+        self._response = response
+        self._pace = pace
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._response.chunks:
+            if self._pace is not None:
+                await self._pace.asleep(chunk.at)
+            yield chunk.data
+        ending = _ending(self._response)
+        if ending is not None:
+            raise ending

@@ -1,0 +1,103 @@
+"""Between httpx2's requests and responses and what a cassette holds."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+
+from aquila.cassettes.model import Headers, Request
+
+ERRORS: dict[str, type[httpx2.TransportError]] = {
+    error.__name__: error
+    for error in (
+        httpx2.ReadError,
+        httpx2.ReadTimeout,
+        httpx2.RemoteProtocolError,
+        httpx2.NetworkError,
+        httpx2.TimeoutException,
+        httpx2.ProtocolError,
+        httpx2.TransportError,
+    )
+}
+"""The ways in which an answer breaks off, by the names under which cassettes keep them."""
+
+
+def request_of(request: httpx2.Request) -> Request:
+    """The recordable form of a request whose body has been read."""
+    headers = headers_of(request.headers.raw)
+    body = request.content
+    if body and (encoding := request.headers.get("content-encoding")):
+        decoder = decoder_for(encoding)
+        body = decoder(body) + decoder(None) if decoder else body
+    return Request(request.method, str(request.url), headers, body)
+
+
+def headers_of(raw: list[tuple[bytes, bytes]]) -> Headers:
+    """Header fields as text, names in lower case, in order."""
+    return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw)
+
+
+def error_named(error: str) -> httpx2.TransportError:
+    """The exception that a cassette keeps as ``Name: text``."""
+    name, _, text = error.partition(": ")
+    return ERRORS.get(name, httpx2.RemoteProtocolError)(text or "the recorded answer broke off here")
+
+
+def error_text(error: BaseException) -> str:
+    """The text under which a cassette keeps an exception of the HTTP client."""
+    name = next((base.__name__ for base in type(error).__mro__ if base.__name__ in ERRORS), "RemoteProtocolError")
+    return f"{name}: {error}"
+
+
+Decoder = Callable[[bytes | None], bytes]
+"""Decodes one content coding piece by piece; None asks for what is left at the end."""
+
+
+def decoder_for(encoding: str) -> Decoder | None:
+    """A decoder for a Content-Encoding, or None for one that cannot be undone here (the body is then kept as it is)."""
+    codings = [coding.strip().lower() for coding in encoding.split(",") if coding.strip()]
+    codings = [coding for coding in codings if coding != "identity"]
+    if len(codings) != 1:
+        return None
+    if codings[0] in ("gzip", "x-gzip"):
+        return _zlib_decoder(zlib.decompressobj(zlib.MAX_WBITS | 16))
+    if codings[0] == "deflate":
+        return _deflate_decoder()
+    if codings[0] == "br":
+        return _brotli_decoder()
+    return None
+
+
+def _zlib_decoder(decompressor: Any) -> Decoder:
+    return lambda data: decompressor.flush() if data is None else decompressor.decompress(data)
+
+
+def _deflate_decoder() -> Decoder:
+    decompressor: Any = None
+
+    def decode(data: bytes | None) -> bytes:
+        nonlocal decompressor
+        if data is None:
+            return b"" if decompressor is None else bytes(decompressor.flush())
+        if decompressor is None:
+            # Some servers send raw deflate data instead of the zlib format that RFC 9110, 8.4.1.2 asks for.
+            decompressor = zlib.decompressobj()
+            try:
+                return bytes(decompressor.decompress(data))
+            except zlib.error:
+                decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+        return bytes(decompressor.decompress(data))
+
+    return decode
+
+
+def _brotli_decoder() -> Decoder | None:
+    try:
+        import brotli
+    except ImportError:
+        return None
+    decompressor = brotli.Decompressor()
+    return lambda data: b"" if data is None else bytes(decompressor.process(data))
