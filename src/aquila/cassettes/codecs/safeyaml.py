@@ -1,0 +1,223 @@
+"""YAML read safely, at libyaml's speed: plain data only, in bounded time, depth and memory.
+
+The reader takes libyaml's events one by one, so what is refused is refused where it stands, before anything is built
+from it: tags other than ``!!binary`` and ``!!str``, anchors, aliases, several documents, duplicate or non-text keys,
+deep nesting.
+
+The result is made of dict, list, str, bytes, True, False, None and `Number`. A number keeps its literal text
+(``1e-05``, ``-0.0000012``), because a JSON body must come back byte for byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any, TypeAlias
+
+import yaml
+from yaml._yaml import CParser
+
+from aquila.cassettes.codecs._gc import collector_paused
+from aquila.errors import CassetteCorrupt
+
+Tree: TypeAlias = Any
+"""dict[str, Tree] | list[Tree] | str | bytes | bool | None | Number."""
+
+MAX_BYTES = 256 * 1024 * 1024
+"""A file larger than this is refused unread."""
+
+MAX_DEPTH = 100
+"""Containers inside containers."""
+
+_BINARY = "tag:yaml.org,2002:binary"
+_STRING = "tag:yaml.org,2002:str"
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
+
+
+class Number(str):
+    """A number as its literal text."""
+
+    __slots__ = ()
+
+
+class Unreadable(Exception):
+    """What is wrong, and the line (from 1) where it is."""
+
+    def __init__(self, what: str, line: int) -> None:
+        super().__init__(what)
+        self.what = what
+        self.line = line
+
+
+def load(data: bytes, *, source: str) -> Tree:
+    """Read one YAML document.
+
+    ``source`` names the file in messages. Raises CassetteCorrupt.
+    """
+    if len(data) > MAX_BYTES:
+        raise CassetteCorrupt(f"{source} is {len(data)} bytes large; a cassette may have {MAX_BYTES}.")
+    try:
+        with collector_paused():
+            return _build(data)
+    except Unreadable as error:
+        raise CassetteCorrupt(f"{source}, line {error.line}: {error.what}.") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise CassetteCorrupt(f"{source}{where}: not YAML: {error.problem or error.context}.") from None
+    except yaml.reader.ReaderError as error:
+        line = data[: error.position].count(b"\n") + 1
+        raise CassetteCorrupt(f"{source}, line {line}: not YAML: {error.reason}.") from None
+
+
+def line_of(data: bytes, path: tuple[str | int, ...]) -> int:
+    """Return the line (from 1) of what is at ``path`` in a document that `load` accepts, or of its nearest container.
+
+    Used for messages only: it reads the document a second time.
+    """
+    finder = _Finder(path)
+    parser = CParser(data)
+    while not finder.feed(parser.get_event()):
+        pass
+    return finder.line
+
+
+def _build(data: bytes) -> Tree:
+    get_event = CParser(data).get_event
+    scalar_event, mapping_start, mapping_end = yaml.ScalarEvent, yaml.MappingStartEvent, yaml.MappingEndEvent
+    sequence_start, sequence_end = yaml.SequenceStartEvent, yaml.SequenceEndEvent
+    number = _NUMBER.fullmatch
+    words = _WORDS
+
+    root: list[Tree] = []
+    stack: list[tuple[Tree, str | None]] = []
+    current: Tree = root  # the container being filled: a dict or a list
+    key: str | None = None  # in a dict, the key whose value comes next
+    mapping = False
+    while True:
+        event = get_event()
+        kind = type(event)
+        if kind is scalar_event:
+            value: Tree = event.value
+            if event.anchor is not None:
+                raise Unreadable(
+                    f"anchor &{event.anchor}: anchors and aliases are not part of the format", _line(event)
+                )
+            if mapping and key is None:
+                if event.tag is not None:
+                    raise Unreadable(f"tag {event.tag} on a key", _line(event))
+                if value in current:
+                    raise Unreadable(f"key {_short(value)} occurs twice", _line(event))
+                key = value
+                continue
+            if event.tag is not None:
+                value = _tagged(event)
+            elif event.style == "":
+                if value in words:
+                    value = words[value]
+                elif number(value):
+                    value = Number(value)
+            if mapping:
+                current[key] = value
+                key = None
+            else:
+                current.append(value)
+        elif kind is mapping_start or kind is sequence_start:
+            if event.anchor is not None:
+                raise Unreadable(
+                    f"anchor &{event.anchor}: anchors and aliases are not part of the format", _line(event)
+                )
+            if event.tag is not None:
+                raise Unreadable(f"tag {event.tag} is not part of the format", _line(event))
+            if mapping and key is None:
+                raise Unreadable("a key that is not text", _line(event))
+            if len(stack) >= MAX_DEPTH:
+                raise Unreadable(f"more than {MAX_DEPTH} levels deep", _line(event))
+            child: Tree = {} if kind is mapping_start else []
+            if mapping:
+                current[key] = child
+            else:
+                current.append(child)
+            stack.append((current, key))
+            current, key, mapping = child, None, kind is mapping_start
+        elif kind is mapping_end or kind is sequence_end:
+            current, _ = stack.pop()
+            mapping, key = type(current) is dict, None
+        elif kind is yaml.AliasEvent:
+            raise Unreadable(f"alias *{event.anchor}: anchors and aliases are not part of the format", _line(event))
+        elif kind is yaml.DocumentStartEvent:
+            if root:
+                raise Unreadable("a second document", _line(event))
+        elif kind is yaml.StreamEndEvent:
+            return root[0] if root else None
+
+
+def _tagged(event: yaml.ScalarEvent) -> Tree:
+    value: str = event.value
+    if event.tag == _STRING:
+        return value
+    if event.tag == _BINARY:
+        try:
+            return base64.b64decode(value.encode("ascii"), validate=False)
+        except (ValueError, binascii.Error):
+            raise Unreadable("!!binary that is not base64", _line(event)) from None
+    raise Unreadable(f"tag {_short(event.tag)} is not part of the format", _line(event))
+
+
+def _line(event: yaml.Event) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:59] + "…")
+
+
+class _Finder:
+    """Follows a path through events, and remembers the line of the deepest part that was found."""
+
+    def __init__(self, path: tuple[str | int, ...]) -> None:
+        self.line = 1
+        self._path = path
+        self._stack: list[list[Any]] = []  # [is mapping, key or index of the current child]
+        self._matched = 0  # how many parts of the path are open above the current event
+
+    def feed(self, event: Any) -> bool:
+        """Take an event; return whether the place is found, or cannot be any more."""
+        if event is None or isinstance(event, yaml.StreamEndEvent):
+            return True
+        if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            self._stack.pop()
+            self._next()
+            return len(self._stack) < self._matched
+        if not isinstance(event, (yaml.ScalarEvent, yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            return False
+        top = self._stack[-1] if self._stack else None
+        if top and top[0] and top[1] is None:
+            top[1] = event.value  # type: ignore[union-attr]
+            if self._here():
+                self.line = _line(event)
+            return False
+        if self._here():
+            if not (top and top[0]):
+                self.line = _line(event)
+            self._matched = len(self._stack)
+            if len(self._stack) == len(self._path):
+                return True
+        if isinstance(event, yaml.ScalarEvent):
+            self._next()
+        else:
+            self._stack.append([isinstance(event, yaml.MappingStartEvent), None])
+            if not self._stack[-1][0]:
+                self._stack[-1][1] = 0
+        return False
+
+    def _here(self) -> bool:
+        depth = len(self._stack)
+        return depth <= len(self._path) and all(self._stack[i][1] == self._path[i] for i in range(depth))
+
+    def _next(self) -> None:
+        if self._stack:
+            top = self._stack[-1]
+            top[1] = None if top[0] else top[1] + 1
