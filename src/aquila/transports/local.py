@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
 
 import httpx2
 
@@ -22,8 +19,6 @@ _FORWARDED = frozenset({"accept", "content-type", "content-length", "transfer-en
 
 # Endpoints that are found under other prefixes than "/v1" too: "/openai/deployments/x/chat/completions".
 _ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models", "/messages")
-
-_Inner = TypeVar("_Inner")
 
 
 def local_path(path: str) -> str:
@@ -52,43 +47,14 @@ def _redirected(request: httpx2.Request, server: ModelServer) -> httpx2.Request:
     )
 
 
-# A kept connection occupies one of the server's few threads, and belongs to one event loop.
-_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
+# A new pool for each request costs nothing beside the model's work, and has no state to share between threads, event
+# loops and forked processes. Kept connections would also each occupy one of the server's few threads.
+_LIMITS = httpx2.Limits(max_keepalive_connections=0)
 
 
 def _no_tls() -> ssl.SSLContext:
-    # All is plain HTTP: an empty context is never used, and costs nothing where the default one loads every CA.
+    # All is plain HTTP: an empty context is never used, and costs little where the default one loads every CA.
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _http() -> httpx2.HTTPTransport:
-    return httpx2.HTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
-
-
-def _async_http() -> httpx2.AsyncHTTPTransport:
-    return httpx2.AsyncHTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
-
-
-class _PerProcess(Generic[_Inner]):
-    """The HTTP transport to loopback, built on first use and again after a fork."""
-
-    def __init__(self, build: Callable[[], _Inner]) -> None:
-        self._build = build
-        self._pid = -1
-        self._inner: _Inner | None = None
-        self._lock = threading.Lock()
-
-    def get(self) -> _Inner:
-        if self._inner is None or self._pid != os.getpid():
-            with self._lock:
-                if self._inner is None or self._pid != os.getpid():
-                    self._inner, self._pid = self._build(), os.getpid()
-        return self._inner
-
-    def take(self) -> _Inner | None:
-        with self._lock:
-            inner, self._inner = self._inner, None
-        return inner if self._pid == os.getpid() else None
 
 
 class LocalTransport(httpx2.BaseTransport):
@@ -102,37 +68,25 @@ class LocalTransport(httpx2.BaseTransport):
 
     def __init__(self, model: str | os.PathLike[str] | None = None) -> None:
         self._model = model
-        self._http = _PerProcess(_http)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        server = running_server(self._model or config.current().local_model or None)
-        return self._http.get().handle_request(_redirected(request, server))
-
-    def close(self) -> None:
-        """Close the connections. The model goes on: other transports of the process share it."""
-        inner = self._http.take()
-        if inner is not None:
-            inner.close()
+        server = running_server(self._model or config.current().local_model)
+        http = httpx2.HTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
+        return http.handle_request(_redirected(request, server))
 
 
 class AsyncLocalTransport(httpx2.AsyncBaseTransport):
-    """The asynchronous ``LocalTransport``; the event loop goes on while the model is loaded."""
+    """The async twin of ``LocalTransport``; the event loop goes on while the model is loaded."""
 
     def __init__(self, model: str | os.PathLike[str] | None = None) -> None:
         self._model = model
-        self._http = _PerProcess(_async_http)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        model = self._model or config.current().local_model or None
+        model = self._model or config.current().local_model
         server = find_running(model)
         if server is None:
             import anyio.to_thread
 
             server = await anyio.to_thread.run_sync(running_server, model)
-        return await self._http.get().handle_async_request(_redirected(request, server))
-
-    async def aclose(self) -> None:
-        """Close the connections. The model goes on: other transports of the process share it."""
-        inner = self._http.take()
-        if inner is not None:
-            await inner.aclose()
+        http = httpx2.AsyncHTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
+        return await http.handle_async_request(_redirected(request, server))
