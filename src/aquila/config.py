@@ -221,6 +221,12 @@ def under_pytest() -> bool:
     return _layers.under_pytest
 
 
+def is_given(name: str) -> bool:
+    """Whether the command line, the environment or the ini file sets an option, be it to its default."""
+    variable = OPTIONS[name].metadata["env"]
+    return name in _layers.command_line or name in _layers.ini or bool(variable and os.environ.get(variable))
+
+
 def current() -> Settings:
     """The settings in force now. The environment is read at each call; parsing happens only when it changed."""
     global _cache

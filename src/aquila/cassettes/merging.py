@@ -66,6 +66,10 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.recorded or self.drop)
 
+    def slots(self) -> set[Slot]:
+        """The slots that were played or recorded."""
+        return {row.slot for row in self.used} | {row.slot for row in self.recorded}
+
 
 def settle(recorded: Iterable[Recorded], *, record_errors: str) -> list[Recorded]:
     """Leave out failures that were followed by another answer to the same request, and close the gaps they leave.
@@ -107,7 +111,7 @@ def merge(stored: Cassette, changes: Changes, key: Callable[[Request], str]) -> 
         merged.append((slot, recorded[slot] if changes.replace and slot in recorded else interaction))
 
     # What came before each new recording: the latest slot, in the order of requests, that is in the cassette.
-    timeline = sorted((row.order, row.slot) for row in (*changes.used, *changes.recorded))
+    timeline = sorted([(row.order, row.slot) for row in changes.used] + [(row.order, row.slot) for row in changes.recorded])
     behind: dict[Slot | None, list[Slot]] = defaultdict(list)
     before: Slot | None = None
     for _, slot in timeline:

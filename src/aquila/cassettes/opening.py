@@ -6,12 +6,11 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.redaction import Redactor
-
 from aquila import config
 from aquila.cassettes import store
 from aquila.cassettes.key import MatchRules
 from aquila.cassettes.names import cassette_path
+from aquila.cassettes.redaction import Redactor
 from aquila.cassettes.session import Session
 
 if TYPE_CHECKING:

@@ -63,14 +63,13 @@ class ScopeRecording:
         for (name, mode), session in self._scope.sessions.items():
             if mode == "replay":
                 continue
-            played_elsewhere = {
-                row.slot for change, _ in foreign.get(name, ()) for row in (*change.used, *change.recorded)
-            }
+            elsewhere = (change for change, _ in foreign.get(name, ()))
+            used_elsewhere = {slot for change in elsewhere for slot in change.slots()}
             mine = session.changes(
                 record_errors=self._settings.record_errors,
                 drop_unused=self._scope.owns_default and name == self._scope.default,
             )
-            mine = Changes(mine.recorded, mine.used, mine.drop - played_elsewhere, mine.replace)
+            mine = Changes(mine.recorded, mine.used, mine.drop - used_elsewhere, mine.replace)
             changes[name].append((mine, session.rules))
         for name, rows in foreign.items():
             changes[name] += rows
@@ -122,8 +121,8 @@ def _store(changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path, *, 
     written: list[Path] = []
     pending: list[Path] = []
     count = 0
-    for name, rows in changes.items():
-        rows = [(change, rules) for change, rules in rows if change]
+    for name, all_rows in changes.items():
+        rows = [(change, rules) for change, rules in all_rows if change]
         if not rows:
             continue
         path = cassette_path(root, name)

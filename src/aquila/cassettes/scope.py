@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from aquila import config
+from aquila import _ambient, config
 from aquila.cassettes.report import ScopeReport
 from aquila.cassettes.session import Explained, Session
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
@@ -83,8 +83,9 @@ class Scope:
 
     @property
     def settings(self) -> config.Settings:
-        """The settings in force, with this scope's options on top."""
-        return config.current().with_options(self._options, source=self.name or "use_cassette")
+        """The settings in force: those around this scope, with its own options on top."""
+        around = self.parent.settings if self.parent is not None else config.current()
+        return around.with_options(self._options, source=self.name or "use_cassette")
 
     def configure(self, options: Mapping[str, Any], *, source: str) -> None:
         """Override settings for the rest of the scope. Raises ``UnknownOption`` or ``ConfigError``."""
@@ -201,9 +202,9 @@ def current() -> Scope | None:
                 f"{scope._who()} has ended, and something it started is still making requests; wait for it first"
             )
         return scope
-    if not _open:
+    innermost = _innermost()
+    if innermost is None:
         return None
-    innermost = _open[-1]
     chain: Scope | None = innermost
     enclosing: set[Scope] = set()
     while chain is not None:
@@ -216,6 +217,13 @@ def current() -> Scope | None:
             "start it with contextvars.copy_context().run, or name the cassette with cassette="
         )
     return innermost
+
+
+def _innermost() -> Scope | None:
+    if _open:
+        return _open[-1]
+    opened: Scope | None = _ambient.opener() if _ambient.opener is not None else None
+    return opened
 
 
 def find(scope_id: str) -> Scope | None:
@@ -233,21 +241,29 @@ def join(stamp: Stamp) -> Scope:
     )  # fmt: skip
 
 
+def bind(scope: Scope | None) -> Scope | None:
+    """Make a scope the one in force in this context and return the one that was."""
+    before = _bound.get()
+    _bound.set(scope)
+    return before
+
+
 @contextmanager
 def bound(scope: Scope | None) -> Iterator[None]:
     """Make a scope the one in force in this context, and only here; None hides an outer one."""
-    before = _bound.get()
-    _bound.set(scope)
+    before = bind(scope)
     try:
         yield
     finally:
-        _bound.set(before)  # not reset(token): a fixture may be left in another context than it was entered in
+        bind(before)  # not reset(token): a fixture may be left in another context than it was entered in
 
 
 def push(scope: Scope) -> None:
     """Open a scope for the whole process: threads that are bound to no other find it."""
-    bound_here = _bound.get()
-    scope.parent = bound_here if bound_here is not None and not bound_here.closed else (_open[-1] if _open else None)
+    around = _bound.get()
+    if around is None or around.closed:
+        around = _innermost() if scope.kind != "test" else None
+    scope.parent = around
     _open.append(scope)
 
 

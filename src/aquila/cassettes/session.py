@@ -10,14 +10,13 @@ import itertools
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
-
-from aquila.cassettes.redaction import Redactor
 
 from aquila.cassettes.key import MatchRules, key_of
 from aquila.cassettes.merging import Changes, Played, Recorded, settle
 from aquila.cassettes.model import Cassette, Interaction, Request
+from aquila.cassettes.redaction import Redactor
 from aquila.errors import CassetteMiss, PlayedOut, SessionClosed
 
 
@@ -181,8 +180,8 @@ class Session:
             recorded = settle(self._recorded, record_errors=record_errors)
             slots = {number: (key, at) for key, row in self._recordings.items() for at, number in enumerate(row)}
             used = [Played(*slots[number], order) for order, number in self._play_order]
-        drop = set(slots.values()) - {row.slot for row in (*used, *recorded)} if drop_unused else ()
-        return Changes(recorded=tuple(recorded), used=tuple(used), drop=frozenset(drop), replace=self.mode == "all")
+        changes = Changes(tuple(recorded), tuple(used), replace=self.mode == "all")
+        return replace(changes, drop=frozenset(slots.values()) - changes.slots()) if drop_unused else changes
 
     def key(self, request: Request) -> str:
         """The key of a request under this session's rules."""

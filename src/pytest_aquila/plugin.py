@@ -1,0 +1,195 @@
+"""The hooks of the plugin.
+
+Nothing here imports an HTTP client, a codec or Huey: a run that uses no cassette pays for none. A test gets a scope only
+when something in it asks for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_aquila import options, running
+from pytest_aquila.fixtures import *  # noqa: F403
+from pytest_aquila.tasks import *  # noqa: F403
+
+if TYPE_CHECKING:
+    from pytest_aquila.reporting import Totals
+
+_run: pytest.StashKey[contextlib.ExitStack] = pytest.StashKey()
+_totals: pytest.StashKey[Totals] = pytest.StashKey()
+_failed: pytest.StashKey[bool] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare options and ini keys."""
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the settings of the run in force; a recording run first takes over what an interrupted one left."""
+    config.addinivalue_line(
+        "markers",
+        f"{options.MARKER}(cassette=None, **settings): the cassette of this test, and settings for it "
+        "(transport, match_on, ignore, repeat, replay_timing, ...)",
+    )
+    from aquila import config as settings
+    from aquila.errors import AquilaError
+
+    stack = config.stash[_run] = contextlib.ExitStack()
+    stack.enter_context(
+        settings.layers(
+            root=config.rootpath,
+            defaults={"transport": "replay"},
+            ini=options.ini(config),
+            command_line=options.command_line(config),
+            under_pytest=True,
+        )
+    )
+    try:
+        now = settings.current()
+        if now.transport == "record" and not _is_worker(config):
+            from aquila.cassettes.recording import recover
+
+            found = recover(now.cassette_root())
+            _totals_of(config).recovered += [(str(path), count) for path, count in found]
+    except AquilaError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take back the settings of the run."""
+    if _run in config.stash:
+        config.stash[_run].close()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Say which test runs."""
+    running.begin(item)
+    try:
+        return (yield)
+    finally:
+        running.end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test whose code swallowed a miss."""
+    try:
+        result = yield
+    except BaseException:
+        scope = running.opened_scope(item)
+        if scope is not None:
+            for miss in scope.misses:
+                item.add_report_section("call", "aquila", str(miss))
+        raise
+    scope = running.opened_scope(item)
+    if scope is not None:
+        if scope.misses:
+            pytest.fail(str(scope.misses[0]), pytrace=False)
+        if scope.settings.unplayed == "fail":
+            _fail_for_unplayed(item)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether everything before the teardown passed."""
+    report = yield
+    if not report.passed:
+        item.stash[_failed] = True
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Close the scope of the test after its fixtures: store what a passing test recorded."""
+    passed = not item.stash.get(_failed, False)
+    item.stash[_failed] = False  # for a plugin that runs the test again
+    try:
+        result = yield
+    except BaseException:
+        _close(item, passed=False)
+        raise
+    scope = running.opened_scope(item)
+    seen = len(scope.misses) if scope is not None and not passed else 0
+    _close(item, passed=passed)
+    if scope is not None and passed and len(scope.misses) > seen:
+        pytest.fail(str(scope.misses[-1]), pytrace=False)
+    return result
+
+
+def _close(item: pytest.Item, *, passed: bool) -> None:
+    scope = running.opened_scope(item)
+    if scope is None:
+        return
+    settings = scope.settings
+    report = running.close(item, passed=passed and not scope.misses)
+    if report is not None:
+        _totals_of(item.config).add(report, settings)
+
+
+def _fail_for_unplayed(item: pytest.Item) -> None:
+    scope = running.opened_scope(item)
+    if scope is None or scope.default is None or not scope.owns_default:
+        return
+    for session in scope.sessions.values():
+        if session.name == scope.default and session.mode == "replay" and not session.all_played:
+            numbers = ", ".join(str(number) for number, _ in session.unplayed)
+            pytest.fail(
+                f"cassette {session.name}: recordings {numbers} were not played (aquila_unplayed = fail). "
+                f"Record it again: {scope.record_command()}",
+                pytrace=False,
+            )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Write what was replayed, recorded and missed."""
+    totals = config.stash.get(_totals, None)
+    orphans = _orphans(config) if config.getoption("aquila_orphans") else None
+    if totals is not None or orphans:
+        from pytest_aquila import reporting
+
+        reporting.summarize(terminalreporter, totals or reporting.Totals(), orphans)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """An xdist worker sends its sums to the controller."""
+    totals = session.config.stash.get(_totals, None)
+    if totals is not None and _is_worker(session.config):
+        session.config.workeroutput["aquila"] = totals.sent()  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """The controller takes in a worker's sums."""
+    sent = getattr(node, "workeroutput", {}).get("aquila")
+    if sent:
+        _totals_of(node.config).merge(sent)
+
+
+def _totals_of(config: pytest.Config) -> Totals:
+    if _totals not in config.stash:
+        from pytest_aquila.reporting import Totals
+
+        config.stash[_totals] = Totals()
+    return config.stash[_totals]
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _orphans(config: pytest.Config) -> list[str]:
+    from aquila import config as settings
+    from aquila.cassettes.names import cassette_path
+    from aquila.cassettes.store import cassette_files
+
+    root = settings.current().cassette_root()
+    totals = config.stash.get(_totals, None)
+    used = {cassette_path(root, name) for name in (totals.cassettes if totals is not None else ())}
+    return [str(path.relative_to(root)) for path in cassette_files(root) if path not in used] if root.is_dir() else []

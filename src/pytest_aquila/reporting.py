@@ -1,0 +1,93 @@
+"""What the run did, summed over its tests and its xdist workers, and the lines about it in the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+    from aquila.cassettes.report import ScopeReport
+    from aquila.config import Settings
+
+
+@dataclasses.dataclass
+class Totals:
+    """Sums over tests. Everything in it is plain data, so that a worker can send it."""
+
+    used: bool = False
+    replayed: int = 0
+    recorded: int = 0
+    missed: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    pending: list[str] = dataclasses.field(default_factory=list)
+    unplayed: list[tuple[str, str, int]] = dataclasses.field(default_factory=list)
+    stale: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    cassettes: list[str] = dataclasses.field(default_factory=list)
+    recovered: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+
+    def add(self, report: ScopeReport, settings: Settings) -> None:
+        """Take in what one test did."""
+        self.used = True
+        self.replayed += report.replayed
+        self.recorded += report.recorded
+        self.missed += report.missed
+        self.seconds += report.seconds
+        self.tokens += report.tokens
+        self.pending += report.pending
+        self.cassettes += report.cassettes
+        if settings.unplayed == "warn":
+            self.unplayed += [(report.name, cassette, count) for cassette, count in report.unplayed]
+        if settings.max_age is not None and report.oldest and _age(report.oldest) > settings.max_age:
+            self.stale.append((report.name, report.oldest))
+
+    def merge(self, sent: dict[str, Any]) -> None:
+        """Take in what an xdist worker sent."""
+        for name, value in sent.items():
+            mine = getattr(self, name)
+            setattr(self, name, mine or value if name == "used" else mine + [*map(_row, value)] if isinstance(mine, list) else mine + value)
+
+    def sent(self) -> dict[str, Any]:
+        """What a worker sends."""
+        return dataclasses.asdict(self)
+
+
+def _row(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _age(recorded: str) -> float:
+    """Days since a recording."""
+    then = datetime.datetime.fromisoformat(recorded)
+    return (datetime.datetime.now(datetime.UTC) - then).total_seconds() / 86400
+
+
+def summarize(terminal: pytest.TerminalReporter, totals: Totals, orphans: list[str] | None) -> None:
+    """Write the lines about the run."""
+    for path, count in totals.recovered:
+        terminal.write_line(f"aquila: took over {count} recordings of an interrupted run into {path}")
+    for path in dict.fromkeys(totals.pending):
+        terminal.write_line(
+            f"aquila: the test failed, so its cassette is as it was; the recording is kept in {path} "
+            "(aquila cassettes accept)",
+            yellow=True,
+        )
+    for test, cassette, count in totals.unplayed:
+        terminal.write_line(f"aquila: {test} did not play {count} recordings of {cassette}", yellow=True)
+    for test, recorded in totals.stale:
+        terminal.write_line(f"aquila: {test} plays recordings that are old (from {recorded})", yellow=True)
+    for name in orphans or ():
+        terminal.write_line(f"aquila: no test used {name}", yellow=True)
+    if totals.used:
+        terminal.write_line(summary_line(totals), red=bool(totals.missed))
+
+
+def summary_line(totals: Totals) -> str:
+    """One line: replayed, recorded, missed; seconds and tokens saved."""
+    line = f"aquila: {totals.replayed} replayed, {totals.recorded} recorded, {totals.missed} missed"
+    if totals.replayed:
+        line += f"; saved {totals.seconds:.1f} s and {totals.tokens:,} tokens"
+    return line

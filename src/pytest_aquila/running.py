@@ -1,0 +1,70 @@
+"""The scope of a test: opened when something in the test asks for one, closed with the test."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aquila import _ambient
+from pytest_aquila import options
+
+if TYPE_CHECKING:
+    from aquila.cassettes.report import ScopeReport
+    from aquila.cassettes.scope import Scope
+
+_scope: pytest.StashKey[Scope] = pytest.StashKey()
+_unnamed: pytest.StashKey[bool] = pytest.StashKey()
+
+
+def begin(item: pytest.Item) -> None:
+    """Make ``item`` the running test."""
+    _ambient.opener = lambda: scope_of(item)
+
+
+def end() -> None:
+    """No test is running any more."""
+    _ambient.opener = None
+
+
+def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
+    """The scope of a test, opened now if it is not. ``with_cassette`` gives it a cassette of its own if it has none."""
+    from aquila.cassettes import scope as scopes
+    from aquila.cassettes.names import name_of_test
+
+    scope = item.stash.get(_scope, None)
+    if scope is None:
+        named, settings = options.marker_options(item)
+        scope = scopes.Scope(
+            kind="test",
+            name=item.nodeid,
+            command=f"pytest {shlex.quote(item.nodeid)} --aquila-record",
+            default=named,
+            options=settings,
+        )
+        item.stash[_scope] = scope
+        scopes.push(scope)
+        with_cassette = with_cassette or item.get_closest_marker(options.MARKER) is not None
+    if with_cassette and scope.default is None:
+        scope.default, scope.owns_default = name_of_test(item.nodeid), True
+    return scope
+
+
+def opened_scope(item: pytest.Item) -> Scope | None:
+    """The scope of a test if anything has asked for it."""
+    return item.stash.get(_scope, None)
+
+
+def close(item: pytest.Item, *, passed: bool) -> ScopeReport | None:
+    """Close the scope of a test, storing what it recorded if it passed. Raises what storing raises."""
+    from aquila.cassettes import scope as scopes
+
+    scope = item.stash.get(_scope, None)
+    if scope is None:
+        return None
+    try:
+        return scope.close(passed=passed)
+    finally:
+        scopes.pop(scope)
+        del item.stash[_scope]  # a test that is run again starts anew

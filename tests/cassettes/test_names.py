@@ -1,0 +1,46 @@
+"""Names of cassettes and the files they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aquila.cassettes.names import cassette_path, name_of_test
+from aquila.errors import CassetteNameError
+
+ROOT = Path("/project/cassettes")
+
+
+@pytest.mark.parametrize("name", ["", " ", "/etc/passwd", "../x", "a/../../x", "a\\..\\x", "C:/x", "C:\\x", "a\x00b", "."])
+def test_a_name_that_is_empty_or_leaves_the_folder_is_refused(name: str) -> None:
+    with pytest.raises(CassetteNameError, match="cassette name"):
+        cassette_path(ROOT, name)
+
+
+def test_a_name_is_a_yaml_file_unless_it_says_otherwise(tmp_path: Path) -> None:
+    assert cassette_path(ROOT, "jobs/summary") == ROOT / "jobs" / "summary.yaml"
+    assert cassette_path(ROOT, "jobs/summary.msgpack") == ROOT / "jobs" / "summary.msgpack"
+    assert cassette_path(ROOT, "v1.2") == ROOT / "v1.2.yaml"
+    (tmp_path / "x.msgpack").touch()
+    assert cassette_path(tmp_path, "x") == tmp_path / "x.msgpack"
+    (tmp_path / "x.yaml").touch()
+    assert cassette_path(tmp_path, "x") == tmp_path / "x.yaml"
+
+
+def test_a_test_gives_its_cassette_a_readable_name() -> None:
+    assert name_of_test("tests/jobs/test_x.py::test_y") == "tests/jobs/test_x/test_y"
+    assert name_of_test("test_x.py::TestA::test_y[fast]") == "test_x/TestA.test_y[fast]"
+    assert name_of_test("test_x.py::test_y[a/b]").startswith("test_x/test_y[a-b]-")
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_every_test_gets_a_file_of_its_own_inside_the_folder(one: str, other: str) -> None:
+    names = [name_of_test(f"tests/test_x.py::test[{parameter}]") for parameter in (one, other)]
+    for name in names:
+        path = cassette_path(ROOT, name)
+        assert path.parent == ROOT / "tests" / "test_x"
+        assert len(path.name.encode()) <= 200
+    assert (names[0] == names[1]) == (one == other)
