@@ -1,0 +1,105 @@
+"""Test code that talks to language models: record the real answer once, replay it for ever, fail loudly on drift.
+
+``ask`` and ``stream`` talk to a model; with ``cassette=`` or in a test of the pytest plugin their answers are recorded
+and replayed. ``http_client`` and ``async_http_client`` give any other openai client the same.
+
+Everything public is a name of this package. Names are imported when they are first used, so importing the package
+costs nothing.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aquila import errors as errors
+    from aquila import hookspecs as hookspecs
+    from aquila._api import aask as aask
+    from aquila._api import ask as ask
+    from aquila._api import astream as astream
+    from aquila._api import stream as stream
+    from aquila._hooks import register as register
+    from aquila._hooks import unregister as unregister
+    from aquila.cassettes.using import use_cassette as use_cassette
+    from aquila.content import audio as audio
+    from aquila.content import file as file
+    from aquila.content import image as image
+    from aquila.content import image_url as image_url
+    from aquila.engine.astream import AsyncStream as AsyncStream
+    from aquila.engine.options import Timeouts as Timeouts
+    from aquila.engine.stream import Stream as Stream
+    from aquila.events import Chunk as Chunk
+    from aquila.events import Done as Done
+    from aquila.events import Event as Event
+    from aquila.events import Failed as Failed
+    from aquila.events import Progress as Progress
+    from aquila.events import Reasoning as Reasoning
+    from aquila.events import Refusal as Refusal
+    from aquila.events import Retry as Retry
+    from aquila.events import ToolCall as ToolCall
+    from aquila.events import ToolResult as ToolResult
+    from aquila.events import Usage as Usage
+    from aquila.messages import Message as Message
+    from aquila.response import Response as Response
+    from aquila.sinks import Sink as Sink
+    from aquila.transports.clients import async_http_client as async_http_client
+    from aquila.transports.clients import http_client as http_client
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "ask": "_api",
+    "stream": "_api",
+    "aask": "_api",
+    "astream": "_api",
+    "Response": "response",
+    "Stream": "engine.stream",
+    "AsyncStream": "engine.astream",
+    "Timeouts": "engine.options",
+    "Event": "events",
+    "Chunk": "events",
+    "Reasoning": "events",
+    "Refusal": "events",
+    "ToolCall": "events",
+    "ToolResult": "events",
+    "Progress": "events",
+    "Retry": "events",
+    "Usage": "events",
+    "Done": "events",
+    "Failed": "events",
+    "Sink": "sinks",
+    "Message": "messages",
+    "image": "content",
+    "image_url": "content",
+    "file": "content",
+    "audio": "content",
+    "http_client": "transports.clients",
+    "async_http_client": "transports.clients",
+    "use_cassette": "cassettes.using",
+    "register": "_hooks",
+    "unregister": "_hooks",
+    "errors": "",
+    "hookspecs": "",
+}
+"""Every public name and the module that defines it; "" for a module of the package itself."""
+
+__all__ = [*_NAMES, "__version__"]  # noqa: PLE0604 - the table is the one list of names
+
+
+def __getattr__(name: str) -> Any:
+    module = _NAMES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if module:
+        value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    else:
+        value = importlib.import_module(f"{__name__}.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,64 @@
+"""The one pluggy manager, and the reporting of telemetry."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any
+
+import pluggy
+
+from aquila import hookspecs
+from aquila.errors import ConfigError
+
+logger = logging.getLogger("aquila")
+logger.addHandler(logging.NullHandler())  # quiet unless the application configures logging
+
+
+@functools.cache
+def manager() -> pluggy.PluginManager:
+    """The plugin manager. Plugins of installed packages are loaded on first use."""
+    created = pluggy.PluginManager(hookspecs.PROJECT)
+    created.add_hookspecs(hookspecs)
+    created.load_setuptools_entrypoints(hookspecs.PROJECT)
+    return created
+
+
+def register(plugin: Any) -> Any:
+    """Register a plugin: a module, a class or an object with functions marked ``hookimpl``. Returns it.
+
+    A class is instantiated. Raises ``ConfigError`` if it implements no hook or one that does not exist.
+    """
+    instance = plugin() if isinstance(plugin, type) else plugin
+    manager().register(instance)
+    problem = None
+    try:
+        manager().check_pending()
+        if not manager().get_hookcallers(instance):
+            problem = f"{type(instance).__name__} implements no hook; mark functions with @aquila.hookspecs.hookimpl"
+    except pluggy.PluginValidationError as error:
+        problem = str(error)
+    if problem:
+        manager().unregister(instance)
+        raise ConfigError(problem)
+    return instance
+
+
+def unregister(plugin: Any) -> None:
+    """Remove a plugin that ``register`` returned. Does nothing if it is not registered."""
+    if manager().is_registered(plugin):
+        manager().unregister(plugin)
+
+
+def listens(hook: str) -> bool:
+    """Whether any plugin implements a hook. Asked once a call, so that a chunk costs nothing when none does."""
+    return bool(getattr(manager().hook, hook).get_hookimpls())
+
+
+def notify(hook: str, **arguments: Any) -> None:
+    """Tell every plugin. One that raises is logged and the others are still told."""
+    for implementation in reversed(getattr(manager().hook, hook).get_hookimpls()):
+        try:
+            implementation.function(*(arguments[name] for name in implementation.argnames))
+        except Exception:  # telemetry must never break a call
+            logger.exception("plugin %s failed in %s", implementation.plugin_name, hook)

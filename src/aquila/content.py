@@ -1,0 +1,190 @@
+"""Parts of a message's content: text, images, files and sounds.
+
+A part is a frozen record. ``image``, ``image_url``, ``file`` and ``audio`` build parts from what one has at hand: a
+path, bytes, a URL, or the provider's id of an uploaded file.
+"""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from aquila.errors import InvalidMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image. ``url`` is a web address or a ``data:`` URL; ``detail`` is ``low``, ``high`` or ``auto``."""
+
+    url: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file: its ``data`` as a ``data:`` URL with a ``filename``, or the provider's ``file_id``."""
+
+    filename: str | None = None
+    data: str | None = None
+    file_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """A sound. ``data`` is base64, ``format`` is ``wav`` or ``mp3``."""
+
+    data: str
+    format: str
+
+
+Part: TypeAlias = Text | Image | File | Audio
+Source: TypeAlias = str | os.PathLike[str] | bytes
+
+
+def image_url(url: str, *, detail: Literal["low", "high", "auto"] | None = None) -> Image:
+    """An image that lies on the web, or in a ``data:`` URL."""
+    if not url.startswith(("http://", "https://", "data:")):
+        raise InvalidMessage(f"image_url() needs an http, https or data URL, got {url[:60]!r}; for a file use image()")
+    return Image(url, detail)
+
+
+def image(
+    source: Source, *, media_type: str | None = None, detail: Literal["low", "high", "auto"] | None = None
+) -> Image:
+    """An image from a file or from bytes.
+
+    ``media_type`` (``image/png``) is guessed from the file's name or the first bytes where it is not given.
+    Raises ``InvalidMessage`` if the file cannot be read or the type not be guessed.
+    """
+    data, name = _read(source, "image")
+    return Image(_data_url(data, media_type or _media_type(data, name, "image")), detail)
+
+
+def file(source: Source | None = None, *, filename: str | None = None, file_id: str | None = None) -> File:
+    """A file from a path or from bytes, or by the ``file_id`` under which the provider keeps it.
+
+    Bytes need a ``filename``: providers decide by its suffix what the file is. Raises ``InvalidMessage``.
+    """
+    if file_id is not None:
+        if source is not None or filename is not None:
+            raise InvalidMessage("file() takes either a source or a file_id, not both")
+        return File(file_id=file_id)
+    if source is None:
+        raise InvalidMessage("file() needs a path, bytes or a file_id")
+    data, name = _read(source, "file")
+    name = filename or name
+    if not name:
+        raise InvalidMessage("file() needs filename= with bytes, such as filename='report.pdf'")
+    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return File(filename=name, data=_data_url(data, media_type))
+
+
+def audio(source: Source, *, format: Literal["wav", "mp3"] | None = None) -> Audio:
+    """A sound from a file or from bytes. ``format`` is taken from the file's suffix where it is not given.
+
+    Raises ``InvalidMessage`` for anything but ``wav`` and ``mp3``.
+    """
+    data, name = _read(source, "audio")
+    found = format or (Path(name).suffix.removeprefix(".").lower() if name else _sound(data))
+    if found not in ("wav", "mp3"):
+        raise InvalidMessage(f"audio() takes 'wav' or 'mp3', not {found!r}; give format=")
+    return Audio(base64.b64encode(data).decode("ascii"), found)
+
+
+def part_of(value: Any) -> Part:
+    """Return ``value`` as a part: a part, a string, or a part's dict in the form of the chat or the Responses API.
+
+    Raises ``InvalidMessage``.
+    """
+    if isinstance(value, (Text, Image, File, Audio)):
+        return value
+    if isinstance(value, str):
+        return Text(value)
+    if isinstance(value, Mapping):
+        try:
+            return _from_dict(value)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InvalidMessage(f"content part of type {value.get('type')!r} lacks its fields: {error}") from error
+    raise InvalidMessage(f"a content part is a string, a dict or a part such as aquila.image(), not {_kind(value)}")
+
+
+def _from_dict(value: Mapping[str, Any]) -> Part:
+    match value.get("type"):
+        case "text" | "input_text" | "output_text":
+            return Text(_text(value["text"]))
+        case "image_url" | "input_image":
+            inner = value["image_url"]
+            if isinstance(inner, Mapping):
+                return Image(_text(inner["url"]), inner.get("detail"))
+            return Image(_text(inner), value.get("detail"))
+        case "file" | "input_file":
+            inner = value["file"] if value["type"] == "file" else value
+            part = File(inner.get("filename"), inner.get("file_data"), inner.get("file_id"))
+            if part.data is None and part.file_id is None:
+                raise KeyError("file_data")
+            return part
+        case "input_audio":
+            inner = value["input_audio"]
+            return Audio(_text(inner["data"]), _text(inner["format"]))
+        case other:
+            known = "text, image_url, file, input_audio, input_text, output_text, input_image, input_file"
+            raise InvalidMessage(f"unknown type {other!r} of a content part; known are {known}")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {_kind(value)}")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _read(source: Source, what: str) -> tuple[bytes, str]:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source), ""
+    try:
+        path = Path(source)
+        return path.read_bytes(), path.name
+    except (OSError, TypeError, ValueError) as error:
+        raise InvalidMessage(f"{what}({str(source)[:80]!r}) cannot be read: {error}") from error
+
+
+def _data_url(data: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+_IMAGES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+)
+
+
+def _media_type(data: bytes, name: str, kind: str) -> str:
+    guessed = mimetypes.guess_type(name)[0] if name else None
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        guessed = "image/webp"
+    guessed = guessed or next((media for start, media in _IMAGES if data.startswith(start)), None)
+    if guessed is None or not guessed.startswith(f"{kind}/"):
+        raise InvalidMessage(f"{kind}(): cannot tell the type of {name or 'these bytes'}; give media_type='{kind}/png'")
+    return guessed
+
+
+def _sound(data: bytes) -> str:
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return "wav"
+    return "mp3" if data[:3] == b"ID3" or data[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2") else "unknown"

@@ -1,0 +1,162 @@
+"""Asynchronous streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from aquila.engine.call import Plan, plan
+from aquila.engine.drive import adrive
+from aquila.engine.stream import State
+from aquila.errors import StreamClosed, StreamError
+from aquila.events import Done, Event, Failed
+from aquila.response import Response
+from aquila.sinks import Sink, adeliver, anotify_failure
+
+
+class AsyncStream:
+    """A running asynchronous call. Iterate it with ``async for``, once; or await its ``result``.
+
+    The request is sent when the first event is asked for; with ``sink=`` at once, in a task of the running event loop.
+    As an asynchronous context manager it is closed at the end of the block, and the connection with it.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._state = State(plan.ref)
+        self._events = adrive(plan)
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
+        sink = plan.options.sink
+        if sink is not None:
+            self._state.take("its events go to its sink")
+            self._start(sink)
+
+    @property
+    def ref(self) -> str:
+        """The call's unique reference; every event carries it."""
+        return self._state.ref
+
+    @property
+    def response(self) -> Response:
+        """The complete answer. Raises ``StreamError`` before the end, and what the call failed with."""
+        return self._state.outcome()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Yield the events. Raises ``StreamConsumed`` the second time, ``StreamClosed`` after close."""
+        self._state.take("it is being iterated or has been")
+        return self._pull()
+
+    async def _pull(self) -> AsyncIterator[Event]:
+        try:
+            async for event in self._events:
+                if type(event) is Done:
+                    self._state.response = event.response
+                yield event
+        except (GeneratorExit, anyio.get_cancelled_exc_class()):
+            raise
+        except BaseException as error:
+            self._state.error = error
+            raise
+        finally:
+            self._ended = True
+        if self._state.closed and self._state.response is None:
+            raise StreamClosed(f"stream {self.ref} was closed while it was read")
+
+    async def result(self, timeout: float | None = None) -> Response:
+        """Return the complete answer; events that nobody has read yet are dropped.
+
+        ``timeout`` is the longest wait in seconds. Raises ``StreamTimeout`` after it, and the stream goes on:
+        ``result`` may be awaited again. Raises what the call failed with.
+        """
+        if self._task is None and not self._ended and not self._state.closed:
+            self._state.taken = "its result was asked for"
+            if timeout is None:
+                async for _ in self._pull():
+                    pass
+            else:
+                self._start(Sink.ignore())
+        if self._task is not None:
+            done, _ = await asyncio.wait((self._task,), timeout=timeout)
+            if not done:
+                raise self._state.late(timeout)
+        return self._state.outcome()
+
+    async def aclose(self) -> None:
+        """End the call and close its connection. Does nothing after its end."""
+        self._state.closed = True
+        if self._task is not None:
+            if self._task is not asyncio.current_task() and not self._task.done():
+                self._task.cancel()
+                await asyncio.wait((self._task,))
+        elif not self._ended:
+            self._ended = True
+            await self._events.aclose()  # type: ignore[attr-defined]
+
+    def _start(self, sink: Sink) -> None:
+        self._task = asyncio.create_task(self._push(sink), name=f"aquila-{self.ref}")
+
+    async def _push(self, sink: Sink) -> None:
+        """Read to the end and hand every event to the sink. Runs in a task of its own."""
+        try:
+            async for event in self._events:
+                if self._state.closed:
+                    break
+                await adeliver(sink, event)
+                if type(event) is Done:
+                    self._state.response = event.response
+        except asyncio.CancelledError:
+            self._state.closed = True
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised by result()
+            self._state.error = error
+            await anotify_failure(sink, Failed(error, ref=self.ref, metadata=self._plan.options.metadata))
+        finally:
+            self._ended = True
+            await self._events.aclose()  # type: ignore[attr-defined]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<AsyncStream {self.ref} {self._state.word()}>"
+
+
+def astream(prompt: Any, options: dict[str, Any]) -> AsyncStream:
+    """Make an asynchronous stream of a call."""
+    return AsyncStream(plan(prompt, options))
+
+
+async def aask(prompt: Any, options: dict[str, Any]) -> Response:
+    """Make an asynchronous call and return its answer; a sink is handed the events on the way."""
+    planned = plan(prompt, options)
+    sink = planned.options.sink
+    events = adrive(planned)
+    response: Response | None = None
+    try:
+        async for event in events:
+            if sink is not None:
+                await adeliver(sink, event)
+            if type(event) is Done:
+                response = event.response
+    except (GeneratorExit, anyio.get_cancelled_exc_class()):
+        raise
+    except BaseException as error:
+        if sink is not None:
+            await anotify_failure(sink, Failed(error, ref=planned.ref, metadata=planned.options.metadata))
+        raise
+    finally:
+        with anyio.CancelScope(shield=True):
+            await events.aclose()  # type: ignore[attr-defined]
+    if response is None:
+        raise StreamError("the call ended without an answer")
+    return response

@@ -1,0 +1,191 @@
+"""A call, from what the caller wrote to everything that a driver needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from aquila import config
+from aquila.engine.loop import Loop
+from aquila.engine.options import Options, Timeouts
+from aquila.engine.protocol import Endpoint
+from aquila.engine.telemetry import Telemetry
+from aquila.engine.translate import Where
+from aquila.errors import ConfigError, MissingKey, RequestTimeout
+from aquila.hookspecs import CallInfo
+from aquila.messages import Message, conversation
+
+ENDPOINTS: Mapping[str, str] = {"chat": "aquila.engine.chat", "responses": "aquila.engine.responses"}
+"""Where each endpoint is. A new one is one file and one row."""
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+_NEVER_WITH_A_KEY = frozenset({"replay", "local"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the caller asked for, checked. Nothing has been opened or sent."""
+
+    ref: str
+    options: Options
+    endpoint: Endpoint
+    messages: tuple[Message, ...]
+    model: str
+    base_url: str
+    host: str
+    api_key: str | None
+    timeouts: Timeouts
+
+    @property
+    def routing(self) -> dict[str, Any]:
+        """The arguments with which the route of the call is resolved."""
+        return {"transport": self.options.transport, "cassette": self.options.cassette}
+
+    def on(self, route: Any) -> Call:
+        """Return the call on its route. Raises ``MissingKey``, and ``ConfigError`` for what the endpoint refuses."""
+        api_key = self._key_for(route)
+        where = Where(self.host, self.timeouts, (api_key,) if api_key != config.DUMMY_KEY else ())
+        info = CallInfo(
+            ref=self.ref,
+            operation=self.endpoint.name,
+            model=self.model,
+            transport=route.name,
+            base_url=self.base_url,
+            options=_settings_of(self.options),
+            metadata=self.options.metadata,
+        )
+        total = self.timeouts.total
+        return Call(
+            plan=self,
+            loop=Loop(self.endpoint, self.messages, self.options, info, where),
+            telemetry=Telemetry(info),
+            route=route,
+            where=where,
+            api_key=api_key,
+            deadline=None if total is None else time.monotonic() + total,
+        )
+
+    def _key_for(self, route: Any) -> str:
+        key = self.options.api_key or self.api_key
+        if route.needs_key and not key:
+            raise MissingKey(
+                f"a live request to {self.host} needs an API key: set OPENAI_API_KEY, or pass api_key=. Without a key, "
+                "transport='replay' answers from a cassette and transport='local' runs a small model here"
+            )
+        # A replay must not depend on a key, nor hand a real one to anything.
+        return key if key and route.name not in _NEVER_WITH_A_KEY else config.DUMMY_KEY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A plan on its route. ``deadline`` is the end of its total time, on the monotonic clock."""
+
+    plan: Plan
+    loop: Loop
+    telemetry: Telemetry
+    route: Any
+    where: Where
+    api_key: str
+    deadline: float | None
+
+    def arguments(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of the SDK's method for one request."""
+        from aquila.engine.link import arguments
+
+        return arguments(request, self.plan.options, self.plan.timeouts, self.remaining())
+
+    def remaining(self) -> float | None:
+        """What is left of the total time, in seconds; None without a limit. Raises ``RequestTimeout`` if nothing is."""
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            total = self.plan.timeouts.total
+            raise RequestTimeout(
+                f"total: the call to {self.where.host} took longer than {total:g} s; raise its total timeout"
+            )
+        return left
+
+    def within_total(self, seconds: float) -> float:
+        """Return a delay that is no longer than what is left of the total time. Raises ``RequestTimeout``."""
+        left = self.remaining()
+        return seconds if left is None else min(seconds, left)
+
+    def idle(self) -> float | None:
+        """How long a read within the answer may wait now, in seconds."""
+        left, idle = self.remaining(), self.plan.timeouts.idle
+        return min(idle, left) if idle is not None and left is not None else idle or left
+
+
+def plan(prompt: Any, given: Mapping[str, Any]) -> Plan:
+    """Return what the caller asks for, checked.
+
+    Raises ``ConfigError`` and its kin for anything that cannot be sent.
+    """
+    options = Options.build(given)
+    messages = conversation(prompt)
+    endpoint: Endpoint = importlib.import_module(ENDPOINTS[options.endpoint])
+    from aquila.transports.routing import settings_in_force
+
+    settings = settings_in_force()
+    base_url = options.base_url or settings.base_url or DEFAULT_BASE_URL
+    model = options.model or settings.model
+    return Plan(
+        ref=f"call-{uuid.uuid4().hex}",
+        options=options,
+        endpoint=endpoint,
+        messages=messages,
+        model=model,
+        base_url=base_url,
+        host=_host(base_url),
+        api_key=settings.api_key,
+        timeouts=options.timeout or Timeouts(idle=settings.timeout),
+    )
+
+
+def prepare(plan: Plan) -> Call:
+    """Return the call of a plan, its route resolved: a cassette is opened here."""
+    from aquila.transports.routing import resolve
+
+    route = resolve(**plan.routing)
+    try:
+        return plan.on(route)
+    except BaseException:
+        route.close(failed=True)
+        raise
+
+
+async def aprepare(plan: Plan) -> Call:
+    """``prepare`` without blocking the event loop."""
+    from aquila.transports.clients import close_async, resolve_async
+
+    route = await resolve_async(**plan.routing)
+    try:
+        return plan.on(route)
+    except BaseException:
+        await close_async(route, failed=True)
+        raise
+
+
+@functools.lru_cache(maxsize=64)
+def _host(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"base_url {base_url!r} is not an http or https URL, such as {DEFAULT_BASE_URL!r}")
+    return parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+
+
+_TOLD = ("temperature", "seed", "max_output_tokens", "max_completion_tokens", "max_retries")
+
+
+def _settings_of(options: Options) -> dict[str, Any]:
+    """The options that telemetry may know: settings, never content."""
+    known = {each.name: getattr(options, each.name) for each in dataclasses.fields(options) if each.name in _TOLD}
+    return {name: value for name, value in known.items() if value is not None}

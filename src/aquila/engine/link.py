@@ -1,0 +1,97 @@
+"""The way to a provider: the cached SDK client, the route of the call, and its time limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from openai import AsyncOpenAI, OpenAI, Timeout
+
+from aquila.engine.options import Options, Timeouts
+from aquila.engine.translate import Where, not_json
+from aquila.errors import InvalidAnswer
+from aquila.transports import clients
+
+_MOST_CLIENTS = 32
+_clients: dict[tuple[int, str, str], Any] = {}
+
+
+def _client(kind: Any, http_client: Any, base_url: str, api_key: str) -> Any:
+    """A client of the SDK for this base URL and key; building one costs as much as a call."""
+    key = (id(http_client), base_url, api_key)  # the client keeps http_client alive, so the id stays its own
+    client = _clients.get(key)
+    if client is None:
+        client = kind(api_key=api_key, base_url=base_url, http_client=http_client, max_retries=0)
+        while len(_clients) >= _MOST_CLIENTS:
+            _clients.pop(next(iter(_clients)), None)
+        _clients[key] = client
+    return client
+
+
+def sync_client(base_url: str, api_key: str) -> OpenAI:
+    """The synchronous client."""
+    client: OpenAI = _client(OpenAI, clients.sync_client(), base_url, api_key)
+    return client
+
+
+def async_client(base_url: str, api_key: str) -> AsyncOpenAI:
+    """The asynchronous client of the running event loop."""
+    client: AsyncOpenAI = _client(AsyncOpenAI, clients.async_client(), base_url, api_key)
+    return client
+
+
+def arguments(
+    request: Mapping[str, Any], options: Options, timeouts: Timeouts, remaining: float | None
+) -> dict[str, Any]:
+    """Return the SDK method's arguments for a request. ``remaining`` is what is left of the total time, in seconds."""
+    read = timeouts.read if timeouts.read is not None else timeouts.idle
+    timeout = Timeout(
+        connect=least(timeouts.connect, remaining),
+        read=least(read, remaining),
+        write=least(timeouts.idle, remaining),
+        pool=least(timeouts.connect, remaining),
+    )
+    return {**request, "timeout": timeout, "extra_body": dict(options.provider_options) or None}
+
+
+def least(*limits: float | None) -> float | None:
+    """The shortest of some time limits, None being no limit."""
+    given = [limit for limit in limits if limit is not None]
+    return min(given) if given else None
+
+
+def set_idle_timeout(stream: Any, seconds: float | None) -> None:
+    """Let a read wait for ``seconds`` from now on: silence within an answer has a limit of its own."""
+    limits = stream.response.request.extensions.get("timeout")
+    if isinstance(limits, dict):
+        limits["read"] = seconds
+
+
+def is_stream(stream: Any) -> bool:
+    """Whether the provider streams its answer. Some answer in one piece, as JSON, whatever they were asked for."""
+    return content_type(stream).startswith(("text/event-stream", "application/octet-stream")) or not content_type(
+        stream
+    )
+
+
+def content_type(stream: Any) -> str:
+    """The content type of an answer, in lower case."""
+    value: str = stream.response.headers.get("content-type", "")
+    return value.lower()
+
+
+def decode_whole(stream: Any, body: bytes, where: Where) -> Mapping[str, Any]:
+    """Return the complete answer in ``body``. Raises ``InvalidAnswer``."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict):
+        return answer
+    text = body.decode("utf-8", errors="replace")
+    response = stream.response
+    error: InvalidAnswer = not_json(
+        where, response.status_code, content_type(stream), text, response.headers.get("x-request-id")
+    )
+    raise error

@@ -1,0 +1,68 @@
+"""What the loop asks of an endpoint. An endpoint is one file: how a request is built, and how chunks are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aquila.engine.options import Options
+from aquila.events import Event, Usage
+from aquila.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One complete answer of the provider. ``message`` is its form in the conversation."""
+
+    text: str
+    message: Message
+    usage: Usage
+    raw: Mapping[str, Any]
+    finish_reason: str | None = None
+    id: str | None = None
+    model: str | None = None
+    reasoning: str = ""
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What every event of a call carries."""
+
+    ref: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Parser(Protocol):
+    """Reads the answer of one request. Pure: chunks in, events out."""
+
+    def feed(self, chunk: Any) -> Sequence[Event]:
+        """Take one object of the SDK's stream and return the events in it."""
+        ...
+
+    def feed_whole(self, answer: Mapping[str, Any]) -> Sequence[Event]:
+        """Take a complete answer, from a provider that does not stream."""
+        ...
+
+    def finish(self) -> Turn:
+        """Return the complete answer. Raises ``StreamBroken`` or ``InvalidAnswer`` if it is not complete."""
+        ...
+
+
+class Endpoint(Protocol):
+    """An API of the provider that answers conversations."""
+
+    name: str
+
+    def request(self, messages: Sequence[Message], options: Options, *, model: str) -> dict[str, Any]:
+        """Return the arguments of the SDK's method, built from a conversation. Pure. Raises ``ConfigError``."""
+        ...
+
+    def method(self, client: Any) -> Any:
+        """Return the SDK's method that sends the request, of a synchronous or an asynchronous client."""
+        ...
+
+    def parser(self, tags: Tags) -> Parser:
+        """Return the reader of one answer."""
+        ...

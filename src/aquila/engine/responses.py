@@ -1,0 +1,223 @@
+"""The Responses endpoint."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from aquila.content import Audio, File, Image, Part, Text
+from aquila.engine.options import Options
+from aquila.engine.protocol import Tags, Turn
+from aquila.engine.translate import error_object
+from aquila.engine.usage import usage_of
+from aquila.errors import ConfigError, InvalidAnswer, InvalidMessage, StreamBroken
+from aquila.events import Chunk, Event, Progress, Reasoning, Refusal
+from aquila.messages import Call, Message
+
+name = "responses"
+
+
+def method(client: Any) -> Any:
+    """Return the SDK's method."""
+    return client.responses.create
+
+
+def request(messages: Sequence[Message], options: Options, *, model: str) -> dict[str, Any]:
+    """Return the arguments of ``responses.create``."""
+    if options.seed is not None:
+        raise ConfigError(
+            "option 'seed' belongs to endpoint='chat'; the Responses API has none. A server that takes it all the same "
+            f"gets it with provider_options={{'seed': {options.seed}}}"
+        )
+    optional = {
+        "instructions": options.instructions,
+        "temperature": options.temperature,
+        "max_output_tokens": options.token_limit(),
+        "metadata": {key: _metadata(value) for key, value in options.metadata.items()} or None,
+    }
+    return {
+        "model": model,
+        "input": [item for message in messages for item in to_wire(message)],
+        "stream": True,
+        **{key: value for key, value in optional.items() if value is not None},
+    }
+
+
+def _metadata(value: Any) -> str:
+    """The API takes text only."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+
+
+def to_wire(message: Message) -> Iterator[dict[str, Any]]:
+    """Yield the input items of a message."""
+    if message.name is not None:
+        raise InvalidMessage(
+            f"the Responses API has no name of an author; remove name={message.name!r} from the message"
+        )
+    if message.role == "tool":
+        yield {"type": "function_call_output", "call_id": message.call_id, "output": message.text}
+        return
+    if message.role != "assistant":
+        yield {"role": message.role, "content": _content(message.content)}
+        return
+    if "output" in message.extra:
+        # The items as they came: only so does the model find its own reasoning again.
+        yield from message.extra["output"]
+        return
+    if message.text or not message.calls:
+        yield {"role": "assistant", "content": message.text}
+    for call in message.calls:
+        yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
+
+
+def _content(content: str | tuple[Part, ...]) -> str | list[dict[str, Any]]:
+    return content if isinstance(content, str) else [_part(part) for part in content]
+
+
+def _part(part: Part) -> dict[str, Any]:
+    match part:
+        case Text(text):
+            return {"type": "input_text", "text": text}
+        case Image(url, detail):
+            return {"type": "input_image", "image_url": url, "detail": detail or "auto"}
+        case File(filename, data, file_id):
+            fields = {"filename": filename, "file_data": data, "file_id": file_id}
+            return {"type": "input_file"} | {key: value for key, value in fields.items() if value is not None}
+        case Audio(data, format):
+            return {"type": "input_audio", "input_audio": {"data": data, "format": format}}
+
+
+_TEXT: Mapping[str, type[Chunk | Refusal | Reasoning]] = {
+    "response.output_text.delta": Chunk,
+    "response.refusal.delta": Refusal,
+    "response.reasoning_summary_text.delta": Reasoning,
+    "response.reasoning_text.delta": Reasoning,
+}
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+_INCOMPLETE = {"max_output_tokens": "length"}
+
+
+class Parser:
+    """Reads one streamed response."""
+
+    def __init__(self, tags: Tags) -> None:
+        self._ref = tags.ref
+        self._metadata = tags.metadata
+        self._texts: dict[type, io.StringIO] = {Chunk: io.StringIO(), Refusal: io.StringIO(), Reasoning: io.StringIO()}
+        self._items: list[dict[str, Any]] = []
+        self._final: Mapping[str, Any] | None = None
+        self._seen = False
+
+    def feed(self, chunk: Any) -> Sequence[Event]:
+        """Return the events in one event of the API."""
+        self._seen = True
+        kind = chunk.type
+        made = _TEXT.get(kind)
+        if made is not None:
+            text = chunk.delta
+            self._texts[made].write(text)
+            return (made(text, ref=self._ref, metadata=self._metadata),)
+        if kind in _ENDS:
+            self._end(_plain(chunk.response))
+        elif kind == "response.output_item.done":
+            self._items.append(_plain(chunk.item))
+        elif kind == "error":
+            raise error_object(_plain(chunk))
+        else:
+            return self._progress(chunk, kind)
+        return ()
+
+    def _progress(self, chunk: Any, kind: str) -> Sequence[Event]:
+        """A step that the provider takes on its own, such as ``response.web_search_call.searching``."""
+        step, _, status = kind.removeprefix("response.").rpartition(".")
+        if not step:  # the state of the whole answer: created, queued, in_progress
+            step, detail = "response", {}
+        elif not step.endswith(("_call", "_list_tools")) or status in ("delta", "done"):
+            return ()
+        else:
+            known = _plain(chunk)
+            detail = {key: value for key, value in known.items() if key not in ("type", "sequence_number")}
+        return (Progress(step, status, detail, ref=self._ref, metadata=self._metadata),)
+
+    def feed_whole(self, answer: Mapping[str, Any]) -> Sequence[Event]:
+        """Return the events in a complete response."""
+        if not isinstance(answer.get("output"), list):
+            raise InvalidAnswer("the answer is JSON but not a response: it has no 'output'")
+        self._seen = True
+        self._end(answer)
+        events: list[Event] = []
+        for kind, text in _texts_of(answer["output"]):
+            self._texts[kind].write(text)
+            events.append(kind(text, ref=self._ref, metadata=self._metadata))
+        return events
+
+    def _end(self, final: Mapping[str, Any]) -> None:
+        self._final = final
+        if final.get("status") == "failed":
+            raise error_object(final.get("error") or {"message": "the response failed, without saying why"})
+
+    def finish(self) -> Turn:
+        """Return the complete answer."""
+        if not self._seen:
+            raise InvalidAnswer("the provider answered with an empty stream: no event, no text")
+        text = self._texts[Chunk].getvalue()
+        if self._final is None:
+            raise StreamBroken(
+                f"the stream ended without a final event, after {len(text)} characters: the answer is not complete"
+            )
+        raw = dict(self._final)
+        output = raw.get("output") or self._items
+        raw["output"] = output
+        calls = tuple(
+            Call(item.get("call_id") or item.get("id") or f"call_{position}", item["name"], item.get("arguments") or "")
+            for position, item in enumerate(item for item in output if item.get("type") == "function_call")
+        )
+        return Turn(
+            text=text,
+            message=Message("assistant", text, calls=calls, extra={"output": output}),
+            usage=usage_of(raw.get("usage"), self._ref, self._metadata),
+            raw=raw,
+            finish_reason=_finish_reason(raw, calls),
+            id=raw.get("id"),
+            model=raw.get("model"),
+            reasoning=self._texts[Reasoning].getvalue(),
+            refusal=self._texts[Refusal].getvalue(),
+        )
+
+
+def parser(tags: Tags) -> Parser:
+    """Return the reader of one answer."""
+    return Parser(tags)
+
+
+def _finish_reason(raw: Mapping[str, Any], calls: tuple[Call, ...]) -> str | None:
+    """The reason in the words of the chat API, so that a caller need not know the endpoint."""
+    status = raw.get("status")
+    if status == "incomplete":
+        reason = (raw.get("incomplete_details") or {}).get("reason")
+        return _INCOMPLETE.get(str(reason), reason or "incomplete")
+    if calls:
+        return "tool_calls"
+    return "stop" if status in ("completed", None) else str(status)
+
+
+def _texts_of(output: Sequence[Mapping[str, Any]]) -> Iterator[tuple[type[Chunk | Refusal | Reasoning], str]]:
+    for item in output:
+        for part in [*(item.get("summary") or ()), *(item.get("content") or ())]:
+            match part:
+                case {"type": "output_text", "text": str(text)}:
+                    yield Chunk, text
+                case {"type": "refusal", "refusal": str(text)}:
+                    yield Refusal, text
+                case {"type": "summary_text" | "reasoning_text", "text": str(text)}:
+                    yield Reasoning, text
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """An object of the SDK as JSON-able values, as it came."""
+    if isinstance(value, dict):
+        return value
+    plain: dict[str, Any] = value.to_dict(mode="json", warnings=False)
+    return plain

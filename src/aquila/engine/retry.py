@@ -1,0 +1,63 @@
+"""Whether a failed request is sent again, and when: the openai SDK's own rules, as a pure function.
+
+The SDK's retries are off (``max_retries=0``) and done here, so that telemetry sees them, an idle timeout is not
+multiplied by them, and the asynchronous driver waits without blocking.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import random
+import time
+from collections.abc import Mapping
+
+from aquila.errors import AquilaError, ConnectionFailed, ProviderError, RequestTimeout
+
+_FIRST_DELAY = 0.5
+_LONGEST_DELAY = 8.0
+_LONGEST_ASKED_FOR = 120.0
+_jitter = random.Random()  # its own state: a test's random.seed() must neither steer nor feel it
+
+
+def delay_before(attempt: int, error: BaseException, headers: Mapping[str, str], *, limit: int) -> float | None:
+    """Return the seconds to wait before retry number ``attempt`` (from 1), or None if the error is final.
+
+    ``error`` is the translated error of a request whose answer had not begun, ``headers`` those of the answer that
+    refused it, ``limit`` the greatest number of retries.
+    """
+    if attempt > limit or not isinstance(error, AquilaError) or not _may_pass(error, headers):
+        return None
+    asked = _asked_for(headers)
+    if asked is not None and asked > _LONGEST_ASKED_FOR:
+        return None
+    if asked is not None and asked > 0:
+        return asked
+    delay = min(_FIRST_DELAY * 2.0 ** min(attempt - 1, 10), _LONGEST_DELAY)
+    return delay * (1 - 0.25 * _jitter.random())
+
+
+def _may_pass(error: AquilaError, headers: Mapping[str, str]) -> bool:
+    told = headers.get("x-should-retry")
+    if told in ("true", "false"):
+        return told == "true"
+    if isinstance(error, (ConnectionFailed, RequestTimeout)):
+        return True
+    if not isinstance(error, ProviderError) or error.status is None:
+        return False
+    return error.status in (408, 409, 429) or error.status >= 500
+
+
+def _asked_for(headers: Mapping[str, str]) -> float | None:
+    for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) / divisor
+        except (KeyError, ValueError):
+            continue
+        if not math.isnan(seconds):
+            return seconds
+    try:
+        when = email.utils.parsedate_to_datetime(headers["retry-after"])
+    except (KeyError, ValueError):
+        return None
+    return when.timestamp() - time.time()

@@ -1,0 +1,139 @@
+"""What a stream yields: small frozen records, one class for each kind of event.
+
+Every event carries the ``ref`` of its call and the caller's ``metadata``. Neither takes part in comparing events, so
+``Chunk("Hello")`` equals the chunk of any call that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aquila.response import Response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of every event. ``ref`` identifies the call, ``metadata`` is what the caller gave it."""
+
+    ref: str = field(default="", compare=False, repr=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk(Event):
+    """A piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning(Event):
+    """A piece of the model's reasoning, or of its summary, where the provider shows it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal(Event):
+    """A piece of the text with which the model declines to answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall(Event):
+    """The model calls a tool.
+
+    ``arguments`` are the decoded arguments, or None where they are not a JSON object; ``raw_arguments`` is the text
+    that the model wrote.
+    """
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] | None
+    raw_arguments: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult(Event):
+    """What a tool gave back; also what a tool may return to say more than a value.
+
+    ``value`` is the result; ``error`` says, for the model, why there is none; ``context_patch`` updates the context of
+    the tool calls that follow. The engine fills in ``id`` and ``name`` of the call, and ``text``, which the model
+    is sent.
+    """
+
+    value: Any = None
+    error: str | None = field(default=None, kw_only=True)
+    context_patch: Mapping[str, Any] | None = field(default=None, kw_only=True)
+    id: str = field(default="", kw_only=True)
+    name: str = field(default="", kw_only=True)
+    text: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Event):
+    """A step that the provider takes on its own: a built-in tool that starts or ends, a queued background answer.
+
+    ``kind`` is the provider's name of the step (``web_search_call``), ``status`` where it stands (``in_progress``),
+    ``detail`` what it said about it.
+    """
+
+    kind: str
+    status: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry(Event):
+    """A request is sent again. ``attempt`` counts from 1, ``delay`` is in seconds, ``error`` what went wrong."""
+
+    attempt: int
+    delay: float
+    error: BaseException = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage(Event):
+    """Tokens of one request, or, in ``Response.usage``, of all requests of a call.
+
+    ``cached_tokens`` are part of the input, ``reasoning_tokens`` part of the output. ``reported`` is False where
+    the provider told nothing; the counts are then 0.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    reported: bool = True
+
+    def __add__(self, other: Usage) -> Usage:
+        """Sum two usages; the sum is reported if either is."""
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            reported=self.reported or other.reported,
+            ref=self.ref,
+            metadata=self.metadata,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Event):
+    """The call is complete. ``response`` is what ``ask`` would have returned."""
+
+    response: Response = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Event):
+    """The call failed; only sinks get this event, an iteration raises ``error`` instead."""
+
+    error: BaseException = field(compare=False)

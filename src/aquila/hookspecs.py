@@ -1,0 +1,99 @@
+"""What a plugin may hook into, as pluggy specifications.
+
+A plugin is a class or module with some of these functions, marked ``@aquila.hookspecs.hookimpl``. It is registered with
+``aquila.register(plugin)``, or by a package through an entry point of the group ``aquila``::
+
+    [project.entry-points.aquila]
+    my_plugin = "my_package.aquila_plugin"
+
+An implementation names only the arguments that it needs. An exception in a telemetry hook is logged to the logger
+``aquila`` and the call goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from aquila.cassettes.model import Request
+    from aquila.events import Event, Retry, ToolCall, ToolResult
+    from aquila.response import Response
+
+PROJECT = "aquila"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True, slots=True)
+class CallInfo:
+    """What telemetry hooks are told about a call.
+
+    ``ref`` identifies the call, ``operation`` is ``chat``, ``responses``, ``transcription`` or ``research``, ``options``
+    are settings such as ``temperature``, without any prompt content, ``metadata`` is what the caller gave.
+    """
+
+    ref: str
+    operation: str
+    model: str
+    transport: str = ""
+    base_url: str = ""
+    stream: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@hookspec
+def aquila_transports() -> Mapping[str, Callable[[], Any]]:
+    """Return transports by name, each as a factory of an httpx2 transport. ``AQUILA_TRANSPORT`` then takes the name."""
+    return {}
+
+
+@hookspec
+def aquila_codecs() -> Sequence[Any]:
+    """Return codecs of cassette files (``aquila.cassettes.codecs.Codec``)."""
+    return ()
+
+
+@hookspec
+def aquila_redactors() -> Sequence[Callable[[str], str]]:
+    """Return functions from text to text that take secrets out. They come on top of the built-in ones."""
+    return ()
+
+
+@hookspec(firstresult=True)
+def aquila_key(request: Request) -> Any:
+    """Return a JSON-able value that identifies the request in place of its own content, or None to leave it alone."""
+
+
+@hookspec
+def aquila_request_start(call: CallInfo, request: Mapping[str, Any], turn: int) -> None:
+    """A request is about to be sent. ``request`` holds the SDK method's arguments; ``turn`` counts from 1."""
+
+
+@hookspec
+def aquila_chunk(call: CallInfo, event: Event) -> None:
+    """An event other than those with a hook of their own has arrived."""
+
+
+@hookspec
+def aquila_tool_call(call: CallInfo, event: ToolCall) -> None:
+    """The model called a tool; it runs next."""
+
+
+@hookspec
+def aquila_tool_result(call: CallInfo, event: ToolResult, seconds: float) -> None:
+    """A tool has ended, after ``seconds``."""
+
+
+@hookspec
+def aquila_retry(call: CallInfo, event: Retry) -> None:
+    """A request failed and will be sent again after ``event.delay`` seconds."""
+
+
+@hookspec
+def aquila_request_stop(call: CallInfo, response: Response | None, error: BaseException | None, seconds: float) -> None:
+    """The call has ended: with a ``response``, with an ``error``, or with neither if the caller left it early."""

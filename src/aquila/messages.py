@@ -1,0 +1,197 @@
+"""Messages of a conversation, and every form in which a caller may write them.
+
+The wire forms of the two endpoints live with their adapters; ``Message.to_dict`` is the form that is neutral
+between them, JSON-able and reversible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+from aquila.config import suggestion
+from aquila.content import Audio, File, Image, Part, Text, part_of
+from aquila.errors import InvalidMessage
+
+Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
+ROLES: tuple[str, ...] = get_args(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call as a part of a conversation: ``arguments`` is the text that the model wrote."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message.
+
+    ``content`` is text or a tuple of parts. ``calls`` are the tool calls of an assistant message, ``call_id`` is the
+    call that a tool message answers, ``name`` an optional name of the author. ``extra`` holds JSON-able fields that
+    only the provider understands and that it wants back (``{"output": [...]}`` are the items of a Responses answer).
+    """
+
+    role: Role
+    content: str | tuple[Part, ...] = ""
+    name: str | None = None
+    calls: tuple[Call, ...] = ()
+    call_id: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise InvalidMessage(f"unknown role {self.role!r} of a message{suggestion(str(self.role), ROLES)}")
+        if self.role == "tool" and not self.call_id:
+            raise InvalidMessage("a message of role 'tool' needs call_id=, the id of the tool call that it answers")
+        if self.calls and self.role != "assistant":
+            raise InvalidMessage(f"only an assistant message has tool calls, not one of role {self.role!r}")
+
+    @property
+    def text(self) -> str:
+        """The text of the content, other parts left out."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, Text))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the message as JSON-able values; ``message(...)`` gives it back."""
+        result: dict[str, Any] = {"role": self.role}
+        if isinstance(self.content, str):
+            result["content"] = self.content
+        else:
+            result["content"] = [part_to_dict(part) for part in self.content]
+        if self.name is not None:
+            result["name"] = self.name
+        if self.calls:
+            result["tool_calls"] = [call_to_dict(call) for call in self.calls]
+        if self.call_id is not None:
+            result["tool_call_id"] = self.call_id
+        if self.extra:
+            result["extra"] = dict(self.extra)
+        return result
+
+
+def part_to_dict(part: Part) -> dict[str, Any]:
+    """Return a part in the form of the chat API."""
+    match part:
+        case Text(text):
+            return {"type": "text", "text": text}
+        case Image(url, detail):
+            return {"type": "image_url", "image_url": {"url": url} | ({"detail": detail} if detail else {})}
+        case File(filename, data, file_id):
+            fields = {"filename": filename, "file_data": data, "file_id": file_id}
+            return {"type": "file", "file": {key: value for key, value in fields.items() if value is not None}}
+        case Audio():
+            return {"type": "input_audio", "input_audio": asdict(part)}
+
+
+def call_to_dict(call: Call) -> dict[str, Any]:
+    """Return a tool call in the form of the chat API."""
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def conversation(prompt: Any) -> tuple[Message, ...]:
+    """Return the messages that a caller wrote as a prompt.
+
+    ``prompt`` is a string, a message in any of its forms (``Message``, dict, ``(role, content)``), a content part, or
+    an iterable of these; strings and parts become user messages. Raises ``InvalidMessage`` if nothing is left to send.
+    """
+    if _is_single(prompt):
+        messages: tuple[Message, ...] = (message(prompt),)
+    elif isinstance(prompt, Iterable) and not isinstance(prompt, (bytes, bytearray, Mapping)):
+        messages = tuple(map(message, prompt))
+    else:
+        raise InvalidMessage(f"a prompt is text, a message or a list of messages, not {type(prompt).__name__}")
+    if not messages:
+        raise InvalidMessage("the prompt is empty; give text or at least one message")
+    for number, each in enumerate(messages):
+        if each.role != "tool" and not each.calls and not each.extra and _blank(each.content):
+            where = "the prompt" if len(messages) == 1 else f"message {number} ({each.role})"
+            raise InvalidMessage(f"{where} is empty; give text or at least one content part")
+    return messages
+
+
+def _is_single(value: Any) -> bool:
+    if isinstance(value, (str, Message, Mapping, Text, Image, File, Audio)):
+        return True
+    return _is_pair(value)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
+
+
+def _blank(content: str | tuple[Part, ...]) -> bool:
+    if isinstance(content, str):
+        return not content.strip()
+    return all(isinstance(part, Text) and not part.text.strip() for part in content)
+
+
+def message(value: Any) -> Message:
+    """Return one message from any of its forms. Raises ``InvalidMessage``."""
+    if isinstance(value, Message):
+        return value
+    if isinstance(value, (str, Text, Image, File, Audio)):
+        return Message("user", _content(value))
+    if _is_pair(value):
+        return _checked(value[0], value[1])
+    if isinstance(value, Mapping):
+        return _from_dict(value)
+    raise InvalidMessage(f"a message is text, a dict, (role, content) or a Message, not {type(value).__name__}")
+
+
+_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "extra", "refusal", "annotations", "type")
+
+
+def _from_dict(value: Mapping[str, Any]) -> Message:
+    if "role" not in value:
+        if "type" in value:  # a lone content part
+            return Message("user", (part_of(value),))
+        raise InvalidMessage(f"a message needs a 'role'; this one has {', '.join(map(repr, value)) or 'nothing'}")
+    unknown = [key for key in value if key not in _FIELDS and value["role"] != "assistant"]
+    if unknown:
+        raise InvalidMessage(f"unknown field {unknown[0]!r} of a message{suggestion(str(unknown[0]), _FIELDS[:6])}")
+    # Providers add fields to their own answers (reasoning_content, annotations) and may want them back.
+    extra = dict(value.get("extra") or {})
+    extra |= {key: each for key, each in value.items() if key not in _FIELDS[:6] and key != "type" and each}
+    return _checked(
+        value["role"],
+        value.get("content"),
+        name=value.get("name"),
+        calls=tuple(map(_call, value.get("tool_calls") or ())),
+        call_id=value.get("tool_call_id"),
+        extra=extra,
+    )
+
+
+def _checked(role: Any, content: Any, **fields: Any) -> Message:
+    return Message(role, _content(content), **fields)
+
+
+def _content(value: Any) -> str | tuple[Part, ...]:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (Text, Image, File, Audio, Mapping)):
+        return (part_of(value),)
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)):
+        return tuple(map(part_of, value))
+    raise InvalidMessage(f"the content of a message is text or a list of parts, not {type(value).__name__}")
+
+
+def _call(value: Any) -> Call:
+    if isinstance(value, Call):
+        return value
+    try:
+        function = value["function"]
+        return Call(str(value.get("id") or ""), str(function["name"]), str(function.get("arguments") or ""))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidMessage(
+            "a tool call of a message looks like {'id': ..., 'function': {'name': ..., 'arguments': '{}'}}"
+        ) from error

@@ -1,0 +1,44 @@
+"""The answer of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aquila.events import ToolCall, Usage
+
+if TYPE_CHECKING:
+    from aquila.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The complete answer of ``ask`` or of a finished stream.
+
+    - ``text``: the text of the final turn.
+    - ``usage``: tokens, summed over all requests of the call.
+    - ``meta``: ``ref``, ``model``, ``endpoint``, ``finish_reason``, ``id`` (of the answer), ``request_id``,
+      ``metadata``, ``transport``, ``turns`` (answers of the provider), ``retries``, and ``stopped``: why a tool loop was
+      ended early, or None.
+    - ``raw``: the provider's answer as a JSON-able dict: a ``chat.completion``, or a Responses API ``response``.
+    - ``messages``: the whole conversation, tool calls and results included; can be passed to the next call. The
+      ``instructions`` option is not in it.
+    - ``reasoning``, ``refusal``: text of the model's reasoning, and of its refusal; empty where there is none.
+    - ``tool_calls``: every tool call of the call.
+    - ``parsed``: with ``response_format=``, the validated object.
+    """
+
+    text: str
+    usage: Usage = field(default_factory=lambda: Usage(reported=False))
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    messages: tuple[Message, ...] = field(default=(), repr=False)
+    reasoning: str = field(default="", repr=False)
+    refusal: str = ""
+    tool_calls: tuple[ToolCall, ...] = field(default=(), repr=False)
+    parsed: Any = None
+
+    def __str__(self) -> str:
+        """The text."""
+        return self.text

@@ -1,0 +1,206 @@
+"""Sinks: where a call pushes its events, instead of the caller pulling them.
+
+A sink is handed the events one at a time by whoever reads the stream. So a slow sink slows the reader, and through it
+the provider; nothing piles up in between.
+"""
+
+from __future__ import annotations
+
+import inspect
+import queue
+from collections.abc import Callable
+from typing import Any
+
+from aquila.errors import ConfigError, SinkError
+from aquila.events import Chunk, Done, Event, Failed
+from aquila.response import Response
+
+
+class Sink:
+    """Base of every sink; its static methods build the usual ones. A sink of your own overrides ``emit``."""
+
+    @staticmethod
+    def queue(target: Any) -> Sink:
+        """Put every event into ``target``: a ``queue.Queue`` or anything with its ``put``, or an ``asyncio.Queue``.
+
+        A full queue holds the stream back until there is room.
+        """
+        return _Queue(target)
+
+    @staticmethod
+    def callback(function: Callable[[Event], Any]) -> Sink:
+        """Call ``function(event)`` for every event. With ``aask`` and ``astream`` it may be a coroutine function."""
+        return _Callback(function)
+
+    @staticmethod
+    def collector() -> Collector:
+        """Keep every event in a list."""
+        return Collector()
+
+    @staticmethod
+    def ignore() -> Sink:
+        """Drop every event; the call runs to its end for its result."""
+        return Sink()
+
+    @staticmethod
+    def tee(*sinks: Sink) -> Sink:
+        """Hand every event to each of ``sinks`` in turn. If one raises, the others still learn that the call failed."""
+        return _Tee(tuple(map(sink_of, sinks)))
+
+    def emit(self, event: Event) -> None:
+        """Take one event. May block: that holds the stream back."""
+
+    async def aemit(self, event: Event) -> None:
+        """Take one event of an asynchronous call."""
+        self.emit(event)
+
+    def survivors(self) -> tuple[Sink, ...]:
+        """The sinks below this one that have not raised; they are told when the call fails because of another."""
+        return ()
+
+
+def sink_of(value: Any) -> Sink:
+    """Return ``value`` if it is a sink. Raises ``ConfigError`` that names the ways to build one."""
+    if isinstance(value, Sink):
+        return value
+    ways = "Sink.queue(q), Sink.callback(f), Sink.collector(), Sink.ignore() or Sink.tee(a, b)"
+    raise ConfigError(f"a sink is built with {ways}, not {type(value).__name__}")
+
+
+class Collector(Sink):
+    """Keeps every event. ``events`` is the list of them, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        """Append the event."""
+        self.events.append(event)
+
+    @property
+    def text(self) -> str:
+        """The text that has arrived so far, of all turns."""
+        return "".join(event.text for event in list(self.events) if type(event) is Chunk)
+
+    @property
+    def response(self) -> Response | None:
+        """The complete answer, or None before it is complete."""
+        return next((event.response for event in reversed(self.events) if isinstance(event, Done)), None)
+
+    @property
+    def error(self) -> BaseException | None:
+        """What made the call fail, or None."""
+        return next((event.error for event in reversed(self.events) if isinstance(event, Failed)), None)
+
+
+class _Queue(Sink):
+    def __init__(self, target: Any) -> None:
+        if not callable(getattr(target, "put", None)):
+            raise ConfigError(
+                f"Sink.queue() needs an object with put(), such as queue.Queue, not {type(target).__name__}"
+            )
+        self._target = target
+        self._asynchronous = inspect.iscoroutinefunction(target.put)
+
+    def emit(self, event: Event) -> None:
+        if self._asynchronous:
+            raise ConfigError("an asyncio.Queue works with aask() and astream(); here use a queue.Queue")
+        self._target.put(event)
+
+    async def aemit(self, event: Event) -> None:
+        if self._asynchronous:
+            await self._target.put(event)
+            return
+        try:
+            self._target.put_nowait(event)
+        except queue.Full:
+            from anyio.to_thread import run_sync  # a blocking put must not hold up the event loop
+
+            await run_sync(self._target.put, event, abandon_on_cancel=True)
+
+
+class _Callback(Sink):
+    def __init__(self, function: Callable[[Event], Any]) -> None:
+        if not callable(function):
+            raise ConfigError(f"Sink.callback() needs a function, not {type(function).__name__}")
+        self._function = function
+        self._asynchronous = inspect.iscoroutinefunction(function)
+
+    def emit(self, event: Event) -> None:
+        if self._asynchronous:
+            raise ConfigError("a coroutine function works with aask() and astream(); here use a plain function")
+        self._function(event)
+
+    async def aemit(self, event: Event) -> None:
+        result = self._function(event)
+        if inspect.isawaitable(result):
+            await result
+
+
+class _Tee(Sink):
+    def __init__(self, sinks: tuple[Sink, ...]) -> None:
+        self._healthy = list(sinks)
+
+    def emit(self, event: Event) -> None:
+        for sink in tuple(self._healthy):
+            try:
+                sink.emit(event)
+            except BaseException:
+                self._healthy.remove(sink)
+                raise
+
+    async def aemit(self, event: Event) -> None:
+        for sink in tuple(self._healthy):
+            try:
+                await sink.aemit(event)
+            except BaseException:
+                self._healthy.remove(sink)
+                raise
+
+    def survivors(self) -> tuple[Sink, ...]:
+        return tuple(self._healthy)
+
+
+def deliver(sink: Sink, event: Event) -> None:
+    """Hand one event to a sink. Raises ``SinkError`` from what the sink raises."""
+    try:
+        sink.emit(event)
+    except Exception as error:  # whatever a sink raises is translated, not hidden
+        raise _broken(sink, event, error) from error
+
+
+async def adeliver(sink: Sink, event: Event) -> None:
+    """``deliver`` for asynchronous calls."""
+    try:
+        await sink.aemit(event)
+    except Exception as error:
+        raise _broken(sink, event, error) from error
+
+
+def _broken(sink: Sink, event: Event, error: Exception) -> SinkError:
+    return SinkError(f"the sink raised {type(error).__name__} on {type(event).__name__}; the call was ended")
+
+
+def notify_failure(sink: Sink, event: Failed) -> None:
+    """Tell a sink that the call failed: the sink itself, or what is left of it if it was the sink that failed.
+
+    Never raises: the failure that is being reported comes first.
+    """
+    for each in _recipients(sink, event):
+        try:
+            each.emit(event)
+        except Exception:  # noqa: BLE001 - a second failure must not hide the first
+            continue
+
+
+async def anotify_failure(sink: Sink, event: Failed) -> None:
+    """``notify_failure`` for asynchronous calls."""
+    for each in _recipients(sink, event):
+        try:
+            await each.aemit(event)
+        except Exception:  # noqa: BLE001 - a second failure must not hide the first
+            continue
+
+
+def _recipients(sink: Sink, event: Failed) -> tuple[Sink, ...]:
+    return sink.survivors() if isinstance(event.error, SinkError) else (sink,)
