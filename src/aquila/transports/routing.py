@@ -179,7 +179,7 @@ def resolve(*, transport: str | Transport | None = None, cassette: str | None = 
     if transport is not None and not isinstance(transport, str):
         return PlainRoute(_describe(transport), _given(transport, _describe(transport)))
     scope = scopes.current()
-    settings = scope.settings if scope is not None else config.current()
+    settings = settings_in_force()
     name = transport or settings.transport
     if name not in _CASSETTE_MODES:
         return PlainRoute(name, upstream_named(name))
@@ -192,6 +192,12 @@ def resolve(*, transport: str | Transport | None = None, cassette: str | None = 
     if name == "record":
         upstream = upstream_named(settings.upstream)
     return CassetteRoute(name, scope, cassette, settings.record if upstream else "replay", upstream)
+
+
+def settings_in_force() -> config.Settings:
+    """The settings of the scope in force, else those of the process."""
+    scope = scopes.current()
+    return scope.settings if scope is not None else config.current()
 
 
 def _no_cassette(name: str, scope: Scope | None) -> str:
