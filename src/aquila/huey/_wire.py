@@ -14,12 +14,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgpack
-
-from aquila import errors
-from aquila.errors import MessageRejected, NotSerializable, RemoteTaskError
 from huey import exceptions as huey_exceptions
 from huey.registry import Message
 from huey.utils import SKIPPED, Error
+
+from aquila import errors
+from aquila.errors import MessageRejected, NotSerializable, RemoteTaskError
 
 # Codes below zero: `msgpack.ExtType` refuses them, so no value of a user's can pass for one of these.
 _MESSAGE, _ERROR, _TUPLE, _EXCEPTION, _SKIPPED, _DATETIME, _TIMEDELTA = range(-8, -1)

@@ -18,10 +18,11 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
-from aquila.errors import ConfigError, MessageRejected, NotSerializable
-from aquila.huey._wire import Wire
 from huey.registry import Message
 from huey.serializer import Serializer
+
+from aquila.errors import ConfigError, MessageRejected, NotSerializable
+from aquila.huey._wire import Wire
 
 Purpose: TypeAlias = Literal["task", "value"]
 Secret: TypeAlias = str | bytes

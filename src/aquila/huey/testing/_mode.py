@@ -1,0 +1,118 @@
+"""Testing modes: which Huey is under test, where its tasks go, and whether they run at once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from huey import Huey
+from huey.storage import BaseStorage, MemoryStorage
+
+from aquila.errors import ConfigError
+from aquila.huey.testing._run import running_inline
+from aquila.huey.testing._shadow import shadow
+
+Mode: TypeAlias = Literal["manual", "inline"]
+Storage: TypeAlias = Literal["memory", "own"]
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A testing mode that is open.
+
+    ``production`` is the storage that the Huey has outside of it, ``attempts`` how often each task was executed: the
+    wire carries only the retries that remain.
+    """
+
+    huey: Any
+    mode: Mode
+    production: Any
+    attempts: Counter[str] = field(default_factory=Counter)
+
+
+_open: list[Active] = []  # The innermost is last.
+
+
+def active(huey: Any = None) -> Active | None:
+    """The innermost open testing mode, of ``huey`` or of any."""
+    return next((mode for mode in reversed(_open) if huey is None or mode.huey is huey), None)
+
+
+def current_huey(huey: Any = None) -> Any:
+    """Return ``huey``, or the one whose testing mode is open. Raises ``ConfigError`` when there is neither."""
+    if huey is not None:
+        return huey
+    mode = active()
+    if mode is None:
+        raise ConfigError(
+            'no Huey is under test: use the fixtures of pytest-aquila (set `aquila_huey = "myapp.tasks:huey"` in the '
+            "ini file), or open `with aquila.huey.testing.testing_mode(huey):`"
+        )
+    return mode.huey
+
+
+def count_attempt(huey: Any, task: Any, number: int | None = None) -> int:
+    """Count an execution of a task, as the one with that number if it is given, and return its number."""
+    mode = active(huey)
+    if mode is None:
+        return number or 1
+    mode.attempts[task.id] = number or mode.attempts[task.id] + 1
+    return mode.attempts[task.id]
+
+
+@contextlib.contextmanager
+def testing_mode(
+    huey: Huey,
+    mode: Mode = "manual",  # noqa: PT028 -- the name begins like a test's, and it is none
+    *,
+    storage: Storage | BaseStorage = "memory",  # noqa: PT028
+) -> Iterator[Any]:
+    """Put a Huey under test: its queue is empty, and stays apart from the real one.
+
+    ``mode``: with ``manual`` a task that is enqueued stays in the queue, to be asserted on, performed or drained; with
+    ``inline`` it runs at once, after the same way over the wire as a real one, and its exception reaches the caller
+    when no retry is left. Inline, too, what is scheduled for later waits for ``drain_queue(with_scheduled=True)``.
+
+    ``storage``: ``memory`` keeps everything in a fresh memory storage; ``own`` uses the storage of the Huey, **and
+    empties it first**; or a storage to use. What was pending before is untouched by ``memory``.
+
+    Yields the Huey. Modes nest; ``immediate`` is off while one is open, and as before afterwards.
+    """
+    if mode not in ("manual", "inline"):
+        raise ConfigError(f"testing_mode knows 'manual' and 'inline', not {mode!r}")
+    outer = active(huey)
+    used = MemoryStorage(huey.name) if storage == "memory" else huey.storage if storage == "own" else storage
+    if not isinstance(used, BaseStorage):
+        raise ConfigError(f"storage= is 'memory', 'own' or a storage of Huey, not {storage!r}")
+    production = outer.production if outer else _production_storage(huey)
+    # Not `huey.immediate = False`: that would build a new storage and lose what is pending.
+    with shadow(huey, storage=used, _immediate=False):
+        if storage == "own":
+            huey.flush()
+        opened = Active(huey, mode, production)
+        _open.append(opened)
+        try:
+            with running_inline(huey, opened.attempts) if mode == "inline" else contextlib.nullcontext():
+                yield huey
+        finally:
+            _open.remove(opened)
+
+
+vars(testing_mode)["__test__"] = False  # pytest would collect it in a test module that imports it.
+
+
+@contextlib.contextmanager
+def under_test(huey: Any) -> Iterator[None]:
+    """Open a manual mode for a moment, unless the Huey is under test already."""
+    with contextlib.nullcontext() if active(huey) else testing_mode(huey):
+        yield
+
+
+def _production_storage(huey: Any) -> Any:
+    """The storage that tasks go to outside of tests, or its class: under ``immediate`` a memory storage hides it."""
+    if huey._immediate and huey.immediate_use_memory and huey.storage_class is not None:
+        return huey.storage_class
+    return huey.storage

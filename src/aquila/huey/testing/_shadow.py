@@ -1,0 +1,25 @@
+"""Replacing attributes of one object for a while."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+_ABSENT = object()
+
+
+@contextlib.contextmanager
+def shadow(target: Any, **attributes: Any) -> Iterator[None]:
+    """Set attributes of one object, and put back what it had itself: an attribute of its class shows again."""
+    before = {name: vars(target).get(name, _ABSENT) for name in attributes}
+    for name, value in attributes.items():
+        setattr(target, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is _ABSENT:
+                delattr(target, name)
+            else:
+                setattr(target, name, value)

@@ -1,0 +1,807 @@
+"""perform_job: one task, executed under every rule that a worker holds it to."""
+
+import contextvars
+import datetime as dt
+import gc
+import signal
+import threading
+import time
+
+import pytest
+from huey import FileHuey, MemoryHuey, PriorityRedisHuey, RedisHuey
+from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
+from huey.serializer import Serializer
+from huey.utils import Error
+
+from aquila.errors import ConfigError, TaskContractBroken
+from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.testing import build_task, perform_job, testing_mode
+
+
+@pytest.fixture(params=["pickle", "msgpack"])
+def huey(request):
+    huey = MemoryHuey("app", serializer=Serializer() if request.param == "pickle" else MsgpackSerializer())
+    with testing_mode(huey):
+        yield huey
+
+
+@pytest.fixture
+def pickling():
+    """A Huey with its default serializer, which lets anything through that perform_job must catch."""
+    huey = MemoryHuey("app")
+    with testing_mode(huey):
+        yield huey
+
+
+def test_a_run_tells_what_came_of_the_task(huey):
+    @huey.task(retries=2)
+    def add(a, b=0):
+        return {"sum": a + b}
+
+    run = perform_job(add, 1, b=2)
+    assert run.value == {"sum": 3}
+    assert run.stored == {"sum": 3}
+    assert run.state == "complete"
+    assert run.exception is None
+    assert run.attempt == 1
+    assert run.signals == ("executing", "complete")
+    assert run.retry is None
+    assert run.enqueued == ()
+    assert run.task.args == (1,)
+    assert run.task.kwargs == {"b": 2}
+    assert run.duration >= 0
+
+
+def test_a_run_reads_well(huey):
+    @huey.task(name="double", retries=3)
+    def double(n):
+        double(n + 1)
+        if n == 7:
+            raise ValueError("seven")
+        return n * 2
+
+    text = repr(perform_job(double, 4))
+    assert f"<TaskRun {__name__}.double complete on attempt 1 in " in text
+    assert f"value=8; enqueued: {__name__}.double(5); signals: executing, complete>" in text
+    text = repr(perform_job(double, 7, raises=ValueError))
+    assert "exception=ValueError('seven'); retry at once, 2 left after it" in text
+
+
+def test_a_long_value_is_shortened_in_the_text_of_a_run(huey):
+    @huey.task()
+    def long():
+        return "x" * 10_000
+
+    assert len(repr(perform_job(long))) < 700
+
+
+def test_the_exception_of_the_task_is_raised_as_it_is(huey):
+    original = ValueError("boom")
+
+    @huey.task()
+    def fail():
+        raise original from KeyError("cause")
+
+    with pytest.raises(ValueError, match="boom") as caught:
+        perform_job(fail)
+    assert caught.value is original
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert "error on attempt 1" in caught.value.__notes__[0]
+
+
+def test_an_assertion_inside_a_task_fails_the_test(huey):
+    @huey.task()
+    def wrong():
+        assert False, "inside"  # noqa: B011, PT015
+
+    with pytest.raises(AssertionError, match="inside"):
+        perform_job(wrong)
+
+
+def test_pytest_fail_inside_a_task_passes_through(huey):
+    @huey.task()
+    def failing():
+        pytest.fail("from the task")
+
+    with pytest.raises(pytest.fail.Exception, match="from the task"):
+        perform_job(failing)
+
+
+def test_an_interrupt_is_not_taken_for_the_end_of_a_worker(huey):
+    @huey.task()
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        perform_job(interrupted)
+
+
+def test_the_traceback_begins_in_the_task(huey):
+    @huey.task()
+    def fail():
+        raise ValueError
+
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        perform_job(fail)
+    frames = [entry.name for entry in caught.traceback]
+    assert frames[-2:] == ["perform_job", "fail"]
+
+
+def test_an_expected_exception_returns_the_run(huey):
+    @huey.task()
+    def fail():
+        raise ValueError("boom")
+
+    run = perform_job(fail, raises=(KeyError, ValueError))
+    assert isinstance(run.exception, ValueError)
+    assert run.state == "error"
+    assert isinstance(run.stored, Error)
+    with pytest.raises(TaskContractBroken, match=r"KeyError should have been raised.*ValueError\('boom'\)"):
+        perform_job(fail, raises=KeyError)
+
+
+def test_an_expected_exception_that_does_not_come_fails(huey):
+    @huey.task()
+    def fine():
+        return 1
+
+    with pytest.raises(AssertionError, match=r"ValueError should have been raised.*value=1"):
+        perform_job(fine, raises=ValueError)
+
+
+# The wire
+
+
+def test_the_task_gets_copies_of_its_arguments(huey):
+    @huey.task()
+    def append(items):
+        items.append(4)
+        return items
+
+    items = [1, 2, 3]
+    assert perform_job(append, items).value == [1, 2, 3, 4]
+    assert items == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "argument", [threading.Lock(), lambda: 1, (n for n in ())], ids=["lock", "lambda", "generator"]
+)
+def test_an_argument_that_cannot_travel_is_refused(huey, argument):
+    @huey.task()
+    def take(argument):
+        return 1
+
+    with pytest.raises(TaskContractBroken, match="take cannot be enqueued"):
+        perform_job(take, argument)
+
+
+class ListsForTuples(Serializer):
+    """As JSON does."""
+
+    def _serialize(self, data):
+        if isinstance(data, tuple) and hasattr(data, "_replace") and hasattr(data, "args"):
+            data = data._replace(args=tuple(list(a) if isinstance(a, tuple) else a for a in data.args))
+        return super()._serialize(data)
+
+
+def test_an_argument_that_arrives_as_another_type_is_refused():
+    huey = MemoryHuey(serializer=ListsForTuples())
+
+    @huey.task()
+    def take(pair):
+        return 1
+
+    with pytest.raises(TaskContractBroken, match=r"args\[0\] went in as tuple \(1, 2\) and came out as list \[1, 2\]"):
+        perform_job(take, (1, 2))
+
+
+class Forgetful:
+    """Equality by identity, and a state that pickle loses."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __getstate__(self):
+        return {"number": 0}
+
+
+def test_an_argument_that_arrives_with_another_value_is_refused(pickling):
+    @pickling.task()
+    def take(thing):
+        return 1
+
+    with pytest.raises(TaskContractBroken, match=r"\['number'\] went in as 5 and came out as 0"):
+        perform_job(take, Forgetful(5))
+
+
+def test_a_message_that_no_worker_can_read_is_refused():
+    class WriteOnly(Serializer):
+        def _deserialize(self, data):
+            raise ValueError("unreadable")
+
+    huey = MemoryHuey(serializer=WriteOnly())
+
+    @huey.task()
+    def take():
+        return 1
+
+    with pytest.raises(TaskContractBroken, match=r"can be enqueued, but no worker can read it: unreadable"):
+        perform_job(take)
+
+
+def test_not_a_number_is_the_same_on_both_sides(huey):
+    @huey.task()
+    def take(n):
+        return n
+
+    assert perform_job(take, float("nan")).value != 0
+
+
+# The call
+
+
+def test_a_call_that_does_not_fit_is_refused(huey):
+    @huey.task()
+    def two(a, b):
+        return a
+
+    for args, kwargs in [((1,), {}), ((1, 2, 3), {}), ((1, 2), {"c": 3})]:
+        two(*args, **kwargs)  # Huey takes it.
+        with pytest.raises(TaskContractBroken, match=r"two\(a, b\) cannot be called like that"):
+            perform_job(two, *args, **kwargs)
+        with pytest.raises(TaskContractBroken, match="cannot be called like that"):
+            perform_job(two.s(*args, **kwargs))
+
+
+@pytest.mark.parametrize(
+    "name", ["eta", "delay", "id", "retries", "retry_delay", "retry_backoff", "priority", "expires", "timeout"]
+)
+def test_a_parameter_whose_keyword_huey_takes_is_refused(huey, name):
+    scope = {}
+    exec(f"def task({name}=None): return {name}", scope)
+    task = huey.task(name=f"with_{name}")(scope["task"])
+    with pytest.raises(TaskContractBroken, match=f"{name}= for itself"):
+        perform_job(task, **{name: 5})
+    assert perform_job(task, 5).value == 5
+
+
+def test_options_of_huey_reach_the_task(huey):
+    @huey.task(context=True)
+    def look(task=None):
+        return [task.id, task.retries, task.priority, task.timeout]
+
+    assert perform_job(look, id="me", retries=3, priority=7, timeout=9).value == ["me", 3, 7, 9]
+
+
+def test_a_parameter_that_perform_job_takes_for_itself_is_refused_with_the_way_round(huey):
+    @huey.task()
+    def odd(attempt):
+        return attempt
+
+    with pytest.raises(ConfigError, match=r"perform_job\(task\.s"):
+        perform_job(odd, attempt=1)
+    assert perform_job(odd.s(attempt=1)).value == 1
+
+
+def test_a_context_task_gets_itself(huey):
+    @huey.task(context=True)
+    def who(name, task=None):
+        return [name, task.id]
+
+    run = perform_job(who, "a")
+    assert run.value == ["a", run.task.id]
+    with pytest.raises(TaskContractBroken, match="context=True"):
+        perform_job(who, "a", task=1)
+
+
+def test_a_task_that_is_not_registered_is_refused(huey):
+    @huey.task()
+    def gone():
+        return 1
+
+    gone.unregister()
+    with pytest.raises(TaskContractBroken, match="not registered on the Huey 'app'"):
+        perform_job(gone)
+
+
+def test_a_follower_that_is_not_registered_is_refused(huey):
+    @huey.task()
+    def first():
+        return 1
+
+    @huey.task()
+    def gone(result):
+        return 1
+
+    pipeline = first.s().then(gone)
+    gone.unregister()
+    with pytest.raises(TaskContractBroken, match="gone is not registered"):
+        perform_job(pipeline)
+
+
+def test_a_task_of_another_huey_is_refused(huey):
+    other = MemoryHuey("other")
+
+    @other.task()
+    def stranger():
+        return 1
+
+    with pytest.raises(TaskContractBroken, match="not registered on the Huey 'app'"):
+        perform_job(stranger.s())
+
+
+def test_something_that_is_no_task_is_refused(huey):
+    with pytest.raises(ConfigError, match=r"decorated with @huey\.task"):
+        perform_job(len, "a")
+    with pytest.raises(ConfigError, match=r"decorated with @huey\.task"):
+        build_task(len, "a")
+
+
+def test_a_built_task_takes_no_arguments_again(huey):
+    @huey.task()
+    def one(a):
+        return a
+
+    with pytest.raises(ConfigError, match="as it is"):
+        perform_job(one.s(1), 2)
+
+
+def test_a_task_alone_needs_a_huey_under_test():
+    huey = MemoryHuey()
+
+    @huey.task()
+    def one():
+        return 1
+
+    with pytest.raises(ConfigError, match="aquila_huey"):
+        perform_job(one.s())
+
+
+# Priority
+
+
+def test_a_priority_that_the_production_storage_refuses_is_refused():
+    for huey, accepted in [(RedisHuey("app"), False), (PriorityRedisHuey("app"), True), (MemoryHuey("app"), True)]:
+
+        @huey.task(priority=5)
+        def urgent():
+            return 1
+
+        for mode in ("manual", "inline"):
+            with testing_mode(huey, mode):
+                if accepted:
+                    assert perform_job(urgent).value == 1
+                else:
+                    with pytest.raises(TaskContractBroken, match="RedisStorage knows none"):
+                        perform_job(urgent)
+
+
+def test_the_production_storage_is_known_under_immediate_too():
+    huey = RedisHuey("app", immediate=True)
+
+    @huey.task(priority=5)
+    def urgent():
+        return 1
+
+    with pytest.raises(TaskContractBroken, match="RedisStorage"):
+        perform_job(urgent)
+
+
+def test_a_priority_outside_of_what_the_file_storage_takes_is_refused(tmp_path):
+    huey = FileHuey("app", path=str(tmp_path))
+
+    @huey.task()
+    def task():
+        return 1
+
+    assert perform_job(task, priority=5).value == 1
+    for priority in (-1, 0x10000):
+        with pytest.raises(TaskContractBroken, match="0 to 65535"):
+            perform_job(task, priority=priority)
+
+
+# The result
+
+
+def test_a_result_that_cannot_be_stored_is_refused(huey):
+    @huey.task()
+    def lock():
+        return threading.Lock()
+
+    with pytest.raises(TaskContractBroken, match=r"result of .*lock cannot be stored"):
+        perform_job(lock)
+
+
+def test_a_result_that_nobody_stores_may_be_anything():
+    huey = MemoryHuey(results=False)
+
+    @huey.task()
+    def lock():
+        return threading.Lock()
+
+    assert perform_job(lock).state == "complete"
+
+
+def test_a_result_that_changes_in_the_store_is_refused(pickling):
+    @pickling.task()
+    def forget():
+        return Forgetful(5)
+
+    with pytest.raises(TaskContractBroken, match=r"changes on its way to the result store.*5 and came out as 0"):
+        perform_job(forget)
+
+
+def test_no_result_is_not_stored_unless_the_huey_stores_none():
+    for store_none, signals in [(False, 0), (True, 1)]:
+        huey = MemoryHuey(store_none=store_none)
+
+        @huey.task()
+        def nothing():
+            return None
+
+        with testing_mode(huey):
+            assert perform_job(nothing).stored is None
+            assert huey.result_count() == signals
+
+
+# Ends and retries
+
+
+def test_a_failure_with_retries_left_is_followed_by_one(huey):
+    @huey.task(retries=2, retry_delay=10, retry_backoff=3)
+    def fail():
+        raise ValueError
+
+    run = perform_job(fail, raises=ValueError)
+    assert run.signals == ("executing", "error", "retrying", "scheduled")
+    assert (run.retry.delay, run.retry.left) == (10, 1)
+    assert run.enqueued == ()
+    assert huey.scheduled_count() == 1
+    run = perform_job(fail, attempt=2, raises=ValueError)
+    assert (run.attempt, run.retry.delay, run.retry.left) == (2, 30, 0)
+    run = perform_job(fail, attempt=3, raises=ValueError)
+    assert (run.attempt, run.retry) == (3, None)
+
+
+def test_an_attempt_that_never_happens_is_refused(huey):
+    @huey.task(retries=2)
+    def fail():
+        raise ValueError
+
+    for attempt in (0, 4):
+        with pytest.raises(ConfigError, match=f"attempt {attempt} never happens"):
+            perform_job(fail, attempt=attempt)
+
+
+def test_performing_the_retry_counts_on(huey):
+    @huey.task(retries=2)
+    def fail():
+        raise ValueError
+
+    first = perform_job(fail, raises=ValueError)
+    second = perform_job(huey.pending()[0], raises=ValueError)
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert first.task.id == second.task.id
+
+
+def test_retry_task_is_an_outcome(huey):
+    @huey.task()
+    def later(delay):
+        raise RetryTask("not yet", delay=delay)
+
+    run = perform_job(later, 60)
+    assert run.state == "retry"
+    assert isinstance(run.exception, RetryTask)
+    assert run.retry.delay == 60
+    assert run.retry.left == 0
+    assert run.signals == ("executing", "retrying", "scheduled")
+
+
+def test_cancelling_is_an_outcome(huey):
+    @huey.task(retries=1)
+    def cancel(retry):
+        raise CancelExecution(retry=retry)
+
+    run = perform_job(cancel, False)
+    assert (run.state, run.retry) == ("canceled", None)
+    assert perform_job(cancel, True).retry.left == 0
+
+
+def test_a_hook_that_cancels_is_an_outcome_and_the_task_does_not_run(huey):
+    @huey.task()
+    def never():
+        pytest.fail("ran")
+
+    @huey.pre_execute()
+    def stop(task):
+        raise CancelExecution
+
+    run = perform_job(never)
+    assert run.state == "canceled"
+    assert run.hooks == ("stop",)
+
+
+def test_a_held_lock_is_an_outcome(huey):
+    @huey.task(retries=1)
+    @huey.lock_task("one at a time")
+    def locked():
+        return 1
+
+    with huey.lock_task("one at a time"):
+        run = perform_job(locked)
+        assert (run.state, run.value, run.retry.left) == ("locked", None, 0)
+    assert perform_job(locked).value == 1
+
+
+def test_a_rate_limit_is_an_outcome(huey):
+    @huey.task()
+    @huey.rate_limit("few", 1, per=3600)
+    def limited():
+        return 1
+
+    assert perform_job(limited).value == 1
+    run = perform_job(limited)
+    assert run.state == "rate-limited"
+    assert 0 < run.retry.delay <= 3600
+
+
+def test_a_revoked_and_an_expired_task_do_not_run(huey):
+    @huey.task()
+    def never():
+        pytest.fail("ran")
+
+    revoked = never.s()
+    huey.revoke(revoked)
+    assert perform_job(revoked).state == "revoked"
+    assert perform_job(never, expires=dt.datetime(2020, 1, 1)).state == "expired"
+
+
+def test_a_task_for_later_runs_now(huey):
+    @huey.task()
+    def later():
+        return 1
+
+    assert perform_job(later, delay=3600, expires=7200).value == 1
+
+
+def test_a_pipeline_enqueues_what_follows(huey):
+    @huey.task()
+    def one(n):
+        return n + 1
+
+    @huey.task()
+    def two(n, plus):
+        return n + plus
+
+    run = perform_job(one.s(1).then(two, plus=10))
+    assert [task.args for task in run.enqueued] == [(2,)]
+    assert perform_job(run.enqueued[0]).value == 12
+
+
+def test_an_error_handler_is_enqueued_with_the_exception(huey):
+    @huey.task()
+    def fail():
+        raise ValueError("boom")
+
+    @huey.task()
+    def handle(error):
+        return str(error)
+
+    run = perform_job(fail.s().error(handle), raises=ValueError)
+    assert perform_job(run.enqueued[0]).value == "boom"
+
+
+class Unpicklable(Exception):
+    def __init__(self, a, b):
+        super().__init__(a)
+
+
+def test_an_error_handler_that_cannot_be_enqueued_is_refused():
+    class Strict(Serializer):
+        def _serialize(self, data):
+            if isinstance(getattr(data, "args", None), tuple) and any(isinstance(a, Exception) for a in data.args):
+                raise TypeError("no exceptions here")
+            return super()._serialize(data)
+
+    huey = MemoryHuey(serializer=Strict())
+
+    @huey.task(retries=1)
+    def fail():
+        raise ValueError("boom")
+
+    @huey.task()
+    def handle(error):
+        return str(error)
+
+    with testing_mode(huey), pytest.raises(TaskContractBroken, match=r"boom; then its error handler or its retry"):
+        perform_job(fail.s().error(handle))
+
+
+# Time
+
+
+needs_alarm = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarm signal on this platform")
+
+
+@needs_alarm
+def test_a_timeout_holds(huey):
+    @huey.task(timeout=0.05)
+    def forever():
+        threading.Event().wait()
+
+    with pytest.raises(TaskTimeout):
+        perform_job(forever)
+    run = perform_job(forever, raises=TaskTimeout)
+    assert run.state == "timeout"
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+@needs_alarm
+def test_a_timeout_that_the_task_swallows_is_refused(huey):
+    @huey.task(timeout=0.05)
+    def stubborn():
+        try:
+            threading.Event().wait()
+        except Exception:  # noqa: BLE001
+            return "done"
+
+    with pytest.raises(TaskContractBroken, match="swallowed"):
+        perform_job(stubborn)
+
+
+@needs_alarm
+def test_an_alarm_that_was_set_before_still_strikes(huey):
+    struck = threading.Event()
+
+    @huey.task(timeout=5)
+    def quick():
+        return 1
+
+    before = signal.signal(signal.SIGALRM, lambda *_: struck.set())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        perform_job(quick)
+        assert struck.wait(5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_off_the_main_thread_a_task_with_a_timeout_runs_and_looks_by_itself(huey):
+    runs = []
+
+    @huey.task(timeout=0.001, context=True)
+    def patient(task=None):
+        while True:
+            time.sleep(0)
+            task.check_timeout()
+
+    thread = threading.Thread(target=lambda: runs.append(perform_job(patient, raises=TaskTimeout)))
+    thread.start()
+    thread.join()
+    assert runs[0].state == "timeout"
+
+
+# Hooks and receivers
+
+
+def test_hooks_run_and_are_named(huey):
+    seen = []
+
+    @huey.pre_execute()
+    def before(task):
+        seen.append("before")
+
+    @huey.post_execute()
+    def after(task, value, error):
+        seen.append((value, error))
+
+    @huey.task()
+    def task():
+        return 1
+
+    run = perform_job(task)
+    assert run.hooks == ("before", "after")
+    assert seen == ["before", (1, None)]
+
+
+@pytest.mark.parametrize("where", ["pre_execute", "post_execute", "signal"])
+def test_an_exception_in_a_hook_or_receiver_is_raised(huey, where):
+    @huey.task()
+    def task():
+        return 1
+
+    @getattr(huey, where)()
+    def broken(*args):
+        raise ValueError("guard")
+
+    with pytest.raises(TaskContractBroken, match=r"'broken'.* raised ValueError: guard") as caught:
+        perform_job(task)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_receivers_get_every_signal(huey):
+    seen = []
+
+    @huey.signal()
+    def every(name, task, error=None):
+        seen.append((name, error))
+
+    @huey.signal("error")
+    def one(name, task, error=None):
+        seen.append(f"only {name}")
+
+    boom = ValueError()
+
+    @huey.task()
+    def fail():
+        raise boom
+
+    perform_job(fail, raises=ValueError)
+    assert seen == [("executing", None), "only error", ("error", boom)]
+
+
+# Isolation
+
+
+def test_a_context_variable_does_not_leak_from_the_task(huey):
+    variable = contextvars.ContextVar("variable", default="outside")
+
+    @huey.task()
+    def leak():
+        before = variable.get()
+        variable.set("inside")
+        return before
+
+    assert perform_job(leak).value == "outside"
+    assert perform_job(leak).value == "outside"
+    assert variable.get() == "outside"
+
+
+def test_the_huey_is_as_it_was_afterwards(huey):
+    state = dict(vars(huey))
+
+    @huey.task(timeout=5)
+    def task():
+        return 1
+
+    perform_job(task)
+    assert dict(vars(huey)) == state
+
+
+def test_without_a_testing_mode_the_real_queue_is_not_touched():
+    huey = MemoryHuey()
+
+    @huey.task()
+    def spread():
+        spread()
+        return 1
+
+    spread()
+    run = perform_job(spread)
+    assert len(run.enqueued) == 1
+    assert huey.pending_count() == 1
+    assert huey.result_count() == 0
+
+
+def test_a_huey_whose_server_is_away_can_be_tested():
+    huey = RedisHuey("app", host="127.0.0.1", port=1)
+
+    @huey.task(retries=1)
+    def task():
+        task()
+        return 1
+
+    run = perform_job(task)
+    assert run.value == 1
+    assert len(run.enqueued) == 1
+
+
+def test_a_run_keeps_no_task_alive_by_itself(huey):
+    @huey.task()
+    def task():
+        return 1
+
+    run = perform_job(task)
+    assert gc.is_tracked(run.task)
+    assert "execute" not in vars(run.task)
