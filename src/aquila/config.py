@@ -7,10 +7,8 @@ declaration. A value comes from the first of: argument or marker, command line, 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,62 +64,127 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def _option(
-    default: Any,
-    help: str,
-    *,
-    parse: Callable[[str], Any] = _text,
-    env: str | None = None,
-    ini: bool = True,
-    secret: bool = False,
-) -> Any:
-    metadata = {"help": help, "parse": parse, "env": env, "ini": ini}
-    return field(default=default, repr=not secret, metadata=metadata)
+class Option:
+    """One setting: its default, what it means, how its text is read, and where it can come from."""
+
+    __slots__ = ("default", "env", "help", "ini", "parse", "secret")
+
+    def __init__(
+        self,
+        default: Any,
+        help: str,
+        *,
+        parse: Callable[[str], Any] = _text,
+        env: str | None = None,
+        ini: bool = True,
+        secret: bool = False,
+    ) -> None:
+        self.default = default
+        self.help = help
+        self.parse = parse
+        self.env = env
+        self.ini = ini
+        self.secret = secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Everything that can be configured, resolved to final values."""
-
-    transport: str = _option("live", "live, replay, record, local or module:factory", env="AQUILA_TRANSPORT")
-    upstream: str = _option("live", "what `record` records from", env="AQUILA_UPSTREAM")
-    record: str = _option(
-        "missing", "what `record` does with recordings that match: keep (missing) or record again (all)",
-        parse=_one_of("missing", "all"), env="AQUILA_RECORD", ini=False,
-    )  # fmt: skip
-    cassette_dir: str = _option(
-        "cassettes", "folder of the cassettes, relative to the project", env="AQUILA_CASSETTE_DIR"
-    )
-    base_url: str | None = _option(None, "base URL of the provider", env="OPENAI_BASE_URL", ini=False)
-    api_key: str | None = _option(None, "API key of the provider", env="OPENAI_API_KEY", ini=False, secret=True)
-    model: str = _option("gpt-4.1-mini", "model of calls that name none", env="AQUILA_MODEL")
-    timeout: float = _option(30.0, "idle timeout of a call, in seconds", parse=_seconds, env="AQUILA_TIMEOUT")
-    replay_timing: float = _option(
-        0.0, "pace of a replay: instant, recorded, or a factor of the recorded times",
-        parse=_timing, env="AQUILA_REPLAY_TIMING",
-    )  # fmt: skip
-    match_on: tuple[str, ...] = _option(
-        ("method", "path", "query", "body"), "parts of a request that identify it", parse=_words
-    )
-    ignore: tuple[str, ...] = _option((), "JSON paths of the body that do not identify a request", parse=_lines)
-    repeat: str = _option(
-        "error", "what follows the last recording of a request: error, or the last one again (last)",
+OPTIONS: Mapping[str, Option] = {
+    "transport": Option("live", "live, replay, record, local or module:factory", env="AQUILA_TRANSPORT"),
+    "upstream": Option("live", "what `record` records from", env="AQUILA_UPSTREAM"),
+    "record": Option(
+        "missing",
+        "what `record` does with recordings that match: keep (missing) or record again (all)",
+        parse=_one_of("missing", "all"),
+        env="AQUILA_RECORD",
+        ini=False,
+    ),
+    "cassette_dir": Option("cassettes", "folder of the cassettes, relative to the project", env="AQUILA_CASSETTE_DIR"),
+    "base_url": Option(None, "base URL of the provider", env="OPENAI_BASE_URL", ini=False),
+    "api_key": Option(None, "API key of the provider", env="OPENAI_API_KEY", ini=False, secret=True),
+    "model": Option("gpt-4.1-mini", "model of calls that name none", env="AQUILA_MODEL"),
+    "timeout": Option(30.0, "idle timeout of a call, in seconds", parse=_seconds, env="AQUILA_TIMEOUT"),
+    "replay_timing": Option(
+        0.0,
+        "pace of a replay: instant, recorded, or a factor of the recorded times",
+        parse=_timing,
+        env="AQUILA_REPLAY_TIMING",
+    ),
+    "match_on": Option(("method", "path", "query", "body"), "parts of a request that identify it", parse=_words),
+    "ignore": Option((), "JSON paths of the body that do not identify a request", parse=_lines),
+    "repeat": Option(
+        "error",
+        "what follows the last recording of a request: error, or the last one again (last)",
         parse=_one_of("error", "last"),
-    )  # fmt: skip
-    record_errors: str = _option(
-        "last", "answers of 408, 409, 429 and 5xx to keep: last (only if nothing followed) or all",
+    ),
+    "record_errors": Option(
+        "last",
+        "answers of 408, 409, 429 and 5xx to keep: last (only if nothing followed) or all",
         parse=_one_of("last", "all"),
-    )  # fmt: skip
-    unplayed: str = _option(
-        "ignore", "recordings of a test's own cassette that it did not play: ignore, warn or fail",
+    ),
+    "unplayed": Option(
+        "ignore",
+        "recordings of a test's own cassette that it did not play: ignore, warn or fail",
         parse=_one_of("ignore", "warn", "fail"),
-    )  # fmt: skip
-    max_age: float | None = _option(None, "age after which a recording is reported, such as 90d", parse=_days)
-    guard: str = _option(
-        "providers", "what is refused without a cassette under pytest: providers, all or off",
-        parse=_one_of("providers", "all", "off"), env="AQUILA_GUARD",
-    )  # fmt: skip
-    local_model: str | None = _option(None, "GGUF file of the embedded model", env="AQUILA_LOCAL_MODEL", ini=False)
+    ),
+    "max_age": Option(None, "age after which a recording is reported, such as 90d", parse=_days),
+    "guard": Option(
+        "providers",
+        "what is refused without a cassette under pytest: providers, all or off",
+        parse=_one_of("providers", "all", "off"),
+        env="AQUILA_GUARD",
+    ),
+    "local_model": Option(None, "GGUF file of the embedded model", env="AQUILA_LOCAL_MODEL", ini=False),
+}
+"""Every setting, by name. Ini keys, environment variables and markers derive from it."""
+
+_ENVIRONMENT = {option.env: name for name, option in OPTIONS.items() if option.env}
+
+
+class Settings:
+    """Everything that can be configured, resolved to final values. Immutable.
+
+    Written out rather than generated: it is built in every test run, and generating a class costs more than all else
+    that the plugin does when it loads.
+    """
+
+    __slots__ = tuple(OPTIONS)
+
+    transport: str
+    upstream: str
+    record: str
+    cassette_dir: str
+    base_url: str | None
+    api_key: str | None
+    model: str
+    timeout: float
+    replay_timing: float
+    match_on: tuple[str, ...]
+    ignore: tuple[str, ...]
+    repeat: str
+    record_errors: str
+    unplayed: str
+    max_age: float | None
+    guard: str
+    local_model: str | None
+
+    def __init__(self, **values: Any) -> None:
+        for name, option in OPTIONS.items():
+            object.__setattr__(self, name, values.pop(name, option.default))
+        if values:
+            name = next(iter(values))
+            raise UnknownOption(f"unknown option {name!r}{suggestion(name, OPTIONS)}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"settings are immutable; use with_options({name}=...)")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Settings) and all(getattr(self, name) == getattr(other, name) for name in OPTIONS)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in OPTIONS))
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name, option in OPTIONS.items() if not option.secret)
+        return f"Settings({', '.join(shown)})"
 
     def with_options(self, options: Mapping[str, Any], *, source: str) -> Settings:
         """Return a copy with some options replaced.
@@ -131,22 +194,20 @@ class Settings:
         """
         if not options:
             return self
-        return replace(self, **{name: parse_option(name, value, source=source) for name, value in options.items()})
+        values = {name: getattr(self, name) for name in OPTIONS}
+        values.update((name, parse_option(name, value, source=source)) for name, value in options.items())
+        return Settings(**values)
 
     def cassette_root(self) -> Path:
         """The absolute folder of the cassettes."""
-        return _layers.root.joinpath(self.cassette_dir)
-
-
-OPTIONS: Mapping[str, Any] = {option.name: option for option in fields(Settings)}
-_ENVIRONMENT = {option.metadata["env"]: name for name, option in OPTIONS.items() if option.metadata["env"]}
+        return _layers.root.absolute() / self.cassette_dir
 
 
 def ini_options() -> Iterator[tuple[str, str]]:
     """The ini keys (``aquila_<option>``) with their help, for the pytest plugin."""
     for name, option in OPTIONS.items():
-        if option.metadata["ini"]:
-            yield f"aquila_{name}", option.metadata["help"]
+        if option.ini:
+            yield f"aquila_{name}", option.help
 
 
 def parse_option(name: str, value: Any, *, source: str) -> Any:
@@ -157,10 +218,10 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
     if value is None or value == option.default:
         return option.default
     try:
-        return option.metadata["parse"](_as_text(value, option.metadata["parse"]))
+        return option.parse(_as_text(value, option.parse))
     except (TypeError, ValueError) as error:
-        shown = "" if not option.repr else f" {value!r}"
-        raise ConfigError(f"{source}: {name}{shown}: {error} ({option.metadata['help']})") from error
+        shown = "" if option.secret else f" {value!r}"
+        raise ConfigError(f"{source}: {name}{shown}: {error} ({option.help})") from error
 
 
 def _as_text(value: Any, parse: Callable[[str], Any]) -> str:
@@ -173,22 +234,33 @@ def _as_text(value: Any, parse: Callable[[str], Any]) -> str:
 
 def suggestion(name: str, known: Any) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known name, or an empty string."""
+    import difflib  # only wrong names pay for it
+
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Layers:
     """What lies around the environment: below it the ini file and defaults of the run, above it the command line."""
 
-    root: Path = field(default_factory=Path.cwd)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    ini: Mapping[str, str] = field(default_factory=dict)
-    command_line: Mapping[str, Any] = field(default_factory=dict)
-    under_pytest: bool = False
+    __slots__ = ("command_line", "defaults", "ini", "root", "under_pytest")
+
+    def __init__(
+        self,
+        root: Path,
+        defaults: Mapping[str, Any] | None = None,
+        ini: Mapping[str, str] | None = None,
+        command_line: Mapping[str, Any] | None = None,
+        under_pytest: bool = False,
+    ) -> None:
+        self.root = root
+        self.defaults = defaults or {}
+        self.ini = ini or {}
+        self.command_line = command_line or {}
+        self.under_pytest = under_pytest
 
 
-_layers = _Layers()
+_layers = _Layers(Path())
 _cache: tuple[_Layers, tuple[str | None, ...], Settings] | None = None
 
 
@@ -207,9 +279,7 @@ def layers(
     """
     global _layers
     before = _layers
-    _layers = _Layers(
-        root=root, defaults=defaults or {}, ini=ini or {}, command_line=command_line or {}, under_pytest=under_pytest
-    )
+    _layers = _Layers(root, defaults, ini, command_line, under_pytest)
     try:
         yield
     finally:
@@ -223,7 +293,7 @@ def under_pytest() -> bool:
 
 def is_given(name: str) -> bool:
     """Whether the command line, the environment or the ini file sets an option, be it to its default."""
-    variable = OPTIONS[name].metadata["env"]
+    variable = OPTIONS[name].env
     return name in _layers.command_line or name in _layers.ini or bool(variable and os.environ.get(variable))
 
 
