@@ -56,9 +56,17 @@ class UsedCassette:
         return not self.unplayed
 
     @property
-    def misses(self) -> list[CassetteMiss]:
-        """The misses of the scope, oldest first. A test that has any fails; one that expects them clears the list."""
-        return self._scope.misses
+    def misses(self) -> Sequence[CassetteMiss]:
+        """The misses of the scope, oldest first. A test that has any fails, even if its code swallowed them."""
+        return tuple(self._scope.misses)
+
+    def forget_misses(self) -> None:
+        """Say that the misses so far were expected: they no longer make the test fail."""
+        scope: Scope | None = self._scope
+        forgotten = {id(miss) for miss in self._scope.misses}
+        while scope is not None:
+            scope.misses = [miss for miss in scope.misses if id(miss) not in forgotten]
+            scope = scope.parent
 
     def _sessions(self) -> list[Session]:
         settings = self._scope.settings

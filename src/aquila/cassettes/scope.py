@@ -113,10 +113,9 @@ class Scope:
     def _open(self, cassette: str, mode: str) -> Session:
         from aquila.cassettes import opening
 
-        session = opening.open_session(self, cassette, mode)
         if mode != "replay":
-            self.recording.open()
-        return session
+            self.recording.open()  # first: nothing is asked for that could not be stored
+        return opening.open_session(self, cassette, mode)
 
     @property
     def recording(self) -> Any:

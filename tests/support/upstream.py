@@ -1,0 +1,135 @@
+"""A real HTTP server on loopback that answers as a test scripts it, chunk by chunk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx2
+
+
+@dataclass
+class Answer:
+    """What the server sends. ``before_chunk(n)`` is called before the n-th chunk, so a test can hold it back."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+    chunks: Iterable[bytes] = (b"{}",)
+    breaks: bool = False
+    before_chunk: Callable[[int], object] = lambda number: None
+
+
+Script = Callable[[str, bytes], Answer]
+
+
+class Upstream:
+    """The running server: its URL, and what it was asked."""
+
+    def __init__(self, url: str, script: Script) -> None:
+        self.url = url
+        self.script = script
+        self.requests: list[tuple[str, bytes]] = []
+        self.headers: list[dict[str, str]] = []
+
+    def transport(self) -> Redirected:
+        """A transport that sends any request here."""
+        return Redirected(self.url)
+
+
+class Redirected(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """Sends every request to one server, whatever its host."""
+
+    def __init__(self, url: str) -> None:
+        self._url = httpx2.URL(url)
+
+    def _there(self, request: httpx2.Request) -> httpx2.Request:
+        url = request.url.copy_with(scheme="http", host=self._url.host, port=self._url.port)
+        return httpx2.Request(
+            request.method, url, headers=request.headers, stream=request.stream, extensions=request.extensions
+        )
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        inner = httpx2.HTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
+        return inner.handle_request(self._there(request))
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        inner = httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
+        return await inner.handle_async_request(self._there(request))
+
+
+@contextlib.contextmanager
+def upstream(script: Script) -> Iterator[Upstream]:
+    """Serve until the block ends. ``script(path, body)`` gives the answer to each request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            running.requests.append((self.path, body))
+            running.headers.append({name.lower(): value for name, value in self.headers.items()})
+            answer = running.script(self.path, body)
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("transfer-encoding", "chunked")
+            self.send_header("connection", "close")
+            self.end_headers()
+            self.wfile.flush()
+            with contextlib.suppress(OSError):  # the client may have left
+                for number, chunk in enumerate(answer.chunks):
+                    answer.before_chunk(number)
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+                    self.wfile.flush()
+                if not answer.breaks:
+                    self.wfile.write(b"0\r\n\r\n")
+            self.close_connection = True
+
+        do_GET = do_POST
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    running = Upstream(f"http://127.0.0.1:{server.server_address[1]}", script)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield running
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def sse(*events: Any, done: bool = True) -> list[bytes]:
+    """Each value as an event of a chunk of its own, and the terminator of a chat completion's stream."""
+    chunks = [b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n" for event in events]
+    return [*chunks, b"data: [DONE]\n\n"] if done else chunks
+
+
+def chat_chunks(text: str, *, usage: bool = True) -> list[bytes]:
+    """A chat completion's stream that says ``text``, a word to a chunk."""
+
+    def event(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+
+    words = [word + " " for word in text.split(" ")]
+    words[-1] = words[-1].removesuffix(" ")
+    events = [event({"role": "assistant", "content": ""}), *(event({"content": word}) for word in words), event({}, "stop")]
+    if usage:
+        tokens = {"prompt_tokens": 5, "completion_tokens": len(words), "total_tokens": 5 + len(words)}
+        events.append({**event({}), "choices": [], "usage": tokens})
+    return sse(*events)
+
+
+def streamed(text: str, **answer: Any) -> Answer:
+    """A streamed chat completion as an answer."""
+    return Answer(headers={"content-type": "text/event-stream"}, chunks=chat_chunks(text), **answer)

@@ -1,0 +1,355 @@
+"""Recording is a tee, and replay gives back what came over the wire."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+
+import aquila
+from aquila import config
+from aquila.cassettes.model import Interaction
+from aquila.cassettes.store import load
+from aquila.errors import CassetteMiss, CassetteWriteError, PlayedOut
+from tests.support.upstream import Answer, Upstream, chat_chunks, streamed, upstream
+
+URL = "https://provider.example/v1/chat/completions"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project of its own, outside pytest's rules and outside this test's scope."""
+    monkeypatch.setattr("aquila._ambient.opener", None)
+    with config.layers(root=tmp_path):
+        yield tmp_path / "cassettes"
+
+
+@pytest.fixture
+def server() -> Iterator[Upstream]:
+    with upstream(lambda path, body: Answer(chunks=[b'{"ok":', b"true}"])) as running:
+        yield running
+
+
+@pytest.fixture
+def recording(root: Path, server: Upstream, monkeypatch: pytest.MonkeyPatch) -> Upstream:
+    """What ``record`` records from is the server."""
+    from aquila.transports import routing
+
+    monkeypatch.setitem(routing._loaded, "server", routing._given(server.transport(), "server"))
+    monkeypatch.setenv("AQUILA_TRANSPORT", "record")
+    monkeypatch.setenv("AQUILA_UPSTREAM", "server")
+    return server
+
+
+def ask(prompt: str, client: httpx2.Client | None = None) -> list[bytes]:
+    with client or aquila.http_client() as http, http.stream("POST", URL, json={"prompt": prompt}) as response:
+        return list(response.iter_raw())
+
+
+def interactions(root: Path, name: str) -> tuple[Interaction, ...]:
+    return load(root / f"{name}.yaml").interactions
+
+
+def test_a_recording_replays_chunk_by_chunk_without_the_server(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with aquila.use_cassette("x"):
+        assert ask("hi") == [b'{"ok":', b"true}"]
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    with aquila.use_cassette("x") as cassette:
+        assert ask("hi") == [b'{"ok":', b"true}"]
+        assert cassette.all_played
+    assert len(recording.requests) == 1
+
+
+def test_a_chunk_reaches_the_caller_before_the_next_one_is_sent(recording: Upstream) -> None:
+    received = threading.Event()
+
+    def hold_back(number: int) -> None:
+        if number == 1:
+            assert received.wait(10), "the first chunk was held back by the recorder"
+
+    recording.script = lambda path, body: streamed("one two three", before_chunk=hold_back)
+    with aquila.use_cassette("x"), aquila.http_client() as http, http.stream("POST", URL, json={}) as response:
+        chunks = response.iter_raw()
+        first = next(chunks)
+        received.set()
+        assert [first, *chunks] == chat_chunks("one two three")
+
+
+def test_a_stream_that_the_caller_left_ends_where_it_left(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording.script = lambda path, body: streamed("one two three")
+
+    def first_two(further: bool) -> list[bytes]:
+        with aquila.http_client() as http, http.stream("POST", URL, json={}) as response:
+            chunks = response.iter_raw()
+            taken = [next(chunks), next(chunks)]
+            if further:
+                next(chunks)
+            return taken
+
+    with aquila.use_cassette("x"):
+        recorded = first_two(False)
+    (stored,) = interactions(root, "x")
+    assert stored.response.end == "closed"
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    with aquila.use_cassette("x"):
+        assert first_two(False) == recorded
+    with aquila.use_cassette("x"), pytest.raises(CassetteMiss, match="ends after 2 chunks"):
+        first_two(True)
+
+
+def test_a_stream_left_at_its_terminator_is_complete(root: Path, recording: Upstream) -> None:
+    recording.script = lambda path, body: streamed("one")
+    with aquila.use_cassette("x"), aquila.http_client() as http, http.stream("POST", URL, json={}) as response:
+        for chunk in response.iter_raw():
+            if b"[DONE]" in chunk:
+                break
+    (stored,) = interactions(root, "x")
+    assert stored.response.end == "complete"
+
+
+def test_a_broken_stream_breaks_again_with_the_same_class_of_error(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording.script = lambda path, body: Answer(chunks=chat_chunks("one two")[:3], breaks=True)
+
+    def broken() -> tuple[list[bytes], type[Exception]]:
+        seen = []
+        with (
+            pytest.raises(httpx2.TransportError) as caught,
+            aquila.http_client() as http,
+            http.stream("POST", URL, json={}) as response,
+        ):
+            for chunk in response.iter_raw():
+                seen.append(chunk)  # noqa: PERF402
+        return seen, caught.type
+
+    with aquila.use_cassette("x"):
+        recorded = broken()
+    assert interactions(root, "x")[0].response.end == "broken"
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    with aquila.use_cassette("x"):
+        assert broken() == recorded
+    assert recorded[0] == chat_chunks("one two")[:3]
+
+
+def test_compressed_answers_are_stored_readable_and_seen_alike_by_recorder_and_replay(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = gzip.compress(b'{"text":"' + b"a" * 5000 + b'"}')
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    recording.script = lambda path, body_: Answer(headers=headers, chunks=[body[:20], body[20:]])
+    with aquila.use_cassette("x"):
+        first = ask("hi")
+    assert b"".join(first) == b'{"text":"' + b"a" * 5000 + b'"}'
+    assert interactions(root, "x")[0].response.header("content-encoding") == ""
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    with aquila.use_cassette("x"):
+        assert ask("hi") == first
+
+
+def test_the_nth_identical_request_gets_the_nth_recording_and_one_more_is_refused(
+    recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([b"1", b"2", b"3"])
+    recording.script = lambda path, body: Answer(chunks=[next(answers)])
+    with aquila.use_cassette("x"):
+        assert [ask("hi"), ask("hi"), ask("other")] == [[b"1"], [b"2"], [b"3"]]
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    with aquila.use_cassette("x") as cassette:
+        assert [ask("other"), ask("hi"), ask("hi")] == [[b"3"], [b"1"], [b"2"]]
+        with pytest.raises(PlayedOut):
+            ask("hi")
+        assert len(cassette.misses) == 1
+    with aquila.use_cassette("x", repeat="last"):
+        assert [ask("hi"), ask("hi"), ask("hi")] == [[b"1"], [b"2"], [b"2"]]
+
+
+def test_recording_keeps_what_matches_and_asks_only_for_the_rest(root: Path, recording: Upstream) -> None:
+    with aquila.use_cassette("x"):
+        ask("one")
+    before = interactions(root, "x")
+    with aquila.use_cassette("x"):
+        ask("one")
+        ask("two")
+    assert [body for _, body in recording.requests] == [b'{"prompt":"one"}', b'{"prompt":"two"}']
+    assert interactions(root, "x")[:1] == before
+
+
+def test_a_block_that_fails_replaces_nothing_and_keeps_its_recording_beside(root: Path, recording: Upstream) -> None:
+    with aquila.use_cassette("x"):
+        ask("one")
+    before = (root / "x.yaml").read_bytes()
+    with pytest.raises(RuntimeError), aquila.use_cassette("x", record="all"):
+        ask("one")
+        raise RuntimeError
+    assert (root / "x.yaml").read_bytes() == before
+    assert load(root / "x.pending.yaml").interactions
+
+
+def test_a_retried_failure_is_not_kept_and_the_last_one_is_not_waited_for(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([Answer(429, chunks=[b"slow down"]), Answer(200), Answer(503, chunks=[b"down"])])
+    recording.script = lambda path, body: next(answers)
+    with aquila.use_cassette("x"), aquila.http_client() as http:
+        for prompt in ("a", "a", "b"):
+            http.post(URL, json={"prompt": prompt})
+    assert [row.response.status for row in interactions(root, "x")] == [200, 503]
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    with aquila.use_cassette("x"), aquila.http_client() as http:
+        assert http.post(URL, json={"prompt": "b"}).headers["x-should-retry"] == "false"
+
+
+def test_every_failure_is_kept_on_request_and_followed_at_once(
+    recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([Answer(429, {"retry-after": "20"}), Answer(200)])
+    recording.script = lambda path, body: next(answers)
+    with aquila.use_cassette("x", record_errors="all"), aquila.http_client() as http:
+        http.post(URL)
+        http.post(URL)
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    with aquila.use_cassette("x"), aquila.http_client() as http:
+        first = http.post(URL)
+        assert (first.status_code, first.headers["retry-after-ms"]) == (429, "1")
+        assert http.post(URL).status_code == 200
+
+
+def test_a_call_outside_any_scope_is_stored_when_its_answer_ends(root: Path, recording: Upstream) -> None:
+    assert ask("hi", aquila.http_client(cassette="alone")) == [b'{"ok":', b"true}"]
+    assert len(interactions(root, "alone")) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_paid_for(
+    root: Path, recording: Upstream
+) -> None:
+    root.write_text("a file where the folder should be")
+    with pytest.raises(CassetteWriteError, match="cannot record"), aquila.use_cassette("x"):
+        ask("hi")
+    assert recording.requests == []
+
+
+def test_replay_in_recorded_time_waits_as_long_as_the_answer_took(
+    recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aquila.transports import replay
+
+    slept: list[float] = []
+    monkeypatch.setattr(replay.time, "sleep", slept.append)
+    gate = threading.Event()
+    recording.script = lambda path, body: streamed("one two", before_chunk=lambda n: gate.wait(0.02))
+    with aquila.use_cassette("x"):
+        ask("hi")
+    assert slept == []
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    with aquila.use_cassette("x"):
+        ask("hi")
+    assert slept == []
+    with aquila.use_cassette("x", replay_timing="recorded") as cassette:
+        ask("hi")
+        response = cassette._scope.sessions["x", "replay"].played[0].response
+    assert sum(slept) == pytest.approx(response.chunks[-1].at / 1000)
+    slept.clear()
+    with aquila.use_cassette("x", replay_timing=2):
+        ask("hi")
+    assert sum(slept) == pytest.approx(response.chunks[-1].at / 1000 * 2)
+
+
+def test_async_clients_record_and_replay_the_same(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording.script = lambda path, body: streamed("one two three")
+
+    async def run() -> list[bytes]:
+        async with aquila.use_cassette("x"), aquila.async_http_client() as http:
+            async with http.stream("POST", URL, json={"prompt": "hi"}) as response:
+                return [chunk async for chunk in response.aiter_raw()]
+
+    assert anyio.run(run) == chat_chunks("one two three")
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    assert anyio.run(run) == chat_chunks("one two three")
+    with aquila.use_cassette("x"):
+        assert ask("hi") == chat_chunks("one two three")
+    assert len(recording.requests) == 1
+
+
+def test_an_async_stream_left_by_cancellation_is_recorded_as_left(root: Path, recording: Upstream) -> None:
+    leave = threading.Event()
+    recording.script = lambda path, body: streamed("one two", before_chunk=lambda n: n < 2 or leave.wait(10))
+
+    async def run() -> None:
+        async with aquila.use_cassette("x"), aquila.async_http_client() as http:
+            with anyio.CancelScope() as cancel:
+                async with http.stream("POST", URL, json={}) as response:
+                    seen = 0
+                    async for _ in response.aiter_raw():
+                        seen += 1
+                        if seen == 2:
+                            cancel.cancel()
+
+    anyio.run(run)
+    leave.set()
+    (stored,) = interactions(root, "x")
+    assert (stored.response.end, len(stored.response.chunks)) == ("closed", 2)
+
+
+def test_eight_threads_get_eight_right_answers(recording: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording.script = lambda path, body: Answer(chunks=[body])
+    prompts = [f"prompt {number}" for number in range(8)]
+    with aquila.use_cassette("x"):
+        for prompt in prompts:
+            ask(prompt)
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    for _ in range(5):
+        wrong: list[str] = []
+        barrier = threading.Barrier(8)
+
+        def check(prompt: str, barrier: threading.Barrier = barrier, wrong: list[str] = wrong) -> None:
+            barrier.wait()
+            if ask(prompt) != [b'{"prompt":"%s"}' % prompt.encode()]:
+                wrong.append(prompt)
+
+        with aquila.use_cassette("x") as cassette:
+            threads = [threading.Thread(target=check, args=(prompt,)) for prompt in prompts]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert cassette.all_played
+        assert wrong == []
+
+
+def test_two_hundred_tasks_share_identical_and_distinct_prompts(
+    recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = iter(range(1000))
+    recording.script = lambda path, body: Answer(chunks=[b"%d" % next(count)])
+    with aquila.use_cassette("x"):
+        for number in range(200):
+            ask("same" if number % 2 else f"prompt {number}")
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+
+    async def run() -> dict[int, bytes]:
+        answers: dict[int, bytes] = {}
+
+        async def one(http: httpx2.AsyncClient, number: int) -> None:
+            prompt = "same" if number % 2 else f"prompt {number}"
+            answers[number] = (await http.post(URL, json={"prompt": prompt})).content
+
+        async with aquila.use_cassette("x"), aquila.async_http_client() as http, anyio.create_task_group() as group:
+            for number in range(200):
+                group.start_soon(one, http, number)
+        return answers
+
+    answers = anyio.run(run)
+    assert {number: answers[number] for number in range(0, 200, 2)} == {n: b"%d" % n for n in range(0, 200, 2)}
+    assert sorted(answers[n] for n in range(1, 200, 2)) == sorted(b"%d" % n for n in range(1, 200, 2))
