@@ -72,10 +72,11 @@ def test_a_test_run_that_does_not_use_the_plugin_stays_light(tmp_path: Path) -> 
         json.loads(
             run(
                 """
-                import contextlib, io, json, sys
+                import contextlib, io, json, os, sys
                 import pytest
+                os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # other plugins load what they like
                 with contextlib.redirect_stdout(io.StringIO()):
-                    assert pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1]]) == 0
+                    assert pytest.main(["-q", "-p", "no:cacheprovider", "-p", "pytest_aquila.plugin", sys.argv[1]]) == 0
                 print(json.dumps(sorted(sys.modules)))
                 """,
                 str(tmp_path),
