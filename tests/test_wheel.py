@@ -1,0 +1,151 @@
+"""The wheel: what is in it, and that it works in an environment that holds nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+from tests.test_layers import SOURCE
+
+ROOT = SOURCE.parent
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (ROOT / ".git").exists() or shutil.which("git") is None, reason="a clean clone needs git and a checkout"
+    ),
+]
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON", "AQUILA_"))}
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**kept, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    done = run("git", "clone", "--quiet", ROOT, folder, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(clone: Path) -> Path:
+    done = run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", clone / "dist", cwd=clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [wheel] = (clone / "dist").glob("*.whl")
+    return wheel
+
+
+def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: Path, clone: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        [info] = {name.partition("/")[0] for name in names if ".dist-info/" in name}
+        metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+        entry_points = archive.read(f"{info}/entry_points.txt").decode()
+    assert {name.partition("/")[0] for name in names} == {"aquila", "pytest_aquila", info}
+    assert {"aquila/py.typed", "pytest_aquila/py.typed", f"{info}/licenses/LICENSE"} <= names
+    source = clone / "src"
+    assert {str(path.relative_to(source)) for path in source.rglob("*.py")} <= names
+    assert "[pytest11]\naquila = pytest_aquila.plugin" in entry_points
+    assert metadata["Name"] == "pytest-aquila"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert {"huey", "redis", "postgres", "vcr", "local", "cli", "otel"} <= set(metadata.get_all("Provides-Extra", []))
+    assert metadata["Description-Content-Type"] == "text/markdown"
+
+
+UPSTREAM = """
+import json
+
+import httpx2
+
+
+def answer(request):
+    asked = json.loads(request.content)["messages"][-1]["content"]
+    events = [
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": part}, "finish_reason": None}]}
+        for part in ("You said ", asked)
+    ]
+    events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    events.append({"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}})
+    common = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "echo"}
+    body = "".join(f"data: {json.dumps({**common, **event})}\\n\\n" for event in events) + "data: [DONE]\\n\\n"
+    return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body)
+
+
+def echo():
+    return httpx2.MockTransport(answer)
+"""
+
+TESTS = """
+import importlib.metadata
+import sys
+
+import aquila
+
+
+def test_the_installed_package_is_the_one_in_use():
+    assert aquila.__file__.startswith(sys.prefix)
+    assert "site-packages" in aquila.__file__
+
+
+def test_asks(aquila_cassette):
+    assert aquila.ask("hello").text == "You said hello"
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a virtual environment into which the wheel, with its extra for Huey, was installed."""
+    folder = tmp_path_factory.mktemp("environment")
+    done = run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    python = folder / "bin" / "python"
+    # The pip of this environment installs into that one, which is much faster than installing pip there first.
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check")
+    done = run(*pip, f"{wheel}[huey]", cwd=folder)
+    if done.returncode and "CI" not in os.environ:
+        pytest.skip(f"the wheel's dependencies cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    return python
+
+
+def test_the_wheel_works_in_an_empty_environment(environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "upstream.py").write_text(UPSTREAM)
+    (tmp_path / "test_app.py").write_text(TESTS)
+    pytest_ = (environment, "-W", "error", "-m", "pytest", "-W", "error", "-p", "no:cacheprovider")
+
+    missed = run(*pytest_, cwd=tmp_path)
+    assert missed.returncode == 1, missed.stdout + missed.stderr
+    assert "1 failed, 1 passed" in missed.stdout
+
+    recorded = run(*pytest_, "--aquila-record", cwd=tmp_path, AQUILA_UPSTREAM="upstream:echo", PYTHONPATH=str(tmp_path))
+    assert recorded.returncode == 0, recorded.stdout + recorded.stderr
+
+    (tmp_path / "upstream.py").unlink()
+    replayed = run(*pytest_, cwd=tmp_path)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    assert "2 passed" in replayed.stdout
+
+
+def test_the_examples_run_on_the_wheel(environment: Path, clone: Path, tmp_path: Path) -> None:
+    shutil.copytree(clone / "examples", tmp_path / "examples")
+    done = run(environment, "-m", "pytest", "-p", "no:cacheprovider", "examples", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
