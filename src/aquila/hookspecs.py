@@ -32,8 +32,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class CallInfo:
     """What telemetry hooks are told about a call.
 
-    ``ref`` identifies the call, ``operation`` is ``chat``, ``responses``, ``transcription`` or ``research``, ``options``
-    are settings such as ``temperature``, without any prompt content, ``metadata`` is what the caller gave.
+    ``ref`` identifies the call, ``operation`` is ``chat``, ``responses``, ``transcription`` or ``research``,
+    ``options`` are settings such as ``temperature``, without any prompt content, ``metadata`` is what the caller gave.
     """
 
     ref: str

@@ -19,8 +19,8 @@ class Response:
     - ``text``: the text of the final turn.
     - ``usage``: tokens, summed over all requests of the call.
     - ``meta``: ``ref``, ``model``, ``endpoint``, ``finish_reason``, ``id`` (of the answer), ``request_id``,
-      ``metadata``, ``transport``, ``turns`` (answers of the provider), ``retries``, and ``stopped``: why a tool loop was
-      ended early, or None.
+      ``metadata``, ``transport``, ``turns`` (answers of the provider), ``retries``, and ``stopped``: why a tool loop
+      was ended early, or None.
     - ``raw``: the provider's answer as a JSON-able dict: a ``chat.completion``, or a Responses API ``response``.
     - ``messages``: the whole conversation, tool calls and results included; can be passed to the next call. The
       ``instructions`` option is not in it.

@@ -95,7 +95,7 @@ class AsyncStream:
                 await asyncio.wait((self._task,))
         elif not self._ended:
             self._ended = True
-            await self._events.aclose()  # type: ignore[attr-defined]
+            await self._events.aclose()
 
     def _start(self, sink: Sink) -> None:
         self._task = asyncio.create_task(self._push(sink), name=f"aquila-{self.ref}")
@@ -117,7 +117,7 @@ class AsyncStream:
             await anotify_failure(sink, Failed(error, ref=self.ref, metadata=self._plan.options.metadata))
         finally:
             self._ended = True
-            await self._events.aclose()  # type: ignore[attr-defined]
+            await self._events.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,7 +156,7 @@ async def aask(prompt: Any, options: dict[str, Any]) -> Response:
         raise
     finally:
         with anyio.CancelScope(shield=True):
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
     if response is None:
         raise StreamError("the call ended without an answer")
     return response

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aquila import config
+from aquila.engine.link import Inflight, arguments
 from aquila.engine.loop import Loop
 from aquila.engine.options import Options, Timeouts
 from aquila.engine.protocol import Endpoint
@@ -70,6 +71,7 @@ class Plan:
             where=where,
             api_key=api_key,
             deadline=None if total is None else time.monotonic() + total,
+            inflight=Inflight(),
         )
 
     def _key_for(self, route: Any) -> str:
@@ -94,11 +96,19 @@ class Call:
     where: Where
     api_key: str
     deadline: float | None
+    inflight: Inflight
+
+    def outcome_of(self, error: BaseException) -> BaseException:
+        """Return what ended a request: the total time if that is over, else ``error``."""
+        try:
+            self.remaining()
+        except RequestTimeout as overdue:
+            overdue.__cause__ = error
+            return overdue
+        return error
 
     def arguments(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of the SDK's method for one request."""
-        from aquila.engine.link import arguments
-
         return arguments(request, self.plan.options, self.plan.timeouts, self.remaining())
 
     def remaining(self) -> float | None:
@@ -107,11 +117,12 @@ class Call:
             return None
         left = self.deadline - time.monotonic()
         if left <= 0:
-            total = self.plan.timeouts.total
-            raise RequestTimeout(
-                f"total: the call to {self.where.host} took longer than {total:g} s; raise its total timeout"
-            )
+            raise self.overdue()
         return left
+
+    def overdue(self) -> RequestTimeout:
+        """The error of a call whose total time is over."""
+        return RequestTimeout(f"total: the call to {self.where.host} took longer than {self.plan.timeouts.total:g} s")
 
     def within_total(self, seconds: float) -> float:
         """Return a delay that is no longer than what is left of the total time. Raises ``RequestTimeout``."""

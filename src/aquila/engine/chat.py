@@ -140,6 +140,7 @@ class Parser:
         self._choices: dict[int, _Choice] = {0: self._first}
         self._head: dict[str, Any] | None = None
         self._usage: Any = None
+        self._answered = False
         self._whole: Mapping[str, Any] | None = None
 
     def feed(self, chunk: ChatCompletionChunk) -> Sequence[Event]:
@@ -153,6 +154,7 @@ class Parser:
         if usage is not None:
             self._usage = usage
         for choice in getattr(chunk, "choices", None) or ():
+            self._answered = True
             index = getattr(choice, "index", None) or 0
             state = self._first if index == 0 else self._choices.setdefault(index, _Choice())
             finish_reason = getattr(choice, "finish_reason", None)
@@ -186,7 +188,7 @@ class Parser:
         """Return the events in a complete chat completion."""
         self._whole = answer
         choices = answer.get("choices")
-        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
             raise InvalidAnswer("the answer is JSON but not a chat completion: it has no 'choices'")
         chunk = {**answer, "choices": [{**choice, "delta": _as_delta(choice)} for choice in choices]}
         return self.feed(ChatCompletionChunk.construct(**chunk))
@@ -198,6 +200,8 @@ class Parser:
             raise InvalidAnswer("the provider answered with an empty stream: no chunk, no text")
         calls = tuple(fragments.call(position) for position, fragments in enumerate(choice.calls.values()))
         text = choice.text.getvalue()
+        if not self._answered:
+            raise InvalidAnswer("the provider answered with a stream that holds no choice")
         if choice.finish_reason is None and self._whole is None:
             raise StreamBroken(
                 f"the stream ended without a finish reason, after {len(text)} characters: the answer is not complete"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator
+from typing import Any
 
 import anyio
 
 from aquila.engine import link
 from aquila.engine.call import Call, Plan, aprepare
 from aquila.engine.loop import Emit, Outcome, Send, Sleep
-from aquila.errors import InvalidAnswer
+from aquila.errors import InvalidAnswer, StreamClosed
 from aquila.events import Event
 from aquila.transports.clients import close_async
 
@@ -18,7 +18,7 @@ _NOT_THE_PROTOCOL = (AttributeError, KeyError, IndexError, TypeError)
 """What reading a chunk raises that lacks its fields or has them in another form."""
 
 
-def drive(call: Call) -> Iterator[Event]:
+def drive(call: Call) -> Generator[Event, None, None]:
     """Make the call and yield its events. Closing the generator closes the connection."""
     telemetry = call.telemetry
     steps = call.loop.steps()
@@ -26,6 +26,8 @@ def drive(call: Call) -> Iterator[Event]:
     failed = True
     try:
         while True:
+            if call.inflight.interrupted:
+                raise _left(call)
             step = steps.send(outcome)
             outcome = None
             match step:
@@ -34,14 +36,14 @@ def drive(call: Call) -> Iterator[Event]:
                         telemetry.event(event)
                         yield event
                 case Sleep(seconds):
-                    time.sleep(call.within_total(seconds))
+                    call.inflight.sleep(call.within_total(seconds))
                 case Send():
                     telemetry.request(step.request, step.turn)
                     outcome = yield from _exchange(call, step)
     except StopIteration:
         failed = False
         telemetry.stop(call.loop.response)
-    except GeneratorExit:
+    except (GeneratorExit, StreamClosed):
         failed = False
         telemetry.stop()
         raise
@@ -58,49 +60,55 @@ def _exchange(call: Call, step: Send) -> Generator[Event, None, Outcome]:
         with call.route.activate():
             stream = call.plan.endpoint.method(client)(**call.arguments(step.request))
     except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-        return _not_begun(error)
+        return _not_begun(call, error)
     headers = stream.response.headers
     parser = call.loop.parser
     telemetry = call.telemetry
-    hears, total = telemetry.hears_chunks, call.deadline is not None
+    hears = telemetry.hears_chunks
     try:
-        if link.is_stream(stream):
-            link.set_idle_timeout(stream, call.idle())
-            feed = parser.feed
-            for chunk in stream:
-                for event in feed(chunk):
-                    if hears:
-                        telemetry.event(event)
+        with call.inflight.reading(stream, call.remaining()):
+            if link.is_stream(stream):
+                link.set_idle_timeout(stream, call.idle())
+                feed = parser.feed
+                for chunk in stream:
+                    for event in feed(chunk):
+                        if hears:
+                            telemetry.event(event)
+                        yield event
+            else:
+                for event in parser.feed_whole(link.decode_whole(stream, stream.response.read(), call.where)):
+                    telemetry.event(event)
                     yield event
-                if total:
-                    call.remaining()
-        else:
-            answer = link.decode_whole(stream, stream.response.read(), call.where)
-            yield from parser.feed_whole(answer)
-    except _NOT_THE_PROTOCOL as error:
-        return Outcome(_unreadable(call, error), True, headers)
+            call.remaining()
     except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-        return Outcome(error, True, headers)
+        if call.inflight.interrupted:
+            raise _left(call) from None
+        return Outcome(_found(call, error), True, headers)
     finally:
         stream.close()
     return Outcome(None, True, headers)
 
 
-def _not_begun(error: Exception) -> Outcome:
+def _left(call: Call) -> StreamClosed:
+    return StreamClosed(f"stream {call.plan.ref} was closed before its end")
+
+
+def _not_begun(call: Call, error: Exception) -> Outcome:
     response = getattr(error, "response", None)
-    return Outcome(error, False, response.headers if response is not None else {})
+    return Outcome(call.outcome_of(error), False, response.headers if response is not None else {})
 
 
-def _unreadable(call: Call, error: Exception) -> InvalidAnswer:
-    found = f"{type(error).__name__}: {error}"
-    made = InvalidAnswer(
-        f"{call.where.host} sent a chunk that the {call.plan.endpoint.name} API does not have ({found})"
-    )
-    made.__cause__ = error
-    return made
+def _found(call: Call, error: Exception) -> BaseException:
+    """What an error while an answer is read comes from."""
+    if isinstance(error, _NOT_THE_PROTOCOL):
+        reason = f"{type(error).__name__}: {error}"
+        made = InvalidAnswer(f"{call.where.host} sent what the {call.plan.endpoint.name} API does not have ({reason})")
+        made.__cause__ = error
+        return made
+    return call.outcome_of(error)
 
 
-async def adrive(plan: Plan) -> AsyncIterator[Event]:
+async def adrive(plan: Plan) -> AsyncGenerator[Event, None]:
     """``drive`` for asynchronous calls; the route is resolved at the first step, off the event loop."""
     call = await aprepare(plan)
     telemetry = call.telemetry
@@ -148,39 +156,48 @@ class _AsyncExchange:
         self._step = step
         self.outcome = Outcome()
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         call = self._call
         try:
             client = link.async_client(call.plan.base_url, call.api_key)
             with call.route.activate():
                 stream = await call.plan.endpoint.method(client)(**call.arguments(self._step.request))
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-            self.outcome = _not_begun(error)
+            self.outcome = _not_begun(call, error)
             return
         headers = stream.response.headers
         parser = call.loop.parser
         telemetry = call.telemetry
-        hears, total = telemetry.hears_chunks, call.deadline is not None
+        hears = telemetry.hears_chunks
         try:
             if link.is_stream(stream):
                 link.set_idle_timeout(stream, call.idle())
                 feed = parser.feed
-                async for chunk in stream:
+                async for chunk in stream if call.deadline is None else _within_total(call, stream):
                     for event in feed(chunk):
                         if hears:
                             telemetry.event(event)
                         yield event
-                    if total:
-                        call.remaining()
             else:
-                answer = link.decode_whole(stream, await stream.response.aread(), call.where)
-                for event in parser.feed_whole(answer):
+                for event in parser.feed_whole(link.decode_whole(stream, await stream.response.aread(), call.where)):
+                    telemetry.event(event)
                     yield event
             self.outcome = Outcome(None, True, headers)
-        except _NOT_THE_PROTOCOL as error:
-            self.outcome = Outcome(_unreadable(call, error), True, headers)
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-            self.outcome = Outcome(error, True, headers)
+            self.outcome = Outcome(_found(call, error), True, headers)
         finally:
             with anyio.CancelScope(shield=True):  # a cancelled call must still close its connection
                 await stream.close()
+
+
+async def _within_total(call: Call, stream: Any) -> AsyncGenerator[Any, None]:
+    chunks = aiter(stream)
+    while True:
+        with anyio.move_on_after(call.remaining()) as limit:
+            try:
+                chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+        if limit.cancelled_caught:
+            raise call.overdue()
+        yield chunk

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from openai import AsyncOpenAI, OpenAI, Timeout
@@ -59,6 +63,68 @@ def least(*limits: float | None) -> float | None:
     """The shortest of some time limits, None being no limit."""
     given = [limit for limit in limits if limit is not None]
     return min(given) if given else None
+
+
+class Inflight:
+    """The answer that a synchronous driver is reading, so that another thread can end the reading."""
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+        self._interrupted = threading.Event()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the caller has left."""
+        return self._interrupted.is_set()
+
+    @contextmanager
+    def reading(self, stream: Any, seconds: float | None) -> Iterator[None]:
+        """Note what is being read, and end the reading after ``seconds``."""
+        self._stream = stream
+        timer = None
+        if seconds is not None:
+            timer = threading.Timer(seconds, self.wake)
+            timer.daemon = True
+            timer.start()
+        if self.interrupted:  # before there was anything to interrupt
+            self.wake()
+        try:
+            yield
+        finally:
+            self._stream = None
+            if timer is not None:
+                timer.cancel()
+
+    def interrupt(self) -> None:
+        """The caller leaves: end the reading, or the waiting."""
+        self._interrupted.set()
+        self.wake()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, unless the caller leaves."""
+        self._interrupted.wait(seconds)
+
+    def wake(self) -> None:
+        """Close the answer and wake its reader, who may be waiting for the provider."""
+        stream = self._stream
+        if stream is None:
+            return
+        connection = _duplicate(stream)
+        # Closing comes first: a recording then notes that the caller left, not that the provider broke off.
+        stream.response.close()
+        if connection is not None:
+            # A read that waits is not woken by closing the socket, but by shutting down the connection.
+            with connection, suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _duplicate(stream: Any) -> socket.socket | None:
+    network = stream.response.extensions.get("network_stream")
+    original: Any = network.get_extra_info("socket") if network is not None else None
+    try:
+        return socket.socket(fileno=os.dup(original.fileno()))
+    except (AttributeError, OSError):  # replayed, or over something that is no socket
+        return None
 
 
 def set_idle_timeout(stream: Any, seconds: float | None) -> None:

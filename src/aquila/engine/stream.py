@@ -137,10 +137,11 @@ class Stream:
             return
         self._state.closed = True
         if self._thread is None:
-            self._events.close()  # type: ignore[attr-defined]
+            self._events.close()
             self._call.route.close()
             self._finished.set()
         elif self._thread is not threading.current_thread():
+            self._call.inflight.interrupt()
             self._finished.wait()
 
     def _start(self, sink: Sink) -> None:
@@ -159,11 +160,13 @@ class Stream:
                 deliver(sink, event)
                 if type(event) is Done:
                     self._state.response = event.response
+        except StreamClosed:
+            pass  # by close(), while the provider was being waited for
         except BaseException as error:  # noqa: BLE001 - it is raised by result()
             self._state.error = error
             notify_failure(sink, Failed(error, ref=self.ref, metadata=self._call.plan.options.metadata))
         finally:
-            self._events.close()  # type: ignore[attr-defined]
+            self._events.close()
             self._finished.set()
 
     def __enter__(self) -> Self:
@@ -200,7 +203,7 @@ def ask(prompt: Any, options: dict[str, Any]) -> Response:
             notify_failure(sink, Failed(error, ref=call.plan.ref, metadata=call.plan.options.metadata))
         raise
     finally:
-        events.close()  # type: ignore[attr-defined]
+        events.close()
     if response is None:
         raise StreamError("the call ended without an answer")
     return response

@@ -1,0 +1,242 @@
+"""What a provider can do wrong, and what the caller is told."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+
+import aquila
+from aquila import errors
+from aquila.events import Retry
+from tests.support.engines import KEY, Engine
+from tests.support.provider import STREAMS, chat_chunk, chat_stream, response_object
+from tests.support.server import Answer, json_answer, serving, sse
+
+ERROR = {"error": {"message": "no such model", "type": "invalid_request_error", "code": "model_not_found"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, errors.BadRequest),
+        (401, errors.AuthenticationError),
+        (403, errors.AuthenticationError),
+        (404, errors.BadRequest),
+        (408, errors.ProviderUnavailable),
+        (409, errors.BadRequest),
+        (418, errors.BadRequest),
+        (422, errors.BadRequest),
+        (429, errors.RateLimited),
+        (500, errors.ProviderUnavailable),
+        (503, errors.ProviderUnavailable),
+    ],
+)
+def test_status_becomes_an_error_with_status_request_id_and_message(
+    engine: Engine, status: int, kind: type[errors.ProviderError]
+) -> None:
+    with serving(json_answer(ERROR, status, x_request_id="req_9")) as server, pytest.raises(kind) as caught:
+        engine.ask("Hi", base_url=server.url, max_retries=0)
+    error = caught.value
+    assert type(error) is kind
+    assert (error.status, error.request_id, error.body["code"]) == (status, "req_9", "model_not_found")
+    host = server.url.removeprefix("http://").removesuffix("/v1")
+    assert f"{host} answered {status}: no such model (model_not_found) [request req_9]" in str(error)
+
+
+def test_error_without_a_json_body_is_told_in_brief(engine: Engine) -> None:
+    page = Answer([b"<html><body>Bad gateway" + b"x" * 5000], 502, "text/html")
+    with serving(page, Answer([], 500, "")) as server:
+        with pytest.raises(errors.ProviderUnavailable, match="answered 502: an HTML page instead of JSON"):
+            engine.ask("Hi", base_url=server.url, max_retries=0)
+        with pytest.raises(errors.ProviderUnavailable, match="answered 500: no body"):
+            engine.ask("Hi", base_url=server.url, max_retries=0)
+
+
+def test_key_that_a_provider_echoes_is_in_no_error(engine: Engine) -> None:
+    body = {"error": {"message": f"Incorrect API key provided: {KEY}", "code": "invalid_api_key", "sent": [KEY]}}
+    with serving(json_answer(body, 401)) as server, pytest.raises(errors.AuthenticationError) as caught:
+        engine.ask("Hi", base_url=server.url)
+    assert "Incorrect API key provided: [api key]" in str(caught.value)
+    assert KEY not in str(caught.value) + repr(caught.value) + repr(caught.value.body)
+
+
+def test_html_instead_of_json_is_an_invalid_answer(engine: Engine, endpoint: str) -> None:
+    page = Answer([b"<!DOCTYPE html><html>Welcome</html>"], 200, "text/html; charset=utf-8")
+    with serving(page) as server, pytest.raises(errors.InvalidAnswer, match="an HTML page instead of JSON") as caught:
+        engine.ask("Hi", base_url=server.url, endpoint=endpoint)
+    assert caught.value.status == 200
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Answer([], content_type="text/event-stream"), "empty stream"),
+        (Answer([b"data: {not json}\n\n"]), "not JSON"),
+        (Answer([b"data: [1, 2]\n\n"]), "does not have"),
+        (Answer([b'data: {"choices": 5}\n\n']), "does not have"),
+        (Answer([b'data: {"choices": [{"index": 0, "delta": 7}]}\n\n']), "does not have"),
+        (Answer([b"\xff\xfe\n\n"], content_type="application/json"), "answered 200 with application/json"),
+        (Answer([b"[]"], content_type="application/json"), "answered 200"),
+        (Answer([b'{"hello": 1}'], content_type="application/json"), "not a chat completion"),
+        (Answer([b'{"choices": [], "object": "x"}'], content_type="application/json"), "no 'choices'"),
+        (Answer([b"pong"], content_type="text/plain"), "answered 200 with text/plain: pong"),
+    ],
+)
+def test_answer_that_is_not_of_the_protocol_is_invalid(engine: Engine, answer: Answer, message: str) -> None:
+    with serving(answer) as server, pytest.raises(errors.InvalidAnswer, match=message):
+        engine.ask("Hi", base_url=server.url)
+
+
+def test_responses_answer_that_is_not_of_the_protocol_is_invalid(engine: Engine) -> None:
+    answers = [Answer(), json_answer({"output": "x"}), Answer([b'data: {"type": 5}\n\n'])]
+    with serving(*answers) as server:
+        for _ in answers:
+            with pytest.raises(errors.InvalidAnswer):
+                engine.ask("Hi", base_url=server.url, endpoint="responses")
+
+
+def test_connection_that_breaks_in_mid_stream_is_told_apart(engine: Engine, endpoint: str) -> None:
+    body = STREAMS[endpoint]("half", "lost")
+    answer = Answer([body[: body.index(b"lost") - 30]], broken=True)
+    with serving(answer) as server, pytest.raises(errors.StreamBroken, match="ended in mid-stream"):
+        engine.ask("Hi", base_url=server.url, endpoint=endpoint)
+    assert len(server.seen) == 1  # what has begun is not asked for again
+
+
+def test_stream_that_ends_politely_but_unfinished_is_broken_too(engine: Engine, endpoint: str) -> None:
+    if endpoint == "chat":
+        body = sse(chat_chunk("half"), done=True)
+    else:
+        body = STREAMS["responses"]("half").partition(b"event: response.completed")[0]
+    with (
+        serving(body) as server,
+        pytest.raises(errors.StreamBroken, match="after 4 characters: the answer is not complete"),
+    ):
+        engine.ask("Hi", base_url=server.url, endpoint=endpoint)
+
+
+def test_no_connection_is_retried_and_then_told(engine: Engine) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        with pytest.raises(errors.ConnectionFailed, match=r"no connection to 127.0.0.1:\d+ \(ConnectError"):
+            engine.ask("Hi", base_url=url, max_retries=0)
+
+
+def test_refused_request_is_sent_again_after_the_delay_the_provider_asks_for(engine: Engine) -> None:
+    refusal = json_answer(ERROR, 429, retry_after_ms="1")
+    with serving(refusal, refusal, chat_stream("ok")) as server:
+        started = time.monotonic()
+        events = engine.events("Hi", base_url=server.url)
+        assert time.monotonic() - started < 5
+    retries = [event for event in events if isinstance(event, Retry)]
+    assert [(event.attempt, event.delay) for event in retries] == [(1, 0.001), (2, 0.001)]
+    assert all(isinstance(event.error, errors.RateLimited) for event in retries)
+    reply = events[-1].response
+    assert (reply.text, reply.meta["retries"], reply.meta["turns"]) == ("ok", 2, 1)
+
+
+def test_number_of_retries_can_be_set(engine: Engine) -> None:
+    refusal = json_answer(ERROR, 503, retry_after_ms="1")
+    for limit in (0, 1, 3):
+        with serving(*[refusal] * 9) as server, pytest.raises(errors.ProviderUnavailable):
+            engine.ask("Hi", base_url=server.url, max_retries=limit)
+        assert len(server.seen) == limit + 1
+
+
+def test_request_that_cannot_succeed_is_sent_once(engine: Engine) -> None:
+    told = json_answer(ERROR, 500, x_should_retry="false")
+    late = json_answer(ERROR, 429, retry_after="3600")
+    for answer in (json_answer(ERROR, 400), json_answer(ERROR, 401), told, late):
+        with serving(*[answer] * 3) as server, pytest.raises(errors.ProviderError):
+            engine.ask("Hi", base_url=server.url)
+        assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"message": "too fast", "code": "rate_limit_exceeded"}, errors.RateLimited),
+        ({"message": "oops", "type": "server_error"}, errors.ProviderUnavailable),
+        ({"message": "bad call", "type": "invalid_request_error", "code": "tool_use_failed"}, errors.BadRequest),
+        ({"message": "who knows"}, errors.ProviderError),
+    ],
+)
+def test_error_object_inside_a_stream_is_an_error(engine: Engine, error: dict[str, str], kind: type) -> None:
+    body = sse(chat_chunk("half"), {"error": error})
+    with serving(Answer([body], headers={"x-request-id": "req_1"})) as server, pytest.raises(kind) as caught:
+        engine.ask("Hi", base_url=server.url)
+    assert type(caught.value) is kind
+    assert error["message"] in str(caught.value)
+    assert (caught.value.request_id, caught.value.body["message"]) == ("req_1", error["message"])
+
+
+def test_failed_response_is_an_error(engine: Engine) -> None:
+    failure = {"code": "server_error", "message": "the model fell over"}
+    events = [
+        {"type": "response.failed", "response": response_object([], "failed", error=failure), "sequence_number": 1},
+        {"type": "error", "code": "rate_limit_exceeded", "message": "the model fell over", "sequence_number": 1},
+    ]
+    with serving(*(sse(event, done=False, event=True) for event in events)) as server:
+        with pytest.raises(errors.ProviderUnavailable, match="the model fell over"):
+            engine.ask("Hi", base_url=server.url, endpoint="responses")
+        with pytest.raises(errors.RateLimited, match="the model fell over"):
+            engine.ask("Hi", base_url=server.url, endpoint="responses")
+
+
+def test_total_time_bounds_retries_and_waits(engine: Engine) -> None:
+    refusal = json_answer(ERROR, 503, retry_after="60")
+    with serving(*[refusal] * 9) as server:
+        started = time.monotonic()
+        with pytest.raises(errors.RequestTimeout, match=r"total: the call to .* took longer than 0.1 s"):
+            engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(total=0.1))
+        assert time.monotonic() - started < 10
+
+
+def test_total_time_ends_a_stream_that_is_silent(engine: Engine) -> None:
+    answer = Answer([sse(chat_chunk("first"), done=False), threading.Event()])
+    with serving(answer) as server, pytest.raises(errors.RequestTimeout, match="total"):
+        engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(idle=20, total=0.3))
+
+
+def test_total_time_counts_before_the_answer_begins(engine: Engine) -> None:
+    def silent(seen: object) -> Answer:
+        waited.wait(5)
+        return Answer()
+
+    waited = threading.Event()
+    with serving(by=silent) as server, pytest.raises(errors.RequestTimeout, match="total"):
+        engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(idle=20, total=0.2))
+    waited.set()
+
+
+def test_error_of_a_transport_comes_through_as_it_is(engine: Engine) -> None:
+    import httpx2
+
+    class Refusing(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+        calls = 0
+
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            self.calls += 1
+            raise miss
+
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            self.calls += 1
+            raise miss
+
+    miss = errors.CassetteMiss("nothing like it")
+    transport = Refusing()
+    with pytest.raises(errors.CassetteMiss) as caught:
+        engine.ask("Hi", transport=transport)
+    assert caught.value is miss
+    assert transport.calls == 1
+
+
+def test_every_error_is_in_the_documented_tree() -> None:
+    public = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    for error in public:
+        assert issubclass(error, errors.AquilaError)
+        assert f" {error.__name__}" in (errors.__doc__ or "") or error is errors.AquilaError

@@ -1,0 +1,98 @@
+"""Options: what is taken, translated, and refused."""
+
+from __future__ import annotations
+
+import pytest
+
+import aquila
+from aquila.errors import ConfigError, InvalidMessage, MissingKey, UnknownOption, UnknownTransport
+from tests.support.engines import Engine
+
+
+def test_unknown_option_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownOption, match=r"'temprature'; did you mean 'temperature'\?"):
+        aquila.ask("Hi", temprature=0)
+    with pytest.raises(TypeError):
+        aquila.stream("Hi", nonsense=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": "hot"}, "option 'temperature' must be a number from 0 to 2, not 'hot'"),
+        ({"temperature": 3}, "from 0 to 2, not 3"),
+        ({"temperature": True}, "not True"),
+        ({"seed": 1.5}, "option 'seed' must be a whole number, not 1.5"),
+        ({"model": ""}, "option 'model' must not be empty"),
+        ({"model": 5}, "option 'model' must be text, not int"),
+        ({"endpoint": "chats"}, "option 'endpoint' must be one of 'chat', 'responses', not 'chats'"),
+        ({"max_output_tokens": 0}, "at least 1, not 0"),
+        ({"max_output_tokens": 5, "max_completion_tokens": 6}, "two names of one limit"),
+        ({"metadata": [1]}, "option 'metadata' must be a mapping"),
+        ({"metadata": {1: 2}}, "text as keys"),
+        ({"timeout": 0}, "timeout must be a number of seconds above 0, not 0"),
+        ({"timeout": float("nan")}, "above 0"),
+        ({"max_retries": -1}, "at least 0"),
+        ({"provider_options": {"stream": False}}, "every call is streamed"),
+        ({"sink": print}, "a sink is built with Sink.queue"),
+        ({"base_url": "api.openai.com/v1"}, "is not an http or https URL"),
+        ({"endpoint": "responses", "seed": 1}, "'seed' belongs to endpoint='chat'"),
+    ],
+)
+def test_wrong_value_is_refused_before_anything_is_sent(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        aquila.ask("Hi", **{"transport": "live", "api_key": "k", **options})
+    assert message in str(caught.value)
+
+
+def test_wrong_timeouts_are_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="timeout read must be"):
+        aquila.Timeouts(read=-1)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("", "the prompt is empty"),
+        ("  \n", "the prompt is empty"),
+        ([], "the prompt is empty"),
+        ([("user", "Hi"), ("user", "")], r"message 1 \(user\) is empty"),
+        (None, "a prompt is text, a message or a list of messages, not NoneType"),
+        (b"Hi", "not bytes"),
+        ([("usr", "Hi")], "unknown role 'usr' of a message; did you mean 'user'?"),
+        (("usr", "Hi"), "did you mean 'user'?"),
+        ([{"content": "Hi"}], "a message needs a 'role'"),
+        ([{"role": "user", "contents": "Hi"}], "unknown field 'contents' of a message; did you mean 'content'?"),
+        ([{"role": "tool", "content": "4"}], "needs call_id="),
+        ([{"role": "user", "content": [{"type": "text"}]}], "lacks its fields"),
+        ([{"role": "user", "content": [{"type": "video"}]}], "unknown type 'video'"),
+        ([{"role": "user", "content": 5}], "not int"),
+    ],
+)
+def test_prompt_that_cannot_be_sent_is_refused(prompt: object, message: str) -> None:
+    with pytest.raises(InvalidMessage, match=message):
+        aquila.ask(prompt, transport="live", api_key="k")
+
+
+def test_live_without_a_key_names_the_ways_out(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(MissingKey, match=r"OPENAI_API_KEY.*api_key=.*replay.*local"):
+        engine.ask("Hi", api_key=None)
+
+
+def test_unknown_transport_lists_the_known_ones(engine: Engine) -> None:
+    with pytest.raises(UnknownTransport, match=r"known are live, local, replay, record"):
+        engine.ask("Hi", transport="lively")
+
+
+def test_options_of_the_caller_may_change_while_the_call_runs() -> None:
+    import httpx2
+
+    from tests.support.provider import chat_stream
+
+    headers = {"content-type": "text/event-stream"}
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, headers=headers, content=chat_stream("ok")))
+    metadata = {"id": 1}
+    stream = aquila.stream("Hi", transport=transport, metadata=metadata)
+    metadata["id"] = 2
+    assert stream.result().meta["metadata"] == {"id": 1}

@@ -1,0 +1,165 @@
+"""Sinks: where events go, what happens when one fails, and that a slow one slows the reader."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+
+import pytest
+
+import aquila
+from aquila.errors import ConfigError, RateLimited, SinkError
+from aquila.events import Chunk, Done, Event, Failed, Usage
+from aquila.sinks import Sink
+from tests.support.engines import Engine, live
+from tests.support.provider import chat_chunk, chat_stream
+from tests.support.server import Answer, json_answer, serving, sse
+
+
+def test_ask_and_stream_push_the_same_events(engine: Engine) -> None:
+    with serving(*[chat_stream("a", "b")] * 2) as server:
+        asked, pushed = Sink.collector(), Sink.collector()
+        reply = engine.ask("Hi", base_url=server.url, sink=asked)
+        engine.push("Hi", base_url=server.url, sink=pushed)
+    assert [type(event) for event in asked.events] == [Chunk, Chunk, Usage, Done]
+    assert [type(event) for event in pushed.events] == [Chunk, Chunk, Usage, Done]
+    assert asked.text == pushed.text == "ab"
+    assert asked.response == reply
+    assert asked.error is None
+
+
+def test_queue_gets_every_event(engine: Engine) -> None:
+    events: queue.Queue[Event] = queue.Queue()
+    with serving(chat_stream("a")) as server:
+        engine.push("Hi", base_url=server.url, sink=Sink.queue(events))
+    assert [type(events.get_nowait()) for _ in range(3)] == [Chunk, Usage, Done]
+    assert events.empty()
+
+
+def test_ignored_events_still_give_a_result(engine: Engine) -> None:
+    with serving(chat_stream("a")) as server:
+        assert engine.push("Hi", base_url=server.url, sink=Sink.ignore()).text == "a"
+
+
+def test_tee_hands_every_event_to_each_sink(engine: Engine) -> None:
+    one, two = Sink.collector(), Sink.collector()
+    with serving(chat_stream("a")) as server:
+        engine.push("Hi", base_url=server.url, sink=Sink.tee(one, Sink.tee(two, Sink.ignore())))
+    assert one.events == two.events
+    assert one.text == "a"
+
+
+def test_error_reaches_both_the_sink_and_the_result(engine: Engine) -> None:
+    for start in (engine.ask, engine.push):
+        sink = Sink.collector()
+        with (
+            serving(json_answer({"error": {"message": "slow down"}}, 429)) as server,
+            pytest.raises(RateLimited) as caught,
+        ):
+            start("Hi", base_url=server.url, sink=sink, max_retries=0, metadata={"id": 1})
+        assert isinstance(sink.events[-1], Failed)
+        assert sink.events[-1].metadata == {"id": 1}
+        assert sink.error is caught.value
+
+
+def test_sink_that_raises_ends_the_call_and_is_the_cause(engine: Engine) -> None:
+    def fail(event: Event) -> None:
+        calls.append(event)
+        raise ZeroDivisionError("boom")
+
+    for start in (engine.ask, engine.push):
+        calls: list[Event] = []
+        with serving(Answer([sse(chat_chunk("a"), done=False), threading.Event()])) as server:
+            with pytest.raises(SinkError, match="the sink raised ZeroDivisionError on Chunk") as caught:
+                start("Hi", base_url=server.url, sink=Sink.callback(fail))
+            assert server.left.wait(5)
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        assert calls == [Chunk("a")]
+
+
+def test_other_sinks_of_a_tee_learn_that_one_failed(engine: Engine) -> None:
+    healthy = Sink.collector()
+    with serving(chat_stream("a")) as server, pytest.raises(SinkError):
+        engine.ask("Hi", base_url=server.url, sink=Sink.tee(healthy, Sink.callback(lambda event: 1 / 0)))
+    assert healthy.events[0] == Chunk("a")
+    assert isinstance(healthy.error, SinkError)
+
+
+def test_full_queue_holds_the_reader_back() -> None:
+    """With room for two events, a third is not even taken from the stream before one has been got."""
+    read: list[int] = []
+    taken = threading.Condition()
+
+    class Counting(Sink):
+        def emit(self, event: Event) -> None:
+            with taken:
+                read.append(len(read))
+                taken.notify_all()
+
+    events: queue.Queue[Event] = queue.Queue(maxsize=2)
+    with serving(chat_stream(*map(str, range(50)))) as server:
+        sink = Sink.tee(Counting(), Sink.queue(events))
+        stream = aquila.stream("Hi", **live({"base_url": server.url, "sink": sink}))
+        with taken:
+            assert taken.wait_for(lambda: len(read) == 3, timeout=10)
+        for got in range(52):
+            assert len(read) <= got + 3
+            events.get(timeout=10)
+        assert stream.result(timeout=10).text
+
+
+def test_full_queue_holds_the_asynchronous_reader_back_without_blocking_the_loop() -> None:
+    async def scenario(url: str) -> None:
+        events: queue.Queue[Event] = queue.Queue(maxsize=1)
+        stream = aquila.astream("Hi", **live({"base_url": url, "sink": Sink.queue(events)}))
+        got = []
+        while not got or not isinstance(got[-1], Done):
+            if events.empty():
+                await asyncio.sleep(0)  # the loop runs although the queue is full most of the time
+            else:
+                assert events.qsize() == 1
+                got.append(events.get_nowait())
+        assert (await stream.result()).text == "0123456789"
+
+    with serving(chat_stream(*map(str, range(10)))) as server:
+        asyncio.run(scenario(server.url))
+
+
+def test_asynchronous_sinks_are_awaited() -> None:
+    async def scenario(url: str) -> None:
+        events: asyncio.Queue[Event] = asyncio.Queue(maxsize=1)
+        seen: list[Event] = []
+
+        async def note(event: Event) -> None:
+            await asyncio.sleep(0)
+            seen.append(event)
+
+        sink = Sink.tee(Sink.queue(events), Sink.callback(note))
+        stream = aquila.astream("Hi", **live({"base_url": url, "sink": sink}))
+        while not isinstance(await events.get(), Done):
+            pass
+        await stream.result()
+        assert [type(event) for event in seen] == [Chunk, Usage, Done]
+
+    with serving(chat_stream("a")) as server:
+        asyncio.run(scenario(server.url))
+
+
+def test_asynchronous_sink_in_a_synchronous_call_says_so() -> None:
+    async def note(event: Event) -> None: ...
+
+    for sink in (Sink.callback(note), Sink.queue(asyncio.Queue())):
+        with serving(chat_stream("a")) as server, pytest.raises(SinkError) as caught:
+            aquila.ask("Hi", **live({"base_url": server.url, "sink": sink}))
+        assert isinstance(caught.value.__cause__, ConfigError)
+        assert "works with aask() and astream()" in str(caught.value.__cause__)
+
+
+def test_sinks_are_checked_when_they_are_built() -> None:
+    with pytest.raises(ConfigError, match="needs an object with put"):
+        Sink.queue([])
+    with pytest.raises(ConfigError, match="needs a function"):
+        Sink.callback("print")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a sink is built with"):
+        Sink.tee(Sink.ignore(), print)  # type: ignore[arg-type]

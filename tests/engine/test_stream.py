@@ -1,0 +1,271 @@
+"""The life of a stream: read once, closed early, waited for, too slow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import queue
+import threading
+
+import pytest
+
+import aquila
+from aquila.errors import StreamClosed, StreamConsumed, StreamError, StreamTimeout
+from aquila.events import Chunk, Done, Event
+from tests.support.engines import Engine, live
+from tests.support.provider import chat_chunk, chat_stream
+from tests.support.server import Answer, cut, serving, sse
+
+FIRST = sse(chat_chunk("first"), done=False)
+
+
+def test_events_arrive_while_the_provider_is_still_answering() -> None:
+    rest = threading.Event()
+    with serving(Answer([FIRST, rest, chat_stream("second")])) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url}))
+        events = iter(stream)
+        assert next(events) == Chunk("first")
+        rest.set()
+        assert [event for event in events if isinstance(event, Chunk)] == [Chunk("second")]
+        assert stream.response.text == "firstsecond"
+
+
+def test_response_is_there_after_the_last_event_and_not_before() -> None:
+    with serving(chat_stream("ok")) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url}))
+        with pytest.raises(StreamError, match="not complete"):
+            _ = stream.response
+        assert isinstance(list(stream)[-1], Done)
+        assert stream.response.text == "ok"
+        assert stream.result().text == "ok"
+
+
+def test_every_stream_has_a_ref_of_its_own() -> None:
+    streams = [aquila.stream("Hi", **live({})) for _ in range(50)]
+    assert len({stream.ref for stream in streams}) == 50
+
+
+def test_second_iteration_is_refused() -> None:
+    with serving(chat_stream("ok"), chat_stream("ok")) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url}))
+        list(stream)
+        with pytest.raises(StreamConsumed, match=rf"{stream.ref} can be read once.*make a new one"):
+            list(stream)
+        with aquila.stream("Hi", **live({"base_url": server.url})) as other:
+            for _ in other:
+                with pytest.raises(StreamConsumed):
+                    iter(other)
+                break
+
+
+def test_second_asynchronous_iteration_is_refused() -> None:
+    async def scenario(url: str) -> None:
+        stream = aquila.astream("Hi", **live({"base_url": url}))
+        assert [event async for event in stream]
+        with pytest.raises(StreamConsumed):
+            [event async for event in stream]
+        assert (await stream.result()).text == "ok"
+
+    with serving(chat_stream("ok")) as server:
+        asyncio.run(scenario(server.url))
+
+
+def test_use_after_close_is_refused() -> None:
+    stream = aquila.stream("Hi", **live({}))
+    stream.close()
+    stream.close()
+    for use in (lambda: list(stream), stream.result, lambda: stream.response):
+        with pytest.raises(StreamClosed, match="closed"):
+            use()
+
+
+def test_asynchronous_use_after_close_is_refused() -> None:
+    async def scenario() -> None:
+        stream = aquila.astream("Hi", **live({}))
+        await stream.aclose()
+        with pytest.raises(StreamClosed):
+            [event async for event in stream]
+        with pytest.raises(StreamClosed):
+            await stream.result()
+
+    asyncio.run(scenario())
+
+
+def test_leaving_the_block_early_closes_the_connection() -> None:
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        with aquila.stream("Hi", **live({"base_url": server.url})) as stream:
+            for _ in stream:
+                break
+        assert server.left.wait(5)
+        with pytest.raises(StreamClosed, match="closed before its end"):
+            _ = stream.response
+
+
+def test_leaving_the_asynchronous_block_early_closes_the_connection() -> None:
+    async def scenario(url: str) -> None:
+        async with aquila.astream("Hi", **live({"base_url": url})) as stream:
+            async for _ in stream:
+                break
+
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        asyncio.run(scenario(server.url))
+        assert server.left.wait(5)
+
+
+def test_cancelling_the_task_closes_the_connection() -> None:
+    async def scenario(url: str) -> None:
+        arrived = asyncio.Event()
+
+        async def read() -> None:
+            async for _ in aquila.astream("Hi", **live({"base_url": url})):
+                arrived.set()
+
+        task = asyncio.create_task(read())
+        await arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        asyncio.run(scenario(server.url))
+        assert server.left.wait(5)
+
+
+def test_result_after_some_events_drops_the_rest_and_is_complete(engine: Engine) -> None:
+    with serving(chat_stream("a", "b", "c")) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url}))
+        assert next(iter(stream)) == Chunk("a")
+        assert stream.result().text == "abc"
+
+
+def test_result_with_a_time_limit_goes_on_after_it() -> None:
+    rest = threading.Event()
+    with serving(Answer([FIRST, rest, chat_stream("!")])) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url}))
+        with pytest.raises(StreamTimeout, match=r"no result within 0.05 s"):
+            stream.result(timeout=0.05)
+        rest.set()
+        assert stream.result(timeout=10).text == "first!"
+
+
+def test_asynchronous_result_with_a_time_limit_goes_on_after_it() -> None:
+    async def scenario(url: str) -> str:
+        stream = aquila.astream("Hi", **live({"base_url": url}))
+        with pytest.raises(StreamTimeout):
+            await stream.result(timeout=0.05)
+        rest.set()
+        return (await stream.result(timeout=10)).text
+
+    rest = threading.Event()
+    with serving(Answer([FIRST, rest, chat_stream("!")])) as server:
+        assert asyncio.run(scenario(server.url)) == "first!"
+
+
+def test_silence_longer_than_the_idle_timeout_ends_the_stream(engine: Engine) -> None:
+    with (
+        serving(Answer([FIRST, threading.Event()])) as server,
+        pytest.raises(StreamTimeout, match=r"idle: nothing arrived from 127.0.0.1:\d+ for 0.1 s"),
+    ):
+        engine.events("Hi", base_url=server.url, timeout=0.1)
+
+
+def test_silence_before_the_answer_counts_too_and_is_not_multiplied_by_retries(engine: Engine) -> None:
+    def silent(seen: object) -> Answer:
+        waited.wait(5)
+        return Answer()
+
+    waited = threading.Event()
+    with serving(by=silent) as server:
+        with pytest.raises(TimeoutError, match=r"did not begin to answer within 0\.1 s"):
+            engine.ask("Hi", base_url=server.url, timeout=0.1)
+        assert len(server.seen) == 1
+        waited.set()
+
+
+def test_idle_timeout_is_half_a_minute_unless_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx2
+
+    limits: list[dict[str, float]] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        limits.append(request.extensions["timeout"])
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=chat_stream("ok"))
+
+    transport = httpx2.MockTransport(answer)
+    aquila.ask("Hi", transport=transport)
+    monkeypatch.setenv("AQUILA_TIMEOUT", "7")
+    aquila.ask("Hi", transport=transport)
+    aquila.ask("Hi", transport=transport, timeout=aquila.Timeouts(connect=1, idle=2, read=3))
+    assert [limit["read"] for limit in limits] == [30, 7, 2]  # the last: read became idle once the answer began
+    assert limits[2]["connect"] == 1
+
+
+def test_read_limit_holds_until_the_answer_begins_and_idle_from_then_on(engine: Engine) -> None:
+    with (
+        serving(Answer([FIRST, threading.Event()])) as server,
+        pytest.raises(StreamTimeout, match=r"for 0.1 s"),
+    ):
+        engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(read=20, idle=0.1))
+
+
+def test_push_mode_runs_on_a_thread_with_the_context_of_the_caller() -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    variable.set("the caller's")
+    seen: list[tuple[str, int]] = []
+
+    def note(event: Event) -> None:
+        seen.append((variable.get(), threading.get_ident()))
+
+    with serving(chat_stream("a")) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url, "sink": aquila.Sink.callback(note)}))
+        assert stream.result(timeout=10).text == "a"
+    assert {value for value, _ in seen} == {"the caller's"}
+    assert threading.get_ident() not in {thread for _, thread in seen}
+
+
+def test_pushed_stream_cannot_be_iterated() -> None:
+    with serving(chat_stream("a")) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url, "sink": aquila.Sink.ignore()}))
+        with pytest.raises(StreamConsumed, match="its events go to its sink"):
+            list(stream)
+        stream.result(timeout=10)
+
+
+def test_closing_a_pushed_stream_ends_it_though_the_provider_is_silent() -> None:
+    events: queue.Queue[Event] = queue.Queue()
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url, "sink": aquila.Sink.queue(events)}))
+        assert events.get(timeout=10) == Chunk("first")
+        stream.close()
+        assert server.left.wait(5)
+        with pytest.raises(StreamClosed):
+            stream.result()
+
+
+def test_closing_an_asynchronous_pushed_stream_ends_it() -> None:
+    async def scenario(url: str) -> None:
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        stream = aquila.astream("Hi", **live({"base_url": url, "sink": aquila.Sink.queue(events)}))
+        assert await events.get() == Chunk("first")
+        await stream.aclose()
+        with pytest.raises(StreamClosed):
+            await stream.result()
+
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        asyncio.run(scenario(server.url))
+        assert server.left.wait(5)
+
+
+def test_sink_may_close_its_own_stream() -> None:
+    started = threading.Event()
+
+    def stop(event: Event) -> None:
+        started.wait(5)
+        stream.close()
+
+    with serving(Answer([*cut(chat_stream("a", "b")), threading.Event()])) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url, "sink": aquila.Sink.callback(stop)}))
+        started.set()
+        with pytest.raises(StreamClosed):
+            stream.result(timeout=10)
+        assert server.left.wait(5)

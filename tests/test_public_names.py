@@ -1,0 +1,60 @@
+"""The public names of the package: one table, lazy, typed, and light to import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import aquila
+
+ROOT = Path(aquila.__file__).parent
+HEAVY = ("openai", "httpx2", "httpx", "yaml", "msgpack", "huey", "vcr", "pydantic", "anyio", "pytest")
+
+
+def test_every_name_of_the_table_resolves() -> None:
+    assert {name: getattr(aquila, name) for name in aquila.__all__}
+    assert set(aquila.__all__) <= set(dir(aquila))
+
+
+def test_a_name_resolves_to_the_same_object_as_in_its_module() -> None:
+    from aquila.events import Chunk
+    from aquila.sinks import Sink
+
+    assert aquila.Chunk is Chunk
+    assert aquila.Sink is Sink
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'aquila' has no attribute 'aks'"):
+        _ = aquila.aks
+
+
+def test_type_checkers_see_the_same_names_as_the_table() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imported = {
+        alias.asname: (node.module or "").removeprefix("aquila").removeprefix(".")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == aquila._NAMES
+
+
+@pytest.mark.parametrize("package", ["aquila", "pytest_aquila"])
+def test_packages_are_marked_as_typed(package: str) -> None:
+    assert (ROOT.parent / package / "py.typed").exists()
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = f"import sys, aquila; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_root_docstring_keeps_pytest_from_rewriting() -> None:
+    assert "PYTEST_DONT_REWRITE" in (aquila.__doc__ or "")
