@@ -164,7 +164,7 @@ class Redactor:
 
         Its own credentials are scrubbed from URL and body too, and from now on from every response.
         """
-        own = frozenset(credentials(request)) - self._secrets.keys()
+        own = frozenset(value for value in credentials(request) if value not in self._secrets)
         if own and not own <= self._seen:
             with self._lock:
                 self._seen |= own
