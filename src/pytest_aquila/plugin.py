@@ -69,11 +69,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Say which test runs."""
-    running.begin(item)
-    try:
+    with running.test(item):
         return (yield)
-    finally:
-        running.end()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,14 +20,15 @@ _scope: pytest.StashKey[Scope] = pytest.StashKey()
 _unnamed: pytest.StashKey[bool] = pytest.StashKey()
 
 
-def begin(item: pytest.Item) -> None:
+@contextlib.contextmanager
+def test(item: pytest.Item) -> Iterator[None]:
     """Make ``item`` the running test."""
+    before = _ambient.opener  # a test may run pytest itself
     _ambient.opener = lambda: scope_of(item)
-
-
-def end() -> None:
-    """No test is running any more."""
-    _ambient.opener = None
+    try:
+        yield
+    finally:
+        _ambient.opener = before
 
 
 def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
@@ -63,7 +66,11 @@ def close(item: pytest.Item, *, passed: bool) -> ScopeReport | None:
     scope = item.stash.get(_scope, None)
     if scope is None:
         return None
+    settings = scope.settings
     try:
+        if passed and scope.owns_default and settings.transport == "record" and scope.default is not None:
+            # Opened even if nothing asked for it: a test that makes no request any more has no recordings to keep.
+            scope.session(scope.default, settings.record)
         return scope.close(passed=passed)
     finally:
         scopes.pop(scope)

@@ -1,0 +1,267 @@
+"""``pytest --aquila-record``: what is recorded, kept, dropped and left alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from aquila.cassettes.store import load
+from tests.plugin.conftest import Project
+
+TWO_CALLS = """
+def test_it(aquila_cassette):
+    assert (post("one"), post("two")) == (1, 2)
+"""
+
+
+def test_a_recorded_test_replays_without_reaching_the_provider(project: Project) -> None:
+    project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
+    assert len(project.calls) == 2
+    result = project.run()
+    result.assert_outcomes(passed=1)
+    assert len(project.calls) == 2
+    result.stdout.fnmatch_lines(["aquila: 2 replayed, 0 recorded, 0 missed; saved * s and 14 tokens"])
+
+
+def test_the_cassette_is_named_after_the_test(project: Project) -> None:
+    project.record(
+        tests="""
+        class TestGroup:
+            @pytest.mark.parametrize("word", ["a", "b"])
+            def test_it(self, aquila_cassette, word):
+                post(word)
+        """
+    )
+    assert sorted(path.name for path in (project.cassettes / "test_app").iterdir()) == [
+        "TestGroup.test_it[a].yaml",
+        "TestGroup.test_it[b].yaml",
+    ]
+
+
+def test_a_miss_names_the_difference_and_the_command_that_records_again(project: Project) -> None:
+    project.record(tests=TWO_CALLS)
+    result = project.run(tests=TWO_CALLS.replace("two", "zwei"))
+    result.assert_outcomes(failed=1)
+    output = result.stdout.str()
+    assert "prompt" in output
+    assert "zwei" in output
+    assert "pytest test_app.py::test_it --aquila-record" in output
+    assert len(project.calls) == 2
+
+
+def test_a_swallowed_miss_still_fails_the_test(project: Project) -> None:
+    result = project.run(
+        tests="""
+        def test_it(aquila_cassette):
+            try:
+                post("one")
+            except Exception:
+                pass
+        """
+    )
+    result.assert_outcomes(failed=1)
+    assert "test_it.yaml" in result.stdout.str()
+    assert "pytest test_app.py::test_it --aquila-record" in result.stdout.str()
+
+
+def test_a_miss_in_a_teardown_fails_the_test(project: Project) -> None:
+    result = project.run(
+        tests="""
+        @pytest.fixture
+        def closing(aquila_cassette):
+            yield
+            try:
+                post("bye")
+            except Exception:
+                pass
+
+        def test_it(closing):
+            pass
+        """
+    )
+    result.assert_outcomes(passed=1, errors=1)
+
+
+def test_an_expected_miss_can_be_forgotten(project: Project) -> None:
+    result = project.run(
+        tests="""
+        def test_it(aquila_cassette):
+            with pytest.raises(aquila.errors.CassetteMiss):
+                post("one")
+            assert len(aquila_cassette.misses) == 1
+            aquila_cassette.forget_misses()
+        """
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_what_matches_is_kept_and_what_drifted_is_recorded_in_its_place(project: Project) -> None:
+    three = "def test_it(aquila_cassette):\n    [post(word) for word in ('one', 'two', 'three')]\n"
+    project.record(tests=three)
+    (path,) = (project.cassettes / "test_app").glob("*.yaml")
+    before = load(path).interactions
+    result = project.record(tests=three.replace("two", "zwei"))
+    result.assert_outcomes(passed=1)
+    after = load(path).interactions
+    assert project.calls[3:] == ['{"prompt":"zwei"}']
+    assert (after[0], after[2]) == (before[0], before[2])
+    assert after[1].request.body == b'{"prompt":"zwei"}'
+    assert len(after) == 3
+
+
+def test_everything_is_recorded_again_on_request(project: Project) -> None:
+    project.record(tests="def test_it(aquila_cassette):\n    post('one'); post('one')\n")
+    project.run("--aquila-record=all").assert_outcomes(passed=1)
+    (path,) = (project.cassettes / "test_app").glob("*.yaml")
+    assert [row.response.body[:11] for row in load(path).interactions] == [b'{"answer":3', b'{"answer":4']
+
+
+def test_a_failing_test_replaces_nothing_and_its_recording_is_kept_and_named(project: Project) -> None:
+    project.record(tests=TWO_CALLS)
+    (path,) = (project.cassettes / "test_app").glob("*.yaml")
+    before = path.read_bytes()
+    result = project.run("--aquila-record=all", tests=TWO_CALLS + "    assert False\n")
+    result.assert_outcomes(failed=1)
+    assert path.read_bytes() == before
+    pending = path.with_name("test_it.pending.yaml")
+    assert len(load(pending).interactions) == 2
+    result.stdout.fnmatch_lines([f"aquila: *{pending.name} (aquila cassettes accept)"])
+    project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("outcome", ["pytest.skip('later')", "pytest.xfail('later')"])
+def test_a_test_that_did_not_pass_stores_nothing(project: Project, outcome: str) -> None:
+    project.record(tests=f"def test_it(aquila_cassette):\n    post('one')\n    {outcome}\n")
+    assert not (project.cassettes / "test_app" / "test_it.yaml").exists()
+
+
+def test_a_test_that_no_longer_calls_anything_loses_its_cassette(project: Project) -> None:
+    project.record(tests=TWO_CALLS)
+    project.record(tests="def test_it(aquila_cassette):\n    pass\n").assert_outcomes(passed=1)
+    assert list((project.cassettes / "test_app").iterdir()) == []
+
+
+def test_a_cassette_that_several_tests_share_is_only_added_to(project: Project) -> None:
+    shared = """
+    @pytest.mark.aquila("shared")
+    def test_one():
+        post("one")
+
+    @pytest.mark.aquila("shared")
+    def test_two():
+        post("one"), post("two")
+    """
+    project.record(tests=shared).assert_outcomes(passed=2)
+    assert project.calls == ['{"prompt":"one"}', '{"prompt":"two"}']
+    project.record("-k", "test_one").assert_outcomes(passed=1)
+    assert len(load(project.cassettes / "shared.yaml").interactions) == 2
+    project.run().assert_outcomes(passed=2)
+
+
+def test_metadata_never_makes_a_replay_miss(project: Project) -> None:
+    project.record(tests="def test_it(aquila_cassette):\n    post('one', metadata={'id': '1'})\n")
+    project.run(tests="def test_it(aquila_cassette):\n    post('one', metadata={'id': '2'})\n").assert_outcomes(passed=1)
+
+
+def test_a_test_without_a_cassette_is_told_what_to_add(project: Project) -> None:
+    result = project.run(tests="def test_it():\n    post('one')\n")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*test_app.py::test_it: * no cassette. Use the fixture aquila_cassette*"])
+    assert project.calls == []
+
+
+def test_threads_of_a_test_use_its_cassette(project: Project) -> None:
+    threaded = """
+    import threading
+
+    def test_it(aquila_cassette):
+        threads = [threading.Thread(target=post, args=(str(n),)) for n in range(8)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert aquila_cassette.play_count + aquila_cassette.record_count == 8
+    """
+    project.record(tests=threaded).assert_outcomes(passed=1)
+    project.run().assert_outcomes(passed=1)
+    assert len(project.calls) == 8
+
+
+def test_settings_come_from_the_marker_then_the_command_line_then_the_environment_then_the_ini_file(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = """
+    from aquila.cassettes import scope
+
+    def test_it(request):
+        print("timing", scope.current().settings.replay_timing)
+
+    @pytest.mark.aquila(replay_timing="recorded")
+    def test_marked():
+        print("marked", scope.current().settings.replay_timing)
+    """
+    project.pytester.makeini("[pytest]\naquila_replay_timing = 5\n")
+    assert "timing 5.0" in project.run("-s", tests=tests).stdout.str()
+    monkeypatch.setenv("AQUILA_REPLAY_TIMING", "6")
+    assert "timing 6.0" in project.run("-s").stdout.str()
+    output = project.run("-s", "--aquila-replay-timing=7").stdout.str()
+    assert "timing 7.0" in output
+    assert "marked 1.0" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ini", "message"),
+    [
+        (["--aquila-transport=record", "--aquila-record"], "", None),
+        (["--aquila-transport=live", "--aquila-record"], "", "contradict"),
+        ([], "aquila_replay_timing = soon", "replay_timing 'soon'*factor"),
+        ([], "aquila_repeat = often", "must be one of error, last"),
+    ],
+)
+def test_wrong_settings_stop_the_run_with_one_sentence(
+    project: Project, arguments: list[str], ini: str, message: str | None
+) -> None:
+    project.pytester.makeini(f"[pytest]\n{ini}\n")
+    result = project.run(*arguments, tests="def test_it():\n    pass\n")
+    if message is None:
+        assert result.ret == 0
+    else:
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"ERROR: *{message}*"])
+
+
+def test_a_wrong_marker_fails_its_test_with_a_suggestion(project: Project) -> None:
+    result = project.run(tests="@pytest.mark.aquila(replay_timming=1)\ndef test_it(aquila_cassette):\n    pass\n")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*@pytest.mark.aquila: unknown option 'replay_timming'; did you mean 'replay_timing'?"])
+
+
+def test_unplayed_recordings_fail_or_are_reported_as_configured(project: Project) -> None:
+    project.record(tests=TWO_CALLS)
+    one = "def test_it(aquila_cassette):\n    post('one')\n    assert not aquila_cassette.all_played\n"
+    project.run(tests=one).assert_outcomes(passed=1)
+    project.pytester.makeini("[pytest]\naquila_unplayed = warn\n")
+    result = project.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["aquila: test_app.py::test_it did not play 1 recordings of test_app/test_it"])
+    project.pytester.makeini("[pytest]\naquila_unplayed = fail\n")
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["cassette test_app/test_it: recordings 2 were not played*"])
+
+
+def test_cassettes_that_no_test_used_are_listed_on_request(project: Project) -> None:
+    project.record(tests=TWO_CALLS)
+    project.record(tests=TWO_CALLS.replace("test_it", "test_renamed"))
+    project.run("--aquila-orphans").stdout.fnmatch_lines(["aquila: no test used test_app/test_it.yaml"])
+
+
+def test_old_recordings_are_reported(project: Project) -> None:
+    project.record(tests=TWO_CALLS)
+    (path,) = (project.cassettes / "test_app").glob("*.yaml")
+    text = path.read_text()
+    recorded = load(path).interactions[0].recorded
+    path.write_text(text.replace(recorded, "2020-01-01T00:00:00Z"))
+    project.pytester.makeini("[pytest]\naquila_max_age = 90d\n")
+    project.run().stdout.fnmatch_lines(["aquila: test_app.py::test_it plays recordings that are old (from 2020-01-01*"])
+
+
+def test_a_run_that_uses_no_cassette_says_nothing(project: Project) -> None:
+    assert "aquila:" not in project.run(tests="def test_it():\n    pass\n").stdout.str()
