@@ -8,6 +8,7 @@ import pytest
 
 from aquila import config
 from aquila.errors import ConfigError
+from pytest_aquila import tasks
 
 MARKER = "aquila"
 
@@ -49,7 +50,8 @@ def add_options(parser: pytest.Parser) -> None:
     )
     for name, help in config.ini_options():
         parser.addini(name, help, default=None)
-    parser.addini("aquila_huey", "The Huey instance of the application, as module:name", default=None)
+    for name, help in tasks.INI:
+        parser.addini(name, help, default=None)
 
 
 def command_line(pytest_config: pytest.Config) -> dict[str, Any]:

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from aquila.huey.testing import TaskRun
+    from aquila.huey.testing import Drained, RunningConsumer, TaskRun
+
+__all__ = [
+    "all_enqueued",
+    "aquila_huey",
+    "aquila_huey_storage",
+    "aquila_tasks",
+    "assert_enqueued",
+    "build_task",
+    "drain_queue",
+    "perform_job",
+    "refute_enqueued",
+    "run_consumer",
+    "run_periodic",
+    "testing_mode",
+]
 
 INI = (
-    ("aquila_huey", 'the Huey under test, as "module:attribute"'),
-    (
-        "aquila_huey_storage",
-        "where its tasks go in a test: memory (default), or own, which is emptied before each test",
-    ),
+    ("aquila_huey", "the Huey under test, as module:attribute"),
+    ("aquila_huey_storage", "where tasks go in a test: memory (default), or own, which is emptied before each test"),
+    ("aquila_huey_leftover", "tasks that a passing test leaves in the queue: ignore (default), warn or fail"),
 )
 """The ini keys of these fixtures, with their help."""
 
@@ -33,8 +50,6 @@ def aquila_huey(pytestconfig: pytest.Config) -> Any:
             "(module:attribute), or override the fixture aquila_huey"
             + (f"; {path!r} is not of that form" if path else "")
         )
-    import importlib
-
     found: Any = importlib.import_module(module)
     for name in attribute.split("."):
         if not hasattr(found, name):
@@ -44,12 +59,34 @@ def aquila_huey(pytestconfig: pytest.Config) -> Any:
 
 
 @pytest.fixture
-def aquila_tasks(aquila_huey: Any, pytestconfig: pytest.Config) -> Iterator[Any]:
+def aquila_huey_storage(pytestconfig: pytest.Config) -> Any:
+    """Where tasks go in a test: the ini key ``aquila_huey_storage``. Override it to give ``own`` or a storage."""
+    return pytestconfig.getini("aquila_huey_storage") or "memory"
+
+
+@pytest.fixture
+def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_storage: Any) -> Iterator[Any]:
     """The Huey under test, in manual mode with an empty queue. The other fixtures here use it."""
     from aquila.huey.testing import testing_mode
 
-    with testing_mode(aquila_huey, storage=pytestconfig.getini("aquila_huey_storage") or "memory") as huey:
+    with testing_mode(aquila_huey, storage=aquila_huey_storage) as huey:
         yield huey
+        _report_leftover(request.config.getini("aquila_huey_leftover") or "ignore", request.node.nodeid)
+
+
+def _report_leftover(report: str, test: str) -> None:
+    from aquila.errors import ConfigError
+    from aquila.huey.testing import all_enqueued
+
+    if report not in ("ignore", "warn", "fail"):
+        raise ConfigError(f"the ini key aquila_huey_leftover is ignore, warn or fail, not {report!r}")
+    if report == "ignore" or not (left := all_enqueued()):
+        return
+    tasks = "\n".join(f"  {task!r}" for task in left)
+    message = f"{test} leaves tasks behind (drain_queue executes them, assert_enqueued checks them):\n{tasks}"
+    if report == "fail":
+        pytest.fail(message, pytrace=False)
+    warnings.warn(pytest.PytestWarning(message), stacklevel=2)
 
 
 @pytest.fixture
@@ -66,3 +103,65 @@ def build_task(aquila_tasks: Any) -> Callable[..., Any]:
     from aquila.huey.testing import build_task
 
     return build_task
+
+
+@pytest.fixture
+def all_enqueued(aquila_tasks: Any) -> Callable[..., list[Any]]:
+    """``aquila.huey.testing.all_enqueued``: the tasks in the queue and the schedule that match."""
+    from aquila.huey.testing import all_enqueued
+
+    return functools.partial(all_enqueued, huey=aquila_tasks)
+
+
+@pytest.fixture
+def assert_enqueued(aquila_tasks: Any) -> Callable[..., Any]:
+    """``aquila.huey.testing.assert_enqueued``: a task is enqueued that matches."""
+    from aquila.huey.testing import assert_enqueued
+
+    return functools.partial(assert_enqueued, huey=aquila_tasks)
+
+
+@pytest.fixture
+def refute_enqueued(aquila_tasks: Any) -> Callable[..., None]:
+    """``aquila.huey.testing.refute_enqueued``: no task is enqueued that matches."""
+    from aquila.huey.testing import refute_enqueued
+
+    return functools.partial(refute_enqueued, huey=aquila_tasks)
+
+
+@pytest.fixture
+def drain_queue(aquila_tasks: Any) -> Callable[..., Drained]:
+    """``aquila.huey.testing.drain_queue``: execute what is enqueued, in this process."""
+    from aquila.huey.testing import drain_queue
+
+    return functools.partial(drain_queue, huey=aquila_tasks)
+
+
+@pytest.fixture
+def run_periodic(aquila_tasks: Any) -> Callable[..., list[TaskRun]]:
+    """``aquila.huey.testing.run_periodic``: execute the periodic tasks of a moment."""
+    from aquila.huey.testing import run_periodic
+
+    return functools.partial(run_periodic, huey=aquila_tasks)
+
+
+@pytest.fixture
+def testing_mode(aquila_tasks: Any) -> Callable[..., Any]:
+    """``aquila.huey.testing.testing_mode`` of the Huey under test: ``with testing_mode("inline"):``."""
+    from aquila.huey.testing import testing_mode
+
+    return functools.partial(testing_mode, aquila_tasks)
+
+
+@pytest.fixture
+def run_consumer(aquila_tasks: Any, pytestconfig: pytest.Config) -> Callable[..., Any]:
+    """``aquila.huey.testing.run_consumer``: a real consumer for the length of a block."""
+    from aquila.huey.testing import run_consumer
+
+    def run(
+        *args: Any, subprocess: bool | str = False, **options: Any
+    ) -> contextlib.AbstractContextManager[RunningConsumer]:
+        program = str(pytestconfig.getini("aquila_huey") or "") if subprocess is True else subprocess
+        return run_consumer(*args, subprocess=program or subprocess, huey=aquila_tasks, **options)
+
+    return run

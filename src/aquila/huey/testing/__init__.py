@@ -4,11 +4,31 @@
 
     with testing_mode(huey):
         run = perform_job(generate_summary, {"id": 123, "body": "Hello"})
-    assert run.value["summary"].startswith("Hello")
+        assert run.value["summary"].startswith("Hello")
+        assert_enqueued(send_mail, to="me@example.org")
+        assert drain_queue() == {"complete": 1}
 """
 
+from aquila.huey.testing._consumer import RunningConsumer, run_consumer
+from aquila.huey.testing._drain import Drained, drain_queue
 from aquila.huey.testing._mode import testing_mode
 from aquila.huey.testing._perform import build_task, perform_job
+from aquila.huey.testing._periodic import run_periodic
+from aquila.huey.testing._queue import all_enqueued, assert_enqueued, refute_enqueued
 from aquila.huey.testing._run import Retry, TaskRun
 
-__all__ = ["Retry", "TaskRun", "build_task", "perform_job", "testing_mode"]
+__all__ = [
+    "Drained",
+    "Retry",
+    "RunningConsumer",
+    "TaskRun",
+    "all_enqueued",
+    "assert_enqueued",
+    "build_task",
+    "drain_queue",
+    "perform_job",
+    "refute_enqueued",
+    "run_consumer",
+    "run_periodic",
+    "testing_mode",
+]

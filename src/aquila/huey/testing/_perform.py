@@ -97,10 +97,17 @@ def perform_job(
     if raises is not None:
         if not isinstance(run.exception, raises):
             raise TaskContractBroken(f"{_expected(raises)} should have been raised: {run!r}") from run.exception
-    elif run.exception is not None and run.state in _RAISED:
+    else:
+        raise_own(run)
+    return run
+
+
+def raise_own(run: TaskRun) -> None:
+    """Raise the exception of a run, unless it ended without one, or with one that only steers Huey."""
+    __tracebackhide__ = True
+    if run.exception is not None and run.state in _RAISED:
         run.exception.add_note(f"raised by the task in {run!r}")
         raise run.exception.with_traceback(_without_huey(run.exception.__traceback__))
-    return run
 
 
 def over_the_wire(huey: Any, task: Task) -> Task:

@@ -75,9 +75,9 @@ class TaskRun:
     def __repr__(self) -> str:
         parts = [f"{self.name} {self.state} on attempt {self.attempt} in {self.duration * 1000:.1f} ms"]
         if self.exception is None:
-            parts.append(f"value={_short(self.value)}")
+            parts.append(f"value={shortened(self.value)}")
         else:
-            parts.append(f"exception={_short(self.exception)}")
+            parts.append(f"exception={shortened(self.exception)}")
         if self.retry:
             when = f"in {self.retry.delay:g} s" if self.retry.delay else "at once"
             parts.append(f"retry {when}, {self.retry.left} left after it")
@@ -95,12 +95,12 @@ def task_name(task: Any) -> str:
 
 def call_text(task: Any) -> str:
     """A task as the call that it is, shortened."""
-    arguments = [_short(argument, 60) for argument in task.args or ()]
-    arguments += [f"{key}={_short(argument, 60)}" for key, argument in (task.kwargs or {}).items()]
+    arguments = [shortened(argument, 60) for argument in task.args or ()]
+    arguments += [f"{key}={shortened(argument, 60)}" for key, argument in (task.kwargs or {}).items()]
     return f"{task_name(task)}({', '.join(arguments)})"
 
 
-def _short(value: Any, length: int = _VALUE_LENGTH) -> str:
+def shortened(value: Any, length: int = _VALUE_LENGTH) -> str:
     text = repr(value)
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
@@ -327,6 +327,9 @@ def running_inline(huey: Any, attempts: Counter[str]) -> Iterator[None]:
 
     def enqueue(data: bytes, priority: Any = None) -> None:
         task = huey.deserialize_task(data)
+        if not huey.ready_to_run(task):
+            huey.add_schedule(task)
+            return
         attempts[task.id] += 1
         run = run_task(huey, task, attempt=attempts[task.id])
         if run.exception is not None and run.retry is None and run.state in ("error", "timeout"):

@@ -1,0 +1,274 @@
+"""A real consumer for the length of a ``with`` block: in threads, processes, greenlets, or a program of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import Popen, TimeoutExpired
+from typing import Any, Literal, TypeAlias
+
+from huey.api import Result
+from huey.constants import EmptyData
+from huey.consumer import Consumer, Scheduler
+from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
+from huey.storage import MemoryStorage
+from huey.utils import Error
+
+from aquila.errors import ConfigError, RemoteTaskError, TaskError
+from aquila.huey.testing._mode import active, current_huey
+from aquila.huey.testing._shadow import shadow
+
+WorkerType: TypeAlias = Literal["thread", "process", "greenlet"]
+
+_PAUSE = 0.01  # Seconds between two looks at a queue or a result.
+_DELAYS = {"initial_delay": 0.01, "max_delay": 0.02}  # Huey's own back-off reaches ten seconds.
+_IN_MEMORY = ("", ":memory:")
+_STEERING = (RetryTask, CancelExecution, TaskLockedException, RateLimitExceeded)
+_PATCHED = (
+    "from gevent import monkey; monkey.patch_all(); from huey.bin import huey_consumer; huey_consumer.consumer_main()"
+)
+_HOOK = "aquila run_consumer"
+
+
+class RunningConsumer:
+    """A consumer that works on the queue. ``run_consumer`` yields it.
+
+    ``errors`` holds the exceptions of tasks that failed for good; those of worker processes as ``RemoteTaskError``,
+    those of a program of its own not at all. ``process`` is that program, ``log`` what it has written.
+    """
+
+    def __init__(self, huey: Any, pause: Callable[[float], None] = time.sleep) -> None:
+        self.huey = huey
+        self.errors: list[BaseException] = []
+        self.process: Popen[bytes] | None = None
+        self._pause = pause
+        self._log = Path(os.devnull)
+
+    @property
+    def log(self) -> str:
+        """What a consumer in a program of its own has written to its standard error."""
+        return self._log.read_text(errors="replace")
+
+    def wait_for(self, condition: Callable[[], Any], *, timeout: float = 10, what: str = "the condition") -> Any:
+        """Wait until ``condition()`` is true and return its value. Raises ``TaskError`` after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while not (value := condition()):
+            self.check()
+            if time.monotonic() >= deadline:
+                raise TaskError(f"{what} did not come true within {timeout:g} s{self._state()}")
+            self._pause(_PAUSE)
+        return value
+
+    def wait(self, *results: Result, timeout: float = 10) -> Any:
+        """Wait for the results of tasks and return them: one, or a list of several. They stay in the result store.
+
+        A task that returns None stores nothing (unless the Huey has ``store_none=True``) and is never ready. Raises
+        ``RemoteTaskError`` for a task that failed, ``TaskError`` after ``timeout`` seconds.
+        """
+        values = [self._value(result, timeout) for result in results]
+        return values[0] if len(values) == 1 else values
+
+    def _value(self, result: Result, timeout: float) -> Any:
+        self.wait_for(
+            lambda: result._get(preserve=True) is not EmptyData, timeout=timeout, what=f"a result of {result.task!r}"
+        )
+        value = result._get(preserve=True)
+        if isinstance(value, Error):
+            raise RemoteTaskError(result.task.name, f"{value.metadata['error']}\n{value.metadata['traceback']}")
+        return value
+
+    def wait_until_empty(self, *, scheduled: bool = False, timeout: float = 10) -> None:
+        """Wait until no task is in the queue, nor in the schedule if ``scheduled``. Some may be executing still."""
+        self.wait_for(
+            lambda: not self.huey.pending_count() and not (scheduled and self.huey.scheduled_count()),
+            timeout=timeout,
+            what="an empty queue",
+        )
+
+    def check(self) -> None:
+        """Raise ``TaskError`` if the program has ended."""
+        if self.process is not None and (code := self.process.poll()) is not None:
+            raise TaskError(f"the consumer has ended with code {code}; it wrote:\n{self.log[-2000:]}")
+
+    def _state(self) -> str:
+        return f" (pending: {self.huey.pending_count()}, scheduled: {self.huey.scheduled_count()})"
+
+
+class _PromptScheduler(Scheduler):  # type: ignore[misc]
+    """Looks at the schedule as often as the workers at the queue; Huey's own takes a second at least."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.interval = _DELAYS["max_delay"]
+
+
+class _TestConsumer(Consumer):  # type: ignore[misc]
+    scheduler_class = _PromptScheduler
+
+    def _set_signal_handlers(self) -> None:
+        """Leave pytest its handlers: Huey would take SIGINT for good, and raise off the main thread."""
+
+    @property
+    def alive(self) -> bool:
+        workers = [process for _, process in self.worker_threads]
+        return any(self.environment.is_alive(process) for process in [*workers, self.scheduler])
+
+
+@contextlib.contextmanager
+def run_consumer(
+    worker_type: WorkerType = "thread",
+    workers: int = 1,
+    *,
+    subprocess: bool | str = False,
+    periodic: bool = False,
+    drain: bool = True,
+    with_safety: bool = False,
+    timeout: float = 10,
+    huey: Any = None,
+) -> Iterator[RunningConsumer]:
+    """Run a real consumer for the length of the block.
+
+    ``worker_type`` and ``workers`` as for ``huey_consumer``. ``subprocess`` runs it as a program of its own, of the
+    Huey at an import path (``"myapp.tasks.huey"``; True takes the ini key ``aquila_huey``). ``periodic`` enqueues
+    periodic tasks too, some of them at once. At the end of the block it waits until the queue is empty (``drain``) and
+    what executes has ended, no longer than ``timeout`` seconds. ``huey`` is the one under test by default.
+
+    Raises ``ConfigError`` where workers could never see the queue (a memory storage and processes); and at the end of
+    the block the first exception of a task that failed for good, unless ``with_safety``.
+    """
+    huey = current_huey(huey)
+    mode = active(huey)
+    if mode is not None and mode.mode == "inline":
+        raise ConfigError("an inline testing mode executes tasks at once, and leaves a consumer nothing to do")
+    outside = worker_type == "process" or bool(subprocess)
+    if outside and (isinstance(huey.storage, MemoryStorage) or getattr(huey.storage, "filename", None) in _IN_MEMORY):
+        raise ConfigError(
+            f"worker processes cannot see the {type(huey.storage).__name__} of this process: open the testing mode "
+            "with another storage, or set `aquila_huey_storage = own` in the ini file to use that of the Huey"
+        )
+    options = {"workers": workers, "periodic": periodic}
+    running = (
+        _program(huey, subprocess, worker_type, options, timeout)
+        if subprocess
+        else _here(huey, worker_type, options, timeout, drain)
+    )
+    with running as consumer:
+        yield consumer
+        if drain:
+            consumer.wait_until_empty(timeout=timeout)
+    if consumer.errors and not with_safety:
+        raise consumer.errors[0]
+
+
+@contextlib.contextmanager
+def _here(huey: Any, worker_type: str, options: Any, timeout: float, drain: bool) -> Iterator[RunningConsumer]:
+    """A consumer whose workers are threads, greenlets or forks of this process."""
+    running = RunningConsumer(huey, _green_sleep if worker_type == "greenlet" else time.sleep)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(shadow(huey, _timeout_handler=huey._timeout_handler))
+        if getattr(huey.storage, "read_timeout", None):  # How long a worker sits in the server before it sees the end.
+            stack.enter_context(shadow(huey.storage, read_timeout=_DELAYS["max_delay"]))
+        stack.enter_context(_collecting(huey, running.errors))
+        consumer = _start(huey, worker_type, options, timeout)
+        try:
+            yield running
+        except BaseException:
+            consumer.stop(graceful=True)
+            raise
+        _end(huey, consumer, timeout)
+        while drain and huey.pending_count():  # By a task that was executing still. A consumer cannot start again.
+            consumer = _start(huey, worker_type, options, timeout)
+            running.wait_until_empty(timeout=timeout)
+            _end(huey, consumer, timeout)
+
+
+def _start(huey: Any, worker_type: str, options: Any, timeout: float) -> _TestConsumer:
+    consumer = _TestConsumer(
+        huey, worker_type=worker_type, check_worker_health=False, shutdown_timeout=timeout, **_DELAYS, **options
+    )
+    with warnings.catch_warnings():
+        # Python warns of forking beside other threads; that is what process workers under a test runner are.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        consumer.start()
+    return consumer
+
+
+def _end(huey: Any, consumer: _TestConsumer, timeout: float) -> None:
+    consumer.stop(graceful=True)
+    if consumer.alive:
+        stuck = ", ".join(repr(task) for task in huey._tasks_in_flight) or "in another process"
+        huey.notify_interrupted_tasks()
+        raise TaskError(f"the consumer did not end within {timeout:g} s; executing still: {stuck}")
+
+
+@contextlib.contextmanager
+def _collecting(huey: Any, errors: list[BaseException]) -> Iterator[None]:
+    """Collect the exceptions of tasks that failed for good. Forked workers leave theirs as text in a file."""
+    with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
+        parent, file = os.getpid(), Path(folder, "errors")
+
+        def collect(task: Any, value: Any, error: BaseException | None) -> None:
+            if error is None or task.retries or isinstance(error, _STEERING):
+                return
+            if os.getpid() == parent:
+                errors.append(error)
+                return
+            text = huey.build_error_result(task, error)["traceback"]
+            with file.open("a", encoding="utf-8", errors="replace") as stream:
+                stream.write(f"{type(error).__module__}.{type(error).__qualname__}\0{text}\0")
+
+        huey.post_execute(_HOOK)(collect)
+        try:
+            yield
+        finally:
+            huey.unregister_post_execute(_HOOK)
+            if file.exists():
+                parts = file.read_text(encoding="utf-8").split("\0")
+                errors += [RemoteTaskError(*pair) for pair in zip(parts[::2], parts[1::2], strict=False)]
+
+
+@contextlib.contextmanager
+def _program(huey: Any, path: bool | str, worker_type: str, options: Any, timeout: float) -> Iterator[RunningConsumer]:
+    """``huey_consumer``, as it is run in production, in a program of its own."""
+    if not isinstance(path, str):
+        raise ConfigError('which Huey should the program run? Pass subprocess="myapp.tasks.huey", its import path')
+    # A greenlet consumer is of use only where everything that blocks was patched before it was imported.
+    start = ["-c", _PATCHED] if worker_type == "greenlet" else ["-m", "huey.bin.huey_consumer"]
+    delays = ["-d", str(_DELAYS["initial_delay"]), "-m", str(_DELAYS["max_delay"])]
+    workers = ["-k", worker_type, "-w", str(options["workers"]), *([] if options["periodic"] else ["-n"])]
+    running = RunningConsumer(huey)
+    with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
+        running._log = Path(folder, "log")
+        with running._log.open("wb") as log:
+            running.process = Popen(
+                [sys.executable, *start, path.replace(":", "."), *delays, *workers],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                stderr=log,
+            )
+        try:
+            running.wait_for(lambda: "Huey consumer started" in running.log, timeout=timeout, what="its start")
+            yield running
+            running.check()
+        except BaseException:
+            running.process.kill()
+            raise
+        finally:
+            running.process.send_signal(signal.SIGINT)  # Ends the tasks that execute; SIGTERM would lose them.
+            try:
+                running.process.wait(timeout)
+            except TimeoutExpired:
+                running.process.kill()
+                running.process.wait()
+                raise TaskError(f"the consumer did not end within {timeout:g} s:\n{running.log[-2000:]}") from None
+
+
+def _green_sleep(seconds: float) -> None:
+    importlib.import_module("gevent").sleep(seconds)

@@ -1,0 +1,479 @@
+"""drain_queue, run_periodic and the testing modes."""
+
+import datetime as dt
+import logging
+
+import pytest
+import time_machine
+from huey import MemoryHuey, SqliteHuey, crontab
+from huey.api import chord, group
+from huey.exceptions import CancelExecution, RetryTask
+from huey.storage import MemoryStorage
+
+from aquila.errors import ConfigError, TaskContractBroken, TaskError
+from aquila.huey.testing import all_enqueued, assert_enqueued, drain_queue, perform_job, run_periodic, testing_mode
+
+
+@pytest.fixture
+def huey():
+    huey = MemoryHuey("app")
+    with testing_mode(huey):
+        yield huey
+
+
+@pytest.fixture
+def done():
+    return []
+
+
+@pytest.fixture
+def note(huey, done):
+    @huey.task()
+    def note(value):
+        done.append(value)
+        return value
+
+    return note
+
+
+def test_tasks_are_executed_in_order_and_counted(huey, note, done):
+    for number in range(3):
+        note(number)
+    drained = drain_queue()
+    assert drained == {"complete": 3}
+    assert done == [0, 1, 2]
+    assert [run.value for run in drained.runs] == [0, 1, 2]
+    assert drained["error"] == 0
+    assert huey.pending_count() == 0
+    assert drain_queue() == {}
+
+
+def test_priority_decides_the_order_among_what_is_enqueued_on_the_way_too(huey, note, done):
+    @huey.task()
+    def spawn():
+        note("spawned", priority=10)
+        done.append("spawn")
+
+    spawn(priority=5)
+    note("last")
+    drain_queue()
+    assert done == ["spawn", "spawned", "last"]
+
+
+def test_every_way_to_end_is_counted(huey, note):
+    @huey.task()
+    def end(how):
+        if how is not None:
+            raise how
+
+    never = note.s(1)
+    huey.revoke(never)
+    huey.enqueue(never)
+    note(1, expires=dt.datetime(2020, 1, 1))
+    for how in (None, ValueError(), CancelExecution()):
+        end(how)
+
+    @huey.task()
+    @huey.lock_task("held")
+    def locked():
+        return 1
+
+    locked()
+    end(RetryTask(delay=60))
+    with huey.lock_task("held"):
+        drained = drain_queue(with_safety=True)
+    assert drained == {
+        "complete": 1, "error": 1, "canceled": 1, "revoked": 1, "expired": 1, "locked": 1, "retry": 1, "scheduled": 1,
+    }  # fmt: skip
+
+
+def test_the_first_exception_that_no_retry_follows_is_raised(huey, note, done):
+    @huey.task()
+    def fail():
+        raise ValueError("boom")
+
+    note(1)
+    fail()
+    note(2)
+    with pytest.raises(ValueError, match="boom"):
+        drain_queue()
+    assert done == [1]
+    assert [task.args for task in all_enqueued()] == [(2,)]
+
+
+def test_a_failure_that_is_retried_is_not_raised(huey):
+    attempts = []
+
+    @huey.task(retries=2)
+    def flaky():
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise ValueError
+        return "done"
+
+    flaky()
+    drained = drain_queue()
+    assert drained == {"error": 2, "complete": 1}
+    assert [run.attempt for run in drained.runs] == [1, 2, 3]
+
+
+def test_with_safety_keeps_exceptions(huey):
+    @huey.task()
+    def fail():
+        raise ValueError("boom")
+
+    fail()
+    drained = drain_queue(with_safety=True)
+    assert drained == {"error": 1}
+    assert str(drained.runs[0].exception) == "boom"
+
+
+def test_what_is_scheduled_waits_unless_it_is_asked_for(huey, note, done):
+    note.schedule(("late",), delay=3600)
+    note("now")
+    assert drain_queue() == {"complete": 1, "scheduled": 1}
+    assert done == ["now"]
+    assert huey.scheduled_count() == 1
+    assert drain_queue(with_scheduled=True) == {"complete": 1}
+    assert done == ["now", "late"]
+
+
+def test_scheduled_tasks_are_executed_each_at_its_own_time(huey, note, done):
+    note.schedule((2,), delay=7200, expires=7300)
+    note.schedule((1,), delay=3600, expires=3700)
+    assert drain_queue(with_scheduled=True) == {"complete": 2}
+    assert done == [1, 2]
+
+
+@pytest.mark.parametrize("utc", [True, False])
+@pytest.mark.parametrize("form", ["timedelta", "naive", "aware"])
+def test_scheduled_tasks_are_executed_up_to_a_moment(utc, form, done):
+    huey = MemoryHuey(utc=utc)
+
+    @huey.task()
+    def note(value):
+        done.append(value)
+
+    until = {
+        "timedelta": dt.timedelta(hours=2),
+        "naive": dt.datetime.now() + dt.timedelta(hours=2),
+        "aware": dt.datetime.now(dt.UTC) + dt.timedelta(hours=2),
+    }[form]
+    with testing_mode(huey):
+        note.schedule((1,), delay=3600)
+        note.schedule((3,), delay=3 * 3600)
+        assert drain_queue(with_scheduled=until) == {"complete": 1, "scheduled": 1}
+    assert done == [1]
+
+
+def test_time_machine_moves_huey(huey, note):
+    note.schedule((1,), delay=3600)
+    assert drain_queue() == {"scheduled": 1}
+    with time_machine.travel(dt.datetime.now(dt.UTC) + dt.timedelta(hours=2)):
+        assert drain_queue(with_scheduled=dt.timedelta(0)) == {"complete": 1}
+
+
+def test_a_delayed_retry_is_reached_with_the_schedule(huey):
+    @huey.task(retries=2, retry_delay=10, retry_backoff=2)
+    def fail():
+        raise ValueError
+
+    fail()
+    assert drain_queue() == {"error": 1, "scheduled": 1}
+    with pytest.raises(ValueError):  # noqa: PT011
+        drain_queue(with_scheduled=True)
+
+
+def test_without_recursion_only_what_was_there_is_executed(huey, note, done):
+    @huey.task(retries=1)
+    def spawn():
+        note("spawned")
+        raise ValueError
+
+    spawn()
+    note("there")
+    drained = drain_queue(with_recursion=False)
+    assert drained == {"error": 1, "complete": 1}
+    assert done == ["there"]
+    assert sorted(task.name for task in all_enqueued()) == ["note", "spawn"]
+
+
+def test_a_limit_holds(huey, note, done):
+    for number in range(5):
+        note(number)
+    assert drain_queue(with_limit=2) == {"complete": 2}
+    assert done == [0, 1]
+    assert huey.pending_count() == 3
+
+
+def test_an_endless_queue_is_an_error(huey):
+    @huey.task()
+    def again():
+        again()
+
+    again()
+    with pytest.raises(TaskError, match="enqueues itself"):
+        drain_queue()
+
+
+def test_pipelines_groups_and_chords_run_to_their_end(huey):
+    @huey.task()
+    def add(a, b):
+        return a + b
+
+    @huey.task()
+    def total(values):
+        return sum(values)
+
+    pipeline = huey.enqueue(add.s(1, 2).then(add, 10).then(add, 100))
+    members = huey.enqueue(group([add.s(n, n) for n in range(3)]))
+    result = huey.enqueue(chord([add.s(n, n) for n in range(4)], total))
+    assert drain_queue() == {"complete": 3 + 3 + 4 + 1}
+    assert pipeline.get() == [3, 13, 113]
+    assert members.get() == [0, 2, 4]
+    assert result.get() == 12
+
+
+def test_an_error_handler_runs(huey, done):
+    @huey.task()
+    def fail():
+        raise ValueError("boom")
+
+    @huey.task()
+    def handle(error):
+        done.append(str(error))
+
+    huey.enqueue(fail.s().error(handle))
+    assert drain_queue(with_safety=True) == {"error": 1, "complete": 1}
+    assert done == ["boom"]
+
+
+def test_on_sqlite_it_is_the_same(tmp_path, done):
+    huey = SqliteHuey("app", filename=str(tmp_path / "q.db"))
+
+    @huey.task(retries=1)
+    def note(value):
+        done.append(value)
+        if len(done) == 1:
+            raise ValueError
+        return value
+
+    with testing_mode(huey, storage="own"):
+        note("a")
+        note.schedule(("b",), delay=60)
+        assert drain_queue(with_scheduled=True) == {"error": 1, "complete": 2}
+    assert done == ["a", "a", "b"]
+
+
+# Periodic tasks
+
+
+@pytest.fixture
+def nightly(huey, done):
+    @huey.periodic_task(crontab(minute="0", hour="2"))
+    def nightly():
+        done.append("nightly")
+        return "result"
+
+    @huey.periodic_task(crontab(minute="*/30"))
+    def half_hourly():
+        done.append("half-hourly")
+
+    return nightly
+
+
+def test_periodic_tasks_of_a_moment_are_executed(huey, nightly, done):
+    runs = run_periodic(dt.datetime(2026, 1, 1, 2, 0))
+    assert done == ["nightly", "half-hourly"]
+    assert [run.value for run in runs] == ["result", None]
+    assert [run.stored for run in runs] == [None, None]
+    assert run_periodic(dt.datetime(2026, 1, 1, 2, 1)) == []
+
+
+def test_periodic_tasks_of_a_stretch_are_executed_in_order(nightly, done):
+    run_periodic(dt.datetime(2026, 1, 1, 1, 30), until=dt.datetime(2026, 1, 1, 2, 30))
+    assert done == ["half-hourly", "nightly", "half-hourly", "half-hourly"]
+    with pytest.raises(ConfigError, match="ends before it begins"):
+        run_periodic(dt.datetime(2026, 1, 2), until=dt.datetime(2026, 1, 1))
+
+
+def test_a_moment_with_a_zone_is_converted(nightly, done):
+    run_periodic(dt.datetime(2026, 1, 1, 5, 0, tzinfo=dt.timezone(dt.timedelta(hours=3))))
+    assert "nightly" in done
+
+
+def test_without_a_moment_it_is_now(nightly, done):
+    with time_machine.travel(dt.datetime(2026, 1, 1, 2, 0, tzinfo=dt.UTC)):
+        run_periodic()
+    assert "nightly" in done
+
+
+def test_a_periodic_task_that_fails_raises(huey):
+    @huey.periodic_task(lambda moment: True)
+    def fail():
+        raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        run_periodic()
+
+
+# Modes
+
+
+def test_a_mode_leaves_what_is_pending_alone():
+    huey = MemoryHuey()
+
+    @huey.task()
+    def task():
+        return 1
+
+    task()
+    storage = huey.storage
+    with testing_mode(huey) as under_test:
+        assert under_test is huey
+        assert huey.pending_count() == 0
+        task()
+        task()
+    assert huey.storage is storage
+    assert huey.pending_count() == 1
+
+
+def test_a_mode_turns_immediate_off_for_a_while():
+    huey = MemoryHuey(immediate=True)
+
+    @huey.task()
+    def task():
+        return 1
+
+    with testing_mode(huey):
+        task()
+        assert_enqueued(task)
+    assert huey.immediate
+
+
+def test_modes_nest(huey, note, done):
+    note("outer")
+    with testing_mode(huey, "inline"):
+        note("inline")
+        assert done == ["inline"]
+        with testing_mode(huey):
+            note("inner")
+            assert len(all_enqueued()) == 1
+    assert [task.args for task in all_enqueued()] == [("outer",)]
+
+
+def test_own_storage_is_emptied_first(tmp_path):
+    huey = SqliteHuey("app", filename=str(tmp_path / "q.db"))
+
+    @huey.task()
+    def task():
+        return 1
+
+    task()
+    with testing_mode(huey, storage="own"):
+        assert huey.pending_count() == 0
+        task()
+    assert huey.pending_count() == 1
+
+
+def test_a_given_storage_is_used(huey):
+    storage = MemoryStorage()
+    with testing_mode(huey, storage=storage):
+        assert huey.storage is storage
+
+
+def test_a_wrong_mode_or_storage_is_refused(huey):
+    with pytest.raises(ConfigError, match="'manual' and 'inline'"), testing_mode(huey, "fast"):
+        pass
+    with pytest.raises(ConfigError, match="storage="), testing_mode(huey, storage="redis"):
+        pass
+
+
+def test_inline_executes_after_the_way_over_the_wire(huey):
+    @huey.task()
+    def append(items):
+        items.append(1)
+        return items
+
+    with testing_mode(huey, "inline"):
+        items = []
+        assert append(items).get() == [1]
+        assert items == []
+        with pytest.raises(Exception, match="pickle"):
+            append(lambda: 1)
+
+
+def test_inline_raises_the_exception_itself_when_no_retry_is_left(huey):
+    attempts = []
+    boom = ValueError("boom")
+
+    @huey.task(retries=2)
+    def fail():
+        attempts.append(1)
+        raise boom
+
+    @huey.task()
+    def parent():
+        fail()
+
+    with testing_mode(huey, "inline"):
+        with pytest.raises(ValueError, match="boom") as caught:
+            fail()
+        assert caught.value is boom
+        assert len(attempts) == 3
+        with pytest.raises(ValueError, match="boom"):
+            parent()
+        with pytest.raises(ValueError, match="boom"):
+            huey.enqueue(parent.s())
+
+
+def test_inline_a_follower_that_fails_raises_in_the_caller(huey):
+    @huey.task()
+    def fine():
+        return 1
+
+    @huey.task()
+    def fail(value):
+        raise ValueError("boom")
+
+    with testing_mode(huey, "inline"), pytest.raises(ValueError, match="boom"):
+        huey.enqueue(fine.s().then(fail))
+
+
+def test_inline_what_is_for_later_waits(huey, note, done):
+    with testing_mode(huey, "inline"):
+        note.schedule((1,), delay=60)
+        assert done == []
+        assert drain_queue(with_scheduled=True) == {"complete": 1}
+
+
+def test_inline_keeps_the_rules(huey):
+    @huey.task()
+    def task():
+        return 1
+
+    @huey.pre_execute()
+    def guard(task):
+        raise ValueError("guard")
+
+    with testing_mode(huey, "inline"), pytest.raises(TaskContractBroken, match="guard"):
+        task()
+
+
+def test_performing_inside_inline_mode_runs_what_the_task_enqueues(huey, note, done):
+    @huey.task()
+    def parent():
+        note("child")
+        return 1
+
+    with testing_mode(huey, "inline"):
+        assert perform_job(parent).value == 1
+    assert done == ["child"]
+
+
+def test_a_mode_is_not_collected_as_a_test(pytester):
+    pytester.makepyfile("from aquila.huey.testing import testing_mode\ndef test_one(): pass")
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+logging.getLogger("huey").addHandler(logging.NullHandler())

@@ -1,0 +1,269 @@
+"""What is enqueued: listed, asserted, refuted, with messages that help."""
+
+import datetime as dt
+import logging
+import threading
+from unittest.mock import ANY
+
+import pytest
+from huey import MemoryHuey
+from huey.api import chord
+
+from aquila.errors import ConfigError, TaskError
+from aquila.huey.testing import all_enqueued, assert_enqueued, drain_queue, refute_enqueued, testing_mode
+
+
+@pytest.fixture
+def huey():
+    huey = MemoryHuey("app")
+    with testing_mode(huey):
+        yield huey
+
+
+@pytest.fixture
+def send(huey):
+    @huey.task()
+    def send(to, subject="hello", **more):
+        return to
+
+    return send
+
+
+@pytest.fixture
+def save(huey):
+    @huey.task()
+    def save(document):
+        return 1
+
+    return save
+
+
+def test_every_enqueued_task_is_listed_due_or_not(huey, send, save):
+    save({})
+    send.schedule(("a@b",), delay=60)
+    huey.execute(huey.dequeue())  # Moves nothing: save is executed.
+    send.schedule(("c@d",), delay=3600)
+    task = huey.dequeue()
+    huey.execute(task)  # A worker moves what is not due into the schedule.
+    assert (huey.pending_count(), huey.scheduled_count()) == (1, 1)
+    assert sorted(task.args[0] for task in all_enqueued()) == ["a@b", "c@d"]
+    assert [task.args for task in all_enqueued(send, scheduled_in=3600)] == [("c@d",)]
+    assert all_enqueued(save) == []
+
+
+def test_arguments_match_by_name_however_they_were_passed(send):
+    send("a@b", "hi", urgent=True)
+    for call in [
+        lambda: assert_enqueued(send, "a@b"),
+        lambda: assert_enqueued(send, "a@b", "hi"),
+        lambda: assert_enqueued(send, to="a@b"),
+        lambda: assert_enqueued(send, subject="hi", to=ANY),
+        lambda: assert_enqueued(send, urgent=True),
+        assert_enqueued,
+    ]:
+        assert call().args == ("a@b", "hi")
+    for call in [
+        lambda: assert_enqueued(send, "c@d"),
+        lambda: assert_enqueued(send, "a@b", "hi", "more"),
+        lambda: assert_enqueued(send, to="c@d"),
+        lambda: assert_enqueued(send, urgent=False),
+        lambda: assert_enqueued(send, missing=1),
+    ]:
+        with pytest.raises(AssertionError):
+            call()
+
+
+def test_dictionaries_match_by_subset_at_every_depth(save):
+    save({"id": 1, "tags": [{"name": "a", "colour": "red"}, {"name": "b"}], "pair": (1, 2)})
+    assert_enqueued(save, {"id": 1})
+    assert_enqueued(save, document={"tags": [{"name": "a"}, ANY]})
+    assert_enqueued(save, document={"pair": (1, ANY)})
+    for wrong in ({"id": 2}, {"tags": [{"name": "a"}]}, {"tags": ({"name": "a"}, ANY)}, {"more": ANY}):
+        with pytest.raises(AssertionError):
+            assert_enqueued(save, wrong)
+        refute_enqueued(save, wrong)
+
+
+def test_a_subset_the_other_way_round_does_not_match(save):
+    save({})
+    refute_enqueued(save, {"id": 1})
+
+
+@pytest.mark.parametrize("wanted", [60, dt.timedelta(minutes=1), (50, 20), (dt.timedelta(seconds=59), 5)])
+def test_a_schedule_matches_within_its_tolerance(send, wanted):
+    send.schedule(("a@b",), delay=60)
+    assert_enqueued(send, scheduled_in=wanted)
+    refute_enqueued(send, scheduled_in=0)
+    refute_enqueued(send, scheduled_in=(10, 5))
+
+
+def test_a_schedule_is_compared_in_the_hueys_own_time():
+    huey = MemoryHuey(utc=False)
+
+    @huey.task()
+    def send(to):
+        return to
+
+    with testing_mode(huey):
+        send.schedule(("a@b",), delay=60)
+        assert_enqueued(send, scheduled_in=60)
+
+
+def test_priority_and_any_other_condition(send):
+    send("a@b", priority=5)
+    assert_enqueued(send, priority=5, where=lambda task: task.retries == 0)
+    refute_enqueued(send, priority=4)
+    refute_enqueued(send, where=lambda task: task.retries > 0)
+
+
+def test_a_task_inside_another_is_found_on_request(huey, send, save):
+    huey.enqueue(save.s({}).then(send, "follow").error(send, "error"))
+    huey.enqueue(chord([save.s({})], send.s("callback")))
+    for place in ("follow", "error", "callback"):
+        refute_enqueued(send, place)
+        assert_enqueued(send, place, nested=True)
+    with pytest.raises(AssertionError, match=r"lies inside another.*nested=True"):
+        assert_enqueued(send, "follow")
+
+
+def test_the_message_lists_what_is_enqueued_and_the_nearest(huey, send, save):
+    save({"id": 1})
+    send("x@y", "other")
+    send.schedule(("a@b",), {"subject": "hi"}, delay=120)
+    with pytest.raises(AssertionError) as caught:
+        assert_enqueued(send, to="a@b", subject="bye")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{__name__}.send(to='a@b', subject='bye') is not enqueued. Enqueued is:"
+    assert lines[1] == f"  1. {__name__}.save({{'id': 1}})"
+    assert lines[2] == f"  2. {__name__}.send('x@y', 'other')"
+    assert lines[3] == f"  3. {__name__}.send('a@b', subject='hi') in 120 s"
+    assert lines[4:] == ["The nearest is 3:", "  - subject: expected 'bye', is 'hi'"]
+
+
+def test_the_message_names_the_place_of_a_difference(save):
+    save({"id": 1, "tags": [{"name": "a"}]})
+    with pytest.raises(AssertionError, match=r"document\['tags'\]\[0\]\['name'\]: expected 'b', is 'a'"):
+        assert_enqueued(save, document={"tags": [{"name": "b"}]})
+
+
+def test_the_message_for_an_empty_queue_says_so(send):
+    with pytest.raises(AssertionError, match="nothing is"):
+        assert_enqueued(send, to="a@b")
+
+
+def test_the_message_for_another_task_says_so(send, save):
+    save({})
+    with pytest.raises(AssertionError, match=r"is another task than .*send"):
+        assert_enqueued(send)
+
+
+def test_a_refutation_lists_what_matches(send):
+    send("a@b")
+    send("c@d")
+    with pytest.raises(AssertionError) as caught:
+        refute_enqueued(send, to="c@d")
+    assert str(caught.value).splitlines() == [
+        f"{__name__}.send(to='c@d') is enqueued, and should not be:",
+        f"  1. {__name__}.send('c@d')",
+    ]
+
+
+def test_a_parameter_that_does_not_exist_is_an_error_and_no_mismatch(save):
+    save({})
+    for ask in (all_enqueued, assert_enqueued, refute_enqueued):
+        with pytest.raises(ConfigError, match="has no parameter 'documnet'"):
+            ask(save, documnet=1)
+
+
+def test_something_that_is_no_task_is_refused(huey):
+    with pytest.raises(ConfigError, match="decorated"):
+        refute_enqueued(len)
+
+
+def test_a_parameter_with_the_name_of_an_option_has_a_way_round(huey):
+    @huey.task()
+    def odd(priority):
+        return 1
+
+    odd(3)
+    with pytest.raises(ConfigError, match="where="):
+        assert_enqueued(odd, priority=3)
+    assert_enqueued(odd, 3)
+
+
+def test_a_message_that_cannot_be_read_is_an_error_and_not_left_out(huey, send, caplog):
+    send("a@b")
+    huey.storage.enqueue(b"not a pickle")
+    with caplog.at_level(logging.CRITICAL):
+        assert len(huey.pending()) == 1  # Huey's own list.
+    for look in (all_enqueued, lambda: assert_enqueued(send), lambda: refute_enqueued(send)):
+        with pytest.raises(TaskError, match="12 bytes in the queue of 'app' cannot be read"):
+            look()
+    with pytest.raises(TaskError, match="cannot be read"):
+        drain_queue()
+
+
+def test_a_signal_is_no_proof_of_being_enqueued(huey, send):
+    sent = []
+    huey.signal("enqueued")(lambda name, task: sent.append(task))
+    with pytest.raises(Exception, match="pickle"):
+        send(threading.Lock())
+    assert len(sent) == 1
+    refute_enqueued(send)
+
+
+def test_a_repeated_id_does_not_deduplicate(send):
+    send("a@b", id="same")
+    send("a@b", id="same")
+    assert len(all_enqueued(send)) == 2
+
+
+def test_waiting_finds_a_task_that_comes_late(send):
+    looked = threading.Event()
+
+    def is_late(task):
+        looked.set()
+        return task.args == ("late",)
+
+    send("first")
+    thread = threading.Thread(target=lambda: (looked.wait(10), send("late")))
+    thread.start()
+    assert assert_enqueued(send, where=is_late, timeout=10).args == ("late",)
+    thread.join()
+
+
+def test_waiting_ends(send):
+    with pytest.raises(AssertionError):
+        assert_enqueued(send, timeout=0.02)
+    refute_enqueued(send, timeout=0.02)
+
+
+def test_refuting_sees_a_task_that_comes_while_it_waits(send):
+    thread = threading.Thread(target=lambda: send("late"))
+
+    def start(task):
+        if not thread.ident:
+            thread.start()
+        return task.args == ("late",)
+
+    send("first")
+    with pytest.raises(AssertionError):
+        refute_enqueued(send, where=start, timeout=10)
+    thread.join()
+
+
+def test_without_a_huey_under_test_the_way_to_one_is_named():
+    with pytest.raises(ConfigError, match="aquila_huey"):
+        all_enqueued()
+
+
+def test_without_a_testing_mode_the_real_queue_is_read():
+    huey = MemoryHuey()
+
+    @huey.task()
+    def send(to):
+        return to
+
+    send("a@b")
+    assert_enqueued(send, "a@b")
+    assert len(all_enqueued(huey=huey)) == 1

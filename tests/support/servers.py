@@ -1,0 +1,90 @@
+"""Redis and Postgres servers of the tests' own: in a folder, on a free port of the loopback, ended with the run."""
+
+import contextlib
+import glob
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+_PATIENCE = 30  # Seconds for a server to come up.
+
+
+def free_port():
+    with contextlib.closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def find_postgres():
+    """The folder of Postgres's programs, or None."""
+    on_path = shutil.which("initdb")
+    folders = [os.path.dirname(on_path)] if on_path else sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+    return folders[-1] if folders else None
+
+
+@contextlib.contextmanager
+def redis_server():
+    """Run a Redis server and yield its URL. Skips the test that asks for it where none can be run."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no redis-server here: apt-get install redis-server")
+    redis = pytest.importorskip("redis", reason="the package redis is not installed")
+    with tempfile.TemporaryDirectory(prefix="aquila-redis-") as folder:
+        port = free_port()
+        place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
+        command = [program, *place, "--save", "", "--appendonly", "no"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+            try:
+                client = redis.Redis(port=port)
+                _wait_for(client.ping, server, redis.ConnectionError)
+                client.close()
+                yield f"redis://127.0.0.1:{port}/0"
+            finally:
+                server.kill()
+
+
+@contextlib.contextmanager
+def postgres_server():
+    """Run a Postgres server and yield its DSN. Skips the test that asks for it where none can be run."""
+    programs = find_postgres()
+    if programs is None:
+        pytest.skip("no Postgres here: apt-get install postgresql")
+    psycopg = pytest.importorskip("psycopg", reason="the package psycopg is not installed")
+    # It refuses to run as root, and then needs another user who may write where it keeps its data.
+    as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+    if as_user and shutil.which("setpriv") is None:
+        pytest.skip("Postgres refuses to run as root, and there is no setpriv here")
+    with tempfile.TemporaryDirectory(prefix="aquila-postgres-", ignore_cleanup_errors=True) as folder:
+        if as_user:
+            shutil.chown(folder, "postgres", "postgres")
+        data, port = str(Path(folder, "data")), free_port()
+        create = [*as_user, f"{programs}/initdb", "-D", data, "-A", "trust", "-U", "aquila", "--no-sync"]
+        subprocess.run(create, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
+        options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
+        serve = [*as_user, f"{programs}/postgres", "-D", data, "-p", str(port), *options]
+        with subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder) as server:
+            dsn = f"host=127.0.0.1 port={port} user=aquila dbname=postgres"
+            try:
+                _wait_for(lambda: psycopg.connect(dsn).close(), server, psycopg.OperationalError)
+                yield dsn
+            finally:
+                server.send_signal(signal.SIGQUIT)  # At once, whatever is connected: the data is thrown away.
+                server.wait(_PATIENCE)
+
+
+def _wait_for(connect, server, expected):
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return connect()
+        except expected:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
