@@ -19,9 +19,9 @@ from aquila.cassettes.assembly import find_split
 from aquila.cassettes.headers import REQUEST_HEADERS, RESPONSE_HEADERS, allows, checked_headers
 from aquila.cassettes.model import Chunk, Headers, Interaction, Request, Response
 from aquila.cassettes.secret_shapes import find as find_shapes
-from aquila.cassettes.secret_shapes import flattened
+from aquila.cassettes.secret_shapes import find_header_lines, flattened
 from aquila.cassettes.secret_values import Known, credentials, environment_secrets
-from aquila.cassettes.spans import PLACEHOLDER, Span, merged, replaced, views, whole_escapes
+from aquila.cassettes.spans import PLACEHOLDER, Span, in_placeholder, merged, replaced, views, whole_escapes
 from aquila.errors import ConfigError
 
 Rule: TypeAlias = str | re.Pattern[str] | Callable[[str], str]
@@ -56,7 +56,8 @@ class _Scrubber:
         flat = flattened(data)
         found = [*self._known.find(data, flat), *find_shapes(data, flat, parameters=parameters)]
         for pattern in self._patterns:
-            found += [Span(*match.span(pattern.groups and 1), "added pattern") for match in pattern.finditer(data)]
+            matches = (match.span(1 if pattern.groups else 0) for match in pattern.finditer(data))
+            found += [Span(*span, "added pattern") for span in matches if not in_placeholder(data, *span)]
         if found:
             found = [Span(*whole_escapes(data, *span[:2]), *span[2:]) for span in found if 0 <= span.start < span.end]
         if depth:
@@ -66,10 +67,23 @@ class _Scrubber:
         return merged(found) if found else found
 
     def scrub(
-        self, data: bytes, *, parameters: bool = False, cuts: Sequence[int] = (), split: bool = False
+        self,
+        data: bytes,
+        *,
+        parameters: bool = False,
+        cuts: Sequence[int] = (),
+        split: bool = False,
+        cut_off: bool = False,
     ) -> tuple[bytes, Sequence[int]]:
-        """Scrub bytes and move the cuts along; with ``split`` look at texts that come in pieces too."""
-        find = functools.partial(self.find, parameters=parameters)
+        """Scrub bytes and move the cuts along.
+
+        With ``split`` look at texts that come in pieces too; with ``cut_off`` at secrets of which the end is missing.
+        """
+
+        def find(text: bytes) -> list[Span]:
+            spans = self.find(text, parameters=parameters)
+            return merged((*spans, *self._known.find_cut_off(text))) if cut_off else spans
+
         for _ in range(_PASSES):
             spans = find(data)
             if split:
@@ -88,11 +102,11 @@ class _Scrubber:
                 data, cuts = replaced(data, spans, cuts)
         return data, cuts
 
-    def chunks(self, chunks: tuple[Chunk, ...]) -> tuple[Chunk, ...]:
+    def chunks(self, chunks: tuple[Chunk, ...], *, cut_off: bool) -> tuple[Chunk, ...]:
         """Scrub the body that the chunks make."""
         body = b"".join(chunk.data for chunk in chunks)
         ends = list(itertools.accumulate(len(chunk.data) for chunk in chunks))
-        clean, moved = self.scrub(body, cuts=ends, split=True)
+        clean, moved = self.scrub(body, cuts=ends, split=True, cut_off=cut_off)
         if clean is body:
             return chunks
         bounds = itertools.pairwise((0, *moved))
@@ -185,7 +199,7 @@ class Redactor:
         """
         scrubber = self._knowing(self._seen)
         headers = _kept(response.headers, RESPONSE_HEADERS, self._response_headers, scrubber)
-        chunks = scrubber.chunks(response.chunks)
+        chunks = scrubber.chunks(response.chunks, cut_off=response.end != "complete")
         error = scrubber.text(response.error)
         if headers == response.headers and chunks is response.chunks and error == response.error:
             return response
@@ -211,7 +225,7 @@ class Redactor:
         """
         found: dict[Finding, None] = {}
         line, position = 1, 0
-        for span in self._knowing(self._seen).find(data):
+        for span in sorted((*self._knowing(self._seen).find(data), *find_header_lines(data))):
             line += data.count(b"\n", position, span.start)
             position = span.start
             found[Finding(line, span.kind)] = None

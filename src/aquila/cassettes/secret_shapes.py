@@ -94,6 +94,12 @@ _FIELD = re.compile(
 
 _FIELD_WORDS = (b"authorization", b"cookie", b"api-key", b"api_key", b"apikey", b'token"', b"token\\", b"secret")
 
+_HEADER_LINE = re.compile(
+    rb"^[ \t-]*[\"']?(?i:(?:proxy-)?authorization|(?:set-)?cookie|(?:x-)?api-key|x-goog-api-key)[\"']?:"
+    rb"(?:[ \t]*\r?\n[ \t]*-)?[ \t]*(?!\S*(?i:redacted|filtered|\*\*\*|xxx))([^\s\[][^\r\n]{7,})",
+    re.MULTILINE,
+)
+
 _STRONG_NAMES = (
     rb"(?:x-)?api[_-]?key|(?:access|refresh|id|auth|session)_token|client_secret|client_assertion|password|passwd"
     rb"|sig|signature|subscription-key|awsaccesskeyid|x-(?:amz|goog)-(?:signature|credential|security-token)"
@@ -138,6 +144,12 @@ def find(data: bytes, flat: bytes, *, parameters: bool = False) -> Iterator[Span
         yield from _values(_USERINFO, data, "password in a URL")
     if b"=" in data and (parameters or b"&" in data or b"?" in data):
         yield from _values(_QUERY_STRICT if parameters else _QUERY, data, "secret parameter")
+
+
+def find_header_lines(data: bytes) -> Iterator[Span]:
+    """Find header fields that carry credentials, written on lines of their own, as other recorders' files hold them."""
+    for match in _HEADER_LINE.finditer(data):
+        yield Span(*match.span(1), "header field with credentials")
 
 
 def _values(pattern: re.Pattern[bytes], data: bytes, kind: str) -> Iterator[Span]:

@@ -94,13 +94,20 @@ class _Needle:
     """Whether it has a run of token characters that texts without secrets lack."""
 
 
+# Words and numbers occur in longer ones that mean something else. An escape before them is no part of them.
+_WHOLE = rb"(?:(?<![\w.])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%%[0-9a-fA-F]{2}))%s(?![\w.]*\w)"
+_UNICODE_ESCAPE = re.compile(r"(?<=\\u)[0-9a-f]{4}")
+
+
 class Known:
     """Finds known values in bytes: as they are, escaped for JSON and URLs, and in base64."""
 
-    __slots__ = ("_long", "_short")
+    __slots__ = ("_long", "_short", "_values")
 
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
-        needles = [needle for value, kind in secrets for needle in _needles(value, kind)]
+        known = list(secrets)
+        self._values = [(value.encode("utf-8", "surrogatepass"), kind) for value, kind in known]
+        needles = [needle for value, kind in known for needle in _needles(value, kind)]
         self._long = tuple(needle for needle in needles if needle.long)
         self._short = tuple(needle for needle in needles if not needle.long)
 
@@ -112,16 +119,24 @@ class Known:
                 for match in needle.pattern.finditer(data):
                     yield Span(*match.span(), needle.kind, needle.replacement)
 
+    def find_cut_off(self, data: bytes) -> Iterator[Span]:
+        """Find the beginning of a value at the end of ``data``: it broke off, with most of the value out."""
+        for value, kind in self._values:
+            for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
+                if data.endswith(value[:length]):
+                    yield Span(len(data) - length, len(data), kind)
+                    break
+
 
 @lru_cache(maxsize=256)
 def _needles(value: str, kind: str) -> tuple[_Needle, ...]:
     raw = value.encode("utf-8", "surrogatepass")
     number = _is_number(value)
-    # A number may stand bare in JSON, where only another number may take its place. A word may be part of a longer one.
-    edge = rb"(?<![\w.])%s(?![\w.])" if number else rb"(?<![A-Za-z])%s(?![A-Za-z])" if value.isalpha() else b"%s"
+    # A number may stand bare in JSON, where only another number may take its place.
+    whole = number or (value.isalpha() and len(value) < 20)
     found: dict[bytes, _Needle] = {}
     for text in _spellings(value):
-        pattern = re.compile(edge % re.escape(text))
+        pattern = re.compile((_WHOLE if whole else b"%s") % re.escape(text))
         found[text] = _Needle(text, pattern, kind, b"0" if number else PLACEHOLDER, RUN in flattened(text))
     for alphabet, core in _base64_cores(raw):
         # The characters beside the core hold bits of the secret too; what else is in that base64 goes with it.
@@ -132,13 +147,14 @@ def _needles(value: str, kind: str) -> tuple[_Needle, ...]:
 
 def _spellings(value: str) -> set[bytes]:
     """The value as encoders write it: plain, as JSON in up to three layers, percent-encoded."""
-    texts = {value, quote(value, safe="", errors="surrogatepass"), quote_plus(value, errors="surrogatepass")}
-    texts.add(quote(value, errors="surrogatepass"))
+    texts = {value}
+    texts |= {quote(value, safe=safe, errors="surrogatepass") for safe in ("", "/")}
+    texts.add(quote_plus(value, errors="surrogatepass"))
     for ascii_only in (True, False):
         text = value
         for _ in range(3):
             text = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-            texts.add(text)
+            texts |= {text, _UNICODE_ESCAPE.sub(lambda match: match[0].upper(), text)}
     return {text.encode("utf-8", "surrogatepass") for text in texts}
 
 

@@ -34,6 +34,12 @@ def merged(spans: Iterable[Span]) -> list[Span]:
     return result
 
 
+def in_placeholder(data: bytes, start: int, end: int) -> bool:
+    """Say whether a place is part of a placeholder that already stands there."""
+    at = data.find(PLACEHOLDER, max(0, end - len(PLACEHOLDER)), start + len(PLACEHOLDER))
+    return at >= 0 and at <= start and end <= at + len(PLACEHOLDER)
+
+
 def replaced(data: bytes, spans: Sequence[Span], cuts: Sequence[int] = ()) -> tuple[bytes, list[int]]:
     """Replace merged spans. Return the new bytes, and where ``cuts`` (sorted offsets into ``data``) lie in them.
 
@@ -108,9 +114,13 @@ def json_view(raw: bytes) -> View:
     return View(raw, _JSON_ESCAPE, _json_escape)
 
 
+# Printable characters that need no escape, so that a secret may be written with it or without.
+_NEEDLESS = re.compile(rb"\\(?:u00[2-7]|/)")
+
+
 def views(raw: bytes) -> Iterator[View]:
-    """Decode the escapes that may hide something: printable characters that need no escape, in JSON and in URLs."""
-    if b"\\" in raw and (b"\\u00" in raw or b"\\/" in raw):
+    """Decode the escapes that may hide something, those of JSON and those of URLs."""
+    if b"\\" in raw and _NEEDLESS.search(raw):
         yield json_view(raw)
     if b"%" in raw and _PERCENT.search(raw):
         yield View(raw, _PERCENT, _percent)
