@@ -1,0 +1,1 @@
+"""How fast Aquila is: `python -m benchmarks`, see README.md."""
