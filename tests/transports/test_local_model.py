@@ -34,7 +34,7 @@ pytestmark = [
 PROMPTS = [
     "Say hi.",
     "List three colours.",
-    "Summarise this text: " + "Eagles are large birds of prey that hunt fish along rivers and lakes. " * 12,
+    "Summarise this text: " + "Eagles are large birds of prey that hunt fish along rivers and lakes. " * 8,
     "Write about the sea.",
 ]
 
@@ -44,7 +44,7 @@ ASK = """
 
     def ask(prompt, **options):
         client = openai.OpenAI(api_key="none", http_client=httpx2.Client(transport=LocalTransport()))
-        options = {"temperature": 0, "seed": 1, "max_tokens": 24, **options}
+        options = {"temperature": 0, "seed": 1, "max_tokens": 16, **options}
         answer = client.chat.completions.create(model="any", messages=[{"role": "user", "content": prompt}], **options)
         return answer if options.get("stream") else answer.choices[0].message.content
 """
