@@ -110,6 +110,7 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "match_on": Option(("method", "path", "query", "body"), "parts of a request that identify it", parse=_words),
     "ignore": Option((), "JSON paths of the body that do not identify a request", parse=_lines),
+    "keep_headers": Option((), "header fields that cassettes keep besides the usual ones", parse=_words),
     "repeat": Option(
         "error",
         "what follows the last recording of a request: error, or the last one again (last)",
@@ -132,6 +133,15 @@ OPTIONS: Mapping[str, Option] = {
         parse=_one_of("providers", "all", "off"),
         env="AQUILA_GUARD",
     ),
+    "ignore_hosts": Option(
+        (), "hosts that are never recorded nor refused, such as *.internal or localhost:8080", parse=_words
+    ),
+    "loopback": Option(
+        "models",
+        "requests to this machine that go through the cassette: those of model endpoints (models), all, or none",
+        parse=_one_of("models", "all", "none"),
+    ),
+    "providers": Option((), "further hosts that count as model providers", parse=_words),
     "local_model": Option(None, "GGUF file of the embedded model", env="AQUILA_LOCAL_MODEL", ini=False),
 }
 """Every setting, by name. Ini keys, environment variables and markers derive from it."""
@@ -159,11 +169,15 @@ class Settings:
     replay_timing: float
     match_on: tuple[str, ...]
     ignore: tuple[str, ...]
+    keep_headers: tuple[str, ...]
     repeat: str
     record_errors: str
     unplayed: str
     max_age: float | None
     guard: str
+    ignore_hosts: tuple[str, ...]
+    loopback: str
+    providers: tuple[str, ...]
     local_model: str | None
 
     def __init__(self, **values: Any) -> None:
@@ -284,6 +298,23 @@ def layers(
         yield
     finally:
         _layers = before
+
+
+def handed_down() -> dict[str, Any]:
+    """What lies around the environment here, as plain data for a child process; see ``take_up``."""
+    return {
+        "root": str(_layers.root.absolute()),
+        "defaults": dict(_layers.defaults),
+        "ini": dict(_layers.ini),
+        "command_line": dict(_layers.command_line),
+        "under_pytest": _layers.under_pytest,
+    }
+
+
+def take_up(around: Mapping[str, Any]) -> None:
+    """Put in force for the whole life of this process what its parent handed down."""
+    global _layers
+    _layers = _Layers(**{**around, "root": Path(around["root"])})
 
 
 def under_pytest() -> bool:

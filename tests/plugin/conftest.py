@@ -10,7 +10,6 @@ import pytest
 
 # Loaded here, so that runs within this process do not load them anew each time.
 import aquila.cassettes.codecs.yaml
-import aquila.cassettes.diff
 import aquila.cassettes.recording
 import aquila.cassettes.using
 import aquila.engine.call

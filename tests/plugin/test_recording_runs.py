@@ -159,7 +159,9 @@ def test_a_cassette_that_several_tests_share_is_only_added_to(project: Project) 
 
 def test_metadata_never_makes_a_replay_miss(project: Project) -> None:
     project.record(tests="def test_it(aquila_cassette):\n    post('one', metadata={'id': '1'})\n")
-    project.run(tests="def test_it(aquila_cassette):\n    post('one', metadata={'id': '2'})\n").assert_outcomes(passed=1)
+    project.run(tests="def test_it(aquila_cassette):\n    post('one', metadata={'id': '2'})\n").assert_outcomes(
+        passed=1
+    )
 
 
 def test_a_test_without_a_cassette_is_told_what_to_add(project: Project) -> None:
@@ -230,7 +232,9 @@ def test_wrong_settings_stop_the_run_with_one_sentence(
 def test_a_wrong_marker_fails_its_test_with_a_suggestion(project: Project) -> None:
     result = project.run(tests="@pytest.mark.aquila(replay_timming=1)\ndef test_it(aquila_cassette):\n    pass\n")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*@pytest.mark.aquila: unknown option 'replay_timming'; did you mean 'replay_timing'?"])
+    result.stdout.fnmatch_lines(
+        ["*@pytest.mark.aquila: unknown option 'replay_timming'; did you mean 'replay_timing'?"]
+    )
 
 
 def test_unplayed_recordings_fail_or_are_reported_as_configured(project: Project) -> None:

@@ -353,3 +353,29 @@ def test_two_hundred_tasks_share_identical_and_distinct_prompts(
     answers = anyio.run(run)
     assert {number: answers[number] for number in range(0, 200, 2)} == {n: b"%d" % n for n in range(0, 200, 2)}
     assert sorted(answers[n] for n in range(1, 200, 2)) == sorted(b"%d" % n for n in range(1, 200, 2))
+
+
+def test_a_plugin_can_say_what_identifies_a_request_and_what_is_secret(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aquila.hookspecs import hookimpl
+
+    class Plugin:
+        @hookimpl
+        def aquila_key(self, request: object) -> object:
+            return "always the same"
+
+        @hookimpl
+        def aquila_redactors(self) -> list[object]:
+            return [lambda text: text.replace("Sesame", "[redacted]")]
+
+    plugin = aquila.register(Plugin())
+    try:
+        with aquila.use_cassette("x"):
+            ask("open Sesame")
+        monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+        with aquila.use_cassette("x"):
+            ask("anything")
+        assert b"Sesame" not in (root / "x.yaml").read_bytes()
+    finally:
+        aquila.unregister(plugin)

@@ -111,7 +111,9 @@ def merge(stored: Cassette, changes: Changes, key: Callable[[Request], str]) -> 
         merged.append((slot, recorded[slot] if changes.replace and slot in recorded else interaction))
 
     # What came before each new recording: the latest slot, in the order of requests, that is in the cassette.
-    timeline = sorted([(row.order, row.slot) for row in changes.used] + [(row.order, row.slot) for row in changes.recorded])
+    timeline = sorted(
+        [(row.order, row.slot) for row in changes.used] + [(row.order, row.slot) for row in changes.recorded]
+    )
     behind: dict[Slot | None, list[Slot]] = defaultdict(list)
     before: Slot | None = None
     for _, slot in timeline:

@@ -1,14 +1,19 @@
-"""Opening a session: the cassette is found, loaded and indexed."""
+"""Opening a session: the cassette is found, loaded and indexed; what identifies and what is secret is settled."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from aquila import config
+from aquila._hooks import listens, manager
 from aquila.cassettes import store
-from aquila.cassettes.key import MatchRules
+from aquila.cassettes.key import MatchRules, key_of
+from aquila.cassettes.model import Request
 from aquila.cassettes.names import cassette_path
 from aquila.cassettes.redaction import Redactor
 from aquila.cassettes.session import Session
@@ -21,12 +26,14 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
     """Open the session of a cassette under a scope's settings. A file that does not exist is an empty cassette."""
     settings = scope.settings
     path = cassette_path(settings.cassette_root(), cassette)
+    rules = rules_of(settings)
     session = Session(
         cassette,
         store.load_or_empty(path),
         mode=mode,
-        rules=rules_of(settings),
-        redactor=redactor(),
+        rules=rules,
+        identify=identification(rules),
+        redactor=redactor(settings.keep_headers),
         explain=lambda explained: scope.explain(session, path, explained),
         repeat_last=settings.repeat == "last",
     )
@@ -43,13 +50,34 @@ def rules_of(settings: config.Settings) -> MatchRules:
     return _rules(settings.match_on, settings.ignore)
 
 
-_redactor: tuple[dict[str, str], Redactor] | None = None
+def identification(rules: MatchRules) -> Callable[[Request], str]:
+    """What gives a redacted request its key: a plugin's ``aquila_key`` if it wants to, else the rules."""
+    if not listens("aquila_key"):
+        return lambda request: key_of(request, rules)
+    hook = manager().hook.aquila_key
+
+    def identify(request: Request) -> str:
+        value = hook(request=request)
+        if value is None:
+            return key_of(request, rules)
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        return "plugin:" + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    return identify
 
 
-def redactor() -> Redactor:
-    """The redactor for the secrets that are in the environment now."""
+_redactor: tuple[tuple[object, ...], Redactor] | None = None
+
+
+def redactor(keep_headers: tuple[str, ...] = ()) -> Redactor:
+    """The redactor for the secrets that are in the environment now, with the rules that plugins add."""
     global _redactor
     environment = dict(os.environ)
-    if _redactor is None or _redactor[0] != environment:
-        _redactor = (environment, Redactor.from_environment(environment))
+    extra = tuple(rule for rules in manager().hook.aquila_redactors() for rule in rules)
+    basis = (environment, keep_headers, extra)
+    if _redactor is None or _redactor[0] != basis:
+        made = Redactor.from_environment(
+            environment, extra, request_headers=keep_headers, response_headers=keep_headers
+        )
+        _redactor = (basis, made)
     return _redactor[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes import journal, opening, store
-from aquila.cassettes.key import MatchRules, key_of
+from aquila.cassettes.key import MatchRules
 from aquila.cassettes.merging import Changes, Played, Recorded, merge, settle
 from aquila.cassettes.model import Cassette, Interaction, Response
 from aquila.cassettes.names import cassette_path
@@ -149,4 +149,5 @@ def _keep_beside(path: Path, stored: Cassette, rows: Sequence[tuple[Changes, Mat
 def _merging(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cassette]:
     """A change of a cassette: ``merge`` with its keys computed the way the recordings' keys were."""
     redactor = opening.redactor()
-    return lambda stored: merge(stored, changes, lambda request: key_of(redactor.request(request), rules))
+    identify = opening.identification(rules)
+    return lambda stored: merge(stored, changes, lambda request: identify(redactor.request(request)))

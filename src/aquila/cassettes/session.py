@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from aquila.cassettes.key import MatchRules, key_of
+from aquila.cassettes.key import MatchRules
 from aquila.cassettes.merging import Changes, Played, Recorded, settle
 from aquila.cassettes.model import Cassette, Interaction, Request
 from aquila.cassettes.redaction import Redactor
@@ -62,7 +62,8 @@ class Session:
     """One use of a cassette.
 
     ``mode`` is ``replay``, ``missing`` (replay what is there, record the rest) or ``all`` (record everything).
-    ``explain`` makes the text of a miss; it is only called for one.
+    ``identify`` gives a redacted request its key under ``rules``. ``explain`` makes the text of a miss; it is only
+    called for one.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Session:
         *,
         mode: str,
         rules: MatchRules,
+        identify: Callable[[Request], str],
         redactor: Redactor,
         explain: Callable[[Explained], str],
         repeat_last: bool = False,
@@ -80,6 +82,7 @@ class Session:
         self.cassette = cassette
         self.mode = mode
         self.rules = rules
+        self._identify = identify
         self.redactor = redactor
         self.misses: list[CassetteMiss] = []
         self.closed = False
@@ -98,7 +101,7 @@ class Session:
     def decide(self, request: Request) -> Decision:
         """Say what to do with a request: replay a recording, record, or refuse. Thread-safe, without I/O."""
         request = self.redactor.request(request)
-        key = key_of(request, self.rules)
+        key = self._identify(request)
         with self._lock:
             if self.closed:
                 raise SessionClosed(
@@ -185,4 +188,4 @@ class Session:
 
     def key(self, request: Request) -> str:
         """The key of a request under this session's rules."""
-        return key_of(self.redactor.request(request), self.rules)
+        return self._identify(self.redactor.request(request))

@@ -122,17 +122,15 @@ class Upstream:
 
     def sync(self) -> httpx2.BaseTransport:
         """The transport for sync clients."""
-        transport = self._get("sync")
-        assert isinstance(transport, httpx2.BaseTransport)
+        transport: httpx2.BaseTransport = self._get("sync")
         return transport
 
     def async_(self) -> httpx2.AsyncBaseTransport:
         """The transport for async clients."""
-        transport = self._get("async")
-        assert isinstance(transport, httpx2.AsyncBaseTransport)
+        transport: httpx2.AsyncBaseTransport = self._get("async")
         return transport
 
-    def _get(self, kind: str) -> Transport:
+    def _get(self, kind: str) -> Any:
         transport = self._made.get(kind)
         if transport is None:
             maker = self._makers[kind]

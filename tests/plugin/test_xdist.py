@@ -1,0 +1,55 @@
+"""With xdist: one run's tests record into one cassette from several processes, and its sums are the run's."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from aquila.cassettes.store import load
+from tests.plugin.conftest import Project
+
+pytest.importorskip("xdist")
+
+TESTS = """
+@pytest.mark.parametrize("number", range(12))
+@pytest.mark.aquila("shared")
+def test_it(number):
+    post(f"prompt {number}")
+    post("the same")
+"""
+
+
+def run(project: Project, *arguments: str) -> pytest.RunResult:
+    return project.pytester.runpytest_subprocess(
+        "-n4", "-p", "no:cacheprovider", f"--aquila-upstream={project.module}:transport", *arguments
+    )
+
+
+def test_four_workers_store_each_interaction_of_a_shared_cassette_exactly_once(project: Project) -> None:
+    project.pytester.makepyfile(test_app="from app import post\nimport pytest\n" + TESTS)
+    result = run(project, "--aquila-record")
+    result.assert_outcomes(passed=12)
+    stored = Counter(row.request.body for row in load(project.cassettes / "shared.yaml").interactions)
+    assert stored == {b'{"prompt":"the same"}': 1, **{b'{"prompt":"prompt %d"}' % n: 1 for n in range(12)}}
+    recorded = len(project.calls)
+    replayed = 24 - recorded
+    result.stdout.fnmatch_lines([f"aquila: {replayed} replayed, {recorded} recorded, 0 missed*"])
+    assert not list((project.cassettes / ".journal").glob("*.journal"))
+
+    result = run(project)
+    result.assert_outcomes(passed=12)
+    result.stdout.fnmatch_lines(["aquila: 24 replayed, 0 recorded, 0 missed; saved * s and 168 tokens"])
+    assert len(project.calls) == recorded
+
+
+def test_what_workers_kept_beside_or_left_unused_is_reported_once(project: Project) -> None:
+    project.pytester.makepyfile(
+        test_app="from app import post\ndef test_it(aquila_cassette):\n    post('one')\n    assert 0\n"
+    )
+    (project.cassettes / "old.yaml").parent.mkdir()
+    (project.cassettes / "old.yaml").write_text("aquila: 1\ninteractions: []\n")
+    result = run(project, "--aquila-record", "--aquila-orphans")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["aquila: the test failed*test_it.pending.yaml*"])
+    result.stdout.fnmatch_lines(["aquila: no test used old.yaml"])
