@@ -36,7 +36,7 @@ def find_split(body: bytes, find: Callable[[bytes], list[Span]]) -> Iterator[Spa
             groups.setdefault(group, []).append(piece)
     for pieces in groups.values():
         # What is the same in each event, such as its id, is no text in pieces.
-        if len(pieces) > 1 and any(piece.text != pieces[0].text for piece in pieces):
+        if pieces[0].codes or any(piece.text != pieces[0].text for piece in pieces):
             for span in find(b"".join(piece.text for piece in pieces)):
                 yield from _spread(body, span, pieces)
 

@@ -95,14 +95,22 @@ class View:
         return first, last
 
 
-_JSON_ESCAPE = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
+_JSON_ESCAPE = re.compile(
+    rb"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|\\u([0-9a-fA-F]{4})"
+    rb'|\\(["\\/bfnrt])'
+)
 _CONTROLS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _PERCENT = re.compile(rb"%([0-9a-fA-F]{2})")
 
 
 def _json_escape(match: re.Match[bytes]) -> bytes:
-    code, char = match.groups()
-    return chr(int(code, 16)).encode("utf-8", "surrogatepass") if code else _CONTROLS.get(char, char)
+    high, low, code, char = match.groups()
+    if char:
+        return _CONTROLS.get(char, char)
+    if code:
+        return chr(int(code, 16)).encode("utf-8", "surrogatepass")
+    return chr(0x10000 + (int(high, 16) - 0xD800) * 0x400 + int(low, 16) - 0xDC00).encode()
 
 
 def _percent(match: re.Match[bytes]) -> bytes:
