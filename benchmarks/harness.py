@@ -2,7 +2,8 @@
 
 Times differ from machine to machine and from minute to minute; the ratio of two things that ran right after each other
 differs little. So a round runs each subject once, in an order that turns with the round, and the result of a
-comparison is the median of the rounds' ratios.
+comparison is the median of the rounds' ratios. The clock is that of the process's own CPU time, which other programs on
+the machine disturb least; where waiting is part of the matter, ``clock=time.perf_counter`` says so.
 
 A benchmark is a module of this package with ``run(report)``; ``python -m benchmarks`` finds it::
 
@@ -68,13 +69,17 @@ def paired(
     number: int = 1,
     warm: int = 2,
     collector: bool = True,
+    clock: Callable[[], float] = time.process_time,
+    within: Mapping[str, Callable[[], contextlib.AbstractContextManager[object]]] | None = None,
 ) -> Times:
     """Time callables against one another.
 
     A round times ``number`` calls of each subject. Before each of these everything that lives already is put out of
     the garbage collector's sight, so that it counts only what the subject itself makes; ``collector=False`` turns it
-    off. ``warm`` rounds are not counted.
+    off. ``warm`` rounds are not counted. ``within`` makes, by subject, a context manager that is entered before the
+    time is taken and left after it: some subjects patch what others use.
     """
+    around = within or {}
     if QUICK:
         rounds, number, warm = min(rounds, 5), max(1, number // 5), 1
     names = list(subjects)
@@ -82,18 +87,19 @@ def paired(
     for turn in range(-warm, rounds):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
-            seconds = _timed(subjects[name], number, collector)
+            with around.get(name, contextlib.nullcontext)():
+                seconds = _timed(subjects[name], number, collector, clock)
             if turn >= 0:
                 taken[name].append(seconds / number)
     return Times(taken)
 
 
-def _timed(subject: Callable[[], object], number: int, collector: bool) -> float:
+def _timed(subject: Callable[[], object], number: int, collector: bool, clock: Callable[[], float]) -> float:
     with quiet_collector(enabled=collector):
-        start = time.perf_counter()
+        start = clock()
         for _ in range(number):
             subject()
-        return time.perf_counter() - start
+        return clock() - start
 
 
 @contextlib.contextmanager

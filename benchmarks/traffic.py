@@ -1,0 +1,161 @@
+"""Made traffic in the form of a real provider's: chat completions, streamed and not, of any number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aquila.cassettes.model import Cassette, Chunk, Interaction, Request, Response
+
+URL = "https://api.openai.com/v1/chat/completions"
+WORDS = (
+    "the eagle turns above the valley and looks for warm air that carries it higher without a beat of its wings".split()
+)
+REQUEST_HEADERS = (("accept", "application/json"), ("content-type", "application/json"))
+
+
+def prompt(number: int) -> list[dict[str, str]]:
+    """The messages of the ``number``-th conversation."""
+    return [
+        {"role": "system", "content": "You are a patient guide to the birds of the mountains. Answer in one sentence."},
+        {"role": "user", "content": f"Question {number}: how do eagles fly so far without growing tired?"},
+    ]
+
+
+def answer(number: int = 0) -> bytes:
+    """A chat completion."""
+    return json.dumps(
+        {
+            "id": f"chatcmpl-{number:024d}",
+            "object": "chat.completion",
+            "created": 1_764_000_000,
+            "model": "gpt-4.1-mini-2025-04-14",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {
+                        "role": "assistant",
+                        "content": f"{number}: {' '.join(WORDS)}.",
+                        "refusal": None,
+                        "annotations": [],
+                    },
+                    "logprobs": None,
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {"prompt_tokens": 37, "completion_tokens": 21, "total_tokens": 58},
+            "service_tier": "default",
+            "system_fingerprint": "fp_0123456789",
+        },
+        indent=2,
+    ).encode()
+
+
+def stream_events(count: int, number: int = 0) -> list[bytes]:
+    """The server-sent events of a streamed chat completion with ``count`` pieces of text, ``[DONE]`` included."""
+    common = {
+        "id": f"chatcmpl-{number:024d}",
+        "object": "chat.completion.chunk",
+        "created": 1_764_000_000,
+        "model": "gpt-4.1-mini-2025-04-14",
+        "service_tier": "default",
+        "system_fingerprint": "fp_0123456789",
+    }
+    deltas: list[tuple[dict[str, Any], str | None]] = [({"role": "assistant", "content": "", "refusal": None}, None)]
+    deltas += [({"content": f"{WORDS[at % len(WORDS)]} "}, None) for at in range(count - 2)]
+    deltas += [({}, "stop")]
+    events = [
+        {**common, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]}
+        for delta, reason in deltas
+    ]
+    return [f"data: {json.dumps(event, separators=(',', ':'))}\n\n".encode() for event in events] + [
+        b"data: [DONE]\n\n"
+    ]
+
+
+def body_of(number: int, *, stream: bool = False) -> dict[str, Any]:
+    """The arguments of a chat completion call, which are also the body that the SDK sends."""
+    body: dict[str, Any] = {"messages": prompt(number), "model": "gpt-4.1-mini", "temperature": 0.2}
+    return {**body, "stream": True} if stream else body
+
+
+def request(number: int, *, stream: bool = False) -> Request:
+    """The request of the ``number``-th conversation."""
+    body = json.dumps(body_of(number, stream=stream), separators=(",", ":"), ensure_ascii=False).encode()
+    return Request("POST", URL, REQUEST_HEADERS, body)
+
+
+def interaction(number: int) -> Interaction:
+    """The ``number``-th conversation."""
+    headers = (("content-type", "application/json"), ("x-request-id", f"req_{number:08d}"))
+    body = answer(number)
+    response = Response(200, headers, (Chunk(body, 612),), started=611, ended=612)
+    return Interaction(request(number), response, "2026-11-24T12:00:00Z")
+
+
+def streamed(count: int, number: int = 0) -> Interaction:
+    """A conversation whose answer is a stream of ``count`` pieces of text, each a chunk of its own."""
+    chunks = tuple(Chunk(event, 300 + 12 * at) for at, event in enumerate(stream_events(count, number)))
+    response = Response(
+        200, (("content-type", "text/event-stream; charset=utf-8"),), chunks, started=299, ended=chunks[-1].at
+    )
+    return Interaction(request(number, stream=True), response, "2026-11-24T12:00:00Z")
+
+
+def cassette(count: int) -> Cassette:
+    """A cassette of ``count`` conversations, all different."""
+    return Cassette.of(map(interaction, range(count)))
+
+
+def write_as_vcrpy(path: Path, interactions: Sequence[Interaction]) -> None:
+    """Write what vcrpy would have written for the same traffic."""
+    from vcr.serialize import serialize
+    from vcr.serializers import yamlserializer
+
+    import vcr.request
+
+    requests = [
+        vcr.request.Request(one.request.method, one.request.url, one.request.body, dict(one.request.headers))
+        for one in interactions
+    ]
+    responses = [
+        {
+            "status": {"code": one.response.status, "message": "OK"},
+            "headers": {name: [value] for name, value in one.response.headers},
+            "body": {"string": one.response.body},
+        }
+        for one in interactions
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(serialize({"requests": requests, "responses": responses}, yamlserializer))
+
+
+def write_as_cassetter(path: Path, interactions: Sequence[Interaction]) -> None:
+    """Write what cassetter would have written for the same traffic; ``path`` ends in .yaml or .toml."""
+    from cassetter._core import Cassette as TheirCassette
+    from cassetter._core import HttpInteraction, HttpRequest, HttpResponse, process_body
+
+    cassette = TheirCassette()
+    for one in interactions:
+        asked = {name: [value] for name, value in one.request.headers}
+        answered = {name: [value] for name, value in one.response.headers}
+        cassette.add_interaction(
+            HttpInteraction(
+                HttpRequest(
+                    one.request.method,
+                    one.request.url,
+                    asked,
+                    process_body(one.request.body, one.request.header("content-type")),
+                ),
+                HttpResponse(
+                    one.response.status,
+                    answered,
+                    process_body(one.response.body, one.response.header("content-type")),
+                ),
+                one.recorded,
+            )
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cassette.save(str(path))

@@ -1,0 +1,171 @@
+"""What a replayed call costs through the openai client, against the same client on an in-memory mock transport.
+
+The floor answers from constant bytes: Aquila cannot be faster than that without replacing the SDK.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cassetter
+import httpx2
+import openai
+import vcr
+
+import aquila
+from aquila.cassettes.model import Interaction
+from aquila.cassettes.store import save
+from benchmarks import traffic
+from benchmarks.harness import Report, main, paired
+
+KEY = "no-key"
+CALL = traffic.interaction(0)
+STREAM = traffic.streamed(200)
+SECOND = traffic.interaction(1)
+
+
+def mock(*interactions: Interaction) -> httpx2.Client:
+    """The floor: a client that answers the requests of some interactions, in turn, from memory."""
+    answers = [(one.response.status, list(one.response.headers), one.response) for one in interactions]
+    turn = [0]
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        status, headers, response = answers[turn[0] % len(answers)]
+        turn[0] += 1
+        return httpx2.Response(status, headers=headers, stream=_Stream(response))
+
+    return httpx2.Client(transport=httpx2.MockTransport(handle), timeout=600)
+
+
+class _Stream(httpx2.SyncByteStream):
+    def __init__(self, response: Any) -> None:
+        self._chunks = [chunk.data for chunk in response.chunks]
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+
+
+def client(http_client: httpx2.Client | None = None) -> openai.OpenAI:
+    """An openai client; without ``http_client`` with a real transport, as code under test makes it."""
+    return openai.OpenAI(api_key=KEY, http_client=http_client, max_retries=0)
+
+
+def call(via: openai.OpenAI, number: int = 0) -> None:
+    """One chat completion."""
+    assert via.chat.completions.create(**traffic.body_of(number)).choices
+
+
+def stream(via: openai.OpenAI) -> None:
+    """One streamed chat completion, read to its end."""
+    count = sum(1 for _ in via.chat.completions.create(**traffic.body_of(0, stream=True)))
+    assert count == 200
+
+
+def within_cassettes(folder: Path) -> dict[str, Callable[[], contextlib.AbstractContextManager[object]]]:
+    """The cassette of each subject, open, and always ready to play again."""
+    played_again = {"record_mode": "none", "allow_playback_repeats": True}
+    return {
+        "aquila": lambda: aquila.use_cassette("traffic", repeat="last"),
+        "vcrpy": lambda: vcr.use_cassette(str(folder / "traffic.vcr.yaml"), **played_again),
+        "vcrpy, matching bodies": lambda: vcr.use_cassette(
+            str(folder / "traffic.vcr.yaml"), match_on=["method", "uri", "body"], **played_again
+        ),
+        "cassetter": lambda: cassetter.use_cassette(folder / "traffic.cassetter.yaml", record_mode="none"),
+    }
+
+
+def write(folder: Path, *interactions: Interaction) -> None:
+    """Write the same cassette in the form of each subject."""
+    from aquila.cassettes.model import Cassette
+
+    save(folder / "traffic.yaml", Cassette.of(interactions))
+    traffic.write_as_vcrpy(folder / "traffic.vcr.yaml", interactions)
+    traffic.write_as_cassetter(folder / "traffic.cassetter.yaml", interactions)
+
+
+def one_call(report: Report, folder: Path) -> None:
+    """A replayed call and a replayed stream, with everything open already."""
+    for title, interaction, action, number, short in (
+        ("One replayed chat completion", CALL, call, 40, "call"),
+        ("A replayed stream of 200 chunks", STREAM, stream, 4, "stream"),
+    ):
+        write(folder, interaction)
+        routed = client(aquila.http_client())
+        clients = {
+            "floor": client(mock(interaction)),
+            "aquila": routed,
+            "vcrpy": client(),
+            "cassetter": client(),
+        }
+        if short == "call":
+            clients["vcrpy, matching bodies"] = client()
+        times = paired(
+            {name: (lambda via=via: action(via)) for name, via in clients.items()},
+            number=number,
+            within=within_cassettes(folder),
+        )
+        report.table(title, times, base="floor")
+        report.aim(f"one replayed {short}", times.ratio("aquila", "floor"), at_most=1.05, unit="x the floor")
+
+
+def small_test(report: Report, folder: Path) -> None:
+    """A whole small test: enter, build a client, two calls, leave."""
+    write(folder, CALL, SECOND)
+    contexts = within_cassettes(folder)
+
+    def floor() -> None:
+        with client(mock(CALL, SECOND)) as via:
+            call(via, 0)
+            call(via, 1)
+
+    def through_aquila() -> None:
+        with aquila.use_cassette("traffic"), client(aquila.http_client()) as via:
+            call(via, 0)
+            call(via, 1)
+
+    def of_peer(name: str) -> Callable[[], None]:
+        def test() -> None:
+            with contexts[name](), client() as via:
+                call(via, 0)
+                call(via, 1)
+
+        return test
+
+    times = paired(
+        {
+            "floor": floor,
+            "aquila": through_aquila,
+            "vcrpy": of_peer("vcrpy"),
+            "cassetter": of_peer("cassetter"),
+        },
+        number=8,
+    )
+    report.table("A whole small test: enter, build OpenAI(), two calls, leave", times, base="floor")
+    report.aim("a whole small test", times.ratio("aquila", "floor"), at_most=1.3, unit="x the floor")
+    report.note(
+        "The peers patch the transport of an ordinary OpenAI(), which loads a TLS context of some milliseconds. "
+        "Aquila's client has none."
+    )
+
+
+def run(report: Report) -> None:
+    """Measure."""
+    before = os.environ.get("AQUILA_CASSETTE_DIR")
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["AQUILA_CASSETTE_DIR"] = name
+        try:
+            one_call(report, Path(name))
+            small_test(report, Path(name))
+        finally:
+            os.environ.pop("AQUILA_CASSETTE_DIR")
+            if before is not None:
+                os.environ["AQUILA_CASSETTE_DIR"] = before
+
+
+if __name__ == "__main__":
+    main(run)
