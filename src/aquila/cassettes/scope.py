@@ -10,6 +10,7 @@ journal of its own, and the owner merges the journals when it closes the scope.
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import weakref
@@ -70,7 +71,7 @@ class Scope:
         self.command = command
         self.default = default
         self.owns_default = owns_default
-        self.is_owner = joined is None
+        self._process = os.getpid() if joined is None else None
         self.parent: Scope | None = None
         self.closed = False
         self.sessions: dict[tuple[str, str], Session] = {}
@@ -79,18 +80,38 @@ class Scope:
         self._lock = threading.RLock()
         self._unfinished: weakref.WeakSet[Unfinished] = weakref.WeakSet()
         self._recording: Any = None
+        self._settings: tuple[config.Settings, config.Settings] | None = None
         _registry[self.id] = self
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this process stores what the scope records. A forked child does not: its parent does."""
+        return self._process == os.getpid()
 
     @property
     def settings(self) -> config.Settings:
         """The settings in force: those around this scope, with its own options on top."""
         around = self.parent.settings if self.parent is not None else config.current()
-        return around.with_options(self._options, source=self.name or "use_cassette")
+        if not self._options:
+            return around
+        known = self._settings
+        if known is None or known[0] is not around:
+            known = self._settings = around, around.with_options(self._options, source=self.name or "use_cassette")
+        return known[1]
 
     def configure(self, options: Mapping[str, Any], *, source: str) -> None:
         """Override settings for the rest of the scope. Raises ``UnknownOption`` or ``ConfigError``."""
         config.current().with_options(options, source=source)
         self._options.update(options)
+        self._settings = None
+        if self in _open:
+            announce(self)
+
+    def use(self, cassette: str, *, owned: bool) -> None:
+        """Give the scope its default cassette. ``owned`` says that no other scope uses it."""
+        self.default, self.owns_default = cassette, owned
+        if self in _open:
+            announce(self)
 
     def session(self, cassette: str, mode: str) -> Session:
         """The session of a cassette in this scope, opened on first use.
@@ -174,6 +195,8 @@ class Scope:
         with self._lock:
             self.closed = True
         _registry.pop(self.id, None)
+        for watcher in _ambient.watchers:
+            watcher.closed(self)
         for session in self.sessions.values():
             session.close()
         stored = self._recording.close(passed=passed) if self._recording is not None else None
@@ -235,9 +258,9 @@ def join(stamp: Stamp) -> Scope:
     found = find(stamp.scope)
     if found is not None:
         return found
-    return Scope(
-        kind="task", name=stamp.name, default=stamp.default, options=stamp.options, joined=stamp.scope
-    )  # fmt: skip
+    scope = Scope(kind="task", name=stamp.name, default=stamp.default, options=stamp.options, joined=stamp.scope)
+    announce(scope)
+    return scope
 
 
 def bind(scope: Scope | None) -> Scope | None:
@@ -260,10 +283,21 @@ def bound(scope: Scope | None) -> Iterator[None]:
 def push(scope: Scope) -> None:
     """Open a scope for the whole process: threads that are bound to no other find it."""
     around = _bound.get()
-    if around is None or around.closed:
-        around = _innermost() if scope.kind != "test" else None
+    if scope.kind == "test":
+        around = None
+    elif around is None or around.closed:
+        # A block that another thread has open is beside this one, not around it; a test is around all its threads.
+        _innermost()
+        around = next((test for test in _open if test.kind == "test"), None)
     scope.parent = around
     _open.append(scope)
+    announce(scope)
+
+
+def announce(scope: Scope) -> None:
+    """Tell who watches that a scope is open, or has changed."""
+    for watcher in _ambient.watchers:
+        watcher.opened(scope)
 
 
 def pop(scope: Scope) -> None:

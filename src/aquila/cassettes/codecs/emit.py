@@ -92,7 +92,7 @@ _WORD = {None: "null", True: "true", False: "false"}
 
 def text(value: str, indent: int) -> str:
     """A text as a scalar, with its line break; a block's lines stand at column ``indent``."""
-    if "\n" not in value:
+    if "\n" not in value and ("\t" not in value or _UNSAFE.search(value)):
         return inline(value) + "\n"
     stripped = value.rstrip("\n")
     if _UNSAFE.search(value) or not stripped:

@@ -18,7 +18,6 @@ from typing import Any, TypeAlias
 import yaml
 from yaml._yaml import CParser
 
-from aquila.cassettes.codecs._gc import collector_paused
 from aquila.errors import CassetteCorrupt
 
 Tree: TypeAlias = Any
@@ -26,6 +25,8 @@ Tree: TypeAlias = Any
 
 MAX_BYTES = 256 * 1024 * 1024
 """A file larger than this is refused unread."""
+
+ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-record"
 
 MAX_DEPTH = 100
 """Containers inside containers."""
@@ -57,19 +58,17 @@ def load(data: bytes, *, source: str) -> Tree:
     ``source`` names the file in messages. Raises CassetteCorrupt.
     """
     if len(data) > MAX_BYTES:
-        raise CassetteCorrupt(f"{source} is {len(data)} bytes large; a cassette may have {MAX_BYTES}.")
+        raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {ADVICE}")
     try:
-        with collector_paused():
-            return _build(data)
+        return _build(data)
     except Unreadable as error:
-        raise CassetteCorrupt(f"{source}, line {error.line}: {error.what}.") from None
+        line, what = error.line, error.what
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}" if mark else ""
-        raise CassetteCorrupt(f"{source}{where}: not YAML: {error.problem or error.context}.") from None
+        line, what = (mark.line + 1 if mark else 1), f"not YAML: {error.problem or error.context}"
     except yaml.reader.ReaderError as error:
-        line = data[: error.position].count(b"\n") + 1
-        raise CassetteCorrupt(f"{source}, line {line}: not YAML: {error.reason}.") from None
+        line, what = data[: error.position].count(b"\n") + 1, f"not YAML: {error.reason}"
+    raise CassetteCorrupt(f"{source}, line {line}: {what}. {ADVICE}")
 
 
 def line_of(data: bytes, path: tuple[str | int, ...]) -> int:
@@ -97,7 +96,7 @@ def _build(data: bytes) -> Tree:
     key: str | None = None  # in a dict, the key whose value comes next
     mapping = False
     while True:
-        event = get_event()
+        event: Any = get_event()
         kind = type(event)
         if kind is scalar_event:
             value: Tree = event.value
@@ -154,7 +153,7 @@ def _build(data: bytes) -> Tree:
             return root[0] if root else None
 
 
-def _tagged(event: yaml.ScalarEvent) -> Tree:
+def _tagged(event: Any) -> Tree:
     value: str = event.value
     if event.tag == _STRING:
         return value
@@ -166,7 +165,7 @@ def _tagged(event: yaml.ScalarEvent) -> Tree:
     raise Unreadable(f"tag {_short(event.tag)} is not part of the format", _line(event))
 
 
-def _line(event: yaml.Event) -> int:
+def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 

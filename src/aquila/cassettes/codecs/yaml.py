@@ -1,197 +1,124 @@
-"""The YAML codec, version 1 of the format (docs/cassette-format.md)."""
+"""The YAML codec: version 1 of the format that docs/cassette-format.md describes."""
 
 from __future__ import annotations
 
 import base64
-import binascii
-from typing import Any, get_args
+import re
+from typing import Any
 
-from aquila.cassettes.codecs import emit, safeyaml
-from aquila.cassettes.codecs.safeyaml import Number, Tree
-from aquila.cassettes.model import FORMAT_VERSION, Cassette, Chunk, End, Headers, Interaction, Request, Response
+from aquila.cassettes.codecs import emit, glance, jsontext, reading, safeyaml, vcrpy
+from aquila.cassettes.codecs._gc import collector_paused
+from aquila.cassettes.codecs.safeyaml import Number
+from aquila.cassettes.fold import Folded, fold
+from aquila.cassettes.model import FORMAT_VERSION, Cassette, Chunk, Headers, Interaction, Request, Response
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 
-_ENDS = get_args(End)
-Path = tuple[str | int, ...]
-
-
-class _Mistake(Exception):
-    def __init__(self, what: str, path: Path, *, newer: bool = False) -> None:
-        self.what, self.path, self.newer = what, path, newer
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 class YamlCodec:
-    """Cassettes for people: readable in a review, exact to the byte."""
+    """Cassettes for people: readable in a review, exact to the byte. Reads the cassettes of vcrpy, too."""
 
     suffix = ".yaml"
 
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content."""
-        parts = [f"aquila: {FORMAT_VERSION}\n"]
-        if cassette.interactions:
-            parts.append("interactions:\n")
-            parts += [emit.item(_interaction_tree(interaction), 0) for interaction in cassette.interactions]
-        else:
-            parts.append("interactions: []\n")
-        return "".join(parts).encode()
+        head = f"aquila: {FORMAT_VERSION}\ninteractions:"
+        if not cassette.interactions:
+            return f"{head} []\n".encode()
+        return "".join([head, "\n", *map(_interaction, cassette.interactions)]).encode()
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
-        tree = safeyaml.load(data, source=source)
-        try:
-            return _cassette(tree)
-        except _Mistake as mistake:
-            kind = CassetteTooNew if mistake.newer else CassetteCorrupt
-            line = safeyaml.line_of(data, mistake.path)
-            raise kind(f"{source}, line {line}: {mistake.what}.") from None
+        with collector_paused():
+            tree = safeyaml.load(data, source=source)
+            try:
+                return vcrpy.cassette(tree) if vcrpy.is_one(tree) else reading.cassette(tree)
+            except reading.Mistake as mistake:
+                found = mistake
+        line = safeyaml.line_of(data, found.path) + found.below
+        if found.newer:
+            raise CassetteTooNew(
+                f"{source}, line {line}: written by a newer Aquila ({found.what}). "
+                "Upgrade with: pip install --upgrade pytest-aquila"
+            )
+        raise CassetteCorrupt(f"{source}, line {line}: {found.what}. {safeyaml.ADVICE}")
 
 
-def _interaction_tree(interaction: Interaction) -> dict[str, Any]:
-    request, response = interaction.request, interaction.response
-    asked: dict[str, Any] = {"method": request.method, "url": request.url}
-    if request.headers:
-        asked["headers"] = _headers_tree(request.headers)
-    asked.update(_body_tree(request.body))
-    answer: dict[str, Any] = {"status": response.status}
-    if response.headers:
-        answer["headers"] = _headers_tree(response.headers)
-    answer |= {"started": response.started, "ended": response.ended}
-    if response.end != "complete":
-        answer["end"] = response.end
-    if response.error:
-        answer["error"] = response.error
-    answer.update(_body_tree(response.body))
-    if response.chunks:
-        answer["chunks"] = [f"{len(chunk.data)}@{chunk.at}" for chunk in response.chunks]
-    tree: dict[str, Any] = {"request": asked}
+def _interaction(interaction: Interaction) -> str:
+    tree: dict[str, Any] = {"request": _request(interaction.request)}
     if interaction.recorded:
-        tree["recorded"] = interaction.recorded
-    tree["response"] = answer
-    return tree
+        plain = _MOMENT.fullmatch(interaction.recorded)
+        tree["recorded"] = Number(interaction.recorded) if plain else interaction.recorded
+    tree["response"] = _response(interaction.response)
+    return emit.item(tree, 0)
 
 
-def _headers_tree(headers: Headers) -> Any:
-    names = [name for name, _ in headers]
-    if len(set(names)) == len(names):
-        return dict(headers)
-    return [{name: value} for name, value in headers]
+def _request(request: Request) -> dict[str, Any]:
+    tree: dict[str, Any] = {"method": request.method, "url": request.url}
+    if request.headers:
+        tree["headers"] = _headers(request.headers)
+    return tree | _body(request.body)
 
 
-def _body_tree(body: bytes) -> dict[str, Any]:
+def _response(response: Response) -> dict[str, Any]:
+    body = response.body
+    tree: dict[str, Any] = {"status": response.status}
+    text = glance.text_of(body)
+    if text:
+        tree["text"] = text
+    if response.headers:
+        tree["headers"] = _headers(response.headers)
+    if response.started:
+        tree["started"] = response.started
+    if response.ended:
+        tree["ended"] = response.ended
+    if response.end != "complete":
+        tree["end"] = response.end
+    if response.error:
+        tree["error"] = response.error
+    folded = fold(response.chunks)
+    if folded is not None:
+        return tree | _events(folded)
+    if response.chunks and not (len(response.chunks) == 1 and body and response.chunks[0].at == response.ended):
+        tree["chunks"] = _chunks(response.chunks)
+    return tree | _body(body)
+
+
+def _headers(headers: Headers) -> Any:
+    mapping = dict(headers)
+    return mapping if len(mapping) == len(headers) else [{name: value} for name, value in headers]
+
+
+def _body(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
+    found = jsontext.read(body)
+    if found is not None:
+        tree: dict[str, Any] = {}
+        if str(found.style):
+            tree["json_style"] = str(found.style)
+        if found.literals:
+            tree["json_literals"] = dict(found.literals)
+        return tree | {"json": found.value}
     try:
         return {"body": body.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(body).decode()}
 
 
-def _cassette(tree: Tree) -> Cassette:
-    if tree is None:
-        raise _Mistake("the file is empty", ())
-    if not isinstance(tree, dict) or "aquila" not in tree:
-        raise _Mistake("not a cassette: a line 'aquila: 1' at the top is missing", ())
-    version = _int(tree["aquila"], ("aquila",))
-    if version > FORMAT_VERSION:
-        raise _Mistake(
-            f"written by a newer Aquila (format {version}; this one reads {FORMAT_VERSION}): upgrade pytest-aquila",
-            ("aquila",),
-            newer=True,
-        )
-    items = tree.get("interactions")
-    if not isinstance(items, list):
-        raise _Mistake("interactions must be a list", ("interactions",))
-    return Cassette.of(_interaction(item, ("interactions", index)) for index, item in enumerate(items))
+def _events(folded: Folded) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    if folded.crlf:
+        tree["newline"] = "crlf"
+    if folded.shared:
+        tree["shared"] = dict(folded.shared)
+    if folded.templates:
+        tree["templates"] = dict(folded.templates)
+    return tree | {"events": folded.events}
 
 
-def _interaction(tree: Tree, path: Path) -> Interaction:
-    fields = _fields(tree, path, ("request", "response"), ("recorded",))
-    asked = _fields(fields["request"], (*path, "request"), ("method", "url"), ("headers", "body", "base64"))
-    request = Request(
-        _str(asked["method"], (*path, "request", "method")),
-        _str(asked["url"], (*path, "request", "url")),
-        _headers(asked.get("headers", {}), (*path, "request", "headers")),
-        _body(asked, (*path, "request")),
-    )
-    at = (*path, "response")
-    answer = _fields(
-        fields["response"],
-        at,
-        ("status",),
-        ("headers", "started", "ended", "end", "error", "body", "base64", "chunks"),
-    )
-    end = answer.get("end", "complete")
-    if end not in _ENDS:
-        raise _Mistake(f"end must be one of {', '.join(_ENDS)}", (*at, "end"))
-    response = Response(
-        _int(answer["status"], (*at, "status")),
-        _headers(answer.get("headers", {}), (*at, "headers")),
-        _chunks(answer.get("chunks", []), _body(answer, at), (*at, "chunks")),
-        end,
-        _str(answer.get("error", ""), (*at, "error")),
-        _int(answer.get("started", Number("0")), (*at, "started")),
-        _int(answer.get("ended", Number("0")), (*at, "ended")),
-    )
-    return Interaction(request, response, _str(fields.get("recorded", ""), (*path, "recorded")))
-
-
-def _fields(tree: Tree, path: Path, needed: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, Tree]:
-    if not isinstance(tree, dict):
-        raise _Mistake(f"{path[-1]} must be a mapping", path)
-    for name in needed:
-        if name not in tree:
-            raise _Mistake(f"{name} is missing", path)
-    for name in tree:
-        if name not in needed and name not in optional:
-            raise _Mistake(f"unknown key {name!r}", (*path, name))
-    return tree
-
-
-def _str(tree: Tree, path: Path) -> str:
-    if not isinstance(tree, str):
-        raise _Mistake(f"{path[-1]} must be text", path)
-    return str(tree)
-
-
-def _int(tree: Tree, path: Path) -> int:
-    if not isinstance(tree, Number) or not tree.isdigit() or len(tree) > 15:
-        raise _Mistake(f"{path[-1]} must be a whole number", path)
-    return int(tree)
-
-
-def _headers(tree: Tree, path: Path) -> Headers:
-    if isinstance(tree, dict):
-        return tuple((name, _str(value, (*path, name))) for name, value in tree.items())
-    if not isinstance(tree, list):
-        raise _Mistake("headers must be a mapping or a list", path)
-    pairs: list[tuple[str, str]] = []
-    for index, item in enumerate(tree):
-        if not isinstance(item, dict) or len(item) != 1:
-            raise _Mistake("a header must be one name and its value", (*path, index))
-        pairs += [(name, _str(value, (*path, index, name))) for name, value in item.items()]
-    return tuple(pairs)
-
-
-def _body(fields: dict[str, Tree], path: Path) -> bytes:
-    if "body" in fields:
-        return _str(fields["body"], (*path, "body")).encode()
-    try:
-        return base64.b64decode(_str(fields.get("base64", ""), (*path, "base64")), validate=True)
-    except (ValueError, binascii.Error):
-        raise _Mistake("not base64", (*path, "base64")) from None
-
-
-def _chunks(tree: Tree, body: bytes, path: Path) -> tuple[Chunk, ...]:
-    chunks: list[Chunk] = []
-    start = 0
-    if not isinstance(tree, list):
-        raise _Mistake("chunks must be a list", path)
-    for index, item in enumerate(tree):
-        size, _, at = item.partition("@") if isinstance(item, str) else ("", "", "")
-        if not (size.isdigit() and at.isdigit()):
-            raise _Mistake("a chunk must be bytes@milliseconds", (*path, index))
-        chunks.append(Chunk(body[start : start + int(size)], int(at)))
-        start += int(size)
-    if start != len(body):
-        raise _Mistake("the chunks do not add up to the body", path)
-    return tuple(chunks)
+def _chunks(chunks: tuple[Chunk, ...]) -> Number:
+    """``at:size`` for each chunk; the last one takes the rest."""
+    items = [f"{chunk.at}:{len(chunk.data)}" for chunk in chunks[:-1]]
+    return Number(" ".join([*items, str(chunks[-1].at)]))
