@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from aquila.messages import Message as Message
     from aquila.response import Response as Response
     from aquila.sinks import Sink as Sink
+    from aquila.tools import Tool as Tool
+    from aquila.tools import tool as tool
     from aquila.transports.clients import async_http_client as async_http_client
     from aquila.transports.clients import http_client as http_client
 
@@ -71,6 +73,8 @@ _NAMES = {
     "Done": "events",
     "Failed": "events",
     "Sink": "sinks",
+    "tool": "tools",
+    "Tool": "tools",
     "Message": "messages",
     "image": "content",
     "image_url": "content",

@@ -8,12 +8,13 @@ from typing import Any
 
 from openai.types.chat import ChatCompletionChunk
 
-from aquila.engine.options import Options
+from aquila.engine.options import TOOL_CHOICES, Options
 from aquila.engine.protocol import Tags, Turn
 from aquila.engine.usage import usage_of
-from aquila.errors import InvalidAnswer, StreamBroken
+from aquila.errors import ConfigError, InvalidAnswer, StreamBroken
 from aquila.events import Chunk, Event, Reasoning, Refusal
 from aquila.messages import Call, Message, call_to_dict, part_to_dict
+from aquila.tools import Tool
 
 name = "chat"
 
@@ -28,11 +29,17 @@ def request(messages: Sequence[Message], options: Options, *, model: str) -> dic
     wire = [to_wire(message) for message in messages]
     if options.instructions:
         wire.insert(0, {"role": "system", "content": options.instructions})
-    optional = {
+    optional: dict[str, Any] = {
         "temperature": options.temperature,
         "seed": options.seed,
         "max_completion_tokens": options.token_limit(),
     }
+    if options.tools:
+        optional |= {
+            "tools": [_tool(tool) for tool in options.tools.tools.values()] + _built_in(options),
+            "tool_choice": _tool_choice(options),
+            "parallel_tool_calls": options.parallel_tool_calls,
+        }
     return {
         "model": model,
         "messages": wire,
@@ -40,6 +47,28 @@ def request(messages: Sequence[Message], options: Options, *, model: str) -> dic
         "stream_options": {"include_usage": True},
         **{key: value for key, value in optional.items() if value is not None},
     }
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+    return {"type": "function", "function": function | ({"strict": True} if tool.strict else {})}
+
+
+def _built_in(options: Options) -> list[dict[str, Any]]:
+    names = [each for each in options.tools.built_in if isinstance(each, str)]
+    if names:
+        raise ConfigError(
+            f"the built-in tool {names[0]!r} belongs to endpoint='responses'; a provider that has it on chat all the "
+            "same gets it as a dict, {'type': ...}"
+        )
+    return [dict(each) for each in options.tools.built_in if not isinstance(each, str)]
+
+
+def _tool_choice(options: Options) -> Any:
+    choice = options.tool_choice
+    if choice is None or isinstance(choice, Mapping) or choice in TOOL_CHOICES:
+        return choice
+    return {"type": "function", "function": {"name": choice}} if choice in options.tools.tools else {"type": choice}
 
 
 def to_wire(message: Message) -> dict[str, Any]:
@@ -84,7 +113,7 @@ class _Choice:
         refusal = self.refusal.getvalue()
         result["refusal"] = refusal or None
         if self.calls:
-            result["tool_calls"] = [call_to_dict(call.call(n)) for n, call in enumerate(self.calls.values())]
+            result["tool_calls"] = [call_to_dict(call.call()) for call in self.calls.values()]
         return result | self.extra.values()
 
 
@@ -125,9 +154,8 @@ class _Fragments:
         self.name = ""
         self.arguments = io.StringIO()
 
-    def call(self, position: int) -> Call:
-        # Some providers send no id; the answer to the call needs one, and the same one on replay.
-        return Call(self.id or f"call_{position}", self.name, self.arguments.getvalue())
+    def call(self) -> Call:
+        return Call(self.id, self.name, self.arguments.getvalue())
 
 
 class Parser:
@@ -198,7 +226,7 @@ class Parser:
         choice = self._first
         if self._head is None:
             raise InvalidAnswer("the provider answered with an empty stream: no chunk, no text")
-        calls = tuple(fragments.call(position) for position, fragments in enumerate(choice.calls.values()))
+        calls = tuple(fragments.call() for fragments in choice.calls.values())
         text = choice.text.getvalue()
         if not self._answered:
             raise InvalidAnswer("the provider answered with a stream that holds no choice")

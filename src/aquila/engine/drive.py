@@ -7,9 +7,10 @@ from typing import Any
 
 import anyio
 
-from aquila.engine import link
+from aquila.engine import execute, link
 from aquila.engine.call import Call, Plan, aprepare
-from aquila.engine.loop import Emit, Outcome, Send, Sleep
+from aquila.engine.execute import Ran
+from aquila.engine.loop import Emit, Outcome, Run, Send, Sleep
 from aquila.errors import InvalidAnswer, StreamClosed
 from aquila.events import Event
 from aquila.transports.clients import close_async
@@ -22,7 +23,7 @@ def drive(call: Call) -> Generator[Event, None, None]:
     """Make the call and yield its events. Closing the generator closes the connection."""
     telemetry = call.telemetry
     steps = call.loop.steps()
-    outcome: Outcome | None = None
+    outcome: Outcome | list[Ran] | None = None
     failed = True
     try:
         while True:
@@ -31,15 +32,17 @@ def drive(call: Call) -> Generator[Event, None, None]:
             step = steps.send(outcome)
             outcome = None
             match step:
-                case Emit(events):
+                case Emit(events, seconds):
                     for event in events:
-                        telemetry.event(event)
+                        telemetry.event(event, seconds)
                         yield event
                 case Sleep(seconds):
                     call.inflight.sleep(call.within_total(seconds))
                 case Send():
                     telemetry.request(step.request, step.turn)
                     outcome = yield from _exchange(call, step)
+                case Run(ready):
+                    outcome = execute.run(ready)
     except StopIteration:
         failed = False
         telemetry.stop(call.loop.response)
@@ -113,7 +116,7 @@ async def adrive(plan: Plan) -> AsyncGenerator[Event, None]:
     call = await aprepare(plan)
     telemetry = call.telemetry
     steps = call.loop.steps()
-    outcome: Outcome | None = None
+    outcome: Outcome | list[Ran] | None = None
     failed = True
     try:
         while True:
@@ -125,9 +128,9 @@ async def adrive(plan: Plan) -> AsyncGenerator[Event, None]:
                 return
             outcome = None
             match step:
-                case Emit(events):
+                case Emit(events, seconds):
                     for event in events:
-                        telemetry.event(event)
+                        telemetry.event(event, seconds)
                         yield event
                 case Sleep(seconds):
                     await anyio.sleep(call.within_total(seconds))
@@ -137,6 +140,8 @@ async def adrive(plan: Plan) -> AsyncGenerator[Event, None]:
                     async for event in exchange.events():
                         yield event
                     outcome = exchange.outcome
+                case Run(ready):
+                    outcome = await execute.arun(ready)
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
         failed = False
         telemetry.stop()

@@ -1,23 +1,26 @@
 """The engine's loop, without any I/O: it says what to do next, a driver does it and reports back.
 
-``Loop.steps`` is a generator of steps. A driver sends it the outcome of each step; between the steps it feeds chunks to
-``Loop.parser``. So the synchronous and the asynchronous driver hold no decision.
+``Loop.steps`` is a generator of steps. A driver sends it the outcome of each step; while it does a ``Send`` it feeds
+the chunks to ``Loop.parser``. So the synchronous and the asynchronous driver hold no decision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from aquila.engine.execute import Ran, Ready
 from aquila.engine.options import Options
 from aquila.engine.protocol import Endpoint, Parser, Tags, Turn
 from aquila.engine.retry import delay_before
+from aquila.engine.rounds import Rounds
 from aquila.engine.translate import Where, translate
-from aquila.events import Done, Event, Retry, Usage
+from aquila.events import Chunk, Done, Event, Retry, ToolCall, Usage
 from aquila.hookspecs import CallInfo
 from aquila.messages import Message
 from aquila.response import Response
+from aquila.tools import decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +33,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Hand these events to the caller."""
+    """Hand these events to the caller. ``seconds`` is how long what they tell of took, where that is known."""
 
     events: Sequence[Event]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,13 @@ class Sleep:
     """Wait."""
 
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run these tools, at once if there are several; report what each ``Ran``."""
+
+    ready: Sequence[Ready]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +62,12 @@ class Outcome:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Step: TypeAlias = Send | Emit | Sleep
+Step: TypeAlias = Send | Emit | Sleep | Run
+Steps: TypeAlias = Generator[Step, Any, Any]
 
 
 class Loop:
-    """One call: requests until the answer is complete. ``response`` is set at the end."""
+    """One call: requests, and tools between them, until the answer is complete. ``response`` is set at the end."""
 
     def __init__(
         self,
@@ -74,17 +86,79 @@ class Loop:
         self._messages = list(messages)
         self._request = endpoint.request(self._messages, options, model=call.model)
         self.parser: Parser = endpoint.parser(self._tags)
+        self._rounds = Rounds(options)
+        self._calls: list[ToolCall] = []
         self._usage = Usage(reported=False)
         self._turns = 0
         self._retries = 0
         self._request_id: str | None = None
 
-    def steps(self) -> Generator[Step, Any, None]:
+    def steps(self) -> Steps:
         """Yield what to do next until the call is complete. Raises what the call fails with."""
-        turn = yield from self._turn()
-        self._messages.append(turn.message)
+        while True:
+            turn = yield from self._turn()
+            calls = self._take_in(turn)
+            if not calls or not any(map(self._options.tools.runs, calls)):
+                break
+            yield from self._answer(calls)
+            if self._rounds.stopped or not all(map(self._options.tools.runs, calls)):
+                break
+            # A choice that forces a call would force one for ever.
+            options = self._options
+            if options.tool_choice not in (None, "auto", "none"):
+                options = replace(options, tool_choice="auto")
+            self._request = self._endpoint.request(self._messages, options, model=self.call.model)
+        if self._rounds.stopped:
+            turn = replace(turn, text="\n\n".join(filter(None, (turn.text, self._rounds.told))))
+            yield Emit((Chunk(self._rounds.told, ref=self.call.ref, metadata=self.call.metadata),))
         self.response = self._complete(turn)
         yield Emit((Done(self.response, ref=self.call.ref, metadata=self.call.metadata),))
+
+    def _take_in(self, turn: Turn) -> list[ToolCall]:
+        """Add an answer to the conversation; return the calls in it."""
+        message = turn.message
+        if message.calls:
+            # Some providers send no id, or one twice. The answer to a call needs one, the same one on every replay.
+            used = {call.id for call in self._calls}
+            calls = []
+            for position, call in enumerate(message.calls):
+                unique = call.id if call.id and call.id not in used else f"call_{self._turns}_{position}"
+                used.add(unique)
+                calls.append(replace(call, id=unique))
+            if tuple(calls) != message.calls:  # the provider's own items hold the ids that were not good enough
+                extra = {key: value for key, value in message.extra.items() if key != "output"}
+                message = replace(message, calls=tuple(calls), extra=extra)
+        self._messages.append(message)
+        made = [
+            ToolCall(
+                call.id,
+                call.name,
+                decode(call.arguments),
+                call.arguments,
+                ref=self.call.ref,
+                metadata=self.call.metadata,
+            )
+            for call in message.calls
+        ]
+        self._calls += made
+        return made
+
+    def _answer(self, calls: Sequence[ToolCall]) -> Steps:
+        """Run the tools that were called, and add their results to the conversation."""
+        yield Emit(calls)
+        here = [call for call in calls if self._options.tools.runs(call)]
+        self._rounds.begin()
+        for group in [here] if self._options.concurrent_tools else [[call] for call in here]:
+            ready = [self._rounds.prepare(call) for call in group]
+            able = [each for each in ready if isinstance(each, Ready)]
+            ran: list[Ran] = (yield Run(able)) if able else []
+            results = iter(ran)
+            for call, each in zip(group, ready, strict=True):
+                done = next(results) if isinstance(each, Ready) else each
+                result = self._rounds.settle(call, done)
+                self._messages.append(Message("tool", result.text, call_id=call.id))
+                yield Emit((result,), done.seconds if isinstance(done, Ran) else 0.0)
+        self._rounds.end()
 
     def _turn(self) -> Generator[Step, Any, Turn]:
         """One answer of the provider, with the retries that it takes."""
@@ -135,9 +209,11 @@ class Loop:
                 "transport": self.call.transport,
                 "turns": self._turns,
                 "retries": self._retries,
+                "stopped": self._rounds.stopped,
             },
             raw=turn.raw,
             messages=tuple(self._messages),
             reasoning=turn.reasoning,
             refusal=turn.refusal,
+            tool_calls=tuple(self._calls),
         )

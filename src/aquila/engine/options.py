@@ -10,6 +10,9 @@ from typing import Any
 from aquila.config import suggestion
 from aquila.errors import ConfigError, UnknownOption
 from aquila.sinks import Sink, sink_of
+from aquila.tools import Toolbox, toolbox
+
+TOOL_CHOICES = ("auto", "required", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,12 @@ def _body(value: Any) -> Any:
     return value
 
 
+def _tool_choice(value: Any) -> Any:
+    if not isinstance(value, (str, Mapping)):
+        raise TypeError(f"must be 'auto', 'required', 'none', a tool's name or a dict, not {type(value).__name__}")
+    return value
+
+
 def _timeout(value: Any) -> Any:
     return value if isinstance(value, Timeouts) else Timeouts(idle=_seconds(value, "timeout"))
 
@@ -135,6 +144,14 @@ class Options:
     metadata: Mapping[str, Any] = field(default_factory=dict, metadata={"check": _mapping})
     cassette: str | None = _option(_text)
     transport: Any = _option(_any)
+    tools: Toolbox = field(default_factory=Toolbox, metadata={"check": toolbox})
+    tool_choice: str | Mapping[str, Any] | None = _option(_tool_choice)
+    parallel_tool_calls: bool | None = _option(_flag)
+    concurrent_tools: bool = _option(_flag, False)
+    tool_context: Any = _option(_any)
+    tool_errors: str = _option(_choice("reply", "raise"), "reply")
+    max_tool_iterations: int = _option(_count(1), 24)
+    max_tool_failures: int = _option(_count(1), 3)
     base_url: str | None = _option(_text)
     api_key: str | None = field(default=None, repr=False, metadata={"check": _text})
     timeout: Timeouts | None = _option(_timeout)
@@ -159,7 +176,17 @@ class Options:
                 raise ConfigError(f"option {name!r} {error}") from None
         built = cls(**checked)
         built.token_limit()
+        built._check_tool_choice()
         return built
+
+    def _check_tool_choice(self) -> None:
+        choice, known = self.tool_choice, self.tools.names()
+        if choice is None:
+            return
+        if not self.tools and "tools" not in self.provider_options:
+            raise ConfigError("option 'tool_choice' needs tools=")
+        if isinstance(choice, str) and choice not in TOOL_CHOICES and choice not in known:
+            raise ConfigError(f"option 'tool_choice': no tool {choice!r}{suggestion(choice, (*TOOL_CHOICES, *known))}")
 
     def token_limit(self) -> int | None:
         """The limit of the answer's tokens, under whichever of its two names it was given."""

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aquila.content import Audio, File, Image, Part, Text
-from aquila.engine.options import Options
+from aquila.engine.options import TOOL_CHOICES, Options
 from aquila.engine.protocol import Tags, Turn
 from aquila.engine.translate import error_object
 from aquila.engine.usage import usage_of
 from aquila.errors import ConfigError, InvalidAnswer, InvalidMessage, StreamBroken
 from aquila.events import Chunk, Event, Progress, Reasoning, Refusal
 from aquila.messages import Call, Message
+from aquila.tools import BUILT_IN, Tool
 
 name = "responses"
 
@@ -31,18 +32,43 @@ def request(messages: Sequence[Message], options: Options, *, model: str) -> dic
             "option 'seed' belongs to endpoint='chat'; the Responses API has none. A server that takes it all the same "
             f"gets it with provider_options={{'seed': {options.seed}}}"
         )
-    optional = {
+    optional: dict[str, Any] = {
         "instructions": options.instructions,
         "temperature": options.temperature,
         "max_output_tokens": options.token_limit(),
         "metadata": {key: _metadata(value) for key, value in options.metadata.items()} or None,
     }
+    if options.tools:
+        optional |= {
+            "tools": [_tool(tool) for tool in options.tools.tools.values()] + [*map(_built_in, options.tools.built_in)],
+            "tool_choice": _tool_choice(options),
+            "parallel_tool_calls": options.parallel_tool_calls,
+        }
     return {
         "model": model,
         "input": [item for message in messages for item in to_wire(message)],
         "stream": True,
         **{key: value for key, value in optional.items() if value is not None},
     }
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    # The API takes a function to be strict unless told otherwise.
+    head = {"type": "function", "name": tool.name, "description": tool.description}
+    return {**head, "parameters": tool.schema, "strict": tool.strict}
+
+
+def _built_in(definition: Mapping[str, Any] | str) -> dict[str, Any]:
+    named = BUILT_IN[definition] if isinstance(definition, str) else definition
+    assert not isinstance(named, str)  # toolbox() refuses names that need more
+    return dict(named)
+
+
+def _tool_choice(options: Options) -> Any:
+    choice = options.tool_choice
+    if choice is None or isinstance(choice, Mapping) or choice in TOOL_CHOICES:
+        return choice
+    return {"type": "function", "name": choice} if choice in options.tools.tools else {"type": choice}
 
 
 def _metadata(value: Any) -> str:
@@ -67,7 +93,8 @@ def to_wire(message: Message) -> Iterator[dict[str, Any]]:
         yield from message.extra["output"]
         return
     if message.text or not message.calls:
-        yield {"role": "assistant", "content": message.text}
+        content = [{"type": "output_text", "text": message.text}]
+        yield {"type": "message", "role": "assistant", "content": content}
     for call in message.calls:
         yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
 
@@ -171,8 +198,9 @@ class Parser:
         output = raw.get("output") or self._items
         raw["output"] = output
         calls = tuple(
-            Call(item.get("call_id") or item.get("id") or f"call_{position}", item["name"], item.get("arguments") or "")
-            for position, item in enumerate(item for item in output if item.get("type") == "function_call")
+            Call(item.get("call_id") or item.get("id") or "", item["name"], item.get("arguments") or "")
+            for item in output
+            if item.get("type") == "function_call"
         )
         return Turn(
             text=text,

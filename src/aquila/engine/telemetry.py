@@ -26,19 +26,17 @@ class Telemetry:
         _hooks.logger.debug("%s: request %d to %s (%s)", self.call.ref, turn, self.call.model, self.call.operation)
         _hooks.notify("aquila_request_start", call=self.call, request=request, turn=turn)
 
-    def event(self, event: Event) -> None:
-        """An event of the loop's own, or a chunk where a plugin hears chunks."""
+    def event(self, event: Event, seconds: float = 0.0) -> None:
+        """An event of the loop's own, or a chunk where a plugin hears chunks. ``seconds``: how long a tool took."""
         if isinstance(event, ToolCall):
             _hooks.notify("aquila_tool_call", call=self.call, event=event)
         elif isinstance(event, Retry):
             _hooks.logger.info("%s: retry %d in %.1f s", self.call.ref, event.attempt, event.delay)
             _hooks.notify("aquila_retry", call=self.call, event=event)
-        elif not isinstance(event, ToolResult) and self.hears_chunks:
+        elif isinstance(event, ToolResult):
+            _hooks.notify("aquila_tool_result", call=self.call, event=event, seconds=seconds)
+        elif self.hears_chunks:
             _hooks.notify("aquila_chunk", call=self.call, event=event)
-
-    def tool_result(self, event: ToolResult, seconds: float) -> None:
-        """A tool has ended."""
-        _hooks.notify("aquila_tool_result", call=self.call, event=event, seconds=seconds)
 
     def stop(self, response: Response | None = None, error: BaseException | None = None) -> None:
         """The call has ended. Only the first end counts."""

@@ -1,0 +1,186 @@
+"""From Python types to JSON schemas, through pydantic, and the checking of arguments against either."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from aquila.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Schema = dict[str, Any]
+
+
+def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Sequence[str] = ()) -> type[BaseModel]:
+    """Return a pydantic model of a function's parameters; the docstring and ``Annotated`` texts describe them.
+
+    Raises ``ConfigError`` for a parameter that a model cannot fill in by name.
+    """
+    import pydantic
+
+    described = described_parameters(inspect.getdoc(function) or "")
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError) as error:
+        raise ConfigError(f"tool {name!r}: a type hint cannot be resolved: {error}") from error
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in leave_out:
+            continue
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise ConfigError(f"tool {name!r}: parameter {parameter} cannot be given by name; use plain parameters")
+        hint = _with_description(hints.get(parameter.name, Any), described.get(parameter.name))
+        # ``...`` is pydantic's word for a field without a default.
+        fields[parameter.name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
+    try:
+        config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=False)
+        model: type[BaseModel] = pydantic.create_model(name, __config__=config, **fields)
+        schema_of(model)
+    except (pydantic.errors.PydanticUserError, NameError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"tool {name!r}: a parameter's type has no JSON schema: {reason}") from error
+    return model
+
+
+def _with_description(hint: Any, description: str | None) -> Any:
+    from pydantic import Field
+    from pydantic.fields import FieldInfo
+
+    if typing.get_origin(hint) is Annotated:
+        extras = typing.get_args(hint)[1:]
+        texts = [extra for extra in extras if isinstance(extra, str)]
+        given = any(isinstance(extra, FieldInfo) and extra.description for extra in extras)
+        description = None if given else texts[0] if texts else description
+    return Annotated[hint, Field(description=description)] if description else hint
+
+
+_GOOGLE_HEAD = re.compile(r"^(Args|Arguments|Parameters):\s*$")
+_GOOGLE_ROW = re.compile(r"^\s+\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.+)$")
+_SPHINX_ROW = re.compile(r"^:param\s+(?:[^:]*\s)?(\w+):\s*(.+)$")
+
+
+def described_parameters(docstring: str) -> dict[str, str]:
+    """Return the descriptions of parameters in a docstring: an ``Args:`` section, or ``:param name:`` lines."""
+    found: dict[str, str] = {}
+    current: str | None = None
+    inside, indent = False, 0
+    for line in docstring.splitlines():
+        sphinx = _SPHINX_ROW.match(line.strip())
+        if sphinx:
+            current, inside = sphinx[1], False
+            found[current] = sphinx[2].strip()
+        elif _GOOGLE_HEAD.match(line.strip()):
+            inside, current = True, None
+        elif not line.strip():
+            current = None
+        elif inside and (row := _GOOGLE_ROW.match(line)) and (current is None or _indent(line) <= indent):
+            current, indent = row[1], _indent(line)
+            found[current] = row[2].strip()
+        elif current is not None and _indent(line) > (indent if inside else 0):
+            found[current] += " " + line.strip()
+        elif not line.startswith((" ", "\t")):
+            inside, current = False, None
+    return found
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def summary(docstring: str) -> str:
+    """Return a docstring without its sections about parameters, returns and errors."""
+    kept: list[str] = []
+    for line in docstring.splitlines():
+        if re.match(r"^(Args|Arguments|Parameters|Returns|Raises|Yields|Examples?):\s*$", line.strip()):
+            break
+        if line.strip().startswith((":param", ":return", ":raises", ":rtype")):
+            break
+        kept.append(line)
+    return "\n".join(kept).strip()
+
+
+def schema_of(model: type[BaseModel]) -> Schema:
+    """Return the JSON schema of a pydantic model, without the titles that only repeat the names."""
+    return typing.cast("Schema", _without_titles(model.model_json_schema()))
+
+
+def _without_titles(value: Any, *, names: bool = False) -> Any:
+    """``names``: the keys are names of fields, so that a field called "title" stays."""
+    if isinstance(value, dict):
+        kept = {key: each for key, each in value.items() if names or key != "title" or not isinstance(each, str)}
+        return {
+            key: _without_titles(each, names=key in ("properties", "$defs") and not names) for key, each in kept.items()
+        }
+    if isinstance(value, list):
+        return [_without_titles(each) for each in value]
+    return value
+
+
+def strict(schema: Any) -> Any:
+    """Return a schema in the form that ``strict`` demands: every object closed, every property required."""
+    if isinstance(schema, Mapping):
+        closed = {key: strict(each) for key, each in schema.items() if key != "default"}
+        if isinstance(schema.get("properties"), Mapping):
+            # A property called "default" or "type" is no keyword, so names are gone through on their own.
+            closed["properties"] = {name: strict(each) for name, each in schema["properties"].items()}
+            closed["required"] = list(schema["properties"])
+            closed["additionalProperties"] = False
+        return closed
+    if isinstance(schema, (list, tuple)):
+        return [strict(each) for each in schema]
+    return schema
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
+
+
+def problems(value: Any, schema: Mapping[str, Any], where: str = "") -> list[str]:
+    """Return what is wrong with a value by a JSON schema, as texts: types, enums, required and unknown properties.
+
+    It knows the keywords that descriptions of tools use; others are left to the tool.
+    """
+    place = f"{where}: " if where else ""
+    kinds = schema.get("type")
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if kinds and not any(_is(value, kind) for kind in kinds):
+        return [f"{place}must be of type {' or '.join(kinds)}"]
+    if "enum" in schema and value not in schema["enum"]:
+        return [f"{place}must be one of {', '.join(map(repr, schema['enum']))}"]
+    found: list[str] = []
+    if isinstance(value, dict):
+        properties = schema.get("properties") or {}
+        found += [f"{_join(where, name)}: is required" for name in schema.get("required") or () if name not in value]
+        for name, each in value.items():
+            if name in properties:
+                found += problems(each, properties[name], _join(where, name))
+            elif schema.get("additionalProperties") is False:
+                found.append(f"{_join(where, name)}: is not a known argument")
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        for number, each in enumerate(value):
+            found += problems(each, schema["items"], _join(where, str(number)))
+    return found
+
+
+def _is(value: Any, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if kind == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _TYPES.get(kind, (object,)))
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name

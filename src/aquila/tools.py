@@ -1,0 +1,252 @@
+"""Tools that a model may call: Python functions with a schema, and the provider's own by name.
+
+A tool is made from a typed function with ``@tool``, or spelled out as ``Tool(name, parameters, function)``; a plain
+function in ``tools=`` becomes one too.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, overload
+
+from aquila import schemas
+from aquila.config import suggestion
+from aquila.errors import ConfigError
+from aquila.events import ToolCall
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+CONTEXT = "tool_context"
+"""The parameter with which a tool asks for the context of the call; the model does not see it."""
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+BUILT_IN: Mapping[str, Mapping[str, Any] | str] = {
+    "web_search": {"type": "web_search"},
+    "web_search_preview": {"type": "web_search_preview"},
+    "code_interpreter": {"type": "code_interpreter", "container": {"type": "auto"}},
+    "image_generation": {"type": "image_generation"},
+    "local_shell": {"type": "local_shell"},
+    "file_search": "vector_store_ids",
+    "mcp": "server_label",
+    "computer_use_preview": "environment",
+}
+"""The provider's tools on the Responses API: their definition, or the field without which they mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool.
+
+    - ``name``: letters, digits, ``_`` and ``-``, at most 64.
+    - ``parameters``: a JSON schema of an object, or a pydantic model.
+    - ``function``: called with the arguments by name; may be a coroutine function. None leaves the calls to the caller:
+      the answer then ends with them, in ``reply.tool_calls``.
+    - ``description``: what the model is told about it.
+    - ``strict``: let the provider enforce the schema, where it can.
+    """
+
+    name: str
+    parameters: Mapping[str, Any] | type[BaseModel]
+    function: Callable[..., Any] | None = None
+    description: str = ""
+    strict: bool = False
+    wants_context: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ConfigError(f"a tool's name has letters, digits, _ and -, at most 64 of them; not {self.name!r}")
+        if not isinstance(self.parameters, (Mapping, type)):
+            raise ConfigError(f"tool {self.name!r}: parameters are a JSON schema or a pydantic model")
+        if isinstance(self.parameters, Mapping) and self.parameters.get("type", "object") != "object":
+            raise ConfigError(f"tool {self.name!r}: the schema of the parameters must be of type 'object'")
+        if self.function is not None and not callable(self.function):
+            raise ConfigError(f"tool {self.name!r}: function must be callable, not {type(self.function).__name__}")
+        object.__setattr__(self, "wants_context", self.function is not None and _takes_context(self.function))
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of the arguments, as it is sent."""
+        if isinstance(self.parameters, Mapping):
+            schema = {"type": "object", "properties": {}, **self.parameters}
+        else:
+            schema = schemas.schema_of(self.parameters)
+        closed: dict[str, Any] = schemas.strict(schema) if self.strict else schema
+        return closed
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function must be awaited."""
+        return self.function is not None and inspect.iscoroutinefunction(self.function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function, as if it had not been made a tool."""
+        if self.function is None:
+            raise ConfigError(f"tool {self.name!r} has no function")
+        return self.function(*args, **kwargs)
+
+    def arguments(self, raw: str) -> dict[str, Any]:
+        """Return the arguments that the model wrote, for the function. Raises ``ValueError`` with what is wrong."""
+        decoded = decode(raw)
+        if decoded is None:
+            raise ValueError("the arguments are not a JSON object")
+        if isinstance(self.parameters, Mapping):
+            found = schemas.problems(decoded, self.schema)
+            if found:
+                raise ValueError("; ".join(found))
+            return decoded
+        return _validated(self.parameters, decoded)
+
+
+def decode(raw: str) -> dict[str, Any] | None:
+    """Return the arguments that a model wrote, or None if they are not a JSON object. No text is no arguments."""
+    if not raw.strip():
+        return {}
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _validated(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    import pydantic
+
+    try:
+        instance = model.model_validate(arguments)
+    except pydantic.ValidationError as error:
+        rows = error.errors(include_url=False, include_input=False)
+        raise ValueError("; ".join(f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in rows)) from None
+    # Only what was given: the function knows its own defaults.
+    return {name: getattr(instance, name) for name in type(instance).model_fields if name in instance.model_fields_set}
+
+
+def _takes_context(function: Callable[..., Any]) -> bool:
+    try:
+        return CONTEXT in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a built-in without a signature
+        return False
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+
+
+@overload
+def tool(
+    *, name: str | None = None, description: str | None = None, strict: bool = False
+) -> Callable[[Callable[..., Any]], Tool]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    strict: bool = False,
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Make a tool of a typed function: its schema comes from the hints, its description from the docstring.
+
+    Parameters are described by ``Annotated[int, "how many"]``, by pydantic's ``Field``, or by the docstring's ``Args:``
+    section. A parameter ``tool_context`` is given the call's ``tool_context=`` and hidden from the model. ``name`` and
+    ``description`` replace those of the function; ``strict`` lets the provider enforce the schema. The tool can still
+    be called like the function. Raises ``ConfigError`` for a parameter that has no JSON schema.
+    """
+    if function is None:
+        return functools.partial(_tool, name=name, description=description, strict=strict)
+    return _tool(function, name=name, description=description, strict=strict)
+
+
+def _tool(function: Callable[..., Any], *, name: str | None, description: str | None, strict: bool) -> Tool:
+    if isinstance(function, Tool):
+        return function
+    if not callable(function):
+        raise ConfigError(f"@aquila.tool is for functions, not {type(function).__name__}")
+    named = name or str(getattr(function, "__name__", type(function).__name__))
+    if not _NAME.fullmatch(named):
+        raise ConfigError(f"the function {named!r} needs a name that a model can call; give name=")
+    target = function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
+    model = schemas.arguments_model(
+        function if target is function else function.__call__,  # type: ignore[operator]
+        name=named,
+        leave_out=(CONTEXT,),
+    )
+    about = description if description is not None else schemas.summary(inspect.getdoc(function) or "")
+    return Tool(named, model, function, about, strict)
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """The tools of a call: ours by name, and the provider's own as definitions."""
+
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    built_in: tuple[Mapping[str, Any] | str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.tools or self.built_in)
+
+    def names(self) -> tuple[str, ...]:
+        """The names by which a tool can be chosen."""
+        return (*self.tools, *(each if isinstance(each, str) else str(each["type"]) for each in self.built_in))
+
+    def runs(self, call: ToolCall) -> bool:
+        """Whether a call is answered here: the tool has a function, or does not exist and the model must be told."""
+        found = self.tools.get(call.name)
+        return bool(self.tools) if found is None else found.function is not None
+
+
+def toolbox(tools: Any) -> Toolbox:
+    """Return the tools of ``tools=``: tools, functions, names and dicts of built-in ones. Raises ``ConfigError``."""
+    if isinstance(tools, (str, Mapping, Tool)) or not isinstance(tools, Iterable):
+        raise ConfigError("tools is a list of tools, functions, and names or dicts of built-in tools")
+    ours: dict[str, Tool] = {}
+    theirs: list[Mapping[str, Any] | str] = []
+    for each in tools:
+        found = _one(each)
+        if not isinstance(found, Tool):
+            theirs.append(found)
+        elif found.name in ours:
+            raise ConfigError(f"two tools are called {found.name!r}; give one of them another name=")
+        else:
+            ours[found.name] = found
+    return Toolbox(ours, tuple(theirs))
+
+
+def _one(value: Any) -> Tool | Mapping[str, Any] | str:
+    if isinstance(value, Tool):
+        return value
+    if isinstance(value, str):
+        if value not in BUILT_IN:
+            raise ConfigError(f"unknown built-in tool {value!r}{suggestion(value, BUILT_IN)}")
+        if isinstance(needed := BUILT_IN[value], str):
+            raise ConfigError(f"the built-in tool {value!r} needs more: {{'type': {value!r}, {needed!r}: ...}}")
+        return value
+    if isinstance(value, Mapping):
+        return _definition(value)
+    if callable(value):
+        return tool(value)
+    raise ConfigError(f"a tool is a function, a Tool, or a name or dict of a built-in one, not {type(value).__name__}")
+
+
+def _definition(value: Mapping[str, Any]) -> Tool | Mapping[str, Any]:
+    kind = value.get("type")
+    if not isinstance(kind, str):
+        raise ConfigError("a tool's dict needs a 'type', such as {'type': 'web_search'}")
+    if kind != "function":
+        return dict(value)
+    inner = value.get("function", value)  # the form of the chat API, or that of the Responses API
+    if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
+        raise ConfigError("a function's dict needs a 'name'")
+    return Tool(
+        inner["name"],
+        inner.get("parameters") or {"type": "object", "properties": {}},
+        description=inner.get("description") or "",
+        strict=bool(inner.get("strict")),
+    )

@@ -1,0 +1,362 @@
+"""The tool loop, over both endpoints, synchronous and asynchronous, against scripted answers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import aquila
+from aquila.errors import CassetteMiss, ConfigError, ToolError
+from aquila.events import Chunk, Done, ToolCall, ToolResult
+from tests.support.engines import Engine, live
+from tests.support.provider import (
+    call_item,
+    chat_calls,
+    chat_stream,
+    one_call,
+    responses_stream,
+    tool_fragment,
+)
+from tests.support.server import Answer, Seen, cut, serving
+
+
+@aquila.tool
+def add(a: int, b: int = 1) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def calling(endpoint: str, name: str, arguments: str, id: str = "call_1") -> bytes:
+    if endpoint == "chat":
+        return one_call(name, arguments, id)
+    return responses_stream(items=[call_item(name, arguments, id)])
+
+
+def saying(endpoint: str, text: str) -> bytes:
+    return chat_stream(text) if endpoint == "chat" else responses_stream(text)
+
+
+def results_sent(seen: Seen) -> list[str]:
+    """The texts of the tool results in a request."""
+    messages = seen.json.get("messages") or seen.json["input"]
+    return [
+        each.get("content") or each.get("output")
+        for each in messages
+        if each.get("role") == "tool" or each.get("type") == "function_call_output"
+    ]
+
+
+def test_tool_runs_and_the_model_gets_its_result(engine: Engine, endpoint: str) -> None:
+    answers = [calling(endpoint, "add", '{"a": 2, "b": 3}'), saying(endpoint, "It is 5.")]
+    with serving(*(Answer(cut(answer)) for answer in answers)) as server:
+        events = engine.events("2 + 3?", base_url=server.url, endpoint=endpoint, tools=[add], metadata={"id": 1})
+    kinds = [type(event) for event in events if isinstance(event, (ToolCall, ToolResult, Chunk, Done))]
+    assert kinds == [ToolCall, ToolResult, Chunk, Done]
+    call = next(event for event in events if isinstance(event, ToolCall))
+    result = next(event for event in events if isinstance(event, ToolResult))
+    assert (call.id, call.name, call.arguments) == ("call_1", "add", {"a": 2, "b": 3})
+    assert (result.id, result.name, result.value, result.text, result.error) == ("call_1", "add", 5, "5", None)
+    assert call.metadata == result.metadata == {"id": 1}
+    reply = events[-1].response
+    assert reply.text == "It is 5."
+    assert reply.usage.total_tokens == 14  # of both requests
+    assert (reply.meta["turns"], reply.meta["stopped"]) == (2, None)
+    assert reply.tool_calls == (call,)
+    assert results_sent(server.seen[1]) == ["5"]
+
+
+def test_request_describes_the_tools_in_the_words_of_the_endpoint(engine: Engine) -> None:
+    with serving(chat_stream("ok"), responses_stream("ok")) as server:
+        options: dict[str, Any] = {"tools": [add], "parallel_tool_calls": False, "base_url": server.url}
+        engine.ask("Hi", tool_choice="add", **options)
+        engine.ask("Hi", endpoint="responses", tool_choice="add", **options)
+    chat, responses = (seen.json for seen in server.seen)
+    described = {"name": "add", "description": "Add two numbers.", "parameters": add.schema}
+    assert chat["tools"] == [{"type": "function", "function": described}]
+    assert responses["tools"] == [{"type": "function", **described, "strict": False}]
+    assert chat["tool_choice"] == {"type": "function", "function": {"name": "add"}}
+    assert responses["tool_choice"] == {"type": "function", "name": "add"}
+    assert chat["parallel_tool_calls"] is responses["parallel_tool_calls"] is False
+
+
+def test_conversation_of_a_chat_is_sent_back_complete(engine: Engine) -> None:
+    with serving(one_call("add", '{"a":2}'), chat_stream("3")) as server:
+        engine.ask("Hi", base_url=server.url, tools=[add], instructions="Brief.")
+    call = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a":2}'}}
+    assert server.seen[1].json["messages"] == [
+        {"role": "system", "content": "Brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "3", "tool_call_id": "call_1"},
+    ]
+
+
+def test_items_of_a_response_are_sent_back_as_they_came(engine: Engine) -> None:
+    reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "abc"}
+    call = call_item("add", '{"a":2}')
+    with serving(responses_stream(items=[reasoning, call]), responses_stream("3")) as server:
+        engine.ask("Hi", base_url=server.url, endpoint="responses", tools=[add])
+    assert server.seen[1].json["input"] == [
+        {"role": "user", "content": "Hi"},
+        reasoning,
+        call,
+        {"type": "function_call_output", "call_id": "call_1", "output": "3"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fragments", "expected"),
+    [
+        # interleaved over chunks
+        (
+            [
+                tool_fragment(0, "", "a", "add"),
+                tool_fragment(1, "", "b", "add"),
+                tool_fragment(0, '{"a"'),
+                tool_fragment(1, '{"a": 10'),
+                tool_fragment(0, ": 1}"),
+                tool_fragment(1, "}"),
+            ],
+            {"a": "2", "b": "11"},
+        ),
+        # several in one chunk
+        (
+            [[tool_fragment(0, '{"a": 1', "a", "add"), tool_fragment(1, '{"a": 2', "b", "add")],
+             [tool_fragment(1, "}"), tool_fragment(0, "}")]],
+            {"a": "2", "b": "3"},
+        ),
+        # without an id
+        ([tool_fragment(0, '{"a": 1}', None, "add"), tool_fragment(1, '{"a": 2}', None, "add")],
+         {"call_1_0": "2", "call_1_1": "3"}),
+        # without an index
+        ([tool_fragment(None, '{"a": ', "a", "add"), tool_fragment(None, "1}"),
+          tool_fragment(None, '{"a": 2}', "b", "add")], {"a": "2", "b": "3"}),
+        # all with index 0, told apart by their ids
+        ([tool_fragment(0, '{"a": 1}', "a", "add"), tool_fragment(0, '{"a": 2', "b", "add"), tool_fragment(0, "}")],
+         {"a": "2", "b": "3"}),
+        # the same id twice
+        ([tool_fragment(0, '{"a": 1}', "a", "add"), tool_fragment(1, '{"a": 2}', "a", "add")],
+         {"a": "2", "call_1_1": "3"}),
+        # the name repeated with every fragment
+        ([tool_fragment(0, '{"a"', "a", "add"), tool_fragment(0, ": 1}", "a", "add")], {"a": "2"}),
+    ],
+    ids=["interleaved", "together", "no id", "no index", "one index", "one id", "name repeated"],
+)  # fmt: skip
+def test_fragments_of_calls_are_put_together(engine: Engine, fragments: list[Any], expected: dict[str, str]) -> None:
+    with serving(chat_calls(*fragments), chat_stream("ok")) as server:
+        engine.ask("Hi", base_url=server.url, tools=[add])
+    sent = server.seen[1].json["messages"]
+    assert {each["tool_call_id"]: each["content"] for each in sent if each["role"] == "tool"} == expected
+    assistant = next(each for each in sent if each["role"] == "assistant")
+    assert [call["id"] for call in assistant["tool_calls"]] == list(expected)
+
+
+def test_empty_arguments_are_no_arguments(engine: Engine, endpoint: str) -> None:
+    with serving(calling(endpoint, "now", ""), saying(endpoint, "ok")) as server:
+        engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[aquila.Tool("now", {}, lambda: "noon")])
+    assert results_sent(server.seen[1]) == ["noon"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("add", "{broken", "Error: the arguments of add are wrong: the arguments are not a JSON object"),
+        ("add", '{"a": "x"}', "Error: the arguments of add are wrong: a: Input should be a valid integer"),
+        ("nope", "{}", "Error: there is no tool 'nope'; there are: add, fail"),
+        ("fail", "{}", "Error: FileNotFoundError: [Errno 2] No such file or directory: '<path>'"),
+    ],
+)
+def test_failure_becomes_a_text_for_the_model(
+    engine: Engine, endpoint: str, name: str, arguments: str, told: str
+) -> None:
+    def fail() -> None:
+        raise FileNotFoundError(2, "No such file or directory", f"/tmp/{threading.get_native_id()}/x.txt")
+
+    with serving(calling(endpoint, name, arguments), saying(endpoint, "sorry")) as server:
+        events = engine.events("Hi", base_url=server.url, endpoint=endpoint, tools=[add, fail])
+    assert results_sent(server.seen[1])[0].startswith(told)
+    assert next(event for event in events if isinstance(event, ToolResult)).error is not None
+    assert events[-1].response.text == "sorry"
+
+
+def test_failures_are_raised_where_that_is_asked_for(engine: Engine) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("oh")
+
+    for name, arguments, cause in (("fail", "{}", ZeroDivisionError), ("add", "{", None), ("nope", "{}", None)):
+        with serving(one_call(name, arguments)) as server, pytest.raises(ToolError) as caught:
+            engine.ask("Hi", base_url=server.url, tools=[add, fail], tool_errors="raise")
+        assert isinstance(caught.value.__cause__, cause or type(None))
+
+
+def test_miss_inside_a_tool_is_no_text_for_the_model(engine: Engine) -> None:
+    def nested() -> None:
+        raise CassetteMiss("nothing like it")
+
+    with serving(one_call("nested", "{}")) as server, pytest.raises(CassetteMiss):
+        engine.ask("Hi", base_url=server.url, tools=[nested])
+
+
+def test_coroutine_functions_and_plain_ones_are_both_run(engine: Engine) -> None:
+    async def later(x: int) -> int:
+        await asyncio.sleep(0)
+        return x + 1
+
+    calls = chat_calls(tool_fragment(0, '{"x": 1}', "a", "later"), tool_fragment(1, '{"a": 1}', "b", "add"))
+    with serving(calls, chat_stream("ok")) as server:
+        engine.ask("Hi", base_url=server.url, tools=[later, add])
+    assert results_sent(server.seen[1]) == ["2", "2"]
+
+
+def test_coroutine_function_runs_in_a_synchronous_call_within_an_event_loop() -> None:
+    async def later() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    async def scenario(url: str) -> None:
+        aquila.ask("Hi", **live({"base_url": url, "tools": [later]}))
+
+    with serving(one_call("later", "{}"), chat_stream("ok")) as server:
+        asyncio.run(scenario(server.url))
+    assert results_sent(server.seen[1]) == ["done"]
+
+
+def test_context_goes_to_tools_that_ask_and_patches_reach_the_later_ones(engine: Engine) -> None:
+    def login(tool_context: dict[str, Any]) -> aquila.ToolResult:
+        seen.append(dict(tool_context))
+        tool_context["scratch"] = "not shared"
+        return aquila.ToolResult("welcome", context_patch={"user": "eve"})
+
+    def whoami(tool_context: dict[str, Any]) -> str:
+        seen.append(dict(tool_context))
+        return tool_context["user"]
+
+    seen: list[dict[str, Any]] = []
+    given = {"user": "nobody"}
+    calls = chat_calls(tool_fragment(0, "{}", "a", "login"), tool_fragment(1, "{}", "b", "whoami"))
+    with serving(calls, one_call("whoami", "{}", "c"), chat_stream("ok")) as server:
+        events = engine.events("Hi", base_url=server.url, tools=[login, whoami, add], tool_context=given)
+    assert seen == [{"user": "nobody"}, {"user": "eve"}, {"user": "eve"}]
+    assert given == {"user": "nobody"}
+    results = [event for event in events if isinstance(event, ToolResult)]
+    assert [result.context_patch for result in results] == [{"user": "eve"}, None, None]
+    assert results_sent(server.seen[2]) == ["welcome", "eve", "eve"]
+    assert "tool_context" not in str(server.seen[0].json)
+
+
+def test_returned_error_is_told_and_counted(engine: Engine) -> None:
+    def refuse() -> aquila.ToolResult:
+        return aquila.ToolResult(error="not today")
+
+    with serving(one_call("refuse", "{}"), chat_stream("ok")) as server:
+        events = engine.events("Hi", base_url=server.url, tools=[refuse])
+    assert results_sent(server.seen[1]) == ["Error: not today"]
+    assert next(event for event in events if isinstance(event, ToolResult)).error == "not today"
+
+
+def test_concurrent_tools_of_a_turn_run_at_once_and_answer_in_order(engine: Engine) -> None:
+    meeting = threading.Barrier(2, timeout=10)
+
+    def meet(n: int) -> int:
+        meeting.wait()  # only passes if both are here
+        return n
+
+    calls = chat_calls(tool_fragment(0, '{"n": 1}', "a", "meet"), tool_fragment(1, '{"n": 2}', "b", "meet"))
+    with serving(calls, chat_stream("ok")) as server:
+        engine.ask("Hi", base_url=server.url, tools=[meet], concurrent_tools=True)
+    assert results_sent(server.seen[1]) == ["1", "2"]
+
+
+def endless(endpoint: str, name: str, arguments: str) -> Callable[[Seen], Answer]:
+    count = iter(range(1000))
+    return lambda seen: Answer([calling(endpoint, name, arguments, f"call_{next(count)}")])
+
+
+def test_limit_of_rounds_ends_the_run_with_a_text_and_a_flag(engine: Engine, endpoint: str) -> None:
+    with serving(by=endless(endpoint, "add", '{"a": 1}')) as server:
+        reply = engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[add], max_tool_iterations=3)
+    assert reply.meta["stopped"] == "max_tool_iterations"
+    assert "called tools in more than 3 rounds" in reply.text
+    assert reply.meta["turns"] == len(server.seen) == 4
+    assert len(reply.tool_calls) == 4
+    # The conversation can be gone on with: every call has its answer.
+    answered = {message.call_id for message in reply.messages if message.role == "tool"}
+    assert answered == {call.id for call in reply.tool_calls}
+    assert reply.messages[-1].text.startswith("Error: not run: the limit of 3 rounds")
+
+
+def test_limit_of_rounds_is_24_unless_set() -> None:
+    with serving(by=endless("chat", "add", '{"a": 1}')) as server:
+        reply = aquila.ask("Hi", **live({"base_url": server.url, "tools": [add]}))
+    assert (reply.meta["turns"], reply.meta["stopped"]) == (25, "max_tool_iterations")
+
+
+def test_failures_in_a_row_end_the_run_with_a_text_and_a_flag(engine: Engine, endpoint: str) -> None:
+    with serving(by=endless(endpoint, "add", "{}")) as server:
+        events = engine.events("Hi", base_url=server.url, endpoint=endpoint, tools=[add])
+    reply = events[-1].response
+    assert reply.meta["stopped"] == "max_tool_failures"
+    assert "3 tool calls in a row failed" in reply.text
+    assert Chunk(reply.text) in events
+    assert len(server.seen) == 3
+
+
+def test_success_between_failures_starts_the_count_again(engine: Engine) -> None:
+    script = [one_call("add", arguments, f"c{n}") for n, arguments in enumerate(["{}", "{}", '{"a": 1}', "{}", "{}"])]
+    with serving(*script, chat_stream("fine")) as server:
+        reply = engine.ask("Hi", base_url=server.url, tools=[add])
+    assert (reply.text, reply.meta["stopped"]) == ("fine", None)
+
+
+def test_forced_choice_is_forced_once(engine: Engine, endpoint: str) -> None:
+    for choice in ("required", "add"):
+        with serving(calling(endpoint, "add", '{"a": 1}'), saying(endpoint, "ok")) as server:
+            engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[add], tool_choice=choice)
+        assert server.seen[0].json["tool_choice"] != "auto"
+        assert server.seen[1].json["tool_choice"] == "auto"
+
+
+def test_choice_none_is_kept(engine: Engine) -> None:
+    with serving(chat_stream("ok")) as server:
+        engine.ask("Hi", base_url=server.url, tools=[add], tool_choice="none")
+    assert server.seen[0].json["tool_choice"] == "none"
+
+
+def test_wrong_choice_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no tool 'ad'; did you mean 'add'\?"):
+        aquila.ask("Hi", **live({"tools": [add], "tool_choice": "ad"}))
+    with pytest.raises(ConfigError, match="'tool_choice' needs tools="):
+        aquila.ask("Hi", **live({"tool_choice": "auto"}))
+
+
+def test_built_in_tools_go_to_the_endpoint_that_has_them(engine: Engine) -> None:
+    with serving(responses_stream("ok"), chat_stream("ok")) as server:
+        engine.ask(
+            "Hi",
+            base_url=server.url,
+            endpoint="responses",
+            tools=["web_search", "code_interpreter", {"type": "file_search", "vector_store_ids": ["vs"]}],
+            tool_choice="web_search",
+        )
+        engine.ask("Hi", base_url=server.url, tools=[{"type": "openrouter:web_search"}])
+    assert [tool["type"] for tool in server.seen[0].json["tools"]] == ["web_search", "code_interpreter", "file_search"]
+    assert server.seen[0].json["tools"][1]["container"] == {"type": "auto"}
+    assert server.seen[0].json["tool_choice"] == {"type": "web_search"}
+    assert server.seen[1].json["tools"] == [{"type": "openrouter:web_search"}]
+    with pytest.raises(ConfigError, match="'web_search' belongs to endpoint='responses'"):
+        engine.ask("Hi", tools=["web_search"])
+
+
+def test_calls_of_a_tool_without_a_function_are_left_to_the_caller(engine: Engine, endpoint: str) -> None:
+    approve = aquila.Tool("approve", {"type": "object", "properties": {"sum": {"type": "integer"}}})
+    with serving(calling(endpoint, "approve", '{"sum": 9}'), saying(endpoint, "Paid.")) as server:
+        reply = engine.ask("Pay 9", base_url=server.url, endpoint=endpoint, tools=[approve])
+        assert (reply.meta["finish_reason"], reply.meta["turns"]) == ("tool_calls", 1)
+        assert [(call.name, call.arguments) for call in reply.tool_calls] == [("approve", {"sum": 9})]
+        answer = aquila.Message("tool", "approved", call_id=reply.tool_calls[0].id)
+        assert engine.ask([*reply.messages, answer], base_url=server.url, endpoint=endpoint).text == "Paid."
+    assert results_sent(server.seen[1]) == ["approved"]
