@@ -10,9 +10,8 @@ from typing import Any
 from aquila.cassettes.model import Cassette, Chunk, Interaction, Request, Response
 
 URL = "https://api.openai.com/v1/chat/completions"
-WORDS = (
-    "the eagle turns above the valley and looks for warm air that carries it higher without a beat of its wings".split()
-)
+TEXT = "the eagle turns above the valley and looks for warm air that carries it higher without a beat of its wings"
+WORDS = TEXT.split()
 REQUEST_HEADERS = (("accept", "application/json"), ("content-type", "application/json"))
 
 
@@ -37,7 +36,7 @@ def answer(number: int = 0) -> bytes:
                     "index": 0,
                     "message": {
                         "role": "assistant",
-                        "content": f"{number}: {' '.join(WORDS)}.",
+                        "content": f"{number}: {TEXT}.",
                         "refusal": None,
                         "annotations": [],
                     },
@@ -111,10 +110,9 @@ def cassette(count: int) -> Cassette:
 
 def write_as_vcrpy(path: Path, interactions: Sequence[Interaction]) -> None:
     """Write what vcrpy would have written for the same traffic."""
+    import vcr.request
     from vcr.serialize import serialize
     from vcr.serializers import yamlserializer
-
-    import vcr.request
 
     requests = [
         vcr.request.Request(one.request.method, one.request.url, one.request.body, dict(one.request.headers))

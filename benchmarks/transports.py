@@ -6,6 +6,7 @@ The floor answers from constant bytes: Aquila cannot be faster than that without
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -105,7 +106,7 @@ def one_call(report: Report, folder: Path) -> None:
         if short == "call":
             clients["vcrpy, matching bodies"] = client()
         times = paired(
-            {name: (lambda via=via: action(via)) for name, via in clients.items()},
+            {name: functools.partial(action, via) for name, via in clients.items()},
             number=number,
             within=within_cassettes(folder),
         )
