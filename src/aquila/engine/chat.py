@@ -178,7 +178,7 @@ class Parser:
         if chunk.model_extra:
             self._head |= {key: value for key, value in chunk.model_extra.items() if key != "obfuscation"}
         events: list[Event] = []
-        usage = getattr(chunk, "usage", None)
+        usage = getattr(chunk, "usage", None) or _usage_elsewhere(chunk)
         if usage is not None:
             self._usage = usage
         for choice in getattr(chunk, "choices", None) or ():
@@ -264,6 +264,12 @@ class Parser:
 def parser(tags: Tags) -> Parser:
     """Return the reader of one answer."""
     return Parser(tags)
+
+
+def _usage_elsewhere(chunk: ChatCompletionChunk) -> Any:
+    """Groq reports the usage of a stream within a field of its own."""
+    extra = (chunk.model_extra or {}).get("x_groq")
+    return extra.get("usage") if isinstance(extra, Mapping) else None
 
 
 def _head(chunk: ChatCompletionChunk) -> dict[str, Any]:
