@@ -7,6 +7,7 @@ declaration. A value comes from the first of: argument or marker, command line, 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -147,6 +148,24 @@ OPTIONS: Mapping[str, Option] = {
 """Every setting, by name. Ini keys, environment variables and markers derive from it."""
 
 _ENVIRONMENT = {option.env: name for name, option in OPTIONS.items() if option.env}
+
+
+def _environment() -> tuple[Any, ...]:
+    """The variables of ``_ENVIRONMENT`` as they are now, in a form that can only be compared.
+
+    ``os.environ`` encodes each name and decodes each value, which for every request costs more than all else here.
+    What it wraps is asked directly where it can be.
+    """
+    variables = os.environ
+    inner = getattr(variables, "_data", None)
+    if not isinstance(inner, dict):
+        return tuple(map(variables.get, _ENVIRONMENT))
+    return tuple(map(inner.get, _encoded(type(next(iter(inner), "")))))
+
+
+@functools.cache
+def _encoded(kind: type) -> tuple[str | bytes, ...]:
+    return tuple(map(os.fsencode, _ENVIRONMENT)) if kind is bytes else tuple(map(str.upper, _ENVIRONMENT))
 
 
 class Settings:
@@ -332,12 +351,13 @@ def current() -> Settings:
     """The settings in force now. The environment is read at each call; parsing happens only when it changed."""
     global _cache
     around = _layers
-    environment = tuple(map(os.environ.get, _ENVIRONMENT))
+    environment = _environment()
     if _cache is not None and _cache[0] is around and _cache[1] == environment:
         return _cache[2]
     settings = Settings().with_options(around.defaults, source="defaults")
     settings = settings.with_options(around.ini, source="ini file")
-    for (variable, name), value in zip(_ENVIRONMENT.items(), environment, strict=True):
+    for variable, name in _ENVIRONMENT.items():
+        value = os.environ.get(variable)
         if value:
             settings = settings.with_options({name: value}, source=f"environment variable {variable}")
     settings = settings.with_options(around.command_line, source="command line")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from aquila.errors import ConfigError
 
@@ -37,6 +38,7 @@ _SECRET_NAME = re.compile(
 _NOT_SECRET = frozenset({"idempotency-key"})
 
 
+@lru_cache(maxsize=1024)
 def is_secret_header(name: str) -> bool:
     """Say whether a header field carries credentials by its name (``authorization``, ``x-api-key``, ``set-cookie``)."""
     name = name.lower()
@@ -64,8 +66,8 @@ def checked_headers(names: Iterable[str], setting: str) -> tuple[str, ...]:
 
 def allows(allowed: frozenset[str], patterns: Sequence[str], name: str) -> bool:
     """Say whether a field may be stored: it is in ``allowed``, or one of ``patterns`` names it; credentials never."""
-    if name in allowed:
-        return True
+    if name in allowed or not patterns:
+        return name in allowed
     return not is_secret_header(name) and any(
         name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])) for pattern in patterns
     )
