@@ -61,7 +61,7 @@ class _Scrubber:
         if found:
             found = [Span(*whole_escapes(data, *span[:2]), *span[2:]) for span in found if 0 <= span.start < span.end]
         if depth:
-            for view in views(data):
+            for view in views(data, ascii_only=self._known.ascii_only):
                 inner = self.find(view.data, parameters=parameters, depth=depth - 1)
                 found += [Span(*view.raw(*span[:2]), *span[2:]) for span in inner]
         return merged(found) if found else found

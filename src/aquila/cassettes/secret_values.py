@@ -102,10 +102,11 @@ _UNICODE_ESCAPE = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 class Known:
     """Finds known values in bytes: as they are, escaped for JSON and URLs, and in base64."""
 
-    __slots__ = ("_long", "_short", "_values")
+    __slots__ = ("_long", "_short", "_values", "ascii_only")
 
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         known = list(secrets)
+        self.ascii_only = all(value.isascii() for value, _ in known)
         self._values = [(value.encode("utf-8", "surrogatepass"), kind) for value, kind in known]
         needles = [needle for value, kind in known for needle in _needles(value, kind)]
         self._long = tuple(needle for needle in needles if needle.long)

@@ -122,13 +122,17 @@ def json_view(raw: bytes) -> View:
     return View(raw, _JSON_ESCAPE, _json_escape)
 
 
-# Printable characters that need no escape, so that a secret may be written with it or without.
+# Characters that need no escape, so that a secret may be written with it or without.
 _NEEDLESS = re.compile(rb"\\(?:u00[2-7]|/)")
+_NEEDLESS_IN_UNICODE = re.compile(rb"\\(?:u[0-9a-fA-F]|/)")
 
 
-def views(raw: bytes) -> Iterator[View]:
-    """Decode the escapes that may hide something, those of JSON and those of URLs."""
-    if b"\\" in raw and _NEEDLESS.search(raw):
+def views(raw: bytes, *, ascii_only: bool) -> Iterator[View]:
+    """Decode the escapes that may hide something, those of JSON and those of URLs.
+
+    With ``ascii_only`` what may be hidden is ASCII: texts whose only escapes are those of other letters hide nothing.
+    """
+    if b"\\" in raw and (_NEEDLESS if ascii_only else _NEEDLESS_IN_UNICODE).search(raw):
         yield json_view(raw)
     if b"%" in raw and _PERCENT.search(raw):
         yield View(raw, _PERCENT, _percent)
