@@ -148,7 +148,7 @@ def _needles(value: str, kind: str) -> tuple[_Needle, ...]:
 
 def _spellings(value: str) -> set[bytes]:
     """The value as encoders write it: plain, as JSON in up to three layers, percent-encoded."""
-    texts = {value}
+    texts = {value, value.replace(" ", "+")}
     texts |= {quote(value, safe=safe, errors="surrogatepass") for safe in ("", "/")}
     texts.add(quote_plus(value, errors="surrogatepass"))
     for ascii_only in (True, False):
