@@ -90,11 +90,17 @@ def _report_leftover(report: str, test: str) -> None:
 
 
 @pytest.fixture
-def perform_job(aquila_tasks: Any) -> Callable[..., TaskRun]:
-    """``aquila.huey.testing.perform_job``: execute one task as a worker would."""
+def perform_job(aquila_tasks: Any, request: pytest.FixtureRequest) -> Callable[..., TaskRun]:
+    """``aquila.huey.testing.perform_job``: execute one task as a worker would. A failing test shows its runs."""
     from aquila.huey.testing import perform_job
 
-    return perform_job
+    def perform(task: Any, /, *args: Any, **kwargs: Any) -> TaskRun:
+        __tracebackhide__ = True
+        run = perform_job(task, *args, **kwargs)
+        request.node.add_report_section("call", "task run", repr(run))
+        return run
+
+    return perform
 
 
 @pytest.fixture
@@ -130,11 +136,18 @@ def refute_enqueued(aquila_tasks: Any) -> Callable[..., None]:
 
 
 @pytest.fixture
-def drain_queue(aquila_tasks: Any) -> Callable[..., Drained]:
-    """``aquila.huey.testing.drain_queue``: execute what is enqueued, in this process."""
+def drain_queue(aquila_tasks: Any, request: pytest.FixtureRequest) -> Callable[..., Drained]:
+    """``aquila.huey.testing.drain_queue``: execute what is enqueued, in this process. A failing test shows the runs."""
     from aquila.huey.testing import drain_queue
 
-    return functools.partial(drain_queue, huey=aquila_tasks)
+    def drain(**options: Any) -> Drained:
+        __tracebackhide__ = True
+        drained = drain_queue(**{"huey": aquila_tasks, **options})
+        for run in drained.runs:
+            request.node.add_report_section("call", "task run", repr(run))
+        return drained
+
+    return drain
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from huey.api import Result
 from huey.constants import EmptyData
-from huey.consumer import Consumer, Scheduler
+from huey.consumer import Consumer, Scheduler, Worker
 from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
 from huey.storage import MemoryStorage
 from huey.utils import Error
@@ -42,11 +43,13 @@ class RunningConsumer:
     """A consumer that works on the queue. ``run_consumer`` yields it.
 
     ``errors`` holds the exceptions of tasks that failed for good; those of worker processes as ``RemoteTaskError``,
-    those of a program of its own not at all. ``process`` is that program, ``log`` what it has written.
+    those of a program of its own not at all. ``process`` is that program, ``log`` what it has written. ``timeout`` is
+    the longest that anything is waited for, in seconds, its start and its end too.
     """
 
-    def __init__(self, huey: Any, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, huey: Any, timeout: float, pause: Callable[[float], None] = time.sleep) -> None:
         self.huey = huey
+        self.timeout = timeout
         self.errors: list[BaseException] = []
         self.process: Popen[bytes] | None = None
         self._pause = pause
@@ -57,35 +60,43 @@ class RunningConsumer:
         """What a consumer in a program of its own has written to its standard error."""
         return self._log.read_text(errors="replace")
 
-    def wait_for(self, condition: Callable[[], Any], *, timeout: float = 10, what: str = "the condition") -> Any:
+    def wait_for(self, condition: Callable[[], Any], *, timeout: float | None = None, what: str = "it") -> Any:
         """Wait until ``condition()`` is true and return its value. Raises ``TaskError`` after ``timeout`` seconds."""
-        deadline = time.monotonic() + timeout
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
         while not (value := condition()):
             self.check()
             if time.monotonic() >= deadline:
-                raise TaskError(f"{what} did not come true within {timeout:g} s{self._state()}")
+                pending, scheduled = self.huey.pending_count(), self.huey.scheduled_count()
+                raise TaskError(f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})")
             self._pause(_PAUSE)
         return value
 
-    def wait(self, *results: Result, timeout: float = 10) -> Any:
+    def wait(self, *results: Result, timeout: float | None = None) -> Any:
         """Wait for the results of tasks and return them: one, or a list of several. They stay in the result store.
 
-        A task that returns None stores nothing (unless the Huey has ``store_none=True``) and is never ready. Raises
-        ``RemoteTaskError`` for a task that failed, ``TaskError`` after ``timeout`` seconds.
+        A task that returns None stores nothing (unless the Huey has ``store_none=True``) and is never ready. An error
+        that a retry follows is no result. Raises ``RemoteTaskError`` for a task that failed for good, ``TaskError``
+        after ``timeout`` seconds.
         """
-        values = [self._value(result, timeout) for result in results]
+        values = []
+        for result in results:
+            what = f"the result of {result.task!r}"
+            (value,) = self.wait_for(functools.partial(self._final, result.id), timeout=timeout, what=what)
+            if isinstance(value, Error):
+                raise RemoteTaskError(result.task.name, f"{value.metadata['error']}\n{value.metadata['traceback']}")
+            values.append(value)
         return values[0] if len(values) == 1 else values
 
-    def _value(self, result: Result, timeout: float) -> Any:
-        self.wait_for(
-            lambda: result._get(preserve=True) is not EmptyData, timeout=timeout, what=f"a result of {result.task!r}"
-        )
-        value = result._get(preserve=True)
-        if isinstance(value, Error):
-            raise RemoteTaskError(result.task.name, f"{value.metadata['error']}\n{value.metadata['traceback']}")
-        return value
+    def _final(self, task_id: str) -> tuple[Any] | None:
+        # From the storage, and not from the Result: that keeps the first error it sees for ever.
+        data = self.huey.storage.peek_data(task_id)
+        if data is EmptyData:
+            return None
+        value = self.huey.serializer.deserialize(data)
+        return None if isinstance(value, Error) and value.metadata.get("retries") else (value,)
 
-    def wait_until_empty(self, *, scheduled: bool = False, timeout: float = 10) -> None:
+    def wait_until_empty(self, *, scheduled: bool = False, timeout: float | None = None) -> None:
         """Wait until no task is in the queue, nor in the schedule if ``scheduled``. Some may be executing still."""
         self.wait_for(
             lambda: not self.huey.pending_count() and not (scheduled and self.huey.scheduled_count()),
@@ -98,9 +109,6 @@ class RunningConsumer:
         if self.process is not None and (code := self.process.poll()) is not None:
             raise TaskError(f"the consumer has ended with code {code}; it wrote:\n{self.log[-2000:]}")
 
-    def _state(self) -> str:
-        return f" (pending: {self.huey.pending_count()}, scheduled: {self.huey.scheduled_count()})"
-
 
 class _PromptScheduler(Scheduler):  # type: ignore[misc]
     """Looks at the schedule as often as the workers at the queue; Huey's own takes a second at least."""
@@ -110,8 +118,17 @@ class _PromptScheduler(Scheduler):  # type: ignore[misc]
         self.interval = _DELAYS["max_delay"]
 
 
+class _TidyWorker(Worker):  # type: ignore[misc]
+    def shutdown(self) -> None:
+        """Close what Huey leaves to the garbage collector: a Postgres connection that listens, one a thread."""
+        super().shutdown()
+        if hasattr(self.huey.storage, "_listen_local"):
+            self.huey.storage.close()
+
+
 class _TestConsumer(Consumer):  # type: ignore[misc]
     scheduler_class = _PromptScheduler
+    worker_class = _TidyWorker
 
     def _set_signal_handlers(self) -> None:
         """Leave pytest its handlers: Huey would take SIGINT for good, and raise off the main thread."""
@@ -163,7 +180,7 @@ def run_consumer(
     with running as consumer:
         yield consumer
         if drain:
-            consumer.wait_until_empty(timeout=timeout)
+            consumer.wait_until_empty()
     if consumer.errors and not with_safety:
         raise consumer.errors[0]
 
@@ -171,11 +188,13 @@ def run_consumer(
 @contextlib.contextmanager
 def _here(huey: Any, worker_type: str, options: Any, timeout: float, drain: bool) -> Iterator[RunningConsumer]:
     """A consumer whose workers are threads, greenlets or forks of this process."""
-    running = RunningConsumer(huey, _green_sleep if worker_type == "greenlet" else time.sleep)
+    running = RunningConsumer(huey, timeout, _green_sleep if worker_type == "greenlet" else time.sleep)
     with contextlib.ExitStack() as stack:
         stack.enter_context(shadow(huey, _timeout_handler=huey._timeout_handler))
         if getattr(huey.storage, "read_timeout", None):  # How long a worker sits in the server before it sees the end.
             stack.enter_context(shadow(huey.storage, read_timeout=_DELAYS["max_delay"]))
+        if worker_type == "greenlet":  # One that sat in the server would stop all: nothing here is patched.
+            stack.enter_context(shadow(huey.storage, blocking=False))
         stack.enter_context(_collecting(huey, running.errors))
         consumer = _start(huey, worker_type, options, timeout)
         try:
@@ -186,7 +205,7 @@ def _here(huey: Any, worker_type: str, options: Any, timeout: float, drain: bool
         _end(huey, consumer, timeout)
         while drain and huey.pending_count():  # By a task that was executing still. A consumer cannot start again.
             consumer = _start(huey, worker_type, options, timeout)
-            running.wait_until_empty(timeout=timeout)
+            running.wait_until_empty()
             _end(huey, consumer, timeout)
 
 
@@ -244,7 +263,7 @@ def _program(huey: Any, path: bool | str, worker_type: str, options: Any, timeou
     start = ["-c", _PATCHED] if worker_type == "greenlet" else ["-m", "huey.bin.huey_consumer"]
     delays = ["-d", str(_DELAYS["initial_delay"]), "-m", str(_DELAYS["max_delay"])]
     workers = ["-k", worker_type, "-w", str(options["workers"]), *([] if options["periodic"] else ["-n"])]
-    running = RunningConsumer(huey)
+    running = RunningConsumer(huey, timeout)
     with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
         running._log = Path(folder, "log")
         with running._log.open("wb") as log:
@@ -254,7 +273,7 @@ def _program(huey: Any, path: bool | str, worker_type: str, options: Any, timeou
                 stderr=log,
             )
         try:
-            running.wait_for(lambda: "Huey consumer started" in running.log, timeout=timeout, what="its start")
+            running.wait_for(lambda: "Huey consumer started" in running.log, what="the start of the consumer")
             yield running
             running.check()
         except BaseException:
@@ -263,11 +282,13 @@ def _program(huey: Any, path: bool | str, worker_type: str, options: Any, timeou
         finally:
             running.process.send_signal(signal.SIGINT)  # Ends the tasks that execute; SIGTERM would lose them.
             try:
-                running.process.wait(timeout)
+                running.process.wait(running.timeout)
             except TimeoutExpired:
                 running.process.kill()
                 running.process.wait()
-                raise TaskError(f"the consumer did not end within {timeout:g} s:\n{running.log[-2000:]}") from None
+                raise TaskError(
+                    f"the consumer did not end within {running.timeout:g} s:\n{running.log[-2000:]}"
+                ) from None
 
 
 def _green_sleep(seconds: float) -> None:

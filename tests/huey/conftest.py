@@ -1,0 +1,47 @@
+"""Storages of every kind, on servers of the suite's own."""
+
+import uuid
+
+import pytest
+from huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
+
+from tests.support import servers
+
+
+@pytest.fixture(scope="session")
+def redis_url():
+    with servers.redis_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn():
+    with servers.postgres_server() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def make_huey(request, tmp_path):
+    """Make a Huey on a storage of a kind: ``make_huey("redis")``. ``classes`` are other classes, by kind."""
+    made = []
+
+    def make(kind, classes=None, **options):
+        name = f"q{uuid.uuid4().hex[:8]}"
+        defaults = {
+            "memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey,
+        }  # fmt: skip
+        huey_class = {**defaults, **(classes or {})}[kind]
+        if kind == "sqlite":
+            options["filename"] = str(tmp_path / "queue.db")
+        elif kind == "file":
+            options["path"] = str(tmp_path / "queue")
+        elif kind == "redis":
+            options["url"] = request.getfixturevalue("redis_url")
+        elif kind == "postgres":
+            options["dsn"] = request.getfixturevalue("postgres_dsn")
+        made.append(huey_class(name, **options))
+        return made[-1]
+
+    yield make
+    for huey in made:
+        huey.storage.close()

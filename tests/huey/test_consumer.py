@@ -1,0 +1,304 @@
+"""run_consumer: real consumers, on every storage and with every kind of worker."""
+
+import contextlib
+import importlib.util
+import os
+import signal
+import sys
+import threading
+
+import pytest
+from huey import MemoryHuey, SqliteHuey
+from huey.api import chord
+
+from aquila.errors import ConfigError, RemoteTaskError, TaskError
+from aquila.huey.testing import all_enqueued, run_consumer, testing_mode
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+needs_gevent = pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
+
+PLACES = [
+    *(("thread", kind) for kind in ("memory", "file", "sqlite", "redis", "postgres")),
+    *(pytest.param("process", kind, marks=needs_fork) for kind in ("file", "sqlite", "redis", "postgres")),
+    *(pytest.param("greenlet", kind, marks=needs_gevent) for kind in ("memory", "sqlite", "redis")),
+]
+
+
+@pytest.mark.parametrize(("worker_type", "kind"), PLACES)
+def test_tasks_run_to_their_end_whatever_they_enqueue(worker_type, kind, make_huey):
+    huey = make_huey(kind)
+
+    @huey.task()
+    def add(a, b):
+        return a + b
+
+    @huey.task()
+    def nest(n):
+        add(n, n, id=f"nested {n}")
+        return n
+
+    @huey.task(retries=2, retry_delay=0.02, context=True)
+    def flaky(task=None):
+        if task.retries:
+            raise ValueError("again")
+        return "at last"
+
+    @huey.task()
+    def total(values):
+        return sum(values)
+
+    with testing_mode(huey, storage="own"), run_consumer(worker_type, workers=2) as consumer:
+        pipeline = huey.enqueue(add.s(1, 2).then(add, 10))
+        both = huey.enqueue(chord([add.s(1, 1), add.s(2, 2)], total))
+        retried, later, parent = flaky(), add.schedule((5, 5), delay=0.05), nest(7)
+        assert consumer.wait(*pipeline) == [3, 13]
+        assert consumer.wait(both.callback, later, parent) == [6, 10, 7]
+        assert consumer.wait_for(lambda: huey.get("nested 7", peek=True)) == 14
+        assert consumer.wait(retried) == "at last"
+        consumer.wait_until_empty(scheduled=True)
+
+
+@needs_fork
+@pytest.mark.parametrize("worker_type", ["thread", "process"])
+def test_a_task_that_fails_for_good_fails_the_block(worker_type, make_huey):
+    huey = make_huey("sqlite")
+
+    @huey.task(retries=1)
+    def fail():
+        raise ValueError("boom")
+
+    expected = ValueError if worker_type == "thread" else RemoteTaskError
+    with testing_mode(huey, storage="own"):
+        with pytest.raises(expected, match="boom"), run_consumer(worker_type):
+            fail()
+        with run_consumer(worker_type, with_safety=True) as consumer:
+            result = fail()
+            with pytest.raises(RemoteTaskError, match=r"ValueError\('boom'\)\nTraceback"):
+                consumer.wait_for(lambda: not huey.pending_count()) and consumer.wait(result)
+        assert len(consumer.errors) == 1
+
+
+def test_the_end_of_the_block_waits_for_what_is_executing_and_for_what_that_enqueues(make_huey):
+    huey, started, go = make_huey("memory"), threading.Event(), threading.Event()
+    done = []
+
+    @huey.task()
+    def second():
+        done.append("second")
+
+    @huey.task()
+    def first():
+        started.set()
+        go.wait(10)
+        second()
+        done.append("first")
+
+    with testing_mode(huey), run_consumer():
+        first()
+        started.wait(10)
+        go.set()
+    assert sorted(done) == ["first", "second"]
+
+
+def test_without_draining_the_rest_stays(make_huey):
+    huey, started, go = make_huey("memory"), threading.Event(), threading.Event()
+
+    @huey.task()
+    def wait():
+        started.set()
+        go.wait(10)
+
+    with testing_mode(huey):
+        with run_consumer(drain=False):
+            wait()
+            wait()
+            started.wait(10)
+            threading.Timer(0.05, go.set).start()
+        assert len(all_enqueued(wait)) <= 1
+
+
+def test_a_task_that_does_not_end_is_named(make_huey):
+    huey, go, interrupted = make_huey("memory"), threading.Event(), []
+    huey.signal("interrupted")(lambda name, task: interrupted.append(task.name))
+
+    @huey.task()
+    def stuck():
+        go.wait(30)
+
+    with testing_mode(huey):
+        try:
+            ends = pytest.raises(TaskError, match=r"did not end within 0\.1 s; executing still: .*stuck")
+            with ends, run_consumer(timeout=0.1):
+                stuck()
+            assert interrupted == ["stuck"]
+        finally:
+            go.set()
+
+
+def test_waiting_says_what_did_not_come_and_what_is_pending(make_huey):
+    huey = make_huey("memory")
+
+    @huey.task()
+    def task():
+        return None
+
+    late = pytest.raises(TaskError, match=r"the result of .*task: .* within 0\.05 s \(pending: 0")
+    with testing_mode(huey), run_consumer() as consumer, late:
+        consumer.wait(task(), timeout=0.05)
+
+
+def test_pytest_keeps_its_signal_handlers_and_huey_its_timeouts(make_huey):
+    huey = make_huey("memory")
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with testing_mode(huey), run_consumer():
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert huey._timeout_handler is None
+    assert not [thread for thread in threading.enumerate() if thread.name in ("Worker-1", "Scheduler")]
+
+
+def test_it_runs_off_the_main_thread_too(make_huey):
+    huey, values = make_huey("memory"), []
+
+    @huey.task()
+    def task():
+        return 5
+
+    def run():
+        with run_consumer(huey=huey) as consumer:
+            values.append(consumer.wait(task()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert values == [5]
+
+
+def test_periodic_tasks_run_only_on_request(make_huey):
+    huey, ran = make_huey("memory"), threading.Event()
+
+    @huey.task()
+    def task():
+        return 5
+
+    @huey.periodic_task(lambda moment: True)
+    def periodic():
+        ran.set()
+
+    with testing_mode(huey):
+        with run_consumer() as consumer:
+            consumer.wait(task())
+        assert not ran.is_set()
+        with run_consumer(periodic=True):
+            assert ran.wait(10)
+
+
+@pytest.mark.parametrize("arguments", [{"worker_type": "process"}, {"subprocess": "app.huey"}])
+def test_workers_that_could_never_see_the_queue_are_refused(arguments):
+    for huey in (MemoryHuey(), SqliteHuey(filename=":memory:", create_tables=False)):
+        with pytest.raises(ConfigError, match="cannot see"), run_consumer(**arguments, huey=huey):
+            pass
+
+
+def test_a_consumer_in_an_inline_mode_is_refused(make_huey):
+    with testing_mode(make_huey("memory"), "inline"), pytest.raises(ConfigError, match="inline"), run_consumer():
+        pass
+
+
+APP = """
+import os, time
+from huey import {Huey}
+huey = {Huey}("app", **{options!r})
+
+@huey.task()
+def where():
+    return os.getpid()
+
+@huey.task(retries=1)
+def fail():
+    raise ValueError("boom")
+
+@huey.task()
+def leave():
+    os.kill(os.getpid(), 9)
+
+@huey.task()
+def hang(path):
+    open(path, "w").close()
+    time.sleep(60)
+
+@huey.task()
+def blocking():
+    import socket
+    return socket.socket.__module__
+"""
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch, request):
+    """An application in a module of its own, as a consumer program imports it."""
+
+    def make(kind="sqlite"):
+        if kind == "redis":
+            options, huey_class = {"url": request.getfixturevalue("redis_url")}, "RedisHuey"
+        else:
+            options, huey_class = {"filename": str(tmp_path / "q.db")}, "SqliteHuey"
+        (tmp_path / "consumed_app.py").write_text(APP.format(Huey=huey_class, options=options))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "consumed_app", raising=False)
+        return importlib.import_module("consumed_app")
+
+    yield make
+    sys.modules.pop("consumed_app", None)
+
+
+@pytest.mark.parametrize(
+    ("worker_type", "kind"),
+    [("thread", "sqlite"), pytest.param("process", "redis", marks=needs_fork)],
+)
+def test_a_program_of_its_own_takes_the_tasks(worker_type, kind, app):
+    module = app(kind)
+    with testing_mode(module.huey, storage="own"):
+        with run_consumer(worker_type, subprocess="consumed_app:huey") as consumer:
+            pid = consumer.wait(module.where())
+            assert pid != os.getpid()
+            result = module.fail()
+            consumer.wait_for(lambda: consumer.log.count("ValueError: boom") >= 2)
+            with pytest.raises(RemoteTaskError, match="boom"):
+                consumer.wait(result)
+        assert consumer.process.returncode == 0
+
+
+@needs_gevent
+def test_a_greenlet_program_is_patched_before_it_imports(app):
+    module = app()
+    program = {"worker_type": "greenlet", "workers": 3, "subprocess": "consumed_app.huey"}
+    with testing_mode(module.huey, storage="own"), run_consumer(**program) as consumer:
+        assert "gevent" in consumer.wait(module.blocking())
+
+
+def test_a_program_that_dies_is_reported_with_its_log(app):
+    module = app()
+    dies = pytest.raises(TaskError, match=r"ended with code -9; it wrote:\n(.|\n)*Executing consumed_app\.leave")
+    with testing_mode(module.huey, storage="own"), dies, run_consumer(subprocess="consumed_app.huey") as consumer:
+        consumer.wait(module.leave())
+
+
+def test_a_program_that_cannot_start_is_reported(app):
+    module = app()
+    with testing_mode(module.huey, storage="own"):
+        with pytest.raises(TaskError, match="No module named 'nowhere'"), run_consumer(subprocess="nowhere.huey"):
+            pass
+        with pytest.raises(ConfigError, match="import path"), run_consumer(subprocess=True):
+            pass
+
+
+def test_a_program_that_does_not_end_is_killed(app, tmp_path):
+    module, begun = app(), tmp_path / "begun"
+    with testing_mode(module.huey, storage="own"), contextlib.ExitStack() as stack:
+        consumer = stack.enter_context(run_consumer(subprocess="consumed_app.huey", drain=False))
+        module.hang(str(begun))
+        consumer.wait_for(begun.exists)
+        consumer.timeout = 0.1
+        with pytest.raises(TaskError, match="did not end"):
+            stack.close()
+    assert consumer.process.returncode is not None

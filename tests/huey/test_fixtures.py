@@ -1,0 +1,188 @@
+"""The fixtures, seen from a user's project."""
+
+import pytest
+
+APP = """
+import os, tempfile
+from huey import SqliteHuey, crontab
+huey = SqliteHuey("app", filename={filename!r}, results=True)
+
+@huey.task(retries=1)
+def greet(name, shout=False):
+    if name == "nobody":
+        raise ValueError("nobody")
+    return name.upper() if shout else name
+
+@huey.periodic_task(crontab(hour="2", minute="0"))
+def nightly():
+    return "night"
+
+@huey.task()
+def pid():
+    return os.getpid()
+"""
+
+
+@pytest.fixture
+def project(pytester):
+    """A project with an application and an ini file; returns the function that runs its tests."""
+    pytester.makepyfile(app=APP.format(filename=str(pytester.path / "q.db")))
+    pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
+
+    def run(*arguments, **files):
+        pytester.makepyfile(**files)
+        return pytester.runpytest_subprocess("-W", "error", *arguments)
+
+    run.pytester = pytester
+    return run
+
+
+def test_every_fixture_works_on_the_huey_of_the_ini_file(project):
+    result = project(
+        test_all="""
+        import datetime as dt, os
+        import pytest
+        from app import greet, nightly, pid
+
+        def test_perform(perform_job):
+            run = perform_job(greet, "eve", shout=True)
+            assert run.value == "EVE"
+            with pytest.raises(ValueError):
+                perform_job(greet, "nobody")
+
+        def test_build(build_task, perform_job, aquila_tasks):
+            assert perform_job(build_task(greet, "eve", attempt=2)).attempt == 2
+            assert aquila_tasks.pending_count() == 0
+
+        def test_asserts(all_enqueued, assert_enqueued, refute_enqueued):
+            greet.schedule(("eve",), delay=60)
+            assert len(all_enqueued()) == 1
+            assert_enqueued(greet, name="eve", scheduled_in=60)
+            refute_enqueued(greet, name="adam")
+
+        def test_the_queue_is_empty_again(all_enqueued):
+            assert all_enqueued() == []
+
+        def test_drain(drain_queue):
+            greet("eve")
+            assert drain_queue() == {"complete": 1}
+
+        def test_modes(testing_mode):
+            with testing_mode("inline"):
+                assert greet("eve").get() == "eve"
+
+        def test_periodic(run_periodic):
+            (run,) = run_periodic(dt.datetime(2026, 1, 1, 2, 0))
+            assert run.value == "night"
+
+        def test_consumer(run_consumer):
+            with run_consumer() as consumer:
+                assert consumer.wait(greet("eve")) == "eve"
+
+        def test_nothing_reached_the_real_queue():
+            from app import huey
+            assert huey.pending_count() == 0 and huey.result_count() == 0
+    """
+    )
+    result.assert_outcomes(passed=9)
+
+
+def test_the_huey_and_its_storage_can_be_given_by_overriding(project):
+    project.pytester.makeini("[pytest]\npythonpath = .\n")
+    result = project(
+        test_own="""
+        import os
+        import pytest
+        from app import pid
+
+        @pytest.fixture
+        def aquila_huey():
+            return pid.huey
+
+        @pytest.fixture
+        def aquila_huey_storage():
+            return "own"
+
+        def test_processes(run_consumer):
+            with run_consumer("process") as consumer:
+                assert consumer.wait(pid()) != os.getpid()
+
+        def test_program(run_consumer):
+            with run_consumer(subprocess="app.huey") as consumer:
+                assert consumer.wait(pid()) != os.getpid()
+    """
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_a_program_runs_the_huey_of_the_ini_file_on_its_own_storage(project):
+    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\naquila_huey_storage = own\n")
+    result = project(
+        test_program="""
+        import os
+        from app import pid
+
+        def test_program(run_consumer):
+            with run_consumer(subprocess=True) as consumer:
+                assert consumer.wait(pid()) != os.getpid()
+    """
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_without_a_huey_the_ini_key_is_named(project):
+    uses = "def test_one(perform_job): pass"
+    for ini, message in [
+        ("", '*aquila_huey = "myapp.tasks:huey"*'),
+        ("aquila_huey = app.huey\n", "*'app.huey' is not of that form*"),
+        ("aquila_huey = app:queue\n", "*app has no 'queue'*"),
+    ]:
+        project.pytester.makeini(f"[pytest]\npythonpath = .\n{ini}")
+        result = project(test_one=uses)
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines([message])
+
+
+@pytest.mark.parametrize(("report", "outcomes"), [("ignore", {}), ("warn", {"errors": 1}), ("fail", {"errors": 1})])
+def test_a_task_left_behind_is_reported_on_request(project, report, outcomes):
+    project.pytester.makeini(f"[pytest]\npythonpath = .\naquila_huey = app:huey\naquila_huey_leftover = {report}\n")
+    result = project(
+        test_one="""
+        from app import greet
+
+        def test_leaves(aquila_tasks):
+            greet("eve")
+
+        def test_takes(aquila_tasks, drain_queue):
+            greet("eve")
+            drain_queue()
+    """
+    )
+    result.assert_outcomes(passed=2, **outcomes)
+    if outcomes:
+        result.stdout.fnmatch_lines(["*test_leaves leaves tasks behind*", "*app.greet*"])
+
+
+def test_a_failing_assertion_shows_the_run(project):
+    result = project(
+        test_one="""
+        from app import greet
+
+        def test_one(perform_job):
+            assert perform_job(greet, "eve").value == "adam"
+    """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Captured task run*", "<TaskRun app.greet complete on attempt 1 in *"])
+
+
+def test_huey_is_not_imported_by_a_run_that_does_not_use_it(project):
+    project.pytester.makeini("[pytest]\n")
+    result = project(
+        test_one="""
+        import sys
+        def test_one():
+            assert "huey" not in sys.modules and "aquila.huey" not in sys.modules
+    """
+    )
+    result.assert_outcomes(passed=1)
