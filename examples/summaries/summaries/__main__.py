@@ -1,0 +1,3 @@
+from summaries.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,69 @@
+"""The two background jobs. They are ordinary Huey tasks; ``cassette=`` means nothing in production."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from huey import SqliteHuey
+from huey.api import Task
+
+import aquila
+from summaries import store
+
+MODEL = "gpt-4.1-mini"
+INSTRUCTIONS = "Write an executive summary."
+TIME_LIMIT = aquila.Timeouts(idle=20, total=120)
+"""Seconds: a job ends after twenty of silence, and after two minutes in any case."""
+
+store.DATA.mkdir(parents=True, exist_ok=True)
+huey = SqliteHuey("summaries", filename=str(store.DATA / "queue.db"))
+
+
+@huey.task(retries=2, retry_delay=10, context=True)
+def generate_summary(document: str, task: Task) -> str:
+    """Summarise a document; store the text and the provider's raw answer."""
+    with _job(task, document):
+        reply = aquila.ask(
+            f"Summarise this document:\n\n{document}",
+            instructions=INSTRUCTIONS,
+            model=MODEL,
+            temperature=0,
+            max_output_tokens=80,
+            timeout=TIME_LIMIT,
+            metadata={"job": task.id},
+            cassette="jobs/generate_summary",
+        )
+        store.finish(task.id, reply.text, reply.raw)
+    return reply.text
+
+
+@huey.task(retries=2, retry_delay=10, context=True)
+def stream_prompt(prompt: str, task: Task) -> str:
+    """Stream the answer to a prompt; store each chunk when it arrives, so that a page can show it growing."""
+    with _job(task, prompt):
+        with aquila.stream(
+            prompt,
+            model=MODEL,
+            temperature=0,
+            max_output_tokens=80,
+            timeout=TIME_LIMIT,
+            metadata={"job": task.id},
+            cassette="jobs/stream_prompt",
+        ) as stream:
+            chunks = (event for event in stream if isinstance(event, aquila.Chunk))
+            for number, chunk in enumerate(chunks):
+                store.add_chunk(chunk.metadata["job"], number, chunk.text)
+        store.finish(task.id, stream.response.text, stream.response.raw)
+    return stream.response.text
+
+
+@contextmanager
+def _job(task: Task, prompt: str) -> Iterator[None]:
+    """Keep the status of a job. Huey sees the exception too, and tries again."""
+    store.put(task.id, task.name, prompt, "running")
+    try:
+        yield
+    except Exception as error:
+        store.fail(task.id, f"{type(error).__name__}: {error}")
+        raise
