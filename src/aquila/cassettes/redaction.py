@@ -152,6 +152,8 @@ class Redactor:
         self._lock = threading.Lock()
         self._seen: frozenset[str] = frozenset()
         self._with: dict[frozenset[str], _Scrubber] = {}
+        # A client sends the same header fields with all its requests.
+        self._examined = functools.lru_cache(maxsize=256)(self._examine)
 
     @classmethod
     def from_environment(
@@ -178,18 +180,30 @@ class Redactor:
 
         Its own credentials are scrubbed from URL and body too, and from now on from every response.
         """
-        own = frozenset(value for value in credentials(request) if value not in self._secrets)
-        if own and not own <= self._seen:
-            with self._lock:
-                self._seen |= own
+        headers, own = self._examined(request.headers)
         scrubber = self._knowing(own)
-        headers = _kept(request.headers, REQUEST_HEADERS, self._request_headers, scrubber)
         url = scrubber.url(request.url)
         form = request.header("content-type").lower().startswith("application/x-www-form-urlencoded")
         body, _ = scrubber.scrub(request.body, parameters=form)
         if headers == request.headers and url == request.url and body is request.body:
             return request
         return Request(request.method, url, headers, body)
+
+    def with_kept_headers(self, request: Request) -> Request:
+        """Return the request with the header fields that :meth:`request` keeps, and its URL and body as they are.
+
+        Its credentials are scrubbed from every response from now on. For comparing only: nothing may store it.
+        """
+        headers, _ = self._examined(request.headers)
+        return request if headers == request.headers else Request(request.method, request.url, headers, request.body)
+
+    def _examine(self, headers: Headers) -> tuple[Headers, frozenset[str]]:
+        """The header fields that are kept, scrubbed, and the credentials among all of them."""
+        own = frozenset(value for value in credentials(headers) if value not in self._secrets)
+        if own and not own <= self._seen:
+            with self._lock:
+                self._seen |= own
+        return _kept(headers, REQUEST_HEADERS, self._request_headers, self._knowing(own)), own
 
     def response(self, response: Response) -> Response:
         """Return the response without secrets. The number of chunks and their times stay.

@@ -11,7 +11,7 @@ from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 from aquila.cassettes.headers import is_secret_header
-from aquila.cassettes.model import Request
+from aquila.cassettes.model import Headers
 from aquila.cassettes.secret_shapes import RUN, flattened
 from aquila.cassettes.spans import PLACEHOLDER, Span
 from aquila.config import DUMMY_KEY
@@ -61,9 +61,9 @@ def environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def credentials(request: Request) -> Iterator[str]:
+def credentials(headers: Headers) -> Iterator[str]:
     """Yield the credentials that a request carries in its header fields."""
-    for name, text in request.headers:
+    for name, text in headers:
         if name == "authorization" or is_secret_header(name):
             scheme, _, rest = text.strip().partition(" ")
             value = rest.strip() if rest and scheme.isalpha() else text.strip()
