@@ -23,6 +23,7 @@ def run(code: str, *arguments: str) -> str:
         capture_output=True,
         text=True,
         timeout=120,
+        env={name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -54,8 +54,18 @@ def run(code: str, *, python: tuple[str, ...] = ("-X", "dev", "-W", "error")) ->
     """Run code that may call ``ask(prompt)`` in a fresh process."""
     script = textwrap.dedent(ASK) + textwrap.dedent(code)
     return subprocess.run(
-        [sys.executable, *python, "-c", script], check=False, capture_output=True, text=True, timeout=120
+        [sys.executable, *python, "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=outside_of_tests(),
     )
+
+
+def outside_of_tests() -> dict[str, str]:
+    """The environment without what tells child processes that a test is going on."""
+    return {name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")}
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +295,11 @@ def test_an_idle_forked_child_does_not_keep_the_model_alive() -> None:
         print(url)
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=outside_of_tests(),
     )
     with process:  # closes standard input at the end, whatever happens
         assert process.stdout
