@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from openai.types.chat import ChatCompletionChunk
 
 from aquila.engine.options import TOOL_CHOICES, Options
 from aquila.engine.protocol import Tags, Turn
+from aquila.engine.translate import error_object
 from aquila.engine.usage import usage_of
-from aquila.errors import ConfigError, InvalidAnswer, StreamBroken
+from aquila.errors import BadRequest, ConfigError, InvalidAnswer, StreamBroken
 from aquila.events import Chunk, Event, Reasoning, Refusal
 from aquila.messages import Call, Message, call_to_dict, part_to_dict
 from aquila.tools import Tool
@@ -24,9 +26,19 @@ def method(client: Any) -> Any:
     return client.chat.completions.create
 
 
-def request(messages: Sequence[Message], options: Options, *, model: str) -> dict[str, Any]:
+_REFUSES_TOOL_ROLE = re.compile(r"\brole\b.*\btool\b|\btool\b.*\brole\b", re.IGNORECASE | re.DOTALL)
+
+
+def has_other_form(error: BaseException, messages: Sequence[Message]) -> bool:
+    """Whether a provider refused messages of role ``tool``: results of tools can be told as a user's words."""
+    if not isinstance(error, BadRequest) or not any(message.role == "tool" for message in messages):
+        return False
+    return _REFUSES_TOOL_ROLE.search(str(error)) is not None
+
+
+def request(messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False) -> dict[str, Any]:
     """Return the arguments of ``chat.completions.create``."""
-    wire = [to_wire(message) for message in messages]
+    wire = [to_wire(message) for message in (without_tool_role(messages) if other_form else messages)]
     if options.instructions:
         wire.insert(0, {"role": "system", "content": options.instructions})
     optional: dict[str, Any] = {
@@ -71,6 +83,21 @@ def _tool_choice(options: Options) -> Any:
     return {"type": "function", "function": {"name": choice}} if choice in options.tools.tools else {"type": choice}
 
 
+def without_tool_role(messages: Sequence[Message]) -> Iterator[Message]:
+    """Yield a conversation in which calls and results of tools are told in words."""
+    names: dict[str, str] = {}
+    for message in messages:
+        if message.calls:
+            names |= {call.id: call.name for call in message.calls}
+            called = "\n".join(f"[I call the tool {call.name} with {call.arguments or '{}'}]" for call in message.calls)
+            yield Message("assistant", "\n".join(filter(None, (message.text, called))))
+        elif message.role == "tool":
+            name = names.get(message.call_id or "", "")
+            yield Message("user", f"[The tool {name} returned] {message.text}")
+        else:
+            yield message
+
+
 def to_wire(message: Message) -> dict[str, Any]:
     """Return a message as the API takes it."""
     wire: dict[str, Any] = {"role": message.role}
@@ -86,11 +113,11 @@ def to_wire(message: Message) -> dict[str, Any]:
     if message.call_id is not None:
         wire["tool_call_id"] = message.call_id
     # ``output`` are the items of a Responses answer: they mean nothing here.
-    wire |= {key: value for key, value in message.extra.items() if key not in wire and key not in _NOT_SENT}
+    wire |= {key: value for key, value in message.extra.items() if key not in wire and key not in NOT_SENT}
     return wire
 
 
-_NOT_SENT = frozenset({"output", "refusal", "annotations", "audio", "function_call", "reasoning", "reasoning_content"})
+NOT_SENT = frozenset({"output", "refusal", "annotations", "audio", "function_call", "reasoning", "reasoning_content"})
 
 
 class _Choice:
@@ -183,6 +210,8 @@ class Parser:
             self._usage = usage
         for choice in getattr(chunk, "choices", None) or ():
             self._answered = True
+            if choice.model_extra and choice.model_extra.get("error"):
+                raise error_object(choice.model_extra)
             index = getattr(choice, "index", None) or 0
             state = self._first if index == 0 else self._choices.setdefault(index, _Choice())
             finish_reason = getattr(choice, "finish_reason", None)
@@ -215,6 +244,8 @@ class Parser:
     def feed_whole(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """Return the events in a complete chat completion."""
         self._whole = answer
+        if answer.get("error") and not answer.get("choices"):
+            raise error_object(answer)
         choices = answer.get("choices")
         if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
             raise InvalidAnswer("the answer is JSON but not a chat completion: it has no 'choices'")

@@ -84,7 +84,8 @@ class Loop:
         self._options = options
         self._tags = Tags(call.ref, call.metadata)
         self._messages = list(messages)
-        self._request = endpoint.request(self._messages, options, model=call.model)
+        self._other_form = False
+        self._request = self._next_request(options)
         self.parser: Parser = endpoint.parser(self._tags)
         self._rounds = Rounds(options)
         self._calls: list[ToolCall] = []
@@ -107,12 +108,15 @@ class Loop:
             options = self._options
             if options.tool_choice not in (None, "auto", "none"):
                 options = replace(options, tool_choice="auto")
-            self._request = self._endpoint.request(self._messages, options, model=self.call.model)
+            self._request = self._next_request(options)
         if self._rounds.stopped:
             turn = replace(turn, text="\n\n".join(filter(None, (turn.text, self._rounds.told))))
             yield Emit((Chunk(self._rounds.told, ref=self.call.ref, metadata=self.call.metadata),))
         self.response = self._complete(turn)
         yield Emit((Done(self.response, ref=self.call.ref, metadata=self.call.metadata),))
+
+    def _next_request(self, options: Options) -> dict[str, Any]:
+        return self._endpoint.request(self._messages, options, model=self.call.model, other_form=self._other_form)
 
     def _take_in(self, turn: Turn) -> list[ToolCall]:
         """Add an answer to the conversation; return the calls in it."""
@@ -181,13 +185,19 @@ class Loop:
             translated = self._translated(error, begun=outcome.begun)
             delay = None
             if not outcome.begun:
-                delay = delay_before(attempt, translated, outcome.headers, limit=self._options.max_retries)
+                if not self._other_form and self._endpoint.has_other_form(translated, self._messages):
+                    self._other_form = True
+                    self._request = self._next_request(self._options)
+                    delay = 0.0
+                else:
+                    delay = delay_before(attempt, translated, outcome.headers, limit=self._options.max_retries)
             if delay is None:
                 if translated is error:
                     raise error
                 raise translated from error
             yield Emit((Retry(attempt, delay, translated, ref=self.call.ref, metadata=self.call.metadata),))
-            yield Sleep(delay)
+            if delay:
+                yield Sleep(delay)
             attempt += 1
             self._retries += 1
 

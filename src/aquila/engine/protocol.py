@@ -55,8 +55,17 @@ class Endpoint(Protocol):
 
     name: str
 
-    def request(self, messages: Sequence[Message], options: Options, *, model: str) -> dict[str, Any]:
-        """Return the arguments of the SDK's method, built from a conversation. Pure. Raises ``ConfigError``."""
+    def request(
+        self, messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False
+    ) -> dict[str, Any]:
+        """Return the arguments of the SDK's method, built from a conversation. Pure. Raises ``ConfigError``.
+
+        ``other_form``: write it for a provider that has refused the usual form.
+        """
+        ...
+
+    def has_other_form(self, error: BaseException, messages: Sequence[Message]) -> bool:
+        """Whether a provider refused the form of the conversation, and another form may be taken."""
         ...
 
     def method(self, client: Any) -> Any:

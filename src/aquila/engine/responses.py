@@ -25,7 +25,12 @@ def method(client: Any) -> Any:
     return client.responses.create
 
 
-def request(messages: Sequence[Message], options: Options, *, model: str) -> dict[str, Any]:
+def has_other_form(error: BaseException, messages: Sequence[Message]) -> bool:
+    """There is one form only."""
+    return False
+
+
+def request(messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False) -> dict[str, Any]:
     """Return the arguments of ``responses.create``."""
     if options.seed is not None:
         raise ConfigError(
@@ -100,10 +105,11 @@ def to_wire(message: Message) -> Iterator[dict[str, Any]]:
 
 
 def _content(content: str | tuple[Part, ...]) -> str | list[dict[str, Any]]:
-    return content if isinstance(content, str) else [_part(part) for part in content]
+    return content if isinstance(content, str) else [part_to_wire(part) for part in content]
 
 
-def _part(part: Part) -> dict[str, Any]:
+def part_to_wire(part: Part) -> dict[str, Any]:
+    """Return a part in the form of the Responses API."""
     match part:
         case Text(text):
             return {"type": "input_text", "text": text}
@@ -170,6 +176,8 @@ class Parser:
 
     def feed_whole(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """Return the events in a complete response."""
+        if answer.get("error") and not answer.get("output"):
+            raise error_object(answer)
         if not isinstance(answer.get("output"), list):
             raise InvalidAnswer("the answer is JSON but not a response: it has no 'output'")
         self._seen = True

@@ -1,0 +1,115 @@
+"""Providers that deviate from the protocol, beyond what test_ask and test_tool_loop cover."""
+
+from __future__ import annotations
+
+import pytest
+
+import aquila
+from aquila.errors import BadRequest, ProviderUnavailable, RateLimited
+from aquila.events import Retry
+from tests.support.engines import Engine
+from tests.support.provider import chat_chunk, chat_frame, chat_stream, one_call
+from tests.support.server import Answer, cut, json_answer, serving, sse
+
+
+@aquila.tool
+def add(a: int, b: int = 1) -> int:
+    """Add."""
+    return a + b
+
+
+REFUSED = json_answer({"error": {"message": "messages[2].role: 'tool' is not one of user, assistant"}}, 400)
+
+
+def test_refused_tool_role_is_told_in_other_words_once(engine: Engine) -> None:
+    script = [one_call("add", '{"a": 1}'), REFUSED, one_call("add", '{"a": 2}', "call_2"), chat_stream("done")]
+    with serving(*script) as server:
+        events = engine.events("Hi", base_url=server.url, tools=[add])
+    assert events[-1].response.text == "done"
+    assert [(event.delay, type(event.error)) for event in events if isinstance(event, Retry)] == [(0.0, BadRequest)]
+    retried, last = server.seen[2].json["messages"], server.seen[3].json["messages"]
+    assert retried == [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": '[I call the tool add with {"a": 1}]'},
+        {"role": "user", "content": "[The tool add returned] 2"},
+    ]
+    assert last[3:] == [
+        {"role": "assistant", "content": '[I call the tool add with {"a": 2}]'},
+        {"role": "user", "content": "[The tool add returned] 3"},
+    ]
+    # What the caller goes on with is the conversation as it was, not as it had to be written.
+    assert [message.role for message in events[-1].response.messages[:3]] == ["user", "assistant", "tool"]
+
+
+def test_second_refusal_is_an_error(engine: Engine) -> None:
+    with serving(one_call("add", '{"a": 1}'), REFUSED, REFUSED) as server, pytest.raises(BadRequest, match="'tool'"):
+        engine.ask("Hi", base_url=server.url, tools=[add])
+    assert len(server.seen) == 3
+
+
+def test_other_refusals_are_not_tried_again(engine: Engine) -> None:
+    other = json_answer({"error": {"message": "no such model"}}, 400)
+    with serving(one_call("add", '{"a": 1}'), other) as server, pytest.raises(BadRequest, match="no such model"):
+        engine.ask("Hi", base_url=server.url, tools=[add])
+    with serving(REFUSED) as server, pytest.raises(BadRequest):
+        engine.ask("Hi", base_url=server.url, tools=[add])  # no message of that role was sent
+    assert len(server.seen) == 1
+
+
+def test_error_object_of_status_200_is_an_error(engine: Engine, endpoint: str) -> None:
+    error = json_answer({"error": {"message": "Rate limit", "code": 429}})
+    with serving(error) as server, pytest.raises(RateLimited, match="Rate limit"):
+        engine.ask("Hi", base_url=server.url, endpoint=endpoint)
+
+
+def test_error_inside_a_choice_is_an_error(engine: Engine) -> None:
+    choice = {
+        "index": 0,
+        "delta": {"content": ""},
+        "finish_reason": "error",
+        "error": {"code": 502, "message": "upstream"},
+    }
+    with serving(sse(chat_chunk("half"), chat_frame([choice]))) as server, pytest.raises(ProviderUnavailable):
+        engine.ask("Hi", base_url=server.url)
+
+
+def test_filtered_answer_says_so(engine: Engine) -> None:
+    with serving(chat_stream("some", finish="content_filter")) as server:
+        reply = engine.ask("Hi", base_url=server.url)
+    assert (reply.text, reply.meta["finish_reason"]) == ("some", "content_filter")
+
+
+def test_usage_in_every_chunk_is_counted_once(engine: Engine) -> None:
+    def usage(output: int) -> dict[str, int]:
+        return {"prompt_tokens": 3, "completion_tokens": output, "total_tokens": 3 + output}
+
+    frames = [
+        chat_chunk("a") | {"usage": usage(1)},
+        chat_chunk("b") | {"usage": usage(2)},
+        chat_chunk(finish="stop") | {"usage": usage(2)},
+    ]
+    with serving(sse(*frames)) as server:
+        assert engine.ask("Hi", base_url=server.url).usage.total_tokens == 5
+
+
+def test_stream_without_a_content_type_is_still_read(engine: Engine) -> None:
+    with serving(Answer(cut(chat_stream("ok")), content_type="")) as server:
+        assert engine.ask("Hi", base_url=server.url).text == "ok"
+
+
+def test_carriage_returns_and_split_characters_are_read(engine: Engine) -> None:
+    body = chat_stream("über ", "✨").replace(b"\n", b"\r\n")
+    with serving(Answer([body[n : n + 1] for n in range(len(body))])) as server:
+        assert engine.ask("Hi", base_url=server.url).text == "über ✨"
+
+
+def test_null_in_place_of_lists_and_texts_is_read(engine: Engine) -> None:
+    frames = [
+        chat_frame([{"index": 0, "delta": {"content": None, "tool_calls": None}, "finish_reason": None}], usage=None),
+        {**chat_frame([]), "choices": None},
+        chat_frame([{"index": 0, "delta": None, "finish_reason": None}]),
+        chat_chunk("ok"),
+        chat_chunk(finish="stop"),
+    ]
+    with serving(sse(*frames)) as server:
+        assert engine.ask("Hi", base_url=server.url).text == "ok"

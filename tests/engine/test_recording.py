@@ -1,0 +1,166 @@
+"""The engine on cassettes: what happens while recording happens again on replay, without a key and a provider."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aquila
+from aquila import config
+from aquila.cassettes.model import Interaction
+from aquila.cassettes.store import load
+from aquila.errors import AuthenticationError, CassetteMiss, StreamBroken
+from aquila.events import Chunk, Event, Retry
+from tests.support.engines import KEY, Engine
+from tests.support.provider import STREAMS, chat_chunk, chat_stream, one_call
+from tests.support.server import Answer, cut, json_answer, serving, sse
+
+FIRST = sse(chat_chunk("first"), done=False)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project of its own, outside pytest's rules and outside this test's scope."""
+    monkeypatch.setattr("aquila._ambient.opener", None)
+    with config.layers(root=tmp_path):
+        yield tmp_path / "cassettes"
+
+
+def recording(url: str, **options: Any) -> dict[str, Any]:
+    return {"transport": "record", "cassette": "x", "base_url": url, "api_key": KEY, **options}
+
+
+def replaying(url: str, **options: Any) -> dict[str, Any]:
+    return {"transport": "replay", "cassette": "x", "base_url": url, "api_key": None, **options}
+
+
+def recorded(folder: Path) -> tuple[Interaction, ...]:
+    return load(folder / "x.yaml").interactions
+
+
+def test_replay_gives_the_same_events_without_a_provider_or_key(
+    engine: Engine, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with serving(Answer(cut(STREAMS[endpoint]("one ", "two")))) as server:
+        url = server.url
+        before = engine.events("Hi", **recording(url, endpoint=endpoint, metadata={"id": 1}))
+    after = engine.events("Hi", **replaying(url, endpoint=endpoint, metadata={"id": 2}))
+    assert [event for event in after if isinstance(event, Chunk)] == [Chunk("one "), Chunk("two")]
+    assert [type(event) for event in after] == [type(event) for event in before]
+    old, new = before[-1].response, after[-1].response
+    assert (new.text, new.usage, new.raw) == (old.text, old.usage, old.raw)
+    assert (old.meta["transport"], new.meta["transport"]) == ("record", "replay")
+    assert new.meta["metadata"] == {"id": 2}
+
+
+def test_changed_prompt_is_a_miss_and_not_a_retry(engine: Engine) -> None:
+    with serving(chat_stream("ok")) as server:
+        url = server.url
+        engine.ask("Hi", **recording(url))
+    for changed in ({"instructions": "Be brief."}, {"temperature": 1}, {"model": "other"}):
+        with pytest.raises(CassetteMiss):
+            engine.ask("Hi", **replaying(url, **changed))
+    assert engine.ask("Hi", **replaying(url)).text == "ok"
+
+
+def test_tool_loop_is_recorded_turn_by_turn(engine: Engine) -> None:
+    def double(x: int) -> int:
+        runs.append(x)
+        return x * 2
+
+    runs: list[int] = []
+    with serving(one_call("double", '{"x": 4}'), chat_stream("8")) as server:
+        url = server.url
+        engine.ask("Hi", **recording(url, tools=[double]))
+    assert engine.ask("Hi", **replaying(url, tools=[double])).text == "8"
+    assert runs == [4, 4]  # the tool is the caller's code, and runs on replay too
+
+    def halve(x: int) -> int:
+        return x // 2
+
+    changed = aquila.Tool("double", aquila.tool(double).parameters, halve)
+    with pytest.raises(CassetteMiss):
+        engine.ask("Hi", **replaying(url, tools=[changed]))
+
+
+def test_stream_that_is_left_early_is_recorded_as_closed(folder: Path) -> None:
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        url = server.url
+        with aquila.stream("Hi", **recording(url)) as stream:
+            assert next(iter(stream)) == Chunk("first")
+    assert [row.response.end for row in recorded(folder)] == ["closed"]
+    with aquila.stream("Hi", **replaying(url)) as stream:
+        assert next(iter(stream)) == Chunk("first")
+
+
+def test_cancelled_task_is_recorded_as_closed(folder: Path) -> None:
+    async def scenario(url: str) -> None:
+        arrived = asyncio.Event()
+
+        async def read() -> None:
+            async for _ in aquila.astream("Hi", **recording(url)):
+                arrived.set()
+
+        task = asyncio.create_task(read())
+        await arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        asyncio.run(scenario(server.url))
+    assert [row.response.end for row in recorded(folder)] == ["closed"]
+
+
+def test_pushed_stream_that_is_closed_while_the_provider_is_silent_is_recorded_as_closed(folder: Path) -> None:
+    arrived = threading.Event()
+
+    def note(event: Event) -> None:
+        arrived.set()
+
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        stream = aquila.stream("Hi", **recording(server.url, sink=aquila.Sink.callback(note)))
+        assert arrived.wait(10)
+        stream.close()
+    assert [row.response.end for row in recorded(folder)] == ["closed"]
+
+
+def test_broken_stream_breaks_again_on_replay(engine: Engine, folder: Path) -> None:
+    with serving(Answer([FIRST], broken=True)) as server:
+        url = server.url
+        with pytest.raises(StreamBroken):
+            engine.ask("Hi", **recording(url))
+    if not (folder / "x.yaml").exists():  # the call failed: what it recorded lies beside, for whoever accepts it
+        (folder / "x.pending.yaml").rename(folder / "x.yaml")
+    assert [row.response.end for row in recorded(folder)] == ["broken"]
+    with pytest.raises(StreamBroken):
+        engine.ask("Hi", **replaying(url))
+
+
+def test_retries_of_a_recording_wait_for_nothing_on_replay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AQUILA_RECORD_ERRORS", "all")
+    refusal = json_answer({"error": {"message": "slow down"}}, 429, retry_after_ms="1")
+    with config.layers(root=config._layers.root, ini={"record_errors": "all"}):
+        with serving(refusal, chat_stream("ok")) as server:
+            url = server.url
+            engine.ask("Hi", **recording(url))
+        events = engine.events("Hi", **replaying(url))
+    assert [event.delay for event in events if isinstance(event, Retry)] == [0.001]
+    assert events[-1].response.text == "ok"
+
+
+def test_key_is_in_no_cassette(engine: Engine, folder: Path) -> None:
+    echo = json_answer({"error": {"message": f"Incorrect API key: {KEY}"}}, 401)
+    with serving(chat_stream("ok"), echo) as server:
+        engine.ask("Hi", **recording(server.url))
+        with pytest.raises(AuthenticationError):
+            engine.ask("Ho", **recording(server.url))
+    files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    assert files
+    assert all(KEY.encode() not in data for data in files)
