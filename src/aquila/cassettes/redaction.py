@@ -48,7 +48,7 @@ class _Scrubber:
         self._patterns = [_pattern(rule) for rule in rules if isinstance(rule, str | re.Pattern)]
         self._functions = [rule for rule in rules if not isinstance(rule, str | re.Pattern)]
         # Every request brings the same header values and URLs.
-        self.text = functools.lru_cache(maxsize=1024)(self._text)
+        self._short_text = functools.lru_cache(maxsize=1024)(self._text)
         self.url = functools.lru_cache(maxsize=1024)(self._url)
 
     def find(self, data: bytes, *, parameters: bool = False, depth: int = _DEPTH) -> list[Span]:
@@ -111,6 +111,10 @@ class _Scrubber:
             return chunks
         bounds = itertools.pairwise((0, *moved))
         return tuple(Chunk(clean[start:end], chunk.at) for chunk, (start, end) in zip(chunks, bounds, strict=True))
+
+    def text(self, text: str) -> str:
+        """Scrub a text."""
+        return self._short_text(text) if len(text) < 256 else self._text(text)
 
     def _text(self, text: str) -> str:
         data = text.encode("utf-8", "surrogatepass")
