@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.fold import MAX_GROWTH, Folded, FoldError, fold, table_of, unfold
+from aquila.cassettes.fold import fold, table_of
 from aquila.cassettes.model import Chunk
+from aquila.cassettes.unfold import unfold
 from tests.support.cassettes import chunked, cut, sse_bodies
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.support.cassettes import cassettes
 
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.model import Cassette
 from aquila.errors import ConfigError
+from tests.support.cassettes import cassettes
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".yml", ".msgpack"])

@@ -25,6 +25,8 @@ from aquila.cassettes.shapes import (
     leaves,
     outline,
     parts,
+    read_event,
+    read_json,
     shape,
     text_of,
     with_leaf,
@@ -33,6 +35,7 @@ from aquila.cassettes.shapes import (
 LINE = 10
 """What a line or an entry costs besides its text: indentation, name, line break."""
 
+_STRING = re.compile(r'"[^"\\\t\n\0]*(?:\\.[^"\\\t\n\0]*)*"')
 SHORTEST = 20
 """Texts shorter than this are never shared."""
 
@@ -46,19 +49,23 @@ class Lines:
     shared: dict[str, str] = field(default_factory=dict)
 
 
-def find(events: Sequence[Node]) -> Lines:
+def find(texts: Sequence[str]) -> Lines:
     """Find templates, lines and shared texts for the events of a stream, in their order."""
-    events = _counted(events)
-    found = Lines(lines=[["=", *text_of(event).split("\n")] for event in events])
+    events = _counted([read_event(text) for text in texts])
+    found = Lines(lines=[[] for _ in events])
     groups: defaultdict[object, list[int]] = defaultdict(list)
     for index, event in enumerate(events):
         groups[outline(event)].append(index)
     names = _names()
+    examples = []
     for members in groups.values():
-        if len(members) > 1:
-            _write_group(found, events, members, names)
+        examples.append(events[members[0]])
+        before = sum([len(texts[index]) for index in members])
+        if len(members) == 1 or not _write_group(found, events, members, before, names):
+            for index in members:
+                found.lines[index] = ["=", *text_of(events[index]).split("\n")]
     _leave_out_repeated_cells(found.lines)
-    _share(found, events)
+    _share(found, examples)
     return found
 
 
@@ -140,14 +147,16 @@ def _free_name(key: str, used: Sequence[str]) -> str:
     return next(free for free in (name, *(f"{name}{count}" for count in range(2, len(used) + 3))) if free not in used)
 
 
-def _write_group(found: Lines, events: Sequence[Node], members: Sequence[int], names: Iterator[str]) -> None:
-    """Write events with the same fields and keys as lines for their common template, if that is shorter."""
+def _write_group(
+    found: Lines, events: Sequence[Node], members: Sequence[int], before: int, names: Iterator[str]
+) -> bool:
+    """Write events with the same fields and keys as lines for their common template; say whether that is shorter."""
     own = [events[index] for index in members]
     pattern = common_of(own, "x")
     columns = _Columns([pattern], [[event] for event in own])
     text = text_of(pattern)
-    if not columns.complete() or len(text) + LINE + len(columns) >= sum([len(text_of(event)) for event in own]):
-        return
+    if not columns.complete() or len(text) + LINE + len(columns) >= before:
+        return False
     base = next(names)
     found.templates[base] = text
     alike: defaultdict[object, list[int]] = defaultdict(list)
@@ -157,6 +166,7 @@ def _write_group(found: Lines, events: Sequence[Node], members: Sequence[int], n
     for numbers in alike.values():
         if len(numbers) > 1:
             _specialise(found, base, columns, {number: members[number] for number in numbers}, names)
+    return True
 
 
 def _specialise(found: Lines, base: str, columns: _Columns, members: Mapping[int, int], names: Iterator[str]) -> None:
@@ -194,17 +204,22 @@ def _leave_out_repeated_cells(lines: list[list[str]]) -> None:
             lines[index] = short
 
 
-def _share(found: Lines, events: Sequence[Node]) -> None:
-    """Write long texts that occur more than once as shared texts, the longest first."""
+def _share(found: Lines, examples: Sequence[Node]) -> None:
+    """Write long texts that occur more than once as shared texts, the longest first.
+
+    Candidates are all strings, the objects and lists in cells and in the first event of each group (``examples``), and
+    how several events begin.
+    """
     texts = [*found.templates.values(), *map("\t".join, found.lines)]
     whole = "\0".join(texts)
-    counts = Counter(
-        [part for event in events for part in parts(event, SHORTEST) if "\n" not in part and "«+" not in part]
-    )
-    candidates = {text for text, count in counts.items() if count > 1} | _prefixes(texts)
+    strings = Counter(_STRING.findall(whole))
+    candidates = {text for text, count in strings.items() if count > 1 and len(text) >= SHORTEST} | _prefixes(texts)
+    cells = [cell for line in found.lines for cell in line if len(cell) >= SHORTEST and cell[0] in "[{"]
+    for node in (*examples, *filter(None, map(read_json, cells))):
+        candidates.update([part for part in parts(node, SHORTEST) if part[0] in "[{" and "\n" not in part])
     shared: list[str] = []
     for text in sorted(candidates, key=lambda text: (-len(text), text)):
-        count = whole.count(text)
+        count = whole.count(text) if "«" not in text.replace("«»", "") else 0  # holes and counters are no text
         reference = f"«s{len(shared) + 1}»"
         if (count - 1) * len(text) > count * (len(reference) + 2) + LINE:  # the marks are two bytes each
             whole = "\0".join([whole.replace(text, reference), text])

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from aquila.cassettes.codecs.safeyaml import Number
+from aquila.cassettes.codecs.tree import Number
 
 # What YAML cannot hold as it is: control characters, CR and the other line breaks (a reader may change them), the BOM,
 # surrogates and non-characters.

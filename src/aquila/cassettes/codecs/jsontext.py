@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any, NoReturn
 
-from aquila.cassettes.codecs.safeyaml import Number, Tree
+from aquila.cassettes.codecs.tree import Number, Tree
 
 MAX_DEPTH = 60
 MAX_KEY = 100

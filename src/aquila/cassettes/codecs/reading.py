@@ -7,9 +7,9 @@ import binascii
 import re
 from typing import TypeAlias, get_args
 
-from aquila.cassettes import fold
+from aquila.cassettes import unfold
 from aquila.cassettes.codecs import jsontext
-from aquila.cassettes.codecs.safeyaml import Number, Tree
+from aquila.cassettes.codecs.tree import Number, Tree
 from aquila.cassettes.model import FORMAT_VERSION, Cassette, Chunk, End, Headers, Interaction, Request, Response
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -176,15 +176,15 @@ def _events(tree: dict[str, Tree], path: Path) -> tuple[Chunk, ...]:
     newline = tree.get("newline", "lf")
     if newline not in ("lf", "crlf"):
         raise Mistake("'newline' must be lf or crlf", (*path, "newline"))
-    folded = fold.Folded(
+    folded = unfold.Folded(
         _text(tree, "events", path),
         _texts(tree, "templates", path),
         _texts(tree, "shared", path),
         newline == "crlf",
     )
     try:
-        return fold.unfold(folded)
-    except fold.FoldError as error:
+        return unfold.unfold(folded)
+    except unfold.FoldError as error:
         if isinstance(error.key, int):
             raise Mistake(str(error), (*path, error.part), below=error.key + 1) from None
         raise Mistake(str(error), (*path, error.part, error.key)) from None

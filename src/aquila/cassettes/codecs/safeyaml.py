@@ -12,35 +12,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
-from typing import Any, TypeAlias
+from typing import Any
 
 import yaml
 from yaml._yaml import CParser
 
+from aquila.cassettes.codecs.tree import MAX_DEPTH, NUMBER, Number, Tree
 from aquila.errors import CassetteCorrupt
-
-Tree: TypeAlias = Any
-"""dict[str, Tree] | list[Tree] | str | bytes | bool | None | Number."""
 
 MAX_BYTES = 256 * 1024 * 1024
 """A file larger than this is refused unread."""
 
 ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-record"
 
-MAX_DEPTH = 100
-"""Containers inside containers."""
-
 _BINARY = "tag:yaml.org,2002:binary"
 _STRING = "tag:yaml.org,2002:str"
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
-
-
-class Number(str):
-    """A number as its literal text."""
-
-    __slots__ = ()
 
 
 class Unreadable(Exception):
@@ -87,7 +74,7 @@ def _build(data: bytes) -> Tree:
     get_event = CParser(data).get_event
     scalar_event, mapping_start, mapping_end = yaml.ScalarEvent, yaml.MappingStartEvent, yaml.MappingEndEvent
     sequence_start, sequence_end = yaml.SequenceStartEvent, yaml.SequenceEndEvent
-    number = _NUMBER.fullmatch
+    number = NUMBER.fullmatch
     words = _WORDS
 
     root: list[Tree] = []

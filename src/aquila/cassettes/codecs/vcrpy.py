@@ -14,7 +14,7 @@ from typing import Any
 
 from aquila.cassettes.codecs import jsontext
 from aquila.cassettes.codecs.reading import Mistake, Path
-from aquila.cassettes.codecs.safeyaml import Number, Tree
+from aquila.cassettes.codecs.tree import Number, Tree
 from aquila.cassettes.headers import REQUEST_HEADERS, RESPONSE_HEADERS
 from aquila.cassettes.model import Cassette, Chunk, Headers, Interaction, Request, Response
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from aquila.cassettes.codecs import emit, glance, jsontext, reading, safeyaml, vcrpy
 from aquila.cassettes.codecs._gc import collector_paused
-from aquila.cassettes.codecs.safeyaml import Number
-from aquila.cassettes.fold import Folded, fold
+from aquila.cassettes.codecs.tree import Number
+from aquila.cassettes.fold import fold
 from aquila.cassettes.model import FORMAT_VERSION, Cassette, Chunk, Headers, Interaction, Request, Response
+from aquila.cassettes.unfold import Folded
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")

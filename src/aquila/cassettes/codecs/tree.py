@@ -1,0 +1,21 @@
+"""What a YAML document is read into."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeAlias
+
+Tree: TypeAlias = Any
+"""dict[str, Tree] | list[Tree] | str | bytes | bool | None | Number."""
+
+MAX_DEPTH = 100
+"""Containers inside containers."""
+
+NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+"""A number, as JSON has it."""
+
+
+class Number(str):
+    """A number as its literal text: ``1e-05`` and ``-0.0000012`` must come back as they stood."""
+
+    __slots__ = ()
