@@ -23,7 +23,7 @@ from typing import Any, Literal, Protocol
 
 from aquila import _ambient, config
 from aquila.cassettes.report import ScopeReport
-from aquila.cassettes.session import Explained, Session
+from aquila.cassettes.session import Counts, Explained, Session
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
 
 Kind = Literal["test", "block", "task", "call"]
@@ -80,6 +80,7 @@ class Scope:
         self._lock = threading.RLock()
         self._unfinished: weakref.WeakSet[Unfinished] = weakref.WeakSet()
         self._recording: Any = None
+        self.counts: Counts | None = None
         self._settings: tuple[config.Settings, config.Settings] | None = None
         _registry[self.id] = self
 
@@ -136,7 +137,22 @@ class Scope:
 
         if mode != "replay":
             self.recording.open()  # first: nothing is asked for that could not be stored
-        return opening.open_session(self, cassette, mode)
+        session = opening.open_session(self, cassette, mode)
+        if self.counts is not None:
+            session.share(self.counts)
+        return session
+
+    def share(self, counts: Counts) -> None:
+        """Count requests together with other processes from now on, so that the n-th of all gets the n-th recording."""
+        with self._lock:
+            self.counts = counts
+            for session in self.sessions.values():
+                session.share(counts)
+
+    def catch_up(self) -> None:
+        """Take in what other processes have played."""
+        for session in list(self.sessions.values()):
+            session.catch_up()
 
     @property
     def recording(self) -> Any:
@@ -176,10 +192,10 @@ class Scope:
         if self.parent is not None and not self.parent.closed:
             self.parent.missed(error)
 
-    def stamp(self) -> Stamp:
-        """What lets another process join this scope."""
+    def stamp(self, *, recording: bool = True) -> Stamp:
+        """What lets another process join this scope. ``recording`` says that one surely will record."""
         settings = self.settings
-        if settings.transport == "record":
+        if recording and settings.transport == "record":
             self.recording.open()  # the owner's journal marks the scope as alive
         options = {**self._options, "transport": settings.transport, "record": settings.record}
         return Stamp(self.id, self.name, self.default, options)

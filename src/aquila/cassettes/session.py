@@ -11,7 +11,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from aquila.cassettes.key import MatchRules
 from aquila.cassettes.merging import Changes, Played, Recorded, settle
@@ -58,6 +58,16 @@ class Explained:
     asked: int
 
 
+class Counts(Protocol):
+    """Counts the requests of several processes together. What it counts under is a label of its caller's."""
+
+    def take(self, label: str) -> int:
+        """Count a request and return how many came before it."""
+
+    def asked(self, label: str) -> int:
+        """Return how many requests were counted."""
+
+
 class Session:
     """One use of a cassette.
 
@@ -97,6 +107,7 @@ class Session:
             key = self._keys[interaction.request] = self.key(interaction.request)
             self._recordings[key].append(number)
         self._asked: dict[str, int] = defaultdict(int)
+        self._counts: Counts | None = None
         self._played: list[int] = [0] * len(cassette.interactions)
         self._play_order: list[tuple[int, int]] = []
         self._recorded: list[Recorded] = []
@@ -114,8 +125,7 @@ class Session:
                     f"{request.method} {request.url}: the use of cassette {self.name!r} has ended; "
                     "a thread or task outlived its test. Wait for it before the test returns."
                 )
-            asked = self._asked[key]
-            self._asked[key] = asked + 1
+            asked = self._take(key)
             numbers = self._recordings.get(key, ())
             if self.mode != "all":
                 if asked < len(numbers):
@@ -137,6 +147,37 @@ class Session:
         return Replay(
             self.cassette.interactions[number], Played(key, position, order), last=position + 1 == len(numbers)
         )
+
+    def _take(self, key: str) -> int:
+        if self._counts is not None:
+            return self._counts.take(self._label(key))
+        asked = self._asked[key]
+        self._asked[key] = asked + 1
+        return asked
+
+    def _label(self, key: str) -> str:
+        return f"{self.mode}:{self.name}:{key}"
+
+    def share(self, counts: Counts) -> None:
+        """Count requests together with other processes from now on. Those that were counted so far are handed over."""
+        with self._lock:
+            for key, asked in self._asked.items():
+                for _ in range(asked):
+                    counts.take(self._label(key))
+            self._asked.clear()
+            self._counts = counts
+
+    def catch_up(self) -> None:
+        """Take in what other processes have played, as the shared counts tell it."""
+        if self._counts is None or self.mode != "replay":
+            return
+        for key, numbers in self._recordings.items():
+            asked = self._counts.asked(self._label(key))
+            with self._lock:
+                for number in numbers[:asked]:
+                    if not self._played[number]:
+                        self._played[number] += 1
+                        self._play_order.append((next(self._order), number))
 
     def add(self, recorded: Recorded) -> None:
         """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""
