@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx2
@@ -27,7 +28,9 @@ ERRORS: dict[str, type[httpx2.TransportError]] = {
 
 def request_of(request: httpx2.Request) -> Request:
     """The recordable form of a request whose body has been read."""
-    headers = headers_of(request.headers.raw)
+    # Without the length of the body, all requests of a client have the same fields.
+    fields = [field for field in request.headers.raw if field[0] not in (b"Content-Length", b"content-length")]
+    headers = _decoded(tuple(fields))
     body = request.content
     if body and (encoding := request.headers.get("content-encoding")):
         decoder = decoder_for(encoding)
@@ -35,7 +38,12 @@ def request_of(request: httpx2.Request) -> Request:
     return Request(request.method, str(request.url), headers, body)
 
 
-def headers_of(raw: list[tuple[bytes, bytes]]) -> Headers:
+@functools.lru_cache(maxsize=256)
+def _decoded(raw: tuple[tuple[bytes, bytes], ...]) -> Headers:
+    return headers_of(raw)
+
+
+def headers_of(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Header fields as text, names in lower case, in order."""
     return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw)
 
