@@ -30,17 +30,19 @@ def request_of(request: httpx2.Request) -> Request:
     """The recordable form of a request whose body has been read."""
     # Without the length of the body, all requests of a client have the same fields.
     fields = [field for field in request.headers.raw if field[0] not in (b"Content-Length", b"content-length")]
-    headers = _decoded(tuple(fields))
+    headers, encoding = _decoded(tuple(fields))
     body = request.content
-    if body and (encoding := request.headers.get("content-encoding")):
+    if body and encoding:
         decoder = decoder_for(encoding)
         body = decoder(body) + decoder(None) if decoder else body
     return Request(request.method, str(request.url), headers, body)
 
 
 @functools.lru_cache(maxsize=256)
-def _decoded(raw: tuple[tuple[bytes, bytes], ...]) -> Headers:
-    return headers_of(raw)
+def _decoded(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[Headers, str]:
+    """Header fields as text, and the content coding among them."""
+    headers = headers_of(raw)
+    return headers, ", ".join(value for name, value in headers if name == "content-encoding")
 
 
 def headers_of(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
