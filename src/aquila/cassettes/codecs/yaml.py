@@ -17,6 +17,10 @@ from aquila.errors import CassetteCorrupt, CassetteTooNew
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
+# The end of a YAML document. Without it, a file that was cut off between two lines would read as a shorter answer.
+_END = "...\n"
+
+
 class YamlCodec:
     """Cassettes for people: readable in a review, exact to the byte. Reads the cassettes of vcrpy, too."""
 
@@ -26,17 +30,26 @@ class YamlCodec:
         """Return the file's content."""
         head = f"aquila: {FORMAT_VERSION}\ninteractions:"
         if not cassette.interactions:
-            return f"{head} []\n".encode()
-        return "".join([head, "\n", *map(_interaction, cassette.interactions)]).encode()
+            return f"{head} []\n{_END}".encode()
+        return "".join([head, "\n", *map(_interaction, cassette.interactions), _END]).encode()
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
         with collector_paused():
             tree = safeyaml.load(data, source=source)
             try:
-                return vcrpy.cassette(tree) if vcrpy.is_one(tree) else reading.cassette(tree)
+                if vcrpy.is_one(tree):
+                    return vcrpy.cassette(tree)
+                cassette = reading.cassette(tree)
+                if _is_whole(data):
+                    return cassette
             except reading.Mistake as mistake:
                 found = mistake
+            else:
+                line = data.count(b"\n") + 1
+                raise CassetteCorrupt(
+                    f"{source}, line {line}: the file is cut off: its last line, '...', is missing. {safeyaml.ADVICE}"
+                )
         line = safeyaml.line_of(data, found.path) + found.below
         if found.newer:
             raise CassetteTooNew(
@@ -44,6 +57,10 @@ class YamlCodec:
                 "Upgrade with: pip install --upgrade pytest-aquila"
             )
         raise CassetteCorrupt(f"{source}, line {line}: {found.what}. {safeyaml.ADVICE}")
+
+
+def _is_whole(data: bytes) -> bool:
+    return data.rstrip().endswith(b"\n...")
 
 
 def _interaction(interaction: Interaction) -> str:
