@@ -30,17 +30,15 @@ def register(plugin: Any) -> Any:
     A class is instantiated. Raises ``ConfigError`` if it implements no hook or one that does not exist.
     """
     instance = plugin() if isinstance(plugin, type) else plugin
-    manager().register(instance)
-    problem = None
     try:
+        manager().register(instance)
         manager().check_pending()
-        if not manager().get_hookcallers(instance):
-            problem = f"{type(instance).__name__} implements no hook; mark functions with @aquila.hookspecs.hookimpl"
+        problem = "" if manager().get_hookcallers(instance) else "it implements no hook; mark one with @hookimpl"
     except pluggy.PluginValidationError as error:
-        problem = str(error)
+        problem = " ".join(str(error).split())
     if problem:
-        manager().unregister(instance)
-        raise ConfigError(problem)
+        unregister(instance)
+        raise ConfigError(f"{type(instance).__name__} is no plugin of aquila: {problem}")
     return instance
 
 

@@ -143,6 +143,17 @@ OPTIONS: Mapping[str, Option] = {
         parse=_one_of("models", "all", "none"),
     ),
     "providers": Option((), "further hosts that count as model providers", parse=_words),
+    "dummy_keys": Option(
+        ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"),
+        "environment variables that hold a dummy key during replay where they are not set",
+        parse=_words,
+    ),
+    "log_content": Option(
+        "off",
+        "whether the logger `aquila` shows prompts and answers, at level DEBUG: off or on",
+        parse=_one_of("off", "on"),
+        env="AQUILA_LOG_CONTENT",
+    ),
     "local_model": Option(None, "GGUF file of the embedded model", env="AQUILA_LOCAL_MODEL", ini=False),
 }
 """Every setting, by name. Ini keys, environment variables and markers derive from it."""
@@ -197,6 +208,8 @@ class Settings:
     ignore_hosts: tuple[str, ...]
     loopback: str
     providers: tuple[str, ...]
+    dummy_keys: tuple[str, ...]
+    log_content: str
     local_model: str | None
 
     def __init__(self, **values: Any) -> None:

@@ -20,7 +20,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from aquila.cassettes.model import Request
-    from aquila.events import Event, Retry, ToolCall, ToolResult
+    from aquila.events import Event, Retry, ToolCall, ToolResult, Usage
     from aquila.response import Response
 
 PROJECT = "aquila"
@@ -41,9 +41,18 @@ class CallInfo:
     model: str
     transport: str = ""
     base_url: str = ""
-    stream: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerInfo:
+    """What telemetry hooks are told about the answer of one request."""
+
+    id: str | None
+    model: str | None
+    finish_reason: str | None
+    usage: Usage
 
 
 @hookspec
@@ -70,23 +79,25 @@ def aquila_key(request: Request) -> Any:
 
 
 @hookspec
+def aquila_call_start(call: CallInfo) -> None:
+    """A call begins: one ``ask``, ``stream`` or their like, with all its requests and tools."""
+
+
+@hookspec
 def aquila_request_start(call: CallInfo, request: Mapping[str, Any], turn: int) -> None:
     """A request is about to be sent. ``request`` holds the SDK method's arguments; ``turn`` counts from 1."""
 
 
 @hookspec
 def aquila_chunk(call: CallInfo, event: Event) -> None:
-    """An event other than those with a hook of their own has arrived."""
+    """An event other than those with a hook of their own has arrived: text, reasoning, progress, usage."""
 
 
 @hookspec
-def aquila_tool_call(call: CallInfo, event: ToolCall) -> None:
-    """The model called a tool; it runs next."""
-
-
-@hookspec
-def aquila_tool_result(call: CallInfo, event: ToolResult, seconds: float) -> None:
-    """A tool has ended, after ``seconds``."""
+def aquila_request_stop(
+    call: CallInfo, turn: int, answer: AnswerInfo | None, error: BaseException | None, seconds: float
+) -> None:
+    """A request has ended: with an ``answer``, with an ``error``, or with neither if the caller left it early."""
 
 
 @hookspec
@@ -95,5 +106,15 @@ def aquila_retry(call: CallInfo, event: Retry) -> None:
 
 
 @hookspec
-def aquila_request_stop(call: CallInfo, response: Response | None, error: BaseException | None, seconds: float) -> None:
-    """The call has ended: with a ``response``, with an ``error``, or with neither if the caller left it early."""
+def aquila_tool_call(call: CallInfo, event: ToolCall) -> None:
+    """The model called a tool."""
+
+
+@hookspec
+def aquila_tool_result(call: CallInfo, event: ToolResult, seconds: float) -> None:
+    """A tool has ended, after ``seconds``."""
+
+
+@hookspec
+def aquila_call_stop(call: CallInfo, response: Response | None, error: BaseException | None, seconds: float) -> None:
+    """A call has ended: with a ``response``, with an ``error``, or with neither if the caller left it early."""

@@ -62,11 +62,12 @@ class Plan:
             options=_settings_of(self.options),
             metadata=self.options.metadata,
         )
+        telemetry = Telemetry(info)
         total = self.timeouts.total
         return Call(
             plan=self,
-            loop=Loop(self.endpoint, self.messages, self.options, info, where),
-            telemetry=Telemetry(info),
+            loop=Loop(self.endpoint, self.messages, self.options, telemetry, where),
+            telemetry=telemetry,
             route=route,
             where=where,
             api_key=api_key,

@@ -32,14 +32,11 @@ def drive(call: Call) -> Generator[Event, None, None]:
             step = steps.send(outcome)
             outcome = None
             match step:
-                case Emit(events, seconds):
-                    for event in events:
-                        telemetry.event(event, seconds)
-                        yield event
+                case Emit(events):
+                    yield from events
                 case Sleep(seconds):
                     call.inflight.sleep(call.within_total(seconds))
                 case Send():
-                    telemetry.request(step.request, step.turn)
                     outcome = yield from _exchange(call, step)
                 case Run(ready):
                     outcome = execute.run(ready)
@@ -128,14 +125,12 @@ async def adrive(plan: Plan) -> AsyncGenerator[Event, None]:
                 return
             outcome = None
             match step:
-                case Emit(events, seconds):
+                case Emit(events):
                     for event in events:
-                        telemetry.event(event, seconds)
                         yield event
                 case Sleep(seconds):
                     await anyio.sleep(call.within_total(seconds))
                 case Send():
-                    telemetry.request(step.request, step.turn)
                     exchange = _AsyncExchange(call, step)
                     async for event in exchange.events():
                         yield event

@@ -15,9 +15,9 @@ from aquila.engine.options import Options
 from aquila.engine.protocol import Endpoint, Parser, Tags, Turn
 from aquila.engine.retry import delay_before
 from aquila.engine.rounds import Rounds
+from aquila.engine.telemetry import Telemetry
 from aquila.engine.translate import Where, translate
 from aquila.events import Chunk, Done, Event, Retry, ToolCall, Usage
-from aquila.hookspecs import CallInfo
 from aquila.messages import Message
 from aquila.response import Response
 from aquila.tools import decode
@@ -28,15 +28,13 @@ class Send:
     """Send a request, feed its answer to ``Loop.parser``, report an ``Outcome``."""
 
     request: Mapping[str, Any]
-    turn: int
 
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Hand these events to the caller. ``seconds`` is how long what they tell of took, where that is known."""
+    """Hand these events to the caller."""
 
     events: Sequence[Event]
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +72,12 @@ class Loop:
         endpoint: Endpoint,
         messages: Sequence[Message],
         options: Options,
-        call: CallInfo,
+        telemetry: Telemetry,
         where: Where,
     ) -> None:
+        call = telemetry.call
         self.call = call
+        self._telemetry = telemetry
         self.where = where
         self.response: Response | None = None
         self._endpoint = endpoint
@@ -111,9 +111,14 @@ class Loop:
             self._request = self._next_request(options)
         if self._rounds.stopped:
             turn = replace(turn, text="\n\n".join(filter(None, (turn.text, self._rounds.told))))
-            yield Emit((Chunk(self._rounds.told, ref=self.call.ref, metadata=self.call.metadata),))
+            yield self._emit(Chunk(self._rounds.told, ref=self.call.ref, metadata=self.call.metadata))
         self.response = self._complete(turn)
         yield Emit((Done(self.response, ref=self.call.ref, metadata=self.call.metadata),))
+
+    def _emit(self, *events: Event, seconds: float = 0.0) -> Emit:
+        for event in events:
+            self._telemetry.event(event, seconds)
+        return Emit(events)
 
     def _next_request(self, options: Options) -> dict[str, Any]:
         return self._endpoint.request(self._messages, options, model=self.call.model, other_form=self._other_form)
@@ -149,7 +154,7 @@ class Loop:
 
     def _answer(self, calls: Sequence[ToolCall]) -> Steps:
         """Run the tools that were called, and add their results to the conversation."""
-        yield Emit(calls)
+        yield self._emit(*calls)
         here = [call for call in calls if self._options.tools.runs(call)]
         self._rounds.begin()
         for group in [here] if self._options.concurrent_tools else [[call] for call in here]:
@@ -161,7 +166,7 @@ class Loop:
                 done = next(results) if isinstance(each, Ready) else each
                 result = self._rounds.settle(call, done)
                 self._messages.append(Message("tool", result.text, call_id=call.id))
-                yield Emit((result,), done.seconds if isinstance(done, Ran) else 0.0)
+                yield self._emit(result, seconds=done.seconds if isinstance(done, Ran) else 0.0)
         self._rounds.end()
 
     def _turn(self) -> Generator[Step, Any, Turn]:
@@ -170,7 +175,8 @@ class Loop:
         attempt = 1
         while True:
             self.parser = self._endpoint.parser(self._tags)
-            outcome: Outcome = yield Send(self._request, self._turns)
+            self._telemetry.request_start(self._request, self._turns)
+            outcome: Outcome = yield Send(self._request)
             self._request_id = outcome.headers.get("x-request-id", self._request_id)
             error = outcome.error
             if error is None:
@@ -178,11 +184,13 @@ class Loop:
                     turn = self.parser.finish()
                 except Exception as unfinished:  # noqa: BLE001 - translated, not hidden
                     raise self._translated(unfinished, begun=True) from None
+                self._telemetry.request_stop(turn)
                 self._usage += turn.usage
                 if turn.usage.reported:
-                    yield Emit((turn.usage,))
+                    yield self._emit(turn.usage)
                 return turn
             translated = self._translated(error, begun=outcome.begun)
+            self._telemetry.request_stop(error=translated)
             delay = None
             if not outcome.begun:
                 if not self._other_form and self._endpoint.has_other_form(translated, self._messages):
@@ -195,7 +203,7 @@ class Loop:
                 if translated is error:
                     raise error
                 raise translated from error
-            yield Emit((Retry(attempt, delay, translated, ref=self.call.ref, metadata=self.call.metadata),))
+            yield self._emit(Retry(attempt, delay, translated, ref=self.call.ref, metadata=self.call.metadata))
             if delay:
                 yield Sleep(delay)
             attempt += 1

@@ -1,15 +1,20 @@
-"""What plugins are told about a call. Costs nothing where no plugin listens."""
+"""What plugins and the log are told about a call. A chunk costs nothing where no plugin listens."""
 
 from __future__ import annotations
 
+import json
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from aquila import _hooks
+from aquila import _hooks, config
+from aquila.engine.protocol import Turn
 from aquila.events import Event, Retry, ToolCall, ToolResult
-from aquila.hookspecs import CallInfo
+from aquila.hookspecs import AnswerInfo, CallInfo
 from aquila.response import Response
+
+_log = _hooks.logger
 
 
 class Telemetry:
@@ -17,24 +22,50 @@ class Telemetry:
 
     def __init__(self, call: CallInfo) -> None:
         self.call = call
-        self._started = time.monotonic()
-        self._stopped = False
         self.hears_chunks = _hooks.listens("aquila_chunk")
+        self._shows_content = config.current().log_content == "on"
+        self._began: float | None = None
+        self._stopped = False
+        self._request: tuple[int, float] | None = None
+        """The turn and the start of the request under way."""
 
-    def request(self, request: Mapping[str, Any], turn: int) -> None:
+    def _begin(self) -> None:
+        if self._began is None:
+            self._began = time.monotonic()
+            _hooks.notify("aquila_call_start", call=self.call)
+
+    def request_start(self, request: Mapping[str, Any], turn: int) -> None:
         """A request is about to be sent."""
-        _hooks.logger.debug("%s: request %d to %s (%s)", self.call.ref, turn, self.call.model, self.call.operation)
-        _hooks.notify("aquila_request_start", call=self.call, request=request, turn=turn)
+        self._begin()
+        self._request = (turn, time.monotonic())
+        call = self.call
+        _log.debug("%s: request %d to %s (%s, %s)", call.ref, turn, call.model, call.operation, call.transport)
+        if self._shows_content and _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s: sent %s", call.ref, json.dumps(request, ensure_ascii=False, default=str))
+        _hooks.notify("aquila_request_start", call=call, request=request, turn=turn)
+
+    def request_stop(self, turn: Turn | None = None, error: BaseException | None = None) -> None:
+        """The request under way has ended."""
+        if self._request is None:
+            return
+        (number, started), self._request = self._request, None
+        seconds = time.monotonic() - started
+        answer = AnswerInfo(turn.id, turn.model, turn.finish_reason, turn.usage) if turn is not None else None
+        _hooks.notify("aquila_request_stop", call=self.call, turn=number, answer=answer, error=error, seconds=seconds)
 
     def event(self, event: Event, seconds: float = 0.0) -> None:
-        """An event of the loop's own, or a chunk where a plugin hears chunks. ``seconds``: how long a tool took."""
+        """Something happened. ``seconds``: how long a tool took."""
         if isinstance(event, ToolCall):
+            _log.debug("%s: tool call %s", self.call.ref, event.name)
             _hooks.notify("aquila_tool_call", call=self.call, event=event)
-        elif isinstance(event, Retry):
-            _hooks.logger.info("%s: retry %d in %.1f s", self.call.ref, event.attempt, event.delay)
-            _hooks.notify("aquila_retry", call=self.call, event=event)
         elif isinstance(event, ToolResult):
+            outcome = "failed" if event.error is not None else "done"
+            _log.debug("%s: tool %s %s in %.3f s", self.call.ref, event.name, outcome, seconds)
             _hooks.notify("aquila_tool_result", call=self.call, event=event, seconds=seconds)
+        elif isinstance(event, Retry):
+            kind = type(event.error).__name__
+            _log.info("%s: retry %d in %.1f s after %s", self.call.ref, event.attempt, event.delay, kind)
+            _hooks.notify("aquila_retry", call=self.call, event=event)
         elif self.hears_chunks:
             _hooks.notify("aquila_chunk", call=self.call, event=event)
 
@@ -43,7 +74,11 @@ class Telemetry:
         if self._stopped:
             return
         self._stopped = True
-        seconds = time.monotonic() - self._started
-        outcome = "done" if response is not None else f"failed: {type(error).__name__}" if error else "closed"
-        _hooks.logger.info("%s: %s in %.3f s", self.call.ref, outcome, seconds)
-        _hooks.notify("aquila_request_stop", call=self.call, response=response, error=error, seconds=seconds)
+        self._begin()
+        self.request_stop(error=error)
+        seconds = time.monotonic() - (self._began or 0.0)
+        outcome = "done" if response is not None else f"failed with {type(error).__name__}" if error else "closed"
+        _log.info("%s: %s in %.3f s", self.call.ref, outcome, seconds)
+        if self._shows_content and response is not None:
+            _log.debug("%s: received %s", self.call.ref, response.text)
+        _hooks.notify("aquila_call_stop", call=self.call, response=response, error=error, seconds=seconds)

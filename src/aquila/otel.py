@@ -1,0 +1,176 @@
+"""OpenTelemetry: spans and metrics of calls, named by the GenAI semantic conventions.
+
+::
+
+    import aquila
+    from aquila.otel import OpenTelemetry
+
+    aquila.register(OpenTelemetry())
+
+Needs ``pip install 'pytest-aquila[otel]'`` and an OpenTelemetry SDK that exports. Each request to a provider is a span
+``chat <model>``, each run of a tool a span ``execute_tool <name>``. No prompt and no answer is in them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from aquila._optional import require
+from aquila.events import ToolCall, ToolResult
+from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Span, TracerProvider
+
+_PROVIDERS = {
+    "openai.com": "openai",
+    "openai.azure.com": "azure.ai.openai",
+    "groq.com": "groq",
+    "mistral.ai": "mistral_ai",
+    "deepseek.com": "deepseek",
+    "perplexity.ai": "perplexity",
+    "x.ai": "x_ai",
+}
+_REQUESTED = {
+    "temperature": "gen_ai.request.temperature",
+    "seed": "gen_ai.request.seed",
+    "max_output_tokens": "gen_ai.request.max_tokens",
+    "max_completion_tokens": "gen_ai.request.max_tokens",
+}
+# The bounds that the conventions advise.
+_TOKENS = [1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864]
+_SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
+
+
+class OpenTelemetry:
+    """The plugin. Without arguments it uses the global providers. Raises ``MissingDependency`` without the package."""
+
+    def __init__(
+        self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+    ) -> None:
+        self._trace = require("opentelemetry.trace", "otel", purpose="aquila.otel")
+        metrics = require("opentelemetry.metrics", "otel", purpose="aquila.otel")
+        self._tracer = self._trace.get_tracer("aquila", tracer_provider=tracer_provider)
+        meter = metrics.get_meter("aquila", meter_provider=meter_provider)
+        self._tokens = meter.create_histogram(
+            "gen_ai.client.token.usage",
+            unit="{token}",
+            description="Number of input and output tokens used.",
+            explicit_bucket_boundaries_advisory=_TOKENS,
+        )
+        self._duration = meter.create_histogram(
+            "gen_ai.client.operation.duration",
+            unit="s",
+            description="GenAI operation duration.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._spans: dict[tuple[str, str], Span] = {}
+
+    @hookimpl
+    def aquila_request_start(self, call: CallInfo) -> None:
+        """Open the span of a request, under the span that is current where the call is made."""
+        attributes = {**_about(call), "gen_ai.request.stream": True, "aquila.transport": call.transport}
+        attributes |= {_REQUESTED[name]: value for name, value in call.options.items() if name in _REQUESTED}
+        self._spans[call.ref, ""] = self._tracer.start_span(
+            f"{_operation(call)} {call.model}", kind=self._trace.SpanKind.CLIENT, attributes=attributes
+        )
+
+    @hookimpl
+    def aquila_request_stop(
+        self, call: CallInfo, answer: AnswerInfo | None, error: BaseException | None, seconds: float
+    ) -> None:
+        """End the span of a request, and count its tokens and its time."""
+        about = _about(call)
+        span = self._spans.pop((call.ref, ""), None)
+        if answer is not None:
+            about["gen_ai.response.model"] = answer.model or call.model
+            if answer.usage.reported:
+                for kind, count in (("input", answer.usage.input_tokens), ("output", answer.usage.output_tokens)):
+                    self._tokens.record(count, {**about, "gen_ai.token.type": kind})
+        if error is not None:
+            about["error.type"] = _kind(error)
+        self._duration.record(seconds, about)
+        if span is not None:
+            if answer is not None:
+                span.set_attributes(_answered(answer, call))
+            self._end(span, error)
+
+    @hookimpl
+    def aquila_tool_call(self, call: CallInfo, event: ToolCall) -> None:
+        """Open the span of a tool."""
+        self._spans[call.ref, event.id] = self._tracer.start_span(
+            f"execute_tool {event.name}",
+            kind=self._trace.SpanKind.INTERNAL,
+            attributes={
+                "gen_ai.operation.name": "execute_tool",
+                "gen_ai.tool.name": event.name,
+                "gen_ai.tool.call.id": event.id,
+                "gen_ai.tool.type": "function",
+            },
+        )
+
+    @hookimpl
+    def aquila_tool_result(self, call: CallInfo, event: ToolResult) -> None:
+        """End the span of a tool."""
+        span = self._spans.pop((call.ref, event.id), None)
+        if span is not None:
+            if event.error is not None:
+                span.set_attribute("error.type", "tool_error")
+                span.set_status(self._trace.StatusCode.ERROR)
+            span.end()
+
+    @hookimpl
+    def aquila_call_stop(self, call: CallInfo, error: BaseException | None) -> None:
+        """End what is still open: tools that were never run."""
+        for key in [key for key in self._spans if key[0] == call.ref]:
+            self._end(self._spans.pop(key), error)
+
+    def _end(self, span: Span, error: BaseException | None) -> None:
+        if error is not None:
+            span.set_attribute("error.type", _kind(error))
+            span.set_status(self._trace.StatusCode.ERROR, type(error).__name__)
+        span.end(time.time_ns())
+
+
+def _operation(call: CallInfo) -> str:
+    return {"chat": "chat", "responses": "chat"}.get(call.operation, call.operation)
+
+
+def _about(call: CallInfo) -> dict[str, Any]:
+    parts = urlsplit(call.base_url)
+    host = parts.hostname or ""
+    provider = next((name for domain, name in _PROVIDERS.items() if f".{host}".endswith(f".{domain}")), "openai")
+    about: dict[str, Any] = {
+        "gen_ai.operation.name": _operation(call),
+        "gen_ai.provider.name": provider,
+        "gen_ai.request.model": call.model,
+    }
+    if host:
+        about["server.address"] = host
+        about["server.port"] = parts.port or (443 if parts.scheme == "https" else 80)
+    return about
+
+
+def _answered(answer: AnswerInfo, call: CallInfo) -> Mapping[str, Any]:
+    told: dict[str, Any] = {"gen_ai.response.model": answer.model or call.model}
+    if answer.id:
+        told["gen_ai.response.id"] = answer.id
+    if answer.finish_reason:
+        told["gen_ai.response.finish_reasons"] = [answer.finish_reason]
+    if answer.usage.reported:
+        told |= {
+            "gen_ai.usage.input_tokens": answer.usage.input_tokens,
+            "gen_ai.usage.output_tokens": answer.usage.output_tokens,
+            "gen_ai.usage.cache_read.input_tokens": answer.usage.cached_tokens,
+            "gen_ai.usage.reasoning.output_tokens": answer.usage.reasoning_tokens,
+        }
+    return told
+
+
+def _kind(error: BaseException) -> str:
+    status = getattr(error, "status", None)
+    return str(status) if status else type(error).__name__
