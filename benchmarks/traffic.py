@@ -75,9 +75,9 @@ def stream_events(count: int, number: int = 0) -> list[bytes]:
 
 
 def body_of(number: int, *, stream: bool = False) -> dict[str, Any]:
-    """The arguments of a chat completion call, which are also the body that the SDK sends."""
-    body: dict[str, Any] = {"messages": prompt(number), "model": "gpt-4.1-mini", "temperature": 0.2}
-    return {**body, "stream": True} if stream else body
+    """The arguments of a chat completion call, in the order in which the SDK sends them as its body."""
+    streamed = {"stream": True} if stream else {}
+    return {"model": "gpt-4.1-mini", **streamed, "messages": prompt(number), "temperature": 0.2}
 
 
 def request(number: int, *, stream: bool = False) -> Request:

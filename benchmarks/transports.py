@@ -69,9 +69,16 @@ def stream(via: openai.OpenAI) -> None:
 
 def within_cassettes(folder: Path) -> dict[str, Callable[[], contextlib.AbstractContextManager[object]]]:
     """The cassette of each subject, open, and always ready to play again."""
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[None]:
+        with aquila.use_cassette("traffic", repeat="last") as cassette:
+            assert cassette.play_count == 0  # the peers read the file when they are entered, Aquila when it is asked
+            yield
+
     played_again = {"record_mode": "none", "allow_playback_repeats": True}
     return {
-        "aquila": lambda: aquila.use_cassette("traffic", repeat="last"),
+        "aquila": opened,
         "vcrpy": lambda: vcr.use_cassette(str(folder / "traffic.vcr.yaml"), **played_again),
         "vcrpy, matching bodies": lambda: vcr.use_cassette(
             str(folder / "traffic.vcr.yaml"), match_on=["method", "uri", "body"], **played_again
