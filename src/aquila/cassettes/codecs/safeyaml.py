@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from yaml._yaml import CParser
 
+from aquila.cassettes.codecs import ownyaml
 from aquila.cassettes.codecs.tree import MAX_DEPTH, NUMBER, Number, Tree
 from aquila.errors import CassetteCorrupt
 
@@ -46,6 +47,10 @@ def load(data: bytes, *, source: str) -> Tree:
     """
     if len(data) > MAX_BYTES:
         raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {ADVICE}")
+    try:
+        return ownyaml.load(data)
+    except ownyaml.NotOurs:
+        pass
     try:
         return _build(data)
     except Unreadable as error:
