@@ -186,13 +186,19 @@ def quoted(text: str, at: int, width: int) -> str:
     """Quote a text as Python does, cut to about ``width`` around position ``at``; … marks what is left out."""
     start, end = _window(len(text), at, width - 4)
     body = repr(text[start:end])
-    return body[0] + "…" * (start > 0) + body[1:-1] + "…" * (end < len(text)) + body[-1]
+    inner = _ended("…" * (start > 0) + body[1:-1], width - 2, whole=end == len(text))
+    return body[0] + inner + body[-1]
 
 
 def clipped(text: str, at: int, width: int) -> str:
     """Cut a line to ``width`` around position ``at``; … marks what is left out. Control characters are escaped."""
     start, end = _window(len(text), at, width - 2)
-    return "…" * (start > 0) + visible(text[start:end]) + "…" * (end < len(text))
+    return _ended("…" * (start > 0) + visible(text[start:end]), width, whole=end == len(text))
+
+
+def _ended(text: str, width: int, *, whole: bool) -> str:
+    """Escapes may have made a text longer again than it was cut to."""
+    return text if whole and len(text) <= width else text[: width - 1] + "…"
 
 
 def _window(length: int, at: int, width: int) -> tuple[int, int]:

@@ -280,7 +280,9 @@ def _played_out(
     number: int,
 ) -> Iterator[str]:
     same = _same_as(request, recordings, rules, redactor)
-    numbers = ", ".join(map(str, same[:10])) + (", …" if len(same) > 10 else "")
+    numbers = ", ".join(map(str, same[:10])) + ", …" * (len(same) > 10)
+    if 1 < len(same) <= 10:
+        numbers = " and ".join(numbers.rsplit(", ", 1))
     times = {0: "less often", 1: "once", 2: "twice"}.get(len(same), f"{len(same):,} times")
     which = f" (recording{'s' if len(same) > 1 else ''} {numbers})" if same else ""
     yield from _head(
