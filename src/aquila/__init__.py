@@ -12,6 +12,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from aquila._api import stream as stream
     from aquila._hooks import register as register
     from aquila._hooks import unregister as unregister
-    from aquila.cassettes.using import use_cassette as use_cassette
+    from aquila._using import use_cassette as use_cassette
     from aquila.content import audio as audio
     from aquila.content import file as file
     from aquila.content import image as image
@@ -82,7 +83,7 @@ _NAMES = {
     "audio": "content",
     "http_client": "transports.clients",
     "async_http_client": "transports.clients",
-    "use_cassette": "cassettes.using",
+    "use_cassette": "_using",
     "register": "_hooks",
     "unregister": "_hooks",
     "errors": "",
@@ -107,3 +108,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if "AQUILA_SESSION" in os.environ:  # this process was started by a test run, whose rules hold here too
+    from aquila.transports.children import take_up
+
+    take_up()
+    del take_up

@@ -1,9 +1,26 @@
-"""Who opens the scope of what runs now. A module of its own, so that a test run can say so without loading more."""
+"""What runs now, and who wants to know. A module of its own, so that a test run can say so without loading more."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 opener: Callable[[], Any] | None = None
 """Opens (or returns) the scope of the running test. Set by the pytest plugin while a test runs."""
+
+test: str | None = None
+"""The id of the running test, for messages."""
+
+
+class Watcher(Protocol):
+    """Is told when scopes that surround other code open, change and close."""
+
+    def opened(self, scope: Any) -> None:
+        """A scope is open, or its cassette or its settings have changed."""
+
+    def closed(self, scope: Any) -> None:
+        """A scope is no longer open."""
+
+
+watchers: list[Watcher] = []
+"""Those who are told. Opening a scope costs nothing more while there are none."""

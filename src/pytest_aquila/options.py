@@ -11,6 +11,7 @@ from aquila.errors import ConfigError
 from pytest_aquila import tasks
 
 MARKER = "aquila"
+LIVE = "aquila_live"
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -84,7 +85,7 @@ def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
     Raises ``UnknownOption`` or ``ConfigError`` for what is not a setting.
     """
     cassette: str | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"transport": "live"} if item.get_closest_marker(LIVE) is not None else {}
     for marker in reversed(list(item.iter_markers(MARKER))):
         given = dict(marker.kwargs)
         cassette = given.pop("cassette", cassette)

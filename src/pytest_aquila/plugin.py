@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aquila import options, running
+from pytest_aquila import guard, options, running
 from pytest_aquila.fixtures import *  # noqa: F403
 from pytest_aquila.tasks import *  # noqa: F403
 
@@ -36,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{options.MARKER}(cassette=None, **settings): the cassette of this test, and settings for it "
         "(transport, match_on, ignore, repeat, replay_timing, ...)",
     )
+    config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
     from aquila import config as settings
     from aquila.errors import AquilaError
 
@@ -50,6 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     )
     try:
+        stack.enter_context(guard.in_force())
         now = settings.current()
         if now.transport == "record" and not _is_worker(config):
             from aquila.cassettes.recording import recover

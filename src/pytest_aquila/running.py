@@ -23,12 +23,12 @@ _unnamed: pytest.StashKey[bool] = pytest.StashKey()
 @contextlib.contextmanager
 def test(item: pytest.Item) -> Iterator[None]:
     """Make ``item`` the running test."""
-    before = _ambient.opener  # a test may run pytest itself
-    _ambient.opener = lambda: scope_of(item)
+    before = _ambient.opener, _ambient.test  # a test may run pytest itself
+    _ambient.opener, _ambient.test = lambda: scope_of(item), item.nodeid
     try:
         yield
     finally:
-        _ambient.opener = before
+        _ambient.opener, _ambient.test = before
 
 
 def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
@@ -47,10 +47,12 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             options=settings,
         )
         item.stash[_scope] = scope
-        scopes.push(scope)
         with_cassette = with_cassette or item.get_closest_marker(options.MARKER) is not None
-    if with_cassette and scope.default is None:
-        scope.default, scope.owns_default = name_of_test(item.nodeid), True
+        if with_cassette and named is None:
+            scope.use(name_of_test(item.nodeid), owned=True)
+        scopes.push(scope)
+    elif with_cassette and scope.default is None:
+        scope.use(name_of_test(item.nodeid), owned=True)
     return scope
 
 

@@ -11,7 +11,7 @@ import pytest
 # Loaded here, so that runs within this process do not load them anew each time.
 import aquila.cassettes.codecs.yaml
 import aquila.cassettes.recording
-import aquila.cassettes.using
+import aquila._using
 import aquila.engine.call
 import aquila.transports.clients  # noqa: F401
 

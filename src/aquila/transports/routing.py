@@ -20,6 +20,7 @@ from aquila.cassettes import scope as scopes
 from aquila.cassettes.scope import Scope
 from aquila.errors import CassetteRequired, ConfigError, UnknownTransport
 from aquila.transports.live import AsyncLiveTransport, LiveTransport
+from aquila.transports.permit import permitted
 from aquila.transports.record import AsyncRecordTransport, RecordTransport
 from aquila.transports.replay import AsyncReplayTransport, ReplayTransport
 
@@ -139,9 +140,38 @@ class Upstream:
                 raise ConfigError(
                     f"transport {self.name} has no {kind} side; make it a subclass of httpx2.{base} to use it here"
                 )
+            made: Any = maker()
             # Two threads may both make one; the first to be kept serves both.
-            transport = self._made.setdefault(kind, maker())
+            transport = self._made.setdefault(kind, _Permitted(made) if kind == "sync" else _AsyncPermitted(made))
         return transport
+
+
+class _Permitted(httpx2.BaseTransport):
+    """An upstream whose requests are Aquila's own: they are neither intercepted nor refused."""
+
+    def __init__(self, transport: httpx2.BaseTransport) -> None:
+        self._transport = transport
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        with permitted(request.url.host):
+            return self._transport.handle_request(request)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class _AsyncPermitted(httpx2.AsyncBaseTransport):
+    """The async twin of ``_Permitted``."""
+
+    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        with permitted(request.url.host):
+            return await self._transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
 
 
 def _local_sync() -> httpx2.BaseTransport:
@@ -160,7 +190,9 @@ _BUILT_IN: dict[str, Upstream] = {
     "live": Upstream("live", LiveTransport, AsyncLiveTransport, needs_key=True),
     "local": Upstream("local", _local_sync, _local_async),
 }
-_CASSETTE_MODES = ("replay", "record")
+CASSETTE_MODES = ("replay", "record")
+"""The transports that go through a cassette."""
+
 _loaded: dict[str, Upstream] = {}
 
 _active: ContextVar[Route | None] = ContextVar("aquila_route", default=None)
@@ -179,7 +211,7 @@ def resolve(*, transport: str | Transport | None = None, cassette: str | None = 
     scope = scopes.current()
     settings = settings_in_force()
     name = transport or settings.transport
-    if name not in _CASSETTE_MODES:
+    if name not in CASSETTE_MODES:
         return PlainRoute(name, upstream_named(name))
     cassette = cassette or (scope.default if scope is not None else None)
     if cassette is None:
@@ -227,7 +259,7 @@ def _make(name: str) -> Any:
         return _called(registered[name], name)
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
-        known = ", ".join((*_BUILT_IN, *_CASSETTE_MODES, *sorted(registered), "module:factory"))
+        known = ", ".join((*_BUILT_IN, *CASSETTE_MODES, *sorted(registered), "module:factory"))
         raise UnknownTransport(f"unknown transport {name!r}; known are {known}")
     try:
         factory: Any = importlib.import_module(module_name)

@@ -13,6 +13,7 @@ from aquila.cassettes import scope as scopes
 from aquila.cassettes.handle import UsedCassette
 from aquila.cassettes.names import cassette_path
 from aquila.cassettes.scope import Scope
+from aquila.transports import inforce
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,8 +24,8 @@ class use_cassette:
 
     As a context manager (``with`` or ``async with``) it gives a ``UsedCassette``; as a decorator it opens the cassette
     anew for each call of a function, sync or async. ``name`` is the cassette's, ``settings`` are those of
-    ``@pytest.mark.aquila`` (``transport="record"``, ``ignore=...``, ``replay_timing=...``). Outside pytest the transport is
-    ``replay`` unless the settings or the environment say otherwise.
+    ``@pytest.mark.aquila`` (``transport="record"``, ``ignore=...``, ``replay_timing=...``). Outside pytest the transport
+    is ``replay`` unless the settings or the environment say otherwise.
 
     A block that ends with an exception stores nothing: what it recorded is kept in the pending file beside. Raises
     ``CassetteNameError``, ``UnknownOption`` or ``ConfigError`` at once for what is wrong with its arguments.
@@ -45,6 +46,7 @@ class use_cassette:
 
     def __enter__(self) -> UsedCassette:
         scope = self._scope()
+        inforce.begin()
         scopes.push(scope)
         self._open.append((scope, scopes.bind(scope)))
         return UsedCassette(scope)

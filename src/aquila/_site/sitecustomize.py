@@ -1,0 +1,29 @@
+"""Found by the Python children of a test run, through their ``PYTHONPATH``, before they do anything else.
+
+Importing Aquila in such a child puts the guard of the run in force. Another ``sitecustomize``, which this one hides, is
+run afterwards.
+"""
+
+import contextlib
+import importlib.util
+import os
+import sys
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def _run_the_hidden_one() -> None:
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != _HERE]
+    hidden = importlib.util.find_spec("sitecustomize") if sys.modules.pop("sitecustomize", None) else None
+    if hidden is not None and hidden.loader is not None:
+        module = importlib.util.module_from_spec(hidden)
+        sys.modules["sitecustomize"] = module
+        hidden.loader.exec_module(module)
+
+
+if __name__ == "sitecustomize":
+    if os.environ.get("AQUILA_SESSION"):
+        # A child may be another interpreter, without Aquila: then there is nothing to put in force.
+        with contextlib.suppress(ImportError):
+            import aquila  # noqa: F401
+    _run_the_hidden_one()
