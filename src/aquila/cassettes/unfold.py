@@ -20,7 +20,7 @@ Cells are literal text, not values, so whatever was folded unfolds to the same b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from aquila.cassettes.model import Chunk
@@ -33,6 +33,8 @@ NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile("«([^«»]*)»")
 _COUNTER = re.compile(r"\+[0-9]{1,15}")
 _REPEAT = re.compile(r"([A-Za-z_0-9]+|=|~)\*([1-9][0-9]{0,8})")
+MAX_HOLES = 1000
+_AS_IT_IS: tuple[list[str], list[str]] = (["", ""], [])
 _TOO_LARGE = f"the stream is more than {MAX_GROWTH} times as large as what is written"
 _NO_CHUNK = "the first event must begin with a chunk"
 _MARK = re.compile(r"([0-9]{1,15})(?:\+([0-9]{1,15}))?")
@@ -84,26 +86,6 @@ class _Counter:
             self.event = event
             self.value += 1
         return str(self.value)
-
-
-class _Parts:
-    """Texts and the holes between them, as they are put together."""
-
-    def __init__(self, first: str) -> None:
-        self._texts: list[str] = []
-        self._names: list[str] = []
-        self._open = [first]
-
-    def text(self, text: str) -> None:
-        self._open.append(text)
-
-    def hole(self, name: str) -> None:
-        self._texts.append("".join(self._open))
-        self._names.append(name)
-        self._open = []
-
-    def done(self) -> tuple[list[str], list[str]]:
-        return [*self._texts, "".join(self._open)], self._names
 
 
 class _Template:
@@ -293,35 +275,51 @@ class _Unfolding:
                 filled[PADDING] = [_blanks(filled[PADDING][0][0])], []
             except ValueError as error:
                 raise FoldError(str(error), "templates", key) from None
-        parts = _Parts(base.texts[0])
+        self._spend(base.size + sum([sum(map(len, filled[name][0])) for name in base.names if name in filled]), key)
+        texts, names = [], []
+        text = base.texts[0]
         for name, after in zip(base.names, base.texts[1:], strict=True):
-            texts, names = filled.get(name, (["", ""], [name]))
-            self._spend([*texts, *names, after], "templates", key)
-            parts.text(texts[0])
-            for inner, text in zip(names, texts[1:], strict=True):
-                parts.hole(inner)
-                parts.text(text)
-            parts.text(after)
-        return parts.done()
+            inner, inner_names = filled.get(name, _AS_IT_IS)
+            if name not in filled:
+                inner_names = [name]
+            text += inner[0]
+            if inner_names:
+                texts += [text, *inner[1:-1]]
+                names += inner_names
+                text = inner[-1]
+            text += after
+            if len(names) > MAX_HOLES:
+                raise FoldError(f"more than {MAX_HOLES} holes", "templates", key)
+        return [*texts, text], names
 
     def _cut_at_holes(self, text: str, key: str) -> tuple[list[str], list[str]]:
         """Cut a text at its holes, and replace references to shared texts."""
-        first, *rest = _REFERENCE.split(text)
-        parts = _Parts(first)
-        for name, after in zip(rest[::2], rest[1::2], strict=True):
-            if name == "" or name in self.shared:
+        if "«" not in text:
+            return [text], []
+        pieces = _REFERENCE.split(text)
+        if len(pieces) > 2 * MAX_HOLES:
+            raise FoldError(f"more than {MAX_HOLES} holes", "templates", key)
+        texts, names = [], []
+        open_text = pieces[0]
+        for index in range(1, len(pieces), 2):
+            name = pieces[index]
+            if name in self.shared or not name:
                 shared = self.shared.get(name, "«")
-                self._spend([shared], "templates", key)
-                parts.text(shared)
+                self._spend(len(shared), key)
+                open_text += shared
             elif NAME.fullmatch(name) or _COUNTER.fullmatch(name):
-                parts.hole(name)
+                texts.append(open_text)
+                names.append(name)
+                open_text = ""
             else:
                 raise FoldError(f"not the name of a hole: {name[:40]!r}", "templates", key)
-            parts.text(after)
-        return parts.done()
+            open_text += pieces[index + 1]
+        return [*texts, open_text], names
 
     def _plain(self, text: str, part: str, key: str | int) -> str:
         """Replace the references in a text that has no holes."""
+        if "«" not in text:
+            return text
         pieces = _REFERENCE.split(text)
         for index in range(1, len(pieces), 2):
             name = pieces[index]
@@ -333,12 +331,12 @@ class _Unfolding:
                 raise FoldError(f"no shared text {name[:40]!r} before this one", part, key)
             else:
                 pieces[index] = "«"
-        self._spend(pieces, part, key)
+        self._spend(sum(map(len, pieces)), key, part)
         return "".join(pieces)
 
-    def _spend(self, texts: Sequence[str], part: str, key: str | int) -> None:
+    def _spend(self, size: int, key: str | int, part: str = "templates") -> None:
         """Count what a replacement takes, before it is made: references to references to references grow fast."""
-        self.replaced += sum(map(len, texts))
+        self.replaced += size
         if self.replaced > self.limit:
             raise FoldError(_TOO_LARGE, part, key)
 
