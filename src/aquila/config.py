@@ -307,7 +307,9 @@ class _Layers:
 
 
 _layers = _Layers(Path())
-_cache: tuple[_Layers, tuple[str | None, ...], Settings] | None = None
+_cache: dict[tuple[_Layers, tuple[Any, ...]], Settings] = {}
+_CACHED = 16
+"""Environments whose settings are kept: each test changes the environment, and puts it back."""
 
 
 @contextlib.contextmanager
@@ -362,11 +364,11 @@ def is_given(name: str) -> bool:
 
 def current() -> Settings:
     """The settings in force now. The environment is read at each call; parsing happens only when it changed."""
-    global _cache
     around = _layers
-    environment = _environment()
-    if _cache is not None and _cache[0] is around and _cache[1] == environment:
-        return _cache[2]
+    basis = around, _environment()
+    known = _cache.get(basis)
+    if known is not None:
+        return known
     settings = Settings().with_options(around.defaults, source="defaults")
     settings = settings.with_options(around.ini, source="ini file")
     for variable, name in _ENVIRONMENT.items():
@@ -374,5 +376,7 @@ def current() -> Settings:
         if value:
             settings = settings.with_options({name: value}, source=f"environment variable {variable}")
     settings = settings.with_options(around.command_line, source="command line")
-    _cache = (around, environment, settings)
+    if len(_cache) >= _CACHED:
+        _cache.clear()
+    _cache[basis] = settings
     return settings

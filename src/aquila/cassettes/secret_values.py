@@ -53,12 +53,17 @@ def environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the secrets of an environment: value to the kind that findings name it by."""
     found: dict[str, str] = {}
     for name, text in environ.items():
-        candidates = [text] if _NAME.search(name) else []
+        candidates = [text] if _names_a_secret(name) else []
         candidates += _URL_PASSWORD.findall(text) if "://" in text else ()
         for value in map(str.strip, candidates):
             if not is_trivial(value):
                 found.setdefault(value, f"value of {name}")
     return found
+
+
+@lru_cache(maxsize=4096)
+def _names_a_secret(variable: str) -> bool:
+    return _NAME.search(variable) is not None
 
 
 def credentials(headers: Headers) -> Iterator[str]:
