@@ -35,14 +35,18 @@ class use_cassette:
         self._name = name
         self._settings = settings
         self._open: list[tuple[Scope, Scope | None]] = []
-        probe = self._scope()
-        cassette_path(probe.settings.cassette_root(), name)
+        known = config.current().with_options(settings, source=self._title)
+        cassette_path(known.cassette_root(), name)
+
+    @property
+    def _title(self) -> str:
+        return f"use_cassette({self._name!r})"
 
     def _scope(self) -> Scope:
-        scope = Scope(kind="block", name=f"use_cassette({self._name!r})", default=self._name, options=self._settings)
-        if "transport" not in self._settings and not config.is_given("transport"):
-            scope.configure({"transport": "replay"}, source="use_cassette")
-        return scope
+        options = self._settings
+        if "transport" not in options and not config.is_given("transport"):
+            options = {"transport": "replay", **options}
+        return Scope(kind="block", name=self._title, default=self._name, options=options)
 
     def __enter__(self) -> UsedCassette:
         scope = self._scope()
