@@ -16,6 +16,7 @@ from aquila.cassettes.key import MatchRules, key_of
 from aquila.cassettes.model import Request
 from aquila.cassettes.names import cassette_path
 from aquila.cassettes.redaction import Redactor
+from aquila.cassettes.secret_values import environment_secrets
 from aquila.cassettes.session import Session
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         mode=mode,
         rules=rules,
         identify=identification(rules),
-        redactor=redactor(settings.keep_headers),
+        redactor=redactor(rules, settings.keep_headers),
         explain=lambda explained: scope.explain(session, path, explained),
         repeat_last=settings.repeat == "last",
     )
@@ -69,15 +70,19 @@ def identification(rules: MatchRules) -> Callable[[Request], str]:
 _redactor: tuple[tuple[object, ...], Redactor] | None = None
 
 
-def redactor(keep_headers: tuple[str, ...] = ()) -> Redactor:
-    """The redactor for the secrets that are in the environment now, with the rules that plugins add."""
+def redactor(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Redactor:
+    """The redactor for the secrets that are in the environment now, with the rules that plugins add.
+
+    It keeps the header fields that ``rules`` compare, besides the usual ones and ``keep_headers``.
+    """
     global _redactor
-    environment = dict(os.environ)
-    extra = tuple(rule for rules in manager().hook.aquila_redactors() for rule in rules)
-    basis = (environment, keep_headers, extra)
+    # Not the whole environment: pytest changes it for each test.
+    secrets = environment_secrets(os.environ)
+    extra = tuple(rule for added in manager().hook.aquila_redactors() for rule in added)
+    basis = (secrets, rules.header_names, keep_headers, extra)
     if _redactor is None or _redactor[0] != basis:
-        made = Redactor.from_environment(
-            environment, extra, request_headers=keep_headers, response_headers=keep_headers
+        made = Redactor(
+            secrets, extra, request_headers=(*rules.header_names, *keep_headers), response_headers=keep_headers
         )
         _redactor = (basis, made)
     return _redactor[1]

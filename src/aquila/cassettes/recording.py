@@ -148,6 +148,6 @@ def _keep_beside(path: Path, stored: Cassette, rows: Sequence[tuple[Changes, Mat
 
 def _merging(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cassette]:
     """A change of a cassette: ``merge`` with its keys computed the way the recordings' keys were."""
-    redactor = opening.redactor()
+    redactor = opening.redactor(rules)
     identify = opening.identification(rules)
     return lambda stored: merge(stored, changes, lambda request: identify(redactor.request(request)))
