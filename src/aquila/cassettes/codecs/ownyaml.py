@@ -8,10 +8,12 @@ read as YAML has it; the tests compare the two readers on every file that they c
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from aquila.cassettes.codecs.tree import MAX_DEPTH, NUMBER, Number, Tree
+from aquila.cassettes.model import FORMAT_VERSION
 
 _LINE = re.compile(
     r"( *)((?:- )*)(?:([A-Za-z_$/][A-Za-z0-9_$/.\-]{0,100}|'(?:[^'\n]|''){0,400}'):(?: |(?=\n)))?([^\n]*)\n"
@@ -30,29 +32,50 @@ _ESCAPES = {
 }  # fmt: skip
 
 
+HEAD = f"aquila: {FORMAT_VERSION}\ninteractions:\n".encode()
+END = b"...\n"
+"""The end of a YAML document. Without it, a file that was cut off between two lines would read as a shorter answer."""
+TAIL = b"\n" + END
+
+
 class NotOurs(Exception):
     """The document is not written as `emit` writes."""
 
 
-def load(data: bytes) -> Tree:
-    """Read a document. Raises NotOurs."""
-    if not data.endswith(b"\n") or len(data.translate(None, _CONTROL)) != len(data):
+def interactions(data: bytes) -> Iterator[Tree]:
+    """Read the interactions of a cassette, one after the other: no more than one is in memory as a tree.
+
+    Raises NotOurs, maybe after some of them.
+    """
+    if not data.startswith(HEAD) or not data.endswith(TAIL):
         raise NotOurs
+    start = len(HEAD)
+    while start < len(data) - len(END):
+        stop = data.find(b"\n- ", start) + 1 or len(data) - len(END)
+        yield _read(_text(data[start:stop]))
+        start = stop
+
+
+def _text(data: bytes) -> str:
+    """Decode some lines that hold nothing which a YAML reader treats specially."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
         raise NotOurs from None
+    if len(data.translate(None, _CONTROL)) != len(data):
+        raise NotOurs
     if not text.isascii() and (_C1.search(data) or any(char in text for char in _SPECIAL)):
         raise NotOurs
-    return _read(text.removesuffix("...\n"))
+    return text
 
 
 def _read(text: str) -> Tree:
-    root: dict[str, Tree] = {}
+    """Read the one item of a list."""
+    root: list[Tree] = []
     # The container that is being filled, its column, and the key whose value is to come; those around it on the stack.
     current: Any = root
     column = 0
-    is_list = False
+    is_list = True
     key: str | None = None
     stack: list[tuple[Any, int, bool]] = []
     value: Tree
@@ -124,9 +147,9 @@ def _read(text: str) -> Tree:
                 current[name] = value
             if at is not None:
                 break  # behind the block
-    if key is not None:
+    if key is not None or len(root) != 1:
         raise NotOurs
-    return root
+    return root[0]
 
 
 def _other(source: str) -> Tree:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterable
 from typing import TypeAlias, get_args
 
 from aquila.cassettes import unfold
@@ -50,7 +51,12 @@ def cassette(tree: Tree) -> Cassette:
     items = tree.get("interactions")
     if type(items) is not list:
         raise Mistake("'interactions' must be a list", ("interactions",))
-    return Cassette(tuple([_interaction(item, ("interactions", index)) for index, item in enumerate(items)]))
+    return Cassette(interactions(items))
+
+
+def interactions(trees: Iterable[Tree]) -> tuple[Interaction, ...]:
+    """Turn trees into interactions. Raises Mistake."""
+    return tuple([_interaction(tree, ("interactions", index)) for index, tree in enumerate(trees)])
 
 
 def _interaction(tree: Tree, path: Path) -> Interaction:

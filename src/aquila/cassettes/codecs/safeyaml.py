@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 from yaml._yaml import CParser
 
-from aquila.cassettes.codecs import ownyaml
 from aquila.cassettes.codecs.tree import MAX_DEPTH, NUMBER, Number, Tree
 from aquila.errors import CassetteCorrupt
 
@@ -48,10 +47,6 @@ def load(data: bytes, *, source: str) -> Tree:
     if len(data) > MAX_BYTES:
         raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {ADVICE}")
     try:
-        return ownyaml.load(data)
-    except ownyaml.NotOurs:
-        pass
-    try:
         return _build(data)
     except Unreadable as error:
         line, what = error.line, error.what
@@ -70,8 +65,11 @@ def line_of(data: bytes, path: tuple[str | int, ...]) -> int:
     """
     finder = _Finder(path)
     parser = CParser(data)
-    while not finder.feed(parser.get_event()):
-        pass
+    try:
+        while not finder.feed(parser.get_event()):
+            pass
+    except yaml.YAMLError:
+        pass  # behind the mistake
     return finder.line
 
 

@@ -6,19 +6,15 @@ import base64
 import re
 from typing import Any
 
-from aquila.cassettes.codecs import emit, glance, jsontext, reading, safeyaml, vcrpy
+from aquila.cassettes.codecs import emit, glance, jsontext, ownyaml, reading, safeyaml, vcrpy
 from aquila.cassettes.codecs._gc import collector_paused
 from aquila.cassettes.codecs.tree import Number
 from aquila.cassettes.fold import fold
-from aquila.cassettes.model import FORMAT_VERSION, Cassette, Chunk, Headers, Interaction, Request, Response
+from aquila.cassettes.model import Cassette, Chunk, Headers, Interaction, Request, Response
 from aquila.cassettes.unfold import Folded
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-
-
-# The end of a YAML document. Without it, a file that was cut off between two lines would read as a shorter answer.
-_END = "...\n"
 
 
 class YamlCodec:
@@ -28,39 +24,43 @@ class YamlCodec:
 
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content."""
-        head = f"aquila: {FORMAT_VERSION}\ninteractions:"
-        if not cassette.interactions:
-            return f"{head} []\n{_END}".encode()
-        return "".join([head, "\n", *map(_interaction, cassette.interactions), _END]).encode()
+        with collector_paused():
+            if not cassette.interactions:
+                return ownyaml.HEAD[:-1] + b" []" + ownyaml.TAIL
+            return ownyaml.HEAD + "".join(map(_interaction, cassette.interactions)).encode() + ownyaml.END
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
         with collector_paused():
+            try:
+                return Cassette(reading.interactions(ownyaml.interactions(data)))
+            except ownyaml.NotOurs:
+                pass
+            except reading.Mistake as mistake:
+                raise _error(mistake, data, source) from None
             tree = safeyaml.load(data, source=source)
             try:
                 if vcrpy.is_one(tree):
                     return vcrpy.cassette(tree)
                 cassette = reading.cassette(tree)
-                if _is_whole(data):
-                    return cassette
             except reading.Mistake as mistake:
-                found = mistake
-            else:
-                line = data.count(b"\n") + 1
-                raise CassetteCorrupt(
-                    f"{source}, line {line}: the file is cut off: its last line, '...', is missing. {safeyaml.ADVICE}"
-                )
-        line = safeyaml.line_of(data, found.path) + found.below
-        if found.newer:
-            raise CassetteTooNew(
-                f"{source}, line {line}: written by a newer Aquila ({found.what}). "
-                "Upgrade with: pip install --upgrade pytest-aquila"
+                raise _error(mistake, data, source) from None
+        if not data.rstrip().endswith(ownyaml.TAIL.rstrip()):
+            line = data.count(b"\n") + 1
+            raise CassetteCorrupt(
+                f"{source}, line {line}: the file is cut off: its last line, '...', is missing. {safeyaml.ADVICE}"
             )
-        raise CassetteCorrupt(f"{source}, line {line}: {found.what}. {safeyaml.ADVICE}")
+        return cassette
 
 
-def _is_whole(data: bytes) -> bool:
-    return data.rstrip().endswith(b"\n...")
+def _error(found: reading.Mistake, data: bytes, source: str) -> CassetteCorrupt:
+    line = safeyaml.line_of(data, found.path) + found.below
+    if found.newer:
+        return CassetteTooNew(
+            f"{source}, line {line}: written by a newer Aquila ({found.what}). "
+            "Upgrade with: pip install --upgrade pytest-aquila"
+        )
+    return CassetteCorrupt(f"{source}, line {line}: {found.what}. {safeyaml.ADVICE}")
 
 
 def _interaction(interaction: Interaction) -> str:
