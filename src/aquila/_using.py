@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from aquila import config
 from aquila.cassettes import scope as scopes
 from aquila.cassettes.handle import UsedCassette
-from aquila.cassettes.names import cassette_path
+from aquila.cassettes.names import candidates
 from aquila.cassettes.scope import Scope
 from aquila.transports import inforce
 
@@ -36,7 +36,7 @@ class use_cassette:
         self._settings = settings
         self._open: list[tuple[Scope, Scope | None]] = []
         known = config.current().with_options(settings, source=self._title)
-        cassette_path(known.cassette_root(), name)
+        candidates(known.cassette_root(), name)  # a wrong name is refused here
 
     @property
     def _title(self) -> str:

@@ -161,22 +161,32 @@ OPTIONS: Mapping[str, Option] = {
 _ENVIRONMENT = {option.env: name for name, option in OPTIONS.items() if option.env}
 
 
-def _environment() -> tuple[Any, ...]:
-    """The variables of ``_ENVIRONMENT`` as they are now, in a form that can only be compared.
+def _variables() -> Mapping[Any, Any]:
+    """The environment as ``os.environ`` keeps it, to be compared only.
 
     ``os.environ`` encodes each name and decodes each value, which for every request costs more than all else here.
-    What it wraps is asked directly where it can be.
     """
-    variables = os.environ
-    inner = getattr(variables, "_data", None)
-    if not isinstance(inner, dict):
-        return tuple(map(variables.get, _ENVIRONMENT))
-    return tuple(map(inner.get, _encoded(type(next(iter(inner), "")))))
+    inner = getattr(os.environ, "_data", None)
+    return inner if isinstance(inner, dict) else os.environ
+
+
+def _environment() -> tuple[Any, ...]:
+    """The variables of ``_ENVIRONMENT`` as they are now, in a form that can only be compared."""
+    variables = _variables()
+    return tuple(map(variables.get, _encoded(tuple(_ENVIRONMENT), type(next(iter(variables), "")))))
 
 
 @functools.cache
-def _encoded(kind: type) -> tuple[str | bytes, ...]:
-    return tuple(map(os.fsencode, _ENVIRONMENT)) if kind is bytes else tuple(map(str.upper, _ENVIRONMENT))
+def _encoded(names: tuple[str, ...], kind: type) -> tuple[str | bytes, ...]:
+    return tuple(map(os.fsencode, names)) if kind is bytes else tuple(map(str.upper, names))
+
+
+def environment_without(names: tuple[str, ...]) -> Mapping[Any, Any]:
+    """A copy of the environment without some variables, to tell whether it has changed. Nothing can be read from it."""
+    copy = dict(_variables())
+    for name in _encoded(names, type(next(iter(copy), ""))):
+        copy.pop(name, None)
+    return copy
 
 
 class Settings:
@@ -246,7 +256,13 @@ class Settings:
 
     def cassette_root(self) -> Path:
         """The absolute folder of the cassettes."""
-        return _layers.root.absolute() / self.cassette_dir
+        root = _layers.root
+        return _folder(root, self.cassette_dir, "" if root.is_absolute() else os.getcwd())
+
+
+@functools.lru_cache(maxsize=64)
+def _folder(root: Path, name: str, current: str) -> Path:
+    return Path(current, root, name)
 
 
 def ini_options() -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from aquila.errors import CassetteNameError
@@ -20,6 +21,16 @@ def cassette_path(root: Path, name: str) -> Path:
     A name is a relative path with ``/``; without a suffix it is a ``.yaml`` file, or the ``.msgpack`` file if only
     that one exists. Raises ``CassetteNameError`` for a name that is empty, absolute or leaves the folder.
     """
+    readable, *others = candidates(root, name)
+    return next((path for path in others if path.exists() and not readable.exists()), readable)
+
+
+@lru_cache(maxsize=1024)
+def candidates(root: Path, name: str) -> tuple[Path, ...]:
+    """Return the files that may be the cassette ``name``, the first of them by default. Raises like ``cassette_path``.
+
+    Nothing is looked for on the disk.
+    """
     parts = PurePosixPath(name.replace("\\", "/")).parts if isinstance(name, str) else ()
     if not parts or not str(name).strip() or "\x00" in name:
         raise CassetteNameError(f"cassette name {name!r} is empty; give a name such as 'jobs/generate_summary'")
@@ -30,10 +41,7 @@ def cassette_path(root: Path, name: str) -> Path:
     if ".." in parts:
         raise CassetteNameError(f"cassette name {name!r} leaves the cassette folder {root}; remove the '..'")
     path = root.joinpath(*parts)
-    if path.suffix in SUFFIXES:
-        return path
-    readable, compact = (path.with_name(path.name + suffix) for suffix in SUFFIXES)
-    return compact if not readable.exists() and compact.exists() else readable
+    return (path,) if path.suffix in SUFFIXES else tuple(path.with_name(path.name + suffix) for suffix in SUFFIXES)
 
 
 def name_of_test(nodeid: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,21 @@ def identification(rules: MatchRules) -> Callable[[Request], str]:
     return identify
 
 
+_CHANGING = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")
+"""Variables that every test changes, and that hold no secret."""
+
+_environment: tuple[Mapping[object, object], dict[str, str]] | None = None
+
+
+def _secrets() -> dict[str, str]:
+    """The secrets of the environment; looked for again only when it has changed."""
+    global _environment
+    now = config.environment_without(_CHANGING)
+    if _environment is None or _environment[0] != now:
+        _environment = now, environment_secrets(os.environ)
+    return _environment[1]
+
+
 _redactor: tuple[tuple[object, ...], Redactor] | None = None
 
 
@@ -76,8 +91,7 @@ def redactor(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Redactor:
     It keeps the header fields that ``rules`` compare, besides the usual ones and ``keep_headers``.
     """
     global _redactor
-    # Not the whole environment: pytest changes it for each test.
-    secrets = environment_secrets(os.environ)
+    secrets = _secrets()
     extra = tuple(rule for added in manager().hook.aquila_redactors() for rule in added)
     basis = (secrets, rules.header_names, keep_headers, extra)
     if _redactor is None or _redactor[0] != basis:
