@@ -24,8 +24,8 @@ class use_cassette:
 
     As a context manager (``with`` or ``async with``) it gives a ``UsedCassette``; as a decorator it opens the cassette
     anew for each call of a function, sync or async. ``name`` is the cassette's, ``settings`` are those of
-    ``@pytest.mark.aquila`` (``transport="record"``, ``ignore=...``, ``replay_timing=...``). Outside pytest the transport
-    is ``replay`` unless the settings or the environment say otherwise.
+    ``@pytest.mark.aquila`` (``transport="record"``, ``ignore=...``, ``replay_timing=...``). Outside pytest the
+    transport is ``replay`` unless the settings or the environment say otherwise.
 
     A block that ends with an exception stores nothing: what it recorded is kept in the pending file beside. Raises
     ``CassetteNameError``, ``UnknownOption`` or ``ConfigError`` at once for what is wrong with its arguments.

@@ -64,7 +64,7 @@ class Patch:
         setattr(owner, name, self._replacement)
 
     def undo(self) -> None:
-        """Put back what was there, unless a tool has put its own on top: that one holds ours, which lets all through."""
+        """Put back what was there, unless a tool has put its own on top: that holds ours, which lets all through."""
         if self._owner.__dict__.get(self._name) is not self._replacement:
             return
         if self._original is _ABSENT:

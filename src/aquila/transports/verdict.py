@@ -105,8 +105,9 @@ def refusal(what: str) -> str:
     test = _ambient.test or "no test is running (something that outlived its test?)"
     return (
         f"{test}: {what} was refused: it would reach the network, and nothing in this run asks for that. "
-        "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila; to let it go mark the "
-        "test @pytest.mark.aquila_live or run with --aquila-transport=live (ini keys: aquila_guard, aquila_ignore_hosts)."
+        "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila. To let it go, mark the "
+        "test @pytest.mark.aquila_live, or run with --aquila-transport=live. The ini keys aquila_guard and "
+        "aquila_ignore_hosts say what is refused."
     )
 
 
