@@ -25,14 +25,18 @@ def cassette_path(root: Path, name: str) -> Path:
     return next((path for path in others if path.exists() and not readable.exists()), readable)
 
 
-@lru_cache(maxsize=1024)
 def candidates(root: Path, name: str) -> tuple[Path, ...]:
     """Return the files that may be the cassette ``name``, the first of them by default. Raises like ``cassette_path``.
 
     Nothing is looked for on the disk.
     """
-    parts = PurePosixPath(name.replace("\\", "/")).parts if isinstance(name, str) else ()
-    if not parts or not str(name).strip() or "\x00" in name:
+    return _candidates(root, name if isinstance(name, str) else "")
+
+
+@lru_cache(maxsize=1024)
+def _candidates(root: Path, name: str) -> tuple[Path, ...]:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or not name.strip() or "\x00" in name:
         raise CassetteNameError(f"cassette name {name!r} is empty; give a name such as 'jobs/generate_summary'")
     if parts[0] == "/" or re.match(r"[A-Za-z]:", parts[0]):
         raise CassetteNameError(
