@@ -173,18 +173,23 @@ def _variables() -> Mapping[Any, Any]:
 def _environment() -> tuple[Any, ...]:
     """The variables of ``_ENVIRONMENT`` as they are now, in a form that can only be compared."""
     variables = _variables()
-    return tuple(map(variables.get, _encoded(tuple(_ENVIRONMENT), type(next(iter(variables), "")))))
+    return tuple(map(variables.get, _names_in(variables, tuple(_ENVIRONMENT))))
+
+
+def _names_in(variables: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[str | bytes, ...]:
+    """Names of variables as the keys of ``variables``: bytes on POSIX, text in capitals on Windows."""
+    return _encoded(names) if isinstance(next(iter(variables), ""), bytes) else tuple(map(str.upper, names))
 
 
 @functools.cache
-def _encoded(names: tuple[str, ...], kind: type) -> tuple[str | bytes, ...]:
-    return tuple(map(os.fsencode, names)) if kind is bytes else tuple(map(str.upper, names))
+def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(map(os.fsencode, names))
 
 
 def environment_without(names: tuple[str, ...]) -> Mapping[Any, Any]:
     """A copy of the environment without some variables, to tell whether it has changed. Nothing can be read from it."""
     copy = dict(_variables())
-    for name in _encoded(names, type(next(iter(copy), ""))):
+    for name in _names_in(copy, names):
         copy.pop(name, None)
     return copy
 
