@@ -1,0 +1,149 @@
+"""What interception costs: a whole test with a foreign client, and requests that have nothing to do with a cassette."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import openai
+
+import aquila
+from aquila import config
+from aquila.transports import inforce
+from benchmarks.harness import Report, duration, main, paired
+from benchmarks.transports import CALL, KEY, SECOND, call, client, mock, within_cassettes, write
+
+
+def small_test(report: Report, folder: Path) -> None:
+    """A whole small test whose code builds an ordinary ``OpenAI()``."""
+    write(folder, CALL, SECOND)
+    contexts = within_cassettes(folder)
+
+    def floor() -> None:
+        with client(mock(CALL, SECOND)) as via:
+            call(via, 0)
+            call(via, 1)
+
+    def foreign(name: str) -> Callable[[], None]:
+        def test() -> None:
+            with contexts[name](), openai.OpenAI(api_key=KEY, max_retries=0) as via:
+                call(via, 0)
+                call(via, 1)
+
+        return test
+
+    def in_a_run() -> None:
+        foreign("aquila")()
+
+    times = paired(
+        {
+            "floor": floor,
+            "aquila": foreign("aquila"),
+            "vcrpy": foreign("vcrpy"),
+            "cassetter": foreign("cassetter"),
+        },
+        number=8,
+    )
+    report.table("A whole small test with a foreign client: enter, OpenAI(), two calls, leave", times, base="floor")
+    report.aim("a whole small test, foreign client", times.ratio("aquila", "floor"), at_most=1.3, unit="x the floor")
+    with config.layers(root=folder, under_pytest=True), inforce.guarded():
+        times = paired({"floor": floor, "aquila": in_a_run}, number=8)
+    report.table("The same while the guard of a test run is in force", times, base="floor")
+
+
+class _Answers(httpx2.HTTPTransport):
+    """The network as fast as it can be: what is measured is the way there."""
+
+    def __init__(self) -> None:
+        self._pool = self  # type: ignore[assignment]
+
+    def close(self) -> None:
+        pass
+
+
+def idle(report: Report, folder: Path) -> None:
+    """A request to a host that is none of Aquila's business."""
+    original = httpx2.HTTPTransport.handle_request
+    answer = httpx2.Response(200)
+    httpx2.HTTPTransport.handle_request = lambda self, request: answer  # type: ignore[method-assign]
+    transport = _Answers()
+    request = httpx2.Request("GET", "https://shop.example/orders")
+
+    def bare() -> None:
+        transport.handle_request(request)
+
+    ignored = {"ignore_hosts": "shop.example"}
+    try:
+        times = paired(
+            {"bare": bare, "ignored host": bare, "no cassette": bare},
+            number=2000,
+            within={
+                "ignored host": lambda: aquila.use_cassette("traffic", **ignored),
+                "no cassette": functools.partial(_guarded, folder),
+            },
+        )
+    finally:
+        httpx2.HTTPTransport.handle_request = original  # type: ignore[method-assign]
+    report.table("A request that is let go, on a transport that answers at once", times, base="bare")
+    for name in ("ignored host", "no cassette"):
+        extra = times.difference(name, "bare")
+        report.note(f"{name}: {duration(extra)} more")
+        report.aim(f"a request that is let go ({name})", extra * 1e6, at_most=20, unit="µs")
+
+
+class _guarded:
+    """A test run's guard, without a cassette."""
+
+    def __init__(self, folder: Path) -> None:
+        self._layers = config.layers(root=folder, under_pytest=True)
+        self._guard = inforce.guarded()
+
+    def __enter__(self) -> None:
+        self._layers.__enter__()
+        self._guard.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._guard.__exit__(None, None, None)
+        self._layers.__exit__(None, None, None)
+
+
+def building(report: Report) -> None:
+    """Building clients while a cassette is in use."""
+    times = paired(
+        {"outside": lambda: openai.OpenAI(api_key=KEY).close(), "inside": lambda: openai.OpenAI(api_key=KEY).close()},
+        number=20,
+        within={"inside": lambda: aquila.use_cassette("traffic")},
+    )
+    report.table("Building OpenAI()", times, base="outside")
+
+    def build() -> None:
+        asyncio.run(openai.AsyncOpenAI(api_key=KEY).close())
+
+    times = paired(
+        {"outside": build, "inside": build}, number=20, within={"inside": lambda: aquila.use_cassette("traffic")}
+    )
+    report.table("Building AsyncOpenAI()", times, base="outside")
+
+
+def run(report: Report) -> None:
+    """Measure."""
+    before = os.environ.get("AQUILA_CASSETTE_DIR")
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["AQUILA_CASSETTE_DIR"] = name
+        try:
+            small_test(report, Path(name))
+            idle(report, Path(name))
+            building(report)
+        finally:
+            os.environ.pop("AQUILA_CASSETTE_DIR")
+            if before is not None:
+                os.environ["AQUILA_CASSETTE_DIR"] = before
+
+
+if __name__ == "__main__":
+    main(run)
