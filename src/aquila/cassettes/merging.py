@@ -7,7 +7,7 @@ the same as merging once, and processes that recorded the same request agree on 
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -74,20 +74,21 @@ class Changes:
 def settle(recorded: Iterable[Recorded], *, record_errors: str) -> list[Recorded]:
     """Leave out failures that were followed by another answer to the same request, and close the gaps they leave.
 
-    With ``record_errors="all"`` nothing is left out. Returned in the order of the requests.
+    With ``record_errors="all"`` nothing is left out. Of recordings in the same slot, made by processes that count their
+    requests apart, the first stays. Returned in the order of the requests.
     """
-    rows: dict[str, list[Recorded]] = defaultdict(list)
+    rows: dict[str, dict[int, Recorded]] = defaultdict(dict)
     for row in sorted(recorded, key=lambda row: row.order):
-        rows[row.key].append(row)
+        rows[row.key].setdefault(row.position, row)
     settled: list[Recorded] = []
     for same in rows.values():
-        kept = [
-            row
-            for row, following in itertools.zip_longest(same, same[1:])
-            if record_errors == "all" or following is None or row.interaction.response.status not in TRANSIENT
-        ]
-        first = min(row.position for row in same)
-        settled += (Recorded(row.key, first + at, row.order, row.interaction) for at, row in enumerate(kept))
+        dropped = 0
+        in_order = [same[position] for position in sorted(same)]
+        for row, following in itertools.zip_longest(in_order, in_order[1:]):
+            if record_errors == "all" or following is None or row.interaction.response.status not in TRANSIENT:
+                settled.append(Recorded(row.key, row.position - dropped, row.order, row.interaction))
+            else:
+                dropped += 1
     return sorted(settled, key=lambda row: row.order)
 
 
@@ -124,14 +125,14 @@ def merge(stored: Cassette, changes: Changes, key: Callable[[Request], str]) -> 
         elif slot in present:
             before = slot
 
-    rows: list[Interaction] = []
+    rows: list[tuple[Slot, Interaction]] = []
 
     def place(slots: Iterable[Slot]) -> None:
         # A stack instead of recursion: thousands of new recordings form one chain.
         waiting = list(slots)[::-1]
         while waiting:
             slot = waiting.pop()
-            rows.append(recorded[slot])
+            rows.append((slot, recorded[slot]))
             waiting += behind.pop(slot, [])[::-1]
 
     # Recordings that came before all others stand first; but where nothing stored was used, they are additions.
@@ -141,8 +142,38 @@ def merge(stored: Cassette, changes: Changes, key: Callable[[Request], str]) -> 
     if comes_first:
         place(first)
     for slot, interaction in merged:
-        rows.append(interaction)
+        rows.append((slot, interaction))
         place(behind.pop(slot, []))
     if not comes_first:
         place(first)
-    return Cassette.of(rows)
+    return Cassette.of(_in_position(rows, {slot for slot, _ in rows} - old))
+
+
+def _in_position(rows: list[tuple[Slot, Interaction]], added: set[Slot]) -> list[Interaction]:
+    """The interactions, where additions have moved so that those of one key stand in the order of their positions.
+
+    Processes number the order of their requests apart, so that what came later may have been placed earlier.
+    """
+    new: dict[str, deque[tuple[int, Interaction]]] = defaultdict(deque)
+    stored: dict[str, deque[int]] = defaultdict(deque)
+    for (key, position), interaction in sorted(rows, key=lambda row: row[0]):
+        if (key, position) in added:
+            new[key].append((position, interaction))
+        else:
+            stored[key].append(position)
+    placed: list[Interaction] = []
+    reached: dict[str, int] = defaultdict(int)  # Up to which position a key's additions have had their place.
+
+    def place_new(key: str, below: int) -> None:
+        while new[key] and new[key][0][0] < below:
+            placed.append(new[key].popleft()[1])
+
+    for (key, position), interaction in rows:
+        if (key, position) in added:
+            reached[key] = max(reached[key], position + 1)
+        else:
+            place_new(key, position)
+            placed.append(interaction)
+            stored[key].popleft()
+        place_new(key, min(reached[key], stored[key][0]) if stored[key] else reached[key])
+    return placed

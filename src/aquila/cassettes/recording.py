@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from aquila.cassettes import journal, opening, store
 from aquila.cassettes.key import MatchRules
@@ -19,6 +19,9 @@ from aquila.cassettes.session import Record, Replay, Session
 
 if TYPE_CHECKING:
     from aquila.cassettes.scope import Scope
+
+_Group: TypeAlias = tuple[str, str, str, MatchRules]
+"""Cassette, mode, ``record_errors`` and rules of a session."""
 
 
 class ScopeRecording:
@@ -59,19 +62,20 @@ class ScopeRecording:
         journals = journal.journals_of(self._root, self._scope.id)
         changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
         others = [path for path in journals if not path.name.startswith(f"{self._scope.id}.{os.getpid()}.")]
-        foreign = _grouped(others)
+        foreign = _rows(others)
         for (name, mode), session in self._scope.sessions.items():
             if mode == "replay":
                 continue
-            elsewhere = (change for change, _ in foreign.get(name, ()))
-            used_elsewhere = {slot for change in elsewhere for slot in change.slots()}
+            record_errors = self._settings.record_errors
             mine = session.changes(
-                record_errors=self._settings.record_errors,
+                record_errors=record_errors,
                 drop_unused=self._scope.owns_default and name == self._scope.default,
+                elsewhere=foreign.pop((name, mode, record_errors, session.rules), ()),
             )
+            used_elsewhere = {row.slot for group, rows in foreign.items() if group[0] == name for row in rows}
             mine = Changes(mine.recorded, mine.used, mine.drop - used_elsewhere, mine.replace)
             changes[name].append((mine, session.rules))
-        for name, rows in foreign.items():
+        for name, rows in _changes(foreign).items():
             changes[name] += rows
         stored = _store(changes, self._root, passed=passed)
         for path in journals:
@@ -87,7 +91,7 @@ def recover(root: Path) -> list[tuple[Path, int]]:
     """
     recovered: list[tuple[Path, int]] = []
     for paths in journal.abandoned(root).values():
-        for name, rows in _grouped(paths).items():
+        for name, rows in _changes(_rows(paths)).items():
             path = cassette_path(root, name)
             count = sum(len(change.recorded) for change, _ in rows)
             if not count:
@@ -103,17 +107,22 @@ def recover(root: Path) -> list[tuple[Path, int]]:
     return recovered
 
 
-def _grouped(journals: Iterable[Path]) -> dict[str, list[tuple[Changes, MatchRules]]]:
-    """The changes in journals by cassette; each process's recordings are settled by themselves."""
-    changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
+def _rows(journals: Iterable[Path]) -> dict[_Group, list[Recorded | Played]]:
+    """What is in journals, by what must be settled together: processes may count their requests together."""
+    rows: dict[_Group, list[Recorded | Played]] = defaultdict(list)
     for path in journals:
-        rows: dict[tuple[str, str, str, MatchRules], list[Recorded | Played]] = defaultdict(list)
         for entry in journal.read(path):
             rows[entry.cassette, entry.mode, entry.record_errors, entry.rules].append(entry.row)
-        for (name, mode, record_errors, rules), entries in rows.items():
-            recorded = settle((r for r in entries if isinstance(r, Recorded)), record_errors=record_errors)
-            used = tuple(r for r in entries if isinstance(r, Played))
-            changes[name].append((Changes(tuple(recorded), used, replace=mode == "all"), rules))
+    return rows
+
+
+def _changes(groups: Mapping[_Group, Sequence[Recorded | Played]]) -> dict[str, list[tuple[Changes, MatchRules]]]:
+    """What the rows of journals mean for each cassette."""
+    changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
+    for (name, mode, record_errors, rules), entries in groups.items():
+        recorded = settle((r for r in entries if isinstance(r, Recorded)), record_errors=record_errors)
+        used = tuple(r for r in entries if isinstance(r, Played))
+        changes[name].append((Changes(tuple(recorded), used, replace=mode == "all"), rules))
     return changes
 
 

@@ -221,16 +221,18 @@ class Session:
         with self._lock:
             return len(self._play_order)
 
-    def changes(self, *, record_errors: str, drop_unused: bool) -> Changes:
+    def changes(self, *, record_errors: str, drop_unused: bool, elsewhere: Sequence[Recorded | Played] = ()) -> Changes:
         """What storing this session means for its file; see ``aquila.cassettes.merging``.
 
         ``record_errors`` is ``last`` or ``all``; with ``drop_unused`` the recordings that this session found and
-        neither played nor recorded again are dropped.
+        neither played nor recorded again are dropped; ``elsewhere`` is what other processes did in this session.
         """
         with self._lock:
-            recorded = settle(self._recorded, record_errors=record_errors)
+            others = [row for row in elsewhere if isinstance(row, Recorded)]
+            recorded = settle([*self._recorded, *others], record_errors=record_errors)
             slots = {number: (key, at) for key, row in self._recordings.items() for at, number in enumerate(row)}
             used = [Played(*slots[number], order) for order, number in self._play_order]
+        used += [row for row in elsewhere if isinstance(row, Played)]
         changes = Changes(tuple(recorded), tuple(used), replace=self.mode == "all")
         return replace(changes, drop=frozenset(slots.values()) - changes.slots()) if drop_unused else changes
 
