@@ -1,8 +1,9 @@
-"""The msgpack codec: the same model, compact, for machines.
+"""The msgpack codec: the model of a cassette, compact, for machines.
 
-A file is one msgpack value: ``["aquila", version, [interaction, ...]]``. An interaction is
-``[method, url, headers, body, recorded, status, headers, started, ended, end, error, chunks]`` with headers as a flat
-list of names and values, and chunks as a flat list of times and bytes.
+A file is one msgpack value, ``["aquila", version, [interaction, ...]]``. An interaction is ``[method, url, headers,
+body, recorded, status, headers, started, ended, end, error, chunks]``: headers are a flat list of names and values,
+``end`` is 0 (complete), 1 (closed) or 2 (broken). Chunks are a flat list of times and bytes, or, for a folded stream, a
+map of ``events``, ``templates``, ``shared`` and ``crlf`` (see unfold.py).
 """
 
 from __future__ import annotations
@@ -12,102 +13,145 @@ from typing import Any, get_args
 import msgpack
 
 from aquila.cassettes.codecs._gc import collector_paused
+from aquila.cassettes.fold import fold
 from aquila.cassettes.model import FORMAT_VERSION, Cassette, Chunk, End, Headers, Interaction, Request, Response
+from aquila.cassettes.unfold import Folded, FoldError, unfold
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 
 MAGIC = "aquila"
 _ENDS = get_args(End)
-_TYPES = (str, str, list, bytes, str, int, list, int, int, int, str, list)
+_TYPES = (str, str, list, bytes, str, int, list, int, int, int, str)
+_FOLDED = {"events": str, "templates": dict, "shared": dict, "crlf": bool}
+_ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-record"
 
 
 class MsgpackCodec:
-    """Cassettes for machines."""
+    """Cassettes for machines. With ``folding=False`` streams are written as they came: larger, and faster both ways."""
 
     suffix = ".msgpack"
 
+    def __init__(self, *, folding: bool = True) -> None:
+        self._folding = folding
+
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content."""
-        rows = [_row(interaction) for interaction in cassette.interactions]
-        packed: bytes = msgpack.packb([MAGIC, FORMAT_VERSION, rows], use_bin_type=True)
+        with collector_paused():
+            value = [MAGIC, FORMAT_VERSION, [self._row(interaction) for interaction in cassette.interactions]]
+            try:
+                packed: bytes = msgpack.packb(value)
+            except UnicodeEncodeError:  # half a surrogate pair, in an error's text say: no UTF-8 can hold it
+                packed = msgpack.packb(_encodable(value))
         return packed
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
         with collector_paused():
-            return _cassette(_unpack(data, source), source)
+            rows = _unpack(data, source)
+            try:
+                return Cassette(tuple([_interaction(row) for row in rows]))
+            except (_Wrong, FoldError) as wrong:
+                raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {_ADVICE}") from None
 
-
-def _row(interaction: Interaction) -> list[Any]:
-    request, response = interaction.request, interaction.response
-    return [
-        request.method,
-        request.url,
-        [part for pair in request.headers for part in pair],
-        request.body,
-        interaction.recorded,
-        response.status,
-        [part for pair in response.headers for part in pair],
-        response.started,
-        response.ended,
-        _ENDS.index(response.end),
-        response.error,
-        [part for chunk in response.chunks for part in (chunk.at, chunk.data)],
-    ]
-
-
-def _unpack(data: bytes, source: str) -> list[Any]:
-    try:
-        value = msgpack.unpackb(data, raw=False, strict_map_key=True)
-    except (ValueError, msgpack.exceptions.UnpackException, UnicodeDecodeError) as error:
-        reason = str(error) or type(error).__name__
-        raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {reason}.") from None
-    if not isinstance(value, list) or len(value) < 2 or value[0] != MAGIC or type(value[1]) is not int:
-        raise CassetteCorrupt(f"{source}: msgpack, but not a cassette.")
-    if value[1] > FORMAT_VERSION:
-        raise CassetteTooNew(
-            f"{source}: written by a newer Aquila (format {value[1]}; this one reads {FORMAT_VERSION}): "
-            "upgrade pytest-aquila."
-        )
-    if len(value) != 3 or not isinstance(value[2], list):
-        raise CassetteCorrupt(f"{source}: msgpack, but not a cassette.")
-    rows: list[Any] = value[2]
-    return rows
-
-
-def _cassette(rows: list[Any], source: str) -> Cassette:
-    try:
-        return Cassette.of([_interaction(row) for row in rows])
-    except _Wrong as wrong:
-        raise CassetteCorrupt(f"{source}: {wrong}.") from None
+    def _row(self, interaction: Interaction) -> list[Any]:
+        request, response = interaction.request, interaction.response
+        folded = fold(response.chunks) if self._folding else None
+        chunks: Any
+        if folded is None:
+            chunks = [part for chunk in response.chunks for part in (chunk.at, chunk.data)]
+        else:
+            chunks = {
+                "events": folded.events,
+                "templates": dict(folded.templates),
+                "shared": dict(folded.shared),
+                "crlf": folded.crlf,
+            }
+        return [
+            request.method,
+            request.url,
+            [part for pair in request.headers for part in pair],
+            request.body,
+            interaction.recorded,
+            response.status,
+            [part for pair in response.headers for part in pair],
+            response.started,
+            response.ended,
+            _ENDS.index(response.end),
+            response.error,
+            chunks,
+        ]
 
 
 class _Wrong(Exception):
     pass
 
 
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return [_encodable(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _unpack(data: bytes, source: str) -> list[Any]:
+    try:
+        value = msgpack.unpackb(data, strict_map_key=True)
+    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
+        reason = str(error) or type(error).__name__
+        raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {reason}. {_ADVICE}") from None
+    if type(value) is not list or len(value) < 2 or value[0] != MAGIC or type(value[1]) is not int or value[1] < 1:
+        raise CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {_ADVICE}")
+    if value[1] > FORMAT_VERSION:
+        raise CassetteTooNew(
+            f"{source}: written by a newer Aquila (format {value[1]} is newer than format {FORMAT_VERSION}). "
+            "Upgrade with: pip install --upgrade pytest-aquila"
+        )
+    if len(value) != 3 or type(value[2]) is not list:
+        raise CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {_ADVICE}")
+    rows: list[Any] = value[2]
+    return rows
+
+
 def _interaction(row: Any) -> Interaction:
-    if type(row) is not list or tuple(map(type, row)) != _TYPES:
-        raise _Wrong("an interaction that is not one")
+    if type(row) is not list or len(row) != 12 or tuple(map(type, row[:-1])) != _TYPES:
+        raise _Wrong("an interaction with the wrong fields")
     method, url, asked, body, recorded, status, answered, started, ended, end, error, chunks = row
-    if not 0 <= end < len(_ENDS) or min(status, started, ended) < 0:
+    if not 0 <= end < len(_ENDS) or status < 0 or started < 0 or ended < 0:
         raise _Wrong("a number out of range")
     return Interaction(
         Request(method, url, _headers(asked), body),
-        Response(status, _headers(answered), _chunks(chunks), _ENDS[end], error, started, ended),
+        Response(
+            status,
+            _headers(answered),
+            _chunks(chunks) if type(chunks) is list else _events(chunks),
+            _ENDS[end],
+            error,
+            started,
+            ended,
+        ),
         recorded,
     )
 
 
 def _headers(flat: list[Any]) -> Headers:
-    if len(flat) % 2 or set(map(type, flat)) - {str}:
-        raise _Wrong("headers that are not text")
+    if len(flat) % 2 or not {str}.issuperset(map(type, flat)):
+        raise _Wrong("headers that are not names and values")
     return tuple(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _chunks(flat: list[Any]) -> tuple[Chunk, ...]:
+    if len(flat) == 2 and type(flat[0]) is int and type(flat[1]) is bytes and flat[0] >= 0:
+        return (Chunk(flat[1], flat[0]),)
     times, pieces = flat[::2], flat[1::2]
-    if len(times) != len(pieces) or set(map(type, times)) - {int} or set(map(type, pieces)) - {bytes}:
+    if len(times) != len(pieces) or not {int}.issuperset(map(type, times)) or not {bytes}.issuperset(map(type, pieces)):
         raise _Wrong("chunks that are not times and bytes")
     if times and min(times) < 0:
-        raise _Wrong("a time out of range")
+        raise _Wrong("a number out of range")
     return tuple(map(Chunk, pieces, times))
+
+
+def _events(folded: Any) -> tuple[Chunk, ...]:
+    if type(folded) is not dict or {name: type(value) for name, value in folded.items()} != _FOLDED:
+        raise _Wrong("chunks that are neither a list nor a folded stream")
+    for name in ("templates", "shared"):
+        if not {str}.issuperset(map(type, (*folded[name], *folded[name].values()))):
+            raise _Wrong("a folded stream that is not text")
+    return unfold(Folded(**folded))

@@ -1,0 +1,94 @@
+"""Cassettes, compiled: reading the YAML leaves a copy in msgpack form, which loads many times as fast.
+
+A copy is named after the hash of the YAML's bytes, so it can never be stale; it carries a checksum, so damage is
+noticed; it may be deleted at any time, and where the folder cannot be written there simply is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import zlib
+from pathlib import Path
+
+from aquila.cassettes.codecs import Codec, codec_for
+from aquila.cassettes.model import FORMAT_VERSION, Cassette
+from aquila.errors import CassetteCorrupt
+
+COPY_VERSION = 1
+"""Changes with the form of a copy, or with how a YAML file is understood."""
+
+MOST = 2000
+"""Copies that are kept."""
+
+WORTHWHILE = 2048
+"""A YAML file of fewer bytes is read about as fast as a second file is opened."""
+
+
+def load_compiled(path: Path, cache_dir: Path | None) -> Cassette:
+    """Load a cassette file, from its copy if there is one.
+
+    ``cache_dir`` is the folder of the copies, made on first use; None, or one that cannot be used, means no copies.
+    Raises what opening the file raises (OSError), CassetteCorrupt, CassetteTooNew.
+    """
+    return loads_compiled(path.read_bytes(), path, cache_dir)
+
+
+def loads_compiled(data: bytes, path: Path, cache_dir: Path | None, digest: bytes | None = None) -> Cassette:
+    """Like `load_compiled`, for a file whose bytes are read already.
+
+    ``digest`` is a cryptographic hash of the bytes, of at least 16 bytes, if the caller has one.
+    """
+    codec = codec_for(path)
+    if cache_dir is None or codec.suffix != ".yaml" or len(data) < WORTHWHILE:
+        return codec.loads(data, source=str(path))
+    if digest is None:
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+    copy = os.path.join(cache_dir, f"{digest.hex()}.{FORMAT_VERSION}-{COPY_VERSION}.msgpack")
+    with contextlib.suppress(OSError, CassetteCorrupt):  # there is none, or it is damaged and written anew
+        return _read(copy)
+    cassette = codec.loads(data, source=str(path))
+    with contextlib.suppress(OSError):
+        _write(copy, cassette)
+    return cassette
+
+
+def _copies() -> Codec:
+    """Copies keep streams unfolded: unfolding is what takes time."""
+    from aquila.cassettes.codecs.msgpack import MsgpackCodec
+
+    return MsgpackCodec(folding=False)
+
+
+def _read(copy: str) -> Cassette:
+    with open(copy, "rb", buffering=0) as file:
+        checksum, data = file.read(4), file.read()
+    if zlib.crc32(data) != int.from_bytes(checksum):
+        raise CassetteCorrupt(f"{copy}: damaged")
+    return _copies().loads(data, source=copy)
+
+
+def _write(copy: str, cassette: Cassette) -> None:
+    """Write a copy beside its place and move it there: another process sees all of it, or nothing."""
+    data = _copies().dumps(cassette)
+    folder = os.path.dirname(copy)
+    os.makedirs(folder, exist_ok=True)
+    _prune(folder)
+    descriptor, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(zlib.crc32(data).to_bytes(4) + data)
+        os.replace(name, copy)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _prune(folder: str) -> None:
+    """Remove the older half of the copies when there are too many: those of cassettes that have changed since."""
+    copies = [entry for entry in os.scandir(folder) if entry.name.endswith((".msgpack", ".tmp"))]
+    if len(copies) > MOST:
+        for entry in sorted(copies, key=lambda entry: entry.stat().st_mtime)[: MOST // 2]:
+            os.unlink(entry.path)
