@@ -140,6 +140,8 @@ class Scope:
         session = opening.open_session(self, cassette, mode)
         if self.counts is not None:
             session.share(self.counts)
+            if self.is_owner:
+                session.catch_up()  # others may have used the cassette before this process does
         return session
 
     def share(self, counts: Counts) -> None:
@@ -277,6 +279,11 @@ def join(stamp: Stamp) -> Scope:
     scope = Scope(kind="task", name=stamp.name, default=stamp.default, options=stamp.options, joined=stamp.scope)
     announce(scope)
     return scope
+
+
+def bound_here() -> Scope | None:
+    """The scope that is bound to this context, whatever is open in the process."""
+    return _bound.get()
 
 
 def bind(scope: Scope | None) -> Scope | None:

@@ -18,24 +18,24 @@ from typing import Any, Literal, TypeAlias
 
 from huey.api import Result
 from huey.constants import EmptyData
-from huey.consumer import Consumer, Scheduler, Worker
+from huey.consumer import Consumer, Worker
 from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
 from huey.storage import MemoryStorage
 from huey.utils import Error
 
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
+from aquila.huey._stamp import collect_misses, share_with_workers
 from aquila.huey.testing._mode import active, current_huey
+from aquila.huey.testing._prompt import FIRST_DELAY, LONGEST_DELAY, PromptScheduler
 from aquila.huey.testing._shadow import shadow
 
 WorkerType: TypeAlias = Literal["thread", "process", "greenlet"]
 
 _PAUSE = 0.01  # Seconds between two looks at a queue or a result.
-_DELAYS = {"initial_delay": 0.01, "max_delay": 0.02}  # Huey's own back-off reaches ten seconds.
 _IN_MEMORY = ("", ":memory:")
 _STEERING = (RetryTask, CancelExecution, TaskLockedException, RateLimitExceeded)
-_PATCHED = (
-    "from gevent import monkey; monkey.patch_all(); from huey.bin import huey_consumer; huey_consumer.consumer_main()"
-)
+_START = "from aquila.huey.testing._program import main; main()"
+_START_GREEN = f"from gevent import monkey; monkey.patch_all(); {_START}"
 _HOOK = "aquila run_consumer"
 
 
@@ -110,14 +110,6 @@ class RunningConsumer:
             raise TaskError(f"the consumer has ended with code {code}; it wrote:\n{self.log[-2000:]}")
 
 
-class _PromptScheduler(Scheduler):  # type: ignore[misc]
-    """Looks at the schedule as often as the workers at the queue; Huey's own takes a second at least."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.interval = _DELAYS["max_delay"]
-
-
 class _TidyWorker(Worker):  # type: ignore[misc]
     def shutdown(self) -> None:
         """Close what Huey leaves to the garbage collector: a Postgres connection that listens, one a thread."""
@@ -127,7 +119,7 @@ class _TidyWorker(Worker):  # type: ignore[misc]
 
 
 class _TestConsumer(Consumer):  # type: ignore[misc]
-    scheduler_class = _PromptScheduler
+    scheduler_class = PromptScheduler
     worker_class = _TidyWorker
 
     def _set_signal_handlers(self) -> None:
@@ -172,6 +164,7 @@ def run_consumer(
             "with another storage, or set `aquila_huey_storage = own` in the ini file to use that of the Huey"
         )
     options = {"workers": workers, "periodic": periodic}
+    scope = share_with_workers(huey) if outside else None
     running = (
         _program(huey, subprocess, worker_type, options, timeout)
         if subprocess
@@ -181,6 +174,9 @@ def run_consumer(
         yield consumer
         if drain:
             consumer.wait_until_empty()
+    if scope is not None:
+        scope.catch_up()
+        collect_misses(huey, scope)
     if consumer.errors and not with_safety:
         raise consumer.errors[0]
 
@@ -192,7 +188,7 @@ def _here(huey: Any, worker_type: str, options: Any, timeout: float, drain: bool
     with contextlib.ExitStack() as stack:
         stack.enter_context(shadow(huey, _timeout_handler=huey._timeout_handler))
         if getattr(huey.storage, "read_timeout", None):  # How long a worker sits in the server before it sees the end.
-            stack.enter_context(shadow(huey.storage, read_timeout=_DELAYS["max_delay"]))
+            stack.enter_context(shadow(huey.storage, read_timeout=LONGEST_DELAY))
         if worker_type == "greenlet":  # One that sat in the server would stop all: nothing here is patched.
             stack.enter_context(shadow(huey.storage, blocking=False))
         stack.enter_context(_collecting(huey, running.errors))
@@ -211,7 +207,13 @@ def _here(huey: Any, worker_type: str, options: Any, timeout: float, drain: bool
 
 def _start(huey: Any, worker_type: str, options: Any, timeout: float) -> _TestConsumer:
     consumer = _TestConsumer(
-        huey, worker_type=worker_type, check_worker_health=False, shutdown_timeout=timeout, **_DELAYS, **options
+        huey,
+        worker_type=worker_type,
+        check_worker_health=False,
+        shutdown_timeout=timeout,
+        initial_delay=FIRST_DELAY,
+        max_delay=LONGEST_DELAY,
+        **options,
     )
     with warnings.catch_warnings():
         # Python warns of forking beside other threads; that is what process workers under a test runner are.
@@ -260,8 +262,8 @@ def _program(huey: Any, path: bool | str, worker_type: str, options: Any, timeou
     if not isinstance(path, str):
         raise ConfigError('which Huey should the program run? Pass subprocess="myapp.tasks.huey", its import path')
     # A greenlet consumer is of use only where everything that blocks was patched before it was imported.
-    start = ["-c", _PATCHED] if worker_type == "greenlet" else ["-m", "huey.bin.huey_consumer"]
-    delays = ["-d", str(_DELAYS["initial_delay"]), "-m", str(_DELAYS["max_delay"])]
+    start = ["-c", _START_GREEN if worker_type == "greenlet" else _START]
+    delays = ["-d", str(FIRST_DELAY), "-m", str(LONGEST_DELAY)]
     workers = ["-k", worker_type, "-w", str(options["workers"]), *([] if options["periodic"] else ["-n"])]
     running = RunningConsumer(huey, timeout)
     with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
@@ -269,6 +271,7 @@ def _program(huey: Any, path: bool | str, worker_type: str, options: Any, timeou
         with running._log.open("wb") as log:
             running.process = Popen(
                 [sys.executable, *start, path.replace(":", "."), *delays, *workers],
+                # What is on the path here, in this order, and nothing that would import more before that.
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 stderr=log,
             )

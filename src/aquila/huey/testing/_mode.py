@@ -12,6 +12,7 @@ from huey import Huey
 from huey.storage import BaseStorage, MemoryStorage
 
 from aquila.errors import ConfigError
+from aquila.huey.instances import instrument
 from aquila.huey.testing._run import running_inline
 from aquila.huey.testing._shadow import shadow
 
@@ -79,6 +80,9 @@ def testing_mode(
     ``storage``: ``memory`` keeps everything in a fresh memory storage; ``own`` uses the storage of the Huey, **and
     empties it first**; or a storage to use. What was pending before is untouched by ``memory``.
 
+    A Huey that is none of Aquila's is instrumented for the while, so that its tasks carry the cassette of the test to
+    any worker.
+
     Yields the Huey. Modes nest; ``immediate`` is off while one is open, and as before afterwards.
     """
     if mode not in ("manual", "inline"):
@@ -89,7 +93,7 @@ def testing_mode(
         raise ConfigError(f"storage= is 'memory', 'own' or a storage of Huey, not {storage!r}")
     production = outer.production if outer else _production_storage(huey)
     # Not `huey.immediate = False`: that would build a new storage and lose what is pending.
-    with shadow(huey, storage=used, _immediate=False):
+    with _instrumented(huey), shadow(huey, storage=used, _immediate=False):
         if storage == "own":
             huey.flush()
         opened = Active(huey, mode, production)
@@ -109,6 +113,16 @@ def under_test(huey: Any) -> Iterator[None]:
     """Open a manual mode for a moment, unless the Huey is under test already."""
     with contextlib.nullcontext() if active(huey) else testing_mode(huey):
         yield
+
+
+@contextlib.contextmanager
+def _instrumented(huey: Any) -> Iterator[None]:
+    kind, wrapper = type(huey), huey.task_wrapper_class
+    instrument(huey)
+    try:
+        yield
+    finally:
+        huey.__class__, huey.task_wrapper_class = kind, wrapper
 
 
 def _production_storage(huey: Any) -> Any:

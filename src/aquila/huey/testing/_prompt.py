@@ -1,0 +1,18 @@
+"""How quickly a consumer under test looks for work. Huey's own back-off reaches ten seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huey.consumer import Scheduler
+
+FIRST_DELAY, LONGEST_DELAY = 0.01, 0.02
+"""Seconds between two looks at an empty queue."""
+
+
+class PromptScheduler(Scheduler):  # type: ignore[misc]
+    """Looks at the schedule as often as the workers at the queue; Huey's own takes a second at least."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.interval = LONGEST_DELAY
