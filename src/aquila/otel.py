@@ -39,7 +39,7 @@ _REQUESTED = {
     "temperature": "gen_ai.request.temperature",
     "seed": "gen_ai.request.seed",
     "max_output_tokens": "gen_ai.request.max_tokens",
-    "max_completion_tokens": "gen_ai.request.max_tokens",
+    "top_p": "gen_ai.request.top_p",
 }
 # The bounds that the conventions advise.
 _TOKENS = [1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864]

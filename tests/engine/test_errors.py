@@ -59,7 +59,7 @@ def test_key_that_a_provider_echoes_is_in_no_error(engine: Engine) -> None:
     body = {"error": {"message": f"Incorrect API key provided: {KEY}", "code": "invalid_api_key", "sent": [KEY]}}
     with serving(json_answer(body, 401)) as server, pytest.raises(errors.AuthenticationError) as caught:
         engine.ask("Hi", base_url=server.url)
-    assert "Incorrect API key provided: [api key]" in str(caught.value)
+    assert "Incorrect API key provided: [redacted]" in str(caught.value)
     assert KEY not in str(caught.value) + repr(caught.value) + repr(caught.value.body)
 
 

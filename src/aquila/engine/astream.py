@@ -133,12 +133,12 @@ class AsyncStream:
 
 def astream(prompt: Any, options: dict[str, Any]) -> AsyncStream:
     """Make an asynchronous stream of a call."""
-    return AsyncStream(plan(prompt, options))
+    return AsyncStream(plan(prompt, options, streams=True))
 
 
 async def aask(prompt: Any, options: dict[str, Any]) -> Response:
     """Make an asynchronous call and return its answer; a sink is handed the events on the way."""
-    planned = plan(prompt, options)
+    planned = plan(prompt, options, streams=False)
     sink = planned.options.sink
     events = adrive(planned)
     response: Response | None = None

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from aquila import config
+from aquila.config import suggestion
 from aquila.engine.link import Inflight, arguments
 from aquila.engine.loop import Loop
 from aquila.engine.options import Options, Timeouts
 from aquila.engine.protocol import Endpoint
+from aquila.engine.sending import Sending
 from aquila.engine.telemetry import Telemetry
 from aquila.engine.translate import Where
-from aquila.errors import ConfigError, MissingKey, RequestTimeout
+from aquila.errors import ConfigError, MissingKey, RequestTimeout, UnknownOption
 from aquila.hookspecs import CallInfo
 from aquila.messages import Message, conversation
 
@@ -41,8 +42,16 @@ class Plan:
     model: str
     base_url: str
     host: str
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     timeouts: Timeouts
+    polls: bool = False
+    """Whether an answer made in the background is asked for again and again, rather than read as a stream."""
+    waits: bool = True
+    """Whether an answer made in the background is waited for at all."""
+    operation: str = ""
+    """What telemetry calls it; the endpoint's name by default."""
+    make: Callable[[Plan, Telemetry, Where], Sending] = Loop
+    """Makes the loop of the call."""
 
     @property
     def routing(self) -> dict[str, Any]:
@@ -55,7 +64,7 @@ class Plan:
         where = Where(self.host, self.timeouts, (api_key,) if api_key != config.DUMMY_KEY else ())
         info = CallInfo(
             ref=self.ref,
-            operation=self.endpoint.name,
+            operation=self.operation or self.endpoint.name,
             model=self.model,
             transport=route.name,
             base_url=self.base_url,
@@ -66,7 +75,7 @@ class Plan:
         total = self.timeouts.total
         return Call(
             plan=self,
-            loop=Loop(self.endpoint, self.messages, self.options, telemetry, where),
+            loop=self.make(self, telemetry, where),
             telemetry=telemetry,
             route=route,
             where=where,
@@ -91,11 +100,11 @@ class Call:
     """A plan on its route. ``deadline`` is the end of its total time, on the monotonic clock."""
 
     plan: Plan
-    loop: Loop
+    loop: Sending
     telemetry: Telemetry
     route: Any
     where: Where
-    api_key: str
+    api_key: str = field(repr=False)
     deadline: float | None
     inflight: Inflight
 
@@ -110,7 +119,7 @@ class Call:
 
     def arguments(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of the SDK's method for one request."""
-        return arguments(request, self.plan.options, self.plan.timeouts, self.remaining())
+        return arguments(request, self.plan.timeouts, self.remaining())
 
     def remaining(self) -> float | None:
         """What is left of the total time, in seconds; None without a limit. Raises ``RequestTimeout`` if nothing is."""
@@ -136,25 +145,43 @@ class Call:
         return min(idle, left) if idle is not None and left is not None else idle or left
 
 
-def plan(prompt: Any, given: Mapping[str, Any]) -> Plan:
+def plan(prompt: Any, given: Mapping[str, Any], *, streams: bool = False, waits: bool = True) -> Plan:
     """Return what the caller asks for, checked.
 
+    ``streams``: the caller wants the events as they come; ``waits``: an answer made in the background is waited for.
     Raises ``ConfigError`` and its kin for anything that cannot be sent.
     """
     options = Options.build(given)
     messages = conversation(prompt)
-    endpoint: Endpoint = importlib.import_module(ENDPOINTS[options.endpoint])
+    return replace(_plan(options), messages=messages, polls=options.background and not streams, waits=waits)
+
+
+def plan_operation(
+    operation: str, make: Callable[[Plan, Telemetry, Where], Sending], given: Mapping[str, Any], allowed: Sequence[str]
+) -> Plan:
+    """Return the plan of what is no conversation; ``allowed`` are the options that it takes besides the usual."""
+    known = (*ROUTE_OPTIONS, *allowed)
+    for name in given:
+        if name not in known:
+            raise UnknownOption(f"{operation} has no option {name!r}{suggestion(name, known)}")
+    return replace(_plan(Options.build(given)), operation=operation, make=make)
+
+
+ROUTE_OPTIONS = ("cassette", "transport", "base_url", "api_key", "timeout", "max_retries", "metadata")
+"""The options of everything that sends a request."""
+
+
+def _plan(options: Options) -> Plan:
     from aquila.transports.routing import settings_in_force
 
     settings = settings_in_force()
     base_url = options.base_url or settings.base_url or DEFAULT_BASE_URL
-    model = options.model or settings.model
     return Plan(
         ref=f"call-{uuid.uuid4().hex}",
         options=options,
-        endpoint=endpoint,
-        messages=messages,
-        model=model,
+        endpoint=importlib.import_module(ENDPOINTS[options.endpoint]),
+        messages=(),
+        model=options.model or settings.model,
         base_url=base_url,
         host=_host(base_url),
         api_key=settings.api_key,
@@ -194,10 +221,11 @@ def _host(base_url: str) -> str:
     return parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
 
 
-_TOLD = ("temperature", "seed", "max_output_tokens", "max_completion_tokens", "max_retries")
+_TOLD = ("temperature", "top_p", "seed", "stop", "reasoning", "store", "background", "max_retries")
 
 
 def _settings_of(options: Options) -> dict[str, Any]:
     """The options that telemetry may know: settings, never content."""
-    known = {each.name: getattr(options, each.name) for each in dataclasses.fields(options) if each.name in _TOLD}
+    known = {each.name: getattr(options, each.name) for each in fields(options) if each.name in _TOLD}
+    known["max_output_tokens"] = options.token_limit()
     return {name: value for name, value in known.items() if value is not None}

@@ -11,6 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from aquila.engine.options import TOOL_CHOICES, Options
 from aquila.engine.protocol import Tags, Turn
+from aquila.engine.structured import metadata_of, response_format
 from aquila.engine.translate import error_object
 from aquila.engine.usage import usage_of
 from aquila.errors import BadRequest, ConfigError, InvalidAnswer, StreamBroken
@@ -19,11 +20,12 @@ from aquila.messages import Call, Message, call_to_dict, part_to_dict
 from aquila.tools import Tool
 
 name = "chat"
+path = retrieve_path = "chat.completions.create"
 
 
-def method(client: Any) -> Any:
-    """Return the SDK's method."""
-    return client.chat.completions.create
+def poll(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """An answer of this API is always finished."""
+    return None
 
 
 _REFUSES_TOOL_ROLE = re.compile(r"\brole\b.*\btool\b|\btool\b.*\brole\b", re.IGNORECASE | re.DOTALL)
@@ -43,8 +45,15 @@ def request(messages: Sequence[Message], options: Options, *, model: str, other_
         wire.insert(0, {"role": "system", "content": options.instructions})
     optional: dict[str, Any] = {
         "temperature": options.temperature,
+        "top_p": options.top_p,
         "seed": options.seed,
+        "stop": options.stop,
         "max_completion_tokens": options.token_limit(),
+        "store": options.store,
+        "response_format": response_format(options.response_format),
+        # The API refuses metadata of answers that it does not store.
+        "metadata": metadata_of(options) if options.store else None,
+        "reasoning_effort": _effort(options),
     }
     if options.tools:
         optional |= {
@@ -59,6 +68,13 @@ def request(messages: Sequence[Message], options: Options, *, model: str, other_
         "stream_options": {"include_usage": True},
         **{key: value for key, value in optional.items() if value is not None},
     }
+
+
+def _effort(options: Options) -> Any:
+    reasoning = options.reasoning or {}
+    if "summary" in reasoning:
+        raise ConfigError("option 'reasoning': a summary belongs to endpoint='responses'; chat has 'effort' only")
+    return reasoning.get("effort")
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
@@ -196,6 +212,7 @@ class Parser:
         self._head: dict[str, Any] | None = None
         self._usage: Any = None
         self._answered = False
+        self.id: str | None = None
         self._whole: Mapping[str, Any] | None = None
 
     def feed(self, chunk: ChatCompletionChunk) -> Sequence[Event]:

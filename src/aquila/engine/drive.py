@@ -10,7 +10,7 @@ import anyio
 from aquila.engine import execute, link
 from aquila.engine.call import Call, Plan, aprepare
 from aquila.engine.execute import Ran
-from aquila.engine.loop import Emit, Outcome, Run, Send, Sleep
+from aquila.engine.steps import Emit, Outcome, Run, Send, Sleep
 from aquila.errors import InvalidAnswer, StreamClosed
 from aquila.events import Event
 from aquila.transports.clients import close_async
@@ -42,7 +42,7 @@ def drive(call: Call) -> Generator[Event, None, None]:
                     outcome = execute.run(ready)
     except StopIteration:
         failed = False
-        telemetry.stop(call.loop.response)
+        telemetry.stop(call.loop.result)
     except (GeneratorExit, StreamClosed):
         failed = False
         telemetry.stop()
@@ -58,27 +58,28 @@ def _exchange(call: Call, step: Send) -> Generator[Event, None, Outcome]:
     try:
         client = link.sync_client(call.plan.base_url, call.api_key)
         with call.route.activate():
-            stream = call.plan.endpoint.method(client)(**call.arguments(step.request))
+            answer = link.method(client, step.path, whole=step.whole)(**call.arguments(step.request))
+            if step.whole:
+                return Outcome(None, True, answer.headers, answer.content)
     except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
         return _not_begun(call, error)
+    stream = answer
     headers = stream.response.headers
-    parser = call.loop.parser
+    feed = call.loop.parser.feed
     telemetry = call.telemetry
     hears = telemetry.hears_chunks
+    body: bytes | None = None
     try:
         with call.inflight.reading(stream, call.remaining()):
             if link.is_stream(stream):
                 link.set_idle_timeout(stream, call.idle())
-                feed = parser.feed
                 for chunk in stream:
                     for event in feed(chunk):
                         if hears:
                             telemetry.event(event)
                         yield event
             else:
-                for event in parser.feed_whole(link.decode_whole(stream, stream.response.read(), call.where)):
-                    telemetry.event(event)
-                    yield event
+                body = stream.response.read()
             call.remaining()
     except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
         if call.inflight.interrupted:
@@ -86,7 +87,7 @@ def _exchange(call: Call, step: Send) -> Generator[Event, None, Outcome]:
         return Outcome(_found(call, error), True, headers)
     finally:
         stream.close()
-    return Outcome(None, True, headers)
+    return Outcome(None, True, headers, body)
 
 
 def _left(call: Call) -> StreamClosed:
@@ -121,7 +122,7 @@ async def adrive(plan: Plan) -> AsyncGenerator[Event, None]:
                 step = steps.send(outcome)
             except StopIteration:
                 failed = False
-                telemetry.stop(call.loop.response)
+                telemetry.stop(call.loop.result)
                 return
             outcome = None
             match step:
@@ -161,28 +162,31 @@ class _AsyncExchange:
         try:
             client = link.async_client(call.plan.base_url, call.api_key)
             with call.route.activate():
-                stream = await call.plan.endpoint.method(client)(**call.arguments(self._step.request))
+                send = link.method(client, self._step.path, whole=self._step.whole)
+                answer = await send(**call.arguments(self._step.request))
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
             self.outcome = _not_begun(call, error)
             return
+        if self._step.whole:
+            self.outcome = Outcome(None, True, answer.headers, answer.content)
+            return
+        stream = answer
         headers = stream.response.headers
-        parser = call.loop.parser
+        feed = call.loop.parser.feed
         telemetry = call.telemetry
         hears = telemetry.hears_chunks
+        body: bytes | None = None
         try:
             if link.is_stream(stream):
                 link.set_idle_timeout(stream, call.idle())
-                feed = parser.feed
                 async for chunk in stream if call.deadline is None else _within_total(call, stream):
                     for event in feed(chunk):
                         if hears:
                             telemetry.event(event)
                         yield event
             else:
-                for event in parser.feed_whole(link.decode_whole(stream, await stream.response.aread(), call.where)):
-                    telemetry.event(event)
-                    yield event
-            self.outcome = Outcome(None, True, headers)
+                body = await stream.response.aread()
+            self.outcome = Outcome(None, True, headers, body)
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
             self.outcome = Outcome(_found(call, error), True, headers)
         finally:

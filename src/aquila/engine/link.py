@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import socket
 import threading
@@ -12,9 +12,7 @@ from typing import Any
 
 from openai import AsyncOpenAI, OpenAI, Timeout
 
-from aquila.engine.options import Options, Timeouts
-from aquila.engine.translate import Where, not_json
-from aquila.errors import InvalidAnswer
+from aquila.engine.options import Timeouts
 from aquila.transports import clients
 
 _MOST_CLIENTS = 32
@@ -45,9 +43,7 @@ def async_client(base_url: str, api_key: str) -> AsyncOpenAI:
     return client
 
 
-def arguments(
-    request: Mapping[str, Any], options: Options, timeouts: Timeouts, remaining: float | None
-) -> dict[str, Any]:
+def arguments(request: Mapping[str, Any], timeouts: Timeouts, remaining: float | None) -> dict[str, Any]:
     """Return the SDK method's arguments for a request. ``remaining`` is what is left of the total time, in seconds."""
     read = timeouts.read if timeouts.read is not None else timeouts.idle
     timeout = Timeout(
@@ -56,7 +52,14 @@ def arguments(
         write=least(timeouts.idle, remaining),
         pool=least(timeouts.connect, remaining),
     )
-    return {**request, "timeout": timeout, "extra_body": dict(options.provider_options) or None}
+    return {**request, "timeout": timeout}
+
+
+def method(client: Any, path: str, *, whole: bool) -> Any:
+    """Return a method of the SDK's client: one that gives a stream, or one that gives the whole answer as it came."""
+    *parents, name = path.split(".")
+    resource = functools.reduce(getattr, parents, client)
+    return getattr(resource.with_raw_response if whole else resource, name)
 
 
 def least(*limits: float | None) -> float | None:
@@ -145,19 +148,3 @@ def content_type(stream: Any) -> str:
     """The content type of an answer, in lower case."""
     value: str = stream.response.headers.get("content-type", "")
     return value.lower()
-
-
-def decode_whole(stream: Any, body: bytes, where: Where) -> Mapping[str, Any]:
-    """Return the complete answer in ``body``. Raises ``InvalidAnswer``."""
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        answer = None
-    if isinstance(answer, dict):
-        return answer
-    text = body.decode("utf-8", errors="replace")
-    response = stream.response
-    error: InvalidAnswer = not_json(
-        where, response.status_code, content_type(stream), text, response.headers.get("x-request-id")
-    )
-    raise error

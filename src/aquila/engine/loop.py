@@ -7,92 +7,58 @@ the chunks to ``Loop.parser``. So the synchronous and the asynchronous driver ho
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from aquila.engine.execute import Ran, Ready
 from aquila.engine.options import Options
-from aquila.engine.protocol import Endpoint, Parser, Tags, Turn
-from aquila.engine.retry import delay_before
+from aquila.engine.protocol import Turn
 from aquila.engine.rounds import Rounds
+from aquila.engine.sending import Sending
+from aquila.engine.steps import Emit, Run, Send, Sleep, Step, Steps
+from aquila.engine.structured import parsed
 from aquila.engine.telemetry import Telemetry
-from aquila.engine.translate import Where, translate
-from aquila.events import Chunk, Done, Event, Retry, ToolCall, Usage
+from aquila.engine.translate import Where, decode_whole
+from aquila.errors import ProviderError, StreamBroken, StreamTimeout
+from aquila.events import Chunk, Done, Progress, ToolCall, Usage
 from aquila.messages import Message
 from aquila.response import Response
 from aquila.tools import decode
 
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a request, feed its answer to ``Loop.parser``, report an ``Outcome``."""
-
-    request: Mapping[str, Any]
+if TYPE_CHECKING:
+    from aquila.engine.call import Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
-    """Hand these events to the caller."""
-
-    events: Sequence[Event]
-
-
-@dataclass(frozen=True, slots=True)
-class Sleep:
-    """Wait."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Run these tools, at once if there are several; report what each ``Ran``."""
-
-    ready: Sequence[Ready]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a request went. ``begun``: the answer's headers had arrived; ``headers`` are theirs."""
-
-    error: BaseException | None = None
-    begun: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-Step: TypeAlias = Send | Emit | Sleep | Run
-Steps: TypeAlias = Generator[Step, Any, Any]
-
-
-class Loop:
-    """One call: requests, and tools between them, until the answer is complete. ``response`` is set at the end."""
+class Loop(Sending):
+    """One call: requests, and tools between them, until the answer is complete."""
 
     def __init__(
         self,
-        endpoint: Endpoint,
-        messages: Sequence[Message],
-        options: Options,
+        plan: Plan,
         telemetry: Telemetry,
         where: Where,
     ) -> None:
-        call = telemetry.call
-        self.call = call
-        self._telemetry = telemetry
-        self.where = where
-        self.response: Response | None = None
-        self._endpoint = endpoint
-        self._options = options
-        self._tags = Tags(call.ref, call.metadata)
-        self._messages = list(messages)
+        super().__init__(plan.options, telemetry, where)
+        self._endpoint = plan.endpoint
+        self._polls = plan.polls
+        self._waits = plan.waits
+        self._messages = list(plan.messages)
         self._other_form = False
-        self._request = self._next_request(options)
-        self.parser: Parser = endpoint.parser(self._tags)
-        self._rounds = Rounds(options)
+        self._request = self._next_request(self._options)
+        self.parser = self._endpoint.parser(self._tags)
+        self._rounds = Rounds(self._options)
         self._calls: list[ToolCall] = []
         self._usage = Usage(reported=False)
-        self._turns = 0
-        self._retries = 0
-        self._request_id: str | None = None
+
+    def _rewrites(self, error: BaseException) -> bool:
+        if self._other_form or not self._endpoint.has_other_form(error, self._messages):
+            return False
+        self._other_form = True
+        self._request = self._next_request(self._options)
+        return True
+
+    def _again(self) -> None:
+        self.parser = self._endpoint.parser(self._tags)
 
     def steps(self) -> Steps:
         """Yield what to do next until the call is complete. Raises what the call fails with."""
@@ -112,16 +78,12 @@ class Loop:
         if self._rounds.stopped:
             turn = replace(turn, text="\n\n".join(filter(None, (turn.text, self._rounds.told))))
             yield self._emit(Chunk(self._rounds.told, ref=self.call.ref, metadata=self.call.metadata))
-        self.response = self._complete(turn)
-        yield Emit((Done(self.response, ref=self.call.ref, metadata=self.call.metadata),))
-
-    def _emit(self, *events: Event, seconds: float = 0.0) -> Emit:
-        for event in events:
-            self._telemetry.event(event, seconds)
-        return Emit(events)
+        self.result = response = self._complete(turn)
+        yield Emit((Done(response, ref=self.call.ref, metadata=self.call.metadata),))
 
     def _next_request(self, options: Options) -> dict[str, Any]:
-        return self._endpoint.request(self._messages, options, model=self.call.model, other_form=self._other_form)
+        request = self._endpoint.request(self._messages, options, model=self.call.model, other_form=self._other_form)
+        return {**request, "extra_body": dict(options.provider_options) or None}
 
     def _take_in(self, turn: Turn) -> list[ToolCall]:
         """Add an answer to the conversation; return the calls in it."""
@@ -170,47 +132,46 @@ class Loop:
         self._rounds.end()
 
     def _turn(self) -> Generator[Step, Any, Turn]:
-        """One answer of the provider, with the retries that it takes."""
+        """One answer of the provider."""
         self._turns += 1
-        attempt = 1
-        while True:
-            self.parser = self._endpoint.parser(self._tags)
-            self._telemetry.request_start(self._request, self._turns)
-            outcome: Outcome = yield Send(self._request)
-            self._request_id = outcome.headers.get("x-request-id", self._request_id)
-            error = outcome.error
-            if error is None:
-                try:
-                    turn = self.parser.finish()
-                except Exception as unfinished:  # noqa: BLE001 - translated, not hidden
-                    raise self._translated(unfinished, begun=True) from None
-                self._telemetry.request_stop(turn)
-                self._usage += turn.usage
-                if turn.usage.reported:
-                    yield self._emit(turn.usage)
-                return turn
-            translated = self._translated(error, begun=outcome.begun)
-            self._telemetry.request_stop(error=translated)
-            delay = None
-            if not outcome.begun:
-                if not self._other_form and self._endpoint.has_other_form(translated, self._messages):
-                    self._other_form = True
-                    self._request = self._next_request(self._options)
-                    delay = 0.0
-                else:
-                    delay = delay_before(attempt, translated, outcome.headers, limit=self._options.max_retries)
-            if delay is None:
-                if translated is error:
-                    raise error
-                raise translated from error
-            yield self._emit(Retry(attempt, delay, translated, ref=self.call.ref, metadata=self.call.metadata))
-            if delay:
-                yield Sleep(delay)
-            attempt += 1
-            self._retries += 1
+        self.parser = self._endpoint.parser(self._tags)
+        try:
+            if self._polls:
+                request = {
+                    key: value for key, value in self._request.items() if key not in ("stream", "stream_options")
+                }
+                outcome = yield from self._sent(lambda: Send(request, self._endpoint.path, whole=True))
+            else:
+                outcome = yield from self._sent(lambda: Send(self._request, self._endpoint.path))
+            if outcome.body is not None:
+                answer = decode_whole(outcome.body, outcome.headers, self.where)
+                yield from self._finished(answer)
+            turn = self.parser.finish()
+        except (StreamBroken, StreamTimeout) as broken:
+            if not self._options.background or self.parser.id is None:
+                raise self._translated(broken, begun=True) from broken.__cause__
+            # The answer is being made all the same; fetch what is missing.
+            yield from self._finished({"id": self.parser.id, "status": "in_progress"})
+            turn = self.parser.finish()
+        except ProviderError as error:
+            raise self._translated(error, begun=True) from error.__cause__
+        self._telemetry.request_stop(turn)
+        self._usage += turn.usage
+        if turn.usage.reported:
+            yield self._emit(turn.usage)
+        return turn
 
-    def _translated(self, error: BaseException, *, begun: bool) -> BaseException:
-        return translate(error, self.where, begun=begun, request_id=self._request_id)
+    def _finished(self, answer: Mapping[str, Any]) -> Steps:
+        """Fetch an answer again until it is finished, and read it."""
+        while self._waits and (again := self._endpoint.poll(answer)) is not None:
+            status = str(answer.get("status"))
+            yield self._emit(Progress("response", status, ref=self.call.ref, metadata=self.call.metadata))
+            if self.call.transport != "replay":  # what a cassette holds is there at once
+                yield Sleep(self._options.poll_interval)
+            step = Send(again, self._endpoint.retrieve_path, whole=True)
+            outcome = yield from self._sent(lambda step=step: step)  # type: ignore[misc]
+            answer = decode_whole(outcome.body or b"", outcome.headers, self.where)
+        yield self._emit(*self.parser.feed_whole(answer))
 
     def _complete(self, turn: Turn) -> Response:
         return Response(
@@ -234,4 +195,10 @@ class Loop:
             reasoning=turn.reasoning,
             refusal=turn.refusal,
             tool_calls=tuple(self._calls),
+            parsed=self._parsed(turn),
         )
+
+    def _parsed(self, turn: Turn) -> Any:
+        if self._rounds.stopped or turn.finish_reason == "tool_calls":
+            return None
+        return parsed(self._options.response_format, turn.text, turn.finish_reason, turn.refusal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -86,6 +86,13 @@ def _count(least: int) -> Check:
     return check
 
 
+def _words(value: Any) -> Any:
+    rows = [value] if isinstance(value, str) else value
+    if not isinstance(rows, (list, tuple)) or not rows or not all(isinstance(row, str) and row for row in rows):
+        raise TypeError(f"must be text or a list of texts, not {value!r}")
+    return value if isinstance(value, str) else list(rows)
+
+
 def _choice(*choices: str) -> Check:
     def check(value: Any) -> Any:
         if value not in choices:
@@ -122,8 +129,29 @@ def _any(value: Any) -> Any:
     return value
 
 
-def _option(check: Check, default: Any = None) -> Any:
-    return field(default=default, metadata={"check": check})
+def _reasoning(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"effort": _text(value)}
+    value = _mapping(value)
+    unknown = value.keys() - {"effort", "summary"}
+    if unknown:
+        raise ValueError(f"has 'effort' and 'summary', and no {min(unknown)!r}")
+    return value
+
+
+def _response_format(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if not isinstance(value.get("type"), str):
+            raise ValueError("needs a 'type', such as {'type': 'json_object'}, or give a pydantic model")
+        return dict(value)
+    if isinstance(value, type) and hasattr(value, "model_json_schema"):
+        return value
+    raise TypeError(f"must be a pydantic model or a dict, not {value!r}")
+
+
+def _option(check: Check, default: Any = None, *, only: str | None = None) -> Any:
+    """``only``: the one endpoint whose API has the option."""
+    return field(default=default, metadata={"check": check, "only": only})
 
 
 _integer = _is(int, what="a whole number")
@@ -138,10 +166,18 @@ class Options:
     instructions: str | None = _option(_text)
     endpoint: str = _option(_choice("chat", "responses"), "chat")
     temperature: float | None = _option(_number(0, 2))
-    seed: int | None = _option(_integer)
+    top_p: float | None = _option(_number(0, 1))
+    seed: int | None = _option(_integer, only="chat")
+    stop: str | Sequence[str] | None = _option(_words, only="chat")
     max_output_tokens: int | None = _option(_count(1))
     max_completion_tokens: int | None = _option(_count(1))
     metadata: Mapping[str, Any] = field(default_factory=dict, metadata={"check": _mapping})
+    store: bool | None = _option(_flag)
+    reasoning: Mapping[str, Any] | None = _option(_reasoning)
+    response_format: Any = _option(_response_format)
+    previous_response_id: str | None = _option(_text, only="responses")
+    background: bool = _option(_flag, False, only="responses")
+    poll_interval: float = _option(_number(0, 3600), 1.0, only="responses")
     cassette: str | None = _option(_text)
     transport: Any = _option(_any)
     tools: Toolbox = field(default_factory=Toolbox, metadata={"check": toolbox})
@@ -177,7 +213,18 @@ class Options:
         built = cls(**checked)
         built.token_limit()
         built._check_tool_choice()
+        built._check_endpoint(checked)
         return built
+
+    def _check_endpoint(self, given: Mapping[str, Any]) -> None:
+        for name in given:
+            only = ONLY.get(name)
+            if only is not None and only != self.endpoint:
+                way = f"; a server that takes it all the same gets it with provider_options={{{name!r}: ...}}"
+                raise ConfigError(
+                    f"option {name!r} belongs to endpoint={only!r}, and the {self.endpoint} API has none"
+                    + (way if only == "chat" else "")
+                )
 
     def _check_tool_choice(self) -> None:
         choice, known = self.tool_choice, self.tools.names()
@@ -199,4 +246,5 @@ class Options:
         return limits.pop() if limits else None
 
 
+ONLY: Mapping[str, str | None] = {each.name: each.metadata.get("only") for each in fields(Options)}
 CHECKS: Mapping[str, Check] = {each.name: each.metadata["check"] for each in fields(Options)}

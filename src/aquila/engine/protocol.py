@@ -35,14 +35,16 @@ class Tags:
 
 
 class Parser(Protocol):
-    """Reads the answer of one request. Pure: chunks in, events out."""
+    """Reads the answer of one request. Pure: chunks in, events out. ``id`` is the answer's, once it is known."""
+
+    id: str | None
 
     def feed(self, chunk: Any) -> Sequence[Event]:
         """Take one object of the SDK's stream and return the events in it."""
         ...
 
     def feed_whole(self, answer: Mapping[str, Any]) -> Sequence[Event]:
-        """Take a complete answer, from a provider that does not stream."""
+        """Take a complete answer. Text that has been fed already gives no event again."""
         ...
 
     def finish(self) -> Turn:
@@ -54,6 +56,9 @@ class Endpoint(Protocol):
     """An API of the provider that answers conversations."""
 
     name: str
+    path: str
+    """The SDK's method that sends the request, as a path from its client; ``retrieve_path`` fetches an answer again."""
+    retrieve_path: str
 
     def request(
         self, messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False
@@ -68,8 +73,8 @@ class Endpoint(Protocol):
         """Whether a provider refused the form of the conversation, and another form may be taken."""
         ...
 
-    def method(self, client: Any) -> Any:
-        """Return the SDK's method that sends the request, of a synchronous or an asynchronous client."""
+    def poll(self, answer: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the arguments that fetch an unfinished answer again, or None for one that is finished."""
         ...
 
     def parser(self, tags: Tags) -> Parser:

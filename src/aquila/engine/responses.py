@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aquila.content import Audio, File, Image, Part, Text
 from aquila.engine.options import TOOL_CHOICES, Options
 from aquila.engine.protocol import Tags, Turn
+from aquila.engine.structured import metadata_of, response_format
 from aquila.engine.translate import error_object
 from aquila.engine.usage import usage_of
-from aquila.errors import ConfigError, InvalidAnswer, InvalidMessage, StreamBroken
+from aquila.errors import InvalidAnswer, InvalidMessage, StreamBroken
 from aquila.events import Chunk, Event, Progress, Reasoning, Refusal
 from aquila.messages import Call, Message
 from aquila.tools import BUILT_IN, Tool
 
 name = "responses"
+path = "responses.create"
+retrieve_path = "responses.retrieve"
 
 
-def method(client: Any) -> Any:
-    """Return the SDK's method."""
-    return client.responses.create
+def poll(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the arguments that fetch an answer again that is being made in the background."""
+    return {"response_id": answer["id"]} if answer.get("status") in ("queued", "in_progress") else None
 
 
 def has_other_form(error: BaseException, messages: Sequence[Message]) -> bool:
@@ -32,17 +34,21 @@ def has_other_form(error: BaseException, messages: Sequence[Message]) -> bool:
 
 def request(messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False) -> dict[str, Any]:
     """Return the arguments of ``responses.create``."""
-    if options.seed is not None:
-        raise ConfigError(
-            "option 'seed' belongs to endpoint='chat'; the Responses API has none. A server that takes it all the same "
-            f"gets it with provider_options={{'seed': {options.seed}}}"
-        )
     optional: dict[str, Any] = {
         "instructions": options.instructions,
         "temperature": options.temperature,
+        "top_p": options.top_p,
         "max_output_tokens": options.token_limit(),
-        "metadata": {key: _metadata(value) for key, value in options.metadata.items()} or None,
+        "store": options.store,
+        "reasoning": options.reasoning,
+        "text": _text_format(options.response_format),
+        "previous_response_id": options.previous_response_id,
+        "background": options.background or None,
+        "metadata": metadata_of(options),
     }
+    if options.store is False and options.reasoning:
+        # What is not stored can only be gone on with if the model's reasoning comes along.
+        optional["include"] = ["reasoning.encrypted_content"]
     if options.tools:
         optional |= {
             "tools": [_tool(tool) for tool in options.tools.tools.values()] + [*map(_built_in, options.tools.built_in)],
@@ -76,9 +82,12 @@ def _tool_choice(options: Options) -> Any:
     return {"type": "function", "name": choice} if choice in options.tools.tools else {"type": choice}
 
 
-def _metadata(value: Any) -> str:
-    """The API takes text only."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+def _text_format(wanted: Any) -> dict[str, Any] | None:
+    chat = response_format(wanted)
+    if chat is None:
+        return None
+    # The chat API nests what this one holds flat.
+    return {"format": {"type": chat["type"], **chat.get(chat["type"], {})} if "json_schema" in chat else chat}
 
 
 def to_wire(message: Message) -> Iterator[dict[str, Any]]:
@@ -142,6 +151,7 @@ class Parser:
         self._items: list[dict[str, Any]] = []
         self._final: Mapping[str, Any] | None = None
         self._seen = False
+        self.id: str | None = None
 
     def feed(self, chunk: Any) -> Sequence[Event]:
         """Return the events in one event of the API."""
@@ -166,6 +176,7 @@ class Parser:
         """A step that the provider takes on its own, such as ``response.web_search_call.searching``."""
         step, _, status = kind.removeprefix("response.").rpartition(".")
         if not step:  # the state of the whole answer: created, queued, in_progress
+            self.id = chunk.response.id
             step, detail = "response", {}
         elif not step.endswith(("_call", "_list_tools")) or status in ("delta", "done"):
             return ()
@@ -184,8 +195,10 @@ class Parser:
         self._end(answer)
         events: list[Event] = []
         for kind, text in _texts_of(answer["output"]):
-            self._texts[kind].write(text)
-            events.append(kind(text, ref=self._ref, metadata=self._metadata))
+            rest = text.removeprefix(self._texts[kind].getvalue())
+            if rest:
+                self._texts[kind].write(rest)
+                events.append(kind(rest, ref=self._ref, metadata=self._metadata))
         return events
 
     def _end(self, final: Mapping[str, Any]) -> None:
@@ -240,15 +253,18 @@ def _finish_reason(raw: Mapping[str, Any], calls: tuple[Call, ...]) -> str | Non
 
 
 def _texts_of(output: Sequence[Mapping[str, Any]]) -> Iterator[tuple[type[Chunk | Refusal | Reasoning], str]]:
+    """Yield the texts of an answer, each kind as one."""
+    texts: dict[type[Chunk | Refusal | Reasoning], str] = {Reasoning: "", Chunk: "", Refusal: ""}
     for item in output:
         for part in [*(item.get("summary") or ()), *(item.get("content") or ())]:
             match part:
                 case {"type": "output_text", "text": str(text)}:
-                    yield Chunk, text
+                    texts[Chunk] += text
                 case {"type": "refusal", "refusal": str(text)}:
-                    yield Refusal, text
+                    texts[Refusal] += text
                 case {"type": "summary_text" | "reasoning_text", "text": str(text)}:
-                    yield Reasoning, text
+                    texts[Reasoning] += text
+    yield from texts.items()
 
 
 def _plain(value: Any) -> dict[str, Any]:

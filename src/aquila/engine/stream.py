@@ -183,12 +183,12 @@ class Stream:
 
 def stream(prompt: Any, options: dict[str, Any]) -> Stream:
     """Make a stream of a call."""
-    return Stream(prepare(plan(prompt, options)))
+    return Stream(prepare(plan(prompt, options, streams=True)))
 
 
 def ask(prompt: Any, options: dict[str, Any]) -> Response:
     """Make a call and return its answer; a sink is handed the events on the way."""
-    call = prepare(plan(prompt, options))
+    call = prepare(plan(prompt, options, streams=False))
     sink = call.plan.options.sink
     events = drive(call)
     response: Response | None = None

@@ -69,15 +69,16 @@ class Telemetry:
         elif self.hears_chunks:
             _hooks.notify("aquila_chunk", call=self.call, event=event)
 
-    def stop(self, response: Response | None = None, error: BaseException | None = None) -> None:
+    def stop(self, result: Any = None, error: BaseException | None = None) -> None:
         """The call has ended. Only the first end counts."""
         if self._stopped:
             return
+        response = result if isinstance(result, Response) else None
         self._stopped = True
         self._begin()
         self.request_stop(error=error)
         seconds = time.monotonic() - (self._began or 0.0)
-        outcome = "done" if response is not None else f"failed with {type(error).__name__}" if error else "closed"
+        outcome = "done" if result is not None else f"failed with {type(error).__name__}" if error else "closed"
         _log.info("%s: %s in %.3f s", self.call.ref, outcome, seconds)
         if self._shows_content and response is not None:
             _log.debug("%s: received %s", self.call.ref, response.text)

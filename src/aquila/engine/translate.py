@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aquila.engine.options import Timeouts
@@ -32,13 +32,13 @@ class Where:
 
     host: str
     timeouts: Timeouts
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def clean(self, value: Any) -> Any:
         """Return text or JSON-able values without the secrets."""
         if isinstance(value, str):
             for secret in self.secrets:
-                value = value.replace(secret, "[api key]")
+                value = value.replace(secret, "[redacted]")
             return value
         if isinstance(value, Mapping):
             return {self.clean(key): self.clean(each) for key, each in value.items()}
@@ -56,6 +56,9 @@ def translate(error: BaseException, where: Where, *, begun: bool, request_id: st
 
     if isinstance(error, AquilaError):
         return _located(error, where, request_id)
+    if isinstance(error, openai.APIError):  # it becomes the cause, and tracebacks print causes
+        error.args = tuple(where.clean(argument) for argument in error.args)
+        error.message, error.body = where.clean(error.message), where.clean(error.body)
     if isinstance(error, openai.APIStatusError):
         return _status(error, where)
     if isinstance(error, openai.APITimeoutError):
@@ -138,14 +141,17 @@ def _excerpt(text: str, content_type: str) -> str:
     return " ".join(text.split())[:200]
 
 
-def not_json(where: Where, status: int, content_type: str, text: str, request_id: str | None) -> InvalidAnswer:
-    """Return the error for an answer of status 200 that is neither a stream nor JSON."""
-    what = where.clean(_excerpt(text, content_type))
-    return InvalidAnswer(
-        f"{where.host} answered {status} with {content_type or 'no content type'}: {what}",
-        status=status,
-        request_id=request_id,
-    )
+def decode_whole(body: bytes, headers: Mapping[str, str], where: Where) -> dict[str, Any]:
+    """Return the JSON object that an answer of status 200 holds. Raises ``InvalidAnswer``."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict):
+        return answer
+    content_type = headers.get("content-type", "")
+    what = where.clean(_excerpt(body.decode("utf-8", errors="replace"), content_type))
+    raise InvalidAnswer(f"{where.host} answered 200 with {content_type or 'no content type'}: {what}", status=200)
 
 
 def _limit(seconds: float | None) -> str:
