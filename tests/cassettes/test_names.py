@@ -14,7 +14,9 @@ from aquila.errors import CassetteNameError
 ROOT = Path("/project/cassettes")
 
 
-@pytest.mark.parametrize("name", ["", " ", "/etc/passwd", "../x", "a/../../x", "a\\..\\x", "C:/x", "C:\\x", "a\x00b", "."])
+@pytest.mark.parametrize(
+    "name", ["", " ", "/etc/passwd", "../x", "a/../../x", "a\\..\\x", "C:/x", "C:\\x", "a\x00b", "."]
+)
 def test_a_name_that_is_empty_or_leaves_the_folder_is_refused(name: str) -> None:
     with pytest.raises(CassetteNameError, match="cassette name"):
         cassette_path(ROOT, name)

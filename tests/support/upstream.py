@@ -123,7 +123,11 @@ def chat_chunks(text: str, *, usage: bool = True) -> list[bytes]:
 
     words = [word + " " for word in text.split(" ")]
     words[-1] = words[-1].removesuffix(" ")
-    events = [event({"role": "assistant", "content": ""}), *(event({"content": word}) for word in words), event({}, "stop")]
+    events = [
+        event({"role": "assistant", "content": ""}),
+        *(event({"content": word}) for word in words),
+        event({}, "stop"),
+    ]
     if usage:
         tokens = {"prompt_tokens": 5, "completion_tokens": len(words), "total_tokens": 5 + len(words)}
         events.append({**event({}), "choices": [], "usage": tokens})
