@@ -111,7 +111,8 @@ _QUERY = re.compile(rb"[?&;](?i:(?:%s)=(%s{6,})|(?:%s)=(%s{16,}))" % (_STRONG_NA
 _QUERY_STRICT = re.compile(
     rb"(?:^|[?&;])(?i:(?:%s)=(%s+)|(?:%s)=(%s{8,}))" % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE)
 )
-_REDACTED = re.compile(rb"(?:\[|%5B)redacted(?:\]|%5D)", re.IGNORECASE)
+# In a binary file the value seems to go on with what is no text.
+_REDACTED = re.compile(rb"(?:\[|%5B)redacted(?:\]|%5D)(?![!-~])", re.IGNORECASE)
 
 
 def flattened(data: bytes) -> bytes:
@@ -156,7 +157,7 @@ def _values(pattern: re.Pattern[bytes], data: bytes, kind: str) -> Iterator[Span
     """What the matched group holds, unless it was replaced before."""
     for match in pattern.finditer(data):
         group = match.lastindex or 0
-        if not _REDACTED.fullmatch(match[group]):
+        if not _REDACTED.match(match[group]):
             yield Span(*match.span(group), kind)
 
 

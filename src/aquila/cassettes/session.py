@@ -114,15 +114,15 @@ class Session:
 
     def decide(self, request: Request) -> Decision:
         """Say what to do with a request: replay a recording, record, or refuse. Thread-safe, without I/O."""
-        request = self.redactor.with_kept_headers(request)
-        key = self._keys.get(request)
+        sent = request
+        key = self._keys.get(self.redactor.with_kept_headers(sent))
         if key is None or self.mode != "replay":
-            request = self.redactor.request(request)
+            request = self.redactor.request(sent)
             key = self._identify(request)
         with self._lock:
             if self.closed:
                 raise SessionClosed(
-                    f"{request.method} {request.url}: the use of cassette {self.name!r} has ended; "
+                    f"{sent.method} {self.redactor.request(sent).url}: the use of cassette {self.name!r} has ended; "
                     "a thread or task outlived its test. Wait for it before the test returns."
                 )
             asked = self._take(key)
@@ -134,7 +134,7 @@ class Session:
                     return self._play(key, len(numbers) - 1, numbers)
             if self.mode != "replay":
                 return Record(request, key, asked, next(self._order))
-        request = self.redactor.request(request)
+        request = self.redactor.request(sent)
         miss = PlayedOut if numbers else CassetteMiss
         error = miss(self._explain(Explained(request, len(numbers), asked)))
         self.misses.append(error)
