@@ -13,11 +13,11 @@ def in_force() -> Iterator[None]:
     """Put the guard of a run in force. Raises ``ConfigError`` for settings that are wrong."""
     from aquila.transports import inforce, keys
 
-    before = _ambient.opener
-    _ambient.opener = None  # a run within a run, or in a child process, joins no scope of the outer one
+    before = _ambient.opener, _ambient.test
+    _ambient.opener = _ambient.test = None  # a run within a run, or in a child process, belongs to no test outside
     keys.remember()
     try:
         with inforce.guarded():
             yield
     finally:
-        _ambient.opener = before
+        _ambient.opener, _ambient.test = before

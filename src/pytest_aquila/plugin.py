@@ -1,7 +1,7 @@
 """The hooks of the plugin.
 
-Nothing here imports an HTTP client, a codec or Huey: a run that uses no cassette pays for none. A test gets a scope only
-when something in it asks for one.
+Nothing here imports an HTTP client, a codec or Huey: a run that uses no cassette pays for none. A test gets a scope
+only when something in it asks for one.
 """
 
 from __future__ import annotations
@@ -73,6 +73,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Say which test runs."""
     with running.test(item):
         return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Open the scope of a marked test at once: its child processes need to know of it."""
+    if item.get_closest_marker(options.MARKER) is not None or item.get_closest_marker(options.LIVE) is not None:
+        running.scope_of(item)
 
 
 @pytest.hookimpl(wrapper=True)

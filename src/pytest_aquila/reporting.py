@@ -48,7 +48,12 @@ class Totals:
         """Take in what an xdist worker sent."""
         for name, value in sent.items():
             mine = getattr(self, name)
-            setattr(self, name, mine or value if name == "used" else mine + [*map(_row, value)] if isinstance(mine, list) else mine + value)
+            if isinstance(mine, bool):
+                setattr(self, name, mine or value)
+            elif isinstance(mine, list):
+                mine.extend(map(_row, value))
+            else:
+                setattr(self, name, mine + value)
 
     def sent(self) -> dict[str, Any]:
         """What a worker sends."""

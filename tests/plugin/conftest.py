@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import aquila._using
+
 # Loaded here, so that runs within this process do not load them anew each time.
 import aquila.cassettes.codecs.yaml
 import aquila.cassettes.recording
-import aquila._using
 import aquila.engine.call
 import aquila.transports.clients  # noqa: F401
 

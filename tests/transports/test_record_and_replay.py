@@ -129,7 +129,7 @@ def test_a_broken_stream_breaks_again_with_the_same_class_of_error(
             http.stream("POST", URL, json={}) as response,
         ):
             for chunk in response.iter_raw():
-                seen.append(chunk)  # noqa: PERF402
+                seen.append(chunk)
         return seen, caught.type
 
     with aquila.use_cassette("x"):
@@ -270,9 +270,12 @@ def test_async_clients_record_and_replay_the_same(
     recording.script = lambda path, body: streamed("one two three")
 
     async def run() -> list[bytes]:
-        async with aquila.use_cassette("x"), aquila.async_http_client() as http:
-            async with http.stream("POST", URL, json={"prompt": "hi"}) as response:
-                return [chunk async for chunk in response.aiter_raw()]
+        async with (
+            aquila.use_cassette("x"),
+            aquila.async_http_client() as http,
+            http.stream("POST", URL, json={"prompt": "hi"}) as response,
+        ):
+            return [chunk async for chunk in response.aiter_raw()]
 
     assert anyio.run(run) == chat_chunks("one two three")
     monkeypatch.setenv("AQUILA_TRANSPORT", "replay")

@@ -13,7 +13,7 @@ from aquila.errors import CassetteMiss
 
 
 class UsedCassette:
-    """A cassette in use: what was played and recorded so far. Requests of any client in its scope are answered by it."""
+    """A cassette in use: what was played and recorded so far. It answers the requests of any client in its scope."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope

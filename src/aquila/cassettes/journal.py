@@ -184,7 +184,8 @@ def _pack(entry: Entry) -> bytes:
             *(row.key, row.position, row.order, frame),
         ]
     )
-    return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+    frame: bytes = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+    return frame
 
 
 def _unpack(payload: bytes, path: Path) -> Entry:
