@@ -3,7 +3,7 @@
 import os
 
 for _name in list(os.environ):
-    if _name.startswith(("OPENAI_", "AQUILA_")) and _name != "AQUILA_CORPUS":
+    if _name.startswith(("OPENAI_", "AQUILA_")) and _name not in ("AQUILA_CORPUS", "AQUILA_FUZZ"):
         del os.environ[_name]
 # Tests talk to servers on this machine; a proxy that was needed to install packages must not stand between.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"

@@ -48,7 +48,8 @@ class MsgpackCodec:
         with collector_paused():
             rows = _unpack(data, source)
             try:
-                return Cassette(tuple([_interaction(row) for row in rows]))
+                rows.reverse()  # each is given up as soon as it is read
+                return Cassette(tuple([_interaction(rows.pop()) for _ in range(len(rows))]))
             except (_Wrong, FoldError) as wrong:
                 raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {_ADVICE}") from None
 

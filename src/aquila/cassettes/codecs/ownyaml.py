@@ -21,6 +21,7 @@ _LINE = re.compile(
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_/")
 _WORDS = {"null": None, "true": True, "false": False}
 _BLOCKS = frozenset({"|", "|-", "|+", "|2", "|2-", "|2+"})
+_TIMES = re.compile(r"[0-9](?:[0-9T: \-]*[0-9Z])?")  # a moment, or the times and sizes of chunks
 _FLOW = re.compile(r"\[[0-9a-z.eE+\-]+(?:, [0-9a-z.eE+\-]+)*\]")
 _CONTROL = bytes([*[byte for byte in range(32) if byte not in (9, 10)], 127])
 _C1 = re.compile(b"\xc2[\x80-\x9f]")
@@ -135,6 +136,8 @@ def _read(text: str) -> Tree:
                     value = rest
             elif NUMBER.fullmatch(rest):
                 value = Number(rest)
+            elif _TIMES.fullmatch(rest) and ": " not in rest:
+                value = rest
             elif rest in _BLOCKS:
                 value, at = _block(rest, column + 2, text, found.end())
             elif rest[0] == '"' and rest[-1] == "\\":
@@ -200,7 +203,7 @@ def _block(header: str, column: int, text: str, at: int) -> tuple[str, int]:
     block = text[at:end]
     blanks = " " * column
     stripped = block.rstrip("\n")
-    if "2" not in header and (not block.startswith(blanks) or block[column] in " \t\n"):
+    if "2" not in header and (not block.startswith(blanks) or block[column : column + 1] in " \t\n"):
         raise NotOurs
     if not stripped.strip(" \n"):
         raise NotOurs
