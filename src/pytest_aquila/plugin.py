@@ -87,11 +87,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test whose code swallowed a miss."""
     try:
         result = yield
-    except BaseException:
+    except BaseException as error:
         scope = running.opened_scope(item)
         if scope is not None:
-            for miss in scope.misses:
-                item.add_report_section("call", "aquila", str(miss))
+            for text in dict.fromkeys(map(str, scope.misses)):
+                if text not in str(error):
+                    item.add_report_section("call", "aquila", text)
         raise
     scope = running.opened_scope(item)
     if scope is not None:
@@ -103,8 +104,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember whether everything before the teardown passed."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether everything before the teardown passed; show what explains itself without the way to it."""
+    if call.excinfo is not None and not item.config.getoption("fulltrace"):
+        running.shorten(call)
     report = yield
     if not report.passed:
         item.stash[_failed] = True

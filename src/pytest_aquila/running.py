@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 from collections.abc import Iterator
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,6 +56,32 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
     elif with_cassette and scope.default is None:
         scope.use(name_of_test(item.nodeid), owned=True)
     return scope
+
+
+_ON_THE_WAY = re.compile(r"[\\/](?:aquila|openai|httpx2?|httpcore2?|anyio)[\\/]")
+
+
+def shorten(call: pytest.CallInfo[None]) -> None:
+    """Leave the frames of HTTP clients and of Aquila itself out of the traceback of a miss or a refused request.
+
+    What matters is which line of the test or the application asked. ``--full-trace`` shows everything.
+    """
+    from aquila.errors import CassetteError, LiveCallRefused
+
+    error = call.excinfo.value if call.excinfo is not None else None
+    if not isinstance(error, (CassetteError, LiveCallRefused)):
+        return
+    rows = []
+    row = error.__traceback__
+    while row is not None:
+        if not _ON_THE_WAY.search(row.tb_frame.f_code.co_filename):
+            rows.append(row)
+        row = row.tb_next
+    shown: TracebackType | None = None
+    for row in reversed(rows):
+        shown = TracebackType(shown, row.tb_frame, row.tb_lasti, row.tb_lineno)
+    if shown is not None:
+        call.excinfo = pytest.ExceptionInfo.from_exception(error.with_traceback(shown))
 
 
 def opened_scope(item: pytest.Item) -> Scope | None:

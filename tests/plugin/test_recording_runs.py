@@ -48,6 +48,14 @@ def test_a_miss_names_the_difference_and_the_command_that_records_again(project:
     assert len(project.calls) == 2
 
 
+def test_a_miss_points_at_the_line_that_asked_and_not_at_the_way_to_the_recorder(project: Project) -> None:
+    output = project.run(tests=TWO_CALLS).stdout.str()
+    assert "app.py:5" in output
+    assert "handle_request" not in output
+    assert output.count("No recording answers this request") == 1 + output.count("FAILED test_app.py")
+    assert "handle_request" in project.run("--full-trace").stdout.str()
+
+
 def test_a_swallowed_miss_still_fails_the_test(project: Project) -> None:
     result = project.run(
         tests="""

@@ -184,8 +184,8 @@ def _pack(entry: Entry) -> bytes:
             *(row.key, row.position, row.order, frame),
         ]
     )
-    frame: bytes = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
-    return frame
+    packed: bytes = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+    return packed
 
 
 def _unpack(payload: bytes, path: Path) -> Entry:

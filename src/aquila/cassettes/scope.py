@@ -15,7 +15,7 @@ import secrets
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,11 +173,14 @@ class Scope:
         """The text of a miss in this scope."""
         from aquila.cassettes.diff import explain_miss
 
+        with suppress(ValueError):
+            path = path.relative_to(Path.cwd())
+        shown = str(path)
         return explain_miss(
             explained.request,
             recordings=session.cassette.interactions,
             rules=session.rules,
-            cassette=str(path) if path.exists() else f"{path} (no such file)",
+            cassette=shown if path.exists() else f"{shown} (no such file)",
             command=self.record_command(),
             played_out=explained.asked + 1 if explained.recorded else None,
         )
