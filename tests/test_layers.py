@@ -28,7 +28,7 @@ LAYERS = [
     {"aquila.cassettes"},
     {"aquila.transports"},
     {"aquila.engine"},
-    {"aquila._api", "aquila._using", "aquila"},
+    {"aquila._api", "aquila._using", "aquila.research", "aquila"},
     {"aquila.huey", "aquila.otel"},
     {"aquila.cli"},
     {"pytest_aquila"},

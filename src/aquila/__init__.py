@@ -18,10 +18,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aquila import errors as errors
     from aquila import hookspecs as hookspecs
+    from aquila import research as research
     from aquila._api import aask as aask
+    from aquila._api import acancel_response as acancel_response
+    from aquila._api import adelete_response as adelete_response
+    from aquila._api import aretrieve_response as aretrieve_response
     from aquila._api import ask as ask
     from aquila._api import astream as astream
+    from aquila._api import atranscribe as atranscribe
+    from aquila._api import cancel_response as cancel_response
+    from aquila._api import delete_response as delete_response
+    from aquila._api import retrieve_response as retrieve_response
     from aquila._api import stream as stream
+    from aquila._api import transcribe as transcribe
     from aquila._hooks import register as register
     from aquila._hooks import unregister as unregister
     from aquila._using import use_cassette as use_cassette
@@ -45,6 +54,7 @@ if TYPE_CHECKING:
     from aquila.events import Usage as Usage
     from aquila.messages import Message as Message
     from aquila.response import Response as Response
+    from aquila.response import Transcription as Transcription
     from aquila.sinks import Sink as Sink
     from aquila.tools import Tool as Tool
     from aquila.tools import tool as tool
@@ -58,7 +68,17 @@ _NAMES = {
     "stream": "_api",
     "aask": "_api",
     "astream": "_api",
+    "retrieve_response": "_api",
+    "aretrieve_response": "_api",
+    "cancel_response": "_api",
+    "acancel_response": "_api",
+    "delete_response": "_api",
+    "adelete_response": "_api",
+    "transcribe": "_api",
+    "atranscribe": "_api",
+    "research": "",
     "Response": "response",
+    "Transcription": "response",
     "Stream": "engine.stream",
     "AsyncStream": "engine.astream",
     "Timeouts": "engine.options",

@@ -5,6 +5,7 @@ A module of its own, so that importing the package loads nothing of the engine.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,9 +20,19 @@ def ask(prompt: Any, **options: Any) -> Response:
     ``prompt`` is text, a message (``Message``, a dict, ``(role, content)``), or a list of them. The options:
 
     - ``model``, ``instructions`` (the system prompt), ``endpoint``: ``"chat"`` (the default) or ``"responses"``;
-    - ``temperature``, ``seed`` (chat only), ``max_output_tokens``, also called ``max_completion_tokens``;
-    - ``metadata``: a mapping that comes back in ``reply.meta`` and in every event; never part of what identifies a
-      recording. It is sent to the provider on the Responses API only, as text, because chat refuses it;
+    - ``temperature``, ``top_p``, ``seed`` and ``stop`` (both chat only), ``max_output_tokens``, also called
+      ``max_completion_tokens``;
+    - ``response_format``: a pydantic model, and ``reply.parsed`` is one; or a dict in the form of the chat API;
+    - ``tools``: functions, ``Tool`` objects, names or dicts of built-in tools; ``tool_choice``: ``"auto"``,
+      ``"required"``, ``"none"`` or a name (a forced call is forced once); ``parallel_tool_calls``;
+      ``concurrent_tools``: run the calls of a turn at once; ``tool_context``: for the tools that ask for it;
+      ``tool_errors``: ``"reply"`` tells the model, ``"raise"`` raises ``ToolError``; ``max_tool_iterations`` (24) and
+      ``max_tool_failures`` (3 in a row) end the run, and ``reply.meta["stopped"]`` says so;
+    - ``reasoning``: an effort, or ``{"effort": ..., "summary": ...}`` (a summary on the Responses API only); ``store``;
+      on the Responses API ``previous_response_id``, and ``background`` with ``poll_interval`` in seconds;
+    - ``metadata``: a mapping that comes back in ``reply.meta``, in every event and in telemetry; never part of what
+      identifies a recording. It is sent to the provider where its API takes it, as text: on the Responses API always,
+      on chat with ``store=True``;
     - ``cassette``, ``transport``: where the answer comes from; see the guide on transports;
     - ``base_url``, ``api_key``: the provider;
     - ``timeout``: the longest silence in seconds (30), or ``Timeouts(connect=, read=, idle=, total=)``;
@@ -59,3 +70,87 @@ def astream(prompt: Any, **options: Any) -> AsyncStream:
     from aquila.engine.astream import astream
 
     return astream(prompt, options)
+
+
+def retrieve_response(id: str | Response, **options: Any) -> Response:
+    """Return a stored answer of the Responses API as it is now, by its id or by an earlier ``Response``.
+
+    ``reply.meta["finish_reason"]`` is ``queued`` or ``in_progress`` while it is being made. The options are those
+    of where requests go: ``cassette``, ``transport``, ``base_url``, ``api_key``, ``timeout``, ``max_retries`` and
+    ``metadata``.
+    """
+    from aquila.engine.operations import retrieval
+    from aquila.engine.stream import drain
+
+    response: Response = drain(retrieval("retrieve_response", id, options, path="responses.retrieve"))
+    return response
+
+
+async def aretrieve_response(id: str | Response, **options: Any) -> Response:
+    """``retrieve_response`` for asynchronous code."""
+    from aquila.engine.astream import adrain
+    from aquila.engine.operations import retrieval
+
+    response: Response = await adrain(retrieval("retrieve_response", id, options, path="responses.retrieve"))
+    return response
+
+
+def cancel_response(id: str | Response, **options: Any) -> Response:
+    """Stop an answer that is being made in the background; return it as it is then. Options: ``retrieve_response``."""
+    from aquila.engine.operations import retrieval
+    from aquila.engine.stream import drain
+
+    response: Response = drain(retrieval("cancel_response", id, options, path="responses.cancel"))
+    return response
+
+
+async def acancel_response(id: str | Response, **options: Any) -> Response:
+    """``cancel_response`` for asynchronous code."""
+    from aquila.engine.astream import adrain
+    from aquila.engine.operations import retrieval
+
+    response: Response = await adrain(retrieval("cancel_response", id, options, path="responses.cancel"))
+    return response
+
+
+def delete_response(id: str | Response, **options: Any) -> None:
+    """Delete a stored answer. Options: ``retrieve_response``."""
+    from aquila.engine.operations import delete
+    from aquila.engine.stream import drain
+
+    drain(delete(id, options))
+
+
+async def adelete_response(id: str | Response, **options: Any) -> None:
+    """``delete_response`` for asynchronous code."""
+    from aquila.engine.astream import adrain
+    from aquila.engine.operations import delete
+
+    await adrain(delete(id, options))
+
+
+def transcribe(source: str | os.PathLike[str] | bytes, **options: Any) -> Any:
+    """Write down what is said in a sound: a path, or bytes. Returns a ``Transcription``.
+
+    - ``model``: ``gpt-4o-mini-transcribe`` by default; ``language``, ``prompt``, ``temperature``;
+    - ``response_format``: ``json`` (the default), ``text``, ``srt``, ``verbose_json``, ``vtt`` or ``diarized_json``;
+    - ``raw=True``: return the provider's own answer, a dict or text;
+    - ``filename``: the name under which bytes are sent; its suffix says what they are (``audio.wav``);
+    - ``provider_options``: further fields of the request; and the options of ``retrieve_response``.
+
+    A recording replays for the same sound, and is a miss for another one.
+    """
+    from aquila.engine.operations import transcription
+    from aquila.engine.stream import drain
+
+    return drain(transcription(source, options))
+
+
+async def atranscribe(source: str | os.PathLike[str] | bytes, **options: Any) -> Any:
+    """``transcribe`` for asynchronous code; the file is read off the event loop."""
+    from anyio.to_thread import run_sync
+
+    from aquila.engine.astream import adrain
+    from aquila.engine.operations import transcription
+
+    return await adrain(await run_sync(transcription, source, options))

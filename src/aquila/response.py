@@ -42,3 +42,23 @@ class Response:
     def __str__(self) -> str:
         """The text."""
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """What was said in a sound.
+
+    ``text`` is all of it, or the subtitles that were asked for. ``language``, ``duration`` (seconds) and ``segments``
+    are there where the format has them. ``raw`` is the provider's answer: a dict, or text.
+    """
+
+    text: str
+    language: str | None = None
+    duration: float | None = None
+    segments: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    raw: Any = field(default=None, repr=False)
+    meta: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        """The text."""
+        return self.text

@@ -9,10 +9,10 @@ from typing import Any, Self
 
 import anyio
 
-from aquila.engine.call import Plan, plan
+from aquila.engine.call import Plan, aprepare, plan
 from aquila.engine.drive import adrive
 from aquila.engine.stream import State
-from aquila.errors import StreamClosed, StreamError
+from aquila.errors import StreamClosed
 from aquila.events import Done, Event, Failed
 from aquila.response import Response
 from aquila.sinks import Sink, adeliver, anotify_failure
@@ -138,25 +138,26 @@ def astream(prompt: Any, options: dict[str, Any]) -> AsyncStream:
 
 async def aask(prompt: Any, options: dict[str, Any]) -> Response:
     """Make an asynchronous call and return its answer; a sink is handed the events on the way."""
-    planned = plan(prompt, options, streams=False)
-    sink = planned.options.sink
-    events = adrive(planned)
-    response: Response | None = None
+    response: Response = await adrain(plan(prompt, options))
+    return response
+
+
+async def adrain(plan: Plan) -> Any:
+    """Make the call of a plan and return its result; its sink is handed the events on the way."""
+    call = await aprepare(plan)
+    sink = plan.options.sink
+    events = adrive(call)
     try:
         async for event in events:
             if sink is not None:
                 await adeliver(sink, event)
-            if type(event) is Done:
-                response = event.response
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
         raise
     except BaseException as error:
         if sink is not None:
-            await anotify_failure(sink, Failed(error, ref=planned.ref, metadata=planned.options.metadata))
+            await anotify_failure(sink, Failed(error, ref=plan.ref, metadata=plan.options.metadata))
         raise
     finally:
         with anyio.CancelScope(shield=True):
             await events.aclose()
-    if response is None:
-        raise StreamError("the call ended without an answer")
-    return response
+    return call.loop.result

@@ -164,7 +164,7 @@ def plan_operation(
     for name in given:
         if name not in known:
             raise UnknownOption(f"{operation} has no option {name!r}{suggestion(name, known)}")
-    return replace(_plan(Options.build(given)), operation=operation, make=make)
+    return replace(_plan(Options.build({**given, "endpoint": "responses"})), operation=operation, make=make)
 
 
 ROUTE_OPTIONS = ("cassette", "transport", "base_url", "api_key", "timeout", "max_retries", "metadata")

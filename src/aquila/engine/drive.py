@@ -109,9 +109,9 @@ def _found(call: Call, error: Exception) -> BaseException:
     return call.outcome_of(error)
 
 
-async def adrive(plan: Plan) -> AsyncGenerator[Event, None]:
-    """``drive`` for asynchronous calls; the route is resolved at the first step, off the event loop."""
-    call = await aprepare(plan)
+async def adrive(made: Plan | Call) -> AsyncGenerator[Event, None]:
+    """``drive`` for asynchronous calls; the route of a plan is resolved at the first step, off the event loop."""
+    call = await aprepare(made) if isinstance(made, Plan) else made
     telemetry = call.telemetry
     steps = call.loop.steps()
     outcome: Outcome | list[Ran] | None = None

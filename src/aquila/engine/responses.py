@@ -165,7 +165,11 @@ class Parser:
         if kind in _ENDS:
             self._end(_plain(chunk.response))
         elif kind == "response.output_item.done":
-            self._items.append(_plain(chunk.item))
+            item = _plain(chunk.item)
+            self._items.append(item)
+            kind = item.get("type", "")
+            if kind.endswith("_call") and kind != "function_call":  # what a built-in tool did: its query, its results
+                return (Progress(kind, "done", item, ref=self._ref, metadata=self._metadata),)
         elif kind == "error":
             raise error_object(_plain(chunk))
         else:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from aquila.engine.call import Call, plan, prepare
+from aquila.engine.call import Call, Plan, plan, prepare
 from aquila.engine.drive import drive
 from aquila.errors import StreamClosed, StreamConsumed, StreamError, StreamTimeout
 from aquila.events import Done, Event, Failed
@@ -188,22 +188,23 @@ def stream(prompt: Any, options: dict[str, Any]) -> Stream:
 
 def ask(prompt: Any, options: dict[str, Any]) -> Response:
     """Make a call and return its answer; a sink is handed the events on the way."""
-    call = prepare(plan(prompt, options, streams=False))
-    sink = call.plan.options.sink
+    response: Response = drain(plan(prompt, options))
+    return response
+
+
+def drain(plan: Plan) -> Any:
+    """Make the call of a plan and return its result; its sink is handed the events on the way."""
+    call = prepare(plan)
+    sink = plan.options.sink
     events = drive(call)
-    response: Response | None = None
     try:
         for event in events:
             if sink is not None:
                 deliver(sink, event)
-            if type(event) is Done:
-                response = event.response
     except BaseException as error:
         if sink is not None:
-            notify_failure(sink, Failed(error, ref=call.plan.ref, metadata=call.plan.options.metadata))
+            notify_failure(sink, Failed(error, ref=plan.ref, metadata=plan.options.metadata))
         raise
     finally:
         events.close()
-    if response is None:
-        raise StreamError("the call ended without an answer")
-    return response
+    return call.loop.result
