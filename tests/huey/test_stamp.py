@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import huey as plain
 import pytest
@@ -19,7 +20,7 @@ from aquila import _ambient, config
 from aquila.cassettes import scope as scopes
 from aquila.errors import CassetteMiss, CassetteRequired, MessageRejected, RemoteTaskError
 from aquila.huey import instances
-from aquila.huey._stamp import KEY, checked
+from aquila.huey._stamp import KEY, take
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, testing_mode
 
@@ -316,12 +317,24 @@ def test_a_stamp_cannot_leave_the_cassette_folder(replaying):
 
 @pytest.mark.parametrize(
     "malformed",
-    [1, "x", [], {}, {"refused": 1}, stamp(scope=1), stamp(default=1), stamp(options=[]), {**stamp(), "from": None}],
+    [
+        1,
+        "x",
+        [],
+        {},
+        {"refused": 1},
+        {"attempt": 0},
+        {"attempt": "1"},
+        stamp(scope=1),
+        stamp(default=1),
+        stamp(options=[]),
+        {**stamp(), "from": None},
+    ],
     ids=repr,
 )
 def test_a_malformed_stamp_is_rejected(malformed):
     with pytest.raises(MessageRejected, match="malformed"):
-        checked(malformed)
+        take(SimpleNamespace(), malformed)
 
 
 # Other processes

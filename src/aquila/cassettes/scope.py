@@ -284,11 +284,6 @@ def join(stamp: Stamp) -> Scope:
     return scope
 
 
-def bound_here() -> Scope | None:
-    """The scope that is bound to this context, whatever is open in the process."""
-    return _bound.get()
-
-
 def bind(scope: Scope | None) -> Scope | None:
     """Make a scope the one in force in this context and return the one that was."""
     before = _bound.get()

@@ -29,23 +29,25 @@ KEY = "__aquila__"
 # What a message may decide. Not what reaches further than a cassette: hosts, folders, keys, code.
 _OPTIONS = ("record", "match_on", "ignore", "repeat", "record_errors", "replay_timing")
 _TRANSPORTS = ("replay", "record", "live", "local")
+_NUMBERS = {"attempt": 1, "deliveries": 0}
 _MOST_JOINED = 16  # Scopes of other processes that a worker keeps open.
 _MISS = "aquila.miss."
 _PLAYS = "aquila.plays."
 
 _here, _process = secrets.token_hex(8), os.getpid()  # Tell this process from others; a fork has its own id.
+_NOT_RUN = object()
 _joined: OrderedDict[str, Scope] = OrderedDict()
 _lock = threading.Lock()
 
 
-def of_this_context(*, bound_only: bool = False) -> dict[str, Any] | None:
-    """The stamp of the scope in force here, or None. ``bound_only`` looks at this context alone, not at the process."""
+def of_this_context() -> dict[str, Any] | None:
+    """The stamp of the scope in force here, or None."""
     if "aquila.cassettes.scope" not in sys.modules and _ambient.opener is None:
         return None  # No scope can be open, and a producer in production pays for no more than this.
     from aquila.cassettes import scope as scopes
 
     try:
-        scope = scopes.bound_here() if bound_only else scopes.current()
+        scope = scopes.current()
     except (SessionClosed, CassetteRequired) as error:
         return {"refused": str(error)}
     return _stamp_of(scope) if scope is not None else None
@@ -62,19 +64,33 @@ def _stamp_of(scope: Scope) -> dict[str, Any]:
     return {"scope": stamp.scope, "name": stamp.name, "default": stamp.default, "options": options, "from": _here}
 
 
-def checked(stamp: Any) -> dict[str, Any]:
-    """Return a stamp that came over the wire. Raises ``MessageRejected`` for one that is malformed."""
-    if isinstance(stamp, dict) and isinstance(stamp.get("refused"), str):
-        return stamp
-    texts = ("scope", "name", "from")
-    if (
-        not isinstance(stamp, dict)
-        or not all(isinstance(stamp.get(name), str) for name in texts)
-        or not isinstance(stamp.get("default"), str | None)
-        or not isinstance(stamp.get("options"), dict)
+def numbers_of(task: Any) -> dict[str, int]:
+    """What a task carries besides its stamp: which attempt, and how often it was lost with its worker."""
+    found = {name: getattr(task, f"_aquila_{name}", least) for name, least in _NUMBERS.items()}
+    return {name: number for name, number in found.items() if number > _NUMBERS[name]}
+
+
+def take(task: Any, carried: Any) -> None:
+    """Give a task what came over the wire with it. Raises ``MessageRejected`` for what is malformed."""
+    malformed = MessageRejected(f"a task whose stamp ({KEY}) is malformed")
+    if not isinstance(carried, dict) or not carried:
+        raise malformed
+    stamp = dict(carried)
+    for name, least in _NUMBERS.items():
+        number = stamp.pop(name, least)
+        if type(number) is not int or number < least:
+            raise malformed
+        setattr(task, f"_aquila_{name}", number)
+    if isinstance(stamp.get("refused"), str) or not stamp:
+        task._aquila_stamp = stamp or None
+    elif (
+        all(isinstance(stamp.get(name), str) for name in ("scope", "name", "from"))
+        and isinstance(stamp.get("default"), str | None)
+        and isinstance(stamp.get("options"), dict)
     ):
-        raise MessageRejected(f"a task whose stamp ({KEY}) is malformed")
-    return stamp
+        task._aquila_stamp = stamp
+    else:
+        raise malformed
 
 
 @contextlib.contextmanager
@@ -92,7 +108,7 @@ def in_force(huey: Any, task: Any, stamp: Mapping[str, Any] | None) -> Iterator[
             yield
         finally:
             if own:
-                scope.close(passed=not getattr(task, "_aquila_failed", True))
+                scope.close(passed=getattr(task, "_aquila_error", _NOT_RUN) is None)
             elif not scope.is_owner:
                 _leave_misses(huey, task, scope, known)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import inspect
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import huey as _huey
-from huey.api import PeriodicTask, Task, TaskWrapper
+from huey.api import Task, TaskWrapper
+from huey.signals import SIGNAL_INTERRUPTED
 
-from aquila.huey import _stamp
+from aquila.huey import _stamp, lost
+from aquila.huey._current import CurrentTask, attempt_of, current_or_none, current_task, enter
 from aquila.huey.serializer import MsgpackSerializer
 
 H = TypeVar("H", bound=_huey.Huey)
@@ -28,9 +32,18 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     - Functions may be ``async``.
     - Messages are written by ``MsgpackSerializer`` unless ``serializer`` says otherwise; a signing one is bound to
       the queue.
+    - With ``keep_running=True`` a task that is executing stays in the storage until it has ended, so that one whose
+      worker was killed is enqueued again when a consumer starts; see ``requeue_lost``.
+
+    ``around_tasks`` are functions that are given the ``CurrentTask`` and return a context manager to execute it in.
     """
 
-    def __init__(self, name: str = "huey", *args: Any, serializer: Any = None, **options: Any) -> None:
+    keep_running: bool = False
+    around_tasks: tuple[Callable[[CurrentTask], AbstractContextManager[Any]], ...] = ()
+
+    def __init__(
+        self, name: str = "huey", *args: Any, serializer: Any = None, keep_running: bool = False, **options: Any
+    ) -> None:
         if serializer is None:
             compression = bool(options.pop("compression", False))
             options.pop("use_zlib", None)
@@ -38,17 +51,22 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         if isinstance(serializer, MsgpackSerializer):
             serializer = serializer.for_queue(name)
         super().__init__(name, *args, serializer=serializer, **options)
+        if keep_running:
+            lost.keep_running(self)
 
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
         """Return the class of decorated functions."""
         return AquilaTaskWrapper
 
     def serialize_task(self, task: Task) -> bytes:
-        """Return a task as a message, stamped with the scope that it belongs to, if there is one."""
-        stamp = stamp_of(task)
+        """Return a task as a message, stamped with the scope that it belongs to and its attempt, if there is need."""
+        carried = stamp_of(task)
+        numbers = _stamp.numbers_of(task)
+        if numbers:
+            carried = {**(carried or {}), **numbers}
         kwargs = task.kwargs
-        if stamp is not None:
-            task.kwargs = {**kwargs, _stamp.KEY: stamp}
+        if carried is not None:
+            task.kwargs = {**kwargs, _stamp.KEY: carried}
         try:
             data: bytes = super().serialize_task(task)
         finally:
@@ -61,23 +79,66 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             task = self._registry.create_task(self.serializer.deserialize(data, "task"))
         else:
             task = super().deserialize_task(data)
-        stamp = task.kwargs.pop(_stamp.KEY, None)
-        task._aquila_stamp = stamp if stamp is None else _stamp.checked(stamp)
+        carried = task.kwargs.pop(_stamp.KEY, None)
+        task._aquila_stamp = None
+        if carried is not None:
+            _stamp.take(task, carried)
+        return task
+
+    def read_periodic(self, timestamp: Any) -> list[Task]:
+        """Return the periodic tasks that are due. A scheduler asks for nobody: they belong to no test that runs now."""
+        tasks: list[Task] = super().read_periodic(timestamp)
+        for task in tasks:
+            task._aquila_stamp = None
+        return tasks
+
+    def dequeue(self) -> Task | None:
+        """Take the next task out of the queue, or return None."""
+        data = self.storage.dequeue()
+        if data is None:
+            return None
+        task = self.deserialize_task(data)
+        if self.keep_running:
+            lost.begun(self, task, data)
         return task
 
     def execute(self, task: Task, timestamp: Any = None) -> Any:
         """Execute a task in a context of its own, with the cassettes of its scope in force."""
-        return contextvars.copy_context().run(self._execute_in_scope, task, timestamp)
+        return contextvars.copy_context().run(self._execute_in_context, task, timestamp)
 
-    def _execute_in_scope(self, task: Task, timestamp: Any) -> Any:
-        if "_aquila_stamp" not in vars(task):  # It never was on the wire: immediate mode. This is its own context.
+    def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
+        enter(CurrentTask(self, task))
+        try:
+            if "_aquila_stamp" not in vars(task):  # It never was on the wire: immediate mode, in its caller's scope.
+                return self._execute_around(task, timestamp)
+            with _stamp.in_force(self, task, task._aquila_stamp):
+                return self._execute_around(task, timestamp)
+        finally:
+            if self.keep_running and not getattr(task, "_aquila_interrupted", False):
+                lost.ended(self, task)
+
+    def _execute_around(self, task: Task, timestamp: Any) -> Any:
+        if not self.around_tasks:
             return super().execute(task, timestamp)
-        with _stamp.in_force(self, task, task._aquila_stamp):
+        with contextlib.ExitStack() as stack:
+            for around in self.around_tasks:
+                stack.enter_context(around(current_task()))
             return super().execute(task, timestamp)
 
     def _run_post_execute(self, task: Task, task_value: Any, exception: BaseException | None) -> None:
-        task._aquila_failed = exception is not None
+        task._aquila_error = exception
+        if exception is None and (current := current_or_none()) is not None and current.task is task:
+            current.forget()
         super()._run_post_execute(task, task_value, exception)
+
+    def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
+        task._aquila_attempt = attempt_of(task) + 1
+        super()._requeue_task(task, timestamp, retry_eta)
+
+    def _emit(self, signal: str, task: Task, *args: Any, **kwargs: Any) -> None:
+        if signal == SIGNAL_INTERRUPTED:
+            task._aquila_interrupted = True
+        super()._emit(signal, task, *args, **kwargs)
 
 
 def stamp_of(task: Task) -> dict[str, Any] | None:
@@ -85,8 +146,7 @@ def stamp_of(task: Task) -> dict[str, Any] | None:
     if "_aquila_stamp" in vars(task):
         stamp: dict[str, Any] | None = task._aquila_stamp
         return stamp
-    # A scheduler enqueues periodic tasks for nobody: whatever test is running then, it is not theirs.
-    return _stamp.of_this_context(bound_only=isinstance(task, PeriodicTask))
+    return _stamp.of_this_context()
 
 
 class AquilaTaskWrapper(TaskWrapper):  # type: ignore[misc]
@@ -157,11 +217,12 @@ class PostgresHuey(AquilaHuey, _huey.PostgresHuey):  # type: ignore[misc]
 _instrumented: dict[type, type] = {}
 
 
-def instrument(huey: H) -> H:
+def instrument(huey: H, *, keep_running: bool = False) -> H:
     """Give an existing Huey what ``AquilaHuey`` adds, except for the serializer, and return it.
 
     Its tasks stay what they are; tasks declared from now on may be ``async``. Do it where the Huey is made, so that
-    producers and workers both have it. Does nothing to a Huey that has it already.
+    producers and workers both have it. ``keep_running`` as for ``AquilaHuey``. Does nothing to a Huey that has it
+    already.
     """
     kind = type(huey)
     if not isinstance(huey, AquilaHuey):
@@ -170,4 +231,6 @@ def instrument(huey: H) -> H:
         huey.__class__ = _instrumented[kind]
         if huey.task_wrapper_class is TaskWrapper:
             huey.task_wrapper_class = AquilaTaskWrapper
+    if keep_running:
+        lost.keep_running(huey)
     return huey

@@ -11,7 +11,7 @@ from huey.api import Task
 from huey.utils import normalize_time
 
 from aquila.errors import TaskError
-from aquila.huey.testing._mode import count_attempt, current_huey, under_test
+from aquila.huey.testing._mode import current_huey, under_test
 from aquila.huey.testing._perform import due, raise_own
 from aquila.huey.testing._queue import enqueued, read_message
 from aquila.huey.testing._run import TaskRun, run_task
@@ -76,7 +76,7 @@ def drain_queue(
                         f"{_LIMIT} tasks were executed and the queue still fills: a task enqueues itself, or is "
                         "retried for ever; pass with_limit= or with_recursion=False"
                     )
-                run = run_task(huey, task, attempt=count_attempt(huey, task), timestamp=due(huey, task))
+                run = run_task(huey, task, timestamp=due(huey, task))
                 runs.append(run)
                 if not with_safety and run.retry is None:
                     raise_own(run)

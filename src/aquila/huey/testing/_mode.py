@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from huey import Huey
@@ -24,14 +23,12 @@ Storage: TypeAlias = Literal["memory", "own"]
 class Active:
     """A testing mode that is open.
 
-    ``production`` is the storage that the Huey has outside of it, ``attempts`` how often each task was executed: the
-    wire carries only the retries that remain.
+    ``production`` is the storage that the Huey has outside of it.
     """
 
     huey: Any
     mode: Mode
     production: Any
-    attempts: Counter[str] = field(default_factory=Counter)
 
 
 _open: list[Active] = []  # The innermost is last.
@@ -53,15 +50,6 @@ def current_huey(huey: Any = None) -> Any:
             "ini file), or open `with aquila.huey.testing.testing_mode(huey):`"
         )
     return mode.huey
-
-
-def count_attempt(huey: Any, task: Any, number: int | None = None) -> int:
-    """Count an execution of a task, as the one with that number if it is given, and return its number."""
-    mode = active(huey)
-    if mode is None:
-        return number or 1
-    mode.attempts[task.id] = number or mode.attempts[task.id] + 1
-    return mode.attempts[task.id]
 
 
 @contextlib.contextmanager
@@ -99,7 +87,7 @@ def testing_mode(
         opened = Active(huey, mode, production)
         _open.append(opened)
         try:
-            with running_inline(huey, opened.attempts) if mode == "inline" else contextlib.nullcontext():
+            with running_inline(huey) if mode == "inline" else contextlib.nullcontext():
                 yield huey
         finally:
             _open.remove(opened)

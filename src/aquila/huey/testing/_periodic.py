@@ -9,7 +9,7 @@ from typing import Any
 from huey.utils import normalize_time
 
 from aquila.errors import ConfigError
-from aquila.huey.testing._mode import count_attempt, current_huey, under_test
+from aquila.huey.testing._mode import current_huey, under_test
 from aquila.huey.testing._perform import over_the_wire, raise_own
 from aquila.huey.testing._run import TaskRun, run_task
 
@@ -32,7 +32,7 @@ def run_periodic(at: datetime | None = None, *, until: datetime | None = None, h
         for moment in _minutes(huey, at, until):
             for task in huey.read_periodic(moment):
                 arrived = over_the_wire(huey, task)
-                run = run_task(huey, arrived, attempt=count_attempt(huey, arrived))
+                run = run_task(huey, arrived)
                 runs.append(run)
                 if run.retry is None:
                     raise_own(run)

@@ -18,6 +18,7 @@ from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
 from huey.signals import Signal
 
 from aquila.errors import TaskContractBroken
+from aquila.huey._current import attempt_of
 from aquila.huey.testing._compare import difference
 from aquila.huey.testing._shadow import shadow
 
@@ -144,13 +145,13 @@ class _WatchedSignal(Signal):  # type: ignore[misc]
             self.record.failures.append((what, error))
 
 
-def run_task(huey: Any, task: Any, *, attempt: int, timestamp: Any = None) -> TaskRun:
+def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun:
     """Execute a task as a worker would, in a context of its own, and say everything that came of it.
 
     Raises what Huey lets through: an exception that is no ``Exception``, and ``TaskContractBroken`` when the task broke
     a rule that a worker holds it to, after its own exception as the cause.
     """
-    record = _Record(task.id)
+    record, attempt = _Record(task.id), attempt_of(task)
     before = Counter(_raw_items(huey))
     with _watching(huey, task, record):
         try:
@@ -322,7 +323,7 @@ def _broken_afterwards(huey: Any, task: Any, record: _Record, error: Exception) 
 
 
 @contextlib.contextmanager
-def running_inline(huey: Any, attempts: Counter[str]) -> Iterator[None]:
+def running_inline(huey: Any) -> Iterator[None]:
     """Run each task when it is enqueued, after its way over the wire. See ``testing_mode``."""
 
     def enqueue(data: bytes, priority: Any = None) -> None:
@@ -330,8 +331,7 @@ def running_inline(huey: Any, attempts: Counter[str]) -> Iterator[None]:
         if not huey.ready_to_run(task):
             huey.add_schedule(task)
             return
-        attempts[task.id] += 1
-        run = run_task(huey, task, attempt=attempts[task.id])
+        run = run_task(huey, task)
         if run.exception is not None and run.retry is None and run.state in ("error", "timeout"):
             vars(run.exception)[_INLINE] = True
             raise run.exception

@@ -1,0 +1,103 @@
+"""Which task runs here: what a task's code and everything that it calls may ask."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+from typing import Any
+
+from huey.api import Task
+
+from aquila.errors import ConfigError
+
+_current: ContextVar[CurrentTask | None] = ContextVar("aquila_task", default=None)
+
+CHECKPOINTS = "aquila.checkpoints."
+PARTIAL = "aquila.partial."
+"""Prefixes of the keys in the result store under which a task keeps what it has done so far."""
+
+
+class CurrentTask:
+    """The task that is executing: ``current_task()`` returns it.
+
+    ``task`` is Huey's task, ``huey`` its Huey, ``attempt`` counts from 1.
+    """
+
+    __slots__ = ("_kept", "_lock", "attempt", "huey", "task")
+
+    def __init__(self, huey: Any, task: Task) -> None:
+        self.huey = huey
+        self.task = task
+        self.attempt = attempt_of(task)
+        self._lock = threading.Lock()
+        self._kept: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<CurrentTask {self.task!r}, attempt {self.attempt}>"
+
+    @property
+    def id(self) -> str:
+        """The id of the task, the same in every attempt."""
+        return str(self.task.id)
+
+    @property
+    def name(self) -> str:
+        """The full name of the task."""
+        return f"{type(self.task).__module__}.{self.task.name}"
+
+    @property
+    def retries_left(self) -> int:
+        """How many retries are left if this attempt fails."""
+        return int(self.task.retries or 0)
+
+    def is_revoked(self) -> bool:
+        """Whether the task was revoked while it executes. Asks the storage."""
+        return bool(self.huey.is_revoked(self.task, peek=True))
+
+    def kept(self) -> dict[str, Any]:
+        """The checkpoints of this task so far, by key. Read from the storage once."""
+        with self._lock:
+            return self._load()
+
+    def keep(self, key: str, value: Any) -> None:
+        """Store a checkpoint."""
+        with self._lock:
+            kept = {**self._load(), key: value}
+            self.huey.put(CHECKPOINTS + self.id, kept)
+            self._kept = kept
+
+    def _load(self) -> dict[str, Any]:
+        if self._kept is None:
+            self._kept = self.huey.get(CHECKPOINTS + self.id, peek=True) or {}
+        return self._kept
+
+    def forget(self) -> None:
+        """Remove the checkpoints: the task is complete."""
+        if self._kept is not None or self.attempt > 1:
+            self.huey.delete(CHECKPOINTS + self.id)
+
+
+def attempt_of(task: Task) -> int:
+    """Which attempt of a task this is, from 1."""
+    return int(getattr(task, "_aquila_attempt", 1))
+
+
+def current_task() -> CurrentTask:
+    """Return the task that is executing here. Raises ``ConfigError`` outside of a task."""
+    current = _current.get()
+    if current is None:
+        raise ConfigError(
+            "no task is executing here: this belongs into a task of a Huey of aquila.huey, or of one that was given to "
+            "instrument(); call_local() is the bare function, perform_job() is the task"
+        )
+    return current
+
+
+def current_or_none() -> CurrentTask | None:
+    """Return the task that is executing here, or None."""
+    return _current.get()
+
+
+def enter(current: CurrentTask) -> None:
+    """Make a task the one that is executing in this context."""
+    _current.set(current)

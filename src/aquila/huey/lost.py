@@ -1,0 +1,85 @@
+"""Tasks that a killed worker took with it, and how to get them back.
+
+Huey takes a task out of the queue when a worker begins it: a worker that is killed (SIGKILL, out of memory, power) or
+interrupted (SIGTERM) loses it. ``keep_running=True`` keeps a copy in the storage until the task has ended, and enqueues
+the copies of dead workers when a consumer starts. What is left is the moment between taking and copying.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from typing import Any
+
+from huey.api import Task
+from huey.utils import Error
+
+logger = logging.getLogger("aquila.huey")
+
+RUNNING = "aquila.running."
+_MOST_LOSSES = 3
+
+
+def keep_running(huey: Any) -> None:
+    """Keep tasks while they execute, and requeue those of dead workers whenever a worker of this Huey starts."""
+    huey.keep_running = True
+    huey.on_startup("aquila requeue_lost")(lambda: requeue_lost(huey))
+
+
+def begun(huey: Any, task: Task, data: bytes) -> None:
+    """Keep the message of a task that a worker has taken."""
+    huey.put(RUNNING + task.id, [bytes(data), socket.gethostname(), os.getpid(), time.time()])
+
+
+def ended(huey: Any, task: Task) -> None:
+    """Let go of a task that has ended, in whatever way."""
+    huey.delete(RUNNING + task.id)
+
+
+def requeue_lost(huey: Any, *, lost_after: float = 3600.0) -> list[str]:
+    """Enqueue again the tasks whose worker is dead, and return their ids.
+
+    A worker on this machine is dead when its process is gone; one on another machine (or in another container) is taken
+    for dead when it began the task more than ``lost_after`` seconds ago. A task that was lost three times is given up:
+    its result is an error, for it may be what kills the workers.
+    """
+    requeued = []
+    for key in sorted(huey.all_results()):
+        if not key.startswith(RUNNING) or (entry := huey.get(key, peek=True)) is None:
+            continue
+        data, host, pid, since = entry
+        if _may_be_alive(pid) if host == socket.gethostname() else time.time() - since < lost_after:
+            continue
+        if not huey.delete(key):  # Another worker that starts now was faster.
+            continue
+        task = huey.deserialize_task(data)
+        task._aquila_deliveries = getattr(task, "_aquila_deliveries", 0) + 1
+        if task._aquila_deliveries >= _MOST_LOSSES:
+            _give_up(huey, task)
+            continue
+        logger.warning("task %s was lost with its worker (process %d on %s) and is enqueued again", task.id, pid, host)
+        huey.storage.enqueue(huey.serialize_task(task), task.priority)
+        requeued.append(task.id)
+    return requeued
+
+
+def _give_up(huey: Any, task: Task) -> None:
+    message = f"lost with its worker {task._aquila_deliveries} times, and given up"
+    logger.error("task %s was %s", task.id, message)
+    error = Error({"error": message, "retries": 0, "traceback": "", "task_id": task.id})
+    huey.put_result(task.id, error)
+    huey._abort_chord_member(task, error)
+
+
+def _may_be_alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
