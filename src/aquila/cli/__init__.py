@@ -1,0 +1,125 @@
+"""The ``aquila`` command. Each subcommand is one module and one row of ``COMMANDS``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Protocol
+
+from aquila.cli.output import Output
+from aquila.config import suggestion
+from aquila.errors import AquilaError
+
+FOUND, FAILED = 1, 2
+"""Exit codes: something was found that should not be there, or is not as it should be; it could not be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand: its words, the module of this package that does it, and a line about it."""
+
+    name: str
+    module: str
+    help: str
+
+
+COMMANDS = (
+    Command("cassettes list", "list", "list the cassettes with their sizes and ages"),
+    Command("cassettes show", "show", "show what a cassette holds"),
+    Command("cassettes diff", "diff", "compare two cassettes, request by request"),
+    Command("cassettes stats", "stats", "sum up all cassettes: models, tokens, statuses, sizes"),
+    Command("cassettes convert", "convert", "turn cassettes into YAML or msgpack, also those of vcrpy"),
+    Command("cassettes scan", "scan", "look for secrets; exits with 1 when there are any"),
+    Command("cassettes accept", "accept", "take over what failing tests and interrupted runs recorded"),
+    Command("cassettes prune", "prune", "remove files that nothing uses any more"),
+)
+
+
+class Module(Protocol):
+    """What the module of a subcommand has. Its docstring is the description in ``--help``."""
+
+    __doc__: str | None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+
+    def run(self, options: argparse.Namespace, output: Output) -> int:
+        """Do it and return the exit code. Raises ``AquilaError`` for what the user can set right."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (by default that of the process) and return the exit code.
+
+    0: done, nothing wrong; 1: something was found (secrets, differences); 2: a wrong argument, or a file that could
+    not be read or written.
+    """
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except SystemExit as ended:  # argparse
+        return ended.code if isinstance(ended.code, int) else FAILED
+    except BrokenPipeError:
+        # What reads our output has enough (`| head`). Python would complain again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except KeyboardInterrupt:
+        return 128 + 2
+    except AquilaError as error:
+        print(f"aquila: {error}", file=sys.stderr)
+        return FAILED
+    except OSError as error:
+        print(f"aquila: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        return FAILED
+
+
+def _run(words: list[str]) -> int:
+    if words[:1] == ["--version"]:
+        print(f"aquila {metadata.version('pytest-aquila')}")
+        return 0
+    group = ""
+    for count in range(1, min(len(words), _LONGEST) + 1):
+        name = " ".join(words[:count])
+        command = next((one for one in COMMANDS if one.name == name), None)
+        if command is not None:
+            return _call(command, words[count:])
+        if any(one.name.startswith(f"{name} ") for one in COMMANDS):
+            group = name
+    rest = words[len(group.split()) :]
+    if not rest or rest[0] in ("-h", "--help"):
+        print(overview(group))
+        return 0 if rest else FAILED
+    known = [one.name.removeprefix(group).split()[0] for one in COMMANDS if one.name.startswith(group)]
+    print(f"aquila: unknown command {f'{group} {rest[0]}'.strip()!r}{suggestion(rest[0], set(known))}", file=sys.stderr)
+    return FAILED
+
+
+_LONGEST = max(len(command.name.split()) for command in COMMANDS)
+
+
+def overview(group: str = "") -> str:
+    """The commands of a group (all of them by default) with a line about each."""
+    prefix = f"{group} " if group else ""
+    rows = [(one.name, one.help) for one in COMMANDS if one.name.startswith(prefix)]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"  aquila {name.ljust(width)}  {help}" for name, help in rows]
+    head = f"usage: aquila {prefix}COMMAND [options]"
+    return "\n".join([head, "", *lines, "", "aquila COMMAND --help tells more about one of them."])
+
+
+def _call(command: Command, words: list[str]) -> int:
+    module: Module = importlib.import_module(f"{__name__}.{command.module}")  # type: ignore[assignment]
+    parser = argparse.ArgumentParser(
+        prog=f"aquila {command.name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    options = parser.parse_args(words)
+    return module.run(options, Output(as_json=getattr(options, "json", False)))

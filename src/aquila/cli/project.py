@@ -1,0 +1,176 @@
+"""Which cassettes a command is about: the project's folder and settings, and the files that were named."""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import contextlib
+import fnmatch
+import os
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aquila import config
+from aquila.cassettes import store
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.names import cassette_path
+from aquila.errors import CassetteError, CassetteNameError, ConfigError
+
+_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+"""Where pytest looks for its settings, in its order."""
+
+_SECTIONS = {"tox.ini": "pytest", "setup.cfg": "tool:pytest"}
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The cassette folder of a project."""
+
+    folder: Path
+
+    def name_of(self, path: Path) -> str:
+        """How a cassette is called here: its path below the folder without ``.yaml``; another file by its path."""
+        try:
+            inside = path.absolute().relative_to(self.folder)
+        except ValueError:
+            return str(path)
+        return inside.with_suffix("").as_posix() if path.suffix == ".yaml" else inside.as_posix()
+
+    def files(self) -> list[Path]:
+        """All cassette files, sorted, without pending ones. Raises ``ConfigError`` if there is no folder."""
+        if not self.folder.is_dir():
+            raise ConfigError(
+                f"there is no cassette folder {self.folder}; name one with --dir, AQUILA_CASSETTE_DIR, or "
+                "aquila_cassette_dir in the pytest settings"
+            )
+        return list(store.cassette_files(self.folder))
+
+    def pending(self) -> list[Path]:
+        """The pending recordings: what failing tests recorded."""
+        return sorted(path for path in self.folder.rglob("*.pending.*") if path.suffix in (".yaml", ".msgpack"))
+
+    def chosen(self, names: Sequence[str]) -> list[Path]:
+        """The files that some arguments name: files, cassette names, folders of them, patterns. None means all.
+
+        Raises ``CassetteError`` for a name that fits nothing, with the nearest ones.
+        """
+        if not names:
+            return self.files()
+        found: dict[Path, None] = {}
+        for name in names:
+            found.update(dict.fromkeys(self._named(name)))
+        return list(found)
+
+    def one(self, name: str) -> Path:
+        """The one file that an argument names. Raises ``CassetteError`` for none or several."""
+        found = self._named(name)
+        if len(found) > 1:
+            raise CassetteError(f"{name!r} names {len(found)} cassettes; give one of them")
+        return found[0]
+
+    def _named(self, name: str) -> list[Path]:
+        given = Path(name)
+        if given.is_file():
+            return [given]
+        with contextlib.suppress(CassetteNameError):
+            path = cassette_path(self.folder, name)
+            if path.is_file():
+                return [path]
+        files = self.files()
+        called = {self.name_of(path): path for path in files}
+        stem = name.rstrip("/")
+        fitting = [
+            path for known, path in called.items() if fnmatch.fnmatchcase(known, name) or known.startswith(f"{stem}/")
+        ]
+        if not fitting:
+            hint = config.suggestion(name, called) if len(called) <= 10 or _near(name, called) else ""
+            raise CassetteError(f"no cassette {name!r} in {self.folder}{hint}")
+        return fitting
+
+
+def _near(name: str, known: dict[str, Path]) -> bool:
+    import difflib
+
+    return bool(difflib.get_close_matches(name, known, n=1))
+
+
+def load(path: Path) -> Cassette:
+    """Read a cassette file. Raises ``CassetteCorrupt``, and ``CassetteError`` for a file that vanished."""
+    try:
+        return store.load(path)
+    except FileNotFoundError as error:
+        raise CassetteError(f"{path} is not there any more") from error
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what all commands about cassettes have."""
+    parser.add_argument(
+        "--dir",
+        metavar="FOLDER",
+        help="the cassette folder; by default AQUILA_CASSETTE_DIR, else aquila_cassette_dir of the pytest settings of "
+        "this project, else cassettes",
+    )
+    parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
+
+
+@contextlib.contextmanager
+def opened(options: argparse.Namespace) -> Iterator[Project]:
+    """Put the settings of the project around here in force, and give its cassette folder.
+
+    Raises ``ConfigError`` for settings that cannot be read.
+    """
+    root, ini = _project(Path.cwd())
+    command_line = {"cassette_dir": os.path.abspath(options.dir)} if options.dir else {}
+    with config.layers(root=root, ini=ini, command_line=command_line):
+        yield Project(config.current().cassette_root())
+
+
+def _project(start: Path) -> tuple[Path, dict[str, str]]:
+    """The folder of the nearest pytest settings, here or above, and what they say about Aquila."""
+    for folder in (start, *start.parents):
+        for name in _FILES:
+            found = _settings(folder / name)
+            if found is not None:
+                return folder, {
+                    key.removeprefix("aquila_"): value
+                    for key, value in found.items()
+                    if key.startswith("aquila_") and _is_setting(key.removeprefix("aquila_"))
+                }
+    return start, {}
+
+
+def _is_setting(name: str) -> bool:
+    return name in config.OPTIONS and config.OPTIONS[name].ini
+
+
+def _settings(path: Path) -> dict[str, str] | None:
+    """What a file says to pytest, or None if it says nothing to it."""
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            return _toml(tomllib.loads(text), path.name)
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read_string(text)
+    except (OSError, ValueError, configparser.Error) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    section = _SECTIONS.get(path.name, "pytest")
+    if parser.has_section(section):
+        return {key: value.strip() for key, value in parser.items(section)}
+    return {} if path.name.endswith("pytest.ini") else None
+
+
+def _toml(content: dict[str, Any], name: str) -> dict[str, str] | None:
+    table: Any = content.get("pytest") if name.endswith("pytest.toml") else content.get("tool", {}).get("pytest")
+    if not isinstance(table, dict):
+        return {} if name.endswith("pytest.toml") else None
+    values = {**table, **table.get("ini_options", {})}
+    return {
+        key: "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, value in values.items()
+        if not isinstance(value, dict)
+    }
