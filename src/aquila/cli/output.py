@@ -32,7 +32,7 @@ class Output:
             print(json.dumps(value, indent=2, ensure_ascii=False))
 
     def line(self, text: str = "") -> None:
-        """Write a line; control characters in it are made visible, so that a recording cannot play with the terminal."""
+        """Write a line; its control characters are made visible, so that a recording cannot play with the terminal."""
         if not self.as_json:
             print(visible(text))
 

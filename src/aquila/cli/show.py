@@ -46,9 +46,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
         rows = [clean(interaction) for interaction in cassette.interactions]
         if options.number is not None:
             if not 1 <= options.number <= len(rows):
-                raise CassetteError(
-                    f"{path} has {count(len(rows), 'interaction')}; there is no number {options.number}"
-                )
+                raise CassetteError(f"{path} has {count(len(rows), 'interaction')}, and no number {options.number}")
             number = options.number
             _in_full(rows[number - 1], number, output)
             output.value(about(rows[number - 1], number, full=True))
