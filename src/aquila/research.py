@@ -2,8 +2,8 @@
 
 ``create`` starts one in the background, ``fetch`` looks at it, ``wait`` waits for its end, ``cancel`` stops it;
 ``stream`` starts one and yields its progress as it happens. Each has an asynchronous twin with an ``a`` before its name
-(``await_`` for ``wait``). The options are those of ``ask`` on the Responses API. A web search tool is added where no tool
-brings sources, and the model is a deep research model unless ``model=`` says otherwise.
+(``await_`` for ``wait``). The options are those of ``ask`` on the Responses API. A web search tool is added where no
+tool brings sources, and the model is a deep research model unless ``model=`` says otherwise.
 """
 
 from __future__ import annotations
