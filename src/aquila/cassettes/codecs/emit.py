@@ -16,7 +16,7 @@ from aquila.cassettes.codecs.tree import Number
 # What YAML cannot hold as it is: control characters, CR and the other line breaks (a reader may change them), the BOM,
 # surrogates and non-characters.
 _UNSAFE = re.compile("[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_PLAIN = re.compile(r"[^\W\d]|/")  # how a plain scalar may start: a letter, an underscore, a slash
+_PLAIN = re.compile("[A-Za-z_/]")  # how a plain scalar may start
 _NOT_PLAIN = re.compile(r": | #|[:\s]\Z|\t|\n")
 _WORDS = frozenset(["null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "none"])
 _ESCAPES = {

@@ -39,7 +39,8 @@ class Mistake(Exception):
 def cassette(tree: Tree) -> Cassette:
     """Turn a tree into a cassette. Raises Mistake."""
     if type(tree) is not dict or "aquila" not in tree:
-        raise Mistake("not a cassette: the line 'aquila: 1' at the top is missing" if tree else "the file is empty", ())
+        what = "the file is empty" if tree is None else "not a cassette: the line 'aquila: 1' at the top is missing"
+        raise Mistake(what, ())
     version = _number(tree, "aquila", ())
     if version > FORMAT_VERSION:
         raise Mistake(f"format {version} is newer than format {FORMAT_VERSION}", ("aquila",), newer=True)
