@@ -113,7 +113,7 @@ def overview(group: str = "") -> str:
 
 
 def _call(command: Command, words: list[str]) -> int:
-    module: Module = importlib.import_module(f"{__name__}.{command.module}")  # type: ignore[assignment]
+    module: Module = importlib.import_module(f"{__name__}.{command.module}")
     parser = argparse.ArgumentParser(
         prog=f"aquila {command.name}",
         description=module.__doc__,

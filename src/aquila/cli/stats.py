@@ -16,6 +16,7 @@ from aquila.cli.summary import model_of, status_of
 from aquila.errors import CassetteCorrupt
 
 _LARGEST = 5
+_COUNTED = ("interactions", "streams", "chunks", "tokens", "milliseconds", "unreadable")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,9 +55,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     found: dict[str, Any] = {
         "cassettes": len(sizes),
         "bytes": sum(sizes.values()),
-        **{
-            name: totals[name] for name in ("interactions", "streams", "chunks", "tokens", "milliseconds", "unreadable")
-        },
+        **{name: totals[name] for name in _COUNTED},
         "oldest": min(dates, default=None),
         "newest": max(dates, default=None),
         "models": dict(models.most_common()),
