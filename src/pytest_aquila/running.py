@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.scope import Scope
 
 _scope: pytest.StashKey[Scope] = pytest.StashKey()
-_unnamed: pytest.StashKey[bool] = pytest.StashKey()
+_opening = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -38,24 +39,25 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
     from aquila.cassettes import scope as scopes
     from aquila.cassettes.names import name_of_test
 
-    scope = item.stash.get(_scope, None)
-    if scope is None:
-        named, settings = options.marker_options(item)
-        scope = scopes.Scope(
-            kind="test",
-            name=item.nodeid,
-            command=f"pytest {shlex.quote(item.nodeid)} --aquila-record",
-            default=named,
-            options=settings,
-        )
-        item.stash[_scope] = scope
-        with_cassette = with_cassette or item.get_closest_marker(options.MARKER) is not None
-        if with_cassette and named is None:
+    with _opening:  # two threads of a test that ask at once get the same
+        scope = item.stash.get(_scope, None)
+        if scope is None:
+            named, settings = options.marker_options(item)
+            scope = scopes.Scope(
+                kind="test",
+                name=item.nodeid,
+                command=f"pytest {shlex.quote(item.nodeid)} --aquila-record",
+                default=named,
+                options=settings,
+            )
+            item.stash[_scope] = scope
+            with_cassette = with_cassette or item.get_closest_marker(options.MARKER) is not None
+            if with_cassette and named is None:
+                scope.use(name_of_test(item.nodeid), owned=True)
+            scopes.push(scope)
+        elif with_cassette and scope.default is None:
             scope.use(name_of_test(item.nodeid), owned=True)
-        scopes.push(scope)
-    elif with_cassette and scope.default is None:
-        scope.use(name_of_test(item.nodeid), owned=True)
-    return scope
+        return scope
 
 
 _ON_THE_WAY = re.compile(r"[\\/](?:aquila|openai|httpx2?|httpcore2?|anyio)[\\/]")
