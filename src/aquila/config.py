@@ -310,7 +310,7 @@ def suggestion(name: str, known: Any) -> str:
 class _Layers:
     """What lies around the environment: below it the ini file and defaults of the run, above it the command line."""
 
-    __slots__ = ("command_line", "defaults", "ini", "root", "under_pytest")
+    __slots__ = ("command_line", "copies", "defaults", "ini", "root", "under_pytest")
 
     def __init__(
         self,
@@ -319,8 +319,10 @@ class _Layers:
         ini: Mapping[str, str] | None = None,
         command_line: Mapping[str, Any] | None = None,
         under_pytest: bool = False,
+        copies: Callable[[], Path | None] | None = None,
     ) -> None:
         self.root = root
+        self.copies = copies
         self.defaults = defaults or {}
         self.ini = ini or {}
         self.command_line = command_line or {}
@@ -341,14 +343,16 @@ def layers(
     ini: Mapping[str, str] | None = None,
     command_line: Mapping[str, Any] | None = None,
     under_pytest: bool = False,
+    copies: Callable[[], Path | None] | None = None,
 ) -> Iterator[None]:
     """Put the settings of a run around the environment until the block ends.
 
-    ``root`` is the folder that relative folders start from. The mappings go from option names to values.
+    ``root`` is the folder that relative folders start from. The mappings go from option names to values. ``copies``
+    gives the folder where loading a cassette may leave a compiled copy, or None.
     """
     global _layers
     before = _layers
-    _layers = _Layers(root, defaults, ini, command_line, under_pytest)
+    _layers = _Layers(root, defaults, ini, command_line, under_pytest, copies)
     try:
         yield
     finally:
@@ -370,6 +374,11 @@ def take_up(around: Mapping[str, Any]) -> None:
     """Put in force for the whole life of this process what its parent handed down."""
     global _layers
     _layers = _Layers(**{**around, "root": Path(around["root"])})
+
+
+def copies_folder() -> Path | None:
+    """The folder for compiled copies of cassettes, or None where there is none to use."""
+    return _layers.copies() if _layers.copies is not None else None
 
 
 def under_pytest() -> bool:

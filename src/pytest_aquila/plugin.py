@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
             ini=options.ini(config),
             command_line=options.command_line(config),
             under_pytest=True,
+            copies=lambda: _copies_folder(config),
         )
     )
     try:
@@ -189,6 +191,15 @@ def _totals_of(config: pytest.Config) -> Totals:
 
         config.stash[_totals] = Totals()
     return config.stash[_totals]
+
+
+def _copies_folder(config: pytest.Config) -> Path | None:
+    """Where compiled copies of cassettes are kept: pytest's cache, if there is one."""
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    try:
+        return cache.mkdir("aquila") if cache is not None else None
+    except OSError:
+        return None
 
 
 def _is_worker(config: pytest.Config) -> bool:

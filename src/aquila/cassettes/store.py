@@ -10,7 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from aquila import config
 from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.compiled import loads_compiled
 from aquila.cassettes.model import Cassette
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 
@@ -24,7 +26,8 @@ _loaded: OrderedDict[tuple[str, bytes], Cassette] = OrderedDict()
 def load(path: Path) -> Cassette:
     """Return the cassette in a file. Raises ``FileNotFoundError`` or ``CassetteCorrupt``.
 
-    A file whose bytes were loaded before is not parsed again: many tests share one cassette.
+    A file whose bytes were loaded before is not parsed again: many tests share one cassette. Between runs, a copy that
+    loads faster is kept where the settings name a folder for it.
     """
     try:
         data = path.read_bytes()
@@ -35,7 +38,7 @@ def load(path: Path) -> Cassette:
     digest = (path.suffix, hashlib.blake2b(data, digest_size=16).digest())
     cassette = _loaded.get(digest)
     if cassette is None:
-        cassette = codec_for(path).loads(data, source=str(path))
+        cassette = loads_compiled(data, path, config.copies_folder(), digest[1])
         _loaded[digest] = cassette
         with contextlib.suppress(KeyError):  # another thread may have emptied it
             while len(_loaded) > _LOADED_LIMIT:
