@@ -29,7 +29,7 @@ class Command:
 
 
 COMMANDS = (
-    Command("cassettes list", "list", "list the cassettes with their sizes and ages"),
+    Command("cassettes list", "listing", "list the cassettes with their sizes and ages"),
     Command("cassettes show", "show", "show what a cassette holds"),
     Command("cassettes diff", "diff", "compare two cassettes, request by request"),
     Command("cassettes stats", "stats", "sum up all cassettes: models, tokens, statuses, sizes"),

@@ -1,0 +1,169 @@
+"""The command as a whole: help, errors, exit codes, pipes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aquila.cli import COMMANDS, main
+from tests.cli.conftest import Cassettes, conversation
+
+AQUILA = str(Path(sys.executable).with_name("aquila"))
+
+
+def test_without_words_it_lists_its_commands_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    out = capsys.readouterr().out
+    assert all(f"aquila {command.name}" in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["cassettes", "--help"]])
+def test_help_lists_the_commands(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    assert "aquila cassettes scan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_is_a_module_with_help(command: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.name.split(), "--help"]) == 0  # type: ignore[attr-defined]
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: aquila {command.name}")  # type: ignore[attr-defined]
+    assert importlib.import_module(f"aquila.cli.{command.module}").__doc__.splitlines()[0] in out  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["casettes"], "unknown command 'casettes'; did you mean 'cassettes'?"),
+        (["cassettes", "lst"], "unknown command 'cassettes lst'; did you mean 'list'?"),
+        (["cassettes", "list", "--nope"], "unrecognized arguments: --nope"),
+        (["cassettes", "convert", "a"], "the following arguments are required: --to"),
+    ],
+)
+def test_what_it_does_not_know_is_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_installed_command_says_its_version() -> None:
+    done = subprocess.run([AQUILA, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("aquila 0.")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from aquila.cli import main; main(['--help']); "
+        "print({'openai', 'httpx2', 'yaml', 'msgpack', 'huey', 'rich', 'pytest'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_reader_that_stops_is_no_error(cassettes: Cassettes) -> None:
+    for number in range(400):
+        cassettes.write(f"{'n' * 100}{number}.yaml")  # more than a pipe holds
+    with subprocess.Popen(
+        [AQUILA, "cassettes", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("CASSETTE")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(30) == 141
+
+
+def test_output_survives_a_terminal_that_cannot_show_it(cassettes: Cassettes) -> None:
+    cassettes.write("a.yaml", conversation("Grüße?", "Grüße ✓"))
+    done = subprocess.run(
+        [AQUILA, "cassettes", "show", "a"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=True,
+    )
+    assert rb"Gr\xfc\xdfe \u2713" in done.stdout
+
+
+def test_a_recording_cannot_play_with_the_terminal(cassettes: Cassettes) -> None:
+    cassettes.write("a.yaml", conversation("hi", "\x1b[2J\u202egone"))
+    for arguments in (["a"], ["a", "-n", "1"]):
+        out = cassettes.run("show", *arguments).out
+        assert "gone" in out
+        assert "\x1b" not in out
+        assert "\u202e" not in out
+
+
+def test_a_folder_that_is_not_there_is_named(cassettes: Cassettes) -> None:
+    done = cassettes.run("list", "--dir", "elsewhere")
+    assert done.code == 2
+    assert f"there is no cassette folder {cassettes.folder.parent / 'elsewhere'}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("pytest.ini", "[pytest]\naquila_cassette_dir = there\n"),
+        ("pyproject.toml", '[tool.pytest.ini_options]\naquila_cassette_dir = "there"\n'),
+        ("tox.ini", "[pytest]\naquila_cassette_dir = there\n"),
+        ("setup.cfg", "[tool:pytest]\naquila_cassette_dir = there\n"),
+        ("pytest.toml", '[pytest]\naquila_cassette_dir = "there"\n'),
+    ],
+)
+def test_the_folder_is_the_one_that_pytest_uses_also_from_inside_the_project(
+    file: str, content: str, cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = cassettes.folder.parent
+    (project / "pytest.ini").unlink()
+    (project / file).write_text(content)
+    (project / "src" / "deep").mkdir(parents=True)
+    cassettes.folder.rename(project / "there")
+    cassettes.write("../there/a.yaml", conversation("hi", "ho"))
+    monkeypatch.chdir(project / "src" / "deep")
+    assert [one["name"] for one in cassettes.run("list", "--json").json] == ["a"]
+
+
+def test_the_environment_goes_before_the_ini_file_and_the_option_before_both(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = cassettes.folder.parent
+    (project / "pytest.ini").write_text("[pytest]\naquila_cassette_dir = ini\n")
+    for name in ("ini", "env", "opt"):
+        cassettes.write(f"../{name}/{name}.yaml", conversation("hi", "ho"))
+    assert [one["name"] for one in cassettes.run("list", "--json").json] == ["ini"]
+    monkeypatch.setenv("AQUILA_CASSETTE_DIR", "env")
+    assert [one["name"] for one in cassettes.run("list", "--json").json] == ["env"]
+    assert [one["name"] for one in cassettes.run("list", "--json", "--dir", "opt").json] == ["opt"]
+
+
+def test_settings_that_cannot_be_read_are_named(cassettes: Cassettes) -> None:
+    (cassettes.folder.parent / "pytest.ini").write_text("no section\n")
+    done = cassettes.run("list")
+    assert done.code == 2
+    assert "pytest.ini cannot be read" in done.err
+
+
+def test_an_unknown_cassette_is_answered_with_the_nearest(cassettes: Cassettes) -> None:
+    cassettes.write("jobs/summary.yaml", conversation("hi", "ho"))
+    done = cassettes.run("show", "jobs/sumary")
+    assert done.code == 2
+    assert "no cassette 'jobs/sumary'" in done.err
+    assert "did you mean 'jobs/summary'?" in done.err
+
+
+@pytest.mark.parametrize(
+    "name", ["jobs/summary", "jobs/summary.yaml", "cassettes/jobs/summary.yaml", "jobs", "jobs/*", "*"]
+)
+def test_a_cassette_is_named_by_name_file_folder_or_pattern(name: str, cassettes: Cassettes) -> None:
+    cassettes.write("jobs/summary.yaml", conversation("hi", "ho"))
+    assert cassettes.run("show", name, "--json").json[0]["text"] == "ho"
+
+
+def test_a_name_for_several_is_refused_where_one_is_meant(cassettes: Cassettes) -> None:
+    cassettes.write("jobs/a.yaml")
+    cassettes.write("jobs/b.yaml")
+    assert "'jobs' names 2 cassettes" in cassettes.run("show", "jobs").err
