@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import dataclasses
 import json
 import os
 from collections.abc import Iterator
@@ -28,9 +27,10 @@ SITE = str(Path(__file__).parent.parent / "_site")
 
 def stamp(scope: Scope | None) -> str:
     """The value of the variable while ``scope`` is the one that children join, or while there is none."""
-    inherited: dict[str, Any] = {"around": config.handed_down(), "test": _ambient.test}
+    inherited: dict[str, Any] = {"around": config.handed_down()}
     if scope is not None:
-        inherited["scope"] = dataclasses.asdict(scope.stamp(recording=False))
+        joined = scope.stamp(recording=False)
+        inherited["scope"] = {name: getattr(joined, name) for name in joined.__slots__}
     return json.dumps(inherited, default=str)
 
 
@@ -52,10 +52,6 @@ def told() -> Iterator[None]:
                 os.environ[name] = value
 
 
-_for_good = contextlib.ExitStack()
-"""What lasts as long as this process, because its parent says so."""
-
-
 def take_up() -> None:
     """Do in this process what its parent's ``AQUILA_SESSION`` says. Does nothing without one, or if it is damaged."""
     try:
@@ -66,10 +62,10 @@ def take_up() -> None:
     from aquila.transports import inforce
 
     config.take_up(around)
-    _ambient.test = inherited.get("test")
+    _ambient.test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
     if inherited.get("scope") is not None:
         _ambient.opener = _Joining(inherited["scope"])
-    _for_good.enter_context(inforce.guarded())
+    inforce.guard_on()
 
 
 class _Joining:

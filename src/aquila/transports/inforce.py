@@ -80,18 +80,28 @@ def begin() -> None:
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
     """Refuse what no scope answers until the block ends, here and in child processes, as the settings say."""
-    begin()
-    if config.current().guard == "off":
+    holder = guard_on()
+    if holder is None:
         yield
         return
+    try:
+        with children.told():
+            yield
+    finally:
+        from aquila.transports import guard
+
+        guard.release(holder)
+        intercept.release(holder)
+
+
+def guard_on() -> object | None:
+    """Refuse what no scope answers in this process from now on. Returns what holds it, or None if it is turned off."""
+    begin()
+    if config.current().guard == "off":
+        return None
     from aquila.transports import guard
 
     holder = object()
     intercept.hold(holder)
     guard.hold(holder)
-    try:
-        with children.told():
-            yield
-    finally:
-        guard.release(holder)
-        intercept.release(holder)
+    return holder
