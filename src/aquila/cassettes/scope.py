@@ -220,6 +220,8 @@ class Scope:
             watcher.closed(self)
         for session in self.sessions.values():
             session.close()
+        if self._recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
+            self._recording = self.recording  # child processes may have recorded where this one did not
         stored = self._recording.close(passed=passed) if self._recording is not None else None
         return ScopeReport.of(self, stored)
 

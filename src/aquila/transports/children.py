@@ -56,12 +56,11 @@ def take_up() -> None:
     """Do in this process what its parent's ``AQUILA_SESSION`` says. Does nothing without one, or if it is damaged."""
     try:
         inherited = json.loads(os.environ[VARIABLE])
-        around = inherited["around"]
+        config.take_up(inherited["around"])
     except (KeyError, ValueError, TypeError):
         return
     from aquila.transports import inforce
 
-    config.take_up(around)
     _ambient.test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
     if inherited.get("scope") is not None:
         _ambient.opener = _Joining(inherited["scope"])
