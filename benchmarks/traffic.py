@@ -12,6 +12,42 @@ from aquila.cassettes.model import Cassette, Chunk, Interaction, Request, Respon
 URL = "https://api.openai.com/v1/chat/completions"
 TEXT = "the eagle turns above the valley and looks for warm air that carries it higher without a beat of its wings"
 WORDS = TEXT.split()
+OTHER_REQUEST_HEADERS = {
+    "accept-encoding": "gzip, deflate, br, zstd",
+    "connection": "keep-alive",
+    "host": "api.openai.com",
+    "user-agent": "OpenAI/Python 3.57.0",
+    "x-stainless-arch": "x64",
+    "x-stainless-async": "false",
+    "x-stainless-lang": "python",
+    "x-stainless-os": "Linux",
+    "x-stainless-package-version": "3.57.0",
+    "x-stainless-read-timeout": "600",
+    "x-stainless-retry-count": "0",
+    "x-stainless-runtime": "CPython",
+    "x-stainless-runtime-version": "3.11.7",
+}
+OTHER_RESPONSE_HEADERS = {
+    "access-control-expose-headers": "X-Request-ID",
+    "alt-svc": 'h3=":443"; ma=86400',
+    "cf-cache-status": "DYNAMIC",
+    "cf-ray": "8f0000000000abcd-ZRH",
+    "connection": "keep-alive",
+    "date": "Tue, 24 Nov 2026 12:00:00 GMT",
+    "openai-organization": "an-organization",
+    "openai-project": "proj_000000000000000000000000",
+    "server": "cloudflare",
+    "strict-transport-security": "max-age=31536000; includeSubDomains; preload",
+    "x-content-type-options": "nosniff",
+    "x-ratelimit-limit-requests": "10000",
+    "x-ratelimit-limit-tokens": "2000000",
+    "x-ratelimit-remaining-requests": "9999",
+    "x-ratelimit-remaining-tokens": "1999900",
+    "x-ratelimit-reset-requests": "6ms",
+    "x-ratelimit-reset-tokens": "0s",
+}
+"""What goes over the wire besides, as the openai SDK and its provider send it: the peers keep it, Aquila does not."""
+
 REQUEST_HEADERS = (("accept", "application/json"), ("content-type", "application/json"))
 
 
@@ -115,13 +151,18 @@ def write_as_vcrpy(path: Path, interactions: Sequence[Interaction]) -> None:
     from vcr.serializers import yamlserializer
 
     requests = [
-        vcr.request.Request(one.request.method, one.request.url, one.request.body, dict(one.request.headers))
+        vcr.request.Request(
+            one.request.method,
+            one.request.url,
+            one.request.body,
+            {**OTHER_REQUEST_HEADERS, **dict(one.request.headers)},
+        )
         for one in interactions
     ]
     responses = [
         {
             "status": {"code": one.response.status, "message": "OK"},
-            "headers": {name: [value] for name, value in one.response.headers},
+            "headers": {name: [value] for name, value in (*OTHER_RESPONSE_HEADERS.items(), *one.response.headers)},
             "body": {"string": one.response.body},
         }
         for one in interactions
@@ -137,8 +178,8 @@ def write_as_cassetter(path: Path, interactions: Sequence[Interaction]) -> None:
 
     cassette = TheirCassette()
     for one in interactions:
-        asked = {name: [value] for name, value in one.request.headers}
-        answered = {name: [value] for name, value in one.response.headers}
+        asked = {name: [value] for name, value in (*OTHER_REQUEST_HEADERS.items(), *one.request.headers)}
+        answered = {name: [value] for name, value in (*OTHER_RESPONSE_HEADERS.items(), *one.response.headers)}
         cassette.add_interaction(
             HttpInteraction(
                 HttpRequest(
