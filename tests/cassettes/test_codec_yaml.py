@@ -104,7 +104,7 @@ def test_a_cassette_may_be_edited_as_any_yaml(old: str, new: str) -> None:
         ("model: m", "model: !!python/object/apply:os.system [true]", 7, "python/object"),
         ("model: m", "model: !secret m", 7, "!secret"),
         ("model: m", "model: !!binary aGk=", 6, "binary"),
-        ("model: m", "!!str model: m", 7, "on a key"),
+        ("model: m", "!!str model: m", 7, "a tag or an anchor on a key"),
         ("json:\n      model: m", "json: !!map\n      model: m", 6, "yaml.org,2002:map"),
         ("model: m", "model: m\n      model: n", 8, "'model' occurs twice"),
         ("model: m", "[model]: m", 7, "a key that is not text"),

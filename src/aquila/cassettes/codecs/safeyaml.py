@@ -1,8 +1,8 @@
 """YAML read safely, at libyaml's speed: plain data only, in bounded time, depth and memory.
 
 The reader takes libyaml's events one by one, so what is refused is refused where it stands, before anything is built
-from it: tags other than ``!!binary`` and ``!!str``, anchors, aliases, several documents, duplicate or non-text keys,
-deep nesting.
+from it: tags other than ``!!binary`` and ``!!str``, several documents, duplicate or non-text keys, deep nesting; in
+our own cassettes anchors and aliases, in vcrpy's those that stand for more than the file could.
 
 The result is made of dict, list, str, bytes, True, False, None and `Number`. A number keeps its literal text
 (``1e-05``, ``-0.0000012``), because a JSON body must come back byte for byte.
@@ -79,6 +79,7 @@ def _build(data: bytes) -> Tree:
     sequence_start, sequence_end = yaml.SequenceStartEvent, yaml.SequenceEndEvent
     number = NUMBER.fullmatch
     words = _WORDS
+    anchors = _Anchors(4 * len(data))
 
     root: list[Tree] = []
     stack: list[tuple[Tree, str | None]] = []
@@ -90,15 +91,11 @@ def _build(data: bytes) -> Tree:
         kind = type(event)
         if kind is scalar_event:
             value: Tree = event.value
-            if event.anchor is not None:
-                raise Unreadable(
-                    f"anchor &{event.anchor}: anchors and aliases are not part of the format", _line(event)
-                )
             if mapping and key is None:
-                if event.tag is not None:
-                    raise Unreadable(f"tag {event.tag} on a key", _line(event))
+                if event.tag is not None or event.anchor is not None:
+                    raise Unreadable("a tag or an anchor on a key", _line(event))
                 if value in current:
-                    raise Unreadable(f"key {_short(value)} occurs twice", _line(event))
+                    raise Unreadable(f"key {_short(value)!r} occurs twice", _line(event))
                 key = value
                 continue
             if event.tag is not None:
@@ -108,23 +105,23 @@ def _build(data: bytes) -> Tree:
                     value = words[value]
                 elif number(value):
                     value = Number(value)
+            if event.anchor is not None:
+                anchors.define(event, root, value)
             if mapping:
                 current[key] = value
                 key = None
             else:
                 current.append(value)
         elif kind is mapping_start or kind is sequence_start:
-            if event.anchor is not None:
-                raise Unreadable(
-                    f"anchor &{event.anchor}: anchors and aliases are not part of the format", _line(event)
-                )
             if event.tag is not None:
-                raise Unreadable(f"tag {event.tag} is not part of the format", _line(event))
+                raise Unreadable(f"tag {_short(event.tag)} is not part of the format", _line(event))
             if mapping and key is None:
                 raise Unreadable("a key that is not text", _line(event))
             if len(stack) >= MAX_DEPTH:
                 raise Unreadable(f"more than {MAX_DEPTH} levels deep", _line(event))
             child: Tree = {} if kind is mapping_start else []
+            if event.anchor is not None:
+                anchors.define(event, root, child)
             if mapping:
                 current[key] = child
             else:
@@ -135,12 +132,77 @@ def _build(data: bytes) -> Tree:
             current, _ = stack.pop()
             mapping, key = type(current) is dict, None
         elif kind is yaml.AliasEvent:
-            raise Unreadable(f"alias *{event.anchor}: anchors and aliases are not part of the format", _line(event))
+            if mapping and key is None:
+                raise Unreadable("a key that is not text", _line(event))
+            value = anchors.find(event, root, [current, *[container for container, _ in stack]])
+            if mapping:
+                current[key] = value
+                key = None
+            else:
+                current.append(value)
         elif kind is yaml.DocumentStartEvent:
             if root:
                 raise Unreadable("a second document", _line(event))
         elif kind is yaml.StreamEndEvent:
-            return root[0] if root else None
+            if root:
+                anchors.check(root)
+                return root[0]
+            return None
+
+
+class _Anchors:
+    """Anchors and aliases: a cassette of ours has none, one of vcrpy may, where the same headers were recorded twice.
+
+    ``budget`` is how many characters all aliases together may stand for.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._known: dict[str, Tree] = {}
+        self._first: tuple[str, int] | None = None
+
+    def define(self, event: Any, root: list[Tree], value: Tree) -> None:
+        self._note(f"anchor &{_short(event.anchor)}", event, root)
+        self._known[event.anchor] = value
+
+    def find(self, event: Any, root: list[Tree], open_containers: list[Tree]) -> Tree:
+        self._note(f"alias *{_short(event.anchor)}", event, root)
+        if event.anchor not in self._known:
+            raise Unreadable(f"alias *{_short(event.anchor)} of nothing", _line(event))
+        value = self._known[event.anchor]
+        if any(value is container for container in open_containers):
+            raise Unreadable(f"alias *{_short(event.anchor)} inside of itself", _line(event))
+        self._budget -= _weight(value, self._budget)
+        if self._budget < 0:
+            raise Unreadable("aliases that stand for more than the file could", _line(event))
+        return value
+
+    def check(self, root: list[Tree]) -> None:
+        """Raise Unreadable if the document is a cassette of ours, and there was one."""
+        if self._first is not None and type(root[0]) is dict and "aquila" in root[0]:
+            what, line = self._first
+            raise Unreadable(f"{what}: anchors and aliases are not part of the format", line)
+
+    def _note(self, what: str, event: Any, root: list[Tree]) -> None:
+        self._first = self._first or (what, _line(event))
+        if root:
+            self.check(root)
+
+
+def _weight(tree: Tree, most: int) -> int:
+    """About how many characters a tree takes when it is written out; more than ``most`` is not counted to its end."""
+    waiting, weight = [tree], 0
+    while waiting and weight <= most:
+        node = waiting.pop()
+        weight += 1
+        if type(node) is dict:
+            weight += sum(map(len, node))
+            waiting += node.values()
+        elif type(node) is list:
+            waiting += node
+        elif isinstance(node, (str, bytes)):
+            weight += len(node)
+    return weight
 
 
 def _tagged(event: Any) -> Tree:
@@ -160,7 +222,7 @@ def _line(event: Any) -> int:
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:59] + "…")
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 class _Finder:
@@ -180,7 +242,7 @@ class _Finder:
             self._stack.pop()
             self._next()
             return len(self._stack) < self._matched
-        if not isinstance(event, (yaml.ScalarEvent, yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+        if not isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent, yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             return False
         top = self._stack[-1] if self._stack else None
         if top and top[0] and top[1] is None:
@@ -194,7 +256,7 @@ class _Finder:
             self._matched = len(self._stack)
             if len(self._stack) == len(self._path):
                 return True
-        if isinstance(event, yaml.ScalarEvent):
+        if isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent)):
             self._next()
         else:
             self._stack.append([isinstance(event, yaml.MappingStartEvent), None])
