@@ -1,0 +1,106 @@
+"""A newcomer's project: an application, its tests, a provider on this machine, and everything that can go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+import aquila
+import aquila.cassettes.codecs.yaml
+import aquila.cassettes.diff
+import aquila.cassettes.recording
+from tests.support.provider import chat_stream
+from tests.support.server import Answer, Seen, serving
+
+# What is loaded on first use is loaded here, by the imports above and by a call: runs within this process would load it
+# anew each time.
+_first = httpx2.MockTransport(lambda request: httpx2.Response(200, content=chat_stream("Hello there.")))
+with contextlib.suppress(aquila.errors.AquilaError):
+    aquila.ask("Say hello.", transport=_first, endpoint="chat", api_key="none")
+
+QUICKLY = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest", "--tb=native")
+
+KEY = "sk-newcomer-0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class Project:
+    """The project. ``provider`` decides how each request is answered, ``asked`` are the requests that reached it."""
+
+    def __init__(self, pytester: pytest.Pytester, asked: list[Seen]) -> None:
+        self.pytester = pytester
+        self.asked = asked
+        self.provider: Callable[[Seen], Answer] = lambda seen: says("Hello there.")
+        pytester.makepyfile(
+            app="""
+            import aquila
+
+            def answer(prompt="Say hello.", **options):
+                return aquila.ask(prompt, **options).text
+
+            def chunks(prompt="Say hello.", **options):
+                with aquila.stream(prompt, **options) as stream:
+                    return [event.text for event in stream if isinstance(event, aquila.Chunk)]
+            """
+        )
+
+    @property
+    def folder(self) -> Path:
+        return self.pytester.path
+
+    @property
+    def cassette(self) -> Path:
+        """The cassette of the project's only test."""
+        return self.folder / "cassettes" / "test_app" / "test_it.yaml"
+
+    def write(self, body: str) -> None:
+        """Make ``body`` the body of the project's only test."""
+        head = "import aquila, pytest\nfrom app import answer, chunks\n\ndef test_it(aquila_cassette):\n"
+        (self.folder / "test_app.py").write_text(head + textwrap.indent(textwrap.dedent(body).strip("\n"), "    "))
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        return self.pytester.runpytest_inprocess(*QUICKLY, *arguments)
+
+    def passes(self, *arguments: str) -> str:
+        """Run the tests, which pass. Returns the output."""
+        return self._output(self.run(*arguments), passed=1)
+
+    def fails(self, *arguments: str) -> str:
+        """Run the tests, of which the one fails as a test does: with a message, not with a crash of pytest."""
+        return self._output(self.run(*arguments), failed=1)
+
+    def errs(self, *arguments: str) -> str:
+        """Run the tests, which pytest refuses as a wrong use. Returns the output."""
+        result = self.run(*arguments)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert "INTERNALERROR" not in result.stderr.str() + result.stdout.str()
+        return result.stderr.str() + result.stdout.str()
+
+    def _output(self, result: pytest.RunResult, **outcomes: int) -> str:
+        result.assert_outcomes(**outcomes)
+        output = result.stdout.str()
+        assert "INTERNALERROR" not in output + result.stderr.str()
+        assert KEY not in output + result.stderr.str()
+        return output
+
+
+def says(*texts: str) -> Answer:
+    """A streamed answer."""
+    return Answer([chat_stream(*texts)])
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """The project, with a key in the environment, and a provider that can be reached."""
+    monkeypatch.setattr("aquila._ambient.opener", None)
+    pytester.syspathinsert()
+    made: list[Project] = []
+    with serving(by=lambda seen: made[0].provider(seen)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        made.append(Project(pytester, server.seen))
+        yield made[0]

@@ -1,0 +1,153 @@
+"""Settings, arguments and names that are wrong: one clear sentence, before anything is sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bad_input.conftest import Project
+
+KNOWN = "known are live, local, replay, record, module:factory"
+
+
+def test_no_key_for_live_names_the_variable_and_the_ways_without(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("AQUILA_TRANSPORT", "live")
+    project.write("answer()")
+    output = project.fails()
+    assert "MissingKey" in output
+    for way in ("set OPENAI_API_KEY", "api_key=", "transport='replay'", "transport='local'"):
+        assert way in output
+    assert not project.asked
+
+
+def test_no_key_for_a_recording_keeps_what_was_recorded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write("assert answer() == 'Hello there.'")
+    project.passes("--aquila-record")
+    before = project.cassette.read_bytes()
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert "set OPENAI_API_KEY" in project.fails("--aquila-record=all")
+    assert project.cassette.read_bytes() == before
+    project.passes()
+
+
+def test_no_key_and_no_provider_are_needed_to_replay(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write("assert answer() == 'Hello there.'")
+    project.passes("--aquila-record")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    project.passes()
+    assert len(project.asked) == 1
+
+
+@pytest.mark.parametrize("name", ["replya", "Live", "openai", "live ", "a:", ":b", ":"])
+def test_an_unknown_transport_lists_the_known_ones(name: str, project: Project) -> None:
+    project.write("answer()")
+    output = project.fails(f"--aquila-transport={name}")
+    assert "UnknownTransport" in output
+    assert f"unknown transport {name!r}; {KNOWN}" in output
+    assert not project.asked
+
+
+def test_an_unknown_transport_in_the_environment_or_in_a_call_is_told_the_same_way(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("answer(transport='locale')")
+    assert f"unknown transport 'locale'; {KNOWN}" in project.fails()
+    project.write("answer()")
+    monkeypatch.setenv("AQUILA_TRANSPORT", "recrod")
+    assert f"unknown transport 'recrod'; {KNOWN}" in project.fails()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:make", "transport 'no_such_module:make': cannot import 'no_such_module'"),
+        ("mine:missing", "transport 'mine:missing': 'mine' has no 'missing'"),
+        ("mine:number", "transport 'mine:number' gave int, which is not a transport"),
+        ("mine:client", "transport 'mine:client' gave Client, which is not a transport"),
+        ("mine:nothing", "transport 'mine:nothing' gave NoneType, which is not a transport"),
+        ("mine:greedy", "transport 'mine:greedy': the factory must be callable without arguments"),
+        ("mine:only_async", "transport mine:only_async has no sync side"),
+    ],
+)
+def test_a_factory_that_is_no_transport_is_named_with_what_it_gave(name: str, message: str, project: Project) -> None:
+    project.pytester.makepyfile(
+        mine="""
+        import httpx2
+
+        number = 3
+        client = lambda: httpx2.Client()
+        nothing = lambda: None
+
+        def greedy(url):
+            return httpx2.HTTPTransport()
+
+        class only_async(httpx2.AsyncBaseTransport):
+            async def handle_async_request(self, request):
+                raise AssertionError
+        """
+    )
+    project.write("answer()")
+    assert message in project.fails(f"--aquila-transport={name}")
+    assert message in project.fails("--aquila-record", f"--aquila-upstream={name}")
+    assert not project.asked
+    assert not list(project.folder.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", ["../secrets", "a/../../b", "/etc/cassette", "C:/cassette", "", "  ", "a\\..\\..\\b"])
+def test_a_cassette_name_that_leaves_the_folder_or_is_empty_is_refused(name: str, project: Project) -> None:
+    project.write(f"answer(cassette={name!r})")
+    before = sorted(project.folder.parent.rglob("*"))
+    for arguments in ((), ("--aquila-record",)):
+        output = project.fails(*arguments)
+        assert repr(name).strip("'") in output
+        assert "cassette" in output
+        assert "must not be empty" in output or "CassetteNameError" in output
+    assert not project.asked
+    assert not [path for path in set(project.folder.parent.rglob("*.yaml")) - set(before)]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        ("answer('')", "InvalidMessage", "empty"),
+        ("answer('   ')", "InvalidMessage", "empty"),
+        ("answer([])", "InvalidMessage", "empty"),
+        ("answer(None)", "InvalidMessage", "prompt"),
+        ("answer([{'role': 'usr', 'content': 'hi'}])", "InvalidMessage", "user"),
+        ("answer([('robot', 'hi')])", "InvalidMessage", "known are"),
+        ("answer(instruction='Be brief.')", "UnknownOption", "did you mean 'instructions'?"),
+        ("answer(max_tokens=5)", "UnknownOption", "max_"),
+        ("answer(temperature='hot')", "ConfigError", "option 'temperature' must be a number from 0 to 2"),
+        ("answer(timeout=0)", "ConfigError", "timeout must be a number of seconds above 0"),
+        ("answer(endpoint='completions')", "ConfigError", "must be one of 'chat', 'responses'"),
+        ("chunks(sink=print)", "ConfigError", "Sink.callback(f)"),
+    ],
+)
+def test_a_call_that_cannot_be_sent_says_what_is_wrong_with_it(
+    call: str, error: str, message: str, project: Project
+) -> None:
+    project.write(call)
+    output = project.fails("--aquila-record")
+    assert error in output
+    assert message in output
+    assert not project.asked
+    assert not list(project.folder.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--aquila-record=some"], "invalid choice: 'some'"),
+        (["--aquila-record", "--aquila-transport=live"], "contradict each other"),
+        (["-o", "aquila_repeat=first"], "must be one of error, last"),
+        (["-o", "aquila_max_age=old"], "such as 90d"),
+        (["--aquila-replay-timing=quick"], "instant, recorded, or a factor"),
+    ],
+)
+def test_a_wrong_setting_stops_the_run_before_any_test(arguments: list[str], message: str, project: Project) -> None:
+    project.write("answer()")
+    assert message in project.errs(*arguments)
+    assert not project.asked
