@@ -7,10 +7,14 @@ from contextvars import ContextVar
 from typing import Any
 
 from huey.api import Task
+from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
 
 from aquila.errors import ConfigError
 
 _current: ContextVar[CurrentTask | None] = ContextVar("aquila_task", default=None)
+
+STEERING = (RetryTask, CancelExecution, TaskLockedException, RateLimitExceeded)
+"""What a task raises to tell Huey what becomes of it, and not because it failed."""
 
 CHECKPOINTS = "aquila.checkpoints."
 PARTIAL = "aquila.partial."
@@ -23,7 +27,7 @@ class CurrentTask:
     ``task`` is Huey's task, ``huey`` its Huey, ``attempt`` counts from 1.
     """
 
-    __slots__ = ("_kept", "_lock", "attempt", "huey", "task")
+    __slots__ = ("_kept", "_lock", "_shown", "attempt", "huey", "task")
 
     def __init__(self, huey: Any, task: Task) -> None:
         self.huey = huey
@@ -31,6 +35,7 @@ class CurrentTask:
         self.attempt = attempt_of(task)
         self._lock = threading.Lock()
         self._kept: dict[str, Any] | None = None
+        self._shown = False
 
     def __repr__(self) -> str:
         return f"<CurrentTask {self.task!r}, attempt {self.attempt}>"
@@ -71,10 +76,17 @@ class CurrentTask:
             self._kept = self.huey.get(CHECKPOINTS + self.id, peek=True) or {}
         return self._kept
 
+    def show(self, text: str) -> None:
+        """Store what there is of an answer, for those who look at the task before it is complete."""
+        self._shown = True
+        self.huey.put(PARTIAL + self.id, [self.attempt, text])
+
     def forget(self) -> None:
-        """Remove the checkpoints: the task is complete."""
+        """Remove what was kept for a retry: the task is complete."""
         if self._kept is not None or self.attempt > 1:
             self.huey.delete(CHECKPOINTS + self.id)
+        if self._shown or self.attempt > 1:
+            self.huey.delete(PARTIAL + self.id)
 
 
 def attempt_of(task: Task) -> int:

@@ -110,26 +110,31 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         enter(CurrentTask(self, task))
         try:
             if "_aquila_stamp" not in vars(task):  # It never was on the wire: immediate mode, in its caller's scope.
-                return self._execute_around(task, timestamp)
+                return super().execute(task, timestamp)
             with _stamp.in_force(self, task, task._aquila_stamp):
-                return self._execute_around(task, timestamp)
+                return super().execute(task, timestamp)
         finally:
             if self.keep_running and not getattr(task, "_aquila_interrupted", False):
                 lost.ended(self, task)
 
-    def _execute_around(self, task: Task, timestamp: Any) -> Any:
+    def _execute(self, task: Task, timestamp: Any) -> Any:
+        """Execute a task that is due, neither revoked nor expired."""
         if not self.around_tasks:
-            return super().execute(task, timestamp)
+            return super()._execute(task, timestamp)
         with contextlib.ExitStack() as stack:
             for around in self.around_tasks:
                 stack.enter_context(around(current_task()))
-            return super().execute(task, timestamp)
+            return super()._execute(task, timestamp)
 
     def _run_post_execute(self, task: Task, task_value: Any, exception: BaseException | None) -> None:
+        self.note_outcome(task, exception)
+        super()._run_post_execute(task, task_value, exception)
+
+    def note_outcome(self, task: Task, exception: BaseException | None) -> None:
+        """Take note of how an execution ended: a complete task needs no checkpoints any more."""
         task._aquila_error = exception
         if exception is None and (current := current_or_none()) is not None and current.task is task:
             current.forget()
-        super()._run_post_execute(task, task_value, exception)
 
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
         task._aquila_attempt = attempt_of(task) + 1

@@ -19,11 +19,11 @@ from typing import Any, Literal, TypeAlias
 from huey.api import Result
 from huey.constants import EmptyData
 from huey.consumer import Consumer, Worker
-from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
 from huey.storage import MemoryStorage
 from huey.utils import Error
 
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
+from aquila.huey._current import STEERING
 from aquila.huey._stamp import collect_misses, share_with_workers
 from aquila.huey.testing._mode import active, current_huey
 from aquila.huey.testing._prompt import FIRST_DELAY, LONGEST_DELAY, PromptScheduler
@@ -33,7 +33,6 @@ WorkerType: TypeAlias = Literal["thread", "process", "greenlet"]
 
 _PAUSE = 0.01  # Seconds between two looks at a queue or a result.
 _IN_MEMORY = ("", ":memory:")
-_STEERING = (RetryTask, CancelExecution, TaskLockedException, RateLimitExceeded)
 _START = "from aquila.huey.testing._program import main; main()"
 _START_GREEN = f"from gevent import monkey; monkey.patch_all(); {_START}"
 _HOOK = "aquila run_consumer"
@@ -237,7 +236,7 @@ def _collecting(huey: Any, errors: list[BaseException]) -> Iterator[None]:
         parent, file = os.getpid(), Path(folder, "errors")
 
         def collect(task: Any, value: Any, error: BaseException | None) -> None:
-            if error is None or task.retries or isinstance(error, _STEERING):
+            if error is None or task.retries or isinstance(error, STEERING):
                 return
             if os.getpid() == parent:
                 errors.append(error)

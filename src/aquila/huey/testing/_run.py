@@ -217,6 +217,7 @@ def _watching(huey: Any, task: Any, record: _Record) -> Iterator[None]:
                 record.failures.append((f"the pre-execute hook {name!r}", error))
 
     def post_execute(ran: Any, value: Any, error: Any) -> None:
+        huey.note_outcome(ran, error)
         record.exception = error if error is not None else record.exception
         for name, hook in list(huey._post_execute.items()):
             record.hooks.append(name)

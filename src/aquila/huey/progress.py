@@ -1,0 +1,138 @@
+"""Long answers in jobs: what a task keeps for its retry, and a stream that ends when the task must.
+
+::
+
+    @huey.task(retries=3, timeout=300)
+    def report(topic):
+        outline = once("outline", lambda: aquila.ask(f"Outline a report on {topic}").text)
+        with aquila.stream(f"Write it: {outline}") as stream:
+            for event in follow(stream):
+                ...
+        return stream.response.text
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from huey.api import Result, Task
+from huey.exceptions import CancelExecution, TaskTimeout
+
+from aquila.errors import StreamClosed
+from aquila.events import Chunk, Event
+from aquila.huey._current import PARTIAL, CurrentTask, current_task
+
+if TYPE_CHECKING:
+    from aquila.engine.stream import Stream
+
+T = TypeVar("T")
+_ABSENT: Any = object()
+
+
+def checkpoint(key: str, value: Any = _ABSENT, *, default: Any = None) -> Any:
+    """Keep a value for the retry of the task that is executing, and return it; without a value return what was kept.
+
+    ``default`` is returned where nothing was. What can be kept is what can be a result. Checkpoints are removed when
+    the task completes; those of a task that failed for good stay until they are pruned, and serve a task that is
+    enqueued with the same ``id=``. Raises ``ConfigError`` outside of a task, and what the serializer raises.
+    """
+    current = current_task()
+    if value is _ABSENT:
+        return current.kept().get(key, default)
+    current.keep(key, value)
+    return value
+
+
+def once(key: str, function: Callable[[], T]) -> T:
+    """Return the checkpoint of a key; the first time, call ``function`` for its value and keep that."""
+    kept = current_task().kept()
+    if key in kept:
+        found: T = kept[key]
+        return found
+    value: T = checkpoint(key, function())
+    return value
+
+
+def partial(huey: Any, task: Result | Task | str) -> str | None:
+    """Return what there is of the answer that a task is following, or of the one it was following when it ended early.
+
+    ``task`` is a result handle, a task or an id. None where there is nothing: not begun, or complete, and then the
+    result says all. After a retry has begun it is the text of the retry.
+    """
+    found = huey.get(PARTIAL + (task if isinstance(task, str) else task.id), peek=True)
+    return None if found is None else str(found[1])
+
+
+def follow(stream: Stream, *, every: float = 0.5) -> Iterator[Event]:
+    """Iterate a stream as a job should, yielding its events.
+
+    - The task's ``timeout`` ends it, in thread workers too, where Huey itself can only be asked: ``TaskTimeout``.
+    - Revoking the task ends it: ``CancelExecution``, without a retry.
+    - The text so far is stored every ``every`` seconds and at the end, for ``partial``.
+
+    In each case the connection to the provider is closed. ``every`` is also how often the storage is asked whether the
+    task was revoked. Raises ``ConfigError`` outside of a task, and what the stream raises.
+    """
+    with _Watch(current_task(), stream, every) as watch:
+        try:
+            for event in stream:
+                if isinstance(event, Chunk):
+                    watch.text.append(event.text)
+                yield event
+                watch.check()
+        except StreamClosed:
+            watch.check()
+            raise
+
+
+class _Watch:
+    """Looks after a stream from a thread of its own, since its reader may be waiting for the provider."""
+
+    def __init__(self, current: CurrentTask, stream: Stream, every: float) -> None:
+        self.text: list[str] = []
+        self._current = current
+        self._stream = stream
+        self._every = every
+        self._ended = threading.Event()
+        self._reason: Exception | None = None
+        self._stored = 0
+        self._thread = threading.Thread(target=self._look, name=f"aquila-follow-{current.id}", daemon=True)
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._store()
+
+    def check(self) -> None:
+        """Raise why the task must end, if it must."""
+        if self._reason is not None:
+            raise self._reason
+
+    def _look(self) -> None:
+        task = self._current.task
+        looked = time.monotonic()
+        while not self._ended.wait(max(0.001, min(self._every, task.time_remaining))):
+            if task.is_timed_out:
+                self._end(TaskTimeout(f"timeout {task.timeout}s"))
+            elif time.monotonic() - looked >= self._every:
+                looked = time.monotonic()
+                self._store()
+                if self._current.is_revoked():
+                    self._end(CancelExecution("revoked", retry=False))
+
+    def _end(self, reason: Exception) -> None:
+        self._reason = reason
+        self._ended.set()
+        self._stream._call.inflight.interrupt()
+
+    def _store(self) -> None:
+        if len(self.text) != self._stored:
+            self._stored = len(self.text)
+            self._current.show("".join(self.text[: self._stored]))

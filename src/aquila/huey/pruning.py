@@ -1,0 +1,89 @@
+"""Housekeeping: results and checkpoints that nobody fetched are removed, by age and by number.
+
+::
+
+    add_pruner(huey, older_than=timedelta(days=7), keep=10_000)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from huey.api import TaskWrapper, crontab
+
+from aquila.errors import ConfigError
+from aquila.huey._current import CHECKPOINTS, PARTIAL
+
+_SEEN = "aquila.pruner"
+_OURS = "aquila."
+_LEFT_BEHIND = (CHECKPOINTS, PARTIAL)
+# What Huey keeps beside results: revocations of a task and of all of a kind, and members of chords.
+_NOT_RESULTS = ("r:", "rt:", "chord:")
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many were removed: ``results``, and what tasks ``left_behind`` (checkpoints, partial answers)."""
+
+    results: int
+    left_behind: int
+
+
+def prune(huey: Any, *, older_than: timedelta | None = None, keep: int | None = None) -> Pruned:
+    """Remove results, checkpoints and partial answers that are older, and the oldest beyond a number of each.
+
+    A result store holds no times, so an age is counted from the prune that first saw an entry: what is kept lives at
+    most one interval longer. Locks, revocations, rate limits, chords and running tasks are left alone. Raises
+    ``ConfigError`` where neither ``older_than`` nor ``keep`` is given.
+    """
+    if older_than is None and keep is None:
+        raise ConfigError("prune what? Give older_than= (a timedelta), keep= (a number), or both")
+    now = time.time()
+    present = set(huey.all_results())
+    seen: dict[str, float] = huey.get(_SEEN, peek=True) or {}
+    seen = {key: min(seen.get(key, now), now) for key in present if _may_go(huey, key)}
+    results = _due([key for key in seen if not key.startswith(_OURS)], seen, now, older_than, keep)
+    left_behind = _due([key for key in seen if key.startswith(_OURS)], seen, now, older_than, keep)
+    for key in [*results, *left_behind]:
+        huey.delete(key)
+        del seen[key]
+    huey.put(_SEEN, seen)
+    return Pruned(len(results), len(left_behind))
+
+
+def add_pruner(
+    huey: Any,
+    *,
+    when: Callable[[datetime], bool] | None = None,
+    older_than: timedelta | None = timedelta(days=7),
+    keep: int | None = None,
+    name: str = "aquila_prune",
+) -> TaskWrapper:
+    """Declare a periodic task that prunes, and return it. ``when``: a ``crontab``, by default five past every hour."""
+    if older_than is None and keep is None:
+        raise ConfigError("prune what? Give older_than= (a timedelta), keep= (a number), or both")
+
+    def run() -> None:
+        prune(huey, older_than=older_than, keep=keep)
+
+    wrapper: TaskWrapper = huey.periodic_task(when or crontab(minute="5"), name=name)(run)
+    return wrapper
+
+
+def _may_go(huey: Any, key: str) -> bool:
+    if key.startswith(_OURS):
+        return key.startswith(_LEFT_BEHIND)
+    return not key.startswith((*_NOT_RESULTS, f"{huey.name}.lock.", f"{huey.name}.rl."))
+
+
+def _due(
+    keys: list[str], seen: dict[str, float], now: float, older_than: timedelta | None, keep: int | None
+) -> list[str]:
+    oldest_first = sorted(keys, key=lambda key: (seen[key], key))
+    surplus = max(0, len(keys) - keep) if keep is not None else 0
+    limit = float("-inf") if older_than is None else now - older_than.total_seconds()
+    return [key for at, key in enumerate(oldest_first) if at < surplus or seen[key] <= limit]

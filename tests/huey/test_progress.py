@@ -1,0 +1,248 @@
+"""Long answers in jobs: checkpoints, time limits, revoking, and what is stored of an answer."""
+
+import threading
+
+import httpx2
+import pytest
+from huey.exceptions import TaskTimeout
+
+import aquila
+from aquila.errors import ConfigError, NotSerializable
+from aquila.huey import MemoryHuey, checkpoint, current_task, follow, once, partial
+from aquila.huey.testing import drain_queue, perform_job, run_consumer, testing_mode
+from tests.support.upstream import Answer, chat_chunks, streamed, upstream
+
+
+@pytest.fixture
+def huey():
+    huey = MemoryHuey("app", store_none=True)
+    with testing_mode(huey):
+        yield huey
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_survives_a_retry_and_goes_with_success(huey):
+    done = []
+
+    @huey.task(retries=2, retry_delay=5)
+    def job():
+        for part in ("a", "b", "c"):
+            if checkpoint(part) is None:
+                done.append(part)
+                checkpoint(part, f"{part} done")
+                if part == "b" and current_task().attempt == 1:
+                    raise ValueError("in the middle")
+        return [checkpoint(part) for part in "abc"]
+
+    job()
+    drained = drain_queue(with_scheduled=True)
+    assert done == ["a", "b", "c"]
+    assert drained.runs[-1].value == ["a done", "b done", "c done"]
+    assert not [key for key in huey.all_results() if key.startswith("aquila.")]
+
+
+def test_once_calls_its_function_once(huey):
+    calls = []
+
+    @huey.task(retries=1)
+    def job():
+        value = once("answer", lambda: calls.append(1) or {"n": 42})
+        nothing = once("nothing", lambda: calls.append(2))
+        if current_task().attempt == 1:
+            raise ValueError
+        return [value, nothing]
+
+    job()
+    assert drain_queue().runs[-1].value == [{"n": 42}, None]
+    assert calls == [1, 2]
+
+
+def test_the_checkpoints_of_a_task_that_failed_for_good_serve_the_same_id_again(huey):
+    @huey.task()
+    def job(fails):
+        before = checkpoint("part", default="nothing")
+        checkpoint("part", "kept")
+        if fails:
+            raise ValueError
+        return before
+
+    job(True, id="same")
+    drain_queue(with_safety=True)
+    job(False, id="same")
+    assert drain_queue().runs[0].value == "kept"
+
+
+def test_tasks_do_not_see_the_checkpoints_of_others(huey):
+    @huey.task()
+    def job(n):
+        found = checkpoint("part")
+        checkpoint("part", n)
+        if n == 1:
+            child(2)
+        return found
+
+    @huey.task()
+    def child(n):
+        return checkpoint("part")
+
+    job(1)
+    assert [run.value for run in drain_queue().runs] == [None, None]
+
+
+def test_a_checkpoint_that_cannot_be_stored_fails_at_once_and_nothing_of_it_stays(huey):
+    @huey.task()
+    def job():
+        with pytest.raises(NotSerializable):
+            checkpoint("part", {1, 2})
+        return checkpoint("part")
+
+    assert perform_job(job).value is None
+
+
+def test_outside_of_a_task_there_are_no_checkpoints():
+    with pytest.raises(ConfigError, match="no task is executing"):
+        checkpoint("part", 1)
+    with pytest.raises(ConfigError, match="call_local"):
+        list(follow(None))
+
+
+# What a task knows of itself
+
+
+def test_a_task_knows_its_attempt_and_what_is_left(huey):
+    seen = []
+
+    @huey.task(retries=2)
+    def job():
+        current = current_task()
+        seen.append((current.id, current.name, current.attempt, current.retries_left))
+        if current.attempt < 3:
+            raise ValueError
+
+    job(id="me")
+    drain_queue()
+    assert seen == [("me", f"{__name__}.job", attempt, 3 - attempt) for attempt in (1, 2, 3)]
+
+
+def test_the_attempt_travels_to_another_worker(make_huey):
+    huey = make_huey("sqlite")
+
+    @huey.task(retries=2, retry_delay=0.01)
+    def job():
+        if current_task().attempt < 3:
+            raise ValueError
+        return current_task().attempt
+
+    with testing_mode(huey, storage="own"), run_consumer(workers=3) as consumer:
+        assert consumer.wait(job()) == 3
+
+
+# Streams
+
+
+@pytest.fixture
+def held():
+    """A provider that sends three words of its answer and then waits until the test lets it go."""
+    go = threading.Event()
+
+    def before_chunk(number):
+        if number == 4:
+            go.wait(10)
+
+    with upstream(lambda path, body: streamed("one two three four five", before_chunk=before_chunk)) as server:
+        server.go = go
+        yield server
+        go.set()
+
+
+@pytest.fixture
+def stream_job(huey, held):
+    @huey.task(context=True)
+    def job(task=None):
+        with aquila.stream("p", transport=held.transport(), timeout=10, max_retries=0) as stream:
+            for _ in follow(stream, every=0.02):
+                pass
+        return stream.response.text
+
+    return job
+
+
+def test_the_text_so_far_is_stored_and_goes_with_success(huey, held, stream_job):
+    with run_consumer() as consumer:
+        result = stream_job()
+        assert consumer.wait_for(lambda: partial(huey, result)) == "one two three "
+        held.go.set()
+        assert consumer.wait(result) == "one two three four five"
+        consumer.wait_for(lambda: partial(huey, result) is None)
+
+
+def test_revoking_ends_a_stream_that_is_waiting_for_the_provider(huey, held, stream_job):
+    signals = []
+    huey.signal()(lambda name, task, error=None: signals.append(name))
+    with run_consumer() as consumer:
+        result = stream_job()
+        consumer.wait_for(lambda: partial(huey, result.id))
+        result.revoke()
+        consumer.wait_for(lambda: "canceled" in signals)
+    assert partial(huey, result) == "one two three "
+    assert "retrying" not in signals
+
+
+def test_a_time_limit_ends_a_stream_in_a_thread_worker(huey, held):
+    signals = []
+    huey.signal()(lambda name, task, error=None: signals.append(name))
+
+    @huey.task(timeout=0.2)
+    def job():
+        with aquila.stream("p", transport=held.transport(), timeout=10, max_retries=0) as stream:
+            for _ in follow(stream, every=5):
+                pass
+
+    with run_consumer(with_safety=True) as consumer:
+        result = job()
+        consumer.wait_for(lambda: "timeout" in signals)
+    assert partial(huey, result) == "one two three "
+
+
+def test_a_stream_that_breaks_leaves_what_there_was(huey):
+    with upstream(lambda path, body: Answer(
+        headers={"content-type": "text/event-stream"}, chunks=chat_chunks("one two three")[:3], breaks=True
+    )) as server:  # fmt: skip
+
+        @huey.task()
+        def job():
+            with aquila.stream("p", transport=server.transport(), max_retries=0) as stream:
+                list(follow(stream))
+
+        run = perform_job(job, raises=aquila.errors.StreamBroken)
+    assert partial(huey, run.task) == "one two "
+
+
+def test_leaving_the_loop_stores_what_there_was(huey):
+    transport = httpx2.MockTransport(
+        lambda request: httpx2.Response(
+            200, headers={"content-type": "text/event-stream"}, content=b"".join(chat_chunks("one two three"))
+        )
+    )
+
+    @huey.task()
+    def job():
+        with aquila.stream("p", transport=transport) as stream:
+            for event in follow(stream):
+                if isinstance(event, aquila.Chunk) and event.text == "two ":
+                    break
+        raise ValueError("enough")
+
+    run = perform_job(job, raises=ValueError)
+    assert partial(huey, run.task) == "one two "
+
+
+def test_the_task_timeout_of_perform_job_and_of_a_stream_are_the_same(huey, held):
+    @huey.task(timeout=0.1)
+    def job():
+        with aquila.stream("p", transport=held.transport(), timeout=10, max_retries=0) as stream:
+            list(follow(stream))
+
+    assert perform_job(job, raises=TaskTimeout).state == "timeout"

@@ -1,0 +1,217 @@
+"""ask_task and stream_task: a task around a prompt in one line."""
+
+import json
+import threading
+
+import httpx2
+import pytest
+from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
+from pydantic import BaseModel
+
+import aquila
+from aquila import errors
+from aquila.huey import MemoryHuey, ask_task, stream_task
+from aquila.huey.testing import build_task, drain_queue, perform_job, testing_mode
+from tests.support.upstream import Answer, chat_chunks, streamed, upstream
+
+
+class Provider(httpx2.BaseTransport):
+    """Answers with what the prompt says, streamed or not; or with the statuses it is given first."""
+
+    def __init__(self, *statuses):
+        self.statuses = list(statuses)
+        self.bodies = []
+
+    def handle_request(self, request):
+        body = json.loads(request.read())
+        self.bodies.append(body)
+        status = self.statuses.pop(0) if self.statuses else 200
+        if status != 200:
+            return httpx2.Response(status, json={"error": {"message": "no"}})
+        text = f"You said: {body['messages'][-1]['content']}"
+        if body.get("stream"):
+            content = b"".join(chat_chunks(text))
+            return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=content)
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+        answer = {"id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+        return httpx2.Response(200, json={**answer, "usage": usage})
+
+
+@pytest.fixture
+def huey():
+    huey = MemoryHuey("app")
+    with testing_mode(huey):
+        yield huey
+
+
+@pytest.fixture(params=[ask_task, stream_task], ids=["ask", "stream"])
+def declare(request, huey):
+    return lambda *args, **options: request.param(huey, *args, **{"max_retries": 0, **options})
+
+
+def test_a_template_becomes_a_task_of_its_fields(declare):
+    provider = Provider()
+    task = declare("Compare {a} with {b[x]}, then {a!r}", name="compare", transport=provider, instructions="Be brief.")
+    run = perform_job(task, "tea", b={"x": "coffee"})
+    assert run.value["text"] == "You said: Compare tea with coffee, then 'tea'"
+    assert run.value["finish_reason"] == "stop"
+    assert run.value["usage"]["total_tokens"] > 0
+    assert json.dumps(run.value)
+    assert run.name == f"{__name__}.compare"
+    assert provider.bodies[0]["messages"][0] == {"role": "system", "content": "Be brief."}
+    with pytest.raises(errors.TaskContractBroken, match=r"compare\(a, b, \*, task\)"):
+        perform_job(task, "tea")
+
+
+def test_a_function_becomes_a_task_that_makes_its_prompt(declare):
+    provider = Provider()
+
+    @declare(transport=provider)
+    def answer(question, name="nobody"):
+        """Answer a question."""
+        return [("user", f"{name} asks"), ("assistant", "Yes?"), ("user", question)]
+
+    assert perform_job(answer, "why?", name="eve").value["text"] == "You said: why?"
+    assert answer.__doc__ == "Answer a question."
+    assert len(provider.bodies[0]["messages"]) == 3
+
+
+def test_metadata_says_which_task_asks(huey):
+    options = {"metadata": {"mine": 1}, "result": lambda reply: dict(reply.meta["metadata"])}
+    built = build_task(ask_task(huey, "{x}", name="about", transport=Provider(), **options), 1, attempt=2)
+    assert perform_job(built).value == {"mine": 1, "task": "about", "task_id": built.id, "attempt": 2}
+
+
+def test_the_cassette_is_named_after_the_task_unless_another_is_given(declare, tmp_path, monkeypatch):
+    for options, expected in [
+        ({}, "tasks/recall"),
+        ({"cassette": "other"}, "other"),
+        ({"cassette": ""}, "of the test"),
+    ]:
+        task = declare("{x}", name="recall", **options)
+        with aquila.use_cassette("of the test") as cassette:
+            perform_job(task, 1, raises=errors.CassetteMiss)
+            assert f"{expected}.yaml" in str(cassette.misses[0])
+            cassette.forget_misses()
+        task.unregister()
+
+
+@pytest.mark.parametrize("status", [500, 503, 408, 429])
+def test_a_failure_that_may_pass_is_retried_with_growing_delay(declare, status):
+    task = declare("{x}", name="flaky", transport=Provider(status, status), retries=2, retry_delay=5, retry_backoff=3)
+    task(1)
+    drained = drain_queue(with_scheduled=True)
+    assert drained == {"error": 2, "complete": 1}
+    assert [run.retry and run.retry.delay for run in drained.runs] == [5, 15, None]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 422])
+def test_a_failure_that_will_not_pass_fails_at_once(declare, status):
+    task = declare("{x}", name="hopeless", transport=Provider(status), retries=5)
+    run = perform_job(task, 1, raises=errors.ProviderError)
+    assert run.exception.status == status
+    assert run.retry is None
+
+
+def test_a_mistake_in_the_prompt_function_fails_at_once(declare):
+    @declare(transport=Provider())
+    def broken(x):
+        return f"{x['missing']}"
+
+    assert perform_job(broken, {}, raises=KeyError).retry is None
+
+
+def test_a_prompt_function_may_still_steer_huey(declare):
+    @declare(transport=Provider(), retries=2)
+    def steering(how):
+        raise RetryTask(delay=5) if how == "retry" else CancelExecution(retry=True)
+
+    run = perform_job(steering, "retry")
+    assert (run.state, run.retry.left) == ("retry", 2)
+    run = perform_job(steering, "cancel")
+    assert (run.state, run.retry.left) == ("canceled", 1)
+
+
+def test_a_break_in_mid_stream_is_retried(huey):
+    answers = [
+        Answer(headers={"content-type": "text/event-stream"}, chunks=chat_chunks("one two")[:2], breaks=True),
+        streamed("one two"),
+    ]
+    with upstream(lambda path, body: answers.pop(0)) as server:
+        task = stream_task(huey, "{x}", name="breaks", transport=server.transport(), max_retries=0, retry_delay=0)
+        task(1)
+        drained = drain_queue()
+    assert drained == {"error": 1, "complete": 1}
+    assert drained.runs[1].value["text"] == "one two"
+
+
+def test_every_event_of_a_stream_is_handed_on_in_order(huey):
+    seen = []
+    task = stream_task(huey, "{x}", name="events", transport=Provider(), on_event=lambda *seen_: seen.append(seen_))
+    run = perform_job(task, "a b")
+    assert "".join(event.text for event, _ in seen if isinstance(event, aquila.Chunk)) == run.value["text"]
+    assert isinstance(seen[-1][0], aquila.Done)
+    assert {task.id for _, task in seen} == {run.task.id}
+
+
+def test_what_an_event_handler_raises_fails_the_task_for_good(huey):
+    def refuse(event, task):
+        raise ValueError("full")
+
+    task = stream_task(huey, "{x}", name="refused", transport=Provider(), on_event=refuse)
+    assert perform_job(task, 1, raises=ValueError).retry is None
+
+
+def test_a_time_limit_holds_whatever_the_worker(declare):
+    go = threading.Event()
+
+    def script(path, body):
+        go.wait(10)
+        return Answer()
+
+    with upstream(script) as server:
+        task = declare("{x}", name="slow", transport=server.transport(), time_limit=0.1, timeout=20, retries=1)
+        runs = []
+        # In a thread, as in a thread worker: no alarm can strike there.
+        thread = threading.Thread(target=lambda: runs.append(perform_job(task, 1, raises=TaskTimeout)))
+        thread.start()
+        thread.join()
+        go.set()
+    assert runs[0].state == "timeout"
+    assert runs[0].retry.left == 0
+
+
+class Verdict(BaseModel):
+    good: bool
+
+
+def test_a_parsed_answer_is_stored_as_plain_data(huey):
+    content = b"".join(chat_chunks('{"good": true}'))
+    headers = {"content-type": "text/event-stream"}
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, headers=headers, content=content))
+    task = ask_task(huey, "{x}", name="verdict", transport=transport, response_format=Verdict)
+    run = perform_job(task, 1)
+    assert run.value["parsed"] == {"good": True}
+    assert run.stored == run.value
+
+
+def test_a_result_of_ones_own(declare):
+    task = declare("{x}", name="plain", transport=Provider(), result=lambda reply: reply.text.upper())
+    assert perform_job(task, "hi").value == "YOU SAID: HI"
+
+
+def test_what_is_wrong_with_a_declaration_is_found_where_it_is_written(declare):
+    with pytest.raises(errors.UnknownOption, match="temperature"):
+        declare("{x}", name="a", temprature=0)
+    with pytest.raises(errors.ConfigError, match="needs a name"):
+        declare("{x}")
+    with pytest.raises(errors.ConfigError, match="double braces"):
+        declare('{"json": {x}}', name="b")
+    with pytest.raises(errors.ConfigError, match="is Huey's"):
+        declare("{task}", name="c")
+
+
+def test_double_braces_are_text(declare):
+    task = declare('{{"json": "{x}"}}', name="braces", transport=Provider())
+    assert perform_job(task, 1).value["text"] == 'You said: {"json": "1"}'

@@ -1,0 +1,279 @@
+"""One ordered log of Huey's signals and of model calls, and spans of tasks around spans of requests."""
+
+import importlib.util
+import os
+import threading
+
+import httpx2
+import huey as plain
+import pytest
+
+import aquila
+from aquila.errors import ConfigError
+from aquila.huey import MemoryHuey, TaskLog, instrument
+from aquila.huey.testing import drain_queue, perform_job, run_consumer, testing_mode
+from tests.support.upstream import chat_chunks
+
+
+def provider():
+    def handle(request):
+        headers = {"content-type": "text/event-stream"}
+        return httpx2.Response(200, headers=headers, content=b"".join(chat_chunks("one two")))
+
+    return httpx2.MockTransport(handle)
+
+
+def names(records):
+    return [record.name for record in records if not (record.name == "chunk" and record.data["kind"] != "Chunk")]
+
+
+@pytest.fixture
+def huey():
+    return MemoryHuey("app")
+
+
+@pytest.fixture
+def log(huey):
+    log = TaskLog(huey)
+    yield log
+    log.close()
+
+
+def test_signals_and_calls_of_each_attempt_are_in_order(huey, log):
+    @huey.task(retries=1)
+    def job():
+        aquila.ask("p", transport=provider())
+        if len(log.read(attempt=2)) == 0:
+            raise ValueError
+
+    with testing_mode(huey):
+        result = job()
+        drain_queue()
+    first, second = log.read(result.id, 1), log.read(result.id, 2)
+    assert names(first)[:2] == ["enqueued", "executing"]
+    assert names(first)[2:4] == ["call_start", "request_start"]
+    assert names(first)[-4:] == ["request_stop", "call_stop", "error", "retrying"]
+    assert names(second)[:2] == ["enqueued", "executing"]
+    assert names(second)[-1] == "complete"
+    for records in (first, second):
+        assert [record.seq for record in records] == list(range(len(records)))
+    assert log.read(result.id) == first + second
+
+
+def test_records_say_what_and_not_what_was_said_unless_asked(huey):
+    @huey.task()
+    def job():
+        aquila.ask("p", transport=provider())
+
+    for content, expected in [(False, {"characters": 4}), (True, {"text": "one "})]:
+        log = TaskLog(huey, content=content)
+        perform_job(job)
+        chunks = [record.data for record in log.read() if record.data.get("kind") == "Chunk"]
+        assert chunks[0] == {"ref": chunks[0]["ref"], "kind": "Chunk", **expected}
+        log.close()
+
+
+def test_calls_of_other_hueys_and_outside_of_tasks_are_not_in_the_log(huey, log):
+    other = MemoryHuey("other")
+
+    @other.task()
+    def job():
+        aquila.ask("p", transport=provider())
+
+    perform_job(job)
+    aquila.ask("p", transport=provider())
+    assert log.read() == []
+
+
+def test_receivers_get_each_record_in_order_and_may_fail(huey, log, caplog):
+    seen = []
+
+    @log.receiver
+    def broken(record):
+        raise ValueError
+
+    @log.receiver
+    def receive(record):
+        seen.append((record.seq, record.name))
+
+    @huey.task()
+    def job():
+        aquila.ask("p", transport=provider())
+        return 1
+
+    assert perform_job(job).value == 1
+    assert [seq for seq, _ in seen] == list(range(len(seen)))
+    assert seen[0][1] == "executing"
+    assert seen[-1][1] == "complete"
+
+
+def test_chunks_that_a_background_thread_hands_on_belong_to_their_task(huey, log):
+    @huey.task()
+    def job():
+        with aquila.stream("p", transport=provider(), sink=aquila.Sink.ignore()) as stream:
+            stream.result()
+
+    perform_job(job)
+    assert "chunk" in names(log.read())
+
+
+def test_two_workers_do_not_mix_their_records(huey, log):
+    meet = threading.Barrier(2)
+
+    @huey.task()
+    def job(n):
+        with aquila.stream("p", transport=provider()) as stream:
+            for event in stream:
+                if isinstance(event, aquila.Chunk) and event.text == "one ":
+                    meet.wait(10)  # Both are in mid-stream now.
+        return n
+
+    with testing_mode(huey), run_consumer(workers=2) as consumer:
+        results = [job(1), job(2)]
+        consumer.wait(*results)
+    for result in results:
+        found = names(log.read(result.id))
+        assert found[0] == "enqueued"
+        assert found[1] == "executing"
+        assert found[-2:] == ["call_stop", "complete"]
+        assert found.count("call_start") == 1
+
+
+@pytest.mark.parametrize(
+    "worker_type",
+    [
+        pytest.param("process", marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")),
+        pytest.param(
+            "greenlet",
+            marks=pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed"),
+        ),
+        "thread",
+    ],
+)
+def test_records_of_workers_in_any_place_are_in_the_files(worker_type, make_huey, tmp_path):
+    huey = instrument(make_huey("sqlite"))
+    log = TaskLog(huey, folder=tmp_path / "log")
+
+    @huey.task(retries=1, retry_delay=0.01)
+    def job():
+        aquila.ask("p", transport=provider())
+        if aquila.huey.current_task().attempt == 1:
+            raise ValueError
+        return os.getpid()
+
+    with testing_mode(huey, storage="own"), run_consumer(worker_type, workers=2) as consumer:
+        result = job()
+        pid = consumer.wait(result)
+    log.close()
+    first, second = log.read(result.id, 1), log.read(result.id, 2)
+    assert names(first)[0] == "enqueued"
+    assert names(first)[-2:] == ["error", "retrying"]
+    assert names(second)[-2:] == ["call_stop", "complete"]
+    assert (second[-1].pid == os.getpid()) == (worker_type != "process")
+    assert second[-1].pid == pid
+
+
+def test_a_torn_last_line_is_left_out(huey, tmp_path):
+    log = TaskLog(huey, folder=tmp_path)
+
+    @huey.task()
+    def job():
+        return 1
+
+    perform_job(job)
+    before = log.read()
+    with next(tmp_path.glob("*.jsonl")).open("ab") as file:
+        file.write(b'{"task_id": "torn')
+    assert log.read() == before
+    assert before
+    log.close()
+
+
+def test_only_so_many_are_kept_in_memory(huey):
+    log = TaskLog(huey, keep=3)
+
+    @huey.task()
+    def job():
+        return 1
+
+    with testing_mode(huey):
+        for _ in range(3):
+            job()
+        drain_queue()
+    assert len(log.read()) == 3
+    log.close()
+
+
+def test_a_closed_log_notes_nothing(huey):
+    log = TaskLog(huey)
+    log.close()
+
+    @huey.task()
+    def job():
+        aquila.ask("p", transport=provider())
+
+    perform_job(job)
+    assert log.read() == []
+
+
+def test_a_huey_that_was_not_instrumented_is_refused():
+    for make in (TaskLog, aquila.huey.TaskSpans):
+        with pytest.raises(ConfigError, match="instrument"):
+            make(plain.MemoryHuey())
+
+
+# OpenTelemetry
+
+
+@pytest.fixture
+def spans():
+    trace = pytest.importorskip("opentelemetry.sdk.trace", reason="opentelemetry-sdk is not installed")
+    export = pytest.importorskip("opentelemetry.sdk.trace.export")
+    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    provider, exporter = trace.TracerProvider(), memory.InMemorySpanExporter()
+    provider.add_span_processor(export.SimpleSpanProcessor(exporter))
+    exporter.provider = provider
+    return exporter
+
+
+def test_the_span_of_a_task_is_around_the_spans_of_its_requests(huey, spans):
+    from aquila.otel import OpenTelemetry
+
+    plugin = aquila.register(OpenTelemetry(tracer_provider=spans.provider))
+    aquila.huey.TaskSpans(huey, tracer_provider=spans.provider)
+
+    @huey.task(retries=1)
+    def job():
+        aquila.ask("p", transport=provider())
+        if aquila.huey.current_task().attempt == 1:
+            raise ValueError
+
+    try:
+        with testing_mode(huey):
+            result = job()
+            job.schedule((), delay=60)  # What does not run has no span.
+            drain_queue()
+    finally:
+        aquila.unregister(plugin)
+    request, first, _, second = spans.get_finished_spans()
+    assert [span.name for span in (first, second)] == [f"process {__name__}.job"] * 2
+    assert request.parent.span_id == first.context.span_id
+    assert first.attributes["messaging.message.id"] == result.id
+    assert first.attributes["aquila.task.attempt"] == 1
+    assert first.attributes["error.type"] == "ValueError"
+    assert not first.status.is_ok
+    assert second.attributes["aquila.task.attempt"] == 2
+    assert "error.type" not in second.attributes
+
+
+def test_steering_is_no_error_of_the_span(huey, spans):
+    aquila.huey.TaskSpans(huey, tracer_provider=spans.provider)
+
+    @huey.task()
+    def job():
+        raise plain.exceptions.RetryTask(delay=5)
+
+    perform_job(job)
+    (span,) = spans.get_finished_spans()
+    assert span.attributes["error.type"] == "RetryTask"
+    assert span.status.is_unset
