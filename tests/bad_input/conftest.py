@@ -99,7 +99,11 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr("aquila._ambient.opener", None)
     pytester.syspathinsert()
     made: list[Project] = []
-    with serving(by=lambda seen: made[0].provider(seen)) as server:
+
+    def provider(seen: Seen) -> Answer:
+        return made[0].provider(seen)
+
+    with serving(by=provider) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         made.append(Project(pytester, server.seen))

@@ -104,7 +104,7 @@ def test_a_cassette_that_was_cut_off_anywhere_is_never_replayed(project: Project
     project.passes("--aquila-record")
     data = project.cassette.read_bytes()
     for end in range(len(data) - 1):
-        with pytest.raises(CassetteCorrupt, match="test_it.yaml"):
+        with pytest.raises(CassetteCorrupt, match=r"test_it\.yaml"):
             YamlCodec().loads(data[:end], source="test_it.yaml")
 
 
