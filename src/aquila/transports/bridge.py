@@ -24,7 +24,7 @@ Send = Callable[[Any], Any]
 def answer(scope: Scope, request: Any, send: Send) -> Any:
     """Answer a sync request of httpx2 or httpx from a scope. ``send`` is the upstream where ``live`` is meant."""
     library = _home(request)
-    route = _route(scope, Upstream("live", lambda: _ClientsOwn(send, library), None))
+    route = route_of(scope, Upstream("live", lambda: _ClientsOwn(send, library), None))
     if library is httpx2:
         return route.sync().handle_request(request)
     request.read()
@@ -39,11 +39,11 @@ async def answer_async(scope: Scope, request: Any, send: Send) -> Any:
     library = _home(request)
     own = Upstream("live", None, lambda: _AsyncClientsOwn(send, library))
     if _is_ready(scope):
-        route = _route(scope, own)
+        route = route_of(scope, own)
     else:
         import anyio.to_thread  # a cassette is read in a thread, so that the event loop goes on
 
-        route = await anyio.to_thread.run_sync(functools.partial(_route, scope, own))
+        route = await anyio.to_thread.run_sync(functools.partial(route_of, scope, own))
     if library is httpx2:
         return await route.async_().handle_async_request(request)
     await request.aread()
@@ -59,7 +59,8 @@ def _is_ready(scope: Scope) -> bool:
     return settings.transport not in CASSETTE_MODES or scope.has_session(scope.default or "", mode)
 
 
-def _route(scope: Scope, own: Upstream) -> Route:
+def route_of(scope: Scope, own: Upstream) -> Route:
+    """The route of a request that a scope answers. ``own`` is the client's way out, where ``live`` is meant."""
     settings = scope.settings
     if settings.transport not in CASSETTE_MODES:
         return PlainRoute(settings.transport, upstream_named(settings.transport))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from aquila import _ambient, config
-from aquila.transports import children, intercept, keys
+from aquila.transports import children, foreign, intercept, keys
 
 if TYPE_CHECKING:
     from aquila.cassettes.scope import Scope
@@ -35,6 +35,7 @@ class _Surroundings:
                 self._inherited = os.environ.get(children.VARIABLE)
             self._open[scope.id] = scope
             intercept.hold(scope.id, scope=True)
+            foreign.hold(scope.id)
             self._adjust()
 
     def closed(self, scope: Scope) -> None:
@@ -44,6 +45,7 @@ class _Surroundings:
                 return
             self._adjust()
             intercept.release(scope.id)
+            foreign.release(scope.id)
 
     def _adjust(self) -> None:
         scopes = list(self._open.values())

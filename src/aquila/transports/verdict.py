@@ -40,8 +40,7 @@ def answering(method: str, scheme: str, host: str, port: int | None, path: str) 
         if scope.default is not None:
             return scope
         # Without a cassette, another source than the provider (a local model) stands in for model requests alone.
-        asks_model = is_provider(host, port, settings) or is_model_path(path)
-        if settings.transport not in ("replay", "record") and asks_model:
+        if settings.transport not in ("replay", "record") and asks_model(host, port, path, settings):
             return scope
     if is_refused(host, port, path, settings):
         raise LiveCallRefused(refusal(f"{method} {scheme}://{_netloc(host, port)}{path}"))
@@ -80,6 +79,11 @@ def goes_its_own_way(host: str, port: int | None, path: str, settings: config.Se
     if settings.loopback == "all" or not is_loopback(host) or listed(host, port, settings.providers):
         return False
     return settings.loopback == "none" or not is_model_path(path)
+
+
+def asks_model(host: str, port: int | None, path: str, settings: config.Settings) -> bool:
+    """Whether a request is for a model: by its host, or by what it asks for there."""
+    return is_provider(host, port, settings) or is_model_path(path)
 
 
 def is_provider(host: str, port: int | None, settings: config.Settings) -> bool:
