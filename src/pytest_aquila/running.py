@@ -60,7 +60,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
         return scope
 
 
-_ON_THE_WAY = re.compile(r"[\\/](?:aquila|openai|httpx2?|httpcore2?|anyio)[\\/]")
+_ON_THE_WAY = r"[\\/](?:aquila|openai|httpx2?|httpcore2?|anyio)[\\/]"  # compiled when a test fails, not in every run
 
 
 def shorten(call: pytest.CallInfo[None]) -> None:
@@ -76,7 +76,7 @@ def shorten(call: pytest.CallInfo[None]) -> None:
     rows = []
     row = error.__traceback__
     while row is not None:
-        if not _ON_THE_WAY.search(row.tb_frame.f_code.co_filename):
+        if not re.search(_ON_THE_WAY, row.tb_frame.f_code.co_filename):
             rows.append(row)
         row = row.tb_next
     shown: TracebackType | None = None

@@ -80,7 +80,8 @@ PROVIDERS = (
 """Hosts of model providers. ``*`` stands for any characters."""
 
 # Requests that only a model server answers, whatever its host. The last parts of the path decide: prefixes differ.
-_MODEL_PATH = re.compile(
+# Compiled when first needed: that takes a millisecond, which a run without any request is spared.
+_MODEL_PATH = (
     r"/(?:chat/completions|(?:v1|openai|engines/[^/]+|deployments/[^/]+)/(?:completions|embeddings)"
     r"|v\d+/(?:responses(?:/.*)?|messages(?:/.*)?|models(?:/.*)?|audio/(?:transcriptions|translations|speech)"
     r"|images/(?:generations|edits)|moderations|rerank)"
@@ -125,4 +126,4 @@ def is_loopback(host: str) -> bool:
 @lru_cache(maxsize=512)
 def is_model_path(path: str) -> bool:
     """Say whether a path is one that model servers answer (``/v1/chat/completions``, ``/api/generate``, …)."""
-    return _MODEL_PATH.search(path.partition("?")[0].rstrip("/")) is not None
+    return re.search(_MODEL_PATH, path.partition("?")[0].rstrip("/")) is not None
