@@ -7,7 +7,7 @@ import importlib
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,7 +38,7 @@ class Plan:
     ref: str
     options: Options
     endpoint: Endpoint
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = ()
     model: str
     base_url: str
     host: str
@@ -117,9 +117,9 @@ class Call:
             return overdue
         return error
 
-    def arguments(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def arguments(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of the SDK's method for one request."""
-        return arguments(request, self.plan.timeouts, self.remaining())
+        return arguments(path, request, self.plan.timeouts, self.remaining())
 
     def remaining(self) -> float | None:
         """What is left of the total time, in seconds; None without a limit. Raises ``RequestTimeout`` if nothing is."""
@@ -153,7 +153,7 @@ def plan(prompt: Any, given: Mapping[str, Any], *, streams: bool = False, waits:
     """
     options = Options.build(given)
     messages = conversation(prompt)
-    return replace(_plan(options), messages=messages, polls=options.background and not streams, waits=waits)
+    return _plan(options, messages=messages, polls=options.background and not streams, waits=waits)
 
 
 def plan_operation(
@@ -164,14 +164,21 @@ def plan_operation(
     for name in given:
         if name not in known:
             raise UnknownOption(f"{operation} has no option {name!r}{suggestion(name, known)}")
-    return replace(_plan(Options.build({**given, "endpoint": "responses"})), operation=operation, make=make)
+    return _plan(Options.build({**given, "endpoint": "responses"}), operation=operation, make=make)
 
 
 ROUTE_OPTIONS = ("cassette", "transport", "base_url", "api_key", "timeout", "max_retries", "metadata")
 """The options of everything that sends a request."""
 
 
-def _plan(options: Options) -> Plan:
+@functools.cache
+def _endpoint(name: str) -> Endpoint:
+    module: Any = importlib.import_module(ENDPOINTS[name])
+    endpoint: Endpoint = module
+    return endpoint
+
+
+def _plan(options: Options, **more: Any) -> Plan:
     from aquila.transports.routing import settings_in_force
 
     settings = settings_in_force()
@@ -179,13 +186,13 @@ def _plan(options: Options) -> Plan:
     return Plan(
         ref=f"call-{uuid.uuid4().hex}",
         options=options,
-        endpoint=importlib.import_module(ENDPOINTS[options.endpoint]),
-        messages=(),
+        endpoint=_endpoint(options.endpoint),
         model=options.model or settings.model,
         base_url=base_url,
         host=_host(base_url),
         api_key=settings.api_key,
         timeouts=options.timeout or Timeouts(idle=settings.timeout),
+        **more,
     )
 
 
@@ -226,6 +233,6 @@ _TOLD = ("temperature", "top_p", "seed", "stop", "reasoning", "store", "backgrou
 
 def _settings_of(options: Options) -> dict[str, Any]:
     """The options that telemetry may know: settings, never content."""
-    known = {each.name: getattr(options, each.name) for each in fields(options) if each.name in _TOLD}
+    known = {name: getattr(options, name) for name in _TOLD}
     known["max_output_tokens"] = options.token_limit()
     return {name: value for name, value in known.items() if value is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 from aquila.engine.options import TOOL_CHOICES, Options
 from aquila.engine.protocol import Tags, Turn
 from aquila.engine.structured import metadata_of, response_format
+from aquila.engine.text import Growing
 from aquila.engine.translate import error_object
 from aquila.engine.usage import usage_of
 from aquila.errors import BadRequest, ConfigError, InvalidAnswer, StreamBroken
@@ -142,9 +142,9 @@ class _Choice:
     __slots__ = ("calls", "extra", "finish_reason", "logprobs", "order", "reasoning", "refusal", "role", "text")
 
     def __init__(self) -> None:
-        self.text = io.StringIO()  # a list of pieces would hold one object for each chunk
-        self.refusal = io.StringIO()
-        self.reasoning = io.StringIO()
+        self.text = Growing()
+        self.refusal = Growing()
+        self.reasoning = Growing()
         self.role = "assistant"
         self.finish_reason: str | None = None
         self.calls: dict[Any, _Fragments] = {}
@@ -173,8 +173,8 @@ class _Extra:
             if value is None:
                 continue
             if isinstance(value, str):
-                text = self._fields.setdefault(key, io.StringIO())
-                if isinstance(text, io.StringIO):
+                text = self._fields.setdefault(key, Growing())
+                if isinstance(text, Growing):
                     text.write(value)
                     continue
             before = self._fields.get(key)
@@ -184,7 +184,7 @@ class _Extra:
             self._fields[key] = value
 
     def values(self) -> dict[str, Any]:
-        return {k: v.getvalue() if isinstance(v, io.StringIO) else v for k, v in self._fields.items()}
+        return {k: v.getvalue() if isinstance(v, Growing) else v for k, v in self._fields.items()}
 
 
 class _Fragments:
@@ -195,7 +195,7 @@ class _Fragments:
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
-        self.arguments = io.StringIO()
+        self.arguments = Growing()
 
     def call(self) -> Call:
         return Call(self.id, self.name, self.arguments.getvalue())
@@ -305,8 +305,7 @@ class Parser:
             }
             for index, choice in sorted(self._choices.items())
         ]
-        usage = self._usage.to_dict(mode="json", warnings=False) if hasattr(self._usage, "to_dict") else self._usage
-        return {**(self._head or {}), "object": "chat.completion", "choices": choices, "usage": usage}
+        return {**(self._head or {}), "object": "chat.completion", "choices": choices, "usage": _plain(self._usage)}
 
 
 def parser(tags: Tags) -> Parser:
@@ -321,8 +320,12 @@ def _usage_elsewhere(chunk: ChatCompletionChunk) -> Any:
 
 
 def _head(chunk: ChatCompletionChunk) -> dict[str, Any]:
-    head = chunk.to_dict(mode="json", warnings=False)
-    return {key: value for key, value in head.items() if key not in ("choices", "usage", "obfuscation")}
+    head = {**{name: getattr(chunk, name) for name in chunk.model_fields_set}, **(chunk.model_extra or {})}
+    return {key: _plain(value) for key, value in head.items() if key not in ("choices", "usage", "obfuscation")}
+
+
+def _plain(value: Any) -> Any:
+    return value.to_dict(mode="json", warnings=False) if hasattr(value, "to_dict") else value
 
 
 def _as_delta(choice: Mapping[str, Any]) -> dict[str, Any]:

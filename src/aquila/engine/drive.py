@@ -58,7 +58,7 @@ def _exchange(call: Call, step: Send) -> Generator[Event, None, Outcome]:
     try:
         client = link.sync_client(call.plan.base_url, call.api_key)
         with call.route.activate():
-            answer = link.method(client, step.path, whole=step.whole)(**call.arguments(step.request))
+            answer = link.method(client, step.path, whole=step.whole)(**call.arguments(step.path, step.request))
             if step.whole:
                 return Outcome(None, True, answer.headers, answer.content)
     except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
@@ -163,7 +163,7 @@ class _AsyncExchange:
             client = link.async_client(call.plan.base_url, call.api_key)
             with call.route.activate():
                 send = link.method(client, self._step.path, whole=self._step.whole)
-                answer = await send(**call.arguments(self._step.request))
+                answer = await send(**call.arguments(self._step.path, self._step.request))
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
             self.outcome = _not_begun(call, error)
             return

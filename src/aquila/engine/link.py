@@ -43,8 +43,18 @@ def async_client(base_url: str, api_key: str) -> AsyncOpenAI:
     return client
 
 
-def arguments(request: Mapping[str, Any], timeouts: Timeouts, remaining: float | None) -> dict[str, Any]:
+_REQUIRED: Mapping[str, Mapping[str, Any]] = {"chat.completions.create": {"messages": ()}, "responses.create": {}}
+"""Arguments without which the SDK's method cannot be called, as empty as they can be."""
+
+
+def arguments(path: str, request: Mapping[str, Any], timeouts: Timeouts, remaining: float | None) -> dict[str, Any]:
     """Return the SDK method's arguments for a request. ``remaining`` is what is left of the total time, in seconds."""
+    if path in _REQUIRED:
+        # What the endpoints build has the form of the wire already. As the extra body it is sent as it is, where
+        # arguments would be gone through once more, type by type, which takes half the time of a call.
+        given = {name: request[name] for name in ("model", "stream") if name in request}
+        extra = {name: value for name, value in request.items() if name not in ("extra_body", "stream")}
+        request = {**_REQUIRED[path], **given, "extra_body": {**extra, **(request.get("extra_body") or {})}}
     read = timeouts.read if timeouts.read is not None else timeouts.idle
     timeout = Timeout(
         connect=least(timeouts.connect, remaining),
@@ -73,12 +83,9 @@ class Inflight:
 
     def __init__(self) -> None:
         self._stream: Any = None
-        self._interrupted = threading.Event()
-
-    @property
-    def interrupted(self) -> bool:
+        self.interrupted = False
         """Whether the caller has left."""
-        return self._interrupted.is_set()
+        self._waking: threading.Event | None = None
 
     @contextmanager
     def reading(self, stream: Any, seconds: float | None) -> Iterator[None]:
@@ -100,12 +107,16 @@ class Inflight:
 
     def interrupt(self) -> None:
         """The caller leaves: end the reading, or the waiting."""
-        self._interrupted.set()
+        self.interrupted = True
+        if self._waking is not None:
+            self._waking.set()
         self.wake()
 
     def sleep(self, seconds: float) -> None:
         """Wait, unless the caller leaves."""
-        self._interrupted.wait(seconds)
+        self._waking = threading.Event()
+        if not self.interrupted:  # looked at after the event is there for interrupt() to set
+            self._waking.wait(seconds)
 
     def wake(self) -> None:
         """Close the answer and wake its reader, who may be waiting for the provider."""

@@ -45,7 +45,6 @@ class Loop(Sending):
         self._messages = list(plan.messages)
         self._other_form = False
         self._request = self._next_request(self._options)
-        self.parser = self._endpoint.parser(self._tags)
         self._rounds = Rounds(self._options)
         self._calls: list[ToolCall] = []
         self._usage = Usage(reported=False)

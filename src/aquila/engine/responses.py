@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from aquila.content import Audio, File, Image, Part, Text
 from aquila.engine.options import TOOL_CHOICES, Options
 from aquila.engine.protocol import Tags, Turn
 from aquila.engine.structured import metadata_of, response_format
+from aquila.engine.text import Growing
 from aquila.engine.translate import error_object
 from aquila.engine.usage import usage_of
 from aquila.errors import InvalidAnswer, InvalidMessage, StreamBroken
@@ -147,7 +147,7 @@ class Parser:
     def __init__(self, tags: Tags) -> None:
         self._ref = tags.ref
         self._metadata = tags.metadata
-        self._texts: dict[type, io.StringIO] = {Chunk: io.StringIO(), Refusal: io.StringIO(), Reasoning: io.StringIO()}
+        self._texts: dict[type, Growing] = {Chunk: Growing(), Refusal: Growing(), Reasoning: Growing()}
         self._items: list[dict[str, Any]] = []
         self._final: Mapping[str, Any] | None = None
         self._seen = False

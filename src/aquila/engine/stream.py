@@ -67,7 +67,7 @@ class Stream:
         self._call = call
         self._state = State(call.plan.ref)
         self._events = drive(call)
-        self._finished = threading.Event()
+        self._finished = False
         self._thread: threading.Thread | None = None
         sink = call.plan.options.sink
         if sink is not None:
@@ -101,13 +101,13 @@ class Stream:
         try:
             event = next(self._events)
         except StopIteration:
-            self._finished.set()
+            self._finished = True
             if self._state.closed and self._state.response is None:
                 raise StreamClosed(f"stream {self.ref} was closed while it was read") from None
             raise
         except BaseException as error:
             self._state.error = error
-            self._finished.set()
+            self._finished = True
             raise
         if type(event) is Done:
             self._state.response = event.response
@@ -119,30 +119,32 @@ class Stream:
         ``timeout`` is the longest wait in seconds. Raises ``StreamTimeout`` after it, and the stream goes on:
         ``result`` may be called again. Raises what the call failed with.
         """
-        if self._thread is None and not self._finished.is_set() and not self._state.closed:
+        if self._thread is None and not self._finished and not self._state.closed:
             self._state.taken = "its result was asked for"
             if timeout is None:
                 for _ in self._pull():
                     pass
             else:
                 self._start(Sink.ignore())
-        if self._thread is not None and not self._finished.wait(timeout):
-            raise self._state.late(timeout)
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                raise self._state.late(timeout)
         return self._state.outcome()
 
     def close(self) -> None:
         """End the call and close its connection. Does nothing after its end."""
-        if self._finished.is_set():
+        if self._finished:
             self._state.closed = True
             return
         self._state.closed = True
         if self._thread is None:
             self._events.close()
             self._call.route.close()
-            self._finished.set()
+            self._finished = True
         elif self._thread is not threading.current_thread():
             self._call.inflight.interrupt()
-            self._finished.wait()
+            self._thread.join()
 
     def _start(self, sink: Sink) -> None:
         context = contextvars.copy_context()
@@ -167,7 +169,7 @@ class Stream:
             notify_failure(sink, Failed(error, ref=self.ref, metadata=self._call.plan.options.metadata))
         finally:
             self._events.close()
-            self._finished.set()
+            self._finished = True
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,30 @@
+"""Text that grows piece by piece."""
+
+from __future__ import annotations
+
+_MOST_PIECES = 256
+
+
+class Growing:
+    """Text put together from pieces. A long stream's pieces do not stay in memory as objects of their own.
+
+    Neither a list of pieces does that, nor ``io.StringIO``, which keeps such a list inside.
+    """
+
+    __slots__ = ("_joined", "_pieces")
+
+    def __init__(self) -> None:
+        self._joined: list[str] = []
+        self._pieces: list[str] = []
+
+    def write(self, piece: str) -> None:
+        """Add a piece."""
+        pieces = self._pieces
+        pieces.append(piece)
+        if len(pieces) >= _MOST_PIECES:
+            self._joined.append("".join(pieces))
+            pieces.clear()
+
+    def getvalue(self) -> str:
+        """The whole text."""
+        return "".join((*self._joined, *self._pieces))
