@@ -18,7 +18,7 @@ MAX_BODY = 32 * 1024 * 1024
 """A stream larger than this is not folded."""
 
 _STREAM = re.compile(rb"(?:data|event|id|retry|):")
-_FOLDABLE = re.compile("[^\t\r\0]*")  # a tab separates cells; a CR is left where only some lines end in CR LF
+_FOLDABLE = re.compile("[^\t\r\0]*")  # a tab separates cells; a CR is left where it stands alone
 
 
 def fold(chunks: Sequence[Chunk]) -> Folded | None:
@@ -44,6 +44,8 @@ def table_of(chunks: Sequence[Chunk]) -> Folded | None:
         return None
     crlf = "\r" in text
     if crlf:
+        if text.count("\r\n") != text.count("\n"):
+            return None  # now the one line end, now the other
         text = text.replace("\r\n", "\n")
     if not _FOLDABLE.fullmatch(text):
         return None
