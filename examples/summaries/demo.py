@@ -101,7 +101,7 @@ class Demo:
         """A running command of this Python, in the copy of the example. It has ended when the block has."""
         if not quiet:
             variables = "".join(f"{name}={value} " for name, value in extra.items())
-            say(f"$ {variables}{shlex.join(arguments).removeprefix('-m ')}", style=BOLD)
+            say(f"$ {variables}{as_typed(arguments)}", style=BOLD)
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=self.app,
@@ -139,7 +139,8 @@ class Demo:
         """Run the example's tests. Their temporary folders, with the databases, stay in the folder ``name``."""
         colour = "yes" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else "no"
         quiet = ("-p", "no:cacheprovider", f"--color={colour}", f"--basetemp=../{name}", f"--junitxml=../{name}.xml")
-        say(f"$ {shlex.join(['pytest', *options])}", style=BOLD)
+        variables = "".join(f"{name}={value} " for name, value in settings.items())
+        say(f"$ {variables}{shlex.join(['pytest', *options])}", style=BOLD)
         status, output = self.run("-m", "pytest", *options, *quiet, quiet=True, **settings)
         report = self.folder / f"{name}.xml"
         require(report.exists(), f"pytest ended with status {status} before it had run the tests")
@@ -192,6 +193,13 @@ class Tests:
             not self.failures and self.status == 0,
             f"{len(self.failures)} of {self.total} tests did not pass; pytest's exit status is {self.status}",
         )
+
+
+def as_typed(arguments: Sequence[str]) -> str:
+    """A command of this Python as one would type it."""
+    if arguments[0] == "-c":
+        return f'python -c "{arguments[1]}"'
+    return f"python {shlex.join(arguments)}".replace("python -m huey.bin.huey_consumer", "huey_consumer")
 
 
 def rows_of(path: Path) -> list[Row]:
@@ -287,7 +295,8 @@ def check_guard(demo: Demo) -> None:
 
 def work(demo: Demo) -> str:
     """(c) A huey_consumer process does a job from the queue, in replay"""
-    document, prompt = (next(row[1] for rows in demo.rows.values() for row in rows if row[0] == task) for task in TASKS)
+    recorded = {row[:2]: row for rows in demo.rows.values() for row in rows if row[2] == "done"}
+    document, prompt = (next(prompt for name, prompt in recorded if name == task) for task in TASKS)
     jobs = []
     for arguments, stdin in ((("summarize", "-"), document), (("stream", prompt), "")):
         status, output = demo.run("-m", "summaries", *arguments, stdin=stdin)
@@ -307,7 +316,6 @@ def work(demo: Demo) -> str:
 
     for job in jobs:
         demo.run("-m", "summaries", "show", job)
-    recorded = {(row[0], row[1]): row for rows in demo.rows.values() for row in rows if row[2] == "done"}
     done = rows_of(database)
     require(len(done) == 2, f"there are {len(done)} rows, not 2")
     for row in done:
@@ -339,7 +347,7 @@ def drift(demo: Demo) -> str:
     say(f"  summaries/tasks.py: {PROMPT!r} becomes {CHANGED_PROMPT!r}", style=DIM)
 
     test = "tests/test_tasks.py::test_a_summary_and_the_raw_answer_are_stored"
-    tests = demo.pytest("drift", test)
+    tests = demo.pytest("drift", test, "--show-capture=no")  # what Huey logs is the same once more
     require(tests.status == 1, f"pytest ended with status {tests.status}; a test that fails gives 1")
     require(tests.total == len(tests.failures) == 1, f"{len(tests.failures)} of {tests.total} tests failed")
     [message] = tests.failures
