@@ -497,11 +497,17 @@ def test_the_secret_is_not_in_the_repr():
     assert SECRET not in repr(MsgpackSerializer(SECRET, queue="app"))
 
 
-def test_hueys_own_suite_passes_with_this_serializer_signed(tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("own_suite.py")), "signed"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    ran, skipped = map(int, re.findall(r"ran (\d+) skipped (\d+)", done.stdout)[0])
-    assert ran - skipped > 200
+def test_hueys_own_suite_passes_with_this_serializer_and_with_the_mix_in(tmp_path):
+    suite = str(Path(__file__).with_name("own_suite.py"))
+    running = {}
+    for mode in ("serializer", "mixed"):
+        (tmp_path / mode).mkdir()
+        running[mode] = subprocess.Popen(
+            [sys.executable, suite, mode], cwd=tmp_path / mode, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    for mode, process in running.items():
+        output, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, f"{mode}: {errors[-3000:]}"
+        ran, skipped = map(int, re.findall(r"ran (\d+) skipped (\d+)", output)[0])
+        assert ran - skipped > 200
