@@ -55,6 +55,19 @@ def test_options_of_the_responses_api_are_sent(engine: Engine) -> None:
     assert (sent["previous_response_id"], sent["top_p"]) == ("resp_0", 0.5)
 
 
+def test_reasoning_that_is_neither_stored_nor_encrypted_is_not_sent_back(engine: Engine) -> None:
+    bare = {"type": "reasoning", "id": "rs_1", "summary": []}
+    whole = bare | {"id": "rs_2", "encrypted_content": "abc"}
+    with serving(
+        responses_stream("Hello", items=[bare, whole]), responses_stream("ok"), responses_stream("ok")
+    ) as server:
+        first = engine.ask("Hi", base_url=server.url, endpoint="responses")
+        for store in (None, False):
+            engine.ask([*first.messages, "More"], base_url=server.url, endpoint="responses", store=store)
+    kinds = [[item.get("id") for item in seen.json["input"] if item.get("type") == "reasoning"] for seen in server.seen]
+    assert kinds == [[], ["rs_1", "rs_2"], ["rs_2"]]
+
+
 def test_options_are_translated_for_chat(engine: Engine) -> None:
     with serving(chat_stream("ok")) as server:
         engine.ask(

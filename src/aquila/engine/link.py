@@ -121,7 +121,7 @@ class Inflight:
     def wake(self) -> None:
         """Close the answer and wake its reader, who may be waiting for the provider."""
         stream = self._stream
-        if stream is None:
+        if stream is None or stream.response.is_closed:  # its connection may serve another request by now
             return
         connection = _duplicate(stream)
         # Closing comes first: a recording then notes that the caller left, not that the provider broke off.

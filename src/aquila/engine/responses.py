@@ -57,7 +57,7 @@ def request(messages: Sequence[Message], options: Options, *, model: str, other_
         }
     return {
         "model": model,
-        "input": [item for message in messages for item in to_wire(message)],
+        "input": [item for message in messages for item in to_wire(message) if _can_be_sent(item, options)],
         "stream": True,
         **{key: value for key, value in optional.items() if value is not None},
     }
@@ -80,6 +80,11 @@ def _tool_choice(options: Options) -> Any:
     if choice is None or isinstance(choice, Mapping) or choice in TOOL_CHOICES:
         return choice
     return {"type": "function", "name": choice} if choice in options.tools.tools else {"type": choice}
+
+
+def _can_be_sent(item: Mapping[str, Any], options: Options) -> bool:
+    """Reasoning that the provider does not store, and that did not come along encrypted, is a reference to nothing."""
+    return options.store is not False or item.get("type") != "reasoning" or bool(item.get("encrypted_content"))
 
 
 def _text_format(wanted: Any) -> dict[str, Any] | None:
