@@ -8,6 +8,7 @@ map of ``events``, ``templates``, ``shared`` and ``crlf`` (see unfold.py).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, get_args
 
 import msgpack
@@ -133,6 +134,14 @@ def _interaction(row: Any) -> Interaction:
 
 
 def _headers(flat: list[Any]) -> Headers:
+    try:
+        return _shared_headers(tuple(flat))
+    except TypeError:  # what cannot be hashed is no text
+        raise _Wrong("headers that are not names and values") from None
+
+
+@lru_cache(maxsize=1024)
+def _shared_headers(flat: tuple[Any, ...]) -> Headers:
     if len(flat) % 2 or not {str}.issuperset(map(type, flat)):
         raise _Wrong("headers that are not names and values")
     return tuple(zip(flat[::2], flat[1::2], strict=True))
