@@ -32,7 +32,7 @@ def make_huey(request, tmp_path):
         }  # fmt: skip
         huey_class = {**defaults, **(classes or {})}[kind]
         if kind == "sqlite":
-            options["filename"] = str(tmp_path / "queue.db")
+            options |= {"filename": str(tmp_path / "queue.db"), "fsync": False}
         elif kind == "file":
             options["path"] = str(tmp_path / "queue")
         elif kind == "redis":
