@@ -8,6 +8,7 @@ map of ``events``, ``templates``, ``shared`` and ``crlf`` (see unfold.py).
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from typing import Any, get_args
 
@@ -119,7 +120,7 @@ def _interaction(row: Any) -> Interaction:
     if not 0 <= end < len(_ENDS) or status < 0 or started < 0 or ended < 0:
         raise _Wrong("a number out of range")
     return Interaction(
-        Request(method, url, _headers(asked), body),
+        Request(sys.intern(method), sys.intern(url), _headers(asked), body),
         Response(
             status,
             _headers(answered),
@@ -129,7 +130,7 @@ def _interaction(row: Any) -> Interaction:
             started,
             ended,
         ),
-        recorded,
+        sys.intern(recorded),
     )
 
 

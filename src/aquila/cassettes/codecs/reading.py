@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypeAlias, get_args
 
 from aquila.cassettes import unfold
@@ -65,14 +67,16 @@ def _interaction(tree: Tree, path: Path) -> Interaction:
     return Interaction(
         _request(tree["request"], (*path, "request")),
         _response(tree["response"], (*path, "response")),
-        _text(tree, "recorded", path),
+        sys.intern(_text(tree, "recorded", path)),
     )
 
 
 def _request(tree: Tree, path: Path) -> Request:
     _check(tree, _REQUEST, ("method", "url"), path)
     headers = _headers(tree["headers"], (*path, "headers")) if "headers" in tree else ()
-    return Request(_text(tree, "method", path), _text(tree, "url", path), headers, _body(tree, path))
+    # Interactions have these in common: each text is held once.
+    method, url = sys.intern(_text(tree, "method", path)), sys.intern(_text(tree, "url", path))
+    return Request(method, url, headers, _body(tree, path))
 
 
 def _response(tree: Tree, path: Path) -> Response:
@@ -129,7 +133,7 @@ def _number(tree: dict[str, Tree], name: str, path: Path) -> int:
 
 def _headers(tree: Tree, path: Path) -> Headers:
     if type(tree) is dict:
-        return tuple([(name, _text(tree, name, path)) for name in tree])
+        return _shared(tuple([(name, _text(tree, name, path)) for name in tree]))
     if type(tree) is not list:
         raise Mistake("'headers' must be a mapping", path)
     pairs: list[tuple[str, str]] = []
@@ -138,6 +142,12 @@ def _headers(tree: Tree, path: Path) -> Headers:
             raise Mistake("a header must be one name with its value", (*path, index))
         pairs += [(name, _text(item, name, (*path, index))) for name in item]
     return tuple(pairs)
+
+
+@lru_cache(maxsize=1024)
+def _shared(headers: Headers) -> Headers:
+    """The same fields as one object, for all interactions that have them."""
+    return headers
 
 
 def _body(tree: dict[str, Tree], path: Path) -> bytes:
