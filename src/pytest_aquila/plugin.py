@@ -15,6 +15,7 @@ import pytest
 
 from pytest_aquila import guard, options, running
 from pytest_aquila.fixtures import *  # noqa: F403
+from pytest_aquila.server import *  # noqa: F403
 from pytest_aquila.tasks import *  # noqa: F403
 
 if TYPE_CHECKING:

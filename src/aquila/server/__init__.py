@@ -1,0 +1,1 @@
+"""``aquila serve``: cassettes for any program in any language that can be told a base URL."""

@@ -1,0 +1,59 @@
+"""A provider that counts what reaches it, and a server before it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquila import config
+from aquila.cassettes.scope import Scope
+from aquila.server.app import application
+from aquila.server.running import Renewed, Running
+from aquila.transports.proxying import Proxy
+from tests.support.upstream import Upstream, streamed, upstream
+
+MODES = {
+    "replay": {"transport": "replay"},
+    "missing": {"transport": "record", "record": "missing"},
+    "record": {"transport": "record", "record": "all"},
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr("aquila._ambient.opener", None)
+    with config.layers(root=tmp_path):
+        yield tmp_path / "cassettes"
+
+
+@pytest.fixture
+def provider(root: Path) -> Iterator[Upstream]:
+    with upstream(lambda path, body: streamed("one two three")) as running:
+        yield running
+
+
+Serve = Callable[..., AbstractContextManager[Running]]
+
+
+@pytest.fixture
+def serve(provider: Upstream) -> Serve:
+    """Runs the server in a mode; what it recorded is stored when the block ends."""
+
+    @contextlib.contextmanager
+    def serving(
+        mode: str = "replay", cassette: str | None = "x", key: str | None = None, **options: Any
+    ) -> Iterator[Running]:
+        served = Renewed(lambda: Scope(kind="block", name="aquila serve", default=cassette, options=MODES[mode]))
+        proxy = Proxy(served.current, upstream=provider.url, key=key)
+        try:
+            with Running(application(proxy, reset=served.reset, **options)) as running:
+                yield running
+        finally:
+            served.close()
+
+    return serving
