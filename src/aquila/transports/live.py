@@ -13,8 +13,17 @@ from typing import Any
 
 import httpx2
 
-# The limits that the openai SDK gives its own clients.
-_LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
+from aquila import config
+
+
+def _limits() -> httpx2.Limits:
+    """The limits that the openai SDK gives its own clients.
+
+    In a test run no connection waits for a next request: a test's event loop ends with the test, and sockets that are
+    still open then are warnings, which many projects make errors.
+    """
+    idle = 0 if config.under_pytest() else 100
+    return httpx2.Limits(max_connections=1000, max_keepalive_connections=idle)
 
 
 def _proxy_for(url: httpx2.URL) -> str | None:
@@ -38,7 +47,7 @@ class LiveTransport(httpx2.BaseTransport):
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
-                pool = self._pools[key] = httpx2.HTTPTransport(limits=_LIMITS, proxy=key[1])
+                pool = self._pools[key] = httpx2.HTTPTransport(limits=_limits(), proxy=key[1])
         return pool.handle_request(request)
 
     def close(self) -> None:
@@ -64,7 +73,7 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
         proxy = _proxy_for(request.url)
         pool = pools.get(proxy)
         if pool is None:
-            pool = pools[proxy] = httpx2.AsyncHTTPTransport(limits=_LIMITS, proxy=proxy)
+            pool = pools[proxy] = httpx2.AsyncHTTPTransport(limits=_limits(), proxy=proxy)
         return await pool.handle_async_request(request)
 
     async def aclose(self) -> None:
