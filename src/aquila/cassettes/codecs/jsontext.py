@@ -24,7 +24,7 @@ _WORDS = {None: "null", True: "true", False: "false"}
 _STRING = re.compile(r'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"')
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")
 _LINE = re.compile(r"[\[{]\n([ ]+|\t+)")
-_SPACED = re.compile(r'[\[{]*(?:"[^"\\]*(?:\\.[^"\\]*)*"|[^\[{",:]+)[:,] ')
+_SPACED = re.compile(r'(?:[^",:]|"[^"\\]*(?:\\.[^"\\]*)*")*+[,:] ')  # the first comma or colon has a blank
 _HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _MARKUP = re.compile("[<>&\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -188,8 +188,8 @@ def _style_of(text: str) -> Style:
     return Style(
         indent=line[1] if line else "",
         spaced=not line and _SPACED.match(text) is not None,
-        ascii=text.isascii() and any(escape > "\\u007f" for escape in escapes if len(escape) > 2),
-        html=not escapes.isdisjoint(_HTML.values()),
+        ascii=text.isascii() and any(escape >= "\\u007f" for escape in escapes if len(escape) > 2),
+        html=not escapes.isdisjoint({_HTML["<"], _HTML[">"], _HTML["&"]}),
         slash="\\/" in escapes,
         newline=text.endswith("\n"),
     )
