@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.codecs import codec_for, emit, safeyaml
+from aquila._hooks import register, unregister
+from aquila.cassettes.codecs import SUFFIXES, codec_for, emit, safeyaml, suffixes
 from aquila.cassettes.codecs.tree import Number
 from aquila.cassettes.model import Cassette, Chunk, Interaction, Request, Response
 from aquila.errors import ConfigError
+from aquila.hookspecs import hookimpl
 from tests.support.cassettes import cassettes, interactions, json_values, sse_streams
 
 YAML = codec_for(Path("a.yaml"))
@@ -168,8 +171,35 @@ def test_the_text_at_a_glance_is_not_read() -> None:
 
 
 def test_an_unknown_suffix_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"\.toml"):
+    with pytest.raises(ConfigError, match=r"a.toml: no cassette format has the suffix '.toml'; use one of .yaml, "):
         codec_for(Path("a.toml"))
+
+
+def test_a_plugin_may_bring_a_format_but_not_replace_ours() -> None:
+    class Pickled:
+        suffix = ".demo"
+
+        def dumps(self, cassette: Cassette) -> bytes:
+            return repr(cassette).encode()
+
+        def loads(self, data: bytes, *, source: str) -> Cassette:
+            return Cassette()
+
+    class Plugin:
+        @hookimpl
+        def aquila_codecs(self) -> list[Any]:
+            return [demo, SimpleNamespace(suffix=".yaml")]
+
+    demo = Pickled()
+    plugin = register(Plugin)
+    try:
+        assert codec_for(Path("a.demo")) is demo
+        assert codec_for(Path("a.yaml")).suffix == ".yaml"
+        assert isinstance(codec_for(Path("a.YAML")), type(YAML))
+        assert suffixes() == (".yaml", ".yml", ".msgpack", ".demo")
+    finally:
+        unregister(plugin)
+    assert suffixes() == SUFFIXES
 
 
 def test_a_stream_of_200_chunks_takes_an_eighth_of_what_vcrpy_takes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,19 +30,37 @@ class Codec(Protocol):
         ...
 
 
-SUFFIXES = (".yaml", ".yml", ".msgpack")
-"""The suffixes that are known without any plugin."""
+_BUILT_IN = {
+    ".yaml": ("aquila.cassettes.codecs.yaml", "YamlCodec"),
+    ".yml": ("aquila.cassettes.codecs.yaml", "YamlCodec"),
+    ".msgpack": ("aquila.cassettes.codecs.msgpack", "MsgpackCodec"),
+}
+SUFFIXES = tuple(_BUILT_IN)
+"""The suffixes of our own formats."""
+
+
+def suffixes() -> tuple[str, ...]:
+    """The suffixes of cassette files: those of our own formats, then those of plugins."""
+    return tuple(dict.fromkeys([*SUFFIXES, *[codec.suffix for codec in _of_plugins()]]))
 
 
 def codec_for(path: Path) -> Codec:
-    """Return the codec of a cassette file. Raises ConfigError for an unknown suffix."""
+    """Return the codec of a cassette file. A plugin's is taken for a suffix that is none of ours.
+
+    Raises ConfigError for an unknown suffix.
+    """
     suffix = path.suffix.lower()
-    if suffix in (".yaml", ".yml"):
-        from aquila.cassettes.codecs.yaml import YamlCodec
+    if suffix in _BUILT_IN:
+        module, name = _BUILT_IN[suffix]
+        codec: Codec = getattr(importlib.import_module(module), name)()
+        return codec
+    for codec in _of_plugins():
+        if codec.suffix == suffix:
+            return codec
+    raise ConfigError(f"{path.name}: no cassette format has the suffix {suffix!r}; use one of {', '.join(suffixes())}.")
 
-        return YamlCodec()
-    if suffix == ".msgpack":
-        from aquila.cassettes.codecs.msgpack import MsgpackCodec
 
-        return MsgpackCodec()
-    raise ConfigError(f"{path.name}: a cassette is a .yaml or .msgpack file, not {suffix or 'a file without suffix'}.")
+def _of_plugins() -> list[Codec]:
+    from aquila._hooks import manager
+
+    return [codec for codecs in manager().hook.aquila_codecs() for codec in codecs]
