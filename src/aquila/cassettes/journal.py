@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgpack
 
-from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.key import MatchRules
 from aquila.cassettes.merging import Played, Recorded
 from aquila.cassettes.model import Cassette
@@ -27,7 +27,7 @@ from aquila.cassettes.store import work_folder, write_error
 from aquila.errors import CassetteCorrupt
 
 _FRAME = struct.Struct(">II")
-_CODEC_PATH = Path("frame.msgpack")
+_CODEC = MsgpackCodec(folding=False)  # a frame lives for one run: folding it would only cost time
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ else:
 
 def _pack(entry: Entry) -> bytes:
     row = entry.row
-    frame = codec_for(_CODEC_PATH).dumps(Cassette((row.interaction,))) if isinstance(row, Recorded) else None
+    frame = _CODEC.dumps(Cassette((row.interaction,))) if isinstance(row, Recorded) else None
     payload = msgpack.packb(
         [
             *(entry.cassette, entry.mode, entry.record_errors, entry.rules.match_on, entry.rules.ignore),
@@ -196,7 +196,7 @@ def _unpack(payload: bytes, path: Path) -> Entry:
         if frame is None:
             row = Played(key, position, order)
         else:
-            (interaction,) = codec_for(_CODEC_PATH).loads(frame, source=str(path)).interactions
+            (interaction,) = _CODEC.loads(frame, source=str(path)).interactions
             row = Recorded(key, position, order, interaction)
     except (ValueError, TypeError) as error:
         raise CassetteCorrupt(
