@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aquila.errors import ConfigError, UnknownOption
+# Exceptions are imported where they are raised: most test runs load this module and raise none.
 
 DUMMY_KEY = "aquila-no-key"
 """The API key that clients are given where none is needed. Not a secret."""
@@ -232,6 +232,8 @@ class Settings:
             object.__setattr__(self, name, values.pop(name, option.default))
         if values:
             name = next(iter(values))
+            from aquila.errors import UnknownOption
+
             raise UnknownOption(f"unknown option {name!r}{suggestion(name, OPTIONS)}")
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -281,6 +283,8 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
     """Return the final value of one option given as text or as a value. ``source`` names its origin in messages."""
     option = OPTIONS.get(name)
     if option is None:
+        from aquila.errors import UnknownOption
+
         raise UnknownOption(f"{source}: unknown option {name!r}{suggestion(name, OPTIONS)}")
     if value is None or value == option.default:
         return option.default
@@ -288,6 +292,8 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
         return option.parse(_as_text(value, option.parse))
     except (TypeError, ValueError) as error:
         shown = "" if option.secret else f" {value!r}"
+        from aquila.errors import ConfigError
+
         raise ConfigError(f"{source}: {name}{shown}: {error} ({option.help})") from error
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from aquila import config
-from aquila.errors import ConfigError
 from pytest_aquila import tasks
 
 MARKER = "aquila"
@@ -91,6 +90,8 @@ def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
         cassette = given.pop("cassette", cassette)
         if marker.args:
             if len(marker.args) > 1 or not isinstance(marker.args[0], str):
+                from aquila.errors import ConfigError
+
                 raise ConfigError(
                     f"{item.nodeid}: @pytest.mark.aquila takes one cassette name and settings by keyword, "
                     f"not {', '.join(map(repr, marker.args))}"

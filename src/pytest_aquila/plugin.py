@@ -40,7 +40,6 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
     from aquila import config as settings
-    from aquila.errors import AquilaError
 
     stack = config.stash[_run] = contextlib.ExitStack()
     stack.enter_context(
@@ -61,8 +60,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
             found = recover(now.cassette_root())
             _totals_of(config).recovered += [(str(path), count) for path, count in found]
-    except AquilaError as error:
-        raise pytest.UsageError(str(error)) from error
+    except Exception as error:
+        from aquila.errors import AquilaError
+
+        if isinstance(error, AquilaError):
+            raise pytest.UsageError(str(error)) from error
+        raise
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

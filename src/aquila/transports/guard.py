@@ -14,7 +14,6 @@ from typing import Any
 
 from aquila.transports import _imports
 from aquila.transports.intercept import Patch
-from aquila.transports.verdict import check_connection
 
 _holders: set[object] = set()
 _patches: list[Patch] = []
@@ -54,6 +53,13 @@ def _patch_ssl(module: ModuleType) -> None:
 
 # Addresses that names were resolved to, so that the setting `ignore_hosts` holds for the connection too.
 _names: dict[str, str] = {}
+
+
+def check_connection(host: str, port: int | None) -> None:
+    """Refuse a connection that nothing asked for; see ``aquila.transports.verdict``."""
+    from aquila.transports import verdict  # here: test runs without a connection need not load it
+
+    verdict.check_connection(host, port)
 
 
 def _resolving(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,15 +10,22 @@ import itertools
 import os
 import threading
 from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from aquila import _ambient, config
-from aquila.transports import children, foreign, intercept, keys
+from aquila.transports import children, intercept, keys
 
 if TYPE_CHECKING:
     from aquila.cassettes.scope import Scope
 
 _lock = threading.RLock()
+
+
+def _foreign() -> ModuleType:
+    from aquila.transports import foreign  # here: test runs that open no scope need not load it
+
+    return foreign
 
 
 class _Surroundings:
@@ -35,7 +42,7 @@ class _Surroundings:
                 self._inherited = os.environ.get(children.VARIABLE)
             self._open[scope.id] = scope
             intercept.hold(scope.id, scope=True)
-            foreign.hold(scope.id)
+            _foreign().hold(scope.id)
             self._adjust()
 
     def closed(self, scope: Scope) -> None:
@@ -45,7 +52,7 @@ class _Surroundings:
                 return
             self._adjust()
             intercept.release(scope.id)
-            foreign.release(scope.id)
+            _foreign().release(scope.id)
 
     def _adjust(self) -> None:
         scopes = list(self._open.values())

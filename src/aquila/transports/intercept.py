@@ -16,8 +16,6 @@ from types import ModuleType
 from typing import Any
 
 from aquila.transports import _imports
-from aquila.transports.permit import is_permitted
-from aquila.transports.verdict import answering
 
 LIBRARIES = ("httpx2", "httpx")
 """The HTTP libraries whose transports are patched. They share their shape; the second is the first's ancestor."""
@@ -88,11 +86,20 @@ def _patch_library(module: ModuleType) -> None:
             _patches.append(Patch(owner, "__init__", _deferring))
 
 
+def _answering(request: Any) -> Any:
+    """The scope that answers a request, or None."""
+    if not _holders:
+        return None
+    from aquila.transports.verdict import answering  # here: test runs without a request need not load it
+
+    url = request.url
+    return answering(request.method, url.scheme, url.host, url.port, url.path)
+
+
 def _catching(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def handle_request(self: Any, request: Any) -> Any:
-        url = request.url
-        scope = answering(request.method, url.scheme, url.host, url.port, url.path) if _holders else None
+        scope = _answering(request)
         if scope is None:
             return original(self, request)
         from aquila.transports import bridge
@@ -105,8 +112,7 @@ def _catching(original: Callable[..., Any]) -> Callable[..., Any]:
 def _catching_async(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def handle_async_request(self: Any, request: Any) -> Any:
-        url = request.url
-        scope = answering(request.method, url.scheme, url.host, url.port, url.path) if _holders else None
+        scope = _answering(request)
         if scope is None:
             return await original(self, request)
         from aquila.transports import bridge
@@ -114,6 +120,12 @@ def _catching_async(original: Callable[..., Any]) -> Callable[..., Any]:
         return await bridge.answer_async(scope, request, functools.partial(original, self))
 
     return handle_async_request
+
+
+def _is_permitted() -> bool:
+    from aquila.transports.permit import is_permitted
+
+    return is_permitted()
 
 
 def _deferring(original: Callable[..., None]) -> Callable[..., None]:
@@ -125,7 +137,7 @@ def _deferring(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         plain = not args and kwargs.get("verify", True) is True and kwargs.get("cert") is None
-        if _scopes and plain and not isinstance(kwargs.get("proxy"), str) and not is_permitted():
+        if _scopes and plain and not isinstance(kwargs.get("proxy"), str) and not _is_permitted():
             self._pool = DeferredPool(self, functools.partial(original, self, **kwargs))
         else:
             original(self, *args, **kwargs)
