@@ -44,6 +44,12 @@ def test_answer_holds_text_usage_meta_and_raw(engine: Engine, endpoint: str) -> 
         assert (reply.usage.cached_tokens, reply.usage.reasoning_tokens) == (1, 1)
 
 
+def test_raw_answer_has_its_keys_in_the_same_order_in_every_process(engine: Engine) -> None:
+    with serving(chat_stream("Hello")) as server:
+        reply = engine.ask("Hi", base_url=server.url)
+    assert list(reply.raw) == ["id", "created", "model", "object", "choices", "usage"]
+
+
 def test_request_carries_what_the_caller_asked_for_on_chat(engine: Engine) -> None:
     with serving(chat_stream("ok")) as server:
         engine.ask(

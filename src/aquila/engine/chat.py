@@ -320,7 +320,9 @@ def _usage_elsewhere(chunk: ChatCompletionChunk) -> Any:
 
 
 def _head(chunk: ChatCompletionChunk) -> dict[str, Any]:
-    head = {**{name: getattr(chunk, name) for name in chunk.model_fields_set}, **(chunk.model_extra or {})}
+    # In the order of the fields: that of the set differs from process to process, and whoever stores `raw` would see it.
+    sent = {name: value for name, value in vars(chunk).items() if name in chunk.model_fields_set}
+    head = {**sent, **(chunk.model_extra or {})}
     return {key: _plain(value) for key, value in head.items() if key not in ("choices", "usage", "obfuscation")}
 
 
