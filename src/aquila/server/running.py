@@ -30,7 +30,9 @@ def listening(host: str, port: int, *, token: str | None = None) -> socket.socke
         if len(token) < 16:
             raise ConfigError("the token is too short to keep strangers out: use 16 characters or more")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named because asyncio looks at it: only then does it turn off Nagle's algorithm, which would hold
+    # back the small pieces of a stream by 40 ms.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
