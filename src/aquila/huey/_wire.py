@@ -25,7 +25,6 @@ from aquila.errors import MessageRejected, NotSerializable, RemoteTaskError
 _MESSAGE, _ERROR, _TUPLE, _EXCEPTION, _SKIPPED, _DATETIME, _TIMEDELTA = range(-8, -1)
 
 _MAX_DEPTH = 1024  # What msgpack unpacks.
-_BINARY_HEADERS = (b"\xc4", b"\xc5", b"\xc6")
 
 _ADVICE: dict[str, str] = {
     "set": "send sorted(...) of it",
@@ -50,6 +49,8 @@ _MARKS = {code: _ext(code) for code in (_MESSAGE, _ERROR, _TUPLE, _EXCEPTION)}
 _TRAVELS = frozenset(
     (type(None), bool, float, bytes, timedelta, list, tuple, dict, Message, Error, msgpack.ExtType, msgpack.Timestamp)
 )
+_CONTAINERS = frozenset((list, tuple, dict, Message, Error))
+_MUTABLE_BYTES = frozenset((bytearray, memoryview))
 _TIMEDELTA_FORMAT = struct.Struct(">iii")
 
 
@@ -100,9 +101,9 @@ class Wire:
             data: bytes = msgpack.packb([value], strict_types=True, default=self._encode)[1:]
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise NotSerializable(first_offence(value) or f"the value cannot travel: {error}") from None
-        # msgpack turns a bytearray or memoryview into bytes without asking; only data with such a header can hold one.
-        if any(header in data for header in _BINARY_HEADERS) and (offence := first_offence(value)):
-            raise NotSerializable(offence)
+        # msgpack turns a bytearray or memoryview into bytes without asking; only data with its headers can hold one.
+        if (b"\xc4" in data or b"\xc5" in data or b"\xc6" in data) and _holds_mutable_bytes(value):
+            raise NotSerializable(first_offence(value) or "the value holds a bytearray or a memoryview")
         return data
 
     def loads(self, data: bytes) -> Any:
@@ -263,6 +264,25 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "chord_config": (tuple, _NONE),
     "retry_backoff": (int, float, _NONE),
 }
+
+
+def _holds_mutable_bytes(value: Any) -> bool:
+    """Whether a value holds a bytearray or a memoryview. Looks at types in bulk, so that plain values cost little."""
+    todo: list[Iterable[Any]] = [(value,)]
+    while todo:
+        items = todo.pop()
+        kinds = set(map(type, items))
+        if not kinds.isdisjoint(_MUTABLE_BYTES):
+            return True
+        if kinds.isdisjoint(_CONTAINERS):
+            continue
+        for item in items:
+            kind = type(item)
+            if kind is dict:
+                todo += [item, item.values()]
+            elif kind in _CONTAINERS:
+                todo.append(item)
+    return False
 
 
 def first_offence(value: Any) -> str | None:

@@ -12,7 +12,6 @@ another queue, or a result that is slipped into the queue, is refused. It is che
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import zlib
 from collections.abc import Iterable, Sequence
@@ -197,10 +196,8 @@ def _secrets(secret: Secret | Sequence[Secret] | None) -> tuple[bytes, ...]:
 
 def _derive(secret: bytes, queue: str, purpose: str) -> bytes:
     name = queue.encode()
-    return hmac.digest(secret, b"aquila.huey/1\0%s\0%d\0%s" % (purpose.encode(), len(name), name), hashlib.sha256)
+    return hmac.digest(secret, b"aquila.huey/1\0%s\0%d\0%s" % (purpose.encode(), len(name), name), "sha256")
 
 
 def _sign(key: bytes, header: bytes, payload: bytes | memoryview) -> bytes:
-    signature = hmac.new(key, header, hashlib.sha256)
-    signature.update(payload)
-    return signature.digest()
+    return hmac.digest(key, b"".join((header, payload)), "sha256")

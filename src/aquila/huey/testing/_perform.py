@@ -54,6 +54,7 @@ def build_task(task: TaskWrapper, /, *args: Any, attempt: int | None = None, **k
                 built.retry_delay *= built.retry_backoff
         built._aquila_attempt = attempt
     _check_signature(built)
+    built._aquila_huey = task.huey  # So that it can be performed on its own.
     return built
 
 
@@ -81,7 +82,7 @@ def perform_job(
     what ``raises`` says.
     """
     __tracebackhide__ = True
-    huey = task.huey if isinstance(task, TaskWrapper) else current_huey()
+    huey = task.huey if isinstance(task, TaskWrapper) else current_huey(getattr(task, "_aquila_huey", None))
     if isinstance(task, TaskWrapper):
         _reject_own_parameters(task)
         built = build_task(task, *args, attempt=attempt, **kwargs)

@@ -125,6 +125,7 @@ def read_message(huey: Any, data: Any, place: str) -> Task:
             f"a message of {len(data)} bytes in the {place} of {huey.name!r} cannot be read, and a worker would lose "
             f"it: {type(error).__name__}: {error}"
         ) from error
+    task._aquila_huey = huey  # So that it can be performed on its own.
     return task
 
 

@@ -164,6 +164,8 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun:
         raise record.exception
     _check(huey, task, record)
     added = [huey.deserialize_task(data) for data in (Counter(_raw_items(huey)) - before).elements()]
+    for other in added:
+        other._aquila_huey = huey  # So that it can be performed on its own.
     stored = huey.storage.peek_data(task.id)
     return TaskRun(
         task=task,

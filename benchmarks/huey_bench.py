@@ -1,0 +1,198 @@
+"""What Aquila's part in background jobs costs.
+
+``perform_job`` over a plain call, a consumer with and without the mix-in, the serializer beside pickle.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import huey as plain
+from huey.consumer import Consumer
+from huey.registry import Message
+from huey.serializer import Serializer
+
+import aquila
+from aquila import config
+from aquila import huey as mixed
+from aquila.cassettes import store
+from aquila.cassettes.model import Cassette
+from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.testing import perform_job, testing_mode
+from benchmarks import traffic
+from benchmarks.harness import QUICK, Report, duration, main, paired, size
+
+TASKS = 40 if QUICK else 400
+"""Tasks of one round through a consumer."""
+
+SECRET = "a secret for the benchmark"
+
+
+def performing(report: Report) -> None:
+    """perform_job over calling the function, storage in memory."""
+    huey = plain.MemoryHuey("bench")
+
+    @huey.task(retries=2)
+    def task(document: dict[str, Any], shout: bool = False) -> dict[str, Any]:
+        return {"id": document["id"], "summary": document["body"][:20]}
+
+    document = {"id": 123, "body": "The harbour of Tern Bay will close for three weeks in March."}
+    with aquila.use_cassette("bench"), testing_mode(huey):
+        times = paired(
+            {
+                "the function": lambda: task.call_local(document, shout=True),
+                "perform_job": lambda: perform_job(task, document, shout=True),
+            },
+            number=100,
+        )
+    report.table("perform_job over calling the function", times, base="the function")
+    more = times.difference("perform_job", "the function")
+    report.aim("what perform_job adds", more * 1e6, at_most=300, unit="µs")
+
+
+def consuming(report: Report) -> None:
+    """Tasks per second through a real consumer, each with a replayed chat completion."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        root = Path(folder)
+        stack.enter_context(config.layers(root=root, defaults={"transport": "replay"}))
+        store.save(root / "cassettes" / "bench.yaml", Cassette.of([traffic.interaction(0)]))
+        storages: dict[str, Callable[[Any, str], Any]] = {
+            "SQLite": lambda module, name: module.SqliteHuey(name, filename=str(root / "bench.db"))
+        }
+        url = stack.enter_context(redis())
+        if url is None:
+            report.note("No redis-server here: Redis is left out.")
+        else:
+            storages["Redis"] = lambda module, name: module.RedisHuey(name, url=url)
+        for storage, make in storages.items():
+            subjects = {name: make(module, f"bench{name[:4]}") for name, module in (("plain", plain), ("mixed", mixed))}
+            tasks = {name: answering(huey) for name, huey in subjects.items()}
+            times = paired(
+                {name: functools.partial(through, subjects[name], tasks[name]) for name in subjects},
+                rounds=15,
+                clock=time.perf_counter,  # What counts is how many tasks get through, waiting included.
+            )
+            report.heading(f"{TASKS} tasks with a replay each, through a consumer on {storage}")
+            speeds = {name: TASKS / times.median(name) for name in subjects}
+            ratio = 1 / times.ratio("mixed", "plain")
+            rows = [(f"Huey's {type(subjects['plain']).__name__}", f"{speeds['plain']:.0f}", "")]
+            rows.append((f"Aquila's {type(subjects['mixed']).__name__}", f"{speeds['mixed']:.0f}", f"{ratio:.3f} x"))
+            report.rows(("", "tasks a second", "of Huey's"), rows)
+            report.aim(f"tasks a second on {storage}", ratio, at_least=0.9, unit="of Huey's own")
+            for huey in subjects.values():
+                huey.storage.close()
+
+
+def answering(huey: Any) -> Any:
+    """A task that asks a model."""
+
+    @huey.task(name="answer")
+    def answer(number: int) -> str:
+        body = traffic.body_of(0)
+        with aquila.http_client() as client:
+            return str(client.post("https://api.openai.com/v1/chat/completions", json=body).status_code)
+
+    return answer
+
+
+def through(huey: Any, task: Any) -> None:
+    """Enqueue tasks, and run a consumer until they are done."""
+    with aquila.use_cassette("bench", repeat="last") as cassette:
+        for number in range(TASKS):
+            task(number)
+        consumer = Consumer(
+            huey, workers=2, periodic=False, initial_delay=0.001, max_delay=0.001, check_worker_health=False
+        )
+        consumer._set_signal_handlers = lambda: None
+        consumer.start()
+        while huey.pending_count():
+            time.sleep(0.001)
+        consumer.stop(graceful=True)
+        assert cassette.play_count == TASKS
+    huey.flush()
+
+
+@contextmanager
+def redis() -> Iterator[str | None]:
+    """A Redis server of the benchmark's own, or None."""
+    program = shutil.which("redis-server")
+    if program is None:
+        yield None
+        return
+    import redis
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        try:
+            client = redis.Redis(port=port)
+            while True:
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    time.sleep(0.01)
+            client.close()
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            server.kill()
+
+
+def serializing(report: Report) -> None:
+    """The serializer beside pickle."""
+    document = {"id": 123, "title": "Report", "tags": ["a", "b"], "body": "The harbour closes. " * 100, "done": False}
+    answer = {"text": "word " * 400, "usage": {"input_tokens": 100, "output_tokens": 400}, "model": "m", "id": "x" * 40}
+    values = {
+        "a task with a document": Message(
+            id="8e0f3a4c-2b1d-4f6e-9c0a-1b2c3d4e5f60", name="jobs.summarise", retries=2, retry_delay=10,
+            args=(document,), kwargs={"shout": True},
+        ),
+        "a result": answer,
+        "a thousand small rows": [{"n": number, "name": f"row {number}", "ok": True} for number in range(1000)],
+    }  # fmt: skip
+    serializers: dict[str, Any] = {
+        "pickle": Serializer(),
+        "msgpack": MsgpackSerializer(),
+        "msgpack, signed": MsgpackSerializer(SECRET, queue="bench"),
+    }
+    for title, value in values.items():
+        sizes = {name: len(serializer.serialize(value)) for name, serializer in serializers.items()}
+        times = paired(
+            {name: functools.partial(there_and_back, serializer, value) for name, serializer in serializers.items()},
+            number=20 if "thousand" in title else 500,
+        )
+        report.heading(f"There and back: {title}")
+        rows = [
+            (name, duration(times.median(name)), f"{times.ratio(name, 'pickle'):.2f} x", size(sizes[name]))
+            for name in serializers
+        ]
+        report.rows(("", "median", "of pickle", "size"), rows)
+
+
+def there_and_back(serializer: Any, value: Any) -> None:
+    """Serialize and deserialize."""
+    serializer.deserialize(serializer.serialize(value))
+
+
+def run(report: Report) -> None:
+    """Run the comparisons."""
+    logging.getLogger("huey").setLevel(logging.CRITICAL)
+    performing(report)
+    consuming(report)
+    serializing(report)
+
+
+if __name__ == "__main__":
+    main(run)
