@@ -3,12 +3,15 @@
 A tree keeps every character of its text: a leaf is the literal text of a scalar (``"a"``, ``1e-05``), a `Branch` holds
 the text between its children. So a tree that is put together again is the text that it was read from, whatever the
 spacing or escapes of the server that wrote it.
+
+Most events of a stream differ in their scalars alone: they share a `Form`, a tree with a `Slot` for each scalar, which
+is parsed once.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 
@@ -33,17 +36,119 @@ class Hole:
         self.quoted = False  # whether the text around it is the same as elsewhere, but in quotes
 
 
-Node: TypeAlias = "str | Branch | Hole"
+class Slot:
+    """A place in a form for one of its scalars."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+Node: TypeAlias = "str | Branch | Hole | Slot"
+
+
+class Form:
+    """What events have in common that differ in their scalars alone. ``names`` are those of the scalars."""
+
+    __slots__ = ("names", "outline", "tree")
+
+    def __init__(self, tree: Node, names: tuple[str, ...]) -> None:
+        self.tree = tree
+        self.names = names
+        self.outline = _outline(tree)
+
+
+class Event(NamedTuple):
+    """One event: its form, and its scalars in the order of the text."""
+
+    form: Form
+    scalars: tuple[str, ...]
+
+    def tree(self) -> Node:
+        """The event as a tree without slots."""
+        return fill(self.form.tree, self.scalars)
+
 
 PADDING = "spaces"
 """The name of the blanks that some servers put before an event's last brace, to hide its length."""
 
-_TOKEN = re.compile(r' *(?:[{}\[\],:]|"[^"\\]*(?:\\.[^"\\]*)*"|[^\s{}\[\],:"]+)')
-_FIELD = re.compile(r"(data|event|id|retry): ?(?=[^ ])")
 MAX_DEPTH = 60
+_TOKEN = re.compile(r' *(?:[{}\[\],:]|"[^"\\]*(?:\\.[^"\\]*)*"|[^\s{}\[\],:"]+)')
+_EMPTY = re.compile(r"\{ *\}|\[ *\]")
+_FIELD = re.compile(r"(data|event|id|retry): ?(?=[^ ])")
+_BEFORE_SCALAR = re.compile(
+    r"""((?:[^"\-0-9tfn]|"[^"\\]*(?:\\.[^"\\]*)*" *:)*+)"""  # braces, commas, keys
+    r"""("[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9][0-9.eE+\-]*|true|false|null)?"""
+)
 
 
-def read_event(text: str) -> Node:
+class Reader:
+    """Reads the events of one stream."""
+
+    def __init__(self) -> None:
+        self._forms: dict[tuple[str, ...], Form] = {}
+
+    def read(self, text: str) -> Event:
+        """Read one event (its lines, without the blank one that ends it)."""
+        structure, scalars = _split(text)
+        form = self._forms.get(structure)
+        if form is None:
+            found: list[tuple[str, str]] = []
+            form = Form(_with_slots(_read_event(text), "", found), tuple([name for name, _ in found]))
+            if tuple([scalar for _, scalar in found]) != scalars:
+                return Event(Form(text, ()), ())  # not JSON, though it looks like it
+            self._forms[structure] = form
+        return Event(form, scalars)
+
+
+def _split(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Split an event into what makes its form, and its scalars."""
+    structure: list[str] = []
+    scalars: list[str] = []
+    for line in text.split("\n"):
+        field = _FIELD.match(line)
+        structure.append("\n")
+        if field is None:
+            structure.append(line)
+            continue
+        rest = line[field.end() :]
+        structure.append(field.group())
+        if rest[0] != "{":
+            scalars.append(rest)
+            continue
+        body, padding = rest, ""
+        if rest[-1] == "}":
+            body = rest[:-1].rstrip(" ")
+            padding = rest[len(body) : -1]
+        pieces = _BEFORE_SCALAR.findall(body)
+        structure += [piece for piece, _ in pieces]
+        scalars += [scalar for _, scalar in pieces if scalar]
+        scalars.append(padding)
+    return tuple(structure), tuple(scalars)
+
+
+def _with_slots(node: Node, name: str, found: list[tuple[str, str]]) -> Node:
+    """Put a slot in place of every scalar; an empty list or object is none."""
+    if isinstance(node, Branch):
+        children = [_with_slots(child, inner, found) for child, inner in zip(node.children, node.names, strict=True)]
+        return Branch(node.between, tuple(children), node.names)
+    if not isinstance(node, str) or not name or _EMPTY.fullmatch(node):
+        return node
+    found.append((name, node))
+    return Slot(len(found) - 1)
+
+
+def fill(node: Node, values: Sequence[Node]) -> Node:
+    """Put values in the slots of a tree."""
+    if isinstance(node, Slot):
+        return values[node.index]
+    if isinstance(node, Branch):
+        return Branch(node.between, tuple([fill(child, values) for child in node.children]), node.names)
+    return node
+
+
+def _read_event(text: str) -> Node:
     """Read one event (its lines, without the blank one that ends it)."""
     between: list[str] = []
     children: list[Node] = []
@@ -132,11 +237,13 @@ def text_of(node: Node) -> str:
         return node
     if isinstance(node, Hole):
         return f'"«{node.name}»"' if node.quoted else f"«{node.name}»"
+    if isinstance(node, Slot):
+        raise TypeError("a form is no text")
     parts = [part for pair in zip(node.between, map(text_of, node.children), strict=False) for part in pair]
     return "".join(parts) + node.between[-1]
 
 
-def outline(event: Node) -> object:
+def _outline(event: Node) -> object:
     """What events must share to be compared at all: their fields, and the keys of their data in order."""
     if not isinstance(event, Branch):
         return event
@@ -162,15 +269,6 @@ def common(one: Node, other: Node, name: str) -> Node:
     return one if isinstance(one, Hole) else Hole(name)
 
 
-def common_of(nodes: Iterable[Node], name: str) -> Node:
-    """What all of several trees have in common."""
-    iterator = iter(nodes)
-    found = next(iterator)
-    for node in iterator:
-        found = common(found, node, name)
-    return found
-
-
 def holes(node: Node) -> Iterator[Hole]:
     """The holes of a tree, in the order of its text."""
     if isinstance(node, Hole):
@@ -187,28 +285,6 @@ def fillings(pattern: Node, node: Node) -> Iterator[Node]:
     elif isinstance(pattern, Branch) and isinstance(node, Branch):
         for inner, child in zip(pattern.children, node.children, strict=True):
             yield from fillings(inner, child)
-
-
-def leaves(node: Node, name: str) -> Iterator[tuple[str, str]]:
-    """The scalars of a tree with their names."""
-    if isinstance(node, str):
-        yield name, node
-    elif isinstance(node, Branch):
-        for child, inner in zip(node.children, node.names, strict=True):
-            yield from leaves(child, inner)
-
-
-def with_leaf(node: Node, name: str, text: str) -> Node:
-    """The tree with every scalar of a name replaced."""
-    if not isinstance(node, Branch):
-        return node
-    children = tuple(
-        [
-            text if isinstance(child, str) and inner == name else with_leaf(child, name, text)
-            for child, inner in zip(node.children, node.names, strict=True)
-        ]
-    )
-    return Branch(node.between, children, node.names)
 
 
 def parts(node: Node, shortest: int) -> Iterator[str]:

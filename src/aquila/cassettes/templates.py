@@ -14,22 +14,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from string import ascii_lowercase
+from typing import TypeAlias
 
 from aquila.cassettes.shapes import (
     PADDING,
+    Event,
+    Form,
     Hole,
     Node,
-    common_of,
+    Reader,
+    Slot,
+    common,
+    fill,
     fillings,
     holes,
-    leaves,
-    outline,
     parts,
-    read_event,
     read_json,
     shape,
     text_of,
-    with_leaf,
 )
 
 LINE = 10
@@ -51,21 +53,20 @@ class Lines:
 
 def find(texts: Sequence[str]) -> Lines:
     """Find templates, lines and shared texts for the events of a stream, in their order."""
-    events = _counted([read_event(text) for text in texts])
+    reader = Reader()
+    events = _counted([reader.read(text) for text in texts])
     found = Lines(lines=[[] for _ in events])
     groups: defaultdict[object, list[int]] = defaultdict(list)
     for index, event in enumerate(events):
-        groups[outline(event)].append(index)
+        groups[event.form.outline].append(index)
     names = _names()
-    examples = []
     for members in groups.values():
-        examples.append(events[members[0]])
         before = sum([len(texts[index]) for index in members])
         if len(members) == 1 or not _write_group(found, events, members, before, names):
             for index in members:
-                found.lines[index] = ["=", *text_of(events[index]).split("\n")]
+                found.lines[index] = ["=", *text_of(events[index].tree()).split("\n")]
     _leave_out_repeated_cells(found.lines)
-    _share(found, examples)
+    _share(found, [events[members[0]].tree() for members in groups.values()])
     return found
 
 
@@ -77,42 +78,65 @@ def _names() -> Iterator[str]:
             yield prefix + letter
 
 
-def _counted(events: Sequence[Node]) -> Sequence[Node]:
+def _counted(events: Sequence[Event]) -> Sequence[Event]:
     """Replace a number that counts the events (``sequence_number``) by a counter."""
-    seen: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-    for index, event in enumerate(events):
-        for name, text in leaves(event, ""):
+    seen: defaultdict[str, list[str]] = defaultdict(list)
+    for event in events:
+        names = event.form.names
+        for index, text in enumerate(event.scalars):
             if text.isdigit():
-                seen[name].append((index, text))
-    for name, values in seen.items():
-        start = int(values[0][1][:15])
-        if len(values) > 2 and all(text == str(start + count) for count, (_, text) in enumerate(values)):
-            holders = {index for index, _ in values}
-            if len(holders) == len(values):
-                return [
-                    with_leaf(event, name, f"«+{start}»") if i in holders else event for i, event in enumerate(events)
-                ]
+                seen[names[index]].append(text)
+    for name, texts in seen.items():
+        start = int(texts[0][:15])
+        if len(texts) > 2 and texts == [str(start + count) for count in range(len(texts))]:
+            holders = [event for event in events if name in event.form.names]
+            if len(holders) == len(texts) and all(event.form.names.count(name) == 1 for event in holders):
+                return [_with_counter(event, name, f"«+{start}»") for event in events]
     return events
 
 
-class _Columns:
-    """The holes of a pattern as columns; columns that always say the same are one.
+def _with_counter(event: Event, name: str, counter: str) -> Event:
+    if name not in event.form.names:
+        return event
+    index = event.form.names.index(name)
+    return Event(event.form, (*event.scalars[:index], counter, *event.scalars[index + 1 :]))
 
-    ``cells`` holds a row of trees for each event, ``texts`` the same rows as written, ``names`` the holes' names.
+
+Spots: TypeAlias = "Mapping[Form, Node]"
+"""For each form a place in its tree: what all events of that form have there."""
+
+
+def _common(events: Sequence[Event], spots: Spots, name: str) -> Node:
+    """What events have in common at some place."""
+    by_form: defaultdict[Form, list[tuple[str, ...]]] = defaultdict(list)
+    for event in events:
+        by_form[event.form].append(event.scalars)
+    found: list[Node] = []
+    for form, rows in by_form.items():
+        values: list[Node] = []
+        for column, scalar_name in zip(zip(*rows, strict=True), form.names, strict=True):
+            values.append(column[0] if column.count(column[0]) == len(column) else Hole(scalar_name))
+        node = fill(spots[form], values)
+        found = [common(found[0], node, name) if found else node]
+    return found[0]
+
+
+class _Columns:
+    """The holes of some patterns as columns; columns that always say the same are one.
+
+    ``names`` are the holes' names, ``spots`` where each form has what fills them, ``texts`` a row of cells an event.
     """
 
-    def __init__(self, pattern: Sequence[Node], rows: Sequence[Sequence[Node]]) -> None:
-        found = [
-            [node for inner, whole in zip(pattern, row, strict=True) for node in fillings(inner, whole)] for row in rows
-        ]
+    def __init__(self, events: Sequence[Event], patterns: Sequence[Node], places: Sequence[Spots]) -> None:
+        forms = list(dict.fromkeys([event.form for event in events]))
+        found = {form: _spots(patterns, [place[form] for place in places]) for form in forms}
         self.names: list[str] = []
-        kept: list[tuple[Node, ...]] = []
+        self.spots: list[Spots] = []
         written: list[tuple[str, ...]] = []
         known: dict[tuple[str, ...], Hole] = {}
-        for hole, column in zip(
-            [hole for node in pattern for hole in holes(node)], zip(*found, strict=True), strict=True
-        ):
-            texts = tuple(map(text_of, column))
+        for index, hole in enumerate([hole for pattern in patterns for hole in holes(pattern)]):
+            spots = {form: found[form][index] for form in forms}
+            texts = tuple([_text(spots[event.form], event.scalars) for event in events])
             if hole.name == PADDING and PADDING not in self.names and not any(text.strip(" ") for text in texts):
                 texts = tuple([str(len(text)) for text in texts])
             elif texts in known:
@@ -125,10 +149,9 @@ class _Columns:
                 twin.quoted = True
                 known[tuple([f'"{text}"' for text in texts])] = twin
             self.names.append(hole.name)
-            kept.append(column)
+            self.spots.append(spots)
             written.append(texts)
-        self.cells = list(zip(*kept, strict=True)) if kept else [() for _ in rows]
-        self.texts = [list(row) for row in zip(*written, strict=True)] if written else [[] for _ in rows]
+        self.texts = [list(row) for row in zip(*written, strict=True)] if written else [[] for _ in events]
 
     def __len__(self) -> int:
         """The characters of all rows."""
@@ -137,6 +160,17 @@ class _Columns:
     def complete(self) -> bool:
         """Whether no cell is empty; an empty one would mean the cell of the line before."""
         return not any("" in row for row in self.texts)
+
+
+def _spots(patterns: Sequence[Node], nodes: Sequence[Node]) -> list[Node]:
+    return [spot for pattern, node in zip(patterns, nodes, strict=True) for spot in fillings(pattern, node)]
+
+
+def _text(spot: Node, scalars: Sequence[str]) -> str:
+    """What an event has at a place of its form."""
+    if isinstance(spot, Slot):
+        return scalars[spot.index]
+    return text_of(fill(spot, scalars))
 
 
 def _free_name(key: str, used: Sequence[str]) -> str:
@@ -148,43 +182,52 @@ def _free_name(key: str, used: Sequence[str]) -> str:
 
 
 def _write_group(
-    found: Lines, events: Sequence[Node], members: Sequence[int], before: int, names: Iterator[str]
+    found: Lines, events: Sequence[Event], members: Sequence[int], before: int, names: Iterator[str]
 ) -> bool:
     """Write events with the same fields and keys as lines for their common template; say whether that is shorter."""
     own = [events[index] for index in members]
-    pattern = common_of(own, "x")
-    columns = _Columns([pattern], [[event] for event in own])
+    whole = {event.form: event.form.tree for event in own}
+    pattern = _common(own, whole, "x")
+    columns = _Columns(own, [pattern], [whole])
     text = text_of(pattern)
     if not columns.complete() or len(text) + LINE + len(columns) >= before:
         return False
     base = next(names)
     found.templates[base] = text
+    shapes = {form: tuple([shape(spots[form]) for spots in columns.spots]) for form in whole}
     alike: defaultdict[object, list[int]] = defaultdict(list)
     for number, (index, row) in enumerate(zip(members, columns.texts, strict=True)):
         found.lines[index] = [base, *row]
-        alike[tuple(map(shape, columns.cells[number]))].append(number)
+        alike[shapes[own[number].form]].append(number)
     for numbers in alike.values():
         if len(numbers) > 1:
-            _specialise(found, base, columns, {number: members[number] for number in numbers}, names)
+            _specialise(found, base, columns, {members[number]: number for number in numbers}, events, names)
     return True
 
 
-def _specialise(found: Lines, base: str, columns: _Columns, members: Mapping[int, int], names: Iterator[str]) -> None:
+def _specialise(
+    found: Lines,
+    base: str,
+    columns: _Columns,
+    members: Mapping[int, int],
+    events: Sequence[Event],
+    names: Iterator[str],
+) -> None:
     """Give some lines of a template, alike in more than it says, a template of their own."""
-    rows = [columns.cells[number] for number in members]
-    pattern = [common_of(column, name) for column, name in zip(zip(*rows, strict=True), columns.names, strict=True)]
-    inner = _Columns(pattern, rows)
+    own = [events[index] for index in members]
+    patterns = [_common(own, spots, name) for spots, name in zip(columns.spots, columns.names, strict=True)]
+    inner = _Columns(own, patterns, columns.spots)
     cells = [
         str(len(text_of(node))) if name == PADDING and not isinstance(node, Hole) else text_of(node)
-        for node, name in zip(pattern, columns.names, strict=True)
+        for node, name in zip(patterns, columns.names, strict=True)
     ]
     text = "\t".join([base, *cells])
-    before = sum([len("\t".join(columns.texts[number])) for number in members])
+    before = sum([len("\t".join(columns.texts[number])) for number in members.values()])
     if not inner.complete() or len(text) + LINE + len(inner) >= before:
         return
     name = next(names)
     found.templates[name] = text
-    for index, row in zip(members.values(), inner.texts, strict=True):
+    for index, row in zip(members, inner.texts, strict=True):
         found.lines[index] = [name, *row]
 
 
