@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
+from aquila.cassettes.unfold import PADDING
+
 
 class Branch(NamedTuple):
     """Text with children in it: ``between[0] children[0] between[1] ... between[-1]``.
@@ -69,9 +71,6 @@ class Event(NamedTuple):
         """The event as a tree without slots."""
         return fill(self.form.tree, self.scalars)
 
-
-PADDING = "spaces"
-"""The name of the blanks that some servers put before an event's last brace, to hide its length."""
 
 MAX_DEPTH = 60
 _TOKEN = re.compile(r' *(?:[{}\[\],:]|"[^"\\]*(?:\\.[^"\\]*)*"|[^\s{}\[\],:"]+)')

@@ -17,7 +17,6 @@ from string import ascii_lowercase
 from typing import TypeAlias
 
 from aquila.cassettes.shapes import (
-    PADDING,
     Event,
     Form,
     Hole,
@@ -33,6 +32,7 @@ from aquila.cassettes.shapes import (
     shape,
     text_of,
 )
+from aquila.cassettes.unfold import PADDING
 
 LINE = 10
 """What a line or an entry costs besides its text: indentation, name, line break."""

@@ -24,7 +24,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from aquila.cassettes.model import Chunk
-from aquila.cassettes.shapes import PADDING
+
+PADDING = "spaces"
+"""The name of the blanks that some servers put before an event's last brace, to hide its length."""
 
 MAX_GROWTH = 64
 """A stream is at most this many times as large as its folded text: a small file cannot fill the memory."""

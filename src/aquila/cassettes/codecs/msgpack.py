@@ -15,7 +15,6 @@ from typing import Any, get_args
 import msgpack
 
 from aquila.cassettes.codecs._gc import collector_paused
-from aquila.cassettes.fold import fold
 from aquila.cassettes.model import FORMAT_VERSION, Cassette, Chunk, End, Headers, Interaction, Request, Response
 from aquila.cassettes.unfold import Folded, FoldError, unfold
 from aquila.errors import CassetteCorrupt, CassetteTooNew
@@ -57,17 +56,9 @@ class MsgpackCodec:
 
     def _row(self, interaction: Interaction) -> list[Any]:
         request, response = interaction.request, interaction.response
-        folded = fold(response.chunks) if self._folding else None
-        chunks: Any
-        if folded is None:
-            chunks = [part for chunk in response.chunks for part in (chunk.at, chunk.data)]
-        else:
-            chunks = {
-                "events": folded.events,
-                "templates": dict(folded.templates),
-                "shared": dict(folded.shared),
-                "crlf": folded.crlf,
-            }
+        chunks: Any = [part for chunk in response.chunks for part in (chunk.at, chunk.data)]
+        if self._folding:
+            chunks = _folded(response.chunks) or chunks
         return [
             request.method,
             request.url,
@@ -82,6 +73,20 @@ class MsgpackCodec:
             response.error,
             chunks,
         ]
+
+
+def _folded(chunks: tuple[Chunk, ...]) -> dict[str, Any] | None:
+    from aquila.cassettes.fold import fold
+
+    folded = fold(chunks)
+    if folded is None:
+        return None
+    return {
+        "events": folded.events,
+        "templates": dict(folded.templates),
+        "shared": dict(folded.shared),
+        "crlf": folded.crlf,
+    }
 
 
 class _Wrong(Exception):
