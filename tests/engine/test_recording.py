@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,3 +165,16 @@ def test_key_is_in_no_cassette(engine: Engine, folder: Path) -> None:
     files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
     assert files
     assert all(KEY.encode() not in data for data in files)
+
+
+def test_an_async_stream_that_was_left_is_recorded_even_if_the_event_loop_ends_at_once(folder: Path) -> None:
+    async def leave(url: str) -> None:
+        async with aquila.astream("Hi", **recording(url)) as stream:
+            async for _ in stream:
+                break
+
+    with serving(Answer([FIRST, sse(chat_chunk("second"))])) as server, aquila.use_cassette("around"):
+        asyncio.run(leave(server.url))
+        gc.collect()
+    (stored,) = recorded(folder)
+    assert stored.response.end == "closed"

@@ -382,3 +382,31 @@ def test_a_plugin_can_say_what_identifies_a_request_and_what_is_secret(
         assert b"Sesame" not in (root / "x.yaml").read_bytes()
     finally:
         aquila.unregister(plugin)
+
+
+@pytest.mark.parametrize("transport", ["record", "replay"])
+def test_an_async_body_that_is_read_again_at_its_terminator_is_not_given_twice(
+    transport: str, root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aquila.transports import routing
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, content=b"".join(chat_chunks("one two")))  # can be iterated any number of times
+
+    monkeypatch.setitem(routing._loaded, "server", routing._given(httpx2.MockTransport(answer), "server"))
+
+    async def read_twice() -> list[bytes]:
+        async with (
+            aquila.use_cassette("x"),
+            aquila.async_http_client() as http,
+            http.stream("POST", URL, json={"prompt": "hi"}) as response,
+        ):
+            first = [chunk async for chunk in response.aiter_raw()]
+            assert isinstance(response.stream, httpx2.AsyncByteStream)
+            return first + [chunk async for chunk in response.stream]
+
+    anyio.run(read_twice)
+    monkeypatch.setenv("AQUILA_TRANSPORT", transport)
+    assert b"".join(anyio.run(read_twice)) == b"".join(chat_chunks("one two"))
+    (stored,) = interactions(root, "x")
+    assert (stored.response.body, stored.response.end) == (b"".join(chat_chunks("one two")), "complete")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -133,8 +134,10 @@ async def adrive(made: Plan | Call) -> AsyncGenerator[Event, None]:
                     await anyio.sleep(call.within_total(seconds))
                 case Send():
                     exchange = _AsyncExchange(call, step)
-                    async for event in exchange.events():
-                        yield event
+                    # Closed here and now: what the garbage collector closes, the end of the event loop may cut short.
+                    async with aclosing(exchange.events()) as arriving:
+                        async for event in arriving:
+                            yield event
                     outcome = exchange.outcome
                 case Run(ready):
                     outcome = await execute.arun(ready)

@@ -185,13 +185,14 @@ class _AsyncTeeStream(httpx2.AsyncByteStream):
     def __init__(self, tee: Tee, response: httpx2.Response) -> None:
         self._tee = tee
         self._response = response
+        # One iterator for all readers: the openai SDK reads what follows the terminator by iterating once more.
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        self._arriving = aiter(response.stream)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        stream = self._response.stream
-        assert isinstance(stream, httpx2.AsyncByteStream)
         take = self._tee.take
         try:
-            async for data in stream:
+            async for data in self._arriving:
                 decoded = take(data)
                 if decoded:
                     yield decoded

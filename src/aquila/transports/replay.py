@@ -156,9 +156,10 @@ class _AsyncReplayStream(httpx2.AsyncByteStream):
     def __init__(self, response: Response, pace: Pace | None) -> None:
         self._response = response
         self._pace = pace
+        self._chunks = iter(response.chunks)  # the openai SDK iterates once more, for what follows the terminator
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._response.chunks:
+        for chunk in self._chunks:
             if self._pace is not None:
                 await self._pace.asleep(chunk.at)
             yield chunk.data
