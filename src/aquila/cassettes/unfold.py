@@ -80,10 +80,10 @@ class _Counter:
     __slots__ = ("event", "value")
 
     def __init__(self, start: int) -> None:
-        self.event = -1
+        self.event: object = None
         self.value = start - 1
 
-    def at(self, event: int) -> str:
+    def at(self, event: object) -> str:
         if event != self.event:
             self.event = event
             self.value += 1
@@ -143,7 +143,7 @@ class _Unfolding:
         self.shared: dict[str, str] = {}
         self.templates: dict[str, _Template] = {}
         self.references = "«" in folded.events
-        self.event = 0
+        self.event: object = None
         self.counters: dict[int, _Counter] = {}
         for name, text in folded.shared.items():
             self._check_name(name, "shared")
@@ -171,14 +171,13 @@ class _Unfolding:
             elif len(cells) == template.width and template.simple and "" not in cells and "«" not in line:
                 template.last = cells
                 if template.counters:
-                    cells = cells + [counter.at(self.event) for counter in template.counters]
+                    cells = cells + [counter.at(number) for counter in template.counters]
                 filled = template.pieces.copy()
                 for place, index in template.places:
                     filled[place] = cells[index]
                 text = "".join(filled)
-                self.event += 1
             else:
-                text = self._event(template, cells, number)
+                text = self._event(template, cells, number, number)
             size += len(text)
             if size > limit:
                 raise FoldError(_TOO_LARGE, "events", number)
@@ -219,7 +218,9 @@ class _Unfolding:
             done = offset
         return [piece[done:]]
 
-    def _event(self, template: _Template, cells: list[str], number: int) -> str:
+    def _event(self, template: _Template, cells: list[str], number: int, event: object) -> str:
+        """Fill a template's holes, in all the ways that a line may say it; ``event`` tells events apart."""
+        self.event = event
         try:
             if len(cells) != template.width or "" in cells:
                 cells = template.complete(cells)
@@ -236,8 +237,7 @@ class _Unfolding:
         except ValueError as error:
             raise FoldError(str(error), "events", number) from None
         if template.counters:
-            cells = [*cells, *[counter.at(self.event) for counter in template.counters]]
-        self.event += 1
+            cells = [*cells, *[counter.at(event) for counter in template.counters]]
         return template.fill(cells)
 
     def _counter(self, name: str) -> _Counter:
@@ -247,16 +247,18 @@ class _Unfolding:
     def _special(self, cells: list[str], marks: str, name: str, number: int) -> tuple[str, str]:
         """An event that is no line for a template, or that is repeated."""
         if name in ("=", "~"):
+            self.event = number
             text = "\n".join([self._plain(cell, "events", number) for cell in cells[1:]])
-            self.event += 1
             return marks, text + "\n\n" * (name == "=")
         repeat = _REPEAT.fullmatch(name)
         if repeat is not None and repeat[1] in self.templates:
             template, times = self.templates[repeat[1]], int(repeat[2])
-            text = self._event(template, cells, number)
+            text = self._event(template, cells, number, number)
             if len(text) * times > self.limit:
                 raise FoldError(_TOO_LARGE, "events", number)
-            return marks, text + "".join([self._event(template, [name], number) for _ in range(times - 1)])
+            return marks, text + "".join(
+                [self._event(template, [name], number, (number, count)) for count in range(1, times)]
+            )
         if len(cells) == 1 and all(map(_MARK.fullmatch, cells[0].split(" "))):
             return cells[0], ""
         raise FoldError(f"no template {name[:40]!r}", "events", number)
