@@ -119,7 +119,7 @@ def to_wire(message: Message) -> dict[str, Any]:
     wire: dict[str, Any] = {"role": message.role}
     if isinstance(message.content, str):
         # An assistant that only called tools said nothing; some providers refuse an empty text here.
-        wire["content"] = message.content if message.content or not message.calls else None
+        wire["content"] = message.content if message.content or not (message.calls or message.extra.get("refusal")) else None
     else:
         wire["content"] = [part_to_dict(part) for part in message.content]
     if message.name is not None:
@@ -133,7 +133,7 @@ def to_wire(message: Message) -> dict[str, Any]:
     return wire
 
 
-NOT_SENT = frozenset({"output", "refusal", "annotations", "audio", "function_call", "reasoning", "reasoning_content"})
+NOT_SENT = frozenset({"output", "annotations", "audio", "function_call", "reasoning", "reasoning_content"})
 
 
 class _Choice:
@@ -283,16 +283,18 @@ class Parser:
                 f"the stream ended without a finish reason, after {len(text)} characters: the answer is not complete"
             )
         raw = dict(self._whole) if self._whole is not None else self._assemble()
+        refusal = choice.refusal.getvalue()
+        extra = choice.extra.values() | ({"refusal": refusal} if refusal else {})
         return Turn(
             text=text,
-            message=Message("assistant", text, calls=calls, extra=choice.extra.values()),
+            message=Message("assistant", text, calls=calls, extra=extra),
             usage=usage_of(self._usage, self._ref, self._metadata),
             raw=raw,
             finish_reason=choice.finish_reason,
             id=raw.get("id"),
             model=raw.get("model"),
             reasoning=choice.reasoning.getvalue(),
-            refusal=choice.refusal.getvalue(),
+            refusal=refusal,
         )
 
     def _assemble(self) -> dict[str, Any]:
@@ -320,7 +322,7 @@ def _usage_elsewhere(chunk: ChatCompletionChunk) -> Any:
 
 
 def _head(chunk: ChatCompletionChunk) -> dict[str, Any]:
-    # In the order of the fields: that of the set differs from process to process, and whoever stores `raw` would see it.
+    # In the order of the fields: that of the set differs from process to process, which shows in a stored `raw`.
     sent = {name: value for name, value in vars(chunk).items() if name in chunk.model_fields_set}
     head = {**sent, **(chunk.model_extra or {})}
     return {key: _plain(value) for key, value in head.items() if key not in ("choices", "usage", "obfuscation")}
