@@ -70,7 +70,7 @@ class UsedCassette:
 
     def _sessions(self) -> list[Session]:
         settings = self._scope.settings
-        if settings.transport in ("replay", "record"):
+        if not self._scope.closed and settings.transport in ("replay", "record"):
             mode = settings.record if settings.transport == "record" else "replay"
             self._scope.session(self.name, mode)
         return [session for (name, _), session in self._scope.sessions.items() if name == self.name]

@@ -1,0 +1,131 @@
+"""Every snippet of these pages is executed, and what it prints is what the page shows.
+
+What they record comes from the cassette ``docs/commands``. ``DOCS_RECORD=1 pytest tests/docs`` adds what is missing there,
+from the embedded model.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aquila import config
+from tests.docs.snippets import REPOSITORY, UPSTREAM, Block, Page, blocks, commands, matches
+
+PAGES = (
+    "README.md",
+    "docs/index.md",
+    "docs/getting-started.md",
+    "docs/cassettes-and-testing.md",
+    "docs/transports.md",
+    "examples/summaries/README.md",
+)
+IDS = [name.removesuffix(".md").replace("/", "-") for name in PAGES]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a page's project: importable, as outside of pytest, and forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(UPSTREAM)
+    monkeypatch.setenv("AQUILA_UPSTREAM", "docs_upstream:transport")
+    monkeypatch.setattr("aquila._ambient.opener", None)
+    before = set(sys.modules)
+    with config.layers(root=tmp_path):
+        yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", PAGES, ids=IDS)
+def test_every_snippet_does_what_the_page_says(name: str, folder: Path) -> None:
+    page = Page(REPOSITORY / name, folder)
+    page.execute()
+    runnable = [b for b in blocks(page.path) if b.language in ("python", "console") and b.what != "not run"]
+    assert page.ran > 0 or not runnable
+
+
+@pytest.mark.parametrize("name", PAGES, ids=IDS)
+def test_every_link_leads_somewhere(name: str) -> None:
+    page = REPOSITORY / name
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    links = re.findall(r'\]\(([^)\s]+)(?: "([^"]*)")?\)', text)
+    for link, title in links:
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name}: {link}"
+        if title:  # the name of a test
+            assert f"def {title}(" in target.read_text(encoding="utf-8"), f"{name}: {link}: no test {title}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.M)
+            anchors = [re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings]
+            assert anchor in anchors, f"{name}: {link}"
+
+
+def test_every_setting_is_in_the_table_of_settings() -> None:
+    page = (REPOSITORY / "docs/cassettes-and-testing.md").read_text(encoding="utf-8")
+    table = page[page.index("## Settings") :]
+    for name, option in config.OPTIONS.items():
+        named = ([f"`aquila_{name}`"] if option.ini else []) + ([f"`{option.env}`"] if option.env else [])
+        assert named
+        assert all(each in table for each in named), name
+
+
+def test_what_is_shown_and_cannot_be_run_here_exists() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.M)
+    for name in PAGES:
+        for block in blocks(REPOSITORY / name):
+            if block.what != "not run" or block.language != "console":
+                continue
+            for command, _ in commands(block):
+                extras = re.findall(r"pytest-aquila\[([\w,]+)\]", command)
+                assert all(extra in project["optional-dependencies"] for row in extras for extra in row.split(","))
+                if command.startswith("make "):
+                    assert command.split()[1] in targets, f"{name}: {command}"
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "same"),
+    [
+        (["one", "two"], "one\ntwo\n", True),
+        (["one", "..."], "one\ntwo\nthree\n", True),
+        (["...", "three", "..."], "one\ntwo\nthree\n", True),
+        (["1 passed in 0.10s"], "1 passed in 2.37s\n", True),
+        (["=== 1 passed ==="], "====== 1 passed ======\n", True),
+        (["a ... c"], "a b c\n", True),
+        (["one"], "one\ntwo\n", False),
+        (["...", "two"], "one\ntwo\nthree\n", False),
+        (["1 passed"], "1 failed\n", False),
+        (["a ... c"], "a b\nc\n", False),
+        (["one"], "", False),
+    ],
+)
+def test_output_is_compared_strictly(expected: list[str], printed: str, same: bool) -> None:
+    assert matches(expected, printed) is same
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "what"),
+    [
+        ("python", "raise ValueError", ""),
+        ("python", "pass", "raises ValueError"),
+        ("console", "$ exit 3", ""),
+        ("console", "$ echo one\ntwo", ""),
+    ],
+)
+def test_a_snippet_that_is_wrong_is_found(language: str, text: str, what: str, folder: Path) -> None:
+    note = f"<!-- test: {what} -->\n" if what else ""
+    (folder / "page.md").write_text(f"Some words.\n\n{note}```{language}\n{text}\n```\n")
+    assert list(blocks(folder / "page.md")) == [Block(4 if what else 3, language, f"{text}\n", what)]
+    with pytest.raises((AssertionError, ValueError)):
+        Page(folder / "page.md", folder).execute()
