@@ -1,7 +1,7 @@
 """Every snippet of these pages is executed, and what it prints is what the page shows.
 
-What they record comes from the cassette ``docs/commands``. ``DOCS_RECORD=1 pytest tests/docs`` adds what is missing there,
-from the embedded model.
+What they record comes from the cassette ``docs/commands``. ``DOCS_RECORD=1 pytest tests/docs`` adds what is missing
+there, from the embedded model.
 """
 
 from __future__ import annotations
