@@ -109,6 +109,23 @@ def test_the_recordings_of_a_running_scope_are_not_recovered_by_another_run(root
     assert prompts(root / "x.yaml") == [1]
 
 
+def test_what_a_scope_recorded_is_its_own_until_it_is_stored(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = store.save
+    taken_over: list[object] = []
+
+    def saving(*arguments: object) -> None:
+        taken_over.extend(recording.recover(root))
+        save(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "save", saving)
+    with pytest.raises(ZeroDivisionError), aquila.use_cassette("x"), aquila.http_client() as client:
+        post(client, "hi")
+        raise ZeroDivisionError
+    assert taken_over == []
+    assert [path.name for path in root.glob("*.yaml")] == ["x.pending.yaml"]
+    assert list((root / ".journal").glob("*.journal")) == []
+
+
 def test_a_disk_that_is_full_leaves_the_cassette_as_it_was(root: Path) -> None:
     record("old")
     before = (root / "x.yaml").read_bytes()

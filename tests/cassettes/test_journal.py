@@ -79,6 +79,30 @@ def test_a_journal_counts_as_abandoned_only_when_its_process_has_ended(tmp_path:
     assert not path.exists()
 
 
+def test_a_journal_that_another_run_holds_or_removes_while_it_is_opened_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = journal._try_lock
+    tried: list[bool] = []
+
+    def disturbed(descriptor: int) -> bool:
+        tried.append(True)
+        if len(tried) == 1:
+            return False  # held by a run that looks whether anybody uses it
+        if len(tried) == 2:
+            journal.journals_of(tmp_path, "scope")[0].unlink()  # and then removed by it
+        return really(descriptor)
+
+    monkeypatch.setattr(journal, "_try_lock", disturbed)
+    writer = journal.Journal(tmp_path, "scope")
+    writer.open()
+    monkeypatch.undo()
+    assert len(journal.journals_of(tmp_path, "scope")) == 1
+    assert journal.abandoned(tmp_path) == {}
+    writer.discard()
+    assert journal.journals_of(tmp_path, "scope") == []
+
+
 def test_a_forked_child_writes_a_journal_of_its_own(tmp_path: Path) -> None:
     program = textwrap.dedent("""
         import os, sys

@@ -7,10 +7,12 @@ the journals at its end; what a killed run left is merged by the next recording 
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import sys
 import threading
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -80,6 +82,13 @@ class Journal:
                 os.close(self._descriptor)
             self._descriptor, self._process = -1, None
 
+    def discard(self) -> None:
+        """Remove the file, whose entries are stored, and let go of it."""
+        with self._lock:
+            if self._descriptor >= 0 and self._path is not None:
+                _remove(self._path, self._descriptor)
+            self._descriptor, self._process = -1, None
+
     def _open(self) -> None:
         process = os.getpid()
         if self._process == process:
@@ -88,10 +97,9 @@ class Journal:
         # it lives the parent's journal counts as in use, and so nobody merges half of what a scope recorded.
         path = work_folder(self._root) / f"{self._scope}.{process}.journal"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            descriptor = _open_locked(path)
         except OSError as error:
             raise write_error(path, error) from error
-        _try_lock(descriptor)
         self._descriptor, self._process, self._path = descriptor, process, path
 
 
@@ -120,8 +128,7 @@ def discard(path: Path) -> None:
     """Remove a journal whose entries are stored, unless its process is alive and may still add to it."""
     descriptor = _open_unused(path)
     if descriptor is not None:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        _remove(path, descriptor)
 
 
 def abandoned(root: Path) -> dict[str, list[Path]]:
@@ -130,6 +137,32 @@ def abandoned(root: Path) -> dict[str, list[Path]]:
     for path in sorted((root / ".journal").glob("*.journal")):
         scopes[path.name.split(".", 1)[0]].append(path)
     return {scope: paths for scope, paths in scopes.items() if all(map(_is_unused, paths))}
+
+
+def _open_locked(path: Path) -> int:
+    """Open a journal for writing and lock it.
+
+    Until it is locked, a run that looks for abandoned journals may take it for one, hold it for a moment and remove it.
+    Where files cannot be locked it stays without.
+    """
+    for attempt in itertools.count():
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        locked = _try_lock(descriptor)
+        removed = sys.platform != "win32" and not os.fstat(descriptor).st_nlink
+        if (locked or attempt >= 20) and not removed:
+            break
+        os.close(descriptor)
+        time.sleep(0 if removed else 0.005)
+    return descriptor
+
+
+def _remove(path: Path, descriptor: int) -> None:
+    if sys.platform == "win32":  # an open file cannot be removed there
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+    else:  # not after the lock is gone: somebody may have opened it anew
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _is_unused(path: Path) -> bool:

@@ -42,7 +42,8 @@ class ScopeRecording:
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
         interaction = Interaction(record.request, session.redactor.response(response), f"{now.isoformat()}Z")
         row = Recorded(record.key, record.position, record.order, interaction)
-        self._append(session, row)
+        if not session.closed:  # else it is too late, as `add` says: nobody would merge the journal
+            self._append(session, row)
         session.add(row)
 
     def played(self, session: Session, replay: Replay) -> None:
@@ -56,30 +57,34 @@ class ScopeRecording:
 
     def close(self, *, passed: bool) -> Stored:
         """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""
-        self._journal.close()
-        if not self._scope.is_owner:
-            return Stored()
-        journals = journal.journals_of(self._root, self._scope.id)
+        try:
+            return self._merge(passed=passed) if self._scope.is_owner else Stored()
+        finally:
+            self._journal.close()  # only now: until it is merged, no other run may take it for abandoned
+
+    def _merge(self, *, passed: bool) -> Stored:
         changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
-        others = [path for path in journals if not path.name.startswith(f"{self._scope.id}.{os.getpid()}.")]
+        mine = f"{self._scope.id}.{os.getpid()}.journal"
+        others = [path for path in journal.journals_of(self._root, self._scope.id) if path.name != mine]
         foreign = _rows(others)
         for (name, mode), session in self._scope.sessions.items():
             if mode == "replay":
                 continue
             record_errors = self._settings.record_errors
-            mine = session.changes(
+            own = session.changes(
                 record_errors=record_errors,
                 drop_unused=self._scope.owns_default and name == self._scope.default,
                 elsewhere=foreign.pop((name, mode, record_errors, session.rules), ()),
             )
             used_elsewhere = {row.slot for group, rows in foreign.items() if group[0] == name for row in rows}
-            mine = Changes(mine.recorded, mine.used, mine.drop - used_elsewhere, mine.replace)
-            changes[name].append((mine, session.rules))
+            own = Changes(own.recorded, own.used, own.drop - used_elsewhere, own.replace)
+            changes[name].append((own, session.rules))
         for name, rows in _changes(foreign).items():
             changes[name] += rows
         stored = _store(changes, self._root, passed=passed)
-        for path in journals:
+        for path in others:
             journal.discard(path)
+        self._journal.discard()
         return stored
 
 
