@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aquila.cassettes.names import cassette_path, name_of_test
@@ -39,6 +39,7 @@ def test_a_test_gives_its_cassette_a_readable_name() -> None:
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
+@example("a::b", "a.b")
 def test_every_test_gets_a_file_of_its_own_inside_the_folder(one: str, other: str) -> None:
     names = [name_of_test(f"tests/test_x.py::test[{parameter}]") for parameter in (one, other)]
     for name in names:

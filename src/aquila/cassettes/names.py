@@ -54,10 +54,11 @@ def name_of_test(nodeid: str) -> str:
     ``nodeid`` is pytest's id of the test. In the test's own part, characters that some file system forbids become
     ``-`` and an over-long name is cut; either way a hash of the original follows, so that two tests never share a name.
     """
-    module, *test = nodeid.split("::")
+    module, _, test = nodeid.partition("::")
+    name, bracket, parameters = test.partition("[")
     folder = PurePosixPath(module.replace("\\", "/")).with_suffix("")
     inside = [part for part in folder.parts if part not in ("..", "/")]
-    return "/".join([*inside, _file_name(".".join(test))])
+    return "/".join([*inside, _file_name(name.replace("::", ".") + bracket + parameters)])
 
 
 def _file_name(text: str) -> str:
