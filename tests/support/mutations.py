@@ -66,7 +66,7 @@ def _splice(data: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
 def _lines(data: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
     lines = data.split(b"\n")
     at = rng.randrange(len(lines))
-    change = rng.randrange(6)
+    change = rng.randrange(7)
     if change == 0:
         del lines[at]
     elif change == 1:
@@ -77,6 +77,8 @@ def _lines(data: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
     elif change == 3:
         lines[at] = b" " * rng.randint(1, 4) + lines[at]
     elif change == 4:
+        lines.insert(at, b" " * rng.randint(0, 12) + rng.choice([b"", b"", b"x", b"- x", b"x:", b"x: y", b"# x"]))
+    elif change == 5:
         lines[at] = lines[at][rng.randint(1, 4) :]
     else:
         lines[at] = lines[at] + rng.choice([b" ", b":", b": x", b" # note", b"'", b"\t", b"|"])

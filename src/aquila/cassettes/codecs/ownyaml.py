@@ -212,6 +212,8 @@ def _block(header: str, column: int, text: str, at: int) -> tuple[str, int]:
     elif stripped[0] != "\n":
         raise NotOurs
     value = stripped.replace("\n" + blanks, "\n")
+    if value[-1] == "\n":
+        raise NotOurs  # a last line of blanks alone
     if header[-1] == "+":
         value += block[len(block.rstrip("\n")) :] + "\n"
     elif header[-1] != "-":
