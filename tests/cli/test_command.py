@@ -65,14 +65,16 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_a_reader_that_stops_is_no_error(cassettes: Cassettes) -> None:
-    for number in range(400):
-        cassettes.write(f"{'n' * 100}{number}.yaml")  # more than a pipe holds
+    cassettes.write("a.yaml", conversation("hi", "ho " * 100_000))  # more than any pipe holds
     with subprocess.Popen(
-        [AQUILA, "cassettes", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [AQUILA, "cassettes", "show", "a", "-n", "1", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.readline().startswith("CASSETTE")
+        assert process.stdout.readline() == "{\n"
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(30) == 141
