@@ -104,8 +104,7 @@ def read(body: bytes) -> JsonText | None:
 def write(value: Tree, style: Style) -> str:
     """Write a value. Raises ValueError for what JSON has no form for."""
     encode = _encoder(style)
-    if not style.indent:
-        comma, colon = (", ", ": ") if style.spaced else (",", ":")
+    comma, colon = (", ", ": ") if style.spaced else (",", ":")
 
     def flat(value: Tree) -> str:
         kind = type(value)
@@ -128,11 +127,7 @@ def write(value: Tree, style: Style) -> str:
             return "{" + ",".join(lines) + outer + "}"
         return "[" + ",".join([line + deep(inner, line) for inner in value]) + outer + "]"
 
-    if style.indent:
-        comma = colon = ""
-        text = deep(value, "\n")
-    else:
-        text = flat(value)
+    text = deep(value, "\n") if style.indent else flat(value)
     return text + "\n" if style.newline else text
 
 

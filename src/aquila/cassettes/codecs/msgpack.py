@@ -15,6 +15,7 @@ from typing import Any, get_args
 import msgpack
 
 from aquila.cassettes.codecs._gc import collector_paused
+from aquila.cassettes.codecs.tree import ADVICE
 from aquila.cassettes.model import FORMAT_VERSION, Cassette, Chunk, End, Headers, Interaction, Request, Response
 from aquila.cassettes.unfold import Folded, FoldError, unfold
 from aquila.errors import CassetteCorrupt, CassetteTooNew
@@ -23,7 +24,6 @@ MAGIC = "aquila"
 _ENDS = get_args(End)
 _TYPES = (str, str, list, bytes, str, int, list, int, int, int, str)
 _FOLDED = {"events": str, "templates": dict, "shared": dict, "crlf": bool}
-_ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-record"
 
 
 class MsgpackCodec:
@@ -52,7 +52,7 @@ class MsgpackCodec:
                 rows.reverse()  # each is given up as soon as it is read
                 return Cassette(tuple([_interaction(rows.pop()) for _ in range(len(rows))]))
             except (_Wrong, FoldError) as wrong:
-                raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {_ADVICE}") from None
+                raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {ADVICE}") from None
 
     def _row(self, interaction: Interaction) -> list[Any]:
         request, response = interaction.request, interaction.response
@@ -104,16 +104,16 @@ def _unpack(data: bytes, source: str) -> list[Any]:
         value = msgpack.unpackb(data, strict_map_key=True)
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
         reason = str(error) or type(error).__name__
-        raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {reason}. {_ADVICE}") from None
+        raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {reason}. {ADVICE}") from None
     if type(value) is not list or len(value) < 2 or value[0] != MAGIC or type(value[1]) is not int or value[1] < 1:
-        raise CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {_ADVICE}")
+        raise CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {ADVICE}")
     if value[1] > FORMAT_VERSION:
         raise CassetteTooNew(
             f"{source}: written by a newer Aquila (format {value[1]} is newer than format {FORMAT_VERSION}). "
             "Upgrade with: pip install --upgrade pytest-aquila"
         )
     if len(value) != 3 or type(value[2]) is not list:
-        raise CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {_ADVICE}")
+        raise CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {ADVICE}")
     rows: list[Any] = value[2]
     return rows
 

@@ -17,13 +17,11 @@ from typing import Any
 import yaml
 from yaml._yaml import CParser
 
-from aquila.cassettes.codecs.tree import MAX_DEPTH, NUMBER, Number, Tree
+from aquila.cassettes.codecs.tree import ADVICE, MAX_DEPTH, NUMBER, Number, Tree
 from aquila.errors import CassetteCorrupt
 
 MAX_BYTES = 256 * 1024 * 1024
 """A file larger than this is refused unread."""
-
-ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-record"
 
 _BINARY = "tag:yaml.org,2002:binary"
 _STRING = "tag:yaml.org,2002:str"

@@ -8,6 +8,9 @@ from typing import Any, TypeAlias
 Tree: TypeAlias = Any
 """dict[str, Tree] | list[Tree] | str | bytes | bool | None | Number."""
 
+ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-record"
+"""What to do about a corrupt file."""
+
 MAX_DEPTH = 100
 """Containers inside containers."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from aquila.cassettes.codecs import ownyaml, reading
 from aquila.cassettes.codecs._gc import collector_paused
+from aquila.cassettes.codecs.tree import ADVICE
 from aquila.cassettes.model import Cassette
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 
@@ -46,7 +47,7 @@ class YamlCodec:
         if not data.rstrip().endswith(ownyaml.TAIL.rstrip()):
             line = data.count(b"\n") + 1
             raise CassetteCorrupt(
-                f"{source}, line {line}: the file is cut off: its last line, '...', is missing. {safeyaml.ADVICE}"
+                f"{source}, line {line}: the file is cut off: its last line, '...', is missing. {ADVICE}"
             )
         return cassette
 
@@ -60,4 +61,4 @@ def _error(found: reading.Mistake, data: bytes, source: str) -> CassetteCorrupt:
             f"{source}, line {line}: written by a newer Aquila ({found.what}). "
             "Upgrade with: pip install --upgrade pytest-aquila"
         )
-    return CassetteCorrupt(f"{source}, line {line}: {found.what}. {safeyaml.ADVICE}")
+    return CassetteCorrupt(f"{source}, line {line}: {found.what}. {ADVICE}")
