@@ -107,7 +107,7 @@ def raise_own(run: TaskRun) -> None:
     """Raise the exception of a run, unless it ended without one, or with one that only steers Huey."""
     __tracebackhide__ = True
     if run.exception is not None and run.state in _RAISED:
-        run.exception.add_note(f"raised by the task in {run!r}")
+        run.exception.add_note(f"raised by the task in {run.described()}")
         raise run.exception.with_traceback(_without_huey(run.exception.__traceback__))
 
 

@@ -74,11 +74,13 @@ class TaskRun:
         return task_name(self.task)
 
     def __repr__(self) -> str:
-        parts = [f"{self.name} {self.state} on attempt {self.attempt} in {self.duration * 1000:.1f} ms"]
         if self.exception is None:
-            parts.append(f"value={shortened(self.value)}")
-        else:
-            parts.append(f"exception={shortened(self.exception)}")
+            return self.described(f"value={shortened(self.value)}")
+        return self.described(f"exception={shortened(self.exception)}")
+
+    def described(self, *outcome: str) -> str:
+        """The run in a line, with what came of it as ``outcome`` says."""
+        parts = [f"{self.name} {self.state} on attempt {self.attempt} in {self.duration * 1000:.1f} ms", *outcome]
         if self.retry:
             when = f"in {self.retry.delay:g} s" if self.retry.delay else "at once"
             parts.append(f"retry {when}, {self.retry.left} left after it")
