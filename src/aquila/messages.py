@@ -110,7 +110,8 @@ def conversation(prompt: Any) -> tuple[Message, ...]:
     if not messages:
         raise InvalidMessage("the prompt is empty; give text or at least one message")
     for number, each in enumerate(messages):
-        if each.role != "tool" and not each.calls and not each.extra and _blank(each.content):
+        # An assistant may have said nothing: it refused, or was cut off while it was thinking.
+        if each.role not in ("tool", "assistant") and not each.extra and _blank(each.content):
             where = "the prompt" if len(messages) == 1 else f"message {number} ({each.role})"
             raise InvalidMessage(f"{where} is empty; give text or at least one content part")
     return messages

@@ -28,8 +28,12 @@ def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Seque
         hints = typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError) as error:
         raise ConfigError(f"tool {name!r}: a type hint cannot be resolved: {error}") from error
+    try:
+        signature = inspect.signature(function)
+    except ValueError as error:  # a built-in function
+        raise ConfigError(f"tool {name!r}: its parameters are not known; wrap it in a function with hints") from error
     fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in signature.parameters.values():
         if parameter.name in leave_out:
             continue
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
@@ -121,19 +125,31 @@ def _without_titles(value: Any, *, names: bool = False) -> Any:
     return value
 
 
-def strict(schema: Any) -> Any:
+def strict(schema: Mapping[str, Any]) -> Schema:
     """Return a schema in the form that ``strict`` demands: every object closed, every property required."""
-    if isinstance(schema, Mapping):
-        closed = {key: strict(each) for key, each in schema.items() if key != "default"}
-        if isinstance(schema.get("properties"), Mapping):
-            # A property called "default" or "type" is no keyword, so names are gone through on their own.
-            closed["properties"] = {name: strict(each) for name, each in schema["properties"].items()}
-            closed["required"] = list(schema["properties"])
-            closed["additionalProperties"] = False
-        return closed
+    return typing.cast("Schema", _closed(schema, schema.get("$defs") or {}, frozenset()))
+
+
+def _closed(schema: Any, defined: Mapping[str, Any], inside: frozenset[str]) -> Any:
+    """``inside``: the definitions that are being written out."""
     if isinstance(schema, (list, tuple)):
-        return [strict(each) for each in schema]
-    return schema
+        return [_closed(each, defined, inside) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    kept = {key: each for key, each in schema.items() if key != "default"}
+    name = str(kept.get("$ref", "")).removeprefix("#/$defs/")
+    if name in defined and len(kept) > 1:  # nothing may stand beside a reference, not even a description
+        if name in inside:
+            return {"$ref": kept["$ref"]}
+        del kept["$ref"]
+        kept, inside = {**defined[name], **kept}, inside | {name}
+    closed = {key: _closed(each, defined, inside) for key, each in kept.items()}
+    if isinstance(kept.get("properties"), Mapping):
+        # A property called "default" or "type" is no keyword, so names are gone through on their own.
+        closed["properties"] = {name: _closed(each, defined, inside) for name, each in kept["properties"].items()}
+        closed["required"] = list(kept["properties"])
+        closed["additionalProperties"] = False
+    return closed
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -147,12 +163,14 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def problems(value: Any, schema: Mapping[str, Any], where: str = "") -> list[str]:
+def problems(value: Any, schema: Any, where: str = "") -> list[str]:
     """Return what is wrong with a value by a JSON schema, as texts: types, enums, required and unknown properties.
 
     It knows the keywords that descriptions of tools use; others are left to the tool.
     """
     place = f"{where}: " if where else ""
+    if not isinstance(schema, Mapping):  # True allows everything, False nothing
+        return [f"{place}is not allowed"] if schema is False else []
     kinds = schema.get("type")
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds and not any(_is(value, kind) for kind in kinds):

@@ -110,7 +110,7 @@ def decode(raw: str) -> dict[str, Any] | None:
         return {}
     try:
         value = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for thousands of brackets, one in the other
         return None
     return value if isinstance(value, dict) else None
 
@@ -200,6 +200,18 @@ class Toolbox:
         """Whether a call is answered here: the tool has a function, or does not exist and the model must be told."""
         found = self.tools.get(call.name)
         return bool(self.tools) if found is None else found.function is not None
+
+
+def unforced(choice: Any) -> Any:
+    """Return a ``tool_choice`` for the turns after the first: the same, without forcing a call."""
+    if choice in (None, "auto", "none"):
+        return choice
+    if not isinstance(choice, Mapping) or choice.get("type") != "allowed_tools":
+        return "auto"
+    inner = choice.get("allowed_tools")  # the form of the chat API; that of the Responses API is flat
+    if isinstance(inner, Mapping):
+        return {**choice, "allowed_tools": {**inner, "mode": "auto"}}
+    return {**choice, "mode": "auto"}
 
 
 def toolbox(tools: Any) -> Toolbox:

@@ -17,8 +17,8 @@ from aquila.engine import chat, responses
 from aquila.errors import InvalidMessage
 from aquila.messages import Call, Message, conversation, message, part_to_dict
 from tests.support.engines import Engine
-from tests.support.provider import STREAMS, chat_stream, message_item, responses_stream
-from tests.support.server import serving
+from tests.support.provider import STREAMS, chat_chunk, chat_stream, message_item, responses_stream
+from tests.support.server import serving, sse
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 8
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -224,3 +224,43 @@ def test_author_name_that_responses_cannot_carry_is_refused_there(engine: Engine
     assert server.seen[0].json["messages"] == [{"role": "user", "content": "Hi", "name": "eve"}]
     with pytest.raises(InvalidMessage, match="remove name='eve'"):
         engine.ask(Message("user", "Hi", name="eve"), endpoint="responses")
+
+
+def test_conversation_goes_on_after_a_refusal_and_after_silence(engine: Engine) -> None:
+    refused = sse(chat_chunk(refusal="No."), chat_chunk(finish="stop"))
+    with serving(
+        refused, chat_stream("ok"), responses_stream("ok"), chat_stream(finish="length"), chat_stream("ok")
+    ) as server:
+        first = engine.ask("Hi", base_url=server.url)
+        engine.ask([*first.messages, "Why?"], base_url=server.url)
+        engine.ask([*first.messages, "Why?"], base_url=server.url, endpoint="responses")
+        silent = engine.ask("Hi", base_url=server.url)
+        engine.ask([*silent.messages, "Go on"], base_url=server.url)
+    assert server.seen[1].json["messages"][1] == {"role": "assistant", "content": None, "refusal": "No."}
+    assert server.seen[2].json["input"][1]["content"] == [{"type": "refusal", "refusal": "No."}]
+    assert server.seen[4].json["messages"][1] == {"role": "assistant", "content": ""}
+
+
+def test_picture_in_the_result_of_a_tool_is_sent(engine: Engine) -> None:
+    url = "https://example.org/a.png"
+    asked = Message("assistant", calls=(Call("c", "look", "{}"),))
+    shown = Message("tool", (aquila.content.Text("see"), aquila.image_url(url)), call_id="c")
+    with serving(responses_stream("ok")) as server:
+        engine.ask(["Look", asked, shown], base_url=server.url, endpoint="responses")
+    parts = server.seen[0].json["input"][2]["output"]
+    assert [part["type"] for part in parts] == ["input_text", "input_image"]
+
+
+def test_character_that_comes_in_halves_is_put_together(engine: Engine) -> None:
+    body = sse(chat_chunk("HIGH"), chat_chunk("LOW"), chat_chunk(finish="stop"))
+    halves = body.replace(b"HIGH", rb"\ud83d").replace(b"LOW", rb"\ude00")
+    with serving(halves, chat_stream("ok")) as server:
+        first = engine.ask("Hi", base_url=server.url)
+        assert first.text == "\U0001f600"
+        assert engine.ask([*first.messages, "?"], base_url=server.url).text == "ok"
+
+
+def test_half_a_character_in_a_prompt_is_refused(engine: Engine) -> None:
+    with serving() as server, pytest.raises(InvalidMessage, match="half of a character"):
+        engine.ask("\ud800", base_url=server.url)
+    assert server.seen == []

@@ -115,6 +115,36 @@ def test_field_called_title_or_default_stays_in_the_schema() -> None:
     assert made["properties"]["default"] == {"type": "integer"}
 
 
+def test_strict_schema_has_nothing_beside_a_reference() -> None:
+    class Node(pydantic.BaseModel):
+        place: Annotated[Place, Field(description="where it is")]
+        next: Annotated[Node, Field(description="what follows")] | None = None
+
+    Node.model_rebuild(_types_namespace={"Node": Node})
+    made = aquila.Tool("walk", Node, strict=True).schema
+
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            assert "$ref" not in value or len(value) == 1
+            for each in value.values():
+                check(each)
+        if isinstance(value, list):
+            for each in value:
+                check(each)
+
+    check(made)
+    nodes = made.get("properties") or made["$defs"]["Node"]["properties"]
+    assert nodes["place"]["description"] == "where it is"
+    assert nodes["place"]["required"] == ["city", "country"]
+
+
+def test_schema_of_true_allows_everything() -> None:
+    made = aquila.Tool("f", {"properties": {"x": True, "y": False}}, lambda **given: given)
+    assert made.arguments('{"x": [1]}') == {"x": [1]}
+    with pytest.raises(ValueError, match="y: is not allowed"):
+        made.arguments('{"y": 1}')
+
+
 def test_tool_can_be_spelled_out_with_a_schema() -> None:
     schema = {
         "type": "object",
@@ -151,6 +181,7 @@ def test_pydantic_model_serves_as_parameters() -> None:
         (lambda: aquila.tool(_many), "cannot be given by name"),
         (lambda: aquila.tool(_opaque), "no JSON schema"),
         (lambda: aquila.tool(_unresolved), "a type hint cannot be resolved"),
+        (lambda: aquila.tool(max), "its parameters are not known"),
         (lambda: toolbox("web_search"), "tools is a list"),
         (lambda: toolbox(["web_serch"]), r"unknown built-in tool 'web_serch'; did you mean 'web_search'\?"),
         (lambda: toolbox(["file_search"]), "'file_search' needs more: .*'vector_store_ids'"),

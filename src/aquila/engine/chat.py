@@ -118,8 +118,9 @@ def to_wire(message: Message) -> dict[str, Any]:
     """Return a message as the API takes it."""
     wire: dict[str, Any] = {"role": message.role}
     if isinstance(message.content, str):
-        # An assistant that only called tools said nothing; some providers refuse an empty text here.
-        wire["content"] = message.content if message.content or not (message.calls or message.extra.get("refusal")) else None
+        # An assistant that only called tools or refused said nothing; some providers refuse an empty text here.
+        silent = not message.content and (message.calls or message.extra.get("refusal"))
+        wire["content"] = None if silent else message.content
     else:
         wire["content"] = [part_to_dict(part) for part in message.content]
     if message.name is not None:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from aquila.engine.text import whole
 from aquila.errors import CassetteError, LiveCallRefused, ToolError
 from aquila.events import ToolCall, ToolResult
 from aquila.tools import CONTEXT, Toolbox
@@ -46,6 +47,8 @@ def prepare(tools: Toolbox, call: ToolCall, context: Any) -> Ready | str:
         arguments = tool.arguments(call.raw_arguments)
     except ValueError as error:
         return deterministic(f"the arguments of {call.name} are wrong: {error}")
+    except Exception as error:  # noqa: BLE001 - a validator of the tool's own may raise anything
+        return f"the arguments of {call.name} are wrong: {_said(error)}"
     if tool.wants_context:
         arguments[CONTEXT] = dict(context) if isinstance(context, Mapping) else context
     return Ready(call, tool.function, arguments, tool.is_async)
@@ -58,20 +61,40 @@ def settle(call: ToolCall, ran: Ran | str, *, raising: bool) -> ToolResult:
     """
     about: dict[str, Any] = {"id": call.id, "name": call.name, "ref": call.ref, "metadata": call.metadata}
     if isinstance(ran, str):
+        ran = whole(ran)
         if raising:
             raise ToolError(ran)
         return ToolResult(error=ran, text=f"Error: {ran}", **about)
     if ran.error is not None:
         if isinstance(ran.error, (CassetteError, LiveCallRefused)):
             raise ran.error
-        message = deterministic(f"{type(ran.error).__name__}: {ran.error}").removesuffix(": ")
+        message = _said(ran.error)
         if raising:
             raise ToolError(f"tool {call.name!r} raised {message}") from ran.error
         return ToolResult(error=message, text=f"Error: {message}", **about)
-    if not isinstance(ran.value, ToolResult):
-        return ToolResult(ran.value, text=text_of(ran.value), **about)
-    told = f"Error: {ran.value.error}" if ran.value.error is not None else ran.value.text or text_of(ran.value.value)
-    return replace(ran.value, text=told, **about)
+    result = ran.value if isinstance(ran.value, ToolResult) else ToolResult(ran.value)
+    if result.error is not None:
+        return replace(result, text=whole(f"Error: {result.error}"), **about)
+    try:
+        told = whole(result.text) or text_of(result.value)
+    except Exception as error:  # noqa: BLE001 - it comes from what the tool returned
+        return settle(call, Ran(error=_untellable(error), seconds=ran.seconds), raising=raising)
+    return replace(result, text=told, **about)
+
+
+def _said(error: Exception) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an exception that cannot even be shown
+        text = ""
+    return whole(deterministic(f"{type(error).__name__}: {text}").removesuffix(": "))
+
+
+def _untellable(error: Exception) -> TypeError:
+    reason = "it contains itself" if isinstance(error, RecursionError) else str(error)
+    made = TypeError(f"the result cannot be written as JSON: {reason}")
+    made.__cause__ = error
+    return made
 
 
 _ADDRESS = re.compile(r"\s*\b(?:at )?0x[0-9a-fA-F]{4,}\b")
@@ -94,7 +117,7 @@ def deterministic(text: str) -> str:
 def text_of(value: Any) -> str:
     """Return a tool's value as the text that the model is sent: text as it is, anything else as JSON."""
     if isinstance(value, str):
-        return value
+        return whole(value)
     from pydantic_core import to_json
 
     return to_json(_ordered(value), fallback=lambda other: deterministic(repr(other))).decode()

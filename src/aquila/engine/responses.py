@@ -102,7 +102,7 @@ def to_wire(message: Message) -> Iterator[dict[str, Any]]:
             f"the Responses API has no name of an author; remove name={message.name!r} from the message"
         )
     if message.role == "tool":
-        yield {"type": "function_call_output", "call_id": message.call_id, "output": message.text}
+        yield {"type": "function_call_output", "call_id": message.call_id, "output": _output(message)}
         return
     if message.role != "assistant":
         yield {"role": message.role, "content": _content(message.content)}
@@ -111,11 +111,19 @@ def to_wire(message: Message) -> Iterator[dict[str, Any]]:
         # The items as they came: only so does the model find its own reasoning again.
         yield from message.extra["output"]
         return
-    if message.text or not message.calls:
-        content = [{"type": "output_text", "text": message.text}]
+    refusal = message.extra.get("refusal")
+    if message.text or refusal or not message.calls:
+        said = {"type": "refusal", "refusal": refusal} if refusal and not message.text else None
+        content = [said or {"type": "output_text", "text": message.text}]
         yield {"type": "message", "role": "assistant", "content": content}
     for call in message.calls:
         yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
+
+
+def _output(message: Message) -> str | list[dict[str, Any]]:
+    if isinstance(message.content, str) or all(isinstance(part, Text) for part in message.content):
+        return message.text
+    return [part_to_wire(part) for part in message.content]
 
 
 def _content(content: str | tuple[Part, ...]) -> str | list[dict[str, Any]]:

@@ -27,4 +27,13 @@ class Growing:
 
     def getvalue(self) -> str:
         """The whole text."""
-        return "".join((*self._joined, *self._pieces))
+        return whole("".join((*self._joined, *self._pieces)))
+
+
+def whole(text: str) -> str:
+    """Return text that can be sent: halves of a character that came apart are put together, or replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -14,6 +14,7 @@ from aquila.errors import (
     BadRequest,
     ConnectionFailed,
     InvalidAnswer,
+    InvalidMessage,
     ProviderError,
     ProviderUnavailable,
     RateLimited,
@@ -68,6 +69,8 @@ def translate(error: BaseException, where: Where, *, begun: bool, request_id: st
     if isinstance(error, openai.APIError):  # an error object inside a stream that began well
         body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
         return _located(error_object(body), where, request_id)
+    if isinstance(error, UnicodeEncodeError):
+        return InvalidMessage(f"the request holds half of a character, {error.object[error.start]!a}: no UTF-8 for it")
     if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
         return InvalidAnswer(f"{where.host} sent a chunk that is not JSON: {error}", request_id=request_id)
     if type(error).__module__.partition(".")[0] in ("httpx2", "httpx", "httpcore2", "httpcore"):
