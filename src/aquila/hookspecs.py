@@ -97,7 +97,10 @@ def aquila_chunk(call: CallInfo, event: Event) -> None:
 def aquila_request_stop(
     call: CallInfo, turn: int, answer: AnswerInfo | None, error: BaseException | None, seconds: float
 ) -> None:
-    """A request has ended: with an ``answer``, with an ``error``, or with neither if the caller left it early."""
+    """A request has ended: with an ``answer``, with an ``error``, or with neither.
+
+    With neither if the caller left it early, or if the answer is not finished yet and will be fetched again.
+    """
 
 
 @hookspec

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError
 from aquila.response import Response
+from aquila.tools import toolbox
 
 if TYPE_CHECKING:
     from aquila.engine.astream import AsyncStream
@@ -128,6 +129,9 @@ def _waiting(id: str | Response, timeout: float | None, options: Mapping[str, An
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("endpoint", "responses") != "responses":
         raise ConfigError("research is for endpoint='responses'")
+    if options.get("background") is False:
+        raise ConfigError("research is made in the background; remove background=False")
+    toolbox(options.get("tools") or ())  # which says what is wrong with them
     tools = list(options.get("tools") or ())
     kinds = [tool.get("type") if isinstance(tool, Mapping) else tool for tool in tools]
     if not any(kind in _SOURCES for kind in kinds):

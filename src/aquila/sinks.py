@@ -9,11 +9,18 @@ from __future__ import annotations
 import inspect
 import queue
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
-from aquila.errors import ConfigError, SinkError
+from aquila.errors import ConfigError, SinkError, StreamClosed
 from aquila.events import Chunk, Done, Event, Failed
 from aquila.response import Response
+
+left: ContextVar[Callable[[], bool]] = ContextVar("aquila_left", default=lambda: False)
+"""Whether the caller has closed the stream whose events are being pushed: then nobody may make room any more."""
+
+_LOOK = 0.05
+"""Seconds after which a full queue is given up if the caller has left."""
 
 
 class Sink:
@@ -101,22 +108,39 @@ class _Queue(Sink):
             )
         self._target = target
         self._asynchronous = inspect.iscoroutinefunction(target.put)
+        self._bounded = callable(getattr(target, "put_nowait", None))  # the interface of queue.Queue
 
     def emit(self, event: Event) -> None:
         if self._asynchronous:
             raise ConfigError("an asyncio.Queue works with aask() and astream(); here use a queue.Queue")
-        self._target.put(event)
+        if not self._bounded:
+            self._target.put(event)
+            return
+        while not self._offer(event):
+            if left.get()():
+                raise StreamClosed("the stream was closed while its queue was full")
+
+    def _offer(self, event: Event) -> bool:
+        try:
+            self._target.put(event, timeout=_LOOK)
+        except queue.Full:
+            return False
+        return True
 
     async def aemit(self, event: Event) -> None:
         if self._asynchronous:
             await self._target.put(event)
             return
+        from anyio.to_thread import run_sync  # a blocking put must not hold up the event loop
+
+        if not self._bounded:
+            await run_sync(self._target.put, event)
+            return
         try:
             self._target.put_nowait(event)
         except queue.Full:
-            from anyio.to_thread import run_sync  # a blocking put must not hold up the event loop
-
-            await run_sync(self._target.put, event, abandon_on_cancel=True)
+            while not await run_sync(self._offer, event):  # for a moment each: a cancelled call leaves no thread behind
+                pass
 
 
 class _Callback(Sink):
@@ -166,6 +190,8 @@ def deliver(sink: Sink, event: Event) -> None:
     try:
         sink.emit(event)
     except Exception as error:  # whatever a sink raises is translated, not hidden
+        if isinstance(error, StreamClosed) and left.get()():
+            raise
         raise _broken(sink, event, error) from error
 
 

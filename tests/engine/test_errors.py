@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -11,8 +12,8 @@ import pytest
 import aquila
 from aquila import errors
 from aquila.events import Retry
-from tests.support.engines import KEY, Engine
-from tests.support.provider import STREAMS, chat_chunk, chat_stream, response_object
+from tests.support.engines import KEY, Engine, live
+from tests.support.provider import STREAMS, chat_chunk, chat_stream, one_call, response_object
 from tests.support.server import Answer, json_answer, serving, sse
 
 ERROR = {"error": {"message": "no such model", "type": "invalid_request_error", "code": "model_not_found"}}
@@ -200,6 +201,19 @@ def test_total_time_ends_a_stream_that_is_silent(engine: Engine) -> None:
     answer = Answer([sse(chat_chunk("first"), done=False), threading.Event()])
     with serving(answer) as server, pytest.raises(errors.RequestTimeout, match="total"):
         engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(idle=20, total=0.3))
+
+
+def test_total_time_ends_what_an_asynchronous_call_waits_for() -> None:
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    with serving(
+        one_call("forever", "{}"), Answer([b" ", threading.Event()], content_type="application/json")
+    ) as server:
+        for _ in ("a tool", "an answer in one piece"):
+            options = live({"base_url": server.url, "tools": [forever], "timeout": aquila.Timeouts(total=0.3)})
+            with pytest.raises(errors.RequestTimeout, match="total"):
+                asyncio.run(aquila.aask("Hi", **options))
 
 
 def test_total_time_counts_before_the_answer_begins(engine: Engine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pydantic
 import pytest
@@ -15,6 +15,7 @@ from aquila.events import Chunk, Event, Progress, Reasoning
 from tests.support.engines import Engine, live
 from tests.support.provider import (
     STREAMS,
+    call_item,
     chat_stream,
     message_item,
     response_object,
@@ -24,6 +25,7 @@ from tests.support.provider import (
 from tests.support.server import Answer, Seen, cut, json_answer, serving, sse
 from tests.support.traffic import exchanges, needs_corpus
 
+T = TypeVar("T")
 QUEUED = response_object([], "queued", usage=None)
 RUNNING = response_object([], "in_progress", usage=None)
 DONE = response_object([message_item("four")])
@@ -141,6 +143,16 @@ def test_unfinished_or_refused_answer_is_not_parsed(engine: Engine) -> None:
     assert (reply.refusal, reply.text, reply.parsed) == ("No.", "", None)
 
 
+def test_name_of_a_generic_model_is_one_that_providers_take(engine: Engine) -> None:
+    class Page(pydantic.BaseModel, Generic[T]):
+        rows: list[T]
+
+    with serving(chat_stream('{"rows": [{"name": "Ulm"}]}')) as server:
+        reply = engine.ask("Hi", base_url=server.url, response_format=Page[City])
+    assert reply.parsed.rows == [City(name="Ulm")]
+    assert server.seen[0].json["response_format"]["json_schema"]["name"] == "Page_City"
+
+
 def test_reasoning_summary_is_told_apart(engine: Engine) -> None:
     events = responses_events("42")
     events.insert(2, {"type": "response.reasoning_summary_text.delta", "delta": "Thinking.", "sequence_number": 9})
@@ -174,6 +186,15 @@ def test_background_answer_that_is_streamed_and_breaks_is_fetched_to_its_end(eng
     assert told[-1].response.text == "four"
     assert server.seen[0].json["stream"] is True
     assert [seen.path for seen in server.seen[1:]] == ["/v1/responses/resp_1"] * 2
+
+
+def test_retry_while_a_broken_answer_is_fetched_repeats_no_text(engine: Engine) -> None:
+    broken = Answer([sse(*responses_events("fo")[:3], done=False, event=True)], broken=True)
+    busy = json_answer({"error": {"message": "busy"}}, 503, retry_after_ms="1")
+    with serving(broken, busy, json_answer(DONE)) as server:
+        told = engine.events("2+2?", base_url=server.url, **FAST)
+    assert [event.text for event in told if isinstance(event, Chunk)] == ["fo", "ur"]
+    assert told[-1].response.text == "four"
 
 
 def test_background_answer_that_fails_is_an_error(engine: Engine) -> None:
@@ -229,6 +250,18 @@ def test_stored_answer_is_retrieved_cancelled_and_deleted(engine: Engine) -> Non
         ("POST", "/responses/resp_1/cancel"),
         ("DELETE", "/responses/resp_1"),
     ]
+
+
+def test_stored_answer_tells_its_tool_calls_and_its_failure(engine: Engine) -> None:
+    failed = response_object([], "failed", error={"code": "server_error", "message": "it fell over"})
+    with serving(
+        json_answer(response_object([call_item("add", '{"a": 1}')])), json_answer(failed, x_request_id="r7")
+    ) as server:
+        (call,) = run(engine, "retrieve_response", "resp_1", base_url=server.url).tool_calls
+        assert (call.name, call.arguments) == ("add", {"a": 1})
+        with pytest.raises(errors.ProviderUnavailable, match="it fell over") as caught:
+            run(engine, "retrieve_response", "resp_1", base_url=server.url)
+    assert caught.value.request_id == "r7"
 
 
 def test_stored_answer_that_is_not_there_is_an_error(engine: Engine) -> None:
@@ -326,6 +359,17 @@ class TestResearch:
         assert kinds == ["code_interpreter", "web_search_preview"]
         with pytest.raises(errors.ConfigError, match="research is for endpoint='responses'"):
             aquila.research.create("Why?", endpoint="chat")
+
+    def test_unfinished_research_is_not_parsed(self) -> None:
+        with serving(json_answer(QUEUED)) as server:
+            reply = aquila.research.create("Why?", response_format=City, **operation({"base_url": server.url}))
+        assert (reply.parsed, reply.meta["finish_reason"]) == (None, "queued")
+
+    def test_options_that_do_not_fit_are_refused(self) -> None:
+        with pytest.raises(errors.ConfigError, match="remove background=False"):
+            aquila.research.create("Why?", background=False)
+        with pytest.raises(errors.ConfigError, match="tools is a list"):
+            aquila.research.create("Why?", tools="web_search")
 
 
 def test_raw_answer_is_as_it_came(engine: Engine) -> None:

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 import aquila
-from aquila.errors import ConfigError, RateLimited, SinkError
+from aquila.errors import ConfigError, RateLimited, SinkError, StreamClosed
 from aquila.events import Chunk, Done, Event, Failed, Usage
 from aquila.sinks import Sink
 from tests.support.engines import Engine, live
@@ -124,6 +124,41 @@ def test_full_queue_holds_the_asynchronous_reader_back_without_blocking_the_loop
 
     with serving(chat_stream(*map(str, range(10)))) as server:
         asyncio.run(scenario(server.url))
+
+
+def test_stream_whose_queue_is_full_can_be_closed() -> None:
+    events: queue.Queue[Event] = queue.Queue(maxsize=1)
+    pushed = threading.Event()
+    sink = Sink.tee(Sink.callback(lambda event: pushed.set() if events.full() else None), Sink.queue(events))
+    with serving(chat_stream("a", "b", "c")) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url, "sink": sink}))
+        assert pushed.wait(10)
+        closing = threading.Thread(target=stream.close, daemon=True)
+        closing.start()
+        closing.join(10)
+        assert not closing.is_alive()
+    with pytest.raises(StreamClosed):
+        stream.result()
+    assert not any(stream.ref in thread.name for thread in threading.enumerate())
+
+
+def test_cancelled_call_leaves_no_thread_behind_that_waits_for_room() -> None:
+    events: queue.Queue[Event] = queue.Queue(maxsize=1)
+
+    async def scenario(url: str) -> None:
+        pushed = asyncio.Event()
+        sink = Sink.tee(Sink.callback(lambda event: pushed.set() if events.full() else None), Sink.queue(events))
+        task = asyncio.create_task(aquila.aask("Hi", **live({"base_url": url, "sink": sink})))
+        await pushed.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with serving(chat_stream("a", "b", "c")) as server:
+        asyncio.run(scenario(server.url))
+    assert events.get_nowait() == Chunk("a")
+    with pytest.raises(queue.Empty):
+        events.get(timeout=0.2)  # a put that still waited would come now
 
 
 def test_asynchronous_sinks_are_awaited() -> None:

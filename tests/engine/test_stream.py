@@ -269,3 +269,50 @@ def test_sink_may_close_its_own_stream() -> None:
         with pytest.raises(StreamClosed):
             stream.result(timeout=10)
         assert server.left.wait(5)
+
+
+def test_closing_a_stream_ends_the_iteration_in_another_thread() -> None:
+    arrived, ended = threading.Event(), []
+
+    def read() -> None:
+        try:
+            for _ in stream:
+                arrived.set()
+        except StreamClosed as error:
+            ended.append(error)
+
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url}))
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert arrived.wait(10)
+        stream.close()
+        reader.join(10)
+        assert len(ended) == 1
+        assert server.left.wait(5)
+
+
+def test_closing_an_asynchronous_stream_ends_the_iteration_in_another_task() -> None:
+    async def scenario(url: str) -> None:
+        arrived = asyncio.Event()
+        stream = aquila.astream("Hi", **live({"base_url": url}))
+
+        async def read() -> str:
+            try:
+                async for _ in stream:
+                    arrived.set()
+            except StreamClosed:
+                await asyncio.sleep(0)  # the task itself was not cancelled
+                return "closed"
+            return "complete"
+
+        reader = asyncio.create_task(read())
+        await arrived.wait()
+        await asyncio.sleep(0)  # the reader waits for the next event now
+        await stream.aclose()
+        assert await asyncio.wait_for(reader, 10) == "closed"
+        assert not reader.cancelling()
+
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        asyncio.run(scenario(server.url))
+        assert server.left.wait(5)

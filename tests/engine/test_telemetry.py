@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 import aquila
 from aquila import _hooks
 from aquila.errors import ConfigError, RateLimited, StreamBroken
-from aquila.events import Chunk, Usage
+from aquila.events import Chunk, Done, Usage
 from aquila.hookspecs import CallInfo, hookimpl
 from tests.support.engines import Engine, live
-from tests.support.provider import chat_stream, one_call
+from tests.support.provider import chat_stream, message_item, one_call, response_object
 from tests.support.server import Answer, json_answer, serving
 
 REFUSAL = json_answer({"error": {"message": "slow down"}}, 429, retry_after_ms="1")
@@ -110,6 +111,31 @@ def test_hooks_hear_how_a_call_fails_or_is_left(engine: Engine, recorder: Record
         next(iter(stream))
     assert recorder.names() == ["call_start", "request_start", "chunk", "request_stop", "call_stop"]
     assert recorder.told("call_stop")[0] | {"seconds": 0} == {"response": None, "error": None, "seconds": 0}
+
+
+def test_every_look_at_a_background_answer_is_a_request_with_an_end(engine: Engine, recorder: Recorder) -> None:
+    states = [response_object([], state, usage=None) for state in ("queued", "in_progress")]
+    with serving(*map(json_answer, [*states, response_object([message_item("four")])])) as server:
+        engine.ask("Hi", base_url=server.url, endpoint="responses", background=True, poll_interval=0)
+    requests = [name for name in recorder.names() if name.startswith("request")]
+    assert requests == ["request_start", "request_stop"] * 3
+    assert [told["answer"] is None for told in recorder.told("request_stop")] == [True, True, False]
+
+
+def test_caller_who_leaves_with_the_last_event_has_a_complete_call(recorder: Recorder) -> None:
+    async def asynchronously(url: str) -> None:
+        async with aquila.astream("Hi", **live({"base_url": url})) as stream:
+            async for event in stream:
+                if isinstance(event, Done):
+                    break
+
+    with serving(chat_stream("a"), chat_stream("a")) as server:
+        with aquila.stream("Hi", **live({"base_url": server.url})) as stream:
+            for event in stream:
+                if isinstance(event, Done):
+                    break
+        asyncio.run(asynchronously(server.url))
+    assert [told["response"].text for told in recorder.told("call_stop")] == ["a", "a"]
 
 
 def test_plugin_that_raises_is_reported_and_breaks_nothing(

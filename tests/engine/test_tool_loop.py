@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import BeforeValidator
 
 import aquila
 from aquila.errors import CassetteMiss, ConfigError, ToolError
@@ -183,6 +184,51 @@ def test_failure_becomes_a_text_for_the_model(
     assert events[-1].response.text == "sorry"
 
 
+def loop_of_lists() -> list[Any]:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+    __repr__ = __str__
+
+
+def unspeakable() -> None:
+    raise Unspeakable
+
+
+def refuse(value: Any) -> Any:
+    raise TypeError("not this kind")
+
+
+def picky(x: Annotated[int, BeforeValidator(refuse)]) -> int:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "told"),
+    [
+        (lambda: b"\xff", "{}", "Error: TypeError: the result cannot be written as JSON: "),
+        (loop_of_lists, "{}", "Error: TypeError: the result cannot be written as JSON: it contains itself"),
+        (lambda: [Unspeakable()], "{}", "Error: TypeError: the result cannot be written as JSON: "),
+        (unspeakable, "{}", "Error: Unspeakable"),
+        (lambda: "half \ud800", "{}", "half \ufffd"),
+        (picky, '{"x": 1}', "Error: the arguments of f are wrong: TypeError: not this kind"),
+        (lambda x: x, '{"x": ' + "[" * 50_000, "Error: the arguments of f are wrong: the arguments are not a JSON obj"),
+    ],
+    ids=["bytes", "endless", "no repr", "no str", "half a character", "validator", "brackets"],
+)
+def test_nothing_that_a_tool_does_crashes_the_run(engine: Engine, function: Any, arguments: str, told: str) -> None:
+    made = aquila.tool(name="f")(function)
+    with serving(one_call("f", arguments), chat_stream("ok")) as server:
+        assert engine.ask("Hi", base_url=server.url, tools=[made]).text == "ok"
+    assert results_sent(server.seen[1])[0].startswith(told)
+
+
 def test_failures_are_raised_where_that_is_asked_for(engine: Engine) -> None:
     def fail() -> None:
         raise ZeroDivisionError("oh")
@@ -318,6 +364,20 @@ def test_forced_choice_is_forced_once(engine: Engine, endpoint: str) -> None:
             engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[add], tool_choice=choice)
         assert server.seen[0].json["tool_choice"] != "auto"
         assert server.seen[1].json["tool_choice"] == "auto"
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_allowed_tools_stay_allowed_in_later_turns(engine: Engine, endpoint: str, mode: str) -> None:
+    if endpoint == "chat":
+        named = [{"type": "function", "function": {"name": "add"}}]
+        choice: dict[str, Any] = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": named}}
+        later = {**choice, "allowed_tools": {"mode": "auto", "tools": named}}
+    else:
+        choice = {"type": "allowed_tools", "mode": mode, "tools": [{"type": "function", "name": "add"}]}
+        later = {**choice, "mode": "auto"}
+    with serving(calling(endpoint, "add", '{"a": 1}'), saying(endpoint, "ok")) as server:
+        engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[add], tool_choice=choice)
+    assert [seen.json["tool_choice"] for seen in server.seen] == [choice, later]
 
 
 def test_choice_none_is_kept(engine: Engine) -> None:

@@ -69,6 +69,11 @@ def test_formats_come_back_as_they_are(engine: Engine) -> None:
     assert b"whisper-1" in server.seen[0].body
 
 
+def test_subtitles_may_have_a_type_of_their_own(engine: Engine) -> None:
+    with serving(Answer([b"WEBVTT\n\nHi\n"], content_type="text/vtt")) as server:
+        assert transcribe(engine, SOUND, base_url=server.url, response_format="vtt").text == "WEBVTT\n\nHi"
+
+
 def test_recording_replays_for_the_same_sound_and_misses_for_another(engine: Engine) -> None:
     with serving(json_answer({"text": "Hello."})) as server:
         url = server.url

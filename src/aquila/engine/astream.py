@@ -31,6 +31,8 @@ class AsyncStream:
         self._events = adrive(plan)
         self._task: asyncio.Task[None] | None = None
         self._ended = False
+        self._reader: asyncio.Task[Any] | None = None
+        self._interrupted = False
         sink = plan.options.sink
         if sink is not None:
             self._state.take("its events go to its sink")
@@ -52,13 +54,18 @@ class AsyncStream:
         return self._pull()
 
     async def _pull(self) -> AsyncIterator[Event]:
+        self._reader = asyncio.current_task()
         try:
             async for event in self._events:
                 if type(event) is Done:
                     self._state.response = event.response
                 yield event
-        except (GeneratorExit, anyio.get_cancelled_exc_class()):
+        except GeneratorExit:
             raise
+        except asyncio.CancelledError:
+            if not self._interrupted or self._reader is None:
+                raise
+            self._reader.uncancel()  # it was aclose() in another task, and no cancellation of this one
         except BaseException as error:
             self._state.error = error
             raise
@@ -87,13 +94,22 @@ class AsyncStream:
         return self._state.outcome()
 
     async def aclose(self) -> None:
-        """End the call and close its connection. Does nothing after its end."""
+        """End the call and close its connection. Does nothing after its end.
+
+        Whoever iterates the stream in another task gets ``StreamClosed``.
+        """
         self._state.closed = True
         if self._task is not None:
             if self._task is not asyncio.current_task() and not self._task.done():
                 self._task.cancel()
                 await asyncio.wait((self._task,))
         elif not self._ended:
+            if (
+                getattr(self._events, "ag_running", False) and self._reader is not None
+            ):  # it is waiting for the next event
+                self._interrupted = True
+                self._reader.cancel()
+                return
             self._ended = True
             await self._events.aclose()
 

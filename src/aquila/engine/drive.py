@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+import time
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -15,6 +16,8 @@ from aquila.engine.steps import Emit, Outcome, Run, Send, Sleep
 from aquila.errors import InvalidAnswer, StreamClosed
 from aquila.events import Event
 from aquila.transports.clients import close_async
+
+T = TypeVar("T")
 
 _NOT_THE_PROTOCOL = (AttributeError, KeyError, IndexError, TypeError)
 """What reading a chunk raises that lacks its fields or has them in another form."""
@@ -46,7 +49,7 @@ def drive(call: Call) -> Generator[Event, None, None]:
         telemetry.stop(call.loop.result)
     except (GeneratorExit, StreamClosed):
         failed = False
-        telemetry.stop()
+        telemetry.stop(call.loop.result)  # which is there for a caller who leaves with the last event
         raise
     except BaseException as error:
         telemetry.stop(error=error)
@@ -140,10 +143,10 @@ async def adrive(made: Plan | Call) -> AsyncGenerator[Event, None]:
                             yield event
                     outcome = exchange.outcome
                 case Run(ready):
-                    outcome = await execute.arun(ready)
+                    outcome = await _within_total(call, execute.arun(ready))
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
         failed = False
-        telemetry.stop()
+        telemetry.stop(call.loop.result)  # which is there for a caller who leaves with the last event
         raise
     except BaseException as error:
         telemetry.stop(error=error)
@@ -166,7 +169,8 @@ class _AsyncExchange:
             client = link.async_client(call.plan.base_url, call.api_key)
             with call.route.activate():
                 send = link.method(client, self._step.path, whole=self._step.whole)
-                answer = await send(**call.arguments(self._step.path, self._step.request))
+                sent = send(**call.arguments(self._step.path, self._step.request))
+                answer = await _within_total(call, sent)
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
             self.outcome = _not_begun(call, error)
             return
@@ -182,13 +186,13 @@ class _AsyncExchange:
         try:
             if link.is_stream(stream):
                 link.set_idle_timeout(stream, call.idle())
-                async for chunk in stream if call.deadline is None else _within_total(call, stream):
+                async for chunk in stream if call.deadline is None else _each_within_total(call, stream):
                     for event in feed(chunk):
                         if hears:
                             telemetry.event(event)
                         yield event
             else:
-                body = await stream.response.aread()
+                body = await _within_total(call, stream.response.aread())
             self.outcome = Outcome(None, True, headers, body)
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
             self.outcome = Outcome(_found(call, error), True, headers)
@@ -197,14 +201,21 @@ class _AsyncExchange:
                 await stream.close()
 
 
-async def _within_total(call: Call, stream: Any) -> AsyncGenerator[Any, None]:
+async def _within_total(call: Call, work: Awaitable[T]) -> T:
+    """Await what may take as long as the call has left."""
+    if call.deadline is None:
+        return await work
+    with anyio.move_on_after(call.deadline - time.monotonic()):
+        return await work
+    raise call.overdue()
+
+
+async def _each_within_total(call: Call, stream: Any) -> AsyncGenerator[Any, None]:
     chunks = aiter(stream)
     while True:
-        with anyio.move_on_after(call.remaining()) as limit:
-            try:
-                chunk = await anext(chunks)
-            except StopAsyncIteration:
-                return
-        if limit.cancelled_caught:
-            raise call.overdue()
+        call.remaining()
+        try:
+            chunk = await _within_total(call, anext(chunks))
+        except StopAsyncIteration:
+            return
         yield chunk

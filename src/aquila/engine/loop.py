@@ -23,7 +23,7 @@ from aquila.errors import ProviderError, StreamBroken, StreamTimeout
 from aquila.events import Chunk, Done, Progress, ToolCall, Usage
 from aquila.messages import Message
 from aquila.response import Response
-from aquila.tools import decode
+from aquila.tools import unforced
 
 if TYPE_CHECKING:
     from aquila.engine.call import Plan
@@ -56,9 +56,6 @@ class Loop(Sending):
         self._request = self._next_request(self._options)
         return True
 
-    def _again(self) -> None:
-        self.parser = self._endpoint.parser(self._tags)
-
     def steps(self) -> Steps:
         """Yield what to do next until the call is complete. Raises what the call fails with."""
         while True:
@@ -70,10 +67,7 @@ class Loop(Sending):
             if self._rounds.stopped or not all(map(self._options.tools.runs, calls)):
                 break
             # A choice that forces a call would force one for ever.
-            options = self._options
-            if options.tool_choice not in (None, "auto", "none"):
-                options = replace(options, tool_choice="auto")
-            self._request = self._next_request(options)
+            self._request = self._next_request(replace(self._options, tool_choice=unforced(self._options.tool_choice)))
         if self._rounds.stopped:
             turn = replace(turn, text="\n\n".join(filter(None, (turn.text, self._rounds.told))))
             yield self._emit(Chunk(self._rounds.told, ref=self.call.ref, metadata=self.call.metadata))
@@ -99,17 +93,7 @@ class Loop(Sending):
                 extra = {key: value for key, value in message.extra.items() if key != "output"}
                 message = replace(message, calls=tuple(calls), extra=extra)
         self._messages.append(message)
-        made = [
-            ToolCall(
-                call.id,
-                call.name,
-                decode(call.arguments),
-                call.arguments,
-                ref=self.call.ref,
-                metadata=self.call.metadata,
-            )
-            for call in message.calls
-        ]
+        made = [self._called(call) for call in message.calls]
         self._calls += made
         return made
 
@@ -150,6 +134,7 @@ class Loop(Sending):
             if not self._options.background or self.parser.id is None:
                 raise self._translated(broken, begun=True) from broken.__cause__
             # The answer is being made all the same; fetch what is missing.
+            self._telemetry.request_stop(error=broken)
             yield from self._finished({"id": self.parser.id, "status": "in_progress"})
             turn = self.parser.finish()
         except ProviderError as error:
@@ -164,6 +149,7 @@ class Loop(Sending):
         """Fetch an answer again until it is finished, and read it."""
         while self._waits and (again := self._endpoint.poll(answer)) is not None:
             status = str(answer.get("status"))
+            self._telemetry.request_stop()
             yield self._emit(Progress("response", status, ref=self.call.ref, metadata=self.call.metadata))
             if self.call.transport != "replay":  # what a cassette holds is there at once
                 yield Sleep(self._options.poll_interval)

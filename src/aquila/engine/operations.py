@@ -16,7 +16,7 @@ from aquila.engine.sending import Sending
 from aquila.engine.steps import Outcome, Send, Sleep, Steps
 from aquila.engine.telemetry import Telemetry
 from aquila.engine.translate import Where, decode_whole
-from aquila.errors import ConfigError
+from aquila.errors import ConfigError, ProviderError
 from aquila.events import Progress
 from aquila.response import Response, Transcription
 
@@ -39,12 +39,16 @@ class Stored(Sending):
         answer = yield from self._fetch(self._path)
         while self._waits and responses.poll(answer) is not None:
             status = str(answer.get("status"))
+            self._telemetry.request_stop()
             yield self._emit(Progress("response", status, ref=self.call.ref, metadata=self.call.metadata))
             if self.call.transport != "replay":  # what a cassette holds is there at once
                 yield Sleep(self._options.poll_interval)
             answer = yield from self._fetch(self._path)
-        yield self._emit(*self.parser.feed_whole(answer))
-        turn = self.parser.finish()
+        try:
+            yield self._emit(*self.parser.feed_whole(answer))
+            turn = self.parser.finish()
+        except ProviderError as error:
+            raise self._translated(error, begun=True) from error.__cause__
         self._telemetry.request_stop(turn)
         self.result = Response(
             text=turn.text,
@@ -66,6 +70,7 @@ class Stored(Sending):
             messages=(turn.message,),
             reasoning=turn.reasoning,
             refusal=turn.refusal,
+            tool_calls=tuple(self._called(call) for call in turn.message.calls),
         )
 
     def _fetch(self, path: str) -> Steps:
@@ -96,7 +101,10 @@ class Once(Sending):
         self._turns += 1
         outcome: Outcome = yield from self._sent(lambda: Send(self._request, self._path, whole=True))
         self._telemetry.request_stop()
-        self.result = self._read(self, outcome)
+        try:
+            self.result = self._read(self, outcome)
+        except ProviderError as error:
+            raise self._translated(error, begun=True) from error.__cause__
 
     def meta(self, **more: Any) -> dict[str, Any]:
         """What every answer tells about its call."""
@@ -183,7 +191,7 @@ def _sound(source: Any, filename: str | None) -> tuple[bytes, str]:
 
 def _transcribed(loop: Once, outcome: Outcome, *, raw: bool) -> Any:
     body, kind = outcome.body or b"", outcome.headers.get("content-type", "")
-    if "text/plain" in kind or not kind:
+    if (kind.startswith("text/") and "html" not in kind) or not kind:  # subtitles have types of their own
         answer: Any = body.decode("utf-8", errors="replace")
         text = answer
     else:  # JSON, or a page that is refused

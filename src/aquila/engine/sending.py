@@ -11,7 +11,9 @@ from aquila.engine.retry import delay_before
 from aquila.engine.steps import Emit, Outcome, Send, Sleep, Step, Steps
 from aquila.engine.telemetry import Telemetry
 from aquila.engine.translate import Where, translate
-from aquila.events import Event, Retry
+from aquila.events import Event, Retry, ToolCall
+from aquila.messages import Call
+from aquila.tools import decode
 
 
 class Sending:
@@ -37,9 +39,6 @@ class Sending:
     def _rewrites(self, error: BaseException) -> bool:
         """Whether the request has been written in another form, because of this refusal."""
         return False
-
-    def _again(self) -> None:
-        """A request is about to be sent once more."""
 
     def _sent(self, step: Callable[[], Send]) -> Generator[Step, Any, Outcome]:
         """Send one request, with the retries that it takes. ``step`` makes it anew each time."""
@@ -69,7 +68,11 @@ class Sending:
                 yield Sleep(delay)
             attempt += 1
             self._retries += 1
-            self._again()
+
+    def _called(self, call: Call) -> ToolCall:
+        """A tool call of the conversation as an event."""
+        told = decode(call.arguments)
+        return ToolCall(call.id, call.name, told, call.arguments, ref=self.call.ref, metadata=self.call.metadata)
 
     def _translated(self, error: BaseException, *, begun: bool) -> BaseException:
         return translate(error, self.where, begun=begun, request_id=self._request_id)

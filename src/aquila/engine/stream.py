@@ -13,7 +13,7 @@ from aquila.engine.drive import drive
 from aquila.errors import StreamClosed, StreamConsumed, StreamError, StreamTimeout
 from aquila.events import Done, Event, Failed
 from aquila.response import Response
-from aquila.sinks import Sink, deliver, notify_failure
+from aquila.sinks import Sink, deliver, left, notify_failure
 
 
 class State:
@@ -133,13 +133,20 @@ class Stream:
         return self._state.outcome()
 
     def close(self) -> None:
-        """End the call and close its connection. Does nothing after its end."""
+        """End the call and close its connection. Does nothing after its end.
+
+        Whoever iterates the stream in another thread gets ``StreamClosed``.
+        """
         if self._finished:
             self._state.closed = True
             return
         self._state.closed = True
         if self._thread is None:
-            self._events.close()
+            try:
+                self._events.close()
+            except ValueError:  # another thread is waiting in it for the next event
+                self._call.inflight.interrupt()
+                return
             self._call.route.close()
             self._finished = True
         elif self._thread is not threading.current_thread():
@@ -155,6 +162,7 @@ class Stream:
 
     def _push(self, sink: Sink) -> None:
         """Read to the end and hand every event to the sink. Runs on the background thread."""
+        left.set(lambda: self._state.closed)
         try:
             for event in self._events:
                 if self._state.closed:
@@ -163,7 +171,7 @@ class Stream:
                 if type(event) is Done:
                     self._state.response = event.response
         except StreamClosed:
-            pass  # by close(), while the provider was being waited for
+            pass  # by close(), while the provider or the sink was being waited for
         except BaseException as error:  # noqa: BLE001 - it is raised by result()
             self._state.error = error
             notify_failure(sink, Failed(error, ref=self.ref, metadata=self._call.plan.options.metadata))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,11 @@ def response_format(wanted: Any) -> dict[str, Any] | None:
     if wanted is None or isinstance(wanted, Mapping):
         return None if wanted is None else dict(wanted)
     schema = schemas.strict(schemas.schema_of(wanted))
-    return {"type": "json_schema", "json_schema": {"name": wanted.__name__, "schema": schema, "strict": True}}
+    name = re.sub(r"[^a-zA-Z0-9_-]+", "_", wanted.__name__).strip("_")[:64]  # a generic model is called Page[City]
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
+
+
+_UNFINISHED = ("length", "content_filter", "incomplete", "cancelled", "queued", "in_progress")
 
 
 def parsed(wanted: Any, text: str, finish_reason: str | None, refusal: str) -> Any:
@@ -24,7 +29,7 @@ def parsed(wanted: Any, text: str, finish_reason: str | None, refusal: str) -> A
 
     Raises ``InvalidAnswer`` for a complete answer that is not of the model.
     """
-    if not isinstance(wanted, type) or refusal or finish_reason in ("length", "content_filter", "cancelled"):
+    if not isinstance(wanted, type) or refusal or finish_reason in _UNFINISHED:
         return None
     import pydantic
 
