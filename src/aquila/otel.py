@@ -71,12 +71,14 @@ class OpenTelemetry:
         self._spans: dict[tuple[str, str], Span] = {}
 
     @hookimpl
-    def aquila_request_start(self, call: CallInfo) -> None:
+    def aquila_request_start(self, call: CallInfo, request: Mapping[str, Any]) -> None:
         """Open the span of a request, under the span that is current where the call is made."""
-        attributes = {**_about(call), "gen_ai.request.stream": True, "aquila.transport": call.transport}
+        attributes = {**_about(call), "aquila.transport": call.transport}
+        if request.get("stream"):
+            attributes["gen_ai.request.stream"] = True
         attributes |= {_REQUESTED[name]: value for name, value in call.options.items() if name in _REQUESTED}
         self._spans[call.ref, ""] = self._tracer.start_span(
-            f"{_operation(call)} {call.model}", kind=self._trace.SpanKind.CLIENT, attributes=attributes
+            f"{_operation(call)} {call.model}".rstrip(), kind=self._trace.SpanKind.CLIENT, attributes=attributes
         )
 
     @hookimpl
@@ -87,7 +89,7 @@ class OpenTelemetry:
         about = _about(call)
         span = self._spans.pop((call.ref, ""), None)
         if answer is not None:
-            about["gen_ai.response.model"] = answer.model or call.model
+            about |= _model_of(answer, call)
             if answer.usage.reported:
                 for kind, count in (("input", answer.usage.input_tokens), ("output", answer.usage.output_tokens)):
                     self._tokens.record(count, {**about, "gen_ai.token.type": kind})
@@ -147,16 +149,22 @@ def _about(call: CallInfo) -> dict[str, Any]:
     about: dict[str, Any] = {
         "gen_ai.operation.name": _operation(call),
         "gen_ai.provider.name": provider,
-        "gen_ai.request.model": call.model,
     }
+    if call.model:
+        about["gen_ai.request.model"] = call.model
     if host:
         about["server.address"] = host
         about["server.port"] = parts.port or (443 if parts.scheme == "https" else 80)
     return about
 
 
+def _model_of(answer: AnswerInfo, call: CallInfo) -> dict[str, Any]:
+    model = answer.model or call.model
+    return {"gen_ai.response.model": model} if model else {}
+
+
 def _answered(answer: AnswerInfo, call: CallInfo) -> Mapping[str, Any]:
-    told: dict[str, Any] = {"gen_ai.response.model": answer.model or call.model}
+    told: dict[str, Any] = _model_of(answer, call)
     if answer.id:
         told["gen_ai.response.id"] = answer.id
     if answer.finish_reason:

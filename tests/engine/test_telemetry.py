@@ -280,6 +280,20 @@ class TestOpenTelemetry:
         (point,) = self.metrics(reader)["gen_ai.client.operation.duration"]
         assert point.attributes["error.type"] == "429"
 
+    def test_request_about_a_stored_answer_names_no_model_that_nobody_asked_for(self, exported: Any) -> None:
+        spans, _, _ = exported
+        deleted = {"id": "resp_1", "object": "response", "deleted": True}
+        done = response_object([message_item("four")])
+        with serving(json_answer(done), json_answer(deleted)) as server:
+            options = {key: value for key, value in live({"base_url": server.url}).items() if key != "model"}
+            aquila.retrieve_response("resp_1", **options)
+            aquila.delete_response("resp_1", **options)
+        fetched, gone = spans.get_finished_spans()
+        assert (fetched.name, gone.name) == ("retrieve_response", "delete_response")
+        assert fetched.attributes["gen_ai.response.model"] == "test-model"
+        for span in (fetched, gone):
+            assert not {"gen_ai.request.model", "gen_ai.request.stream"} & set(span.attributes)
+
     def test_names_are_those_of_the_conventions(self) -> None:
         conventions = pytest.importorskip("opentelemetry.semconv._incubating.attributes.gen_ai_attributes")
         import ast

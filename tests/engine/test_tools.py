@@ -231,6 +231,7 @@ def _plain(x: int) -> int:
         ("<Thing object at 0x7f3a2b1c>", "<Thing object>"),
         ("[Errno 2] No such file: '/tmp/pytest-12/x y.txt'", "[Errno 2] No such file: '<path>'"),
         (r"cannot open C:\Users\me\file.txt", "cannot open <path>"),
+        ("no file at file:///tmp/a7/b.txt", "no file at <path>"),
         ("at 2026-11-24T10:00:00.123Z it broke", "at <time> it broke"),
         ("took until 10:11:12", "took until <time>"),
         ("see https://example.org/a/b", "see https://example.org/a/b"),

@@ -164,7 +164,8 @@ def plan_operation(
     for name in given:
         if name not in known:
             raise UnknownOption(f"{operation} has no option {name!r}{suggestion(name, known)}")
-    return _plan(Options.build({**given, "endpoint": "responses"}), operation=operation, make=make)
+    asks = "model" in allowed  # the others are about an answer that some model has given already
+    return _plan(Options.build({**given, "endpoint": "responses"}), asks=asks, operation=operation, make=make)
 
 
 ROUTE_OPTIONS = ("cassette", "transport", "base_url", "api_key", "timeout", "max_retries", "metadata")
@@ -178,7 +179,7 @@ def _endpoint(name: str) -> Endpoint:
     return endpoint
 
 
-def _plan(options: Options, **more: Any) -> Plan:
+def _plan(options: Options, *, asks: bool = True, **more: Any) -> Plan:
     from aquila.transports.routing import settings_in_force
 
     settings = settings_in_force()
@@ -187,7 +188,7 @@ def _plan(options: Options, **more: Any) -> Plan:
         ref=f"call-{uuid.uuid4().hex}",
         options=options,
         endpoint=_endpoint(options.endpoint),
-        model=options.model or settings.model,
+        model=(options.model or settings.model) if asks else "",
         base_url=base_url,
         host=_host(base_url),
         api_key=settings.api_key,

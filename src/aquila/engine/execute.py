@@ -98,7 +98,7 @@ def _untellable(error: Exception) -> TypeError:
 
 
 _ADDRESS = re.compile(r"\s*\b(?:at )?0x[0-9a-fA-F]{4,}\b")
-_PATH = re.compile(r"(?<![\w/:.<])(?:[A-Za-z]:)?(?:[\\/][\w.@+~ -]*[\w@+~-]){2,}[\\/]?")
+_PATH = re.compile(r"file://[^\s'\"<>)]+|(?<![\w/:.<])(?:[A-Za-z]:)?(?:[\\/][\w.@+~ -]*[\w@+~-]){2,}[\\/]?")
 _MOMENT = re.compile(
     r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?\b|\b\d\d:\d\d:\d\d(?:[.,]\d+)?\b"
 )
