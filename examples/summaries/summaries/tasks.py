@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from huey import SqliteHuey
 from huey.api import Task
 
 import aquila
+from aquila.huey import SqliteHuey
 from summaries import store
 
 MODEL = "gpt-4.1-mini"

@@ -30,6 +30,15 @@ def test_what_is_enqueued_runs_and_can_be_shown(
     assert store.rows()[0].text in shown
 
 
+def test_a_real_worker_does_what_was_enqueued(run_consumer: Any) -> None:
+    assert main(["stream", PROMPT]) == 0
+    with run_consumer():
+        pass  # the block ends when the queue is empty and all is done
+    [row] = store.rows()
+    assert row.status == "done"
+    assert "".join(row.chunks) == row.text
+
+
 def test_a_document_is_read_from_its_file(aquila_tasks: Any, tmp_path: Path) -> None:
     file = tmp_path / "report.txt"
     file.write_text("  A very short report.\n", encoding="utf-8")
