@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _run: pytest.StashKey[contextlib.ExitStack] = pytest.StashKey()
 _totals: pytest.StashKey[Totals] = pytest.StashKey()
 _failed: pytest.StashKey[bool] = pytest.StashKey()
+_skipped: pytest.StashKey[bool] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -119,6 +120,8 @@ def pytest_runtest_makereport(
     report = yield
     if not report.passed:
         item.stash[_failed] = True
+    if report.skipped and not hasattr(report, "wasxfail"):
+        item.stash[_skipped] = True
     return report
 
 
@@ -126,16 +129,16 @@ def pytest_runtest_makereport(
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Close the scope of the test after its fixtures: store what a passing test recorded."""
     passed = not item.stash.get(_failed, False)
-    item.stash[_failed] = False  # for a plugin that runs the test again
+    told = not passed and not item.stash.get(_skipped, False)  # a skip says nothing of the misses that led to it
+    item.stash[_failed] = item.stash[_skipped] = False  # for a plugin that runs the test again
     try:
         result = yield
     except BaseException:
         _close(item, passed=False)
         raise
     scope = running.opened_scope(item)
-    seen = len(scope.misses) if scope is not None and not passed else 0
     _close(item, passed=passed)
-    if scope is not None and passed and len(scope.misses) > seen:
+    if scope is not None and scope.misses and not told:
         pytest.fail(str(scope.misses[-1]), pytrace=False)
     return result
 
@@ -154,6 +157,8 @@ def _fail_for_unplayed(item: pytest.Item) -> None:
     scope = running.opened_scope(item)
     if scope is None or scope.default is None or not scope.owns_default:
         return
+    if scope.settings.transport == "replay":
+        scope.session(scope.default, "replay")  # a test that makes no request any more has played nothing
     for session in scope.sessions.values():
         if session.name == scope.default and session.mode == "replay" and not session.all_played:
             numbers = ", ".join(str(number) for number, _ in session.unplayed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import threading
@@ -46,7 +47,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             scope = scopes.Scope(
                 kind="test",
                 name=item.nodeid,
-                command=f"pytest {shlex.quote(item.nodeid)} --aquila-record",
+                command=f"pytest {shlex.quote(_typed(item))} --aquila-record",
                 default=named,
                 options=settings,
             )
@@ -58,6 +59,15 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
         elif with_cassette and scope.default is None:
             scope.use(name_of_test(item.nodeid), owned=True)
         return scope
+
+
+def _typed(item: pytest.Item) -> str:
+    """The id of a test as it is typed where pytest was started, which need not be the root folder."""
+    here, root = item.config.invocation_params.dir, item.config.rootpath
+    file, colons, inside = item.nodeid.partition("::")
+    with contextlib.suppress(ValueError):  # another drive
+        file = file if here == root else os.path.relpath(root / file, here)
+    return file + colons + inside
 
 
 _ON_THE_WAY = r"[\\/](?:aquila|openai|httpx2?|httpcore2?|anyio)[\\/]"  # compiled when a test fails, not in every run
@@ -100,9 +110,12 @@ def close(item: pytest.Item, *, passed: bool) -> ScopeReport | None:
         return None
     settings = scope.settings
     try:
-        if passed and scope.owns_default and settings.transport == "record" and scope.default is not None:
+        if passed and scope.owns_default and scope.default is not None:
             # Opened even if nothing asked for it: a test that makes no request any more has no recordings to keep.
-            scope.session(scope.default, settings.record)
+            if settings.transport == "record":
+                scope.session(scope.default, settings.record)
+            elif settings.transport == "replay" and settings.unplayed != "ignore":
+                scope.session(scope.default, "replay")
         return scope.close(passed=passed)
     finally:
         scopes.pop(scope)

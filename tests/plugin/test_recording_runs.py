@@ -277,3 +277,60 @@ def test_old_recordings_are_reported(project: Project) -> None:
 
 def test_a_run_that_uses_no_cassette_says_nothing(project: Project) -> None:
     assert "aquila:" not in project.run(tests="def test_it():\n    pass\n").stdout.str()
+
+
+@pytest.mark.parametrize("where", ["test", "fixture"])
+def test_a_miss_that_made_a_test_skip_fails_the_run(where: str, project: Project) -> None:
+    fixture, test = ("ask()", "pass") if where == "fixture" else ("pass", "ask()")
+    tests = f"""
+        def ask():
+            try:
+                post("hi")
+            except Exception:
+                pytest.skip("the provider is down")
+
+        @pytest.fixture
+        def prepared(aquila_cassette):
+            {fixture}
+
+        def test_it(prepared):
+            {test}
+    """
+    result = project.run(tests=tests)
+    result.assert_outcomes(skipped=1, errors=1)
+    result.stdout.fnmatch_lines(["*No recording answers this request.", "*pytest test_app.py::test_it --aquila-record"])
+    project.record().assert_outcomes(passed=1)
+    project.run().assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("way", ["fail", "warn"])
+def test_a_test_that_makes_no_request_any_more_has_unplayed_recordings(way: str, project: Project) -> None:
+    project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
+    tests = "def test_it(aquila_cassette):\n    pass"
+    result = project.run("-o", f"aquila_unplayed={way}", tests=tests)
+    result.assert_outcomes(**{"failed" if way == "fail" else "passed": 1})
+    result.stdout.fnmatch_lines(["*not play*" if way == "warn" else "*recordings 1, 2 were not played*"])
+
+
+def test_the_command_that_records_again_starts_from_the_current_folder(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project.pytester.mkdir("below")
+    project.pytester.makeini("[pytest]")
+    (folder / "test_below.py").write_text("from app import post\n\ndef test_it(aquila_cassette):\n    post('hi')\n")
+    monkeypatch.chdir(folder)
+    result = project.run()
+    result.stdout.fnmatch_lines(["*  pytest test_below.py::test_it --aquila-record"])
+    assert project.cassettes.parent == project.pytester.path
+
+
+def test_a_fixture_that_tests_share_is_told_to_name_its_cassette(project: Project) -> None:
+    tests = """
+        @pytest.fixture(scope="module")
+        def answer():
+            return post("hi")
+
+        def test_it(answer, aquila_cassette):
+            pass
+    """
+    project.run(tests=tests).stdout.fnmatch_lines(["*cassette= (as a fixture that several tests share must)*"])

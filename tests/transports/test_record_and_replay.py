@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import threading
 from collections.abc import Iterator
@@ -410,3 +411,41 @@ def test_an_async_body_that_is_read_again_at_its_terminator_is_not_given_twice(
     assert b"".join(anyio.run(read_twice)) == b"".join(chat_chunks("one two"))
     (stored,) = interactions(root, "x")
     assert (stored.response.body, stored.response.end) == (b"".join(chat_chunks("one two")), "complete")
+
+
+def test_a_request_that_got_no_answer_leaves_no_old_one_in_its_place(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aquila.transports import routing
+
+    answers: list[object] = [b"old", httpx2.ConnectError("down"), b"new"]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        given = answers.pop(0)
+        if isinstance(given, Exception):
+            raise given
+        return httpx2.Response(200, content=given)
+
+    monkeypatch.setitem(routing._loaded, "server", routing._given(httpx2.MockTransport(answer), "server"))
+    with aquila.use_cassette("x"):
+        ask("hi")
+    monkeypatch.setenv("AQUILA_RECORD", "all")
+    with aquila.use_cassette("x"):
+        with pytest.raises(httpx2.ConnectError):
+            ask("hi")
+        assert ask("hi") == [b"new"]
+    assert [row.response.body for row in interactions(root, "x")] == [b"new"]
+
+
+def test_an_answer_that_was_dropped_without_being_closed_is_recorded_as_left(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aquila.transports import routing
+
+    made = httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"ok"))  # leaves no socket open
+    monkeypatch.setitem(routing._loaded, "server", routing._given(made, "server"))
+    with aquila.use_cassette("x"), aquila.http_client() as http:
+        assert http.send(http.build_request("POST", URL, json={}), stream=True).status_code == 200
+        gc.collect()
+    (stored,) = interactions(root, "x")
+    assert (stored.response.end, stored.response.chunks) == ("closed", ())

@@ -71,9 +71,10 @@ class Changes:
         return {row.slot for row in self.used} | {row.slot for row in self.recorded}
 
 
-def settle(recorded: Iterable[Recorded], *, record_errors: str) -> list[Recorded]:
+def settle(recorded: Iterable[Recorded], *, record_errors: str, whole: bool = False) -> list[Recorded]:
     """Leave out failures that were followed by another answer to the same request, and close the gaps they leave.
 
+    ``whole`` says that every request was recorded, so that any gap is one that got no answer, and is closed too.
     With ``record_errors="all"`` nothing is left out. Of recordings in the same slot, made by processes that count their
     requests apart, the first stays. Returned in the order of the requests.
     """
@@ -84,6 +85,8 @@ def settle(recorded: Iterable[Recorded], *, record_errors: str) -> list[Recorded
     for same in rows.values():
         dropped = 0
         in_order = [same[position] for position in sorted(same)]
+        if whole:
+            in_order = [Recorded(row.key, n, row.order, row.interaction) for n, row in enumerate(in_order)]
         for row, following in itertools.zip_longest(in_order, in_order[1:]):
             if record_errors == "all" or following is None or row.interaction.response.status not in TRANSIENT:
                 settled.append(Recorded(row.key, row.position - dropped, row.order, row.interaction))

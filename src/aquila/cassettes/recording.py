@@ -125,7 +125,8 @@ def _changes(groups: Mapping[_Group, Sequence[Recorded | Played]]) -> dict[str, 
     """What the rows of journals mean for each cassette."""
     changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
     for (name, mode, record_errors, rules), entries in groups.items():
-        recorded = settle((r for r in entries if isinstance(r, Recorded)), record_errors=record_errors)
+        recordings = [r for r in entries if isinstance(r, Recorded)]
+        recorded = settle(recordings, record_errors=record_errors, whole=mode == "all")
         used = tuple(r for r in entries if isinstance(r, Played))
         changes[name].append((Changes(tuple(recorded), used, replace=mode == "all"), rules))
     return changes

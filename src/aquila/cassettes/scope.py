@@ -78,7 +78,7 @@ class Scope:
         self.misses: list[CassetteMiss] = []
         self._options = dict(options or {})
         self._lock = threading.RLock()
-        self._unfinished: weakref.WeakSet[Unfinished] = weakref.WeakSet()
+        self._unfinished: set[Unfinished] = set()
         self._recording: Any = None
         self.counts: Counts | None = None
         self._settings: tuple[config.Settings, config.Settings] | None = None
@@ -166,8 +166,15 @@ class Scope:
         return self._recording
 
     def track(self, unfinished: Unfinished) -> None:
-        """Remember a recording in progress: it is ended as ``closed`` if the scope closes first."""
+        """Remember a recording in progress: it is ended as ``closed`` if the scope closes first.
+
+        It is kept alive: an answer that its caller dropped without closing it was left, not unasked.
+        """
         self._unfinished.add(unfinished)
+
+    def untrack(self, unfinished: Unfinished) -> None:
+        """Forget a recording that has ended."""
+        self._unfinished.discard(unfinished)
 
     def explain(self, session: Session, path: Path, explained: Explained) -> str:
         """The text of a miss in this scope."""
@@ -265,8 +272,9 @@ def current() -> Scope | None:
 
 
 def _innermost() -> Scope | None:
-    if _open:
-        return _open[-1]
+    innermost = next(reversed(_open), None)  # in one step: another thread may pop meanwhile
+    if innermost is not None:
+        return innermost
     opened: Scope | None = _ambient.opener() if _ambient.opener is not None else None
     return opened
 

@@ -229,7 +229,8 @@ class Session:
         """
         with self._lock:
             others = [row for row in elsewhere if isinstance(row, Recorded)]
-            recorded = settle([*self._recorded, *others], record_errors=record_errors)
+            rows = [*self._recorded, *others]
+            recorded = settle(rows, record_errors=record_errors, whole=self.mode == "all")
             slots = {number: (key, at) for key, row in self._recordings.items() for at, number in enumerate(row)}
             used = [Played(*slots[number], order) for order, number in self._play_order]
         used += [row for row in elsewhere if isinstance(row, Played)]

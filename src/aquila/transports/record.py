@@ -144,6 +144,7 @@ class Tee:
             if self._ended:
                 return
             self._ended = True
+        self._scope.untrack(self)
         response = Response(
             self._status, self._headers, tuple(self._chunks), end, error, self._started, self._now()
         )  # fmt: skip
