@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import pytest
 
 from aquila import config
-from pytest_aquila import tasks
+from pytest_aquila import drift, tasks
 
 MARKER = "aquila"
 LIVE = "aquila_live"
+COMPAT = "aquila_vcr_compat"
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -20,7 +22,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--aquila-record",
         nargs="?",
         const="missing",
-        choices=("missing", "all"),
+        type=_mode,
+        metavar="missing|all",
         default=None,
         help="Record from the upstream what is missing or has drifted, and keep what matches; =all records everything "
         "again. A failing test replaces nothing.",
@@ -48,10 +51,22 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         help="After the run, list cassettes that no test used. Meaningful for a run of the whole suite.",
     )
+    drift.add_option(group)
     for name, help in config.ini_options():
         parser.addini(name, help, default=None)
+    parser.addini(COMPAT, "understand the marks, fixtures and options of pytest-recording", type="bool", default=False)
     for name, help in tasks.INI:
         parser.addini(name, help, default=None)
+
+
+def _mode(value: str) -> str:
+    """What --aquila-record is given. Its value may be left out, so a path that follows is taken for it."""
+    if value not in ("missing", "all"):
+        raise argparse.ArgumentTypeError(
+            f"{value!r} is neither missing nor all. To record a test or a folder, put it first: "
+            f"pytest {value} --aquila-record"
+        )
+    return value
 
 
 def command_line(pytest_config: pytest.Config) -> dict[str, Any]:
@@ -61,6 +76,8 @@ def command_line(pytest_config: pytest.Config) -> dict[str, Any]:
         "upstream": pytest_config.getoption("aquila_upstream"),
         "replay_timing": pytest_config.getoption("aquila_replay_timing"),
     }
+    if drift.is_wanted(pytest_config):
+        return {**drift.LOOSE}
     record = pytest_config.getoption("aquila_record")
     if record is not None:
         if options["transport"] not in (None, "record"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aquila import guard, options, running
+from pytest_aquila import drift, guard, options, running
 from pytest_aquila.fixtures import *  # noqa: F403
 from pytest_aquila.server import *  # noqa: F403
 from pytest_aquila.tasks import *  # noqa: F403
@@ -30,6 +30,14 @@ _skipped: pytest.StashKey[bool] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare options and ini keys."""
     options.add_options(parser)
+
+
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
+    """Turn on what stands in for pytest-recording, if the ini file wants it: its options must be known in time."""
+    if early_config.getini(options.COMPAT):
+        from pytest_aquila import compat
+
+        compat.begin(early_config, parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -177,6 +185,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from pytest_aquila import reporting
 
         reporting.summarize(terminalreporter, totals or reporting.Totals(), orphans)
+    if drift.is_wanted(config):
+        from pytest_aquila import reporting
+
+        drift.report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

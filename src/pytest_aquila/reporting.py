@@ -28,6 +28,7 @@ class Totals:
     stale: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     cassettes: list[str] = dataclasses.field(default_factory=list)
     recovered: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    drifted: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
 
     def add(self, report: ScopeReport, settings: Settings) -> None:
         """Take in what one test did."""
@@ -39,6 +40,7 @@ class Totals:
         self.tokens += report.tokens
         self.pending += report.pending
         self.cassettes += report.cassettes
+        self.drifted += [(report.name, one.cassette, one.method, one.url, one.text) for one in report.drifted]
         if settings.unplayed == "warn":
             self.unplayed += [(report.name, cassette, count) for cassette, count in report.unplayed]
         if settings.max_age is not None and report.oldest and _age(report.oldest) > settings.max_age:

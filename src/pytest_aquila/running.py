@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aquila import _ambient
-from pytest_aquila import options
+from pytest_aquila import drift, options
 
 if TYPE_CHECKING:
     from aquila.cassettes.report import ScopeReport
@@ -52,6 +52,8 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
                 options=settings,
             )
             item.stash[_scope] = scope
+            if drift.is_wanted(item.config):
+                drift.watch(scope)
             with_cassette = with_cassette or item.get_closest_marker(options.MARKER) is not None
             if with_cassette and named is None:
                 scope.use(name_of_test(item.nodeid), owned=True)

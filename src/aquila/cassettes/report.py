@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aquila.cassettes.drift import Drift
 from aquila.cassettes.model import Interaction
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class ScopeReport:
     cassettes: tuple[str, ...] = ()
     oldest: str = ""
     misses: tuple[str, ...] = field(default=(), repr=False)
+    drifted: tuple[Drift, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, scope: Scope, stored: Stored | None) -> ScopeReport:
@@ -63,6 +65,7 @@ class ScopeReport:
             cassettes=tuple(sorted({name for name, _ in scope.sessions})),
             oldest=min((i.recorded for i in played if i.recorded), default=""),
             misses=tuple(map(str, scope.misses)),
+            drifted=tuple(scope.drifts.found) if scope.drifts is not None else (),
         )
 
 

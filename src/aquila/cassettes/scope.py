@@ -19,12 +19,15 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aquila import _ambient, config
 from aquila.cassettes.report import ScopeReport
 from aquila.cassettes.session import Counts, Explained, Session
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
+
+if TYPE_CHECKING:
+    from aquila.cassettes.drift import Drifts
 
 Kind = Literal["test", "block", "task", "call"]
 
@@ -81,6 +84,7 @@ class Scope:
         self._unfinished: set[Unfinished] = set()
         self._recording: Any = None
         self.counts: Counts | None = None
+        self.drifts: Drifts | None = None
         self._settings: tuple[config.Settings, config.Settings] | None = None
         _registry[self.id] = self
 
@@ -138,6 +142,8 @@ class Scope:
         if mode != "replay":
             self.recording.open()  # first: nothing is asked for that could not be stored
         session = opening.open_session(self, cassette, mode)
+        if self.drifts is not None:
+            session.witness = self.drifts.watching(session)
         if self.counts is not None:
             session.share(self.counts)
             if self.is_owner:

@@ -102,6 +102,8 @@ class Session:
         self._order = itertools.count()
         self._recordings: dict[str, list[int]] = defaultdict(list)
         # Most requests of a replay equal a recorded one byte for byte: finding that out costs a fifth of their key.
+        self.witness: Callable[[Request], None] | None = None
+        """Sees every request before it is decided about."""
         self._keys: dict[Request, str] = {}
         for number, interaction in enumerate(cassette.interactions):
             key = self._keys[interaction.request] = self.key(interaction.request)
@@ -115,6 +117,8 @@ class Session:
     def decide(self, request: Request) -> Decision:
         """Say what to do with a request: replay a recording, record, or refuse. Thread-safe, without I/O."""
         sent = request
+        if self.witness is not None:
+            self.witness(sent)
         key = self._keys.get(self.redactor.with_kept_headers(sent))
         if key is None or self.mode != "replay":
             request = self.redactor.request(sent)

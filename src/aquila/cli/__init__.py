@@ -37,6 +37,7 @@ COMMANDS = (
     Command("cassettes scan", "scan", "look for secrets; exits with 1 when there are any"),
     Command("cassettes accept", "accept", "take over what failing tests and interrupted runs recorded"),
     Command("cassettes prune", "prune", "remove files that nothing uses any more"),
+    Command("cassettes drift", "drift", "list the requests that have drifted unseen"),
     Command("serve", "serve", "answer any program from cassettes, over HTTP"),
 )
 

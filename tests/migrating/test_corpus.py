@@ -1,0 +1,41 @@
+"""Cassettes that vcrpy recorded from real providers replay as they are, to a client that knows nothing of Aquila."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import httpx2
+import pytest
+
+import aquila
+from aquila import config
+from aquila.cassettes.store import load
+from tests.support.traffic import CORPUS, needs_corpus
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr("aquila._ambient.opener", None)
+    with config.layers(root=tmp_path):
+        (tmp_path / "cassettes").mkdir()
+        yield tmp_path / "cassettes"
+
+
+@needs_corpus
+@pytest.mark.parametrize("recorded", sorted(CORPUS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recording_of_a_real_cassette_replays(recorded: Path, root: Path) -> None:
+    shutil.copy(recorded, root / "old.yaml")
+    stored = load(root / "old.yaml").interactions
+    assert stored
+    for library in (httpx2, httpx):
+        with aquila.use_cassette("old") as cassette, library.Client() as client:
+            for one in stored:
+                answer = client.request(
+                    one.request.method, one.request.url, headers=list(one.request.headers), content=one.request.body
+                )
+                assert (answer.status_code, answer.content) == (one.response.status, one.response.body)
+            assert cassette.all_played
+            assert cassette.play_count == len(stored)
