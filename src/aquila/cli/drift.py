@@ -34,7 +34,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if not found.exists():
             said = [line for line in (ran.stderr or ran.stdout).splitlines() if line.strip()]
-            reason = next((line for line in said if "error" in line.lower()), said[-1] if said else "it said nothing")
+            reason = next((line for line in reversed(said) if "error:" in line), said[-1] if said else "nothing")
             raise ConfigError(f"pytest ended with {ran.returncode}: {reason.strip()}")
         drifted = json.loads(found.read_text(encoding="utf-8"))
     output.table(
