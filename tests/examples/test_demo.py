@@ -1,0 +1,165 @@
+"""The demo claims only what it has seen: its guard sees and refuses, and one thing that is not so makes it fail."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "summaries"
+
+
+@pytest.fixture(scope="module")
+def demo() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("aquila_demo", EXAMPLE / "demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def guarded(program: str, folder: Path, *, offline: bool) -> tuple[str, list[dict[str, object]]]:
+    """Run a program under the demo's guard. Returns its output, and what the guard noted."""
+    (folder / "guard").mkdir()
+    (folder / "guard" / "sitecustomize.py").write_bytes((EXAMPLE / "demo_guard.py").read_bytes())
+    log = folder / "log"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(folder / "guard"),
+        "DEMO_LOG": str(log),
+        "DEMO_OFFLINE": "1" if offline else "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, check=False, capture_output=True, text=True, timeout=60
+    )
+    return done.stdout + done.stderr, [json.loads(line) for line in log.read_text().splitlines()]
+
+
+REACHING_OUT = """
+import socket
+
+def attempt(what):
+    try:
+        what()
+    except PermissionError:
+        print("refused")
+    except OSError:
+        print("went out")
+
+attempt(lambda: socket.create_connection(("192.0.2.1", 9), timeout=0.01))
+attempt(lambda: socket.socket().connect(("192.0.2.1", 9)))
+attempt(lambda: socket.getaddrinfo("provider.example", 443))
+attempt(lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.1", 9)))
+listener = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(listener.getsockname()).close()
+print("loopback")
+"""
+
+
+def test_the_guard_refuses_every_way_out_but_loopback_and_notes_each(tmp_path: Path) -> None:
+    output, notes = guarded(REACHING_OUT, tmp_path, offline=True)
+    assert output.split() == ["refused"] * 4 + ["loopback"]
+    assert sum(bool(note["refused"]) for note in notes) == 4
+    assert any(note["event"] == "socket.connect" and note["local"] for note in notes)
+
+
+def test_the_guard_notes_processes_that_are_started(tmp_path: Path) -> None:
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-I', '-c', '', '_model_process.py'])"
+    _, notes = guarded(program, tmp_path, offline=False)
+    assert any("_model_process.py" in str(note.get("command")) for note in notes)
+
+
+def test_a_step_that_fails_ends_the_demo_with_what_is_so(
+    demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reached = []
+
+    def good(state: object) -> str:
+        """The first"""
+        return "as it should be"
+
+    def bad(state: object) -> str:
+        """The second"""
+        demo.require(1 + 1 == 3, "one and one is not three")
+        return "never"
+
+    def later(state: object) -> str:
+        """The third"""
+        reached.append(1)
+        return "never"
+
+    monkeypatch.setattr(demo, "STEPS", (good, bad, later))
+    assert demo.perform(demo.Demo(tmp_path)) is False
+    output = capsys.readouterr().out
+    assert "as it should be" in output
+    assert "FAILED: one and one is not three" in output
+    assert "not reached" in output
+    assert "It did not work" in output
+    assert not reached
+
+
+def test_a_step_fails_when_its_claim_is_false(demo: ModuleType, tmp_path: Path) -> None:
+    state = demo.Demo(tmp_path)
+    (tmp_path / "log").write_text(
+        json.dumps({"event": "socket.connect", "address": ["203.0.113.7", 443], "local": False}) + "\n"
+    )
+    with pytest.raises(demo.NotSo, match="should need no connection"):
+        state.require_alone("the tests")
+    with pytest.raises(demo.NotSo, match="pytest found no tests"):
+        demo.Tests(status=0, total=0, failures=[], output="").require_all_passed()
+    with pytest.raises(demo.NotSo, match="1 of 4 tests did not pass"):
+        demo.Tests(status=1, total=4, failures=["assert 0"], output="").require_all_passed()
+
+
+def test_rows_are_compared_by_content_and_not_by_their_random_ids(demo: ModuleType, tmp_path: Path) -> None:
+    def stored(name: str, job: str, chunk: str) -> list[tuple[object, ...]]:
+        path = tmp_path / name
+        with sqlite3.connect(path) as database:
+            database.execute("create table summaries (job, task, prompt, status, text, raw)")
+            database.execute("create table chunks (job, number, text)")
+            database.execute("insert into summaries values (?, 't', 'p', 'done', 'a b', '{}')", (job,))
+            database.executemany("insert into chunks values (?, ?, ?)", [(job, 0, "a"), (job, 1, chunk)])
+        database.close()
+        rows: list[tuple[object, ...]] = demo.rows_of(path)
+        return rows
+
+    first, again, other = stored("1", "x", " b"), stored("2", "y", " b"), stored("3", "z", "b")
+    assert first == again == [("t", "p", "done", "a b", "{}", ("a", " b"))]
+    assert other != first
+
+
+def test_commands_get_nothing_of_the_shell_that_would_decide(
+    demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AQUILA_TRANSPORT", "OPENAI_API_KEY", "PYTEST_ADDOPTS", "PYTHONWARNINGS", "SUMMARIES_DATA"):
+        monkeypatch.setenv(name, "nonsense")
+    environment = demo.Demo(tmp_path).environment(offline=True, extra={"AQUILA_UPSTREAM": "local"})
+    assert "nonsense" not in environment.values()
+    assert environment["AQUILA_UPSTREAM"] == "local"
+    assert environment["PATH"] == os.environ["PATH"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
+def test_what_was_started_has_ended_when_its_block_has(demo: ModuleType, tmp_path: Path) -> None:
+    state = demo.Demo(tmp_path)
+    state.app.mkdir()
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    )
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt), state.started(["-c", stubborn], quiet=True) as process:
+        assert process.stdout.readline() == "up\n"
+        raise KeyboardInterrupt
+    assert process.poll() is not None
+    assert threading.active_count() <= before + 1  # the watchdog is told to stop, and may need a moment
