@@ -59,4 +59,5 @@ def notify(hook: str, **arguments: Any) -> None:
         try:
             implementation.function(*(arguments[name] for name in implementation.argnames))
         except Exception:  # telemetry must never break a call
-            logger.exception("plugin %s failed in %s", implementation.plugin_name, hook)
+            plugin = implementation.plugin
+            logger.exception("plugin %s failed in %s", getattr(plugin, "__name__", type(plugin).__name__), hook)

@@ -36,6 +36,8 @@ def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Seque
     for parameter in signature.parameters.values():
         if parameter.name in leave_out:
             continue
+        if not fields and parameter.name in ("self", "cls") and parameter.name not in hints:
+            raise ConfigError(f"tool {name!r} is a method without its object; make the tool of object.{name}")
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ConfigError(f"tool {name!r}: parameter {parameter} cannot be given by name; use plain parameters")
         hint = _with_description(hints.get(parameter.name, Any), described.get(parameter.name))

@@ -156,6 +156,7 @@ def test_plugin_that_raises_is_reported_and_breaks_nothing(
     records = [record for record in caplog.records if "failed in aquila_chunk" in record.getMessage()]
     assert records
     assert records[0].exc_info is not None
+    assert records[0].getMessage() == "plugin Broken failed in aquila_chunk"
 
 
 def test_plugin_is_checked_when_it_is_registered() -> None:

@@ -391,6 +391,16 @@ def test_wrong_choice_is_refused() -> None:
         aquila.ask("Hi", **live({"tools": [add], "tool_choice": "ad"}))
     with pytest.raises(ConfigError, match="'tool_choice' needs tools="):
         aquila.ask("Hi", **live({"tool_choice": "auto"}))
+    with pytest.raises(ConfigError, match="'parallel_tool_calls' needs tools="):
+        aquila.ask("Hi", **live({"parallel_tool_calls": False}))
+
+
+def test_choice_among_tools_of_the_provider_options_is_sent(engine: Engine, endpoint: str) -> None:
+    options: dict[str, Any] = {"tool_choice": "required", "parallel_tool_calls": False}
+    with serving(saying(endpoint, "ok")) as server:
+        given = {"tools": [{"type": "x"}]}
+        engine.ask("Hi", base_url=server.url, endpoint=endpoint, provider_options=given, **options)
+    assert {name: server.seen[0].json[name] for name in options} == options
 
 
 def test_built_in_tools_go_to_the_endpoint_that_has_them(engine: Engine) -> None:

@@ -181,6 +181,7 @@ def test_pydantic_model_serves_as_parameters() -> None:
         (lambda: aquila.tool(_many), "cannot be given by name"),
         (lambda: aquila.tool(_opaque), "no JSON schema"),
         (lambda: aquila.tool(_unresolved), "a type hint cannot be resolved"),
+        (lambda: aquila.tool(_Counter.count), "method without its object; make the tool of object.count"),
         (lambda: aquila.tool(max), "its parameters are not known"),
         (lambda: toolbox("web_search"), "tools is a list"),
         (lambda: toolbox(["web_serch"]), r"unknown built-in tool 'web_serch'; did you mean 'web_search'\?"),
@@ -194,6 +195,11 @@ def test_pydantic_model_serves_as_parameters() -> None:
 def test_tools_that_cannot_work_are_refused(build: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build()
+
+
+class _Counter:
+    def count(self, by: int) -> int:
+        return by
 
 
 def _many(*numbers: int) -> None: ...

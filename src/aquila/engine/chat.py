@@ -54,13 +54,11 @@ def request(messages: Sequence[Message], options: Options, *, model: str, other_
         # The API refuses metadata of answers that it does not store.
         "metadata": metadata_of(options) if options.store else None,
         "reasoning_effort": _effort(options),
+        "tool_choice": _tool_choice(options),
+        "parallel_tool_calls": options.parallel_tool_calls,
     }
     if options.tools:
-        optional |= {
-            "tools": [_tool(tool) for tool in options.tools.tools.values()] + _built_in(options),
-            "tool_choice": _tool_choice(options),
-            "parallel_tool_calls": options.parallel_tool_calls,
-        }
+        optional["tools"] = [_tool(tool) for tool in options.tools.tools.values()] + _built_in(options)
     return {
         "model": model,
         "messages": wire,

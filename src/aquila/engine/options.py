@@ -228,10 +228,9 @@ class Options:
 
     def _check_tool_choice(self) -> None:
         choice, known = self.tool_choice, self.tools.names()
-        if choice is None:
-            return
-        if not self.tools and "tools" not in self.provider_options:
-            raise ConfigError("option 'tool_choice' needs tools=")
+        for name in ("tool_choice", "parallel_tool_calls"):
+            if getattr(self, name) is not None and not self.tools and "tools" not in self.provider_options:
+                raise ConfigError(f"option {name!r} needs tools=")
         if isinstance(choice, str) and choice not in TOOL_CHOICES and choice not in known:
             raise ConfigError(f"option 'tool_choice': no tool {choice!r}{suggestion(choice, (*TOOL_CHOICES, *known))}")
 

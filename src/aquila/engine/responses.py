@@ -45,16 +45,16 @@ def request(messages: Sequence[Message], options: Options, *, model: str, other_
         "previous_response_id": options.previous_response_id,
         "background": options.background or None,
         "metadata": metadata_of(options),
+        "tool_choice": _tool_choice(options),
+        "parallel_tool_calls": options.parallel_tool_calls,
     }
     if options.store is False and options.reasoning:
         # What is not stored can only be gone on with if the model's reasoning comes along.
         optional["include"] = ["reasoning.encrypted_content"]
     if options.tools:
-        optional |= {
-            "tools": [_tool(tool) for tool in options.tools.tools.values()] + [*map(_built_in, options.tools.built_in)],
-            "tool_choice": _tool_choice(options),
-            "parallel_tool_calls": options.parallel_tool_calls,
-        }
+        optional["tools"] = [_tool(tool) for tool in options.tools.tools.values()] + [
+            *map(_built_in, options.tools.built_in)
+        ]
     return {
         "model": model,
         "input": [item for message in messages for item in to_wire(message) if _can_be_sent(item, options)],
