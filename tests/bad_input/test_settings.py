@@ -140,7 +140,8 @@ def test_a_call_that_cannot_be_sent_says_what_is_wrong_with_it(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--aquila-record=some"], "invalid choice: 'some'"),
+        (["--aquila-record=some"], "'some' is neither missing nor all"),
+        (["--aquila-record", "test_app.py"], "put it first: pytest test_app.py --aquila-record"),
         (["--aquila-record", "--aquila-transport=live"], "contradict each other"),
         (["-o", "aquila_repeat=first"], "must be one of error, last"),
         (["-o", "aquila_max_age=old"], "such as 90d"),

@@ -80,6 +80,12 @@ def test_every_setting_is_in_the_table_of_settings() -> None:
         assert all(each in table for each in named), name
 
 
+def test_the_index_leads_to_every_page() -> None:
+    index = (REPOSITORY / "docs/index.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (REPOSITORY / "docs").glob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"]({page})" not in index} == set()
+
+
 def test_what_is_shown_and_cannot_be_run_here_exists() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.M)
