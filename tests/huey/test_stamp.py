@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import json
 import os
 import pickle
 import secrets
@@ -78,8 +79,8 @@ def test_within_a_scope_a_task_carries_its_stamp_and_arrives_without(huey, no_te
         huey.enqueue(pending)
         assert pending.kwargs == {"a": 1}
         (sent,) = wire(huey)
-        assert sent[KEY]["default"] == "folder/one"
-        assert str(cassette.path.parent.parent) not in str(sent)
+        assert json.loads(sent[KEY])["default"] == "folder/one"
+        assert str(cassette.path.parent.parent) not in sent[KEY]
         assert huey.pending()[0].kwargs == {"a": 1}
         assert huey.execute(huey.dequeue()) == "folder/one"
 
@@ -296,7 +297,7 @@ def test_a_stamp_cannot_redirect_requests_nor_load_code(no_test, monkeypatch):
         "transport": "os:system", "upstream": "os:system", "base_url": "https://evil.example", "api_key": "k",
         "cassette_dir": "/", "guard": "off", "replay_timing": 2,
     }  # fmt: skip
-    task(**{KEY: stamp(options=options)})
+    task(**{KEY: json.dumps(stamp(options=options))})
     huey.execute(huey.dequeue())
     default = config.current()
     assert seen == [default.with_options({"replay_timing": 2}, source="test")]
@@ -309,29 +310,21 @@ def test_a_stamp_cannot_leave_the_cassette_folder(replaying):
     def task(**kwargs):
         return ask()
 
-    task(**{KEY: stamp(default="../../etc/passwd")})
+    task(**{KEY: json.dumps(stamp(default="../../etc/passwd"))})
     huey.execute(huey.dequeue())
     error = huey.serializer.deserialize(huey.storage.result_items().popitem()[1])
     assert "CassetteNameError" in str(error)
 
 
-@pytest.mark.parametrize(
-    "malformed",
-    [
-        1,
-        "x",
-        [],
-        {},
-        {"refused": 1},
-        {"attempt": 0},
-        {"attempt": "1"},
-        stamp(scope=1),
-        stamp(default=1),
-        stamp(options=[]),
-        {**stamp(), "from": None},
-    ],
-    ids=repr,
-)
+NUMBERS = {"stamp": None, "attempt": 1, "deliveries": 0}
+MALFORMED = [1, [], {}, "x", "null", "[]", "{}", '{"refused": 1}', "[" * 100_000]
+MALFORMED += [
+    json.dumps(stamp(**changes)) for changes in ({"scope": 1}, {"default": 1}, {"options": []}, {"from": None})
+]
+MALFORMED += [{**NUMBERS, **changes} for changes in ({"attempt": "1"}, {"deliveries": -1}, {"stamp": 1}, {"more": 1})]
+
+
+@pytest.mark.parametrize("malformed", MALFORMED, ids=lambda each: repr(each)[:40])
 def test_a_malformed_stamp_is_rejected(malformed):
     with pytest.raises(MessageRejected, match="malformed"):
         take(SimpleNamespace(), malformed)

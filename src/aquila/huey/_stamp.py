@@ -7,15 +7,17 @@ runs when the task does, a forked worker the one at the fork.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
+import json
 import os
 import secrets
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from aquila import _ambient, config
 from aquila.errors import CassetteMiss, CassetteRequired, MessageRejected, PlayedOut, SessionClosed
@@ -29,18 +31,20 @@ KEY = "__aquila__"
 # What a message may decide. Not what reaches further than a cassette: hosts, folders, keys, code.
 _OPTIONS = ("record", "match_on", "ignore", "repeat", "record_errors", "replay_timing")
 _TRANSPORTS = ("replay", "record", "live", "local")
-_NUMBERS = {"attempt": 1, "deliveries": 0}
 _MOST_JOINED = 16  # Scopes of other processes that a worker keeps open.
 _MISS = "aquila.miss."
 _PLAYS = "aquila.plays."
 
 _here, _process = secrets.token_hex(8), os.getpid()  # Tell this process from others; a fork has its own id.
+_MALFORMED = f"a task whose stamp ({KEY}) is malformed"
 _NOT_RUN = object()
+_ABSENT = object()
+_stamps: WeakKeyDictionary[Scope, tuple[Any, str | None, str]] = WeakKeyDictionary()
 _joined: OrderedDict[str, Scope] = OrderedDict()
 _lock = threading.Lock()
 
 
-def of_this_context() -> dict[str, Any] | None:
+def of_this_context() -> str | None:
     """The stamp of the scope in force here, or None."""
     if "aquila.cassettes.scope" not in sys.modules and _ambient.opener is None:
         return None  # No scope can be open, and a producer in production pays for no more than this.
@@ -49,73 +53,96 @@ def of_this_context() -> dict[str, Any] | None:
     try:
         scope = scopes.current()
     except (SessionClosed, CassetteRequired) as error:
-        return {"refused": str(error)}
+        return json.dumps({"refused": str(error)})
     return _stamp_of(scope) if scope is not None else None
 
 
-def _stamp_of(scope: Scope) -> dict[str, Any]:
+def _stamp_of(scope: Scope) -> str:
     if (reason := getattr(scope, "refused", None)) is not None:
-        return {"refused": reason}
+        return json.dumps({"refused": reason})
+    settings = scope.settings
+    known = _stamps.get(scope)
+    if known is not None and known[0] is settings and known[1] == scope.default:
+        return known[2]
     stamp = scope.stamp()
     options = {name: value for name, value in stamp.options.items() if name in _OPTIONS}
     if stamp.options.get("transport") in _TRANSPORTS:
         options["transport"] = stamp.options["transport"]
-    options = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
-    return {"scope": stamp.scope, "name": stamp.name, "default": stamp.default, "options": options, "from": _here}
+    if options.get("transport") != "record":
+        options.pop("record", None)
+    parts = {"scope": stamp.scope, "name": stamp.name, "default": stamp.default, "options": options, "from": _here}
+    text = json.dumps(parts, separators=(",", ":"))  # It is in every message.
+    _stamps[scope] = settings, scope.default, text
+    return text
 
 
-def numbers_of(task: Any) -> dict[str, int]:
-    """What a task carries besides its stamp: which attempt, and how often it was lost with its worker."""
-    found = {name: getattr(task, f"_aquila_{name}", least) for name, least in _NUMBERS.items()}
-    return {name: number for name, number in found.items() if number > _NUMBERS[name]}
+@functools.lru_cache(maxsize=64)
+def parsed(stamp: str) -> Mapping[str, Any]:
+    """The parts of a stamp. Raises ``MessageRejected`` for one that is malformed."""
+    try:
+        parts = json.loads(stamp)
+    except (ValueError, RecursionError):
+        parts = None
+    if isinstance(parts, dict) and isinstance(parts.get("refused"), str):
+        return parts
+    if (
+        not isinstance(parts, dict)
+        or not all(isinstance(parts.get(name), str) for name in ("scope", "name", "from"))
+        or not isinstance(parts.get("default"), str | None)
+        or not isinstance(parts.get("options"), dict)
+    ):
+        raise MessageRejected(_MALFORMED)
+    return parts
+
+
+def carried_by(task: Any) -> Any:
+    """What a task takes along on the wire: its stamp, together with its numbers where there are any, or None."""
+    stamp = vars(task).get("_aquila_stamp", _ABSENT)
+    if stamp is _ABSENT:  # It did not come over the wire, with or without one.
+        stamp = of_this_context()
+    attempt, deliveries = getattr(task, "_aquila_attempt", 1), getattr(task, "_aquila_deliveries", 0)
+    if attempt > 1 or deliveries:
+        return {"stamp": stamp, "attempt": attempt, "deliveries": deliveries}
+    return stamp
 
 
 def take(task: Any, carried: Any) -> None:
     """Give a task what came over the wire with it. Raises ``MessageRejected`` for what is malformed."""
-    malformed = MessageRejected(f"a task whose stamp ({KEY}) is malformed")
-    if not isinstance(carried, dict) or not carried:
-        raise malformed
-    stamp = dict(carried)
-    for name, least in _NUMBERS.items():
-        number = stamp.pop(name, least)
-        if type(number) is not int or number < least:
-            raise malformed
-        setattr(task, f"_aquila_{name}", number)
-    if isinstance(stamp.get("refused"), str) or not stamp:
-        task._aquila_stamp = stamp or None
-    elif (
-        all(isinstance(stamp.get(name), str) for name in ("scope", "name", "from"))
-        and isinstance(stamp.get("default"), str | None)
-        and isinstance(stamp.get("options"), dict)
-    ):
-        task._aquila_stamp = stamp
-    else:
-        raise malformed
+    if isinstance(carried, dict):
+        for name in ("attempt", "deliveries"):
+            number = carried.get(name)
+            if len(carried) != 3 or type(number) is not int or number < 0:
+                raise MessageRejected(_MALFORMED)
+            setattr(task, f"_aquila_{name}", number)
+        carried = carried.get("stamp")
+    if carried is not None:
+        if not isinstance(carried, str):
+            raise MessageRejected(_MALFORMED)
+        parsed(carried)
+    task._aquila_stamp = carried
 
 
-@contextlib.contextmanager
-def in_force(huey: Any, task: Any, stamp: Mapping[str, Any] | None) -> Iterator[None]:
-    """Put the scope of a stamp in force in this context, which is the task's own."""
-    scope = _scope_for(huey, task, stamp)
+def enter(huey: Any, task: Any) -> tuple[Scope, int] | None:
+    """Put the scope of a task's stamp in force in this context, the task's own. Returns what ``leave`` wants."""
+    stamp = task._aquila_stamp
+    scope = _scope_without_stamp(task) if stamp is None else _scope_for(huey, task, parsed(stamp))
     if scope is None:
-        yield
-        return
+        return None
     from aquila.cassettes import scope as scopes
 
-    own, known = scope.kind == "task" and scope.is_owner, len(scope.misses)
-    with scopes.bound(scope):
-        try:
-            yield
-        finally:
-            if own:
-                scope.close(passed=getattr(task, "_aquila_error", _NOT_RUN) is None)
-            elif not scope.is_owner:
-                _leave_misses(huey, task, scope, known)
+    scopes.bind(scope)
+    return scope, len(scope.misses)
 
 
-def _scope_for(huey: Any, task: Any, stamp: Mapping[str, Any] | None) -> Scope | None:
-    if stamp is None:
-        return _scope_without_stamp(task)
+def leave(huey: Any, task: Any, scope: Scope, known: int) -> None:
+    """End what ``enter`` began. ``known`` is how many misses the scope had then."""
+    if not scope.is_owner:
+        _leave_misses(huey, task, scope, known)
+    elif scope.kind == "task":
+        scope.close(passed=getattr(task, "_aquila_error", _NOT_RUN) is None)
+
+
+def _scope_for(huey: Any, task: Any, stamp: Mapping[str, Any]) -> Scope:
     from aquila.cassettes import scope as scopes
 
     if "refused" in stamp:

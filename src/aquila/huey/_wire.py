@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import struct
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -93,12 +94,19 @@ class Wire:
 
     def __init__(self, exceptions: Iterable[type[Exception]] = ()) -> None:
         self._exceptions = _known_exceptions(exceptions)
+        self._own = threading.local()  # A packer is for one thread, and making one costs as much as packing a task.
+
+    def _packer(self) -> Any:
+        packer = getattr(self._own, "packer", None)
+        if packer is None:
+            packer = self._own.packer = msgpack.Packer(strict_types=True, default=self._encode)
+        return packer
 
     def dumps(self, value: Any) -> bytes:
         """Return ``value`` as bytes. Raises ``NotSerializable``, which names the place of what cannot travel."""
         try:
             # In a list of one, taken off again: msgpack packs one level more than it unpacks.
-            data: bytes = msgpack.packb([value], strict_types=True, default=self._encode)[1:]
+            data: bytes = self._packer().pack([value])[1:]
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise NotSerializable(first_offence(value) or f"the value cannot travel: {error}") from None
         # msgpack turns a bytearray or memoryview into bytes without asking; only data with its headers can hold one.
@@ -106,7 +114,7 @@ class Wire:
             raise NotSerializable(first_offence(value) or "the value holds a bytearray or a memoryview")
         return data
 
-    def loads(self, data: bytes) -> Any:
+    def loads(self, data: bytes | memoryview) -> Any:
         """Return the value that ``data`` stands for. Raises ``MessageRejected`` for anything but ``dumps`` output."""
         decoder = _Decoder(self._exceptions)
         try:
@@ -227,11 +235,13 @@ class _Decoder:
                 f"a task message with {len(fields)} fields, where this Huey knows {len(Message._fields)}: "
                 "it was sent by a newer Huey; update the workers first"
             )
-        message = Message(*fields)
-        for name, allowed in _FIELD_TYPES.items():
-            if type(getattr(message, name)) not in allowed:
-                found = type(getattr(message, name)).__name__
+        for value, name, allowed in zip(fields, Message._fields, _ALLOWED, strict=False):
+            if allowed is not None and type(value) not in allowed:
+                found = type(value).__name__
                 raise MessageRejected(f"not a message of this serializer: field {name!r} of a task is {found}")
+        message = Message(*fields)
+        if message.name is None:
+            raise MessageRejected("not a message of this serializer: a task without a name")
         if any(type(key) is not str for key in message.kwargs or ()):
             raise MessageRejected("not a message of this serializer: a keyword of a task is not text")
         chord = message.chord_config
@@ -264,6 +274,8 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "chord_config": (tuple, _NONE),
     "retry_backoff": (int, float, _NONE),
 }
+
+_ALLOWED = tuple(_FIELD_TYPES.get(name) for name in Message._fields)
 
 
 def _holds_mutable_bytes(value: Any) -> bool:

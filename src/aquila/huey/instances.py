@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import huey as _huey
 from huey.api import Task, TaskWrapper
-from huey.signals import SIGNAL_INTERRUPTED
 
 from aquila.huey import _stamp, lost
 from aquila.huey._current import CurrentTask, attempt_of, current_or_none, current_task, enter
@@ -60,11 +59,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 
     def serialize_task(self, task: Task) -> bytes:
         """Return a task as a message, stamped with the scope that it belongs to and its attempt, if there is need."""
-        carried = stamp_of(task)
-        numbers = _stamp.numbers_of(task)
-        if numbers:
-            carried = {**(carried or {}), **numbers}
-        kwargs = task.kwargs
+        carried, kwargs = _stamp.carried_by(task), task.kwargs
         if carried is not None:
             task.kwargs = {**kwargs, _stamp.KEY: carried}
         try:
@@ -79,10 +74,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             task = self._registry.create_task(self.serializer.deserialize(data, "task"))
         else:
             task = super().deserialize_task(data)
-        carried = task.kwargs.pop(_stamp.KEY, None)
-        task._aquila_stamp = None
-        if carried is not None:
-            _stamp.take(task, carried)
+        _stamp.take(task, task.kwargs.pop(_stamp.KEY, None))
         return task
 
     def read_periodic(self, timestamp: Any) -> list[Task]:
@@ -108,12 +100,13 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
         enter(CurrentTask(self, task))
+        # Without a stamp attribute it never was on the wire: immediate mode, in the scope of its caller.
+        entered = _stamp.enter(self, task) if "_aquila_stamp" in vars(task) else None
         try:
-            if "_aquila_stamp" not in vars(task):  # It never was on the wire: immediate mode, in its caller's scope.
-                return super().execute(task, timestamp)
-            with _stamp.in_force(self, task, task._aquila_stamp):
-                return super().execute(task, timestamp)
+            return super().execute(task, timestamp)
         finally:
+            if entered is not None:
+                _stamp.leave(self, task, *entered)
             if self.keep_running and not getattr(task, "_aquila_interrupted", False):
                 lost.ended(self, task)
 
@@ -139,19 +132,6 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
         task._aquila_attempt = attempt_of(task) + 1
         super()._requeue_task(task, timestamp, retry_eta)
-
-    def _emit(self, signal: str, task: Task, *args: Any, **kwargs: Any) -> None:
-        if signal == SIGNAL_INTERRUPTED:
-            task._aquila_interrupted = True
-        super()._emit(signal, task, *args, **kwargs)
-
-
-def stamp_of(task: Task) -> dict[str, Any] | None:
-    """The stamp of a task: the one that it came with, else that of the scope in force here."""
-    if "_aquila_stamp" in vars(task):
-        stamp: dict[str, Any] | None = task._aquila_stamp
-        return stamp
-    return _stamp.of_this_context()
 
 
 class AquilaTaskWrapper(TaskWrapper):  # type: ignore[misc]

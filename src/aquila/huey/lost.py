@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from huey.api import Task
+from huey.signals import SIGNAL_INTERRUPTED
 from huey.utils import Error
 
 logger = logging.getLogger("aquila.huey")
@@ -26,6 +27,11 @@ def keep_running(huey: Any) -> None:
     """Keep tasks while they execute, and requeue those of dead workers whenever a worker of this Huey starts."""
     huey.keep_running = True
     huey.on_startup("aquila requeue_lost")(lambda: requeue_lost(huey))
+    huey.signal(SIGNAL_INTERRUPTED)(_interrupted)
+
+
+def _interrupted(signal: str, task: Task) -> None:
+    task._aquila_interrupted = True  # Its worker is about to end; it has not.
 
 
 def begun(huey: Any, task: Task, data: bytes) -> None:

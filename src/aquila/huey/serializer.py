@@ -128,7 +128,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
             raise MessageRejected(
                 "an unsigned message, and this queue demands a signature: give every producer the same secret="
             )
-        plain = self._decompressed(payload) if flags & _COMPRESSED else bytes(payload)
+        plain = self._decompressed(payload) if flags & _COMPRESSED else payload
         if len(plain) > self._max_size:
             raise MessageRejected(f"a message larger than the limit of {self._max_size:,} bytes (max_size=)")
         value = self._wire.loads(plain)
