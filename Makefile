@@ -34,7 +34,7 @@ test: environment
 test-clients:
 	@sh scripts/environment.sh .venv-clients clients
 	@.venv-clients/bin/pip list --format=freeze | grep -E '^(openai|anthropic|pydantic-ai|langchain-openai)'
-	.venv-clients/bin/pytest tests/clients -W ignore::pytest.PytestUnraisableExceptionWarning $(ARGS)
+	.venv-clients/bin/pytest tests/clients -W ignore::pytest.PytestUnraisableExceptionWarning -W ignore::ResourceWarning $(ARGS)
 
 bench:
 	@sh scripts/environment.sh .venv-bench bench
