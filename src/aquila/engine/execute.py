@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 from aquila.engine.text import whole
@@ -131,7 +131,24 @@ def _ordered(value: Any) -> Any:
         return {key: _ordered(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_ordered(each) for each in value]
+    if hasattr(type(value), "__pydantic_serializer__") or is_dataclass(value):
+        from pydantic import TypeAdapter
+        from pydantic_core import to_jsonable_python
+
+        told = to_jsonable_python(value, fallback=lambda other: deterministic(repr(other)))
+        return _in_order(told, TypeAdapter(type(value)).dump_python(value, by_alias=True, warnings=False))
     return value
+
+
+def _in_order(told: Any, value: Any) -> Any:
+    """Put the lists in ``told``, the JSON form of ``value``, in order where they were sets."""
+    if isinstance(value, (set, frozenset)) and isinstance(told, list):
+        return sorted(told, key=repr)
+    if isinstance(value, Mapping) and isinstance(told, Mapping) and len(told) == len(value):
+        return {key: _in_order(each, inner) for (key, each), inner in zip(told.items(), value.values(), strict=True)}
+    if isinstance(value, (list, tuple)) and isinstance(told, list) and len(told) == len(value):
+        return [_in_order(each, inner) for each, inner in zip(told, value, strict=True)]
+    return told
 
 
 def run(ready: Sequence[Ready]) -> list[Ran]:
