@@ -194,6 +194,12 @@ def pydantic_async(url: str) -> Any:
 
 
 @drive("pydantic_ai")
+def pydantic_stream(url: str) -> Any:
+    stream = agent(url).run_stream_sync(PROMPT)
+    return [part for part in stream.stream_text(delta=True, debounce_by=None) if part]
+
+
+@drive("pydantic_ai")
 def pydantic_stream_async(url: str) -> Any:
     async def go() -> Any:
         async with agent(url).run_stream(PROMPT) as stream:
