@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -76,6 +77,47 @@ def test_a_task_that_fails_for_good_fails_the_block(worker_type, make_huey):
             with pytest.raises(RemoteTaskError, match=r"ValueError\('boom'\)\nTraceback"):
                 consumer.wait_for(lambda: not huey.pending_count()) and consumer.wait(result)
         assert len(consumer.errors) == 1
+
+
+@needs_fork
+@pytest.mark.parametrize("worker_type", ["thread", "process"])
+def test_what_a_worker_only_logs_fails_the_block(worker_type, make_huey):
+    huey = make_huey("sqlite")
+
+    @huey.task()
+    def unstorable():
+        return threading.Lock()
+
+    @huey.task()
+    def failing():
+        pytest.fail("in the task")
+
+    @huey.task()
+    def fine():
+        return 1
+
+    for task, message in [(unstorable, "pickle"), (failing, "in the task")]:
+        fails = pytest.raises((TypeError, pytest.fail.Exception, RemoteTaskError), match=message)
+        with testing_mode(huey, storage="own"), fails, run_consumer(worker_type) as consumer:
+            task()
+            assert consumer.wait(fine()) == 1  # The worker is still there.
+    fails = pytest.raises((pickle.UnpicklingError, RemoteTaskError))
+    with testing_mode(huey, storage="own"), fails, run_consumer(worker_type):
+        huey.storage.enqueue(b"not a pickle")
+
+
+def test_waiting_leaves_a_result_where_it_is(make_huey):
+    huey = make_huey("memory")
+
+    @huey.task()
+    def task():
+        return 5
+
+    with testing_mode(huey), run_consumer() as consumer:
+        result = task()
+        assert [consumer.wait(result) for _ in range(2)] == [5, 5]
+        assert result.get() == 5
+        assert task.huey.result(result.id) is None  # Huey's own reading takes it.
 
 
 def test_the_end_of_the_block_waits_for_what_is_executing_and_for_what_that_enqueues(make_huey):

@@ -248,8 +248,9 @@ def test_an_error_handler_runs(huey, done):
     assert done == ["boom"]
 
 
-def test_on_sqlite_it_is_the_same(tmp_path, done):
-    huey = SqliteHuey("app", filename=str(tmp_path / "q.db"))
+@pytest.mark.parametrize("kind", ["file", "sqlite", "redis", "postgres"])
+def test_on_any_storage_it_is_the_same(kind, make_huey, done):
+    huey = make_huey(kind)
 
     @huey.task(retries=1)
     def note(value):
@@ -261,7 +262,10 @@ def test_on_sqlite_it_is_the_same(tmp_path, done):
     with testing_mode(huey, storage="own"):
         note("a")
         note.schedule(("b",), delay=60)
-        assert drain_queue(with_scheduled=True) == {"error": 1, "complete": 2}
+        assert len(all_enqueued()) == 2
+        assert drain_queue() == {"error": 1, "complete": 1, "scheduled": 1}
+        assert drain_queue(with_scheduled=True) == {"complete": 1}
+        assert drain_queue() == {}
     assert done == ["a", "a", "b"]
 
 

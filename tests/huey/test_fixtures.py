@@ -156,9 +156,13 @@ def test_a_task_left_behind_is_reported_on_request(project, report, outcomes):
         def test_takes(aquila_tasks, drain_queue):
             greet("eve")
             drain_queue()
+
+        def test_fails(aquila_tasks):
+            greet("eve")
+            assert 0
     """
     )
-    result.assert_outcomes(passed=2, **outcomes)
+    result.assert_outcomes(passed=2, failed=1, **outcomes)
     if outcomes:
         result.stdout.fnmatch_lines(["*test_leaves leaves tasks behind*", "*app.greet*"])
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,8 +42,9 @@ _HOOK = "aquila run_consumer"
 class RunningConsumer:
     """A consumer that works on the queue. ``run_consumer`` yields it.
 
-    ``errors`` holds the exceptions of tasks that failed for good; those of worker processes as ``RemoteTaskError``,
-    those of a program of its own not at all. ``process`` is that program, ``log`` what it has written. ``timeout`` is
+    ``errors`` holds the exceptions of tasks that failed for good, and what else a worker only logs (a result that
+    cannot be stored, a message that cannot be read); those of worker processes as ``RemoteTaskError``, those of a
+    program of its own not at all. ``process`` is that program, ``log`` what it has written. ``timeout`` is
     the longest that anything is waited for, in seconds, its start and its end too.
     """
 
@@ -231,23 +233,43 @@ def _end(huey: Any, consumer: _TestConsumer, timeout: float) -> None:
 
 @contextlib.contextmanager
 def _collecting(huey: Any, errors: list[BaseException]) -> Iterator[None]:
-    """Collect the exceptions of tasks that failed for good. Forked workers leave theirs as text in a file."""
-    with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
-        parent, file = os.getpid(), Path(folder, "errors")
+    """Collect what goes wrong for good, and what Huey's workers only log. Forks leave theirs as text in a file."""
+    execute, dequeue, parent = huey.execute, huey.dequeue, os.getpid()
 
-        def collect(task: Any, value: Any, error: BaseException | None) -> None:
-            if error is None or task.retries or isinstance(error, STEERING):
-                return
+    with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
+        file = Path(folder, "errors")
+
+        def note(error: BaseException) -> None:
             if os.getpid() == parent:
                 errors.append(error)
                 return
-            text = huey.build_error_result(task, error)["traceback"]
+            text = "".join(traceback.format_exception(error))
             with file.open("a", encoding="utf-8", errors="replace") as stream:
                 stream.write(f"{type(error).__module__}.{type(error).__qualname__}\0{text}\0")
 
-        huey.post_execute(_HOOK)(collect)
+        def watched_execute(task: Any, timestamp: Any = None) -> Any:
+            try:
+                return execute(task, timestamp)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 -- pytest.fail() in a task would end the worker unseen
+                note(error)
+
+        def watched_dequeue() -> Any:
+            try:
+                return dequeue()
+            except Exception as error:
+                note(error)
+                raise
+
+        def failed(task: Any, value: Any, error: BaseException | None) -> None:
+            if error is not None and not task.retries and not isinstance(error, STEERING):
+                note(error)
+
+        huey.post_execute(_HOOK)(failed)
         try:
-            yield
+            with shadow(huey, execute=watched_execute, dequeue=watched_dequeue):
+                yield
         finally:
             huey.unregister_post_execute(_HOOK)
             if file.exists():
