@@ -6,16 +6,18 @@ import gc
 import signal
 import threading
 import time
+import unittest
 
 import pytest
 from huey import FileHuey, MemoryHuey, PriorityRedisHuey, RedisHuey
+from huey.api import chord
 from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
 from huey.serializer import Serializer
 from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskContractBroken
 from aquila.huey.serializer import MsgpackSerializer
-from aquila.huey.testing import build_task, perform_job, testing_mode
+from aquila.huey.testing import all_enqueued, build_task, perform_job, testing_mode
 
 
 @pytest.fixture(params=["pickle", "msgpack"])
@@ -578,6 +580,24 @@ def test_a_pipeline_enqueues_what_follows(huey):
     assert perform_job(run.enqueued[0]).value == 12
 
 
+def test_the_members_of_a_chord_can_be_performed_one_by_one(huey):
+    @huey.task()
+    def member(n):
+        return n
+
+    @huey.task()
+    def total(values):
+        return sum(values)
+
+    whole = chord([member.s(n) for n in (1, 2)], total)
+    with pytest.raises(ConfigError, match=r"a chord is several: enqueue it, then drain_queue\(\)"):
+        perform_job(whole)
+    huey.enqueue(whole)
+    first, second = (perform_job(task) for task in all_enqueued())
+    assert first.enqueued == ()
+    assert perform_job(second.enqueued[0]).value == 3
+
+
 def test_an_error_handler_is_enqueued_with_the_exception(huey):
     @huey.task()
     def fail():
@@ -805,3 +825,19 @@ def test_a_run_keeps_no_task_alive_by_itself(huey):
     run = perform_job(task)
     assert gc.is_tracked(run.task)
     assert "execute" not in vars(run.task)
+
+
+class Case(unittest.TestCase):
+    """For unittest, without pytest's fixtures."""
+
+    def setUp(self):
+        self.huey = self.enterContext(testing_mode(MemoryHuey("app")))
+
+    def test_a_task(self):
+        @self.huey.task()
+        def task():
+            task()
+            return 1
+
+        assert perform_job(task).value == 1
+        assert len(all_enqueued(task)) == 1

@@ -248,3 +248,17 @@ def collect_misses(huey: Any, scope: Scope) -> None:
         if key.startswith(f"{_MISS}{scope.id}."):
             played_out, text = huey.get(key)
             scope.missed(PlayedOut(text) if played_out else CassetteMiss(text))
+
+
+def collect_misses_here(huey: Any) -> None:
+    """Take what workers missed as misses of the scope in force here, if one is open: of consumers that others run."""
+    if "aquila.cassettes.scope" not in sys.modules:
+        return
+    from aquila.cassettes import scope as scopes
+
+    try:
+        scope = scopes.current()
+    except (SessionClosed, CassetteRequired):
+        return
+    if scope is not None:
+        collect_misses(huey, scope)

@@ -11,6 +11,7 @@ from huey import Huey
 from huey.storage import BaseStorage, MemoryStorage
 
 from aquila.errors import ConfigError
+from aquila.huey._stamp import collect_misses_here
 from aquila.huey.instances import instrument
 from aquila.huey.testing._run import running_inline
 from aquila.huey.testing._shadow import shadow
@@ -89,6 +90,8 @@ def testing_mode(
         try:
             with running_inline(huey) if mode == "inline" else contextlib.nullcontext():
                 yield huey
+            if not isinstance(used, MemoryStorage):
+                collect_misses_here(huey)
         finally:
             _open.remove(opened)
 

@@ -6,7 +6,7 @@ import inspect
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from huey.api import PeriodicTask, Task, TaskWrapper
+from huey.api import PeriodicTask, Task, TaskWrapper, chord, group
 
 from aquila.errors import ConfigError, TaskContractBroken
 from aquila.huey._stamp import of_this_context
@@ -86,6 +86,11 @@ def perform_job(
     if isinstance(task, TaskWrapper):
         _reject_own_parameters(task)
         built = build_task(task, *args, attempt=attempt, **kwargs)
+    elif isinstance(task, group | chord):
+        raise ConfigError(
+            f"perform_job executes one task, and a {type(task).__name__} is several: enqueue it, then drain_queue() "
+            "executes all, or perform_job(task) each of all_enqueued()"
+        )
     elif not isinstance(task, Task):
         raise ConfigError(f"perform_job wants a function decorated with @huey.task() or a task of one, not {task!r}")
     elif args or kwargs or attempt is not None:
@@ -143,8 +148,8 @@ def with_nested(task: Task) -> list[Task]:
     while todo:
         part = todo.pop(0)
         found.append(part)
-        chord = part.chord_config.callback if part.chord_config is not None else None
-        todo.extend(nested for nested in (part.on_complete, part.on_error, chord) if nested is not None)
+        callback = part.chord_config.callback if part.chord_config is not None else None
+        todo.extend(nested for nested in (part.on_complete, part.on_error, callback) if nested is not None)
     return found
 
 
