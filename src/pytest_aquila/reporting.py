@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def summarize(terminal: pytest.TerminalReporter, totals: Totals, orphans: list[s
     """Write the lines about the run."""
     for path, count in totals.recovered:
         terminal.write_line(f"aquila: took over {count} recordings of an interrupted run into {path}")
-    for path in dict.fromkeys(totals.pending):
+    # A test that was run again and passed has taken its pending file away.
+    for path in filter(os.path.exists, dict.fromkeys(totals.pending)):
         terminal.write_line(
             f"aquila: the test failed, so its cassette is as it was; the recording is kept in {path} "
             "(aquila cassettes accept)",

@@ -136,6 +136,31 @@ def test_a_failing_test_replaces_nothing_and_its_recording_is_kept_and_named(pro
     project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
 
 
+def test_failing_tests_that_share_a_cassette_keep_the_recordings_of_both(project: Project) -> None:
+    project.record(
+        tests="""
+        @pytest.mark.aquila("shared")
+        def test_good():
+            post("good")
+
+        @pytest.mark.aquila("shared")
+        def test_one():
+            assert not post("one")
+
+        @pytest.mark.aquila("shared")
+        def test_two():
+            assert not post("two")
+
+        @pytest.mark.aquila("shared")
+        def test_also_good():
+            post("good"), post("fine")
+        """
+    ).assert_outcomes(passed=2, failed=2)
+    stored, pending = (load(project.cassettes / f"shared{kind}.yaml").interactions for kind in ("", ".pending"))
+    assert [row.request.body for row in stored] == [b'{"prompt":"good"}', b'{"prompt":"fine"}']
+    assert [row.request.body for row in pending] == [b'{"prompt":"good"}', b'{"prompt":"one"}', b'{"prompt":"two"}']
+
+
 @pytest.mark.parametrize("outcome", ["pytest.skip('later')", "pytest.xfail('later')"])
 def test_a_test_that_did_not_pass_stores_nothing(project: Project, outcome: str) -> None:
     project.record(tests=f"def test_it(aquila_cassette):\n    post('one')\n    {outcome}\n")

@@ -6,6 +6,7 @@ import datetime
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -63,6 +64,7 @@ class ScopeRecording:
             self._journal.close()  # only now: until it is merged, no other run may take it for abandoned
 
     def _merge(self, *, passed: bool) -> Stored:
+        owned = self._scope.default if self._scope.owns_default else None
         changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
         mine = f"{self._scope.id}.{os.getpid()}.journal"
         others = [path for path in journal.journals_of(self._root, self._scope.id) if path.name != mine]
@@ -73,7 +75,7 @@ class ScopeRecording:
             record_errors = self._settings.record_errors
             own = session.changes(
                 record_errors=record_errors,
-                drop_unused=self._scope.owns_default and name == self._scope.default,
+                drop_unused=name == owned,
                 elsewhere=foreign.pop((name, mode, record_errors, session.rules), ()),
             )
             used_elsewhere = {row.slot for group, rows in foreign.items() if group[0] == name for row in rows}
@@ -81,7 +83,7 @@ class ScopeRecording:
             changes[name].append((own, session.rules))
         for name, rows in _changes(foreign).items():
             changes[name] += rows
-        stored = _store(changes, self._root, passed=passed)
+        stored = _store(changes, self._root, passed=passed, owned=owned)
         for path in others:
             journal.discard(path)
         self._journal.discard()
@@ -105,7 +107,7 @@ def recover(root: Path) -> list[tuple[Path, int]]:
                 adding = Changes(change.recorded, change.used)
                 stored = store.update(path, _merging(adding, rules), root=root)
                 if change.replace:
-                    _keep_beside(path, stored, [(change, rules)])
+                    _keep_beside(path, stored, [(change, rules)], root)
             recovered.append((path, count))
         for journal_path in paths:
             journal.discard(journal_path)
@@ -132,7 +134,9 @@ def _changes(groups: Mapping[_Group, Sequence[Recorded | Played]]) -> dict[str, 
     return changes
 
 
-def _store(changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path, *, passed: bool) -> Stored:
+def _store(
+    changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path, *, passed: bool, owned: str | None
+) -> Stored:
     written: list[Path] = []
     pending: list[Path] = []
     count = 0
@@ -145,19 +149,32 @@ def _store(changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path, *, 
         if passed:
             for change, rules in rows:
                 store.update(path, _merging(change, rules), root=root)
-            store.remove(store.pending_path(path))
+            if name == owned:
+                store.remove(store.pending_path(path))
             written.append(path)
             count += recorded
         elif recorded:
-            pending.append(_keep_beside(path, store.load_or_empty(path), rows))
+            stored = store.load_or_empty(path)
+            pending.append(_keep_beside(path, stored, rows, root, anew=name == owned))
     return Stored(count, tuple(written), tuple(pending))
 
 
-def _keep_beside(path: Path, stored: Cassette, rows: Sequence[tuple[Changes, MatchRules]]) -> Path:
-    for change, rules in rows:
-        stored = _merging(change, rules)(stored)
+def _keep_beside(
+    path: Path, stored: Cassette, rows: Sequence[tuple[Changes, MatchRules]], root: Path, *, anew: bool = False
+) -> Path:
+    """Keep what ``stored`` would become in the pending file.
+
+    Several failing tests may share a cassette: what is kept there already stays, unless ``anew``.
+    """
+
+    def change(kept: Cassette) -> Cassette:
+        result = kept if kept.interactions and not anew else stored
+        for changes, rules in rows:
+            result = _merging(replace(changes, replace=True), rules)(result)
+        return result
+
     beside = store.pending_path(path)
-    store.save(beside, stored)
+    store.update(beside, change, root=root)
     return beside
 
 
