@@ -19,6 +19,7 @@ from pytest_aquila.server import *  # noqa: F403
 from pytest_aquila.tasks import *  # noqa: F403
 
 if TYPE_CHECKING:
+    from aquila.cassettes.report import ScopeReport
     from pytest_aquila.reporting import Totals
 
 _run: pytest.StashKey[contextlib.ExitStack] = pytest.StashKey()
@@ -95,6 +96,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Open the scope of a marked test at once: its child processes need to know of it."""
     if item.get_closest_marker(options.MARKER) is not None or item.get_closest_marker(options.LIVE) is not None:
         running.scope_of(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Keep the requests of a fixture that tests share out of the cassette of the test that happens to come first."""
+    item = running.current
+    if fixturedef.scope == "function" or item is None:
+        return (yield)
+    reports: list[ScopeReport] = []
+    try:
+        with running.shared_fixture(item, fixturedef.argname, request) as reports:
+            return (yield)
+    finally:
+        if reports:
+            from aquila import config as settings
+
+            _totals_of(item.config).add(reports[0], settings.current())
 
 
 @pytest.hookimpl(wrapper=True)

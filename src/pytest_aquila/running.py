@@ -9,7 +9,7 @@ import shlex
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,16 +23,20 @@ if TYPE_CHECKING:
 _scope: pytest.StashKey[Scope] = pytest.StashKey()
 _opening = threading.RLock()
 
+current: pytest.Item | None = None
+"""The running test."""
+
 
 @contextlib.contextmanager
 def test(item: pytest.Item) -> Iterator[None]:
     """Make ``item`` the running test."""
-    before = _ambient.opener, _ambient.test  # a test may run pytest itself
-    _ambient.opener, _ambient.test = lambda: scope_of(item), item.nodeid
+    global current
+    before = _ambient.opener, _ambient.test, current  # a test may run pytest itself
+    _ambient.opener, _ambient.test, current = lambda: scope_of(item), item.nodeid, item
     try:
         yield
     finally:
-        _ambient.opener, _ambient.test = before
+        _ambient.opener, _ambient.test, current = before
 
 
 def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
@@ -61,6 +65,41 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
         elif with_cassette and scope.default is None:
             scope.use(name_of_test(item.nodeid), owned=True)
         return scope
+
+
+@contextlib.contextmanager
+def shared_fixture(item: pytest.Item, name: str, request: pytest.FixtureRequest) -> Iterator[list[ScopeReport]]:
+    """Give a fixture that several tests share a cassette of its own while it is set up.
+
+    Which of the tests comes first would else decide whose cassette its requests are in. Only tests with a cassette of
+    their own need it. Gives a list that holds the report of the fixture's scope afterwards, if it had one.
+    """
+    around, reports = opened_scope(item), list[Any]()
+    if around is None or not around.owns_default:
+        yield reports
+        return
+    from aquila.cassettes import scope as scopes
+    from aquila.cassettes.names import name_of_test
+
+    index = f"[{getattr(request, 'param_index', 0)}]" if hasattr(request, "param") else ""
+    typed = shlex.quote(_typed(item))
+    scope = scopes.Scope(
+        kind="block",
+        name=f"fixture {name} of {request.node.nodeid or 'the run'}",
+        command=f"pytest {typed} --aquila-record",
+        default=name_of_test(f"{request.node.nodeid}::@{name}{index}"),
+        owns_default=True,
+    )
+    scopes.push(scope)
+    failed = True
+    try:
+        yield reports
+        failed = False
+    finally:
+        scopes.pop(scope)
+        reports.append(scope.close(passed=not failed and not scope.misses))
+    if scope.misses:
+        pytest.fail(str(scope.misses[0]), pytrace=False)
 
 
 def _typed(item: pytest.Item) -> str:
