@@ -290,7 +290,9 @@ def app(tmp_path, monkeypatch, request):
         return importlib.import_module("consumed_app")
 
     yield make
-    sys.modules.pop("consumed_app", None)
+    module = sys.modules.pop("consumed_app", None)
+    if module is not None:
+        module.huey.storage.close()
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 import datetime as dt
 import logging
+import pickle
 
 import pytest
 import time_machine
-from huey import MemoryHuey, SqliteHuey, crontab
+from huey import MemoryHuey, crontab
 from huey.api import chord, group
 from huey.exceptions import CancelExecution, RetryTask
 from huey.storage import MemoryStorage
@@ -366,8 +367,8 @@ def test_modes_nest(huey, note, done):
     assert [task.args for task in all_enqueued()] == [("outer",)]
 
 
-def test_own_storage_is_emptied_first(tmp_path):
-    huey = SqliteHuey("app", filename=str(tmp_path / "q.db"))
+def test_own_storage_is_emptied_first(make_huey):
+    huey = make_huey("sqlite")
 
     @huey.task()
     def task():
@@ -403,7 +404,7 @@ def test_inline_executes_after_the_way_over_the_wire(huey):
         items = []
         assert append(items).get() == [1]
         assert items == []
-        with pytest.raises(Exception, match="pickle"):
+        with pytest.raises((AttributeError, pickle.PicklingError)):
             append(lambda: 1)
 
 

@@ -334,8 +334,8 @@ def test_a_malformed_stamp_is_rejected(malformed):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_a_miss_in_a_worker_process_is_a_miss_of_the_test(replaying, tmp_path):
-    huey = instances.SqliteHuey("app", filename=str(tmp_path / "q.db"))
+def test_a_miss_in_a_worker_process_is_a_miss_of_the_test(replaying, make_huey):
+    huey = make_huey("sqlite", {"sqlite": instances.SqliteHuey})
 
     @huey.task()
     def swallows():
