@@ -290,7 +290,7 @@ EXPECTED = {
 @pytest.mark.parametrize(("library", "way"), [pytest.param(*one, id="-".join(one)) for one in DRIVES])
 @pytest.mark.filterwarnings("default")  # of theirs
 def test_a_client_records_and_replays(library: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(library, reason=f"{library} is not installed; make test-clients has it")
+    pytest.importorskip(library, reason=f"make test-clients tries {library}")
     monkeypatch.setattr("aquila._ambient.opener", None)
     use = DRIVES[library, way]
     server: Upstream

@@ -5,7 +5,16 @@ import uuid
 import pytest
 from huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
 
+from aquila.huey import _stamp
 from tests.support import servers
+
+
+@pytest.fixture(autouse=True)
+def parted():
+    """A worker keeps the scopes that it has joined for its next tasks; a test that plays one parts with them."""
+    yield
+    while _stamp._joined:
+        _stamp._joined.popitem()[1].close()
 
 
 @pytest.fixture(scope="session")
