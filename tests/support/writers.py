@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -134,6 +135,10 @@ def record_onto_a_full_disk(folder: Path, limit: int, prompts: list[str]) -> Non
 def record_without_permission(folder: Path) -> None:
     """Record as a user who may not write; exit with 0 if nothing was asked and the error is the right one."""
     if os.getuid() == 0:
+        # All that is loaded on first use has to be loaded before: the project may lie where nobody else may read.
+        with tempfile.TemporaryDirectory() as elsewhere, recording_project(Path(elsewhere)):
+            with aquila.use_cassette("x"), aquila.http_client() as client:
+                post(client, "hi")
         os.setuid(65534)
     asked = False
     try:
