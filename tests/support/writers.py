@@ -136,9 +136,13 @@ def record_without_permission(folder: Path) -> None:
     """Record as a user who may not write; exit with 0 if nothing was asked and the error is the right one."""
     if os.getuid() == 0:
         # All that is loaded on first use has to be loaded before: the project may lie where nobody else may read.
-        with tempfile.TemporaryDirectory() as elsewhere, recording_project(Path(elsewhere)):
-            with aquila.use_cassette("x"), aquila.http_client() as client:
-                post(client, "hi")
+        with (
+            tempfile.TemporaryDirectory() as elsewhere,
+            recording_project(Path(elsewhere)),
+            aquila.use_cassette("x"),
+            aquila.http_client() as client,
+        ):
+            post(client, "hi")
         os.setuid(65534)
     asked = False
     try:
