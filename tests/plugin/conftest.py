@@ -83,6 +83,8 @@ def _dedented(text: str) -> str:
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr("aquila._ambient.opener", None)
+    for variable in ("CI", "BUILD_NUMBER"):  # there pytest repeats whole messages in its summary
+        monkeypatch.delenv(variable, raising=False)
     pytester.syspathinsert()
     return Project(pytester)
 
