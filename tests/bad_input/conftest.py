@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock  # noqa: F401
+import httpcore2  # noqa: F401
 import httpx2
 import pytest
 
