@@ -62,7 +62,9 @@ class use_cassette:
         scopes.bind(before)
         scopes.pop(scope)
         try:
-            scope.close(passed=error is None)
+            report = scope.close(passed=error is None)
+            if scope.parent is not None:
+                scope.parent.inner.append(report)
         except Exception as failure:
             if error is None:
                 raise

@@ -359,3 +359,15 @@ def test_a_fixture_that_tests_share_is_told_to_name_its_cassette(project: Projec
             pass
     """
     project.run(tests=tests).stdout.fnmatch_lines(["*cassette= (as a fixture that several tests share must)*"])
+
+
+def test_what_a_block_within_a_test_did_counts(project: Project) -> None:
+    tests = """
+        def test_it():
+            with aquila.use_cassette("shared"):
+                assert post("one") == 1
+        """
+    project.record(tests=tests).stdout.fnmatch_lines(["aquila: 0 replayed, 1 recorded, 0 missed*"])
+    result = project.run("--aquila-orphans")
+    result.stdout.fnmatch_lines(["aquila: 1 replayed, 0 recorded, 0 missed*"])
+    assert "no test used" not in result.stdout.str()

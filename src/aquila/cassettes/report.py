@@ -29,7 +29,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class ScopeReport:
-    """What one scope did.
+    """What one scope did, and the blocks within it.
 
     ``seconds`` and ``tokens`` are what the replayed answers took when they were recorded. ``unplayed`` counts, per
     cassette that the scope owns, recordings it did not play. ``oldest`` is the earliest recording date that was played.
@@ -52,18 +52,27 @@ class ScopeReport:
     def of(cls, scope: Scope, stored: Stored | None) -> ScopeReport:
         """Sum up a scope that is closed."""
         played = [interaction for session in scope.sessions.values() for interaction in session.played]
+        inner = scope.inner
         owned = [s for s in scope.sessions.values() if scope.owns_default and s.name == scope.default]
         return cls(
             name=scope.name,
-            replayed=len(played),
-            recorded=stored.recorded if stored else 0,
+            replayed=len(played) + sum(block.replayed for block in inner),
+            recorded=(stored.recorded if stored else 0) + sum(block.recorded for block in inner),
             missed=len(scope.misses),
-            seconds=sum(interaction.response.ended for interaction in played) / 1000,
-            tokens=sum(map(tokens_of, played)),
+            seconds=sum(i.response.ended for i in played) / 1000 + sum(block.seconds for block in inner),
+            tokens=sum(map(tokens_of, played)) + sum(block.tokens for block in inner),
             unplayed=tuple((s.name, len(s.unplayed)) for s in owned if s.mode == "replay" and s.unplayed),
-            pending=tuple(map(str, stored.pending)) if stored else (),
-            cassettes=tuple(sorted({name for name, _ in scope.sessions})),
-            oldest=min((i.recorded for i in played if i.recorded), default=""),
+            pending=(
+                *(map(str, stored.pending) if stored else ()),
+                *(path for block in inner for path in block.pending),
+            ),
+            cassettes=tuple(
+                sorted({name for name, _ in scope.sessions} | {name for block in inner for name in block.cassettes})
+            ),
+            oldest=min(
+                (*(i.recorded for i in played if i.recorded), *(block.oldest for block in inner if block.oldest)),
+                default="",
+            ),
             misses=tuple(map(str, scope.misses)),
             drifted=tuple(scope.drifts.found) if scope.drifts is not None else (),
         )

@@ -79,6 +79,7 @@ class Scope:
         self.closed = False
         self.sessions: dict[tuple[str, str], Session] = {}
         self.misses: list[CassetteMiss] = []
+        self.inner: list[ScopeReport] = []
         self._options = dict(options or {})
         self._lock = threading.RLock()
         self._unfinished: set[Unfinished] = set()
