@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from aquila.transports._model_server import stop_servers
 from tests.bad_input.conftest import Project
 
 
@@ -49,6 +50,7 @@ def test_a_missing_part_is_one_sentence_with_the_command_that_installs_it(
 ) -> None:
     import importlib.util
 
+    stop_servers()  # one that another test has started would answer
     found = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == package else found(name, *rest)
