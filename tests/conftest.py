@@ -1,9 +1,23 @@
 """The suite's own surroundings: what a developer's shell happens to hold must not decide a test."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 for _name in list(os.environ):
     if _name.startswith(("OPENAI_", "AQUILA_")) and _name not in ("AQUILA_CORPUS", "AQUILA_FUZZ"):
         del os.environ[_name]
 # Tests talk to servers on this machine; a proxy that was needed to install packages must not stand between.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The cassette folder of a project of its own, outside pytest's rules and outside this test's scope."""
+    from aquila import config
+
+    monkeypatch.setattr("aquila._ambient.opener", None)
+    with config.layers(root=tmp_path):
+        yield tmp_path / "cassettes"

@@ -201,13 +201,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Write what was replayed, recorded and missed."""
     totals = config.stash.get(_totals, None)
     orphans = _orphans(config) if config.getoption("aquila_orphans") else None
-    if totals is not None or orphans:
-        from pytest_aquila import reporting
+    if totals is None and not orphans and not drift.is_wanted(config):
+        return
+    from pytest_aquila import reporting
 
+    if totals is not None or orphans:
         reporting.summarize(terminalreporter, totals or reporting.Totals(), orphans)
     if drift.is_wanted(config):
-        from pytest_aquila import reporting
-
         drift.report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))
 
 

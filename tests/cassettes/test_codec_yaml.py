@@ -261,6 +261,12 @@ def test_half_a_surrogate_pair_outside_of_a_body_is_replaced() -> None:
     assert load(YAML.dumps(cassette)).interactions[0].response.error == "cut \ufffd off"
 
 
+def test_a_yaml_module_that_was_imported_twice_is_told_instead_of_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safeyaml.yaml, "StreamEndEvent", type("StreamEndEvent", (), {}))  # another copy's class
+    with pytest.raises(RuntimeError, match="imported a second time"):
+        safeyaml.load(b"a: 1\n", source="x.yaml")
+
+
 def test_the_collector_is_left_as_it_was_even_by_threads_that_fail() -> None:
     def read() -> None:
         with pytest.raises(CassetteCorrupt):

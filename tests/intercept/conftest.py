@@ -8,15 +8,7 @@ from pathlib import Path
 import pytest
 
 import tests.support.preloaded  # noqa: F401
-from aquila import config
 from tests.support.upstream import Upstream, streamed, upstream
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr("aquila._ambient.opener", None)
-    with config.layers(root=tmp_path):
-        yield tmp_path / "cassettes"
 
 
 @pytest.fixture

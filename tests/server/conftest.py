@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from aquila import config
 from aquila.cassettes.scope import Scope
 from aquila.server.app import application
 from aquila.server.running import Renewed, Running
@@ -22,13 +21,6 @@ MODES = {
     "missing": {"transport": "record", "record": "missing"},
     "record": {"transport": "record", "record": "all"},
 }
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr("aquila._ambient.opener", None)
-    with config.layers(root=tmp_path):
-        yield tmp_path / "cassettes"
 
 
 @pytest.fixture

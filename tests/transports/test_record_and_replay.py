@@ -13,21 +13,12 @@ import httpx2
 import pytest
 
 import aquila
-from aquila import config
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.store import load
 from aquila.errors import CassetteMiss, CassetteWriteError, PlayedOut
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed, upstream
 
 URL = "https://provider.example/v1/chat/completions"
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project of its own, outside pytest's rules and outside this test's scope."""
-    monkeypatch.setattr("aquila._ambient.opener", None)
-    with config.layers(root=tmp_path):
-        yield tmp_path / "cassettes"
 
 
 @pytest.fixture
@@ -449,3 +440,32 @@ def test_an_answer_that_was_dropped_without_being_closed_is_recorded_as_left(
         gc.collect()
     (stored,) = interactions(root, "x")
     assert (stored.response.end, stored.response.chunks) == ("closed", ())
+
+
+def test_a_format_that_a_plugin_brings_is_recorded_into_listed_and_replayed(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aquila.cassettes.codecs import Codec, codec_for
+    from aquila.cassettes.store import cassette_files
+    from aquila.hookspecs import hookimpl
+
+    class Own:
+        suffix = ".own"
+        dumps = staticmethod(codec_for(Path("a.msgpack")).dumps)
+        loads = staticmethod(codec_for(Path("a.msgpack")).loads)
+
+    class Plugin:
+        @hookimpl
+        def aquila_codecs(self) -> list[Codec]:
+            return [Own()]
+
+    plugin = aquila.register(Plugin())
+    try:
+        with aquila.use_cassette("x.own"):
+            recorded = ask("hi")
+        monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+        with aquila.use_cassette("x.own"):
+            assert ask("hi") == recorded
+        assert list(cassette_files(root)) == [root / "x.own"]
+    finally:
+        aquila.unregister(plugin)

@@ -25,7 +25,7 @@ from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.key import MatchRules
 from aquila.cassettes.merging import Played, Recorded
 from aquila.cassettes.model import Cassette
-from aquila.cassettes.store import work_folder, write_error
+from aquila.cassettes.store import WORK_FOLDER, work_folder, write_error
 from aquila.errors import CassetteCorrupt
 
 _FRAME = struct.Struct(">II")
@@ -105,7 +105,7 @@ class Journal:
 
 def journals_of(root: Path, scope: str) -> list[Path]:
     """The journals of one scope, of all its processes."""
-    return sorted((root / ".journal").glob(f"{scope}.*.journal"))
+    return sorted((root / WORK_FOLDER).glob(f"{scope}.*.journal"))
 
 
 def read(path: Path) -> Iterator[Entry]:
@@ -134,7 +134,7 @@ def discard(path: Path) -> None:
 def abandoned(root: Path) -> dict[str, list[Path]]:
     """The journals, by scope, of runs that ended without merging them: no process holds any of them."""
     scopes: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted((root / ".journal").glob("*.journal")):
+    for path in sorted((root / WORK_FOLDER).glob("*.journal")):
         scopes[path.name.split(".", 1)[0]].append(path)
     return {scope: paths for scope, paths in scopes.items() if all(map(_is_unused, paths))}
 

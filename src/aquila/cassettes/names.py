@@ -7,9 +7,11 @@ import re
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from aquila.cassettes.codecs import suffixes
 from aquila.errors import CassetteNameError
 
-SUFFIXES = (".yaml", ".msgpack")
+_UNSAID = (".yaml", ".msgpack")
+"""The suffixes that a name without one may stand for."""
 _FORBIDDEN = re.compile(r'[<>:"|?*\\/\x00-\x1f\x7f]+')
 _LONGEST = 160
 """Bytes of a file's name before its suffix; file systems allow 255, and a suffix such as ``.pending.yaml`` is added."""
@@ -45,7 +47,7 @@ def _candidates(root: Path, name: str) -> tuple[Path, ...]:
     if ".." in parts:
         raise CassetteNameError(f"cassette name {name!r} leaves the cassette folder {root}; remove the '..'")
     path = root.joinpath(*parts)
-    return (path,) if path.suffix in SUFFIXES else tuple(path.with_name(path.name + suffix) for suffix in SUFFIXES)
+    return (path,) if path.suffix in suffixes() else tuple(path.with_name(path.name + suffix) for suffix in _UNSAID)
 
 
 def name_of_test(nodeid: str) -> str:
@@ -63,7 +65,7 @@ def name_of_test(nodeid: str) -> str:
 
 def _file_name(text: str) -> str:
     clean = _FORBIDDEN.sub("-", text).strip(" ")
-    if not clean or clean.endswith(SUFFIXES) or clean.startswith("."):
+    if not clean or clean.endswith(suffixes()) or clean.startswith("."):
         clean = f"-{clean}-"
     encoded = clean.encode("utf-8", "surrogateescape")
     if clean == text and len(encoded) <= _LONGEST:

@@ -240,7 +240,7 @@ class Scope:
         return ScopeReport.of(self, stored)
 
     def _who(self) -> str:
-        return {"test": "test", "task": "task", "block": "block", "call": "call"}[self.kind] + f" {self.name}".rstrip()
+        return f"{self.kind} {self.name}".rstrip()
 
 
 _registry: weakref.WeakValueDictionary[str, Scope] = weakref.WeakValueDictionary()

@@ -94,7 +94,6 @@ class Session:
         self.rules = rules
         self._identify = identify
         self.redactor = redactor
-        self.misses: list[CassetteMiss] = []
         self.closed = False
         self._explain = explain
         self._repeat_last = repeat_last
@@ -140,9 +139,7 @@ class Session:
                 return Record(request, key, asked, next(self._order))
         request = self.redactor.request(sent)
         miss = PlayedOut if numbers else CassetteMiss
-        error = miss(self._explain(Explained(request, len(numbers), asked)))
-        self.misses.append(error)
-        return Refuse(error)
+        return Refuse(miss(self._explain(Explained(request, len(numbers), asked))))
 
     def _play(self, key: str, position: int, numbers: Sequence[int]) -> Replay:
         number, order = numbers[position], next(self._order)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aquila import config
-from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.codecs import codec_for, suffixes
 from aquila.cassettes.compiled import loads_compiled
 from aquila.cassettes.model import Cassette
 from aquila.errors import CassetteCorrupt, CassetteWriteError
@@ -102,9 +102,10 @@ def is_pending(path: Path) -> bool:
 
 def cassette_files(root: Path) -> Iterator[Path]:
     """Every cassette file below a folder, sorted, without pending ones."""
+    known = suffixes()
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root).parts
-        if path.suffix in (".yaml", ".yml", ".msgpack") and not is_pending(path) and WORK_FOLDER not in inside:
+        if path.suffix in known and not is_pending(path) and WORK_FOLDER not in inside:
             yield path
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from aquila import config
 from aquila.cassettes import store
+from aquila.cassettes.codecs import suffixes
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.names import cassette_path
 from aquila.errors import CassetteError, CassetteNameError, ConfigError
@@ -50,7 +51,7 @@ class Project:
 
     def pending(self) -> list[Path]:
         """The pending recordings: what failing tests recorded."""
-        return sorted(path for path in self.folder.rglob("*.pending.*") if path.suffix in (".yaml", ".msgpack"))
+        return sorted(path for path in self.folder.rglob("*.pending.*") if path.suffix in suffixes())
 
     def chosen(self, names: Sequence[str]) -> list[Path]:
         """The files that some arguments name: files, cassette names, folders of them, patterns. None means all.

@@ -146,6 +146,9 @@ def _build(data: bytes) -> Tree:
                 anchors.check(root)
                 return root[0]
             return None
+        elif event is None:
+            # libyaml's events are of classes that `yaml` had when it was first imported; it knows no end of others.
+            raise RuntimeError("the module yaml was imported a second time in this process, so YAML cannot be read")
 
 
 class _Anchors:
