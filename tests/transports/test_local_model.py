@@ -83,6 +83,8 @@ def is_listening(url: str) -> bool:
         socket.create_connection((parts.hostname, parts.port), timeout=5).close()
     except ConnectionRefusedError:
         return False
+    except ConnectionResetError:  # it ended between taking the connection in and answering: it may not be gone yet
+        return True
     return True
 
 
