@@ -108,8 +108,11 @@ def pytest_fixture_setup(
         return (yield)
     reports: list[ScopeReport] = []
     try:
-        with running.shared_fixture(item, fixturedef.argname, request) as reports:
+        with running.shared_fixture(item, fixturedef, request) as reports:
             return (yield)
+    except BaseException as error:
+        running.keep_failure(fixturedef, request, error)
+        raise
     finally:
         if reports:
             from aquila import config as settings

@@ -43,14 +43,16 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
     """The scope of a test, opened now if it is not. ``with_cassette`` gives it a cassette of its own if it has none."""
     from aquila.cassettes import scope as scopes
     from aquila.cassettes.names import name_of_test
+    from pytest_aquila import places
 
+    test = places.id_of(item)
     with _opening:  # two threads of a test that ask at once get the same
         scope = item.stash.get(_scope, None)
         if scope is None:
             named, settings = options.marker_options(item)
             scope = scopes.Scope(
                 kind="test",
-                name=item.nodeid,
+                name=test,
                 command=f"pytest {shlex.quote(_typed(item))} --aquila-record",
                 default=named,
                 options=settings,
@@ -60,15 +62,17 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
                 drift.watch(scope)
             with_cassette = with_cassette or item.get_closest_marker(options.MARKER) is not None
             if with_cassette and named is None:
-                scope.use(name_of_test(item.nodeid), owned=True)
+                scope.use(name_of_test(test), owned=True)
             scopes.push(scope)
         elif with_cassette and scope.default is None:
-            scope.use(name_of_test(item.nodeid), owned=True)
+            scope.use(name_of_test(test), owned=True)
         return scope
 
 
 @contextlib.contextmanager
-def shared_fixture(item: pytest.Item, name: str, request: pytest.FixtureRequest) -> Iterator[list[ScopeReport]]:
+def shared_fixture(
+    item: pytest.Item, fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Iterator[list[ScopeReport]]:
     """Give a fixture that several tests share a cassette of its own while it is set up.
 
     Which of the tests comes first would else decide whose cassette its requests are in. Only tests with a cassette of
@@ -79,33 +83,50 @@ def shared_fixture(item: pytest.Item, name: str, request: pytest.FixtureRequest)
         yield reports
         return
     from aquila.cassettes import scope as scopes
-    from aquila.cassettes.names import name_of_test
+    from aquila.errors import AquilaError
+    from pytest_aquila import places
 
-    index = f"[{getattr(request, 'param_index', 0)}]" if hasattr(request, "param") else ""
     typed = shlex.quote(_typed(item))
     scope = scopes.Scope(
         kind="block",
-        name=f"fixture {name} of {request.node.nodeid or 'the run'}",
+        name=f"fixture {fixture.argname} of {places.id_of(request.node) or 'the run'}",
         command=f"pytest {typed} --aquila-record",
-        default=name_of_test(f"{request.node.nodeid}::@{name}{index}"),
+        default=places.cassette_of(fixture, request, item),
         owns_default=True,
     )
-    scopes.push(scope)
-    failed = True
     try:
+        scopes.push(scope)
         yield reports
-        failed = False
-    finally:
+    except BaseException as error:
         scopes.pop(scope)
-        reports.append(scope.close(passed=not failed and not scope.misses))
+        try:
+            reports.append(scope.close(passed=False))
+        except (AquilaError, OSError) as failure:
+            error.add_note(f"and its recording could not be kept: {failure}")
+        raise
+    scopes.pop(scope)
+    reports.append(scope.close(passed=not scope.misses))
     if scope.misses:
         pytest.fail(str(scope.misses[0]), pytrace=False)
 
 
+def keep_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
+    """Make the setup of a shared fixture fail for each test that uses it, as its own exceptions do.
+
+    An exception that is raised around pytest's own setup leaves the fixture neither set up nor failed: pytest then
+    fails an assertion in the next test that uses it.
+    """
+    known = fixture.cached_result
+    if isinstance(error, (Exception, pytest.fail.Exception, pytest.skip.Exception)) and (known is None or not known[2]):
+        fixture.cached_result = None, fixture.cache_key(request), (error, error.__traceback__)  # type: ignore[arg-type]
+
+
 def _typed(item: pytest.Item) -> str:
     """The id of a test as it is typed where pytest was started, which need not be the root folder."""
+    from pytest_aquila import places
+
     here, root = item.config.invocation_params.dir, item.config.rootpath
-    file, colons, inside = item.nodeid.partition("::")
+    file, colons, inside = places.id_of(item).partition("::")
     with contextlib.suppress(ValueError):  # another drive
         file = file if here == root else os.path.relpath(root / file, here)
     return file + colons + inside

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aquila.cassettes.names import cassette_path, name_of_test
+from aquila.cassettes.names import cassette_path, name_of_fixture, name_of_test
 from aquila.errors import CassetteNameError
 
 ROOT = Path("/project/cassettes")
@@ -47,3 +47,26 @@ def test_every_test_gets_a_file_of_its_own_inside_the_folder(one: str, other: st
         assert path.parent == ROOT / "tests" / "test_x"
         assert len(path.name.encode()) <= 200
     assert (names[0] == names[1]) == (one == other)
+
+
+def test_a_test_outside_the_root_folder_has_its_cassette_inside_the_cassette_folder() -> None:
+    assert name_of_test("../other/test_x.py::test_y") == "@up/other/test_x/test_y"
+    assert name_of_test("../../other/test_x.py::test_y") == "@up/@up/other/test_x/test_y"
+    assert name_of_test("D:/other/test_x.py::test_y") == "@D/other/test_x/test_y"
+    assert name_of_test("@up/test_x.py::test_y") != name_of_test("../test_x.py::test_y")
+
+
+def test_a_shared_fixture_gives_its_cassette_a_readable_name_that_is_no_other_fixtures_or_tests() -> None:
+    names = {
+        name_of_fixture("db", defined="tests/conftest.py"): "tests/conftest/@db",
+        name_of_fixture("db", defined="conftest.py"): "conftest/@db",
+        name_of_fixture("db", defined="@some.plugin"): "@plugins/some.plugin/@db",
+        name_of_fixture("db[a]", defined="test_x.py::TestA"): "test_x/TestA.@db[a]",
+        name_of_fixture("db", defined="test_x.py", within="test_x.py"): "test_x/@db",
+        name_of_fixture("db", defined="conftest.py", within="test_x.py"): "test_x/@db@conftest",
+        name_of_fixture("db", defined="a/conftest.py", within="a/test_x.py::TestA"): "a/test_x/TestA.@db@a.conftest",
+        name_of_fixture("db", defined="@some.plugin", within="test_x.py"): "test_x/@db@@some.plugin",
+    }
+    assert list(names) == list(names.values())
+    assert name_of_test("test_x.py::@db") != "test_x/@db"
+    assert name_of_test("test_x.py::TestA::@db") != "test_x/TestA.@db"

@@ -1,4 +1,4 @@
-"""From the name of a cassette to its file, and from a test to the name of its cassette."""
+"""From the name of a cassette to its file, and from a test or a fixture to the name of its cassette."""
 
 from __future__ import annotations
 
@@ -50,17 +50,58 @@ def _candidates(root: Path, name: str) -> tuple[Path, ...]:
     return (path,) if path.suffix in suffixes() else tuple(path.with_name(path.name + suffix) for suffix in _UNSAID)
 
 
-def name_of_test(nodeid: str) -> str:
+def name_of_test(test: str) -> str:
     """Return the cassette name of a test: ``<module path>/[Class.]test[param]``.
 
-    ``nodeid`` is pytest's id of the test. In the test's own part, characters that some file system forbids become
-    ``-`` and an over-long name is cut; either way a hash of the original follows, so that two tests never share a name.
+    ``test`` is pytest's id of the test, with the path of its module relative to the root folder; a module outside
+    begins with ``..``. In the test's own part, characters that some file system forbids become ``-`` and an over-long
+    name is cut; either way a hash of the original follows, so that two tests never share a name.
     """
-    module, _, test = nodeid.partition("::")
-    name, bracket, parameters = test.partition("[")
-    folder = PurePosixPath(module.replace("\\", "/")).with_suffix("")
-    inside = [part for part in folder.parts if part not in ("..", "/")]
-    return "/".join([*inside, _file_name(name.replace("::", ".") + bracket + parameters)])
+    module, _, inside = test.partition("::")
+    name = _dotted(inside)
+    is_like_a_fixture = re.match(r"(?:[^\[]*\.)?@", name) is not None
+    return "/".join([*_folders(module), _hashed(name) if is_like_a_fixture else _file_name(name)])
+
+
+def name_of_fixture(fixture: str, *, defined: str, within: str | None = None) -> str:
+    """Return the cassette name of a fixture that several tests share: ``<module path>/[Class.]@fixture``.
+
+    ``fixture`` is its name, with its parameter. ``defined`` is the id of the module, the class or the ``conftest.py``
+    that defines it; that of a plugin is the name of its Python module after ``@``. ``within`` is the id of the module
+    or the class that the fixture is set up for; without one it is set up for the whole run, or for the package that
+    defines it. A fixture may override another of its name and request it too: both have ``within`` in common, so where
+    ``defined`` differs from it, the name has both.
+    """
+    place = within or defined
+    module, _, inside = place.partition("::")
+    folders = ["@plugins", _file_name(module[1:])] if module.startswith("@") else _folders(module)
+    name = _dotted(f"{inside}::@{fixture}" if inside else f"@{fixture}")
+    if defined != place:
+        path, _, owner = defined.partition("::")
+        # The places from which one test takes its fixtures surround each other: dots cannot make two of them equal.
+        name += "@" + ".".join(filter(None, [*([path] if path.startswith("@") else _folders(path)), _dotted(owner)]))
+    return "/".join([*folders, _file_name(name)])
+
+
+def _dotted(inside: str) -> str:
+    """The names within a module, joined with dots; what is in brackets stays as it is."""
+    name, bracket, parameters = inside.partition("[")
+    return name.replace("::", ".") + bracket + parameters
+
+
+def _folders(module: str) -> list[str]:
+    """The folders of a module's cassettes. A folder that begins with ``@`` is Aquila's own; ``@up`` is ``..``."""
+    if not module:
+        return []
+    folders = []
+    for part in PurePosixPath(module.replace("\\", "/")).with_suffix("").parts:
+        if part == "..":
+            folders.append("@up")
+        elif re.fullmatch(r"[A-Za-z]:", part):  # a module on another drive has its whole path
+            folders.append(f"@{part[0]}")
+        elif part != "/":
+            folders.append(_hashed(part) if part.startswith("@") else part)
+    return folders
 
 
 def _file_name(text: str) -> str:
@@ -70,5 +111,11 @@ def _file_name(text: str) -> str:
     encoded = clean.encode("utf-8", "surrogateescape")
     if clean == text and len(encoded) <= _LONGEST:
         return clean
+    return _hashed(text, clean)
+
+
+def _hashed(text: str, clean: str | None = None) -> str:
+    """A name with a hash of ``text``, so that it is the name of nothing else."""
+    encoded = (_FORBIDDEN.sub("-", text) if clean is None else clean).encode("utf-8", "surrogateescape")
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return encoded[: _LONGEST - len(digest) - 1].decode(errors="ignore") + "-" + digest

@@ -1,0 +1,96 @@
+"""Where tests and fixtures are, said in the same way from whichever folder and with whichever arguments pytest runs.
+
+pytest's own ids are relative to the root folder. Those of files outside it are relative to the arguments, or empty, so
+two such files may have the same; and the id of the whole run is empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def id_of(node: Any) -> str:
+    """The id of a test, a class, a module or a folder, with a path relative to the root folder. Empty for the run."""
+    path = _path_of_outsider(node.path, node.config.rootpath)
+    if path is None:
+        return str(node.nodeid)
+    _, colons, inside = node.nodeid.partition("::")
+    return path if isinstance(node, pytest.Directory) else path + colons + inside
+
+
+def cassette_of(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item) -> str:
+    """The name of the cassette of a fixture that several tests share."""
+    from aquila.cassettes.names import name_of_fixture
+
+    return name_of_fixture(
+        fixture.argname + _parameter(request),
+        defined=_definition_of(fixture, item),
+        within=id_of(request.node) if fixture.scope in ("module", "class") else None,
+    )
+
+
+def _definition_of(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> str:
+    """The id of the module or the class that defines a fixture, or of its ``conftest.py``; of a plugin, ``@module``.
+
+    The same function may be a fixture in several places (imported, or inherited), so the place where pytest found it
+    counts. Where that has an empty id, only the function tells a plugin from a ``conftest.py`` or a module outside.
+    """
+    known = getattr(fixture, "node", None)  # since pytest 9.1
+    for node in item.iter_parents():
+        if node is known or (node.nodeid == fixture.baseid != ""):
+            if isinstance(node, pytest.Session):
+                break
+            found = id_of(node)
+            return f"{found}/conftest.py" if isinstance(node, pytest.Directory) else found
+    function = _function_of(fixture.func)
+    file = Path()
+    with contextlib.suppress(TypeError, OSError):  # one that is not written in Python
+        file = Path(inspect.getfile(function))
+    if file.name == "conftest.py":
+        root = item.config.rootpath
+        return _path_of_outsider(file, root) or file.relative_to(root).as_posix()
+    if function.__module__ == getattr(getattr(item, "module", None), "__name__", None):
+        return id_of(item).partition("::")[0]
+    return f"@{function.__module__}"
+
+
+def _function_of(function: Any) -> Any:
+    """What a fixture's function wraps."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif inspect.ismethod(function):
+            function = function.__func__
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        else:
+            return function if hasattr(function, "__module__") else type(function)
+
+
+def _parameter(request: pytest.FixtureRequest) -> str:
+    """The parameter of a fixture, in brackets: by its value if that is text or a number, else by its place."""
+    if not hasattr(request, "param"):
+        return ""
+    value = request.param
+    if isinstance(value, str) and value[:1].isalpha() and value not in ("None", "True", "False", "inf", "nan"):
+        return f"[{value}]"
+    if isinstance(value, (str, int, float, type(None))):
+        return f"[{value!r}]"  # in quotes, so that a text is not a number
+    return f"[#{getattr(request, 'param_index', 0)}]"
+
+
+def _path_of_outsider(path: Path, root: Path) -> str | None:
+    """The path of a file outside the root folder, relative to it; None for one inside."""
+    if path.is_relative_to(root):
+        return None
+    try:
+        return Path(os.path.relpath(path, root)).as_posix()
+    except ValueError:  # another drive
+        return path.as_posix()
