@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.fold import fold, table_of
 from aquila.cassettes.model import Chunk
 from aquila.cassettes.unfold import MAX_GROWTH, Folded, FoldError, unfold
-from tests.support.cassettes import chunked, cut, sse_bodies
+from tests.support.cassettes import chunked, cut, plain_sse_bodies, sse_bodies
 from tests.support.traffic import exchanges, names, needs_corpus
 
 
@@ -56,6 +56,39 @@ def test_what_only_looks_like_a_stream_is_never_changed(rest: str, positions: li
     chunks = cut(f"data: {rest}".encode() * 3, positions, [1, 2, 3, 4, 5])
     folded = table_of(chunks)
     assert folded is None or unfold(folded) == chunks
+
+
+@settings(max_examples=400, deadline=None)
+@given(chunked(plain_sse_bodies()))
+def test_a_plain_stream_with_any_cuts_unfolds_to_the_same_chunks(chunks: tuple[Chunk, ...]) -> None:
+    folded = table_of(chunks)
+    if folded is not None:
+        assert unfold(folded) == chunks
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"data: hello\n\ndata: \n\n",
+        b"data: [DONE]\n\ndata: \n\n",
+        b"data: \n\ndata: [DONE]\n\n",
+        b"event: a\ndata: x\n\nevent: \ndata: \n\n",
+        b'data: {"a":1}\n\ndata: {"a":}\n\n',
+    ],
+)
+def test_a_field_without_a_value_is_told_from_one_with_a_value(body: bytes) -> None:
+    chunks = by_event(body * 9)
+    folded = table_of(chunks)
+    assert folded is not None
+    assert unfold(folded) == chunks
+
+
+def test_a_stream_that_cannot_be_folded_for_any_reason_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(texts: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("aquila.cassettes.templates.find", broken)
+    assert fold(by_event(chat_stream(["a", "b", "c"]))) is None
 
 
 def test_a_chat_is_written_as_its_text_with_the_times() -> None:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from hypothesis import given, settings
 
 from aquila.cassettes.codecs import codec_for, ownyaml, safeyaml
 from aquila.cassettes.model import Cassette, Chunk, End, Interaction, Request, Response
 from aquila.errors import CassetteCorrupt
-from tests.support.cassettes import cut
+from tests.support.cassettes import cut, plain_sse_bodies, responses
 from tests.support.mutations import mutate
 from tests.support.traffic import CORPUS
 
@@ -154,6 +155,14 @@ def test_the_quick_reader_never_reads_what_a_yaml_parser_reads_otherwise() -> No
         accepted += 1
         assert {"aquila": "1", "interactions": trees} == safeyaml.load(data, source="damaged")
     assert accepted > CHANGES // 20
+
+
+@settings(max_examples=300, deadline=None)
+@given(responses(plain_sse_bodies()))
+def test_a_stream_of_any_lines_cut_anywhere_is_read_as_it_was_written(response: Response) -> None:
+    cassette = Cassette.of([Interaction(Request("POST", "https://api.example/v1/chat"), response)])
+    for codec in (YAML, MSGPACK):
+        assert codec.loads(codec.dumps(cassette), source="stream") == cassette
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".msgpack"])

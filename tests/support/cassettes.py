@@ -133,6 +133,48 @@ def sse_bodies(draw: st.DrawFn) -> bytes:
     return body.encode()
 
 
+_values = st.sampled_from(
+    [
+        "",
+        " ",
+        "  ",
+        "hello",
+        "[DONE]",
+        "{",
+        "{}",
+        '{"a":1}',
+        '{"a":}',
+        '{"a":"x"} ',
+        '{"a":{"b":[1,"y"]}}',
+        "[1]",
+        "«",
+        "é",
+    ]
+)
+_lines = st.one_of(
+    st.builds(
+        "{}{}{}".format,
+        st.sampled_from(["data", "data", "event", "id", ""]),
+        st.sampled_from([": ", ": ", ":"]),
+        _values,
+    ),
+    st.sampled_from(["", "", "", "data", "data:  ", ": ping", "\ufeffdata: x", "other: y", "data : z"]),
+)
+
+
+@st.composite
+def plain_sse_bodies(draw: st.DrawFn) -> bytes:
+    """Any lines that the standard of server-sent events knows: fields without a value, comments, any line ends."""
+    events = draw(st.lists(st.lists(_lines, min_size=1, max_size=3), min_size=1, max_size=6))
+    blanks = draw(st.lists(st.sampled_from([1, 1, 1, 1, 0, 2]), min_size=len(events), max_size=len(events)))
+    lines = [line for event, blank in zip(events, blanks, strict=True) for line in (*event, *[""] * blank)]
+    lines *= draw(st.integers(1, 5))  # what is repeated folds
+    newline = st.sampled_from(["\n", "\r\n", "\r"])
+    ends = draw(newline.map(lambda one: [one]) | st.lists(newline, min_size=1, max_size=5))
+    body = "".join([line + ends[at % len(ends)] for at, line in enumerate(lines)])
+    return (body + draw(st.sampled_from(["", "data: ", "\n"]))).encode()
+
+
 def requests(body: st.SearchStrategy[bytes] = bodies) -> st.SearchStrategy[Request]:
     """Any request."""
     return st.builds(Request, st.sampled_from(["POST", "GET", "DELETE", "PATCH"]), urls, headers, body)

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from aquila.cassettes import templates
 from aquila.cassettes.model import Chunk
-from aquila.cassettes.unfold import MAX_GROWTH, Folded, FoldError, unfold
+from aquila.cassettes.unfold import MAX_GROWTH, Folded, unfold
 
 MAX_BODY = 32 * 1024 * 1024
 """A stream larger than this is not folded."""
@@ -25,11 +25,12 @@ def fold(chunks: Sequence[Chunk]) -> Folded | None:
     """Fold an event stream.
 
     Returns None for what is no event stream, does not get shorter, or would not unfold to exactly these chunks.
+    Never raises: folding makes a file shorter, and a recording is worth more than that.
     """
-    folded = table_of(chunks)
     try:
+        folded = table_of(chunks)
         return folded if folded is not None and unfold(folded) == tuple(chunks) else None
-    except FoldError:
+    except Exception:  # noqa: BLE001 - whatever is wrong with the fold, the chunks can be stored as they are
         return None
 
 

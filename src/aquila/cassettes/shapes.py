@@ -92,6 +92,8 @@ class Reader:
         """Read one event (its lines, without the blank one that ends it)."""
         structure, scalars = _split(text)
         form = self._forms.get(structure)
+        if form is not None and len(form.names) != len(scalars):
+            return Event(Form(text, ()), ())  # what is no JSON may have the braces and keys of what is
         if form is None:
             found: list[tuple[str, str]] = []
             form = Form(_with_slots(_read_event(text), "", found), tuple([name for name, _ in found]))
@@ -107,10 +109,10 @@ def _split(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     scalars: list[str] = []
     for line in text.split("\n"):
         field = _FIELD.match(line)
-        structure.append("\n")
         if field is None:
-            structure.append(line)
+            structure.append("\n" + line)  # no field's structure begins so: "data: " alone is not "data: " with a text
             continue
+        structure.append("\n")
         rest = line[field.end() :]
         structure.append(field.group())
         if rest[0] != "{":
