@@ -53,6 +53,26 @@ class AquilaError(Exception):
     """Base of every exception that Aquila raises."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Say in a message why something failed.
+
+    An error of ours says it itself, and the system's errors do. Of any other only the kind and the place are told: its
+    text may quote what it failed on.
+    """
+    if isinstance(error, AquilaError):
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = ""
+    if place is not None:
+        file = place.tb_frame.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
+        where = f" in {file}, line {place.tb_lineno}"
+    return type(error).__name__ + where
+
+
 class ConfigError(AquilaError, ValueError):
     """An option, ini key, environment variable or argument is wrong."""
 

@@ -69,7 +69,9 @@ def pytest_configure(config: pytest.Config) -> None:
             from aquila.cassettes.recording import recover
 
             found = recover(now.cassette_root())
-            _totals_of(config).recovered += [(str(path), count) for path, count in found]
+            totals = _totals_of(config)
+            totals.recovered += [(str(path), count) for path, count in found.cassettes]
+            totals.unrecovered += found.failed
     except Exception as error:
         from aquila.errors import AquilaError
 

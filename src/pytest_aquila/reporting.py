@@ -29,6 +29,7 @@ class Totals:
     stale: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     cassettes: list[str] = dataclasses.field(default_factory=list)
     recovered: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    unrecovered: list[str] = dataclasses.field(default_factory=list)
     drifted: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
 
     def add(self, report: ScopeReport, settings: Settings) -> None:
@@ -77,6 +78,8 @@ def summarize(terminal: pytest.TerminalReporter, totals: Totals, orphans: list[s
     """Write the lines about the run."""
     for path, count in totals.recovered:
         terminal.write_line(f"aquila: took over {count} recordings of an interrupted run into {path}")
+    for text in totals.unrecovered:
+        terminal.write_line(f"aquila: {text}", red=True)
     # A test that was run again and passed has taken its pending file away.
     for path in filter(os.path.exists, dict.fromkeys(totals.pending)):
         terminal.write_line(

@@ -8,8 +8,10 @@ import os
 import random
 import shutil
 import signal
+import struct
 import sys
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,11 @@ import pytest
 
 import aquila
 from aquila.cassettes import journal, recording, store
+from aquila.cassettes import scope as scopes
+from aquila.cassettes.codecs.yaml import YamlCodec
+from aquila.cassettes.key import MatchRules, key_of
+from aquila.cassettes.merging import Recorded
+from aquila.cassettes.model import Cassette, Chunk, Interaction, Request, Response
 from aquila.errors import CassetteWriteError
 from tests.support import writers
 from tests.support.writers import finished, post, start
@@ -63,12 +70,12 @@ def test_a_kill_at_any_moment_loses_no_finished_interaction(root: Path) -> None:
         except EOFError:
             acknowledged[f"killed-{number}"] = seen
     assert not list(root.glob("*.yaml"))
-    assert len(recording.recover(root)) == 50
+    assert len(recording.recover(root).cassettes) == 50
     for name, count in acknowledged.items():
         stored = prompts(root / f"{name}.yaml")
         assert stored[:count] == list(range(count))
         assert len(stored) <= count + 1  # the one in progress may have been finished, and not yet reported
-    assert recording.recover(root) == []
+    assert recording.recover(root) == ([], [])
 
 
 def test_recovering_replaces_nothing_that_a_cassette_holds(root: Path) -> None:
@@ -103,7 +110,7 @@ def test_the_recordings_of_a_running_scope_are_not_recovered_by_another_run(root
     reached, its_end = multiprocessing.Pipe()
     process = start(writers.record_and_hold, root.parent, its_end)
     reached.recv_bytes()
-    assert recording.recover(root) == []
+    assert recording.recover(root) == ([], [])
     reached.send_bytes(b".")
     assert finished(process) == 0
     assert prompts(root / "x.yaml") == [1]
@@ -114,7 +121,7 @@ def test_what_a_scope_recorded_is_its_own_until_it_is_stored(root: Path, monkeyp
     taken_over: list[object] = []
 
     def saving(*arguments: object) -> None:
-        taken_over.extend(recording.recover(root))
+        taken_over.extend(recording.recover(root).cassettes)
         save(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(store, "save", saving)
@@ -140,8 +147,97 @@ def test_a_cassette_that_does_not_fit_any_more_stays_and_its_recordings_wait_in_
     before = (root / "x.yaml").read_bytes()
     assert finished(start(writers.record_onto_a_full_disk, root.parent, 5000, ["new"])) == 0
     assert (root / "x.yaml").read_bytes() == before
-    assert [(path.name, count) for path, count in recording.recover(root)] == [("x.yaml", 1)]
+    assert [(path.name, count) for path, count in recording.recover(root).cassettes] == [("x.yaml", 1)]
     assert prompts(root / "x.yaml")[1:] == ["new"]
+
+
+def leave_journal(root: Path, name: str, scope: str = "0123456789abcdef") -> Path:
+    """Leave a journal with one recording for a cassette, as a killed run does."""
+    request = Request("POST", "https://api.example/v1", (), json.dumps({"prompt": name}).encode())
+    interaction = Interaction(request, Response(200, (), (Chunk(b"answer"),)))
+    rules = MatchRules()
+    left = journal.Journal(root, scope)
+    left.append(journal.Entry(name, "missing", "last", rules, Recorded(key_of(request, rules), 0, 0, interaction)))
+    left.close()
+    (path,) = journal.journals_of(root, scope)
+    return path
+
+
+def test_a_journal_that_cannot_be_read_is_named_and_kept_and_the_others_are_taken_over(root: Path) -> None:
+    bad = leave_journal(root, "lost", "aaaaaaaaaaaaaaaa")
+    payload = b"\xc1 not msgpack"
+    bad.write_bytes(struct.pack(">II", len(payload), zlib.crc32(payload)) + payload)
+    leave_journal(root, "good", "bbbbbbbbbbbbbbbb")
+    found = recording.recover(root)
+    assert found.cassettes == [(root / "good.yaml", 1)]
+    (message,) = found.failed
+    assert str(bad) in message
+    assert bad.exists()
+    assert list(journal.abandoned(root)) == ["aaaaaaaaaaaaaaaa"]
+
+
+def test_a_cassette_that_takes_no_recordings_is_named_and_they_wait_for_it(root: Path) -> None:
+    (root / "broken.yaml").parent.mkdir(exist_ok=True)
+    (root / "broken.yaml").write_text("aquila: 1\ninteractions: {\n")
+    leave_journal(root, "broken")
+    leave_journal(root, "good")
+    found = recording.recover(root)
+    assert found.cassettes == [(root / "good.yaml", 1)]
+    assert "broken.yaml, line" in found.failed[0]
+    (root / "broken.yaml").unlink()
+    assert recording.recover(root).failed == []
+    assert prompts(root / "broken.yaml") == ["broken"]
+    assert journal.abandoned(root) == {}
+
+
+def fail_to_write(monkeypatch: pytest.MonkeyPatch, marker: bytes) -> None:
+    """Make the codec fail, in a way that none of ours should, for what has the marker in a request."""
+    whole = YamlCodec.dumps
+
+    def dumps(codec: YamlCodec, cassette: Cassette) -> bytes:
+        if any(marker in row.request.body for row in cassette.interactions):
+            raise ZeroDivisionError("with a secret in its text")
+        return whole(codec, cassette)
+
+    monkeypatch.setattr(YamlCodec, "dumps", dumps)
+
+
+def test_a_codec_that_fails_in_any_way_loses_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        fail_to_write(patched, b"hard")
+        with (
+            pytest.raises(CassetteWriteError, match=r"hard\.yaml.*ZeroDivisionError in test_durability\.py") as raised,
+            aquila.use_cassette("easy"),
+            aquila.http_client() as client,
+        ):
+            with aquila.use_cassette("hard"):
+                post(client, "hard")
+            post(client, "easy")
+        assert "secret" not in str(raised.value)
+        leave_journal(root, "good")
+        found = recording.recover(root)
+        assert found.cassettes == [(root / "good.yaml", 1)]
+        assert "hard.yaml" in found.failed[0]
+    assert recording.recover(root) == ([(root / "hard.yaml", 1)], [])
+    assert prompts(root / "hard.yaml") == ["hard"]
+
+
+def test_one_cassette_of_a_scope_that_fails_keeps_no_other_from_being_stored(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_to_write(monkeypatch, b"hard")
+    scope = scopes.Scope(kind="block", name="two cassettes")
+    scopes.push(scope)
+    try:
+        with aquila.http_client(cassette="hard") as hard, aquila.http_client(cassette="easy") as easy:
+            post(hard, "hard")
+            post(easy, "easy")
+    finally:
+        scopes.pop(scope)
+    with pytest.raises(CassetteWriteError, match=r"hard\.yaml"):
+        scope.close()
+    assert prompts(root / "easy.yaml") == ["easy"]
+    assert list(journal.abandoned(root)) == [scope.id]
 
 
 @pytest.fixture

@@ -143,6 +143,49 @@ def test_scan_fails_for_what_it_cannot_read(cassettes: Cassettes) -> None:
     assert "unreadable: " in done.out
 
 
+def spoil(cassettes: Cassettes) -> None:
+    """Put files that cannot be read before and behind one that can: damaged, a link to nothing, a link to itself."""
+    (cassettes.folder / "a.yaml").write_text("aquila: 1\ninteractions: {\n")
+    (cassettes.folder / "b.yaml").symlink_to("nowhere.yaml")
+    (cassettes.folder / "c.yaml").symlink_to("c.yaml")
+    cassettes.write("m.yaml", conversation("one", "1"))
+    (cassettes.folder / "z.msgpack").symlink_to("nowhere.msgpack")
+    (cassettes.folder / "folder.yaml").mkdir()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
+@pytest.mark.parametrize("words", [["list"], ["stats"], ["scan"], ["convert", "*", "--to", "msgpack"]])
+def test_files_that_cannot_be_read_are_named_and_stop_nothing(words: list[str], cassettes: Cassettes) -> None:
+    spoil(cassettes)
+    done = cassettes.run(*words)
+    assert done.code == 2
+    assert done.err == ""
+    for name in ("a.yaml", "b.yaml", "c.yaml", "z.msgpack"):
+        assert str(cassettes.folder / name) in done.out
+    assert "folder.yaml" not in done.out
+    found = cassettes.run(*words, "--json").json
+    if words == ["list"]:
+        assert [(one["name"], one["interactions"]) for one in found if not one["error"]] == [("m", 1)]
+    elif words == ["stats"]:
+        assert (found["interactions"], found["unreadable"]) == (1, 4)
+    elif words == ["scan"]:
+        assert "no secrets in 1 file\n" in done.out
+        assert (found["files"], len(found["unreadable"])) == (1, 4)
+    else:
+        assert cassettes.read("m.msgpack") == cassettes.read("m.yaml")
+
+
+def test_accept_goes_on_behind_a_pending_recording_that_it_cannot_read(cassettes: Cassettes) -> None:
+    (cassettes.folder / "a.pending.yaml").write_text("aquila: 1\ninteractions: {\n")
+    cassettes.write("b.pending.yaml", conversation("one", "1"))
+    done = cassettes.run("accept")
+    assert done.code == 2
+    assert "not taken over: " in done.out
+    assert "a.pending.yaml, line" in done.out
+    assert (cassettes.folder / "a.pending.yaml").exists()
+    assert len(cassettes.read("b.yaml").interactions) == 1
+
+
 def age(path: Path, seconds: float) -> None:
     """Make a file older."""
     moment = path.stat().st_mtime - seconds

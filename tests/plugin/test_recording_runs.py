@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from aquila.cassettes import journal
+from aquila.cassettes.key import MatchRules, key_of
+from aquila.cassettes.merging import Recorded
+from aquila.cassettes.model import Interaction, Request, Response
 from aquila.cassettes.store import load
 from tests.plugin.conftest import Project
 
@@ -20,6 +24,39 @@ def test_a_recorded_test_replays_without_reaching_the_provider(project: Project)
     result.assert_outcomes(passed=1)
     assert len(project.calls) == 2
     result.stdout.fnmatch_lines(["aquila: 2 replayed, 0 recorded, 0 missed; saved * s and 14 tokens"])
+
+
+def test_a_run_goes_on_behind_a_journal_that_it_cannot_take_over_and_names_it(project: Project) -> None:
+    project.cassettes.mkdir()
+    (project.cassettes / "old.yaml").write_text("aquila: 1\ninteractions: {\n")
+    request, rules = Request("POST", "https://provider.example/v1/x"), MatchRules()
+    row = Recorded(key_of(request, rules), 0, 0, Interaction(request, Response(200)))
+    left = journal.Journal(project.cassettes, "0123456789abcdef")
+    left.append(journal.Entry("old", "missing", "last", rules, row))
+    left.close()
+    for _ in range(2):
+        result = project.record(tests=TWO_CALLS)
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(
+            ["aquila: recordings of an interrupted run were not taken over: *old.yaml, *.journal/0123456789abcdef*"]
+        )
+    assert list(journal.abandoned(project.cassettes)) == ["0123456789abcdef"]
+
+
+def test_a_stream_of_any_kind_is_recorded(project: Project) -> None:
+    project.record(
+        tests="""
+        import httpx2
+
+        def test_it(aquila_cassette, monkeypatch):
+            body = b"data: hello\\n\\ndata: \\n\\n" * 9
+            import PROVIDER
+            monkeypatch.setattr(PROVIDER, "handle", lambda request: httpx2.Response(200, content=body))
+            with aquila.http_client() as http:
+                assert http.post("https://provider.example/v1/x").content == body
+        """.replace("PROVIDER", project.module)
+    ).assert_outcomes(passed=1)
+    assert list((project.cassettes / ".journal").glob("*.journal")) == []
 
 
 def test_the_cassette_is_named_after_the_test(project: Project) -> None:

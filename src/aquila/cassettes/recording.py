@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aquila.cassettes import journal, opening, store
 from aquila.cassettes.key import MatchRules
@@ -17,12 +17,35 @@ from aquila.cassettes.model import Cassette, Interaction, Response
 from aquila.cassettes.names import cassette_path
 from aquila.cassettes.report import Stored
 from aquila.cassettes.session import Record, Replay, Session
+from aquila.errors import AquilaError, CassetteWriteError, reason_of
 
 if TYPE_CHECKING:
     from aquila.cassettes.scope import Scope
 
 _Group: TypeAlias = tuple[str, str, str, MatchRules]
 """Cassette, mode, ``record_errors`` and rules of a session."""
+
+
+class Failure(NamedTuple):
+    """A journal that could not be read, or a cassette that what was recorded could not be put into."""
+
+    path: Path
+    error: Exception
+
+    def __str__(self) -> str:
+        reason = reason_of(self.error)
+        return reason if str(self.path) in reason else f"{self.path}: {reason}"
+
+
+class Recovered(NamedTuple):
+    """What came of the journals of killed runs.
+
+    ``cassettes`` are those that took recordings over, each with their number. ``failed`` says what could not be taken
+    over; its journals stay.
+    """
+
+    cassettes: list[tuple[Path, int]]
+    failed: list[str]
 
 
 class ScopeRecording:
@@ -68,7 +91,7 @@ class ScopeRecording:
         changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
         mine = f"{self._scope.id}.{os.getpid()}.journal"
         others = [path for path in journal.journals_of(self._root, self._scope.id) if path.name != mine]
-        foreign = _rows(others)
+        foreign, unread = _rows(others)
         for (name, mode), session in self._scope.sessions.items():
             if mode == "replay":
                 continue
@@ -83,44 +106,92 @@ class ScopeRecording:
             changes[name].append((own, session.rules))
         for name, rows in _changes(foreign).items():
             changes[name] += rows
-        stored = _store(changes, self._root, passed=passed, owned=owned)
-        for path in others:
-            journal.discard(path)
-        self._journal.discard()
+        stored, failed = _store(changes, self._root, passed=passed, owned=owned)
+        if not failed:
+            for path in others:
+                if all(path != failure.path for failure in unread):
+                    journal.discard(path)
+            self._journal.discard()
+        _raise([*unread, *failed], self._root)
         return stored
 
 
-def recover(root: Path) -> list[tuple[Path, int]]:
-    """Merge what killed runs left in their journals. Returns each cassette with the number of interactions found.
+def recover(root: Path) -> Recovered:
+    """Merge what killed runs left in their journals.
 
     Nothing that a cassette holds is replaced: where a killed run was recording anew, its recordings are kept in the
-    cassette's pending file.
+    cassette's pending file. What fails is named and left where it is, and the rest is taken over.
     """
-    recovered: list[tuple[Path, int]] = []
+    recovered = Recovered([], [])
     for paths in journal.abandoned(root).values():
-        for name, rows in _changes(_rows(paths)).items():
-            path = cassette_path(root, name)
-            count = sum(len(change.recorded) for change, _ in rows)
-            if not count:
-                continue
-            for change, rules in rows:
-                adding = Changes(change.recorded, change.used)
-                stored = store.update(path, _merging(adding, rules), root=root)
-                if change.replace:
-                    _keep_beside(path, stored, [(change, rules)], root)
-            recovered.append((path, count))
+        groups, failures = _rows(paths)
+        left = {failure.path for failure in failures}
+        for name, rows in _changes(groups).items():
+            path = root / name
+            try:
+                path = cassette_path(root, name)
+                count = _recover(path, rows, root)
+            except Exception as error:  # noqa: BLE001 - one cassette must not stop a run, whatever is wrong with it
+                failures.append(Failure(path, error))
+                left.update(paths)  # merging them again later changes nothing for the cassettes that took theirs
+            else:
+                recovered.cassettes.extend([(path, count)] if count else [])
         for journal_path in paths:
-            journal.discard(journal_path)
+            if journal_path not in left:
+                journal.discard(journal_path)
+        if failures:
+            kept = " ".join(sorted(map(str, left)))
+            recovered.failed.append(
+                f"recordings of an interrupted run were not taken over: {_list_failures(failures)} "
+                f"They stay in {kept}. Try again with: aquila cassettes accept. To give them up, delete that file."
+            )
     return recovered
 
 
-def _rows(journals: Iterable[Path]) -> dict[_Group, list[Recorded | Played]]:
-    """What is in journals, by what must be settled together: processes may count their requests together."""
+def _recover(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root: Path) -> int:
+    """Add recordings to a cassette; return their number."""
+    count = sum(len(change.recorded) for change, _ in rows)
+    for change, rules in rows if count else ():
+        adding = Changes(change.recorded, change.used)
+        stored = store.update(path, _merging(adding, rules), root=root)
+        if change.replace:
+            _keep_beside(path, stored, [(change, rules)], root)
+    return count
+
+
+def _list_failures(failures: Sequence[Failure]) -> str:
+    return " ".join([f"{str(failure).rstrip('.')}." for failure in failures])
+
+
+def _raise(failures: Sequence[Failure], root: Path) -> None:
+    """Raise what stands for some failures, if there are any: the error itself if it is one of ours and alone."""
+    if not failures:
+        return
+    first = failures[0].error
+    if len(failures) == 1 and isinstance(first, AquilaError):
+        raise first
+    raise CassetteWriteError(
+        f"not all that was recorded could be stored: {_list_failures(failures)} It stays in "
+        f"{root / store.WORK_FOLDER}, and the next recording run tries again."
+    ) from first
+
+
+def _rows(journals: Iterable[Path]) -> tuple[dict[_Group, list[Recorded | Played]], list[Failure]]:
+    """What is in journals, by what must be settled together: processes may count their requests together.
+
+    Of a journal that cannot be read to its end nothing is taken.
+    """
     rows: dict[_Group, list[Recorded | Played]] = defaultdict(list)
+    failures: list[Failure] = []
     for path in journals:
-        for entry in journal.read(path):
+        try:
+            entries = list(journal.read(path))
+        except Exception as error:  # noqa: BLE001 - one journal must not keep the others from being stored
+            failures.append(Failure(path, error))
+            continue
+        for entry in entries:
             rows[entry.cassette, entry.mode, entry.record_errors, entry.rules].append(entry.row)
-    return rows
+    return rows, failures
 
 
 def _changes(groups: Mapping[_Group, Sequence[Recorded | Played]]) -> dict[str, list[tuple[Changes, MatchRules]]]:
@@ -136,7 +207,9 @@ def _changes(groups: Mapping[_Group, Sequence[Recorded | Played]]) -> dict[str, 
 
 def _store(
     changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path, *, passed: bool, owned: str | None
-) -> Stored:
+) -> tuple[Stored, list[Failure]]:
+    """Store what was recorded for each cassette. One that fails does not keep the others from being stored."""
+    failures: list[Failure] = []
     written: list[Path] = []
     pending: list[Path] = []
     count = 0
@@ -146,17 +219,20 @@ def _store(
             continue
         path = cassette_path(root, name)
         recorded = sum(len(change.recorded) for change, _ in rows)
-        if passed:
-            for change, rules in rows:
-                store.update(path, _merging(change, rules), root=root)
-            if name == owned:
-                store.remove(store.pending_path(path))
-            written.append(path)
-            count += recorded
-        elif recorded:
-            stored = store.load_or_empty(path)
-            pending.append(_keep_beside(path, stored, rows, root, anew=name == owned))
-    return Stored(count, tuple(written), tuple(pending))
+        try:
+            if passed:
+                for change, rules in rows:
+                    store.update(path, _merging(change, rules), root=root)
+                if name == owned:
+                    store.remove(store.pending_path(path))
+                written.append(path)
+                count += recorded
+            elif recorded:
+                stored = store.load_or_empty(path)
+                pending.append(_keep_beside(path, stored, rows, root, anew=name == owned))
+        except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
+            failures.append(Failure(path, error))
+    return Stored(count, tuple(written), tuple(pending)), failures
 
 
 def _keep_beside(

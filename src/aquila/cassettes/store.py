@@ -14,7 +14,7 @@ from aquila import config
 from aquila.cassettes.codecs import codec_for, suffixes
 from aquila.cassettes.compiled import loads_compiled
 from aquila.cassettes.model import Cassette
-from aquila.errors import CassetteCorrupt, CassetteWriteError
+from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 
 WORK_FOLDER = ".journal"
 """Folder below the cassette folder for journals and locks. It ignores itself in git."""
@@ -38,7 +38,12 @@ def load(path: Path) -> Cassette:
     digest = (path.suffix, hashlib.blake2b(data, digest_size=16).digest())
     cassette = _loaded.get(digest)
     if cassette is None:
-        cassette = loads_compiled(data, path, config.copies_folder(), digest[1])
+        try:
+            cassette = loads_compiled(data, path, config.copies_folder(), digest[1])
+        except AquilaError:
+            raise
+        except Exception as error:  # a plugin's codec, or a mistake in ours
+            raise CassetteCorrupt(f"{path}: cannot be read: {reason_of(error)}") from error
         _loaded[digest] = cassette
         with contextlib.suppress(KeyError):  # another thread may have emptied it
             while len(_loaded) > _LOADED_LIMIT:
@@ -73,13 +78,24 @@ def update(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) ->
 
 def save(path: Path, cassette: Cassette) -> None:
     """Write a cassette: a new file beside the old one, then an atomic replacement. Raises ``CassetteWriteError``."""
-    data = codec_for(path).dumps(cassette)
+    data = encode(path, cassette)
     try:
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, data)
     except OSError as error:
         raise write_error(path, error) from error
+
+
+def encode(path: Path, cassette: Cassette) -> bytes:
+    """Return the content that a cassette has in a file. Raises ``CassetteWriteError`` whatever fails in its codec."""
+    codec = codec_for(path)
+    try:
+        return codec.dumps(cassette)
+    except AquilaError:
+        raise
+    except Exception as error:
+        raise CassetteWriteError(f"{path}: the cassette cannot be written: {reason_of(error)}") from error
 
 
 def remove(path: Path) -> None:
@@ -105,7 +121,7 @@ def cassette_files(root: Path) -> Iterator[Path]:
     known = suffixes()
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root).parts
-        if path.suffix in known and not is_pending(path) and WORK_FOLDER not in inside:
+        if path.suffix in known and not is_pending(path) and WORK_FOLDER not in inside and not path.is_dir():
             yield path
 
 

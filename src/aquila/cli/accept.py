@@ -19,7 +19,7 @@ from aquila.cassettes.merging import Changes, Recorded, merge
 from aquila.cassettes.model import Cassette, Request
 from aquila.cassettes.opening import identification, redactor, rules_of
 from aquila.cassettes.recording import recover
-from aquila.cli import project
+from aquila.cli import FAILED, project
 from aquila.cli.output import Output, count
 from aquila.errors import CassetteError
 
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, output: Output) -> int:
     """Take them over."""
     done: list[dict[str, Any]] = []
+    failed: list[str] = []
     with project.opened(options) as here:
         here.files()  # there must be a folder
         waiting = {here.name_of(_base(path)): path for path in here.pending()}
@@ -47,18 +48,27 @@ def run(options: argparse.Namespace, output: Output) -> int:
             done.append({"cassette": None, "action": "merge journals", "runs": len(left)})
             output.line(f"would take over the journals of {count(len(left), 'interrupted run')}")
         elif left:
-            for path, recorded in recover(here.folder):
+            recovered = recover(here.folder)
+            for path, recorded in recovered.cassettes:
                 done.append({"cassette": here.name_of(path), "action": "recovered", "interactions": recorded})
                 output.line(f"{here.name_of(path)}: {count(recorded, 'recording')} of an interrupted run taken over")
+            failed += recovered.failed
         for name in chosen:
-            action, number = _accept(waiting[name], here.folder, dry_run=options.dry_run)
+            try:
+                action, number = _accept(waiting[name], here.folder, dry_run=options.dry_run)
+            except project.UNREADABLE as error:
+                failed.append(project.problem(waiting[name], error))
+                continue
             done.append({"cassette": name, "action": action, "interactions": number})
             would = "would be " if options.dry_run else ""
             output.line(f"{name}: {would}{action}, {count(number, 'interaction')}")
+        for reason in failed:
+            output.line(f"not taken over: {reason}")
+            done.append({"cassette": None, "action": "failed", "error": reason})
         if not done:
             output.line("nothing is pending")
         output.value(done)
-    return 0
+    return FAILED if failed else 0
 
 
 def _wanted(name: str, patterns: list[str]) -> bool:

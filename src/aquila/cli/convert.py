@@ -46,10 +46,11 @@ def run(options: argparse.Namespace, output: Output) -> int:
             target = _target(source, here, options)
             try:
                 done.append(_convert(source, target, options))
-            except CassetteError as error:
+            except project.UNREADABLE as error:
                 failed += 1
-                output.line(f"not converted: {error}")
-                done.append({"from": str(source), "to": str(target), "error": str(error)})
+                reason = project.problem(source, error)
+                output.line(f"not converted: {reason}")
+                done.append({"from": str(source), "to": str(target), "error": reason})
     output.table(
         ("FROM", "TO", "INTERACTIONS", "SIZE", "BEFORE"),
         [
@@ -84,12 +85,12 @@ def _convert(source: Path, target: Path, options: argparse.Namespace) -> dict[st
         hint = "--replace rewrites it in place" if in_place else "--force replaces it"
         raise CassetteError(f"{target} exists; {hint}")
     settings = config.current()
-    before = source.stat().st_size
     cassette = project.load(source)
+    before = source.stat().st_size
     if _is_foreign(source):  # what Aquila has written is clean already, and stays as it is
         clean = redactor(rules_of(settings), settings.keep_headers).interaction
         cassette = Cassette.of(map(clean, cassette.interactions))
-    data = codec_for(target).dumps(cassette)
+    data = store.encode(target, cassette)
     if codec_for(target).loads(data, source=str(target)) != cassette:
         raise CassetteError(f"{source}: written as {options.to} it does not read back equal; nothing was changed")
     store.save(target, cassette)

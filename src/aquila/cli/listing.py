@@ -14,7 +14,6 @@ from aquila.cassettes import journal
 from aquila.cassettes.store import pending_path
 from aquila.cli import FAILED, project
 from aquila.cli.output import Output, count, size
-from aquila.errors import CassetteCorrupt
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +48,7 @@ def _about(path: Path, here: project.Project) -> dict[str, Any]:
     about: dict[str, Any] = {
         "name": here.name_of(path),
         "path": str(path),
-        "bytes": path.stat().st_size,
+        "bytes": 0,
         "interactions": None,
         "recorded": None,
         "pending": pending_path(path).exists(),
@@ -57,9 +56,11 @@ def _about(path: Path, here: project.Project) -> dict[str, Any]:
     }
     try:
         cassette = project.load(path)
-    except CassetteCorrupt as error:
-        about["error"] = str(error)
+    except project.UNREADABLE as error:
+        about["error"] = project.problem(path, error)
         return about
+    finally:
+        about["bytes"] = project.size_of(path)
     about["interactions"] = len(cassette.interactions)
     about["recorded"] = max((one.recorded for one in cassette.interactions if one.recorded), default=None)
     return about

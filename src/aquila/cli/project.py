@@ -18,7 +18,7 @@ from aquila.cassettes import store
 from aquila.cassettes.codecs import suffixes
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.names import cassette_path
-from aquila.errors import CassetteError, CassetteNameError, ConfigError
+from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
 
 _FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """Where pytest looks for its settings, in its order."""
@@ -98,11 +98,32 @@ def _near(name: str, known: dict[str, Path]) -> bool:
     return bool(difflib.get_close_matches(name, known, n=1))
 
 
+UNREADABLE = (AquilaError, OSError)
+"""What reading one file of many may raise. A command names the file (see ``problem``), and goes on."""
+
+
+def problem(path: Path, error: BaseException) -> str:
+    """Say what is wrong with a file."""
+    reason = reason_of(error)
+    return reason if str(path) in reason else f"{path}: {reason}"
+
+
+def size_of(path: Path) -> int:
+    """The bytes of a file, 0 if they cannot be counted."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
 def load(path: Path) -> Cassette:
-    """Read a cassette file. Raises ``CassetteCorrupt``, and ``CassetteError`` for a file that vanished."""
+    """Read a cassette file. Raises ``CassetteCorrupt``, ``ConfigError`` for an unknown suffix, and ``CassetteError``
+    for a file that is not there.
+    """
     try:
         return store.load(path)
     except FileNotFoundError as error:
+        if path.is_symlink():
+            raise CassetteError(f"{path} is a symbolic link to a file that does not exist") from error
         raise CassetteError(f"{path} is not there any more") from error
 
 

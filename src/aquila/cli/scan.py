@@ -21,7 +21,6 @@ from aquila.cassettes.opening import redactor, rules_of
 from aquila.cassettes.redaction import Redactor
 from aquila.cli import FAILED, FOUND, project
 from aquila.cli.output import Output, count
-from aquila.errors import CassetteCorrupt
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,20 +56,21 @@ def run(options: argparse.Namespace, output: Output) -> int:
         for path in files:
             try:
                 leaks += _leaks(path, known)
-            except CassetteCorrupt as error:
-                unreadable.append(str(error))
+            except project.UNREADABLE as error:
+                unreadable.append(project.problem(path, error))
     for leak in leaks:
         output.line(str(leak))
     for message in unreadable:
         output.line(f"unreadable: {message}")
     hit = len({leak.file for leak in leaks})
+    read = len(files) - len(unreadable)
     output.line(
-        f"{count(len(leaks), 'secret')} in {count(hit, 'file')}, of {count(len(files), 'file')}. Take the keys out of "
+        f"{count(len(leaks), 'secret')} in {count(hit, 'file')}, of {count(read, 'file')}. Take the keys out of "
         "use, and record again."
         if leaks
-        else f"no secrets in {count(len(files), 'file')}"
+        else f"no secrets in {count(read, 'file')}"
     )
-    found: dict[str, Any] = {"files": len(files), "found": [dataclasses.asdict(leak) for leak in leaks]}
+    found: dict[str, Any] = {"files": read, "found": [dataclasses.asdict(leak) for leak in leaks]}
     output.value({**found, "unreadable": unreadable})
     return FOUND if leaks else FAILED if unreadable else 0
 

@@ -13,7 +13,6 @@ from aquila.cassettes.report import tokens_of
 from aquila.cli import FAILED, project
 from aquila.cli.output import Output, size
 from aquila.cli.summary import model_of, status_of
-from aquila.errors import CassetteCorrupt
 
 _LARGEST = 5
 _COUNTED = ("interactions", "streams", "chunks", "tokens", "milliseconds", "unreadable")
@@ -35,12 +34,12 @@ def run(options: argparse.Namespace, output: Output) -> int:
     with project.opened(options) as here:
         for path in here.chosen(options.names):
             name = here.name_of(path)
-            sizes[name] = path.stat().st_size
+            sizes[name] = project.size_of(path)
             try:
                 interactions = project.load(path).interactions
-            except CassetteCorrupt as error:
+            except project.UNREADABLE as error:
                 totals["unreadable"] += 1
-                output.line(f"unreadable: {error}")
+                output.line(f"unreadable: {project.problem(path, error)}")
                 continue
             for one in interactions:
                 totals["interactions"] += 1
