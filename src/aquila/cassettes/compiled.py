@@ -17,7 +17,7 @@ from aquila.cassettes.codecs import Codec, codec_for
 from aquila.cassettes.model import FORMAT_VERSION, Cassette
 from aquila.errors import CassetteCorrupt
 
-COPY_VERSION = 1
+COPY_VERSION = 2
 """Changes with the form of a copy, or with how a YAML file is understood."""
 
 MOST = 2000

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import msgpack
 
 from aquila.cassettes.codecs._gc import collector_paused
-from aquila.cassettes.codecs.tree import ADVICE
+from aquila.cassettes.codecs.tree import ADVICE, FOREIGN_ADVICE
 from aquila.cassettes.model import FORMAT_VERSION, Cassette, Chunk, End, Headers, Interaction, Request, Response
 from aquila.cassettes.unfold import Folded, FoldError, unfold
 from aquila.errors import CassetteCorrupt, CassetteTooNew
@@ -99,14 +99,18 @@ def _encodable(value: Any) -> Any:
     return [_encodable(inner) for inner in value] if isinstance(value, list) else value
 
 
+def _advice(data: bytes) -> str:
+    return ADVICE if not data or MAGIC.encode() in data[:16] else FOREIGN_ADVICE
+
+
 def _unpack(data: bytes, source: str) -> list[Any]:
     try:
         value = msgpack.unpackb(data, strict_map_key=True)
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
         reason = str(error) or type(error).__name__
-        raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {reason}. {ADVICE}") from None
+        raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {reason}. {_advice(data)}") from None
     if type(value) is not list or len(value) < 2 or value[0] != MAGIC or type(value[1]) is not int or value[1] < 1:
-        raise CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {ADVICE}")
+        raise CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {_advice(data)}")
     if value[1] > FORMAT_VERSION:
         raise CassetteTooNew(
             f"{source}: written by a newer Aquila (format {value[1]} is newer than format {FORMAT_VERSION}). "

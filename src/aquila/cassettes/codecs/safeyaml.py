@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from yaml._yaml import CParser
 
-from aquila.cassettes.codecs.tree import ADVICE, MAX_DEPTH, NUMBER, Number, Tree
+from aquila.cassettes.codecs.tree import MAX_DEPTH, NUMBER, Number, Tree, advice
 from aquila.errors import CassetteCorrupt
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -43,7 +43,7 @@ def load(data: bytes, *, source: str) -> Tree:
     ``source`` names the file in messages. Raises CassetteCorrupt.
     """
     if len(data) > MAX_BYTES:
-        raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {ADVICE}")
+        raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {advice(data)}")
     try:
         return _build(data)
     except Unreadable as error:
@@ -53,7 +53,7 @@ def load(data: bytes, *, source: str) -> Tree:
         line, what = (mark.line + 1 if mark else 1), f"not YAML: {error.problem or error.context}"
     except yaml.reader.ReaderError as error:
         line, what = data[: error.position].count(b"\n") + 1, f"not YAML: {error.reason}"
-    raise CassetteCorrupt(f"{source}, line {line}: {what}. {ADVICE}")
+    raise CassetteCorrupt(f"{source}, line {line}: {what}. {advice(data)}")
 
 
 def line_of(data: bytes, path: tuple[str | int, ...]) -> int:

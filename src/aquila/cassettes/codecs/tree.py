@@ -9,7 +9,21 @@ Tree: TypeAlias = Any
 """dict[str, Tree] | list[Tree] | str | bytes | bool | None | Number."""
 
 ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-record"
-"""What to do about a corrupt file."""
+"""What to do about a corrupt file of ours."""
+
+FOREIGN_ADVICE = (
+    "The file stays as it is. Aquila reads its own cassettes, and those of vcrpy; restore it if it was one, "
+    "or name another cassette to record anew"
+)
+"""What to do about a file that nothing says is ours: it may be all that there is of something."""
+
+_OURS = re.compile(rb"^aquila:", re.MULTILINE)
+
+
+def advice(data: bytes) -> str:
+    """What to do about a readable cassette that cannot be read."""
+    return ADVICE if not data.strip() or _OURS.search(data) else FOREIGN_ADVICE
+
 
 MAX_DEPTH = 100
 """Containers inside containers."""

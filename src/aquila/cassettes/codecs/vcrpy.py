@@ -12,14 +12,23 @@ import importlib
 import zlib
 from typing import Any
 
-from aquila.cassettes.codecs import jsontext
+from aquila.cassettes.codecs import foreign, jsontext
 from aquila.cassettes.codecs.reading import Mistake, Path
-from aquila.cassettes.codecs.tree import Number, Tree
+from aquila.cassettes.codecs.tree import Tree
 from aquila.cassettes.headers import REQUEST_HEADERS, RESPONSE_HEADERS
-from aquila.cassettes.model import Cassette, Chunk, Headers, Interaction, Request, Response
+from aquila.cassettes.model import Cassette, Chunk, Interaction, Request, Response
 
 MAX_BODY = 256 * 1024 * 1024
 """A compressed body that unpacks to more bytes than this is refused."""
+
+
+_TOP = ("version", "interactions", "metadata")
+_INTERACTION = ("request", "response")
+_REQUEST = ("method", "uri", "headers", "body", "parsed_body")
+_RESPONSE = (
+    *("status", "headers", "body", "parsed_body"),
+    *("status_code", "content", "http_version", "url", "protocol"),  # of some clients and versions
+)
 
 
 def is_one(tree: Tree) -> bool:
@@ -31,6 +40,9 @@ def cassette(tree: dict[str, Tree]) -> Cassette:
     """Turn a document into a cassette. Raises Mistake."""
     if tree.get("version", "1") != "1":
         raise Mistake("a cassette of vcrpy of a version that is not known", ("version",))
+    foreign.check_keys(tree, _TOP, (), "vcrpy")
+    if tree.get("metadata"):
+        raise Mistake("'metadata', what a test keeps in a cassette of vcrpy, has no place in ours", ("metadata",))
     items = tree["interactions"]
     if type(items) is not list:
         raise Mistake("'interactions' must be a list", ("interactions",))
@@ -38,42 +50,29 @@ def cassette(tree: dict[str, Tree]) -> Cassette:
 
 
 def _interaction(tree: Tree, path: Path) -> Interaction:
-    asked, answered = _mapping(tree, "request", path), _mapping(tree, "response", path)
+    asked, answered = foreign.mapping(tree, "request", path), foreign.mapping(tree, "response", path)
     request, response = (*path, "request"), (*path, "response")
+    for part, known, place in ((tree, _INTERACTION, path), (asked, _REQUEST, request), (answered, _RESPONSE, response)):
+        foreign.check_keys(part, known, place, "vcrpy")
     status: Tree = answered.get("status", answered.get("status_code"))
     if type(status) is dict:
+        foreign.check_keys(status, ("code", "message"), (*response, "status"), "vcrpy")
         status = status.get("code")
-    if type(status) is not Number or not status.isdigit() or len(status) > 3:
-        raise Mistake("'status' must have a code", (*response, "status"))
-    encoding = _header(answered.get("headers"), "content-encoding")
-    body = _unpacked(_body(answered, response), encoding, response)
+    encoding = foreign.header(answered.get("headers"), "content-encoding")
+    body = unpacked(_body(answered, response), encoding, response)
     return Interaction(
         Request(
-            _text(asked, "method", request),
-            _text(asked, "uri", request),
-            _headers(asked.get("headers"), REQUEST_HEADERS, (*request, "headers")),
+            foreign.text(asked, "method", request),
+            foreign.text(asked, "uri", request),
+            foreign.headers(asked.get("headers"), REQUEST_HEADERS, (*request, "headers")),
             _body(asked, request),
         ),
         Response(
-            int(status),
-            _headers(answered.get("headers"), RESPONSE_HEADERS, (*response, "headers")),
+            foreign.status(status, (*response, "status")),
+            foreign.headers(answered.get("headers"), RESPONSE_HEADERS, (*response, "headers")),
             (Chunk(body),) if body else (),
         ),
     )
-
-
-def _mapping(tree: Tree, name: str, path: Path) -> dict[str, Tree]:
-    if type(tree) is not dict or type(tree.get(name)) is not dict:
-        raise Mistake(f"{name!r} must be a mapping", path)
-    found: dict[str, Tree] = tree[name]
-    return found
-
-
-def _text(tree: dict[str, Tree], name: str, path: Path) -> str:
-    value = tree.get(name)
-    if not isinstance(value, str):
-        raise Mistake(f"{name!r} must be text", path)
-    return str(value)
 
 
 def _body(tree: dict[str, Tree], path: Path) -> bytes:
@@ -83,8 +82,13 @@ def _body(tree: dict[str, Tree], path: Path) -> bytes:
         except ValueError as error:
             raise Mistake(str(error), (*path, "parsed_body")) from None
     name = "content" if "content" in tree else "body"
+    if "parsed_body" in tree and name not in tree:
+        return b"null"
     value = tree.get(name)
     if type(value) is dict:
+        foreign.check_keys(value, ("string", "base64_string"), (*path, name), "vcrpy")
+        if len(value) != 1:
+            raise Mistake("a body must have one form", (*path, name))
         if "base64_string" in value:
             return _from_base64(value["base64_string"], (*path, name, "base64_string"))
         value = value.get("string")
@@ -104,48 +108,18 @@ def _from_base64(value: Tree, path: Path) -> bytes:
         raise Mistake("not base64", path) from None
 
 
-def _headers(tree: Tree, allowed: frozenset[str], path: Path) -> Headers:
-    if tree is None:
-        return ()
-    if type(tree) is not dict:
-        raise Mistake("'headers' must be a mapping", path)
-    pairs: list[tuple[str, str]] = []
-    for name, values in tree.items():
-        if name.lower() in allowed:
-            for value in values if type(values) is list else [values]:
-                pairs.append((name.lower(), _header_text(value, (*path, name))))
-    return tuple(pairs)
-
-
-def _header_text(value: Tree, path: Path) -> str:
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
-    if isinstance(value, str):
-        return str(value)
-    raise Mistake("a header must be text", path)
-
-
-def _header(tree: Tree, name: str) -> str:
-    """The first value of a header, in lower case, or an empty string."""
-    for key, values in tree.items() if type(tree) is dict else ():
-        if key.lower() == name:
-            value = values[0] if type(values) is list and values else values
-            return value.strip().lower() if isinstance(value, str) else ""
-    return ""
-
-
-def _unpacked(body: bytes, encoding: str, path: Path) -> bytes:
-    """Undo a content encoding. A body that vcrpy had unpacked already, and left the header, is taken as it is."""
+def unpacked(body: bytes, encoding: str, path: Path) -> bytes:
+    """Undo a content encoding. A body that is unpacked already, though the header is there, is taken as it is."""
     if not body or encoding in ("", "identity"):
         return body
-    unpacked: bytes | None = None
+    found: bytes | None = None
     if encoding in ("gzip", "x-gzip") and body.startswith(b"\x1f\x8b"):
-        unpacked = _inflated(body, 16 + zlib.MAX_WBITS, path)
+        found = _inflated(body, 16 + zlib.MAX_WBITS, path)
     elif encoding == "deflate":
-        unpacked = _inflated(body, zlib.MAX_WBITS, path) or _inflated(body, -zlib.MAX_WBITS, path)
+        found = _inflated(body, zlib.MAX_WBITS, path) or _inflated(body, -zlib.MAX_WBITS, path)
     elif encoding in ("br", "zstd"):
-        unpacked = _decompressed(body, encoding, path)
-    return body if unpacked is None else unpacked
+        found = _decompressed(body, encoding, path)
+    return body if found is None else found
 
 
 def _inflated(body: bytes, bits: int, path: Path) -> bytes | None:
@@ -173,7 +147,7 @@ def _decompressed(body: bytes, encoding: str, path: Path) -> bytes | None:
         package = "brotli" if encoding == "br" else "zstandard"
         raise Mistake(f"a body in the encoding {encoding}; to read it: pip install {package}", path) from None
     try:
-        unpacked = module.decompress(body)
+        found = module.decompress(body)
     except Exception:  # noqa: BLE001 - either library has errors of its own
         return None
-    return bytes(unpacked)
+    return bytes(found)

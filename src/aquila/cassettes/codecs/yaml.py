@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from aquila.cassettes.codecs import ownyaml, reading
 from aquila.cassettes.codecs._gc import collector_paused
-from aquila.cassettes.codecs.tree import ADVICE
+from aquila.cassettes.codecs.tree import ADVICE, advice
 from aquila.cassettes.model import Cassette
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 
@@ -35,10 +35,15 @@ class YamlCodec:
                 pass
             except reading.Mistake as mistake:
                 raise _error(mistake, data, source) from None
-            from aquila.cassettes.codecs import safeyaml, vcrpy
+            from aquila.cassettes.codecs import foreign, safeyaml, vcrpy
 
             tree = safeyaml.load(data, source=source)
             try:
+                kind = "" if type(tree) is dict and "aquila" in tree else foreign.looks_like(tree)
+                if kind:
+                    raise reading.Mistake(
+                        f"not a cassette: the line 'aquila: 1' at the top is missing; it looks like {kind}", ()
+                    )
                 if vcrpy.is_one(tree):
                     return vcrpy.cassette(tree)
                 cassette = reading.cassette(tree)
@@ -61,4 +66,4 @@ def _error(found: reading.Mistake, data: bytes, source: str) -> CassetteCorrupt:
             f"{source}, line {line}: written by a newer Aquila ({found.what}). "
             "Upgrade with: pip install --upgrade pytest-aquila"
         )
-    return CassetteCorrupt(f"{source}, line {line}: {found.what}. {ADVICE}")
+    return CassetteCorrupt(f"{source}, line {line}: {found.what}. {advice(data)}")

@@ -1,0 +1,123 @@
+"""Files that are no cassettes of ours: what they look like, and the checks that reading another recorder's takes.
+
+Nothing that is not known is ever read as empty: a key or a kind of body that a reader does not know makes it refuse the
+whole file, since what it leaves out would be lost when the file is converted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from aquila.cassettes.codecs.reading import Mistake, Path
+from aquila.cassettes.codecs.tree import Number, Tree
+from aquila.cassettes.model import Headers
+
+
+def looks_like(tree: Tree) -> str:
+    """Say what a document looks like that is no cassette of ours, or return an empty string.
+
+    Neither its keys nor its values are quoted: they may be secrets.
+    """
+    if type(tree) is list:
+        return "a list"
+    if type(tree) is not dict:
+        return "a text or a number" if isinstance(tree, str) else ""
+    if "http_interactions" in tree:
+        return "a cassette of VCR for Ruby, or of Betamax"
+    if type(tree.get("log")) is dict and "entries" in tree["log"]:
+        return "an HTTP archive (HAR), as browsers and Polly.JS write it"
+    if {"consumer", "provider"} <= tree.keys():
+        return "a contract of Pact"
+    if "mappings" in tree or {"request", "response"} <= tree.keys():
+        return "a stub of WireMock"
+    items = tree.get("interactions")
+    first = items[0] if type(items) is list and items else None
+    asked = first.get("request") if type(first) is dict else None
+    if type(asked) is dict and "uri" not in asked:
+        if asked.keys() & {"form", "proto"}:
+            return "a cassette of go-vcr"
+        if "url" in asked:
+            return "a cassette of Aquila that has lost it"
+    if is_cassetter(tree):
+        return "a cassette of cassetter"
+    if tree and all(isinstance(value, str) for value in tree.values()):
+        return "a mapping of names to texts, of settings or tokens for example"
+    return ""
+
+
+def is_cassetter(tree: Tree) -> bool:
+    """Say whether a document is a cassette of cassetter: its bodies have a type, or it has more than HTTP."""
+    if type(tree) is not dict or "aquila" in tree:
+        return False
+    if tree.keys() & {"grpc_interactions", "ws_interactions", "observed_requests"}:
+        return True
+    items = tree.get("interactions")
+    for item in items if type(items) is list else ():
+        for part in (item.get("request"), item.get("response")) if type(item) is dict else ():
+            if type(part) is dict and (
+                "body_type" in part or (type(part.get("body")) is dict and "type" in part["body"])
+            ):
+                return True
+    return False
+
+
+def check_keys(tree: dict[str, Tree], known: Collection[str], path: Path, recorder: str) -> None:
+    """Raise Mistake for a key that a recorder is not known to write."""
+    for name in tree:
+        if name not in known:
+            shown = name if len(name) <= 40 else name[:39] + "…"
+            raise Mistake(f"unknown key {shown!r}, which no cassette of {recorder} is known to have", (*path, name))
+
+
+def mapping(tree: Tree, name: str, path: Path) -> dict[str, Tree]:
+    """The mapping that a document has under a name. Raises Mistake."""
+    if type(tree) is not dict or type(tree.get(name)) is not dict:
+        raise Mistake(f"{name!r} must be a mapping", path)
+    found: dict[str, Tree] = tree[name]
+    return found
+
+
+def text(tree: dict[str, Tree], name: str, path: Path) -> str:
+    """The text under a name. Raises Mistake."""
+    value = tree.get(name)
+    if not isinstance(value, str):
+        raise Mistake(f"{name!r} must be text", path)
+    return str(value)
+
+
+def status(value: Tree, path: Path) -> int:
+    """A status code. Raises Mistake."""
+    if type(value) is not Number or not value.isdigit() or len(value) > 3:
+        raise Mistake("'status' must have a code", path)
+    return int(value)
+
+
+def headers(tree: Tree, allowed: Collection[str], path: Path) -> Headers:
+    """Header fields, of which those are kept that a recording of ours would have. Raises Mistake."""
+    if tree is None:
+        return ()
+    if type(tree) is not dict:
+        raise Mistake("'headers' must be a mapping", path)
+    pairs: list[tuple[str, str]] = []
+    for name, values in tree.items():
+        if name.lower() in allowed:
+            for value in values if type(values) is list else [values]:
+                pairs.append((name.lower(), _header_text(value, (*path, name))))
+    return tuple(pairs)
+
+
+def _header_text(value: Tree, path: Path) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if isinstance(value, str):
+        return str(value)
+    raise Mistake("a header must be text", path)
+
+
+def header(tree: Tree, name: str) -> str:
+    """The first value of a header, in lower case, or an empty string."""
+    for key, values in tree.items() if type(tree) is dict else ():
+        if key.lower() == name:
+            value = values[0] if type(values) is list and values else values
+            return value.strip().lower() if isinstance(value, str) else ""
+    return ""
