@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -63,8 +64,8 @@ class Redirected(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
 
 
 @contextlib.contextmanager
-def upstream(script: Script) -> Iterator[Upstream]:
-    """Serve until the block ends. ``script(path, body)`` gives the answer to each request."""
+def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
+    """Serve until the block ends, over TLS with ``tls``. ``script(path, body)`` gives the answer to each request."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -95,9 +96,20 @@ def upstream(script: Script) -> Iterator[Upstream]:
         def log_message(self, *arguments: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def process_request_thread(self, request: Any, client_address: Any) -> None:
+            if tls is not None:  # here, in the thread of the connection: a slow client must not hold up others
+                try:
+                    request = tls.wrap_socket(request, server_side=True)
+                except OSError:  # the client broke off, or refused the certificate
+                    self.shutdown_request(request)
+                    return
+            super().process_request_thread(request, client_address)
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    running = Upstream(f"http://127.0.0.1:{server.server_address[1]}", script)
+    scheme = "http" if tls is None else "https"
+    running = Upstream(f"{scheme}://127.0.0.1:{server.server_address[1]}", script)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -45,7 +45,7 @@ _waiting = _Waiting()
 
 
 def when_imported(name: str, errand: Callable[[ModuleType], object]) -> None:
-    """Call ``errand`` with the top-level module ``name``: now if it is loaded, else as soon as it is."""
+    """Call ``errand`` with the module ``name``: now if it is loaded, else as soon as it is."""
     _waiting.errands[name] = errand
     if _waiting not in sys.meta_path:
         sys.meta_path.insert(0, _waiting)

@@ -46,7 +46,7 @@ class InPlace:
             elif patcher.attribute not in _REAL_NAMES:
                 self._patches.append(Patch(patcher.getter(), patcher.attribute, _constant(patcher.new)))
         # Stubs go to the network within this block. What they are made of is not patched, so nothing needs a reset.
-        self._patches.append(Patch(vcr.patch, "force_reset", _constant(lambda: permitted(""))))
+        self._patches.append(Patch(vcr.patch, "force_reset", _constant(permitted)))
 
     def remove(self) -> None:
         """Put everything back, and take the stubs out of the pools of connections."""
@@ -183,7 +183,7 @@ async def aiohttp_request(
     from vcr.stubs.aiohttp_stubs import vcr_request
 
     async def real(*args: Any, **options: Any) -> Any:
-        with permitted(""):
+        with permitted():
             return await original(*args, **options)
 
     return await vcr_request(_Cassette(), real)(session, method, url, **await _with_bytes(session, kwargs))

@@ -20,6 +20,8 @@ from aquila.transports import _imports
 LIBRARIES = ("httpx2", "httpx")
 """The HTTP libraries whose transports are patched. They share their shape; the second is the first's ancestor."""
 
+_EXECUTORS = "concurrent.futures.thread"
+
 _holders: set[object] = set()
 _scopes: set[object] = set()
 _patches: list[Patch] = []
@@ -36,6 +38,7 @@ def hold(holder: object, *, scope: bool = False) -> None:
         if first:
             for library in LIBRARIES:
                 _imports.when_imported(library, _patch_library)
+            _imports.when_imported(_EXECUTORS, _patch_executors)
 
 
 def release(holder: object) -> None:
@@ -45,7 +48,7 @@ def release(holder: object) -> None:
         if holder in _holders:
             _holders.discard(holder)
             if not _holders:
-                for library in LIBRARIES:
+                for library in (*LIBRARIES, _EXECUTORS):
                     _imports.forget(library)
                 while _patches:
                     _patches.pop().undo()
@@ -84,6 +87,15 @@ def _patch_library(module: ModuleType) -> None:
         ):
             _patches.append(Patch(owner, method, make))
             _patches.append(Patch(owner, "__init__", _deferring))
+
+
+def _patch_executors(module: ModuleType) -> None:
+    """Let what a permitted request runs in an executor, such as resolving a name, be permitted too."""
+    from aquila.transports.permit import handing_on
+
+    with _lock:
+        if _holders:
+            _patches.append(Patch(module.ThreadPoolExecutor, "submit", handing_on))
 
 
 def _answering(request: Any) -> Any:

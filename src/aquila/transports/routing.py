@@ -153,7 +153,7 @@ class _Permitted(httpx2.BaseTransport):
         self._transport = transport
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        with permitted(request.url.host):
+        with permitted():
             return self._transport.handle_request(request)
 
     def close(self) -> None:
@@ -167,7 +167,7 @@ class _AsyncPermitted(httpx2.AsyncBaseTransport):
         self._transport = transport
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        with permitted(request.url.host):
+        with permitted():
             return await self._transport.handle_async_request(request)
 
     async def aclose(self) -> None:

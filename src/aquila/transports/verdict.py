@@ -49,7 +49,7 @@ def answering(method: str, scheme: str, host: str, port: int | None, path: str) 
 
 def check_connection(host: str, port: int | None) -> None:
     """Raise ``LiveCallRefused`` for a connection that nothing asked for. Only the address is known here."""
-    if is_permitted(host) or (host, port) in own_servers:
+    if is_permitted() or (host, port) in own_servers:
         return
     settings = config.current()
     if is_loopback(host) and not settings.providers:

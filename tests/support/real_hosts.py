@@ -1,0 +1,121 @@
+"""Real host names over TLS, such as ``api.openai.com``, that lead to a server on loopback.
+
+::
+
+    with real_hosts("api.openai.com", script=lambda path, body: streamed("one two")) as provider:
+        openai.OpenAI(api_key="x").chat.completions.create(...)
+        assert provider.requests
+
+The names are mapped below Aquila's guard, and an authority made for the run signs for them. It holds for every client,
+in this process, in runs of pytest within it, and in its Python children. Ports do not matter: every port of a mapped
+name is the server's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import ssl
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from tests.support.names import mapped
+from tests.support.upstream import Script, Upstream, upstream
+
+_SITE = str(Path(mapped.__file__).parent)
+_CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "HTTPLIB2_CA_CERTS")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+@functools.cache
+def authority() -> trustme.CA:
+    """The authority of this run."""
+    return trustme.CA()
+
+
+@contextlib.contextmanager
+def real_hosts(*hosts: str, script: Script) -> Iterator[Upstream]:
+    """Serve for these hosts, over TLS, until the block ends. ``script(path, body)`` gives the answer to each request.
+
+    Gives the server; its ``url`` is that of the first host.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority().issue_cert(*hosts).configure_cert(context)
+    with upstream(script, tls=context) as server:
+        port = int(server.url.rpartition(":")[2])
+        server.url = f"https://{hosts[0]}"
+        with reachable(dict.fromkeys(hosts, port)):
+            yield server
+
+
+@contextlib.contextmanager
+def reachable(ports: dict[str, int]) -> Iterator[None]:
+    """Lead host names to servers that listen on loopback, and trust the authority, until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="aquila-authority-") as folder:
+        bundle = str(Path(folder, "authority.pem"))
+        authority().cert_pem.write_to_path(bundle)
+        path = os.environ.get("PYTHONPATH")
+        variables: dict[str, str | None] = {
+            mapped.VARIABLE: json.dumps(ports),
+            # At the end: Aquila's own folder comes first and runs the next one after it, not the other way round.
+            "PYTHONPATH": os.pathsep.join((path, _SITE)) if path else _SITE,
+            **dict.fromkeys(_CERTIFICATES, bundle),
+            **dict.fromkeys(_PROXIES),
+        }
+        with _environment(variables), _trusted_by_what_is_loaded(bundle):
+            undo = mapped.map_names(ports)
+            try:
+                yield
+            finally:
+                undo()
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str | None]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    _set(variables)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _trusted_by_what_is_loaded(bundle: str) -> Iterator[None]:
+    """Libraries that read their authorities when they are imported, and Aquila's own connections."""
+    replaced: list[tuple[Any, str, Any]] = []
+    for module, name, value in (
+        ("aiohttp.connector", "_SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=bundle)),
+        ("httplib2", "CA_CERTS", bundle),
+    ):
+        if module in sys.modules:
+            replaced.append((sys.modules[module], name, getattr(sys.modules[module], name)))
+            setattr(sys.modules[module], name, value)
+    _forget_connections()
+    try:
+        yield
+    finally:
+        for owner, name, before in replaced:
+            setattr(owner, name, before)
+        _forget_connections()
+
+
+def _forget_connections() -> None:
+    routing: Any = sys.modules.get("aquila.transports.routing")
+    if routing is not None:
+        routing.upstream_named("live")._made.clear()
