@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 opener: Callable[[], Any] | None = None
@@ -10,6 +10,18 @@ opener: Callable[[], Any] | None = None
 
 test: str | None = None
 """The id of the running test, for messages."""
+
+
+# What redactors look for besides the secrets in the environment. In memory alone, and never shown.
+
+machine: Mapping[str, str] = {}
+"""The environment as it was when the run began. Applications keep keys that they read from it at import."""
+
+hidden: Mapping[str, str] = {}
+"""The variables of which a dummy key has taken the place, with their real values."""
+
+fingerprints: Sequence[str] = ()
+"""Of keys that are hidden in the parent process; see ``aquila.cassettes.fingerprints``."""
 
 
 class Watcher(Protocol):

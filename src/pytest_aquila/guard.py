@@ -15,9 +15,8 @@ def in_force() -> Iterator[None]:
 
     before = _ambient.opener, _ambient.test
     _ambient.opener = _ambient.test = None  # a run within a run, or in a child process, belongs to no test outside
-    keys.remember()
     try:
-        with inforce.guarded():
+        with keys.remembered(), inforce.guarded():
             yield
     finally:
         _ambient.opener, _ambient.test = before

@@ -151,6 +151,12 @@ def pytest_runtest_makereport(
     if call.excinfo is not None and not item.config.getoption("fulltrace"):
         running.shorten(call)
     report = yield
+    # The report of a teardown that passes repeats what the test has written.
+    redactors = running.redactors_of(item) if report.failed else running.remembered_redactors(item)
+    if redactors:
+        from pytest_aquila import scrubbing
+
+        scrubbing.scrub(report, redactors)
     if not report.passed:
         item.stash[_failed] = True
     if report.skipped and not hasattr(report, "wasxfail"):
@@ -181,6 +187,8 @@ def _close(item: pytest.Item, *, passed: bool) -> None:
     if scope is None:
         return
     settings = scope.settings
+    if scope.misses or not passed:
+        running.redactors_of(item)  # its reports are still to come
     report = running.close(item, passed=passed and not scope.misses)
     if report is not None:
         _totals_of(item.config).add(report, settings)

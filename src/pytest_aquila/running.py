@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from aquila import _ambient
 from pytest_aquila import drift, options
 
 if TYPE_CHECKING:
+    from aquila.cassettes.redaction import Redactor
     from aquila.cassettes.report import ScopeReport
     from aquila.cassettes.scope import Scope
 
@@ -132,7 +133,10 @@ def _typed(item: pytest.Item) -> str:
     return file + colons + inside
 
 
-_ON_THE_WAY = r"[\\/](?:aquila|openai|httpx2?|httpcore2?|anyio)[\\/]"  # compiled when a test fails, not in every run
+# Compiled when a test fails, not in every run.
+_ON_THE_WAY = (
+    r"[\\/](?:aquila|openai|httpx2?|httpcore2?|anyio|requests|urllib3|vcr|aiohttp|httplib2|botocore|boto3)[\\/]"
+)
 
 
 def shorten(call: pytest.CallInfo[None]) -> None:
@@ -156,6 +160,28 @@ def shorten(call: pytest.CallInfo[None]) -> None:
         shown = TracebackType(shown, row.tb_frame, row.tb_lasti, row.tb_lineno)
     if shown is not None:
         call.excinfo = pytest.ExceptionInfo.from_exception(error.with_traceback(shown))
+
+
+_redactors: pytest.StashKey[dict[Redactor, None]] = pytest.StashKey()
+
+
+def remembered_redactors(item: pytest.Item) -> Collection[Redactor]:
+    """What ``redactors_of`` gave last: there are none unless the test has failed."""
+    return item.stash.get(_redactors, {})
+
+
+def redactors_of(item: pytest.Item) -> Collection[Redactor]:
+    """The redactors of all that a failed test has used. There are none if nothing in it asked for a scope."""
+    redactors = item.stash.setdefault(_redactors, {})
+    scope = opened_scope(item)
+    if scope is not None:
+        from aquila.cassettes import opening
+
+        settings = scope.settings
+        redactors.update((session.redactor, None) for session in scope.sessions.values())
+        # A block within the test has sessions of its own; what they know of the machine, this one knows.
+        redactors[opening.redactor(opening.rules_of(settings), settings.keep_headers)] = None
+    return redactors
 
 
 def opened_scope(item: pytest.Item) -> Scope | None:

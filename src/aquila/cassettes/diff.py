@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
@@ -41,16 +40,16 @@ def explain_miss(
     rules: MatchRules,
     cassette: str,
     command: str,
+    redactor: Redactor,
     played_out: int | None = None,
-    redactor: Redactor | None = None,
 ) -> str:
     """Say why no recording answers a request.
 
     ``cassette`` names the file, ``command`` is what to type to record. With ``played_out`` the request was recorded,
-    but less often than it was made: this is how many times that is. Nothing that ``redactor`` (by default, that of the
-    environment) takes for a secret is shown. The text is plain, bounded, and made in bounded time.
+    but less often than it was made: this is how many times that is. Nothing that ``redactor`` takes for a secret is
+    shown; it is the session's, which knows more than the environment shows. The text is plain, bounded, and made in
+    bounded time.
     """
-    redactor = redactor or Redactor.from_environment(os.environ, request_headers=rules.header_names)
     request = redactor.request(request)
     if played_out is None:
         lines = list(_miss(request, recordings, rules, cassette, command, redactor))

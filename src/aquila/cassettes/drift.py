@@ -43,7 +43,12 @@ class Drifts:
             from aquila.cassettes.diff import explain_miss
 
             text = explain_miss(
-                asked, recordings=recordings, rules=self._rules, cassette=session.name, command=self._command
+                asked,
+                recordings=recordings,
+                rules=self._rules,
+                cassette=session.name,
+                command=self._command,
+                redactor=session.redactor,
             )
             self.found.append(Drift(session.name, asked.method, asked.url, text))
 

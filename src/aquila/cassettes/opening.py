@@ -7,17 +7,18 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aquila import config
+from aquila import _ambient, config
 from aquila._hooks import listens, manager
-from aquila.cassettes import store
+from aquila.cassettes import fingerprints, store
 from aquila.cassettes.key import MatchRules, key_of
 from aquila.cassettes.model import Request
 from aquila.cassettes.names import cassette_path
 from aquila.cassettes.redaction import Redactor
 from aquila.cassettes.secret_values import environment_secrets
 from aquila.cassettes.session import Session
+from aquila.config import DUMMY_KEY
 
 if TYPE_CHECKING:
     from aquila.cassettes.scope import Scope
@@ -70,15 +71,22 @@ def identification(rules: MatchRules) -> Callable[[Request], str]:
 _CHANGING = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")
 """Variables that every test changes, and that hold no secret."""
 
-_environment: tuple[Mapping[object, object], dict[str, str]] | None = None
+_environment: tuple[tuple[Mapping[Any, Any], ...], dict[str, str]] | None = None
 
 
 def _secrets() -> dict[str, str]:
-    """The secrets of the environment; looked for again only when it has changed."""
+    """The secrets of the machine, whatever dummies its environment shows; looked for again only when it has changed.
+
+    The dummy itself stands where a recording has a real key, so it is one of them.
+    """
     global _environment
-    now = config.environment_without(_CHANGING)
-    if _environment is None or _environment[0] != now:
-        _environment = now, environment_secrets(os.environ)
+    basis = config.environment_without(_CHANGING), _ambient.machine, _ambient.hidden
+    if _environment is None or _environment[0] != basis:
+        found = {DUMMY_KEY: "the dummy key"}
+        for environment in (os.environ, _ambient.hidden, _ambient.machine):
+            for value, kind in environment_secrets(environment).items():
+                found.setdefault(value, kind)
+        _environment = basis, found
     return _environment[1]
 
 
@@ -86,13 +94,15 @@ _redactor: tuple[tuple[object, ...], Redactor] | None = None
 
 
 def redactor(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Redactor:
-    """The redactor for the secrets that are in the environment now, with the rules that plugins add.
+    """The redactor for the secrets of the machine and of the environment now, with the rules that plugins add.
 
     It keeps the header fields that ``rules`` compare, besides the usual ones and ``keep_headers``.
     """
     global _redactor
     secrets = _secrets()
     extra = tuple(rule for added in manager().hook.aquila_redactors() for rule in added)
+    if _ambient.fingerprints:
+        extra = (fingerprints.rule(tuple(_ambient.fingerprints)), *extra)
     basis = (secrets, rules.header_names, keep_headers, extra)
     if _redactor is None or _redactor[0] != basis:
         made = Redactor(

@@ -116,6 +116,13 @@ class _Scrubber:
         """Scrub a text."""
         return self._short_text(text) if len(text) < 256 else self._text(text)
 
+    def around_gap(self, before: str, after: str) -> tuple[str, str]:
+        """Scrub what is left of known values around a place where a text was shortened."""
+        left, right = (text.encode("utf-8", "surrogatepass") for text in (before, after))
+        left, _ = replaced(left, merged(self._known.find_cut_off(left)), ())
+        right, _ = replaced(right, merged(self._known.find_rest(right)), ())
+        return left.decode("utf-8", "surrogatepass"), right.decode("utf-8", "surrogatepass")
+
     def _text(self, text: str) -> str:
         data = text.encode("utf-8", "surrogatepass")
         clean, _ = self.scrub(data)
@@ -234,6 +241,13 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return a text without secrets, those of requests seen so far included."""
         return self._knowing(self._seen).text(text)
+
+    def shortened_text(self, text: str) -> str:
+        """Return a text without secrets, in which ``...`` may stand for the middle of one, as in a shortened repr."""
+        parts = self.text(text).split("...")
+        for number in range(1, len(parts)):
+            parts[number - 1 : number + 1] = self._knowing(self._seen).around_gap(*parts[number - 1 : number + 1])
+        return "...".join(parts)
 
     def scan(self, data: bytes) -> list[Finding]:
         """Report what looks like a secret in a file, in order; each line once for each kind.

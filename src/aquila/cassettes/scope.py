@@ -196,6 +196,7 @@ class Scope:
             rules=session.rules,
             cassette=shown if path.exists() else f"{shown} (no such file)",
             command=self.record_command(),
+            redactor=session.redactor,
             played_out=explained.asked + 1 if explained.recorded else None,
         )
 

@@ -133,6 +133,14 @@ class Known:
                     yield Span(len(data) - length, len(data), kind)
                     break
 
+    def find_rest(self, data: bytes) -> Iterator[Span]:
+        """Find the end of a value at the beginning of ``data``: what comes before was left out."""
+        for value, kind in self._values:
+            for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
+                if data.startswith(value[-length:]):
+                    yield Span(0, length, kind)
+                    break
+
 
 @lru_cache(maxsize=256)
 def _needles(value: str, kind: str) -> tuple[_Needle, ...]:

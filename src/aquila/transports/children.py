@@ -28,6 +28,13 @@ SITE = str(Path(__file__).parent.parent / "_site")
 def stamp(scope: Scope | None) -> str:
     """The value of the variable while ``scope`` is the one that children join, or while there is none."""
     inherited: dict[str, Any] = {"around": config.handed_down()}
+    known = list(_ambient.fingerprints)
+    if _ambient.hidden:
+        from aquila.cassettes.fingerprints import fingerprints
+
+        known += fingerprints(_ambient.hidden.values())
+    if known:
+        inherited["fingerprints"] = known
     if scope is not None:
         joined = scope.stamp(recording=False)
         inherited["scope"] = {name: getattr(joined, name) for name in joined.__slots__}
@@ -61,6 +68,7 @@ def take_up() -> None:
         return
     from aquila.transports import inforce
 
+    _ambient.fingerprints = inherited.get("fingerprints", ())
     _ambient.test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
     if inherited.get("scope") is not None:
         _ambient.opener = _Joining(inherited["scope"])

@@ -64,9 +64,8 @@ def _answering(method: str, url: str) -> Scope | None:
     if scope is None:
         return None
     try:
-        require(
-            "vcr", "vcr", purpose=f"{method} {parts.scheme}://{parts.netloc}{parts.path}: a cassette for this client"
-        )
+        # Without path and user: they may hold secrets.
+        require("vcr", "vcr", purpose=f"{method} {parts.scheme}://{host}: a cassette for this client")
     except ImportError:
         if asks_model(host, port, parts.path, scope.settings):
             raise

@@ -84,7 +84,7 @@ class _Cassette:
         """The answer."""
         answer = _decided(request)
         if not isinstance(answer, httpx2.Response):
-            raise httpx2.RemoteProtocolError(f"{request.method} {request.uri}: the redirect leads out of the cassette")
+            raise httpx2.RemoteProtocolError(f"{request.method} {request.host}: the redirect leads out of the cassette")
         headers: dict[str, list[str]] = {}
         for name, value in answer.headers.multi_items():
             headers.setdefault(name, []).append(value)

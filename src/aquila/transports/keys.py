@@ -3,13 +3,17 @@
 The variables of the setting ``dummy_keys`` get the dummy where they are not set. (Not every known one: applications
 choose a provider by which key is there.) A key that is set is replaced, if it is the machine's own: what a test sets
 for itself is left alone. All is put back afterwards, unless it was changed meanwhile.
+
+Redactors must know the real keys all the while: an application may have read them before the dummies were there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from aquila import _ambient
 from aquila.config import DUMMY_KEY
 
 VARIABLES = (
@@ -33,14 +37,18 @@ VARIABLES = (
 """The variables from which clients of providers take their keys."""
 
 
-_machines_own: dict[str, str | None] | None = None
 _before: dict[str, str | None] | None = None
 
 
-def remember() -> None:
-    """Note which keys are the machine's own: those that are set now, before any test has set one."""
-    global _machines_own
-    _machines_own = {name: os.environ.get(name) for name in VARIABLES}
+@contextlib.contextmanager
+def remembered() -> Iterator[None]:
+    """Know until the block ends what is the machine's own: what is set now, before any test has set something."""
+    outer = _ambient.machine
+    _ambient.machine = {**os.environ, **_ambient.hidden}  # a run within a test that replays sees the dummies
+    try:
+        yield
+    finally:
+        _ambient.machine = outer
 
 
 def hide(missing: Sequence[str]) -> None:
@@ -48,17 +56,21 @@ def hide(missing: Sequence[str]) -> None:
     global _before
     if _before is not None:
         return
-    _before = {}
     environment = os.environ
-    for name in {*VARIABLES, *missing}:
-        value = environment.get(name)
-        if (name in missing) if value is None else _is_the_machines(name, value):
-            _before[name] = value
-            environment[name] = DUMMY_KEY
+    values = {name: environment.get(name) for name in {*VARIABLES, *missing}}
+    _before = {
+        name: value
+        for name, value in values.items()
+        if ((name in missing) if value is None else _is_the_machines(name, value))
+    }
+    # First: in no thread may a key be gone from the environment and not be known as hidden.
+    _ambient.hidden = {name: value for name, value in _before.items() if value is not None}
+    for name in _before:
+        environment[name] = DUMMY_KEY
 
 
 def _is_the_machines(name: str, value: str) -> bool:
-    return _machines_own is None or value == _machines_own.get(name)
+    return not _ambient.machine or value == _ambient.machine.get(name)
 
 
 def restore() -> None:
@@ -74,3 +86,4 @@ def restore() -> None:
                 del environment[name]
             else:
                 environment[name] = value
+    _ambient.hidden = {}

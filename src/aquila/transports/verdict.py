@@ -43,7 +43,10 @@ def answering(method: str, scheme: str, host: str, port: int | None, path: str) 
         if settings.transport not in ("replay", "record") and asks_model(host, port, path, settings):
             return scope
     if is_refused(host, port, path, settings):
-        raise LiveCallRefused(refusal(f"{method} {scheme}://{_netloc(host, port)}{path}"))
+        from aquila.cassettes import opening  # here: only a refusal shows a path, which may hold a key
+
+        clean = opening.redactor(opening.rules_of(settings), settings.keep_headers).text(path)
+        raise LiveCallRefused(refusal(f"{method} {scheme}://{_netloc(host, port)}{clean}"))
     return None
 
 

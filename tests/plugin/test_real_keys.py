@@ -1,0 +1,206 @@
+"""Keys of the machine without a known shape: a replay puts dummies in their place, and must know them all the same."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from aquila.cassettes.store import load
+from tests.plugin.conftest import Project
+
+KEY = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
+
+APP = """
+    import os
+    import aquila
+
+    KEY = os.environ.get("MISTRAL_API_KEY")  # when it is imported, as many applications do
+
+    def post(prompt, place="body"):
+        url, body = "https://provider.example/v1/x", {"prompt": prompt}
+        if place == "body":
+            body["credentials"] = {"use": KEY}
+        elif place == "url":
+            url += f"/{KEY}/y?who={KEY}"
+        elif place == "late":
+            body["use"] = os.environ["MISTRAL_API_KEY"]
+        with aquila.http_client() as http:
+            return http.post(url, json=body).json()["answer"]
+    """
+
+
+@pytest.fixture
+def machine(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project on a machine with a key."""
+    monkeypatch.setenv("MISTRAL_API_KEY", KEY)
+    project.pytester.makepyfile(app=textwrap.dedent(APP))
+    return project
+
+
+def asking(prompt: str, place: str) -> str:
+    return f"def test_it(aquila_cassette):\n    assert post({prompt!r}, {place!r}) == 1\n"
+
+
+def shown(result: pytest.RunResult, junit: Path) -> str:
+    return "\n".join([*result.outlines, *result.errlines, junit.read_text()])
+
+
+@pytest.mark.parametrize("place", ["body", "url", "late"])
+def test_a_recording_replays_on_the_machine_that_made_it_and_on_one_with_another_key(
+    place: str, machine: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.record(tests=asking("hi", place)).assert_outcomes(passed=1)
+    recorded = (machine.cassettes / "test_app" / "test_it.yaml").read_text()
+    assert KEY not in recorded
+    machine.run().assert_outcomes(passed=1)
+    assert os.environ["MISTRAL_API_KEY"] == KEY
+    monkeypatch.setenv("MISTRAL_API_KEY", "another-KEY-9f8e7d6c5b4a39281706")
+    machine.run().assert_outcomes(passed=1)
+    assert len(machine.calls) == 1
+
+
+@pytest.mark.parametrize("option", [(), ("--showlocals",), ("--full-trace",), ("--tb=short",)], ids=str)
+@pytest.mark.parametrize("place", ["body", "url"])
+def test_a_miss_shows_the_key_neither_in_the_terminal_nor_in_the_xml(
+    place: str, option: tuple[str, ...], machine: Project
+) -> None:
+    machine.record(tests=asking("hi", place)).assert_outcomes(passed=1)
+    junit = machine.pytester.path / "junit.xml"
+    result = machine.run(*option, f"--junitxml={junit}", tests=asking("ho", place))
+    result.assert_outcomes(failed=1)
+    text = shown(result, junit)
+    assert "recorded 'hi', now 'ho'" in text
+    assert KEY[:8] not in text
+    assert KEY[-8:] not in text
+
+
+def test_a_drift_report_does_not_show_the_key(machine: Project) -> None:
+    machine.record(tests=asking("hi", "body")).assert_outcomes(passed=1)
+    report = machine.pytester.path / "drift.json"
+    result = machine.run(f"--aquila-drift={report}", tests=asking("ho", "body"))
+    assert "recorded 'hi', now 'ho'" in report.read_text()
+    assert KEY not in report.read_text() + "\n".join(result.outlines)
+
+
+def test_logs_and_arguments_of_other_clients_do_not_show_the_key(machine: Project) -> None:
+    junit = machine.pytester.path / "junit.xml"
+    result = machine.run(
+        f"--junitxml={junit}",
+        "-o",
+        "junit_logging=all",
+        "-o",
+        "log_level=INFO",
+        tests="""
+        import app, logging, requests
+
+        def ask(key, padding):
+            logging.info("asking with %s", key)
+            requests.post("https://api.mistral.ai/v1/chat/completions", json={"use": app.KEY}, timeout=1)
+
+        def test_it(aquila_cassette):
+            ask({"a": "x" * 100, "key": app.KEY, "b": "x" * 100}, None)
+        """,
+    )
+    result.assert_outcomes(failed=1)
+    text = shown(result, junit)
+    assert "asking with" in text
+    assert KEY[:8] not in text
+    assert KEY[-8:] not in text
+
+
+def test_a_refusal_does_not_show_a_key_in_the_path(machine: Project) -> None:
+    junit = machine.pytester.path / "junit.xml"
+    result = machine.run(
+        f"--junitxml={junit}",
+        tests="""
+        import app, httpx2
+
+        def test_it():
+            with httpx2.Client() as client:
+                client.post(f"https://api.mistral.ai/{app.KEY}/v1/chat/completions")
+        """,
+    )
+    result.assert_outcomes(failed=1)
+    assert "was refused" in shown(result, junit)
+    assert KEY not in shown(result, junit)
+
+
+def test_rules_of_plugins_hold_for_a_miss_and_for_what_it_was_compared_with(machine: Project) -> None:
+    machine.pytester.makeconftest(
+        """
+        import re
+        import aquila
+        from aquila.hookspecs import hookimpl
+
+        class Plugin:
+            @hookimpl
+            def aquila_redactors(self):
+                return [lambda text: re.sub("patient [0-9]+", "patient X", text)]
+
+        plugin = Plugin()
+
+        def pytest_configure():
+            aquila.register(plugin)
+
+        def pytest_unconfigure():
+            aquila.unregister(plugin)
+        """
+    )
+    machine.record(tests=asking("patient 4711 hi", "none")).assert_outcomes(passed=1)
+    machine.run(tests=asking("patient 4712 hi", "none")).assert_outcomes(passed=1)
+    junit = machine.pytester.path / "junit.xml"
+    report = machine.pytester.path / "drift.json"
+    result = machine.run("--showlocals", f"--junitxml={junit}", tests=asking("patient 4713 ho", "none"))
+    result.assert_outcomes(failed=1)
+    machine.run(f"--aquila-drift={report}", tests=asking("patient 4713 ho", "none"))
+    text = shown(result, junit) + report.read_text()
+    assert "patient X" in text
+    assert "patient 4713" not in text
+
+
+def test_a_worker_knows_the_key_too(machine: Project) -> None:
+    machine.record(tests=asking("hi", "body")).assert_outcomes(passed=1)
+
+    def distributed(*arguments: str) -> pytest.RunResult:
+        return machine.pytester.runpytest_subprocess("-n1", "-p", "no:cacheprovider", *arguments)
+
+    distributed().assert_outcomes(passed=1)
+    machine.pytester.makepyfile(test_app="from app import post\n" + asking("ho", "body"))
+    junit = machine.pytester.path / "junit.xml"
+    result = distributed(f"--junitxml={junit}")
+    result.assert_outcomes(failed=1)
+    assert "recorded 'hi', now 'ho'" in shown(result, junit)
+    assert KEY not in shown(result, junit)
+
+
+CHILD = """
+    import subprocess, sys
+    import app
+
+    def ask(key):
+        code = "import sys, app; app.KEY = sys.stdin.read(); print(app.post('hi'))"
+        return subprocess.run([sys.executable, "-c", code], input=key, capture_output=True, text=True)
+
+    def test_it(aquila_cassette):
+        import os
+        assert {key!r} not in "".join(os.environ.values()) or {recording}
+        done = ask(app.KEY)
+        assert done.stdout.strip() == "1", done.stderr
+    """
+
+
+def test_a_child_that_is_handed_the_key_replays_and_finds_it_nowhere_else(machine: Project) -> None:
+    def run(*arguments: str, recording: bool) -> pytest.RunResult:
+        code = textwrap.dedent(CHILD).format(key=KEY, recording=recording)
+        machine.pytester.makepyfile(test_app=code)
+        upstream = f"--aquila-upstream={machine.module}:transport"
+        return machine.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", upstream, *arguments)
+
+    run("--aquila-record", recording=True).assert_outcomes(passed=1)
+    (stored,) = load(machine.cassettes / "test_app" / "test_it.yaml").interactions
+    assert b"[redacted]" in stored.request.body
+    run(recording=False).assert_outcomes(passed=1)
+    assert len(machine.calls) == 1
