@@ -171,8 +171,8 @@ def test_the_text_at_a_glance_is_not_read() -> None:
 
 
 def test_an_unknown_suffix_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"a.toml: no cassette format has the suffix '.toml'; use one of .yaml, "):
-        codec_for(Path("a.toml"))
+    with pytest.raises(ConfigError, match=r"a.ini: no cassette format has the suffix '.ini'; use one of .yaml, "):
+        codec_for(Path("a.ini"))
 
 
 def test_a_plugin_may_bring_a_format_but_not_replace_ours() -> None:
@@ -196,7 +196,7 @@ def test_a_plugin_may_bring_a_format_but_not_replace_ours() -> None:
         assert codec_for(Path("a.demo")) is demo
         assert codec_for(Path("a.yaml")).suffix == ".yaml"
         assert isinstance(codec_for(Path("a.YAML")), type(YAML))
-        assert suffixes() == (".yaml", ".yml", ".msgpack", ".demo")
+        assert suffixes() == (".yaml", ".yml", ".msgpack", ".toml", ".demo")
     finally:
         unregister(plugin)
     assert suffixes() == SUFFIXES

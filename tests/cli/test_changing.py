@@ -35,6 +35,8 @@ interactions:
     status: {code: 200, message: OK}
 version: 1
 """
+CASSETTER = Path(__file__).parents[1] / "cassettes" / "cassetter"
+"""Files that cassetter recorded."""
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -141,6 +143,31 @@ def test_scan_fails_for_what_it_cannot_read(cassettes: Cassettes) -> None:
     done = cassettes.run("scan")
     assert done.code == 2
     assert "unreadable: " in done.out
+
+
+@pytest.mark.parametrize("name", ["http.yaml", "http.toml"])
+def test_convert_makes_a_cassette_of_cassetter_aquilas(name: str, cassettes: Cassettes) -> None:
+    source = cassettes.folder / name
+    source.write_bytes((CASSETTER / name).read_bytes())
+    before = store.load(source)
+    done = cassettes.run("convert", name, "--to", "yaml", "--replace")
+    assert done.code == 0
+    assert [file.name for file in cassettes.folder.iterdir()] == ["http.yaml"]
+    assert cassettes.read("http.yaml") == before
+    assert (cassettes.folder / "http.yaml").read_bytes().startswith(b"aquila: 1\n")
+
+
+@pytest.mark.parametrize("name", ["grpc.yaml", "websocket.yaml", "observed.yaml"])
+def test_convert_leaves_what_it_cannot_read_as_it_is(name: str, cassettes: Cassettes) -> None:
+    data = (CASSETTER / name).read_bytes()
+    (cassettes.folder / name).write_bytes(data)
+    assert cassettes.run("convert", name, "--to", "yaml", "--replace").code == 2
+    assert (cassettes.folder / name).read_bytes() == data
+
+
+def test_scan_takes_no_other_toml_for_a_cassette(cassettes: Cassettes, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("a = 1\n")
+    assert cassettes.run("scan", "settings.toml").code == 0
 
 
 def spoil(cassettes: Cassettes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aquila import _ambient, config
 from aquila._hooks import listens, manager
 from aquila.cassettes import fingerprints, store
+from aquila.cassettes.codecs import ONLY_READ
 from aquila.cassettes.key import MatchRules, key_of
 from aquila.cassettes.model import Request
 from aquila.cassettes.names import cassette_path
@@ -19,6 +21,7 @@ from aquila.cassettes.redaction import Redactor
 from aquila.cassettes.secret_values import environment_secrets
 from aquila.cassettes.session import Session
 from aquila.config import DUMMY_KEY
+from aquila.errors import CassetteWriteError
 
 if TYPE_CHECKING:
     from aquila.cassettes.scope import Scope
@@ -28,6 +31,11 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
     """Open the session of a cassette under a scope's settings. A file that does not exist is an empty cassette."""
     settings = scope.settings
     path = cassette_path(settings.cassette_root(), cassette)
+    if mode != "replay" and path.suffix.lower() in ONLY_READ:
+        raise CassetteWriteError(
+            f"cannot record: {path} is of another recorder, and only read. To make it Aquila's: "
+            f"aquila cassettes convert {shlex.quote(str(path))} --to yaml --replace"
+        )
     rules = rules_of(settings)
     session = Session(
         cassette,

@@ -33,7 +33,7 @@ COMMANDS = (
     Command("cassettes show", "show", "show what a cassette holds"),
     Command("cassettes diff", "diff", "compare two cassettes, request by request"),
     Command("cassettes stats", "stats", "sum up all cassettes: models, tokens, statuses, sizes"),
-    Command("cassettes convert", "convert", "turn cassettes into YAML or msgpack, also those of vcrpy"),
+    Command("cassettes convert", "convert", "turn cassettes into YAML or msgpack, also those of vcrpy and cassetter"),
     Command("cassettes scan", "scan", "look for secrets; exits with 1 when there are any"),
     Command("cassettes accept", "accept", "take over what failing tests and interrupted runs recorded"),
     Command("cassettes prune", "prune", "remove files that nothing uses any more"),

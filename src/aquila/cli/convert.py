@@ -1,12 +1,12 @@
-"""Turn cassettes into another format: YAML, msgpack, or from vcrpy's YAML. Nothing is lost, and that is checked.
+"""Turn cassettes into another format: YAML, msgpack, or from vcrpy and cassetter. Nothing is lost, and that is checked.
 
 Each FILE is a cassette (a name in the cassette folder, a file, a folder of names, a pattern). The result stands beside
 it, or in the folder given with --output; an existing file is only replaced with --force. The source stays, unless
 --replace is given: it is then removed once its successor has been read back and is equal. Of a .yaml and a .msgpack
 file with one name the .yaml file is used.
 
-Cassettes of vcrpy become Aquila's with --to yaml --replace (in place). What looks like a secret in them is replaced,
-as a recording would have done.
+Cassettes of vcrpy and cassetter become Aquila's with --to yaml --replace (in place). What looks like a secret in them
+is replaced, as a recording would have done.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aquila import config
-from aquila.cassettes.codecs import SUFFIXES
+from aquila.cassettes.codecs import ONLY_READ, SUFFIXES
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.opening import redactor, rules_of
 from aquila.cassettes.redaction import Redactor
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
         known = redactor(rules_of(settings), settings.keep_headers)
         for path in files:
             try:
-                leaks += _leaks(path, known)
+                leaks += _leaks(path, known, here.folder)
             except project.UNREADABLE as error:
                 unreadable.append(project.problem(path, error))
     for leak in leaks:
@@ -75,13 +75,16 @@ def run(options: argparse.Namespace, output: Output) -> int:
     return FOUND if leaks else FAILED if unreadable else 0
 
 
-def _leaks(path: Path, known: Redactor) -> Iterator[Leak]:
+def _leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
     """The text of a file first; then what only reading it brings to light."""
     data = path.read_bytes()
     in_text = [] if path.suffix == ".msgpack" else known.scan(data)
     yield from (Leak(str(path), finding.line, None, finding.kind) for finding in in_text)
-    if in_text or path.suffix.lower() not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if in_text or suffix not in SUFFIXES:
         return
+    if suffix in ONLY_READ and not path.absolute().is_relative_to(folder):
+        return  # settings, say: what has the suffix of another recorder's cassettes need not be one
     for number, interaction in enumerate(project.load(path).interactions, 1):
         kind = _hidden(interaction, known)
         if kind:

@@ -34,9 +34,13 @@ _BUILT_IN = {
     ".yaml": ("aquila.cassettes.codecs.yaml", "YamlCodec"),
     ".yml": ("aquila.cassettes.codecs.yaml", "YamlCodec"),
     ".msgpack": ("aquila.cassettes.codecs.msgpack", "MsgpackCodec"),
+    ".toml": ("aquila.cassettes.codecs.cassetter", "TomlCodec"),
 }
+ONLY_READ = frozenset({".toml"})
+"""Suffixes of files that nothing is recorded into."""
+
 SUFFIXES = tuple(_BUILT_IN)
-"""The suffixes of our own formats."""
+"""The suffixes of our own formats, and of those that we read."""
 
 
 def suffixes() -> tuple[str, ...]:

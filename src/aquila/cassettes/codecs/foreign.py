@@ -38,8 +38,6 @@ def looks_like(tree: Tree) -> str:
             return "a cassette of go-vcr"
         if "url" in asked:
             return "a cassette of Aquila that has lost it"
-    if is_cassetter(tree):
-        return "a cassette of cassetter"
     if tree and all(isinstance(value, str) for value in tree.values()):
         return "a mapping of names to texts, of settings or tokens for example"
     return ""

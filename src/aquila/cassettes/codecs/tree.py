@@ -12,8 +12,8 @@ ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-
 """What to do about a corrupt file of ours."""
 
 FOREIGN_ADVICE = (
-    "The file stays as it is. Aquila reads its own cassettes, and those of vcrpy; restore it if it was one, "
-    "or name another cassette to record anew"
+    "The file stays as it is. Aquila reads its own cassettes, and those of vcrpy and cassetter; restore it if it was "
+    "one, or name another cassette to record anew"
 )
 """What to do about a file that nothing says is ours: it may be all that there is of something."""
 

@@ -13,7 +13,7 @@ from aquila.errors import CassetteCorrupt, CassetteTooNew
 
 
 class YamlCodec:
-    """Cassettes for people: readable in a review, exact to the byte. Reads the cassettes of vcrpy, too."""
+    """Cassettes for people: readable in a review, exact to the byte. Reads those of vcrpy and cassetter, too."""
 
     suffix = ".yaml"
 
@@ -35,7 +35,7 @@ class YamlCodec:
                 pass
             except reading.Mistake as mistake:
                 raise _error(mistake, data, source) from None
-            from aquila.cassettes.codecs import foreign, safeyaml, vcrpy
+            from aquila.cassettes.codecs import cassetter, foreign, safeyaml, vcrpy
 
             tree = safeyaml.load(data, source=source)
             try:
@@ -44,6 +44,8 @@ class YamlCodec:
                     raise reading.Mistake(
                         f"not a cassette: the line 'aquila: 1' at the top is missing; it looks like {kind}", ()
                     )
+                if foreign.is_cassetter(tree):
+                    return cassetter.cassette(tree)
                 if vcrpy.is_one(tree):
                     return vcrpy.cassette(tree)
                 cassette = reading.cassette(tree)

@@ -1,0 +1,144 @@
+"""Cassettes that cassetter recorded, in YAML or in TOML, read as ours.
+
+A body is ``{type, content}`` in YAML, ``body_type`` and ``body_content`` in TOML: ``json`` is a value in the one and
+its text in the other, ``binary`` is in hexadecimal. cassetter has no chunks and no times: a body comes back as one
+chunk at 0 ms. It unpacks bodies, and does not keep the exact bytes of a JSON body: they are written compactly, as the
+openai SDK writes. Of the headers those are kept that a recording of ours would have.
+"""
+
+from __future__ import annotations
+
+import datetime
+import tomllib
+from typing import Any
+
+from aquila.cassettes.codecs import foreign, jsontext
+from aquila.cassettes.codecs.reading import Mistake, Path
+from aquila.cassettes.codecs.safeyaml import MAX_BYTES
+from aquila.cassettes.codecs.tree import FOREIGN_ADVICE, Number, Tree
+from aquila.cassettes.codecs.vcrpy import unpacked
+from aquila.cassettes.headers import REQUEST_HEADERS, RESPONSE_HEADERS
+from aquila.cassettes.model import Cassette, Chunk, Interaction, Request, Response
+from aquila.errors import CassetteCorrupt, CassetteWriteError
+
+_NAME = "cassetter"
+_OTHERS = {
+    "grpc_interactions": "gRPC interactions",
+    "ws_interactions": "websocket interactions",
+    "observed_requests": "requests that a server observed",
+}
+_BODY = ("body", "body_type", "body_content")
+
+
+def cassette(tree: dict[str, Tree]) -> Cassette:
+    """Turn a document into a cassette. Raises Mistake."""
+    if tree.get("version", "1") != "1":
+        raise Mistake("a cassette of cassetter of a version that is not known", ("version",))
+    for name, what in _OTHERS.items():
+        if tree.get(name):
+            raise Mistake(f"a cassette of cassetter with {what}, which Aquila does not replay", (name,))
+    foreign.check_keys(tree, ("version", "interactions", *_OTHERS), (), _NAME)
+    items = tree.get("interactions", [])
+    if type(items) is not list:
+        raise Mistake("'interactions' must be a list", ("interactions",))
+    return Cassette(tuple([_interaction(item, ("interactions", index)) for index, item in enumerate(items)]))
+
+
+def _interaction(tree: Tree, path: Path) -> Interaction:
+    asked, answered = foreign.mapping(tree, "request", path), foreign.mapping(tree, "response", path)
+    request, response = (*path, "request"), (*path, "response")
+    foreign.check_keys(tree, ("request", "response", "recorded_at"), path, _NAME)
+    foreign.check_keys(asked, ("method", "uri", "headers", *_BODY), request, _NAME)
+    foreign.check_keys(answered, ("status", "headers", *_BODY), response, _NAME)
+    encoding = foreign.header(answered.get("headers"), "content-encoding")
+    body = unpacked(_body(answered, response), encoding, response)
+    return Interaction(
+        Request(
+            foreign.text(asked, "method", request),
+            foreign.text(asked, "uri", request),
+            foreign.headers(asked.get("headers"), REQUEST_HEADERS, (*request, "headers")),
+            _body(asked, request),
+        ),
+        Response(
+            foreign.status(answered.get("status"), (*response, "status")),
+            foreign.headers(answered.get("headers"), RESPONSE_HEADERS, (*response, "headers")),
+            (Chunk(body),) if body else (),
+        ),
+        _moment(tree, path) if "recorded_at" in tree else "",
+    )
+
+
+def _body(tree: dict[str, Tree], path: Path) -> bytes:
+    if "body" in tree:
+        foreign.check_keys(tree, tree.keys() - {"body_type", "body_content"}, path, f"{_NAME} with a 'body'")
+        body, path = foreign.mapping(tree, "body", path), (*path, "body")
+        foreign.check_keys(body, ("type", "content"), path, _NAME)
+        kind, name, in_toml = body.get("type"), "content", False
+    else:
+        body, kind, name, in_toml = tree, tree.get("body_type"), "body_content", True
+    if kind == "none" and body.get(name) is None:
+        return b""
+    if kind not in ("json", "text", "binary") or name not in body:
+        raise Mistake("a body must be of the type json, text or binary, with a content, or of the type none", path)
+    content = body[name]
+    if kind == "json" and not in_toml:
+        try:
+            return jsontext.write(content, jsontext.Style()).encode()
+        except ValueError as error:
+            raise Mistake(str(error), (*path, name)) from None
+    text = foreign.text(body, name, path)
+    if kind != "binary":
+        return text.encode()
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise Mistake("a binary body must be in hexadecimal", (*path, name)) from None
+
+
+def _moment(tree: dict[str, Tree], path: Path) -> str:
+    try:
+        moment = datetime.datetime.fromisoformat(foreign.text(tree, "recorded_at", path)).astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
+        raise Mistake("'recorded_at' must be a moment", (*path, "recorded_at")) from None
+    return f"{moment.replace(microsecond=0, tzinfo=None).isoformat()}Z"
+
+
+class TomlCodec:
+    """Cassettes of cassetter in TOML. They are only read."""
+
+    suffix = ".toml"
+
+    def dumps(self, cassette: Cassette) -> bytes:
+        """Raise CassetteWriteError: Aquila writes no TOML."""
+        raise CassetteWriteError(
+            "a cassette in TOML is only read; to make it Aquila's: aquila cassettes convert FILE --to yaml --replace"
+        )
+
+    def loads(self, data: bytes, *, source: str) -> Cassette:
+        """Read a file's content. Raises CassetteCorrupt."""
+        try:
+            if len(data) > MAX_BYTES:
+                raise ValueError(f"it has {len(data)} bytes; a cassette may have {MAX_BYTES}")
+            tree = tomllib.loads(data.decode())
+            if "interactions" not in tree or not (foreign.is_cassetter(tree) or not tree["interactions"]):
+                raise ValueError("it is not a cassette of cassetter")
+            return cassette(_with_numbers(tree))
+        except Mistake as mistake:
+            place = "".join([f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake.path])
+            what = f"{place.lstrip('.') or 'top'}: {mistake.what}"
+        except UnicodeDecodeError:
+            what = "not TOML: not UTF-8"
+        except tomllib.TOMLDecodeError as error:
+            what = f"not TOML: {error}"
+        except (ValueError, RecursionError) as error:
+            what = str(error)
+        raise CassetteCorrupt(f"{source}: {what}. {FOREIGN_ADVICE}")
+
+
+def _with_numbers(value: Any) -> Tree:
+    """The value with its integers as a YAML reader gives them. What no cassette has is refused where it stands."""
+    if type(value) is dict:
+        return {name: _with_numbers(child) for name, child in value.items()}
+    if type(value) is list:
+        return [_with_numbers(child) for child in value]
+    return Number(value) if type(value) is int else value
