@@ -28,13 +28,13 @@ from vcr.request import Request as VcrRequest
 from vcr.serializers import yamlserializer
 
 import aquila
-from aquila.cassettes import store
 from aquila.cassettes.codecs import codec_for
-from aquila.cassettes.compiled import load_compiled
-from aquila.cassettes.key import MatchRules, key_of
-from aquila.cassettes.model import Cassette, Request
-from aquila.cassettes.redaction import Redactor
-from aquila.cassettes.session import Replay, Session
+from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.model import Cassette, RecordedRequest
+from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.compiled_copies import load_compiled
+from aquila.recording.session import ReplayDecision, Session
 from benchmarks import traffic
 from benchmarks.harness import QUICK, Report, Times, duration, in_process, main, paired, size
 
@@ -55,8 +55,8 @@ def write_all(folder: Path, name: str, cassette: Cassette) -> dict[str, Path]:
         "cassetter .yaml": folder / f"{name}.cassetter.yaml",
         "cassetter .toml": folder / f"{name}.cassetter.toml",
     }
-    store.save(files["aquila .yaml"], cassette)
-    store.save(files["aquila .msgpack"], cassette)
+    cassette_files.save(files["aquila .yaml"], cassette)
+    cassette_files.save(files["aquila .msgpack"], cassette)
     traffic.write_as_vcrpy(files["vcrpy .yaml"], cassette.interactions)
     traffic.write_as_cassetter(files["cassetter .yaml"], cassette.interactions)
     traffic.write_as_cassetter(files["cassetter .toml"], cassette.interactions)
@@ -217,18 +217,20 @@ def deciding(report: Report, folder: Path) -> None:
         turn, other, third, fourth = (itertools.cycle(order) for _ in range(4))
         live = [traffic.request(number) for number in range(count)]
         spaced = [
-            Request(one.method, one.url, one.headers, json.dumps(json.loads(one.body), sort_keys=True).encode())
+            RecordedRequest(one.method, one.url, one.headers, json.dumps(json.loads(one.body), sort_keys=True).encode())
             for one in live
         ]
 
-        def ours(requests: list[Request], turn: Iterator[int], session: Session = session) -> None:
-            assert isinstance(session.decide(requests[next(turn)]), Replay)
+        def ours(requests: list[RecordedRequest], turn: Iterator[int], session: Session = session) -> None:
+            assert isinstance(session.decide(requests[next(turn)]), ReplayDecision)
 
         theirs = load_vcrpy(files["vcrpy .yaml"])
         theirs._match_on = tuple(getattr(vcr.matchers, name) for name in BODY)
         theirs.allow_playback_repeats = True
 
-        def of_vcrpy(turn: Iterator[int] = third, live: list[Request] = live, theirs: VcrCassette = theirs) -> None:
+        def of_vcrpy(
+            turn: Iterator[int] = third, live: list[RecordedRequest] = live, theirs: VcrCassette = theirs
+        ) -> None:
             one = live[next(turn)]
             theirs.play_response(VcrRequest(one.method, one.url, one.body, dict(one.headers)))
 
@@ -256,7 +258,7 @@ def deciding(report: Report, folder: Path) -> None:
     )
 
 
-def of_cassetter(files: dict[str, Path], live: list[Request], turn: Iterator[int]) -> Callable[[], None]:
+def of_cassetter(files: dict[str, Path], live: list[RecordedRequest], turn: Iterator[int]) -> Callable[[], None]:
     """cassetter's search; a fresh copy is loaded when all were played, outside what is measured."""
     from cassetter._core import MatchConfig
 

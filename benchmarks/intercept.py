@@ -14,7 +14,7 @@ import openai
 
 import aquila
 from aquila import config
-from aquila.transports import inforce
+from aquila.intercept import activation
 from benchmarks.harness import Report, duration, main, paired
 from benchmarks.transports import CALL, KEY, SECOND, call, client, mock, within_cassettes, write
 
@@ -51,7 +51,7 @@ def small_test(report: Report, folder: Path) -> None:
     )
     report.table("A whole small test with a foreign client: enter, OpenAI(), two calls, leave", times, base="floor")
     report.aim("a whole small test, foreign client", times.ratio("aquila", "floor"), at_most=1.3, unit="x the floor")
-    with config.layers(root=folder, under_pytest=True), inforce.guarded():
+    with config.layers(root=folder, under_pytest=True), activation.guarded():
         times = paired({"floor": floor, "aquila": in_a_run}, number=8)
     report.table("The same while the guard of a test run is in force", times, base="floor")
 
@@ -101,7 +101,7 @@ class _guarded:
 
     def __init__(self, folder: Path) -> None:
         self._layers = config.layers(root=folder, under_pytest=True)
-        self._guard = inforce.guarded()
+        self._guard = activation.guarded()
 
     def __enter__(self) -> None:
         self._layers.__enter__()

@@ -23,7 +23,7 @@ PATH = "/v1/chat/completions"
 
 def _bare(pipe: Connection) -> None:
     """The floor: constant bytes, in the same chunks."""
-    from aquila.server.running import listening, server_for
+    from aquila.server.background_server import listening, server_for
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         body = b""
@@ -45,10 +45,10 @@ def _bare(pipe: Connection) -> None:
 
 
 def _aquila(pipe: Connection) -> None:
-    from aquila.cassettes.scope import Scope
-    from aquila.server.app import application
-    from aquila.server.running import listening, server_for
-    from aquila.transports.proxying import Proxy
+    from aquila.recording.scope import Scope
+    from aquila.server.application import application
+    from aquila.server.background_server import listening, server_for
+    from aquila.transports.proxy import Proxy
 
     scope = Scope(kind="block", default="traffic", options={"transport": "replay", "repeat": "last"})
     with listening("127.0.0.1", 0) as bound:
@@ -88,7 +88,7 @@ class _Client:
 def run(report: Report) -> None:
     """Measure."""
     from aquila.cassettes.model import Cassette
-    from aquila.cassettes.store import save
+    from aquila.cassettes.storage.cassette_files import save
 
     with tempfile.TemporaryDirectory() as name:
         os.environ["AQUILA_CASSETTE_DIR"] = name

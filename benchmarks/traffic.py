@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aquila.cassettes.model import Cassette, Chunk, Interaction, Request, Response
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 
 URL = "https://api.openai.com/v1/chat/completions"
 TEXT = "the eagle turns above the valley and looks for warm air that carries it higher without a beat of its wings"
@@ -116,24 +116,24 @@ def body_of(number: int, *, stream: bool = False) -> dict[str, Any]:
     return {"model": "gpt-4.1-mini", **streamed, "messages": prompt(number), "temperature": 0.2}
 
 
-def request(number: int, *, stream: bool = False) -> Request:
+def request(number: int, *, stream: bool = False) -> RecordedRequest:
     """The request of the ``number``-th conversation."""
     body = json.dumps(body_of(number, stream=stream), separators=(",", ":"), ensure_ascii=False).encode()
-    return Request("POST", URL, REQUEST_HEADERS, body)
+    return RecordedRequest("POST", URL, REQUEST_HEADERS, body)
 
 
 def interaction(number: int) -> Interaction:
     """The ``number``-th conversation."""
     headers = (("content-type", "application/json"), ("x-request-id", f"req_{number:08d}"))
     body = answer(number)
-    response = Response(200, headers, (Chunk(body, 612),), started=611, ended=612)
+    response = RecordedResponse(200, headers, (RecordedChunk(body, 612),), started=611, ended=612)
     return Interaction(request(number), response, "2026-11-24T12:00:00Z")
 
 
 def streamed(count: int, number: int = 0) -> Interaction:
     """A conversation whose answer is a stream of ``count`` pieces of text, each a chunk of its own."""
-    chunks = tuple(Chunk(event, 300 + 12 * at) for at, event in enumerate(stream_events(count, number)))
-    response = Response(
+    chunks = tuple(RecordedChunk(event, 300 + 12 * at) for at, event in enumerate(stream_events(count, number)))
+    response = RecordedResponse(
         200, (("content-type", "text/event-stream; charset=utf-8"),), chunks, started=299, ended=chunks[-1].at
     )
     return Interaction(request(number, stream=True), response, "2026-11-24T12:00:00Z")

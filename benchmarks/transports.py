@@ -21,9 +21,9 @@ import vcr
 
 import aquila
 from aquila import config
-from aquila.cassettes import store
-from aquila.cassettes.compiled import load_compiled
 from aquila.cassettes.model import Cassette, Interaction
+from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.compiled_copies import load_compiled
 from benchmarks import traffic
 from benchmarks.harness import Report, main, paired
 
@@ -92,7 +92,7 @@ def within_cassettes(folder: Path) -> dict[str, Callable[[], contextlib.Abstract
 
 def write(folder: Path, *interactions: Interaction) -> None:
     """Write the same cassette in the form of each subject."""
-    store.save(folder / "traffic.yaml", Cassette.of(interactions))
+    cassette_files.save(folder / "traffic.yaml", Cassette.of(interactions))
     traffic.write_as_vcrpy(folder / "traffic.vcr.yaml", interactions)
     traffic.write_as_cassetter(folder / "traffic.cassetter.yaml", interactions)
 

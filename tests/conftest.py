@@ -18,6 +18,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The cassette folder of a project of its own, outside pytest's rules and outside this test's scope."""
     from aquila import config
 
-    monkeypatch.setattr("aquila._ambient.opener", None)
+    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     with config.layers(root=tmp_path):
         yield tmp_path / "cassettes"

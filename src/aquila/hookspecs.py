@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from aquila.cassettes.model import Request
+    from aquila.cassettes.model import RecordedRequest
     from aquila.events import Event, Retry, ToolCall, ToolResult, Usage
     from aquila.response import Response
 
@@ -75,7 +75,7 @@ def aquila_redactors() -> Sequence[Callable[[str], str]]:
 
 
 @hookspec(firstresult=True)
-def aquila_key(request: Request) -> Any:
+def aquila_key(request: RecordedRequest) -> Any:
     """Return a JSON-able value that identifies the request in place of its own content, or None to leave it alone."""
 
 

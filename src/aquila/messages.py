@@ -19,7 +19,7 @@ ROLES: tuple[str, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class AssistantToolCall:
     """A tool call as a part of a conversation: ``arguments`` is the text that the model wrote."""
 
     id: str
@@ -39,7 +39,7 @@ class Message:
     role: Role
     content: str | tuple[Part, ...] = ""
     name: str | None = None
-    calls: tuple[Call, ...] = ()
+    calls: tuple[AssistantToolCall, ...] = ()
     call_id: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -90,7 +90,7 @@ def part_to_dict(part: Part) -> dict[str, Any]:
             return {"type": "input_audio", "input_audio": asdict(part)}
 
 
-def call_to_dict(call: Call) -> dict[str, Any]:
+def call_to_dict(call: AssistantToolCall) -> dict[str, Any]:
     """Return a tool call in the form of the chat API."""
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
@@ -186,12 +186,14 @@ def _content(value: Any) -> str | tuple[Part, ...]:
     raise InvalidMessage(f"the content of a message is text or a list of parts, not {type(value).__name__}")
 
 
-def _call(value: Any) -> Call:
-    if isinstance(value, Call):
+def _call(value: Any) -> AssistantToolCall:
+    if isinstance(value, AssistantToolCall):
         return value
     try:
         function = value["function"]
-        return Call(str(value.get("id") or ""), str(function["name"]), str(function.get("arguments") or ""))
+        return AssistantToolCall(
+            str(value.get("id") or ""), str(function["name"]), str(function.get("arguments") or "")
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidMessage(
             "a tool call of a message looks like {'id': ..., 'function': {'name': ..., 'arguments': '{}'}}"

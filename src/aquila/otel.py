@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from aquila._optional import require
 from aquila.events import ToolCall, ToolResult
 from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
+from aquila.optional import require
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider

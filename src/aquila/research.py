@@ -16,9 +16,9 @@ from aquila.response import Response
 from aquila.tools import toolbox
 
 if TYPE_CHECKING:
-    from aquila.engine.astream import AsyncStream
-    from aquila.engine.call import Plan
-    from aquila.engine.stream import Stream
+    from aquila.engine.calls.call import CallPlan
+    from aquila.engine.streams.async_stream import AsyncStream
+    from aquila.engine.streams.sync_stream import Stream
 
 __all__ = ["MODEL", "acancel", "acreate", "afetch", "astream", "await_", "cancel", "create", "fetch", "stream", "wait"]
 
@@ -31,7 +31,7 @@ _SOURCES = ("web_search", "web_search_preview", "file_search", "mcp")
 
 def create(prompt: Any, **options: Any) -> Response:
     """Start a research and return at once; ``reply.meta["id"]`` is what the other functions take."""
-    from aquila.engine.stream import drain
+    from aquila.engine.streams.sync_stream import drain
 
     response: Response = drain(_started(prompt, options))
     return response
@@ -39,7 +39,7 @@ def create(prompt: Any, **options: Any) -> Response:
 
 async def acreate(prompt: Any, **options: Any) -> Response:
     """``create`` for asynchronous code."""
-    from aquila.engine.astream import adrain
+    from aquila.engine.streams.async_stream import adrain
 
     response: Response = await adrain(_started(prompt, options))
     return response
@@ -50,42 +50,42 @@ def stream(prompt: Any, **options: Any) -> Stream:
 
     If the stream breaks, the research goes on, and the rest of its answer is fetched.
     """
-    from aquila.engine.stream import stream
+    from aquila.engine.streams.sync_stream import stream
 
     return stream(prompt, _options(options))
 
 
 def astream(prompt: Any, **options: Any) -> AsyncStream:
     """``stream`` for asynchronous code."""
-    from aquila.engine.astream import astream
+    from aquila.engine.streams.async_stream import astream
 
     return astream(prompt, _options(options))
 
 
 def fetch(id: str | Response, **options: Any) -> Response:
     """Return a research as it is now; ``finish_reason`` is ``queued`` or ``in_progress`` while it runs."""
-    from aquila._api import retrieve_response
+    from aquila.api import retrieve_response
 
     return retrieve_response(id, **options)
 
 
 async def afetch(id: str | Response, **options: Any) -> Response:
     """``fetch`` for asynchronous code."""
-    from aquila._api import aretrieve_response
+    from aquila.api import aretrieve_response
 
     return await aretrieve_response(id, **options)
 
 
 def cancel(id: str | Response, **options: Any) -> Response:
     """Stop a research and return it as it is then."""
-    from aquila._api import cancel_response
+    from aquila.api import cancel_response
 
     return cancel_response(id, **options)
 
 
 async def acancel(id: str | Response, **options: Any) -> Response:
     """``cancel`` for asynchronous code."""
-    from aquila._api import acancel_response
+    from aquila.api import acancel_response
 
     return await acancel_response(id, **options)
 
@@ -96,7 +96,7 @@ def wait(id: str | Response, *, timeout: float | None = None, **options: Any) ->
     ``timeout`` is the longest wait in seconds, None no limit; ``RequestTimeout`` afterwards, and the research goes on.
     ``poll_interval`` is the time between two looks (10 s). ``sink=`` is handed ``Progress`` events.
     """
-    from aquila.engine.stream import drain
+    from aquila.engine.streams.sync_stream import drain
 
     response: Response = drain(_waiting(id, timeout, options))
     return response
@@ -104,21 +104,21 @@ def wait(id: str | Response, *, timeout: float | None = None, **options: Any) ->
 
 async def await_(id: str | Response, *, timeout: float | None = None, **options: Any) -> Response:
     """``wait`` for asynchronous code."""
-    from aquila.engine.astream import adrain
+    from aquila.engine.streams.async_stream import adrain
 
     response: Response = await adrain(_waiting(id, timeout, options))
     return response
 
 
-def _started(prompt: Any, options: Mapping[str, Any]) -> Plan:
-    from aquila.engine.call import plan
+def _started(prompt: Any, options: Mapping[str, Any]) -> CallPlan:
+    from aquila.engine.calls.call import plan
 
     return plan(prompt, _options(options), waits=False)
 
 
-def _waiting(id: str | Response, timeout: float | None, options: Mapping[str, Any]) -> Plan:
-    from aquila.engine.operations import retrieval
-    from aquila.engine.options import Timeouts
+def _waiting(id: str | Response, timeout: float | None, options: Mapping[str, Any]) -> CallPlan:
+    from aquila.engine.calls.operations import retrieval
+    from aquila.engine.calls.options import Timeouts
 
     given: dict[str, Any] = {"poll_interval": 10.0, **options}
     if timeout is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from aquila.cassettes.handle import UsedCassette
+    from aquila.recording.used_cassette import UsedCassette
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def aquila_cassette(request: pytest.FixtureRequest) -> UsedCassette:
 
     It is named after the test (``cassettes/<module path>/<test>.yaml``), or as ``@pytest.mark.aquila("name")`` says.
     """
-    from aquila.cassettes.handle import UsedCassette
-    from pytest_aquila.running import scope_of
+    from aquila.recording.used_cassette import UsedCassette
+    from pytest_aquila.test_scopes import scope_of
 
     return UsedCassette(scope_of(request.node, with_cassette=True))

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aquila import drift, guard, options, running
+from pytest_aquila import drift_report, plugin_options, run_guard, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
-from pytest_aquila.server import *  # noqa: F403
-from pytest_aquila.tasks import *  # noqa: F403
+from pytest_aquila.server_fixtures import *  # noqa: F403
+from pytest_aquila.task_fixtures import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from aquila.cassettes.report import ScopeReport
+    from aquila.recording.reports import ScopeReport
     from pytest_aquila.reporting import Totals
 
 _run: pytest.StashKey[contextlib.ExitStack] = pytest.StashKey()
@@ -30,25 +30,27 @@ _skipped: pytest.StashKey[bool] = pytest.StashKey()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare options and ini keys."""
-    options.add_options(parser)
+    plugin_options.add_options(parser)
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
     """Turn on what stands in for pytest-recording, if the ini file wants it: its options must be known in time."""
-    if early_config.getini(options.COMPAT):
-        from pytest_aquila import compat
+    if early_config.getini(plugin_options.COMPAT):
+        from pytest_aquila import vcr_compat
 
-        compat.begin(early_config, parser)
+        vcr_compat.begin(early_config, parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Put the settings of the run in force; a recording run first takes over what an interrupted one left."""
     config.addinivalue_line(
         "markers",
-        f"{options.MARKER}(cassette=None, **settings): the cassette of this test, and settings for it "
+        f"{plugin_options.MARKER}(cassette=None, **settings): the cassette of this test, and settings for it "
         "(transport, match_on, ignore, repeat, replay_timing, ...)",
     )
-    config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
+    config.addinivalue_line(
+        "markers", f"{plugin_options.LIVE}: this test is meant to reach the provider, without a cassette"
+    )
     from aquila import config as settings
 
     stack = config.stash[_run] = contextlib.ExitStack()
@@ -56,17 +58,17 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.layers(
             root=config.rootpath,
             defaults={"transport": "replay"},
-            ini=options.ini(config),
-            command_line=options.command_line(config),
+            ini=plugin_options.ini(config),
+            command_line=plugin_options.command_line(config),
             under_pytest=True,
             copies=lambda: _copies_folder(config),
         )
     )
     try:
-        stack.enter_context(guard.in_force())
+        stack.enter_context(run_guard.in_force())
         now = settings.current()
         if now.transport == "record" and not _is_worker(config):
-            from aquila.cassettes.recording import recover
+            from aquila.recording.recorder import recover
 
             found = recover(now.cassette_root())
             totals = _totals_of(config)
@@ -89,15 +91,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Say which test runs."""
-    with running.test(item):
+    with test_scopes.test(item):
         return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Open the scope of a marked test at once: its child processes need to know of it."""
-    if item.get_closest_marker(options.MARKER) is not None or item.get_closest_marker(options.LIVE) is not None:
-        running.scope_of(item)
+    if (
+        item.get_closest_marker(plugin_options.MARKER) is not None
+        or item.get_closest_marker(plugin_options.LIVE) is not None
+    ):
+        test_scopes.scope_of(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -105,15 +110,15 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Keep the requests of a fixture that tests share out of the cassette of the test that happens to come first."""
-    item = running.current
+    item = test_scopes.current
     if fixturedef.scope == "function" or item is None:
         return (yield)
     reports: list[ScopeReport] = []
     try:
-        with running.shared_fixture(item, fixturedef, request) as reports:
+        with test_scopes.shared_fixture(item, fixturedef, request) as reports:
             return (yield)
     except BaseException as error:
-        running.keep_failure(fixturedef, request, error)
+        test_scopes.keep_failure(fixturedef, request, error)
         raise
     finally:
         if reports:
@@ -128,13 +133,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     try:
         result = yield
     except BaseException as error:
-        scope = running.opened_scope(item)
+        scope = test_scopes.opened_scope(item)
         if scope is not None:
             for text in dict.fromkeys(map(str, scope.misses)):
                 if text not in str(error):
                     item.add_report_section("call", "aquila", text)
         raise
-    scope = running.opened_scope(item)
+    scope = test_scopes.opened_scope(item)
     if scope is not None:
         if scope.misses:
             pytest.fail(str(scope.misses[0]), pytrace=False)
@@ -149,10 +154,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember whether everything before the teardown passed; show what explains itself without the way to it."""
     if call.excinfo is not None and not item.config.getoption("fulltrace"):
-        running.shorten(call)
+        test_scopes.shorten(call)
     report = yield
     # The report of a teardown that passes repeats what the test has written.
-    redactors = running.redactors_of(item) if report.failed else running.remembered_redactors(item)
+    redactors = test_scopes.redactors_of(item) if report.failed else test_scopes.remembered_redactors(item)
     if redactors:
         from pytest_aquila import scrubbing
 
@@ -175,7 +180,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     except BaseException:
         _close(item, passed=False)
         raise
-    scope = running.opened_scope(item)
+    scope = test_scopes.opened_scope(item)
     _close(item, passed=passed)
     if scope is not None and scope.misses and not told:
         pytest.fail(str(scope.misses[-1]), pytrace=False)
@@ -183,19 +188,19 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 
 
 def _close(item: pytest.Item, *, passed: bool) -> None:
-    scope = running.opened_scope(item)
+    scope = test_scopes.opened_scope(item)
     if scope is None:
         return
     settings = scope.settings
     if scope.misses or not passed:
-        running.redactors_of(item)  # its reports are still to come
-    report = running.close(item, passed=passed and not scope.misses)
+        test_scopes.redactors_of(item)  # its reports are still to come
+    report = test_scopes.close(item, passed=passed and not scope.misses)
     if report is not None:
         _totals_of(item.config).add(report, settings)
 
 
 def _fail_for_unplayed(item: pytest.Item) -> None:
-    scope = running.opened_scope(item)
+    scope = test_scopes.opened_scope(item)
     if scope is None or scope.default is None or not scope.owns_default:
         return
     if scope.settings.transport == "replay":
@@ -214,14 +219,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Write what was replayed, recorded and missed."""
     totals = config.stash.get(_totals, None)
     orphans = _orphans(config) if config.getoption("aquila_orphans") else None
-    if totals is None and not orphans and not drift.is_wanted(config):
+    if totals is None and not orphans and not drift_report.is_wanted(config):
         return
     from pytest_aquila import reporting
 
     if totals is not None or orphans:
         reporting.summarize(terminalreporter, totals or reporting.Totals(), orphans)
-    if drift.is_wanted(config):
-        drift.report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))
+    if drift_report.is_wanted(config):
+        drift_report.report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -262,8 +267,8 @@ def _is_worker(config: pytest.Config) -> bool:
 
 def _orphans(config: pytest.Config) -> list[str]:
     from aquila import config as settings
-    from aquila.cassettes.names import cassette_path
-    from aquila.cassettes.store import cassette_files
+    from aquila.cassettes.storage.cassette_files import cassette_files
+    from aquila.cassettes.storage.names import cassette_path
 
     root = settings.current().cassette_root()
     totals = config.stash.get(_totals, None)

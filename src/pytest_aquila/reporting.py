@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
-    from aquila.cassettes.report import ScopeReport
     from aquila.config import Settings
+    from aquila.recording.reports import ScopeReport
 
 
 @dataclasses.dataclass

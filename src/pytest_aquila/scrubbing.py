@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
-    from aquila.cassettes.redaction import Redactor
+    from aquila.cassettes.redaction.redactor import Redactor
 
 _LONGEST = 20_000  # Rules that are functions take time with the square of a text; longer ones go line by line.
 

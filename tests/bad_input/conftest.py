@@ -13,9 +13,9 @@ import httpx2
 import pytest
 
 import aquila
-import aquila.cassettes.codecs.yaml
-import aquila.cassettes.diff
-import aquila.cassettes.recording
+import aquila.cassettes.codecs.yaml.codec
+import aquila.cassettes.matching.miss_message
+import aquila.recording.recorder
 from tests.support.provider import chat_stream
 from tests.support.server import Answer, Seen, serving
 
@@ -98,7 +98,7 @@ def says(*texts: str) -> Answer:
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """The project, with a key in the environment, and a provider that can be reached."""
-    monkeypatch.setattr("aquila._ambient.opener", None)
+    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     pytester.syspathinsert()
     made: list[Project] = []
 

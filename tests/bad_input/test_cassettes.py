@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from aquila.cassettes.codecs.yaml import YamlCodec
-from aquila.cassettes.store import load
+from aquila.cassettes.codecs.yaml.codec import YamlCodec
+from aquila.cassettes.storage.cassette_files import load
 from aquila.errors import CassetteCorrupt
 from tests.bad_input.conftest import QUICKLY, Project
 

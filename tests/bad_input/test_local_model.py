@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from aquila.transports._model_server import stop_servers
+from aquila.transports.local_model.server import stop_servers
 from tests.bad_input.conftest import Project
 
 

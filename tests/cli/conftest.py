@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from aquila.cassettes import store
-from aquila.cassettes.model import Cassette, Chunk, Interaction, Request, Response
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage import cassette_files
 from aquila.cli import main
 
 
 def conversation(question: str, answer: str, *, model: str = "gpt-4.1-mini", chunks: int = 1) -> Interaction:
     """A chat completion, streamed when it has several chunks."""
     body = {"model": model, "messages": [{"role": "user", "content": question}], "stream": chunks > 1}
-    request = Request(
+    request = RecordedRequest(
         "POST",
         "https://api.openai.com/v1/chat/completions",
         (("content-type", "application/json"),),
@@ -27,14 +27,14 @@ def conversation(question: str, answer: str, *, model: str = "gpt-4.1-mini", chu
     if chunks == 1:
         message = {"role": "assistant", "content": answer}
         data = json.dumps({"choices": [{"index": 0, "message": message}], "usage": {"total_tokens": 7}})
-        pieces, kind = (Chunk(data.encode(), 40),), "application/json"
+        pieces, kind = (RecordedChunk(data.encode(), 40),), "application/json"
     else:
         step = -(-len(answer) // chunks)
         parts = [answer[at : at + step] for at in range(0, len(answer), step)]
         deltas = [json.dumps({"choices": [{"index": 0, "delta": {"content": part}}]}) for part in parts]
         events = [f"data: {delta}\n\n".encode() for delta in [*deltas, "[DONE]"]]
-        pieces, kind = tuple(Chunk(event, 40 + at) for at, event in enumerate(events)), "text/event-stream"
-    response = Response(200, (("content-type", kind),), pieces, started=39, ended=pieces[-1].at)
+        pieces, kind = tuple(RecordedChunk(event, 40 + at) for at, event in enumerate(events)), "text/event-stream"
+    response = RecordedResponse(200, (("content-type", kind),), pieces, started=39, ended=pieces[-1].at)
     return Interaction(request, response, "2026-11-24T12:00:00Z")
 
 
@@ -62,12 +62,12 @@ class Cassettes:
     def write(self, name: str, *interactions: Interaction) -> Path:
         """Write a cassette file."""
         path = self.folder / name
-        store.save(path, Cassette.of(interactions))
+        cassette_files.save(path, Cassette.of(interactions))
         return path
 
     def read(self, name: str) -> Cassette:
         """Read a cassette file."""
-        return store.load(self.folder / name)
+        return cassette_files.load(self.folder / name)
 
 
 @pytest.fixture

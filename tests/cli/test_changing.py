@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from aquila.cassettes import journal, store
-from aquila.cassettes.journal import Journal
-from aquila.cassettes.key import MatchRules, key_of
-from aquila.cassettes.merging import Recorded
+from aquila.cassettes.matching.request_key import MatchRules, key_of
 from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage import cassette_files, journal
+from aquila.cassettes.storage.journal import Journal
+from aquila.cassettes.storage.merging import NewRecording
 from tests.cli.conftest import Cassettes, conversation
 from tests.support.cassettes import cassettes as any_cassettes
 
@@ -43,7 +43,7 @@ CASSETTER = Path(__file__).parents[1] / "cassettes" / "cassetter"
 @given(cassette=any_cassettes())
 def test_converting_there_and_back_loses_nothing(cassette: Cassette, cassettes: Cassettes) -> None:
     path = cassettes.folder / "a.yaml"
-    store.save(path, cassette)
+    cassette_files.save(path, cassette)
     text = path.read_bytes()
     assert cassettes.run("convert", "a.yaml", "--to", "msgpack", "--replace", "--force").code == 0
     assert not path.exists()
@@ -68,7 +68,7 @@ def test_convert_into_another_folder_keeps_the_folders_inside(cassettes: Cassett
     cassettes.write("jobs/a.yaml", conversation("one", "1"))
     found = cassettes.run("convert", "*", "--to", "msgpack", "--output", "compact", "--json").json
     assert [one["to"] for one in found] == [os.path.join("compact", "jobs", "a.msgpack")]
-    assert store.load(Path("compact/jobs/a.msgpack")) == cassettes.read("jobs/a.yaml")
+    assert cassette_files.load(Path("compact/jobs/a.msgpack")) == cassettes.read("jobs/a.yaml")
 
 
 def test_convert_takes_vcrpys_cassettes_over_in_place_without_their_secrets(cassettes: Cassettes) -> None:
@@ -149,7 +149,7 @@ def test_scan_fails_for_what_it_cannot_read(cassettes: Cassettes) -> None:
 def test_convert_makes_a_cassette_of_cassetter_aquilas(name: str, cassettes: Cassettes) -> None:
     source = cassettes.folder / name
     source.write_bytes((CASSETTER / name).read_bytes())
-    before = store.load(source)
+    before = cassette_files.load(source)
     done = cassettes.run("convert", name, "--to", "yaml", "--replace")
     assert done.code == 0
     assert [file.name for file in cassettes.folder.iterdir()] == ["http.yaml"]
@@ -268,7 +268,7 @@ def test_accept_says_when_nothing_is_pending(cassettes: Cassettes) -> None:
 def test_accept_takes_over_what_an_interrupted_run_left(cassettes: Cassettes) -> None:
     one, rules = conversation("one", "from the journal"), MatchRules()
     left = Journal(cassettes.folder, "0123456789abcdef")
-    left.append(journal.Entry("a", "missing", "last", rules, Recorded(key_of(one.request, rules), 0, 0, one)))
+    left.append(journal.Entry("a", "missing", "last", rules, NewRecording(key_of(one.request, rules), 0, 0, one)))
     left.close()
     assert "aquila cassettes accept" in cassettes.run("list").out
     assert "would take over the journals of 1 interrupted run" in cassettes.run("accept", "--dry-run").out

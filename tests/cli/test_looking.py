@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aquila.cassettes.codecs.yaml import YamlCodec
+from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from tests.cli.conftest import Cassettes, conversation
 
 AQUILA = str(Path(sys.executable).with_name("aquila"))

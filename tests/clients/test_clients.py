@@ -291,7 +291,7 @@ EXPECTED = {
 @pytest.mark.filterwarnings("default")  # of theirs
 def test_a_client_records_and_replays(library: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(library, reason=f"make test-clients tries {library}")
-    monkeypatch.setattr("aquila._ambient.opener", None)
+    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     use = DRIVES[library, way]
     server: Upstream
     with config.layers(root=tmp_path), upstream(script) as server:

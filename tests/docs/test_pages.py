@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend(UPSTREAM)
     monkeypatch.setenv("AQUILA_UPSTREAM", "docs_upstream:transport")
-    monkeypatch.setattr("aquila._ambient.opener", None)
+    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     before = set(sys.modules)
     with config.layers(root=tmp_path):
         yield tmp_path

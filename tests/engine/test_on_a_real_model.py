@@ -25,7 +25,7 @@ LOCAL = {"transport": "local", "temperature": 0, "max_output_tokens": 8, "timeou
 @pytest.fixture(scope="module", autouse=True)
 def _model() -> Iterator[None]:
     yield
-    from aquila.transports._model_server import stop_servers
+    from aquila.transports.local_model.server import stop_servers
 
     stop_servers()
 
@@ -65,7 +65,7 @@ def test_grammar_enforces_structured_output() -> None:
 def test_recording_of_the_model_replays_without_it(
     endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aquila._ambient.opener", None)
+    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     monkeypatch.setenv("AQUILA_UPSTREAM", "local")
     with config.layers(root=tmp_path):
         options = {**LOCAL, "endpoint": endpoint, "cassette": "x"}

@@ -14,7 +14,7 @@ import pytest
 import aquila
 from aquila import config
 from aquila.cassettes.model import Interaction
-from aquila.cassettes.store import load
+from aquila.cassettes.storage.cassette_files import load
 from aquila.errors import AuthenticationError, CassetteMiss, StreamBroken
 from aquila.events import Chunk, Event, Retry
 from tests.support.engines import KEY, Engine
@@ -27,7 +27,7 @@ FIRST = sse(chat_chunk("first"), done=False)
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project of its own, outside pytest's rules and outside this test's scope."""
-    monkeypatch.setattr("aquila._ambient.opener", None)
+    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     with config.layers(root=tmp_path):
         yield tmp_path / "cassettes"
 

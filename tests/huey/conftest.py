@@ -5,7 +5,7 @@ import uuid
 import pytest
 from huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
 
-from aquila.huey import _stamp
+from aquila.huey import cassette_stamp
 from tests.support import servers
 
 
@@ -13,8 +13,8 @@ from tests.support import servers
 def parted():
     """A worker keeps the scopes that it has joined for its next tasks; a test that plays one parts with them."""
     yield
-    while _stamp._joined:
-        _stamp._joined.popitem()[1].close()
+    while cassette_stamp._joined:
+        cassette_stamp._joined.popitem()[1].close()
 
 
 @pytest.fixture(scope="session")

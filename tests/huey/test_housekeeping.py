@@ -15,7 +15,7 @@ from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskError
 from aquila.huey import MemoryHuey, SqliteHuey, add_pruner, checkpoint, partial, prune, requeue_lost
-from aquila.huey.lost import RUNNING
+from aquila.huey.lost_tasks import RUNNING
 from aquila.huey.pruning import Pruned
 from aquila.huey.testing import drain_queue, run_consumer, run_periodic, testing_mode
 

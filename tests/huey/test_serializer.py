@@ -27,8 +27,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aquila.errors import ConfigError, MessageRejected, NotSerializable, ProviderUnavailable, RemoteTaskError
-from aquila.huey._wire import first_offence
 from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.wire_format import first_offence
 
 SECRET = "a secret of thirty-two characters"
 

@@ -12,13 +12,13 @@ import pytest
 
 import aquila
 from aquila import config
-from aquila.cassettes.store import load
+from aquila.cassettes.storage.cassette_files import load
 from tests.support.traffic import CORPUS, needs_corpus
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr("aquila._ambient.opener", None)
+    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     with config.layers(root=tmp_path):
         (tmp_path / "cassettes").mkdir()
         yield tmp_path / "cassettes"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aquila.cli import main
-from tests.migrating.test_compat import CASSETTE
+from tests.migrating.test_vcr_compat import CASSETTE
 
 TESTS = """
 import httpx2, pytest

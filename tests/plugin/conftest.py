@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import aquila._using
-
 # Loaded here, so that runs within this process do not load them anew each time.
-import aquila.cassettes.codecs.yaml
-import aquila.cassettes.recording
-import aquila.engine.call
+import aquila.cassettes.codecs.yaml.codec
+import aquila.engine.calls.call
+import aquila.intercept.use_cassette
+import aquila.recording.recorder
 import aquila.transports.clients  # noqa: F401
 
 _numbers = itertools.count()
@@ -82,7 +81,7 @@ def _dedented(text: str) -> str:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setattr("aquila._ambient.opener", None)
+    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     for variable in ("CI", "BUILD_NUMBER"):  # there pytest repeats whole messages in its summary
         monkeypatch.delenv(variable, raising=False)
     pytester.syspathinsert()

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from aquila.cassettes import store
+from aquila.cassettes.storage import cassette_files
 from tests.plugin.conftest import Project
 
 LONG = "def test_it(aquila_cassette):\n    assert post('a long prompt ' * 300) == 1\n"
@@ -18,7 +18,7 @@ def copies(project: Project) -> object:
 
 
 def run(project: Project, *arguments: str) -> pytest.RunResult:
-    store._loaded.clear()  # as in a new process
+    cassette_files._loaded.clear()  # as in a new process
     return project.pytester.runpytest_inprocess(
         "-p", "no:xdist", f"--aquila-upstream={project.module}:transport", *arguments
     )
@@ -30,7 +30,7 @@ def test_a_replay_leaves_a_copy_and_the_next_one_reads_it(project: Project, copi
     assert len(list(copies.glob("*.msgpack"))) == 1
     assert (project.pytester.path / ".pytest_cache" / ".gitignore").exists()
     with monkeypatch.context() as patch:
-        patch.setattr("aquila.cassettes.codecs.yaml.YamlCodec.loads", lambda *a, **k: pytest.fail("parsed again"))
+        patch.setattr("aquila.cassettes.codecs.yaml.codec.YamlCodec.loads", lambda *a, **k: pytest.fail("parsed again"))
         run(project).assert_outcomes(passed=1)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aquila.cassettes.store import load
+from aquila.cassettes.storage.cassette_files import load
 from tests.plugin.conftest import Project
 
 KEY = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from aquila.cassettes import journal
-from aquila.cassettes.key import MatchRules, key_of
-from aquila.cassettes.merging import Recorded
-from aquila.cassettes.model import Interaction, Request, Response
-from aquila.cassettes.store import load
+from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage import journal
+from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.merging import NewRecording
 from tests.plugin.conftest import Project
 
 TWO_CALLS = """
@@ -29,8 +29,8 @@ def test_a_recorded_test_replays_without_reaching_the_provider(project: Project)
 def test_a_run_goes_on_behind_a_journal_that_it_cannot_take_over_and_names_it(project: Project) -> None:
     project.cassettes.mkdir()
     (project.cassettes / "old.yaml").write_text("aquila: 1\ninteractions: {\n")
-    request, rules = Request("POST", "https://provider.example/v1/x"), MatchRules()
-    row = Recorded(key_of(request, rules), 0, 0, Interaction(request, Response(200)))
+    request, rules = RecordedRequest("POST", "https://provider.example/v1/x"), MatchRules()
+    row = NewRecording(key_of(request, rules), 0, 0, Interaction(request, RecordedResponse(200)))
     left = journal.Journal(project.cassettes, "0123456789abcdef")
     left.append(journal.Entry("old", "missing", "last", rules, row))
     left.close()
@@ -260,7 +260,7 @@ def test_settings_come_from_the_marker_then_the_command_line_then_the_environmen
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tests = """
-    from aquila.cassettes import scope
+    from aquila.recording import scope
 
     def test_it(request):
         print("timing", scope.current().settings.replay_timing)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aquila.cassettes.store import load
+from aquila.cassettes.storage.cassette_files import load
 from tests.plugin.conftest import Project
 
 TESTS = """
@@ -191,7 +191,7 @@ def test_what_fails_around_a_fixture_fails_each_of_its_tests_in_the_same_way(
     def refuse(*_: object, **__: object) -> str:
         raise ValueError("no name for it")
 
-    monkeypatch.setattr("aquila.cassettes.names.name_of_fixture", refuse)
+    monkeypatch.setattr("aquila.cassettes.storage.names.name_of_fixture", refuse)
     tests = """
         @pytest.fixture(scope="session")
         def shared():

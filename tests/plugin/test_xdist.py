@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from aquila.cassettes.store import load
+from aquila.cassettes.storage.cassette_files import load
 from tests.plugin.conftest import Project
 
 pytest.importorskip("xdist")

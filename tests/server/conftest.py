@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from aquila.cassettes.scope import Scope
-from aquila.server.app import application
-from aquila.server.running import Renewed, Running
-from aquila.transports.proxying import Proxy
+from aquila.recording.scope import Scope
+from aquila.server.application import application
+from aquila.server.background_server import Renewed, Running
+from aquila.transports.proxy import Proxy
 from tests.support.upstream import Upstream, streamed, upstream
 
 MODES = {

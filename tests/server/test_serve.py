@@ -16,11 +16,11 @@ import httpx2
 import openai
 import pytest
 
-from aquila.cassettes.recording import ScopeRecording
-from aquila.cassettes.store import load
+from aquila.cassettes.storage.cassette_files import load
 from aquila.errors import ConfigError, UnknownTransport
-from aquila.server.running import Running, listening
-from aquila.transports.proxying import Proxy
+from aquila.recording.recorder import ScopeRecording
+from aquila.server.background_server import Running, listening
+from aquila.transports.proxy import Proxy
 from tests.server.conftest import Serve
 from tests.support.clients import PATH, body
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed

@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from aquila.cassettes.model import Cassette, Chunk, End, Headers, Interaction, Request, Response
+from aquila.cassettes.model import Cassette, End, Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 
 MILLISECONDS = st.integers(min_value=0, max_value=10_000_000)
 
@@ -78,7 +78,7 @@ moments = st.one_of(st.just(""), st.datetimes().map(lambda moment: moment.replac
 ends: st.SearchStrategy[End] = st.sampled_from(["complete", "closed", "broken"])
 
 
-def cut(body: bytes, positions: Sequence[int], times: Sequence[int] = ()) -> tuple[Chunk, ...]:
+def cut(body: bytes, positions: Sequence[int], times: Sequence[int] = ()) -> tuple[RecordedChunk, ...]:
     """Cut a body into chunks at the given byte positions; equal positions give empty chunks.
 
     ``times`` are milliseconds, one a chunk; missing ones are 0.
@@ -86,11 +86,11 @@ def cut(body: bytes, positions: Sequence[int], times: Sequence[int] = ()) -> tup
     edges = [0, *sorted(position % (len(body) + 1) for position in positions), len(body)]
     spans = list(pairwise(edges))
     moments = [*times, *([0] * len(spans))]
-    return tuple(Chunk(body[start:stop], at) for (start, stop), at in zip(spans, moments, strict=False))
+    return tuple(RecordedChunk(body[start:stop], at) for (start, stop), at in zip(spans, moments, strict=False))
 
 
 @st.composite
-def chunked(draw: st.DrawFn, body: st.SearchStrategy[bytes] = bodies) -> tuple[Chunk, ...]:
+def chunked(draw: st.DrawFn, body: st.SearchStrategy[bytes] = bodies) -> tuple[RecordedChunk, ...]:
     """A body cut anywhere, with times that never go back; now and then no chunk at all."""
     whole = draw(body)
     if not whole and draw(st.booleans()):
@@ -175,15 +175,15 @@ def plain_sse_bodies(draw: st.DrawFn) -> bytes:
     return (body + draw(st.sampled_from(["", "data: ", "\n"]))).encode()
 
 
-def requests(body: st.SearchStrategy[bytes] = bodies) -> st.SearchStrategy[Request]:
+def requests(body: st.SearchStrategy[bytes] = bodies) -> st.SearchStrategy[RecordedRequest]:
     """Any request."""
-    return st.builds(Request, st.sampled_from(["POST", "GET", "DELETE", "PATCH"]), urls, headers, body)
+    return st.builds(RecordedRequest, st.sampled_from(["POST", "GET", "DELETE", "PATCH"]), urls, headers, body)
 
 
-def responses(body: st.SearchStrategy[bytes] = bodies) -> st.SearchStrategy[Response]:
+def responses(body: st.SearchStrategy[bytes] = bodies) -> st.SearchStrategy[RecordedResponse]:
     """Any answer, whole or not."""
     return st.builds(
-        Response,
+        RecordedResponse,
         status=st.integers(100, 599),
         headers=headers,
         chunks=chunked(body),
@@ -194,7 +194,7 @@ def responses(body: st.SearchStrategy[bytes] = bodies) -> st.SearchStrategy[Resp
     )
 
 
-def sse_streams() -> st.SearchStrategy[Response]:
+def sse_streams() -> st.SearchStrategy[RecordedResponse]:
     """An answer that is an event stream, cut anywhere."""
     return responses(sse_bodies())
 

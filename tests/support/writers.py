@@ -22,11 +22,12 @@ from typing import Any
 import httpx2
 
 import aquila
-import aquila.cassettes.codecs.yaml
-import aquila.cassettes.recording  # loaded once, in the server
-from aquila import _ambient, config
-from aquila.cassettes import scope as scopes
+import aquila.cassettes.codecs.yaml.codec
+import aquila.recording.recorder  # loaded once, in the server
+from aquila import config
 from aquila.errors import CassetteWriteError
+from aquila.recording import runtime
+from aquila.recording import scope as scopes
 from aquila.transports import routing
 
 URL = "https://provider.example/v1/x"
@@ -35,17 +36,17 @@ URL = "https://provider.example/v1/x"
 @contextlib.contextmanager
 def recording_project(folder: Path) -> Iterator[Path]:
     """A project that records from a provider that answers with what it was sent. Gives the cassette folder."""
-    loaded, opener = dict(routing._loaded), _ambient.opener
+    loaded, opener = dict(routing._loaded), runtime.opener
     echo = httpx2.MockTransport(lambda request: httpx2.Response(200, content=request.content))
     routing._loaded["echo"] = routing._given(echo, "echo")
-    _ambient.opener = None
+    runtime.opener = None
     try:
         with config.layers(root=folder, command_line={"transport": "record", "upstream": "echo"}):
             yield folder / "cassettes"
     finally:
         routing._loaded.clear()
         routing._loaded.update(loaded)
-        _ambient.opener = opener
+        runtime.opener = opener
 
 
 def start(work: Callable[..., None], *arguments: Any) -> BaseProcess:
@@ -101,7 +102,7 @@ def record_from_eight_threads(folder: Path, process: int, together: Any) -> None
                 thread.join()
 
 
-def join_record_and_die(folder: Path, stamp: scopes.Stamp) -> None:
+def join_record_and_die(folder: Path, stamp: scopes.ScopeStamp) -> None:
     """Record as a part of another process's scope, and be killed."""
     with recording_project(folder), scopes.bound(scopes.join(stamp)), aquila.http_client() as client:
         post(client, "child")

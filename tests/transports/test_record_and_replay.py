@@ -14,7 +14,7 @@ import pytest
 
 import aquila
 from aquila.cassettes.model import Interaction
-from aquila.cassettes.store import load
+from aquila.cassettes.storage.cassette_files import load
 from aquila.errors import CassetteMiss, CassetteWriteError, PlayedOut
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed, upstream
 
@@ -446,7 +446,7 @@ def test_a_format_that_a_plugin_brings_is_recorded_into_listed_and_replayed(
     root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from aquila.cassettes.codecs import Codec, codec_for
-    from aquila.cassettes.store import cassette_files
+    from aquila.cassettes.storage.cassette_files import cassette_files
     from aquila.hookspecs import hookimpl
 
     class Own:

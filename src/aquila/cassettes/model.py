@@ -19,7 +19,7 @@ FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RecordedRequest:
     """One HTTP request. ``url`` is absolute; ``body`` is what was sent, after content decoding."""
 
     method: str
@@ -33,7 +33,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class RecordedChunk:
     """A piece of a body as it arrived. ``at`` is the time since the request was sent, in milliseconds."""
 
     data: bytes
@@ -41,7 +41,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class RecordedResponse:
     """The answer: status, headers, and the body as the chunks in which it came (content decoding already undone).
 
     ``started`` is the time from sending the request to the headers, in milliseconds; ``ended`` to the end of the body.
@@ -50,7 +50,7 @@ class Response:
 
     status: int
     headers: Headers = ()
-    chunks: tuple[Chunk, ...] = ()
+    chunks: tuple[RecordedChunk, ...] = ()
     end: End = "complete"
     error: str = ""
     started: int = 0
@@ -70,8 +70,8 @@ class Response:
 class Interaction:
     """One request and its response. ``recorded`` is the moment of recording, ISO 8601 in UTC to the second."""
 
-    request: Request
-    response: Response
+    request: RecordedRequest
+    response: RecordedResponse
     recorded: str = ""
 
 

@@ -29,15 +29,19 @@ class Command:
 
 
 COMMANDS = (
-    Command("cassettes list", "listing", "list the cassettes with their sizes and ages"),
-    Command("cassettes show", "show", "show what a cassette holds"),
-    Command("cassettes diff", "diff", "compare two cassettes, request by request"),
-    Command("cassettes stats", "stats", "sum up all cassettes: models, tokens, statuses, sizes"),
-    Command("cassettes convert", "convert", "turn cassettes into YAML or msgpack, also those of vcrpy and cassetter"),
-    Command("cassettes scan", "scan", "look for secrets; exits with 1 when there are any"),
-    Command("cassettes accept", "accept", "take over what failing tests and interrupted runs recorded"),
-    Command("cassettes prune", "prune", "remove files that nothing uses any more"),
-    Command("cassettes drift", "drift", "list the requests that have drifted unseen"),
+    Command("cassettes list", "cassettes_list", "list the cassettes with their sizes and ages"),
+    Command("cassettes show", "cassettes_show", "show what a cassette holds"),
+    Command("cassettes diff", "cassettes_diff", "compare two cassettes, request by request"),
+    Command("cassettes stats", "cassettes_stats", "sum up all cassettes: models, tokens, statuses, sizes"),
+    Command(
+        "cassettes convert",
+        "cassettes_convert",
+        "turn cassettes into YAML or msgpack, also those of vcrpy and cassetter",
+    ),
+    Command("cassettes scan", "cassettes_scan", "look for secrets; exits with 1 when there are any"),
+    Command("cassettes accept", "cassettes_accept", "take over what failing tests and interrupted runs recorded"),
+    Command("cassettes prune", "cassettes_prune", "remove files that nothing uses any more"),
+    Command("cassettes drift", "cassettes_drift", "list the requests that have drifted unseen"),
     Command("serve", "serve", "answer any program from cassettes, over HTTP"),
 )
 

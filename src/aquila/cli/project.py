@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from aquila import config
-from aquila.cassettes import store
 from aquila.cassettes.codecs import suffixes
 from aquila.cassettes.model import Cassette
-from aquila.cassettes.names import cassette_path
+from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
 
 _FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
@@ -47,7 +47,7 @@ class Project:
                 f"there is no cassette folder {self.folder}; name one with --dir, AQUILA_CASSETTE_DIR, or "
                 "aquila_cassette_dir in the pytest settings"
             )
-        return list(store.cassette_files(self.folder))
+        return list(cassette_files.cassette_files(self.folder))
 
     def pending(self) -> list[Path]:
         """The pending recordings: what failing tests recorded."""
@@ -120,7 +120,7 @@ def load(path: Path) -> Cassette:
     for a file that is not there.
     """
     try:
-        return store.load(path)
+        return cassette_files.load(path)
     except FileNotFoundError as error:
         if path.is_symlink():
             raise CassetteError(f"{path} is a symbolic link to a file that does not exist") from error

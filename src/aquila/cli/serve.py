@@ -17,10 +17,10 @@ import signal
 import sys
 
 from aquila import config
-from aquila.cassettes.names import cassette_path
-from aquila.cassettes.scope import Scope
+from aquila.cassettes.storage.names import cassette_path
 from aquila.cli import project
 from aquila.cli.output import Output
+from aquila.recording.scope import Scope
 
 _MODES = {
     "replay": {"transport": "replay"},
@@ -51,13 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Serve until interrupted. The token, if any, is in AQUILA_SERVER_TOKEN: arguments can be seen by others."""
-    from aquila._optional import require
+    from aquila.optional import require
 
     for module in ("starlette", "uvicorn"):
         require(module, "serve", purpose="aquila serve")
-    from aquila.server.app import application
-    from aquila.server.running import Renewed, listening, server_for
-    from aquila.transports.proxying import Proxy
+    from aquila.server.application import application
+    from aquila.server.background_server import Renewed, listening, server_for
+    from aquila.transports.proxy import Proxy
 
     token = os.environ.get("AQUILA_SERVER_TOKEN") or None
     with project.opened(options) as here:

@@ -1,1 +1,6 @@
-"""The engine: one sans-IO loop with a synchronous and an asynchronous driver, on top of the openai SDK."""
+"""How ``ask`` and ``stream`` work. The only place that imports openai; it knows nothing of cassettes.
+
+``calls`` prepares a call and translates its errors, ``loop`` is the conversation with tools as pure steps,
+``endpoints`` are the provider's APIs, ``streams`` drive the loop for synchronous and asynchronous callers.
+Begin with ``calls.call``.
+"""

@@ -9,8 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aquila.huey._current import CurrentTask as CurrentTask
-    from aquila.huey._current import current_task as current_task
     from aquila.huey.instances import AquilaHuey as AquilaHuey
     from aquila.huey.instances import FileHuey as FileHuey
     from aquila.huey.instances import MemoryHuey as MemoryHuey
@@ -19,44 +17,46 @@ if TYPE_CHECKING:
     from aquila.huey.instances import RedisHuey as RedisHuey
     from aquila.huey.instances import SqliteHuey as SqliteHuey
     from aquila.huey.instances import instrument as instrument
-    from aquila.huey.lost import requeue_lost as requeue_lost
-    from aquila.huey.otel import TaskSpans as TaskSpans
+    from aquila.huey.lost_tasks import requeue_lost as requeue_lost
     from aquila.huey.progress import checkpoint as checkpoint
     from aquila.huey.progress import follow as follow
     from aquila.huey.progress import once as once
     from aquila.huey.progress import partial as partial
-    from aquila.huey.prompts import ask_task as ask_task
-    from aquila.huey.prompts import stream_task as stream_task
+    from aquila.huey.prompt_tasks import ask_task as ask_task
+    from aquila.huey.prompt_tasks import stream_task as stream_task
     from aquila.huey.pruning import add_pruner as add_pruner
     from aquila.huey.pruning import prune as prune
+    from aquila.huey.running_task import CurrentTask as CurrentTask
+    from aquila.huey.running_task import current_task as current_task
     from aquila.huey.serializer import MsgpackSerializer as MsgpackSerializer
-    from aquila.huey.telemetry import Record as Record
-    from aquila.huey.telemetry import TaskLog as TaskLog
+    from aquila.huey.task_log import TaskLog as TaskLog
+    from aquila.huey.task_log import TaskLogEntry as TaskLogEntry
+    from aquila.huey.task_spans import TaskSpans as TaskSpans
 
 _NAMES = {
     "AquilaHuey": "instances",
-    "CurrentTask": "_current",
+    "CurrentTask": "running_task",
     "FileHuey": "instances",
     "MemoryHuey": "instances",
     "MsgpackSerializer": "serializer",
     "PostgresHuey": "instances",
     "PriorityRedisHuey": "instances",
-    "Record": "telemetry",
     "RedisHuey": "instances",
     "SqliteHuey": "instances",
-    "TaskLog": "telemetry",
-    "TaskSpans": "otel",
+    "TaskLog": "task_log",
+    "TaskLogEntry": "task_log",
+    "TaskSpans": "task_spans",
     "add_pruner": "pruning",
-    "ask_task": "prompts",
+    "ask_task": "prompt_tasks",
     "checkpoint": "progress",
-    "current_task": "_current",
+    "current_task": "running_task",
     "follow": "progress",
     "instrument": "instances",
     "once": "progress",
     "partial": "progress",
     "prune": "pruning",
-    "requeue_lost": "lost",
-    "stream_task": "prompts",
+    "requeue_lost": "lost_tasks",
+    "stream_task": "prompt_tasks",
 }
 """Every public name and the module that defines it."""
 

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import huey as _huey
 from huey.api import Task, TaskWrapper
 
-from aquila.huey import _stamp, lost
-from aquila.huey._current import CurrentTask, attempt_of, current_or_none, current_task, enter
+from aquila.huey import cassette_stamp, lost_tasks
+from aquila.huey.running_task import CurrentTask, attempt_of, current_or_none, current_task, enter
 from aquila.huey.serializer import MsgpackSerializer
 
 H = TypeVar("H", bound=_huey.Huey)
@@ -51,7 +51,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             serializer = serializer.for_queue(name)
         super().__init__(name, *args, serializer=serializer, **options)
         if keep_running:
-            lost.keep_running(self)
+            lost_tasks.keep_running(self)
 
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
         """Return the class of decorated functions."""
@@ -59,9 +59,9 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 
     def serialize_task(self, task: Task) -> bytes:
         """Return a task as a message, stamped with the scope that it belongs to and its attempt, if there is need."""
-        carried, kwargs = _stamp.carried_by(task), task.kwargs
+        carried, kwargs = cassette_stamp.carried_by(task), task.kwargs
         if carried is not None:
-            task.kwargs = {**kwargs, _stamp.KEY: carried}
+            task.kwargs = {**kwargs, cassette_stamp.KEY: carried}
         try:
             data: bytes = super().serialize_task(task)
         finally:
@@ -74,7 +74,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             task = self._registry.create_task(self.serializer.deserialize(data, "task"))
         else:
             task = super().deserialize_task(data)
-        _stamp.take(task, task.kwargs.pop(_stamp.KEY, None))
+        cassette_stamp.take(task, task.kwargs.pop(cassette_stamp.KEY, None))
         return task
 
     def read_periodic(self, timestamp: Any) -> list[Task]:
@@ -91,7 +91,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             return None
         task = self.deserialize_task(data)
         if self.keep_running:
-            lost.begun(self, task, data)
+            lost_tasks.begun(self, task, data)
         return task
 
     def execute(self, task: Task, timestamp: Any = None) -> Any:
@@ -101,14 +101,14 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
         enter(CurrentTask(self, task))
         # Without a stamp attribute it never was on the wire: immediate mode, in the scope of its caller.
-        entered = _stamp.enter(self, task) if "_aquila_stamp" in vars(task) else None
+        entered = cassette_stamp.enter(self, task) if "_aquila_stamp" in vars(task) else None
         try:
             return super().execute(task, timestamp)
         finally:
             if entered is not None:
-                _stamp.leave(self, task, *entered)
+                cassette_stamp.leave(self, task, *entered)
             if self.keep_running and not getattr(task, "_aquila_interrupted", False):
-                lost.ended(self, task)
+                lost_tasks.ended(self, task)
 
     def _execute(self, task: Task, timestamp: Any) -> Any:
         """Execute a task that is due, neither revoked nor expired."""
@@ -217,5 +217,5 @@ def instrument(huey: H, *, keep_running: bool = False) -> H:
         if huey.task_wrapper_class is TaskWrapper:
             huey.task_wrapper_class = AquilaTaskWrapper
     if keep_running:
-        lost.keep_running(huey)
+        lost_tasks.keep_running(huey)
     return huey

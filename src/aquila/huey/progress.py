@@ -23,10 +23,10 @@ from huey.exceptions import CancelExecution, TaskTimeout
 
 from aquila.errors import StreamClosed
 from aquila.events import Chunk, Event
-from aquila.huey._current import PARTIAL, CurrentTask, current_task
+from aquila.huey.running_task import PARTIAL, CurrentTask, current_task
 
 if TYPE_CHECKING:
-    from aquila.engine.stream import Stream
+    from aquila.engine.streams.sync_stream import Stream
 
 T = TypeVar("T")
 _ABSENT: Any = object()

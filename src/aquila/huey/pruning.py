@@ -16,7 +16,7 @@ from typing import Any
 from huey.api import TaskWrapper, crontab
 
 from aquila.errors import ConfigError
-from aquila.huey._current import CHECKPOINTS, PARTIAL
+from aquila.huey.running_task import CHECKPOINTS, PARTIAL
 
 _SEEN = "aquila.pruner"
 _OURS = "aquila."

@@ -21,7 +21,7 @@ from huey.registry import Message
 from huey.serializer import Serializer
 
 from aquila.errors import ConfigError, MessageRejected, NotSerializable
-from aquila.huey._wire import Wire
+from aquila.huey.wire_format import Wire
 
 Purpose: TypeAlias = Literal["task", "value"]
 Secret: TypeAlias = str | bytes

@@ -1,1 +1,1 @@
-"""``aquila serve``: cassettes for any program in any language that can be told a base URL."""
+"""``aquila serve``: a server that answers any program from cassettes. Begin with ``application``."""

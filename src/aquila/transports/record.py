@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx2
 
-from aquila.cassettes.model import Chunk, End, Response
-from aquila.cassettes.scope import Scope
-from aquila.cassettes.session import Record, Replay, Session
+from aquila.cassettes.model import End, RecordedChunk, RecordedResponse
+from aquila.recording.scope import Scope
+from aquila.recording.session import RecordDecision, ReplayDecision, Session
 from aquila.transports.replay import Deciding, areplayed, replayed
 from aquila.transports.wire import Decoder, decoder_for, error_text, headers_of
 
@@ -29,7 +29,7 @@ class RecordTransport(Deciding, httpx2.BaseTransport):
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         request.read()
         decision = self._decide(request)
-        if isinstance(decision, Replay):
+        if isinstance(decision, ReplayDecision):
             self._scope.recording.played(self._session, decision)
             return replayed(decision, self._pace(request))
         tee = Tee(self._scope, self._session, decision)
@@ -53,7 +53,7 @@ class AsyncRecordTransport(Deciding, httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         await request.aread()
         decision = self._decide(request)
-        if isinstance(decision, Replay):
+        if isinstance(decision, ReplayDecision):
             if not self._scope.is_owner:
                 await _off_the_loop(self._scope.recording.played, self._session, decision)
             return await areplayed(decision, self._pace(request))
@@ -75,13 +75,13 @@ class Tee:
     that replays.
     """
 
-    def __init__(self, scope: Scope, session: Session, record: Record) -> None:
+    def __init__(self, scope: Scope, session: Session, record: RecordDecision) -> None:
         self._scope = scope
         self._session = session
         self._record = record
         self._clock = time.monotonic()
         self._lock = threading.Lock()
-        self._chunks: list[Chunk] = []
+        self._chunks: list[RecordedChunk] = []
         self._ended = False
         self._status = 0
         self._headers: tuple[tuple[str, str], ...] = ()
@@ -108,7 +108,7 @@ class Tee:
             except (zlib.error, ValueError) as error:
                 raise httpx2.RemoteProtocolError(f"the body is not what its Content-Encoding says: {error}") from error
         if data:
-            self._chunks.append(Chunk(data, self._now()))
+            self._chunks.append(RecordedChunk(data, self._now()))
         return data
 
     def complete(self) -> bytes:
@@ -124,7 +124,7 @@ class Tee:
         assert self._decode is not None
         rest = self._decode(None)
         if rest:
-            self._chunks.append(Chunk(rest, self._now()))
+            self._chunks.append(RecordedChunk(rest, self._now()))
         return rest
 
     def broken(self, error: BaseException) -> None:
@@ -145,7 +145,7 @@ class Tee:
                 return
             self._ended = True
         self._scope.untrack(self)
-        response = Response(
+        response = RecordedResponse(
             self._status, self._headers, tuple(self._chunks), end, error, self._started, self._now()
         )  # fmt: skip
         self._scope.recording.finish(self._session, self._record, response)

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 
-from aquila.cassettes.merging import TRANSIENT
-from aquila.cassettes.model import Response
-from aquila.cassettes.scope import Scope
-from aquila.cassettes.session import Record, Refuse, Replay, Session
+from aquila.cassettes.model import RecordedResponse
+from aquila.cassettes.storage.merging import TRANSIENT
 from aquila.errors import CassetteMiss
+from aquila.recording.scope import Scope
+from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision, Session
 from aquila.transports.wire import error_named, request_of
 
 
@@ -23,9 +23,9 @@ class Deciding:
         self._session = session
         self._timing = scope.settings.replay_timing
 
-    def _decide(self, request: httpx2.Request) -> Replay | Record:
+    def _decide(self, request: httpx2.Request) -> ReplayDecision | RecordDecision:
         decision = self._session.decide(request_of(request))
-        if isinstance(decision, Refuse):
+        if isinstance(decision, RefuseDecision):
             self._scope.missed(decision.error)
             # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
             raise type(decision.error)(*decision.error.args)
@@ -41,7 +41,7 @@ class ReplayTransport(Deciding, httpx2.BaseTransport):
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         request.read()
         decision = self._decide(request)
-        assert isinstance(decision, Replay)
+        assert isinstance(decision, ReplayDecision)
         return replayed(decision, self._pace(request))
 
 
@@ -51,7 +51,7 @@ class AsyncReplayTransport(Deciding, httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         await request.aread()
         decision = self._decide(request)
-        assert isinstance(decision, Replay)
+        assert isinstance(decision, ReplayDecision)
         return await areplayed(decision, self._pace(request))
 
 
@@ -90,7 +90,7 @@ class Pace:
             await anyio.sleep(seconds)
 
 
-def replayed(decision: Replay, pace: Pace | None = None) -> httpx2.Response:
+def replayed(decision: ReplayDecision, pace: Pace | None = None) -> httpx2.Response:
     """The recorded answer as an httpx2 response."""
     response = decision.interaction.response
     if pace is not None:
@@ -98,7 +98,7 @@ def replayed(decision: Replay, pace: Pace | None = None) -> httpx2.Response:
     return httpx2.Response(response.status, headers=_headers(decision), stream=_ReplayStream(response, pace))
 
 
-async def areplayed(decision: Replay, pace: Pace | None = None) -> httpx2.Response:
+async def areplayed(decision: ReplayDecision, pace: Pace | None = None) -> httpx2.Response:
     """The recorded answer as an httpx2 response for async clients."""
     response = decision.interaction.response
     if pace is not None:
@@ -106,7 +106,7 @@ async def areplayed(decision: Replay, pace: Pace | None = None) -> httpx2.Respon
     return httpx2.Response(response.status, headers=_headers(decision), stream=_AsyncReplayStream(response, pace))
 
 
-def _headers(decision: Replay) -> list[tuple[str, str]]:
+def _headers(decision: ReplayDecision) -> list[tuple[str, str]]:
     """The recorded headers, and for a failure what keeps the client from sleeping before it tries again.
 
     A failure that another recording follows is followed at once. The last one says how the request ended, so there is
@@ -122,7 +122,7 @@ def _headers(decision: Replay) -> list[tuple[str, str]]:
     return headers
 
 
-def _ending(response: Response) -> Exception | None:
+def _ending(response: RecordedResponse) -> Exception | None:
     """What a reader meets after the last recorded chunk."""
     if response.end == "complete":
         return None
@@ -135,7 +135,7 @@ def _ending(response: Response) -> Exception | None:
 
 
 class _ReplayStream(httpx2.SyncByteStream):
-    def __init__(self, response: Response, pace: Pace | None) -> None:
+    def __init__(self, response: RecordedResponse, pace: Pace | None) -> None:
         self._response = response
         self._pace = pace
 
@@ -153,7 +153,7 @@ class _ReplayStream(httpx2.SyncByteStream):
 
 
 class _AsyncReplayStream(httpx2.AsyncByteStream):
-    def __init__(self, response: Response, pace: Pace | None) -> None:
+    def __init__(self, response: RecordedResponse, pace: Pace | None) -> None:
         self._response = response
         self._pace = pace
         self._chunks = iter(response.chunks)  # the openai SDK iterates once more, for what follows the terminator

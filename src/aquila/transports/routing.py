@@ -15,12 +15,12 @@ from typing import Any, Protocol, TypeAlias
 import httpx2
 
 from aquila import config
-from aquila._hooks import manager
-from aquila.cassettes import scope as scopes
-from aquila.cassettes.scope import Scope
 from aquila.errors import CassetteRequired, ConfigError, UnknownTransport
+from aquila.plugins import manager
+from aquila.recording import scope as scopes
+from aquila.recording.scope import Scope
 from aquila.transports.live import AsyncLiveTransport, LiveTransport
-from aquila.transports.permit import permitted
+from aquila.transports.permitted_hosts import permitted
 from aquila.transports.record import AsyncRecordTransport, RecordTransport
 from aquila.transports.replay import AsyncReplayTransport, ReplayTransport
 
@@ -175,13 +175,13 @@ class _AsyncPermitted(httpx2.AsyncBaseTransport):
 
 
 def _local_sync() -> httpx2.BaseTransport:
-    from aquila.transports.local import LocalTransport
+    from aquila.transports.local_model.local_transport import LocalTransport
 
     return LocalTransport()
 
 
 def _local_async() -> httpx2.AsyncBaseTransport:
-    from aquila.transports.local import AsyncLocalTransport
+    from aquila.transports.local_model.local_transport import AsyncLocalTransport
 
     return AsyncLocalTransport()
 

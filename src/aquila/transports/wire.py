@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from aquila.cassettes.model import Headers, Request
+from aquila.cassettes.model import Headers, RecordedRequest
 
 ERRORS: dict[str, type[httpx2.TransportError]] = {
     error.__name__: error
@@ -26,7 +26,7 @@ ERRORS: dict[str, type[httpx2.TransportError]] = {
 """The ways in which an answer breaks off, by the names under which cassettes keep them."""
 
 
-def request_of(request: httpx2.Request) -> Request:
+def request_of(request: httpx2.Request) -> RecordedRequest:
     """The recordable form of a request whose body has been read."""
     # Without the length of the body, all requests of a client have the same fields.
     fields = [field for field in request.headers.raw if field[0] not in (b"Content-Length", b"content-length")]
@@ -35,7 +35,7 @@ def request_of(request: httpx2.Request) -> Request:
     if body and encoding:
         decoder = decoder_for(encoding)
         body = decoder(body) + decoder(None) if decoder else body
-    return Request(request.method, str(request.url), headers, body)
+    return RecordedRequest(request.method, str(request.url), headers, body)
 
 
 @functools.lru_cache(maxsize=256)

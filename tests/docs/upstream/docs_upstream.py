@@ -10,8 +10,8 @@ import atexit
 import os
 from pathlib import Path
 
-from aquila.cassettes.scope import Scope
-from aquila.transports.local import LocalTransport
+from aquila.recording.scope import Scope
+from aquila.transports.local_model.local_transport import LocalTransport
 from aquila.transports.record import RecordTransport
 from aquila.transports.replay import ReplayTransport
 

@@ -76,7 +76,7 @@ def _is_address(name: str) -> bool:
 
 @contextlib.contextmanager
 def _guard_lifted() -> Iterator[None]:
-    guard: Any = sys.modules.get("aquila.transports.guard")
+    guard: Any = sys.modules.get("aquila.intercept.socket_guard")
     holders = list(guard._holders) if guard is not None else []
     for holder in holders:
         guard.release(holder)

@@ -31,8 +31,8 @@ class Codec(Protocol):
 
 
 _BUILT_IN = {
-    ".yaml": ("aquila.cassettes.codecs.yaml", "YamlCodec"),
-    ".yml": ("aquila.cassettes.codecs.yaml", "YamlCodec"),
+    ".yaml": ("aquila.cassettes.codecs.yaml.codec", "YamlCodec"),
+    ".yml": ("aquila.cassettes.codecs.yaml.codec", "YamlCodec"),
     ".msgpack": ("aquila.cassettes.codecs.msgpack", "MsgpackCodec"),
     ".toml": ("aquila.cassettes.codecs.cassetter", "TomlCodec"),
 }
@@ -65,6 +65,6 @@ def codec_for(path: Path) -> Codec:
 
 
 def _of_plugins() -> list[Codec]:
-    from aquila._hooks import manager
+    from aquila.plugins import manager
 
     return [codec for codecs in manager().hook.aquila_codecs() for codec in codecs]

@@ -12,13 +12,13 @@ import datetime
 import tomllib
 from typing import Any
 
-from aquila.cassettes.codecs import foreign, jsontext
-from aquila.cassettes.codecs.reading import Mistake, Path
-from aquila.cassettes.codecs.safeyaml import MAX_BYTES
-from aquila.cassettes.codecs.tree import FOREIGN_ADVICE, Number, Tree
+from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.vcrpy import unpacked
-from aquila.cassettes.headers import REQUEST_HEADERS, RESPONSE_HEADERS
-from aquila.cassettes.model import Cassette, Chunk, Interaction, Request, Response
+from aquila.cassettes.codecs.yaml.parser import MAX_BYTES
+from aquila.cassettes.codecs.yaml.reader import Mistake, Path
+from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, Number, Tree
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, RESPONSE_HEADERS
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 
 _NAME = "cassetter"
@@ -53,16 +53,16 @@ def _interaction(tree: Tree, path: Path) -> Interaction:
     encoding = foreign.header(answered.get("headers"), "content-encoding")
     body = unpacked(_body(answered, response), encoding, response)
     return Interaction(
-        Request(
+        RecordedRequest(
             foreign.text(asked, "method", request),
             foreign.text(asked, "uri", request),
             foreign.headers(asked.get("headers"), REQUEST_HEADERS, (*request, "headers")),
             _body(asked, request),
         ),
-        Response(
+        RecordedResponse(
             foreign.status(answered.get("status"), (*response, "status")),
             foreign.headers(answered.get("headers"), RESPONSE_HEADERS, (*response, "headers")),
-            (Chunk(body),) if body else (),
+            (RecordedChunk(body),) if body else (),
         ),
         _moment(tree, path) if "recorded_at" in tree else "",
     )
@@ -83,7 +83,7 @@ def _body(tree: dict[str, Tree], path: Path) -> bytes:
     content = body[name]
     if kind == "json" and not in_toml:
         try:
-            return jsontext.write(content, jsontext.Style()).encode()
+            return json_body.write(content, json_body.Style()).encode()
         except ValueError as error:
             raise Mistake(str(error), (*path, name)) from None
     text = foreign.text(body, name, path)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from aquila.cassettes.codecs.reading import Mistake, Path
-from aquila.cassettes.codecs.tree import Number, Tree
+from aquila.cassettes.codecs.yaml.reader import Mistake, Path
+from aquila.cassettes.codecs.yaml.tree import Number, Tree
 from aquila.cassettes.model import Headers
 
 

@@ -14,10 +14,19 @@ from typing import Any, get_args
 
 import msgpack
 
-from aquila.cassettes.codecs._gc import collector_paused
-from aquila.cassettes.codecs.tree import ADVICE, FOREIGN_ADVICE
-from aquila.cassettes.model import FORMAT_VERSION, Cassette, Chunk, End, Headers, Interaction, Request, Response
-from aquila.cassettes.unfold import Folded, FoldError, unfold
+from aquila.cassettes.codecs.gc_pause import collector_paused
+from aquila.cassettes.codecs.sse_fold.fold_reader import Folded, FoldError, unfold
+from aquila.cassettes.codecs.yaml.tree import ADVICE, FOREIGN_ADVICE
+from aquila.cassettes.model import (
+    FORMAT_VERSION,
+    Cassette,
+    End,
+    Headers,
+    Interaction,
+    RecordedChunk,
+    RecordedRequest,
+    RecordedResponse,
+)
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 
 MAGIC = "aquila"
@@ -75,8 +84,8 @@ class MsgpackCodec:
         ]
 
 
-def _folded(chunks: tuple[Chunk, ...]) -> dict[str, Any] | None:
-    from aquila.cassettes.fold import fold
+def _folded(chunks: tuple[RecordedChunk, ...]) -> dict[str, Any] | None:
+    from aquila.cassettes.codecs.sse_fold.fold_writer import fold
 
     folded = fold(chunks)
     if folded is None:
@@ -129,8 +138,8 @@ def _interaction(row: Any) -> Interaction:
     if not 0 <= end < len(_ENDS) or status < 0 or started < 0 or ended < 0:
         raise _Wrong("a number out of range")
     return Interaction(
-        Request(sys.intern(method), sys.intern(url), _headers(asked), body),
-        Response(
+        RecordedRequest(sys.intern(method), sys.intern(url), _headers(asked), body),
+        RecordedResponse(
             status,
             _headers(answered),
             _chunks(chunks) if type(chunks) is list else _events(chunks),
@@ -157,18 +166,18 @@ def _shared_headers(flat: tuple[Any, ...]) -> Headers:
     return tuple(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _chunks(flat: list[Any]) -> tuple[Chunk, ...]:
+def _chunks(flat: list[Any]) -> tuple[RecordedChunk, ...]:
     if len(flat) == 2 and type(flat[0]) is int and type(flat[1]) is bytes and flat[0] >= 0:
-        return (Chunk(flat[1], flat[0]),)
+        return (RecordedChunk(flat[1], flat[0]),)
     times, pieces = flat[::2], flat[1::2]
     if len(times) != len(pieces) or not {int}.issuperset(map(type, times)) or not {bytes}.issuperset(map(type, pieces)):
         raise _Wrong("chunks that are not times and bytes")
     if times and min(times) < 0:
         raise _Wrong("a number out of range")
-    return tuple(map(Chunk, pieces, times))
+    return tuple(map(RecordedChunk, pieces, times))
 
 
-def _events(folded: Any) -> tuple[Chunk, ...]:
+def _events(folded: Any) -> tuple[RecordedChunk, ...]:
     if type(folded) is not dict or {name: type(value) for name, value in folded.items()} != _FOLDED:
         raise _Wrong("chunks that are neither a list nor a folded stream")
     for name in ("templates", "shared"):

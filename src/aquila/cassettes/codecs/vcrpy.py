@@ -12,11 +12,11 @@ import importlib
 import zlib
 from typing import Any
 
-from aquila.cassettes.codecs import foreign, jsontext
-from aquila.cassettes.codecs.reading import Mistake, Path
-from aquila.cassettes.codecs.tree import Tree
-from aquila.cassettes.headers import REQUEST_HEADERS, RESPONSE_HEADERS
-from aquila.cassettes.model import Cassette, Chunk, Interaction, Request, Response
+from aquila.cassettes.codecs import foreign, json_body
+from aquila.cassettes.codecs.yaml.reader import Mistake, Path
+from aquila.cassettes.codecs.yaml.tree import Tree
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, RESPONSE_HEADERS
 
 MAX_BODY = 256 * 1024 * 1024
 """A compressed body that unpacks to more bytes than this is refused."""
@@ -61,16 +61,16 @@ def _interaction(tree: Tree, path: Path) -> Interaction:
     encoding = foreign.header(answered.get("headers"), "content-encoding")
     body = unpacked(_body(answered, response), encoding, response)
     return Interaction(
-        Request(
+        RecordedRequest(
             foreign.text(asked, "method", request),
             foreign.text(asked, "uri", request),
             foreign.headers(asked.get("headers"), REQUEST_HEADERS, (*request, "headers")),
             _body(asked, request),
         ),
-        Response(
+        RecordedResponse(
             foreign.status(status, (*response, "status")),
             foreign.headers(answered.get("headers"), RESPONSE_HEADERS, (*response, "headers")),
-            (Chunk(body),) if body else (),
+            (RecordedChunk(body),) if body else (),
         ),
     )
 
@@ -78,7 +78,7 @@ def _interaction(tree: Tree, path: Path) -> Interaction:
 def _body(tree: dict[str, Tree], path: Path) -> bytes:
     if tree.get("parsed_body") is not None:
         try:
-            return jsontext.write(tree["parsed_body"], jsontext.Style()).encode()
+            return json_body.write(tree["parsed_body"], json_body.Style()).encode()
         except ValueError as error:
             raise Mistake(str(error), (*path, "parsed_body")) from None
     name = "content" if "content" in tree else "body"

@@ -9,18 +9,18 @@
         assert drain_queue() == {"complete": 1}
 """
 
-from aquila.huey.testing._consumer import RunningConsumer, run_consumer
-from aquila.huey.testing._drain import Drained, drain_queue
-from aquila.huey.testing._mode import testing_mode
-from aquila.huey.testing._perform import build_task, perform_job
-from aquila.huey.testing._periodic import run_periodic
-from aquila.huey.testing._queue import all_enqueued, assert_enqueued, refute_enqueued
-from aquila.huey.testing._run import Retry, TaskRun
+from aquila.huey.testing.consumer import RunningConsumer, run_consumer
+from aquila.huey.testing.draining import Drained, drain_queue
+from aquila.huey.testing.modes import testing_mode
+from aquila.huey.testing.performing import build_task, perform_job
+from aquila.huey.testing.periodic import run_periodic
+from aquila.huey.testing.queue import all_enqueued, assert_enqueued, refute_enqueued
+from aquila.huey.testing.task_run import ScheduledRetry, TaskRun
 
 __all__ = [
     "Drained",
-    "Retry",
     "RunningConsumer",
+    "ScheduledRetry",
     "TaskRun",
     "all_enqueued",
     "assert_enqueued",

@@ -1,0 +1,240 @@
+"""JSON bodies as structure, where the structure gives back the exact bytes.
+
+A JSON text is taken as its value, a `Style` (how its writer spaces and escapes) and, for the few strings that the style
+does not explain, *literals*: their text as it stands, by JSON pointer. Numbers keep their literal text in the value.
+What is not explained even so (duplicate keys, NaN, odd spacing, deep nesting) is no structure to us: `read` returns
+None.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring, encode_basestring_ascii
+from typing import Any, NoReturn
+
+from aquila.cassettes.codecs.yaml.tree import Number, Tree
+
+MAX_DEPTH = 60
+MAX_KEY = 100
+
+_WORDS = {None: "null", True: "true", False: "false"}
+_STRING = re.compile(r'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"')
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")
+_LINE = re.compile(r"[\[{]\n([ ]+|\t+)")
+_SPACED = re.compile(r'(?:[^",:]|"[^"\\]*(?:\\.[^"\\]*)*")*+[,:] ')  # the first comma or colon has a blank
+_HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_MARKUP = re.compile("[<>&\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a JSON text is written.
+
+    ``indent`` are the blanks of a level, or empty for one line; ``spaced`` a blank after colons and commas; ``ascii``
+    escapes all other characters, ``html`` also ``<``, ``>``, ``&`` and two line breaks, ``slash`` also ``/``;
+    ``newline`` ends the text with a line break. The default is how the openai SDK writes.
+    """
+
+    indent: str = ""
+    spaced: bool = False
+    ascii: bool = False
+    html: bool = False
+    slash: bool = False
+    newline: bool = False
+
+    def __str__(self) -> str:
+        """The style as words, the form that a cassette has; empty for the default."""
+        words = [name for name in ("spaced", "ascii", "html", "slash", "newline") if getattr(self, name)]
+        if self.indent:
+            words.insert(0, f"indent {len(self.indent)}" if self.indent[0] == " " else "indent tab")
+        return ", ".join(words)
+
+    @classmethod
+    def of(cls, words: str) -> Style:
+        """Read a style. Raises ValueError for words that are none."""
+        indent = ""
+        flags: dict[str, bool] = {}
+        for word in words.split(", "):
+            if word in ("spaced", "ascii", "html", "slash", "newline"):
+                flags[word] = True
+            elif word == "indent tab":
+                indent = "\t"
+            elif re.fullmatch("indent [1-8]", word):
+                indent = " " * int(word[-1])
+            else:
+                raise ValueError(f"no style of JSON: {word[:40]!r}")
+        return cls(indent, **flags)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonText:
+    """A JSON text as structure: what `read` found, and `write` turns into the same text again."""
+
+    value: Tree
+    style: Style
+    literals: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(body: bytes) -> JsonText | None:
+    """Take a body as JSON; None if it is none, or would not come back exactly."""
+    try:
+        text = body.decode()
+        value = _parse(text)
+        _check(value, MAX_DEPTH)
+    except (ValueError, RecursionError):
+        return None
+    style = _style_of(text)
+    literals: dict[str, str] = {}
+    written = write(value, style)
+    if written != text or ("\\" in text and _SURROGATE.search(write(value, Style()))):
+        found = _literals(value, text, written)
+        if found is None or sum(map(len, found.values())) > 200 + len(text) // 4:
+            return None
+        literals = found
+        again = _parse(text)
+        if write(put(again, literals), style) != text:
+            return None
+    return JsonText(value, style, literals)
+
+
+def write(value: Tree, style: Style) -> str:
+    """Write a value. Raises ValueError for what JSON has no form for."""
+    encode = _encoder(style)
+    comma, colon = (", ", ": ") if style.spaced else (",", ":")
+
+    def flat(value: Tree) -> str:
+        kind = type(value)
+        if kind is str:
+            return encode(value)
+        if kind is Number:
+            return str(value)
+        if kind is dict:
+            return "{" + comma.join([encode(key) + colon + flat(inner) for key, inner in value.items()]) + "}"
+        if kind is list:
+            return "[" + comma.join([flat(inner) for inner in value]) + "]"
+        return _word(value)
+
+    def deep(value: Tree, outer: str) -> str:
+        if not value or (kind := type(value)) not in (dict, list):
+            return flat(value)
+        line = outer + style.indent
+        if kind is dict:
+            lines = [line + encode(key) + ": " + deep(inner, line) for key, inner in value.items()]
+            return "{" + ",".join(lines) + outer + "}"
+        return "[" + ",".join([line + deep(inner, line) for inner in value]) + outer + "]"
+
+    text = deep(value, "\n") if style.indent else flat(value)
+    return text + "\n" if style.newline else text
+
+
+def put(value: Tree, literals: Mapping[str, str]) -> Tree:
+    """Replace strings of a value by their literal texts, in place. Raises ValueError for a wrong pointer or text."""
+    for pointer, literal in literals.items():
+        if not _STRING.fullmatch(literal):
+            raise ValueError(f"not the text of a JSON string: {literal[:40]!r}")
+        if not pointer:
+            return Number(literal)
+        *way, last = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+        holder = value
+        try:
+            for part in way:
+                holder = holder[int(part) if type(holder) is list else part]
+            key: Any = int(last) if type(holder) is list else last
+            if type(holder[key]) is not str:
+                raise KeyError(key)
+            holder[key] = Number(literal)
+        except (LookupError, TypeError, ValueError):
+            raise ValueError(f"no string at {pointer[:80]!r}") from None
+    return value
+
+
+def _parse(text: str) -> Tree:
+    return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=_refuse)
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(word)
+
+
+def _check(value: Tree, depth: int) -> None:
+    """Raise ValueError for what YAML should not be asked to hold as structure."""
+    inner: Iterable[Tree]
+    if type(value) is dict:
+        if any(len(key) > MAX_KEY or _SURROGATE.search(key) for key in value):
+            raise ValueError("key")
+        inner = value.values()
+    elif type(value) is list:
+        inner = value
+    else:
+        return
+    if not depth:
+        raise ValueError("depth")
+    for child in inner:
+        _check(child, depth - 1)
+
+
+def _style_of(text: str) -> Style:
+    escapes = set(_ESCAPE.findall(text)) if "\\" in text else set()
+    line = _LINE.match(text)
+    return Style(
+        indent=line[1] if line else "",
+        spaced=not line and _SPACED.match(text) is not None,
+        ascii=text.isascii() and any(escape >= "\\u007f" for escape in escapes if len(escape) > 2),
+        html=not escapes.isdisjoint({_HTML["<"], _HTML[">"], _HTML["&"]}),
+        slash="\\/" in escapes,
+        newline=text.endswith("\n"),
+    )
+
+
+def _encoder(style: Style) -> Callable[[str], str]:
+    base: Callable[[str], str] = encode_basestring_ascii if style.ascii else encode_basestring
+    if not (style.html or style.slash):
+        return base
+
+    def encode(text: str) -> str:
+        encoded = base(text)
+        if style.html:
+            encoded = _MARKUP.sub(lambda found: _HTML[found[0]], encoded)
+        return encoded.replace("/", "\\/") if style.slash else encoded
+
+    return encode
+
+
+def _word(value: Tree) -> str:
+    try:
+        return _WORDS[value]
+    except (KeyError, TypeError):
+        raise ValueError("JSON has no form for binary data") from None
+
+
+def _literals(value: Tree, text: str, written: str) -> dict[str, str] | None:
+    """The strings that the style does not explain. None if more than strings differ."""
+    theirs, ours = _STRING.findall(text), _STRING.findall(written)
+    places = list(_places(value, ""))
+    if not len(theirs) == len(ours) == len(places) or _STRING.split(text) != _STRING.split(written):
+        return None
+    literals: dict[str, str] = {}
+    for (pointer, is_key), literal, plain in zip(places, theirs, ours, strict=True):
+        if literal != plain or _SURROGATE.search(json.loads(literal)):
+            if is_key:
+                return None
+            literals[pointer] = literal
+    return literals
+
+
+def _places(value: Tree, pointer: str) -> Iterator[tuple[str, bool]]:
+    """The pointers of all strings of a value, keys included, in the order of the text."""
+    if type(value) is str:
+        yield pointer, False
+    elif type(value) is dict:
+        for key, inner in value.items():
+            here = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+            yield here, True
+            yield from _places(inner, here)
+    elif type(value) is list:
+        for index, inner in enumerate(value):
+            yield from _places(inner, f"{pointer}/{index}")

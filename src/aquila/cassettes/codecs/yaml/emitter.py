@@ -1,0 +1,141 @@
+"""YAML as text, in the one way in which cassettes are written.
+
+Block style, two spaces a level, sequences at the column of their key, no folding: a line of a text is a line of the
+file. Text of several lines is a literal block wherever YAML can hold it exactly, and a double-quoted scalar of as many
+lines where it cannot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from aquila.cassettes.codecs.yaml.tree import Number
+
+# What YAML cannot hold as it is: control characters, CR and the other line breaks (a reader may change them), the BOM,
+# surrogates and non-characters.
+_UNSAFE = re.compile("[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_PLAIN = re.compile("[A-Za-z_/]")  # how a plain scalar may start
+_NOT_PLAIN = re.compile(r": | #|[:\s]\Z|\t|\n")
+_WORDS = frozenset(["null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "none"])
+_ESCAPES = {
+    '"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0",
+    "\x85": "\\N", "\u2028": "\\L", "\u2029": "\\P", "\ufeff": "\\uFEFF",
+}  # fmt: skip
+_ESCAPED = re.compile('["\\\\\n\t]|' + _UNSAFE.pattern)
+LONG_KEY = 120
+"""A key longer than this needs YAML's explicit form (libyaml looks ahead for 1,024 characters)."""
+
+
+def pair(name: str, value: Any, indent: int) -> str:
+    """``name: value`` at a column, with its line break; the value may be text, a number, a list, a mapping."""
+    spaces = " " * indent
+    head = inline(name)
+    if len(head) > LONG_KEY:
+        return f"{spaces}? {head}\n{spaces}:{_value(value, indent)}"
+    return f"{spaces}{head}:{_value(value, indent)}"
+
+
+def mapping(items: Iterable[tuple[str, Any]], indent: int) -> str:
+    """The pairs of a mapping, one below the other."""
+    return "".join([pair(name, value, indent) for name, value in items])
+
+
+def item(value: Any, indent: int) -> str:
+    """``- value`` at a column, with its line break."""
+    spaces = " " * indent
+    if isinstance(value, (dict, list)) and value and not _flat(value):
+        inner = _block(value, indent + 2)
+        return f"{spaces}- {inner[indent + 2 :]}"
+    return f"{spaces}-{_value(value, indent)}"
+
+
+def _value(value: Any, indent: int) -> str:
+    """What follows a key or a dash, from the space on."""
+    if isinstance(value, Number):
+        return f" {value}\n"
+    if isinstance(value, str):
+        return " " + text(value, indent + 2)
+    if value is None:
+        return " null\n"
+    if value is True or value is False:
+        return " true\n" if value else " false\n"
+    if isinstance(value, int):
+        return f" {value}\n"
+    if _flat(value):
+        return f" {_flow(value)}\n"
+    return "\n" + _block(value, indent if isinstance(value, list) else indent + 2)
+
+
+def _block(value: Any, indent: int) -> str:
+    if isinstance(value, dict):
+        return mapping(value.items(), indent)
+    return "".join([item(inner, indent) for inner in value])
+
+
+def _flat(value: Any) -> bool:
+    """Whether a container is written on one line: when empty, or a list of numbers and words."""
+    return not value or (
+        isinstance(value, list) and all(isinstance(inner, (Number, bool, type(None))) for inner in value)
+    )
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{}"
+    return "[" + ", ".join([inner if isinstance(inner, str) else _WORD[inner] for inner in value]) + "]"
+
+
+_WORD = {None: "null", True: "true", False: "false"}
+
+
+def text(value: str, indent: int) -> str:
+    """A text as a scalar, with its line break; a block's lines stand at column ``indent``."""
+    if "\n" not in value and ("\t" not in value or _UNSAFE.search(value)):
+        return inline(value) + "\n"
+    stripped = value.rstrip("\n")
+    if _UNSAFE.search(value) or not stripped:
+        return _quoted_lines(value, indent)
+    ends = len(value) - len(stripped)
+    header = "|" + ("2" if value[0] in " \n\t" else "") + ("-", "")[ends] if ends < 2 else "|+"
+    if ends >= 2 and value[0] in " \n\t":
+        header = "|2+"
+    spaces = " " * indent
+    lines = [spaces + line if line else "" for line in stripped.split("\n")]
+    return header + "\n" + "\n".join(lines) + "\n" * max(ends, 1)
+
+
+def inline(value: str) -> str:
+    """A text on one line: plain where nobody could take it for anything else, else quoted."""
+    if _UNSAFE.search(value) or "\n" in value or "\t" in value:
+        return _double(value)
+    if _PLAIN.match(value) and not _NOT_PLAIN.search(value) and value.lower() not in _WORDS:
+        return value
+    if "'" in value and '"' not in value and "\\" not in value:
+        return f'"{value}"'
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _double(value: str) -> str:
+    return '"' + _ESCAPED.sub(_escape, value) + '"'
+
+
+def _quoted_lines(value: str, indent: int) -> str:
+    """A double-quoted scalar, a line of the file for each line of the text."""
+    spaces = " " * indent
+    lines = [_double(line)[1:-1] for line in value.split("\n")]
+    # A line's own first space is escaped: YAML drops unescaped space at the start of a continued line.
+    lines = [lines[0]] + ["\\" + line if line.startswith(" ") else line for line in lines[1:]]
+    return '"' + f"\\n\\\n{spaces}".join(lines) + '"\n'
+
+
+def _escape(found: re.Match[str]) -> str:
+    char = found.group()
+    known = _ESCAPES.get(char)
+    if known:
+        return known
+    code = ord(char)
+    if 0xD800 <= code < 0xE000:
+        return "\ufffd"  # no UTF-8 file can hold it
+    return f"\\x{code:02X}" if code < 0x100 else f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"

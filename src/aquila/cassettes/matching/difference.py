@@ -1,0 +1,213 @@
+"""Where two canonical requests differ: paths with both values, cut so that people can see the difference."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aquila.cassettes.matching.request_key import Canonical
+
+ABSENT: Final = object()
+"""Stands for a value that one side does not have."""
+
+_MOST = 1000  # differences that are looked for
+_DEEPEST = 64  # levels that are taken apart
+_WEIGHED = 50  # differences that are weighed one by one
+_PLAIN_KEY = re.compile(r"[^.\[\]*'\"\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place where two requests differ. ``path`` is written as ``ignore`` takes it if the place is ``in_body``."""
+
+    path: str
+    recorded: Any
+    now: Any
+    in_body: bool = False
+
+
+def differences(recorded: Canonical, now: Canonical) -> list[Difference]:
+    """List the places where two requests differ: parts of the request first, then the body in its order."""
+    found = [
+        Difference(name, a, b)
+        for name, a, b in (
+            ("method", recorded.method, now.method),
+            ("scheme", recorded.scheme, now.scheme),
+            ("host", recorded.host, now.host),
+            ("path", recorded.path, now.path),
+        )
+        if a != b
+    ]
+    found += _pairs("query", recorded.query, now.query)
+    found += _pairs("header", recorded.headers, now.headers)
+    if recorded.kind != now.kind and "none" not in (recorded.kind, now.kind):
+        found.append(Difference("body", _Kind(recorded.kind), _Kind(now.kind)))
+    elif now.kind in ("form", "multipart"):
+        found += _fields(recorded.body, now.body)
+    elif now.kind in ("text", "bytes") and recorded.body != now.body:
+        found.append(Difference("body", recorded.body, now.body))
+    elif now.kind == "json":
+        found += itertools.islice(_in_json("", recorded.body, now.body), _MOST)
+    return found
+
+
+class _Kind(str):
+    """The name of a kind of body, shown without quotes."""
+
+    __slots__ = ()
+
+
+def _pairs(part: str, recorded: Any, now: Any) -> Iterator[Difference]:
+    one: dict[str, list[str]] = {}
+    other: dict[str, list[str]] = {}
+    for pairs, values in ((recorded, one), (now, other)):
+        for name, value in pairs or ():
+            values.setdefault(name, []).append(value)
+    for name in dict.fromkeys((*one, *other)):
+        a, b = one.get(name), other.get(name)
+        if a != b:
+            yield Difference(f"{part} {name}", _single(a), _single(b))
+
+
+def _single(values: list[Any] | None) -> Any:
+    return ABSENT if values is None else values[0] if len(values) == 1 else values
+
+
+def _fields(recorded: dict[str, list[Any]], now: dict[str, list[Any]]) -> Iterator[Difference]:
+    for name in dict.fromkeys((*recorded, *now)):
+        a, b = recorded.get(name), now.get(name)
+        if a != b:
+            yield Difference(_step("", name), _single(a), _single(b), in_body=True)
+
+
+def _step(path: str, key: str) -> str:
+    if _PLAIN_KEY.fullmatch(key):
+        return f"{path}.{key}" if path else key
+    quote = "'" if "'" not in key else '"'
+    return f"{path}[{quote}{key}{quote}]"
+
+
+def _in_json(path: str, recorded: Any, now: Any, depth: int = 0) -> Iterator[Difference]:
+    if depth > _DEEPEST and isinstance(recorded, dict | list) and isinstance(now, dict | list):
+        if as_json(recorded) != as_json(now):
+            yield Difference(path, recorded, now, in_body=True)
+    elif isinstance(recorded, dict) and isinstance(now, dict):
+        for key in dict.fromkeys((*recorded, *now)):
+            yield from _in_json(_step(path, key), recorded.get(key, ABSENT), now.get(key, ABSENT), depth + 1)
+    elif isinstance(recorded, list) and isinstance(now, list):
+        yield from _in_lists(path, recorded, now, depth)
+    elif type(recorded) is not type(now) or recorded != now:
+        yield Difference(path or "body", recorded, now, in_body=bool(path))
+
+
+def _in_lists(path: str, recorded: list[Any], now: list[Any], depth: int) -> Iterator[Difference]:
+    """Compare by position; where one is longer, what both begin and end with stays paired."""
+    shared = min(len(recorded), len(now))
+    begin = 0
+    while begin < shared and _same(recorded[begin], now[begin], depth):
+        begin += 1
+    end = 0
+    if len(recorded) != len(now):
+        while end < shared - begin and _same(recorded[-1 - end], now[-1 - end], depth):
+            end += 1
+    for position in range(begin, max(len(recorded), len(now)) - end):
+        a = recorded[position] if position < len(recorded) - end else ABSENT
+        b = now[position] if position < len(now) - end else ABSENT
+        yield from _in_json(f"{path}[{position}]", a, b, depth + 1)
+
+
+def _same(one: Any, other: Any, depth: int) -> bool:
+    return next(_in_json("", one, other, depth + 1), None) is None
+
+
+def unlikeness(found: Sequence[Difference]) -> float:
+    """Say how much the differences between two requests weigh."""
+    weight = sum(_weight(difference) + (not difference.in_body) for difference in found[:_WEIGHED])
+    return weight + max(0, len(found) - _WEIGHED)
+
+
+def _weight(difference: Difference) -> float:
+    """From a little for a changed word to 1.1 for something quite different."""
+    one, other = difference.recorded, difference.now
+    if not (isinstance(one, str) and isinstance(other, str)):
+        return 1.1 if isinstance(one, dict | list) or isinstance(other, dict | list) else 0.6
+    one, other = one[:5000], other[:5000]
+    around = (common_prefix(one, other) + common_prefix(one[::-1], other[::-1])) / max(len(one), len(other), 1)
+    first, second = set(one.split()), set(other.split())
+    words = len(first & second) / max(len(first | second), 1)
+    return 1.1 - min(1.0, max(around, words))
+
+
+def common_prefix(one: str, other: str) -> int:
+    """Return how many characters two texts begin with in common."""
+    shared = min(len(one), len(other))
+    if one[:shared] == other[:shared]:
+        return shared
+    low, high = 0, shared
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle)
+    return low
+
+
+def shown(value: Any, other: Any, width: int) -> str:
+    """Write a value for people in at most about ``width`` characters; a long text is cut around where it differs."""
+    if value is ABSENT:
+        return "absent"
+    if isinstance(value, _Kind):
+        return {"json": "JSON", "form": "a form", "multipart": "multipart", "bytes": "binary data"}.get(value, value)
+    if isinstance(value, str):
+        at = common_prefix(value, other) if isinstance(other, str) else 0
+        return quoted(value, at, width)
+    if isinstance(value, dict) and isinstance(value.get("bytes"), int) and isinstance(value.get("sha256"), str):
+        return _file(value)
+    return clipped(as_json(value), 0, width)
+
+
+def as_json(value: Any) -> str:
+    """Write a value as JSON; one that is nested too deeply for that as ``…``."""
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    except RecursionError:
+        return "…"
+
+
+def _file(value: dict[str, Any]) -> str:
+    name = f"{quoted(str(value['filename']), 0, 40)}, " if "filename" in value else ""
+    media = f", {clipped(str(value['content_type']), 0, 40)}" if "content_type" in value else ""
+    return f"{name}{value['bytes']:,} bytes{media} (sha256 {value['sha256'][:12]}…)"
+
+
+def quoted(text: str, at: int, width: int) -> str:
+    """Quote a text as Python does, cut to about ``width`` around position ``at``; … marks what is left out."""
+    start, end = _window(len(text), at, width - 4)
+    body = repr(text[start:end])
+    inner = _ended("…" * (start > 0) + body[1:-1], width - 2, whole=end == len(text))
+    return body[0] + inner + body[-1]
+
+
+def clipped(text: str, at: int, width: int) -> str:
+    """Cut a line to ``width`` around position ``at``; … marks what is left out. Control characters are escaped."""
+    start, end = _window(len(text), at, width - 2)
+    return _ended("…" * (start > 0) + visible(text[start:end]), width, whole=end == len(text))
+
+
+def _ended(text: str, width: int, *, whole: bool) -> str:
+    """Escapes may have made a text longer again than it was cut to."""
+    return text if whole and len(text) <= width else text[: width - 1] + "…"
+
+
+def _window(length: int, at: int, width: int) -> tuple[int, int]:
+    if length <= width:
+        return 0, length
+    start = max(0, at - width // 3)
+    return start, start + width
+
+
+def visible(text: str) -> str:
+    """Escape what a terminal would act on, and what cannot be encoded."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,332 @@
+"""What makes two requests the same: the canonical form of a request, and the key computed from it.
+
+JSON is compared by value, forms and multipart bodies by their fields, anything else by its bytes. ``metadata`` at the
+top of a body is left out: fresh job ids live there, and they must not make a replay miss.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Literal, NoReturn, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+from aquila.cassettes.matching import json_path, multipart
+from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, checked_headers
+from aquila.errors import ConfigError
+
+PARTS = ("method", "scheme", "host", "path", "query", "headers", "body", "metadata")
+"""Every part of a request that ``match_on`` can name, besides ``header:<name>``."""
+
+DEFAULT_MATCH_ON = ("method", "path", "query", "body")
+
+Kind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]
+"""How a body was understood; ``none`` when it is not compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatchRules:
+    """What of a request is compared.
+
+    ``match_on`` names parts (see :data:`PARTS`, and ``header:<name>``). When every entry begins with ``+`` or ``-``,
+    it adds to and takes from the default, as in ``("+host", "-query")``. Afterwards it holds the resolved names in a
+    fixed order. ``ignore`` holds JSON paths that are left out of bodies; for forms and multipart bodies, names of
+    fields.
+
+    Raises :class:`~aquila.errors.ConfigError` for an unknown part, a path that cannot be read, and a header field that
+    is never stored.
+    """
+
+    match_on: tuple[str, ...] = DEFAULT_MATCH_ON
+    ignore: tuple[str, ...] = ()
+    header_names: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Header fields that are compared, in lower case."""
+    paths: tuple[json_path.JsonPath, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = _resolve(self.match_on)
+        fields = {name.partition(":")[2] for name in names if name.startswith("header:")}
+        if "headers" in names:
+            fields |= REQUEST_HEADERS
+        ignore = tuple(dict.fromkeys(self.ignore))
+        object.__setattr__(self, "match_on", names)
+        object.__setattr__(self, "ignore", ignore)
+        object.__setattr__(self, "header_names", frozenset(fields))
+        object.__setattr__(self, "paths", tuple(json_path.parse(path) for path in ignore))
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """A request reduced to what is compared. Parts that the rules leave out are None.
+
+    ``body`` is a JSON value: the JSON itself, or ``{field: [values]}`` for forms and multipart, a string for text, size
+    and hash for other bytes. ``digest`` is the key.
+    """
+
+    method: str | None
+    scheme: str | None
+    host: str | None
+    path: str | None
+    query: tuple[tuple[str, str], ...] | None
+    headers: Headers | None
+    kind: Kind
+    body: Any
+    digest: str
+
+    def pretty(self) -> str:
+        """Write it for people, in a form whose lines can be compared: the request line, headers, then the body."""
+        origin = (f"{self.scheme}:" if self.scheme else "") + (f"//{self.host}" if self.host is not None else "")
+        line = " ".join(piece for piece in (self.method, origin + (self.path or "")) if piece)
+        lines = [line] if line else []
+        lines += [f"?{name}={value}" for name, value in self.query or ()]
+        lines += [f"{name}: {value}" for name, value in self.headers or ()]
+        if self.kind == "text":
+            lines += ["", self.body]
+        elif self.kind != "none":
+            lines += ["", json.dumps(self.body, indent=2, sort_keys=True, ensure_ascii=False)]
+        # A lone surrogate is legal in JSON and in no output encoding.
+        return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
+
+
+def key_of(request: RecordedRequest, rules: MatchRules) -> str:
+    """Return the key of a request: equal for requests that the rules hold to be the same. 32 hexadecimal digits."""
+    return _digest(*_reduce(request, rules))
+
+
+def canonical(request: RecordedRequest, rules: MatchRules) -> Canonical:
+    """Reduce a request to what the rules compare. Its ``digest`` is what :func:`key_of` returns."""
+    reduced = _reduce(request, rules)
+    return Canonical(*reduced, digest=_digest(*reduced))
+
+
+_Reduced: TypeAlias = tuple[
+    str | None,
+    str | None,
+    str | None,
+    str | None,
+    tuple[tuple[str, str], ...] | None,
+    Headers | None,
+    Kind,
+    Any,
+]
+
+
+def _reduce(request: RecordedRequest, rules: MatchRules) -> _Reduced:
+    on = rules.match_on
+    url = _split(request.url)
+    kind: Kind = "none"
+    body: Any = None
+    if "body" in on:
+        kind, body = _body(request, rules)
+    return (
+        request.method.upper() if "method" in on else None,
+        url.scheme if "scheme" in on else None,
+        url.host if "host" in on else None,
+        url.path if "path" in on else None,
+        url.query if "query" in on else None,
+        _headers(request.headers, rules.header_names) if rules.header_names else None,
+        kind,
+        body,
+    )
+
+
+# ASCII escapes, so that text with lone surrogates can be hashed too.
+_encode: Callable[[Any], str] = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
+
+
+def _digest(*reduced: Any) -> str:
+    return hashlib.sha256(_encode(reduced).encode()).hexdigest()[:32]
+
+
+# --- URLs and headers
+
+
+@dataclass(frozen=True, slots=True)
+class _Url:
+    scheme: str
+    host: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+
+
+_ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
+
+
+@lru_cache(maxsize=512)
+def _split(url: str) -> _Url:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as brackets that do not close
+        return _Url("", "", url, ())
+    default_port = {"http": ":80", "https": ":443"}.get(parts.scheme, ":")
+    host = parts.netloc.rpartition("@")[2].lower().removesuffix(default_port)
+    # Bytes that are no UTF-8 stay apart from one another.
+    query = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
+    return _Url(parts.scheme, host, _ESCAPE.sub(_same_escape, parts.path) or "/", tuple(sorted(query)))
+
+
+def _same_escape(match: re.Match[str]) -> str:
+    char = chr(int(match[1], 16))
+    return char if char.isascii() and (char.isalnum() or char in "-._~") else match[0].upper()
+
+
+def _headers(headers: Headers, names: frozenset[str]) -> Headers:
+    return tuple(sorted((name, _without_boundary(name, value)) for name, value in headers if name in names))
+
+
+def _without_boundary(name: str, value: str) -> str:
+    return value.partition(";")[0].strip() if name == "content-type" and "boundary=" in value.lower() else value
+
+
+# --- bodies
+
+
+def _body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, Any]:
+    data = request.body
+    content_type = request.header("content-type")
+    media = content_type.partition(";")[0].strip().lower()
+    try:
+        if media == "application/json" or media.endswith("+json") or (not media and data.lstrip()[:1] in (b"{", b"[")):
+            value = _parse_json(data.decode())
+            _leave_out(value, rules)
+            return "json", value
+        if media == "application/x-www-form-urlencoded":
+            return "form", _fields(_form(data), rules)
+        if media.startswith("multipart/"):
+            parts = multipart.parse(data, content_type)
+            if parts is not None:
+                return "multipart", _fields(((part.name, _part(part)) for part in parts), rules)
+    except (ValueError, RecursionError):
+        pass  # not what it says it is: then its bytes count
+    return _opaque(data)
+
+
+def _opaque(data: bytes) -> tuple[Kind, Any]:
+    try:
+        return "text", data.decode()
+    except UnicodeDecodeError:
+        return "bytes", _summary(data)
+
+
+def _summary(data: bytes) -> dict[str, Any]:
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _leave_out(value: Any, rules: MatchRules) -> None:
+    if isinstance(value, dict) and "metadata" in value and "metadata" not in rules.match_on:
+        del value["metadata"]
+    for path in rules.paths:
+        path.remove_from(value)
+
+
+def _form(data: bytes) -> Iterable[tuple[str, str]]:
+    return parse_qsl(data.decode("ascii"), keep_blank_values=True, strict_parsing=bool(data), errors="surrogateescape")
+
+
+def _fields(pairs: Iterable[tuple[str, Any]], rules: MatchRules) -> dict[str, list[Any]]:
+    """Group by field: between fields order says nothing, within one it is a list's order.
+
+    Rules that name a field also name its members, which clients send as ``metadata[id]``.
+    """
+    fields: dict[str, list[Any]] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    unwanted = {path.steps[0] for path in rules.paths if len(path.steps) == 1}
+    if "metadata" not in rules.match_on:
+        unwanted.add("metadata")
+    return {name: values for name, values in fields.items() if unwanted.isdisjoint((name, name.partition("[")[0]))}
+
+
+def _part(part: multipart.Part) -> Any:
+    """A plain field by its text; a file by name, type, size and hash."""
+    value: dict[str, Any] = {}
+    if part.filename is None:
+        kind, content = _opaque(part.data)
+        if kind == "text" and not part.content_type:
+            return content
+        value["content"] = content
+    else:
+        value = {"filename": part.filename, **_summary(part.data)}
+    if part.content_type:
+        value["content_type"] = part.content_type
+    return value
+
+
+# --- JSON by value
+
+
+def _number(text: str) -> int | float:
+    """Read a number with a point or exponent; one without a fraction equals the integer (1.0 is 1, but true is not)."""
+    value = float(text)
+    if value.is_integer():
+        return int(value) if abs(value) < 2**53 else _large(text)
+    return value if abs(value) != float("inf") else _large(text)
+
+
+def _large(text: str) -> int | float:
+    number = Decimal(text)
+    if number.adjusted() > 4000:
+        raise ValueError("a number beyond all use")
+    return int(number) if number == number.to_integral_value() else float(text)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key occurs twice: readers disagree on what that means")
+    return value
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+_parse_json: Callable[[str], Any] = json.JSONDecoder(
+    parse_float=_number, parse_constant=_constant, object_pairs_hook=_object
+).decode
+
+
+# --- match_on
+
+
+def _resolve(match_on: tuple[str, ...]) -> tuple[str, ...]:
+    entries = [entry.strip() for entry in match_on]
+    relative = [entry[:1] in ("+", "-") for entry in entries]
+    if any(relative) and not all(relative):
+        raise ConfigError(
+            f"match_on = {', '.join(match_on)}: either name every part, or begin every entry with + or - to change the "
+            f"default ({', '.join(DEFAULT_MATCH_ON)})."
+        )
+    names = set(DEFAULT_MATCH_ON) if any(relative) else set()
+    for entry in entries:
+        name = _known(entry.lstrip("+-").strip(), entry)
+        if entry.startswith("-"):
+            names.discard(name)
+        else:
+            names.add(name)
+    if not names:
+        raise ConfigError("match_on: nothing is left to compare, so every request would get the same answer.")
+    if "metadata" in names and "body" not in names:
+        raise ConfigError("match_on: 'metadata' is part of the body; add 'body'.")
+    return tuple(sorted(names, key=lambda name: (PARTS.index(name) if name in PARTS else len(PARTS), name)))
+
+
+def _known(name: str, entry: str) -> str:
+    if name in PARTS:
+        return name
+    if name.lower().startswith("header:"):
+        (field_name,) = checked_headers([name[7:]], "match_on")
+        if field_name.endswith("*"):
+            raise ConfigError(f"match_on: {entry!r}: name one header field, without *.")
+        return f"header:{field_name}"
+    known = (*PARTS, "header:<name>")
+    nearest = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    raise ConfigError(f"match_on: there is no part {entry!r}.{hint} Known: {', '.join(known)}.")

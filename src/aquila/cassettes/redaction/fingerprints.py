@@ -1,0 +1,50 @@
+"""Fingerprints of keys: by them a child process knows a key that is hidden from it, and cannot tell what it is.
+
+While cassettes answer, children get dummies in place of the real keys. One may still be handed a real key, as an
+argument or in a file, and must not store or show it. What is handed down is a salted hash and the length. Only long
+keys of letters, digits, dashes and underscores have a fingerprint: a short password could be guessed from its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+
+from aquila.cassettes.redaction.byte_spans import PLACEHOLDER
+from aquila.cassettes.redaction.known_secrets import is_trivial
+
+_LONG_KEY = re.compile(r"[\w-]{16,256}", re.ASCII)
+_SALT = secrets.token_hex(16)
+
+
+def fingerprints(values: Iterable[str]) -> list[str]:
+    """The fingerprints of those values that can have one."""
+    return [_fingerprint(value, _SALT) for value in values if _LONG_KEY.fullmatch(value) and not is_trivial(value)]
+
+
+@lru_cache(maxsize=4096)
+def _fingerprint(value: str, salt: str) -> str:
+    return f"{len(value)}:{salt}:{hashlib.sha256((salt + value).encode()).hexdigest()}"
+
+
+@lru_cache(maxsize=8)
+def rule(known: tuple[str, ...]) -> Callable[[str], str]:
+    """A redactor that replaces what has one of these fingerprints, where it stands as a word of its own."""
+    salts = {(int(length), salt) for length, salt, _ in (each.split(":") for each in known)}
+    lengths = frozenset(length for length, _ in salts)
+
+    def clean(match: re.Match[str]) -> str:
+        value = match[0]
+        if len(value) in lengths and any(
+            _fingerprint(value, salt) in known for length, salt in salts if length == len(value)
+        ):
+            return PLACEHOLDER.decode()
+        return value
+
+    def redact(text: str) -> str:
+        return _LONG_KEY.sub(clean, text)
+
+    return redact

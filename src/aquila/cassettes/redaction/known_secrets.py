@@ -1,0 +1,190 @@
+"""Secrets whose value is known: those of the environment, and the credentials that a request itself carries."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
+
+from aquila.cassettes.model import Headers
+from aquila.cassettes.redaction.byte_spans import PLACEHOLDER, Span
+from aquila.cassettes.redaction.header_allowlist import is_secret_header
+from aquila.cassettes.redaction.secret_patterns import RUN, flattened
+from aquila.config import DUMMY_KEY
+
+MIN_LENGTH = 8
+"""Shorter values are no secrets: they would be found everywhere."""
+
+_NAME = re.compile(
+    r"(?:^|_|API|AUTH)(?:KEYS?|TOKEN|PASSWD|PASSPHRASE|CREDENTIALS?|PAT|WEBHOOK|DSN)(?:_?\d+)?$|PASSWORD|SECRET", re.I
+)
+_URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
+_WORDS = re.compile(r"(?:[a-z]+|[A-Z][a-z]+|[A-Z]+)(?:[-_. /](?:[a-z]+|[A-Z][a-z]+|[A-Z]+))*")
+_PLACEHOLDER_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "change changeme default demo disabled dummy enabled example fake foo invalid key local localhost me missing "
+        "mock my needed no none not null optional password placeholder required sample secret some test testing token "
+        "unset unused used value your",
+    )
+)
+
+
+def is_trivial(value: str) -> bool:
+    """Say whether a value is too short or too common to be scrubbed: ``true``, ``test-key``, ``xxxxxxxx``.
+
+    Scrubbing it would change texts that have nothing to do with it.
+    """
+    if len(value) < MIN_LENGTH or value == DUMMY_KEY or len(set(value)) < 4:
+        return True
+    if value.isdigit() and len(value) < 12:
+        return True
+    if _WORDS.fullmatch(value):
+        words = re.split("[-_. /]", value.lower())
+        return len(value) < 12 or (len(value) < 32 and not _PLACEHOLDER_WORDS.isdisjoint(words))
+    return False
+
+
+def environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the secrets of an environment: value to the kind that findings name it by."""
+    found: dict[str, str] = {}
+    for name, text in environ.items():
+        candidates = [text] if _names_a_secret(name) else []
+        candidates += _URL_PASSWORD.findall(text) if "://" in text else ()
+        for value in map(str.strip, candidates):
+            if not is_trivial(value):
+                found.setdefault(value, f"value of {name}")
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _names_a_secret(variable: str) -> bool:
+    return _NAME.search(variable) is not None
+
+
+def credentials(headers: Headers) -> Iterator[str]:
+    """Yield the credentials that a request carries in its header fields."""
+    for name, text in headers:
+        if name == "authorization" or is_secret_header(name):
+            scheme, _, rest = text.strip().partition(" ")
+            value = rest.strip() if rest and scheme.isalpha() else text.strip()
+            if scheme.lower() == "basic":
+                yield from _basic_password(value)
+            if not is_trivial(value):
+                yield value
+
+
+def _basic_password(value: str) -> Iterator[str]:
+    try:
+        password = base64.b64decode(value).decode().partition(":")[2]
+    except ValueError:
+        return
+    if not is_trivial(password):
+        yield password
+
+
+@dataclass(frozen=True, slots=True)
+class _Needle:
+    """One way in which a value may be written."""
+
+    text: bytes
+    pattern: re.Pattern[bytes]
+    kind: str
+    replacement: bytes
+    long: bool
+    """Whether it has a run of token characters that texts without secrets lack."""
+
+
+# Words and numbers occur in longer ones that mean something else. An escape before them is no part of them.
+_WHOLE = rb"(?:(?<![\w.])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%%[0-9a-fA-F]{2}))%s(?![\w.]*\w)"
+_UNICODE_ESCAPE = re.compile(r"(?<=\\u)[0-9a-f]{4}")
+
+
+class Known:
+    """Finds known values in bytes: as they are, escaped for JSON and URLs, and in base64."""
+
+    __slots__ = ("_long", "_short", "_values", "ascii_only")
+
+    def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
+        known = list(secrets)
+        self.ascii_only = all(value.isascii() for value, _ in known)
+        self._values = [(value.encode("utf-8", "surrogatepass"), kind) for value, kind in known]
+        needles = [needle for value, kind in known for needle in _needles(value, kind)]
+        self._long = tuple(needle for needle in needles if needle.long)
+        self._short = tuple(needle for needle in needles if not needle.long)
+
+    def find(self, data: bytes, flat: bytes) -> Iterator[Span]:
+        """Find every occurrence in ``data``, of which ``flat`` is the flattened form."""
+        needles = (*self._short, *self._long) if self._long and RUN in flat else self._short
+        for needle in needles:
+            if needle.text in data:
+                for match in needle.pattern.finditer(data):
+                    yield Span(*match.span(), needle.kind, needle.replacement)
+
+    def find_cut_off(self, data: bytes) -> Iterator[Span]:
+        """Find the beginning of a value at the end of ``data``: it broke off, with most of the value out."""
+        for value, kind in self._values:
+            for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
+                if data.endswith(value[:length]):
+                    yield Span(len(data) - length, len(data), kind)
+                    break
+
+    def find_rest(self, data: bytes) -> Iterator[Span]:
+        """Find the end of a value at the beginning of ``data``: what comes before was left out."""
+        for value, kind in self._values:
+            for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
+                if data.startswith(value[-length:]):
+                    yield Span(0, length, kind)
+                    break
+
+
+@lru_cache(maxsize=256)
+def _needles(value: str, kind: str) -> tuple[_Needle, ...]:
+    raw = value.encode("utf-8", "surrogatepass")
+    number = _is_number(value)
+    # A number may stand bare in JSON, where only another number may take its place.
+    whole = number or (value.isalpha() and len(value) < 20)
+    found: dict[bytes, _Needle] = {}
+    for text in _spellings(value):
+        pattern = re.compile((_WHOLE if whole else b"%s") % re.escape(text))
+        found[text] = _Needle(text, pattern, kind, b"0" if number else PLACEHOLDER, RUN in flattened(text))
+    for alphabet, core in _base64_cores(raw):
+        # The characters beside the core hold bits of the secret too; what else is in that base64 goes with it.
+        pattern = re.compile(b"[%s]*%s[%s]*={0,2}" % (alphabet, re.escape(core), alphabet))
+        found.setdefault(core, _Needle(core, pattern, f"{kind}, in base64", PLACEHOLDER, RUN in flattened(core)))
+    return tuple(found.values())
+
+
+def _spellings(value: str) -> set[bytes]:
+    """The value as encoders write it: plain, as JSON in up to three layers, percent-encoded."""
+    texts = {value, value.replace(" ", "+")}
+    texts |= {quote(value, safe=safe, errors="surrogatepass") for safe in ("", "/")}
+    texts.add(quote_plus(value, errors="surrogatepass"))
+    for ascii_only in (True, False):
+        text = value
+        for _ in range(3):
+            text = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+            texts |= {text, _UNICODE_ESCAPE.sub(lambda match: match[0].upper(), text)}
+    return {text.encode("utf-8", "surrogatepass") for text in texts}
+
+
+def _base64_cores(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The part of a base64 text that only the value decides, at each of the three places where it may start."""
+    for lead in range(3):
+        text = base64.b64encode(bytes(lead) + raw)
+        first = (lead * 8 + 5) // 6
+        core = text[first : (lead + len(raw)) * 8 // 6]
+        yield b"A-Za-z0-9+/", core
+        yield b"A-Za-z0-9_-", core.translate(bytes.maketrans(b"+/", b"-_"))
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True

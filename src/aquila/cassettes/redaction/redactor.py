@@ -1,0 +1,319 @@
+"""Keeps secrets out of cassettes: headers by an allow list, everything else searched for values and shapes of secrets.
+
+What is found is replaced by one fixed text, before requests are compared and before anything is written. So a cassette
+that one developer recorded answers another one's requests, whatever their keys.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import itertools
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.byte_spans import (
+    PLACEHOLDER,
+    Span,
+    in_placeholder,
+    merged,
+    replaced,
+    views,
+    whole_escapes,
+)
+from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, RESPONSE_HEADERS, allows, checked_headers
+from aquila.cassettes.redaction.known_secrets import Known, credentials, environment_secrets
+from aquila.cassettes.redaction.secret_patterns import find as find_shapes
+from aquila.cassettes.redaction.secret_patterns import find_header_lines, flattened
+from aquila.cassettes.redaction.split_text import find_split
+from aquila.errors import ConfigError
+
+Rule: TypeAlias = str | re.Pattern[str] | Callable[[str], str]
+"""An added redactor: a regular expression, whose matches (or first groups) are replaced, or a function on texts."""
+
+_DEPTH = 3  # layers of encoding that are looked through, as in JSON in a JSON string in a URL
+_PASSES = 8  # what replacing one secret brings together may be another
+_USERINFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that looks like a secret: on which line (from 1), and what it looks like. Never its value."""
+
+    line: int
+    kind: str
+
+
+class _Scrubber:
+    """Finds and replaces secrets in bytes and texts, through the encodings that may hide them."""
+
+    def __init__(self, secrets: Mapping[str, str], rules: Sequence[Rule]) -> None:
+        self._known = Known(secrets.items())
+        self._patterns = [_pattern(rule) for rule in rules if isinstance(rule, str | re.Pattern)]
+        self._functions = [rule for rule in rules if not isinstance(rule, str | re.Pattern)]
+        # Every request brings the same header values and URLs.
+        self._short_text = functools.lru_cache(maxsize=1024)(self._text)
+        self.url = functools.lru_cache(maxsize=1024)(self._url)
+
+    def find(self, data: bytes, *, parameters: bool = False, depth: int = _DEPTH) -> list[Span]:
+        """Find every secret; merged spans in order."""
+        flat = flattened(data)
+        found = [*self._known.find(data, flat), *find_shapes(data, flat, parameters=parameters)]
+        for pattern in self._patterns:
+            matches = (match.span(1 if pattern.groups else 0) for match in pattern.finditer(data))
+            found += [Span(*span, "added pattern") for span in matches if not in_placeholder(data, *span)]
+        if found:
+            found = [Span(*whole_escapes(data, *span[:2]), *span[2:]) for span in found if 0 <= span.start < span.end]
+        if depth:
+            for view in views(data, ascii_only=self._known.ascii_only):
+                inner = self.find(view.data, parameters=parameters, depth=depth - 1)
+                found += [Span(*view.raw(*span[:2]), *span[2:]) for span in inner]
+        return merged(found) if found else found
+
+    def scrub(
+        self,
+        data: bytes,
+        *,
+        parameters: bool = False,
+        cuts: Sequence[int] = (),
+        split: bool = False,
+        cut_off: bool = False,
+    ) -> tuple[bytes, Sequence[int]]:
+        """Scrub bytes and move the cuts along.
+
+        With ``split`` look at texts that come in pieces too; with ``cut_off`` at secrets of which the end is missing.
+        """
+
+        def find(text: bytes) -> list[Span]:
+            spans = self.find(text, parameters=parameters)
+            return merged((*spans, *self._known.find_cut_off(text))) if cut_off else spans
+
+        for _ in range(_PASSES):
+            spans = find(data)
+            if split:
+                spans = merged((*spans, *find_split(data, find)))
+            if not spans:
+                break
+            before = data
+            data, cuts = replaced(data, spans, cuts)
+            if data == before:
+                break
+        for function in self._functions:
+            changes = functools.partial(_changes, function)
+            if spans := changes(data):
+                data, cuts = replaced(data, spans, cuts)
+            if split and (spans := merged(find_split(data, changes))):
+                data, cuts = replaced(data, spans, cuts)
+        return data, cuts
+
+    def chunks(self, chunks: tuple[RecordedChunk, ...], *, cut_off: bool) -> tuple[RecordedChunk, ...]:
+        """Scrub the body that the chunks make."""
+        body = b"".join(chunk.data for chunk in chunks)
+        ends = list(itertools.accumulate(len(chunk.data) for chunk in chunks))
+        clean, moved = self.scrub(body, cuts=ends, split=True, cut_off=cut_off)
+        if clean is body:
+            return chunks
+        bounds = itertools.pairwise((0, *moved))
+        return tuple(
+            RecordedChunk(clean[start:end], chunk.at) for chunk, (start, end) in zip(chunks, bounds, strict=True)
+        )
+
+    def text(self, text: str) -> str:
+        """Scrub a text."""
+        return self._short_text(text) if len(text) < 256 else self._text(text)
+
+    def around_gap(self, before: str, after: str) -> tuple[str, str]:
+        """Scrub what is left of known values around a place where a text was shortened."""
+        left, right = (text.encode("utf-8", "surrogatepass") for text in (before, after))
+        left, _ = replaced(left, merged(self._known.find_cut_off(left)), ())
+        right, _ = replaced(right, merged(self._known.find_rest(right)), ())
+        return left.decode("utf-8", "surrogatepass"), right.decode("utf-8", "surrogatepass")
+
+    def _text(self, text: str) -> str:
+        data = text.encode("utf-8", "surrogatepass")
+        clean, _ = self.scrub(data)
+        return text if clean is data else clean.decode("utf-8", "surrogatepass")
+
+    def _url(self, url: str) -> str:
+        data = _USERINFO.sub(r"\1", url).encode("utf-8", "surrogatepass")
+        clean, _ = self.scrub(data, parameters=True)
+        # Brackets outside the query make a URL that cannot be split.
+        text = clean.replace(PLACEHOLDER, b"%5Bredacted%5D").decode("utf-8", "surrogatepass")
+        return url if text == url else text
+
+
+class Redactor:
+    """Replaces secrets in requests and responses by ``[redacted]``.
+
+    It knows the values of ``secrets`` (value to the kind that findings name it by), the shapes of common keys, and the
+    credentials of every request that it has seen. ``extra`` adds rules; nothing takes the built-in ones away. Fields
+    named in ``request_headers`` and ``response_headers`` are kept besides the usual ones; fields that carry
+    credentials are refused with a :class:`~aquila.errors.ConfigError`.
+
+    Doing it twice is the same as doing it once. What holds no secret is returned as the same object. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        secrets: Mapping[str, str] | None = None,
+        extra: Iterable[Rule] = (),
+        *,
+        request_headers: Iterable[str] = (),
+        response_headers: Iterable[str] = (),
+    ) -> None:
+        self._secrets = dict(secrets or {})
+        self._rules = tuple(extra)
+        self._request_headers = checked_headers(request_headers, "request headers to keep")
+        self._response_headers = checked_headers(response_headers, "response headers to keep")
+        self._scrubber = _Scrubber(self._secrets, self._rules)
+        self._lock = threading.Lock()
+        self._seen: frozenset[str] = frozenset()
+        self._with: dict[frozenset[str], _Scrubber] = {}
+        # A client sends the same header fields with all its requests.
+        self._examined = functools.lru_cache(maxsize=256)(self._examine)
+
+    @classmethod
+    def from_environment(
+        cls,
+        environ: Mapping[str, str],
+        extra: Iterable[Rule] = (),
+        *,
+        request_headers: Iterable[str] = (),
+        response_headers: Iterable[str] = (),
+    ) -> Redactor:
+        """Build a redactor that knows the secrets of an environment, such as ``os.environ``.
+
+        A variable holds a secret when its name says so (``*_KEY``, ``*_TOKEN``, ``*_SECRET``, ``*PASSWORD*``), and so
+        does the password in a URL. Values that are short or ordinary words are left alone.
+        """
+        secrets = environment_secrets(environ)
+        return cls(secrets, extra, request_headers=request_headers, response_headers=response_headers)
+
+    def __repr__(self) -> str:
+        return f"<Redactor: {len(self._secrets)} known values, {len(self._rules)} added rules>"
+
+    def request(self, request: RecordedRequest) -> RecordedRequest:
+        """Return the request without secrets: allowed header fields only; URL and body scrubbed.
+
+        Its own credentials are scrubbed from URL and body too, and from now on from every response.
+        """
+        headers, own = self._examined(request.headers)
+        scrubber = self._knowing(own)
+        url = scrubber.url(request.url)
+        form = request.header("content-type").lower().startswith("application/x-www-form-urlencoded")
+        body, _ = scrubber.scrub(request.body, parameters=form)
+        if headers == request.headers and url == request.url and body is request.body:
+            return request
+        return RecordedRequest(request.method, url, headers, body)
+
+    def with_kept_headers(self, request: RecordedRequest) -> RecordedRequest:
+        """Return the request with the header fields that :meth:`request` keeps, and its URL and body as they are.
+
+        Its credentials are scrubbed from every response from now on. For comparing only: nothing may store it.
+        """
+        headers, _ = self._examined(request.headers)
+        return (
+            request
+            if headers == request.headers
+            else RecordedRequest(request.method, request.url, headers, request.body)
+        )
+
+    def _examine(self, headers: Headers) -> tuple[Headers, frozenset[str]]:
+        """The header fields that are kept, scrubbed, and the credentials among all of them."""
+        own = frozenset(value for value in credentials(headers) if value not in self._secrets)
+        if own and not own <= self._seen:
+            with self._lock:
+                self._seen |= own
+        return _kept(headers, REQUEST_HEADERS, self._request_headers, self._knowing(own)), own
+
+    def response(self, response: RecordedResponse) -> RecordedResponse:
+        """Return the response without secrets. The number of chunks and their times stay.
+
+        A secret may be split over chunks, and over the texts of a stream's events. A chunk that was all secret may
+        become empty.
+        """
+        scrubber = self._knowing(self._seen)
+        headers = _kept(response.headers, RESPONSE_HEADERS, self._response_headers, scrubber)
+        chunks = scrubber.chunks(response.chunks, cut_off=response.end != "complete")
+        error = scrubber.text(response.error)
+        if headers == response.headers and chunks is response.chunks and error == response.error:
+            return response
+        return replace(response, headers=headers, chunks=chunks, error=error)
+
+    def interaction(self, interaction: Interaction) -> Interaction:
+        """Return the interaction without secrets."""
+        request = self.request(interaction.request)
+        response = self.response(interaction.response)
+        if request is interaction.request and response is interaction.response:
+            return interaction
+        return Interaction(request, response, interaction.recorded)
+
+    def text(self, text: str) -> str:
+        """Return a text without secrets, those of requests seen so far included."""
+        return self._knowing(self._seen).text(text)
+
+    def shortened_text(self, text: str) -> str:
+        """Return a text without secrets, in which ``...`` may stand for the middle of one, as in a shortened repr."""
+        parts = self.text(text).split("...")
+        for number in range(1, len(parts)):
+            parts[number - 1 : number + 1] = self._knowing(self._seen).around_gap(*parts[number - 1 : number + 1])
+        return "...".join(parts)
+
+    def scan(self, data: bytes) -> list[Finding]:
+        """Report what looks like a secret in a file, in order; each line once for each kind.
+
+        This looks at the text of the file. What a stream in it says in pieces is found by :meth:`interaction`, which
+        returns another object.
+        """
+        found: dict[Finding, None] = {}
+        line, position = 1, 0
+        for span in sorted((*self._knowing(self._seen).find(data), *find_header_lines(data))):
+            line += data.count(b"\n", position, span.start)
+            position = span.start
+            found[Finding(line, span.kind)] = None
+        return list(found)
+
+    def _knowing(self, values: frozenset[str]) -> _Scrubber:
+        """The scrubber that knows these values too."""
+        if not values:
+            return self._scrubber
+        with self._lock:
+            if values not in self._with:
+                secrets = self._secrets | dict.fromkeys(values, "credentials of a request")
+                self._with[values] = _Scrubber(secrets, self._rules)
+            return self._with[values]
+
+
+def _kept(headers: Headers, allowed: frozenset[str], added: Sequence[str], scrubber: _Scrubber) -> Headers:
+    return tuple((name, scrubber.text(value)) for name, value in headers if allows(allowed, added, name.lower()))
+
+
+def _pattern(rule: str | re.Pattern[str]) -> re.Pattern[bytes]:
+    try:
+        if isinstance(rule, str):
+            return re.compile(rule.encode())
+        return re.compile(rule.pattern.encode(), rule.flags & ~re.UNICODE)
+    except re.error as error:
+        raise ConfigError(f"redact: {rule!r} is not a regular expression: {error}.") from None
+
+
+def _changes(function: Callable[[str], str], data: bytes) -> list[Span]:
+    """What a function changes, as spans; exact places matter, because chunks are cut between them."""
+    before = data.decode("utf-8", "surrogateescape")
+    after = function(before)
+    if after == before:
+        return []
+    old, new = (re.findall(r"\w+|\W", text) for text in (before, after))
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    offsets = [0]
+    for word in old:
+        offsets.append(offsets[-1] + len(word.encode("utf-8", "surrogateescape")))
+    return [
+        Span(offsets[a], offsets[b], "added rule", "".join(new[c:d]).encode("utf-8", "surrogateescape"))
+        for tag, a, b, c, d in matcher.get_opcodes()
+        if tag != "equal"
+    ]

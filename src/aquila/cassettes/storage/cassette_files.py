@@ -1,0 +1,179 @@
+"""Cassette files: loaded whole, replaced atomically, changed under a lock."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from aquila import config
+from aquila.cassettes.codecs import codec_for, suffixes
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage.compiled_copies import loads_compiled
+from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
+
+WORK_FOLDER = ".journal"
+"""Folder below the cassette folder for journals and locks. It ignores itself in git."""
+
+_LOADED_LIMIT = 64
+_loaded: OrderedDict[tuple[str, bytes], Cassette] = OrderedDict()
+
+
+def load(path: Path) -> Cassette:
+    """Return the cassette in a file. Raises ``FileNotFoundError`` or ``CassetteCorrupt``.
+
+    A file whose bytes were loaded before is not parsed again: many tests share one cassette. Between runs, a copy that
+    loads faster is kept where the settings name a folder for it.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CassetteCorrupt(f"{path}: cannot be read: {error.strerror}") from error
+    digest = (path.suffix, hashlib.blake2b(data, digest_size=16).digest())
+    cassette = _loaded.get(digest)
+    if cassette is None:
+        try:
+            cassette = loads_compiled(data, path, config.copies_folder(), digest[1])
+        except AquilaError:
+            raise
+        except Exception as error:  # a plugin's codec, or a mistake in ours
+            raise CassetteCorrupt(f"{path}: cannot be read: {reason_of(error)}") from error
+        _loaded[digest] = cassette
+        with contextlib.suppress(KeyError):  # another thread may have emptied it
+            while len(_loaded) > _LOADED_LIMIT:
+                _loaded.popitem(last=False)
+    return cassette
+
+
+def load_or_empty(path: Path) -> Cassette:
+    """Like ``load``, with an empty cassette for a file that does not exist."""
+    try:
+        return load(path)
+    except FileNotFoundError:
+        return Cassette()
+
+
+def update(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) -> Cassette:
+    """Change a cassette under its lock and return what is stored now.
+
+    ``change`` gets the cassette as it is in the file (empty if there is none). A result without interactions removes
+    the file. ``root`` is the cassette folder. Raises ``CassetteWriteError``; the file is then as it was.
+    """
+    with _locked(path, root):
+        before = load_or_empty(path)
+        after = change(before)
+        if after.interactions:
+            if after != before or not path.exists():
+                save(path, after)
+        elif before.interactions:
+            remove(path)
+        return after
+
+
+def save(path: Path, cassette: Cassette) -> None:
+    """Write a cassette: a new file beside the old one, then an atomic replacement. Raises ``CassetteWriteError``."""
+    data = encode(path, cassette)
+    try:
+        path = path.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, data)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def encode(path: Path, cassette: Cassette) -> bytes:
+    """Return the content that a cassette has in a file. Raises ``CassetteWriteError`` whatever fails in its codec."""
+    codec = codec_for(path)
+    try:
+        return codec.dumps(cassette)
+    except AquilaError:
+        raise
+    except Exception as error:
+        raise CassetteWriteError(f"{path}: the cassette cannot be written: {reason_of(error)}") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a cassette file. Raises ``CassetteWriteError``."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def pending_path(path: Path) -> Path:
+    """The file beside a cassette that keeps what a failing test recorded."""
+    return path.with_name(f"{path.stem}.pending{path.suffix}")
+
+
+def is_pending(path: Path) -> bool:
+    """Whether a file is the pending recording of some cassette."""
+    return path.stem.endswith(".pending")
+
+
+def cassette_files(root: Path) -> Iterator[Path]:
+    """Every cassette file below a folder, sorted, without pending ones."""
+    known = suffixes()
+    for path in sorted(root.rglob("*")):
+        inside = path.relative_to(root).parts
+        if path.suffix in known and not is_pending(path) and WORK_FOLDER not in inside and not path.is_dir():
+            yield path
+
+
+def work_folder(root: Path) -> Path:
+    """The folder of journals and locks, created on first use. Raises ``CassetteWriteError``."""
+    folder = root / WORK_FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    except OSError as error:
+        raise write_error(folder, error) from error
+    return folder
+
+
+def write_error(path: Path, error: OSError) -> CassetteWriteError:
+    """The error for a path that could not be written."""
+    reason = error.strerror or str(error)
+    return CassetteWriteError(
+        f"cannot record: {path}: {reason}. The cassette is as it was; free the disk or make the folder writable, "
+        "or set another folder with aquila_cassette_dir."
+    )
+
+
+@contextlib.contextmanager
+def _locked(path: Path, root: Path) -> Iterator[None]:
+    from filelock import FileLock
+
+    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    lock = FileLock(work_folder(root) / f"{name}.lock")
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise write_error(Path(lock.lock_file), error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(temporary, path.stat().st_mode & 0o777)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

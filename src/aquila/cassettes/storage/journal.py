@@ -1,0 +1,238 @@
+"""The journal of a recording: each finished interaction is on disk before its caller goes on.
+
+A scope that records has one journal per process, named ``<scope>.<process>.journal``. Its writer holds a lock on the
+file for as long as it lives, so a journal whose lock is free was left by a process that ended. The scope's owner merges
+the journals at its end; what a killed run left is merged by the next recording run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+import sys
+import threading
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgpack
+
+from aquila.cassettes.codecs.msgpack import MsgpackCodec
+from aquila.cassettes.matching.request_key import MatchRules
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage.cassette_files import WORK_FOLDER, work_folder, write_error
+from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
+from aquila.errors import CassetteCorrupt
+
+_FRAME = struct.Struct(">II")
+_CODEC = MsgpackCodec(folding=False)  # a frame lives for one run: folding it would only cost time
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a journal: a finished recording, or a play in a process that does not own the scope.
+
+    ``cassette`` is the name it is for, ``rules`` what its key was computed under.
+    """
+
+    cassette: str
+    mode: str
+    record_errors: str
+    rules: MatchRules
+    row: NewRecording | RecordingPlayed
+
+
+class Journal:
+    """The journal that this process writes for one scope. Thread-safe; a forked child gets a file of its own."""
+
+    def __init__(self, root: Path, scope: str) -> None:
+        self._root = root
+        self._scope = scope
+        self._lock = threading.Lock()
+        self._process: int | None = None
+        self._descriptor = -1
+        self._path: Path | None = None
+
+    def open(self) -> None:
+        """Create the file, so that a folder that cannot be written is noticed before a request is paid for."""
+        with self._lock:
+            self._open()
+
+    def append(self, entry: Entry) -> None:
+        """Write an entry. Raises ``CassetteWriteError``."""
+        frame = _pack(entry)
+        with self._lock:
+            self._open()
+            try:
+                written = os.write(self._descriptor, frame)
+                if written < len(frame):  # a full disk may take a part
+                    os.truncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+                    raise OSError(28, os.strerror(28))
+            except OSError as error:
+                raise write_error(self._path or self._root, error) from error
+
+    def close(self) -> None:
+        """Let go of the file. It stays on disk until it is discarded."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            self._descriptor, self._process = -1, None
+
+    def discard(self) -> None:
+        """Remove the file, whose entries are stored, and let go of it."""
+        with self._lock:
+            if self._descriptor >= 0 and self._path is not None:
+                _remove(self._path, self._descriptor)
+            self._descriptor, self._process = -1, None
+
+    def _open(self) -> None:
+        process = os.getpid()
+        if self._process == process:
+            return
+        # In a forked child the parent's descriptor is left open: closing the copy would be harmless, but as long as
+        # it lives the parent's journal counts as in use, and so nobody merges half of what a scope recorded.
+        path = work_folder(self._root) / f"{self._scope}.{process}.journal"
+        try:
+            descriptor = _open_locked(path)
+        except OSError as error:
+            raise write_error(path, error) from error
+        self._descriptor, self._process, self._path = descriptor, process, path
+
+
+def journals_of(root: Path, scope: str) -> list[Path]:
+    """The journals of one scope, of all its processes."""
+    return sorted((root / WORK_FOLDER).glob(f"{scope}.*.journal"))
+
+
+def read(path: Path) -> Iterator[Entry]:
+    """The whole entries of a journal. A torn last one, as a kill leaves it, ends the iteration."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    at = 0
+    while at + _FRAME.size <= len(data):
+        length, checksum = _FRAME.unpack_from(data, at)
+        payload = data[at + _FRAME.size : at + _FRAME.size + length]
+        if len(payload) < length or zlib.crc32(payload) != checksum:
+            return
+        yield _unpack(payload, path)
+        at += _FRAME.size + length
+
+
+def discard(path: Path) -> None:
+    """Remove a journal whose entries are stored, unless its process is alive and may still add to it."""
+    descriptor = _open_unused(path)
+    if descriptor is not None:
+        _remove(path, descriptor)
+
+
+def abandoned(root: Path) -> dict[str, list[Path]]:
+    """The journals, by scope, of runs that ended without merging them: no process holds any of them."""
+    scopes: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted((root / WORK_FOLDER).glob("*.journal")):
+        scopes[path.name.split(".", 1)[0]].append(path)
+    return {scope: paths for scope, paths in scopes.items() if all(map(_is_unused, paths))}
+
+
+def _open_locked(path: Path) -> int:
+    """Open a journal for writing and lock it.
+
+    Until it is locked, a run that looks for abandoned journals may take it for one, hold it for a moment and remove it.
+    Where files cannot be locked it stays without.
+    """
+    for attempt in itertools.count():
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        locked = _try_lock(descriptor)
+        removed = sys.platform != "win32" and not os.fstat(descriptor).st_nlink
+        if (locked or attempt >= 20) and not removed:
+            break
+        os.close(descriptor)
+        time.sleep(0 if removed else 0.005)
+    return descriptor
+
+
+def _remove(path: Path, descriptor: int) -> None:
+    if sys.platform == "win32":  # an open file cannot be removed there
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+    else:  # not after the lock is gone: somebody may have opened it anew
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _is_unused(path: Path) -> bool:
+    descriptor = _open_unused(path)
+    if descriptor is None:
+        return False
+    os.close(descriptor)
+    return True
+
+
+def _open_unused(path: Path) -> int | None:
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    if _try_lock(descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, 2**30, os.SEEK_SET)  # beyond the data: a lock there keeps nobody from reading
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        finally:
+            os.lseek(descriptor, position, os.SEEK_SET)
+        return True
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+
+def _pack(entry: Entry) -> bytes:
+    row = entry.row
+    frame = _CODEC.dumps(Cassette((row.interaction,))) if isinstance(row, NewRecording) else None
+    payload = msgpack.packb(
+        [
+            *(entry.cassette, entry.mode, entry.record_errors, entry.rules.match_on, entry.rules.ignore),
+            *(row.key, row.position, row.order, frame),
+        ]
+    )
+    packed: bytes = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+    return packed
+
+
+def _unpack(payload: bytes, path: Path) -> Entry:
+    row: NewRecording | RecordingPlayed
+    try:
+        cassette, mode, record_errors, match_on, ignore, key, position, order, frame = msgpack.unpackb(payload)
+        rules = MatchRules(match_on=tuple(match_on), ignore=tuple(ignore))
+        if frame is None:
+            row = RecordingPlayed(key, position, order)
+        else:
+            (interaction,) = _CODEC.loads(frame, source=str(path)).interactions
+            row = NewRecording(key, position, order, interaction)
+    except (ValueError, TypeError) as error:
+        raise CassetteCorrupt(
+            f"{path}: not a journal of this version; remove it or use the version that wrote it"
+        ) from error
+    return Entry(cassette, mode, record_errors, rules, row)

@@ -1,0 +1,182 @@
+"""Putting recordings into a cassette that others may have changed meanwhile.
+
+A recording is identified by its slot: its key, and its position among the recordings of that key. So merging twice is
+the same as merging once, and processes that recorded the same request agree on one recording.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+
+Slot: TypeAlias = tuple[str, int]
+
+TRANSIENT = frozenset({408, 409, 429, *range(500, 600)})
+"""Statuses after which clients try again, so that only the last of a row says how the request ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecording:
+    """A finished recording: its key, its position among the key's recordings, and when its request was made."""
+
+    key: str
+    position: int
+    order: int
+    interaction: Interaction
+
+    @property
+    def slot(self) -> Slot:
+        """What identifies the recording in its cassette."""
+        return self.key, self.position
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPlayed:
+    """A recording that was played: its key, its position among the key's recordings, and when it was asked for."""
+
+    key: str
+    position: int
+    order: int
+
+    @property
+    def slot(self) -> Slot:
+        """What identifies the recording in its cassette."""
+        return self.key, self.position
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one session means for its file.
+
+    ``recorded`` are settled recordings in the order of their requests; ``used`` what was played; ``drop`` the slots to
+    leave out; with ``replace`` a recording takes the place of the one
+    that stands in its slot, otherwise the one that stands there stays.
+    """
+
+    recorded: tuple[NewRecording, ...] = ()
+    used: tuple[RecordingPlayed, ...] = ()
+    drop: frozenset[Slot] = frozenset()
+    replace: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.recorded or self.drop)
+
+    def slots(self) -> set[Slot]:
+        """The slots that were played or recorded."""
+        return {row.slot for row in self.used} | {row.slot for row in self.recorded}
+
+
+def settle(recorded: Iterable[NewRecording], *, record_errors: str, whole: bool = False) -> list[NewRecording]:
+    """Leave out failures that were followed by another answer to the same request, and close the gaps they leave.
+
+    ``whole`` says that every request was recorded, so that any gap is one that got no answer, and is closed too.
+    With ``record_errors="all"`` nothing is left out. Of recordings in the same slot, made by processes that count their
+    requests apart, the first stays. Returned in the order of the requests.
+    """
+    rows: dict[str, dict[int, NewRecording]] = defaultdict(dict)
+    for row in sorted(recorded, key=lambda row: row.order):
+        rows[row.key].setdefault(row.position, row)
+    settled: list[NewRecording] = []
+    for same in rows.values():
+        dropped = 0
+        in_order = [same[position] for position in sorted(same)]
+        if whole:
+            in_order = [NewRecording(row.key, n, row.order, row.interaction) for n, row in enumerate(in_order)]
+        for row, following in itertools.zip_longest(in_order, in_order[1:]):
+            if record_errors == "all" or following is None or row.interaction.response.status not in TRANSIENT:
+                settled.append(NewRecording(row.key, row.position - dropped, row.order, row.interaction))
+            else:
+                dropped += 1
+    return sorted(settled, key=lambda row: row.order)
+
+
+def merge(stored: Cassette, changes: Changes, key: Callable[[RecordedRequest], str]) -> Cassette:
+    """Return ``stored`` with ``changes`` made. ``key`` gives the key of a stored request.
+
+    What stays keeps its order. A new recording is put behind the one whose request came just before its own, so that
+    re-recording one interaction changes only that one.
+    """
+    recorded = {row.slot: row.interaction for row in changes.recorded}
+    counts: dict[str, int] = defaultdict(int)
+    merged: list[tuple[Slot, Interaction]] = []
+    present: set[Slot] = set()
+    for interaction in stored.interactions:
+        mine = key(interaction.request)
+        slot = (mine, counts[mine])
+        counts[mine] += 1
+        if slot in changes.drop:
+            continue
+        present.add(slot)
+        merged.append((slot, recorded[slot] if changes.replace and slot in recorded else interaction))
+
+    # What came before each new recording: the latest slot, in the order of requests, that is in the cassette.
+    timeline = sorted(
+        [(row.order, row.slot) for row in changes.used] + [(row.order, row.slot) for row in changes.recorded]
+    )
+    behind: dict[Slot | None, list[Slot]] = defaultdict(list)
+    before: Slot | None = None
+    for _, slot in timeline:
+        if slot in recorded and slot not in present:
+            behind[before].append(slot)
+            present.add(slot)
+            before = slot
+        elif slot in present:
+            before = slot
+
+    rows: list[tuple[Slot, Interaction]] = []
+
+    def place(slots: Iterable[Slot]) -> None:
+        # A stack instead of recursion: thousands of new recordings form one chain.
+        waiting = list(slots)[::-1]
+        while waiting:
+            slot = waiting.pop()
+            rows.append((slot, recorded[slot]))
+            waiting += behind.pop(slot, [])[::-1]
+
+    # Recordings that came before all others stand first; but where nothing stored was used, they are additions.
+    old = {slot for slot, _ in merged}
+    first = behind.pop(None, [])
+    comes_first = any(slot in old for _, slot in timeline)
+    if comes_first:
+        place(first)
+    for slot, interaction in merged:
+        rows.append((slot, interaction))
+        place(behind.pop(slot, []))
+    if not comes_first:
+        place(first)
+    return Cassette.of(_in_position(rows, {slot for slot, _ in rows} - old))
+
+
+def _in_position(rows: list[tuple[Slot, Interaction]], added: set[Slot]) -> list[Interaction]:
+    """The interactions, where additions have moved so that those of one key stand in the order of their positions.
+
+    Processes number the order of their requests apart, so that what came later may have been placed earlier.
+    """
+    new: dict[str, deque[tuple[int, Interaction]]] = defaultdict(deque)
+    stored: dict[str, deque[int]] = defaultdict(deque)
+    for (key, position), interaction in sorted(rows, key=lambda row: row[0]):
+        if (key, position) in added:
+            new[key].append((position, interaction))
+        else:
+            stored[key].append(position)
+    placed: list[Interaction] = []
+    reached: dict[str, int] = defaultdict(int)  # Up to which position a key's additions have had their place.
+
+    def place_new(key: str, below: int) -> None:
+        while new[key] and new[key][0][0] < below:
+            placed.append(new[key].popleft()[1])
+
+    for (key, position), interaction in rows:
+        if (key, position) in added:
+            reached[key] = max(reached[key], position + 1)
+        else:
+            place_new(key, position)
+            placed.append(interaction)
+            stored[key].popleft()
+        place_new(key, min(reached[key], stored[key][0]) if stored[key] else reached[key])
+    return placed

@@ -1,0 +1,105 @@
+"""Turn cassettes into another format: YAML, msgpack, or from vcrpy and cassetter. Nothing is lost, and that is checked.
+
+Each FILE is a cassette (a name in the cassette folder, a file, a folder of names, a pattern). The result stands beside
+it, or in the folder given with --output; an existing file is only replaced with --force. The source stays, unless
+--replace is given: it is then removed once its successor has been read back and is equal. Of a .yaml and a .msgpack
+file with one name the .yaml file is used.
+
+Cassettes of vcrpy and cassetter become Aquila's with --to yaml --replace (in place). What looks like a secret in them
+is replaced, as a recording would have done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from aquila import config
+from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage import cassette_files
+from aquila.cli import FAILED, project
+from aquila.cli.output import Output, size
+from aquila.errors import CassetteError
+from aquila.recording.session_opening import redactor, rules_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    project.add_arguments(parser)
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument("--to", choices=("yaml", "msgpack"), required=True, help="the format to write")
+    parser.add_argument("--output", metavar="FOLDER", type=Path, help="where to write; folders inside are kept")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    parser.add_argument("--replace", action="store_true", help="remove the source when its successor is safe")
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Convert them. One that fails does not stop the others."""
+    done: list[dict[str, Any]] = []
+    failed = 0
+    with project.opened(options) as here:
+        for source in here.chosen(options.files):
+            target = _target(source, here, options)
+            try:
+                done.append(_convert(source, target, options))
+            except project.UNREADABLE as error:
+                failed += 1
+                reason = project.problem(source, error)
+                output.line(f"not converted: {reason}")
+                done.append({"from": str(source), "to": str(target), "error": reason})
+    output.table(
+        ("FROM", "TO", "INTERACTIONS", "SIZE", "BEFORE"),
+        [
+            (one["from"], one["to"], one["interactions"], size(one["bytes"]), size(one["bytes_before"]))
+            for one in done
+            if "error" not in one
+        ],
+    )
+    output.value(done)
+    return FAILED if failed else 0
+
+
+def _target(source: Path, here: project.Project, options: argparse.Namespace) -> Path:
+    renamed = source.with_suffix(f".{options.to}")
+    if options.output is None:
+        return renamed
+    folder: Path = options.output
+    try:
+        return folder / renamed.absolute().relative_to(here.folder)
+    except ValueError:
+        return folder / renamed.name
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a readable cassette was written by another recorder: it lacks our line with the version."""
+    return path.suffix != ".msgpack" and re.search(rb"^aquila:", path.read_bytes(), re.MULTILINE) is None
+
+
+def _convert(source: Path, target: Path, options: argparse.Namespace) -> dict[str, Any]:
+    in_place = target.exists() and os.path.samefile(source, target)
+    if target.exists() and not (options.replace if in_place else options.force):
+        hint = "--replace rewrites it in place" if in_place else "--force replaces it"
+        raise CassetteError(f"{target} exists; {hint}")
+    settings = config.current()
+    cassette = project.load(source)
+    before = source.stat().st_size
+    if _is_foreign(source):  # what Aquila has written is clean already, and stays as it is
+        clean = redactor(rules_of(settings), settings.keep_headers).interaction
+        cassette = Cassette.of(map(clean, cassette.interactions))
+    data = cassette_files.encode(target, cassette)
+    if codec_for(target).loads(data, source=str(target)) != cassette:
+        raise CassetteError(f"{source}: written as {options.to} it does not read back equal; nothing was changed")
+    cassette_files.save(target, cassette)
+    if options.replace and not in_place:
+        cassette_files.remove(source)
+    return {
+        "from": str(source),
+        "to": str(target),
+        "interactions": len(cassette.interactions),
+        "bytes": target.stat().st_size,
+        "bytes_before": before,
+    }

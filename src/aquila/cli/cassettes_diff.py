@@ -1,0 +1,172 @@
+"""Compare two cassettes, request by request: what only one has, which requests differ and where, which answers differ.
+
+A and B are names in the cassette folder, or files. What counts as the same request follows the project's settings
+(match_on, ignore). Ends with 0 if both hold the same, with 1 if they do not. Times are not compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aquila import config
+from aquila.cassettes.matching.difference import ABSENT, Difference, differences, shown, unlikeness
+from aquila.cassettes.matching.miss_message import rendered
+from aquila.cassettes.matching.nearest_recording import shortlist
+from aquila.cassettes.matching.request_key import MatchRules, canonical
+from aquila.cassettes.model import Cassette, Interaction
+from aquila.cli import FOUND, project
+from aquila.cli.interaction_summary import shown_text, status_of
+from aquila.cli.output import Output, count
+from aquila.recording.session_opening import identification, redactor, rules_of
+
+_WIDTH = 70
+_CANDIDATES = 4
+_LIKE = 25.0
+"""Requests that differ by more than this (see ``unlikeness``) are two requests, not one that changed."""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What two cassettes have in common, and what not. Numbers count from 0."""
+
+    same: int = 0
+    answers: list[tuple[int, int]] = field(default_factory=list)
+    requests: list[tuple[int, int, list[Difference]]] = field(default_factory=list)
+    only_a: list[int] = field(default_factory=list)
+    only_b: list[int] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.answers or self.requests or self.only_a or self.only_b)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    project.add_arguments(parser)
+    parser.add_argument("a", metavar="A")
+    parser.add_argument("b", metavar="B")
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Compare them."""
+    with project.opened(options) as here:
+        settings = config.current()
+        rules = rules_of(settings)
+        clean = redactor(rules, settings.keep_headers).interaction
+        a, b = (Cassette.of(map(clean, project.load(here.one(name)).interactions)) for name in (options.a, options.b))
+        found = compare(a, b, rules)
+        _report(found, a, b, rules, output)
+        output.value(_as_json(found))
+    return FOUND if found else 0
+
+
+def compare(a: Cassette, b: Cassette, rules: MatchRules) -> Comparison:
+    """Compare two cassettes: the n-th recording of a request with the n-th; what is left with the likest."""
+    found = Comparison()
+    slots_a, slots_b = _slots(a, rules), _slots(b, rules)
+    for slot, number in slots_a.items():
+        other = slots_b.get(slot)
+        if other is None:
+            found.only_a.append(number)
+        elif _answer(a.interactions[number]) == _answer(b.interactions[other]):
+            found.same += 1
+        else:
+            found.answers.append((number, other))
+    found.only_b = [number for slot, number in slots_b.items() if slot not in slots_a]
+    for other in list(found.only_b):
+        _pair(found, other, a, b, rules)
+    return found
+
+
+def _slots(cassette: Cassette, rules: MatchRules) -> dict[tuple[str, int], int]:
+    identify = identification(rules)
+    counts: Counter[str] = Counter()
+    slots = {}
+    for number, interaction in enumerate(cassette.interactions):
+        key = identify(interaction.request)
+        slots[key, counts[key]] = number
+        counts[key] += 1
+    return slots
+
+
+def _answer(interaction: Interaction) -> tuple[object, ...]:
+    response = interaction.response
+    return response.status, response.body, response.end, response.error
+
+
+def _pair(found: Comparison, other: int, a: Cassette, b: Cassette, rules: MatchRules) -> None:
+    """Take a request that only B has for a changed one of A, if one of A's is like it."""
+    rest = [a.interactions[number] for number in found.only_a]
+    now = canonical(b.interactions[other].request, rules)
+    best: tuple[float, int, list[Difference]] | None = None
+    for position in shortlist(b.interactions[other].request, rest, _CANDIDATES):
+        differing = differences(canonical(rest[position].request, rules), now)
+        weight = unlikeness(differing)
+        if weight <= _LIKE and (best is None or weight < best[0]):
+            best = weight, found.only_a[position], differing
+    if best is not None:
+        found.requests.append((best[1], other, best[2]))
+        found.only_a.remove(best[1])
+        found.only_b.remove(other)
+
+
+def _report(found: Comparison, a: Cassette, b: Cassette, rules: MatchRules, output: Output) -> None:
+    for one, other, differing in found.requests:
+        output.line(f"request #{one + 1} of A is #{other + 1} of B, changed:")
+        for difference in differing:
+            before, now = (
+                shown(difference.recorded, difference.now, _WIDTH),
+                shown(difference.now, difference.recorded, _WIDTH),
+            )
+            output.line(f"  {difference.path}: {before} -> {now}")
+        old, new = (canonical(side.request, rules) for side in (a.interactions[one], b.interactions[other]))
+        _unified(rendered(old), rendered(new), output)
+    for one, other in found.answers:
+        first, second = a.interactions[one], b.interactions[other]
+        output.line(f"the answer to #{one + 1} of A differs from that to #{other + 1} of B:")
+        if status_of(first) != status_of(second):
+            output.line(f"  status: {status_of(first)} -> {status_of(second)}")
+        texts = shown_text(first).split("\n"), shown_text(second).split("\n")
+        if texts[0] == texts[1]:
+            output.line(f"  its bytes differ ({len(first.response.body):,} -> {len(second.response.body):,})")
+        _unified(*texts, output)
+    for title, numbers, side in (("A", found.only_a, a), ("B", found.only_b, b)):
+        for number in numbers:
+            request = side.interactions[number].request
+            output.line(f"only in {title}: #{number + 1} {request.method} {request.url}")
+    if found:
+        output.line()
+    output.line(
+        f"{count(found.same, 'interaction')} the same, {len(found.requests)} with a changed request, "
+        f"{len(found.answers)} with another answer, {len(found.only_a)} only in A, {len(found.only_b)} only in B"
+    )
+
+
+def _unified(one: Sequence[str], other: Sequence[str], output: Output) -> None:
+    for line in list(difflib.unified_diff(one, other, lineterm="", n=2))[2:]:
+        output.line(f"    {line}")
+
+
+def _as_json(found: Comparison) -> dict[str, Any]:
+    return {
+        "same": found.same,
+        "requests": [
+            {
+                "a": one + 1,
+                "b": other + 1,
+                "differences": [
+                    {"path": d.path, **({} if d.recorded is ABSENT else {"a": d.recorded})}
+                    | ({} if d.now is ABSENT else {"b": d.now})
+                    for d in differing
+                ],
+            }
+            for one, other, differing in found.requests
+        ],
+        "answers": [{"a": one + 1, "b": other + 1} for one, other in found.answers],
+        "only_a": [number + 1 for number in found.only_a],
+        "only_b": [number + 1 for number in found.only_b],
+    }

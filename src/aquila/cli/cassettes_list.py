@@ -1,0 +1,72 @@
+"""List the cassettes: how many interactions each has, how large it is, when it was last recorded.
+
+NAME is a cassette, a folder of them, or a pattern such as 'jobs/*'. A cassette that cannot be read is listed with what
+is wrong with it; the command then ends with 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from aquila.cassettes.storage import journal
+from aquila.cassettes.storage.cassette_files import pending_path
+from aquila.cli import FAILED, project
+from aquila.cli.output import Output, count, size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    project.add_arguments(parser)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """List them."""
+    with project.opened(options) as here:
+        found = [_about(path, here) for path in here.chosen(options.names)]
+        output.table(
+            ("CASSETTE", "INTERACTIONS", "SIZE", "RECORDED", "NOTE"),
+            [
+                (one["name"], one["interactions"] or 0, size(one["bytes"]), one["recorded"] or "-", _note(one))
+                for one in found
+            ],
+        )
+        if not found:
+            output.line(f"no cassettes in {here.folder}")
+        waiting = sum(1 for one in found if one["pending"])
+        if waiting:
+            output.line(f"\n{count(waiting, 'pending recording')}: aquila cassettes accept takes them over.")
+        if here.folder.is_dir() and journal.abandoned(here.folder):
+            output.line("\nAn interrupted run left recordings: aquila cassettes accept takes them over.")
+        output.value(found)
+    return FAILED if any(one["error"] for one in found) else 0
+
+
+def _about(path: Path, here: project.Project) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "name": here.name_of(path),
+        "path": str(path),
+        "bytes": 0,
+        "interactions": None,
+        "recorded": None,
+        "pending": pending_path(path).exists(),
+        "error": None,
+    }
+    try:
+        cassette = project.load(path)
+    except project.UNREADABLE as error:
+        about["error"] = project.problem(path, error)
+        return about
+    finally:
+        about["bytes"] = project.size_of(path)
+    about["interactions"] = len(cassette.interactions)
+    about["recorded"] = max((one.recorded for one in cassette.interactions if one.recorded), default=None)
+    return about
+
+
+def _note(about: dict[str, Any]) -> str:
+    if about["error"]:
+        return f"unreadable: {about['error']}"
+    return "a pending recording waits" if about["pending"] else ""

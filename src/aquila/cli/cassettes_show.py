@@ -1,0 +1,90 @@
+"""Show what a cassette holds: each request and the answer to it. With --number, one of them in full.
+
+CASSETTE is a name in the cassette folder, or a file. Secrets that an old file may hold are not shown. --yaml writes
+the whole cassette as the YAML codec does, whatever its format: the form for git's textconv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from urllib.parse import urlsplit
+
+from aquila import config
+from aquila.cassettes.matching.miss_message import rendered
+from aquila.cassettes.matching.request_key import canonical
+from aquila.cassettes.model import Interaction
+from aquila.cli import project
+from aquila.cli.interaction_summary import about, model_of, shown_text, status_of
+from aquila.cli.output import Output, count, one_line, size
+from aquila.errors import CassetteError
+from aquila.recording.reports import tokens_of
+from aquila.recording.session_opening import redactor, rules_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    project.add_arguments(parser)
+    parser.add_argument("cassette", metavar="CASSETTE")
+    parser.add_argument("-n", "--number", type=int, metavar="N", help="show the N-th interaction (from 1) in full")
+    parser.add_argument("--yaml", action="store_true", help="write the whole cassette as YAML")
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Show it."""
+    with project.opened(options) as here:
+        path = here.one(options.cassette)
+        cassette = project.load(path)
+        if options.yaml:
+            from aquila.cassettes.codecs.yaml.codec import YamlCodec
+
+            sys.stdout.flush()
+            sys.stdout.buffer.write(YamlCodec().dumps(cassette))
+            return 0
+        settings = config.current()
+        clean = redactor(rules_of(settings), settings.keep_headers).interaction
+        rows = [clean(interaction) for interaction in cassette.interactions]
+        if options.number is not None:
+            if not 1 <= options.number <= len(rows):
+                raise CassetteError(f"{path} has {count(len(rows), 'interaction')}, and no number {options.number}")
+            number = options.number
+            _in_full(rows[number - 1], number, output)
+            output.value(about(rows[number - 1], number, full=True))
+            return 0
+        output.line(f"{path}: {count(len(rows), 'interaction')}")
+        output.line()
+        output.table(
+            ("#", "REQUEST", "MODEL", "STATUS", "CHUNKS", "TOKENS", "ANSWER"),
+            [
+                (
+                    number,
+                    f"{one.request.method} {urlsplit(one.request.url).path}",
+                    model_of(one),
+                    status_of(one),
+                    len(one.response.chunks),
+                    tokens_of(one),
+                    one_line(shown_text(one), 100),
+                )
+                for number, one in enumerate(rows, 1)
+            ],
+        )
+        output.value([about(one, number) for number, one in enumerate(rows, 1)])
+    return 0
+
+
+def _in_full(interaction: Interaction, number: int, output: Output) -> None:
+    request, response = interaction.request, interaction.response
+    recorded = f", recorded {interaction.recorded}" if interaction.recorded else ""
+    output.line(f"#{number}  {request.method} {request.url}{recorded}")
+    for name, value in request.headers:
+        output.line(f"  {name}: {value}")
+    output.line()
+    for line in rendered(canonical(request, rules_of(config.current()))):
+        output.line(f"  {line}")
+    output.line()
+    pieces = f"{count(len(response.chunks), 'chunk')}, {size(len(response.body))}"
+    output.line(f"{status_of(interaction)}  after {response.started} ms, {pieces} until {response.ended} ms")
+    for name, value in response.headers:
+        output.line(f"  {name}: {value}")
+    output.line()
+    output.text(shown_text(interaction) or response.body.decode("utf-8", "backslashreplace"))

@@ -1,0 +1,59 @@
+"""What commands tell about an interaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aquila import config
+from aquila.cassettes.codecs.yaml.reply_text import text_of
+from aquila.cassettes.matching.request_key import canonical
+from aquila.cassettes.model import Interaction
+from aquila.recording.reports import tokens_of
+from aquila.recording.session_opening import rules_of
+
+
+def status_of(interaction: Interaction) -> str:
+    """The status, and how the answer ended if it did not end well."""
+    response = interaction.response
+    return f"{response.status}" if response.end == "complete" else f"{response.status} {response.end}"
+
+
+def model_of(interaction: Interaction) -> str:
+    """The model that a request asks for, or an empty string."""
+    body = canonical(interaction.request, rules_of(config.current())).body
+    model = body.get("model") if isinstance(body, dict) else None
+    return model if isinstance(model, str) else ""
+
+
+def shown_text(interaction: Interaction) -> str:
+    """The text of an answer, else what broke it off, else an empty string."""
+    return text_of(interaction.response.body) or interaction.response.error
+
+
+def about(interaction: Interaction, number: int, *, full: bool = False) -> dict[str, Any]:
+    """An interaction as a JSON value; with ``full`` its headers and bodies too."""
+    request, response = interaction.request, interaction.response
+    found: dict[str, Any] = {
+        "number": number,
+        "method": request.method,
+        "url": request.url,
+        "model": model_of(interaction) or None,
+        "status": response.status,
+        "end": response.end,
+        "error": response.error or None,
+        "chunks": len(response.chunks),
+        "tokens": tokens_of(interaction),
+        "started": response.started,
+        "ended": response.ended,
+        "recorded": interaction.recorded or None,
+        "text": shown_text(interaction),
+    }
+    if full:
+        found["request"] = {"headers": request.headers, "body": request.body.decode("utf-8", "backslashreplace")}
+        found["response"] = {
+            "headers": response.headers,
+            "chunks": [
+                {"at": chunk.at, "data": chunk.data.decode("utf-8", "backslashreplace")} for chunk in response.chunks
+            ],
+        }
+    return found

@@ -1,0 +1,245 @@
+"""A call, from what the caller wrote to everything that a driver needs."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from aquila import config
+from aquila.config import suggestion
+from aquila.engine.calls.error_translation import Where
+from aquila.engine.calls.options import Options, Timeouts
+from aquila.engine.calls.sdk_client import Inflight, arguments
+from aquila.engine.calls.telemetry import Telemetry
+from aquila.engine.endpoints.protocol import Endpoint
+from aquila.engine.loop.sending import Sending
+from aquila.engine.loop.tool_loop import Loop
+from aquila.errors import ConfigError, MissingKey, RequestTimeout, UnknownOption
+from aquila.hookspecs import CallInfo
+from aquila.messages import Message, conversation
+
+ENDPOINTS: Mapping[str, str] = {
+    "chat": "aquila.engine.endpoints.chat",
+    "responses": "aquila.engine.endpoints.responses",
+}
+"""Where each endpoint is. A new one is one file and one row."""
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+_NEVER_WITH_A_KEY = frozenset({"replay", "local"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPlan:
+    """What the caller asked for, checked. Nothing has been opened or sent."""
+
+    ref: str
+    options: Options
+    endpoint: Endpoint
+    messages: tuple[Message, ...] = ()
+    model: str
+    base_url: str
+    host: str
+    api_key: str | None = field(repr=False)
+    timeouts: Timeouts
+    polls: bool = False
+    """Whether an answer made in the background is asked for again and again, rather than read as a stream."""
+    waits: bool = True
+    """Whether an answer made in the background is waited for at all."""
+    operation: str = ""
+    """What telemetry calls it; the endpoint's name by default."""
+    make: Callable[[CallPlan, Telemetry, Where], Sending] = Loop
+    """Makes the loop of the call."""
+
+    @property
+    def routing(self) -> dict[str, Any]:
+        """The arguments with which the route of the call is resolved."""
+        return {"transport": self.options.transport, "cassette": self.options.cassette}
+
+    def on(self, route: Any) -> PreparedCall:
+        """Return the call on its route. Raises ``MissingKey``, and ``ConfigError`` for what the endpoint refuses."""
+        api_key = self._key_for(route)
+        where = Where(self.host, self.timeouts, (api_key,) if api_key != config.DUMMY_KEY else ())
+        info = CallInfo(
+            ref=self.ref,
+            operation=self.operation or self.endpoint.name,
+            model=self.model,
+            transport=route.name,
+            base_url=self.base_url,
+            options=_settings_of(self.options),
+            metadata=self.options.metadata,
+        )
+        telemetry = Telemetry(info)
+        total = self.timeouts.total
+        return PreparedCall(
+            plan=self,
+            loop=self.make(self, telemetry, where),
+            telemetry=telemetry,
+            route=route,
+            where=where,
+            api_key=api_key,
+            deadline=None if total is None else time.monotonic() + total,
+            inflight=Inflight(),
+        )
+
+    def _key_for(self, route: Any) -> str:
+        key = self.options.api_key or self.api_key
+        if route.needs_key and not key:
+            raise MissingKey(
+                f"a live request to {self.host} needs an API key: set OPENAI_API_KEY, or pass api_key=. Without a key, "
+                "transport='replay' answers from a cassette and transport='local' runs a small model here"
+            )
+        # A replay must not depend on a key, nor hand a real one to anything.
+        return key if key and route.name not in _NEVER_WITH_A_KEY else config.DUMMY_KEY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedCall:
+    """A plan on its route. ``deadline`` is the end of its total time, on the monotonic clock."""
+
+    plan: CallPlan
+    loop: Sending
+    telemetry: Telemetry
+    route: Any
+    where: Where
+    api_key: str = field(repr=False)
+    deadline: float | None
+    inflight: Inflight
+
+    def outcome_of(self, error: BaseException) -> BaseException:
+        """Return what ended a request: the total time if that is over, else ``error``."""
+        try:
+            self.remaining()
+        except RequestTimeout as overdue:
+            overdue.__cause__ = error
+            return overdue
+        return error
+
+    def arguments(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of the SDK's method for one request."""
+        return arguments(path, request, self.plan.timeouts, self.remaining())
+
+    def remaining(self) -> float | None:
+        """What is left of the total time, in seconds; None without a limit. Raises ``RequestTimeout`` if nothing is."""
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise self.overdue()
+        return left
+
+    def overdue(self) -> RequestTimeout:
+        """The error of a call whose total time is over."""
+        return RequestTimeout(f"total: the call to {self.where.host} took longer than {self.plan.timeouts.total:g} s")
+
+    def within_total(self, seconds: float) -> float:
+        """Return a delay that is no longer than what is left of the total time. Raises ``RequestTimeout``."""
+        left = self.remaining()
+        return seconds if left is None else min(seconds, left)
+
+    def idle(self) -> float | None:
+        """How long a read within the answer may wait now, in seconds."""
+        left, idle = self.remaining(), self.plan.timeouts.idle
+        return min(idle, left) if idle is not None and left is not None else idle or left
+
+
+def plan(prompt: Any, given: Mapping[str, Any], *, streams: bool = False, waits: bool = True) -> CallPlan:
+    """Return what the caller asks for, checked.
+
+    ``streams``: the caller wants the events as they come; ``waits``: an answer made in the background is waited for.
+    Raises ``ConfigError`` and its kin for anything that cannot be sent.
+    """
+    options = Options.build(given)
+    messages = conversation(prompt)
+    return _plan(options, messages=messages, polls=options.background and not streams, waits=waits)
+
+
+def plan_operation(
+    operation: str,
+    make: Callable[[CallPlan, Telemetry, Where], Sending],
+    given: Mapping[str, Any],
+    allowed: Sequence[str],
+) -> CallPlan:
+    """Return the plan of what is no conversation; ``allowed`` are the options that it takes besides the usual."""
+    known = (*ROUTE_OPTIONS, *allowed)
+    for name in given:
+        if name not in known:
+            raise UnknownOption(f"{operation} has no option {name!r}{suggestion(name, known)}")
+    asks = "model" in allowed  # the others are about an answer that some model has given already
+    return _plan(Options.build({**given, "endpoint": "responses"}), asks=asks, operation=operation, make=make)
+
+
+ROUTE_OPTIONS = ("cassette", "transport", "base_url", "api_key", "timeout", "max_retries", "metadata")
+"""The options of everything that sends a request."""
+
+
+@functools.cache
+def _endpoint(name: str) -> Endpoint:
+    module: Any = importlib.import_module(ENDPOINTS[name])
+    endpoint: Endpoint = module
+    return endpoint
+
+
+def _plan(options: Options, *, asks: bool = True, **more: Any) -> CallPlan:
+    from aquila.transports.routing import settings_in_force
+
+    settings = settings_in_force()
+    base_url = options.base_url or settings.base_url or DEFAULT_BASE_URL
+    return CallPlan(
+        ref=f"call-{uuid.uuid4().hex}",
+        options=options,
+        endpoint=_endpoint(options.endpoint),
+        model=(options.model or settings.model) if asks else "",
+        base_url=base_url,
+        host=_host(base_url),
+        api_key=settings.api_key,
+        timeouts=options.timeout or Timeouts(idle=settings.timeout),
+        **more,
+    )
+
+
+def prepare(plan: CallPlan) -> PreparedCall:
+    """Return the call of a plan, its route resolved: a cassette is opened here."""
+    from aquila.transports.routing import resolve
+
+    route = resolve(**plan.routing)
+    try:
+        return plan.on(route)
+    except BaseException:
+        route.close(failed=True)
+        raise
+
+
+async def aprepare(plan: CallPlan) -> PreparedCall:
+    """``prepare`` without blocking the event loop."""
+    from aquila.transports.clients import close_async, resolve_async
+
+    route = await resolve_async(**plan.routing)
+    try:
+        return plan.on(route)
+    except BaseException:
+        await close_async(route, failed=True)
+        raise
+
+
+@functools.lru_cache(maxsize=64)
+def _host(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"base_url {base_url!r} is not an http or https URL, such as {DEFAULT_BASE_URL!r}")
+    return parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+
+
+_TOLD = ("temperature", "top_p", "seed", "stop", "reasoning", "store", "background", "max_retries")
+
+
+def _settings_of(options: Options) -> dict[str, Any]:
+    """The options that telemetry may know: settings, never content."""
+    known = {name: getattr(options, name) for name in _TOLD}
+    known["max_output_tokens"] = options.token_limit()
+    return {name: value for name, value in known.items() if value is not None}

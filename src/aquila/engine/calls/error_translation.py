@@ -1,0 +1,188 @@
+"""The one boundary where the SDK's errors become Aquila's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aquila.engine.calls.options import Timeouts
+from aquila.errors import (
+    AquilaError,
+    AuthenticationError,
+    BadRequest,
+    ConnectionFailed,
+    InvalidAnswer,
+    InvalidMessage,
+    ProviderError,
+    ProviderUnavailable,
+    RateLimited,
+    RequestTimeout,
+    StreamBroken,
+    StreamTimeout,
+)
+
+_LONGEST = 800
+"""Characters of a provider's message that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The circumstances of a request, for messages. ``secrets`` are values that no message may show."""
+
+    host: str
+    timeouts: Timeouts
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def clean(self, value: Any) -> Any:
+        """Return text or JSON-able values without the secrets."""
+        if isinstance(value, str):
+            for secret in self.secrets:
+                value = value.replace(secret, "[redacted]")
+            return value
+        if isinstance(value, Mapping):
+            return {self.clean(key): self.clean(each) for key, each in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.clean(each) for each in value]
+        return value
+
+
+def translate(error: BaseException, where: Where, *, begun: bool, request_id: str | None = None) -> BaseException:
+    """Return what the caller is told instead of ``error``.
+
+    ``begun`` says whether the answer's headers had arrived. What is not an error of the SDK comes back as it is.
+    """
+    import openai
+
+    if isinstance(error, AquilaError):
+        return _located(error, where, request_id)
+    if isinstance(error, openai.APIError):  # it becomes the cause, and tracebacks print causes
+        error.args = tuple(where.clean(argument) for argument in error.args)
+        error.message, error.body = where.clean(error.message), where.clean(error.body)
+    if isinstance(error, openai.APIStatusError):
+        return _status(error, where)
+    if isinstance(error, openai.APITimeoutError):
+        return _timeout(error, where, begun)
+    if isinstance(error, openai.APIConnectionError):
+        return _connection(error.__cause__ or error, where, begun, request_id)
+    if isinstance(error, openai.APIError):  # an error object inside a stream that began well
+        body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
+        return _located(error_object(body), where, request_id)
+    if isinstance(error, UnicodeEncodeError):
+        return InvalidMessage(f"the request holds half of a character, {error.object[error.start]!a}: no UTF-8 for it")
+    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
+        return InvalidAnswer(f"{where.host} sent a chunk that is not JSON: {error}", request_id=request_id)
+    if type(error).__module__.partition(".")[0] in ("httpx2", "httpx", "httpcore2", "httpcore"):
+        if "Timeout" in type(error).__name__:
+            return _timeout(error, where, begun)
+        return _connection(error, where, begun, request_id)
+    return error
+
+
+_CODES: tuple[tuple[tuple[str, ...], type[ProviderError]], ...] = (
+    (("rate_limit", "too_many", "insufficient_quota", "429"), RateLimited),
+    (("invalid_api_key", "authentication", "permission", "unauthorized", "401", "403"), AuthenticationError),
+    (("server_error", "internal", "overloaded", "unavailable", "timeout", "500", "502", "503"), ProviderUnavailable),
+    (("invalid", "bad_request", "not_found", "tool_use_failed", "content_filter", "400", "404", "422"), BadRequest),
+)  # fmt: skip
+
+
+def error_object(body: Mapping[str, Any]) -> ProviderError:
+    """Return the error for an error object that came inside an answer of status 200."""
+    inner = body.get("error")
+    body = inner if isinstance(inner, Mapping) else body
+    code = " ".join(str(body.get(key) or "") for key in ("code", "type", "status_code")).lower()
+    kind = next((kind for words, kind in _CODES if any(word in code for word in words)), ProviderError)
+    message = body.get("message") or inner or "no message"
+    shown = f" ({body['code']})" if body.get("code") else ""
+    return kind(f"the provider ended the answer with an error: {message}{shown}"[:_LONGEST], body=dict(body))
+
+
+def _located(error: AquilaError, where: Where, request_id: str | None) -> AquilaError:
+    """Fill in what the place that raised a provider's error did not know."""
+    if isinstance(error, ProviderError):
+        error.request_id = error.request_id or request_id
+        error.body = where.clean(error.body)
+        error.args = tuple(where.clean(argument) for argument in error.args)
+    return error
+
+
+def _status(error: Any, where: Where) -> ProviderError:
+    status: int = error.status_code
+    kind, advice = _kind(status)
+    content_type = error.response.headers.get("content-type", "")
+    body = error.body
+    if isinstance(body, Mapping):
+        message = body.get("message") or json.dumps(body, ensure_ascii=False)
+        code = body.get("code") or body.get("type")
+    else:
+        message, code = _excerpt(body if isinstance(body, str) else "", content_type), None
+    shown = f"{message}" + (f" ({code})" if code else "")
+    text = f"{where.host} answered {status}: {where.clean(shown)[:_LONGEST]}"
+    text += f" [request {error.request_id}]" if error.request_id else ""
+    return kind(
+        f"{text}. {advice}" if advice else text, status=status, request_id=error.request_id, body=where.clean(body)
+    )
+
+
+def _kind(status: int) -> tuple[type[ProviderError], str]:
+    if status in (401, 403):
+        return AuthenticationError, "Check the API key: OPENAI_API_KEY, or api_key=, and that base_url= is its provider"
+    if status == 429:
+        return RateLimited, "Wait and try again, or raise max_retries="
+    if status == 408 or status >= 500:
+        return ProviderUnavailable, "The same request may succeed later"
+    return BadRequest, ""
+
+
+def _excerpt(text: str, content_type: str) -> str:
+    if not text.strip():
+        return "no body"
+    if "html" in content_type or text.lstrip().lower().startswith(("<!doctype", "<html")):
+        return "an HTML page instead of JSON (is base_url= right?)"
+    return " ".join(text.split())[:200]
+
+
+def decode_whole(body: bytes, headers: Mapping[str, str], where: Where) -> dict[str, Any]:
+    """Return the JSON object that an answer of status 200 holds. Raises ``InvalidAnswer``."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict):
+        return answer
+    content_type = headers.get("content-type", "")
+    what = where.clean(_excerpt(body.decode("utf-8", errors="replace"), content_type))
+    raise InvalidAnswer(f"{where.host} answered 200 with {content_type or 'no content type'}: {what}", status=200)
+
+
+def _limit(seconds: float | None) -> str:
+    return "its time limit" if seconds is None else f"{seconds:g} s"
+
+
+def _timeout(error: BaseException, where: Where, begun: bool) -> AquilaError:
+    limits = where.timeouts
+    cause = type(error.__cause__ or error).__name__
+    if cause == "ConnectTimeout":
+        return RequestTimeout(f"connect: no connection to {where.host} within {_limit(limits.connect)}")
+    if begun:
+        return StreamTimeout(
+            f"idle: nothing arrived from {where.host} for {_limit(limits.idle)}; raise timeout= if it may be slow"
+        )
+    if cause in ("WriteTimeout", "PoolTimeout"):
+        return RequestTimeout(
+            f"{cause.removesuffix('Timeout').lower()}: the request to {where.host} could not be sent in time"
+        )
+    if limits.read is not None:
+        return RequestTimeout(f"read: {where.host} did not begin to answer within {_limit(limits.read)}")
+    return StreamTimeout(
+        f"idle: {where.host} did not begin to answer within {_limit(limits.idle)}; raise timeout= if it may be slow"
+    )
+
+
+def _connection(cause: BaseException, where: Where, begun: bool, request_id: str | None) -> ProviderError:
+    reason = f"{type(cause).__name__}: {where.clean(str(cause))}".removesuffix(": ")
+    if begun:
+        return StreamBroken(f"the connection to {where.host} ended in mid-stream ({reason})", request_id=request_id)
+    return ConnectionFailed(f"no connection to {where.host} ({reason}); check the network and base_url=")

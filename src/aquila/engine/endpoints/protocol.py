@@ -1,0 +1,82 @@
+"""What the loop asks of an endpoint. An endpoint is one file: how a request is built, and how chunks are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aquila.engine.calls.options import Options
+from aquila.events import Event, Usage
+from aquila.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One complete answer of the provider. ``message`` is its form in the conversation."""
+
+    text: str
+    message: Message
+    usage: Usage
+    raw: Mapping[str, Any]
+    finish_reason: str | None = None
+    id: str | None = None
+    model: str | None = None
+    reasoning: str = ""
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What every event of a call carries."""
+
+    ref: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EventParser(Protocol):
+    """Reads the answer of one request. Pure: chunks in, events out. ``id`` is the answer's, once it is known."""
+
+    id: str | None
+
+    def feed(self, chunk: Any) -> Sequence[Event]:
+        """Take one object of the SDK's stream and return the events in it."""
+        ...
+
+    def feed_whole(self, answer: Mapping[str, Any]) -> Sequence[Event]:
+        """Take a complete answer. Text that has been fed already gives no event again."""
+        ...
+
+    def finish(self) -> Turn:
+        """Return the complete answer. Raises ``StreamBroken`` or ``InvalidAnswer`` if it is not complete."""
+        ...
+
+
+class Endpoint(Protocol):
+    """An API of the provider that answers conversations."""
+
+    name: str
+    path: str
+    """The SDK's method that sends the request, as a path from its client; ``retrieve_path`` fetches an answer again."""
+    retrieve_path: str
+
+    def request(
+        self, messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False
+    ) -> dict[str, Any]:
+        """Return the arguments of the SDK's method, built from a conversation. Pure. Raises ``ConfigError``.
+
+        ``other_form``: write it for a provider that has refused the usual form.
+        """
+        ...
+
+    def has_other_form(self, error: BaseException, messages: Sequence[Message]) -> bool:
+        """Whether a provider refused the form of the conversation, and another form may be taken."""
+        ...
+
+    def poll(self, answer: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the arguments that fetch an unfinished answer again, or None for one that is finished."""
+        ...
+
+    def parser(self, tags: Tags) -> EventParser:
+        """Return the reader of one answer."""
+        ...

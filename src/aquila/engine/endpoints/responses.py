@@ -1,0 +1,292 @@
+"""The Responses endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from aquila.content import Audio, File, Image, Part, Text
+from aquila.engine.calls.error_translation import error_object
+from aquila.engine.calls.options import TOOL_CHOICES, Options
+from aquila.engine.endpoints.growing_text import Growing
+from aquila.engine.endpoints.protocol import Tags, Turn
+from aquila.engine.endpoints.structured_output import metadata_of, response_format
+from aquila.engine.endpoints.usage import usage_of
+from aquila.errors import InvalidAnswer, InvalidMessage, StreamBroken
+from aquila.events import Chunk, Event, Progress, Reasoning, Refusal
+from aquila.messages import AssistantToolCall, Message
+from aquila.tools import BUILT_IN, Tool
+
+name = "responses"
+path = "responses.create"
+retrieve_path = "responses.retrieve"
+
+
+def poll(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the arguments that fetch an answer again that is being made in the background."""
+    return {"response_id": answer["id"]} if answer.get("status") in ("queued", "in_progress") else None
+
+
+def has_other_form(error: BaseException, messages: Sequence[Message]) -> bool:
+    """There is one form only."""
+    return False
+
+
+def request(messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False) -> dict[str, Any]:
+    """Return the arguments of ``responses.create``."""
+    optional: dict[str, Any] = {
+        "instructions": options.instructions,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "max_output_tokens": options.token_limit(),
+        "store": options.store,
+        "reasoning": options.reasoning,
+        "text": _text_format(options.response_format),
+        "previous_response_id": options.previous_response_id,
+        "background": options.background or None,
+        "metadata": metadata_of(options),
+        "tool_choice": _tool_choice(options),
+        "parallel_tool_calls": options.parallel_tool_calls,
+    }
+    if options.store is False and options.reasoning:
+        # What is not stored can only be gone on with if the model's reasoning comes along.
+        optional["include"] = ["reasoning.encrypted_content"]
+    if options.tools:
+        optional["tools"] = [_tool(tool) for tool in options.tools.tools.values()] + [
+            *map(_built_in, options.tools.built_in)
+        ]
+    return {
+        "model": model,
+        "input": [item for message in messages for item in to_wire(message) if _can_be_sent(item, options)],
+        "stream": True,
+        **{key: value for key, value in optional.items() if value is not None},
+    }
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    # The API takes a function to be strict unless told otherwise.
+    head = {"type": "function", "name": tool.name, "description": tool.description}
+    return {**head, "parameters": tool.schema, "strict": tool.strict}
+
+
+def _built_in(definition: Mapping[str, Any] | str) -> dict[str, Any]:
+    named = BUILT_IN[definition] if isinstance(definition, str) else definition
+    assert not isinstance(named, str)  # toolbox() refuses names that need more
+    return dict(named)
+
+
+def _tool_choice(options: Options) -> Any:
+    choice = options.tool_choice
+    if choice is None or isinstance(choice, Mapping) or choice in TOOL_CHOICES:
+        return choice
+    return {"type": "function", "name": choice} if choice in options.tools.tools else {"type": choice}
+
+
+def _can_be_sent(item: Mapping[str, Any], options: Options) -> bool:
+    """Reasoning that the provider does not store, and that did not come along encrypted, is a reference to nothing."""
+    return options.store is not False or item.get("type") != "reasoning" or bool(item.get("encrypted_content"))
+
+
+def _text_format(wanted: Any) -> dict[str, Any] | None:
+    chat = response_format(wanted)
+    if chat is None:
+        return None
+    # The chat API nests what this one holds flat.
+    return {"format": {"type": chat["type"], **chat.get(chat["type"], {})} if "json_schema" in chat else chat}
+
+
+def to_wire(message: Message) -> Iterator[dict[str, Any]]:
+    """Yield the input items of a message."""
+    if message.name is not None:
+        raise InvalidMessage(
+            f"the Responses API has no name of an author; remove name={message.name!r} from the message"
+        )
+    if message.role == "tool":
+        yield {"type": "function_call_output", "call_id": message.call_id, "output": _output(message)}
+        return
+    if message.role != "assistant":
+        yield {"role": message.role, "content": _content(message.content)}
+        return
+    if "output" in message.extra:
+        # The items as they came: only so does the model find its own reasoning again.
+        yield from message.extra["output"]
+        return
+    refusal = message.extra.get("refusal")
+    if message.text or refusal or not message.calls:
+        said = {"type": "refusal", "refusal": refusal} if refusal and not message.text else None
+        content = [said or {"type": "output_text", "text": message.text}]
+        yield {"type": "message", "role": "assistant", "content": content}
+    for call in message.calls:
+        yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
+
+
+def _output(message: Message) -> str | list[dict[str, Any]]:
+    if isinstance(message.content, str) or all(isinstance(part, Text) for part in message.content):
+        return message.text
+    return [part_to_wire(part) for part in message.content]
+
+
+def _content(content: str | tuple[Part, ...]) -> str | list[dict[str, Any]]:
+    return content if isinstance(content, str) else [part_to_wire(part) for part in content]
+
+
+def part_to_wire(part: Part) -> dict[str, Any]:
+    """Return a part in the form of the Responses API."""
+    match part:
+        case Text(text):
+            return {"type": "input_text", "text": text}
+        case Image(url, detail):
+            return {"type": "input_image", "image_url": url, "detail": detail or "auto"}
+        case File(filename, data, file_id):
+            fields = {"filename": filename, "file_data": data, "file_id": file_id}
+            return {"type": "input_file"} | {key: value for key, value in fields.items() if value is not None}
+        case Audio(data, format):
+            return {"type": "input_audio", "input_audio": {"data": data, "format": format}}
+
+
+_TEXT: Mapping[str, type[Chunk | Refusal | Reasoning]] = {
+    "response.output_text.delta": Chunk,
+    "response.refusal.delta": Refusal,
+    "response.reasoning_summary_text.delta": Reasoning,
+    "response.reasoning_text.delta": Reasoning,
+}
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+_INCOMPLETE = {"max_output_tokens": "length"}
+
+
+class ResponsesParser:
+    """Reads one streamed response."""
+
+    def __init__(self, tags: Tags) -> None:
+        self._ref = tags.ref
+        self._metadata = tags.metadata
+        self._texts: dict[type, Growing] = {Chunk: Growing(), Refusal: Growing(), Reasoning: Growing()}
+        self._items: list[dict[str, Any]] = []
+        self._final: Mapping[str, Any] | None = None
+        self._seen = False
+        self.id: str | None = None
+
+    def feed(self, chunk: Any) -> Sequence[Event]:
+        """Return the events in one event of the API."""
+        self._seen = True
+        kind = chunk.type
+        made = _TEXT.get(kind)
+        if made is not None:
+            text = chunk.delta
+            self._texts[made].write(text)
+            return (made(text, ref=self._ref, metadata=self._metadata),)
+        if kind in _ENDS:
+            self._end(_plain(chunk.response))
+        elif kind == "response.output_item.done":
+            item = _plain(chunk.item)
+            self._items.append(item)
+            kind = item.get("type", "")
+            if kind.endswith("_call") and kind != "function_call":  # what a built-in tool did: its query, its results
+                return (Progress(kind, "done", item, ref=self._ref, metadata=self._metadata),)
+        elif kind == "error":
+            raise error_object(_plain(chunk))
+        else:
+            return self._progress(chunk, kind)
+        return ()
+
+    def _progress(self, chunk: Any, kind: str) -> Sequence[Event]:
+        """A step that the provider takes on its own, such as ``response.web_search_call.searching``."""
+        step, _, status = kind.removeprefix("response.").rpartition(".")
+        if not step:  # the state of the whole answer: created, queued, in_progress
+            self.id = chunk.response.id
+            step, detail = "response", {}
+        elif not step.endswith(("_call", "_list_tools")) or status in ("delta", "done"):
+            return ()
+        else:
+            known = _plain(chunk)
+            detail = {key: value for key, value in known.items() if key not in ("type", "sequence_number")}
+        return (Progress(step, status, detail, ref=self._ref, metadata=self._metadata),)
+
+    def feed_whole(self, answer: Mapping[str, Any]) -> Sequence[Event]:
+        """Return the events in a complete response."""
+        if answer.get("error") and not answer.get("output"):
+            raise error_object(answer)
+        if not isinstance(answer.get("output"), list):
+            raise InvalidAnswer("the answer is JSON but not a response: it has no 'output'")
+        self._seen = True
+        self._end(answer)
+        events: list[Event] = []
+        for kind, text in _texts_of(answer["output"]):
+            rest = text.removeprefix(self._texts[kind].getvalue())
+            if rest:
+                self._texts[kind].write(rest)
+                events.append(kind(rest, ref=self._ref, metadata=self._metadata))
+        return events
+
+    def _end(self, final: Mapping[str, Any]) -> None:
+        self._final = final
+        if final.get("status") == "failed":
+            raise error_object(final.get("error") or {"message": "the response failed, without saying why"})
+
+    def finish(self) -> Turn:
+        """Return the complete answer."""
+        if not self._seen:
+            raise InvalidAnswer("the provider answered with an empty stream: no event, no text")
+        text = self._texts[Chunk].getvalue()
+        if self._final is None:
+            raise StreamBroken(
+                f"the stream ended without a final event, after {len(text)} characters: the answer is not complete"
+            )
+        raw = dict(self._final)
+        output = raw.get("output") or self._items
+        raw["output"] = output
+        calls = tuple(
+            AssistantToolCall(item.get("call_id") or item.get("id") or "", item["name"], item.get("arguments") or "")
+            for item in output
+            if item.get("type") == "function_call"
+        )
+        return Turn(
+            text=text,
+            message=Message("assistant", text, calls=calls, extra={"output": output}),
+            usage=usage_of(raw.get("usage"), self._ref, self._metadata),
+            raw=raw,
+            finish_reason=_finish_reason(raw, calls),
+            id=raw.get("id"),
+            model=raw.get("model"),
+            reasoning=self._texts[Reasoning].getvalue(),
+            refusal=self._texts[Refusal].getvalue(),
+        )
+
+
+def parser(tags: Tags) -> ResponsesParser:
+    """Return the reader of one answer."""
+    return ResponsesParser(tags)
+
+
+def _finish_reason(raw: Mapping[str, Any], calls: tuple[AssistantToolCall, ...]) -> str | None:
+    """The reason in the words of the chat API, so that a caller need not know the endpoint."""
+    status = raw.get("status")
+    if status == "incomplete":
+        reason = (raw.get("incomplete_details") or {}).get("reason")
+        return _INCOMPLETE.get(str(reason), reason or "incomplete")
+    if calls:
+        return "tool_calls"
+    return "stop" if status in ("completed", None) else str(status)
+
+
+def _texts_of(output: Sequence[Mapping[str, Any]]) -> Iterator[tuple[type[Chunk | Refusal | Reasoning], str]]:
+    """Yield the texts of an answer, each kind as one."""
+    texts: dict[type[Chunk | Refusal | Reasoning], str] = {Reasoning: "", Chunk: "", Refusal: ""}
+    for item in output:
+        for part in [*(item.get("summary") or ()), *(item.get("content") or ())]:
+            match part:
+                case {"type": "output_text", "text": str(text)}:
+                    texts[Chunk] += text
+                case {"type": "refusal", "refusal": str(text)}:
+                    texts[Refusal] += text
+                case {"type": "summary_text" | "reasoning_text", "text": str(text)}:
+                    texts[Reasoning] += text
+    yield from texts.items()
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """An object of the SDK as JSON-able values, as it came."""
+    if isinstance(value, dict):
+        return value
+    plain: dict[str, Any] = value.to_dict(mode="json", warnings=False)
+    return plain

@@ -1,0 +1,179 @@
+"""Asynchronous streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from aquila.engine.calls.call import CallPlan, aprepare, plan
+from aquila.engine.streams.drivers import adrive
+from aquila.engine.streams.sync_stream import State
+from aquila.errors import StreamClosed
+from aquila.events import Done, Event, Failed
+from aquila.response import Response
+from aquila.sinks import Sink, adeliver, anotify_failure
+
+
+class AsyncStream:
+    """A running asynchronous call. Iterate it with ``async for``, once; or await its ``result``.
+
+    The request is sent when the first event is asked for; with ``sink=`` at once, in a task of the running event loop.
+    As an asynchronous context manager it is closed at the end of the block, and the connection with it.
+    """
+
+    def __init__(self, plan: CallPlan) -> None:
+        self._plan = plan
+        self._state = State(plan.ref)
+        self._events = adrive(plan)
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
+        self._reader: asyncio.Task[Any] | None = None
+        self._interrupted = False
+        sink = plan.options.sink
+        if sink is not None:
+            self._state.take("its events go to its sink")
+            self._start(sink)
+
+    @property
+    def ref(self) -> str:
+        """The call's unique reference; every event carries it."""
+        return self._state.ref
+
+    @property
+    def response(self) -> Response:
+        """The complete answer. Raises ``StreamError`` before the end, and what the call failed with."""
+        return self._state.outcome()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Yield the events. Raises ``StreamConsumed`` the second time, ``StreamClosed`` after close."""
+        self._state.take("it is being iterated or has been")
+        return self._pull()
+
+    async def _pull(self) -> AsyncIterator[Event]:
+        self._reader = asyncio.current_task()
+        try:
+            async for event in self._events:
+                if type(event) is Done:
+                    self._state.response = event.response
+                yield event
+        except GeneratorExit:
+            raise
+        except asyncio.CancelledError:
+            if not self._interrupted or self._reader is None:
+                raise
+            self._reader.uncancel()  # it was aclose() in another task, and no cancellation of this one
+        except BaseException as error:
+            self._state.error = error
+            raise
+        finally:
+            self._ended = True
+        if self._state.closed and self._state.response is None:
+            raise StreamClosed(f"stream {self.ref} was closed while it was read")
+
+    async def result(self, timeout: float | None = None) -> Response:
+        """Return the complete answer; events that nobody has read yet are dropped.
+
+        ``timeout`` is the longest wait in seconds. Raises ``StreamTimeout`` after it, and the stream goes on:
+        ``result`` may be awaited again. Raises what the call failed with.
+        """
+        if self._task is None and not self._ended and not self._state.closed:
+            self._state.taken = "its result was asked for"
+            if timeout is None:
+                async for _ in self._pull():
+                    pass
+            else:
+                self._start(Sink.ignore())
+        if self._task is not None:
+            done, _ = await asyncio.wait((self._task,), timeout=timeout)
+            if not done:
+                raise self._state.late(timeout)
+        return self._state.outcome()
+
+    async def aclose(self) -> None:
+        """End the call and close its connection. Does nothing after its end.
+
+        Whoever iterates the stream in another task gets ``StreamClosed``.
+        """
+        self._state.closed = True
+        if self._task is not None:
+            if self._task is not asyncio.current_task() and not self._task.done():
+                self._task.cancel()
+                await asyncio.wait((self._task,))
+        elif not self._ended:
+            if (
+                getattr(self._events, "ag_running", False) and self._reader is not None
+            ):  # it is waiting for the next event
+                self._interrupted = True
+                self._reader.cancel()
+                return
+            self._ended = True
+            await self._events.aclose()
+
+    def _start(self, sink: Sink) -> None:
+        self._task = asyncio.create_task(self._push(sink), name=f"aquila-{self.ref}")
+
+    async def _push(self, sink: Sink) -> None:
+        """Read to the end and hand every event to the sink. Runs in a task of its own."""
+        try:
+            async for event in self._events:
+                if self._state.closed:
+                    break
+                await adeliver(sink, event)
+                if type(event) is Done:
+                    self._state.response = event.response
+        except asyncio.CancelledError:
+            self._state.closed = True
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised by result()
+            self._state.error = error
+            await anotify_failure(sink, Failed(error, ref=self.ref, metadata=self._plan.options.metadata))
+        finally:
+            self._ended = True
+            await self._events.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<AsyncStream {self.ref} {self._state.word()}>"
+
+
+def astream(prompt: Any, options: dict[str, Any]) -> AsyncStream:
+    """Make an asynchronous stream of a call."""
+    return AsyncStream(plan(prompt, options, streams=True))
+
+
+async def aask(prompt: Any, options: dict[str, Any]) -> Response:
+    """Make an asynchronous call and return its answer; a sink is handed the events on the way."""
+    response: Response = await adrain(plan(prompt, options))
+    return response
+
+
+async def adrain(plan: CallPlan) -> Any:
+    """Make the call of a plan and return its result; its sink is handed the events on the way."""
+    call = await aprepare(plan)
+    sink = plan.options.sink
+    events = adrive(call)
+    try:
+        async for event in events:
+            if sink is not None:
+                await adeliver(sink, event)
+    except (GeneratorExit, anyio.get_cancelled_exc_class()):
+        raise
+    except BaseException as error:
+        if sink is not None:
+            await anotify_failure(sink, Failed(error, ref=plan.ref, metadata=plan.options.metadata))
+        raise
+    finally:
+        with anyio.CancelScope(shield=True):
+            await events.aclose()
+    return call.loop.result

@@ -1,0 +1,220 @@
+"""Streams: the handle of a running call, to pull events from or to wait for."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from aquila.engine.calls.call import CallPlan, PreparedCall, plan, prepare
+from aquila.engine.streams.drivers import drive
+from aquila.errors import StreamClosed, StreamConsumed, StreamError, StreamTimeout
+from aquila.events import Done, Event, Failed
+from aquila.response import Response
+from aquila.sinks import Sink, deliver, left, notify_failure
+
+
+class State:
+    """What has become of a stream; the same for synchronous and asynchronous ones."""
+
+    def __init__(self, ref: str) -> None:
+        self.ref = ref
+        self.response: Response | None = None
+        self.error: BaseException | None = None
+        self.closed = False
+        self.taken = ""
+        """Who reads the events, once somebody does; in the words of the error for whoever else tries."""
+
+    def take(self, reader: str) -> None:
+        """Note who reads the events. Raises ``StreamClosed`` or ``StreamConsumed`` where nobody can."""
+        if self.closed:
+            raise StreamClosed(f"stream {self.ref} was closed; make a new one with stream()")
+        if self.taken:
+            raise StreamConsumed(f"stream {self.ref} can be read once, and {self.taken}; make a new one with stream()")
+        self.taken = reader
+
+    def outcome(self) -> Response:
+        """Return the response, or raise what stands in its place."""
+        if self.response is not None:
+            return self.response
+        if self.error is not None:
+            raise self.error
+        if self.closed:
+            raise StreamClosed(f"stream {self.ref} was closed before its end, so it has no response")
+        raise StreamError(f"stream {self.ref} is not complete; read it to its end, or call result()")
+
+    def word(self) -> str:
+        """The state in a word."""
+        if self.response is not None:
+            return "complete"
+        return "failed" if self.error is not None else "closed" if self.closed else "open"
+
+    def late(self, timeout: float | None) -> StreamTimeout:
+        """The error of a wait that took too long."""
+        return StreamTimeout(f"stream {self.ref}: no result within {timeout:g} s; it goes on, call result() again")
+
+
+class Stream:
+    """A running call. Iterate it for its events, once; or wait for its ``result``.
+
+    The request is sent when the first event is asked for; with ``sink=`` at once, on a background thread that pushes
+    the events into the sink. As a context manager it is closed at the end of the block, and the connection with it.
+    """
+
+    def __init__(self, call: PreparedCall) -> None:
+        self._call = call
+        self._state = State(call.plan.ref)
+        self._events = drive(call)
+        self._finished = False
+        self._thread: threading.Thread | None = None
+        sink = call.plan.options.sink
+        if sink is not None:
+            self._state.take("its events go to its sink")
+            self._start(sink)
+
+    @property
+    def ref(self) -> str:
+        """The call's unique reference; every event carries it."""
+        return self._state.ref
+
+    @property
+    def response(self) -> Response:
+        """The complete answer. Raises ``StreamError`` before the end, and what the call failed with."""
+        return self._state.outcome()
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield the events. Raises ``StreamConsumed`` the second time, ``StreamClosed`` after close."""
+        self._state.take("it is being iterated or has been")
+        return self._pull()
+
+    def _pull(self) -> Iterator[Event]:
+        while True:
+            try:
+                event = self._next()
+            except StopIteration:
+                return
+            yield event
+
+    def _next(self) -> Event:
+        try:
+            event = next(self._events)
+        except StopIteration:
+            self._finished = True
+            if self._state.closed and self._state.response is None:
+                raise StreamClosed(f"stream {self.ref} was closed while it was read") from None
+            raise
+        except BaseException as error:
+            self._state.error = error
+            self._finished = True
+            raise
+        if type(event) is Done:
+            self._state.response = event.response
+        return event
+
+    def result(self, timeout: float | None = None) -> Response:
+        """Return the complete answer; events that nobody has read yet are dropped.
+
+        ``timeout`` is the longest wait in seconds. Raises ``StreamTimeout`` after it, and the stream goes on:
+        ``result`` may be called again. Raises what the call failed with.
+        """
+        if self._thread is None and not self._finished and not self._state.closed:
+            self._state.taken = "its result was asked for"
+            if timeout is None:
+                for _ in self._pull():
+                    pass
+            else:
+                self._start(Sink.ignore())
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                raise self._state.late(timeout)
+        return self._state.outcome()
+
+    def close(self) -> None:
+        """End the call and close its connection. Does nothing after its end.
+
+        Whoever iterates the stream in another thread gets ``StreamClosed``.
+        """
+        if self._finished:
+            self._state.closed = True
+            return
+        self._state.closed = True
+        if self._thread is None:
+            try:
+                self._events.close()
+            except ValueError:  # another thread is waiting in it for the next event
+                self._call.inflight.interrupt()
+                return
+            self._call.route.close()
+            self._finished = True
+        elif self._thread is not threading.current_thread():
+            self._call.inflight.interrupt()
+            self._thread.join()
+
+    def _start(self, sink: Sink) -> None:
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(
+            target=context.run, args=(self._push, sink), name=f"aquila-{self.ref}", daemon=True
+        )
+        self._thread.start()
+
+    def _push(self, sink: Sink) -> None:
+        """Read to the end and hand every event to the sink. Runs on the background thread."""
+        left.set(lambda: self._state.closed)
+        try:
+            for event in self._events:
+                if self._state.closed:
+                    break
+                deliver(sink, event)
+                if type(event) is Done:
+                    self._state.response = event.response
+        except StreamClosed:
+            pass  # by close(), while the provider or the sink was being waited for
+        except BaseException as error:  # noqa: BLE001 - it is raised by result()
+            self._state.error = error
+            notify_failure(sink, Failed(error, ref=self.ref, metadata=self._call.plan.options.metadata))
+        finally:
+            self._events.close()
+            self._finished = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.ref} {self._state.word()}>"
+
+
+def stream(prompt: Any, options: dict[str, Any]) -> Stream:
+    """Make a stream of a call."""
+    return Stream(prepare(plan(prompt, options, streams=True)))
+
+
+def ask(prompt: Any, options: dict[str, Any]) -> Response:
+    """Make a call and return its answer; a sink is handed the events on the way."""
+    response: Response = drain(plan(prompt, options))
+    return response
+
+
+def drain(plan: CallPlan) -> Any:
+    """Make the call of a plan and return its result; its sink is handed the events on the way."""
+    call = prepare(plan)
+    sink = plan.options.sink
+    events = drive(call)
+    try:
+        for event in events:
+            if sink is not None:
+                deliver(sink, event)
+    except BaseException as error:
+        if sink is not None:
+            notify_failure(sink, Failed(error, ref=plan.ref, metadata=plan.options.metadata))
+        raise
+    finally:
+        events.close()
+    return call.loop.result

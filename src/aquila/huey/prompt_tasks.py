@@ -1,0 +1,256 @@
+"""Tasks around a prompt, declared in one line.
+
+::
+
+    summarise = ask_task(huey, "Summarise in one sentence:\\n\\n{text}", name="summarise", temperature=0)
+
+    @stream_task(huey, instructions="Answer like a pirate.")
+    def answer(question, name):                 # returns the prompt
+        return f"{name} asks: {question}"
+
+    result = summarise("A long text ...")       # an ordinary Huey task
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import string
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from huey.api import Task, TaskWrapper
+from huey.exceptions import TaskTimeout
+
+from aquila import api
+from aquila.errors import (
+    ConfigError,
+    ConnectionFailed,
+    ProviderUnavailable,
+    RateLimited,
+    RequestTimeout,
+    StreamBroken,
+    StreamTimeout,
+)
+from aquila.events import Event
+from aquila.huey.progress import follow
+from aquila.huey.running_task import STEERING, attempt_of
+from aquila.response import Response
+
+TRANSIENT = (ProviderUnavailable, RateLimited, ConnectionFailed, RequestTimeout, StreamTimeout, StreamBroken)
+"""What may pass: a task is retried after these, and fails for good after any other exception."""
+
+
+def ask_task(
+    huey: Any,
+    prompt: str | None = None,
+    *,
+    name: str | None = None,
+    cassette: str | None = None,
+    result: Callable[[Response], Any] | None = None,
+    retries: int = 3,
+    retry_delay: float = 10,
+    retry_backoff: float = 2,
+    time_limit: float | None = None,
+    priority: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Any:
+    """Declare a task that asks a model, and return it. Without ``prompt``, return a decorator for what makes it.
+
+    ``prompt`` is a template whose ``{fields}`` are the parameters of the task; ``name`` is then needed. A decorated
+    function returns the prompt, in any form that ``aquila.ask`` takes.
+
+    - ``cassette``: of the requests, ``tasks/<name>`` by default; an empty string takes that of the test.
+    - ``metadata``: of the call, with ``task_id``, ``task`` and ``attempt`` added.
+    - ``result``: makes the task's result of the ``Response``; by default a dictionary with ``text``, ``usage``,
+      ``model``, ``finish_reason`` and ``id``, and ``parsed`` with ``response_format=``.
+    - ``retries``, ``retry_delay`` (seconds), ``retry_backoff`` (a factor): after a failure of the provider that may
+      pass (``TRANSIENT``). Any other exception fails at once.
+    - ``time_limit`` (seconds): Huey's ``timeout`` of the task, which the call keeps in any worker.
+    - All other options are those of ``aquila.ask``.
+
+    Raises ``ConfigError`` or ``UnknownOption`` at once for what is wrong with the declaration.
+    """
+    return _declare(huey, prompt, name, cassette, result, _asking, options, metadata, {
+        "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
+        "priority": priority,
+    })  # fmt: skip
+
+
+def stream_task(
+    huey: Any,
+    prompt: str | None = None,
+    *,
+    on_event: Callable[[Event, Task], Any] | None = None,
+    every: float = 0.5,
+    name: str | None = None,
+    cassette: str | None = None,
+    result: Callable[[Response], Any] | None = None,
+    retries: int = 3,
+    retry_delay: float = 10,
+    retry_backoff: float = 2,
+    time_limit: float | None = None,
+    priority: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Any:
+    """Declare a task that streams the answer of a model. As ``ask_task``, and:
+
+    - ``on_event(event, task)`` is called with every event, in order; what it raises fails the task.
+    - The text so far is stored every ``every`` seconds; ``aquila.huey.partial`` reads it.
+    - Revoking the task, or its time limit, ends the stream; see ``aquila.huey.follow``.
+    """
+
+    def streaming(task: Task, prompt: Any, options: Mapping[str, Any]) -> Response:
+        with api.stream(prompt, **options) as stream:
+            for event in follow(stream, every=every):
+                if on_event is not None:
+                    on_event(event, task)
+        return stream.response
+
+    return _declare(huey, prompt, name, cassette, result, streaming, options, metadata, {
+        "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
+        "priority": priority,
+    })  # fmt: skip
+
+
+def _asking(task: Task, prompt: Any, options: Mapping[str, Any]) -> Response:
+    return api.ask(prompt, **options)
+
+
+def _declare(
+    huey: Any,
+    prompt: str | None,
+    name: str | None,
+    cassette: str | None,
+    result: Callable[[Response], Any] | None,
+    call: Callable[[Task, Any, Mapping[str, Any]], Response],
+    options: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None,
+    settings: Mapping[str, Any],
+) -> Any:
+    _check_options(options)
+
+    def declare(function: Callable[..., Any]) -> TaskWrapper:
+        task_name = name or function.__name__
+        parameters = inspect.signature(function)
+        given = dict(options)
+        recorded_as = f"tasks/{task_name}" if cassette is None else cassette
+        if recorded_as:
+            given["cassette"] = recorded_as
+
+        def run(*args: Any, task: Task, **kwargs: Any) -> Any:
+            about = {"task": task_name, "task_id": task.id, "attempt": attempt_of(task)}
+            with _only_transient_retries(task):
+                asked = {
+                    **given,
+                    "timeout": _within(task, given.get("timeout")),
+                    "metadata": {**(metadata or {}), **about},
+                }
+                reply = call(task, function(*args, **kwargs), asked)
+                return result(reply) if result is not None else as_result(reply)
+
+        run.__name__ = task_name
+        run.__module__ = function.__module__
+        run.__doc__ = function.__doc__
+        # What the task is called with; Huey adds `task` itself.
+        own = inspect.Parameter("task", inspect.Parameter.KEYWORD_ONLY)
+        run.__signature__ = parameters.replace(parameters=_with(parameters, own))  # type: ignore[attr-defined]
+        declared: TaskWrapper = huey.task(context=True, name=task_name, **settings)(run)
+        return declared
+
+    if prompt is None:
+        return declare
+    if name is None:
+        raise ConfigError("a task around a template needs a name: ask_task(huey, prompt, name=...)")
+    return declare(_from_template(prompt, name, sys._getframe(2).f_globals.get("__name__", __name__)))
+
+
+def _with(signature: inspect.Signature, own: inspect.Parameter) -> list[inspect.Parameter]:
+    parameters = list(signature.parameters.values())
+    if own.name in signature.parameters:
+        raise ConfigError(f"the parameter {own.name!r} is Huey's: give it another name in the prompt")
+    end = next((at for at, each in enumerate(parameters) if each.kind is each.VAR_KEYWORD), len(parameters))
+    return [*parameters[:end], own, *parameters[end:]]
+
+
+def _from_template(prompt: str, name: str, module: str) -> Callable[..., str]:
+    """A function of the fields of a template that fills it in."""
+    fields: list[str] = []
+    for _, field, _, _ in string.Formatter().parse(prompt):
+        if field is None:
+            continue
+        root = field.split(".")[0].split("[")[0]
+        if not root.isidentifier():
+            raise ConfigError(f"{name}: the field {{{field}}} of the prompt has no name; double braces that are text")
+        if root not in fields:
+            fields.append(root)
+    signature = inspect.Signature([inspect.Parameter(each, inspect.Parameter.POSITIONAL_OR_KEYWORD) for each in fields])
+
+    def fill(*args: Any, **kwargs: Any) -> str:
+        return prompt.format(**signature.bind(*args, **kwargs).arguments)
+
+    fill.__signature__ = signature  # type: ignore[attr-defined]
+    fill.__module__ = module
+    fill.__doc__ = prompt
+    return fill
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Find what is wrong with the options where they are written, and not when a worker makes the call."""
+    from aquila.engine.calls.options import Options
+
+    Options.build(options)
+
+
+def _within(task: Task, timeout: Any) -> Any:
+    """The time limits of a call, its total within what is left of the task's time."""
+    if not task.timeout:
+        return timeout
+    from aquila.config import current
+    from aquila.engine.calls.options import Timeouts
+
+    limits = timeout if isinstance(timeout, Timeouts) else Timeouts(idle=timeout or current().timeout)
+    left = max(0.001, task.time_remaining)
+    return dataclasses.replace(limits, total=left if limits.total is None else min(left, limits.total))
+
+
+@contextlib.contextmanager
+def _only_transient_retries(task: Task) -> Iterator[None]:
+    """Let a task fail for good with anything but a failure that may pass, and a call with the time of its task."""
+    try:
+        yield
+    except TRANSIENT as error:
+        if task.is_timed_out:
+            raise TaskTimeout(f"timeout {task.timeout}s") from error
+        raise
+    except (*STEERING, TaskTimeout):
+        raise
+    except Exception:
+        task.retries = 0
+        raise
+
+
+def as_result(reply: Response) -> dict[str, Any]:
+    """Return what a task stores of an answer: plain data."""
+    usage = reply.usage
+    stored: dict[str, Any] = {
+        "text": reply.text,
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "total_tokens": usage.total_tokens,
+        },
+        "model": reply.meta.get("model"),
+        "finish_reason": reply.meta.get("finish_reason"),
+        "id": reply.meta.get("id"),
+    }
+    if reply.refusal:
+        stored["refusal"] = reply.refusal
+    if reply.parsed is not None:
+        dump = getattr(reply.parsed, "model_dump", None)
+        stored["parsed"] = dump(mode="json") if dump is not None else reply.parsed
+    return stored

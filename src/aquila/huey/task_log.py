@@ -1,0 +1,228 @@
+"""What happens to tasks, in one ordered log: Huey's signals and the events of the model calls that tasks make.
+
+::
+
+    log = TaskLog(huey, folder="var/tasks")     # where the Huey is made, so that workers have it too
+
+    @log.receiver
+    def receive(record):
+        print(record.task, record.attempt, record.name, record.data)
+
+    for record in log.read(result.id):
+        ...
+
+Records of one attempt of a task are in order within a process; records of several processes are put in order by their
+clocks. With a folder each process appends to a file of its own, at once: a worker that is killed loses nothing that
+it has noted, and forked workers need no handler at their end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from huey.api import Task
+
+from aquila import plugins
+from aquila.errors import ConfigError
+from aquila.events import Event, Retry, ToolCall, ToolResult
+from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
+from aquila.huey.instances import AquilaHuey
+from aquila.huey.running_task import attempt_of, current_or_none
+from aquila.response import Response
+
+Receiver: TypeAlias = Callable[["TaskLogEntry"], Any]
+
+_MOST_COUNTED = 10_000  # Attempts whose next number is remembered.
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLogEntry:
+    """One thing that happened to an attempt of a task.
+
+    ``source`` says whose it is: ``huey`` for a signal, ``aquila`` for a model call; ``name`` is the signal
+    (``executing``, ``complete``, ...) or the event (``call_start``, ``request_start``, ``chunk``, ``tool_call``,
+    ``tool_result``, ``retry``, ``request_stop``, ``call_stop``). ``seq`` counts from 0 within attempt and process;
+    ``at`` is the time in seconds since the epoch; ``data`` is plain data about it.
+    """
+
+    task_id: str
+    task: str
+    attempt: int
+    seq: int
+    source: Literal["huey", "aquila"]
+    name: str
+    at: float
+    pid: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TaskLog:
+    """The log of the tasks of one Huey, of this process and of others that have the same folder.
+
+    ``folder`` keeps the records in files, for all processes; without it the last ``keep`` of this process are kept in
+    memory. ``content=True`` puts the text of answers into the records; otherwise only its length is. Raises
+    ``ConfigError`` for a Huey that is not one of ``aquila.huey`` and was not instrumented.
+    """
+
+    def __init__(
+        self, huey: Any, *, folder: str | os.PathLike[str] | None = None, keep: int = 10_000, content: bool = False
+    ) -> None:
+        if not isinstance(huey, AquilaHuey):
+            raise ConfigError("a TaskLog needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
+        self._huey = huey
+        self._content = content
+        self._folder = None if folder is None else Path(folder)
+        self._records: deque[TaskLogEntry] = deque(maxlen=keep)
+        self._receivers: list[Receiver] = []
+        self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._lock = threading.RLock()
+        self._descriptor: tuple[int, int] | None = None
+        huey.signal()(self._signal)
+        self._plugin = plugins.register(_Calls(self))
+
+    def receiver(self, function: Receiver) -> Receiver:
+        """Call a function with every record of this process, in order, in the thread of the task. Returns it.
+
+        An exception in it is logged and the task goes on.
+        """
+        self._receivers.append(function)
+        return function
+
+    def read(self, task_id: str | None = None, attempt: int | None = None) -> list[TaskLogEntry]:
+        """Return the records in order, of one task or of all, of one attempt or of all."""
+        records = list(self._records) if self._folder is None else list(self._read_files(self._folder))
+        records = [
+            record for record in records if task_id in (None, record.task_id) and attempt in (None, record.attempt)
+        ]
+        records.sort(key=lambda record: (record.task_id, record.attempt, record.pid, record.seq))
+        times: list[float] = []
+        latest: dict[tuple[str, int, int], float] = {}
+        for record in records:
+            # Clocks may be set back: within an attempt and process the count decides, and only beyond it the clock.
+            key = (record.task_id, record.attempt, record.pid)
+            latest[key] = max(latest.get(key, record.at), record.at)
+            times.append(latest[key])
+        order = sorted(range(len(records)), key=lambda number: times[number])
+        return [records[number] for number in order]
+
+    def close(self) -> None:
+        """Note nothing more."""
+        self._huey.disconnect_signal(self._signal)
+        plugins.unregister(self._plugin)
+        with self._lock:
+            if self._descriptor is not None and self._descriptor[0] == os.getpid():
+                os.close(self._descriptor[1])
+            self._descriptor = None
+
+    def note(self, task: Task, source: Literal["huey", "aquila"], name: str, data: Mapping[str, Any]) -> None:
+        """Put a record into the log."""
+        attempt = attempt_of(task)
+        with self._lock:  # The receivers within it: they too get the records in order.
+            seq = self._counts.pop((task.id, attempt), 0)
+            self._counts[task.id, attempt] = seq + 1
+            if len(self._counts) > _MOST_COUNTED:
+                self._counts.popitem(last=False)
+            kind = f"{type(task).__module__}.{task.name}"
+            record = TaskLogEntry(task.id, kind, attempt, seq, source, name, time.time(), os.getpid(), data)
+            self._keep(record)
+            for receive in self._receivers:
+                try:
+                    receive(record)
+                except Exception:  # noqa: BLE001 -- telemetry must never break a task
+                    plugins.logger.exception("a receiver of the task log failed")
+
+    def note_call(self, name: str, **data: Any) -> None:
+        """Put a record about a model call into the log, if a task of this Huey makes it."""
+        current = current_or_none()
+        if current is not None and current.huey is self._huey:
+            self.note(current.task, "aquila", name, data)
+
+    def text(self, text: str) -> dict[str, Any]:
+        """What to say about a piece of an answer."""
+        return {"text": text} if self._content else {"characters": len(text)}
+
+    def _signal(self, signal: str, task: Task, error: BaseException | None = None) -> None:
+        self.note(task, "huey", signal, {} if error is None else {"error": type(error).__name__})
+
+    def _keep(self, record: TaskLogEntry) -> None:
+        if self._folder is None:
+            self._records.append(record)
+            return
+        line = json.dumps(asdict(record), ensure_ascii=False, default=str, separators=(",", ":"))
+        os.write(self._open(self._folder), line.encode() + b"\n")
+
+    def _open(self, folder: Path) -> int:
+        if self._descriptor is None or self._descriptor[0] != os.getpid():  # A forked worker has a file of its own.
+            folder.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            self._descriptor = os.getpid(), os.open(folder / f"{os.getpid()}.jsonl", flags, 0o666)
+        return self._descriptor[1]
+
+    @staticmethod
+    def _read_files(folder: Path) -> Iterator[TaskLogEntry]:
+        for path in sorted(folder.glob("*.jsonl")):
+            for line in path.read_bytes().split(b"\n")[:-1]:  # Without the torn last one of a killed process.
+                yield TaskLogEntry(**json.loads(line))
+
+
+class _Calls:
+    """The plugin that hears of model calls."""
+
+    def __init__(self, log: TaskLog) -> None:
+        self._log = log
+
+    @hookimpl
+    def aquila_call_start(self, call: CallInfo) -> None:
+        self._log.note_call(
+            "call_start", ref=call.ref, model=call.model, operation=call.operation, transport=call.transport
+        )
+
+    @hookimpl
+    def aquila_request_start(self, call: CallInfo, turn: int) -> None:
+        self._log.note_call("request_start", ref=call.ref, turn=turn)
+
+    @hookimpl
+    def aquila_chunk(self, call: CallInfo, event: Event) -> None:
+        text = getattr(event, "text", None)
+        about = self._log.text(text) if isinstance(text, str) else {}
+        self._log.note_call("chunk", ref=call.ref, kind=type(event).__name__, **about)
+
+    @hookimpl
+    def aquila_tool_call(self, call: CallInfo, event: ToolCall) -> None:
+        self._log.note_call("tool_call", ref=call.ref, tool=event.name, id=event.id)
+
+    @hookimpl
+    def aquila_tool_result(self, call: CallInfo, event: ToolResult, seconds: float) -> None:
+        self._log.note_call(
+            "tool_result", ref=call.ref, tool=event.name, id=event.id, failed=event.error is not None, seconds=seconds
+        )
+
+    @hookimpl
+    def aquila_retry(self, call: CallInfo, event: Retry) -> None:
+        self._log.note_call("retry", ref=call.ref, delay=event.delay, error=type(event.error).__name__)
+
+    @hookimpl
+    def aquila_request_stop(
+        self, call: CallInfo, turn: int, answer: AnswerInfo | None, error: BaseException | None, seconds: float
+    ) -> None:
+        usage = {} if answer is None else {"total_tokens": answer.usage.total_tokens}
+        self._log.note_call("request_stop", ref=call.ref, turn=turn, seconds=seconds, **usage, **_failure(error))
+
+    @hookimpl
+    def aquila_call_stop(
+        self, call: CallInfo, response: Response | None, error: BaseException | None, seconds: float
+    ) -> None:
+        outcome = "done" if response is not None else "failed" if error is not None else "closed"
+        self._log.note_call("call_stop", ref=call.ref, outcome=outcome, seconds=seconds, **_failure(error))
+
+
+def _failure(error: BaseException | None) -> dict[str, Any]:
+    return {} if error is None else {"error": type(error).__name__}

@@ -1,0 +1,58 @@
+"""OpenTelemetry: a span for each execution of a task, around the spans of the model requests in it.
+
+::
+
+    import aquila
+    from aquila.huey.task_spans import TaskSpans
+    from aquila.otel import OpenTelemetry
+
+    aquila.register(OpenTelemetry())    # the requests
+    TaskSpans(huey)                     # the tasks around them
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from aquila.errors import ConfigError
+from aquila.huey.instances import AquilaHuey
+from aquila.huey.running_task import STEERING, CurrentTask
+from aquila.optional import require
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+
+class TaskSpans:
+    """Opens the spans of a Huey's tasks, ``process <task>``. Without a provider it uses the global one.
+
+    Raises ``MissingDependency`` without OpenTelemetry, ``ConfigError`` for a Huey that was not instrumented.
+    """
+
+    def __init__(self, huey: Any, *, tracer_provider: TracerProvider | None = None) -> None:
+        if not isinstance(huey, AquilaHuey):
+            raise ConfigError("TaskSpans needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
+        self._trace = require("opentelemetry.trace", "otel", purpose="aquila.huey.task_spans")
+        self._tracer = self._trace.get_tracer("aquila.huey", tracer_provider=tracer_provider)
+        huey.around_tasks = (*huey.around_tasks, self._around)
+
+    @contextlib.contextmanager
+    def _around(self, current: CurrentTask) -> Iterator[None]:
+        attributes = {
+            "messaging.system": "huey",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": current.huey.name,
+            "messaging.message.id": current.id,
+            "aquila.task.name": current.name,
+            "aquila.task.attempt": current.attempt,
+        }
+        kind = self._trace.SpanKind.CONSUMER
+        with self._tracer.start_as_current_span(f"process {current.name}", kind=kind, attributes=attributes) as span:
+            yield
+            error = getattr(current.task, "_aquila_error", None)
+            if error is not None:
+                span.set_attribute("error.type", type(error).__name__)
+                if not isinstance(error, STEERING):
+                    span.set_status(self._trace.StatusCode.ERROR, type(error).__name__)

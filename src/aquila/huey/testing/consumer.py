@@ -1,0 +1,319 @@
+"""A real consumer for the length of a ``with`` block: in threads, processes, greenlets, or a program of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import Popen, TimeoutExpired
+from typing import Any, Literal, TypeAlias
+
+from huey.api import Result
+from huey.constants import EmptyData
+from huey.consumer import Consumer, Worker
+from huey.storage import MemoryStorage
+from huey.utils import Error
+
+from aquila.errors import ConfigError, RemoteTaskError, TaskError
+from aquila.huey.cassette_stamp import collect_misses, share_with_workers
+from aquila.huey.running_task import STEERING
+from aquila.huey.testing.attribute_patches import shadow
+from aquila.huey.testing.modes import active, current_huey
+from aquila.huey.testing.prompts import FIRST_DELAY, LONGEST_DELAY, PromptScheduler
+
+WorkerType: TypeAlias = Literal["thread", "process", "greenlet"]
+
+_PAUSE = 0.01  # Seconds between two looks at a queue or a result.
+_IN_MEMORY = ("", ":memory:")
+_START = "from aquila.huey.testing.consumer_program import main; main()"
+_START_GREEN = f"from gevent import monkey; monkey.patch_all(); {_START}"
+_HOOK = "aquila run_consumer"
+
+
+class RunningConsumer:
+    """A consumer that works on the queue. ``run_consumer`` yields it.
+
+    ``errors`` holds the exceptions of tasks that failed for good, and what else a worker only logs (a result that
+    cannot be stored, a message that cannot be read); those of worker processes as ``RemoteTaskError``, those of a
+    program of its own not at all. ``process`` is that program, ``log`` what it has written. ``timeout`` is
+    the longest that anything is waited for, in seconds, its start and its end too.
+    """
+
+    def __init__(self, huey: Any, timeout: float, pause: Callable[[float], None] = time.sleep) -> None:
+        self.huey = huey
+        self.timeout = timeout
+        self.errors: list[BaseException] = []
+        self.process: Popen[bytes] | None = None
+        self._pause = pause
+        self._log = Path(os.devnull)
+
+    @property
+    def log(self) -> str:
+        """What a consumer in a program of its own has written to its standard error."""
+        return self._log.read_text(errors="replace")
+
+    def wait_for(self, condition: Callable[[], Any], *, timeout: float | None = None, what: str = "it") -> Any:
+        """Wait until ``condition()`` is true and return its value. Raises ``TaskError`` after ``timeout`` seconds."""
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        while not (value := condition()):
+            self.check()
+            if time.monotonic() >= deadline:
+                pending, scheduled = self.huey.pending_count(), self.huey.scheduled_count()
+                raise TaskError(f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})")
+            self._pause(_PAUSE)
+        return value
+
+    def wait(self, *results: Result, timeout: float | None = None) -> Any:
+        """Wait for the results of tasks and return them: one, or a list of several. They stay in the result store.
+
+        A task that returns None stores nothing (unless the Huey has ``store_none=True``) and is never ready. An error
+        that a retry follows is no result. Raises ``RemoteTaskError`` for a task that failed for good, ``TaskError``
+        after ``timeout`` seconds.
+        """
+        values = []
+        for result in results:
+            what = f"the result of {result.task!r}"
+            (value,) = self.wait_for(functools.partial(self._final, result.id), timeout=timeout, what=what)
+            if isinstance(value, Error):
+                raise RemoteTaskError(result.task.name, f"{value.metadata['error']}\n{value.metadata['traceback']}")
+            values.append(value)
+        return values[0] if len(values) == 1 else values
+
+    def _final(self, task_id: str) -> tuple[Any] | None:
+        # From the storage, and not from the Result: that keeps the first error it sees for ever.
+        data = self.huey.storage.peek_data(task_id)
+        if data is EmptyData:
+            return None
+        value = self.huey.serializer.deserialize(data)
+        return None if isinstance(value, Error) and value.metadata.get("retries") else (value,)
+
+    def wait_until_empty(self, *, scheduled: bool = False, timeout: float | None = None) -> None:
+        """Wait until no task is in the queue, nor in the schedule if ``scheduled``. Some may be executing still."""
+        self.wait_for(
+            lambda: not self.huey.pending_count() and not (scheduled and self.huey.scheduled_count()),
+            timeout=timeout,
+            what="an empty queue",
+        )
+
+    def check(self) -> None:
+        """Raise ``TaskError`` if the program has ended."""
+        if self.process is not None and (code := self.process.poll()) is not None:
+            raise TaskError(f"the consumer has ended with code {code}; it wrote:\n{self.log[-2000:]}")
+
+
+class _TidyWorker(Worker):  # type: ignore[misc]
+    def shutdown(self) -> None:
+        """Close what Huey leaves to the garbage collector: a Postgres connection that listens, one a thread."""
+        super().shutdown()
+        if hasattr(self.huey.storage, "_listen_local"):
+            self.huey.storage.close()
+
+
+class _TestConsumer(Consumer):  # type: ignore[misc]
+    scheduler_class = PromptScheduler
+    worker_class = _TidyWorker
+
+    def _set_signal_handlers(self) -> None:
+        """Leave pytest its handlers: Huey would take SIGINT for good, and raise off the main thread."""
+
+    @property
+    def alive(self) -> bool:
+        workers = [process for _, process in self.worker_threads]
+        return any(self.environment.is_alive(process) for process in [*workers, self.scheduler])
+
+
+@contextlib.contextmanager
+def run_consumer(
+    worker_type: WorkerType = "thread",
+    workers: int = 1,
+    *,
+    subprocess: bool | str = False,
+    periodic: bool = False,
+    drain: bool = True,
+    with_safety: bool = False,
+    timeout: float = 10,
+    huey: Any = None,
+) -> Iterator[RunningConsumer]:
+    """Run a real consumer for the length of the block.
+
+    ``worker_type`` and ``workers`` as for ``huey_consumer``. ``subprocess`` runs it as a program of its own, of the
+    Huey at an import path (``"myapp.tasks.huey"``; True takes the ini key ``aquila_huey``). ``periodic`` enqueues
+    periodic tasks too, some of them at once. At the end of the block it waits until the queue is empty (``drain``) and
+    what executes has ended, no longer than ``timeout`` seconds. ``huey`` is the one under test by default.
+
+    Raises ``ConfigError`` where workers could never see the queue (a memory storage and processes); and at the end of
+    the block the first exception of a task that failed for good, unless ``with_safety``.
+    """
+    huey = current_huey(huey)
+    mode = active(huey)
+    if mode is not None and mode.mode == "inline":
+        raise ConfigError("an inline testing mode executes tasks at once, and leaves a consumer nothing to do")
+    outside = worker_type == "process" or bool(subprocess)
+    if outside and (isinstance(huey.storage, MemoryStorage) or getattr(huey.storage, "filename", None) in _IN_MEMORY):
+        raise ConfigError(
+            f"worker processes cannot see the {type(huey.storage).__name__} of this process: open the testing mode "
+            "with another storage, or set `aquila_huey_storage = own` in the ini file to use that of the Huey"
+        )
+    options = {"workers": workers, "periodic": periodic}
+    scope = share_with_workers(huey) if outside else None
+    running = (
+        _program(huey, subprocess, worker_type, options, timeout)
+        if subprocess
+        else _here(huey, worker_type, options, timeout, drain)
+    )
+    with running as consumer:
+        yield consumer
+        if drain:
+            consumer.wait_until_empty()
+    if scope is not None:
+        scope.catch_up()
+        collect_misses(huey, scope)
+    if consumer.errors and not with_safety:
+        raise consumer.errors[0]
+
+
+@contextlib.contextmanager
+def _here(huey: Any, worker_type: str, options: Any, timeout: float, drain: bool) -> Iterator[RunningConsumer]:
+    """A consumer whose workers are threads, greenlets or forks of this process."""
+    running = RunningConsumer(huey, timeout, _green_sleep if worker_type == "greenlet" else time.sleep)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(shadow(huey, _timeout_handler=huey._timeout_handler))
+        if getattr(huey.storage, "read_timeout", None):  # How long a worker sits in the server before it sees the end.
+            stack.enter_context(shadow(huey.storage, read_timeout=LONGEST_DELAY))
+        if worker_type == "greenlet":  # One that sat in the server would stop all: nothing here is patched.
+            stack.enter_context(shadow(huey.storage, blocking=False))
+        stack.enter_context(_collecting(huey, running.errors))
+        consumer = _start(huey, worker_type, options, timeout)
+        try:
+            yield running
+        except BaseException:
+            consumer.stop(graceful=True)
+            raise
+        _end(huey, consumer, timeout)
+        while drain and huey.pending_count():  # By a task that was executing still. A consumer cannot start again.
+            consumer = _start(huey, worker_type, options, timeout)
+            running.wait_until_empty()
+            _end(huey, consumer, timeout)
+
+
+def _start(huey: Any, worker_type: str, options: Any, timeout: float) -> _TestConsumer:
+    consumer = _TestConsumer(
+        huey,
+        worker_type=worker_type,
+        check_worker_health=False,
+        shutdown_timeout=timeout,
+        initial_delay=FIRST_DELAY,
+        max_delay=LONGEST_DELAY,
+        **options,
+    )
+    with warnings.catch_warnings():
+        # Python warns of forking beside other threads; that is what process workers under a test runner are.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        consumer.start()
+    return consumer
+
+
+def _end(huey: Any, consumer: _TestConsumer, timeout: float) -> None:
+    consumer.stop(graceful=True)
+    if consumer.alive:
+        stuck = ", ".join(repr(task) for task in huey._tasks_in_flight) or "in another process"
+        huey.notify_interrupted_tasks()
+        raise TaskError(f"the consumer did not end within {timeout:g} s; executing still: {stuck}")
+
+
+@contextlib.contextmanager
+def _collecting(huey: Any, errors: list[BaseException]) -> Iterator[None]:
+    """Collect what goes wrong for good, and what Huey's workers only log. Forks leave theirs as text in a file."""
+    execute, dequeue, parent = huey.execute, huey.dequeue, os.getpid()
+
+    with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
+        file = Path(folder, "errors")
+
+        def note(error: BaseException) -> None:
+            if os.getpid() == parent:
+                errors.append(error)
+                return
+            text = "".join(traceback.format_exception(error))
+            with file.open("a", encoding="utf-8", errors="replace") as stream:
+                stream.write(f"{type(error).__module__}.{type(error).__qualname__}\0{text}\0")
+
+        def watched_execute(task: Any, timestamp: Any = None) -> Any:
+            try:
+                return execute(task, timestamp)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 -- pytest.fail() in a task would end the worker unseen
+                note(error)
+
+        def watched_dequeue() -> Any:
+            try:
+                return dequeue()
+            except Exception as error:
+                note(error)
+                raise
+
+        def failed(task: Any, value: Any, error: BaseException | None) -> None:
+            if error is not None and not task.retries and not isinstance(error, STEERING):
+                note(error)
+
+        huey.post_execute(_HOOK)(failed)
+        try:
+            with shadow(huey, execute=watched_execute, dequeue=watched_dequeue):
+                yield
+        finally:
+            huey.unregister_post_execute(_HOOK)
+            if file.exists():
+                parts = file.read_text(encoding="utf-8").split("\0")
+                errors += [RemoteTaskError(*pair) for pair in zip(parts[::2], parts[1::2], strict=False)]
+
+
+@contextlib.contextmanager
+def _program(huey: Any, path: bool | str, worker_type: str, options: Any, timeout: float) -> Iterator[RunningConsumer]:
+    """``huey_consumer``, as it is run in production, in a program of its own."""
+    if not isinstance(path, str):
+        raise ConfigError('which Huey should the program run? Pass subprocess="myapp.tasks.huey", its import path')
+    # A greenlet consumer is of use only where everything that blocks was patched before it was imported.
+    start = ["-c", _START_GREEN if worker_type == "greenlet" else _START]
+    delays = ["-d", str(FIRST_DELAY), "-m", str(LONGEST_DELAY)]
+    workers = ["-k", worker_type, "-w", str(options["workers"]), *([] if options["periodic"] else ["-n"])]
+    running = RunningConsumer(huey, timeout)
+    with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
+        running._log = Path(folder, "log")
+        with running._log.open("wb") as log:
+            running.process = Popen(
+                [sys.executable, *start, path.replace(":", "."), *delays, *workers],
+                # What is on the path here, in this order, and nothing that would import more before that.
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                stderr=log,
+            )
+        try:
+            running.wait_for(lambda: "Huey consumer started" in running.log, what="the start of the consumer")
+            yield running
+            running.check()
+        except BaseException:
+            running.process.kill()
+            raise
+        finally:
+            running.process.send_signal(signal.SIGINT)  # Ends the tasks that execute; SIGTERM would lose them.
+            try:
+                running.process.wait(running.timeout)
+            except TimeoutExpired:
+                running.process.kill()
+                running.process.wait()
+                raise TaskError(
+                    f"the consumer did not end within {running.timeout:g} s:\n{running.log[-2000:]}"
+                ) from None
+
+
+def _green_sleep(seconds: float) -> None:
+    importlib.import_module("gevent").sleep(seconds)

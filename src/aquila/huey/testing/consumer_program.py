@@ -1,0 +1,17 @@
+"""``huey_consumer`` as ``run_consumer`` starts it: with the Huey that it loads instrumented as the test's is."""
+
+from __future__ import annotations
+
+from huey.bin import huey_consumer
+from huey.consumer import Consumer
+
+from aquila.huey.instances import instrument
+from aquila.huey.testing.prompts import PromptScheduler
+
+
+def main() -> None:
+    """Run ``huey_consumer`` with the arguments of this process."""
+    load = huey_consumer.load_huey
+    huey_consumer.load_huey = lambda path: instrument(load(path))
+    Consumer.scheduler_class = PromptScheduler
+    huey_consumer.consumer_main()

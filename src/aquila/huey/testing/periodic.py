@@ -1,0 +1,57 @@
+"""Executing the periodic tasks of a moment or of a stretch of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from huey.utils import normalize_time
+
+from aquila.errors import ConfigError
+from aquila.huey.testing.modes import current_huey, under_test
+from aquila.huey.testing.performing import over_the_wire, raise_own
+from aquila.huey.testing.task_run import TaskRun, run_task
+
+_MINUTE = timedelta(minutes=1)
+
+
+def run_periodic(at: datetime | None = None, *, until: datetime | None = None, huey: Any = None) -> list[TaskRun]:
+    """Execute the periodic tasks that are due at a moment, or in every minute from ``at`` to ``until``, both included.
+
+    A consumer asks once a minute which are due; so does this. A datetime without a zone is in the Huey's own time, UTC
+    unless it was made with ``utc=False``: that is what ``crontab`` is compared with. Without ``at`` it is now.
+
+    Returns the runs in order. Their results are in ``value``; Huey never stores the result of a periodic task. Raises
+    the exception of a task that no retry follows.
+    """
+    __tracebackhide__ = True
+    huey = current_huey(huey)
+    runs: list[TaskRun] = []
+    with under_test(huey):
+        for moment in _minutes(huey, at, until):
+            for task in huey.read_periodic(moment):
+                arrived = over_the_wire(huey, task)
+                run = run_task(huey, arrived)
+                runs.append(run)
+                if run.retry is None:
+                    raise_own(run)
+    return runs
+
+
+def _minutes(huey: Any, at: datetime | None, until: datetime | None) -> Iterator[datetime]:
+    first = _own_time(huey, at) if at is not None else huey._get_timestamp()
+    last = _own_time(huey, until) if until is not None else first
+    if last < first:
+        raise ConfigError(f"run_periodic(at={at}, until={until}) ends before it begins")
+    while first <= last:
+        yield first
+        first += _MINUTE
+
+
+def _own_time(huey: Any, moment: datetime) -> datetime:
+    """A moment in the Huey's own time. Not Huey's function alone: that takes a moment without a zone for local time."""
+    if moment.tzinfo is None:
+        return moment
+    converted: datetime = normalize_time(eta=moment, utc=huey.utc)
+    return converted

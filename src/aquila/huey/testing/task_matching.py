@@ -1,0 +1,150 @@
+"""Matching tasks against a call: by parameter name, by subset, and saying what does not match."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from aquila.errors import ConfigError
+from aquila.huey.testing.performing import function_of
+from aquila.huey.testing.task_run import call_text, shortened, task_name
+
+Span: TypeAlias = float | timedelta
+ScheduledIn: TypeAlias = Span | tuple[Span, Span]
+
+_TOLERANCE = 1.0  # Seconds: what `scheduled_in=60` allows on either side.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """What a task must be like."""
+
+    wrapper: Any = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any]
+    scheduled_in: ScheduledIn | None = None
+    priority: float | None = None
+    where: Callable[[Any], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.wrapper is None or not self.kwargs:
+            return
+        parameters = inspect.signature(self.wrapper.func).parameters
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return
+        for name in self.kwargs:
+            if name not in parameters:
+                raise ConfigError(
+                    f"{task_name(self.wrapper.task_class)} has no parameter {name!r}, so no task can match; "
+                    f"it has {', '.join(parameters) or 'none'}"
+                )
+
+    def mismatches(self, task: Any, now: Any) -> list[str]:
+        """Say everything in which a task is not like this."""
+        if self.wrapper is not None and type(task) is not self.wrapper.task_class:
+            return [f"is another task than {task_name(self.wrapper.task_class)}"]
+        found = list(self._argument_mismatches(task))
+        if self.scheduled_in is not None:
+            found += self._schedule_mismatches(task, now)
+        if self.priority is not None and task.priority != self.priority:
+            found.append(f"priority: expected {self.priority}, is {task.priority}")
+        if not found and self.where is not None and not self.where(task):
+            found.append("where= does not hold for it")
+        return found
+
+    def _argument_mismatches(self, task: Any) -> Iterator[str]:
+        for index, expected in enumerate(self.args):
+            if index >= len(task.args):
+                yield f"argument {index + 1}: expected {shortened(expected)}, is not given by position"
+            else:
+                yield from mismatches(expected, task.args[index], f"argument {index + 1}")
+        given = named_arguments(task)
+        for name, expected in self.kwargs.items():
+            if name not in given:
+                yield f"{name}: expected {shortened(expected)}, is not given"
+            else:
+                yield from mismatches(expected, given[name], name)
+
+    def _schedule_mismatches(self, task: Any, now: Any) -> Iterator[str]:
+        span = self.scheduled_in
+        wanted, tolerance = (_seconds(part) for part in (span if isinstance(span, tuple) else (span, _TOLERANCE)))
+        ahead = seconds_ahead(task, now)
+        if abs(ahead - wanted) > tolerance:
+            yield f"scheduled in {ahead:.1f} s, expected in {wanted:g} ± {tolerance:g} s"
+
+    def __str__(self) -> str:
+        arguments = [shortened(value) for value in self.args]
+        arguments += [f"{name}={shortened(value)}" for name, value in self.kwargs.items()]
+        name = task_name(self.wrapper.task_class) if self.wrapper is not None else "any task"
+        text = f"{name}({', '.join(arguments)})" if arguments or self.wrapper is not None else name
+        if self.scheduled_in is not None:
+            text += f" with scheduled_in={self.scheduled_in}"
+        if self.priority is not None:
+            text += f" with priority={self.priority}"
+        return text + (" where= holds" if self.where is not None else "")
+
+
+def named_arguments(task: Any) -> dict[str, Any]:
+    """The arguments of a task by the names of its function's parameters, however they were passed."""
+    function = function_of(type(task))
+    if function is None:
+        return dict(task.kwargs)
+    try:
+        bound = inspect.signature(function).bind_partial(*task.args, **task.kwargs)
+    except TypeError:  # A call that does not fit is still shown, and matched by what it names.
+        return dict(task.kwargs)
+    given = dict(bound.arguments)
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            given.update(given.pop(parameter.name, {}))
+    return given
+
+
+def mismatches(expected: Any, actual: Any, where: str) -> Iterator[str]:
+    """Say where ``actual`` is not like ``expected``: dictionaries may hold more than expected, all else is equal."""
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for key, value in expected.items():
+            if key not in actual:
+                yield f"{where}[{key!r}]: expected {shortened(value)}, is missing"
+            else:
+                yield from mismatches(value, actual[key], f"{where}[{key!r}]")
+    elif isinstance(expected, list | tuple) and type(expected) is type(actual) and len(expected) == len(actual):
+        for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
+            yield from mismatches(one, other, f"{where}[{index}]")
+    elif not expected == actual:  # noqa: SIM201 -- ANY and the like define only ==
+        yield f"{where}: expected {shortened(expected)}, is {shortened(actual)}"
+
+
+def seconds_ahead(task: Any, now: Any) -> float:
+    """How many seconds a task is scheduled ahead; 0 for one that is due."""
+    return max(0.0, float((task.eta - now).total_seconds())) if task.eta is not None else 0.0
+
+
+def _seconds(span: Any) -> float:
+    return span.total_seconds() if isinstance(span, timedelta) else float(span)
+
+
+def not_found(pattern: Pattern, tasks: Sequence[Any], now: Any) -> str:
+    """The message for a task that is not enqueued: what is, and what comes nearest."""
+    if not tasks:
+        return f"{pattern} is not enqueued: nothing is"
+    lines = [f"{pattern} is not enqueued. Enqueued is:", *listing(tasks, now)]
+    index, nearest = min(
+        enumerate(pattern.mismatches(task, now) for task in tasks),
+        # One of the same task that differs in five arguments is nearer than another task.
+        key=lambda item: (type(tasks[item[0]]) is not getattr(pattern.wrapper, "task_class", None), len(item[1])),
+    )
+    lines.append(f"The nearest is {index + 1}:")
+    return "\n".join([*lines, *(f"  - {text}" for text in nearest)])
+
+
+def listing(tasks: Sequence[Any], now: Any) -> list[str]:
+    """Tasks as numbered lines, with when they are due."""
+    lines = []
+    for number, task in enumerate(tasks, start=1):
+        ahead = seconds_ahead(task, now)
+        lines.append(f"  {number}. {call_text(task)}" + (f" in {ahead:.0f} s" if ahead else ""))
+    return lines

@@ -1,0 +1,117 @@
+"""What is in force while a scope is open: interception, dummy keys, and the stamp for child processes.
+
+``begin`` makes it so in this process. Whoever opens scopes around other people's code calls it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from aquila import config
+from aquila.intercept import child_processes, dummy_keys, httpx_clients
+from aquila.recording import runtime
+
+if TYPE_CHECKING:
+    from aquila.recording.scope import Scope
+
+_lock = threading.RLock()
+
+
+def _foreign() -> ModuleType:
+    from aquila.intercept import vcr_clients  # here: test runs that open no scope need not load it
+
+    return vcr_clients
+
+
+class _Surroundings:
+    """Keeps what lies around the code under test in step with the scopes that are open."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Scope] = {}
+        self._inherited: str | None = None
+
+    def opened(self, scope: Scope) -> None:
+        """A scope is open, or has changed."""
+        with _lock:
+            if not self._open:
+                self._inherited = os.environ.get(child_processes.VARIABLE)
+            self._open[scope.id] = scope
+            httpx_clients.hold(scope.id, scope=True)
+            _foreign().hold(scope.id)
+            self._adjust()
+
+    def closed(self, scope: Scope) -> None:
+        """A scope is no longer open."""
+        with _lock:
+            if self._open.pop(scope.id, None) is None:
+                return
+            self._adjust()
+            httpx_clients.release(scope.id)
+            _foreign().release(scope.id)
+
+    def _adjust(self) -> None:
+        scopes = list(self._open.values())
+        answering = [scope for scope in scopes if scope.default is not None]
+        replaying = bool(answering) and all(scope.settings.transport == "replay" for scope in answering)
+        if replaying:
+            dummy_keys.hide(answering[-1].settings.dummy_keys)
+        else:
+            dummy_keys.restore()
+        if scopes:
+            one = scopes[-1] if _are_nested(scopes) else None
+            os.environ[child_processes.VARIABLE] = child_processes.stamp(one)
+        elif self._inherited is None:
+            os.environ.pop(child_processes.VARIABLE, None)
+        else:
+            os.environ[child_processes.VARIABLE] = self._inherited
+
+
+def _are_nested(scopes: list[Scope]) -> bool:
+    """Whether each scope surrounds the next; of scopes beside each other a child could not tell which is meant."""
+    return all(inner.parent is outer for outer, inner in itertools.pairwise(scopes))
+
+
+_surroundings = _Surroundings()
+
+
+def begin() -> None:
+    """Watch scopes from now on, for as long as the process lives."""
+    with _lock:
+        if _surroundings not in runtime.watchers:
+            runtime.watchers.append(_surroundings)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Refuse what no scope answers until the block ends, here and in child processes, as the settings say."""
+    holder = guard_on()
+    if holder is None:
+        yield
+        return
+    try:
+        with child_processes.told():
+            yield
+    finally:
+        from aquila.intercept import socket_guard
+
+        socket_guard.release(holder)
+        httpx_clients.release(holder)
+
+
+def guard_on() -> object | None:
+    """Refuse what no scope answers in this process from now on. Returns what holds it, or None if it is turned off."""
+    begin()
+    if config.current().guard == "off":
+        return None
+    from aquila.intercept import socket_guard
+
+    holder = object()
+    httpx_clients.hold(holder)
+    socket_guard.hold(holder)
+    return holder

@@ -1,0 +1,92 @@
+"""Child processes: what they inherit through the environment, and how they take it up.
+
+``AQUILA_SESSION`` holds the settings of the run and the stamp of the open scope. A child that imports Aquila joins that
+scope: it replays from the same cassette and records into it; without a scope it refuses what its parent would refuse.
+A Python child that never imports Aquila itself is told by a ``sitecustomize`` on its ``PYTHONPATH``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aquila import config
+from aquila.recording import runtime
+
+if TYPE_CHECKING:
+    from aquila.recording.scope import Scope
+
+VARIABLE = "AQUILA_SESSION"
+SITE = str(Path(__file__).parent.parent / "_site")
+"""The folder with the ``sitecustomize`` for children."""
+
+
+def stamp(scope: Scope | None) -> str:
+    """The value of the variable while ``scope`` is the one that children join, or while there is none."""
+    inherited: dict[str, Any] = {"around": config.handed_down()}
+    known = list(runtime.fingerprints)
+    if runtime.hidden:
+        from aquila.cassettes.redaction.fingerprints import fingerprints
+
+        known += fingerprints(runtime.hidden.values())
+    if known:
+        inherited["fingerprints"] = known
+    if scope is not None:
+        joined = scope.stamp(recording=False)
+        inherited["scope"] = {name: getattr(joined, name) for name in joined.__slots__}
+    return json.dumps(inherited, default=str)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Let child processes know of this run until the block ends."""
+    before = {name: os.environ.get(name) for name in (VARIABLE, "PYTHONPATH")}
+    path = before["PYTHONPATH"]
+    if path is None or SITE not in path.split(os.pathsep):
+        os.environ["PYTHONPATH"] = SITE if not path else os.pathsep.join((SITE, path))
+    os.environ[VARIABLE] = stamp(None)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def take_up() -> None:
+    """Do in this process what its parent's ``AQUILA_SESSION`` says. Does nothing without one, or if it is damaged."""
+    try:
+        inherited = json.loads(os.environ[VARIABLE])
+        config.take_up(inherited["around"])
+    except (KeyError, ValueError, TypeError):
+        return
+    from aquila.intercept import activation
+
+    runtime.fingerprints = inherited.get("fingerprints", ())
+    runtime.test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
+    if inherited.get("scope") is not None:
+        runtime.opener = _Joining(inherited["scope"])
+    activation.guard_on()
+
+
+class _Joining:
+    """Joins the parent's scope when something asks for a scope."""
+
+    def __init__(self, stamp: dict[str, Any]) -> None:
+        self._stamp = stamp
+        self._scope: Scope | None = None
+
+    def __call__(self) -> Scope:
+        if self._scope is None:
+            from aquila.recording import scope as scopes
+
+            self._scope = scopes.join(scopes.ScopeStamp(**self._stamp))
+            atexit.register(self._scope.close)
+        return self._scope

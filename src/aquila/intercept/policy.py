@@ -1,0 +1,124 @@
+"""What becomes of a request that Aquila did not send: answered by a scope, let go, or refused.
+
+Asked by whatever sees such requests: the intercepted transports, vcrpy's stubs, the guard of connections.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aquila import config
+from aquila.errors import CassetteRequired, LiveCallRefused, SessionClosed
+from aquila.intercept.provider_data import PROVIDERS, is_loopback, is_model_path, listed
+from aquila.recording import runtime
+from aquila.transports.permitted_hosts import is_permitted
+
+if TYPE_CHECKING:
+    from aquila.recording.scope import Scope
+
+own_servers: set[tuple[str, int | None]] = set()
+"""Addresses of servers of this process that use cassettes themselves: requests to them are let go."""
+
+
+def answering(method: str, scheme: str, host: str, port: int | None, path: str) -> Scope | None:
+    """The scope that answers a request, or None for a request that goes its own way.
+
+    Raises ``LiveCallRefused`` where nothing asked for it, ``SessionClosed`` in what has outlived its scope, and
+    ``CassetteRequired`` where several scopes could answer.
+    """
+    if is_permitted():
+        return None
+    scope, problem = _scope()
+    settings = scope.settings if scope is not None else config.current()
+    if goes_its_own_way(host, port, path, settings):
+        return None
+    if problem is not None:
+        raise problem
+    if settings.transport == "live":
+        return None
+    if scope is not None:
+        if scope.default is not None:
+            return scope
+        # Without a cassette, another source than the provider (a local model) stands in for model requests alone.
+        if settings.transport not in ("replay", "record") and asks_model(host, port, path, settings):
+            return scope
+    if is_refused(host, port, path, settings):
+        from aquila.recording import session_opening  # here: only a refusal shows a path, which may hold a key
+
+        clean = session_opening.redactor(session_opening.rules_of(settings), settings.keep_headers).text(path)
+        raise LiveCallRefused(refusal(f"{method} {scheme}://{_netloc(host, port)}{clean}"))
+    return None
+
+
+def check_connection(host: str, port: int | None) -> None:
+    """Raise ``LiveCallRefused`` for a connection that nothing asked for. Only the address is known here."""
+    if is_permitted() or (host, port) in own_servers:
+        return
+    settings = config.current()
+    if is_loopback(host) and not settings.providers:
+        return
+    scope, _ = _scope()
+    if scope is not None:
+        settings = scope.settings
+    if listed(host, port, settings.ignore_hosts):
+        return
+    if is_refused(host, port, "", settings):
+        raise LiveCallRefused(refusal(f"a connection to {_netloc(host, port)}"))
+
+
+def _scope() -> tuple[Scope | None, Exception | None]:
+    from aquila.recording import scope as scopes
+
+    try:
+        return scopes.current(), None
+    except (SessionClosed, CassetteRequired) as error:
+        return None, error
+
+
+def goes_its_own_way(host: str, port: int | None, path: str, settings: config.Settings) -> bool:
+    """Whether the settings leave a request alone: its host is ignored, or it stays on this machine."""
+    if (host, port) in own_servers or listed(host, port, settings.ignore_hosts):
+        return True
+    if settings.loopback == "all" or not is_loopback(host) or listed(host, port, settings.providers):
+        return False
+    return settings.loopback == "none" or not is_model_path(path)
+
+
+def asks_model(host: str, port: int | None, path: str, settings: config.Settings) -> bool:
+    """Whether a request is for a model: by its host, or by what it asks for there."""
+    return is_provider(host, port, settings) or is_model_path(path)
+
+
+def is_provider(host: str, port: int | None, settings: config.Settings) -> bool:
+    """Whether an address belongs to a model provider: a known one, a listed one, or that of the base URL in force."""
+    if is_loopback(host):
+        return listed(host, port, settings.providers)
+    if listed(host, port, PROVIDERS) or listed(host, port, settings.providers):
+        return True
+    return settings.base_url is not None and urlsplit(settings.base_url).hostname == host.lower()
+
+
+def is_refused(host: str, port: int | None, path: str, settings: config.Settings) -> bool:
+    """Whether the guard of a test run refuses a request that no scope answers. ``path`` is empty if it is not known."""
+    if settings.guard == "off" or settings.transport == "live" or not config.under_pytest():
+        return False
+    if is_provider(host, port, settings):
+        return True
+    return not is_loopback(host) and (settings.guard == "all" or is_model_path(path))
+
+
+def refusal(what: str) -> str:
+    """The sentence for what was refused: which test, which URL, and what to add."""
+    test = runtime.test or "no test is running (something that outlived its test?)"
+    return (
+        f"{test}: {what} was refused: it would reach the network, and nothing in this run asks for that. "
+        "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila. To let it go, mark the "
+        "test @pytest.mark.aquila_live, or run with --aquila-transport=live. The ini keys aquila_guard and "
+        "aquila_ignore_hosts say what is refused."
+    )
+
+
+def _netloc(host: str, port: int | None) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port is None else f"{shown}:{port}"

@@ -1,0 +1,96 @@
+"""``use_cassette``: a cassette for a block or a function, outside pytest and inside."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from aquila import config
+from aquila.cassettes.storage.names import candidates
+from aquila.intercept import activation
+from aquila.recording import scope as scopes
+from aquila.recording.scope import Scope
+from aquila.recording.used_cassette import UsedCassette
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class use_cassette:
+    """Answer every model request in a block from a cassette, or record into it.
+
+    As a context manager (``with`` or ``async with``) it gives a ``UsedCassette``; as a decorator it opens the cassette
+    anew for each call of a function, sync or async. ``name`` is the cassette's, ``settings`` are those of
+    ``@pytest.mark.aquila`` (``transport="record"``, ``ignore=...``, ``replay_timing=...``). Outside pytest the
+    transport is ``replay`` unless the settings or the environment say otherwise.
+
+    A block that ends with an exception stores nothing: what it recorded is kept in the pending file beside. Raises
+    ``CassetteNameError``, ``UnknownOption`` or ``ConfigError`` at once for what is wrong with its arguments.
+    """
+
+    def __init__(self, name: str, **settings: Any) -> None:
+        self._name = name
+        self._settings = settings
+        self._open: list[tuple[Scope, Scope | None]] = []
+        known = config.current().with_options(settings, source=self._title)
+        candidates(known.cassette_root(), name)  # a wrong name is refused here
+
+    @property
+    def _title(self) -> str:
+        return f"use_cassette({self._name!r})"
+
+    def _scope(self) -> Scope:
+        options = self._settings
+        if "transport" not in options and not config.is_given("transport"):
+            options = {"transport": "replay", **options}
+        return Scope(kind="block", name=self._title, default=self._name, options=options)
+
+    def __enter__(self) -> UsedCassette:
+        scope = self._scope()
+        activation.begin()
+        scopes.push(scope)
+        self._open.append((scope, scopes.bind(scope)))
+        return UsedCassette(scope)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        scope, before = self._open.pop()
+        scopes.bind(before)
+        scopes.pop(scope)
+        try:
+            report = scope.close(passed=error is None)
+            if scope.parent is not None:
+                scope.parent.inner.append(report)
+        except Exception as failure:
+            if error is None:
+                raise
+            error.add_note(f"and its recording could not be kept: {failure}")
+
+    async def __aenter__(self) -> UsedCassette:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
+                async with type(self)(self._name, **self._settings):
+                    return await function(*args, **kwargs)
+
+            return awaited  # type: ignore[return-value]
+
+        @functools.wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            with type(self)(self._name, **self._settings):
+                return function(*args, **kwargs)
+
+        return called

@@ -1,0 +1,211 @@
+"""vcrpy's stubs over a scope: they ask for answers, and hand over what they got from the network.
+
+vcrpy sees a cassette of its own kind. Keys, redaction, misses and the order of answers are those of any other client.
+"""
+
+from __future__ import annotations
+
+import http
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import vcr.patch
+from vcr.request import Request
+
+from aquila.intercept.httpx_clients import Patch
+from aquila.intercept.policy import answering
+from aquila.recording.scope import Scope
+from aquila.recording.session import ReplayDecision
+from aquila.transports.intercepted_requests import route_of
+from aquila.transports.permitted_hosts import permitted
+from aquila.transports.record import Tee
+from aquila.transports.replay import Deciding, replayed
+from aquila.transports.routing import CASSETTE_MODES, Upstream
+from aquila.transports.wire import decoder_for
+
+# httplib: patching the base classes would reach into clients that are caught elsewhere, and breaks real connections
+# that are made meanwhile. The others are caught closer to the network, or not at all.
+_LEFT_ALONE = ("httplib", "tornado", "aiohttp", "httpx", "httpx2")
+
+
+# Classes whose own code looks them up by these names. httplib2 takes its connections from a table, which is patched.
+_REAL_NAMES = ("HTTPConnectionWithTimeout", "HTTPSConnectionWithTimeout")
+
+
+class InPlace:
+    """vcrpy's patches of urllib3, botocore and httplib2, from now until ``remove``."""
+
+    def __init__(self) -> None:
+        self._patches: list[Patch] = []
+        self._pools: list[Any] = []
+        for patcher in vcr.patch.CassettePatcherBuilder(_Cassette()).build():
+            if isinstance(patcher, vcr.patch.ConnectionRemover):
+                self._pools.append(patcher)
+            elif patcher.attribute not in _REAL_NAMES:
+                self._patches.append(Patch(patcher.getter(), patcher.attribute, _constant(patcher.new)))
+        # Stubs go to the network within this block. What they are made of is not patched, so nothing needs a reset.
+        self._patches.append(Patch(vcr.patch, "force_reset", _constant(permitted)))
+
+    def remove(self) -> None:
+        """Put everything back, and take the stubs out of the pools of connections."""
+        for patch in reversed(self._patches):
+            patch.undo()
+        for pool in self._pools:
+            pool.__exit__()
+
+
+def _constant(value: Any) -> Callable[[Any], Any]:
+    return lambda original: value
+
+
+class _Cassette:
+    """What vcrpy's stubs take for their cassette. The scope is looked up anew for each request."""
+
+    skip_patchers = _LEFT_ALONE
+    custom_patches = ()
+    write_protected = False
+    _path = "aquila"
+
+    def filter_request(self, request: Request) -> Request:
+        """Everything is asked for and handed over; what is stored is decided elsewhere."""
+        return request
+
+    def find_requests_with_most_matches(self, request: Request) -> list[tuple[Request, list[str], list[str]]]:
+        """What a redirect leads to, for aiohttp."""
+        return [(request, [], [])]
+
+    def can_play_response_for(self, request: Request) -> bool:
+        """Whether a request is answered here. Decided once: the stubs ask again. Raises ``CassetteMiss``."""
+        return isinstance(_decided(request), httpx2.Response)
+
+    def play_response(self, request: Request) -> dict[str, Any]:
+        """The answer."""
+        answer = _decided(request)
+        if not isinstance(answer, httpx2.Response):
+            raise httpx2.RemoteProtocolError(f"{request.method} {request.host}: the redirect leads out of the cassette")
+        headers: dict[str, list[str]] = {}
+        for name, value in answer.headers.multi_items():
+            headers.setdefault(name, []).append(value)
+        status = {"code": answer.status_code, "message": _reason(answer.status_code)}
+        return {"status": status, "headers": headers, "body": {"string": answer.content}}
+
+    def append(self, request: Request, response: dict[str, Any]) -> None:
+        """Take in what came from the network: it is stored if the request was to be recorded."""
+        tee = _decided(request)
+        if not isinstance(tee, Tee):
+            return
+        body: bytes = response["body"].get("string") or b""
+        headers = [
+            (name.lower(), value)
+            for name, values in response["headers"].items()
+            for value in ([values] if isinstance(values, str) else values)
+        ]
+        if _is_decoded(body, headers):
+            headers = [row for row in headers if row[0] not in ("content-encoding", "content-length")]
+        tee.begin(httpx2.Response(response["status"]["code"], headers=headers))
+        tee.take(body)
+        tee.complete()
+
+
+class _Own(Deciding):
+    """A decision for a request whose upstream is the client's own way to the network."""
+
+    def decide(self, request: httpx2.Request) -> httpx2.Response | Tee:
+        decision = self._decide(request)
+        if isinstance(decision, ReplayDecision):
+            if self._session.mode != "replay":
+                self._scope.recording.played(self._session, decision)
+            return replayed(decision, self._pace(request))
+        return Tee(self._scope, self._session, decision)
+
+
+def _decided(request: Request) -> httpx2.Response | Tee | None:
+    """The answer to a request, or what will record it, or None if it goes its own way. Decided once."""
+    if not hasattr(request, "_aquila"):
+        port = request.parsed_uri.port
+        scope = answering(request.method, request.scheme, request.host or "", port, request.path)
+        request._aquila = None if scope is None else _decide(scope, request)
+    decided: httpx2.Response | Tee | None = request._aquila
+    return decided
+
+
+def _decide(scope: Scope, request: Request) -> httpx2.Response | Tee:
+    headers = [
+        (name, value.decode("latin-1") if isinstance(value, bytes) else str(value))
+        for name, value in request.headers.items()
+    ]
+    asked = httpx2.Request(request.method, request.uri, headers=headers, content=_body(request))
+    settings = scope.settings
+    decided: httpx2.Response | Tee
+    if settings.transport in CASSETTE_MODES and (settings.transport == "replay" or settings.upstream == "live"):
+        assert scope.default is not None
+        mode = "replay" if settings.transport == "replay" else settings.record
+        decided = _Own(scope, scope.session(scope.default, mode)).decide(asked)
+    else:
+        decided = route_of(scope, Upstream("live", None, None)).sync().handle_request(asked)
+    if isinstance(decided, httpx2.Response):
+        decided.read()
+    return decided
+
+
+def _is_decoded(body: bytes, headers: list[tuple[str, str]]) -> bool:
+    """Whether a library has undone a body's content coding already; some do and leave the header as it was."""
+    decoder = decoder_for(", ".join(value for name, value in headers if name == "content-encoding"))
+    if decoder is None:
+        return False
+    try:
+        decoder(body)
+    except (zlib.error, ValueError):
+        return True
+    return False
+
+
+def _body(request: Request) -> bytes:
+    body = request.body_bytes
+    if body is None:
+        return b""
+    return body.encode() if isinstance(body, str) else bytes(body)
+
+
+def _reason(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+async def aiohttp_request(
+    original: Callable[..., Awaitable[Any]], session: Any, method: str, url: str, kwargs: Any
+) -> Any:
+    """Make a request of an aiohttp session through vcrpy's stub."""
+    from vcr.stubs.aiohttp_stubs import vcr_request
+
+    async def real(*args: Any, **options: Any) -> Any:
+        with permitted():
+            return await original(*args, **options)
+
+    return await vcr_request(_Cassette(), real)(session, method, url, **await _with_bytes(session, kwargs))
+
+
+async def _with_bytes(session: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a request with its body as the bytes that are sent, which is what identifies it."""
+    import aiohttp
+
+    data, json = kwargs.get("data"), kwargs.get("json")
+    if json is not None and data is None:
+        written = session._json_serialize(json)
+        body, content_type = written.encode() if isinstance(written, str) else written, "application/json"
+    elif data is None or isinstance(data, (bytes, bytearray, str)) or hasattr(data, "__aiter__"):
+        return kwargs
+    else:
+        form = data if isinstance(data, aiohttp.FormData) else aiohttp.FormData(data)
+        payload = form()
+        body, content_type = await payload.as_bytes(), payload.content_type
+        if payload.headers is not None and "Content-Type" in payload.headers:
+            content_type = payload.headers["Content-Type"]
+    headers = dict(session._prepare_headers(kwargs.get("headers")))
+    if not any(name.lower() == "content-type" for name in headers):
+        headers["Content-Type"] = content_type
+    return {**kwargs, "json": None, "data": body, "headers": headers}

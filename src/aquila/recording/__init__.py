@@ -1,0 +1,6 @@
+"""What a run does with cassettes: its scopes, the sessions in them, and what it stores and reports.
+
+Begin with ``scope`` (one test, task or block) and ``session`` (one use of a cassette, with its play counts).
+``runtime`` owns the state of the run, ``recorder`` writes journals and merges them, ``use_cassette`` is the public
+door. Imports ``cassettes`` and ``config``; imported by ``transports`` and everything below.
+"""

@@ -1,0 +1,346 @@
+"""Scopes: what play counts belong to. A scope is one run of something: a test, a task, a ``with`` block, a call.
+
+Within a scope each cassette has one session, so that the n-th identical request of a test gets the n-th recording,
+whichever thread makes it. The scope in force is the one bound to the current context, else the one that is open in
+the process; two that are open beside each other are never guessed between.
+
+A scope has one owner. Another process may join it by its id (see ``Stamp``): it replays by itself and records into a
+journal of its own, and the owner merges the journals when it closes the scope.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from aquila import config
+from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
+from aquila.recording import runtime
+from aquila.recording.reports import ScopeReport
+from aquila.recording.session import Counts, Explained, Session
+
+if TYPE_CHECKING:
+    from aquila.recording.unseen_drift import DriftWatch
+
+Kind = Literal["test", "block", "task", "call"]
+
+
+class Unfinished(Protocol):
+    """A recording whose answer is still arriving."""
+
+    def abandon(self) -> None:
+        """End it as left by the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeStamp:
+    """What another process needs to join a scope. Small, and without a path: each side has its own cassette folder."""
+
+    scope: str
+    name: str
+    default: str | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Scope:
+    """One run that counts plays.
+
+    ``name`` says what runs (a test's id), ``command`` how to record it again, ``default`` is the cassette of requests
+    that name none, ``owns_default`` whether that cassette belongs to this scope alone, so that recordings that it no
+    longer uses may be dropped. ``options`` override settings.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Kind,
+        name: str = "",
+        command: str = "",
+        default: str | None = None,
+        owns_default: bool = False,
+        options: Mapping[str, Any] | None = None,
+        joined: str | None = None,
+    ) -> None:
+        self.id = joined or secrets.token_hex(8)
+        self.kind = kind
+        self.name = name
+        self.command = command
+        self.default = default
+        self.owns_default = owns_default
+        self._process = os.getpid() if joined is None else None
+        self.parent: Scope | None = None
+        self.closed = False
+        self.sessions: dict[tuple[str, str], Session] = {}
+        self.misses: list[CassetteMiss] = []
+        self.inner: list[ScopeReport] = []
+        self._options = dict(options or {})
+        self._lock = threading.RLock()
+        self._unfinished: set[Unfinished] = set()
+        self._recording: Any = None
+        self.counts: Counts | None = None
+        self.drifts: DriftWatch | None = None
+        self._settings: tuple[config.Settings, config.Settings] | None = None
+        _registry[self.id] = self
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this process stores what the scope records. A forked child does not: its parent does."""
+        return self._process == os.getpid()
+
+    @property
+    def settings(self) -> config.Settings:
+        """The settings in force: those around this scope, with its own options on top."""
+        around = self.parent.settings if self.parent is not None else config.current()
+        if not self._options:
+            return around
+        known = self._settings
+        if known is None or known[0] is not around:
+            known = self._settings = around, around.with_options(self._options, source=self.name or "use_cassette")
+        return known[1]
+
+    def configure(self, options: Mapping[str, Any], *, source: str) -> None:
+        """Override settings for the rest of the scope. Raises ``UnknownOption`` or ``ConfigError``."""
+        config.current().with_options(options, source=source)
+        self._options.update(options)
+        self._settings = None
+        if self in _open:
+            announce(self)
+
+    def use(self, cassette: str, *, owned: bool) -> None:
+        """Give the scope its default cassette. ``owned`` says that no other scope uses it."""
+        self.default, self.owns_default = cassette, owned
+        if self in _open:
+            announce(self)
+
+    def session(self, cassette: str, mode: str) -> Session:
+        """The session of a cassette in this scope, opened on first use.
+
+        ``mode`` is ``replay``, ``missing`` or ``all``. Raises what loading and naming raise, and for a recording mode
+        ``CassetteWriteError`` if nothing could be stored.
+        """
+        with self._lock:
+            if self.closed:
+                raise SessionClosed(f"{self._who()} has ended; nothing can use its cassette {cassette!r} any more")
+            session = self.sessions.get((cassette, mode))
+            if session is None:
+                session = self.sessions[cassette, mode] = self._open(cassette, mode)
+            return session
+
+    def has_session(self, cassette: str, mode: str) -> bool:
+        """Whether the session is open already, so that getting it does no I/O."""
+        return (cassette, mode) in self.sessions
+
+    def _open(self, cassette: str, mode: str) -> Session:
+        from aquila.recording import session_opening
+
+        if mode != "replay":
+            self.recording.open()  # first: nothing is asked for that could not be stored
+        session = session_opening.open_session(self, cassette, mode)
+        if self.drifts is not None:
+            session.witness = self.drifts.watching(session)
+        if self.counts is not None:
+            session.share(self.counts)
+            if self.is_owner:
+                session.catch_up()  # others may have used the cassette before this process does
+        return session
+
+    def share(self, counts: Counts) -> None:
+        """Count requests together with other processes from now on, so that the n-th of all gets the n-th recording."""
+        with self._lock:
+            self.counts = counts
+            for session in self.sessions.values():
+                session.share(counts)
+
+    def catch_up(self) -> None:
+        """Take in what other processes have played."""
+        for session in list(self.sessions.values()):
+            session.catch_up()
+
+    @property
+    def recording(self) -> Any:
+        """What this scope records into: its journal, and the merge at its end."""
+        if self._recording is None:
+            from aquila.recording.recorder import ScopeRecording
+
+            self._recording = ScopeRecording(self)
+        return self._recording
+
+    def track(self, unfinished: Unfinished) -> None:
+        """Remember a recording in progress: it is ended as ``closed`` if the scope closes first.
+
+        It is kept alive: an answer that its caller dropped without closing it was left, not unasked.
+        """
+        self._unfinished.add(unfinished)
+
+    def untrack(self, unfinished: Unfinished) -> None:
+        """Forget a recording that has ended."""
+        self._unfinished.discard(unfinished)
+
+    def explain(self, session: Session, path: Path, explained: Explained) -> str:
+        """The text of a miss in this scope."""
+        from aquila.cassettes.matching.miss_message import explain_miss
+
+        with suppress(ValueError):
+            path = path.relative_to(Path.cwd())
+        shown = str(path)
+        return explain_miss(
+            explained.request,
+            recordings=session.cassette.interactions,
+            rules=session.rules,
+            cassette=shown if path.exists() else f"{shown} (no such file)",
+            command=self.record_command(),
+            redactor=session.redactor,
+            played_out=explained.asked + 1 if explained.recorded else None,
+        )
+
+    def record_command(self) -> str:
+        """What to type to record again what this scope runs."""
+        return self.command or "run it once with AQUILA_TRANSPORT=record in the environment"
+
+    def missed(self, error: CassetteMiss) -> None:
+        """Remember a miss, so that code that swallows it does not hide it."""
+        self.misses.append(error)
+        if self.kind == "call" or not self.is_owner:
+            return
+        if self.parent is not None and not self.parent.closed:
+            self.parent.missed(error)
+
+    def stamp(self, *, recording: bool = True) -> ScopeStamp:
+        """What lets another process join this scope. ``recording`` says that one surely will record."""
+        settings = self.settings
+        if recording and settings.transport == "record":
+            self.recording.open()  # the owner's journal marks the scope as alive
+        options = {**self._options, "transport": settings.transport, "record": settings.record}
+        return ScopeStamp(self.id, self.name, self.default, options)
+
+    def close(self, *, passed: bool = True) -> ScopeReport:
+        """End the scope: what was recorded is stored if it ``passed``, and kept beside otherwise.
+
+        Raises ``CassetteWriteError`` if it cannot be stored; the journals then stay and the next recording run merges
+        them.
+        """
+        for unfinished in list(self._unfinished):
+            unfinished.abandon()
+        with self._lock:
+            self.closed = True
+        _registry.pop(self.id, None)
+        for watcher in runtime.watchers:
+            watcher.closed(self)
+        for session in self.sessions.values():
+            session.close()
+        if self._recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
+            self._recording = self.recording  # child processes may have recorded where this one did not
+        stored = self._recording.close(passed=passed) if self._recording is not None else None
+        return ScopeReport.of(self, stored)
+
+    def _who(self) -> str:
+        return f"{self.kind} {self.name}".rstrip()
+
+
+_registry: weakref.WeakValueDictionary[str, Scope] = weakref.WeakValueDictionary()
+_bound: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
+_open: list[Scope] = []
+
+
+def current() -> Scope | None:
+    """The scope in force here: bound to this context, else the innermost that is open in the process.
+
+    Raises ``SessionClosed`` in a context that outlived its scope, and ``CassetteRequired`` where scopes are open
+    beside each other and nothing says which is meant.
+    """
+    scope = _bound.get()
+    if scope is not None:
+        if scope.closed:
+            raise SessionClosed(
+                f"{scope._who()} has ended, and something it started is still making requests; wait for it first"
+            )
+        return scope
+    innermost = _innermost()
+    if innermost is None:
+        return None
+    chain: Scope | None = innermost
+    enclosing: set[Scope] = set()
+    while chain is not None:
+        enclosing.add(chain)
+        chain = chain.parent
+    if len(_open) > 1 and not enclosing.issuperset(_open):
+        names = ", ".join(scope.name or scope.default or scope.kind for scope in _open)
+        raise CassetteRequired(
+            f"several cassettes are in use at once ({names}) and this thread belongs to none of them; "
+            "start it with contextvars.copy_context().run, or name the cassette with cassette="
+        )
+    return innermost
+
+
+def _innermost() -> Scope | None:
+    innermost = next(reversed(_open), None)  # in one step: another thread may pop meanwhile
+    if innermost is not None:
+        return innermost
+    opened: Scope | None = runtime.opener() if runtime.opener is not None else None
+    return opened
+
+
+def find(scope_id: str) -> Scope | None:
+    """The open scope of this process with an id, or None."""
+    return _registry.get(scope_id)
+
+
+def join(stamp: ScopeStamp) -> Scope:
+    """Return the scope of a stamp: the one of this process, or a new part of another process's scope."""
+    found = find(stamp.scope)
+    if found is not None:
+        return found
+    scope = Scope(kind="task", name=stamp.name, default=stamp.default, options=stamp.options, joined=stamp.scope)
+    announce(scope)
+    return scope
+
+
+def bind(scope: Scope | None) -> Scope | None:
+    """Make a scope the one in force in this context and return the one that was."""
+    before = _bound.get()
+    _bound.set(scope)
+    return before
+
+
+@contextmanager
+def bound(scope: Scope | None) -> Iterator[None]:
+    """Make a scope the one in force in this context, and only here; None hides an outer one."""
+    before = bind(scope)
+    try:
+        yield
+    finally:
+        bind(before)  # not reset(token): a fixture may be left in another context than it was entered in
+
+
+def push(scope: Scope) -> None:
+    """Open a scope for the whole process: threads that are bound to no other find it."""
+    around = _bound.get()
+    if scope.kind == "test":
+        around = None
+    elif around is None or around.closed:
+        # A block that another thread has open is beside this one, not around it; a test is around all its threads.
+        _innermost()
+        around = next((test for test in _open if test.kind == "test"), None)
+    scope.parent = around
+    _open.append(scope)
+    announce(scope)
+
+
+def announce(scope: Scope) -> None:
+    """Tell who watches that a scope is open, or has changed."""
+    for watcher in runtime.watchers:
+        watcher.opened(scope)
+
+
+def pop(scope: Scope) -> None:
+    """Undo ``push``. Scopes may be popped in any order."""
+    if scope in _open:
+        _open.remove(scope)

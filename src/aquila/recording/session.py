@@ -1,0 +1,245 @@
+"""A session: one use of a cassette, with its play counts. Deciding is pure; nothing here does I/O.
+
+The n-th request with a key gets the n-th recording of that key. Order between different keys never matters, so
+threads and tasks may replay at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
+
+from aquila.cassettes.matching.request_key import MatchRules
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.storage.merging import Changes, NewRecording, RecordingPlayed, settle
+from aquila.errors import CassetteMiss, PlayedOut, SessionClosed
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayDecision:
+    """Answer with this recording. ``last`` says that no recording of the same request follows it."""
+
+    interaction: Interaction
+    played: RecordingPlayed
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDecision:
+    """Ask upstream and record the answer as the ``position``-th (from 0) of its key. ``request`` is redacted."""
+
+    request: RecordedRequest
+    key: str
+    position: int
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseDecision:
+    """No recording answers the request: raise ``error``."""
+
+    error: CassetteMiss
+
+
+Decision: TypeAlias = ReplayDecision | RecordDecision | RefuseDecision
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What a miss is explained with: the redacted request, its key's recordings, and how many requests came before."""
+
+    request: RecordedRequest
+    recorded: int
+    asked: int
+
+
+class Counts(Protocol):
+    """Counts the requests of several processes together. What it counts under is a label of its caller's."""
+
+    def take(self, label: str) -> int:
+        """Count a request and return how many came before it."""
+
+    def asked(self, label: str) -> int:
+        """Return how many requests were counted."""
+
+
+class Session:
+    """One use of a cassette.
+
+    ``mode`` is ``replay``, ``missing`` (replay what is there, record the rest) or ``all`` (record everything).
+    ``identify`` gives a redacted request its key under ``rules``. ``explain`` makes the text of a miss; it is only
+    called for one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cassette: Cassette,
+        *,
+        mode: str,
+        rules: MatchRules,
+        identify: Callable[[RecordedRequest], str],
+        redactor: Redactor,
+        explain: Callable[[Explained], str],
+        repeat_last: bool = False,
+    ) -> None:
+        self.name = name
+        self.cassette = cassette
+        self.mode = mode
+        self.rules = rules
+        self._identify = identify
+        self.redactor = redactor
+        self.closed = False
+        self._explain = explain
+        self._repeat_last = repeat_last
+        self._lock = threading.Lock()
+        self._order = itertools.count()
+        self._recordings: dict[str, list[int]] = defaultdict(list)
+        # Most requests of a replay equal a recorded one byte for byte: finding that out costs a fifth of their key.
+        self.witness: Callable[[RecordedRequest], None] | None = None
+        """Sees every request before it is decided about."""
+        self._keys: dict[RecordedRequest, str] = {}
+        for number, interaction in enumerate(cassette.interactions):
+            key = self._keys[interaction.request] = self.key(interaction.request)
+            self._recordings[key].append(number)
+        self._asked: dict[str, int] = defaultdict(int)
+        self._counts: Counts | None = None
+        self._played: list[int] = [0] * len(cassette.interactions)
+        self._play_order: list[tuple[int, int]] = []
+        self._recorded: list[NewRecording] = []
+
+    def decide(self, request: RecordedRequest) -> Decision:
+        """Say what to do with a request: replay a recording, record, or refuse. Thread-safe, without I/O."""
+        sent = request
+        if self.witness is not None:
+            self.witness(sent)
+        key = self._keys.get(self.redactor.with_kept_headers(sent))
+        if key is None or self.mode != "replay":
+            request = self.redactor.request(sent)
+            key = self._identify(request)
+        with self._lock:
+            if self.closed:
+                raise SessionClosed(
+                    f"{sent.method} {self.redactor.request(sent).url}: the use of cassette {self.name!r} has ended; "
+                    "a thread or task outlived its test. Wait for it before the test returns."
+                )
+            asked = self._take(key)
+            numbers = self._recordings.get(key, ())
+            if self.mode != "all":
+                if asked < len(numbers):
+                    return self._play(key, asked, numbers)
+                if numbers and self._repeat_last:
+                    return self._play(key, len(numbers) - 1, numbers)
+            if self.mode != "replay":
+                return RecordDecision(request, key, asked, next(self._order))
+        request = self.redactor.request(sent)
+        miss = PlayedOut if numbers else CassetteMiss
+        return RefuseDecision(miss(self._explain(Explained(request, len(numbers), asked))))
+
+    def _play(self, key: str, position: int, numbers: Sequence[int]) -> ReplayDecision:
+        number, order = numbers[position], next(self._order)
+        self._played[number] += 1
+        self._play_order.append((order, number))
+        return ReplayDecision(
+            self.cassette.interactions[number], RecordingPlayed(key, position, order), last=position + 1 == len(numbers)
+        )
+
+    def _take(self, key: str) -> int:
+        if self._counts is not None:
+            return self._counts.take(self._label(key))
+        asked = self._asked[key]
+        self._asked[key] = asked + 1
+        return asked
+
+    def _label(self, key: str) -> str:
+        return f"{self.mode}:{self.name}:{key}"
+
+    def share(self, counts: Counts) -> None:
+        """Count requests together with other processes from now on. Those that were counted so far are handed over."""
+        with self._lock:
+            for key, asked in self._asked.items():
+                for _ in range(asked):
+                    counts.take(self._label(key))
+            self._asked.clear()
+            self._counts = counts
+
+    def catch_up(self) -> None:
+        """Take in what other processes have played, as the shared counts tell it."""
+        if self._counts is None or self.mode != "replay":
+            return
+        for key, numbers in self._recordings.items():
+            asked = self._counts.asked(self._label(key))
+            with self._lock:
+                for number in numbers[:asked]:
+                    if not self._played[number]:
+                        self._played[number] += 1
+                        self._play_order.append((next(self._order), number))
+
+    def add(self, recorded: NewRecording) -> None:
+        """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""
+        with self._lock:
+            if self.closed:
+                raise SessionClosed(f"cassette {self.name!r}: a recording finished after its session had ended")
+            self._recorded.append(recorded)
+
+    def close(self) -> None:
+        """End the session: later requests are refused."""
+        with self._lock:
+            self.closed = True
+
+    @property
+    def recorded(self) -> Sequence[NewRecording]:
+        """What this session has recorded so far."""
+        with self._lock:
+            return tuple(self._recorded)
+
+    @property
+    def played(self) -> Sequence[Interaction]:
+        """The recordings that were played, one entry per play, in order."""
+        with self._lock:
+            return tuple(self.cassette.interactions[number] for _, number in self._play_order)
+
+    @property
+    def unplayed(self) -> Sequence[tuple[int, Interaction]]:
+        """The recordings that were never played, with their numbers in the cassette (from 1)."""
+        with self._lock:
+            counts = tuple(self._played)
+        return tuple((n + 1, self.cassette.interactions[n]) for n, count in enumerate(counts) if not count)
+
+    @property
+    def all_played(self) -> bool:
+        """Whether every recording of the cassette was played at least once."""
+        return not self.unplayed
+
+    @property
+    def play_count(self) -> int:
+        """How many requests were answered from the cassette."""
+        with self._lock:
+            return len(self._play_order)
+
+    def changes(
+        self, *, record_errors: str, drop_unused: bool, elsewhere: Sequence[NewRecording | RecordingPlayed] = ()
+    ) -> Changes:
+        """What storing this session means for its file; see ``aquila.cassettes.storage.merging``.
+
+        ``record_errors`` is ``last`` or ``all``; with ``drop_unused`` the recordings that this session found and
+        neither played nor recorded again are dropped; ``elsewhere`` is what other processes did in this session.
+        """
+        with self._lock:
+            others = [row for row in elsewhere if isinstance(row, NewRecording)]
+            rows = [*self._recorded, *others]
+            recorded = settle(rows, record_errors=record_errors, whole=self.mode == "all")
+            slots = {number: (key, at) for key, row in self._recordings.items() for at, number in enumerate(row)}
+            used = [RecordingPlayed(*slots[number], order) for order, number in self._play_order]
+        used += [row for row in elsewhere if isinstance(row, RecordingPlayed)]
+        changes = Changes(tuple(recorded), tuple(used), replace=self.mode == "all")
+        return replace(changes, drop=frozenset(slots.values()) - changes.slots()) if drop_unused else changes
+
+    def key(self, request: RecordedRequest) -> str:
+        """The key of a request under this session's rules."""
+        return self._identify(self.redactor.request(request))

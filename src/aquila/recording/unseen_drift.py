@@ -1,0 +1,55 @@
+"""Requests that have drifted unseen: matching leaves a part of them out, and in that part no recording has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.model import RecordedRequest
+
+if TYPE_CHECKING:
+    from aquila.recording.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A request that would miss: the cassette's name, the redacted request, and how it differs from the nearest."""
+
+    cassette: str
+    method: str
+    url: str
+    text: str
+
+
+class DriftWatch:
+    """What drifted in one scope. ``rules`` are those that are to hold; ``command`` is what records again."""
+
+    def __init__(self, rules: MatchRules, *, command: str) -> None:
+        self._rules = rules
+        self._command = command
+        self.found: list[Drift] = []
+
+    def watching(self, session: Session) -> Callable[[RecordedRequest], None]:
+        """What is to see the requests of a session."""
+        recordings = session.cassette.interactions
+        known = {key_of(session.redactor.request(one.request), self._rules) for one in recordings}
+
+        def see(request: RecordedRequest) -> None:
+            asked = session.redactor.request(request)
+            if not known or key_of(asked, self._rules) in known:
+                return
+            from aquila.cassettes.matching.miss_message import explain_miss
+
+            text = explain_miss(
+                asked,
+                recordings=recordings,
+                rules=self._rules,
+                cassette=session.name,
+                command=self._command,
+                redactor=session.redactor,
+            )
+            self.found.append(Drift(session.name, asked.method, asked.url, text))
+
+        return see

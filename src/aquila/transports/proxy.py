@@ -1,0 +1,140 @@
+"""Answers for requests that came in over HTTP: what `aquila serve` does behind its door.
+
+The server hands over a request in plain terms and gets an answer in plain terms. The upstream is fixed when the
+``Proxy`` is made: no request chooses where it is sent.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+import httpx2
+
+from aquila.config import DUMMY_KEY
+from aquila.errors import ConfigError
+from aquila.recording.scope import Scope
+from aquila.transports.routing import CassetteRoute, PlainRoute, Route, Upstream, upstream_named
+
+Headers = list[tuple[str, str]]
+LIVE_UPSTREAM = "https://api.openai.com"
+
+# What concerns one connection alone (RFC 9110, 7.6.1), and what the next hop says by itself.
+_OF_THE_CONNECTION = frozenset(
+    {
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+
+
+class UpstreamFailed(Exception):
+    """The upstream could not be reached, or broke off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer whose chunks are still to come. ``close`` must be awaited however far they were read."""
+
+    status: int
+    headers: Headers
+    chunks: Callable[[], AsyncIterator[bytes]]
+    close: Callable[[], Awaitable[None]]
+
+
+class Proxy:
+    """Answers from cassettes, or from the upstream into cassettes.
+
+    ``scope`` gives the scope that counts plays; ``upstream`` is the URL that takes the place of the server's own, or a
+    transport's name (``local``, ``module:factory``) that answers instead; ``key`` stands in for a client's dummy key.
+    Raises ``ConfigError`` for an upstream that is neither, and ``UnknownTransport``.
+    """
+
+    def __init__(self, scope: Callable[[], Scope], *, upstream: str | None = None, key: str | None = None) -> None:
+        self._scope = scope
+        self._key = key
+        self._base, self._upstream = _resolved(upstream or LIVE_UPSTREAM)
+
+    async def answer(
+        self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes, *, cassette: str | None = None
+    ) -> Answer:
+        """Answer a request. ``target`` is its path with its query, ``cassette`` overrules the scope's default.
+
+        Raises ``CassetteMiss`` and whatever opening a cassette raises, ``ConfigError`` without a cassette, and
+        ``UpstreamFailed``.
+        """
+        route = await self._route(cassette)
+        request = httpx2.Request(method, self._base + target, headers=self._sent(headers), content=body)
+        try:
+            response = await route.async_().handle_async_request(request)
+        except httpx2.TransportError as error:
+            raise UpstreamFailed(f"{type(error).__name__}: {error or 'no answer'}") from error
+        returned = [
+            (name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_THE_CONNECTION
+        ]
+        return Answer(response.status_code, returned, functools.partial(_chunks, response), response.aclose)
+
+    async def _route(self, cassette: str | None) -> Route:
+        scope = self._scope()
+        settings = scope.settings
+        name = cassette or scope.default
+        if settings.transport not in ("replay", "record"):
+            return PlainRoute(settings.transport, self._upstream)
+        if name is None:
+            raise ConfigError(
+                "no cassette for this request: start the server with --cassette NAME, send the header "
+                "x-aquila-cassette: NAME, or put /@NAME before the path"
+            )
+        mode = "replay" if settings.transport == "replay" else settings.record
+        upstream = None if mode == "replay" else self._upstream
+        make = functools.partial(CassetteRoute, settings.transport, scope, name, mode, upstream)
+        if scope.has_session(name, mode):
+            return make()
+        return await anyio.to_thread.run_sync(make)  # reads a file
+
+    def _sent(self, headers: Iterable[tuple[str, str]]) -> Headers:
+        sent = [
+            (name, value)
+            for name, value in headers
+            if name.lower() not in _OF_THE_CONNECTION and not name.lower().startswith("x-aquila-")
+        ]
+        if self._key is None:
+            return sent
+        return [
+            (name, value.replace(DUMMY_KEY, self._key) if name.lower() in _CREDENTIALS else value)
+            for name, value in sent
+        ]
+
+
+async def _chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    try:
+        async for chunk in response.stream:
+            yield chunk
+    except httpx2.TransportError as error:
+        raise UpstreamFailed(f"{type(error).__name__}: {error}") from error
+
+
+def _resolved(upstream: str) -> tuple[str, Upstream]:
+    """The base of every request's URL, and what answers it."""
+    if "://" not in upstream:
+        return LIVE_UPSTREAM, upstream_named(upstream)
+    parts = urlsplit(upstream)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigError(f"upstream {upstream!r} is not the URL of a server, such as {LIVE_UPSTREAM}")
+    # Clients are told a base URL that ends in /v1, so their paths begin with it.
+    return upstream.rstrip("/").removesuffix("/v1"), upstream_named("live")

@@ -1,0 +1,63 @@
+"""``--aquila-drift``: replay by method and path alone, and list what would miss if contents were compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from aquila.recording.scope import Scope
+    from pytest_aquila.reporting import Totals
+
+LOOSE = {"transport": "replay", "match_on": "method path", "repeat": "last"}
+"""The settings of such a run: every request gets an answer, so that a test reaches its next one."""
+
+
+def add_option(group: pytest.OptionGroup) -> None:
+    """Declare the option."""
+    group.addoption(
+        "--aquila-drift",
+        nargs="?",
+        const="-",
+        default=None,
+        metavar="FILE",
+        help="List the requests whose content no recording has, and replay by method and path meanwhile; with FILE, "
+        "write them there as JSON.",
+    )
+
+
+def is_wanted(config: pytest.Config) -> bool:
+    """Whether this run looks for drift. Raises ``UsageError`` if it is to record as well."""
+    if config.getoption("aquila_drift") is None:
+        return False
+    if config.getoption("aquila_record") is not None or config.getoption("aquila_transport") not in (None, "replay"):
+        raise pytest.UsageError(
+            "--aquila-drift looks at what replays; leave --aquila-record and --aquila-transport out"
+        )
+    return True
+
+
+def watch(scope: Scope) -> None:
+    """See the requests of a scope with the eyes of the settings that compare contents."""
+    from aquila import config
+    from aquila.recording.session_opening import rules_of
+    from aquila.recording.unseen_drift import DriftWatch
+
+    default = config.Settings().match_on
+    strict = scope.settings.with_options({"match_on": default}, source="--aquila-drift")
+    scope.drifts = DriftWatch(rules_of(strict), command=scope.record_command())
+
+
+def report(terminal: pytest.TerminalReporter, totals: Totals, target: str) -> None:
+    """List what was found, and write it where ``target`` says."""
+    for test, cassette, method, url, _ in totals.drifted:
+        terminal.write_line(f"aquila: {test}: {method} {url} is not in {cassette} any more", yellow=True)
+    count = len(totals.drifted)
+    terminal.write_line(f"aquila: {count} request{'' if count == 1 else 's'} drifted unseen")
+    if target != "-":
+        names = ("test", "cassette", "method", "url", "text")
+        rows: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in totals.drifted]
+        Path(target).write_text(json.dumps(rows, indent=1), encoding="utf-8")

@@ -1,0 +1,38 @@
+"""The fixture for programs that are not in this process and know nothing of Aquila: a server, and its URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from aquila.recording.used_cassette import UsedCassette
+    from aquila.server.background_server import Running
+
+
+@pytest.fixture
+def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest) -> Iterator[Running]:
+    """A server that answers from the cassette of this test: ``url``, and ``base_url`` for clients of OpenAI's.
+
+    ``OPENAI_BASE_URL`` is set to it, for child processes too.
+    """
+    from aquila.optional import require
+
+    for module in ("starlette", "uvicorn"):
+        require(module, "serve", purpose="the fixture aquila_server")
+    from aquila.server.application import application
+    from aquila.server.background_server import Running
+    from aquila.transports.proxy import Proxy
+    from pytest_aquila.test_scopes import scope_of
+
+    scope = scope_of(request.node)
+    settings = scope.settings
+    upstream = settings.base_url if settings.upstream == "live" else settings.upstream
+    with (
+        Running(application(Proxy(lambda: scope, upstream=upstream, key=settings.api_key))) as running,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("OPENAI_BASE_URL", running.base_url)
+        yield running

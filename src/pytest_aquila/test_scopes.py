@@ -1,0 +1,210 @@
+"""The scope of a test: opened when something in the test asks for one, closed with the test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import threading
+from collections.abc import Collection, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.recording import runtime
+from pytest_aquila import drift_report, plugin_options
+
+if TYPE_CHECKING:
+    from aquila.cassettes.redaction.redactor import Redactor
+    from aquila.recording.reports import ScopeReport
+    from aquila.recording.scope import Scope
+
+_scope: pytest.StashKey[Scope] = pytest.StashKey()
+_opening = threading.RLock()
+
+current: pytest.Item | None = None
+"""The running test."""
+
+
+@contextlib.contextmanager
+def test(item: pytest.Item) -> Iterator[None]:
+    """Make ``item`` the running test."""
+    global current
+    before = runtime.opener, runtime.test, current  # a test may run pytest itself
+    runtime.opener, runtime.test, current = lambda: scope_of(item), item.nodeid, item
+    try:
+        yield
+    finally:
+        runtime.opener, runtime.test, current = before
+
+
+def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
+    """The scope of a test, opened now if it is not. ``with_cassette`` gives it a cassette of its own if it has none."""
+    from aquila.cassettes.storage.names import name_of_test
+    from aquila.recording import scope as scopes
+    from pytest_aquila import places
+
+    test = places.id_of(item)
+    with _opening:  # two threads of a test that ask at once get the same
+        scope = item.stash.get(_scope, None)
+        if scope is None:
+            named, settings = plugin_options.marker_options(item)
+            scope = scopes.Scope(
+                kind="test",
+                name=test,
+                command=f"pytest {shlex.quote(_typed(item))} --aquila-record",
+                default=named,
+                options=settings,
+            )
+            item.stash[_scope] = scope
+            if drift_report.is_wanted(item.config):
+                drift_report.watch(scope)
+            with_cassette = with_cassette or item.get_closest_marker(plugin_options.MARKER) is not None
+            if with_cassette and named is None:
+                scope.use(name_of_test(test), owned=True)
+            scopes.push(scope)
+        elif with_cassette and scope.default is None:
+            scope.use(name_of_test(test), owned=True)
+        return scope
+
+
+@contextlib.contextmanager
+def shared_fixture(
+    item: pytest.Item, fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Iterator[list[ScopeReport]]:
+    """Give a fixture that several tests share a cassette of its own while it is set up.
+
+    Which of the tests comes first would else decide whose cassette its requests are in. Only tests with a cassette of
+    their own need it. Gives a list that holds the report of the fixture's scope afterwards, if it had one.
+    """
+    around, reports = opened_scope(item), list[Any]()
+    if around is None or not around.owns_default:
+        yield reports
+        return
+    from aquila.errors import AquilaError
+    from aquila.recording import scope as scopes
+    from pytest_aquila import places
+
+    typed = shlex.quote(_typed(item))
+    scope = scopes.Scope(
+        kind="block",
+        name=f"fixture {fixture.argname} of {places.id_of(request.node) or 'the run'}",
+        command=f"pytest {typed} --aquila-record",
+        default=places.cassette_of(fixture, request, item),
+        owns_default=True,
+    )
+    try:
+        scopes.push(scope)
+        yield reports
+    except BaseException as error:
+        scopes.pop(scope)
+        try:
+            reports.append(scope.close(passed=False))
+        except (AquilaError, OSError) as failure:
+            error.add_note(f"and its recording could not be kept: {failure}")
+        raise
+    scopes.pop(scope)
+    reports.append(scope.close(passed=not scope.misses))
+    if scope.misses:
+        pytest.fail(str(scope.misses[0]), pytrace=False)
+
+
+def keep_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
+    """Make the setup of a shared fixture fail for each test that uses it, as its own exceptions do.
+
+    An exception that is raised around pytest's own setup leaves the fixture neither set up nor failed: pytest then
+    fails an assertion in the next test that uses it.
+    """
+    known = fixture.cached_result
+    if isinstance(error, (Exception, pytest.fail.Exception, pytest.skip.Exception)) and (known is None or not known[2]):
+        fixture.cached_result = None, fixture.cache_key(request), (error, error.__traceback__)  # type: ignore[arg-type]
+
+
+def _typed(item: pytest.Item) -> str:
+    """The id of a test as it is typed where pytest was started, which need not be the root folder."""
+    from pytest_aquila import places
+
+    here, root = item.config.invocation_params.dir, item.config.rootpath
+    file, colons, inside = places.id_of(item).partition("::")
+    with contextlib.suppress(ValueError):  # another drive
+        file = file if here == root else os.path.relpath(root / file, here)
+    return file + colons + inside
+
+
+# Compiled when a test fails, not in every run.
+_ON_THE_WAY = (
+    r"[\\/](?:aquila|openai|httpx2?|httpcore2?|anyio|requests|urllib3|vcr|aiohttp|httplib2|botocore|boto3)[\\/]"
+)
+
+
+def shorten(call: pytest.CallInfo[None]) -> None:
+    """Leave the frames of HTTP clients and of Aquila itself out of the traceback of a miss or a refused request.
+
+    What matters is which line of the test or the application asked. ``--full-trace`` shows everything.
+    """
+    from aquila.errors import CassetteError, LiveCallRefused
+
+    error = call.excinfo.value if call.excinfo is not None else None
+    if not isinstance(error, (CassetteError, LiveCallRefused)):
+        return
+    rows = []
+    row = error.__traceback__
+    while row is not None:
+        if not re.search(_ON_THE_WAY, row.tb_frame.f_code.co_filename):
+            rows.append(row)
+        row = row.tb_next
+    shown: TracebackType | None = None
+    for row in reversed(rows):
+        shown = TracebackType(shown, row.tb_frame, row.tb_lasti, row.tb_lineno)
+    if shown is not None:
+        call.excinfo = pytest.ExceptionInfo.from_exception(error.with_traceback(shown))
+
+
+_redactors: pytest.StashKey[dict[Redactor, None]] = pytest.StashKey()
+
+
+def remembered_redactors(item: pytest.Item) -> Collection[Redactor]:
+    """What ``redactors_of`` gave last: there are none unless the test has failed."""
+    return item.stash.get(_redactors, {})
+
+
+def redactors_of(item: pytest.Item) -> Collection[Redactor]:
+    """The redactors of all that a failed test has used. There are none if nothing in it asked for a scope."""
+    redactors = item.stash.setdefault(_redactors, {})
+    scope = opened_scope(item)
+    if scope is not None:
+        from aquila.recording import session_opening
+
+        settings = scope.settings
+        redactors.update((session.redactor, None) for session in scope.sessions.values())
+        # A block within the test has sessions of its own; what they know of the machine, this one knows.
+        redactors[session_opening.redactor(session_opening.rules_of(settings), settings.keep_headers)] = None
+    return redactors
+
+
+def opened_scope(item: pytest.Item) -> Scope | None:
+    """The scope of a test if anything has asked for it."""
+    return item.stash.get(_scope, None)
+
+
+def close(item: pytest.Item, *, passed: bool) -> ScopeReport | None:
+    """Close the scope of a test, storing what it recorded if it passed. Raises what storing raises."""
+    from aquila.recording import scope as scopes
+
+    scope = item.stash.get(_scope, None)
+    if scope is None:
+        return None
+    settings = scope.settings
+    try:
+        if passed and scope.owns_default and scope.default is not None:
+            # Opened even if nothing asked for it: a test that makes no request any more has no recordings to keep.
+            if settings.transport == "record":
+                scope.session(scope.default, settings.record)
+            elif settings.transport == "replay" and settings.unplayed != "ignore":
+                scope.session(scope.default, "replay")
+        return scope.close(passed=passed)
+    finally:
+        scopes.pop(scope)
+        del item.stash[_scope]  # a test that is run again starts anew

@@ -1,0 +1,133 @@
+"""Cassettes of cassetter are read as they are. The files were recorded by cassetter 0.16, from a server on loopback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import aquila
+from aquila import config
+from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.model import Cassette, RecordedChunk
+from aquila.cassettes.storage import cassette_files
+from aquila.errors import CassetteCorrupt, CassetteWriteError
+
+FILES = Path(__file__).with_name("cassetter")
+HTTP = [FILES / "http.yaml", FILES / "http.toml"]
+ASKED = b'{"model":"m","messages":[{"role":"user","content":"hi\\nthere"}],"temperature":0.5}'
+
+
+def loads(path: Path, text: str) -> Cassette:
+    return codec_for(path).loads(text.encode(), source=path.name)
+
+
+@pytest.mark.parametrize("path", HTTP, ids=lambda path: path.name)
+def test_what_cassetter_recorded_over_http_is_read_whole(path: Path) -> None:
+    found = {row.request.url.rpartition("/")[2]: row for row in cassette_files.load(path).interactions}
+    assert found.keys() == {"chat", "audio", "stream", "nothing", "null"}
+    chat = found["chat"]
+    assert (chat.request.method, chat.request.url) == ("POST", "http://127.0.0.1:8099/chat")
+    assert chat.request.headers == (("accept", "*/*"), ("content-type", "application/json"))
+    assert chat.request.body == ASKED
+    assert chat.response.headers == (("content-type", "application/json"),)
+    assert json.loads(chat.response.body) == {
+        "id": "chat-1",
+        "text": "café\nau lait",
+        "n": [1, 2.5, 1e-05],
+        "none": None,
+    }
+    assert chat.recorded.startswith("20")
+    assert chat.recorded.endswith("Z")
+    assert (found["audio"].request.body, found["audio"].response.body) == (b"\xff\x00", b"\x00\xff\xfe")
+    stream = b'data: {"a":"x"}\n\ndata: \r\n\r\ndata: [DONE]\n\n'
+    assert (found["stream"].request.body, found["stream"].response.chunks) == (b"a=1&b=2", (RecordedChunk(stream, 0),))
+    assert (found["nothing"].response.status, found["nothing"].response.chunks) == (201, ())
+    assert found["null"].response.body == b"null"
+
+
+def test_both_forms_say_the_same() -> None:
+    yaml, toml = [cassette_files.load(path).interactions for path in HTTP]
+    assert [(row.request, row.response) for row in yaml] == [(row.request, row.response) for row in toml]
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("grpc", "gRPC interactions"), ("websocket", "websocket interactions"), ("observed", "a server observed")],
+)
+def test_what_is_not_http_is_refused_and_named(name: str, what: str) -> None:
+    with pytest.raises(CassetteCorrupt, match=f"line 3: a cassette of cassetter with .*{what}") as raised:
+        cassette_files.load(FILES / f"{name}.yaml")
+    assert "delete" not in str(raised.value)
+
+
+def changed(path: Path, old: str, new: str) -> str:
+    text = path.read_text()
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "message"),
+    [
+        (HTTP[0], "version: 1", "version: 2", "of a version that is not known"),
+        (HTTP[0], "version: 1", "version: 1\nsessions: []", "unknown key 'sessions'"),
+        (HTTP[0], "  recorded_at:", "  elapsed: 3\n  recorded_at:", "unknown key 'elapsed'"),
+        (HTTP[0], "    status: 200", "    status: 200\n    trailers: {}", "unknown key 'trailers'"),
+        (HTTP[0], "      type: text", "      encoding: x\n      type: text", "unknown key 'encoding'"),
+        (HTTP[0], "type: binary", "type: chunked", "a body must be of the type"),
+        (HTTP[0], "type: binary", "type: none", "a body must be of the type"),
+        (HTTP[0], "content: ff00", "content: fg00", "must be in hexadecimal"),
+        (HTTP[0], "      content: ff00\n", "", "a body must be of the type"),
+        (HTTP[0], "    body:\n", "    body_type: none\n    body:\n", "unknown key 'body_type'"),
+        (HTTP[0], "recorded_at: 2", "recorded_at: x2", "'recorded_at' must be a moment"),
+        (HTTP[1], "version = 1", "version = 2", "of a version that is not known"),
+        (HTTP[1], "version = 1", "version = 1\nsessions = []", "unknown key 'sessions'"),
+        (
+            HTTP[1],
+            "status = 200",
+            "status = 200\ntrailers = 1",
+            r"interactions\[\d\]\.response.*: unknown key 'trailers'",
+        ),
+        (HTTP[1], "status = 200", "status = 200.0", "'status' must have a code"),
+        (HTTP[1], 'body_type = "binary"', 'body_type = "chunked"', "a body must be of the type"),
+        (HTTP[1], "version = 1", "version = ", "not TOML: .*line 1"),
+        (HTTP[1], "interactions", "others", "not a cassette of cassetter"),
+    ],
+)
+def test_what_is_not_known_refuses_the_file(path: Path, old: str, new: str, message: str) -> None:
+    text = changed(path, old, new)
+    if new == "others":
+        text = "version = 1\n[[others]]\nname = 1\n"
+    with pytest.raises(CassetteCorrupt, match=message) as raised:
+        loads(path, text)
+    assert str(raised.value).startswith(path.name)
+    assert "delete" not in str(raised.value)
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"a = " + b"[" * 5000, b"version = 1\ninteractions = 5", b"", b"x = 1"])
+def test_toml_that_is_no_cassette_is_refused(data: bytes) -> None:
+    with pytest.raises(CassetteCorrupt, match=r"x\.toml: .*The file stays as it is"):
+        codec_for(Path("x.toml")).loads(data, source="x.toml")
+
+
+@pytest.mark.parametrize("path", HTTP, ids=lambda path: path.name)
+def test_a_recorded_answer_is_replayed(path: Path) -> None:
+    with (
+        config.layers(root=FILES.parent, command_line={"cassette_dir": str(FILES), "transport": "replay"}),
+        aquila.use_cassette(path.name),
+        aquila.http_client() as client,
+    ):
+        answer = client.post("http://127.0.0.1:8099/chat", json=json.loads(ASKED))
+        assert answer.json()["text"] == "café\nau lait"
+
+
+def test_nothing_is_recorded_into_toml_and_that_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    with (
+        config.layers(root=tmp_path, command_line={"cassette_dir": str(tmp_path), "transport": "record"}),
+        aquila.use_cassette("x.toml"),
+        aquila.http_client() as client,
+        pytest.raises(CassetteWriteError, match=r"aquila cassettes convert .*x\.toml --to yaml --replace"),
+    ):
+        client.post("http://127.0.0.1:9/x")

@@ -1,0 +1,251 @@
+"""What goes into a cassette file comes back as it was, in a form that people can read."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aquila.cassettes.codecs import SUFFIXES, codec_for, suffixes
+from aquila.cassettes.codecs.yaml import emitter, parser
+from aquila.cassettes.codecs.yaml.tree import Number
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.errors import ConfigError
+from aquila.hookspecs import hookimpl
+from aquila.plugins import register, unregister
+from tests.support.cassettes import cassettes, interactions, json_values, sse_streams
+
+YAML = codec_for(Path("a.yaml"))
+MSGPACK = codec_for(Path("a.msgpack"))
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".yml", ".msgpack"])
+@settings(max_examples=120, deadline=None, suppress_health_check=SLOW)
+@given(cassette=cassettes())
+def test_every_cassette_comes_back_as_it_was_and_is_written_the_same_again(suffix: str, cassette: Cassette) -> None:
+    codec = codec_for(Path("any" + suffix))
+    data = codec.dumps(cassette)
+    again = codec.loads(data, source="any")
+    assert again == cassette
+    assert codec.dumps(again) == data
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+@given(response=sse_streams())
+def test_every_stream_comes_back_from_either_form(response: RecordedResponse) -> None:
+    cassette = Cassette((Interaction(RecordedRequest("POST", "https://a.example/"), response),))
+    assert YAML.loads(YAML.dumps(cassette), source="any") == cassette
+    assert MSGPACK.loads(MSGPACK.dumps(cassette), source="any") == cassette
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@given(cassette=cassettes(), data=st.data())
+def test_recording_one_interaction_again_changes_only_its_lines(cassette: Cassette, data: st.DataObject) -> None:
+    if not cassette.interactions:
+        return
+    at = data.draw(st.integers(0, len(cassette.interactions) - 1))
+    changed = list(cassette.interactions)
+    changed[at] = data.draw(interactions())
+    texts = [YAML.dumps(Cassette(tuple(cassette.interactions[:count]))).decode() for count in (at, at + 1)]
+    before, after = YAML.dumps(cassette).decode(), YAML.dumps(Cassette(tuple(changed))).decode()
+    head = len(texts[0].removesuffix("...\n").replace("interactions: []\n", "interactions:\n"))
+    tail = len(before) - len(texts[1].removesuffix("...\n"))
+    assert before[:head] == after[:head]
+    assert before[len(before) - tail :] == after[len(after) - tail :]
+
+
+def test_the_order_is_that_of_reading() -> None:
+    response = RecordedResponse(
+        429, (("a", "1"),), (RecordedChunk(b"one ", 1), RecordedChunk(b"two", 2)), "broken", "cut off", 1, 9
+    )
+    request = RecordedRequest("POST", "https://a.example/", (("b", "2"),), b'{"c":3}')
+    text = YAML.dumps(Cassette((Interaction(request, response, "2026-11-24T10:00:00Z"),))).decode()
+    keys = [line.strip().removeprefix("- ").partition(":")[0] for line in text.splitlines()]
+    assert " ".join(keys) == (
+        "aquila interactions request method url headers b json c recorded "
+        "response status headers a started ended end error chunks body ..."
+    )
+
+
+def test_a_review_shows_what_changed_and_no_more() -> None:
+    def cassette(system: str) -> str:
+        body = f'{{"model":"m","messages":[{{"role":"system","content":"{system}"}},{{"role":"user","content":"Hi"}}]}}'
+        return YAML.dumps(
+            Cassette(
+                (Interaction(RecordedRequest("POST", "https://a.example/", (), body.encode()), RecordedResponse(200)),)
+            )
+        ).decode()
+
+    old, new = cassette("You are kind.\\nYou are brief."), cassette("You are kind.\\nYou are wordy.")
+    changed = [line for line in difflib.ndiff(old.splitlines(), new.splitlines()) if line[0] in "+-"]
+    assert changed == ["-           You are brief.", "+           You are wordy."]
+
+
+@settings(max_examples=200, deadline=None)
+@given(json_values)
+def test_other_yaml_readers_see_the_same_structure_and_never_another_type(value: Any) -> None:
+    """A text is a text to everyone: ``no``, ``1e5``, ``~`` and ``2026-11-24`` are in quotes."""
+    text = emitter.mapping([("value", _written(value))], 0)
+    assert yaml.safe_load(text) == {"value": _lossy(value)}
+    assert parser.load(text.encode(), source="any") == {"value": _written(value)}
+
+
+def _written(value: Any) -> Any:
+    """Numbers as the literals that a cassette has; those that only JSON takes for numbers as words."""
+    if isinstance(value, dict):
+        return {key: _written(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_written(inner) for inner in value]
+    return Number("0") if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _lossy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lossy(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_lossy(inner) for inner in value]
+    return 0 if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("", "''\n"),
+        ("plain text: no", "'plain text: no'\n"),
+        ("https://a.example/?q=1#x", "https://a.example/?q=1#x\n"),
+        ("a #b", "'a #b'\n"),
+        ("it's", "it's\n"),
+        ("'tis", '"\'tis"\n'),
+        ('{"a": 1}', "'{\"a\": 1}'\n"),
+        ("NO", "'NO'\n"),
+        ("12", "'12'\n"),
+        ("naïve – «x»", "naïve – «x»\n"),
+        ("a\nb", "|-\n  a\n  b\n"),
+        ("a\nb\n", "|\n  a\n  b\n"),
+        ("a\n\nb\n\n", "|+\n  a\n\n  b\n\n"),
+        ("  a\nb", "|2-\n    a\n  b\n"),
+        ("\na", "|2-\n\n  a\n"),
+        ("a\tb", "|-\n  a\tb\n"),
+        ("trailing  \nx", "|-\n  trailing  \n  x\n"),
+        ("\n", '"\\n\\\n  "\n'),
+        ("a\r\n b\r\n", '"a\\r\\n\\\n  \\ b\\r\\n\\\n  "\n'),
+        ("\x00\x1b\x7f\x85\u2028\ufeff\ufffe", '"\\0\\x1B\\x7F\\N\\L\\uFEFF\\uFFFE"\n'),
+        ("x" * 500, "x" * 500 + "\n"),
+    ],
+)
+def test_how_a_text_is_written(text: str, written: str) -> None:
+    assert emitter.text(text, 2) == written
+    assert parser.load(f"k: {written}".encode(), source="any") == {"k": text}
+
+
+def test_a_message_that_repeats_a_header_is_a_list_in_order() -> None:
+    headers = (("link", "1"), ("a", "x"), ("link", "2"))
+    cassette = Cassette((Interaction(RecordedRequest("GET", "https://a.example/", headers), RecordedResponse(200)),))
+    assert "headers:\n    - link: '1'\n    - a: x\n    - link: '2'\n" in YAML.dumps(cassette).decode()
+    assert YAML.loads(YAML.dumps(cassette), source="any") == cassette
+
+
+def test_a_body_that_came_at_the_end_needs_no_chunks() -> None:
+    def text(chunks: tuple[RecordedChunk, ...]) -> str:
+        response = RecordedResponse(200, (), chunks, ended=5)
+        cassette = Cassette((Interaction(RecordedRequest("GET", "https://a.example/"), response),))
+        assert YAML.loads(YAML.dumps(cassette), source="any") == cassette
+        return YAML.dumps(cassette).decode()
+
+    assert "chunks" not in text((RecordedChunk(b"x", 5),))
+    assert "chunks" not in text(())
+    assert "chunks: 4\n" in text((RecordedChunk(b"x", 4),))
+    assert "chunks: 5\n" in text((RecordedChunk(b"", 5),))
+    assert "chunks: 0:1 5\n" in text((RecordedChunk(b"x", 0), RecordedChunk(b"", 5)))
+
+
+def test_the_text_at_a_glance_is_not_read() -> None:
+    body = b'{"choices":[{"message":{"content":"Hello"}}]}'
+    cassette = Cassette(
+        (Interaction(RecordedRequest("GET", "https://a.example/"), RecordedResponse(200, (), (RecordedChunk(body),))),)
+    )
+    text = YAML.dumps(cassette)
+    assert text.count(b"text: Hello") == 1
+    assert YAML.loads(text.replace(b"text: Hello", b"text: [1, 2]"), source="any") == cassette
+
+
+def test_an_unknown_suffix_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"a.ini: no cassette format has the suffix '.ini'; use one of .yaml, "):
+        codec_for(Path("a.ini"))
+
+
+def test_a_plugin_may_bring_a_format_but_not_replace_ours() -> None:
+    class Pickled:
+        suffix = ".demo"
+
+        def dumps(self, cassette: Cassette) -> bytes:
+            return repr(cassette).encode()
+
+        def loads(self, data: bytes, *, source: str) -> Cassette:
+            return Cassette()
+
+    class Plugin:
+        @hookimpl
+        def aquila_codecs(self) -> list[Any]:
+            return [demo, SimpleNamespace(suffix=".yaml")]
+
+    demo = Pickled()
+    plugin = register(Plugin)
+    try:
+        assert codec_for(Path("a.demo")) is demo
+        assert codec_for(Path("a.yaml")).suffix == ".yaml"
+        assert isinstance(codec_for(Path("a.YAML")), type(YAML))
+        assert suffixes() == (".yaml", ".yml", ".msgpack", ".toml", ".demo")
+    finally:
+        unregister(plugin)
+    assert suffixes() == SUFFIXES
+
+
+def test_a_stream_of_200_chunks_takes_an_eighth_of_what_vcrpy_takes() -> None:
+    serializer = pytest.importorskip("vcr.serializers.yamlserializer")
+    request, response = streamed(200)
+    data = YAML.dumps(Cassette((Interaction(request, response, "2026-11-24T10:00:00Z"),)))
+    theirs = serializer.serialize(
+        {
+            "interactions": [
+                {
+                    "request": {"method": "POST", "uri": request.url, "body": request.body.decode(), "headers": {}},
+                    "response": {
+                        "status": {"code": 200, "message": "OK"},
+                        "headers": {"content-type": ["text/event-stream"]},
+                        "body": {"string": response.body.decode()},
+                    },
+                }
+            ],
+            "version": 1,
+        }
+    )
+    assert len(data) * 8 <= len(theirs.encode())
+
+
+def streamed(count: int) -> tuple[RecordedRequest, RecordedResponse]:
+    """A chat as OpenAI streams it, each event a chunk."""
+    start = '{"id":"chatcmpl-Dx0XpqH8w09uBXwq1zFGYdETjtnEl","object":"chat.completion.chunk","created":1782955817,'
+    start += (
+        '"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_d0469e1700","choices":['
+    )
+    words = [f" word{number}" for number in range(count)]
+    events = [
+        f'data: {start}{{"index":0,"delta":{{"content":"{word}"}},"logprobs":null,"finish_reason":null}}],'
+        f'"usage":null,"obfuscation":"{"Qk3slFTUGILk1xy"[len(word) :]}"}}\n\n'
+        for word in words
+    ]
+    chunks = tuple(RecordedChunk(event.encode(), 412 + 31 * at) for at, event in enumerate(events))
+    body = b'{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Tell me about eagles."}]}'
+    request = RecordedRequest("POST", "https://api.openai.com/v1/chat/completions", (), body)
+    return request, replace(
+        RecordedResponse(200, (("content-type", "text/event-stream"),), chunks), started=400, ended=7000
+    )

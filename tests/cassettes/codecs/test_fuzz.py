@@ -1,0 +1,175 @@
+"""Damaged files: an error that says so, or a cassette that is one. Nothing else, and always soon.
+
+``AQUILA_FUZZ=100000`` tries that many changes instead of a few thousand, ``AQUILA_FUZZ=100000:7`` other ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import random
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+
+from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.codecs.yaml import line_reader, parser
+from aquila.cassettes.model import Cassette, End, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.errors import CassetteCorrupt
+from tests.support.cassettes import cut, plain_sse_bodies, responses
+from tests.support.mutations import mutate
+from tests.support.traffic import CORPUS
+
+_count, _, SEED = os.environ.get("AQUILA_FUZZ", "").partition(":")
+CHANGES = int(_count or 5000)
+HEADERS = (("content-type", "application/json"),)
+
+YAML = codec_for(Path("a.yaml"))
+MSGPACK = codec_for(Path("a.msgpack"))
+
+CHAT = "".join(
+    f'data: {{"id":"chatcmpl-012345","n":{number},"choices":[{{"delta":{{"content":"{word}"}}}}],"x":"{word * 2}"}}\n\n'
+    for number, word in enumerate(["The", " «sky»", " is", " blue", "\\n", " – no,", " grey"])
+)
+AGAIN = '"the whole text, again"'
+RESPONSES = "".join(
+    f'event: {kind}\ndata: {{"type":"{kind}","item":{{"id":"item_0123456789abcdef","text":{text}}}{" " * pad}}}\n\n'
+    for kind, text, pad in [("a", '"x"', 0), ("b", AGAIN, 3), ("b", AGAIN, 0)]
+)
+
+
+def made() -> Cassette:
+    """A cassette with one of everything that the formats know."""
+    request = RecordedRequest(
+        "POST", "https://api.example/v1/chat", HEADERS, b'{"model":"m","messages":[{"content":"a\\nb"}]}'
+    )
+    bodies = [
+        b"",
+        b'{"id":"x","n":[1,2.50,-1e-05],"e":[],"d":{},"w":[true,null]}',
+        b'{\n  "text": "caf\\u00e9 \xc3\xa9",\n  "half": "\\ud800"\n}\n',
+        b"--b\r\nContent-Type: text/plain\r\n\r\n two lines\r\n--b--\r\n",
+        b"\x00\xff\xfe binary",
+        b'"\xe2\x80\xa8"',
+        CHAT.encode(),
+        CHAT.replace("\n", "\r\n").encode(),
+        (": keep-alive\n\n" * 4 + RESPONSES + "data: [DONE]\n\ndata: {").encode(),
+    ]
+    return Cassette.of(
+        Interaction(
+            request,
+            RecordedResponse(
+                200 + number,
+                (*HEADERS, ("set", "1"), ("set", "2")) if number == 2 else HEADERS,
+                cut(body, [len(body) // 3, len(body) // 2], [10, 20, 300]) if number % 2 else (RecordedChunk(body, 7),),
+                ("complete", "closed", "broken")[number % 3],  # type: ignore[arg-type]
+                "ReadError: cut\noff" if number % 3 == 2 else "",
+                5,
+                400,
+            ),
+            "2026-11-24T10:00:00Z" if number else "",
+        )
+        for number, body in enumerate(bodies)
+    )
+
+
+FOREIGN = b"""\
+interactions:
+- request:
+    body: '{"a": 1}'
+    headers:
+      Accept: [application/json]
+    method: POST
+    uri: https://api.example/
+  response:
+    body:
+      string: !!binary |
+        H4sIAAAAAAAAA6tWKkktLlGyUlBQUqoFAKb8FhENAAAA
+    headers:
+      Content-Encoding:
+      - gzip
+    status: {code: 200, message: OK}
+version: 1
+"""
+
+
+@functools.cache
+def seeds(suffix: str) -> tuple[bytes, ...]:
+    """Valid files, small enough that a change is likely to hit something."""
+    whole = made()
+    parts = [Cassette((interaction,)) for interaction in whole.interactions]
+    if suffix == ".msgpack":
+        return tuple(MSGPACK.dumps(cassette) for cassette in (whole, *parts))
+    recorded = [path.read_bytes() for path in sorted(CORPUS.glob("*/*.yaml")) if path.stat().st_size < 7000]
+    return (*[YAML.dumps(cassette) for cassette in (whole, *parts)], FOREIGN, *recorded[:6])
+
+
+def check_types(cassette: Cassette) -> None:
+    """Every field of a cassette is what the model says."""
+    assert type(cassette.interactions) is tuple
+    for interaction in cassette.interactions:
+        request, response = interaction.request, interaction.response
+        assert type(request) is RecordedRequest
+        assert type(response) is RecordedResponse
+        for text in (request.method, request.url, interaction.recorded, response.error):
+            assert type(text) is str
+            text.encode()
+        for headers in (request.headers, response.headers):
+            assert type(headers) is tuple
+            assert all(type(part) is str for pair in headers for part in pair)
+        assert type(request.body) is bytes
+        assert type(response.status) is int
+        assert response.end in get_args(End)
+        assert all(type(at) is int and at >= 0 for at in (response.started, response.ended))
+        assert type(response.chunks) is tuple
+        assert all(type(chunk.data) is bytes and type(chunk.at) is int and chunk.at >= 0 for chunk in response.chunks)
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".msgpack"])
+def test_a_damaged_file_is_refused_or_read_as_a_cassette(suffix: str) -> None:
+    codec = codec_for(Path("a" + suffix))
+    rng = random.Random(SEED + suffix)
+    read = 0
+    for number in range(CHANGES):
+        data = mutate(seeds(suffix), rng)
+        try:
+            cassette = codec.loads(data, source="damaged")
+        except CassetteCorrupt:
+            continue
+        read += 1
+        check_types(cassette)
+        if number % 10 == 0:
+            assert codec.loads(codec.dumps(cassette), source="again") == cassette
+    assert gc.isenabled()
+    assert 0 < read < CHANGES
+
+
+def test_the_quick_reader_never_reads_what_a_yaml_parser_reads_otherwise() -> None:
+    rng = random.Random(SEED)
+    accepted = 0
+    for _ in range(CHANGES):
+        data = mutate(seeds(".yaml"), rng)
+        try:
+            trees = list(line_reader.interactions(data))
+        except line_reader.NotOurs:
+            continue
+        accepted += 1
+        assert {"aquila": "1", "interactions": trees} == parser.load(data, source="damaged")
+    assert accepted > CHANGES // 20
+
+
+@settings(max_examples=300, deadline=None)
+@given(responses(plain_sse_bodies()))
+def test_a_stream_of_any_lines_cut_anywhere_is_read_as_it_was_written(response: RecordedResponse) -> None:
+    cassette = Cassette.of([Interaction(RecordedRequest("POST", "https://api.example/v1/chat"), response)])
+    for codec in (YAML, MSGPACK):
+        assert codec.loads(codec.dumps(cassette), source="stream") == cassette
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".msgpack"])
+def test_the_files_that_damage_starts_from_are_whole(suffix: str) -> None:
+    codec = codec_for(Path("a" + suffix))
+    assert all(codec.loads(data, source="seed").interactions for data in seeds(suffix))
+    assert codec.loads(seeds(suffix)[0], source="seed") == made()

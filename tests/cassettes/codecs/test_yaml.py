@@ -1,0 +1,323 @@
+"""YAML cassettes: read safely, with the place of every mistake, and as people edit them."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+
+from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.codecs.gc_pause import collector_paused
+from aquila.cassettes.codecs.yaml import line_reader, parser
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.errors import CassetteCorrupt, CassetteTooNew
+from tests.support.cassettes import cassettes
+
+YAML = codec_for(Path("a.yaml"))
+
+ONE = """\
+aquila: 1
+interactions:
+- request:
+    method: POST
+    url: https://api.example/v1/chat
+    json:
+      model: m
+      n: 1
+  recorded: 2026-11-24T10:00:00Z
+  response:
+    status: 200
+    headers:
+      content-type: application/json
+    started: 5
+    ended: 20
+    json:
+      id: x
+      text: |-
+        a
+        b
+...
+"""
+
+MEANT = Cassette(
+    (
+        Interaction(
+            RecordedRequest("POST", "https://api.example/v1/chat", (), b'{"model":"m","n":1}'),
+            RecordedResponse(
+                200,
+                (("content-type", "application/json"),),
+                (RecordedChunk(b'{"id":"x","text":"a\\nb"}', 20),),
+                started=5,
+                ended=20,
+            ),
+            "2026-11-24T10:00:00Z",
+        ),
+    )
+)
+
+
+def load(text: str | bytes) -> Cassette:
+    return YAML.loads(text.encode() if isinstance(text, str) else text, source="demo.yaml")
+
+
+def changed(old: str, new: str) -> str:
+    assert ONE.count(old) == 1
+    return ONE.replace(old, new)
+
+
+def test_the_example_means_what_it_says() -> None:
+    assert load(ONE) == MEANT
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("aquila: 1\n", "# a note\naquila: 1   # and another\n\n"),
+        ("json:\n      model: m\n      n: 1", 'json: {"model": "m", n: 1}'),
+        ("method: POST", 'method: "POST"'),
+        ("method: POST", "'method': POST"),
+        ("    url: https://api.example/v1/chat\n", "    url:\n      https://api.example/v1/chat\n"),
+        ("status: 200", "status:   200"),
+        ("text: |-\n        a\n        b", r'text: "a\nb"'),
+        ("text: |-\n        a\n        b", "text: 'a\n\n        b'"),
+        ("text: |-\n        a\n        b", "text: !!str |-\n        a\n        b"),
+        (ONE[24:-4], ONE[24:-4].replace("\n  ", "\n    ").replace("- request", "-   request")),
+        ("    started: 5\n    ended: 20\n", "    ended: 20\n    started: 5\n"),
+        ("\n...\n", "\n...\n\n"),
+        ("aquila: 1\n", "---\naquila: 1\n"),
+        (ONE, ONE.replace("\n", "\r\n")),
+    ],
+)
+def test_a_cassette_may_be_edited_as_any_yaml(old: str, new: str) -> None:
+    assert load(changed(old, new)) == MEANT
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("status: 200", "status: &a 200", 11, "anchor &a"),
+        ("status: 200", "status: *a", 11, r"alias \*a"),
+        ("model: m", "model: !!python/object/apply:os.system [true]", 7, "python/object"),
+        ("model: m", "model: !secret m", 7, "!secret"),
+        ("model: m", "model: !!binary aGk=", 6, "binary"),
+        ("model: m", "!!str model: m", 7, "a tag or an anchor on a key"),
+        ("json:\n      model: m", "json: !!map\n      model: m", 6, "yaml.org,2002:map"),
+        ("model: m", "model: m\n      model: n", 8, "'model' occurs twice"),
+        ("model: m", "[model]: m", 7, "a key that is not text"),
+        ("model: m", "{a: b}: m", 7, "a key that is not text"),
+        ("model: m", "model: 'm", 21, "not YAML"),
+        ("model: m", "model: m\n     n: 2", 8, "not YAML"),
+        ("model: m", "\tmodel: m", 7, "not YAML"),
+        ("model: m", "model: m\x01", 7, "not YAML"),
+        ("status: 200", "status: ok", 11, "'status' must be a whole number"),
+        ("status: 200", "status: -1", 11, "'status' must be a whole number"),
+        ("status: 200", "status: 1e3", 11, "'status' must be a whole number"),
+        ("status: 200", "status:", 11, "'status' must be a whole number"),
+        ("status: 200", "status: 9999999999999999", 11, "'status' must be a whole number"),
+        ("    status: 200\n", "", 10, "'status' is missing"),
+        ("    method: POST\n", "", 3, "'method' is missing"),
+        ("method: POST", "method: null", 4, "'method' must be text"),
+        ("method: POST", "method: [POST]", 4, "'method' must be text"),
+        ("started: 5", "begun: 5", 14, "unknown key 'begun'"),
+        ("started: 5", "end: soon", 14, "'end' must be one of complete, closed, broken"),
+        ("started: 5", "end: [broken]", 14, "'end' must be one of"),
+        ("started: 5", "error: {}", 14, "'error' must be text"),
+        ("  recorded: 2026", "  extra: 2026", 9, "unknown key 'extra'"),
+        ("content-type: application/json", "content-type: true", 13, "'content-type' must be text"),
+        ("headers:\n      content-type: application/json", "headers: text", 12, "'headers' must be a mapping"),
+        ("headers:\n      content-type: application/json", "headers:\n    - a", 13, "a header must be one name"),
+        ("started: 5", "base64: aGk=", 14, "a body is given as 'json' and as 'base64'"),
+        ("started: 5", "json_style: pretty", 14, "no style of JSON: 'pretty'"),
+        ("started: 5", "json_literals: []", 14, "'json_literals' must be a mapping"),
+        ("started: 5", "json_literals:\n      /nowhere: '\"x\"'", 14, "no string at '/nowhere'"),
+        ("started: 5", "chunks: 5:1000 7", 14, "'chunks' must be times and sizes"),
+        ("started: 5", "chunks: 5:10 7:2", 14, "the chunks have 12 bytes, the body 24"),
+        ("started: 5", "chunks: 5 7", 14, "'chunks' must be times and sizes"),
+        ("started: 5", "chunks: soon", 14, "'chunks' must be times and sizes"),
+        ("started: 5", "chunks: []", 14, "'chunks' must be text"),
+        ("started: 5", "templates: {}\n    events: x", 17, "'json' does not go with 'events'"),
+        ("  response:\n", "  response: []\n  more:\n", 11, "unknown key 'more'"),
+        ("interactions:\n", "interactions: 5\nmore:\n", 3, "unknown key 'more'"),
+        ("aquila: 1", "aquila: 0", 1, "there is no such format"),
+        ("aquila: 1", "aquila: one", 1, "'aquila' must be a whole number"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, message: str) -> None:
+    with pytest.raises(CassetteCorrupt, match=message) as caught:
+        load(changed(old, new))
+    assert f"demo.yaml, line {line}: " in str(caught.value)
+    assert "Restore the file, or delete it and record again" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: the file is empty"),
+        ("\n# nothing\n", "line 1: the file is empty"),
+        ("...\n", "line 1: not YAML"),
+        ("[]", "line 1: not a cassette"),
+        ("text", "line 1: not a cassette"),
+        ("{}", "line 1: not a cassette"),
+        ("a: 1\n", "line 1: not a cassette: the line 'aquila: 1' at the top is missing"),
+        ("aquila: 1\n", "'interactions' must be a list"),
+        ("aquila: 1\ninteractions: []\n", "line 3: the file is cut off"),
+        ("aquila: 1\ninteractions: []\n...\na: 1\n", "line 4: not YAML"),
+        ("aquila: 1\ninteractions: []\n---\na: 1\n...\n", "line 3: a second document"),
+        ("\ufeffaquila: 1\ninteractions: [1]\n...\n", "an interaction must be a mapping"),
+        (b"\xff\xfea\x00", "not a cassette"),
+        (b"aquila: \xff\n", "line 1: not YAML"),
+        ("aquila: 1\ninteractions:\n\x00", "line 3: not YAML"),
+        ("\x1b[31m", "line 1: not YAML"),
+    ],
+)
+def test_what_is_no_cassette_is_told_so(text: str | bytes, message: str) -> None:
+    with pytest.raises(CassetteCorrupt, match=message):
+        load(text)
+
+
+@pytest.mark.parametrize("size", range(0, len(ONE) - 1, 7))
+def test_a_file_that_is_cut_off_is_never_read_as_a_shorter_one(size: int) -> None:
+    with pytest.raises(CassetteCorrupt):
+        load(ONE[:size])
+
+
+def test_a_newer_format_says_how_to_get_on() -> None:
+    with pytest.raises(CassetteTooNew, match=r"demo.yaml, line 1: written by a newer Aquila.*pip install --upgrade"):
+        load(ONE.replace("aquila: 1", "aquila: 2").replace("method", "verb"))
+
+
+BOMBS = {
+    "aliases": "a: &a [x, x]\n" + "".join(f"k{i}: &k{i} [*{'a' if not i else f'k{i - 1}'}, *a]\n" for i in range(40)),
+    "flow lists": "aquila: " + "[" * 200_000,
+    "flow maps": "aquila: " + "{a: " * 100_000,
+    "dashes": "- " * 200_000,
+    "question marks": "? " * 100_000,
+    "nested keys": "".join(f"{' ' * i}k:\n" for i in range(2000)),
+    "an open quote": 'aquila: "' + "x" * 3_000_000,
+    "an open block": "aquila: |\n  " + "x\n  " * 500_000,
+    "a long key": "k" * 3_000_000 + ": 1",
+    "colons": ": " * 500_000,
+    "a long tag": "!<" + "x" * 1_000_000 + "> 1",
+    "a long anchor": "&" + "x" * 1_000_000 + " 1",
+    "many documents": "---\n" * 200_000,
+    "directives": "%YAML 1.1\n" * 100_000,
+    "tag directives": "".join(f"%TAG !{i}! !x\n" for i in range(3000)) + "---\n",
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bomb_is_refused_in_bounded_memory(kind: str) -> None:
+    data = BOMBS[kind].encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(CassetteCorrupt):
+            load(data)
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(data) + 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_value_may_be_as_deep_as_a_json_body_and_no_deeper() -> None:
+    fits = "[" * 90 + "1" + "]" * 90
+    assert load(changed("model: m", f"model: {fits}")).interactions[0].request.body.startswith(b'{"model":[[')
+    with pytest.raises(CassetteCorrupt, match="line 7: more than 100 levels deep"):
+        load(changed("model: m", f"model: {'[' * 100}1{']' * 100}"))
+
+
+def test_a_file_too_large_for_a_cassette_is_not_even_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser, "MAX_BYTES", 100)
+    with pytest.raises(CassetteCorrupt, match=r"demo.yaml has \d+ bytes; a cassette may have 100"):
+        load("# " + "x" * 200)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(cassettes())
+def test_what_we_write_is_read_alike_by_both_readers(cassette: Cassette) -> None:
+    data = YAML.dumps(cassette)
+    slow = parser.load(data, source="any")["interactions"]
+    try:
+        assert list(line_reader.interactions(data)) == slow
+    except line_reader.NotOurs:
+        event("left to the YAML parser")
+
+
+def test_usual_traffic_is_read_by_the_quick_reader() -> None:
+    assert len(list(line_reader.interactions(YAML.dumps(MEANT)))) == 1
+
+
+@pytest.mark.parametrize("width", [1, 3, 7])
+def test_long_keys_take_the_explicit_form(width: int) -> None:
+    headers = (("x" * (width * 300), "1"), ("y", "2"))
+    cassette = Cassette((Interaction(RecordedRequest("GET", "https://a.example/", headers), RecordedResponse(200)),))
+    assert load(YAML.dumps(cassette)) == cassette
+
+
+def test_half_a_surrogate_pair_outside_of_a_body_is_replaced() -> None:
+    cassette = Cassette(
+        (Interaction(RecordedRequest("GET", "https://a.example/"), RecordedResponse(200, error="cut \ud83d off")),)
+    )
+    assert load(YAML.dumps(cassette)).interactions[0].response.error == "cut \ufffd off"
+
+
+def test_a_yaml_module_that_was_imported_twice_is_told_instead_of_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser.yaml, "StreamEndEvent", type("StreamEndEvent", (), {}))  # another copy's class
+    with pytest.raises(RuntimeError, match="imported a second time"):
+        parser.load(b"a: 1\n", source="x.yaml")
+
+
+def test_the_collector_is_left_as_it_was_even_by_threads_that_fail() -> None:
+    def read() -> None:
+        with pytest.raises(CassetteCorrupt):
+            load("[" * 50_000)
+        assert load(ONE) == MEANT
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for before in (True, False):
+            (gc.enable if before else gc.disable)()
+            threads = [threading.Thread(target=read) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert gc.isenabled() is before
+    finally:
+        sys.setswitchinterval(interval)
+        gc.enable()
+
+
+def test_the_collector_is_paused_until_the_last_reader_leaves() -> None:
+    with collector_paused():
+        with collector_paused():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_a_load_takes_at_most_three_times_the_file() -> None:
+    body = b'{"messages":[{"role":"user","content":"%d"},{"role":"system","content":"Answer in one word, please."}]}'
+    answer = b'{"id":"x","choices":[{"message":{"role":"assistant","content":"%s"}}]}'
+    headers = (("content-type", "application/json"),)
+    data = YAML.dumps(
+        Cassette.of(
+            Interaction(
+                RecordedRequest("POST", "https://api.example/v1/chat/completions", headers, body % number),
+                RecordedResponse(200, headers, (RecordedChunk(answer % (b"word " * 60), 10),), started=5, ended=10),
+                "2026-11-24T10:00:00Z",
+            )
+            for number in range(1000)
+        )
+    )
+    tracemalloc.start()
+    try:
+        cassette = load(data)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert len(cassette.interactions) == 1000

@@ -1,0 +1,429 @@
+"""What a miss says."""
+
+import hashlib
+import json
+import random
+import re
+import textwrap
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aquila.cassettes.matching.difference import differences
+from aquila.cassettes.matching.miss_message import WIDTH, explain_miss
+from aquila.cassettes.matching.nearest_recording import shortlist
+from aquila.cassettes.matching.request_key import MatchRules, canonical, key_of
+from aquila.cassettes.model import Headers, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.redactor import Redactor
+
+URL = "https://api.openai.com/v1/chat/completions"
+JSON: Headers = (("content-type", "application/json"),)
+COMMAND = "pytest --aquila-record tests/test_jobs.py::test_summary"
+RULES = MatchRules()
+KEY = "sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"
+REDACTOR = Redactor()
+
+
+def request(body: Any, url: str = URL, method: str = "POST", headers: Headers = JSON) -> RecordedRequest:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return RecordedRequest(method, url, headers, data)
+
+
+def chat(prompt: str, **more: Any) -> RecordedRequest:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": prompt}]
+    return request({"model": "gpt-4.1-mini", "messages": messages, **more})
+
+
+def explain(
+    asked: RecordedRequest,
+    *recorded: RecordedRequest,
+    rules: MatchRules = RULES,
+    played_out: int | None = None,
+    cassette: str = "cassettes/jobs.yaml",
+) -> str:
+    return explain_miss(
+        asked,
+        recordings=[Interaction(item, RecordedResponse(200)) for item in recorded],
+        rules=rules,
+        cassette=cassette,
+        command=COMMAND,
+        played_out=played_out,
+        redactor=REDACTOR,
+    )
+
+
+def text(block: str) -> str:
+    return textwrap.dedent(block).strip("\n")
+
+
+# --- whole texts
+
+
+def test_a_changed_prompt() -> None:
+    assert explain(
+        chat("Summarise the report in two sentences.", temperature=0.7),
+        chat("Tell me about eagles."),
+        chat("Summarise the report in three sentences.", temperature=0.2, seed=7),
+    ) == text(
+        """
+        No recording answers this request.
+
+          cassette   cassettes/jobs.yaml: 2 recordings
+          requested  POST https://api.openai.com/v1/chat/completions
+          nearest    recording 2 of 2; they differ in
+
+            messages[1].content:
+              recorded  'Summarise the report in three sentences.'
+              now       'Summarise the report in two sentences.'
+            temperature: recorded 0.2, now 0.7
+            seed: recorded 7, now absent
+
+          --- recording 2
+          +++ this request
+          @@ -4,5 +4,4 @@
+               content: "Be brief."
+             - role: "user"
+          -    content: "Summarise the report in three sentences."
+          -seed: 7
+          -temperature: 0.2
+          +    content: "Summarise the report in two sentences."
+          +temperature: 0.7
+
+        If the change is meant, record it again:
+
+          pytest --aquila-record tests/test_jobs.py::test_summary
+        """
+    )
+
+
+def test_an_empty_cassette() -> None:
+    assert explain(chat("Tell me\nabout eagles."), cassette="cassettes/jobs.yaml (no such file)") == text(
+        """
+        No recording answers this request.
+
+          cassette   cassettes/jobs.yaml (no such file): nothing recorded yet
+          requested  POST https://api.openai.com/v1/chat/completions
+
+            model: "gpt-4.1-mini"
+            messages:
+              - role: "system"
+                content: "Be brief."
+              - role: "user"
+                content: |
+                  Tell me
+                  about eagles.
+
+        To record it:
+
+          pytest --aquila-record tests/test_jobs.py::test_summary
+        """
+    )
+
+
+def test_only_the_query_differs() -> None:
+    one, other = (
+        RecordedRequest("GET", f"https://x.azure.com/openai/models?api-version={v}&limit=2") for v in ("1", "2")
+    )
+    assert explain(other, one) == text(
+        """
+        No recording answers this request.
+
+          cassette   cassettes/jobs.yaml: 1 recording
+          requested  GET https://x.azure.com/openai/models?api-version=2&limit=2
+          nearest    recording 1 of 1; they differ in
+
+            query api-version: recorded '1', now '2'
+
+        If the change is meant, record it again:
+
+          pytest --aquila-record tests/test_jobs.py::test_summary
+        """
+    )
+
+
+def test_another_kind_of_request() -> None:
+    assert explain(RecordedRequest("GET", "https://api.openai.com/v1/models"), chat("Tell me about eagles.")) == text(
+        """
+        No recording answers this request.
+
+          cassette   cassettes/jobs.yaml: 1 recording
+          requested  GET https://api.openai.com/v1/models
+          nearest    recording 1 of 1, which is another kind of request
+
+            method: recorded 'POST', now 'GET'
+            path: recorded '/v1/chat/completions', now '/v1/models'
+
+        To record it:
+
+          pytest --aquila-record tests/test_jobs.py::test_summary
+        """
+    )
+
+
+def upload(data: bytes, model: str = "whisper-1") -> RecordedRequest:
+    parts = (
+        f'Content-Disposition: form-data; name="model"\r\n\r\n{model}'.encode(),
+        b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n' + data,
+    )
+    body = b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
+    return request(body, headers=(("content-type", "multipart/form-data; boundary=b"),))
+
+
+def test_another_file() -> None:
+    old, new = (hashlib.sha256(data).hexdigest()[:12] for data in (b"\x00" * 20, b"\xff" * 1500))
+    assert explain(upload(b"\xff" * 1500, "gpt-4o-transcribe"), upload(b"\x00" * 20)) == text(
+        f"""
+        No recording answers this request.
+
+          cassette   cassettes/jobs.yaml: 1 recording
+          requested  POST https://api.openai.com/v1/chat/completions
+          nearest    recording 1 of 1; they differ in
+
+            model: recorded 'whisper-1', now 'gpt-4o-transcribe'
+            file:
+              recorded  'a.wav', 20 bytes, audio/wav (sha256 {old}…)
+              now       'a.wav', 1,500 bytes, audio/wav (sha256 {new}…)
+
+          --- recording 1
+          +++ this request
+          @@ -1,2 +1,2 @@
+          -file: 'a.wav', 20 bytes, audio/wav (sha256 {old}…)
+          -model: 'whisper-1'
+          +file: 'a.wav', 1,500 bytes, audio/wav (sha256 {new}…)
+          +model: 'gpt-4o-transcribe'
+
+        If the change is meant, record it again:
+
+          pytest --aquila-record tests/test_jobs.py::test_summary
+        """
+    )
+
+
+def test_other_bytes() -> None:
+    shown = explain(request(b"\xff\x00", headers=()), request(b"\xff\x01\x02", headers=()))
+    assert "    body: recorded 3 bytes (sha256 " in shown
+    assert ", now 2 bytes (sha256 " in shown
+    assert "body: recorded JSON, now binary data" in explain(request(b"\xff\x00", headers=()), chat("a"))
+
+
+def test_played_out() -> None:
+    asked = chat("Tell me about eagles.")
+    assert explain(asked, asked, chat("Other."), asked, played_out=3) == text(
+        """
+        Every recording of this request has been played.
+
+          cassette   cassettes/jobs.yaml
+          requested  POST https://api.openai.com/v1/chat/completions
+          recorded   twice (recordings 1 and 3); this is request number 3
+
+            model: "gpt-4.1-mini"
+            messages:
+              - role: "system"
+                content: "Be brief."
+              - role: "user"
+                content: "Tell me about eagles."
+
+        If this request is meant to be made so often, record it again:
+
+          pytest --aquila-record tests/test_jobs.py::test_summary
+
+        If the last recording may answer every further one, say repeat="last" (aquila_repeat = last).
+        """
+    )
+
+
+# --- parts of the text
+
+
+def test_long_values_are_cut_around_the_first_difference() -> None:
+    before, after = "a b c " * 500, " x y z" * 500
+    shown = explain(chat(f"{before}RED{after}"), chat(f"{before}BLUE{after}"))
+    assert "      recorded  '…a b c a b c a b c a b c BLUE x y z x y z x y z" in shown
+    assert "      now       '…a b c a b c a b c a b c RED x y z x y z x y z" in shown
+    assert re.search(r"^  -    content: …[a-c ]+ BLUE[x-z ]+…\n  \+    content: …[a-c ]+ RED[x-z ]+…$", shown, re.M)
+
+
+def test_many_differences_are_counted() -> None:
+    one, other = ({f"k{n}": value for n in range(20)} for value in (1, 2))
+    shown = explain(request(other), request(one))
+    assert "    k7: recorded 1, now 2\n    … and 12 more\n" in shown
+    assert "k8:" not in shown.partition("---")[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "line"),
+    [
+        ({"a": True}, {"a": 1}, "a: recorded true, now 1"),
+        ({"a": "1"}, {"a": 1}, "a: recorded '1', now 1"),
+        ({"a": None}, {}, "a: recorded null, now absent"),
+        ({}, {"a": {"b": [1]}}, 'a: recorded absent, now {"b": [1]}'),
+        ({"a": {"b.c": 1}}, {"a": {"b.c": 2}}, "a['b.c']: recorded 1, now 2"),
+        ({"a": [1, 2, 3]}, {"a": [1, 3]}, "a[1]: recorded 2, now absent"),
+        ({"a": [1, 3]}, {"a": [1, 2, 3]}, "a[1]: recorded absent, now 2"),
+        ({"a": "x\x1b[31m"}, {"a": "y"}, r"a: recorded 'x\x1b[31m', now 'y'"),
+        ({"a": "\ud800"}, {"a": "y"}, r"a: recorded '\ud800', now 'y'"),
+    ],
+)
+def test_each_differing_path_is_shown_with_both_values(one: Any, other: Any, line: str) -> None:
+    assert f"    {line}\n" in explain(request(other), request(one))
+
+
+def test_what_is_left_out_of_the_comparison_is_not_shown() -> None:
+    rules = MatchRules(ignore=("user",))
+    one = chat("a", user="me", metadata={"id": 1}, seed=1)
+    other = chat("a", user="you", metadata={"id": 2}, seed=2)
+    shown = explain(other, one, rules=rules)
+    assert "seed: recorded 1, now 2" in shown
+    assert "metadata" not in shown
+    assert "user:" not in shown
+
+
+def test_matched_headers_are_compared() -> None:
+    rules = MatchRules(("+header:x-tenant", "+host"))
+    redactor = Redactor(request_headers=["x-tenant"])
+    one, other = (request({}, f"https://{v}.com/v1", headers=(*JSON, ("x-tenant", v))) for v in ("a", "b"))
+    shown = explain_miss(
+        other,
+        recordings=[Interaction(one, RecordedResponse(200))],
+        rules=rules,
+        cassette="c",
+        command="x",
+        redactor=redactor,
+    )
+    assert "    host: recorded 'a.com', now 'b.com'\n    header x-tenant: recorded 'a', now 'b'\n" in shown
+
+
+@pytest.mark.parametrize("value", ["0b7e4a1c-8a38-4b0f-9d51-0123456789ab", "2026-11-24T14:22:31Z", 1764000000])
+def test_what_is_new_in_every_run_is_pointed_out(value: Any) -> None:
+    one = {"messages": [{"content": "a", "id": value}]}
+    other = {"messages": [{"content": "a", "id": value + 1 if isinstance(value, int) else value.replace("1", "2")}]}
+    assert "If messages[0].id is new in every run, leave it out of the comparison: ignore messages[0].id" in explain(
+        request(other), request(one)
+    )
+    assert "leave it out" not in explain(request({"n": 2}), request({"n": 1}))
+
+
+def test_a_recording_that_only_a_plugin_tells_apart() -> None:
+    assert "recording 1 of 1, which looks the same" in explain(chat("a"), chat("a"))
+
+
+def test_a_request_played_out_that_cannot_be_found_again() -> None:
+    assert "recorded   less often; this is request number 4" in explain(chat("a"), chat("b"), played_out=4)
+
+
+# --- properties
+
+leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=200)
+bodies = st.recursive(leaves, lambda c: st.lists(c, max_size=5) | st.dictionaries(st.text(max_size=8), c, max_size=5))
+requests = st.one_of(
+    st.builds(request, bodies, st.sampled_from([URL, URL + "?a=1", "https://x/y"]), st.sampled_from(["POST", "PUT"])),
+    st.builds(
+        lambda data, media: request(data, headers=(("content-type", media),)), st.binary(max_size=100), st.text()
+    ),
+)
+
+
+@given(requests, st.lists(requests, max_size=4), st.none() | st.integers(1, 9))
+@settings(max_examples=150, deadline=None)
+def test_any_miss_can_be_explained_in_bounded_space(
+    asked: RecordedRequest, recorded: list[RecordedRequest], number: int | None
+) -> None:
+    shown = explain(asked, *recorded, played_out=number)
+    lines = shown.encode().decode().split("\n")
+    assert len(lines) <= 100
+    assert all(len(line) <= WIDTH for line in lines)
+    assert COMMAND in shown
+    assert all(character.isprintable() or character == "\n" for character in shown)
+
+
+@given(requests, requests)
+@settings(max_examples=150, deadline=None)
+def test_requests_with_different_keys_have_a_difference(one: RecordedRequest, other: RecordedRequest) -> None:
+    same = key_of(one, RULES) == key_of(other, RULES)
+    assert bool(differences(canonical(one, RULES), canonical(other, RULES))) != same
+
+
+@given(bodies, st.integers(0, 300), st.sampled_from(["json", "text", "query"]))
+@settings(max_examples=60, deadline=None)
+def test_no_secret_is_shown(value: Any, length: int, place: str) -> None:
+    """Not even in part, where a long text is cut."""
+    secret = "x " * length + KEY + " tail" * 40
+    if place == "json":
+        one, other = request({"a": secret, "b": value}), request({"a": secret + "!", "b": value})
+    elif place == "text":
+        one, other = (
+            request(f"{end} {secret} {end}".encode(), headers=(("content-type", "text/plain"),)) for end in "ab"
+        )
+    else:
+        one, other = (RecordedRequest("GET", f"https://me:{KEY}@x/y?q={KEY}&page={page}") for page in (1, 2))
+    for shown in (explain(other, one), explain(other), explain(one, one, played_out=2)):
+        assert not any(KEY[start : start + 8] in shown for start in range(8, len(KEY) - 8))
+
+
+def test_secrets_of_an_unscrubbed_cassette_are_not_shown() -> None:
+    shown = explain(chat("a b c"), chat(f"a {KEY} c"))
+    assert "'a [redacted] c'" in shown
+
+
+@pytest.mark.parametrize("depth", [30, 60, 70, 200, 400])
+def test_deep_nesting_is_explained(depth: int) -> None:
+    one, other = (b'{"a":' * depth + value + b"}" * depth for value in (b"1", b"2"))
+    shown = explain(request(other), request(one))
+    assert "recording 1 of 1; they differ in" in shown
+    assert len(shown) < 5000
+
+
+def test_large_bodies_are_explained_briefly() -> None:
+    one = {"input": [{"n": n, "t": f"line {n}\n" * 5} for n in range(2000)]}
+    other = {"input": [{"n": n + 1, "t": f"Line {n}\n" * 5} for n in range(2000)]}
+    shown = explain(request(other), request(one))
+    assert "… and 992 more" in shown
+    assert len(shown.split("\n")) < 80
+
+
+# --- the nearest of many
+
+WORDS = ["eagle", "owl", "hawk", "kite", "falcon", "harrier", "osprey", "condor", "vulture", "nest", "prey", "wing"]
+
+
+def drifting(number: int) -> tuple[RecordedRequest, RecordedRequest]:
+    """A request among many alike, and the same with one word changed."""
+    words = random.Random(number).choices(WORDS, k=30)
+    before = request({"tools": ["x" * 40] * 20, "messages": [{"content": " ".join(words)}], "stream": True})
+    words[15] = "penguin"
+    return before, request({"tools": ["x" * 40] * 20, "messages": [{"content": " ".join(words)}], "stream": True})
+
+
+@pytest.mark.parametrize("number", [0, 4711, 9999])
+def test_the_nearest_of_ten_thousand_is_found(number: int) -> None:
+    recorded = [drifting(n)[0] for n in range(10_000)]
+    assert f"nearest    recording {number + 1} of 10,000;" in explain(drifting(number)[1], *recorded)
+
+
+def test_the_same_path_is_nearer_than_the_same_body() -> None:
+    body = {"input": "Tell me about eagles."}
+    recorded = [request(body, "https://x/v1/embeddings"), request({"input": "a"}, "https://x/v1/responses")]
+    assert "recording 2 of 2; they differ in" in explain(request(body, "https://x/v1/responses"), *recorded)
+
+
+class Counted(bytes):
+    """A body that counts how often it is searched."""
+
+    searches = 0
+
+    def __contains__(self, item: Any) -> bool:
+        Counted.searches += 1
+        return bytes.__contains__(self, item)
+
+
+def test_the_search_is_bounded_by_the_size_of_the_cassette() -> None:
+    body = Counted(json.dumps({"content": " ".join(random.Random(1).choices(WORDS, k=400))}).encode())
+    recorded = [
+        Interaction(RecordedRequest("POST", URL, JSON, Counted(body + b"%d" % n)), RecordedResponse(200))
+        for n in range(10_000)
+    ]
+    Counted.searches = 0
+    shortlist(request(b"x" + body), recorded, 8)
+    assert 10_000 <= Counted.searches * len(body) <= 2 * 150_000_000

@@ -1,0 +1,488 @@
+"""Which requests have the same key, and which do not."""
+
+import json
+import random
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote, quote_plus, urlencode
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from aquila.cassettes.matching.request_key import MatchRules, canonical, key_of
+from aquila.cassettes.model import Headers, RecordedRequest
+
+DEFAULT = MatchRules()
+JSON: Headers = (("content-type", "application/json"),)
+FORM: Headers = (("content-type", "application/x-www-form-urlencoded"),)
+URL = "https://api.openai.com/v1/chat/completions"
+
+
+def post(body: bytes | str, *, headers: Headers = JSON, url: str = URL, method: str = "POST") -> RecordedRequest:
+    return RecordedRequest(method, url, headers, body.encode() if isinstance(body, str) else body)
+
+
+def key(body: bytes | str, *, headers: Headers = JSON, rules: MatchRules = DEFAULT) -> str:
+    return key_of(post(body, headers=headers), rules)
+
+
+def key_of_url(url: str, *, rules: MatchRules = DEFAULT) -> str:
+    return key_of(RecordedRequest("GET", url), rules)
+
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+bodies = st.dictionaries(st.text(max_size=8), values, max_size=5)
+
+
+def written_differently(value: Any, dice: random.Random) -> str:
+    """The same JSON value with other key order, spacing, escapes and notation of numbers."""
+
+    def gap() -> str:
+        return dice.choice(["", " ", "\n", "\t  ", "\r\n"])
+
+    if isinstance(value, dict):
+        pairs = list(value.items())
+        dice.shuffle(pairs)
+        inner = (
+            f"{written_differently(k, dice)}{gap()}:{gap()}{written_differently(v, dice)}{gap()}" for k, v in pairs
+        )
+        return "{" + gap() + f",{gap()}".join(inner) + "}"
+    if isinstance(value, list):
+        return "[" + gap() + f"{gap()},{gap()}".join(written_differently(v, dice) for v in value) + gap() + "]"
+    if isinstance(value, str):
+        return '"' + "".join(_written_char(char, dice) for char in value) + '"'
+    if isinstance(value, float) and value.is_integer() and dice.random() < 0.5:
+        return str(int(Decimal(repr(value))))
+    if isinstance(value, int) and not isinstance(value, bool) and dice.random() < 0.5:
+        return f"{value}.0" if dice.random() < 0.5 else f"{value}0e-1"
+    return json.dumps(value)
+
+
+def _written_char(char: str, dice: random.Random) -> str:
+    if dice.random() < 0.3:
+        return json.dumps(char)[1:-1] if ord(char) > 0xFFFF else f"\\u{ord(char):04{dice.choice('xX')}}"
+    return "\\/" if char == "/" else json.dumps(char, ensure_ascii=False)[1:-1]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of each leaf."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = [place for key, child in children for place in places(child, (*path, key))]
+    return inner or [path]
+
+
+def with_leaf(value: Any, path: tuple[Any, ...], leaf: Any) -> Any:
+    if not path:
+        return leaf
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = with_leaf(value[path[0]], path[1:], leaf)
+    return copy
+
+
+def exact(value: Any) -> Any:
+    """A form of a JSON value whose equality is equality by value: unlike Python's, true is not 1."""
+    if isinstance(value, dict):
+        return {k: exact(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [exact(v) for v in value]
+    return (isinstance(value, bool), value)
+
+
+# --- JSON
+
+
+@given(bodies, st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_json_is_compared_by_value(body: dict[str, Any], dice: random.Random) -> None:
+    assert key(written_differently(body, dice)) == key(json.dumps(body))
+
+
+@given(bodies.filter(bool), st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_changed_leaf_changes_the_key(body: dict[str, Any], data: st.DataObject) -> None:
+    body.pop("metadata", None)
+    place = data.draw(st.sampled_from(places(body)))
+    changed = with_leaf(body, place, data.draw(leaves))
+    assert (key(json.dumps(changed)) == key(json.dumps(body))) == (exact(changed) == exact(body))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1", "true"),
+        ("0", "false"),
+        ("0", "null"),
+        ("1", '"1"'),
+        ("1.5", "1.25"),
+        ("[]", "{}"),
+        ("[1,2]", "[2,1]"),
+        ('""', "null"),
+        ("9007199254740993", "9007199254740992"),
+        ("1e400", "1e401"),
+        ('"\\ud800"', '"\\ud801"'),
+    ],
+)
+def test_unequal_values_have_unequal_keys(one: str, other: str) -> None:
+    assert key(f'{{"x": {one}}}') != key(f'{{"x": {other}}}')
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1", "1.0"), ("1", "10e-1"), ("0", "-0.0"), ("1e23", "1" + "0" * 23), ("1E400", "10e399"), ("0.10", "1e-1")],
+)
+def test_numbers_are_compared_by_value(one: str, other: str) -> None:
+    assert key(f'{{"x": {one}}}') == key(f'{{"x": {other}}}')
+
+
+def test_a_missing_key_is_not_null() -> None:
+    assert key('{"x": null}') != key("{}")
+
+
+def test_json_without_a_content_type_is_recognised() -> None:
+    assert key('{"a": 1, "b": 2}', headers=()) == key('{"b":2,"a":1}')
+    assert key(" [1, 2]", headers=()) == key("[1,2]")
+
+
+@pytest.mark.parametrize("media", ["application/vnd.api+json", "application/json; charset=utf-8", "APPLICATION/JSON"])
+def test_every_json_content_type_is_json(media: str) -> None:
+    assert key('{"a": 1, "b": 2}', headers=(("content-type", media),)) == key('{"b":2,"a":1}')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"a": NaN, "b": 1}',
+        '{"a": -Infinity, "b": 1}',
+        '{"a": 1, "a": 2}',
+        '{"a": ' + "1" * 5000 + "}",
+        '{"a": 1e99999999999, "b": 1}',
+        "[" * 100_000 + "]" * 100_000,
+        '{"a":' * 100_000,
+        '{"a": 1',
+        "{'a': 1}",
+        b'{"a": "\xff"}',
+        b"\xff\xfe{",
+    ],
+)
+def test_what_is_not_json_counts_by_its_bytes(body: str | bytes) -> None:
+    data = body.encode() if isinstance(body, str) else body
+    assert key(data) == key(data)
+    assert key(data) != key(data.replace(b"a", b" a").replace(b"[", b" [", 1).replace(b"\xff", b"\xfe"))
+
+
+def test_a_shadowed_duplicate_key_still_counts() -> None:
+    assert key('{"a": 1, "a": 2}') != key('{"a": 3, "a": 2}')
+
+
+def test_an_empty_body_is_not_an_empty_object() -> None:
+    assert key("") != key("{}")
+
+
+# --- metadata and ignored paths
+
+
+def test_metadata_at_the_top_is_left_out() -> None:
+    assert key('{"model": "m", "metadata": {"job": 1}}') == key('{"model": "m"}')
+    assert key('{"tools": [{"metadata": 1}]}') != key('{"tools": [{"metadata": 2}]}')
+
+
+def test_metadata_can_be_compared_when_asked_for() -> None:
+    rules = MatchRules(("+metadata",))
+    assert key('{"metadata": 1}', rules=rules) != key('{"metadata": 2}', rules=rules)
+
+
+@pytest.mark.parametrize(
+    ("path", "one", "other"),
+    [
+        ("user", {"user": "a", "x": 1}, {"x": 1}),
+        ("$.user", {"user": "a"}, {"user": "b"}),
+        ("$['user']", {"user": "a"}, {"user": "b"}),
+        ("messages[*].name", {"messages": [{"name": "a", "c": 1}, {"c": 2}]}, {"messages": [{"c": 1}, {"c": 2}]}),
+        ("tools[0].function.description", *({"tools": [{"function": {"description": d}}, 1]} for d in "ab")),
+        ("messages[-1]", {"messages": [1, 2]}, {"messages": [1, 3]}),
+        ("input[*]", {"input": [1, 2]}, {"input": [3, 4]}),
+        ("a.*.b", {"a": {"x": {"b": 1}, "y": {}}}, {"a": {"x": {}, "y": {"b": 2}}}),
+        ("*.b", {"a": {"b": 1}}, {"a": {"b": 2}}),
+        ('a["x.y"]', {"a": {"x.y": 1}}, {"a": {"x.y": 2}}),
+        ("[*].id", [{"id": 1}], [{"id": 2}]),
+    ],
+)
+def test_an_ignored_path_does_not_count(path: str, one: Any, other: Any) -> None:
+    rules = MatchRules(ignore=(path,))
+    assert key(json.dumps(one), rules=rules) == key(json.dumps(other), rules=rules)
+    assert key(json.dumps(one)) != key(json.dumps(other))
+
+
+@pytest.mark.parametrize(
+    ("path", "one", "other"),
+    [
+        ("user", {"a": {"user": 1}}, {"a": {"user": 2}}),
+        ("messages[0].name", {"messages": [{}, {"name": 1}]}, {"messages": [{}, {"name": 2}]}),
+        ("messages[*].name", {"messages": [{"content": "a"}]}, {"messages": [{"content": "b"}]}),
+        ("input[*]", {"input": [1, 2]}, {"input": [1]}),
+        ("a.b", {"a": "text"}, {"a": "other"}),
+        ("a[5].b", {"a": [1]}, {"a": [2]}),
+    ],
+)
+def test_an_ignored_path_hides_nothing_else(path: str, one: Any, other: Any) -> None:
+    rules = MatchRules(ignore=(path,))
+    assert key(json.dumps(one), rules=rules) != key(json.dumps(other), rules=rules)
+
+
+@given(bodies.filter(bool), leaves, st.data())
+@settings(max_examples=60, deadline=None)
+def test_ignoring_the_path_of_a_leaf_makes_it_not_count(body: dict[str, Any], leaf: Any, data: st.DataObject) -> None:
+    place = data.draw(st.sampled_from(places(body)))
+    if any(isinstance(step, str) and {"'", '"'} <= set(step) for step in place):
+        return  # a key with both quotes has no notation
+    quoted = (f'["{step}"]' if "'" in step else f"['{step}']" for step in place if isinstance(step, str))
+    names = iter(list(quoted))
+    path = "$" + "".join(next(names) if isinstance(step, str) else f"[{step}]" for step in place)
+    rules = MatchRules(ignore=(path,))
+    assert key(json.dumps(with_leaf(body, place, leaf)), rules=rules) == key(json.dumps(body), rules=rules)
+
+
+# --- URLs
+
+
+@given(st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6)), max_size=5), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_query_is_compared_as_a_multiset(pairs: list[tuple[str, str]], dice: random.Random) -> None:
+    shuffled = pairs.copy()
+    dice.shuffle(shuffled)
+    one = urlencode(pairs, errors="surrogatepass", quote_via=quote)
+    other = urlencode(shuffled, errors="surrogatepass", quote_via=quote_plus)
+    assert key_of_url(f"https://x/y?{one}") == key_of_url(f"https://x/y?{other}")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("?a=1", "?a=2"),
+        ("?a=1", "?a=1&a=1"),
+        ("?a=", ""),
+        ("?a=%FF", "?a=%FE"),
+        ("?a=1", "?A=1"),
+        ("/b", "/c"),
+        ("/b", "/b/"),
+        ("/a%2Fb", "/a/b"),
+    ],
+)
+def test_urls_that_differ_have_different_keys(one: str, other: str) -> None:
+    assert key_of_url(f"https://x{one}") != key_of_url(f"https://x{other}")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://localhost:8080/v1", "https://api.openai.com/v1"),
+        ("https://x", "https://x/"),
+        ("https://x/a%7eb%2f", "https://x/a~b%2F"),
+        ("https://x/a#top", "https://x/a"),
+        ("https://user:pass@x/a", "https://x/a"),
+    ],
+)
+def test_host_scheme_and_notation_do_not_count(one: str, other: str) -> None:
+    assert key_of_url(one) == key_of_url(other)
+
+
+def test_methods_count_but_not_their_case() -> None:
+    assert key_of(post("", method="post"), DEFAULT) == key_of(post("", method="POST"), DEFAULT)
+    assert key_of(post("", method="PUT"), DEFAULT) != key_of(post("", method="POST"), DEFAULT)
+
+
+# --- forms and multipart
+
+
+def multipart(*fields: str | bytes, boundary: str, media: str = "multipart/form-data") -> RecordedRequest:
+    """A body from ``header lines, blank line, content`` pieces."""
+    pieces = [piece.encode() if isinstance(piece, str) else piece for piece in fields]
+    body = b"".join(b"--%s\r\n%s\r\n" % (boundary.encode(), piece) for piece in pieces)
+    headers = (("content-type", f"{media}; boundary={boundary}"),)
+    return post(body + b"--%s--\r\n" % boundary.encode(), headers=headers)
+
+
+def text_field(name: str, value: str) -> str:
+    return f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'
+
+
+def file_field(name: str, filename: str, data: bytes, media: str = "audio/wav") -> bytes:
+    head = f'Content-Disposition: form-data; name="{name}"; filename="{filename}"\r\nContent-Type: {media}\r\n\r\n'
+    return head.encode() + data
+
+
+boundaries = st.text("abcdefXYZ0123456789'()+_,-./:=?", min_size=8, max_size=40).map(lambda text: f"b{text}b")
+
+
+@given(boundaries, boundaries, st.binary(max_size=50), st.text(max_size=10))
+@settings(max_examples=60, deadline=None)
+def test_a_multipart_boundary_does_not_count(one: str, other: str, data: bytes, text: str) -> None:
+    fields = (text_field("model", text.replace("\r\n--", "")), file_field("file", "a.wav", data))
+    requests = [multipart(*fields, boundary=boundary) for boundary in (f'"{one}"'.strip('"'), other)]
+    if any(";" in b or b.encode() in data or b in text for b in (one, other)):
+        return
+    first, second = (canonical(request, DEFAULT) for request in requests)
+    assert first.kind == "multipart"
+    assert first == second
+
+
+def test_a_quoted_boundary_is_understood() -> None:
+    plain = multipart(text_field("a", "1"), boundary="one:two")
+    quoted = RecordedRequest(
+        plain.method, plain.url, (("content-type", 'multipart/form-data; boundary="one:two"'),), plain.body
+    )
+    assert canonical(quoted, DEFAULT).body == {"a": ["1"]}
+    assert key_of(plain, DEFAULT) == key_of(quoted, DEFAULT)
+
+
+def test_a_file_counts_by_name_type_and_content() -> None:
+    variants = [
+        multipart(file_field("file", "a.wav", b"\x00\xff"), boundary="b1"),
+        multipart(file_field("file", "b.wav", b"\x00\xff"), boundary="b2"),
+        multipart(file_field("file", "a.wav", b"\x00\xfe"), boundary="b3"),
+        multipart(file_field("file", "a.wav", b"\x00\xff", "audio/mp3"), boundary="b4"),
+        multipart(file_field("other", "a.wav", b"\x00\xff"), boundary="b5"),
+        multipart(text_field("file", "a.wav"), boundary="b6"),
+    ]
+    assert len({key_of(request, DEFAULT) for request in variants}) == len(variants)
+
+
+def test_file_contents_are_hashed() -> None:
+    body = canonical(multipart(file_field("file", "a.wav", b"x" * 10_000), boundary="b"), DEFAULT).body
+    assert body["file"][0]["bytes"] == 10_000
+    assert len(json.dumps(body)) < 300
+
+
+def test_order_of_fields_does_not_count_but_order_within_one_does() -> None:
+    one = [text_field("a", "1"), text_field("a", "2"), text_field("b", "3")]
+    assert key_of(multipart(*one, boundary="x"), DEFAULT) == key_of(multipart(one[2], *one[:2], boundary="y"), DEFAULT)
+    assert key_of(multipart(*one, boundary="x"), DEFAULT) != key_of(
+        multipart(one[1], one[0], one[2], boundary="y"), DEFAULT
+    )
+    assert key("a=1&a=2&b=3", headers=FORM) == key("b=3&a=1&a=2", headers=FORM)
+    assert key("a=1&a=2", headers=FORM) != key("a=2&a=1", headers=FORM)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"--b",
+        b"--b\r\n",
+        b"--b--",
+        b"nothing",
+        b"--b\r\nno blank line\r\n--b--",
+        b"--bX\r\n\r\n\r\n--b--",
+        b"--b\r\n\r\n1",
+    ],
+)
+def test_broken_multipart_counts_by_its_bytes(body: bytes) -> None:
+    headers = (("content-type", "multipart/form-data; boundary=b"),)
+    found = canonical(post(body, headers=headers), DEFAULT)
+    assert found.kind in ("text", "multipart")
+    assert (found.kind == "multipart") == (body == b"--b--")
+
+
+def test_forms_are_compared_by_fields() -> None:
+    assert key("a=1&b=x+y", headers=FORM) == key("b=x%20y&a=1", headers=FORM)
+    assert key("a=1&b=", headers=FORM) != key("a=1", headers=FORM)
+
+
+def test_metadata_and_ignored_fields_of_forms_do_not_count() -> None:
+    rules = MatchRules(ignore=("user",))
+    assert key("a=1&metadata[id]=7&metadata=x", headers=FORM) == key("a=1", headers=FORM)
+    assert key("a=1&user=x&user[name]=y", headers=FORM, rules=rules) == key("a=1", headers=FORM)
+    one, other = (multipart(text_field("metadata[id]", v), text_field("a", "1"), boundary=v) for v in ("one", "two"))
+    assert key_of(one, DEFAULT) == key_of(other, DEFAULT)
+
+
+# --- match_on
+
+
+def test_what_is_not_matched_does_not_count() -> None:
+    one, other = (
+        RecordedRequest("POST", "http://a/x?q=1", JSON, b"{}"),
+        RecordedRequest("GET", "https://b/y?q=2", (), b"[]"),
+    )
+    for part, rules in {
+        "method": MatchRules(("method",)),
+        "scheme": MatchRules(("scheme",)),
+        "host": MatchRules(("host",)),
+        "path": MatchRules(("path",)),
+        "query": MatchRules(("query",)),
+        "body": MatchRules(("body",)),
+        "headers": MatchRules(("headers",)),
+    }.items():
+        assert key_of(one, rules) != key_of(other, rules), part
+    a = RecordedRequest("POST", "http://a/x?q=1", JSON, b"{}")
+    b = RecordedRequest("POST", "https://b/x?q=2", (), b"{}")
+    assert key_of(a, MatchRules(("-query",))) == key_of(b, MatchRules(("-query",)))
+
+
+def test_default_ports_belong_to_no_host() -> None:
+    rules = MatchRules(("+host",))
+    assert key_of_url("https://X:443/", rules=rules) == key_of_url("https://x/", rules=rules)
+    assert key_of_url("https://x:8443/", rules=rules) != key_of_url("https://x/", rules=rules)
+
+
+def test_a_single_header_can_be_matched() -> None:
+    rules = MatchRules(("+header:X-Tenant",))
+    one, other, third = (post("{}", headers=(*JSON, ("x-tenant", v), ("x-trace", t))) for v, t in ("ax", "ay", "bx"))
+    assert key_of(one, rules) == key_of(other, rules)
+    assert key_of(one, rules) != key_of(third, rules)
+
+
+def test_matching_headers_ignores_the_boundary_and_volatile_fields() -> None:
+    rules = MatchRules(("+headers",))
+    one, other = (multipart(text_field("a", "1"), boundary=b) for b in ("one", "two"))
+    noisy = RecordedRequest(other.method, other.url, (*other.headers, ("x-stainless-retry-count", "1")), other.body)
+    assert key_of(one, rules) == key_of(noisy, rules)
+    assert key('{"a":1}', rules=rules) != key('{"a":1}', rules=rules, headers=(*JSON, ("openai-beta", "x")))
+
+
+def test_rules_are_compared_by_what_they_mean() -> None:
+    assert MatchRules(("+host",)) == MatchRules(("body", "host", "query", "method", "path"))
+    assert MatchRules(("+host",)).match_on == ("method", "host", "path", "query", "body")
+    assert hash(MatchRules(ignore=("a", "a"))) == hash(MatchRules(ignore=("a",)))
+
+
+# --- everything
+
+
+media_types = st.sampled_from(
+    [
+        "",
+        "application/json",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=b",
+        "\x00",
+    ]
+)
+
+
+@given(media_types, st.binary(max_size=80) | st.text('ab=&%-\r\n{}[]":,0\\u', max_size=60).map(str.encode), st.text())
+@settings(max_examples=150, deadline=None)
+@example("application/json", b'{"a": "\\ud800"}', "https://[x")
+def test_any_request_has_a_key_and_can_be_shown(media: str, body: bytes, url: str) -> None:
+    request = RecordedRequest("POST", url, (("content-type", media),), body)
+    shown = canonical(request, DEFAULT)
+    assert shown.digest == key_of(request, DEFAULT)
+    assert shown.pretty().encode()
+
+
+def test_a_canonical_request_reads_well() -> None:
+    request = post('{"b": [1.0, "é"], "a": null}', url="https://api.x.com/v1/chat?api-version=1")
+    assert canonical(request, MatchRules(("+host", "+headers"))).pretty() == (
+        "POST //api.x.com/v1/chat\n"
+        "?api-version=1\n"
+        "content-type: application/json\n"
+        "\n"
+        '{\n  "a": null,\n  "b": [\n    1,\n    "é"\n  ]\n}'
+    )

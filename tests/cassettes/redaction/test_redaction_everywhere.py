@@ -1,0 +1,357 @@
+"""No secret survives: for all secrets, in all places, cut in all ways."""
+
+import base64
+import itertools
+import json
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes, urlencode
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.known_secrets import is_trivial
+from aquila.cassettes.redaction.redactor import Redactor
+
+ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+RULES = MatchRules()
+
+
+def made(prefix: str, length: int, alphabet: str = ALNUM) -> st.SearchStrategy[str]:
+    """Keys as their makers make them: random, with digits and letters."""
+
+    def key(dice: random.Random) -> str:
+        body = [dice.choice(alphabet) for _ in range(length)]
+        body[dice.randrange(length)] = "7"
+        return prefix + "".join(body)
+
+    return st.integers(0, 2**32).map(lambda seed: key(random.Random(seed)))
+
+
+def token(payload: dict[str, Any], seed: int) -> str:
+    def part(value: bytes) -> str:
+        return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+    head, body = json.dumps({"alg": "HS256", "typ": "JWT"}), json.dumps(payload)
+    return ".".join(map(part, (head.encode(), body.encode(), random.Random(seed).randbytes(32))))
+
+
+SHAPED: dict[str, st.SearchStrategy[str]] = {
+    "OpenAI": made("sk-", 48),
+    "OpenAI project": made("sk-proj-", 156, ALNUM * 8 + "-_"),
+    "DeepSeek": made("sk-", 32, "0123456789abcdef"),
+    "Anthropic": made("sk-ant-api03-", 95, ALNUM * 8 + "-_"),
+    "OpenRouter": made("sk-or-v1-", 64, "0123456789abcdef"),
+    "Google": made("AIza", 35, ALNUM + "-_"),
+    "AWS": made("AKIA", 16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
+    "GitHub": made("ghp_", 36),
+    "GitHub fine-grained": made("github_pat_", 82, ALNUM + "_"),
+    "Slack": st.tuples(made("xoxb-", 12, "0123456789"), made("-", 24)).map("".join),
+    "Hugging Face": made("hf_", 34),
+    "Groq": made("gsk_", 52),
+    "xAI": made("xai-", 80),
+    "Perplexity": made("pplx-", 48),
+    "Stripe": made("sk_live_", 24),
+    "LangSmith": made("lsv2_pt_", 32, "0123456789abcdef").map(lambda text: text + "_0a1b2c3d4e"),
+    "JWT": st.integers(0, 2**32).map(lambda seed: token({"sub": str(seed), "name": "someone"}, seed)),
+}
+shaped = st.sampled_from(sorted(SHAPED)).flatmap(SHAPED.__getitem__)
+values = (
+    st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=8, max_size=30).map(str.strip)
+    | st.text("abcXYZ0189+/=_-\\\"'%&?:@ {}[]<>", min_size=8, max_size=40).map(str.strip)
+    | made("", 24)
+).filter(lambda value: not is_trivial(value) and not (value.isalpha() and len(value) < 20) and not number(value))
+# Prose in which no part of a secret can be found by chance.
+prose = st.text("éßø .,\n\t→", max_size=12)
+
+
+def number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def escaped(value: Any, dice: random.Random) -> str:
+    """JSON in which any character may be escaped, needed or not."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(k)}:{escaped(v, dice)}" for k, v in value.items()) + "}"
+
+    def written(char: str) -> str:
+        if ord(char) < 0x10000 and dice.random() < 0.3:
+            return f"\\u{ord(char):04{dice.choice('xX')}}"
+        return (
+            "\\/" if char == "/" and dice.random() < 0.5 else json.dumps(char, ensure_ascii=dice.random() < 0.5)[1:-1]
+        )
+
+    return '"' + "".join(map(written, value)) + '"'
+
+
+def percented(text: str, dice: random.Random) -> str:
+    return "".join(quote(b, safe="") if dice.random() < 0.6 else f"%{b[0]:02x}" for b in map(bytes, zip(text.encode())))
+
+
+def encoded(text: str, dice: random.Random) -> str:
+    """Base64 of a text around the secret, at a random alignment."""
+    raw = dice.randbytes(dice.randrange(4)) + text.encode() + dice.randbytes(dice.randrange(4))
+    return (base64.b64encode if dice.random() < 0.5 else base64.urlsafe_b64encode)(raw).decode()
+
+
+MULTIPART = '--b1\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\n\r\n{}\r\n--b1--\r\n'
+
+# Where a text may stand in a body. What is JSON must stay JSON.
+PLACES: dict[str, Callable[[str, random.Random], str]] = {
+    "text": lambda text, dice: text,
+    "json": lambda text, dice: json.dumps({"a": text, "b": 1}),
+    "json, plain": lambda text, dice: json.dumps({"a": [text]}, ensure_ascii=False),
+    "json, escaped": lambda text, dice: escaped({"a": text}, dice),
+    "json in json": lambda text, dice: json.dumps({"arguments": json.dumps({"a": text})}),
+    "json in json, escaped": lambda text, dice: escaped({"arguments": escaped({"a": text}, dice)}, dice),
+    "json in json in json": lambda text, dice: json.dumps({"a": json.dumps({"b": json.dumps([text])})}),
+    "json key": lambda text, dice: json.dumps({text: 1}),
+    "query": lambda text, dice: "https://x.example/a?" + urlencode({"q": text}),
+    "percent": percented,
+    "percent in json": lambda text, dice: json.dumps({"url": "https://x/" + percented(text, dice)}),
+    "form": lambda text, dice: urlencode({"a": text, "b": "c"}),
+    "multipart": lambda text, dice: MULTIPART.format(text),
+}
+BASE64: dict[str, Callable[[str, random.Random], str]] = {
+    "base64": lambda text, dice: f"before {encoded(text, dice)} after",
+    "base64 in json": lambda text, dice: json.dumps({"data": "x:" + encoded(text, dice)}),
+    "base64 in json, escaped": lambda text, dice: escaped({"data": encoded(text, dice)}, dice),
+}
+
+
+def readings(data: bytes, depth: int = 3) -> set[bytes]:
+    """What a curious reader gets out of bytes: escapes decoded, several times over, each way; then base64."""
+    found = {data}
+    if depth:
+        unescaped = re.sub(
+            rb'\\(?:u([0-9a-fA-F]{4})|(["\\/]))',
+            lambda m: chr(int(m[1], 16)).encode("utf-8", "surrogatepass") if m[1] else m[2],
+            data,
+        )
+        for other in {unescaped, unquote_to_bytes(data), unquote_to_bytes(data.replace(b"+", b" "))} - {data}:
+            found |= readings(other, depth - 1)
+    if depth == 3:
+        for text in set(re.findall(rb"[A-Za-z0-9+/_-]{10,}", b"\n".join(found))):
+            for start in range(4):
+                padded = text[start:].translate(bytes.maketrans(b"-_", b"+/"))
+                found.add(base64.b64decode(padded[: len(padded) // 4 * 4]))
+    return found
+
+
+def survives(secret: str, data: bytes) -> bool:
+    return any(secret.encode() in reading for reading in readings(data))
+
+
+def cut(body: bytes, places: Sequence[int]) -> tuple[RecordedChunk, ...]:
+    bounds = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
+    return tuple(RecordedChunk(body[a:b], at) for at, (a, b) in enumerate(itertools.pairwise(bounds)))
+
+
+cuts = st.lists(st.integers(0, 10_000), max_size=6)
+
+
+def check(redactor: Redactor, secret: str, body: bytes, places: Sequence[int], *, asked: bytes | None = None) -> bytes:
+    """Scrub a body as an answer and as a request; return it as it is stored."""
+    sent = body if asked is None else asked
+    request = RecordedRequest(
+        "POST", f"https://x.example/v1?q={quote(secret)}", (("content-type", "text/plain"),), sent
+    )
+    response = RecordedResponse(
+        200, (("x-request-id", secret), ("x-echo", secret)), cut(body, places), "broken", secret, 3, 9
+    )
+    once = redactor.interaction(Interaction(request, response, "2026-01-02T03:04:05Z"))
+    stored = once.response.body
+    assert redactor.interaction(once) is once
+    assert [chunk.at for chunk in once.response.chunks] == [chunk.at for chunk in response.chunks]
+    assert (once.response.started, once.response.ended, once.recorded) == (3, 9, "2026-01-02T03:04:05Z")
+    assert "x-echo" not in dict(once.response.headers)
+    for field in (stored, once.request.body, once.request.url.encode(), once.response.error.encode()):
+        assert not survives(secret, field)
+    assert not survives(secret, dict(once.response.headers)["x-request-id"].encode())
+    return stored
+
+
+@pytest.mark.parametrize("place", [*PLACES, *BASE64])
+@given(secret=values, before=prose, after=prose, places=cuts, dice=st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None)
+def test_a_known_value_survives_nowhere(
+    place: str, secret: str, before: str, after: str, places: list[int], dice: random.Random
+) -> None:
+    body = (PLACES | BASE64)[place](before + secret + after, dice).encode()
+    assume(secret not in "[redacted]" and "redacted" not in secret)
+    stored = check(Redactor({secret: "x"}), secret, body, places)
+    if "json" in place and "percent" not in place:
+        json.loads(stored)
+
+
+@pytest.mark.parametrize("place", sorted(PLACES))
+@given(secret=shaped, before=prose, after=prose, places=cuts, dice=st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None)
+def test_a_known_shape_survives_nowhere(
+    place: str, secret: str, before: str, after: str, places: list[int], dice: random.Random
+) -> None:
+    body = PLACES[place](before + secret + after, dice).encode()
+    stored = check(Redactor(), secret, body, places)
+    if "json" in place and "percent" not in place:
+        json.loads(stored)
+    assert b"redacted" in stored
+
+
+# In the others the notation of what is around the secret differs by chance, and is compared.
+@pytest.mark.parametrize("place", sorted(PLACES.keys() - {"json in json, escaped", "percent", "percent in json"}))
+@given(one=shaped, other=shaped, before=prose, after=prose, seed=st.integers())
+@settings(max_examples=8, deadline=None)
+def test_the_same_request_with_another_key_has_the_same_key(
+    place: str, one: str, other: str, before: str, after: str, seed: int
+) -> None:
+    """Recorded by one developer, replayed by another: each knows only the own key."""
+    media = {"form": "application/x-www-form-urlencoded", "multipart": "multipart/form-data; boundary=b1"}
+    keys = []
+    for secret, value in ((one, f"pass-{seed}-Word"), (other, "swordfish-42")):
+        text = f"{before}{secret} {value}{after}"
+        request = RecordedRequest(
+            "POST",
+            f"https://{value}:{secret}@x.example/v1?key={secret}&api_key={value}&q=1",
+            (("authorization", f"Bearer {secret}"), ("content-type", media.get(place, "application/json"))),
+            PLACES[place](text, random.Random(seed)).encode(),
+        )
+        redactor = Redactor.from_environment({"OPENAI_API_KEY": secret, "DB_PASSWORD": value})
+        clean = redactor.request(request)
+        assert not survives(secret, clean.body)
+        keys += [key_of(clean, RULES), key_of(Redactor.from_environment({}).request(clean), RULES)]
+    assert len(set(keys)) == 1
+
+
+# --- streams
+
+
+def chat(piece: str, number: int) -> dict[str, Any]:
+    return {"id": "chatcmpl-1", "choices": [{"index": number % 1, "delta": {"content": piece}, "finish_reason": None}]}
+
+
+def responses(piece: str, number: int) -> dict[str, Any]:
+    return {"type": "response.output_text.delta", "output_index": 0, "sequence_number": number, "delta": piece}
+
+
+def anthropic(piece: str, number: int) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": piece}}
+
+
+def arguments(piece: str, number: int) -> dict[str, Any]:
+    call = {"index": 0, "function": {"arguments": piece}}
+    return {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
+
+
+def logprobs(piece: str, number: int) -> dict[str, Any]:
+    content = [{"token": piece, "logprob": -0.5, "bytes": list(piece.encode()), "top_logprobs": []}]
+    return {"choices": [{"index": 0, "delta": {"content": piece}, "logprobs": {"content": content}}]}
+
+
+EVENTS = [chat, responses, anthropic, arguments, logprobs]
+
+
+def pieces_of(text: str, places: Sequence[int]) -> list[str]:
+    bounds = [0, *sorted({place % (len(text) + 1) for place in places}), len(text)]
+    return [text[a:b] for a, b in itertools.pairwise(bounds)]
+
+
+def said(value: Any) -> str:
+    """Every string in a JSON value, and every list of character codes."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return "".join(said(child) for child in value.values())
+    if isinstance(value, list):
+        if value and all(isinstance(item, int) for item in value):
+            return bytes(value).decode("utf-8", "replace")
+        return "".join(said(child) for child in value)
+    return ""
+
+
+def interleaved(event: Callable[[str, int], dict[str, Any]], other: str, pieces: list[str]) -> list[dict[str, Any]]:
+    """The pieces, with other events between them that belong to another place in the answer."""
+    events = []
+    for number, piece in enumerate(pieces):
+        events.append(event(piece, number))
+        if other:
+            events.append({"type": "ping", "index": 7, "note": other})
+    return events
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
+@pytest.mark.parametrize("framing", ["sse", "ndjson"])
+@given(
+    secret=shaped | values,
+    before=prose,
+    other=st.sampled_from(["", "tick"]),
+    places=st.lists(st.integers(0, 10_000), min_size=1, max_size=12),
+    chunks=cuts,
+)
+@settings(max_examples=12, deadline=None)
+def test_a_secret_split_over_events_survives_nowhere(
+    event: Callable[[str, int], dict[str, Any]],
+    framing: str,
+    secret: str,
+    before: str,
+    other: str,
+    places: list[int],
+    chunks: list[int],
+) -> None:
+    text = before + secret + " and so on"
+    if event is arguments:
+        text = json.dumps({"key": text})
+    events = interleaved(event, other, pieces_of(text, places))
+    lines = [("data: " if framing == "sse" else "") + json.dumps(item) + "\n\n" for item in events]
+    end = "data: [DONE]\n\n" if framing == "sse" else ""
+    body = ("".join(lines) + end).encode()
+    stored = check(Redactor({secret: "x"}), secret, body, chunks, asked=b"")
+    lines = [line for line in stored.decode().split("\n\n") if line and "[DONE]" not in line]
+    kept = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert len(kept) == len(events)
+    mine = [item for item in kept if item.get("type") != "ping"]
+    assert not survives(secret, "".join(map(said, mine)).encode("utf-8", "surrogatepass"))
+    for leaf in ("content", "delta", "text", "arguments", "token", "bytes"):
+        assert not survives(secret, "".join(leaves(mine, leaf)).encode("utf-8", "surrogatepass"))
+    if event is arguments:
+        json.loads("".join(leaves(mine, "arguments")))
+
+
+def leaves(value: Any, name: str) -> list[str]:
+    """The strings under a key of this name, in order."""
+    if isinstance(value, list):
+        return [text for child in value for text in leaves(child, name)]
+    if not isinstance(value, dict):
+        return []
+    found = []
+    for key, child in value.items():
+        if key == name and isinstance(child, str):
+            found.append(child)
+        elif key == name == "bytes":
+            found.append(bytes(child).decode("utf-8", "replace"))
+        else:
+            found += leaves(child, name)
+    return found
+
+
+@given(
+    secret=values | shaped, places=st.lists(st.integers(0, 10_000), min_size=1, max_size=8), kept=st.integers(8, 200)
+)
+@settings(max_examples=40, deadline=None)
+def test_the_beginning_of_a_known_value_that_broke_off_is_scrubbed(secret: str, places: list[int], kept: int) -> None:
+    begun = secret[: min(kept, len(secret) - 1)]
+    assume(len(begun.encode()) >= 8)
+    lines = ["data: " + json.dumps(chat(piece, 0)) for piece in pieces_of("so: " + begun, places)]
+    assume(len(lines) > 1)
+    body = "\n\n".join(lines).encode()
+    redactor = Redactor({secret: "x"})
+    stored = redactor.response(RecordedResponse(200, (), (RecordedChunk(body),), "broken")).body
+    assert "".join(leaves([json.loads(line[6:]) for line in stored.split(b"\n\n")], "content")) == "so: [redacted]"

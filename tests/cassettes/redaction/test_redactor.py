@@ -1,0 +1,436 @@
+"""What is kept, what is replaced, what is left alone, and what is reported."""
+
+import base64
+import hashlib
+import json
+import os
+import random
+import re
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+
+from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.known_secrets import environment_secrets, is_trivial
+from aquila.cassettes.redaction.redactor import Finding, Redactor
+from aquila.config import DUMMY_KEY
+from aquila.errors import ConfigError
+
+KEY = "sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"
+PLAIN = "Zq81-not-shaped-like-a-key-4711"
+PEM = (
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7bq+abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJ\n"
+    "q8Zk/0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX=\n-----END RSA PRIVATE KEY-----"
+)
+
+
+def post(
+    body: bytes | str = b"", *headers: tuple[str, str], url: str = "https://api.openai.com/v1/x"
+) -> RecordedRequest:
+    return RecordedRequest("POST", url, headers, body.encode() if isinstance(body, str) else body)
+
+
+def answer(*pieces: bytes, **fields: object) -> RecordedResponse:
+    return RecordedResponse(200, (), tuple(RecordedChunk(piece, at) for at, piece in enumerate(pieces)), **fields)  # type: ignore[arg-type]
+
+
+# --- headers
+
+
+def test_only_allowed_headers_are_stored() -> None:
+    request = post(
+        "",
+        ("accept", "application/json"),
+        ("authorization", f"Bearer {PLAIN}"),
+        ("cookie", "a=b"),
+        ("content-length", "3"),
+        ("user-agent", "x"),
+        ("openai-beta", "assistants=v2"),
+    )
+    assert Redactor().request(request).headers == (("accept", "application/json"), ("openai-beta", "assistants=v2"))
+    response = RecordedResponse(
+        200, (("content-type", "text/plain"), ("set-cookie", "a=b"), ("x-echo", "a"), ("date", "now"))
+    )
+    assert Redactor().response(response).headers == (("content-type", "text/plain"),)
+
+
+def test_headers_can_be_added_but_never_credentials() -> None:
+    redactor = Redactor(request_headers=["X-Trace"], response_headers=["x-ratelimit-*"])
+    request = redactor.request(post("", ("x-trace", f"t {KEY}"), ("x-other", "1")))
+    assert request.headers == (("x-trace", "t [redacted]"),)
+    response = redactor.response(
+        RecordedResponse(200, (("x-ratelimit-remaining-tokens", "9"), ("x-ratelimit-key", "k")))
+    )
+    assert response.headers == (("x-ratelimit-remaining-tokens", "9"),)
+    with pytest.raises(ConfigError, match="'x-api-key' carries credentials"):
+        Redactor(request_headers=["x-api-key"])
+
+
+# --- the environment
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("OPENAI_API_KEY", "GITHUB_TOKEN", "APP_SECRET", "DB_PASSWORD", "PGPASSWORD", "PASSWORD_OF_DB", "API_KEY_2"),
+        *(
+            "AWS_SECRET_ACCESS_KEY",
+            "SECRET_KEY_BASE",
+            "GOOGLE_CREDENTIALS",
+            "openai_api_key",
+            "HF_TOKEN",
+            "OPENAI_APIKEY",
+        ),
+    ],
+)
+def test_variables_named_like_secrets_hold_secrets(name: str) -> None:
+    assert environment_secrets({name: PLAIN}) == {PLAIN: f"value of {name}"}
+
+
+@pytest.mark.parametrize("name", ["PATH", "PWD", "HOME", "MONKEY", "KEYBOARD", "TOKENIZERS_PARALLELISM", "MAX_TOKENS"])
+def test_other_variables_hold_none(name: str) -> None:
+    assert environment_secrets({name: PLAIN}) == {}
+
+
+def test_passwords_in_urls_of_the_environment_are_secrets() -> None:
+    assert list(environment_secrets({"DATABASE_URL": "postgres://app:s3cret-pw@db:5432/x"})) == ["s3cret-pw"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "1", "true", "short", "12345678", "xxxxxxxx", "********", "sunshine", "test-key", "your-api-key-here"),
+        *("not-needed", "changeme", "Production", "fake-openai-api-key", DUMMY_KEY),
+    ],
+)
+def test_short_and_common_values_are_left_alone(value: str) -> None:
+    assert is_trivial(value)
+    redactor = Redactor.from_environment({"X_KEY": value, "OPENAI_API_KEY": value})
+    text = f'{{"a": "{value}", "b": 12345678, "c": true}}'
+    assert redactor.text(text) == text
+    assert redactor.scan(text.encode()) == []
+
+
+def test_a_numeric_secret_leaves_valid_json() -> None:
+    redactor = Redactor.from_environment({"PIN_SECRET": "4711081512345"})
+    text = '{"a": 4711081512345, "b": "4711081512345", "c": 14711081512345, "d": [-4711081512345]}'
+    assert json.loads(redactor.text(text)) == {"a": 0, "b": "0", "c": 14711081512345, "d": [0]}
+
+
+def test_values_are_scrubbed_in_any_spelling() -> None:
+    secret = 'p"a\\ss/wörd 42'
+    redactor = Redactor.from_environment({"DB_PASSWORD": secret})
+    body = json.dumps({"a": secret, "b": json.dumps({"c": secret})})
+    assert redactor.text(body) == '{"a": "[redacted]", "b": "{\\"c\\": \\"[redacted]\\"}"}'
+    assert redactor.text("q=p%22a%5Css%2Fw%c3%b6rd+42&x=1") == "q=[redacted]&x=1"
+
+
+@pytest.mark.parametrize("lead", ["", "u", "us", "user:", "someone:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_base64_of_a_value_is_scrubbed_whole(lead: str, encode: type) -> None:
+    secret = "~~~???>>>" + PLAIN
+    text = encode((lead + secret + "!").encode()).decode()
+    assert Redactor({secret: "x"}).text(f"data: {text}.") == "data: [redacted]."
+
+
+def test_the_repr_shows_no_secret() -> None:
+    assert PLAIN not in repr(Redactor({PLAIN: "x"}))
+
+
+# --- shapes
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        (f"Bearer {PLAIN}", "Bearer [redacted]"),
+        (f"authorization: bearer {PLAIN}==", "authorization: bearer [redacted]"),
+        ("Basic dXNlcjpodW50ZXIy", "Basic [redacted]"),
+        ("https://me:hunter2@host/x", "https://[redacted]@host/x"),
+        ("postgres://:hunter2@host", "postgres://[redacted]@host"),
+        ("see https://x/y?api_key=abc123&z=1", "see https://x/y?api_key=[redacted]&z=1"),
+        ("https://x/y?sv=1&sig=aB%2F3d5F7%3D", "https://x/y?sv=1&sig=[redacted]"),
+        (f"x\\n{KEY}\\ny", "x\\n[redacted]\\ny"),
+        (f"%20{KEY}%20", "%20[redacted]%20"),
+        (f"OPENAI_API_KEY={KEY}", "OPENAI_API_KEY=[redacted]"),
+        (f"my_{KEY}", "my_[redacted]"),
+        (f"{KEY}/{KEY}", "[redacted]/[redacted]"),
+        ("Incorrect API key provided: sk-proj-****************wXyZ.", "Incorrect API key provided: [redacted]."),
+        (f"before\n{PEM}\nafter", "before\n[redacted]\nafter"),
+        (json.dumps({"k": PEM}), '{"k": "[redacted]"}'),
+        (json.dumps({"k": json.dumps({"k": PEM})}), '{"k": "{\\"k\\": \\"[redacted]\\"}"}'),
+        (json.dumps({"k": PEM[:80]}), '{"k": "[redacted]"}'),
+        ('{"x-api-key": "0123456789abcdef"}', '{"x-api-key": "[redacted]"}'),
+        ('{"Authorization": "Token abcdefgh12345678"}', '{"Authorization": "[redacted]"}'),
+        (
+            '{"a": "{\\"access_token\\": \\"ya12.abcdefghij0123456789\\"}"}',
+            '{"a": "{\\"access_token\\": \\"[redacted]\\"}"}',
+        ),
+        (
+            "aws_secret_access_key = wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY/a",
+            "aws_secret_access_key = [redacted]",
+        ),
+        (
+            "DefaultEndpointsProtocol=https;AccountKey=" + "aB3/" * 21 + "aB==;x",
+            "DefaultEndpointsProtocol=https;AccountKey=[redacted];x",
+        ),
+        (
+            "https://hooks.slack.com/services/T0000/B0000/aBcDeFgH1234aBcDeFgH",
+            "https://hooks.slack.com/services/[redacted]",
+        ),
+    ],
+)
+def test_known_shapes_are_replaced(text: str, clean: str) -> None:
+    redactor = Redactor()
+    assert redactor.text(text) == clean
+    assert redactor.text(clean) == clean
+
+
+def random_ids(dice: random.Random) -> list[str]:
+    alnum = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+    def some(length: int) -> str:
+        return "".join(dice.choices(alnum, k=length))
+
+    raw = dice.randbytes(3000)
+    return [
+        *(
+            f"{p}{some(24)}"
+            for p in ("chatcmpl-", "call_", "toolu_", "org-", "proj_", "file-", "asst_", "thread_", "gen-")
+        ),
+        *(f"{p}{raw[:25].hex()}" for p in ("resp_", "msg_", "rs_", "fc_", "ws_", "req_", "fp_", "vs_", "conv_")),
+        str(uuid.UUID(bytes=raw[:16])),
+        hashlib.sha256(raw).hexdigest(),
+        "sha512-" + base64.b64encode(hashlib.sha512(raw).digest()).decode(),
+        base64.b64encode(raw).decode(),
+        "gAAAAAB" + base64.urlsafe_b64encode(raw).decode(),
+        "data:image/png;base64," + base64.b64encode(raw).decode(),
+    ]
+
+
+def test_ids_hashes_and_images_are_left_alone() -> None:
+    redactor = Redactor()
+    dice = random.Random(4711)
+    for _ in range(150):
+        text = json.dumps({"ids": random_ids(dice)})
+        assert redactor.text(text) is text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a task-0123456789abcdef0123456789abcdef and a risk-based-approach-to-2024-planning",
+        "https://x.org/sk-learn-tutorial-for-beginners-in-2024",
+        "sk-your-api-key-goes-right-here-please",
+        "Set the header Authorization: Bearer YOUR_TOKEN_GOES_HERE first.",
+        "the bearer of internationalization; basic internationalization, basic understanding",
+        "https://x.org/a?key=color&token=next&page_token=abc, mail me@host, see http://h:80/x@y",
+        'def f(key="abc", token=None): return {"token": "eagle", "tokens": 5}',
+        '{"type": "object", "properties": {"api_key": {"type": "string"}, "authorization": {"type": "string"}}}',
+        "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\n-----END PUBLIC KEY-----",
+        "AKIA is a prefix, eyJ too; ghp_short; hf_hub_download_with_many_words_in_its_name",
+        "**** stars **** key: ****",
+    ],
+)
+def test_prose_and_code_are_left_alone(text: str) -> None:
+    assert Redactor().text(text) is text
+
+
+@pytest.mark.parametrize("text", ["a sk-learn-tutorial 0123456789abcdef", '{"a": "x"}', ""])
+def test_what_holds_no_secret_is_the_same_object(text: str) -> None:
+    redactor = Redactor({PLAIN: "x"})
+    request = post(text, ("content-type", "application/json"))
+    response = answer(text.encode(), b"tail")
+    interaction = Interaction(request, response)
+    assert redactor.text(text) is text
+    assert redactor.request(request) is request
+    assert redactor.response(response) is response
+    assert redactor.interaction(interaction) is interaction
+
+
+# --- requests
+
+
+def test_a_url_stays_a_url() -> None:
+    redactor = Redactor({PLAIN: "x"})
+    request = post(url=f"https://user:{KEY}@{PLAIN}.example/{PLAIN}?key=AIzaDummyKey&q=a&api_key=x")
+    clean = redactor.request(request).url
+    assert clean == "https://%5Bredacted%5D.example/%5Bredacted%5D?key=%5Bredacted%5D&q=a&api_key=%5Bredacted%5D"
+    assert redactor.request(post(url=clean)).url is clean
+
+
+def test_a_form_loses_its_secrets_by_name() -> None:
+    body = "grant_type=x&client_secret=s3&password=p&page=2"
+    media = ("content-type", "application/x-www-form-urlencoded")
+    assert Redactor().request(post(body, media)).body == (
+        b"grant_type=x&client_secret=[redacted]&password=[redacted]&page=2"
+    )
+    assert Redactor().request(post("password=p", ("content-type", "text/plain"))).body == b"password=p"
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("authorization", f"Bearer {PLAIN}"),
+        ("authorization", PLAIN),
+        ("authorization", "Basic " + base64.b64encode(f"user:{PLAIN}".encode()).decode()),
+        ("x-api-key", PLAIN),
+        ("api-key", PLAIN),
+    ],
+)
+def test_an_answer_that_echoes_the_key_of_its_request_is_scrubbed(header: str, value: str) -> None:
+    redactor = Redactor()
+    request = redactor.request(post(f"my key is {PLAIN}", (header, value)))
+    response = RecordedResponse(
+        401, (("x-request-id", f"{PLAIN}"),), (RecordedChunk(f'{{"error": "bad key {PLAIN}"}}'.encode()),)
+    )
+    clean = redactor.response(response)
+    assert request.body == b"my key is [redacted]"
+    assert clean.body == b'{"error": "bad key [redacted]"}'
+    assert clean.headers == (("x-request-id", "[redacted]"),)
+
+
+def test_the_credentials_of_one_request_do_not_change_another() -> None:
+    redactor = Redactor()
+    redactor.request(post("", ("authorization", f"Bearer {PLAIN}")))
+    other = post(f"see {PLAIN}", ("content-type", "text/plain"))
+    assert redactor.request(other) is other
+
+
+def test_a_dummy_key_is_no_secret() -> None:
+    redactor = Redactor()
+    redactor.request(post("", ("authorization", f"Bearer {DUMMY_KEY}")))
+    assert redactor.text(f"key {DUMMY_KEY}") == f"key {DUMMY_KEY}"
+
+
+def test_many_threads_may_use_one_redactor() -> None:
+    redactor = Redactor()
+    keys = [f"Zq{n:04}-not-shaped-{n}" for n in range(16)]
+    gate = threading.Barrier(len(keys))
+    found: dict[str, bytes] = {}
+
+    def use(key: str) -> None:
+        gate.wait()
+        found[key] = redactor.request(post(f"a {key} b", ("x-api-key", key))).body
+
+    threads = [threading.Thread(target=use, args=(key,)) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == dict.fromkeys(keys, b"a [redacted] b")
+    assert redactor.text(" ".join(keys)) == " ".join(["[redacted]"] * len(keys))
+
+
+# --- streams
+
+
+def test_a_secret_over_chunks_keeps_their_number_and_times() -> None:
+    response = answer(b"key: " + KEY[:9].encode(), KEY[9:20].encode(), KEY[20:].encode() + b" end", b"!")
+    clean = Redactor().response(response)
+    assert clean.body == b"key: [redacted] end!"
+    assert [chunk.at for chunk in clean.chunks] == [0, 1, 2, 3]
+    assert clean.chunks[-1].data == b"!"
+    assert all(chunk.data for chunk in clean.chunks)
+
+
+def test_a_secret_over_deltas_leaves_a_stream_that_reads_redacted() -> None:
+    pieces = ["The key is ", KEY[:6], KEY[6:21], KEY[21:] + ", keep", " it."]
+    events = [f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'content': p}}]})}\n\n" for p in pieces]
+    clean = Redactor().response(answer(*(event.encode() for event in events)))
+    said = [json.loads(chunk.data[6:])["choices"][0]["delta"]["content"] for chunk in clean.chunks]
+    assert said == ["The key is ", "[redacted]", "", ", keep", " it."]
+
+
+def test_streams_of_several_choices_are_put_together_apart() -> None:
+    events = []
+    for one, other in zip(("sk-aB3dE5gH7", "jK9mN1pQ3sTuV5"), ("nothing ", "secret"), strict=True):
+        for index, text in enumerate((one, other)):
+            events.append(f"data: {json.dumps({'choices': [{'index': index, 'delta': {'content': text}}]})}\n\n")
+    clean = Redactor().response(answer("".join(events).encode()))
+    said = [json.loads(line[6:])["choices"][0] for line in clean.body.decode().split("\n\n") if line]
+    assert [item["delta"]["content"] for item in said] == ["[redacted]", "nothing ", "", "secret"]
+
+
+def test_plain_text_events_are_put_together_too() -> None:
+    body = f"event: x\ndata: my {KEY[:20]}\n\ndata: {KEY[20:]}\n\n"
+    assert Redactor().response(answer(body.encode())).body == b"event: x\ndata: my [redacted]\n\ndata: \n\n"
+
+
+def test_a_broken_stream_loses_the_beginning_of_a_known_key() -> None:
+    events = [f"data: {json.dumps({'delta': text})}\n\n" for text in ("key ", PLAIN[:7], PLAIN[7:20])]
+    response = answer(*(event.encode() for event in events), end="broken", error="ReadError: connection lost")
+    clean = Redactor({PLAIN: "x"}).response(response)
+    assert [json.loads(chunk.data[6:])["delta"] for chunk in clean.chunks] == ["key ", "[redacted]", ""]
+    whole = answer(*(event.encode() for event in events))
+    assert Redactor({PLAIN: "x"}).response(whole) is whole
+
+
+# --- added rules
+
+
+def test_added_rules_work_beside_the_built_in_ones() -> None:
+    redactor = Redactor(
+        {}, [r"\b\d{3}-\d{2}-\d{4}\b", re.compile("(?i)ssn: (\\w+)"), lambda text: text.replace("Bob", "X")]
+    )
+    assert redactor.text(f"{KEY} 078-05-1120 SSN: abc Bob") == "[redacted] [redacted] SSN: [redacted] X"
+
+
+def test_added_rules_reach_split_streams() -> None:
+    events = [f"data: {json.dumps({'delta': text})}\n\n" for text in ("I am B", "ob, 078-0", "5-1120", " yes Bob")]
+    redactor = Redactor({}, [r"\d{3}-\d{2}-\d{4}", lambda text: re.sub(r"\bBob\b", "Eve", text)])
+    clean = redactor.response(answer(*(event.encode() for event in events)))
+    said = "".join(json.loads(chunk.data[6:])["delta"] for chunk in clean.chunks)
+    assert said == "I am Eve, [redacted] yes Eve"
+    assert len(clean.chunks) == 4
+
+
+def test_an_added_rule_may_match_the_placeholder() -> None:
+    redactor = Redactor({}, [r"\w{8}", r"name: (.+)"])
+    once = redactor.text(f"{KEY} abcdefgh name: Bob")
+    assert once == "[redacted] [redacted] name: [redacted]"
+    assert redactor.text(once) is once
+
+
+def test_a_wrong_pattern_is_explained() -> None:
+    with pytest.raises(ConfigError, match=r"redact: '\(' is not a regular expression"):
+        Redactor({}, ["("])
+
+
+# --- scan
+
+
+def test_scan_reports_line_and_kind_and_never_the_value() -> None:
+    redactor = Redactor.from_environment({"APP_TOKEN": PLAIN})
+    data = f"a: 1\nb: {KEY}\nc: x {PLAIN} {PLAIN}\n\nd: 'Bearer {PLAIN[::-1]}'\n".encode()
+    found = redactor.scan(data)
+    assert found == [
+        Finding(2, "OpenAI key"),
+        Finding(3, "value of APP_TOKEN"),
+        Finding(5, "bearer token"),
+    ]
+    assert PLAIN not in repr(found)
+
+
+def test_scan_finds_header_fields_in_files_of_other_recorders() -> None:
+    data = b"headers:\n  Cookie:\n  - __cf_bm=abcdefghij\n  authorization:\n  - REDACTED\n  authorization: [redacted]\n"
+    assert Redactor().scan(data) == [Finding(3, "header field with credentials")]
+
+
+def test_scan_of_a_clean_file_is_empty() -> None:
+    assert Redactor().scan(b"a: [redacted]\nb: Bearer [redacted]\nc: chatcmpl-0123456789abcdefghij\n") == []
+
+
+def corpus() -> list[Path]:
+    folder = os.environ.get("AQUILA_CORPUS") or Path(__file__).parents[3].parent / "shared" / "corpus"
+    return sorted(Path(folder).rglob("*.yaml"))
+
+
+@pytest.mark.skipif(not corpus(), reason="the recorded traffic is not here (AQUILA_CORPUS)")
+def test_real_traffic_is_left_alone() -> None:
+    redactor = Redactor()
+    for path in corpus():
+        kinds = {finding.kind for finding in redactor.scan(path.read_bytes())}
+        assert kinds <= {"header field with credentials"}, path.name

@@ -1,0 +1,159 @@
+"""Compiled copies: faster, never different, never in the way."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.codecs.yaml import codec as yaml_codec
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage import compiled_copies
+from aquila.cassettes.storage.compiled_copies import load_compiled
+from aquila.errors import CassetteCorrupt
+
+
+def made(text: str = "word") -> Cassette:
+    body = b'{"id":"x","text":"%s"}' % (text.encode() * 300)
+    stream = b"".join(b'data: {"delta":"%s %d","id":"0123456789"}\n\n' % (text.encode(), at) for at in range(30))
+    request = RecordedRequest("POST", "https://api.example/v1", (), body)
+    return Cassette.of(
+        Interaction(request, RecordedResponse(200, (), chunks, "closed", "", 1, 9), "2026-11-24T10:00:00Z")
+        for chunks in [
+            (RecordedChunk(body, 9),),
+            tuple(RecordedChunk(piece + b"\n\n", 3) for piece in stream.split(b"\n\n")[:-1]),
+        ]
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "demo.yaml"
+    path.write_bytes(codec_for(path).dumps(made()))
+    return path
+
+
+@pytest.fixture
+def parses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sources of the YAML files that were parsed."""
+    sources: list[str] = []
+    loads = yaml_codec.YamlCodec.loads
+
+    def counted(self: yaml_codec.YamlCodec, data: bytes, *, source: str) -> Cassette:
+        sources.append(source)
+        return loads(self, data, source=source)
+
+    monkeypatch.setattr(yaml_codec.YamlCodec, "loads", counted)
+    return sources
+
+
+def test_the_second_load_takes_the_copy(path: Path, tmp_path: Path, parses: list[str]) -> None:
+    cache = tmp_path / "new" / "cache"
+    assert load_compiled(path, cache) == load_compiled(path, cache) == made()
+    assert parses == [str(path)]
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_a_changed_file_never_gets_the_old_copy(path: Path, tmp_path: Path) -> None:
+    load_compiled(path, tmp_path / "cache")
+    before = path.stat()
+    path.write_bytes(codec_for(path).dumps(made("four")))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert load_compiled(path, tmp_path / "cache") == made("four")
+
+
+@pytest.mark.parametrize("damage", ["empty", "short", "flipped", "no cassette", "folder"])
+def test_a_damaged_copy_is_written_anew(damage: str, path: Path, tmp_path: Path, parses: list[str]) -> None:
+    cache = tmp_path / "cache"
+    load_compiled(path, cache)
+    (copy,) = cache.iterdir()
+    whole = copy.read_bytes()
+    if damage == "folder":
+        copy.unlink()
+        copy.mkdir()
+    else:
+        at = whole.index(b"wordword") + 1
+        copy.write_bytes(
+            {
+                "empty": b"",
+                "short": whole[:-9],
+                "flipped": whole[:at] + b"a" + whole[at + 1 :],
+                "no cassette": b"\x00\x00\x00\x00",
+            }[damage]
+        )
+    assert load_compiled(path, cache) == made()
+    assert len(parses) == 2
+    if damage != "folder":
+        assert copy.read_bytes() == whole
+    assert [entry.name for entry in cache.iterdir()] == [copy.name]
+
+
+def test_without_a_usable_folder_there_is_no_copy(path: Path, tmp_path: Path, parses: list[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for cache in (None, tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):
+        assert load_compiled(path, cache) == made()
+    assert len(parses) == 4
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["demo.yaml", "file"]
+
+
+def test_small_files_and_msgpack_files_get_no_copy(path: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.yaml"
+    small.write_bytes(codec_for(small).dumps(Cassette()))
+    packed = tmp_path / "demo.msgpack"
+    packed.write_bytes(codec_for(packed).dumps(made()))
+    assert load_compiled(small, tmp_path / "cache") == Cassette()
+    assert load_compiled(packed, tmp_path / "cache") == made()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_corrupt_file_is_told_and_gets_no_copy(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"status: 200", b"status: ok"))
+    with pytest.raises(CassetteCorrupt, match="'status' must be a whole number"):
+        load_compiled(path, tmp_path / "cache")
+    with pytest.raises(FileNotFoundError):
+        load_compiled(tmp_path / "missing.yaml", tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_copy_of_another_version_is_not_read(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_compiled(path, tmp_path / "cache")
+    monkeypatch.setattr(compiled_copies, "COPY_VERSION", compiled_copies.COPY_VERSION + 1)
+    load_compiled(path, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_old_copies_make_room(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled_copies, "MOST", 10)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for number in range(11):
+        old = cache / f"{number}.msgpack"
+        old.write_bytes(b"")
+        os.utime(old, (number, number))
+    (cache / "kept.txt").write_text("somebody else's")
+    assert load_compiled(path, cache) == made()
+    names = {entry.name for entry in cache.iterdir()}
+    assert {"5.msgpack", "10.msgpack", "kept.txt"} < names
+    assert not {"0.msgpack", "4.msgpack"} & names
+    assert len(names) == 8
+
+
+def test_threads_that_load_at_once_all_get_the_cassette(path: Path, tmp_path: Path) -> None:
+    results: list[Cassette] = []
+    barrier = threading.Barrier(8)
+
+    def load() -> None:
+        barrier.wait()
+        results.extend(load_compiled(path, tmp_path / "cache") for _ in range(5))
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [made()] * 40
+    assert len(list((tmp_path / "cache").iterdir())) == 1

@@ -1,0 +1,143 @@
+"""The journal: what was finished before a process died is found and stored."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aquila.cassettes.matching.request_key import MatchRules
+from aquila.cassettes.storage import journal
+from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
+from aquila.errors import CassetteCorrupt, CassetteWriteError
+from tests.support.cassettes import interactions
+
+rows = st.one_of(
+    st.builds(NewRecording, st.text(max_size=9), st.integers(0, 9), st.integers(0, 99), interactions()),
+    st.builds(RecordingPlayed, st.text(max_size=9), st.integers(0, 9), st.integers(0, 99)),
+)
+entries = st.lists(
+    st.builds(
+        journal.Entry,
+        st.just("jobs/x"),
+        st.sampled_from(["missing", "all"]),
+        st.sampled_from(["last", "all"]),
+        st.just(MatchRules(ignore=("user",))),
+        rows,
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=50)
+@given(entries, st.data())
+def test_whole_entries_are_read_back_wherever_the_file_was_torn(
+    tmp_path_factory: pytest.TempPathFactory, written: list[journal.Entry], data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("cassettes")
+    writer = journal.Journal(root, "scope")
+    sizes = [0]
+    writer.open()
+    (path,) = journal.journals_of(root, "scope")
+    for entry in written:
+        writer.append(entry)
+        sizes.append(path.stat().st_size)
+    assert list(journal.read(path)) == written
+    torn = data.draw(st.integers(0, sizes[-1]))
+    os.truncate(path, torn)
+    assert list(journal.read(path)) == written[: sum(size <= torn for size in sizes[1:])]
+    writer.close()
+
+
+def test_a_journal_counts_as_abandoned_only_when_its_process_has_ended(tmp_path: Path) -> None:
+    program = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        from aquila.cassettes.storage.journal import Journal
+        Journal(Path(sys.argv[1]), "other").open()
+        print("open", flush=True)
+        sys.stdin.read()
+    """)
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"open"
+        assert journal.abandoned(tmp_path) == {}
+        (path,) = journal.journals_of(tmp_path, "other")
+        journal.discard(path)
+        assert path.exists()
+        process.kill()
+    assert journal.abandoned(tmp_path) == {"other": [path]}
+    journal.discard(path)
+    assert not path.exists()
+
+
+def test_a_journal_that_another_run_holds_or_removes_while_it_is_opened_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = journal._try_lock
+    tried: list[bool] = []
+
+    def disturbed(descriptor: int) -> bool:
+        tried.append(True)
+        if len(tried) == 1:
+            return False  # held by a run that looks whether anybody uses it
+        if len(tried) == 2:
+            journal.journals_of(tmp_path, "scope")[0].unlink()  # and then removed by it
+        return really(descriptor)
+
+    monkeypatch.setattr(journal, "_try_lock", disturbed)
+    writer = journal.Journal(tmp_path, "scope")
+    writer.open()
+    monkeypatch.undo()
+    assert len(journal.journals_of(tmp_path, "scope")) == 1
+    assert journal.abandoned(tmp_path) == {}
+    writer.discard()
+    assert journal.journals_of(tmp_path, "scope") == []
+
+
+def test_a_forked_child_writes_a_journal_of_its_own(tmp_path: Path) -> None:
+    program = textwrap.dedent("""
+        import os, sys
+        from pathlib import Path
+        from aquila.cassettes.storage.journal import Journal
+        journal = Journal(Path(sys.argv[1]), "scope")
+        journal.open()
+        child = os.fork()
+        if not child:
+            journal.open()
+            os._exit(0)
+        os.waitpid(child, 0)
+    """)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    assert len(journal.journals_of(tmp_path, "scope")) == 2
+
+
+def test_the_work_folder_keeps_itself_out_of_git(tmp_path: Path) -> None:
+    writer = journal.Journal(tmp_path, "scope")
+    writer.open()
+    writer.close()
+    assert (tmp_path / ".journal" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CassetteWriteError, match=r"cannot record: .*file.*aquila_cassette_dir"):
+        journal.Journal(tmp_path / "file", "scope").open()
+
+
+def test_a_frame_of_another_version_is_named_with_its_file(tmp_path: Path) -> None:
+    import zlib
+
+    path = tmp_path / "x.1.journal"
+    payload = b"\x91\x01"
+    path.write_bytes(len(payload).to_bytes(4) + zlib.crc32(payload).to_bytes(4) + payload)
+    with pytest.raises(CassetteCorrupt, match=r"x\.1\.journal: not a journal of this version"):
+        list(journal.read(path))

@@ -1,0 +1,143 @@
+"""Merging recordings into a cassette that others may have changed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.merging import Changes, NewRecording, RecordingPlayed, merge, settle
+
+
+def interaction(key: str, answer: str, status: int = 200) -> Interaction:
+    return Interaction(
+        RecordedRequest("POST", f"https://x/{key}"), RecordedResponse(status, chunks=(RecordedChunk(answer.encode()),))
+    )
+
+
+def key(request: RecordedRequest) -> str:
+    return request.url.rpartition("/")[2]
+
+
+def answers(cassette: Cassette) -> list[str]:
+    return [f"{key(row.request)}:{row.response.body.decode()}" for row in cassette.interactions]
+
+
+def cassette(*rows: str) -> Cassette:
+    return Cassette.of(interaction(*row.split(":")) for row in rows)
+
+
+def recorded(key: str, position: int, order: int, answer: str, status: int = 200) -> NewRecording:
+    return NewRecording(key, position, order, interaction(key, answer, status))
+
+
+def test_additions_to_an_untouched_cassette_come_last_in_the_order_of_their_requests() -> None:
+    changes = Changes((recorded("c", 0, 0, "3"), recorded("d", 0, 1, "4")))
+    assert answers(merge(cassette("a:1", "b:2"), changes, key)) == ["a:1", "b:2", "c:3", "d:4"]
+
+
+def test_a_recording_that_replaces_a_drifted_one_stands_where_that_stood() -> None:
+    changes = Changes(
+        (recorded("b2", 0, 1, "new"),),
+        used=(RecordingPlayed("a", 0, 0), RecordingPlayed("c", 0, 2)),
+        drop=frozenset({("b", 0)}),
+    )
+    assert answers(merge(cassette("a:1", "b:2", "c:3"), changes, key)) == ["a:1", "b2:new", "c:3"]
+
+
+def test_a_recording_made_before_all_others_stands_first() -> None:
+    changes = Changes((recorded("z", 0, 0, "0"),), used=(RecordingPlayed("a", 0, 1),))
+    assert answers(merge(cassette("a:1"), changes, key)) == ["z:0", "a:1"]
+
+
+def test_a_taken_position_keeps_what_it_has_unless_everything_is_recorded_again() -> None:
+    stored = cassette("a:old")
+    assert answers(merge(stored, Changes((recorded("a", 0, 0, "new"),)), key)) == ["a:old"]
+    assert answers(merge(stored, Changes((recorded("a", 0, 0, "new"),), replace=True), key)) == ["a:new"]
+
+
+def test_what_another_process_added_meanwhile_is_kept() -> None:
+    meanwhile = cassette("a:1", "other:2")
+    changes = Changes((recorded("b", 0, 1, "3"),), used=(RecordingPlayed("a", 0, 0),), drop=frozenset({("gone", 0)}))
+    assert answers(merge(meanwhile, changes, key)) == ["a:1", "b:3", "other:2"]
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 503, 529])
+def test_a_failure_is_left_out_only_if_another_answer_to_the_request_followed(status: int) -> None:
+    rows = [recorded("a", 0, 0, "busy", status), recorded("a", 1, 1, "fine"), recorded("b", 0, 2, "busy", status)]
+    kept = settle(rows, record_errors="last")
+    assert [(row.key, row.position, row.interaction.response.body) for row in kept] == [
+        ("a", 0, b"fine"),
+        ("b", 0, b"busy"),
+    ]
+    assert settle(rows, record_errors="all") == rows
+
+
+def test_a_refusal_is_an_answer_like_any_other() -> None:
+    rows = [recorded("a", 0, 0, "no", 400), recorded("a", 1, 1, "yes")]
+    assert settle(rows, record_errors="last") == rows
+
+
+keys = st.sampled_from("abc")
+stored_rows = st.lists(st.tuples(keys, st.integers(0, 9).map(str)), max_size=8).map(
+    lambda rows: Cassette.of(interaction(*row) for row in rows)
+)
+
+
+@st.composite
+def changes_of(draw: st.DrawFn) -> Changes:
+    orders = st.integers(0, 99)
+    new = draw(st.lists(st.tuples(keys, orders, st.integers(10, 99).map(str)), max_size=8))
+    first = {k: draw(st.integers(0, 3)) for k in "abc"}
+    counts: dict[str, int] = defaultdict(int)
+    rows = []
+    for k, order, answer in sorted(new, key=lambda row: row[1]):
+        rows.append(recorded(k, first[k] + counts[k], order, answer))
+        counts[k] += 1
+    used = draw(st.lists(st.builds(RecordingPlayed, keys, st.integers(0, 3), orders), max_size=8))
+    slots = {row.slot for row in used} | {row.slot for row in rows}
+    drop = draw(st.frozensets(st.tuples(keys, st.integers(0, 3)), max_size=4)) - slots
+    return Changes(tuple(rows), tuple(used), drop, draw(st.booleans()))
+
+
+@given(stored_rows, changes_of())
+def test_every_recording_is_in_the_result_once_and_the_rest_keeps_its_order(stored: Cassette, changes: Changes) -> None:
+    merged = merge(stored, changes, key)
+    counts: dict[str, int] = defaultdict(int)
+    slots = []
+    for row in stored.interactions:
+        slots.append((key(row.request), counts[key(row.request)]))
+        counts[key(row.request)] += 1
+    new = {row.slot: row.interaction for row in changes.recorded}
+    survivors = [
+        new[slot] if changes.replace and slot in new else row
+        for slot, row in zip(slots, stored.interactions, strict=True)
+        if slot not in changes.drop
+    ]
+    additions = [row for slot, row in new.items() if slot not in slots or slot in changes.drop]
+    assert len(merged.interactions) == len(survivors) + len(additions)
+    remaining = [row for row in merged.interactions if not any(row is addition for addition in additions)]
+    assert remaining == survivors
+    for addition in additions:
+        assert sum(row is addition for row in merged.interactions) == 1
+
+
+@given(stored_rows, changes_of())
+def test_merging_twice_is_merging_once(stored: Cassette, changes: Changes) -> None:
+    # Positions count from 0 without gaps in a file, so only recordings that follow on from it are stable.
+    counts: dict[str, int] = defaultdict(int)
+    for row in stored.interactions:
+        counts[key(row.request)] += 1
+    rows = tuple(row for row in changes.recorded if row.position <= counts[row.key])
+    once = merge(stored, Changes(rows, changes.used), key)
+    assert merge(once, Changes(rows, changes.used), key) == once
+
+
+@given(st.integers(1, 2000))
+def test_a_long_row_of_new_recordings_keeps_the_order_of_its_requests(count: int) -> None:
+    rows = tuple(recorded(f"k{number}", 0, number, str(number)) for number in range(count))
+    merged = merge(Cassette(), Changes(rows), key)
+    assert [row.interaction for row in rows] == list(merged.interactions)

@@ -1,0 +1,28 @@
+"""Text that grows piece by piece."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aquila.engine.endpoints.growing_text import Growing
+
+
+@given(st.lists(st.text(max_size=3), max_size=600))
+def test_text_is_its_pieces_put_together(pieces: list[str]) -> None:
+    text = Growing()
+    for piece in pieces:
+        text.write(piece)
+    assert text.getvalue() == "".join(pieces)
+
+
+def test_pieces_of_a_long_stream_are_not_kept() -> None:
+    text = Growing()
+    tracemalloc.start()
+    for number in range(100_000):
+        text.write(f"{number:05d}")
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2 * 500_000  # each piece as an object of its own would be 5,400,000

@@ -1,0 +1,68 @@
+"""What a tool returns is told to the model in the same words in every process."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, Field
+
+from aquila.engine.loop.tool_execution import text_of
+
+
+class Tags(BaseModel):
+    names: set[str]
+    when: datetime.date = datetime.date(2026, 1, 2)
+    inner: list[dict[str, frozenset[int]]] = Field(default_factory=list, alias="innerSets")
+
+
+@dataclass
+class Plain:
+    tags: Tags
+    words: frozenset[str] = field(default_factory=frozenset)
+
+
+NAMES = {"kestrel", "harrier", "osprey", "buzzard", "merlin"}
+
+
+def test_sets_within_models_and_dataclasses_are_told_in_order() -> None:
+    told = text_of(Plain(Tags(names=NAMES, innerSets=[{"a": frozenset({3, 1, 2})}]), frozenset({"b", "a"})))
+    assert told == (
+        '{"tags":{"names":["buzzard","harrier","kestrel","merlin","osprey"],"when":"2026-01-02",'
+        '"innerSets":[{"a":[1,2,3]}]},"words":["a","b"]}'
+    )
+
+
+def test_the_order_does_not_depend_on_the_hash_seed_of_the_process() -> None:
+    program = (
+        "from pydantic import BaseModel\nfrom aquila.engine.loop.tool_execution import text_of\n"
+        "class Tags(BaseModel):\n    names: set[str]\n"
+        f"print(text_of([Tags(names={NAMES!r})]))\n"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
+
+
+def test_a_model_that_writes_itself_its_own_way_keeps_it() -> None:
+    from pydantic import field_serializer
+
+    class Price(BaseModel):
+        cents: int
+
+        @field_serializer("cents", when_used="json")
+        def shown(self, cents: int) -> str:
+            return f"{cents / 100:.2f}"
+
+    assert text_of(Price(cents=1250)) == '{"cents":"12.50"}'

@@ -1,0 +1,264 @@
+"""Tools: their schemas, their arguments, and what a model is told about failures."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Annotated, Any, Literal
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+import aquila
+from aquila.engine.loop.tool_execution import deterministic, text_of
+from aquila.errors import ConfigError
+from aquila.tools import BUILT_IN, toolbox
+
+
+class Unit(enum.Enum):
+    C = "celsius"
+    F = "fahrenheit"
+
+
+class Place(pydantic.BaseModel):
+    city: str
+    country: Annotated[str, Field(description="two letters")] = "DE"
+
+
+@aquila.tool
+def weather(
+    place: Place,
+    days: Annotated[int, "how many days ahead"] = 1,
+    unit: Unit = Unit.C,
+    detail: Literal["short", "long"] | None = None,
+    *,
+    tool_context: dict[str, Any],
+) -> str:
+    """Tell the weather.
+
+    It is always fine.
+
+    Args:
+        place: where to look,
+            in the world
+        detail (str): how much to tell
+
+    Returns:
+        a forecast
+    """
+    return f"{place.city} {days} {unit.name} {detail} {tool_context['user']}"
+
+
+def test_schema_comes_from_hints_and_docstring() -> None:
+    schema = weather.schema
+    assert weather.name == "weather"
+    assert weather.description == "Tell the weather.\n\nIt is always fine."
+    assert schema["required"] == ["place"]
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == {"place", "days", "unit", "detail"}
+    assert schema["properties"]["place"] == {"$ref": "#/$defs/Place", "description": "where to look, in the world"}
+    assert schema["properties"]["days"] == {"type": "integer", "default": 1, "description": "how many days ahead"}
+    assert schema["properties"]["detail"]["description"] == "how much to tell"
+    assert schema["$defs"]["Unit"]["enum"] == ["celsius", "fahrenheit"]
+    assert schema["$defs"]["Place"]["properties"]["country"]["description"] == "two letters"
+    assert "title" not in str(schema)
+
+
+def test_arguments_become_what_the_hints_say() -> None:
+    arguments = weather.arguments('{"place": {"city": "Ulm"}, "unit": "fahrenheit"}')
+    assert arguments == {"place": Place(city="Ulm"), "unit": Unit.F}
+    assert weather(**arguments, tool_context={"user": "me"}) == "Ulm 1 F None me"
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ("{", "the arguments are not a JSON object"),
+        ("[1]", "the arguments are not a JSON object"),
+        ("", "place: Field required"),
+        ('{"place": {"city": 5}}', "place.city: Input should be a valid string"),
+        ('{"place": {"city": "Ulm"}, "dayz": 1}', "dayz: Extra inputs are not permitted"),
+        ('{"place": {"city": "Ulm"}, "unit": "kelvin"}', "unit: Input should be 'celsius' or 'fahrenheit'"),
+        ('{"place": {"city": "Ulm"}, "tool_context": {}}', "tool_context: Extra inputs are not permitted"),
+    ],
+)
+def test_wrong_arguments_are_named(raw: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        weather.arguments(raw)
+
+
+def test_sphinx_docstring_describes_parameters_too() -> None:
+    @aquila.tool(name="add_up", description="Adds.")
+    def add(a: int, b: int = 2) -> int:
+        """Add.
+
+        :param a: the first
+        :param int b: the second,
+            of two
+        :returns: the sum
+        """
+        return a + b
+
+    assert (add.name, add.description) == ("add_up", "Adds.")
+    assert [each["description"] for each in add.schema["properties"].values()] == ["the first", "the second, of two"]
+
+
+def test_field_called_title_or_default_stays_in_the_schema() -> None:
+    def book(title: str, default: int = 1) -> None: ...
+
+    made = aquila.tool(strict=True)(book).schema
+    assert set(made["properties"]) == {"title", "default"}
+    assert made["required"] == ["title", "default"]
+    assert made["properties"]["default"] == {"type": "integer"}
+
+
+def test_strict_schema_has_nothing_beside_a_reference() -> None:
+    class Node(pydantic.BaseModel):
+        place: Annotated[Place, Field(description="where it is")]
+        next: Annotated[Node, Field(description="what follows")] | None = None
+
+    Node.model_rebuild(_types_namespace={"Node": Node})
+    made = aquila.Tool("walk", Node, strict=True).schema
+
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            assert "$ref" not in value or len(value) == 1
+            for each in value.values():
+                check(each)
+        if isinstance(value, list):
+            for each in value:
+                check(each)
+
+    check(made)
+    nodes = made.get("properties") or made["$defs"]["Node"]["properties"]
+    assert nodes["place"]["description"] == "where it is"
+    assert nodes["place"]["required"] == ["city", "country"]
+
+
+def test_schema_of_true_allows_everything() -> None:
+    made = aquila.Tool("f", {"properties": {"x": True, "y": False}}, lambda **given: given)
+    assert made.arguments('{"x": [1]}') == {"x": [1]}
+    with pytest.raises(ValueError, match="y: is not allowed"):
+        made.arguments('{"y": 1}')
+
+
+def test_tool_can_be_spelled_out_with_a_schema() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}, "tags": {"type": "array", "items": {"enum": ["a", "b"]}}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    made = aquila.Tool("double", schema, lambda n, tags=(): n * 2, "Doubles.")
+    assert made.arguments('{"n": 4}') == {"n": 4}
+    for raw, message in {
+        "{}": "n: is required",
+        '{"n": "4"}': "n: must be of type integer",
+        '{"n": true}': "n: must be of type integer",
+        '{"n": 1, "m": 2}': "m: is not a known argument",
+        '{"n": 1, "tags": ["c"]}': "tags.0: must be one of 'a', 'b'",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            made.arguments(raw)
+
+
+def test_pydantic_model_serves_as_parameters() -> None:
+    made = aquila.Tool("go", Place, lambda city, country="DE": city + country)
+    assert made.arguments('{"city": "Ulm"}') == {"city": "Ulm"}
+    assert made.schema["required"] == ["city"]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: aquila.Tool("no spaces", {}), "letters, digits"),
+        (lambda: aquila.Tool("x", {"type": "string"}), "must be of type 'object'"),
+        (lambda: aquila.Tool("x", {}, "not callable"), "function must be callable"),
+        (lambda: aquila.tool(lambda x: x), "needs a name that a model can call"),
+        (lambda: aquila.tool(_many), "cannot be given by name"),
+        (lambda: aquila.tool(_opaque), "no JSON schema"),
+        (lambda: aquila.tool(_unresolved), "a type hint cannot be resolved"),
+        (lambda: aquila.tool(_Counter.count), "method without its object; make the tool of object.count"),
+        (lambda: aquila.tool(max), "its parameters are not known"),
+        (lambda: toolbox("web_search"), "tools is a list"),
+        (lambda: toolbox(["web_serch"]), r"unknown built-in tool 'web_serch'; did you mean 'web_search'\?"),
+        (lambda: toolbox(["file_search"]), "'file_search' needs more: .*'vector_store_ids'"),
+        (lambda: toolbox([5]), "not int"),
+        (lambda: toolbox([weather, weather]), "two tools are called 'weather'"),
+        (lambda: toolbox([{"name": "x"}]), "needs a 'type'"),
+        (lambda: toolbox([{"type": "function"}]), "needs a 'name'"),
+    ],
+)
+def test_tools_that_cannot_work_are_refused(build: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build()
+
+
+class _Counter:
+    def count(self, by: int) -> int:
+        return by
+
+
+def _many(*numbers: int) -> None: ...
+
+
+def _opaque(thing: object, lock: re.Match[str]) -> None: ...
+
+
+def _unresolved(thing: NoSuchType) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+def test_toolbox_takes_tools_functions_names_and_dicts() -> None:
+    box = toolbox(
+        [
+            weather,
+            _plain,
+            "web_search",
+            {"type": "file_search", "vector_store_ids": ["vs_1"]},
+            {"type": "function", "function": {"name": "chat_form", "parameters": {"type": "object"}}},
+            {"type": "function", "name": "responses_form"},
+        ]
+    )
+    assert list(box.tools) == ["weather", "_plain", "chat_form", "responses_form"]
+    assert box.built_in == ("web_search", {"type": "file_search", "vector_store_ids": ["vs_1"]})
+    assert all(name in BUILT_IN for name in box.built_in if isinstance(name, str))
+
+
+def _plain(x: int) -> int:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<Thing object at 0x7f3a2b1c>", "<Thing object>"),
+        ("[Errno 2] No such file: '/tmp/pytest-12/x y.txt'", "[Errno 2] No such file: '<path>'"),
+        (r"cannot open C:\Users\me\file.txt", "cannot open <path>"),
+        ("no file at file:///tmp/a7/b.txt", "no file at <path>"),
+        ("at 2026-11-24T10:00:00.123Z it broke", "at <time> it broke"),
+        ("took until 10:11:12", "took until <time>"),
+        ("see https://example.org/a/b", "see https://example.org/a/b"),
+        ("1/2 and/or 3", "1/2 and/or 3"),
+    ],
+)
+def test_failures_are_told_without_what_differs_between_runs(text: str, expected: str) -> None:
+    assert deterministic(text) == expected
+
+
+@given(st.text())
+def test_cleaning_a_text_twice_changes_nothing_more(text: str) -> None:
+    assert deterministic(deterministic(text)) == deterministic(text)
+
+
+def test_values_are_told_to_the_model_as_json() -> None:
+    class Odd:
+        pass
+
+    assert text_of("as it is") == "as it is"
+    assert text_of(None) == "null"
+    assert text_of({"b": 1, "place": Place(city="Ulm")}) == '{"b":1,"place":{"city":"Ulm","country":"DE"}}'
+    assert text_of({"x": {"c", "a", "b"}}) == '{"x":["a","b","c"]}'
+    assert "0x" not in text_of([Odd()])

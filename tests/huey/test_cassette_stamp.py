@@ -1,0 +1,457 @@
+"""The stamp of a task: what it carries, what it must not decide, and that nothing is answered without it."""
+
+import asyncio
+import contextvars
+import json
+import os
+import pickle
+import secrets
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import huey as plain
+import pytest
+from huey.api import chord, group
+from huey.serializer import Serializer
+
+import aquila
+from aquila import config
+from aquila.errors import CassetteMiss, CassetteRequired, MessageRejected, RemoteTaskError
+from aquila.huey import instances
+from aquila.huey.cassette_stamp import KEY, take
+from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, testing_mode
+from aquila.recording import runtime
+from aquila.recording import scope as scopes
+
+
+@pytest.fixture
+def no_test(monkeypatch, tmp_path):
+    """As outside of a test: no scope opens by itself, and the cassettes lie in a folder of this test's."""
+    monkeypatch.setattr(runtime, "opener", None)
+    with config.layers(root=tmp_path):
+        yield
+
+
+@pytest.fixture
+def replaying(monkeypatch, tmp_path):
+    """As in a test run: replay, under pytest, without any scope that is open by itself."""
+    monkeypatch.setattr(runtime, "opener", None)
+    with config.layers(root=tmp_path, defaults={"transport": "replay"}, under_pytest=True):
+        yield
+
+
+def scope_here():
+    """A task's body: which scope its requests would go to."""
+    scope = scopes.current()
+    return None if scope is None else scope.default
+
+
+def wire(huey):
+    """The keyword arguments of the messages in the queue, as they are on the wire."""
+    return [huey.serializer.deserialize(data).kwargs for data in huey.storage.enqueued_items()]
+
+
+@pytest.fixture(params=["mixed in", "instrumented"])
+def huey(request):
+    if request.param == "mixed in":
+        return instances.MemoryHuey("app")
+    return instances.instrument(plain.MemoryHuey("app"))
+
+
+def test_outside_of_any_scope_a_task_carries_nothing(huey, no_test):
+    @huey.task()
+    def task(a):
+        return 1
+
+    task(a=1)
+    assert wire(huey) == [{"a": 1}]
+
+
+def test_within_a_scope_a_task_carries_its_stamp_and_arrives_without(huey, no_test):
+    @huey.task()
+    def task(a):
+        return scope_here()
+
+    with aquila.use_cassette("folder/one") as cassette:
+        pending = task.s(a=1)
+        huey.enqueue(pending)
+        assert pending.kwargs == {"a": 1}
+        (sent,) = wire(huey)
+        assert json.loads(sent[KEY])["default"] == "folder/one"
+        assert str(cassette.path.parent.parent) not in sent[KEY]
+        assert huey.pending()[0].kwargs == {"a": 1}
+        assert huey.execute(huey.dequeue()) == "folder/one"
+
+
+def test_the_stamp_is_kept_through_everything_that_enqueues_again(huey, no_test):
+    seen = []
+
+    @huey.task(retries=1, retry_delay=60)
+    def flaky(name):
+        seen.append((name, scope_here()))
+        if len(seen) == 1:
+            raise ValueError
+        return name
+
+    @huey.task()
+    def note(*arguments):
+        seen.append((arguments[-1] if isinstance(arguments[-1], str) else "note", scope_here()))
+        return "noted"
+
+    @huey.task()
+    def nest():
+        note("nested")
+        raise ValueError
+
+    with testing_mode(huey), aquila.use_cassette("one"):
+        flaky("retried")
+        note.schedule(("later",), delay=3600)
+        huey.enqueue(nest.s().error(note))
+        huey.enqueue(note.s("first").then(note, "second"))
+        huey.enqueue(chord([note.s("left"), note.s("right")], note.s("callback")))
+        huey.enqueue(group([note.s("member")]))
+        with aquila.use_cassette("two"):
+            note("inner")
+        # What runs later must not depend on what is open then.
+        with aquila.use_cassette("three"):
+            drain_queue(with_scheduled=True, with_safety=True)
+    assert {scope for name, scope in seen if name != "inner"} == {"one"}
+    assert [scope for name, scope in seen if name == "inner"] == ["none"]  # Its scope has ended: refused.
+    assert len(seen) == 12
+
+
+def test_two_tests_at_once_do_not_mix(no_test):
+    huey = instances.MemoryHuey("app")
+
+    @huey.task()
+    def task():
+        return scope_here()
+
+    with testing_mode(huey), run_consumer(workers=2) as consumer, aquila.use_cassette("one"):
+        first = [task() for _ in range(5)]
+        with aquila.use_cassette("two"):
+            second = [task() for _ in range(5)]
+            assert consumer.wait(*first) == ["one"] * 5
+            assert consumer.wait(*second) == ["two"] * 5
+
+
+def test_a_worker_thread_sees_neither_the_context_of_the_last_task_nor_of_the_test(no_test):
+    huey, variable = instances.MemoryHuey("app"), contextvars.ContextVar("variable", default="default")
+
+    @huey.task()
+    def leak():
+        before = variable.get()
+        variable.set("leaked")
+        return before
+
+    with testing_mode(huey), run_consumer() as consumer:
+        assert consumer.wait(leak(), leak(), leak()) == ["default"] * 3
+
+
+# Failing closed
+
+
+def ask():
+    with aquila.http_client() as http:
+        return http.post("https://provider.example/v1/x", json={"prompt": "p"}).json()
+
+
+def test_a_task_without_a_stamp_is_refused_under_pytest(huey, replaying):
+    @huey.task()
+    def task():
+        return ask()
+
+    task()
+    assert wire(huey) == [{}]
+    with aquila.use_cassette("of another test"):
+        assert huey.execute(huey.dequeue()) is None
+        error = huey.storage.result_items().popitem()[1]
+        assert "CassetteRequired" in str(huey.serializer.deserialize(error))
+        assert "carries no stamp" in str(huey.serializer.deserialize(error))
+
+
+def test_a_task_of_a_test_that_has_ended_is_refused_by_name(huey, replaying):
+    failures = []
+
+    @huey.task()
+    def task():
+        try:
+            ask()
+        except CassetteRequired as error:
+            failures.append(str(error))
+
+    with aquila.use_cassette("one"):
+        task()
+    with aquila.use_cassette("two"):
+        huey.execute(huey.dequeue())
+    assert "use_cassette('one') enqueued it and has ended" in failures[0]
+
+
+def test_what_a_refused_task_enqueues_is_refused_too(huey, replaying):
+    failures = []
+
+    @huey.task()
+    def child():
+        try:
+            ask()
+        except CassetteRequired as error:
+            failures.append(str(error))
+
+    @huey.task()
+    def parent():
+        child()
+
+    parent()
+    with aquila.use_cassette("two"):
+        huey.execute(huey.dequeue())
+        huey.execute(huey.dequeue())
+    assert "carries no stamp" in failures[0]
+
+
+def test_a_periodic_task_of_a_scheduler_is_refused_and_run_periodic_has_the_scope_of_its_caller(huey, replaying):
+    seen, enqueued = [], threading.Event()
+
+    @huey.periodic_task(lambda moment: True)
+    def periodic():
+        try:
+            seen.append(scope_here())
+            ask()
+        except (CassetteRequired, CassetteMiss) as error:
+            seen.append(type(error))
+        enqueued.set()
+
+    with aquila.use_cassette("one") as cassette, testing_mode(huey):
+        run_periodic()
+        assert seen == ["one", CassetteMiss]
+        cassette.forget_misses()
+        enqueued.clear()
+        with run_consumer(periodic=True):
+            assert enqueued.wait(10)
+        assert seen[2:] == ["none", CassetteRequired]
+
+
+def test_a_consumer_without_aquila_fails_loudly(no_test):
+    huey = instances.MemoryHuey("app", serializer=Serializer())
+
+    @huey.task()
+    def task():
+        return 1
+
+    with aquila.use_cassette("one"):
+        task()
+    unpatched = plain.MemoryHuey("app")
+    unpatched.storage, unpatched._registry = huey.storage, huey._registry
+    unpatched.execute(unpatched.dequeue())
+    assert KEY in str(pickle.loads(huey.storage.result_items().popitem()[1]))
+
+
+def test_outside_pytest_a_replaying_task_without_a_stamp_is_a_scope_of_its_own(huey, monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime, "opener", None)
+    seen = []
+
+    @huey.task()
+    def task():
+        seen.append(scopes.current())
+        return ask()
+
+    with config.layers(root=tmp_path, defaults={"transport": "replay"}), testing_mode(huey):
+        for _ in range(2):
+            task()
+        with pytest.raises(CassetteRequired, match="needs a cassette"):
+            drain_queue()
+        drain_queue(with_safety=True)
+    assert seen[0] is not seen[1]
+    assert all(scope.closed for scope in seen)
+
+
+def test_what_is_live_on_purpose_is_not_refused(huey, monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime, "opener", None)
+    with config.layers(root=tmp_path, defaults={"transport": "live"}, under_pytest=True):
+
+        @huey.task()
+        def task():
+            return scope_here()
+
+        task()
+        assert huey.execute(huey.dequeue()) is None
+
+
+# Hostile stamps
+
+
+def stamp(**changes):
+    return {"scope": secrets.token_hex(8), "name": "t", "default": "one", "options": {}, "from": "elsewhere", **changes}
+
+
+def test_a_stamp_cannot_redirect_requests_nor_load_code(no_test, monkeypatch):
+    huey = instances.MemoryHuey("app")
+    seen = []
+
+    @huey.task()
+    def task(**kwargs):
+        seen.append(scopes.current().settings)
+
+    options = {
+        "transport": "os:system", "upstream": "os:system", "base_url": "https://evil.example", "api_key": "k",
+        "cassette_dir": "/", "guard": "off", "replay_timing": 2,
+    }  # fmt: skip
+    task(**{KEY: json.dumps(stamp(options=options))})
+    huey.execute(huey.dequeue())
+    default = config.current()
+    assert seen == [default.with_options({"replay_timing": 2}, source="test")]
+
+
+def test_a_stamp_cannot_leave_the_cassette_folder(replaying):
+    huey = instances.MemoryHuey("app")
+
+    @huey.task()
+    def task(**kwargs):
+        return ask()
+
+    task(**{KEY: json.dumps(stamp(default="../../etc/passwd"))})
+    huey.execute(huey.dequeue())
+    error = huey.serializer.deserialize(huey.storage.result_items().popitem()[1])
+    assert "CassetteNameError" in str(error)
+
+
+NUMBERS = {"stamp": None, "attempt": 1, "deliveries": 0}
+MALFORMED = [1, [], {}, "x", "null", "[]", "{}", '{"refused": 1}', "[" * 100_000]
+MALFORMED += [
+    json.dumps(stamp(**changes)) for changes in ({"scope": 1}, {"default": 1}, {"options": []}, {"from": None})
+]
+MALFORMED += [{**NUMBERS, **changes} for changes in ({"attempt": "1"}, {"deliveries": -1}, {"stamp": 1}, {"more": 1})]
+
+
+@pytest.mark.parametrize("malformed", MALFORMED, ids=range(len(MALFORMED)))
+def test_a_malformed_stamp_is_rejected(malformed):
+    with pytest.raises(MessageRejected, match="malformed"):
+        take(SimpleNamespace(), malformed)
+
+
+# Other processes
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_miss_in_a_worker_process_is_a_miss_of_the_test(replaying, make_huey):
+    huey = make_huey("sqlite", {"sqlite": instances.SqliteHuey})
+
+    @huey.task()
+    def swallows():
+        try:
+            ask()
+        except CassetteMiss:
+            return "swallowed"
+
+    @huey.task()
+    def passes_on():
+        return ask()
+
+    with aquila.use_cassette("one") as cassette, testing_mode(huey, storage="own"):
+        with run_consumer("process") as consumer:
+            assert consumer.wait(swallows()) == "swallowed"
+        assert [type(miss) for miss in cassette.misses] == [CassetteMiss]
+        assert "provider.example" in str(cassette.misses[0])
+        with pytest.raises(RemoteTaskError, match="CassetteMiss"), run_consumer("process"):
+            passes_on()
+        assert len(cassette.misses) == 2
+        cassette.forget_misses()
+
+
+# The classes
+
+
+def test_an_async_task_runs(huey, no_test):
+    @huey.task(context=True)
+    async def later(a, b=2, task=None):
+        return [a, b, task.id]
+
+    with testing_mode(huey):
+        run = perform_job(later, 1, b=3)
+        assert run.value == [1, 3, run.task.id]
+
+        async def within_a_loop():
+            return perform_job(later, 1).value[:2]
+
+        assert asyncio.run(within_a_loop()) == [1, 2]
+
+
+def test_an_async_task_that_fails_within_a_loop_fails(huey, no_test):
+    @huey.task()
+    async def fail():
+        raise ValueError("boom")
+
+    async def within_a_loop():
+        perform_job(fail)
+
+    with pytest.raises(ValueError, match="boom"):
+        asyncio.run(within_a_loop())
+
+
+def test_messages_are_no_pickles_unless_asked_for():
+    assert isinstance(instances.MemoryHuey().serializer, MsgpackSerializer)
+    assert instances.MemoryHuey(compression=True).serializer.comp
+    pickling = Serializer()
+    assert instances.MemoryHuey(serializer=pickling).serializer is pickling
+
+
+def test_a_signing_serializer_is_bound_to_the_queue():
+    secret = "a secret of some length"
+    one, other = (instances.MemoryHuey(name, serializer=MsgpackSerializer(secret)) for name in ("one", "other"))
+    with pytest.raises(MessageRejected, match="another queue"):
+        other.serializer.deserialize(one.serializer.serialize("x"))
+
+
+def test_a_result_that_is_slipped_into_the_queue_is_rejected():
+    huey = instances.MemoryHuey(serializer=MsgpackSerializer("a secret of some length"))
+    with pytest.raises(MessageRejected, match="stands where a task belongs"):
+        huey.deserialize_task(huey.serializer.serialize({"a": 1}))
+
+
+def test_instrumenting_keeps_a_huey_and_its_tasks_and_happens_once():
+    huey = plain.MemoryHuey("app")
+
+    @huey.task()
+    def task():
+        return 1
+
+    task()
+    state = dict(vars(huey))
+    assert instances.instrument(huey) is huey
+    assert instances.instrument(huey) is huey
+    assert isinstance(huey, plain.MemoryHuey)
+    assert type(huey).__name__ == "MemoryHuey"
+    assert {**vars(huey), "task_wrapper_class": None} == {**state, "task_wrapper_class": None}
+    assert huey.execute(huey.dequeue()) == 1
+    assert type(instances.instrument(plain.MemoryHuey())) is type(huey)
+
+
+def test_a_testing_mode_instruments_for_its_own_time():
+    huey = plain.MemoryHuey("app")
+    with testing_mode(huey):
+        assert isinstance(huey, instances.AquilaHuey)
+    assert type(huey) is plain.MemoryHuey
+    assert huey.task_wrapper_class is plain.api.TaskWrapper
+
+
+def test_immediate_mode_runs_in_the_scope_of_the_caller(no_test):
+    huey = instances.MemoryHuey("app", immediate=True)
+
+    @huey.task()
+    def task():
+        return scope_here()
+
+    with aquila.use_cassette("one"):
+        assert task()() == "one"
+
+
+def test_a_producer_without_any_scope_imports_nothing_of_cassettes():
+    code = (
+        "import sys; from aquila.huey.instances import MemoryHuey; huey = MemoryHuey()\n"
+        "task = huey.task()(lambda: 1); task(); assert huey.execute(huey.dequeue()) == 1\n"
+        "loaded = {'aquila.recording.scope', 'openai', 'httpx2', 'yaml'} & set(sys.modules); assert not loaded, loaded"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -1,0 +1,430 @@
+"""In a test run nothing reaches a provider that no test asked for. A real server counts what does: nothing."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.upstream import Upstream, streamed, upstream
+
+WAYS = {
+    "httpx2": """
+        import httpx2
+        with httpx2.Client() as client:
+            client.post(URL)
+        """,
+    "httpx2_async": """
+        import asyncio, httpx2
+        async def go():
+            async with httpx2.AsyncClient() as client:
+                await client.post(URL)
+        asyncio.run(go())
+        """,
+    "httpx": """
+        import httpx
+        with httpx.Client() as client:
+            client.post(URL)
+        """,
+    "openai": """
+        import openai
+        with openai.OpenAI(base_url=URL.removesuffix("/chat/completions"), api_key="x") as client:
+            client.chat.completions.create(model="m", messages=[])
+        """,
+    "requests": """
+        import requests
+        requests.post(URL)
+        """,
+    "urllib": """
+        import urllib.request
+        urllib.request.urlopen(URL, data=b"{}").close()
+        """,
+    "urllib3": """
+        import urllib3
+        urllib3.request("POST", URL, retries=False)
+        """,
+    "aiohttp": """
+        import asyncio, aiohttp
+        async def go():
+            async with aiohttp.ClientSession() as session:
+                await (await session.post(URL)).read()
+        asyncio.run(go())
+        """,
+}
+"""Ways to make a request, as code. Each ends with an exception where it is refused."""
+
+
+@pytest.fixture
+def provider() -> Iterator[Upstream]:
+    """A server that stands in for a provider."""
+    with upstream(lambda path, body: streamed("never")) as running:
+        yield running
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, provider: Upstream, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    monkeypatch.setattr("aquila.recording.runtime.opener", None)
+    return Run(pytester, provider)
+
+
+class Run:
+    """Runs a file of tests in which ``URL`` is the provider's, and ``request()`` makes a request to it."""
+
+    def __init__(self, pytester: pytest.Pytester, provider: Upstream) -> None:
+        self._pytester = pytester
+        self._address = provider.url.removeprefix("http://")
+
+    def __call__(self, tests: str, *arguments: str, subprocess: bool = False, ini: str = "") -> pytest.RunResult:
+        self._pytester.makeini(f"[pytest]\naquila_providers = {self._address}\n{ini}")
+        ways = [f"URL = 'http://{self._address}/v1/chat/completions'", f"NAMES = {sorted(WAYS)}"]
+        for name, code in WAYS.items():
+            ways += [f"def {name}():", textwrap.indent(textwrap.dedent(code), "    ")]
+        self._pytester.makepyfile(
+            ways="\n".join(ways),
+            test_it=f"import pytest\nimport ways\nfrom ways import *\n{textwrap.dedent(tests)}",
+        )
+        self._pytester.syspathinsert()
+        start = self._pytester.runpytest_subprocess if subprocess else self._pytester.runpytest_inprocess
+        return start("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
+
+
+def output(result: pytest.RunResult) -> str:
+    return "\n".join(result.outlines + result.errlines)
+
+
+def test_every_way_out_is_refused_in_the_test_itself(run: Run, provider: Upstream) -> None:
+    result = run(
+        """
+        @pytest.mark.parametrize("way", ways.NAMES)
+        def test_it(way):
+            with pytest.raises(Exception) as caught:
+                getattr(ways, way)()
+            error = caught.value
+            assert type(error).__name__ == "LiveCallRefused", repr(error)
+            for part in ("test_it.py::test_it", "127.0.0.1:", "aquila_live", "=live", "aquila_cassette"):
+                assert part in str(error)
+        """
+    )
+    result.assert_outcomes(passed=len(WAYS))
+    assert provider.requests == []
+
+
+def test_the_refusal_names_the_url_and_no_secret(run: Run, provider: Upstream) -> None:
+    result = run(
+        """
+        def test_it():
+            import httpx2
+            with httpx2.Client() as client:
+                client.post(URL + "?key=sk-secret-1234567890", auth=("user", "sk-secret-1234567890"))
+        """
+    )
+    result.assert_outcomes(failed=1)
+    refusal = next(line for line in result.outlines if "LiveCallRefused:" in line)
+    assert f"POST {provider.url}/v1/chat/completions" in refusal
+    assert "sk-secret" not in refusal
+    assert provider.requests == []
+
+
+def test_threads_executors_and_to_thread_are_refused(run: Run, provider: Upstream) -> None:
+    result = run(
+        """
+        import asyncio, concurrent.futures, threading
+        from aquila.errors import LiveCallRefused
+
+        def test_a_thread():
+            caught = []
+            def work():
+                try:
+                    httpx2()
+                except LiveCallRefused as error:
+                    caught.append(error)
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            assert len(caught) == 1
+
+        def test_an_executor():
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                assert isinstance(pool.submit(httpx2_async).exception(), LiveCallRefused)
+
+        def test_to_thread():
+            async def go():
+                await asyncio.to_thread(requests)
+            with pytest.raises(LiveCallRefused):
+                asyncio.run(go())
+        """
+    )
+    result.assert_outcomes(passed=3)
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize("fixture", ["", "aquila_cassette"])
+def test_a_thread_that_outlives_its_test_never_gets_out(fixture: str, run: Run, provider: Upstream) -> None:
+    result = run(
+        f"""
+        import contextvars, threading
+        from aquila.errors import AquilaError
+        released, caught = threading.Event(), []
+
+        def late():
+            released.wait(10)
+            for way in (httpx2, httpx, requests):
+                try:
+                    way()
+                except AquilaError as error:
+                    caught.append(error)
+
+        started = []
+
+        def test_starts_threads({fixture}):
+            bare = threading.Thread(target=late)
+            with_context = threading.Thread(target=contextvars.copy_context().run, args=(late,))
+            for thread in (bare, with_context):
+                thread.start()
+                started.append(thread)
+
+        def test_that_runs_meanwhile():
+            released.set()
+            for thread in started:
+                thread.join()
+            assert len(caught) == 6
+        """
+    )
+    result.assert_outcomes(passed=2)
+    assert provider.requests == []
+
+
+def test_between_tests_nothing_gets_out(run: Run, pytester: pytest.Pytester, provider: Upstream) -> None:
+    pytester.makeconftest(
+        textwrap.dedent(
+            """
+            import ways
+            from aquila.errors import LiveCallRefused
+
+            def pytest_sessionfinish():
+                try:
+                    ways.httpx2()
+                except LiveCallRefused as error:
+                    print("REFUSED", error)
+            """
+        )
+    )
+    result = run("def test_it(): pass", "-s")
+    assert "REFUSED no test is running" in output(result)
+    assert provider.requests == []
+
+
+def test_child_processes_that_know_nothing_of_aquila_are_refused(run: Run, provider: Upstream) -> None:
+    result = run(
+        """
+        import multiprocessing, subprocess, sys
+
+        @pytest.mark.parametrize("way", ["httpx2", "openai", "urllib", "aiohttp"])
+        def test_a_subprocess(way):
+            done = subprocess.run([sys.executable, "-c", f"import ways; ways.{way}()"], capture_output=True, text=True)
+            assert "LiveCallRefused: test_it.py::test_a_subprocess" in done.stderr, done.stderr
+            assert done.returncode == 1
+
+        @pytest.mark.parametrize("method", ["spawn", "fork"])
+        @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+        def test_multiprocessing(method):
+            process = multiprocessing.get_context(method).Process(target=ways.httpx2)
+            process.start()
+            process.join()
+            assert process.exitcode == 1
+        """,
+        subprocess=True,
+    )
+    result.assert_outcomes(passed=6)
+    assert provider.requests == []
+
+
+def test_a_grandchild_is_refused_too(run: Run, provider: Upstream) -> None:
+    result = run(
+        """
+        import subprocess, sys
+
+        def test_it():
+            inner = "import ways; ways.httpx2()"
+            outer = f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {inner!r}]).returncode)"
+            done = subprocess.run([sys.executable, "-c", outer], capture_output=True, text=True)
+            assert "LiveCallRefused" in done.stderr
+        """
+    )
+    result.assert_outcomes(passed=1)
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize("way", ["marker", "option", "off", "ignored"])
+def test_what_a_run_asks_for_gets_out(way: str, run: Run, provider: Upstream) -> None:
+    marker = "@pytest.mark.aquila_live" if way == "marker" else ""
+    arguments = ["--aquila-transport=live"] if way == "option" else []
+    ini = {"off": "aquila_guard = off", "ignored": "aquila_ignore_hosts = 127.0.0.1"}.get(way, "")
+    result = run(
+        f"""
+        {marker}
+        def test_it():
+            for way in ({", ".join(WAYS.keys() - {"openai"})}):
+                way()
+        """,
+        *arguments,
+        ini=ini,
+    )
+    result.assert_outcomes(passed=1)
+    assert len(provider.requests) == len(WAYS) - 1
+
+
+def test_a_live_test_opens_no_way_for_the_others(run: Run, provider: Upstream) -> None:
+    result = run(
+        """
+        @pytest.mark.aquila_live
+        def test_live():
+            httpx2()
+
+        def test_other():
+            httpx2()
+        """
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    assert len(provider.requests) == 1
+
+
+def test_known_providers_are_refused_before_their_name_is_resolved(run: Run) -> None:
+    result = run(
+        """
+        import socket, ssl
+        from aquila.errors import LiveCallRefused
+
+        @pytest.mark.parametrize("host", [
+            "api.openai.com", "api.anthropic.com", "my-resource.openai.azure.com", "openrouter.ai",
+            "bedrock-runtime.eu-west-1.amazonaws.com", "generativelanguage.googleapis.com",
+            "europe-west1-aiplatform.googleapis.com", "API.OpenAI.com.",
+        ])
+        def test_provider(host):
+            with pytest.raises(LiveCallRefused, match="refused"):
+                socket.getaddrinfo(host, 443)
+            with pytest.raises(LiveCallRefused):
+                ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=host)
+
+        @pytest.mark.parametrize("url", [
+            "https://llm.corp.example/v1/chat/completions", "https://llm.corp.example/v1/messages",
+        ])
+        def test_any_host_that_is_asked_like_a_model(url):
+            import httpx2
+            with httpx2.Client() as client, pytest.raises(LiveCallRefused):
+                client.post(url)
+
+        def test_others_are_not():
+            from aquila.intercept.policy import check_connection
+            for host in ("example.org", "s3.amazonaws.com", "notopenrouter.ai", "api.openai.com.evil.example"):
+                check_connection(host, 443)
+        """
+    )
+    result.assert_outcomes(passed=11)
+
+
+def test_a_guard_of_all_refuses_every_connection_but_loopback(run: Run, provider: Upstream) -> None:
+    result = run(
+        """
+        import socket
+        from aquila.errors import LiveCallRefused
+
+        def test_it():
+            with pytest.raises(LiveCallRefused):
+                socket.create_connection(("192.0.2.1", 80), timeout=5)
+            with pytest.raises(LiveCallRefused):
+                socket.getaddrinfo("example.org", 80)
+            for family, target in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+                with socket.socket(family) as end, pytest.raises(LiveCallRefused):
+                    end.connect((target, 80))
+                with socket.socket(family) as end, pytest.raises(LiveCallRefused):
+                    end.connect_ex((target, 80))
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                socket.create_connection(("localhost", server.getsockname()[1]), timeout=5).close()
+            with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as end:
+                end.connect(server.getsockname())
+        """,
+        ini="aquila_guard = all",
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_real_keys_are_out_of_reach_in_a_replay_and_come_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "machines-own-key-1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    result = run(
+        """
+        import os
+
+        def test_before():
+            assert "OPENAI_API_KEY" not in os.environ
+            assert os.environ["GROQ_API_KEY"] == "machines-own-key-1"
+
+        def test_replay(aquila_cassette):
+            assert os.environ["OPENAI_API_KEY"] == os.environ["GROQ_API_KEY"] == "aquila-no-key"
+            assert "MISTRAL_API_KEY" not in os.environ
+            import aquila, openai
+            openai.OpenAI().close()
+            with aquila.use_cassette("x", transport="record"):
+                assert "OPENAI_API_KEY" not in os.environ
+                assert os.environ["GROQ_API_KEY"] == "machines-own-key-1"
+            assert os.environ["GROQ_API_KEY"] == "aquila-no-key"
+
+        def test_own_value(monkeypatch, aquila_cassette):
+            assert os.environ["GROQ_API_KEY"] == "aquila-no-key"
+            monkeypatch.setenv("GROQ_API_KEY", "for this test")
+
+        @pytest.fixture
+        def set_first(monkeypatch):
+            monkeypatch.setenv("GROQ_API_KEY", "for this test")
+
+        def test_set_first(set_first, aquila_cassette):
+            assert os.environ["GROQ_API_KEY"] == "for this test"
+
+        @pytest.mark.aquila(dummy_keys="MISTRAL_API_KEY")
+        def test_named(aquila_cassette):
+            assert os.environ["MISTRAL_API_KEY"] == "aquila-no-key"
+            assert "OPENAI_API_KEY" not in os.environ
+
+        def test_after():
+            test_before()
+            assert "MISTRAL_API_KEY" not in os.environ
+        """
+    )
+    result.assert_outcomes(passed=6)
+    assert os.environ["GROQ_API_KEY"] == "machines-own-key-1"
+
+
+def test_after_the_run_everything_is_put_back(run: Run) -> None:
+    import socket
+    import ssl
+
+    def state() -> list[object]:
+        return [
+            socket.getaddrinfo,
+            socket.socket.connect,
+            socket.socket.connect_ex,
+            ssl.SSLContext.wrap_socket,
+            ssl.SSLContext.wrap_bio,
+            {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        ]
+
+    before = state()
+    run("def test_it(aquila_cassette): pass").assert_outcomes(passed=1)
+    assert state() == before
+
+
+def test_a_run_with_another_client_library_loads_no_client_of_ours(run: Run) -> None:
+    result = run(
+        """
+        def test_it():
+            import sys, httpx
+            with httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200))) as client:
+                client.get("https://example.org")
+            assert not {"httpx2", "openai", "vcr", "yaml"} & sys.modules.keys()
+        """,
+        subprocess=True,
+    )
+    result.assert_outcomes(passed=1)

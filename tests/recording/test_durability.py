@@ -1,0 +1,283 @@
+"""Nothing recorded is lost: kills, many processes at once, and disks that do not take it. With real processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import aquila
+from aquila.cassettes.codecs.yaml.codec import YamlCodec
+from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage import cassette_files, journal
+from aquila.cassettes.storage.merging import NewRecording
+from aquila.errors import CassetteWriteError
+from aquila.recording import recorder
+from aquila.recording import scope as scopes
+from tests.support import writers
+from tests.support.writers import finished, post, start
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    with writers.recording_project(tmp_path) as cassettes:
+        yield cassettes
+
+
+def prompts(path: Path) -> list[object]:
+    return [json.loads(row.request.body)["prompt"] for row in cassette_files.load(path).interactions]
+
+
+def record(*asked: object) -> None:
+    with aquila.use_cassette("x"), aquila.http_client() as client:
+        for prompt in asked:
+            post(client, prompt)
+
+
+def test_a_kill_at_any_moment_loses_no_finished_interaction(root: Path) -> None:
+    chance = random.Random(5)
+    acknowledged: dict[str, int] = {}
+    for number in range(50):
+        done, its_end = multiprocessing.Pipe()
+        process = start(writers.record_until_killed, root.parent, f"killed-{number}", its_end)
+        its_end.close()
+        seen = 0
+        for _ in range(chance.randrange(1, 30)):
+            done.recv_bytes()
+            seen += 1
+        for _ in range(chance.randrange(20_000)):  # a moment anywhere within an interaction
+            pass
+        process.kill()
+        assert finished(process) == -signal.SIGKILL
+        try:
+            while True:
+                done.recv_bytes()
+                seen += 1
+        except EOFError:
+            acknowledged[f"killed-{number}"] = seen
+    assert not list(root.glob("*.yaml"))
+    assert len(recorder.recover(root).cassettes) == 50
+    for name, count in acknowledged.items():
+        stored = prompts(root / f"{name}.yaml")
+        assert stored[:count] == list(range(count))
+        assert len(stored) <= count + 1  # the one in progress may have been finished, and not yet reported
+    assert recorder.recover(root) == ([], [])
+
+
+def test_recovering_replaces_nothing_that_a_cassette_holds(root: Path) -> None:
+    record("kept")
+    before = (root / "x.yaml").read_bytes()
+    finished(start(writers.record_anew_and_die, root.parent))
+    recorder.recover(root)
+    assert (root / "x.yaml").read_bytes() == before
+    assert prompts(root / "x.pending.yaml") == ["kept"]
+
+
+def test_four_processes_with_eight_threads_store_each_interaction_exactly_once(root: Path) -> None:
+    together = multiprocessing.get_context("forkserver").Barrier(4)
+    processes = [start(writers.record_from_eight_threads, root.parent, n, together) for n in range(4)]
+    assert [finished(process) for process in processes] == [0, 0, 0, 0]
+    counts = Counter(prompts(root / "shared.yaml"))
+    # Each process is a scope of its own: its n-th identical request gets the n-th recording.
+    assert counts.pop("the same everywhere") == 8
+    assert counts == {f"{p}-{t}-{n}": 1 for p in range(4) for t in range(8) for n in range(4)}
+    assert list((root / ".journal").glob("*.journal")) == []
+
+
+def test_children_of_a_scope_record_into_it_and_its_owner_stores_all(root: Path) -> None:
+    with aquila.use_cassette("x") as cassette, aquila.http_client() as client:
+        post(client, "owner")
+        finished(start(writers.join_record_and_die, root.parent, cassette._scope.stamp()))
+    assert sorted(map(str, prompts(root / "x.yaml"))) == ["child", "owner"]
+    assert list((root / ".journal").glob("*.journal")) == []
+
+
+def test_the_recordings_of_a_running_scope_are_not_recovered_by_another_run(root: Path) -> None:
+    reached, its_end = multiprocessing.Pipe()
+    process = start(writers.record_and_hold, root.parent, its_end)
+    reached.recv_bytes()
+    assert recorder.recover(root) == ([], [])
+    reached.send_bytes(b".")
+    assert finished(process) == 0
+    assert prompts(root / "x.yaml") == [1]
+
+
+def test_what_a_scope_recorded_is_its_own_until_it_is_stored(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = cassette_files.save
+    taken_over: list[object] = []
+
+    def saving(*arguments: object) -> None:
+        taken_over.extend(recorder.recover(root).cassettes)
+        save(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cassette_files, "save", saving)
+    with pytest.raises(ZeroDivisionError), aquila.use_cassette("x"), aquila.http_client() as client:
+        post(client, "hi")
+        raise ZeroDivisionError
+    assert taken_over == []
+    assert [path.name for path in root.glob("*.yaml")] == ["x.pending.yaml"]
+    assert list((root / ".journal").glob("*.journal")) == []
+
+
+def test_a_disk_that_is_full_leaves_the_cassette_as_it_was(root: Path) -> None:
+    record("old")
+    before = (root / "x.yaml").read_bytes()
+    many = [f"a prompt that takes room {number}" for number in range(100)]
+    assert finished(start(writers.record_onto_a_full_disk, root.parent, 2000, many)) == 0
+    assert (root / "x.yaml").read_bytes() == before
+    assert not list(root.glob(".*.tmp"))
+
+
+def test_a_cassette_that_does_not_fit_any_more_stays_and_its_recordings_wait_in_the_journal(root: Path) -> None:
+    record("old " * 2000)
+    before = (root / "x.yaml").read_bytes()
+    assert finished(start(writers.record_onto_a_full_disk, root.parent, 5000, ["new"])) == 0
+    assert (root / "x.yaml").read_bytes() == before
+    assert [(path.name, count) for path, count in recorder.recover(root).cassettes] == [("x.yaml", 1)]
+    assert prompts(root / "x.yaml")[1:] == ["new"]
+
+
+def leave_journal(root: Path, name: str, scope: str = "0123456789abcdef") -> Path:
+    """Leave a journal with one recording for a cassette, as a killed run does."""
+    request = RecordedRequest("POST", "https://api.example/v1", (), json.dumps({"prompt": name}).encode())
+    interaction = Interaction(request, RecordedResponse(200, (), (RecordedChunk(b"answer"),)))
+    rules = MatchRules()
+    left = journal.Journal(root, scope)
+    left.append(journal.Entry(name, "missing", "last", rules, NewRecording(key_of(request, rules), 0, 0, interaction)))
+    left.close()
+    (path,) = journal.journals_of(root, scope)
+    return path
+
+
+def test_a_journal_that_cannot_be_read_is_named_and_kept_and_the_others_are_taken_over(root: Path) -> None:
+    bad = leave_journal(root, "lost", "aaaaaaaaaaaaaaaa")
+    payload = b"\xc1 not msgpack"
+    bad.write_bytes(struct.pack(">II", len(payload), zlib.crc32(payload)) + payload)
+    leave_journal(root, "good", "bbbbbbbbbbbbbbbb")
+    found = recorder.recover(root)
+    assert found.cassettes == [(root / "good.yaml", 1)]
+    (message,) = found.failed
+    assert str(bad) in message
+    assert bad.exists()
+    assert list(journal.abandoned(root)) == ["aaaaaaaaaaaaaaaa"]
+
+
+def test_a_cassette_that_takes_no_recordings_is_named_and_they_wait_for_it(root: Path) -> None:
+    (root / "broken.yaml").parent.mkdir(exist_ok=True)
+    (root / "broken.yaml").write_text("aquila: 1\ninteractions: {\n")
+    leave_journal(root, "broken")
+    leave_journal(root, "good")
+    found = recorder.recover(root)
+    assert found.cassettes == [(root / "good.yaml", 1)]
+    assert "broken.yaml, line" in found.failed[0]
+    (root / "broken.yaml").unlink()
+    assert recorder.recover(root).failed == []
+    assert prompts(root / "broken.yaml") == ["broken"]
+    assert journal.abandoned(root) == {}
+
+
+def fail_to_write(monkeypatch: pytest.MonkeyPatch, marker: bytes) -> None:
+    """Make the codec fail, in a way that none of ours should, for what has the marker in a request."""
+    whole = YamlCodec.dumps
+
+    def dumps(codec: YamlCodec, cassette: Cassette) -> bytes:
+        if any(marker in row.request.body for row in cassette.interactions):
+            raise ZeroDivisionError("with a secret in its text")
+        return whole(codec, cassette)
+
+    monkeypatch.setattr(YamlCodec, "dumps", dumps)
+
+
+def test_a_codec_that_fails_in_any_way_loses_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        fail_to_write(patched, b"hard")
+        with (
+            pytest.raises(CassetteWriteError, match=r"hard\.yaml.*ZeroDivisionError in test_durability\.py") as raised,
+            aquila.use_cassette("easy"),
+            aquila.http_client() as client,
+        ):
+            with aquila.use_cassette("hard"):
+                post(client, "hard")
+            post(client, "easy")
+        assert "secret" not in str(raised.value)
+        leave_journal(root, "good")
+        found = recorder.recover(root)
+        assert found.cassettes == [(root / "good.yaml", 1)]
+        assert "hard.yaml" in found.failed[0]
+    assert recorder.recover(root) == ([(root / "hard.yaml", 1)], [])
+    assert prompts(root / "hard.yaml") == ["hard"]
+
+
+def test_one_cassette_of_a_scope_that_fails_keeps_no_other_from_being_stored(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_to_write(monkeypatch, b"hard")
+    scope = scopes.Scope(kind="block", name="two cassettes")
+    scopes.push(scope)
+    try:
+        with aquila.http_client(cassette="hard") as hard, aquila.http_client(cassette="easy") as easy:
+            post(hard, "hard")
+            post(easy, "easy")
+    finally:
+        scopes.pop(scope)
+    with pytest.raises(CassetteWriteError, match=r"hard\.yaml"):
+        scope.close()
+    assert prompts(root / "easy.yaml") == ["easy"]
+    assert list(journal.abandoned(root)) == [scope.id]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that an unprivileged user can reach."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_folder_that_is_read_only_is_noticed_before_anything_is_asked(open_folder: Path) -> None:
+    (open_folder / "cassettes").mkdir(mode=0o555)
+    assert finished(start(writers.record_without_permission, open_folder)) == 0
+
+
+def test_a_folder_that_vanishes_during_a_recording_is_made_again(root: Path) -> None:
+    with aquila.use_cassette("x"), aquila.http_client() as client:
+        post(client, 1)
+        shutil.rmtree(root)
+        post(client, 2)
+    assert prompts(root / "x.yaml") == [1, 2]
+
+
+def test_a_cassette_is_replaced_whole_or_not_at_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record("old")
+    before = (root / "x.yaml").read_bytes()
+
+    def fails(*arguments: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(CassetteWriteError, match="Input/output error"),
+        aquila.use_cassette("x"),
+        aquila.http_client() as client,
+    ):
+        post(client, "new")
+        patch.setattr(os, "replace", fails)
+    assert (root / "x.yaml").read_bytes() == before
+    assert not list(root.glob(".*.tmp"))
+    assert journal.abandoned(root)

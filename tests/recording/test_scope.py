@@ -1,0 +1,176 @@
+"""Scopes: which cassette a request belongs to, from any thread, and what a scope passes on to other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aquila
+from aquila import config
+from aquila.errors import AquilaError, CassetteNameError, CassetteRequired, SessionClosed, UnknownOption
+from aquila.recording import scope as scopes
+
+
+@pytest.fixture(autouse=True)
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("aquila.recording.runtime.opener", None)
+    with config.layers(root=tmp_path):
+        yield
+
+
+def in_thread(function: Callable[[], Any]) -> Any:
+    """Run in a thread without this thread's context; return the result or the exception."""
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(function())
+        except AquilaError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return outcome[0]
+
+
+def cassette_here() -> str | None:
+    scope = scopes.current()
+    return scope.default if scope is not None else None
+
+
+def test_the_innermost_block_is_in_force_and_the_outer_one_again_afterwards() -> None:
+    assert cassette_here() is None
+    with aquila.use_cassette("outer"):
+        with aquila.use_cassette("inner"):
+            assert cassette_here() == "inner"
+            assert in_thread(cassette_here) == "inner"
+        assert cassette_here() == "outer"
+        assert in_thread(cassette_here) == "outer"
+    assert cassette_here() is None
+
+
+def test_a_block_that_raises_leaves_nothing_behind() -> None:
+    with pytest.raises(RuntimeError), aquila.use_cassette("x"):
+        raise RuntimeError
+    assert cassette_here() is None
+    assert in_thread(cassette_here) is None
+
+
+def test_threads_with_blocks_of_their_own_do_not_see_each_other() -> None:
+    barrier = threading.Barrier(8)
+
+    def work(number: int) -> str | None:
+        with aquila.use_cassette(f"x{number}"):
+            barrier.wait(10)
+            seen = cassette_here()
+            barrier.wait(10)
+            return seen
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == [f"x{number}" for number in range(8)]
+
+
+def test_a_thread_that_belongs_to_none_of_several_blocks_is_refused_rather_than_guessed() -> None:
+    opened, done = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with aquila.use_cassette("other"):
+            opened.set()
+            assert done.wait(10)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert opened.wait(10)
+    with aquila.use_cassette("mine"):
+        assert cassette_here() == "mine"
+        error = in_thread(cassette_here)
+        copied = contextvars.copy_context()
+        assert in_thread(lambda: copied.run(cassette_here)) == "mine"
+    done.set()
+    thread.join()
+    assert isinstance(error, CassetteRequired)
+    assert "other" in str(error)
+    assert "mine" in str(error)
+
+
+def test_what_outlives_a_block_is_refused_instead_of_going_elsewhere() -> None:
+    with aquila.use_cassette("ended"):
+        context = contextvars.copy_context()
+    with pytest.raises(SessionClosed, match="ended"):
+        context.run(scopes.current)
+
+
+def test_asyncio_tasks_and_threads_of_a_block_inherit_it() -> None:
+    async def run() -> list[str | None]:
+        async with aquila.use_cassette("x"):
+            return [await asyncio.create_task(_async_here()), await asyncio.to_thread(cassette_here)]
+
+    async def _async_here() -> str | None:
+        return cassette_here()
+
+    assert asyncio.run(run()) == ["x", "x"]
+
+
+def test_the_decorator_opens_the_cassette_anew_for_each_call() -> None:
+    @aquila.use_cassette("x")
+    def sync(word: str) -> tuple[str, str | None]:
+        return word, cassette_here()
+
+    @aquila.use_cassette("y")
+    async def asynchronous() -> str | None:
+        return cassette_here()
+
+    assert sync("a") == ("a", "x")
+    assert sync("b") == ("b", "x")
+    assert sync.__name__ == "sync"
+    assert asyncio.run(asynchronous()) == "y"
+    assert cassette_here() is None
+
+
+def test_mistakes_show_when_the_block_is_written_not_when_it_runs() -> None:
+    with pytest.raises(CassetteNameError):
+        aquila.use_cassette("../x")
+    with pytest.raises(UnknownOption, match="did you mean 'record'"):
+        aquila.use_cassette("x", recrod="all")
+
+
+def test_inner_blocks_inherit_settings_and_override_them() -> None:
+    with aquila.use_cassette("x", ignore=["user"], replay_timing=2), aquila.use_cassette("y", replay_timing=3):
+        scope = scopes.current()
+        assert scope is not None
+        assert (scope.settings.ignore, scope.settings.replay_timing) == (("user",), 3)
+
+
+def test_a_block_replays_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def transport() -> str:
+        scope = scopes.current()
+        assert scope is not None
+        return scope.settings.transport
+
+    with aquila.use_cassette("x"):
+        assert transport() == "replay"
+    monkeypatch.setenv("AQUILA_TRANSPORT", "live")
+    with aquila.use_cassette("x"):
+        assert transport() == "live"
+
+
+def test_a_stamp_finds_its_scope_in_the_process_and_makes_a_part_of_it_elsewhere(tmp_path: Path) -> None:
+    with aquila.use_cassette("x", ignore=["user"]):
+        scope = scopes.current()
+        assert scope is not None
+        stamp = scope.stamp()
+        assert scopes.join(stamp) is scope
+    assert str(tmp_path) not in json.dumps([stamp.scope, stamp.name, stamp.default, dict(stamp.options)], default=str)
+    part = scopes.join(stamp)
+    assert (part.id, part.default, part.is_owner) == (scope.id, "x", False)
+    assert part.settings.ignore == ("user",)
+    part.close()

