@@ -5,6 +5,7 @@
     AquilaError
     ├── ConfigError                  an option, ini key, environment variable or argument is wrong (also a ValueError)
     │   ├── UnknownOption            no such option; the nearest one is suggested (also a TypeError)
+    │   ├── UnsuitableFunction       a decorator is put on what it cannot decorate (also a TypeError)
     │   ├── UnknownTransport         no transport of that name
     │   ├── InvalidMessage           a prompt, message or role that cannot be sent
     │   └── MissingKey               a live request without an API key
@@ -79,6 +80,10 @@ class ConfigError(AquilaError, ValueError):
 
 class UnknownOption(ConfigError, TypeError):
     """No option of that name exists; the message suggests the nearest one."""
+
+
+class UnsuitableFunction(ConfigError, TypeError):
+    """A decorator is put on what it cannot decorate; the message says where to put it instead."""
 
 
 class UnknownTransport(ConfigError):

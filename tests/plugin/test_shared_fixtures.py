@@ -215,3 +215,29 @@ def test_a_miss_that_a_shared_fixture_swallows_fails_every_test_that_uses_it(pro
     )
     project.run(tests=swallowing.replace('assert post("one")', "pass").replace('assert post("two")', "pass"))
     project.run().assert_outcomes(errors=2)
+
+
+def test_a_yield_fixture_that_is_decorated_has_its_requests_in_the_cassette_and_the_test_has_not(
+    project: Project,
+) -> None:
+    tests = """
+        @pytest.fixture
+        @aquila.use_cassette("fixture")
+        def data():
+            yield post("setup")
+            post("teardown")
+
+        def test_one(data, aquila_cassette):
+            assert data
+            post("test")
+        """
+    project.record(tests=tests).assert_outcomes(passed=1)
+    assert [row.request.body for row in load(project.cassettes / "fixture.yaml").interactions] == [
+        b'{"prompt":"setup"}',
+        b'{"prompt":"teardown"}',
+    ]
+    assert bodies(project, "test_one") == [b'{"prompt":"test"}']
+    result = project.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["aquila: 3 replayed, 0 recorded, 0 missed*"])
+    assert len(project.calls) == 3

@@ -34,6 +34,7 @@ class _Surroundings:
 
     def __init__(self) -> None:
         self._open: dict[str, Scope] = {}
+        self._held: set[str] = set()  # those that are open, and those that are suspended
         self._inherited: str | None = None
 
     def opened(self, scope: Scope) -> None:
@@ -42,21 +43,30 @@ class _Surroundings:
             if not self._open:
                 self._inherited = os.environ.get(child_processes.VARIABLE)
             self._open[scope.id] = scope
+            self._held.add(scope.id)
             httpx_clients.hold(scope.id, scope=True)
             _foreign().hold(scope.id)
             self._adjust()
 
+    def suspended(self, scope: Scope) -> None:
+        """A scope surrounds nothing for a while. Its interception stays: what is bound to it may make requests."""
+        with _lock:
+            if self._open.pop(scope.id, None) is not None:
+                self._adjust()
+
     def closed(self, scope: Scope) -> None:
         """A scope is no longer open."""
         with _lock:
-            if self._open.pop(scope.id, None) is None:
-                return
-            self._adjust()
-            httpx_clients.release(scope.id)
-            _foreign().release(scope.id)
+            if self._open.pop(scope.id, None) is not None:
+                self._adjust()
+            if scope.id in self._held:
+                self._held.discard(scope.id)
+                httpx_clients.release(scope.id)
+                _foreign().release(scope.id)
 
     def _adjust(self) -> None:
-        scopes = list(self._open.values())
+        # One that was suspended was opened anew after those within it.
+        scopes = sorted(self._open.values(), key=lambda scope: len(list(scope.enclosing())))
         answering = [scope for scope in scopes if scope.default is not None]
         replaying = bool(answering) and all(scope.settings.transport == "replay" for scope in answering)
         if replaying:

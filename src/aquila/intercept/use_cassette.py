@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from aquila import config
 from aquila.cassettes.storage.names import candidates
-from aquila.intercept import activation
+from aquila.intercept import activation, decorated_functions
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
 from aquila.recording.used_cassette import UsedCassette
@@ -23,9 +21,12 @@ class use_cassette:
     """Answer every model request in a block from a cassette, or record into it.
 
     As a context manager (``with`` or ``async with``) it gives a ``UsedCassette``; as a decorator it opens the cassette
-    anew for each call of a function, sync or async. ``name`` is the cassette's, ``settings`` are those of
-    ``@pytest.mark.aquila`` (``transport="record"``, ``ignore=...``, ``replay_timing=...``). Outside pytest the
-    transport is ``replay`` unless the settings or the environment say otherwise.
+    anew for each call of a function, sync or async. The body of a generator runs within the cassette from its first
+    step until it ends or is closed; what its consumer does between the steps is outside.
+
+    ``name`` is the cassette's, ``settings`` are those of ``@pytest.mark.aquila`` (``transport="record"``,
+    ``ignore=...``, ``replay_timing=...``). Outside pytest the transport is ``replay`` unless the settings or the
+    environment say otherwise.
 
     A block that ends with an exception stores nothing: what it recorded is kept in the pending file beside. Raises
     ``CassetteNameError``, ``UnknownOption`` or ``ConfigError`` at once for what is wrong with its arguments.
@@ -61,14 +62,7 @@ class use_cassette:
         scope, before = self._open.pop()
         scopes.bind(before)
         scopes.pop(scope)
-        try:
-            report = scope.close(passed=error is None)
-            if scope.parent is not None:
-                scope.parent.inner.append(report)
-        except Exception as failure:
-            if error is None:
-                raise
-            error.add_note(f"and its recording could not be kept: {failure}")
+        decorated_functions.close(scope, error)
 
     async def __aenter__(self) -> UsedCassette:
         return self.__enter__()
@@ -79,18 +73,9 @@ class use_cassette:
         self.__exit__(kind, error, traceback)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
-                async with type(self)(self._name, **self._settings):
-                    return await function(*args, **kwargs)
-
-            return awaited  # type: ignore[return-value]
-
-        @functools.wraps(function)
-        def called(*args: P.args, **kwargs: P.kwargs) -> R:
-            with type(self)(self._name, **self._settings):
-                return function(*args, **kwargs)
-
-        return called
+        """Decorate a function. Raises ``UnsuitableFunction`` for what is not one, such as a class."""
+        cassette = decorated_functions.DecoratorCassette(
+            self._title, lambda: type(self)(self._name, **self._settings), self._scope
+        )
+        decorated: Callable[P, R] = decorated_functions.decorate(function, cassette)
+        return decorated

@@ -30,6 +30,9 @@ class Watcher(Protocol):
     def opened(self, scope: Any) -> None:
         """A scope is open, or its cassette or its settings have changed."""
 
+    def suspended(self, scope: Any) -> None:
+        """A scope surrounds nothing until it is open again. What it has started goes on."""
+
     def closed(self, scope: Any) -> None:
         """A scope is no longer open."""
 

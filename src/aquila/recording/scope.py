@@ -95,6 +95,13 @@ class Scope:
         """Whether this process stores what the scope records. A forked child does not: its parent does."""
         return self._process == os.getpid()
 
+    def enclosing(self) -> Iterator[Scope]:
+        """This scope and those around it, from the inside out."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
     @property
     def settings(self) -> config.Settings:
         """The settings in force: those around this scope, with its own options on top."""
@@ -266,12 +273,7 @@ def current() -> Scope | None:
     innermost = _innermost()
     if innermost is None:
         return None
-    chain: Scope | None = innermost
-    enclosing: set[Scope] = set()
-    while chain is not None:
-        enclosing.add(chain)
-        chain = chain.parent
-    if len(_open) > 1 and not enclosing.issuperset(_open):
+    if len(_open) > 1 and not set(innermost.enclosing()).issuperset(_open):
         names = ", ".join(scope.name or scope.default or scope.kind for scope in _open)
         raise CassetteRequired(
             f"several cassettes are in use at once ({names}) and this thread belongs to none of them; "
@@ -338,6 +340,20 @@ def announce(scope: Scope) -> None:
     """Tell who watches that a scope is open, or has changed."""
     for watcher in runtime.watchers:
         watcher.opened(scope)
+
+
+def suspend(scope: Scope) -> None:
+    """Put an open scope aside: nothing finds it until ``resume``, except what is bound to it."""
+    pop(scope)
+    for watcher in runtime.watchers:
+        watcher.suspended(scope)
+
+
+def resume(scope: Scope) -> None:
+    """Undo ``suspend``. The scope is around those that were opened within it, as before."""
+    within = (place for place, other in enumerate(_open) if other is not scope and scope in other.enclosing())
+    _open.insert(next(within, len(_open)), scope)
+    announce(scope)
 
 
 def pop(scope: Scope) -> None:

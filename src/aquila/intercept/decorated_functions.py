@@ -1,0 +1,218 @@
+"""``use_cassette`` as a decorator: of whichever kind a function is, its body runs within the cassette.
+
+The body of a generator runs in stretches, between which its consumer runs. The cassette is open for the stretches
+only: it is put aside at each ``yield`` and taken up when the generator goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aquila.errors import UnsuitableFunction
+from aquila.intercept import activation
+from aquila.recording import scope as scopes
+
+if TYPE_CHECKING:
+    from aquila.recording.scope import Scope
+
+_MADE_BY_CONTEXTMANAGER = contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager
+
+
+@dataclass(frozen=True, slots=True)
+class DecoratorCassette:
+    """What a decorator opens anew for each call.
+
+    ``title`` is how messages call it, ``block`` makes a block around a whole call, ``scope`` the scope of one, not open
+    yet, for what is opened and closed otherwise.
+    """
+
+    title: str
+    block: Callable[[], contextlib.AbstractContextManager[Any]]
+    scope: Callable[[], Scope]
+
+
+def decorate(function: Any, cassette: DecoratorCassette) -> Any:
+    """Return a function of the same kind as ``function`` whose body runs within ``cassette``.
+
+    Raises ``UnsuitableFunction`` for what is not a function, with what to do instead.
+    """
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(decorate(function.__func__, cassette))
+    _refuse_what_is_no_function(function, cassette)
+    bodies = [function]
+    if not inspect.isroutine(function):
+        bodies.append(type(function).__call__)  # of an object that can be called
+    if any(map(inspect.iscoroutinefunction, bodies)):
+        wrapper = _coroutine_function(function, cassette)
+    elif any(map(inspect.isasyncgenfunction, bodies)):
+        wrapper = _async_generator_function(function, cassette)
+    elif any(map(inspect.isgeneratorfunction, bodies)):
+        wrapper = _generator_function(function, cassette)
+    else:
+        wrapper = _plain_function(function, cassette)
+    return _described_as(function, wrapper)
+
+
+def close(scope: Scope, error: BaseException | None) -> None:
+    """Close the scope of a block that ended with ``error``, and tell the scope around it what it counted."""
+    try:
+        report = scope.close(passed=error is None)
+        if scope.parent is not None:
+            scope.parent.inner.append(report)
+    except Exception as failure:
+        if error is None:
+            raise
+        error.add_note(f"and its recording could not be kept: {failure}")
+
+
+class _Stretches:
+    """The scope of one generator, as a context manager that is entered for each stretch of its body."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._within: Scope | None = scope  # a body that yields within a block of its own goes on within it
+        self._around: Scope | None = None
+        self._has_begun = False
+
+    def __enter__(self) -> None:
+        if self._has_begun:
+            scopes.resume(self._scope)
+        else:
+            activation.begin()
+            scopes.push(self._scope)
+            self._has_begun = True
+        self._around = scopes.bind(self._within)
+
+    def __exit__(self, *_: object) -> None:
+        self._within = scopes.bind(self._around)
+        scopes.suspend(self._scope)
+
+    @contextlib.contextmanager
+    def until_the_end(self) -> Iterator[_Stretches]:
+        """Close the scope with the block. A generator that its consumer leaves early has not failed."""
+        try:
+            yield self
+        except BaseException as error:
+            close(self._scope, error)
+            raise
+        close(self._scope, None)
+
+
+def _plain_function(function: Callable[..., Any], cassette: DecoratorCassette) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with cassette.block():
+            result = function(*args, **kwargs)
+        return _with_its_body_within(result, cassette)
+
+    return called
+
+
+def _coroutine_function(function: Callable[..., Any], cassette: DecoratorCassette) -> Callable[..., Any]:
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        with cassette.block():
+            result = await function(*args, **kwargs)
+        return _with_its_body_within(result, cassette)
+
+    return awaited
+
+
+def _generator_function(function: Callable[..., Any], cassette: DecoratorCassette) -> Callable[..., Any]:
+    def generated(*args: Any, **kwargs: Any) -> Any:
+        with _Stretches(cassette.scope()).until_the_end() as stretch:
+            with stretch:
+                generator = function(*args, **kwargs)
+            go_on: Callable[[], Any] = functools.partial(next, generator)
+            while True:
+                try:
+                    with stretch:
+                        value = go_on()
+                except StopIteration as end:
+                    return end.value
+                try:
+                    go_on = functools.partial(generator.send, (yield value))
+                except GeneratorExit:
+                    with stretch:
+                        return generator.close()
+                except BaseException as error:  # noqa: BLE001 (the body decides what becomes of it)
+                    go_on = functools.partial(generator.throw, error)
+
+    return generated
+
+
+def _async_generator_function(function: Callable[..., Any], cassette: DecoratorCassette) -> Callable[..., Any]:
+    async def generated(*args: Any, **kwargs: Any) -> Any:
+        with _Stretches(cassette.scope()).until_the_end() as stretch:
+            with stretch:
+                generator = function(*args, **kwargs)
+            go_on: Callable[[], Any] = generator.__anext__
+            while True:
+                try:
+                    with stretch:
+                        value = await go_on()
+                except StopAsyncIteration:
+                    return
+                try:
+                    go_on = functools.partial(generator.asend, (yield value))
+                except GeneratorExit:
+                    with stretch:
+                        await generator.aclose()
+                    return
+                except BaseException as error:  # noqa: BLE001 (the body decides what becomes of it)
+                    go_on = functools.partial(generator.athrow, error)
+
+    return generated
+
+
+def _with_its_body_within(result: Any, cassette: DecoratorCassette) -> Any:
+    """What a function returned. If its body is still to run, as behind another decorator, it runs within a cassette."""
+    if inspect.iscoroutine(result):
+        return _coroutine_function(lambda: result, cassette)()
+    if inspect.isgenerator(result):
+        return _generator_function(lambda: result, cassette)()
+    if inspect.isasyncgen(result):
+        return _async_generator_function(lambda: result, cassette)()
+    if isinstance(result, _MADE_BY_CONTEXTMANAGER):
+        raise UnsuitableFunction(
+            f"{cassette.title} is above a decorator that makes a context manager; put it below, next to the function"
+        )
+    return result
+
+
+def _refuse_what_is_no_function(function: Any, cassette: DecoratorCassette) -> None:
+    name = getattr(function, "__name__", None) or f"an object of the class {type(function).__name__}"
+    if inspect.isclass(function):
+        raise UnsuitableFunction(
+            f"{cassette.title} is put on the class {name}; put it on the methods that make requests, "
+            "or use the class in a block: with aquila.use_cassette(...)"
+        )
+    is_fixture = type(function).__name__ == "FixtureFunctionDefinition" or (
+        "_pytestfixturefunction" in getattr(function, "__dict__", {})  # before pytest 8.4
+    )
+    if is_fixture:
+        raise UnsuitableFunction(
+            f"{cassette.title} is above @pytest.fixture on {name}; put it below, next to the function"
+        )
+    if not callable(function):
+        raise UnsuitableFunction(
+            f"{cassette.title} is put on {name}, which cannot be called; put it next to the function, "
+            "below what makes something else of it (such as @property)"
+        )
+
+
+def _described_as(function: Any, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the wrapper the name, the documentation and the signature of what it wraps."""
+    if inspect.isroutine(function):
+        return functools.update_wrapper(wrapper, function)
+    described = function
+    while isinstance(described, functools.partial):
+        described = described.func
+    if not inspect.isroutine(described):
+        described = type(described)
+    functools.update_wrapper(wrapper, described, ("__module__", "__name__", "__qualname__", "__doc__"), ())
+    wrapper.__wrapped__ = function  # type: ignore[attr-defined]
+    return wrapper
