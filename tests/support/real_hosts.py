@@ -106,16 +106,24 @@ def _trusted_by_what_is_loaded(bundle: str) -> Iterator[None]:
         if module in sys.modules:
             replaced.append((sys.modules[module], name, getattr(sys.modules[module], name)))
             setattr(sys.modules[module], name, value)
-    _forget_connections()
+    connections = _put_connections(None)
     try:
         yield
     finally:
         for owner, name, before in replaced:
             setattr(owner, name, before)
-        _forget_connections()
+        _put_connections(connections)
 
 
-def _forget_connections() -> None:
+def _put_connections(made: dict[str, Any] | None) -> dict[str, Any]:
+    """Give Aquila's live transport these connections, or none yet, and return those that it had.
+
+    They are set aside, not dropped: what they hold may belong to event loops of other tests.
+    """
     routing: Any = sys.modules.get("aquila.transports.routing")
-    if routing is not None:
-        routing.upstream_named("live")._made.clear()
+    if routing is None:
+        return {}
+    live = routing.upstream_named("live")
+    before: dict[str, Any] = live._made
+    live._made = dict(made or {})
+    return before
