@@ -27,7 +27,7 @@ import aquila
 from aquila import config
 from aquila import huey as mixed
 from aquila.huey.serializer import MsgpackSerializer
-from aquila.huey.testing import perform_job, testing_mode
+from aquila.huey.testing import perform_job, use_test_queue
 from benchmarks import traffic
 from benchmarks.harness import QUICK, Report, duration, main, paired, size
 
@@ -46,7 +46,7 @@ def performing(report: Report) -> None:
         return {"id": document["id"], "summary": document["body"][:20]}
 
     document = {"id": 123, "body": "The harbour of Tern Bay will close for three weeks in March."}
-    with aquila.use_cassette("bench"), testing_mode(huey):
+    with aquila.use_cassette("bench"), use_test_queue(huey):
         times = paired(
             {
                 "the function": lambda: task.call_local(document, shout=True),

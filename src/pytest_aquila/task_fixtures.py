@@ -26,7 +26,7 @@ __all__ = [
     "refute_enqueued",
     "run_consumer",
     "run_periodic",
-    "testing_mode",
+    "use_test_queue",
 ]
 
 INI = (
@@ -67,10 +67,10 @@ def aquila_huey_storage(pytestconfig: pytest.Config) -> Any:
 @pytest.fixture
 def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_storage: Any) -> Iterator[Any]:
     """The Huey under test, in manual mode with an empty queue. The other fixtures here use it."""
-    from aquila.huey.testing import testing_mode
+    from aquila.huey.testing import use_test_queue
 
     failures = request.session.testsfailed
-    with testing_mode(aquila_huey, storage=aquila_huey_storage) as huey:
+    with use_test_queue(aquila_huey, storage=aquila_huey_storage) as huey:
         yield huey
         if request.session.testsfailed > failures:
             return  # It may well have left tasks behind.
@@ -162,11 +162,11 @@ def run_periodic(aquila_tasks: Any) -> Callable[..., list[TaskRun]]:
 
 
 @pytest.fixture
-def testing_mode(aquila_tasks: Any) -> Callable[..., Any]:
-    """``aquila.huey.testing.testing_mode`` of the Huey under test: ``with testing_mode("inline"):``."""
-    from aquila.huey.testing import testing_mode
+def use_test_queue(aquila_tasks: Any) -> Callable[..., Any]:
+    """``aquila.huey.testing.use_test_queue`` of the Huey under test: ``with use_test_queue("inline"):``."""
+    from aquila.huey.testing import use_test_queue
 
-    return functools.partial(testing_mode, aquila_tasks)
+    return functools.partial(use_test_queue, aquila_tasks)
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ import aquila
 from aquila import config
 from aquila.errors import CassetteMiss, CassetteRequired, MessageRejected, RemoteTaskError
 from aquila.huey import instances
-from aquila.huey.cassette_stamp import KEY, take
+from aquila.huey.cassette_stamp import KEY, attach_fields
 from aquila.huey.serializer import MsgpackSerializer
-from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, testing_mode
+from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
 from aquila.recording import runtime
 from aquila.recording import scope as scopes
 
@@ -106,7 +106,7 @@ def test_the_stamp_is_kept_through_everything_that_enqueues_again(huey, no_test)
         note("nested")
         raise ValueError
 
-    with testing_mode(huey), aquila.use_cassette("one"):
+    with use_test_queue(huey), aquila.use_cassette("one"):
         flaky("retried")
         note.schedule(("later",), delay=3600)
         huey.enqueue(nest.s().error(note))
@@ -117,7 +117,7 @@ def test_the_stamp_is_kept_through_everything_that_enqueues_again(huey, no_test)
             note("inner")
         # What runs later must not depend on what is open then.
         with aquila.use_cassette("three"):
-            drain_queue(with_scheduled=True, with_safety=True)
+            drain_queue(with_scheduled=True, raise_errors=False)
     assert {scope for name, scope in seen if name != "inner"} == {"one"}
     assert [scope for name, scope in seen if name == "inner"] == ["none"]  # Its scope has ended: refused.
     assert len(seen) == 12
@@ -130,7 +130,7 @@ def test_two_tests_at_once_do_not_mix(no_test):
     def task():
         return scope_here()
 
-    with testing_mode(huey), run_consumer(workers=2) as consumer, aquila.use_cassette("one"):
+    with use_test_queue(huey), run_consumer(workers=2) as consumer, aquila.use_cassette("one"):
         first = [task() for _ in range(5)]
         with aquila.use_cassette("two"):
             second = [task() for _ in range(5)]
@@ -147,7 +147,7 @@ def test_a_worker_thread_sees_neither_the_context_of_the_last_task_nor_of_the_te
         variable.set("leaked")
         return before
 
-    with testing_mode(huey), run_consumer() as consumer:
+    with use_test_queue(huey), run_consumer() as consumer:
         assert consumer.wait(leak(), leak(), leak()) == ["default"] * 3
 
 
@@ -223,7 +223,7 @@ def test_a_periodic_task_of_a_scheduler_is_refused_and_run_periodic_has_the_scop
             seen.append(type(error))
         enqueued.set()
 
-    with aquila.use_cassette("one") as cassette, testing_mode(huey):
+    with aquila.use_cassette("one") as cassette, use_test_queue(huey):
         run_periodic()
         assert seen == ["one", CassetteMiss]
         cassette.forget_misses()
@@ -257,12 +257,12 @@ def test_outside_pytest_a_replaying_task_without_a_stamp_is_a_scope_of_its_own(h
         seen.append(scopes.current())
         return ask()
 
-    with config.layers(root=tmp_path, defaults={"transport": "replay"}), testing_mode(huey):
+    with config.layers(root=tmp_path, defaults={"transport": "replay"}), use_test_queue(huey):
         for _ in range(2):
             task()
         with pytest.raises(CassetteRequired, match="needs a cassette"):
             drain_queue()
-        drain_queue(with_safety=True)
+        drain_queue(raise_errors=False)
     assert seen[0] is not seen[1]
     assert all(scope.closed for scope in seen)
 
@@ -328,7 +328,7 @@ MALFORMED += [{**NUMBERS, **changes} for changes in ({"attempt": "1"}, {"deliver
 @pytest.mark.parametrize("malformed", MALFORMED, ids=range(len(MALFORMED)))
 def test_a_malformed_stamp_is_rejected(malformed):
     with pytest.raises(MessageRejected, match="malformed"):
-        take(SimpleNamespace(), malformed)
+        attach_fields(SimpleNamespace(), malformed)
 
 
 # Other processes
@@ -349,7 +349,7 @@ def test_a_miss_in_a_worker_process_is_a_miss_of_the_test(replaying, make_huey):
     def passes_on():
         return ask()
 
-    with aquila.use_cassette("one") as cassette, testing_mode(huey, storage="own"):
+    with aquila.use_cassette("one") as cassette, use_test_queue(huey, storage="own"):
         with run_consumer("process") as consumer:
             assert consumer.wait(swallows()) == "swallowed"
         assert [type(miss) for miss in cassette.misses] == [CassetteMiss]
@@ -368,7 +368,7 @@ def test_an_async_task_runs(huey, no_test):
     async def later(a, b=2, task=None):
         return [a, b, task.id]
 
-    with testing_mode(huey):
+    with use_test_queue(huey):
         run = perform_job(later, 1, b=3)
         assert run.value == [1, 3, run.task.id]
 
@@ -428,9 +428,9 @@ def test_instrumenting_keeps_a_huey_and_its_tasks_and_happens_once():
     assert type(instances.instrument(plain.MemoryHuey())) is type(huey)
 
 
-def test_a_testing_mode_instruments_for_its_own_time():
+def test_a_test_queue_instruments_for_its_own_time():
     huey = plain.MemoryHuey("app")
-    with testing_mode(huey):
+    with use_test_queue(huey):
         assert isinstance(huey, instances.AquilaHuey)
     assert type(huey) is plain.MemoryHuey
     assert huey.task_wrapper_class is plain.api.TaskWrapper

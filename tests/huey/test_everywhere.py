@@ -111,14 +111,14 @@ def test_everything(place, aquila_cassette, run_consumer, drain_queue):
     worker, cassette = place
     results, same = application.everything()
     if worker == "drain":
-        drain_queue(with_scheduled=True, with_safety=True)
+        drain_queue(with_scheduled=True, raise_errors=False)
         get = lambda result: application.huey.get(result.id, peek=True)
         found = {{name: get(result) for name, result in results.items()}}
         twins = [get(result)[0] for result in same]
     else:
         program = "app:huey" if worker.startswith("program ") else False
         with run_consumer(
-            worker.removeprefix("program "), workers=2, subprocess=program, with_safety=True, timeout=30
+            worker.removeprefix("program "), workers=2, subprocess=program, raise_errors=False, timeout=30
         ) as consumer:
             found = {{name: consumer.wait(result) for name, result in results.items()}}
             twins = [values[0] for values in consumer.wait(*same)]

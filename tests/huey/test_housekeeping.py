@@ -14,10 +14,18 @@ from huey.api import chord
 from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskError
-from aquila.huey import MemoryHuey, SqliteHuey, add_pruner, checkpoint, partial, prune, requeue_lost
-from aquila.huey.lost_tasks import RUNNING
+from aquila.huey import (
+    MemoryHuey,
+    SqliteHuey,
+    add_pruner,
+    checkpoint,
+    partial_answer,
+    prune_results,
+    requeue_lost_tasks,
+)
+from aquila.huey.lost_tasks import RUNNING_PREFIX
 from aquila.huey.pruning import Pruned
-from aquila.huey.testing import drain_queue, run_consumer, run_periodic, testing_mode
+from aquila.huey.testing import drain_queue, run_consumer, run_periodic, use_test_queue
 
 DAY = dt.timedelta(days=1)
 
@@ -25,7 +33,7 @@ DAY = dt.timedelta(days=1)
 @pytest.fixture
 def huey():
     huey = MemoryHuey("app")
-    with testing_mode(huey):
+    with use_test_queue(huey):
         yield huey
 
 
@@ -42,7 +50,7 @@ def store(huey):
 
     def store(count, fails=False):
         ids = [job(fails).id for _ in range(count)]
-        drain_queue(with_safety=True)
+        drain_queue(raise_errors=False)
         return ids
 
     return store
@@ -54,12 +62,12 @@ def after(days):
 
 def test_what_is_older_than_a_time_goes(huey, store):
     old = store(2)
-    assert prune(huey, older_than=7 * DAY) == Pruned(0, 0)
+    assert prune_results(huey, older_than=7 * DAY) == Pruned(0, 0)
     with after(6):
         new = store(1)
-        assert prune(huey, older_than=7 * DAY) == Pruned(0, 0)
+        assert prune_results(huey, older_than=7 * DAY) == Pruned(0, 0)
     with after(8):
-        assert prune(huey, older_than=7 * DAY) == Pruned(2, 0)
+        assert prune_results(huey, older_than=7 * DAY) == Pruned(2, 0)
     left = huey.all_results()
     assert new[0] in left
     assert not set(old) & set(left)
@@ -69,19 +77,19 @@ def test_the_oldest_beyond_a_number_go(huey, store):
     for day in range(4):
         with after(day):
             ids = store(1)
-            prune(huey, keep=10)
+            prune_results(huey, keep=10)
     with after(4):
-        assert prune(huey, keep=1) == Pruned(3, 0)
+        assert prune_results(huey, keep=1) == Pruned(3, 0)
     assert ids[0] in huey.all_results()
 
 
 def test_checkpoints_and_partial_answers_of_failed_tasks_go_too(huey, store):
     (failed,) = store(1, fails=True)
     huey.put(f"aquila.partial.{failed}", [1, "text"])
-    prune(huey, older_than=DAY)
+    prune_results(huey, older_than=DAY)
     with after(2):
-        assert prune(huey, older_than=DAY) == Pruned(1, 2)
-    assert partial(huey, failed) is None
+        assert prune_results(huey, older_than=DAY) == Pruned(1, 2)
+    assert partial_answer(huey, failed) is None
     assert set(huey.all_results()) == {"aquila.pruner"}
 
 
@@ -94,22 +102,22 @@ def test_what_is_no_result_is_left_alone(huey, store):
     huey.revoke_by_id("some")
     huey.lock_task("held").acquire()
     huey.put("chord:x:0", 1)
-    huey.put(f"{RUNNING}x", 1)
+    huey.put(f"{RUNNING_PREFIX}x", 1)
     before = set(huey.all_results())
-    prune(huey, older_than=DAY)
+    prune_results(huey, older_than=DAY)
     with after(9):
-        assert prune(huey, older_than=DAY) == Pruned(0, 0)
+        assert prune_results(huey, older_than=DAY) == Pruned(0, 0)
     assert set(huey.all_results()) - {"aquila.pruner"} == before
 
 
 def test_a_result_that_was_fetched_is_forgotten(huey, store):
     (fetched,) = store(1)
-    prune(huey, older_than=DAY)
+    prune_results(huey, older_than=DAY)
     assert huey.result(fetched) == 1
     with after(2):
-        assert prune(huey, older_than=DAY) == Pruned(0, 0)
+        assert prune_results(huey, older_than=DAY) == Pruned(0, 0)
         again = store(1)
-        prune(huey, older_than=DAY)
+        prune_results(huey, older_than=DAY)
     assert again[0] in huey.all_results()
 
 
@@ -125,7 +133,7 @@ def test_a_pruner_is_added_in_a_line(huey, store):
 
 
 def test_pruning_needs_a_measure(huey):
-    for call in (lambda: prune(huey), lambda: add_pruner(huey, older_than=None)):
+    for call in (lambda: prune_results(huey), lambda: add_pruner(huey, older_than=None)):
         with pytest.raises(ConfigError, match="older_than="):
             call()
 
@@ -186,18 +194,18 @@ def app(tmp_path, monkeypatch):
 def test_a_worker_that_is_killed_in_mid_stream(app, how, keep, tmp_path):
     module = app(keep)
     huey = module.huey
-    with testing_mode(huey, storage="own"):
+    with use_test_queue(huey, storage="own"):
         result = module.job()
         dies = pytest.raises(TaskError, match="ended with code")
         with dies, run_consumer(subprocess="killed_app.huey") as consumer:
-            consumer.wait_for(lambda: partial(huey, result) == "one two ")
+            consumer.wait_for(lambda: partial_answer(huey, result) == "one two ")
             consumer.process.send_signal(how)
             consumer.wait_for(lambda: False, timeout=20)
         # What there was of the answer and the checkpoints are kept in either case; the task only on request.
-        assert partial(huey, result) == "one two "
+        assert partial_answer(huey, result) == "one two "
         assert huey.get(f"aquila.checkpoints.{result.id}", peek=True) == {"begun": 1}
         assert huey.pending_count() == 0
-        assert (RUNNING + result.id in huey.all_results()) == keep
+        assert (RUNNING_PREFIX + result.id in huey.all_results()) == keep
         if keep:
             (tmp_path / "go").touch()
             with run_consumer(subprocess="killed_app.huey", timeout=20) as consumer:
@@ -217,8 +225,8 @@ def lose(huey, task, *, host=None, pid=None, age=0.0):
     """Take a task out of the queue as a worker does that dies in it."""
     huey.enqueue(task)
     huey.dequeue()
-    data, *_ = huey.get(RUNNING + task.id, peek=True)
-    huey.put(RUNNING + task.id, [data, host or socket.gethostname(), pid or dead_pid(), time.time() - age])
+    data, *_ = huey.get(RUNNING_PREFIX + task.id, peek=True)
+    huey.put(RUNNING_PREFIX + task.id, [data, host or socket.gethostname(), pid or dead_pid(), time.time() - age])
 
 
 def dead_pid():
@@ -237,9 +245,9 @@ def test_only_the_tasks_of_dead_workers_are_enqueued_again(kept):
     lose(kept, tasks["alive"], pid=os.getpid())
     lose(kept, tasks["elsewhere, recent"], host="another")
     lose(kept, tasks["elsewhere, long ago"], host="another", age=4000)
-    assert requeue_lost(kept) == ["dead", "elsewhere, long ago"]
-    assert requeue_lost(kept) == []
-    assert requeue_lost(kept, lost_after=0) == ["elsewhere, recent"]
+    assert requeue_lost_tasks(kept) == ["dead", "elsewhere, long ago"]
+    assert requeue_lost_tasks(kept) == []
+    assert requeue_lost_tasks(kept, lost_after=0) == ["elsewhere, recent"]
     assert sorted(task.id for task in kept.pending()) == ["dead", "elsewhere, long ago", "elsewhere, recent"]
 
 
@@ -250,12 +258,12 @@ def test_a_task_that_is_lost_again_and_again_is_given_up(kept):
 
     task = killer.s()
     lose(kept, task)
-    assert requeue_lost(kept) == [task.id]
+    assert requeue_lost_tasks(kept) == [task.id]
     for expected in ([task.id], []):
         again = kept.dequeue()
-        data, *_ = kept.get(RUNNING + again.id, peek=True)
-        kept.put(RUNNING + again.id, [data, socket.gethostname(), dead_pid(), time.time()])
-        assert requeue_lost(kept) == expected
+        data, *_ = kept.get(RUNNING_PREFIX + again.id, peek=True)
+        kept.put(RUNNING_PREFIX + again.id, [data, socket.gethostname(), dead_pid(), time.time()])
+        assert requeue_lost_tasks(kept) == expected
     result = kept.get(task.id)
     assert isinstance(result, Error)
     assert "given up" in result.metadata["error"]
@@ -273,9 +281,9 @@ def test_giving_up_a_member_completes_its_chord(kept):
     kept.enqueue(chord([killer.s()], total))
     for _ in range(3):
         task = kept.dequeue()
-        data, *_ = kept.get(RUNNING + task.id, peek=True)
-        kept.put(RUNNING + task.id, [data, socket.gethostname(), dead_pid(), time.time()])
-        requeue_lost(kept)
+        data, *_ = kept.get(RUNNING_PREFIX + task.id, peek=True)
+        kept.put(RUNNING_PREFIX + task.id, [data, socket.gethostname(), dead_pid(), time.time()])
+        requeue_lost_tasks(kept)
     assert kept.dequeue().name == "total"
 
 
@@ -291,14 +299,14 @@ def test_what_ends_is_let_go_however_it_ends(kept):
     job.schedule(("later",), delay=60)
     for _ in range(3):
         kept.execute(kept.dequeue())
-    assert not [key for key in kept.all_results() if key.startswith(RUNNING)]
+    assert not [key for key in kept.all_results() if key.startswith(RUNNING_PREFIX)]
     assert kept.scheduled_count() == 2
 
 
 def test_nothing_is_kept_without_the_setting(huey):
     @huey.task()
     def job():
-        return [key for key in huey.all_results() if key.startswith(RUNNING)]
+        return [key for key in huey.all_results() if key.startswith(RUNNING_PREFIX)]
 
     job()
     assert huey.execute(huey.dequeue()) == []

@@ -8,15 +8,15 @@ from huey.exceptions import TaskTimeout
 
 import aquila
 from aquila.errors import ConfigError, NotSerializable
-from aquila.huey import MemoryHuey, checkpoint, current_task, follow, once, partial
-from aquila.huey.testing import drain_queue, perform_job, run_consumer, testing_mode
+from aquila.huey import MemoryHuey, checkpoint, current_task, follow, once, partial_answer
+from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from tests.support.upstream import Answer, chat_chunks, streamed, upstream
 
 
 @pytest.fixture
 def huey():
     huey = MemoryHuey("app", store_none=True)
-    with testing_mode(huey):
+    with use_test_queue(huey):
         yield huey
 
 
@@ -69,7 +69,7 @@ def test_the_checkpoints_of_a_task_that_failed_for_good_serve_the_same_id_again(
         return before
 
     job(True, id="same")
-    drain_queue(with_safety=True)
+    drain_queue(raise_errors=False)
     job(False, id="same")
     assert drain_queue().runs[0].value == "kept"
 
@@ -135,7 +135,7 @@ def test_the_attempt_travels_to_another_worker(make_huey):
             raise ValueError
         return current_task().attempt
 
-    with testing_mode(huey, storage="own"), run_consumer(workers=3) as consumer:
+    with use_test_queue(huey, storage="own"), run_consumer(workers=3) as consumer:
         assert consumer.wait(job()) == 3
 
 
@@ -172,10 +172,10 @@ def stream_job(huey, held):
 def test_the_text_so_far_is_stored_and_goes_with_success(huey, held, stream_job):
     with run_consumer() as consumer:
         result = stream_job()
-        assert consumer.wait_for(lambda: partial(huey, result)) == "one two three "
+        assert consumer.wait_for(lambda: partial_answer(huey, result)) == "one two three "
         held.go.set()
         assert consumer.wait(result) == "one two three four five"
-        consumer.wait_for(lambda: partial(huey, result) is None)
+        consumer.wait_for(lambda: partial_answer(huey, result) is None)
 
 
 def test_revoking_ends_a_stream_that_is_waiting_for_the_provider(huey, held, stream_job):
@@ -183,10 +183,10 @@ def test_revoking_ends_a_stream_that_is_waiting_for_the_provider(huey, held, str
     huey.signal()(lambda name, task, error=None: signals.append(name))
     with run_consumer() as consumer:
         result = stream_job()
-        consumer.wait_for(lambda: partial(huey, result.id))
+        consumer.wait_for(lambda: partial_answer(huey, result.id))
         result.revoke()
         consumer.wait_for(lambda: "canceled" in signals)
-    assert partial(huey, result) == "one two three "
+    assert partial_answer(huey, result) == "one two three "
     assert "retrying" not in signals
 
 
@@ -200,10 +200,10 @@ def test_a_time_limit_ends_a_stream_in_a_thread_worker(huey, held):
             for _ in follow(stream, every=5):
                 pass
 
-    with run_consumer(with_safety=True) as consumer:
+    with run_consumer(raise_errors=False) as consumer:
         result = job()
         consumer.wait_for(lambda: "timeout" in signals)
-    assert partial(huey, result) == "one two three "
+    assert partial_answer(huey, result) == "one two three "
 
 
 def test_a_stream_that_breaks_leaves_what_there_was(huey):
@@ -217,7 +217,7 @@ def test_a_stream_that_breaks_leaves_what_there_was(huey):
                 list(follow(stream))
 
         run = perform_job(job, raises=aquila.errors.StreamBroken)
-    assert partial(huey, run.task) == "one two "
+    assert partial_answer(huey, run.task) == "one two "
 
 
 def test_leaving_the_loop_stores_what_there_was(huey):
@@ -236,7 +236,7 @@ def test_leaving_the_loop_stores_what_there_was(huey):
         raise ValueError("enough")
 
     run = perform_job(job, raises=ValueError)
-    assert partial(huey, run.task) == "one two "
+    assert partial_answer(huey, run.task) == "one two "
 
 
 def test_the_task_timeout_of_perform_job_and_of_a_stream_are_the_same(huey, held):

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 import aquila
 from aquila import errors
 from aquila.huey import MemoryHuey, ask_task, stream_task
-from aquila.huey.testing import build_task, drain_queue, perform_job, testing_mode
+from aquila.huey.testing import build_task, drain_queue, perform_job, use_test_queue
 from tests.support.upstream import Answer, chat_chunks, streamed, upstream
 
 
@@ -41,7 +41,7 @@ class Provider(httpx2.BaseTransport):
 @pytest.fixture
 def huey():
     huey = MemoryHuey("app")
-    with testing_mode(huey):
+    with use_test_queue(huey):
         yield huey
 
 

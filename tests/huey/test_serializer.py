@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from aquila.errors import ConfigError, MessageRejected, NotSerializable, ProviderUnavailable, RemoteTaskError
 from aquila.huey.serializer import MsgpackSerializer
-from aquila.huey.wire_format import first_offence
+from aquila.huey.wire_format import find_unsendable
 
 SECRET = "a secret of thirty-two characters"
 
@@ -202,7 +202,7 @@ def test_the_explanation_refuses_exactly_what_the_encoder_refuses(value):
         refused = False
     except NotSerializable:
         refused = True
-    assert refused == (first_offence(value) is not None)
+    assert refused == (find_unsendable(value) is not None)
 
 
 @pytest.mark.parametrize("make", [list, tuple], ids=["lists", "tuples"])

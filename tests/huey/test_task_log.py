@@ -11,7 +11,7 @@ import pytest
 import aquila
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey, TaskLog, instrument
-from aquila.huey.testing import drain_queue, perform_job, run_consumer, testing_mode
+from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from tests.support.upstream import chat_chunks
 
 
@@ -46,7 +46,7 @@ def test_signals_and_calls_of_each_attempt_are_in_order(huey, log):
         if len(log.read(attempt=2)) == 0:
             raise ValueError
 
-    with testing_mode(huey):
+    with use_test_queue(huey):
         result = job()
         drain_queue()
     first, second = log.read(result.id, 1), log.read(result.id, 2)
@@ -128,7 +128,7 @@ def test_two_workers_do_not_mix_their_records(huey, log):
                     meet.wait(10)  # Both are in mid-stream now.
         return n
 
-    with testing_mode(huey), run_consumer(workers=2) as consumer:
+    with use_test_queue(huey), run_consumer(workers=2) as consumer:
         results = [job(1), job(2)]
         consumer.wait(*results)
     for result in results:
@@ -161,7 +161,7 @@ def test_records_of_workers_in_any_place_are_in_the_files(worker_type, make_huey
             raise ValueError
         return os.getpid()
 
-    with testing_mode(huey, storage="own"), run_consumer(worker_type, workers=2) as consumer:
+    with use_test_queue(huey, storage="own"), run_consumer(worker_type, workers=2) as consumer:
         result = job()
         pid = consumer.wait(result)
     log.close()
@@ -196,7 +196,7 @@ def test_only_so_many_are_kept_in_memory(huey):
     def job():
         return 1
 
-    with testing_mode(huey):
+    with use_test_queue(huey):
         for _ in range(3):
             job()
         drain_queue()
@@ -249,7 +249,7 @@ def test_the_span_of_a_task_is_around_the_spans_of_its_requests(huey, spans):
             raise ValueError
 
     try:
-        with testing_mode(huey):
+        with use_test_queue(huey):
             result = job()
             job.schedule((), delay=60)  # What does not run has no span.
             drain_queue()

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from aquila.huey.instances import RedisHuey as RedisHuey
     from aquila.huey.instances import SqliteHuey as SqliteHuey
     from aquila.huey.instances import instrument as instrument
-    from aquila.huey.lost_tasks import requeue_lost as requeue_lost
+    from aquila.huey.lost_tasks import requeue_lost_tasks as requeue_lost_tasks
     from aquila.huey.progress import checkpoint as checkpoint
     from aquila.huey.progress import follow as follow
     from aquila.huey.progress import once as once
-    from aquila.huey.progress import partial as partial
+    from aquila.huey.progress import partial_answer as partial_answer
     from aquila.huey.prompt_tasks import ask_task as ask_task
     from aquila.huey.prompt_tasks import stream_task as stream_task
     from aquila.huey.pruning import add_pruner as add_pruner
-    from aquila.huey.pruning import prune as prune
+    from aquila.huey.pruning import prune_results as prune_results
     from aquila.huey.running_task import CurrentTask as CurrentTask
     from aquila.huey.running_task import current_task as current_task
     from aquila.huey.serializer import MsgpackSerializer as MsgpackSerializer
@@ -53,9 +53,9 @@ _NAMES = {
     "follow": "progress",
     "instrument": "instances",
     "once": "progress",
-    "partial": "progress",
-    "prune": "pruning",
-    "requeue_lost": "lost_tasks",
+    "partial_answer": "progress",
+    "prune_results": "pruning",
+    "requeue_lost_tasks": "lost_tasks",
     "stream_task": "prompt_tasks",
 }
 """Every public name and the module that defines it."""

@@ -32,11 +32,11 @@ KEY = "__aquila__"
 # What a message may decide. Not what reaches further than a cassette: hosts, folders, keys, code.
 _OPTIONS = ("record", "match_on", "ignore", "repeat", "record_errors", "replay_timing")
 _TRANSPORTS = ("replay", "record", "live", "local")
-_MOST_JOINED = 16  # Scopes of other processes that a worker keeps open.
-_MISS = "aquila.miss."
-_PLAYS = "aquila.plays."
+_MAX_JOINED_SCOPES = 16  # Scopes of other processes that a worker keeps open.
+_MISS_PREFIX = "aquila.miss."
+_COUNTER_PREFIX = "aquila.plays."
 
-_here, _process = secrets.token_hex(8), os.getpid()  # Tell this process from others; a fork has its own id.
+_process_token, _process_id = secrets.token_hex(8), os.getpid()  # Tell this process from others; a fork has its own id.
 _MALFORMED = f"a task whose stamp ({KEY}) is malformed"
 _NOT_RUN = object()
 _ABSENT = object()
@@ -45,7 +45,7 @@ _joined: OrderedDict[str, Scope] = OrderedDict()
 _lock = threading.Lock()
 
 
-def of_this_context() -> str | None:
+def stamp_of_current_scope() -> str | None:
     """The stamp of the scope in force here, or None."""
     if "aquila.recording.scope" not in sys.modules and runtime.opener is None:
         return None  # No scope can be open, and a producer in production pays for no more than this.
@@ -71,14 +71,20 @@ def _stamp_of(scope: Scope) -> str:
         options["transport"] = stamp.options["transport"]
     if options.get("transport") != "record":
         options.pop("record", None)
-    parts = {"scope": stamp.scope, "name": stamp.name, "default": stamp.default, "options": options, "from": _here}
+    parts = {
+        "scope": stamp.scope,
+        "name": stamp.name,
+        "default": stamp.default,
+        "options": options,
+        "from": _process_token,
+    }
     text = json.dumps(parts, separators=(",", ":"))  # It is in every message.
     _stamps[scope] = settings, scope.default, text
     return text
 
 
 @functools.lru_cache(maxsize=64)
-def parsed(stamp: str) -> Mapping[str, Any]:
+def parse_stamp(stamp: str) -> Mapping[str, Any]:
     """The parts of a stamp. Raises ``MessageRejected`` for one that is malformed."""
     try:
         parts = json.loads(stamp)
@@ -96,18 +102,18 @@ def parsed(stamp: str) -> Mapping[str, Any]:
     return parts
 
 
-def carried_by(task: Any) -> Any:
+def fields_to_send(task: Any) -> Any:
     """What a task takes along on the wire: its stamp, together with its numbers where there are any, or None."""
     stamp = vars(task).get("_aquila_stamp", _ABSENT)
     if stamp is _ABSENT:  # It did not come over the wire, with or without one.
-        stamp = of_this_context()
+        stamp = stamp_of_current_scope()
     attempt, deliveries = getattr(task, "_aquila_attempt", 1), getattr(task, "_aquila_deliveries", 0)
     if attempt > 1 or deliveries:
         return {"stamp": stamp, "attempt": attempt, "deliveries": deliveries}
     return stamp
 
 
-def take(task: Any, carried: Any) -> None:
+def attach_fields(task: Any, carried: Any) -> None:
     """Give a task what came over the wire with it. Raises ``MessageRejected`` for what is malformed."""
     if isinstance(carried, dict):
         for name in ("attempt", "deliveries"):
@@ -119,14 +125,14 @@ def take(task: Any, carried: Any) -> None:
     if carried is not None:
         if not isinstance(carried, str):
             raise MessageRejected(_MALFORMED)
-        parsed(carried)
+        parse_stamp(carried)
     task._aquila_stamp = carried
 
 
-def enter(huey: Any, task: Any) -> tuple[Scope, int] | None:
+def enter_task_scope(huey: Any, task: Any) -> tuple[Scope, int] | None:
     """Put the scope of a task's stamp in force in this context, the task's own. Returns what ``leave`` wants."""
     stamp = task._aquila_stamp
-    scope = _scope_without_stamp(task) if stamp is None else _scope_for(huey, task, parsed(stamp))
+    scope = _scope_without_stamp(task) if stamp is None else _scope_for(huey, task, parse_stamp(stamp))
     if scope is None:
         return None
     from aquila.recording import scope as scopes
@@ -135,10 +141,10 @@ def enter(huey: Any, task: Any) -> tuple[Scope, int] | None:
     return scope, len(scope.misses)
 
 
-def leave(huey: Any, task: Any, scope: Scope, known: int) -> None:
+def leave_task_scope(huey: Any, task: Any, scope: Scope, known: int) -> None:
     """End what ``enter`` began. ``known`` is how many misses the scope had then."""
     if not scope.is_owner:
-        _leave_misses(huey, task, scope, known)
+        _store_misses(huey, task, scope, known)
     elif scope.kind == "task":
         scope.close(passed=getattr(task, "_aquila_error", _NOT_RUN) is None)
 
@@ -147,15 +153,15 @@ def _scope_for(huey: Any, task: Any, stamp: Mapping[str, Any]) -> Scope:
     from aquila.recording import scope as scopes
 
     if "refused" in stamp:
-        return refusing(task, stamp["refused"])
+        return make_refusing_scope(task, stamp["refused"])
     found = scopes.find(stamp["scope"])
-    if found is None and stamp["from"] == _here and os.getpid() == _process:
-        return refusing(
+    if found is None and stamp["from"] == _process_token and os.getpid() == _process_id:
+        return make_refusing_scope(
             task,
             f"{stamp['name'] or 'what'} enqueued it and has ended: let the test drain the queue, or end its consumer, "
             "before it returns",
         )
-    scope = _share(huey, found) if found is not None else _join(huey, stamp)
+    scope = _share_counts(huey, found) if found is not None else _join_scope(huey, stamp)
     if not scope.is_owner:
         scope.default = stamp["default"]  # A test may take its cassette after it has enqueued a task.
     return scope
@@ -165,7 +171,7 @@ def _scope_without_stamp(task: Any) -> Scope | None:
     if config.current().transport not in ("replay", "record"):
         return None
     if config.under_pytest():
-        return refusing(
+        return make_refusing_scope(
             task,
             "it carries no stamp of a test: enqueue it within one, through a Huey of aquila.huey or one that was "
             "instrumented; execute periodic tasks with run_periodic",
@@ -175,14 +181,14 @@ def _scope_without_stamp(task: Any) -> Scope | None:
     return Scope(kind="task", name=repr(task))
 
 
-def refusing(task: Any, reason: str) -> Scope:
+def make_refusing_scope(task: Any, reason: str) -> Scope:
     """A scope whose requests are all refused, for a reason."""
-    from aquila.huey.refusing_scope import Refusing
+    from aquila.huey.refusing_scope import RefusingScope
 
-    return Refusing(f"{task.name} ({task.id})", reason)
+    return RefusingScope(f"{task.name} ({task.id})", reason)
 
 
-def _join(huey: Any, stamp: Mapping[str, Any]) -> Scope:
+def _join_scope(huey: Any, stamp: Mapping[str, Any]) -> Scope:
     """The scope of another process, kept: the next task of the same test finds its cassettes loaded."""
     from aquila.recording import scope as scopes
 
@@ -193,8 +199,8 @@ def _join(huey: Any, stamp: Mapping[str, Any]) -> Scope:
             if stamp["options"].get("transport") in _TRANSPORTS:
                 options["transport"] = stamp["options"]["transport"]
             scope = scopes.join(scopes.ScopeStamp(stamp["scope"], stamp["name"], stamp["default"], options))
-            _joined[scope.id] = _share(huey, scope)
-            while len(_joined) > _MOST_JOINED:
+            _joined[scope.id] = _share_counts(huey, scope)
+            while len(_joined) > _MAX_JOINED_SCOPES:
                 _joined.popitem(last=False)[1].close()
         _joined.move_to_end(scope.id)
         return scope
@@ -209,17 +215,17 @@ class SharedCounts:
 
     def take(self, label: str) -> int:
         """Count a request and return how many came before it."""
-        return int(self._storage.incr(self._key(label))) - 1
+        return int(self._storage.incr(self._counter_key(label))) - 1
 
     def asked(self, label: str) -> int:
         """Return how many requests were counted."""
-        return int(self._storage.incr(self._key(label), 0))
+        return int(self._storage.incr(self._counter_key(label), 0))
 
-    def _key(self, label: str) -> str:
-        return f"{_PLAYS}{self._scope_id}.{hashlib.sha256(label.encode()).hexdigest()[:24]}"
+    def _counter_key(self, label: str) -> str:
+        return f"{_COUNTER_PREFIX}{self._scope_id}.{hashlib.sha256(label.encode()).hexdigest()[:24]}"
 
 
-def _share(huey: Any, scope: Scope) -> Scope:
+def _share_counts(huey: Any, scope: Scope) -> Scope:
     """Count the requests of another process's scope with that process and its other workers."""
     if not scope.is_owner and scope.counts is None:
         scope.share(SharedCounts(huey.storage, scope.id))
@@ -236,22 +242,22 @@ def share_with_workers(huey: Any) -> Scope | None:
     return scope
 
 
-def _leave_misses(huey: Any, task: Any, scope: Scope, known: int) -> None:
+def _store_misses(huey: Any, task: Any, scope: Scope, known: int) -> None:
     """Leave what a task missed in the result store, where the owner of its scope looks."""
     for number, miss in enumerate(scope.misses[known:], start=known):
-        key = f"{_MISS}{scope.id}.{task.id}.{os.getpid()}.{number}"
+        key = f"{_MISS_PREFIX}{scope.id}.{task.id}.{os.getpid()}.{number}"
         huey.put(key, [isinstance(miss, PlayedOut), str(miss)])
 
 
 def collect_misses(huey: Any, scope: Scope) -> None:
     """Take what workers in other processes missed out of the result store, as misses of this scope."""
     for key in sorted(huey.all_results()):
-        if key.startswith(f"{_MISS}{scope.id}."):
+        if key.startswith(f"{_MISS_PREFIX}{scope.id}."):
             played_out, text = huey.get(key)
             scope.missed(PlayedOut(text) if played_out else CassetteMiss(text))
 
 
-def collect_misses_here(huey: Any) -> None:
+def collect_misses_of_current_scope(huey: Any) -> None:
     """Take what workers missed as misses of the scope in force here, if one is open: of consumers that others run."""
     if "aquila.recording.scope" not in sys.modules:
         return

@@ -16,7 +16,7 @@ import huey as _huey
 from huey.api import Task, TaskWrapper
 
 from aquila.huey import cassette_stamp, lost_tasks
-from aquila.huey.running_task import CurrentTask, attempt_of, current_or_none, current_task, enter
+from aquila.huey.running_task import CurrentTask, attempt_of, current_task, current_task_or_none, set_current_task
 from aquila.huey.serializer import MsgpackSerializer
 
 H = TypeVar("H", bound=_huey.Huey)
@@ -32,7 +32,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     - Messages are written by ``MsgpackSerializer`` unless ``serializer`` says otherwise; a signing one is bound to
       the queue.
     - With ``keep_running=True`` a task that is executing stays in the storage until it has ended, so that one whose
-      worker was killed is enqueued again when a consumer starts; see ``requeue_lost``.
+      worker was killed is enqueued again when a consumer starts; see ``requeue_lost_tasks``.
 
     ``around_tasks`` are functions that are given the ``CurrentTask`` and return a context manager to execute it in.
     """
@@ -59,7 +59,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 
     def serialize_task(self, task: Task) -> bytes:
         """Return a task as a message, stamped with the scope that it belongs to and its attempt, if there is need."""
-        carried, kwargs = cassette_stamp.carried_by(task), task.kwargs
+        carried, kwargs = cassette_stamp.fields_to_send(task), task.kwargs
         if carried is not None:
             task.kwargs = {**kwargs, cassette_stamp.KEY: carried}
         try:
@@ -74,7 +74,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             task = self._registry.create_task(self.serializer.deserialize(data, "task"))
         else:
             task = super().deserialize_task(data)
-        cassette_stamp.take(task, task.kwargs.pop(cassette_stamp.KEY, None))
+        cassette_stamp.attach_fields(task, task.kwargs.pop(cassette_stamp.KEY, None))
         return task
 
     def read_periodic(self, timestamp: Any) -> list[Task]:
@@ -91,7 +91,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             return None
         task = self.deserialize_task(data)
         if self.keep_running:
-            lost_tasks.begun(self, task, data)
+            lost_tasks.store_running_copy(self, task, data)
         return task
 
     def execute(self, task: Task, timestamp: Any = None) -> Any:
@@ -99,16 +99,16 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         return contextvars.copy_context().run(self._execute_in_context, task, timestamp)
 
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
-        enter(CurrentTask(self, task))
+        set_current_task(CurrentTask(self, task))
         # Without a stamp attribute it never was on the wire: immediate mode, in the scope of its caller.
-        entered = cassette_stamp.enter(self, task) if "_aquila_stamp" in vars(task) else None
+        entered = cassette_stamp.enter_task_scope(self, task) if "_aquila_stamp" in vars(task) else None
         try:
             return super().execute(task, timestamp)
         finally:
             if entered is not None:
-                cassette_stamp.leave(self, task, *entered)
+                cassette_stamp.leave_task_scope(self, task, *entered)
             if self.keep_running and not getattr(task, "_aquila_interrupted", False):
-                lost_tasks.ended(self, task)
+                lost_tasks.delete_running_copy(self, task)
 
     def _execute(self, task: Task, timestamp: Any) -> Any:
         """Execute a task that is due, neither revoked nor expired."""
@@ -120,14 +120,14 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             return super()._execute(task, timestamp)
 
     def _run_post_execute(self, task: Task, task_value: Any, exception: BaseException | None) -> None:
-        self.note_outcome(task, exception)
+        self.record_outcome(task, exception)
         super()._run_post_execute(task, task_value, exception)
 
-    def note_outcome(self, task: Task, exception: BaseException | None) -> None:
+    def record_outcome(self, task: Task, exception: BaseException | None) -> None:
         """Take note of how an execution ended: a complete task needs no checkpoints any more."""
         task._aquila_error = exception
-        if exception is None and (current := current_or_none()) is not None and current.task is task:
-            current.forget()
+        if exception is None and (current := current_task_or_none()) is not None and current.task is task:
+            current.delete_progress()
 
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
         task._aquila_attempt = attempt_of(task) + 1

@@ -19,32 +19,32 @@ from huey.utils import Error
 
 logger = logging.getLogger("aquila.huey")
 
-RUNNING = "aquila.running."
-_MOST_LOSSES = 3
+RUNNING_PREFIX = "aquila.running."
+_MAX_LOSSES = 3
 
 
 def keep_running(huey: Any) -> None:
     """Keep tasks while they execute, and requeue those of dead workers whenever a worker of this Huey starts."""
     huey.keep_running = True
-    huey.on_startup("aquila requeue_lost")(lambda: requeue_lost(huey))
-    huey.signal(SIGNAL_INTERRUPTED)(_interrupted)
+    huey.on_startup("aquila requeue_lost_tasks")(lambda: requeue_lost_tasks(huey))
+    huey.signal(SIGNAL_INTERRUPTED)(_mark_interrupted)
 
 
-def _interrupted(signal: str, task: Task) -> None:
+def _mark_interrupted(signal: str, task: Task) -> None:
     task._aquila_interrupted = True  # Its worker is about to end; it has not.
 
 
-def begun(huey: Any, task: Task, data: bytes) -> None:
+def store_running_copy(huey: Any, task: Task, data: bytes) -> None:
     """Keep the message of a task that a worker has taken."""
-    huey.put(RUNNING + task.id, [bytes(data), socket.gethostname(), os.getpid(), time.time()])
+    huey.put(RUNNING_PREFIX + task.id, [bytes(data), socket.gethostname(), os.getpid(), time.time()])
 
 
-def ended(huey: Any, task: Task) -> None:
+def delete_running_copy(huey: Any, task: Task) -> None:
     """Let go of a task that has ended, in whatever way."""
-    huey.delete(RUNNING + task.id)
+    huey.delete(RUNNING_PREFIX + task.id)
 
 
-def requeue_lost(huey: Any, *, lost_after: float = 3600.0) -> list[str]:
+def requeue_lost_tasks(huey: Any, *, lost_after: float = 3600.0) -> list[str]:
     """Enqueue again the tasks whose worker is dead, and return their ids.
 
     A worker on this machine is dead when its process is gone; one on another machine (or in another container) is taken
@@ -53,16 +53,16 @@ def requeue_lost(huey: Any, *, lost_after: float = 3600.0) -> list[str]:
     """
     requeued = []
     for key in sorted(huey.all_results()):
-        if not key.startswith(RUNNING) or (entry := huey.get(key, peek=True)) is None:
+        if not key.startswith(RUNNING_PREFIX) or (entry := huey.get(key, peek=True)) is None:
             continue
         data, host, pid, since = entry
-        if _may_be_alive(pid) if host == socket.gethostname() else time.time() - since < lost_after:
+        if _is_process_alive(pid) if host == socket.gethostname() else time.time() - since < lost_after:
             continue
         if not huey.delete(key):  # Another worker that starts now was faster.
             continue
         task = huey.deserialize_task(data)
         task._aquila_deliveries = getattr(task, "_aquila_deliveries", 0) + 1
-        if task._aquila_deliveries >= _MOST_LOSSES:
+        if task._aquila_deliveries >= _MAX_LOSSES:
             _give_up(huey, task)
             continue
         logger.warning("task %s was lost with its worker (process %d on %s) and is enqueued again", task.id, pid, host)
@@ -79,7 +79,7 @@ def _give_up(huey: Any, task: Task) -> None:
     huey._abort_chord_member(task, error)
 
 
-def _may_be_alive(pid: int) -> bool:
+def _is_process_alive(pid: int) -> bool:
     if pid == os.getpid():
         return True
     try:

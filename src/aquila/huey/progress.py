@@ -23,7 +23,7 @@ from huey.exceptions import CancelExecution, TaskTimeout
 
 from aquila.errors import StreamClosed
 from aquila.events import Chunk, Event
-from aquila.huey.running_task import PARTIAL, CurrentTask, current_task
+from aquila.huey.running_task import PARTIAL_PREFIX, CurrentTask, current_task
 
 if TYPE_CHECKING:
     from aquila.engine.streams.sync_stream import Stream
@@ -41,14 +41,14 @@ def checkpoint(key: str, value: Any = _ABSENT, *, default: Any = None) -> Any:
     """
     current = current_task()
     if value is _ABSENT:
-        return current.kept().get(key, default)
-    current.keep(key, value)
+        return current.load_checkpoints().get(key, default)
+    current.store_checkpoint(key, value)
     return value
 
 
 def once(key: str, function: Callable[[], T]) -> T:
     """Return the checkpoint of a key; the first time, call ``function`` for its value and keep that."""
-    kept = current_task().kept()
+    kept = current_task().load_checkpoints()
     if key in kept:
         found: T = kept[key]
         return found
@@ -56,13 +56,13 @@ def once(key: str, function: Callable[[], T]) -> T:
     return value
 
 
-def partial(huey: Any, task: Result | Task | str) -> str | None:
+def partial_answer(huey: Any, task: Result | Task | str) -> str | None:
     """Return what there is of the answer that a task is following, or of the one it was following when it ended early.
 
     ``task`` is a result handle, a task or an id. None where there is nothing: not begun, or complete, and then the
     result says all. After a retry has begun it is the text of the retry.
     """
-    found = huey.get(PARTIAL + (task if isinstance(task, str) else task.id), peek=True)
+    found = huey.get(PARTIAL_PREFIX + (task if isinstance(task, str) else task.id), peek=True)
     return None if found is None else str(found[1])
 
 
@@ -71,24 +71,24 @@ def follow(stream: Stream, *, every: float = 0.5) -> Iterator[Event]:
 
     - The task's ``timeout`` ends it, in thread workers too, where Huey itself can only be asked: ``TaskTimeout``.
     - Revoking the task ends it: ``CancelExecution``, without a retry.
-    - The text so far is stored every ``every`` seconds and at the end, for ``partial``.
+    - The text so far is stored every ``every`` seconds and at the end, for ``partial_answer``.
 
     In each case the connection to the provider is closed. ``every`` is also how often the storage is asked whether the
     task was revoked. Raises ``ConfigError`` outside of a task, and what the stream raises.
     """
-    with _Watch(current_task(), stream, every) as watch:
+    with _StreamWatcher(current_task(), stream, every) as watch:
         try:
             for event in stream:
                 if isinstance(event, Chunk):
                     watch.text.append(event.text)
                 yield event
-                watch.check()
+                watch.raise_if_ended()
         except StreamClosed:
-            watch.check()
+            watch.raise_if_ended()
             raise
 
 
-class _Watch:
+class _StreamWatcher:
     """Looks after a stream from a thread of its own, since its reader may be waiting for the provider."""
 
     def __init__(self, current: CurrentTask, stream: Stream, every: float) -> None:
@@ -99,40 +99,40 @@ class _Watch:
         self._ended = threading.Event()
         self._reason: Exception | None = None
         self._stored = 0
-        self._thread = threading.Thread(target=self._look, name=f"aquila-follow-{current.id}", daemon=True)
+        self._thread = threading.Thread(target=self._watch_until_ended, name=f"aquila-follow-{current.id}", daemon=True)
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> _StreamWatcher:
         self._thread.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._store()
+        self._store_text()
 
-    def check(self) -> None:
+    def raise_if_ended(self) -> None:
         """Raise why the task must end, if it must."""
         if self._reason is not None:
             raise self._reason
 
-    def _look(self) -> None:
+    def _watch_until_ended(self) -> None:
         task = self._current.task
         looked = time.monotonic()
         while not self._ended.wait(max(0.001, min(self._every, task.time_remaining))):
             if task.is_timed_out:
-                self._end(TaskTimeout(f"timeout {task.timeout}s"))
+                self._end_stream(TaskTimeout(f"timeout {task.timeout}s"))
             elif time.monotonic() - looked >= self._every:
                 looked = time.monotonic()
-                self._store()
+                self._store_text()
                 if self._current.is_revoked():
-                    self._end(CancelExecution("revoked", retry=False))
+                    self._end_stream(CancelExecution("revoked", retry=False))
 
-    def _end(self, reason: Exception) -> None:
+    def _end_stream(self, reason: Exception) -> None:
         self._reason = reason
         self._ended.set()
         self._stream._call.inflight.interrupt()
 
-    def _store(self) -> None:
+    def _store_text(self) -> None:
         if len(self.text) != self._stored:
             self._stored = len(self.text)
-            self._current.show("".join(self.text[: self._stored]))
+            self._current.store_partial_answer("".join(self.text[: self._stored]))

@@ -36,7 +36,7 @@ from aquila.errors import (
 )
 from aquila.events import Event
 from aquila.huey.progress import follow
-from aquila.huey.running_task import STEERING, attempt_of
+from aquila.huey.running_task import FLOW_CONTROL, attempt_of
 from aquila.response import Response
 
 TRANSIENT = (ProviderUnavailable, RateLimited, ConnectionFailed, RequestTimeout, StreamTimeout, StreamBroken)
@@ -74,7 +74,7 @@ def ask_task(
 
     Raises ``ConfigError`` or ``UnknownOption`` at once for what is wrong with the declaration.
     """
-    return _declare(huey, prompt, name, cassette, result, _asking, options, metadata, {
+    return _declare_task(huey, prompt, name, cassette, result, _ask_model, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
         "priority": priority,
     })  # fmt: skip
@@ -100,7 +100,7 @@ def stream_task(
     """Declare a task that streams the answer of a model. As ``ask_task``, and:
 
     - ``on_event(event, task)`` is called with every event, in order; what it raises fails the task.
-    - The text so far is stored every ``every`` seconds; ``aquila.huey.partial`` reads it.
+    - The text so far is stored every ``every`` seconds; ``aquila.huey.partial_answer`` reads it.
     - Revoking the task, or its time limit, ends the stream; see ``aquila.huey.follow``.
     """
 
@@ -111,17 +111,17 @@ def stream_task(
                     on_event(event, task)
         return stream.response
 
-    return _declare(huey, prompt, name, cassette, result, streaming, options, metadata, {
+    return _declare_task(huey, prompt, name, cassette, result, streaming, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
         "priority": priority,
     })  # fmt: skip
 
 
-def _asking(task: Task, prompt: Any, options: Mapping[str, Any]) -> Response:
+def _ask_model(task: Task, prompt: Any, options: Mapping[str, Any]) -> Response:
     return api.ask(prompt, **options)
 
 
-def _declare(
+def _declare_task(
     huey: Any,
     prompt: str | None,
     name: str | None,
@@ -147,18 +147,18 @@ def _declare(
             with _only_transient_retries(task):
                 asked = {
                     **given,
-                    "timeout": _within(task, given.get("timeout")),
+                    "timeout": _limit_to_task_time(task, given.get("timeout")),
                     "metadata": {**(metadata or {}), **about},
                 }
                 reply = call(task, function(*args, **kwargs), asked)
-                return result(reply) if result is not None else as_result(reply)
+                return result(reply) if result is not None else plain_result(reply)
 
         run.__name__ = task_name
         run.__module__ = function.__module__
         run.__doc__ = function.__doc__
         # What the task is called with; Huey adds `task` itself.
         own = inspect.Parameter("task", inspect.Parameter.KEYWORD_ONLY)
-        run.__signature__ = parameters.replace(parameters=_with(parameters, own))  # type: ignore[attr-defined]
+        run.__signature__ = parameters.replace(parameters=_insert_task_parameter(parameters, own))  # type: ignore[attr-defined]
         declared: TaskWrapper = huey.task(context=True, name=task_name, **settings)(run)
         return declared
 
@@ -169,7 +169,7 @@ def _declare(
     return declare(_from_template(prompt, name, sys._getframe(2).f_globals.get("__name__", __name__)))
 
 
-def _with(signature: inspect.Signature, own: inspect.Parameter) -> list[inspect.Parameter]:
+def _insert_task_parameter(signature: inspect.Signature, own: inspect.Parameter) -> list[inspect.Parameter]:
     parameters = list(signature.parameters.values())
     if own.name in signature.parameters:
         raise ConfigError(f"the parameter {own.name!r} is Huey's: give it another name in the prompt")
@@ -206,7 +206,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
     Options.build(options)
 
 
-def _within(task: Task, timeout: Any) -> Any:
+def _limit_to_task_time(task: Task, timeout: Any) -> Any:
     """The time limits of a call, its total within what is left of the task's time."""
     if not task.timeout:
         return timeout
@@ -227,14 +227,14 @@ def _only_transient_retries(task: Task) -> Iterator[None]:
         if task.is_timed_out:
             raise TaskTimeout(f"timeout {task.timeout}s") from error
         raise
-    except (*STEERING, TaskTimeout):
+    except (*FLOW_CONTROL, TaskTimeout):
         raise
     except Exception:
         task.retries = 0
         raise
 
 
-def as_result(reply: Response) -> dict[str, Any]:
+def plain_result(reply: Response) -> dict[str, Any]:
     """Return what a task stores of an answer: plain data."""
     usage = reply.usage
     stored: dict[str, Any] = {

@@ -16,11 +16,11 @@ from typing import Any
 from huey.api import TaskWrapper, crontab
 
 from aquila.errors import ConfigError
-from aquila.huey.running_task import CHECKPOINTS, PARTIAL
+from aquila.huey.running_task import CHECKPOINTS_PREFIX, PARTIAL_PREFIX
 
 _SEEN = "aquila.pruner"
 _OURS = "aquila."
-_LEFT_BEHIND = (CHECKPOINTS, PARTIAL)
+_LEFT_BEHIND = (CHECKPOINTS_PREFIX, PARTIAL_PREFIX)
 # What Huey keeps beside results: revocations of a task and of all of a kind, and members of chords.
 _NOT_RESULTS = ("r:", "rt:", "chord:")
 
@@ -33,7 +33,7 @@ class Pruned:
     left_behind: int
 
 
-def prune(huey: Any, *, older_than: timedelta | None = None, keep: int | None = None) -> Pruned:
+def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int | None = None) -> Pruned:
     """Remove results, checkpoints and partial answers that are older, and the oldest beyond a number of each.
 
     A result store holds no times, so an age is counted from the prune that first saw an entry: what is kept lives at
@@ -45,9 +45,9 @@ def prune(huey: Any, *, older_than: timedelta | None = None, keep: int | None = 
     now = time.time()
     present = set(huey.all_results())
     seen: dict[str, float] = huey.get(_SEEN, peek=True) or {}
-    seen = {key: min(seen.get(key, now), now) for key in present if _may_go(huey, key)}
-    results = _due([key for key in seen if not key.startswith(_OURS)], seen, now, older_than, keep)
-    left_behind = _due([key for key in seen if key.startswith(_OURS)], seen, now, older_than, keep)
+    seen = {key: min(seen.get(key, now), now) for key in present if _is_removable(huey, key)}
+    results = _select_removable([key for key in seen if not key.startswith(_OURS)], seen, now, older_than, keep)
+    left_behind = _select_removable([key for key in seen if key.startswith(_OURS)], seen, now, older_than, keep)
     for key in [*results, *left_behind]:
         huey.delete(key)
         del seen[key]
@@ -68,19 +68,19 @@ def add_pruner(
         raise ConfigError("prune what? Give older_than= (a timedelta), keep= (a number), or both")
 
     def run() -> None:
-        prune(huey, older_than=older_than, keep=keep)
+        prune_results(huey, older_than=older_than, keep=keep)
 
     wrapper: TaskWrapper = huey.periodic_task(when or crontab(minute="5"), name=name)(run)
     return wrapper
 
 
-def _may_go(huey: Any, key: str) -> bool:
+def _is_removable(huey: Any, key: str) -> bool:
     if key.startswith(_OURS):
         return key.startswith(_LEFT_BEHIND)
     return not key.startswith((*_NOT_RESULTS, f"{huey.name}.lock.", f"{huey.name}.rl."))
 
 
-def _due(
+def _select_removable(
     keys: list[str], seen: dict[str, float], now: float, older_than: timedelta | None, keep: int | None
 ) -> list[str]:
     oldest_first = sorted(keys, key=lambda key: (seen[key], key))

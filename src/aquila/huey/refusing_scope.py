@@ -8,7 +8,7 @@ from aquila.errors import CassetteRequired
 from aquila.recording.scope import Scope
 
 
-class Refusing(Scope):
+class RefusingScope(Scope):
     """Refuses every request that would go through a cassette, for a reason."""
 
     def __init__(self, task: str, reason: str) -> None:

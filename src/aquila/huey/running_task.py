@@ -13,11 +13,11 @@ from aquila.errors import ConfigError
 
 _current: ContextVar[CurrentTask | None] = ContextVar("aquila_task", default=None)
 
-STEERING = (RetryTask, CancelExecution, TaskLockedException, RateLimitExceeded)
+FLOW_CONTROL = (RetryTask, CancelExecution, TaskLockedException, RateLimitExceeded)
 """What a task raises to tell Huey what becomes of it, and not because it failed."""
 
-CHECKPOINTS = "aquila.checkpoints."
-PARTIAL = "aquila.partial."
+CHECKPOINTS_PREFIX = "aquila.checkpoints."
+PARTIAL_PREFIX = "aquila.partial."
 """Prefixes of the keys in the result store under which a task keeps what it has done so far."""
 
 
@@ -59,34 +59,34 @@ class CurrentTask:
         """Whether the task was revoked while it executes. Asks the storage."""
         return bool(self.huey.is_revoked(self.task, peek=True))
 
-    def kept(self) -> dict[str, Any]:
+    def load_checkpoints(self) -> dict[str, Any]:
         """The checkpoints of this task so far, by key. Read from the storage once."""
         with self._lock:
-            return self._load()
+            return self._load_unlocked()
 
-    def keep(self, key: str, value: Any) -> None:
+    def store_checkpoint(self, key: str, value: Any) -> None:
         """Store a checkpoint."""
         with self._lock:
-            kept = {**self._load(), key: value}
-            self.huey.put(CHECKPOINTS + self.id, kept)
+            kept = {**self._load_unlocked(), key: value}
+            self.huey.put(CHECKPOINTS_PREFIX + self.id, kept)
             self._kept = kept
 
-    def _load(self) -> dict[str, Any]:
+    def _load_unlocked(self) -> dict[str, Any]:
         if self._kept is None:
-            self._kept = self.huey.get(CHECKPOINTS + self.id, peek=True) or {}
+            self._kept = self.huey.get(CHECKPOINTS_PREFIX + self.id, peek=True) or {}
         return self._kept
 
-    def show(self, text: str) -> None:
+    def store_partial_answer(self, text: str) -> None:
         """Store what there is of an answer, for those who look at the task before it is complete."""
         self._shown = True
-        self.huey.put(PARTIAL + self.id, [self.attempt, text])
+        self.huey.put(PARTIAL_PREFIX + self.id, [self.attempt, text])
 
-    def forget(self) -> None:
+    def delete_progress(self) -> None:
         """Remove what was kept for a retry: the task is complete."""
         if self._kept is not None or self.attempt > 1:
-            self.huey.delete(CHECKPOINTS + self.id)
+            self.huey.delete(CHECKPOINTS_PREFIX + self.id)
         if self._shown or self.attempt > 1:
-            self.huey.delete(PARTIAL + self.id)
+            self.huey.delete(PARTIAL_PREFIX + self.id)
 
 
 def attempt_of(task: Task) -> int:
@@ -105,11 +105,11 @@ def current_task() -> CurrentTask:
     return current
 
 
-def current_or_none() -> CurrentTask | None:
+def current_task_or_none() -> CurrentTask | None:
     """Return the task that is executing here, or None."""
     return _current.get()
 
 
-def enter(current: CurrentTask) -> None:
+def set_current_task(current: CurrentTask) -> None:
     """Make a task the one that is executing in this context."""
     _current.set(current)

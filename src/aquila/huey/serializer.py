@@ -21,7 +21,7 @@ from huey.registry import Message
 from huey.serializer import Serializer
 
 from aquila.errors import ConfigError, MessageRejected, NotSerializable
-from aquila.huey.wire_format import Wire
+from aquila.huey.wire_format import WireFormat
 
 Purpose: TypeAlias = Literal["task", "value"]
 Secret: TypeAlias = str | bytes
@@ -63,15 +63,15 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         exceptions: Iterable[type[Exception]] = (),
     ) -> None:
         super().__init__(compression=compression, use_zlib=True)
-        self._secrets = _secrets(secret)
+        self._secrets = _parse_secrets(secret)
         self._queue = queue
         self._max_size = max_size
         self._exceptions = tuple(exceptions)
-        self._wire = Wire(self._exceptions)
+        self._wire = WireFormat(self._exceptions)
         self._keys: dict[Purpose, list[bytes]] = {}
         if queue is not None:
             for purpose in ("task", "value"):
-                self._keys[purpose] = [_derive(key, queue, purpose) for key in self._secrets]
+                self._keys[purpose] = [_derive_key(key, queue, purpose) for key in self._secrets]
 
     def __repr__(self) -> str:
         return f"MsgpackSerializer(queue={self._queue!r}, signed={bool(self._secrets)}, compression={self.comp})"
@@ -108,7 +108,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
             return b"%s%c%s" % (_START, flags, payload)
         header = b"%s%c" % (_START, flags | _SIGNED)
         key = self._keys_for("task" if flags & _TASK else "value")[0]
-        return b"".join((header, _sign(key, header, payload), payload))
+        return b"".join((header, _compute_signature(key, header, payload), payload))
 
     def deserialize(self, data: bytes, purpose: Purpose | None = None) -> Any:
         """Return the value of a message.
@@ -123,12 +123,12 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
             raise MessageRejected(f"a message that was sent as a {sent_as} stands where a {purpose} belongs")
         payload = memoryview(data)[_HEADER:]
         if flags & _SIGNED:
-            payload = self._verified(header, payload, sent_as)
+            payload = self._verify_signature(header, payload, sent_as)
         elif self._secrets:
             raise MessageRejected(
                 "an unsigned message, and this queue demands a signature: give every producer the same secret="
             )
-        plain = self._decompressed(payload) if flags & _COMPRESSED else payload
+        plain = self._decompress_payload(payload) if flags & _COMPRESSED else payload
         if len(plain) > self._max_size:
             raise MessageRejected(f"a message larger than the limit of {self._max_size:,} bytes (max_size=)")
         value = self._wire.loads(plain)
@@ -158,19 +158,21 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
             )
         return self._keys[purpose]
 
-    def _verified(self, header: bytes, signed: memoryview, purpose: Purpose) -> memoryview:
+    def _verify_signature(self, header: bytes, signed: memoryview, purpose: Purpose) -> memoryview:
         if not self._secrets:
             raise MessageRejected("a signed message, and no secret to check it with: give this side the same secret=")
         signature, payload = bytes(signed[:_SIGNATURE]), signed[_SIGNATURE:]
         # Every key is tried, so that the time does not tell which one is near.
-        matches = [hmac.compare_digest(_sign(key, header, payload), signature) for key in self._keys_for(purpose)]
+        matches = [
+            hmac.compare_digest(_compute_signature(key, header, payload), signature) for key in self._keys_for(purpose)
+        ]
         if not any(matches):
             raise MessageRejected(
                 f"the signature does not match: another secret, another queue than {self._queue!r}, or altered data"
             )
         return payload
 
-    def _decompressed(self, payload: memoryview) -> bytes:
+    def _decompress_payload(self, payload: memoryview) -> bytes:
         stream = zlib.decompressobj()
         try:
             plain = stream.decompress(payload, self._max_size + 1)
@@ -181,7 +183,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         return plain
 
 
-def _secrets(secret: Secret | Sequence[Secret] | None) -> tuple[bytes, ...]:
+def _parse_secrets(secret: Secret | Sequence[Secret] | None) -> tuple[bytes, ...]:
     if secret is None:
         return ()
     given = (secret,) if isinstance(secret, str | bytes) else tuple(secret)
@@ -194,10 +196,10 @@ def _secrets(secret: Secret | Sequence[Secret] | None) -> tuple[bytes, ...]:
     return keys
 
 
-def _derive(secret: bytes, queue: str, purpose: str) -> bytes:
+def _derive_key(secret: bytes, queue: str, purpose: str) -> bytes:
     name = queue.encode()
     return hmac.digest(secret, b"aquila.huey/1\0%s\0%d\0%s" % (purpose.encode(), len(name), name), "sha256")
 
 
-def _sign(key: bytes, header: bytes, payload: bytes | memoryview) -> bytes:
+def _compute_signature(key: bytes, header: bytes, payload: bytes | memoryview) -> bytes:
     return hmac.digest(key, b"".join((header, payload)), "sha256")

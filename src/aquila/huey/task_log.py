@@ -35,12 +35,12 @@ from aquila.errors import ConfigError
 from aquila.events import Event, Retry, ToolCall, ToolResult
 from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
 from aquila.huey.instances import AquilaHuey
-from aquila.huey.running_task import attempt_of, current_or_none
+from aquila.huey.running_task import attempt_of, current_task_or_none
 from aquila.response import Response
 
 Receiver: TypeAlias = Callable[["TaskLogEntry"], Any]
 
-_MOST_COUNTED = 10_000  # Attempts whose next number is remembered.
+_MAX_COUNTERS = 10_000  # Attempts whose next number is remembered.
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,8 @@ class TaskLog:
         self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._lock = threading.RLock()
         self._descriptor: tuple[int, int] | None = None
-        huey.signal()(self._signal)
-        self._plugin = plugins.register(_Calls(self))
+        huey.signal()(self._log_signal)
+        self._plugin = plugins.register(_ModelCallPlugin(self))
 
     def receiver(self, function: Receiver) -> Receiver:
         """Call a function with every record of this process, in order, in the thread of the task. Returns it.
@@ -115,51 +115,51 @@ class TaskLog:
 
     def close(self) -> None:
         """Note nothing more."""
-        self._huey.disconnect_signal(self._signal)
+        self._huey.disconnect_signal(self._log_signal)
         plugins.unregister(self._plugin)
         with self._lock:
             if self._descriptor is not None and self._descriptor[0] == os.getpid():
                 os.close(self._descriptor[1])
             self._descriptor = None
 
-    def note(self, task: Task, source: Literal["huey", "aquila"], name: str, data: Mapping[str, Any]) -> None:
+    def add_entry(self, task: Task, source: Literal["huey", "aquila"], name: str, data: Mapping[str, Any]) -> None:
         """Put a record into the log."""
         attempt = attempt_of(task)
         with self._lock:  # The receivers within it: they too get the records in order.
             seq = self._counts.pop((task.id, attempt), 0)
             self._counts[task.id, attempt] = seq + 1
-            if len(self._counts) > _MOST_COUNTED:
+            if len(self._counts) > _MAX_COUNTERS:
                 self._counts.popitem(last=False)
             kind = f"{type(task).__module__}.{task.name}"
             record = TaskLogEntry(task.id, kind, attempt, seq, source, name, time.time(), os.getpid(), data)
-            self._keep(record)
+            self._store_entry(record)
             for receive in self._receivers:
                 try:
                     receive(record)
                 except Exception:  # noqa: BLE001 -- telemetry must never break a task
                     plugins.logger.exception("a receiver of the task log failed")
 
-    def note_call(self, name: str, **data: Any) -> None:
+    def add_call_entry(self, name: str, **data: Any) -> None:
         """Put a record about a model call into the log, if a task of this Huey makes it."""
-        current = current_or_none()
+        current = current_task_or_none()
         if current is not None and current.huey is self._huey:
-            self.note(current.task, "aquila", name, data)
+            self.add_entry(current.task, "aquila", name, data)
 
-    def text(self, text: str) -> dict[str, Any]:
+    def describe_text(self, text: str) -> dict[str, Any]:
         """What to say about a piece of an answer."""
         return {"text": text} if self._content else {"characters": len(text)}
 
-    def _signal(self, signal: str, task: Task, error: BaseException | None = None) -> None:
-        self.note(task, "huey", signal, {} if error is None else {"error": type(error).__name__})
+    def _log_signal(self, signal: str, task: Task, error: BaseException | None = None) -> None:
+        self.add_entry(task, "huey", signal, {} if error is None else {"error": type(error).__name__})
 
-    def _keep(self, record: TaskLogEntry) -> None:
+    def _store_entry(self, record: TaskLogEntry) -> None:
         if self._folder is None:
             self._records.append(record)
             return
         line = json.dumps(asdict(record), ensure_ascii=False, default=str, separators=(",", ":"))
-        os.write(self._open(self._folder), line.encode() + b"\n")
+        os.write(self._open_file(self._folder), line.encode() + b"\n")
 
-    def _open(self, folder: Path) -> int:
+    def _open_file(self, folder: Path) -> int:
         if self._descriptor is None or self._descriptor[0] != os.getpid():  # A forked worker has a file of its own.
             folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -173,7 +173,7 @@ class TaskLog:
                 yield TaskLogEntry(**json.loads(line))
 
 
-class _Calls:
+class _ModelCallPlugin:
     """The plugin that hears of model calls."""
 
     def __init__(self, log: TaskLog) -> None:
@@ -181,48 +181,50 @@ class _Calls:
 
     @hookimpl
     def aquila_call_start(self, call: CallInfo) -> None:
-        self._log.note_call(
+        self._log.add_call_entry(
             "call_start", ref=call.ref, model=call.model, operation=call.operation, transport=call.transport
         )
 
     @hookimpl
     def aquila_request_start(self, call: CallInfo, turn: int) -> None:
-        self._log.note_call("request_start", ref=call.ref, turn=turn)
+        self._log.add_call_entry("request_start", ref=call.ref, turn=turn)
 
     @hookimpl
     def aquila_chunk(self, call: CallInfo, event: Event) -> None:
         text = getattr(event, "text", None)
-        about = self._log.text(text) if isinstance(text, str) else {}
-        self._log.note_call("chunk", ref=call.ref, kind=type(event).__name__, **about)
+        about = self._log.describe_text(text) if isinstance(text, str) else {}
+        self._log.add_call_entry("chunk", ref=call.ref, kind=type(event).__name__, **about)
 
     @hookimpl
     def aquila_tool_call(self, call: CallInfo, event: ToolCall) -> None:
-        self._log.note_call("tool_call", ref=call.ref, tool=event.name, id=event.id)
+        self._log.add_call_entry("tool_call", ref=call.ref, tool=event.name, id=event.id)
 
     @hookimpl
     def aquila_tool_result(self, call: CallInfo, event: ToolResult, seconds: float) -> None:
-        self._log.note_call(
+        self._log.add_call_entry(
             "tool_result", ref=call.ref, tool=event.name, id=event.id, failed=event.error is not None, seconds=seconds
         )
 
     @hookimpl
     def aquila_retry(self, call: CallInfo, event: Retry) -> None:
-        self._log.note_call("retry", ref=call.ref, delay=event.delay, error=type(event.error).__name__)
+        self._log.add_call_entry("retry", ref=call.ref, delay=event.delay, error=type(event.error).__name__)
 
     @hookimpl
     def aquila_request_stop(
         self, call: CallInfo, turn: int, answer: AnswerInfo | None, error: BaseException | None, seconds: float
     ) -> None:
         usage = {} if answer is None else {"total_tokens": answer.usage.total_tokens}
-        self._log.note_call("request_stop", ref=call.ref, turn=turn, seconds=seconds, **usage, **_failure(error))
+        self._log.add_call_entry(
+            "request_stop", ref=call.ref, turn=turn, seconds=seconds, **usage, **_error_fields(error)
+        )
 
     @hookimpl
     def aquila_call_stop(
         self, call: CallInfo, response: Response | None, error: BaseException | None, seconds: float
     ) -> None:
         outcome = "done" if response is not None else "failed" if error is not None else "closed"
-        self._log.note_call("call_stop", ref=call.ref, outcome=outcome, seconds=seconds, **_failure(error))
+        self._log.add_call_entry("call_stop", ref=call.ref, outcome=outcome, seconds=seconds, **_error_fields(error))
 
 
-def _failure(error: BaseException | None) -> dict[str, Any]:
+def _error_fields(error: BaseException | None) -> dict[str, Any]:
     return {} if error is None else {"error": type(error).__name__}

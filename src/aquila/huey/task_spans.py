@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError
 from aquila.huey.instances import AquilaHuey
-from aquila.huey.running_task import STEERING, CurrentTask
+from aquila.huey.running_task import FLOW_CONTROL, CurrentTask
 from aquila.optional import require
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ class TaskSpans:
             raise ConfigError("TaskSpans needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
         self._trace = require("opentelemetry.trace", "otel", purpose="aquila.huey.task_spans")
         self._tracer = self._trace.get_tracer("aquila.huey", tracer_provider=tracer_provider)
-        huey.around_tasks = (*huey.around_tasks, self._around)
+        huey.around_tasks = (*huey.around_tasks, self._open_span)
 
     @contextlib.contextmanager
-    def _around(self, current: CurrentTask) -> Iterator[None]:
+    def _open_span(self, current: CurrentTask) -> Iterator[None]:
         attributes = {
             "messaging.system": "huey",
             "messaging.operation.type": "process",
@@ -54,5 +54,5 @@ class TaskSpans:
             error = getattr(current.task, "_aquila_error", None)
             if error is not None:
                 span.set_attribute("error.type", type(error).__name__)
-                if not isinstance(error, STEERING):
+                if not isinstance(error, FLOW_CONTROL):
                     span.set_status(self._trace.StatusCode.ERROR, type(error).__name__)

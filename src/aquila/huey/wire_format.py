@@ -41,13 +41,13 @@ _ADVICE: dict[str, str] = {
 }
 
 
-def _ext(code: int, data: bytes = b"") -> Any:
+def _build_extension(code: int, data: bytes = b"") -> Any:
     """Build an extension value with a code below zero, which the public constructor refuses."""
     return tuple.__new__(msgpack.ExtType, (code, data))
 
 
-_MARKS = {code: _ext(code) for code in (_MESSAGE, _ERROR, _TUPLE, _EXCEPTION)}
-_TRAVELS = frozenset(
+_TYPE_MARKERS = {code: _build_extension(code) for code in (_MESSAGE, _ERROR, _TUPLE, _EXCEPTION)}
+_SENDABLE_TYPES = frozenset(
     (type(None), bool, float, bytes, timedelta, list, tuple, dict, Message, Error, msgpack.ExtType, msgpack.Timestamp)
 )
 _CONTAINERS = frozenset((list, tuple, dict, Message, Error))
@@ -55,7 +55,7 @@ _MUTABLE_BYTES = frozenset((bytearray, memoryview))
 _TIMEDELTA_FORMAT = struct.Struct(">iii")
 
 
-class _Mark:
+class _TypeMarker:
     """Stands first in a list that is more than a list, and says what it is."""
 
     __slots__ = ("code",)
@@ -64,7 +64,7 @@ class _Mark:
         self.code = code
 
 
-_DECODED_MARKS = {code: _Mark(code) for code in _MARKS}
+_DECODED_MARKERS = {code: _TypeMarker(code) for code in _TYPE_MARKERS}
 
 
 def _known_exceptions(extra: Iterable[type[Exception]]) -> dict[str, type[Exception]]:
@@ -81,11 +81,11 @@ def _full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _public(key: Any) -> bool:
+def _is_public_name(key: Any) -> bool:
     return type(key) is str and not key.startswith("_")
 
 
-class Wire:
+class WireFormat:
     """Turns values into bytes and back. Thread-safe.
 
     ``exceptions`` are classes that arrive as themselves, besides those of Python, Huey and Aquila; they are built by
@@ -94,31 +94,34 @@ class Wire:
 
     def __init__(self, exceptions: Iterable[type[Exception]] = ()) -> None:
         self._exceptions = _known_exceptions(exceptions)
-        self._own = threading.local()  # A packer is for one thread, and making one costs as much as packing a task.
+        # One packer a thread: it is not thread-safe, and making one costs as much as packing a task.
+        self._of_thread = threading.local()
 
-    def _packer(self) -> Any:
-        packer = getattr(self._own, "packer", None)
+    def _packer_of_thread(self) -> Any:
+        packer = getattr(self._of_thread, "packer", None)
         if packer is None:
-            packer = self._own.packer = msgpack.Packer(strict_types=True, default=self._encode)
+            packer = self._of_thread.packer = msgpack.Packer(strict_types=True, default=self._encode_object)
         return packer
 
     def dumps(self, value: Any) -> bytes:
         """Return ``value`` as bytes. Raises ``NotSerializable``, which names the place of what cannot travel."""
         try:
             # In a list of one, taken off again: msgpack packs one level more than it unpacks.
-            data: bytes = self._packer().pack([value])[1:]
+            data: bytes = self._packer_of_thread().pack([value])[1:]
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise NotSerializable(first_offence(value) or f"the value cannot travel: {error}") from None
+            raise NotSerializable(find_unsendable(value) or f"the value cannot travel: {error}") from None
         # msgpack turns a bytearray or memoryview into bytes without asking; only data with its headers can hold one.
         if (b"\xc4" in data or b"\xc5" in data or b"\xc6" in data) and _holds_mutable_bytes(value):
-            raise NotSerializable(first_offence(value) or "the value holds a bytearray or a memoryview")
+            raise NotSerializable(find_unsendable(value) or "the value holds a bytearray or a memoryview")
         return data
 
     def loads(self, data: bytes | memoryview) -> Any:
         """Return the value that ``data`` stands for. Raises ``MessageRejected`` for anything but ``dumps`` output."""
         decoder = _Decoder(self._exceptions)
         try:
-            value = msgpack.unpackb(data, ext_hook=decoder.on_ext, list_hook=decoder.on_list, strict_map_key=False)
+            value = msgpack.unpackb(
+                data, ext_hook=decoder.decode_extension, list_hook=decoder.decode_list, strict_map_key=False
+            )
         except MessageRejected:
             raise
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -127,27 +130,27 @@ class Wire:
             raise MessageRejected("not a message of this serializer: a type mark stands where none belongs")
         return value
 
-    def _encode(self, value: Any) -> Any:
+    def _encode_object(self, value: Any) -> Any:
         kind = type(value)
         if kind is tuple:
-            return [_MARKS[_TUPLE], *value]
+            return [_TYPE_MARKERS[_TUPLE], *value]
         if kind is Message:
-            return [_MARKS[_MESSAGE], *value]
+            return [_TYPE_MARKERS[_MESSAGE], *value]
         if kind is Error:
-            return [_MARKS[_ERROR], value.metadata]
+            return [_TYPE_MARKERS[_ERROR], value.metadata]
         if kind is datetime:
-            if offence := _datetime_offence(value):
+            if offence := _describe_unsendable_datetime(value):
                 raise TypeError(offence)
-            return _ext(_DATETIME, f"{value.isoformat()}{'~' * value.fold}".encode())
+            return _build_extension(_DATETIME, f"{value.isoformat()}{'~' * value.fold}".encode())
         if kind is timedelta:
-            return _ext(_TIMEDELTA, _TIMEDELTA_FORMAT.pack(value.days, value.seconds, value.microseconds))
+            return _build_extension(_TIMEDELTA, _TIMEDELTA_FORMAT.pack(value.days, value.seconds, value.microseconds))
         if value is SKIPPED:
-            return _ext(_SKIPPED)
+            return _build_extension(_SKIPPED)
         if isinstance(value, Exception):
-            return [_MARKS[_EXCEPTION], *self._exception_parts(value)]
+            return [_TYPE_MARKERS[_EXCEPTION], *self._take_exception_apart(value)]
         raise TypeError(f"cannot send {kind.__name__}")
 
-    def _exception_parts(self, error: Exception) -> tuple[str, str, list[Any] | None, dict[str, Any]]:
+    def _take_exception_apart(self, error: Exception) -> tuple[str, str, list[Any] | None, dict[str, Any]]:
         """Name, text, arguments and attributes of an exception. Never fails: a retry hangs on it."""
         kind = type(error)
         name = error.type_name if isinstance(error, RemoteTaskError) else _full_name(kind)
@@ -164,10 +167,12 @@ class Wire:
             built_by, arguments, *state = reduced
         except Exception:  # noqa: BLE001 -- a user's __reduce__ may do anything
             return name, text, None, {}
-        if built_by is not kind or type(arguments) is not tuple or first_offence(arguments):
+        if built_by is not kind or type(arguments) is not tuple or find_unsendable(arguments):
             return name, text, None, {}
         attributes = state[0] if state and type(state[0]) is dict else {}
-        kept = {key: value for key, value in attributes.items() if _public(key) and first_offence(value) is None}
+        kept = {
+            key: value for key, value in attributes.items() if _is_public_name(key) and find_unsendable(value) is None
+        }
         return name, text, list(arguments), kept
 
 
@@ -180,7 +185,7 @@ class _Decoder:
         self._exceptions = exceptions
         self.unclaimed = 0
 
-    def on_ext(self, code: int, data: bytes) -> Any:
+    def decode_extension(self, code: int, data: bytes) -> Any:
         if code >= 0:
             return msgpack.ExtType(code, data)
         if code == _DATETIME:
@@ -192,26 +197,26 @@ class _Decoder:
             return timedelta(days, seconds, microseconds)
         if code == _SKIPPED and not data:
             return SKIPPED
-        if code in _DECODED_MARKS and not data:
+        if code in _DECODED_MARKERS and not data:
             self.unclaimed += 1
-            return _DECODED_MARKS[code]
+            return _DECODED_MARKERS[code]
         raise MessageRejected(f"not a message of this serializer: unknown type {code}")
 
-    def on_list(self, items: list[Any]) -> Any:
-        if not items or type(items[0]) is not _Mark:
+    def decode_list(self, items: list[Any]) -> Any:
+        if not items or type(items[0]) is not _TypeMarker:
             return items
         self.unclaimed -= 1
         return _BUILDERS[items[0].code](self, items)
 
-    def _tuple(self, items: list[Any]) -> tuple[Any, ...]:
+    def _build_tuple(self, items: list[Any]) -> tuple[Any, ...]:
         return tuple(items[1:])
 
-    def _error(self, items: list[Any]) -> Any:
+    def _build_error(self, items: list[Any]) -> Any:
         if len(items) != 2 or type(items[1]) is not dict:
             raise MessageRejected("not a message of this serializer: an error without its details")
         return Error(items[1])
 
-    def _exception(self, items: list[Any]) -> Exception:
+    def _build_exception(self, items: list[Any]) -> Exception:
         kinds = [type(item) for item in items[1:]]
         if kinds[:2] != [str, str] or kinds[3:] != [dict] or kinds[2] not in (list, type(None)):
             raise MessageRejected("not a message of this serializer: an exception without its parts")
@@ -222,20 +227,20 @@ class _Decoder:
         try:
             error = kind(*arguments)
             for key, value in attributes.items():
-                if _public(key):
+                if _is_public_name(key):
                     setattr(error, key, value)
         except Exception:  # noqa: BLE001 -- a constructor that wants other arguments than it stored
             return RemoteTaskError(name, text)
         return error
 
-    def _message(self, items: list[Any]) -> Any:
+    def _build_message(self, items: list[Any]) -> Any:
         fields = items[1:]
         if len(fields) > len(Message._fields):
             raise MessageRejected(
                 f"a task message with {len(fields)} fields, where this Huey knows {len(Message._fields)}: "
                 "it was sent by a newer Huey; update the workers first"
             )
-        for value, name, allowed in zip(fields, Message._fields, _ALLOWED, strict=False):
+        for value, name, allowed in zip(fields, Message._fields, _ALLOWED_TYPES, strict=False):
             if allowed is not None and type(value) not in allowed:
                 found = type(value).__name__
                 raise MessageRejected(f"not a message of this serializer: field {name!r} of a task is {found}")
@@ -251,10 +256,10 @@ class _Decoder:
 
 
 _BUILDERS: dict[int, Callable[[_Decoder, list[Any]], Any]] = {
-    _TUPLE: _Decoder._tuple,
-    _ERROR: _Decoder._error,
-    _EXCEPTION: _Decoder._exception,
-    _MESSAGE: _Decoder._message,
+    _TUPLE: _Decoder._build_tuple,
+    _ERROR: _Decoder._build_error,
+    _EXCEPTION: _Decoder._build_exception,
+    _MESSAGE: _Decoder._build_message,
 }
 _NONE = type(None)
 # Not "args": Huey itself sends anything there when `schedule` is given something else than a tuple.
@@ -275,7 +280,7 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "retry_backoff": (int, float, _NONE),
 }
 
-_ALLOWED = tuple(_FIELD_TYPES.get(name) for name in Message._fields)
+_ALLOWED_TYPES = tuple(_FIELD_TYPES.get(name) for name in Message._fields)
 
 
 def _holds_mutable_bytes(value: Any) -> bool:
@@ -297,7 +302,7 @@ def _holds_mutable_bytes(value: Any) -> bool:
     return False
 
 
-def first_offence(value: Any) -> str | None:
+def find_unsendable(value: Any) -> str | None:
     """Say where ``value`` holds something that cannot travel and what to send instead, or return None.
 
     The slow twin of ``Wire.dumps``: it refuses exactly what that refuses, with the place.
@@ -305,16 +310,16 @@ def first_offence(value: Any) -> str | None:
     todo: list[tuple[Any, str, int]] = [(value, "the value", 0)]
     while todo:
         item, where, depth = todo.pop()
-        if offence := _own_offence(item):
+        if offence := _describe_unsendable(item):
             return f"{where} is {offence}"
         if depth > _MAX_DEPTH:
             return f"{where[:60]}... is nested too deeply, or contains itself"
         # In reverse, so that the first one that cannot travel is found first.
-        todo.extend((part, place, depth + 1) for part, place in reversed(list(_parts(item, where))))
+        todo.extend((part, place, depth + 1) for part, place in reversed(list(_iterate_parts(item, where))))
     return None
 
 
-def _own_offence(value: Any) -> str | None:
+def _describe_unsendable(value: Any) -> str | None:
     """Say what is wrong with a value, its contents aside."""
     kind = type(value)
     if kind is int:
@@ -326,14 +331,14 @@ def _own_offence(value: Any) -> str | None:
             return "text with a lone surrogate, which UTF-8 cannot hold"
         return None
     if kind is datetime:
-        return _datetime_offence(value)
-    if kind in _TRAVELS or value is SKIPPED or isinstance(value, Exception):
+        return _describe_unsendable_datetime(value)
+    if kind in _SENDABLE_TYPES or value is SKIPPED or isinstance(value, Exception):
         return None
     name = kind.__qualname__ if kind.__module__ == "builtins" else _full_name(kind)
-    return f"a {name}: {_ADVICE.get(kind.__name__) or _advice_for(kind)}"
+    return f"a {name}: {_ADVICE.get(kind.__name__) or _advise_for_type(kind)}"
 
 
-def _parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
+def _iterate_parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
     """What a value contains, each with its place."""
     kind = type(value)
     if kind in (list, tuple):
@@ -349,13 +354,13 @@ def _parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
             yield item, f"{value.name}: {name}"
 
 
-def _datetime_offence(value: datetime) -> str | None:
+def _describe_unsendable_datetime(value: datetime) -> str | None:
     if value.tzinfo is None or type(value.tzinfo) is timezone:
         return None
     return f"a datetime in the zone {value.tzinfo}, of which only the offset would travel: send .astimezone(UTC) of it"
 
 
-def _advice_for(kind: type) -> str:
+def _advise_for_type(kind: type) -> str:
     names = {base.__name__ for base in kind.__mro__}
     if "Enum" in names:
         return "send its .value"

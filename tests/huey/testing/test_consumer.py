@@ -13,7 +13,7 @@ from huey import MemoryHuey, SqliteHuey
 from huey.api import chord
 
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
-from aquila.huey.testing import all_enqueued, run_consumer, testing_mode
+from aquila.huey.testing import all_enqueued, run_consumer, use_test_queue
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 needs_gevent = pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
@@ -48,7 +48,7 @@ def test_tasks_run_to_their_end_whatever_they_enqueue(worker_type, kind, make_hu
     def total(values):
         return sum(values)
 
-    with testing_mode(huey, storage="own"), run_consumer(worker_type, workers=2) as consumer:
+    with use_test_queue(huey, storage="own"), run_consumer(worker_type, workers=2) as consumer:
         pipeline = huey.enqueue(add.s(1, 2).then(add, 10))
         both = huey.enqueue(chord([add.s(1, 1), add.s(2, 2)], total))
         retried, later, parent = flaky(), add.schedule((5, 5), delay=0.05), nest(7)
@@ -69,10 +69,10 @@ def test_a_task_that_fails_for_good_fails_the_block(worker_type, make_huey):
         raise ValueError("boom")
 
     expected = ValueError if worker_type == "thread" else RemoteTaskError
-    with testing_mode(huey, storage="own"):
+    with use_test_queue(huey, storage="own"):
         with pytest.raises(expected, match="boom"), run_consumer(worker_type):
             fail()
-        with run_consumer(worker_type, with_safety=True) as consumer:
+        with run_consumer(worker_type, raise_errors=False) as consumer:
             result = fail()
             with pytest.raises(RemoteTaskError, match=r"ValueError\('boom'\)\nTraceback"):
                 consumer.wait_for(lambda: not huey.pending_count()) and consumer.wait(result)
@@ -98,11 +98,11 @@ def test_what_a_worker_only_logs_fails_the_block(worker_type, make_huey):
 
     for task, message in [(unstorable, "pickle"), (failing, "in the task")]:
         fails = pytest.raises((TypeError, pytest.fail.Exception, RemoteTaskError), match=message)
-        with testing_mode(huey, storage="own"), fails, run_consumer(worker_type) as consumer:
+        with use_test_queue(huey, storage="own"), fails, run_consumer(worker_type) as consumer:
             task()
             assert consumer.wait(fine()) == 1  # The worker is still there.
     fails = pytest.raises((pickle.UnpicklingError, RemoteTaskError))
-    with testing_mode(huey, storage="own"), fails, run_consumer(worker_type):
+    with use_test_queue(huey, storage="own"), fails, run_consumer(worker_type):
         huey.storage.enqueue(b"not a pickle")
 
 
@@ -113,7 +113,7 @@ def test_waiting_leaves_a_result_where_it_is(make_huey):
     def task():
         return 5
 
-    with testing_mode(huey), run_consumer() as consumer:
+    with use_test_queue(huey), run_consumer() as consumer:
         result = task()
         assert [consumer.wait(result) for _ in range(2)] == [5, 5]
         assert result.get() == 5
@@ -135,7 +135,7 @@ def test_the_end_of_the_block_waits_for_what_is_executing_and_for_what_that_enqu
         second()
         done.append("first")
 
-    with testing_mode(huey), run_consumer():
+    with use_test_queue(huey), run_consumer():
         first()
         started.wait(10)
         go.set()
@@ -150,7 +150,7 @@ def test_without_draining_the_rest_stays(make_huey):
         started.set()
         go.wait(10)
 
-    with testing_mode(huey):
+    with use_test_queue(huey):
         with run_consumer(drain=False):
             wait()
             wait()
@@ -167,7 +167,7 @@ def test_a_task_that_does_not_end_is_named(make_huey):
     def stuck():
         go.wait(30)
 
-    with testing_mode(huey):
+    with use_test_queue(huey):
         try:
             ends = pytest.raises(TaskError, match=r"did not end within 0\.1 s; executing still: .*stuck")
             with ends, run_consumer(timeout=0.1):
@@ -185,14 +185,14 @@ def test_waiting_says_what_did_not_come_and_what_is_pending(make_huey):
         return None
 
     late = pytest.raises(TaskError, match=r"the result of .*task: .* within 0\.05 s \(pending: 0")
-    with testing_mode(huey), run_consumer() as consumer, late:
+    with use_test_queue(huey), run_consumer() as consumer, late:
         consumer.wait(task(), timeout=0.05)
 
 
 def test_pytest_keeps_its_signal_handlers_and_huey_its_timeouts(make_huey):
     huey = make_huey("memory")
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with testing_mode(huey), run_consumer():
+    with use_test_queue(huey), run_consumer():
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert huey._timeout_handler is None
     assert not [thread for thread in threading.enumerate() if thread.name in ("Worker-1", "Scheduler")]
@@ -226,7 +226,7 @@ def test_periodic_tasks_run_only_on_request(make_huey):
     def periodic():
         ran.set()
 
-    with testing_mode(huey):
+    with use_test_queue(huey):
         with run_consumer() as consumer:
             consumer.wait(task())
         assert not ran.is_set()
@@ -242,7 +242,7 @@ def test_workers_that_could_never_see_the_queue_are_refused(arguments):
 
 
 def test_a_consumer_in_an_inline_mode_is_refused(make_huey):
-    with testing_mode(make_huey("memory"), "inline"), pytest.raises(ConfigError, match="inline"), run_consumer():
+    with use_test_queue(make_huey("memory"), "inline"), pytest.raises(ConfigError, match="inline"), run_consumer():
         pass
 
 
@@ -301,7 +301,7 @@ def app(tmp_path, monkeypatch, request):
 )
 def test_a_program_of_its_own_takes_the_tasks(worker_type, kind, app):
     module = app(kind)
-    with testing_mode(module.huey, storage="own"):
+    with use_test_queue(module.huey, storage="own"):
         with run_consumer(worker_type, subprocess="consumed_app:huey") as consumer:
             pid = consumer.wait(module.where())
             assert pid != os.getpid()
@@ -316,20 +316,20 @@ def test_a_program_of_its_own_takes_the_tasks(worker_type, kind, app):
 def test_a_greenlet_program_is_patched_before_it_imports(app):
     module = app()
     program = {"worker_type": "greenlet", "workers": 3, "subprocess": "consumed_app.huey"}
-    with testing_mode(module.huey, storage="own"), run_consumer(**program) as consumer:
+    with use_test_queue(module.huey, storage="own"), run_consumer(**program) as consumer:
         assert "gevent" in consumer.wait(module.blocking())
 
 
 def test_a_program_that_dies_is_reported_with_its_log(app):
     module = app()
     dies = pytest.raises(TaskError, match=r"ended with code -9; it wrote:\n(.|\n)*Executing consumed_app\.leave")
-    with testing_mode(module.huey, storage="own"), dies, run_consumer(subprocess="consumed_app.huey") as consumer:
+    with use_test_queue(module.huey, storage="own"), dies, run_consumer(subprocess="consumed_app.huey") as consumer:
         consumer.wait(module.leave())
 
 
 def test_a_program_that_cannot_start_is_reported(app):
     module = app()
-    with testing_mode(module.huey, storage="own"):
+    with use_test_queue(module.huey, storage="own"):
         with pytest.raises(TaskError, match="No module named 'nowhere'"), run_consumer(subprocess="nowhere.huey"):
             pass
         with pytest.raises(ConfigError, match="import path"), run_consumer(subprocess=True):
@@ -338,7 +338,7 @@ def test_a_program_that_cannot_start_is_reported(app):
 
 def test_a_program_that_does_not_end_is_killed(app, tmp_path):
     module, begun = app(), tmp_path / "begun"
-    with testing_mode(module.huey, storage="own"), contextlib.ExitStack() as stack:
+    with use_test_queue(module.huey, storage="own"), contextlib.ExitStack() as stack:
         consumer = stack.enter_context(run_consumer(subprocess="consumed_app.huey", drain=False))
         module.hang(str(begun))
         consumer.wait_for(begun.exists)

@@ -12,13 +12,13 @@ from huey.exceptions import CancelExecution, RetryTask
 from huey.storage import MemoryStorage
 
 from aquila.errors import ConfigError, TaskContractBroken, TaskError
-from aquila.huey.testing import all_enqueued, assert_enqueued, drain_queue, perform_job, run_periodic, testing_mode
+from aquila.huey.testing import all_enqueued, assert_enqueued, drain_queue, perform_job, run_periodic, use_test_queue
 
 
 @pytest.fixture
 def huey():
     huey = MemoryHuey("app")
-    with testing_mode(huey):
+    with use_test_queue(huey):
         yield huey
 
 
@@ -82,7 +82,7 @@ def test_every_way_to_end_is_counted(huey, note):
     locked()
     end(RetryTask(delay=60))
     with huey.lock_task("held"):
-        drained = drain_queue(with_safety=True)
+        drained = drain_queue(raise_errors=False)
     assert drained == {
         "complete": 1, "error": 1, "canceled": 1, "revoked": 1, "expired": 1, "locked": 1, "retry": 1, "scheduled": 1,
     }  # fmt: skip
@@ -118,13 +118,13 @@ def test_a_failure_that_is_retried_is_not_raised(huey):
     assert [run.attempt for run in drained.runs] == [1, 2, 3]
 
 
-def test_with_safety_keeps_exceptions(huey):
+def test_without_raise_errors_exceptions_are_kept(huey):
     @huey.task()
     def fail():
         raise ValueError("boom")
 
     fail()
-    drained = drain_queue(with_safety=True)
+    drained = drain_queue(raise_errors=False)
     assert drained == {"error": 1}
     assert str(drained.runs[0].exception) == "boom"
 
@@ -160,7 +160,7 @@ def test_scheduled_tasks_are_executed_up_to_a_moment(utc, form, done):
         "naive": dt.datetime.now() + dt.timedelta(hours=2),
         "aware": dt.datetime.now(dt.UTC) + dt.timedelta(hours=2),
     }[form]
-    with testing_mode(huey):
+    with use_test_queue(huey):
         note.schedule((1,), delay=3600)
         note.schedule((3,), delay=3 * 3600)
         assert drain_queue(with_scheduled=until) == {"complete": 1, "scheduled": 1}
@@ -245,7 +245,7 @@ def test_an_error_handler_runs(huey, done):
         done.append(str(error))
 
     huey.enqueue(fail.s().error(handle))
-    assert drain_queue(with_safety=True) == {"error": 1, "complete": 1}
+    assert drain_queue(raise_errors=False) == {"error": 1, "complete": 1}
     assert done == ["boom"]
 
 
@@ -260,7 +260,7 @@ def test_on_any_storage_it_is_the_same(kind, make_huey, done):
             raise ValueError
         return value
 
-    with testing_mode(huey, storage="own"):
+    with use_test_queue(huey, storage="own"):
         note("a")
         note.schedule(("b",), delay=60)
         assert len(all_enqueued()) == 2
@@ -334,7 +334,7 @@ def test_a_mode_leaves_what_is_pending_alone():
 
     task()
     storage = huey.storage
-    with testing_mode(huey) as under_test:
+    with use_test_queue(huey) as under_test:
         assert under_test is huey
         assert huey.pending_count() == 0
         task()
@@ -350,7 +350,7 @@ def test_a_mode_turns_immediate_off_for_a_while():
     def task():
         return 1
 
-    with testing_mode(huey):
+    with use_test_queue(huey):
         task()
         assert_enqueued(task)
     assert huey.immediate
@@ -358,10 +358,10 @@ def test_a_mode_turns_immediate_off_for_a_while():
 
 def test_modes_nest(huey, note, done):
     note("outer")
-    with testing_mode(huey, "inline"):
+    with use_test_queue(huey, "inline"):
         note("inline")
         assert done == ["inline"]
-        with testing_mode(huey):
+        with use_test_queue(huey):
             note("inner")
             assert len(all_enqueued()) == 1
     assert [task.args for task in all_enqueued()] == [("outer",)]
@@ -375,7 +375,7 @@ def test_own_storage_is_emptied_first(make_huey):
         return 1
 
     task()
-    with testing_mode(huey, storage="own"):
+    with use_test_queue(huey, storage="own"):
         assert huey.pending_count() == 0
         task()
     assert huey.pending_count() == 1
@@ -383,14 +383,14 @@ def test_own_storage_is_emptied_first(make_huey):
 
 def test_a_given_storage_is_used(huey):
     storage = MemoryStorage()
-    with testing_mode(huey, storage=storage):
+    with use_test_queue(huey, storage=storage):
         assert huey.storage is storage
 
 
 def test_a_wrong_mode_or_storage_is_refused(huey):
-    with pytest.raises(ConfigError, match="'manual' and 'inline'"), testing_mode(huey, "fast"):
+    with pytest.raises(ConfigError, match="'manual' and 'inline'"), use_test_queue(huey, "fast"):
         pass
-    with pytest.raises(ConfigError, match="storage="), testing_mode(huey, storage="redis"):
+    with pytest.raises(ConfigError, match="storage="), use_test_queue(huey, storage="redis"):
         pass
 
 
@@ -400,7 +400,7 @@ def test_inline_executes_after_the_way_over_the_wire(huey):
         items.append(1)
         return items
 
-    with testing_mode(huey, "inline"):
+    with use_test_queue(huey, "inline"):
         items = []
         assert append(items).get() == [1]
         assert items == []
@@ -421,7 +421,7 @@ def test_inline_raises_the_exception_itself_when_no_retry_is_left(huey):
     def parent():
         fail()
 
-    with testing_mode(huey, "inline"):
+    with use_test_queue(huey, "inline"):
         with pytest.raises(ValueError, match="boom") as caught:
             fail()
         assert caught.value is boom
@@ -441,12 +441,12 @@ def test_inline_a_follower_that_fails_raises_in_the_caller(huey):
     def fail(value):
         raise ValueError("boom")
 
-    with testing_mode(huey, "inline"), pytest.raises(ValueError, match="boom"):
+    with use_test_queue(huey, "inline"), pytest.raises(ValueError, match="boom"):
         huey.enqueue(fine.s().then(fail))
 
 
 def test_inline_what_is_for_later_waits(huey, note, done):
-    with testing_mode(huey, "inline"):
+    with use_test_queue(huey, "inline"):
         note.schedule((1,), delay=60)
         assert done == []
         assert drain_queue(with_scheduled=True) == {"complete": 1}
@@ -461,7 +461,7 @@ def test_inline_keeps_the_rules(huey):
     def guard(task):
         raise ValueError("guard")
 
-    with testing_mode(huey, "inline"), pytest.raises(TaskContractBroken, match="guard"):
+    with use_test_queue(huey, "inline"), pytest.raises(TaskContractBroken, match="guard"):
         task()
 
 
@@ -471,13 +471,13 @@ def test_performing_inside_inline_mode_runs_what_the_task_enqueues(huey, note, d
         note("child")
         return 1
 
-    with testing_mode(huey, "inline"):
+    with use_test_queue(huey, "inline"):
         assert perform_job(parent).value == 1
     assert done == ["child"]
 
 
 def test_a_mode_is_not_collected_as_a_test(pytester):
-    pytester.makepyfile("from aquila.huey.testing import testing_mode\ndef test_one(): pass")
+    pytester.makepyfile("from aquila.huey.testing import use_test_queue\ndef test_one(): pass")
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 

@@ -67,8 +67,8 @@ def test_every_fixture_works_on_the_huey_of_the_ini_file(project):
             greet("eve")
             assert drain_queue() == {"complete": 1}
 
-        def test_modes(testing_mode):
-            with testing_mode("inline"):
+        def test_modes(use_test_queue):
+            with use_test_queue("inline"):
                 assert greet("eve").get() == "eve"
 
         def test_periodic(run_periodic):

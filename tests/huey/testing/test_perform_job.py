@@ -17,13 +17,13 @@ from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskContractBroken
 from aquila.huey.serializer import MsgpackSerializer
-from aquila.huey.testing import all_enqueued, build_task, perform_job, testing_mode
+from aquila.huey.testing import all_enqueued, build_task, perform_job, use_test_queue
 
 
 @pytest.fixture(params=["pickle", "msgpack"])
 def huey(request):
     huey = MemoryHuey("app", serializer=Serializer() if request.param == "pickle" else MsgpackSerializer())
-    with testing_mode(huey):
+    with use_test_queue(huey):
         yield huey
 
 
@@ -31,7 +31,7 @@ def huey(request):
 def pickling():
     """A Huey with its default serializer, which lets anything through that perform_job must catch."""
     huey = MemoryHuey("app")
-    with testing_mode(huey):
+    with use_test_queue(huey):
         yield huey
 
 
@@ -370,7 +370,7 @@ def test_a_priority_that_the_production_storage_refuses_is_refused():
             return 1
 
         for mode in ("manual", "inline"):
-            with testing_mode(huey, mode):
+            with use_test_queue(huey, mode):
                 if accepted:
                     assert perform_job(urgent).value == 1
                 else:
@@ -441,7 +441,7 @@ def test_no_result_is_not_stored_unless_the_huey_stores_none():
         def nothing():
             return None
 
-        with testing_mode(huey):
+        with use_test_queue(huey):
             assert perform_job(nothing).stored is None
             assert huey.result_count() == signals
 
@@ -633,7 +633,7 @@ def test_an_error_handler_that_cannot_be_enqueued_is_refused():
     def handle(error):
         return str(error)
 
-    with testing_mode(huey), pytest.raises(TaskContractBroken, match=r"boom; then its error handler or its retry"):
+    with use_test_queue(huey), pytest.raises(TaskContractBroken, match=r"boom; then its error handler or its retry"):
         perform_job(fail.s().error(handle))
 
 
@@ -789,7 +789,7 @@ def test_the_huey_is_as_it_was_afterwards(huey):
     assert dict(vars(huey)) == state
 
 
-def test_without_a_testing_mode_the_real_queue_is_not_touched():
+def test_without_a_test_queue_the_real_queue_is_not_touched():
     huey = MemoryHuey()
 
     @huey.task()
@@ -831,7 +831,7 @@ class Case(unittest.TestCase):
     """For unittest, without pytest's fixtures."""
 
     def setUp(self):
-        self.huey = self.enterContext(testing_mode(MemoryHuey("app")))
+        self.huey = self.enterContext(use_test_queue(MemoryHuey("app")))
 
     def test_a_task(self):
         @self.huey.task()

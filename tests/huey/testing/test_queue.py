@@ -10,13 +10,13 @@ from huey import MemoryHuey
 from huey.api import chord
 
 from aquila.errors import ConfigError, TaskError
-from aquila.huey.testing import all_enqueued, assert_enqueued, drain_queue, refute_enqueued, testing_mode
+from aquila.huey.testing import all_enqueued, assert_enqueued, drain_queue, refute_enqueued, use_test_queue
 
 
 @pytest.fixture
 def huey():
     huey = MemoryHuey("app")
-    with testing_mode(huey):
+    with use_test_queue(huey):
         yield huey
 
 
@@ -104,7 +104,7 @@ def test_a_schedule_is_compared_in_the_hueys_own_time():
     def send(to):
         return to
 
-    with testing_mode(huey):
+    with use_test_queue(huey):
         send.schedule(("a@b",), delay=60)
         assert_enqueued(send, scheduled_in=60)
 
@@ -257,7 +257,7 @@ def test_without_a_huey_under_test_the_way_to_one_is_named():
         all_enqueued()
 
 
-def test_without_a_testing_mode_the_real_queue_is_read():
+def test_without_a_test_queue_the_real_queue_is_read():
     huey = MemoryHuey()
 
     @huey.task()

@@ -2,7 +2,7 @@
 
 ::
 
-    with testing_mode(huey):
+    with use_test_queue(huey):
         run = perform_job(generate_summary, {"id": 123, "body": "Hello"})
         assert run.value["summary"].startswith("Hello")
         assert_enqueued(send_mail, to="me@example.org")
@@ -11,10 +11,10 @@
 
 from aquila.huey.testing.consumer import RunningConsumer, run_consumer
 from aquila.huey.testing.draining import Drained, drain_queue
-from aquila.huey.testing.modes import testing_mode
+from aquila.huey.testing.enqueued_tasks import all_enqueued, assert_enqueued, refute_enqueued
 from aquila.huey.testing.performing import build_task, perform_job
 from aquila.huey.testing.periodic import run_periodic
-from aquila.huey.testing.queue import all_enqueued, assert_enqueued, refute_enqueued
+from aquila.huey.testing.queue_under_test import use_test_queue
 from aquila.huey.testing.task_run import ScheduledRetry, TaskRun
 
 __all__ = [
@@ -30,5 +30,5 @@ __all__ = [
     "refute_enqueued",
     "run_consumer",
     "run_periodic",
-    "testing_mode",
+    "use_test_queue",
 ]

@@ -10,7 +10,7 @@ _ABSENT = object()
 
 
 @contextlib.contextmanager
-def shadow(target: Any, **attributes: Any) -> Iterator[None]:
+def replace_attributes(target: Any, **attributes: Any) -> Iterator[None]:
     """Set attributes of one object, and put back what it had itself: an attribute of its class shows again."""
     before = {name: vars(target).get(name, _ABSENT) for name in attributes}
     for name, value in attributes.items():

@@ -25,17 +25,17 @@ from huey.utils import Error
 
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
 from aquila.huey.cassette_stamp import collect_misses, share_with_workers
-from aquila.huey.running_task import STEERING
-from aquila.huey.testing.attribute_patches import shadow
-from aquila.huey.testing.modes import active, current_huey
-from aquila.huey.testing.prompts import FIRST_DELAY, LONGEST_DELAY, PromptScheduler
+from aquila.huey.running_task import FLOW_CONTROL
+from aquila.huey.testing.attribute_patches import replace_attributes
+from aquila.huey.testing.consumer_delays import FIRST_DELAY, LONGEST_DELAY, QuickScheduler
+from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
 
 WorkerType: TypeAlias = Literal["thread", "process", "greenlet"]
 
 _PAUSE = 0.01  # Seconds between two looks at a queue or a result.
 _IN_MEMORY = ("", ":memory:")
-_START = "from aquila.huey.testing.consumer_program import main; main()"
-_START_GREEN = f"from gevent import monkey; monkey.patch_all(); {_START}"
+_PROGRAM = "from aquila.huey.testing.consumer_program import main; main()"
+_GREENLET_PROGRAM = f"from gevent import monkey; monkey.patch_all(); {_PROGRAM}"
 _HOOK = "aquila run_consumer"
 
 
@@ -54,19 +54,19 @@ class RunningConsumer:
         self.errors: list[BaseException] = []
         self.process: Popen[bytes] | None = None
         self._pause = pause
-        self._log = Path(os.devnull)
+        self._log_file = Path(os.devnull)
 
     @property
     def log(self) -> str:
         """What a consumer in a program of its own has written to its standard error."""
-        return self._log.read_text(errors="replace")
+        return self._log_file.read_text(errors="replace")
 
     def wait_for(self, condition: Callable[[], Any], *, timeout: float | None = None, what: str = "it") -> Any:
         """Wait until ``condition()`` is true and return its value. Raises ``TaskError`` after ``timeout`` seconds."""
         limit = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
         while not (value := condition()):
-            self.check()
+            self.raise_if_ended()
             if time.monotonic() >= deadline:
                 pending, scheduled = self.huey.pending_count(), self.huey.scheduled_count()
                 raise TaskError(f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})")
@@ -83,13 +83,13 @@ class RunningConsumer:
         values = []
         for result in results:
             what = f"the result of {result.task!r}"
-            (value,) = self.wait_for(functools.partial(self._final, result.id), timeout=timeout, what=what)
+            (value,) = self.wait_for(functools.partial(self._read_final_result, result.id), timeout=timeout, what=what)
             if isinstance(value, Error):
                 raise RemoteTaskError(result.task.name, f"{value.metadata['error']}\n{value.metadata['traceback']}")
             values.append(value)
         return values[0] if len(values) == 1 else values
 
-    def _final(self, task_id: str) -> tuple[Any] | None:
+    def _read_final_result(self, task_id: str) -> tuple[Any] | None:
         # From the storage, and not from the Result: that keeps the first error it sees for ever.
         data = self.huey.storage.peek_data(task_id)
         if data is EmptyData:
@@ -105,13 +105,13 @@ class RunningConsumer:
             what="an empty queue",
         )
 
-    def check(self) -> None:
+    def raise_if_ended(self) -> None:
         """Raise ``TaskError`` if the program has ended."""
         if self.process is not None and (code := self.process.poll()) is not None:
             raise TaskError(f"the consumer has ended with code {code}; it wrote:\n{self.log[-2000:]}")
 
 
-class _TidyWorker(Worker):  # type: ignore[misc]
+class _ClosingWorker(Worker):  # type: ignore[misc]
     def shutdown(self) -> None:
         """Close what Huey leaves to the garbage collector: a Postgres connection that listens, one a thread."""
         super().shutdown()
@@ -120,14 +120,14 @@ class _TidyWorker(Worker):  # type: ignore[misc]
 
 
 class _TestConsumer(Consumer):  # type: ignore[misc]
-    scheduler_class = PromptScheduler
-    worker_class = _TidyWorker
+    scheduler_class = QuickScheduler
+    worker_class = _ClosingWorker
 
     def _set_signal_handlers(self) -> None:
         """Leave pytest its handlers: Huey would take SIGINT for good, and raise off the main thread."""
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         workers = [process for _, process in self.worker_threads]
         return any(self.environment.is_alive(process) for process in [*workers, self.scheduler])
 
@@ -140,7 +140,7 @@ def run_consumer(
     subprocess: bool | str = False,
     periodic: bool = False,
     drain: bool = True,
-    with_safety: bool = False,
+    raise_errors: bool = True,
     timeout: float = 10,
     huey: Any = None,
 ) -> Iterator[RunningConsumer]:
@@ -152,10 +152,10 @@ def run_consumer(
     what executes has ended, no longer than ``timeout`` seconds. ``huey`` is the one under test by default.
 
     Raises ``ConfigError`` where workers could never see the queue (a memory storage and processes); and at the end of
-    the block the first exception of a task that failed for good, unless ``with_safety``.
+    the block the first exception of a task that failed for good, unless ``raise_errors=False``.
     """
-    huey = current_huey(huey)
-    mode = active(huey)
+    huey = huey_under_test(huey)
+    mode = innermost_test_queue(huey)
     if mode is not None and mode.mode == "inline":
         raise ConfigError("an inline testing mode executes tasks at once, and leaves a consumer nothing to do")
     outside = worker_type == "process" or bool(subprocess)
@@ -167,9 +167,9 @@ def run_consumer(
     options = {"workers": workers, "periodic": periodic}
     scope = share_with_workers(huey) if outside else None
     running = (
-        _program(huey, subprocess, worker_type, options, timeout)
+        _run_as_program(huey, subprocess, worker_type, options, timeout)
         if subprocess
-        else _here(huey, worker_type, options, timeout, drain)
+        else _run_in_process(huey, worker_type, options, timeout, drain)
     )
     with running as consumer:
         yield consumer
@@ -178,35 +178,37 @@ def run_consumer(
     if scope is not None:
         scope.catch_up()
         collect_misses(huey, scope)
-    if consumer.errors and not with_safety:
+    if consumer.errors and raise_errors:
         raise consumer.errors[0]
 
 
 @contextlib.contextmanager
-def _here(huey: Any, worker_type: str, options: Any, timeout: float, drain: bool) -> Iterator[RunningConsumer]:
+def _run_in_process(
+    huey: Any, worker_type: str, options: Any, timeout: float, drain: bool
+) -> Iterator[RunningConsumer]:
     """A consumer whose workers are threads, greenlets or forks of this process."""
     running = RunningConsumer(huey, timeout, _green_sleep if worker_type == "greenlet" else time.sleep)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(shadow(huey, _timeout_handler=huey._timeout_handler))
+        stack.enter_context(replace_attributes(huey, _timeout_handler=huey._timeout_handler))
         if getattr(huey.storage, "read_timeout", None):  # How long a worker sits in the server before it sees the end.
-            stack.enter_context(shadow(huey.storage, read_timeout=LONGEST_DELAY))
+            stack.enter_context(replace_attributes(huey.storage, read_timeout=LONGEST_DELAY))
         if worker_type == "greenlet":  # One that sat in the server would stop all: nothing here is patched.
-            stack.enter_context(shadow(huey.storage, blocking=False))
-        stack.enter_context(_collecting(huey, running.errors))
-        consumer = _start(huey, worker_type, options, timeout)
+            stack.enter_context(replace_attributes(huey.storage, blocking=False))
+        stack.enter_context(_collect_errors(huey, running.errors))
+        consumer = _start_consumer(huey, worker_type, options, timeout)
         try:
             yield running
         except BaseException:
             consumer.stop(graceful=True)
             raise
-        _end(huey, consumer, timeout)
+        _stop_consumer(huey, consumer, timeout)
         while drain and huey.pending_count():  # By a task that was executing still. A consumer cannot start again.
-            consumer = _start(huey, worker_type, options, timeout)
+            consumer = _start_consumer(huey, worker_type, options, timeout)
             running.wait_until_empty()
-            _end(huey, consumer, timeout)
+            _stop_consumer(huey, consumer, timeout)
 
 
-def _start(huey: Any, worker_type: str, options: Any, timeout: float) -> _TestConsumer:
+def _start_consumer(huey: Any, worker_type: str, options: Any, timeout: float) -> _TestConsumer:
     consumer = _TestConsumer(
         huey,
         worker_type=worker_type,
@@ -223,16 +225,16 @@ def _start(huey: Any, worker_type: str, options: Any, timeout: float) -> _TestCo
     return consumer
 
 
-def _end(huey: Any, consumer: _TestConsumer, timeout: float) -> None:
+def _stop_consumer(huey: Any, consumer: _TestConsumer, timeout: float) -> None:
     consumer.stop(graceful=True)
-    if consumer.alive:
+    if consumer.is_alive:
         stuck = ", ".join(repr(task) for task in huey._tasks_in_flight) or "in another process"
         huey.notify_interrupted_tasks()
         raise TaskError(f"the consumer did not end within {timeout:g} s; executing still: {stuck}")
 
 
 @contextlib.contextmanager
-def _collecting(huey: Any, errors: list[BaseException]) -> Iterator[None]:
+def _collect_errors(huey: Any, errors: list[BaseException]) -> Iterator[None]:
     """Collect what goes wrong for good, and what Huey's workers only log. Forks leave theirs as text in a file."""
     execute, dequeue, parent = huey.execute, huey.dequeue, os.getpid()
 
@@ -263,12 +265,12 @@ def _collecting(huey: Any, errors: list[BaseException]) -> Iterator[None]:
                 raise
 
         def failed(task: Any, value: Any, error: BaseException | None) -> None:
-            if error is not None and not task.retries and not isinstance(error, STEERING):
+            if error is not None and not task.retries and not isinstance(error, FLOW_CONTROL):
                 note(error)
 
         huey.post_execute(_HOOK)(failed)
         try:
-            with shadow(huey, execute=watched_execute, dequeue=watched_dequeue):
+            with replace_attributes(huey, execute=watched_execute, dequeue=watched_dequeue):
                 yield
         finally:
             huey.unregister_post_execute(_HOOK)
@@ -278,18 +280,20 @@ def _collecting(huey: Any, errors: list[BaseException]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _program(huey: Any, path: bool | str, worker_type: str, options: Any, timeout: float) -> Iterator[RunningConsumer]:
+def _run_as_program(
+    huey: Any, path: bool | str, worker_type: str, options: Any, timeout: float
+) -> Iterator[RunningConsumer]:
     """``huey_consumer``, as it is run in production, in a program of its own."""
     if not isinstance(path, str):
         raise ConfigError('which Huey should the program run? Pass subprocess="myapp.tasks.huey", its import path')
     # A greenlet consumer is of use only where everything that blocks was patched before it was imported.
-    start = ["-c", _START_GREEN if worker_type == "greenlet" else _START]
+    start = ["-c", _GREENLET_PROGRAM if worker_type == "greenlet" else _PROGRAM]
     delays = ["-d", str(FIRST_DELAY), "-m", str(LONGEST_DELAY)]
     workers = ["-k", worker_type, "-w", str(options["workers"]), *([] if options["periodic"] else ["-n"])]
     running = RunningConsumer(huey, timeout)
     with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
-        running._log = Path(folder, "log")
-        with running._log.open("wb") as log:
+        running._log_file = Path(folder, "log")
+        with running._log_file.open("wb") as log:
             running.process = Popen(
                 [sys.executable, *start, path.replace(":", "."), *delays, *workers],
                 # What is on the path here, in this order, and nothing that would import more before that.
@@ -299,7 +303,7 @@ def _program(huey: Any, path: bool | str, worker_type: str, options: Any, timeou
         try:
             running.wait_for(lambda: "Huey consumer started" in running.log, what="the start of the consumer")
             yield running
-            running.check()
+            running.raise_if_ended()
         except BaseException:
             running.process.kill()
             raise

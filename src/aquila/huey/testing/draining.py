@@ -11,9 +11,9 @@ from huey.api import Task
 from huey.utils import normalize_time
 
 from aquila.errors import TaskError
-from aquila.huey.testing.modes import current_huey, under_test
-from aquila.huey.testing.performing import due, raise_own
-from aquila.huey.testing.queue import enqueued, read_message
+from aquila.huey.testing.enqueued_tasks import read_enqueued, read_message
+from aquila.huey.testing.performing import execution_moment, raise_task_error
+from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
 from aquila.huey.testing.task_run import TaskRun, run_task
 
 _LIMIT = 1000  # Tasks: what `drain_queue` executes before it takes the queue for endless.
@@ -43,28 +43,30 @@ def drain_queue(
     huey: Any = None,
     with_scheduled: bool | datetime | timedelta = False,
     with_recursion: bool = True,
-    with_safety: bool = False,
+    raise_errors: bool = True,
     with_limit: int | None = None,
 ) -> Drained:
-    """Execute the tasks in the queue, as a worker would, one after the other in this thread, and count how they end.
+    """Execute the tasks in the queue as a worker would, one after the other in this thread. Count how they end.
 
-    ``with_scheduled`` takes those that are scheduled for later too, each at its own time: all of them (True), or those
-    that are due by a moment, or within a time from now. ``with_recursion`` goes on with what these tasks enqueue:
-    followers, callbacks, retries. ``with_safety`` keeps the exceptions of tasks in ``Drained.runs``; without it the
-    first one that no retry follows is raised. ``with_limit`` executes at most so many. ``huey`` is the one under test
-    by default.
+    - ``with_scheduled`` also executes tasks that are scheduled for later, each at its own time: all of them (True),
+      those due by a moment (a datetime), or those due within a time from now (a timedelta).
+    - ``with_recursion`` also executes what these tasks enqueue: followers, callbacks, retries.
+    - ``raise_errors`` raises the first exception of a task that no retry follows. With False exceptions stay in
+      ``Drained.runs``.
+    - ``with_limit`` is the highest number of tasks to execute.
+    - ``huey`` is the Huey under test by default.
 
     Raises ``TaskError`` for a message that cannot be read, and when the queue does not end.
     """
     __tracebackhide__ = True
-    huey = current_huey(huey)
+    huey = huey_under_test(huey)
     runs: list[TaskRun] = []
     aside: list[Task] = []
-    with under_test(huey):
-        until = _until(huey, with_scheduled)
-        expected = None if with_recursion else Counter(task.id for task in enqueued(huey))
+    with ensure_test_queue(huey):
+        until = _last_due_moment(huey, with_scheduled)
+        expected = None if with_recursion else Counter(task.id for task in read_enqueued(huey))
         try:
-            while (with_limit is None or len(runs) < with_limit) and (task := _next(huey, until)) is not None:
+            while (with_limit is None or len(runs) < with_limit) and (task := _take_next_task(huey, until)) is not None:
                 if expected is not None:
                     expected[task.id] -= 1
                     if expected[task.id] < 0:
@@ -76,17 +78,17 @@ def drain_queue(
                         f"{_LIMIT} tasks were executed and the queue still fills: a task enqueues itself, or is "
                         "retried for ever; pass with_limit= or with_recursion=False"
                     )
-                run = run_task(huey, task, timestamp=due(huey, task))
+                run = run_task(huey, task, timestamp=execution_moment(huey, task))
                 runs.append(run)
-                if not with_safety and run.retry is None:
-                    raise_own(run)
+                if raise_errors and run.retry is None:
+                    raise_task_error(run)
         finally:
             for task in aside:
                 huey.storage.enqueue(huey.serialize_task(task), task.priority)
         return Drained(runs, huey.scheduled_count())
 
 
-def _until(huey: Any, scheduled: bool | datetime | timedelta) -> Any:
+def _last_due_moment(huey: Any, scheduled: bool | datetime | timedelta) -> Any:
     """The moment up to which tasks are due, in the Huey's own time."""
     if scheduled is True:
         # A century is beyond any schedule, and within what every storage can turn into a timestamp.
@@ -96,7 +98,7 @@ def _until(huey: Any, scheduled: bool | datetime | timedelta) -> Any:
     return normalize_time(eta=scheduled, utc=huey.utc) if isinstance(scheduled, datetime) else None
 
 
-def _next(huey: Any, until: Any) -> Task | None:
+def _take_next_task(huey: Any, until: Any) -> Task | None:
     """Take one task that is due out of the queue, else the first of the schedule up to a moment.
 
     What lies in the queue for later goes into the schedule, as a worker would move it.

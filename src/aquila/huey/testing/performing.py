@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 from huey.api import PeriodicTask, Task, TaskWrapper, chord, group
 
 from aquila.errors import ConfigError, TaskContractBroken
-from aquila.huey.cassette_stamp import of_this_context
-from aquila.huey.testing.comparison import difference
-from aquila.huey.testing.modes import active, current_huey, under_test
+from aquila.huey.cassette_stamp import stamp_of_current_scope
+from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test, innermost_test_queue
 from aquila.huey.testing.task_run import TaskRun, run_task, task_name
+from aquila.huey.testing.wire_comparison import find_difference
 
 Expected: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
@@ -34,7 +34,7 @@ def build_task(task: TaskWrapper, /, *args: Any, attempt: int | None = None, **k
     if not isinstance(task, TaskWrapper):
         raise ConfigError(f"build_task wants a function decorated with @huey.task(), not {task!r}")
     name = task_name(task.task_class)
-    parameters = _parameters(task)
+    parameters = _parameter_names(task)
     for option in HUEY_OPTIONS:
         if option in kwargs and option in parameters:
             raise TaskContractBroken(
@@ -82,7 +82,7 @@ def perform_job(
     what ``raises`` says.
     """
     __tracebackhide__ = True
-    huey = task.huey if isinstance(task, TaskWrapper) else current_huey(getattr(task, "_aquila_huey", None))
+    huey = task.huey if isinstance(task, TaskWrapper) else huey_under_test(getattr(task, "_aquila_huey", None))
     if isinstance(task, TaskWrapper):
         _reject_own_parameters(task)
         built = build_task(task, *args, attempt=attempt, **kwargs)
@@ -97,35 +97,35 @@ def perform_job(
         raise ConfigError("perform_job takes a task as it is: give arguments and attempt= to build_task")
     else:
         built = task
-    with under_test(huey):
-        arrived = over_the_wire(huey, built)
-        run = run_task(huey, arrived, timestamp=due(huey, arrived))
+    with ensure_test_queue(huey):
+        arrived = send_over_wire(huey, built)
+        run = run_task(huey, arrived, timestamp=execution_moment(huey, arrived))
     if raises is not None:
         if not isinstance(run.exception, raises):
-            raise TaskContractBroken(f"{_expected(raises)} should have been raised: {run!r}") from run.exception
+            raise TaskContractBroken(f"{_name_expected(raises)} should have been raised: {run!r}") from run.exception
     else:
-        raise_own(run)
+        raise_task_error(run)
     return run
 
 
-def raise_own(run: TaskRun) -> None:
+def raise_task_error(run: TaskRun) -> None:
     """Raise the exception of a run, unless it ended without one, or with one that only steers Huey."""
     __tracebackhide__ = True
     if run.exception is not None and run.state in _RAISED:
-        run.exception.add_note(f"raised by the task in {run.described()}")
-        raise run.exception.with_traceback(_without_huey(run.exception.__traceback__))
+        run.exception.add_note(f"raised by the task in {run.describe_with()}")
+        raise run.exception.with_traceback(_strip_huey_frames(run.exception.__traceback__))
 
 
-def over_the_wire(huey: Any, task: Task) -> Task:
+def send_over_wire(huey: Any, task: Task) -> Task:
     """Check a task before it is enqueued, and return it as a worker would get it. Raises ``TaskContractBroken``."""
-    for part in with_nested(task):
+    for part in list_nested_tasks(task):
         _check_registered(huey, part)
     _check_signature(task)  # What is nested gets results appended that are not known yet.
     _check_priority(huey, task)
     if task.expires:
         task.resolve_expires(huey.utc)
     if isinstance(task, PeriodicTask) and getattr(task, "_aquila_stamp", None) is None:
-        task._aquila_stamp = of_this_context()  # A scheduler would enqueue it for nobody; here it is the test's.
+        task._aquila_stamp = stamp_of_current_scope()  # A scheduler would enqueue it for nobody; here it is the test's.
     name = task_name(task)
     try:
         data = huey.serialize_task(task)
@@ -135,14 +135,14 @@ def over_the_wire(huey: Any, task: Task) -> Task:
         arrived: Task = huey.deserialize_task(data)
     except Exception as error:
         raise TaskContractBroken(f"{name} can be enqueued, but no worker can read it: {error}") from error
-    for before, after in zip(with_nested(task), with_nested(arrived), strict=True):
+    for before, after in zip(list_nested_tasks(task), list_nested_tasks(arrived), strict=True):
         for field in ("args", "kwargs"):
-            if found := difference(getattr(before, field), getattr(after, field), field):
+            if found := find_difference(getattr(before, field), getattr(after, field), field):
                 raise TaskContractBroken(f"the arguments of {task_name(before)} change on the wire: {found}")
     return arrived
 
 
-def with_nested(task: Task) -> list[Task]:
+def list_nested_tasks(task: Task) -> list[Task]:
     """A task and every task that lies inside it: what follows it, its error handlers, the callback of its chord."""
     found, todo = [], [task]
     while todo:
@@ -153,18 +153,18 @@ def with_nested(task: Task) -> list[Task]:
     return found
 
 
-def due(huey: Any, task: Task) -> Any:
+def execution_moment(huey: Any, task: Task) -> Any:
     """The moment at which to execute a task: now, or when it is due. A later one would find it expired."""
     now = huey._get_timestamp()
     return max(now, task.eta) if task.eta is not None else now
 
 
-def _parameters(task: TaskWrapper) -> set[str]:
+def _parameter_names(task: TaskWrapper) -> set[str]:
     return set(inspect.signature(task.func).parameters)
 
 
 def _reject_own_parameters(task: TaskWrapper) -> None:
-    for name in {"attempt", "raises"} & _parameters(task):
+    for name in {"attempt", "raises"} & _parameter_names(task):
         raise ConfigError(
             f"{task_name(task.task_class)} has a parameter {name!r}, which perform_job takes for itself: "
             "write perform_job(task.s(...))"
@@ -205,7 +205,7 @@ def function_of(task_class: type[Task]) -> Any:
 
 
 def _check_priority(huey: Any, task: Task) -> None:
-    mode = active(huey)
+    mode = innermost_test_queue(huey)
     storage = mode.production if mode else huey.storage
     name = storage.__name__ if isinstance(storage, type) else type(storage).__name__
     highest = getattr(storage, "MAX_PRIORITY", None)
@@ -220,12 +220,12 @@ def _check_priority(huey: Any, task: Task) -> None:
         )
 
 
-def _expected(raises: Expected) -> str:
+def _name_expected(raises: Expected) -> str:
     kinds = raises if isinstance(raises, tuple) else (raises,)
     return " or ".join(kind.__name__ for kind in kinds)
 
 
-def _without_huey(traceback: TracebackType | None) -> TracebackType | None:
+def _strip_huey_frames(traceback: TracebackType | None) -> TracebackType | None:
     """Leave out the frames of Huey and of this package at the top of a traceback: it then begins in the task."""
     shown = traceback
     while shown is not None and shown.tb_frame.f_globals.get("__name__", "").startswith(("huey.", "aquila.huey.")):

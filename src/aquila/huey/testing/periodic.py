@@ -9,8 +9,8 @@ from typing import Any
 from huey.utils import normalize_time
 
 from aquila.errors import ConfigError
-from aquila.huey.testing.modes import current_huey, under_test
-from aquila.huey.testing.performing import over_the_wire, raise_own
+from aquila.huey.testing.performing import raise_task_error, send_over_wire
+from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
 from aquila.huey.testing.task_run import TaskRun, run_task
 
 _MINUTE = timedelta(minutes=1)
@@ -26,22 +26,22 @@ def run_periodic(at: datetime | None = None, *, until: datetime | None = None, h
     the exception of a task that no retry follows.
     """
     __tracebackhide__ = True
-    huey = current_huey(huey)
+    huey = huey_under_test(huey)
     runs: list[TaskRun] = []
-    with under_test(huey):
-        for moment in _minutes(huey, at, until):
+    with ensure_test_queue(huey):
+        for moment in _iterate_minutes(huey, at, until):
             for task in huey.read_periodic(moment):
-                arrived = over_the_wire(huey, task)
+                arrived = send_over_wire(huey, task)
                 run = run_task(huey, arrived)
                 runs.append(run)
                 if run.retry is None:
-                    raise_own(run)
+                    raise_task_error(run)
     return runs
 
 
-def _minutes(huey: Any, at: datetime | None, until: datetime | None) -> Iterator[datetime]:
-    first = _own_time(huey, at) if at is not None else huey._get_timestamp()
-    last = _own_time(huey, until) if until is not None else first
+def _iterate_minutes(huey: Any, at: datetime | None, until: datetime | None) -> Iterator[datetime]:
+    first = _to_huey_time(huey, at) if at is not None else huey._get_timestamp()
+    last = _to_huey_time(huey, until) if until is not None else first
     if last < first:
         raise ConfigError(f"run_periodic(at={at}, until={until}) ends before it begins")
     while first <= last:
@@ -49,7 +49,7 @@ def _minutes(huey: Any, at: datetime | None, until: datetime | None) -> Iterator
         first += _MINUTE
 
 
-def _own_time(huey: Any, moment: datetime) -> datetime:
+def _to_huey_time(huey: Any, moment: datetime) -> datetime:
     """A moment in the Huey's own time. Not Huey's function alone: that takes a moment without a zone for local time."""
     if moment.tzinfo is None:
         return moment

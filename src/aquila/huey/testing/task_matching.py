@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from aquila.errors import ConfigError
 from aquila.huey.testing.performing import function_of
-from aquila.huey.testing.task_run import call_text, shortened, task_name
+from aquila.huey.testing.task_run import call_text, shortened_repr, task_name
 
 Span: TypeAlias = float | timedelta
 ScheduledIn: TypeAlias = Span | tuple[Span, Span]
@@ -19,7 +19,7 @@ _TOLERANCE = 1.0  # Seconds: what `scheduled_in=60` allows on either side.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pattern:
+class TaskPattern:
     """What a task must be like."""
 
     wrapper: Any = None
@@ -42,7 +42,7 @@ class Pattern:
                     f"it has {', '.join(parameters) or 'none'}"
                 )
 
-    def mismatches(self, task: Any, now: Any) -> list[str]:
+    def find_mismatches(self, task: Any, now: Any) -> list[str]:
         """Say everything in which a task is not like this."""
         if self.wrapper is not None and type(task) is not self.wrapper.task_class:
             return [f"is another task than {task_name(self.wrapper.task_class)}"]
@@ -58,26 +58,26 @@ class Pattern:
     def _argument_mismatches(self, task: Any) -> Iterator[str]:
         for index, expected in enumerate(self.args):
             if index >= len(task.args):
-                yield f"argument {index + 1}: expected {shortened(expected)}, is not given by position"
+                yield f"argument {index + 1}: expected {shortened_repr(expected)}, is not given by position"
             else:
-                yield from mismatches(expected, task.args[index], f"argument {index + 1}")
+                yield from find_mismatches(expected, task.args[index], f"argument {index + 1}")
         given = named_arguments(task)
         for name, expected in self.kwargs.items():
             if name not in given:
-                yield f"{name}: expected {shortened(expected)}, is not given"
+                yield f"{name}: expected {shortened_repr(expected)}, is not given"
             else:
-                yield from mismatches(expected, given[name], name)
+                yield from find_mismatches(expected, given[name], name)
 
     def _schedule_mismatches(self, task: Any, now: Any) -> Iterator[str]:
         span = self.scheduled_in
-        wanted, tolerance = (_seconds(part) for part in (span if isinstance(span, tuple) else (span, _TOLERANCE)))
+        wanted, tolerance = (_to_seconds(part) for part in (span if isinstance(span, tuple) else (span, _TOLERANCE)))
         ahead = seconds_ahead(task, now)
         if abs(ahead - wanted) > tolerance:
             yield f"scheduled in {ahead:.1f} s, expected in {wanted:g} ± {tolerance:g} s"
 
     def __str__(self) -> str:
-        arguments = [shortened(value) for value in self.args]
-        arguments += [f"{name}={shortened(value)}" for name, value in self.kwargs.items()]
+        arguments = [shortened_repr(value) for value in self.args]
+        arguments += [f"{name}={shortened_repr(value)}" for name, value in self.kwargs.items()]
         name = task_name(self.wrapper.task_class) if self.wrapper is not None else "any task"
         text = f"{name}({', '.join(arguments)})" if arguments or self.wrapper is not None else name
         if self.scheduled_in is not None:
@@ -103,19 +103,19 @@ def named_arguments(task: Any) -> dict[str, Any]:
     return given
 
 
-def mismatches(expected: Any, actual: Any, where: str) -> Iterator[str]:
+def find_mismatches(expected: Any, actual: Any, where: str) -> Iterator[str]:
     """Say where ``actual`` is not like ``expected``: dictionaries may hold more than expected, all else is equal."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         for key, value in expected.items():
             if key not in actual:
-                yield f"{where}[{key!r}]: expected {shortened(value)}, is missing"
+                yield f"{where}[{key!r}]: expected {shortened_repr(value)}, is missing"
             else:
-                yield from mismatches(value, actual[key], f"{where}[{key!r}]")
+                yield from find_mismatches(value, actual[key], f"{where}[{key!r}]")
     elif isinstance(expected, list | tuple) and type(expected) is type(actual) and len(expected) == len(actual):
         for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
-            yield from mismatches(one, other, f"{where}[{index}]")
+            yield from find_mismatches(one, other, f"{where}[{index}]")
     elif not expected == actual:  # noqa: SIM201 -- ANY and the like define only ==
-        yield f"{where}: expected {shortened(expected)}, is {shortened(actual)}"
+        yield f"{where}: expected {shortened_repr(expected)}, is {shortened_repr(actual)}"
 
 
 def seconds_ahead(task: Any, now: Any) -> float:
@@ -123,17 +123,17 @@ def seconds_ahead(task: Any, now: Any) -> float:
     return max(0.0, float((task.eta - now).total_seconds())) if task.eta is not None else 0.0
 
 
-def _seconds(span: Any) -> float:
+def _to_seconds(span: Any) -> float:
     return span.total_seconds() if isinstance(span, timedelta) else float(span)
 
 
-def not_found(pattern: Pattern, tasks: Sequence[Any], now: Any) -> str:
+def describe_not_found(pattern: TaskPattern, tasks: Sequence[Any], now: Any) -> str:
     """The message for a task that is not enqueued: what is, and what comes nearest."""
     if not tasks:
         return f"{pattern} is not enqueued: nothing is"
-    lines = [f"{pattern} is not enqueued. Enqueued is:", *listing(tasks, now)]
+    lines = [f"{pattern} is not enqueued. Enqueued is:", *list_tasks(tasks, now)]
     index, nearest = min(
-        enumerate(pattern.mismatches(task, now) for task in tasks),
+        enumerate(pattern.find_mismatches(task, now) for task in tasks),
         # One of the same task that differs in five arguments is nearer than another task.
         key=lambda item: (type(tasks[item[0]]) is not getattr(pattern.wrapper, "task_class", None), len(item[1])),
     )
@@ -141,7 +141,7 @@ def not_found(pattern: Pattern, tasks: Sequence[Any], now: Any) -> str:
     return "\n".join([*lines, *(f"  - {text}" for text in nearest)])
 
 
-def listing(tasks: Sequence[Any], now: Any) -> list[str]:
+def list_tasks(tasks: Sequence[Any], now: Any) -> list[str]:
     """Tasks as numbered lines, with when they are due."""
     lines = []
     for number, task in enumerate(tasks, start=1):

@@ -19,8 +19,8 @@ from huey.signals import Signal
 
 from aquila.errors import TaskContractBroken
 from aquila.huey.running_task import attempt_of
-from aquila.huey.testing.attribute_patches import shadow
-from aquila.huey.testing.comparison import difference
+from aquila.huey.testing.attribute_patches import replace_attributes
+from aquila.huey.testing.wire_comparison import find_difference
 
 State: TypeAlias = Literal[
     "complete", "error", "timeout", "locked", "rate-limited", "retry", "canceled", "revoked", "expired"
@@ -75,10 +75,10 @@ class TaskRun:
 
     def __repr__(self) -> str:
         if self.exception is None:
-            return self.described(f"value={shortened(self.value)}")
-        return self.described(f"exception={shortened(self.exception)}")
+            return self.describe_with(f"value={shortened_repr(self.value)}")
+        return self.describe_with(f"exception={shortened_repr(self.exception)}")
 
-    def described(self, *outcome: str) -> str:
+    def describe_with(self, *outcome: str) -> str:
         """The run in a line, with what came of it as ``outcome`` says."""
         parts = [f"{self.name} {self.state} on attempt {self.attempt} in {self.duration * 1000:.1f} ms", *outcome]
         if self.retry:
@@ -98,18 +98,18 @@ def task_name(task: Any) -> str:
 
 def call_text(task: Any) -> str:
     """A task as the call that it is, shortened."""
-    arguments = [shortened(argument, 60) for argument in task.args or ()]
-    arguments += [f"{key}={shortened(argument, 60)}" for key, argument in (task.kwargs or {}).items()]
+    arguments = [shortened_repr(argument, 60) for argument in task.args or ()]
+    arguments += [f"{key}={shortened_repr(argument, 60)}" for key, argument in (task.kwargs or {}).items()]
     return f"{task_name(task)}({', '.join(arguments)})"
 
 
-def shortened(value: Any, length: int = _VALUE_LENGTH) -> str:
+def shortened_repr(value: Any, length: int = _VALUE_LENGTH) -> str:
     text = repr(value)
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 @dataclass(slots=True)
-class _Record:
+class _ExecutionRecord:
     """What is noticed while one task executes."""
 
     task_id: str
@@ -127,7 +127,7 @@ class _Record:
 class _WatchedSignal(Signal):  # type: ignore[misc]
     """Sends as Huey's own does, to the same receivers, and keeps what was sent and what a receiver raised."""
 
-    def __init__(self, original: Any, record: _Record) -> None:
+    def __init__(self, original: Any, record: _ExecutionRecord) -> None:
         self.receivers = original.receivers
         self.record = record
 
@@ -153,18 +153,18 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun:
     Raises what Huey lets through: an exception that is no ``Exception``, and ``TaskContractBroken`` when the task broke
     a rule that a worker holds it to, after its own exception as the cause.
     """
-    record, attempt = _Record(task.id), attempt_of(task)
+    record, attempt = _ExecutionRecord(task.id), attempt_of(task)
     before = Counter(_raw_items(huey))
-    with _watching(huey, task, record):
+    with _watch_execution(huey, task, record):
         try:
             contextvars.copy_context().run(huey.execute, task, timestamp)
         except Exception as error:
             if _INLINE in vars(error):
                 raise
-            raise _broken_afterwards(huey, task, record, error) from error
+            raise _explain_broken_end(huey, task, record, error) from error
     if isinstance(record.exception, KeyboardInterrupt):  # Huey takes it for the end of the worker, and returns.
         raise record.exception
-    _check(huey, task, record)
+    _check_contract(huey, task, record)
     added = [huey.deserialize_task(data) for data in (Counter(_raw_items(huey)) - before).elements()]
     for other in added:
         other._aquila_huey = huey  # So that it can be performed on its own.
@@ -173,7 +173,7 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun:
         task=task,
         value=record.value,
         exception=record.exception,
-        state=_state(record),
+        state=_final_state(record),
         attempt=attempt,
         signals=tuple(record.signals),
         hooks=tuple(record.hooks),
@@ -189,7 +189,7 @@ def _raw_items(huey: Any) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def _watching(huey: Any, task: Any, record: _Record) -> Iterator[None]:
+def _watch_execution(huey: Any, task: Any, record: _ExecutionRecord) -> Iterator[None]:
     signals = _WatchedSignal(huey._signal, record)
     execute, requeue = task.execute, huey._requeue_task
 
@@ -207,7 +207,7 @@ def _watching(huey: Any, task: Any, record: _Record) -> Iterator[None]:
 
     def watched_requeue(retried: Any, now: Any, eta: Any = None) -> None:
         if retried is task:
-            record.retry_delay = _delay(record.exception, eta, now, task.retry_delay)
+            record.retry_delay = _compute_retry_delay(record.exception, eta, now, task.retry_delay)
         requeue(retried, now, eta)
 
     def pre_execute(ran: Any) -> None:
@@ -221,7 +221,7 @@ def _watching(huey: Any, task: Any, record: _Record) -> Iterator[None]:
                 record.failures.append((f"the pre-execute hook {name!r}", error))
 
     def post_execute(ran: Any, value: Any, error: Any) -> None:
-        huey.note_outcome(ran, error)
+        huey.record_outcome(ran, error)
         record.exception = error if error is not None else record.exception
         for name, hook in list(huey._post_execute.items()):
             record.hooks.append(name)
@@ -230,9 +230,9 @@ def _watching(huey: Any, task: Any, record: _Record) -> Iterator[None]:
 
     on_main_thread = threading.current_thread() is threading.main_thread()
     # Off the main thread no alarm can be set, and a task would fail with ValueError: there it must look by itself.
-    alarm = _alarm(record) if on_main_thread and hasattr(signal, "setitimer") else None
+    alarm = _timeout_by_alarm(record) if on_main_thread and hasattr(signal, "setitimer") else None
     with (
-        shadow(
+        replace_attributes(
             huey,
             _signal=signals,
             _run_pre_execute=pre_execute,
@@ -240,12 +240,12 @@ def _watching(huey: Any, task: Any, record: _Record) -> Iterator[None]:
             _requeue_task=watched_requeue,
             _timeout_handler=alarm,
         ),
-        shadow(task, execute=watched_execute),
+        replace_attributes(task, execute=watched_execute),
     ):
         yield
 
 
-def _alarm(record: _Record) -> Callable[[float], contextlib.AbstractContextManager[None]]:
+def _timeout_by_alarm(record: _ExecutionRecord) -> Callable[[float], contextlib.AbstractContextManager[None]]:
     @contextlib.contextmanager
     def limit(seconds: float) -> Iterator[None]:
         def strike(signum: int, frame: Any) -> None:
@@ -265,7 +265,7 @@ def _alarm(record: _Record) -> Callable[[float], contextlib.AbstractContextManag
     return limit
 
 
-def _delay(error: BaseException | None, eta: Any, now: Any, retry_delay: float) -> float:
+def _compute_retry_delay(error: BaseException | None, eta: Any, now: Any, retry_delay: float) -> float:
     if eta is None:
         return float(retry_delay or 0)
     asked = error.delay if isinstance(error, RetryTask) else None
@@ -274,11 +274,11 @@ def _delay(error: BaseException | None, eta: Any, now: Any, retry_delay: float) 
     return max(0.0, round(float((eta - now).total_seconds()), 3))
 
 
-def _state(record: _Record) -> Any:
+def _final_state(record: _ExecutionRecord) -> Any:
     return next((name for name in record.signals if name in _OUTCOMES), "retry")
 
 
-def _check(huey: Any, task: Any, record: _Record) -> None:
+def _check_contract(huey: Any, task: Any, record: _ExecutionRecord) -> None:
     for what, error in record.failures:
         raise TaskContractBroken(
             f"{what} raised {type(error).__name__}: {error}. Huey only logs that, so whatever it guards is not guarded"
@@ -303,10 +303,10 @@ def _is_stored(huey: Any, task: Any, value: Any) -> bool:
 
 
 def _result_difference(huey: Any, value: Any) -> str | None:
-    return difference(value, huey.serializer.deserialize(huey.serializer.serialize(value)), "the result")
+    return find_difference(value, huey.serializer.deserialize(huey.serializer.serialize(value)), "the result")
 
 
-def _broken_afterwards(huey: Any, task: Any, record: _Record, error: Exception) -> TaskContractBroken:
+def _explain_broken_end(huey: Any, task: Any, record: _ExecutionRecord, error: Exception) -> TaskContractBroken:
     """What to say when Huey itself raised: the task has run, and no signal will ever tell how it ended."""
     name = task_name(task)
     if record.returned and _is_stored(huey, task, record.value):
@@ -328,8 +328,8 @@ def _broken_afterwards(huey: Any, task: Any, record: _Record, error: Exception) 
 
 
 @contextlib.contextmanager
-def running_inline(huey: Any) -> Iterator[None]:
-    """Run each task when it is enqueued, after its way over the wire. See ``testing_mode``."""
+def run_inline(huey: Any) -> Iterator[None]:
+    """Run each task when it is enqueued, after its way over the wire. See ``use_test_queue``."""
 
     def enqueue(data: bytes, priority: Any = None) -> None:
         task = huey.deserialize_task(data)
@@ -341,5 +341,5 @@ def running_inline(huey: Any) -> Iterator[None]:
             vars(run.exception)[_INLINE] = True
             raise run.exception
 
-    with shadow(huey.storage, enqueue=enqueue):
+    with replace_attributes(huey.storage, enqueue=enqueue):
         yield

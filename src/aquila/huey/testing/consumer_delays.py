@@ -10,7 +10,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.01, 0.02
 """Seconds between two looks at an empty queue."""
 
 
-class PromptScheduler(Scheduler):  # type: ignore[misc]
+class QuickScheduler(Scheduler):  # type: ignore[misc]
     """Looks at the schedule as often as the workers at the queue; Huey's own takes a second at least."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

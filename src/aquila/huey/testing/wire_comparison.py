@@ -5,45 +5,45 @@ from __future__ import annotations
 from typing import Any
 
 
-def difference(sent: Any, arrived: Any, where: str = "it") -> str | None:
+def find_difference(sent: Any, arrived: Any, where: str = "it") -> str | None:
     """Say where and how ``arrived`` is not what was ``sent``, or return None. ``where`` names the value."""
     if sent is arrived:
         return None
     if type(sent) is not type(arrived):
-        return f"{where} went in as {_named(sent)} and came out as {_named(arrived)}"
+        return f"{where} went in as {_describe_typed(sent)} and came out as {_describe_typed(arrived)}"
     if isinstance(sent, dict):
-        return _dict_difference(sent, arrived, where)
+        return _find_dict_difference(sent, arrived, where)
     if isinstance(sent, list | tuple):
         if len(sent) != len(arrived):
             return f"{where} went in with {len(sent)} items and came out with {len(arrived)}"
         pairs = zip(sent, arrived, strict=True)
-        return _first(difference(a, b, f"{where}[{index}]") for index, (a, b) in enumerate(pairs))
+        return _first_found(find_difference(a, b, f"{where}[{index}]") for index, (a, b) in enumerate(pairs))
     if sent == arrived or (sent != sent and arrived != arrived):
         return None
     if isinstance(sent, BaseException):
-        return difference(sent.args, arrived.args, f"{where}.args")
+        return find_difference(sent.args, arrived.args, f"{where}.args")
     if getattr(type(sent), "__eq__", None) is object.__eq__ and hasattr(sent, "__dict__"):
-        return _dict_difference(vars(sent), vars(arrived), where)
-    return f"{where} went in as {_short(sent)} and came out as {_short(arrived)}"
+        return _find_dict_difference(vars(sent), vars(arrived), where)
+    return f"{where} went in as {_shorten_repr(sent)} and came out as {_shorten_repr(arrived)}"
 
 
-def _dict_difference(sent: dict[Any, Any], arrived: dict[Any, Any], where: str) -> str | None:
+def _find_dict_difference(sent: dict[Any, Any], arrived: dict[Any, Any], where: str) -> str | None:
     sent_keys, arrived_keys = ({(type(key), key): key for key in found} for found in (sent, arrived))
     for missing in sent_keys.keys() - arrived_keys.keys():
         return f"{where} went in with the key {missing[1]!r} and came out without it"
     for added in arrived_keys.keys() - sent_keys.keys():
         return f"{where} came out with a key {added[1]!r} that did not go in"
-    return _first(difference(sent[key], arrived[key], f"{where}[{key!r}]") for key in sent)
+    return _first_found(find_difference(sent[key], arrived[key], f"{where}[{key!r}]") for key in sent)
 
 
-def _first(found: Any) -> str | None:
+def _first_found(found: Any) -> str | None:
     return next((text for text in found if text), None)
 
 
-def _named(value: Any) -> str:
-    return f"{type(value).__name__} {_short(value)}"
+def _describe_typed(value: Any) -> str:
+    return f"{type(value).__name__} {_shorten_repr(value)}"
 
 
-def _short(value: Any) -> str:
+def _shorten_repr(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

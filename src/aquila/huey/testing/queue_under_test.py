@@ -11,17 +11,17 @@ from huey import Huey
 from huey.storage import BaseStorage, MemoryStorage
 
 from aquila.errors import ConfigError
-from aquila.huey.cassette_stamp import collect_misses_here
+from aquila.huey.cassette_stamp import collect_misses_of_current_scope
 from aquila.huey.instances import instrument
-from aquila.huey.testing.attribute_patches import shadow
-from aquila.huey.testing.task_run import running_inline
+from aquila.huey.testing.attribute_patches import replace_attributes
+from aquila.huey.testing.task_run import run_inline
 
 Mode: TypeAlias = Literal["manual", "inline"]
 Storage: TypeAlias = Literal["memory", "own"]
 
 
 @dataclass(frozen=True, slots=True)
-class Active:
+class OpenTestQueue:
     """A testing mode that is open.
 
     ``production`` is the storage that the Huey has outside of it.
@@ -32,33 +32,33 @@ class Active:
     production: Any
 
 
-_open: list[Active] = []  # The innermost is last.
+_open_queues: list[OpenTestQueue] = []  # The innermost is last.
 
 
-def active(huey: Any = None) -> Active | None:
+def innermost_test_queue(huey: Any = None) -> OpenTestQueue | None:
     """The innermost open testing mode, of ``huey`` or of any."""
-    return next((mode for mode in reversed(_open) if huey is None or mode.huey is huey), None)
+    return next((mode for mode in reversed(_open_queues) if huey is None or mode.huey is huey), None)
 
 
-def current_huey(huey: Any = None) -> Any:
+def huey_under_test(huey: Any = None) -> Any:
     """Return ``huey``, or the one whose testing mode is open. Raises ``ConfigError`` when there is neither."""
     if huey is not None:
         return huey
-    mode = active()
+    mode = innermost_test_queue()
     if mode is None:
         raise ConfigError(
             'no Huey is under test: use the fixtures of pytest-aquila (set `aquila_huey = "myapp.tasks:huey"` in the '
-            "ini file), or open `with aquila.huey.testing.testing_mode(huey):`"
+            "ini file), or open `with aquila.huey.testing.use_test_queue(huey):`"
         )
     return mode.huey
 
 
 @contextlib.contextmanager
-def testing_mode(
+def use_test_queue(
     huey: Huey,
-    mode: Mode = "manual",  # noqa: PT028 -- the name begins like a test's, and it is none
+    mode: Mode = "manual",
     *,
-    storage: Storage | BaseStorage = "memory",  # noqa: PT028
+    storage: Storage | BaseStorage = "memory",
 ) -> Iterator[Any]:
     """Put a Huey under test: its queue is empty, and stays apart from the real one.
 
@@ -75,39 +75,36 @@ def testing_mode(
     Yields the Huey. Modes nest; ``immediate`` is off while one is open, and as before afterwards.
     """
     if mode not in ("manual", "inline"):
-        raise ConfigError(f"testing_mode knows 'manual' and 'inline', not {mode!r}")
-    outer = active(huey)
+        raise ConfigError(f"use_test_queue knows 'manual' and 'inline', not {mode!r}")
+    outer = innermost_test_queue(huey)
     used = MemoryStorage(huey.name) if storage == "memory" else huey.storage if storage == "own" else storage
     if not isinstance(used, BaseStorage):
         raise ConfigError(f"storage= is 'memory', 'own' or a storage of Huey, not {storage!r}")
     production = outer.production if outer else _production_storage(huey)
     # Not `huey.immediate = False`: that would build a new storage and lose what is pending.
-    with _instrumented(huey), shadow(huey, storage=used, _immediate=False):
+    with _instrument_temporarily(huey), replace_attributes(huey, storage=used, _immediate=False):
         if storage == "own":
             huey.flush()
-        opened = Active(huey, mode, production)
-        _open.append(opened)
+        opened = OpenTestQueue(huey, mode, production)
+        _open_queues.append(opened)
         try:
-            with running_inline(huey) if mode == "inline" else contextlib.nullcontext():
+            with run_inline(huey) if mode == "inline" else contextlib.nullcontext():
                 yield huey
             if not isinstance(used, MemoryStorage):
-                collect_misses_here(huey)
+                collect_misses_of_current_scope(huey)
         finally:
-            _open.remove(opened)
-
-
-vars(testing_mode)["__test__"] = False  # pytest would collect it in a test module that imports it.
+            _open_queues.remove(opened)
 
 
 @contextlib.contextmanager
-def under_test(huey: Any) -> Iterator[None]:
+def ensure_test_queue(huey: Any) -> Iterator[None]:
     """Open a manual mode for a moment, unless the Huey is under test already."""
-    with contextlib.nullcontext() if active(huey) else testing_mode(huey):
+    with contextlib.nullcontext() if innermost_test_queue(huey) else use_test_queue(huey):
         yield
 
 
 @contextlib.contextmanager
-def _instrumented(huey: Any) -> Iterator[None]:
+def _instrument_temporarily(huey: Any) -> Iterator[None]:
     kind, wrapper = type(huey), huey.task_wrapper_class
     instrument(huey)
     try:

@@ -10,9 +10,9 @@ from typing import Any
 from huey.api import Task, TaskWrapper
 
 from aquila.errors import ConfigError, TaskError
-from aquila.huey.testing.modes import current_huey
-from aquila.huey.testing.performing import with_nested
-from aquila.huey.testing.task_matching import Pattern, ScheduledIn, listing, not_found
+from aquila.huey.testing.performing import list_nested_tasks
+from aquila.huey.testing.queue_under_test import huey_under_test
+from aquila.huey.testing.task_matching import ScheduledIn, TaskPattern, describe_not_found, list_tasks
 from aquila.huey.testing.task_run import task_name
 
 _PAUSE = 0.01  # Seconds between two looks into the queue.
@@ -39,10 +39,10 @@ def all_enqueued(
 
     Raises ``TaskError`` when a message in the queue cannot be read: Huey itself would leave it out silently.
     """
-    pattern = _pattern(task, args, kwargs, scheduled_in=scheduled_in, priority=priority, where=where)
-    huey = current_huey(huey if huey is not None or task is None else task.huey)
+    pattern = _build_pattern(task, args, kwargs, scheduled_in=scheduled_in, priority=priority, where=where)
+    huey = huey_under_test(huey if huey is not None or task is None else task.huey)
     now = huey._get_timestamp()
-    return [found for found in enqueued(huey, nested=nested) if not pattern.mismatches(found, now)]
+    return [found for found in read_enqueued(huey, nested=nested) if not pattern.find_mismatches(found, now)]
 
 
 def assert_enqueued(
@@ -62,19 +62,19 @@ def assert_enqueued(
     ``timeout`` (seconds) waits for it. Raises ``AssertionError`` with what is enqueued and how the nearest differs.
     """
     __tracebackhide__ = True
-    pattern = _pattern(task, args, kwargs, scheduled_in=scheduled_in, priority=priority, where=where)
-    huey = current_huey(huey if huey is not None or task is None else task.huey)
+    pattern = _build_pattern(task, args, kwargs, scheduled_in=scheduled_in, priority=priority, where=where)
+    huey = huey_under_test(huey if huey is not None or task is None else task.huey)
     deadline = time.monotonic() + timeout
     while True:
-        tasks, now = enqueued(huey, nested=nested), huey._get_timestamp()
+        tasks, now = read_enqueued(huey, nested=nested), huey._get_timestamp()
         for found in tasks:
-            if not pattern.mismatches(found, now):
+            if not pattern.find_mismatches(found, now):
                 return found
         if time.monotonic() >= deadline:
             break
         time.sleep(_PAUSE)
-    message = not_found(pattern, tasks, now)
-    if not nested and any(not pattern.mismatches(found, now) for found in enqueued(huey, nested=True)):
+    message = describe_not_found(pattern, tasks, now)
+    if not nested and any(not pattern.find_mismatches(found, now) for found in read_enqueued(huey, nested=True)):
         message += "\nOne that matches lies inside another, as its follower, handler or callback: nested=True finds it"
     raise AssertionError(message)
 
@@ -96,24 +96,24 @@ def refute_enqueued(
     ``timeout`` (seconds) keeps looking for so long. Raises ``AssertionError`` with the tasks that match.
     """
     __tracebackhide__ = True
-    pattern = _pattern(task, args, kwargs, scheduled_in=scheduled_in, priority=priority, where=where)
-    huey = current_huey(huey if huey is not None or task is None else task.huey)
+    pattern = _build_pattern(task, args, kwargs, scheduled_in=scheduled_in, priority=priority, where=where)
+    huey = huey_under_test(huey if huey is not None or task is None else task.huey)
     deadline = time.monotonic() + timeout
     while True:
         now = huey._get_timestamp()
-        matching = [found for found in enqueued(huey, nested=nested) if not pattern.mismatches(found, now)]
+        matching = [found for found in read_enqueued(huey, nested=nested) if not pattern.find_mismatches(found, now)]
         if matching:
-            raise AssertionError("\n".join([f"{pattern} is enqueued, and should not be:", *listing(matching, now)]))
+            raise AssertionError("\n".join([f"{pattern} is enqueued, and should not be:", *list_tasks(matching, now)]))
         if time.monotonic() >= deadline:
             return
         time.sleep(_PAUSE)
 
 
-def enqueued(huey: Any, *, nested: bool = False) -> list[Task]:
+def read_enqueued(huey: Any, *, nested: bool = False) -> list[Task]:
     """Every task in the queue, then every one in the schedule. Raises ``TaskError`` for one that cannot be read."""
     tasks = [read_message(huey, data, "queue") for data in huey.storage.enqueued_items()]
     tasks += [read_message(huey, data, "schedule") for data in huey.storage.scheduled_items()]
-    return [part for task in tasks for part in with_nested(task)] if nested else tasks
+    return [part for task in tasks for part in list_nested_tasks(task)] if nested else tasks
 
 
 def read_message(huey: Any, data: Any, place: str) -> Task:
@@ -129,7 +129,9 @@ def read_message(huey: Any, data: Any, place: str) -> Task:
     return task
 
 
-def _pattern(task: TaskWrapper | None, args: Iterable[Any], kwargs: dict[str, Any], **options: Any) -> Pattern:
+def _build_pattern(
+    task: TaskWrapper | None, args: Iterable[Any], kwargs: dict[str, Any], **options: Any
+) -> TaskPattern:
     if task is not None and not isinstance(task, TaskWrapper):
         raise ConfigError(f"what is asked for must be a function decorated with @huey.task(), not {task!r}")
     if task is not None:
@@ -139,4 +141,4 @@ def _pattern(task: TaskWrapper | None, args: Iterable[Any], kwargs: dict[str, An
                     f"{task_name(task.task_class)} has a parameter {name!r}, which is an option of this function too: "
                     f"ask by where=lambda task: task.kwargs[{name!r}] == ..."
                 )
-    return Pattern(wrapper=task, args=tuple(args), kwargs=kwargs, **options)
+    return TaskPattern(wrapper=task, args=tuple(args), kwargs=kwargs, **options)
