@@ -295,7 +295,7 @@ def saving(report: Report, folder: Path) -> None:
         }
         times = paired(subjects, rounds=7 if count < 1000 else 3, number=10 if count < 1000 else 1, warm=1)
         report.table(f"Saving {count:,} interactions", times, base="vcrpy .yaml")
-    streamed = Cassette.of([traffic.streamed(200)])
+    streamed = Cassette.from_interactions([traffic.streamed(200)])
     files = write_all(folder, "stream", streamed)
     load_vcrpy(files["vcrpy .yaml"])
     report.heading("A stream of 200 chunks, on disk")
@@ -428,7 +428,7 @@ def memory(report: Report, folder: Path) -> None:
         ("made conversations", traffic.cassette(max(SIZES))),
         (
             "made streams of 200 chunks",
-            Cassette.of([traffic.streamed(200, number) for number in range(max(SIZES) // 20)]),
+            Cassette.from_interactions([traffic.streamed(200, number) for number in range(max(SIZES) // 20)]),
         ),
     ):
         for suffix in ("aquila .yaml", "aquila .msgpack"):

@@ -92,7 +92,7 @@ def run(report: Report) -> None:
 
     with tempfile.TemporaryDirectory() as name:
         os.environ["AQUILA_CASSETTE_DIR"] = name
-        save(Path(name) / "traffic.yaml", Cassette.of([CALL, STREAM]))
+        save(Path(name) / "traffic.yaml", Cassette.from_interactions([CALL, STREAM]))
         context = multiprocessing.get_context("spawn")
         clients: dict[str, _Client] = {}
         processes = []

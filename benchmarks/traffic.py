@@ -141,7 +141,7 @@ def streamed(count: int, number: int = 0) -> Interaction:
 
 def cassette(count: int) -> Cassette:
     """A cassette of ``count`` conversations, all different."""
-    return Cassette.of(map(interaction, range(count)))
+    return Cassette.from_interactions(map(interaction, range(count)))
 
 
 def write_as_vcrpy(path: Path, interactions: Sequence[Interaction]) -> None:
@@ -186,12 +186,12 @@ def write_as_cassetter(path: Path, interactions: Sequence[Interaction]) -> None:
                     one.request.method,
                     one.request.url,
                     asked,
-                    process_body(one.request.body, one.request.header("content-type")),
+                    process_body(one.request.body, one.request.first_header("content-type")),
                 ),
                 HttpResponse(
                     one.response.status,
                     answered,
-                    process_body(one.response.body, one.response.header("content-type")),
+                    process_body(one.response.body, one.response.first_header("content-type")),
                 ),
                 one.recorded,
             )

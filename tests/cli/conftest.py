@@ -62,7 +62,7 @@ class Cassettes:
     def write(self, name: str, *interactions: Interaction) -> Path:
         """Write a cassette file."""
         path = self.folder / name
-        cassette_files.save(path, Cassette.of(interactions))
+        cassette_files.save(path, Cassette.from_interactions(interactions))
         return path
 
     def read(self, name: str) -> Cassette:

@@ -224,7 +224,7 @@ def test_accept_replaces_a_cassette_that_has_not_changed_since(cassettes: Casset
     pending = cassettes.write("a.pending.yaml", conversation("one", "new"))
     done = cassettes.run("accept")
     assert (done.code, done.out) == (0, "a: replaced, 1 interaction\n")
-    assert cassettes.read("a.yaml") == Cassette.of([conversation("one", "new")])
+    assert cassettes.read("a.yaml") == Cassette.from_interactions([conversation("one", "new")])
     assert not pending.exists()
 
 
@@ -232,7 +232,7 @@ def test_accept_merges_into_a_cassette_that_was_recorded_since(cassettes: Casset
     age(cassettes.write("a.pending.yaml", conversation("one", "waiting"), conversation("two", "waiting")), 60)
     cassettes.write("a.yaml", conversation("one", "recorded since"))
     assert cassettes.run("accept").out == "a: merged, 2 interactions\n"
-    assert cassettes.read("a.yaml") == Cassette.of(
+    assert cassettes.read("a.yaml") == Cassette.from_interactions(
         [conversation("one", "recorded since"), conversation("two", "waiting")]
     )
 
@@ -242,7 +242,7 @@ def test_accept_makes_a_cassette_that_was_not_there(cassettes: Cassettes) -> Non
     assert cassettes.run("accept", "--json").json == [
         {"cassette": "jobs/a.msgpack", "action": "created", "interactions": 1}
     ]
-    assert cassettes.read("jobs/a.msgpack") == Cassette.of([conversation("one", "new")])
+    assert cassettes.read("jobs/a.msgpack") == Cassette.from_interactions([conversation("one", "new")])
 
 
 def test_accept_takes_only_what_is_named(cassettes: Cassettes) -> None:
@@ -273,7 +273,7 @@ def test_accept_takes_over_what_an_interrupted_run_left(cassettes: Cassettes) ->
     assert "aquila cassettes accept" in cassettes.run("list").out
     assert "would take over the journals of 1 interrupted run" in cassettes.run("accept", "--dry-run").out
     assert "1 recording of an interrupted run taken over" in cassettes.run("accept").out
-    assert cassettes.read("a.yaml") == Cassette.of([one])
+    assert cassettes.read("a.yaml") == Cassette.from_interactions([one])
     assert journal.abandoned(cassettes.folder) == {}
 
 

@@ -81,7 +81,7 @@ def test_what_several_processes_record_is_stored_as_if_one_had(run: list[tuple[s
 
 @given(runs)
 def test_each_request_gets_the_next_recording_whichever_process_makes_it(run: list[tuple[str, int, int]]) -> None:
-    cassette = Cassette.of(interaction(name, str(number)) for number, (name, _, _) in enumerate(run))
+    cassette = Cassette.from_interactions(interaction(name, str(number)) for number, (name, _, _) in enumerate(run))
     shared, together = Shared(), [session(cassette) for _ in range(3)]
     for each in together:
         each.share(shared)
@@ -96,7 +96,7 @@ def test_each_request_gets_the_next_recording_whichever_process_makes_it(run: li
 
 
 def test_requests_counted_before_sharing_are_handed_over() -> None:
-    cassette = Cassette.of([interaction("a", "1"), interaction("a", "2")])
+    cassette = Cassette.from_interactions([interaction("a", "1"), interaction("a", "2")])
     one, other, shared = session(cassette), session(cassette), Shared()
     one.decide(cassette.interactions[0].request)
     one.share(shared)
@@ -108,7 +108,7 @@ def test_requests_counted_before_sharing_are_handed_over() -> None:
 
 
 def test_catching_up_without_sharing_changes_nothing() -> None:
-    alone = session(Cassette.of([interaction("a", "1")]))
+    alone = session(Cassette.from_interactions([interaction("a", "1")]))
     alone.catch_up()
     assert not alone.all_played
 
@@ -126,7 +126,7 @@ def test_recordings_in_the_same_slot_by_processes_that_count_apart_are_one() -> 
 def test_additions_stand_behind_the_recordings_that_their_positions_follow(
     stored: list[tuple[str, int]], orders: list[tuple[str, int]]
 ) -> None:
-    before = Cassette.of(interaction(name, f"old{number}") for number, (name, _) in enumerate(stored))
+    before = Cassette.from_interactions(interaction(name, f"old{number}") for number, (name, _) in enumerate(stored))
     positions = Counter(name for name, _ in stored)
     rows = []
     for number, (name, order) in enumerate(orders):

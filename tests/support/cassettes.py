@@ -206,4 +206,4 @@ def interactions() -> st.SearchStrategy[Interaction]:
 
 def cassettes(max_size: int = 4) -> st.SearchStrategy[Cassette]:
     """A cassette of up to ``max_size`` interactions."""
-    return st.lists(interactions(), max_size=max_size).map(Cassette.of)
+    return st.lists(interactions(), max_size=max_size).map(Cassette.from_interactions)

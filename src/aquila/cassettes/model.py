@@ -27,7 +27,7 @@ class RecordedRequest:
     headers: Headers = ()
     body: bytes = b""
 
-    def header(self, name: str) -> str:
+    def first_header(self, name: str) -> str:
         """Return the first value of a header, or an empty string. ``name`` is in lower case."""
         return next((value for key, value in self.headers if key == name), "")
 
@@ -61,7 +61,7 @@ class RecordedResponse:
         """The whole body."""
         return b"".join(chunk.data for chunk in self.chunks)
 
-    def header(self, name: str) -> str:
+    def first_header(self, name: str) -> str:
         """Return the first value of a header, or an empty string. ``name`` is in lower case."""
         return next((value for key, value in self.headers if key == name), "")
 
@@ -82,6 +82,6 @@ class Cassette:
     interactions: tuple[Interaction, ...] = field(default=())
 
     @classmethod
-    def of(cls, interactions: Iterable[Interaction]) -> Cassette:
+    def from_interactions(cls, interactions: Iterable[Interaction]) -> Cassette:
         """Build a cassette from any iterable of interactions."""
         return cls(tuple(interactions))

@@ -89,7 +89,7 @@ def _convert(source: Path, target: Path, options: argparse.Namespace) -> dict[st
     before = source.stat().st_size
     if _is_foreign(source):  # what Aquila has written is clean already, and stays as it is
         clean = redactor(rules_of(settings), settings.keep_headers).interaction
-        cassette = Cassette.of(map(clean, cassette.interactions))
+        cassette = Cassette.from_interactions(map(clean, cassette.interactions))
     data = cassette_files.encode(target, cassette)
     if codec_for(target).loads(data, source=str(target)) != cassette:
         raise CassetteError(f"{source}: written as {options.to} it does not read back equal; nothing was changed")

@@ -57,7 +57,10 @@ def run(options: argparse.Namespace, output: Output) -> int:
         settings = config.current()
         rules = rules_of(settings)
         clean = redactor(rules, settings.keep_headers).interaction
-        a, b = (Cassette.of(map(clean, project.load(here.one(name)).interactions)) for name in (options.a, options.b))
+        a, b = (
+            Cassette.from_interactions(map(clean, project.load(here.one(name)).interactions))
+            for name in (options.a, options.b)
+        )
         found = compare(a, b, rules)
         _report(found, a, b, rules, output)
         output.value(_as_json(found))

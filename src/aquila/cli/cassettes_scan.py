@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aquila import config
-from aquila.cassettes.codecs import ONLY_READ, SUFFIXES
+from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cli import FAILED, FOUND, project
@@ -81,9 +81,9 @@ def _leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
     in_text = [] if path.suffix == ".msgpack" else known.scan(data)
     yield from (Leak(str(path), finding.line, None, finding.kind) for finding in in_text)
     suffix = path.suffix.lower()
-    if in_text or suffix not in SUFFIXES:
+    if in_text or suffix not in BUILT_IN_SUFFIXES:
         return
-    if suffix in ONLY_READ and not path.absolute().is_relative_to(folder):
+    if suffix in READ_ONLY_SUFFIXES and not path.absolute().is_relative_to(folder):
         return  # settings, say: what has the suffix of another recorder's cassettes need not be one
     for number, interaction in enumerate(project.load(path).interactions, 1):
         kind = _hidden(interaction, known)

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
                 continue
             for one in interactions:
                 totals["interactions"] += 1
-                totals["streams"] += one.response.header("content-type").startswith("text/event-stream")
+                totals["streams"] += one.response.first_header("content-type").startswith("text/event-stream")
                 totals["chunks"] += len(one.response.chunks)
                 totals["tokens"] += tokens_of(one)
                 totals["milliseconds"] += one.response.ended

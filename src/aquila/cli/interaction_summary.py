@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aquila import config
-from aquila.cassettes.codecs.yaml.reply_text import text_of
+from aquila.cassettes.codecs.yaml.reply_text import text_of_answer
 from aquila.cassettes.matching.request_key import canonical
 from aquila.cassettes.model import Interaction
 from aquila.recording.reports import tokens_of
@@ -27,7 +27,7 @@ def model_of(interaction: Interaction) -> str:
 
 def shown_text(interaction: Interaction) -> str:
     """The text of an answer, else what broke it off, else an empty string."""
-    return text_of(interaction.response.body) or interaction.response.error
+    return text_of_answer(interaction.response.body) or interaction.response.error
 
 
 def about(interaction: Interaction, number: int, *, full: bool = False) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aquila import config
-from aquila.cassettes.codecs import suffixes
+from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import cassette_path
@@ -51,7 +51,7 @@ class Project:
 
     def pending(self) -> list[Path]:
         """The pending recordings: what failing tests recorded."""
-        return sorted(path for path in self.folder.rglob("*.pending.*") if path.suffix in suffixes())
+        return sorted(path for path in self.folder.rglob("*.pending.*") if path.suffix in cassette_suffixes())
 
     def chosen(self, names: Sequence[str]) -> list[Path]:
         """The files that some arguments name: files, cassette names, folders of them, patterns. None means all.

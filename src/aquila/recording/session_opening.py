@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from aquila import config
-from aquila.cassettes.codecs import ONLY_READ
+from aquila.cassettes.codecs import READ_ONLY_SUFFIXES
 from aquila.cassettes.matching.request_key import MatchRules, key_of
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction import fingerprints
@@ -33,7 +33,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
     """Open the session of a cassette under a scope's settings. A file that does not exist is an empty cassette."""
     settings = scope.settings
     path = cassette_path(settings.cassette_root(), cassette)
-    if mode != "replay" and path.suffix.lower() in ONLY_READ:
+    if mode != "replay" and path.suffix.lower() in READ_ONLY_SUFFIXES:
         raise CassetteWriteError(
             f"cannot record: {path} is of another recorder, and only read. To make it Aquila's: "
             f"aquila cassettes convert {shlex.quote(str(path))} --to yaml --replace"

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.codecs import SUFFIXES, codec_for, suffixes
+from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, cassette_suffixes, codec_for
 from aquila.cassettes.codecs.yaml import emitter, parser
 from aquila.cassettes.codecs.yaml.tree import Number
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
@@ -93,9 +93,9 @@ def test_a_review_shows_what_changed_and_no_more() -> None:
 @given(json_values)
 def test_other_yaml_readers_see_the_same_structure_and_never_another_type(value: Any) -> None:
     """A text is a text to everyone: ``no``, ``1e5``, ``~`` and ``2026-11-24`` are in quotes."""
-    text = emitter.mapping([("value", _written(value))], 0)
+    text = emitter.write_mapping([("value", _written(value))], 0)
     assert yaml.safe_load(text) == {"value": _lossy(value)}
-    assert parser.load(text.encode(), source="any") == {"value": _written(value)}
+    assert parser.load_tree(text.encode(), source="any") == {"value": _written(value)}
 
 
 def _written(value: Any) -> Any:
@@ -142,8 +142,8 @@ def _lossy(value: Any) -> Any:
     ],
 )
 def test_how_a_text_is_written(text: str, written: str) -> None:
-    assert emitter.text(text, 2) == written
-    assert parser.load(f"k: {written}".encode(), source="any") == {"k": text}
+    assert emitter.write_text(text, 2) == written
+    assert parser.load_tree(f"k: {written}".encode(), source="any") == {"k": text}
 
 
 def test_a_message_that_repeats_a_header_is_a_list_in_order() -> None:
@@ -203,10 +203,10 @@ def test_a_plugin_may_bring_a_format_but_not_replace_ours() -> None:
         assert codec_for(Path("a.demo")) is demo
         assert codec_for(Path("a.yaml")).suffix == ".yaml"
         assert isinstance(codec_for(Path("a.YAML")), type(YAML))
-        assert suffixes() == (".yaml", ".yml", ".msgpack", ".toml", ".demo")
+        assert cassette_suffixes() == (".yaml", ".yml", ".msgpack", ".toml", ".demo")
     finally:
         unregister(plugin)
-    assert suffixes() == SUFFIXES
+    assert cassette_suffixes() == BUILT_IN_SUFFIXES
 
 
 def test_a_stream_of_200_chunks_takes_an_eighth_of_what_vcrpy_takes() -> None:

@@ -57,7 +57,7 @@ def made() -> Cassette:
         CHAT.replace("\n", "\r\n").encode(),
         (": keep-alive\n\n" * 4 + RESPONSES + "data: [DONE]\n\ndata: {").encode(),
     ]
-    return Cassette.of(
+    return Cassette.from_interactions(
         Interaction(
             request,
             RecordedResponse(
@@ -156,14 +156,16 @@ def test_the_quick_reader_never_reads_what_a_yaml_parser_reads_otherwise() -> No
         except line_reader.NotOurs:
             continue
         accepted += 1
-        assert {"aquila": "1", "interactions": trees} == parser.load(data, source="damaged")
+        assert {"aquila": "1", "interactions": trees} == parser.load_tree(data, source="damaged")
     assert accepted > CHANGES // 20
 
 
 @settings(max_examples=300, deadline=None)
 @given(responses(plain_sse_bodies()))
 def test_a_stream_of_any_lines_cut_anywhere_is_read_as_it_was_written(response: RecordedResponse) -> None:
-    cassette = Cassette.of([Interaction(RecordedRequest("POST", "https://api.example/v1/chat"), response)])
+    cassette = Cassette.from_interactions(
+        [Interaction(RecordedRequest("POST", "https://api.example/v1/chat"), response)]
+    )
     for codec in (YAML, MSGPACK):
         assert codec.loads(codec.dumps(cassette), source="stream") == cassette
 

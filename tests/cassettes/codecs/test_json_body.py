@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.codecs import json_body
-from aquila.cassettes.codecs.json_body import Style
+from aquila.cassettes.codecs.json_body import JsonStyle
 from tests.support.cassettes import json_bodies, json_values
 
 
 def again(body: bytes) -> bytes | None:
     """The body, taken apart and put together; None if it is not taken as JSON."""
-    found = json_body.read(body)
+    found = json_body.parse_exact(body)
     if found is None:
         return None
-    style = Style.of(str(found.style)) if str(found.style) else Style()
+    style = JsonStyle.from_words(str(found.style)) if str(found.style) else JsonStyle()
     assert style == found.style
-    return json_body.write(json_body.put(found.value, found.literals), style).encode()
+    return json_body.write_json(json_body.put_literals(found.value, found.literals), style).encode()
 
 
 @settings(max_examples=300, deadline=None)
@@ -62,7 +62,7 @@ def test_what_python_writes_is_always_taken_as_structure(
     ],
 )
 def test_the_writing_styles_of_servers_are_known(text: str, style: str) -> None:
-    found = json_body.read(text.encode())
+    found = json_body.parse_exact(text.encode())
     assert found is not None
     assert str(found.style) == style
     assert found.literals == {}
@@ -80,7 +80,7 @@ def test_the_writing_styles_of_servers_are_known(text: str, style: str) -> None:
     ],
 )
 def test_strings_that_no_style_explains_are_kept_literally(text: str, literals: dict[str, str]) -> None:
-    found = json_body.read(text.encode())
+    found = json_body.parse_exact(text.encode())
     assert found is not None
     assert found.literals == literals
     assert again(text.encode()) == text.encode()
@@ -109,7 +109,7 @@ def test_strings_that_no_style_explains_are_kept_literally(text: str, literals: 
     ],
 )
 def test_json_that_would_not_come_back_is_left_alone(text: str) -> None:
-    assert json_body.read(text.encode()) is None
+    assert json_body.parse_exact(text.encode()) is None
 
 
 def test_a_number_of_any_length_keeps_its_digits() -> None:
@@ -120,7 +120,7 @@ def test_a_number_of_any_length_keeps_its_digits() -> None:
 @pytest.mark.parametrize("words", ["", "pretty", "indent 9", "spaced,ascii", "indent"])
 def test_an_unknown_style_is_refused(words: str) -> None:
     with pytest.raises(ValueError, match="no style of JSON"):
-        Style.of(words)
+        JsonStyle.from_words(words)
 
 
 @pytest.mark.parametrize(
@@ -129,4 +129,4 @@ def test_an_unknown_style_is_refused(words: str) -> None:
 )
 def test_a_literal_must_have_a_place_and_be_a_string(pointer: str, literal: str) -> None:
     with pytest.raises(ValueError, match=r"no string at|not the text"):
-        json_body.put({"a": "x", "l": [[]]}, {pointer: literal})
+        json_body.put_literals({"a": "x", "l": [[]]}, {pointer: literal})

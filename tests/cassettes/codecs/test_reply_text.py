@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.codecs.yaml.reply_text import LONGEST, LONGEST_AGAIN, text_of
+from aquila.cassettes.codecs.yaml.reply_text import LONGEST, LONGEST_AGAIN, text_of_answer
 from tests.support.cassettes import bodies, json_bodies, sse_bodies
 
 
@@ -53,7 +53,7 @@ CALLED = 'capital({"country":"UK"})'
     ],
 )
 def test_the_text_of_an_answer(answer: dict[str, Any], text: str) -> None:
-    assert text_of(json.dumps(answer, indent=2).encode()) == text
+    assert text_of_answer(json.dumps(answer, indent=2).encode()) == text
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_the_text_of_an_answer(answer: dict[str, Any], text: str) -> None:
     ],
 )
 def test_the_text_of_a_stream(body: bytes, text: str) -> None:
-    assert text_of(body) == text
+    assert text_of_answer(body) == text
 
 
 def test_a_long_text_is_cut_most_where_it_stands_whole_just_below() -> None:
     long = "word " * 1000
-    streamed = text_of(stream(delta(content=long)))
-    whole = text_of(json.dumps({"choices": [{"message": {"content": long}}]}).encode())
+    streamed = text_of_answer(stream(delta(content=long)))
+    whole = text_of_answer(json.dumps({"choices": [{"message": {"content": long}}]}).encode())
     assert (len(streamed), len(whole)) == (LONGEST, LONGEST_AGAIN)
     assert streamed.endswith("…")
     assert whole.endswith("…")
@@ -117,4 +117,4 @@ def test_a_long_text_is_cut_most_where_it_stands_whole_just_below() -> None:
 @settings(max_examples=200, deadline=None)
 @given(bodies | sse_bodies() | json_bodies | st.binary(max_size=30).map(lambda tail: b'{"choices":' + tail))
 def test_no_body_is_an_error(body: bytes) -> None:
-    text_of(body).encode()
+    text_of_answer(body).encode()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 
 from aquila.cassettes.codecs import codec_for
-from aquila.cassettes.codecs.gc_pause import collector_paused
+from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml import line_reader, parser
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt, CassetteTooNew
@@ -239,7 +239,7 @@ def test_a_file_too_large_for_a_cassette_is_not_even_parsed(monkeypatch: pytest.
 @given(cassettes())
 def test_what_we_write_is_read_alike_by_both_readers(cassette: Cassette) -> None:
     data = YAML.dumps(cassette)
-    slow = parser.load(data, source="any")["interactions"]
+    slow = parser.load_tree(data, source="any")["interactions"]
     try:
         assert list(line_reader.interactions(data)) == slow
     except line_reader.NotOurs:
@@ -267,7 +267,7 @@ def test_half_a_surrogate_pair_outside_of_a_body_is_replaced() -> None:
 def test_a_yaml_module_that_was_imported_twice_is_told_instead_of_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parser.yaml, "StreamEndEvent", type("StreamEndEvent", (), {}))  # another copy's class
     with pytest.raises(RuntimeError, match="imported a second time"):
-        parser.load(b"a: 1\n", source="x.yaml")
+        parser.load_tree(b"a: 1\n", source="x.yaml")
 
 
 def test_the_collector_is_left_as_it_was_even_by_threads_that_fail() -> None:
@@ -293,8 +293,8 @@ def test_the_collector_is_left_as_it_was_even_by_threads_that_fail() -> None:
 
 
 def test_the_collector_is_paused_until_the_last_reader_leaves() -> None:
-    with collector_paused():
-        with collector_paused():
+    with pause_garbage_collection():
+        with pause_garbage_collection():
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()
@@ -305,7 +305,7 @@ def test_a_load_takes_at_most_three_times_the_file() -> None:
     answer = b'{"id":"x","choices":[{"message":{"role":"assistant","content":"%s"}}]}'
     headers = (("content-type", "application/json"),)
     data = YAML.dumps(
-        Cassette.of(
+        Cassette.from_interactions(
             Interaction(
                 RecordedRequest("POST", "https://api.example/v1/chat/completions", headers, body % number),
                 RecordedResponse(200, headers, (RecordedChunk(answer % (b"word " * 60), 10),), started=5, ended=10),

@@ -20,7 +20,7 @@ def made(text: str = "word") -> Cassette:
     body = b'{"id":"x","text":"%s"}' % (text.encode() * 300)
     stream = b"".join(b'data: {"delta":"%s %d","id":"0123456789"}\n\n' % (text.encode(), at) for at in range(30))
     request = RecordedRequest("POST", "https://api.example/v1", (), body)
-    return Cassette.of(
+    return Cassette.from_interactions(
         Interaction(request, RecordedResponse(200, (), chunks, "closed", "", 1, 9), "2026-11-24T10:00:00Z")
         for chunks in [
             (RecordedChunk(body, 9),),

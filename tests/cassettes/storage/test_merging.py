@@ -27,7 +27,7 @@ def answers(cassette: Cassette) -> list[str]:
 
 
 def cassette(*rows: str) -> Cassette:
-    return Cassette.of(interaction(*row.split(":")) for row in rows)
+    return Cassette.from_interactions(interaction(*row.split(":")) for row in rows)
 
 
 def recorded(key: str, position: int, order: int, answer: str, status: int = 200) -> NewRecording:
@@ -83,7 +83,7 @@ def test_a_refusal_is_an_answer_like_any_other() -> None:
 
 keys = st.sampled_from("abc")
 stored_rows = st.lists(st.tuples(keys, st.integers(0, 9).map(str)), max_size=8).map(
-    lambda rows: Cassette.of(interaction(*row) for row in rows)
+    lambda rows: Cassette.from_interactions(interaction(*row) for row in rows)
 )
 
 

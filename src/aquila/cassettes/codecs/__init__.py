@@ -36,16 +36,16 @@ _BUILT_IN = {
     ".msgpack": ("aquila.cassettes.codecs.msgpack", "MsgpackCodec"),
     ".toml": ("aquila.cassettes.codecs.cassetter", "TomlCodec"),
 }
-ONLY_READ = frozenset({".toml"})
+READ_ONLY_SUFFIXES = frozenset({".toml"})
 """Suffixes of files that nothing is recorded into."""
 
-SUFFIXES = tuple(_BUILT_IN)
+BUILT_IN_SUFFIXES = tuple(_BUILT_IN)
 """The suffixes of our own formats, and of those that we read."""
 
 
-def suffixes() -> tuple[str, ...]:
+def cassette_suffixes() -> tuple[str, ...]:
     """The suffixes of cassette files: those of our own formats, then those of plugins."""
-    return tuple(dict.fromkeys([*SUFFIXES, *[codec.suffix for codec in _of_plugins()]]))
+    return tuple(dict.fromkeys([*BUILT_IN_SUFFIXES, *[codec.suffix for codec in _plugin_codecs()]]))
 
 
 def codec_for(path: Path) -> Codec:
@@ -58,13 +58,14 @@ def codec_for(path: Path) -> Codec:
         module, name = _BUILT_IN[suffix]
         codec: Codec = getattr(importlib.import_module(module), name)()
         return codec
-    for codec in _of_plugins():
+    for codec in _plugin_codecs():
         if codec.suffix == suffix:
             return codec
-    raise ConfigError(f"{path.name}: no cassette format has the suffix {suffix!r}; use one of {', '.join(suffixes())}.")
+    known = ", ".join(cassette_suffixes())
+    raise ConfigError(f"{path.name}: no cassette format has the suffix {suffix!r}; use one of {known}.")
 
 
-def _of_plugins() -> list[Codec]:
+def _plugin_codecs() -> list[Codec]:
     from aquila.plugins import manager
 
     return [codec for codecs in manager().hook.aquila_codecs() for codec in codecs]

@@ -13,9 +13,9 @@ import tomllib
 from typing import Any
 
 from aquila.cassettes.codecs import foreign, json_body
-from aquila.cassettes.codecs.vcrpy import unpacked
+from aquila.cassettes.codecs.vcrpy import undo_content_encoding
 from aquila.cassettes.codecs.yaml.parser import MAX_BYTES
-from aquila.cassettes.codecs.yaml.reader import Mistake, Path
+from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, Number, Tree
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, RESPONSE_HEADERS
@@ -30,48 +30,48 @@ _OTHERS = {
 _BODY = ("body", "body_type", "body_content")
 
 
-def cassette(tree: dict[str, Tree]) -> Cassette:
+def cassette_from_cassetter(tree: dict[str, Tree]) -> Cassette:
     """Turn a document into a cassette. Raises Mistake."""
     if tree.get("version", "1") != "1":
-        raise Mistake("a cassette of cassetter of a version that is not known", ("version",))
+        raise FormatError("a cassette of cassetter of a version that is not known", ("version",))
     for name, what in _OTHERS.items():
         if tree.get(name):
-            raise Mistake(f"a cassette of cassetter with {what}, which Aquila does not replay", (name,))
+            raise FormatError(f"a cassette of cassetter with {what}, which Aquila does not replay", (name,))
     foreign.check_keys(tree, ("version", "interactions", *_OTHERS), (), _NAME)
     items = tree.get("interactions", [])
     if type(items) is not list:
-        raise Mistake("'interactions' must be a list", ("interactions",))
-    return Cassette(tuple([_interaction(item, ("interactions", index)) for index, item in enumerate(items)]))
+        raise FormatError("'interactions' must be a list", ("interactions",))
+    return Cassette(tuple([_build_interaction(item, ("interactions", index)) for index, item in enumerate(items)]))
 
 
-def _interaction(tree: Tree, path: Path) -> Interaction:
-    asked, answered = foreign.mapping(tree, "request", path), foreign.mapping(tree, "response", path)
+def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
+    asked, answered = foreign.require_mapping(tree, "request", path), foreign.require_mapping(tree, "response", path)
     request, response = (*path, "request"), (*path, "response")
     foreign.check_keys(tree, ("request", "response", "recorded_at"), path, _NAME)
     foreign.check_keys(asked, ("method", "uri", "headers", *_BODY), request, _NAME)
     foreign.check_keys(answered, ("status", "headers", *_BODY), response, _NAME)
-    encoding = foreign.header(answered.get("headers"), "content-encoding")
-    body = unpacked(_body(answered, response), encoding, response)
+    encoding = foreign.first_header(answered.get("headers"), "content-encoding")
+    body = undo_content_encoding(_body_bytes(answered, response), encoding, response)
     return Interaction(
         RecordedRequest(
-            foreign.text(asked, "method", request),
-            foreign.text(asked, "uri", request),
-            foreign.headers(asked.get("headers"), REQUEST_HEADERS, (*request, "headers")),
-            _body(asked, request),
+            foreign.require_text(asked, "method", request),
+            foreign.require_text(asked, "uri", request),
+            foreign.keep_allowed_headers(asked.get("headers"), REQUEST_HEADERS, (*request, "headers")),
+            _body_bytes(asked, request),
         ),
         RecordedResponse(
-            foreign.status(answered.get("status"), (*response, "status")),
-            foreign.headers(answered.get("headers"), RESPONSE_HEADERS, (*response, "headers")),
+            foreign.parse_status(answered.get("status"), (*response, "status")),
+            foreign.keep_allowed_headers(answered.get("headers"), RESPONSE_HEADERS, (*response, "headers")),
             (RecordedChunk(body),) if body else (),
         ),
-        _moment(tree, path) if "recorded_at" in tree else "",
+        _recorded_moment(tree, path) if "recorded_at" in tree else "",
     )
 
 
-def _body(tree: dict[str, Tree], path: Path) -> bytes:
+def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
     if "body" in tree:
         foreign.check_keys(tree, tree.keys() - {"body_type", "body_content"}, path, f"{_NAME} with a 'body'")
-        body, path = foreign.mapping(tree, "body", path), (*path, "body")
+        body, path = foreign.require_mapping(tree, "body", path), (*path, "body")
         foreign.check_keys(body, ("type", "content"), path, _NAME)
         kind, name, in_toml = body.get("type"), "content", False
     else:
@@ -79,27 +79,29 @@ def _body(tree: dict[str, Tree], path: Path) -> bytes:
     if kind == "none" and body.get(name) is None:
         return b""
     if kind not in ("json", "text", "binary") or name not in body:
-        raise Mistake("a body must be of the type json, text or binary, with a content, or of the type none", path)
+        raise FormatError("a body must be of the type json, text or binary, with a content, or of the type none", path)
     content = body[name]
     if kind == "json" and not in_toml:
         try:
-            return json_body.write(content, json_body.Style()).encode()
+            return json_body.write_json(content, json_body.JsonStyle()).encode()
         except ValueError as error:
-            raise Mistake(str(error), (*path, name)) from None
-    text = foreign.text(body, name, path)
+            raise FormatError(str(error), (*path, name)) from None
+    text = foreign.require_text(body, name, path)
     if kind != "binary":
         return text.encode()
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise Mistake("a binary body must be in hexadecimal", (*path, name)) from None
+        raise FormatError("a binary body must be in hexadecimal", (*path, name)) from None
 
 
-def _moment(tree: dict[str, Tree], path: Path) -> str:
+def _recorded_moment(tree: dict[str, Tree], path: TreePath) -> str:
     try:
-        moment = datetime.datetime.fromisoformat(foreign.text(tree, "recorded_at", path)).astimezone(datetime.UTC)
+        moment = datetime.datetime.fromisoformat(foreign.require_text(tree, "recorded_at", path)).astimezone(
+            datetime.UTC
+        )
     except (ValueError, OverflowError):
-        raise Mistake("'recorded_at' must be a moment", (*path, "recorded_at")) from None
+        raise FormatError("'recorded_at' must be a moment", (*path, "recorded_at")) from None
     return f"{moment.replace(microsecond=0, tzinfo=None).isoformat()}Z"
 
 
@@ -122,8 +124,8 @@ class TomlCodec:
             tree = tomllib.loads(data.decode())
             if "interactions" not in tree or not (foreign.is_cassetter(tree) or not tree["interactions"]):
                 raise ValueError("it is not a cassette of cassetter")
-            return cassette(_with_numbers(tree))
-        except Mistake as mistake:
+            return cassette_from_cassetter(_numbers_as_literals(tree))
+        except FormatError as mistake:
             place = "".join([f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake.path])
             what = f"{place.lstrip('.') or 'top'}: {mistake.what}"
         except UnicodeDecodeError:
@@ -135,10 +137,10 @@ class TomlCodec:
         raise CassetteCorrupt(f"{source}: {what}. {FOREIGN_ADVICE}")
 
 
-def _with_numbers(value: Any) -> Tree:
+def _numbers_as_literals(value: Any) -> Tree:
     """The value with its integers as a YAML reader gives them. What no cassette has is refused where it stands."""
     if type(value) is dict:
-        return {name: _with_numbers(child) for name, child in value.items()}
+        return {name: _numbers_as_literals(child) for name, child in value.items()}
     if type(value) is list:
-        return [_with_numbers(child) for child in value]
+        return [_numbers_as_literals(child) for child in value]
     return Number(value) if type(value) is int else value

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from aquila.cassettes.codecs.yaml.reader import Mistake, Path
+from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
 from aquila.cassettes.model import Headers
 
 
-def looks_like(tree: Tree) -> str:
+def describe_foreign_file(tree: Tree) -> str:
     """Say what a document looks like that is no cassette of ours, or return an empty string.
 
     Neither its keys nor its values are quoted: they may be secrets.
@@ -59,43 +59,43 @@ def is_cassetter(tree: Tree) -> bool:
     return False
 
 
-def check_keys(tree: dict[str, Tree], known: Collection[str], path: Path, recorder: str) -> None:
+def check_keys(tree: dict[str, Tree], known: Collection[str], path: TreePath, recorder: str) -> None:
     """Raise Mistake for a key that a recorder is not known to write."""
     for name in tree:
         if name not in known:
             shown = name if len(name) <= 40 else name[:39] + "…"
-            raise Mistake(f"unknown key {shown!r}, which no cassette of {recorder} is known to have", (*path, name))
+            raise FormatError(f"unknown key {shown!r}, which no cassette of {recorder} is known to have", (*path, name))
 
 
-def mapping(tree: Tree, name: str, path: Path) -> dict[str, Tree]:
+def require_mapping(tree: Tree, name: str, path: TreePath) -> dict[str, Tree]:
     """The mapping that a document has under a name. Raises Mistake."""
     if type(tree) is not dict or type(tree.get(name)) is not dict:
-        raise Mistake(f"{name!r} must be a mapping", path)
+        raise FormatError(f"{name!r} must be a mapping", path)
     found: dict[str, Tree] = tree[name]
     return found
 
 
-def text(tree: dict[str, Tree], name: str, path: Path) -> str:
+def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
     """The text under a name. Raises Mistake."""
     value = tree.get(name)
     if not isinstance(value, str):
-        raise Mistake(f"{name!r} must be text", path)
+        raise FormatError(f"{name!r} must be text", path)
     return str(value)
 
 
-def status(value: Tree, path: Path) -> int:
+def parse_status(value: Tree, path: TreePath) -> int:
     """A status code. Raises Mistake."""
     if type(value) is not Number or not value.isdigit() or len(value) > 3:
-        raise Mistake("'status' must have a code", path)
+        raise FormatError("'status' must have a code", path)
     return int(value)
 
 
-def headers(tree: Tree, allowed: Collection[str], path: Path) -> Headers:
+def keep_allowed_headers(tree: Tree, allowed: Collection[str], path: TreePath) -> Headers:
     """Header fields, of which those are kept that a recording of ours would have. Raises Mistake."""
     if tree is None:
         return ()
     if type(tree) is not dict:
-        raise Mistake("'headers' must be a mapping", path)
+        raise FormatError("'headers' must be a mapping", path)
     pairs: list[tuple[str, str]] = []
     for name, values in tree.items():
         if name.lower() in allowed:
@@ -104,15 +104,15 @@ def headers(tree: Tree, allowed: Collection[str], path: Path) -> Headers:
     return tuple(pairs)
 
 
-def _header_text(value: Tree, path: Path) -> str:
+def _header_text(value: Tree, path: TreePath) -> str:
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if isinstance(value, str):
         return str(value)
-    raise Mistake("a header must be text", path)
+    raise FormatError("a header must be text", path)
 
 
-def header(tree: Tree, name: str) -> str:
+def first_header(tree: Tree, name: str) -> str:
     """The first value of a header, in lower case, or an empty string."""
     for key, values in tree.items() if type(tree) is dict else ():
         if key.lower() == name:

@@ -17,7 +17,7 @@ _was_enabled = False
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
+def pause_garbage_collection() -> Iterator[None]:
     """Pause the collector; the last of several threads that leaves puts it back as the first one found it."""
     global _depth, _was_enabled
     with _lock:

@@ -31,7 +31,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Style:
+class JsonStyle:
     """How a JSON text is written.
 
     ``indent`` are the blanks of a level, or empty for one line; ``spaced`` a blank after colons and commas; ``ascii``
@@ -54,7 +54,7 @@ class Style:
         return ", ".join(words)
 
     @classmethod
-    def of(cls, words: str) -> Style:
+    def from_words(cls, words: str) -> JsonStyle:
         """Read a style. Raises ValueError for words that are none."""
         indent = ""
         flags: dict[str, bool] = {}
@@ -71,39 +71,39 @@ class Style:
 
 
 @dataclass(frozen=True, slots=True)
-class JsonText:
+class ExactJson:
     """A JSON text as structure: what `read` found, and `write` turns into the same text again."""
 
     value: Tree
-    style: Style
+    style: JsonStyle
     literals: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(body: bytes) -> JsonText | None:
+def parse_exact(body: bytes) -> ExactJson | None:
     """Take a body as JSON; None if it is none, or would not come back exactly."""
     try:
         text = body.decode()
-        value = _parse(text)
-        _check(value, MAX_DEPTH)
+        value = _parse_json(text)
+        _check_structure(value, MAX_DEPTH)
     except (ValueError, RecursionError):
         return None
     style = _style_of(text)
     literals: dict[str, str] = {}
-    written = write(value, style)
-    if written != text or ("\\" in text and _SURROGATE.search(write(value, Style()))):
-        found = _literals(value, text, written)
+    written = write_json(value, style)
+    if written != text or ("\\" in text and _SURROGATE.search(write_json(value, JsonStyle()))):
+        found = _find_literals(value, text, written)
         if found is None or sum(map(len, found.values())) > 200 + len(text) // 4:
             return None
         literals = found
-        again = _parse(text)
-        if write(put(again, literals), style) != text:
+        again = _parse_json(text)
+        if write_json(put_literals(again, literals), style) != text:
             return None
-    return JsonText(value, style, literals)
+    return ExactJson(value, style, literals)
 
 
-def write(value: Tree, style: Style) -> str:
+def write_json(value: Tree, style: JsonStyle) -> str:
     """Write a value. Raises ValueError for what JSON has no form for."""
-    encode = _encoder(style)
+    encode = _string_encoder(style)
     comma, colon = (", ", ": ") if style.spaced else (",", ":")
 
     def flat(value: Tree) -> str:
@@ -116,7 +116,7 @@ def write(value: Tree, style: Style) -> str:
             return "{" + comma.join([encode(key) + colon + flat(inner) for key, inner in value.items()]) + "}"
         if kind is list:
             return "[" + comma.join([flat(inner) for inner in value]) + "]"
-        return _word(value)
+        return _constant_text(value)
 
     def deep(value: Tree, outer: str) -> str:
         if not value or (kind := type(value)) not in (dict, list):
@@ -131,7 +131,7 @@ def write(value: Tree, style: Style) -> str:
     return text + "\n" if style.newline else text
 
 
-def put(value: Tree, literals: Mapping[str, str]) -> Tree:
+def put_literals(value: Tree, literals: Mapping[str, str]) -> Tree:
     """Replace strings of a value by their literal texts, in place. Raises ValueError for a wrong pointer or text."""
     for pointer, literal in literals.items():
         if not _STRING.fullmatch(literal):
@@ -152,15 +152,15 @@ def put(value: Tree, literals: Mapping[str, str]) -> Tree:
     return value
 
 
-def _parse(text: str) -> Tree:
-    return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=_refuse)
+def _parse_json(text: str) -> Tree:
+    return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=_refuse_constant)
 
 
-def _refuse(word: str) -> NoReturn:
+def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(word)
 
 
-def _check(value: Tree, depth: int) -> None:
+def _check_structure(value: Tree, depth: int) -> None:
     """Raise ValueError for what YAML should not be asked to hold as structure."""
     inner: Iterable[Tree]
     if type(value) is dict:
@@ -174,13 +174,13 @@ def _check(value: Tree, depth: int) -> None:
     if not depth:
         raise ValueError("depth")
     for child in inner:
-        _check(child, depth - 1)
+        _check_structure(child, depth - 1)
 
 
-def _style_of(text: str) -> Style:
+def _style_of(text: str) -> JsonStyle:
     escapes = set(_ESCAPE.findall(text)) if "\\" in text else set()
     line = _LINE.match(text)
-    return Style(
+    return JsonStyle(
         indent=line[1] if line else "",
         spaced=not line and _SPACED.match(text) is not None,
         ascii=text.isascii() and any(escape >= "\\u007f" for escape in escapes if len(escape) > 2),
@@ -190,7 +190,7 @@ def _style_of(text: str) -> Style:
     )
 
 
-def _encoder(style: Style) -> Callable[[str], str]:
+def _string_encoder(style: JsonStyle) -> Callable[[str], str]:
     base: Callable[[str], str] = encode_basestring_ascii if style.ascii else encode_basestring
     if not (style.html or style.slash):
         return base
@@ -204,17 +204,17 @@ def _encoder(style: Style) -> Callable[[str], str]:
     return encode
 
 
-def _word(value: Tree) -> str:
+def _constant_text(value: Tree) -> str:
     try:
         return _WORDS[value]
     except (KeyError, TypeError):
         raise ValueError("JSON has no form for binary data") from None
 
 
-def _literals(value: Tree, text: str, written: str) -> dict[str, str] | None:
+def _find_literals(value: Tree, text: str, written: str) -> dict[str, str] | None:
     """The strings that the style does not explain. None if more than strings differ."""
     theirs, ours = _STRING.findall(text), _STRING.findall(written)
-    places = list(_places(value, ""))
+    places = list(_string_pointers(value, ""))
     if not len(theirs) == len(ours) == len(places) or _STRING.split(text) != _STRING.split(written):
         return None
     literals: dict[str, str] = {}
@@ -226,7 +226,7 @@ def _literals(value: Tree, text: str, written: str) -> dict[str, str] | None:
     return literals
 
 
-def _places(value: Tree, pointer: str) -> Iterator[tuple[str, bool]]:
+def _string_pointers(value: Tree, pointer: str) -> Iterator[tuple[str, bool]]:
     """The pointers of all strings of a value, keys included, in the order of the text."""
     if type(value) is str:
         yield pointer, False
@@ -234,7 +234,7 @@ def _places(value: Tree, pointer: str) -> Iterator[tuple[str, bool]]:
         for key, inner in value.items():
             here = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
             yield here, True
-            yield from _places(inner, here)
+            yield from _string_pointers(inner, here)
     elif type(value) is list:
         for index, inner in enumerate(value):
-            yield from _places(inner, f"{pointer}/{index}")
+            yield from _string_pointers(inner, f"{pointer}/{index}")

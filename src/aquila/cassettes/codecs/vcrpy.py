@@ -13,7 +13,7 @@ import zlib
 from typing import Any
 
 from aquila.cassettes.codecs import foreign, json_body
-from aquila.cassettes.codecs.yaml.reader import Mistake, Path
+from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import Tree
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, RESPONSE_HEADERS
@@ -31,26 +31,26 @@ _RESPONSE = (
 )
 
 
-def is_one(tree: Tree) -> bool:
+def is_vcrpy(tree: Tree) -> bool:
     """Say whether a document is a cassette of vcrpy: it has interactions, and not our first line."""
     return type(tree) is dict and "interactions" in tree and "aquila" not in tree
 
 
-def cassette(tree: dict[str, Tree]) -> Cassette:
+def cassette_from_vcrpy(tree: dict[str, Tree]) -> Cassette:
     """Turn a document into a cassette. Raises Mistake."""
     if tree.get("version", "1") != "1":
-        raise Mistake("a cassette of vcrpy of a version that is not known", ("version",))
+        raise FormatError("a cassette of vcrpy of a version that is not known", ("version",))
     foreign.check_keys(tree, _TOP, (), "vcrpy")
     if tree.get("metadata"):
-        raise Mistake("'metadata', what a test keeps in a cassette of vcrpy, has no place in ours", ("metadata",))
+        raise FormatError("'metadata', what a test keeps in a cassette of vcrpy, has no place in ours", ("metadata",))
     items = tree["interactions"]
     if type(items) is not list:
-        raise Mistake("'interactions' must be a list", ("interactions",))
-    return Cassette(tuple([_interaction(item, ("interactions", index)) for index, item in enumerate(items)]))
+        raise FormatError("'interactions' must be a list", ("interactions",))
+    return Cassette(tuple([_build_interaction(item, ("interactions", index)) for index, item in enumerate(items)]))
 
 
-def _interaction(tree: Tree, path: Path) -> Interaction:
-    asked, answered = foreign.mapping(tree, "request", path), foreign.mapping(tree, "response", path)
+def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
+    asked, answered = foreign.require_mapping(tree, "request", path), foreign.require_mapping(tree, "response", path)
     request, response = (*path, "request"), (*path, "response")
     for part, known, place in ((tree, _INTERACTION, path), (asked, _REQUEST, request), (answered, _RESPONSE, response)):
         foreign.check_keys(part, known, place, "vcrpy")
@@ -58,29 +58,29 @@ def _interaction(tree: Tree, path: Path) -> Interaction:
     if type(status) is dict:
         foreign.check_keys(status, ("code", "message"), (*response, "status"), "vcrpy")
         status = status.get("code")
-    encoding = foreign.header(answered.get("headers"), "content-encoding")
-    body = unpacked(_body(answered, response), encoding, response)
+    encoding = foreign.first_header(answered.get("headers"), "content-encoding")
+    body = undo_content_encoding(_body_bytes(answered, response), encoding, response)
     return Interaction(
         RecordedRequest(
-            foreign.text(asked, "method", request),
-            foreign.text(asked, "uri", request),
-            foreign.headers(asked.get("headers"), REQUEST_HEADERS, (*request, "headers")),
-            _body(asked, request),
+            foreign.require_text(asked, "method", request),
+            foreign.require_text(asked, "uri", request),
+            foreign.keep_allowed_headers(asked.get("headers"), REQUEST_HEADERS, (*request, "headers")),
+            _body_bytes(asked, request),
         ),
         RecordedResponse(
-            foreign.status(status, (*response, "status")),
-            foreign.headers(answered.get("headers"), RESPONSE_HEADERS, (*response, "headers")),
+            foreign.parse_status(status, (*response, "status")),
+            foreign.keep_allowed_headers(answered.get("headers"), RESPONSE_HEADERS, (*response, "headers")),
             (RecordedChunk(body),) if body else (),
         ),
     )
 
 
-def _body(tree: dict[str, Tree], path: Path) -> bytes:
+def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
     if tree.get("parsed_body") is not None:
         try:
-            return json_body.write(tree["parsed_body"], json_body.Style()).encode()
+            return json_body.write_json(tree["parsed_body"], json_body.JsonStyle()).encode()
         except ValueError as error:
-            raise Mistake(str(error), (*path, "parsed_body")) from None
+            raise FormatError(str(error), (*path, "parsed_body")) from None
     name = "content" if "content" in tree else "body"
     if "parsed_body" in tree and name not in tree:
         return b"null"
@@ -88,7 +88,7 @@ def _body(tree: dict[str, Tree], path: Path) -> bytes:
     if type(value) is dict:
         foreign.check_keys(value, ("string", "base64_string"), (*path, name), "vcrpy")
         if len(value) != 1:
-            raise Mistake("a body must have one form", (*path, name))
+            raise FormatError("a body must have one form", (*path, name))
         if "base64_string" in value:
             return _from_base64(value["base64_string"], (*path, name, "base64_string"))
         value = value.get("string")
@@ -98,42 +98,42 @@ def _body(tree: dict[str, Tree], path: Path) -> bytes:
         return value.encode()
     if isinstance(value, bytes):
         return value
-    raise Mistake(f"{name!r} must be text or binary", (*path, name))
+    raise FormatError(f"{name!r} must be text or binary", (*path, name))
 
 
-def _from_base64(value: Tree, path: Path) -> bytes:
+def _from_base64(value: Tree, path: TreePath) -> bytes:
     try:
         return base64.b64decode("".join(value.split()), validate=True)
     except (ValueError, AttributeError):
-        raise Mistake("not base64", path) from None
+        raise FormatError("not base64", path) from None
 
 
-def unpacked(body: bytes, encoding: str, path: Path) -> bytes:
+def undo_content_encoding(body: bytes, encoding: str, path: TreePath) -> bytes:
     """Undo a content encoding. A body that is unpacked already, though the header is there, is taken as it is."""
     if not body or encoding in ("", "identity"):
         return body
     found: bytes | None = None
     if encoding in ("gzip", "x-gzip") and body.startswith(b"\x1f\x8b"):
-        found = _inflated(body, 16 + zlib.MAX_WBITS, path)
+        found = _inflate_body(body, 16 + zlib.MAX_WBITS, path)
     elif encoding == "deflate":
-        found = _inflated(body, zlib.MAX_WBITS, path) or _inflated(body, -zlib.MAX_WBITS, path)
+        found = _inflate_body(body, zlib.MAX_WBITS, path) or _inflate_body(body, -zlib.MAX_WBITS, path)
     elif encoding in ("br", "zstd"):
-        found = _decompressed(body, encoding, path)
+        found = _decompress_with_package(body, encoding, path)
     return body if found is None else found
 
 
-def _inflated(body: bytes, bits: int, path: Path) -> bytes | None:
+def _inflate_body(body: bytes, bits: int, path: TreePath) -> bytes | None:
     unpacking = zlib.decompressobj(bits)
     try:
         data = unpacking.decompress(body, MAX_BODY)
     except zlib.error:
         return None
     if unpacking.unconsumed_tail:
-        raise Mistake(f"a body that unpacks to more than {MAX_BODY} bytes", path)
+        raise FormatError(f"a body that unpacks to more than {MAX_BODY} bytes", path)
     return data if unpacking.eof else None
 
 
-def _decompressed(body: bytes, encoding: str, path: Path) -> bytes | None:
+def _decompress_with_package(body: bytes, encoding: str, path: TreePath) -> bytes | None:
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -145,7 +145,7 @@ def _decompressed(body: bytes, encoding: str, path: Path) -> bytes | None:
         module = importlib.import_module("brotli" if encoding == "br" else "zstandard")
     except ImportError:
         package = "brotli" if encoding == "br" else "zstandard"
-        raise Mistake(f"a body in the encoding {encoding}; to read it: pip install {package}", path) from None
+        raise FormatError(f"a body in the encoding {encoding}; to read it: pip install {package}", path) from None
     try:
         found = module.decompress(body)
     except Exception:  # noqa: BLE001 - either library has errors of its own

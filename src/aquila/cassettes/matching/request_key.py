@@ -190,7 +190,7 @@ def _without_boundary(name: str, value: str) -> str:
 
 def _body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, Any]:
     data = request.body
-    content_type = request.header("content-type")
+    content_type = request.first_header("content-type")
     media = content_type.partition(";")[0].strip().lower()
     try:
         if media == "application/json" or media.endswith("+json") or (not media and data.lstrip()[:1] in (b"{", b"[")):

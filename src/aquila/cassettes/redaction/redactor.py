@@ -204,7 +204,7 @@ class Redactor:
         headers, own = self._examined(request.headers)
         scrubber = self._knowing(own)
         url = scrubber.url(request.url)
-        form = request.header("content-type").lower().startswith("application/x-www-form-urlencoded")
+        form = request.first_header("content-type").lower().startswith("application/x-www-form-urlencoded")
         body, _ = scrubber.scrub(request.body, parameters=form)
         if headers == request.headers and url == request.url and body is request.body:
             return request

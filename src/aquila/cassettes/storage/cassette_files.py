@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aquila import config
-from aquila.cassettes.codecs import codec_for, suffixes
+from aquila.cassettes.codecs import cassette_suffixes, codec_for
 from aquila.cassettes.model import Cassette
-from aquila.cassettes.storage.compiled_copies import loads_compiled
+from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 
 WORK_FOLDER = ".journal"
@@ -39,7 +39,7 @@ def load(path: Path) -> Cassette:
     cassette = _loaded.get(digest)
     if cassette is None:
         try:
-            cassette = loads_compiled(data, path, config.copies_folder(), digest[1])
+            cassette = load_compiled_bytes(data, path, config.copies_folder(), digest[1])
         except AquilaError:
             raise
         except Exception as error:  # a plugin's codec, or a mistake in ours
@@ -118,7 +118,7 @@ def is_pending(path: Path) -> bool:
 
 def cassette_files(root: Path) -> Iterator[Path]:
     """Every cassette file below a folder, sorted, without pending ones."""
-    known = suffixes()
+    known = cassette_suffixes()
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root).parts
         if path.suffix in known and not is_pending(path) and WORK_FOLDER not in inside and not path.is_dir():

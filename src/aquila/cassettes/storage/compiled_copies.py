@@ -20,7 +20,7 @@ from aquila.errors import CassetteCorrupt
 COPY_VERSION = 2
 """Changes with the form of a copy, or with how a YAML file is understood."""
 
-MOST = 2000
+MAX_COPIES = 2000
 """Copies that are kept."""
 
 WORTHWHILE = 2048
@@ -33,10 +33,10 @@ def load_compiled(path: Path, cache_dir: Path | None) -> Cassette:
     ``cache_dir`` is the folder of the copies, made on first use; None, or one that cannot be used, means no copies.
     Raises what opening the file raises (OSError), CassetteCorrupt, CassetteTooNew.
     """
-    return loads_compiled(path.read_bytes(), path, cache_dir)
+    return load_compiled_bytes(path.read_bytes(), path, cache_dir)
 
 
-def loads_compiled(data: bytes, path: Path, cache_dir: Path | None, digest: bytes | None = None) -> Cassette:
+def load_compiled_bytes(data: bytes, path: Path, cache_dir: Path | None, digest: bytes | None = None) -> Cassette:
     """Like `load_compiled`, for a file whose bytes are read already.
 
     ``digest`` is a cryptographic hash of the bytes, of at least 16 bytes, if the caller has one.
@@ -48,34 +48,34 @@ def loads_compiled(data: bytes, path: Path, cache_dir: Path | None, digest: byte
         digest = hashlib.blake2b(data, digest_size=16).digest()
     copy = os.path.join(cache_dir, f"{digest.hex()}.{FORMAT_VERSION}-{COPY_VERSION}.msgpack")
     with contextlib.suppress(OSError, CassetteCorrupt):  # there is none, or it is damaged and written anew
-        return _read(copy)
+        return _read_copy(copy)
     cassette = codec.loads(data, source=str(path))
     with contextlib.suppress(OSError):
-        _write(copy, cassette)
+        _write_copy(copy, cassette)
     return cassette
 
 
-def _copies() -> Codec:
+def _copy_codec() -> Codec:
     """Copies keep streams unfolded: unfolding is what takes time."""
     from aquila.cassettes.codecs.msgpack import MsgpackCodec
 
     return MsgpackCodec(folding=False)
 
 
-def _read(copy: str) -> Cassette:
+def _read_copy(copy: str) -> Cassette:
     with open(copy, "rb", buffering=0) as file:
         checksum, data = file.read(4), file.read()
     if zlib.crc32(data) != int.from_bytes(checksum):
         raise CassetteCorrupt(f"{copy}: damaged")
-    return _copies().loads(data, source=copy)
+    return _copy_codec().loads(data, source=copy)
 
 
-def _write(copy: str, cassette: Cassette) -> None:
+def _write_copy(copy: str, cassette: Cassette) -> None:
     """Write a copy beside its place and move it there: another process sees all of it, or nothing."""
-    data = _copies().dumps(cassette)
+    data = _copy_codec().dumps(cassette)
     folder = os.path.dirname(copy)
     os.makedirs(folder, exist_ok=True)
-    _prune(folder)
+    _remove_old_copies(folder)
     descriptor, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -86,9 +86,9 @@ def _write(copy: str, cassette: Cassette) -> None:
         raise
 
 
-def _prune(folder: str) -> None:
+def _remove_old_copies(folder: str) -> None:
     """Remove the older half of the copies when there are too many: those of cassettes that have changed since."""
     copies = [entry for entry in os.scandir(folder) if entry.name.endswith((".msgpack", ".tmp"))]
-    if len(copies) > MOST:
-        for entry in sorted(copies, key=lambda entry: entry.stat().st_mtime)[: MOST // 2]:
+    if len(copies) > MAX_COPIES:
+        for entry in sorted(copies, key=lambda entry: entry.stat().st_mtime)[: MAX_COPIES // 2]:
             os.unlink(entry.path)

@@ -149,7 +149,7 @@ def merge(stored: Cassette, changes: Changes, key: Callable[[RecordedRequest], s
         place(behind.pop(slot, []))
     if not comes_first:
         place(first)
-    return Cassette.of(_in_position(rows, {slot for slot, _ in rows} - old))
+    return Cassette.from_interactions(_in_position(rows, {slot for slot, _ in rows} - old))
 
 
 def _in_position(rows: list[tuple[Slot, Interaction]], added: set[Slot]) -> list[Interaction]:

@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from aquila.cassettes.codecs import suffixes
+from aquila.cassettes.codecs import cassette_suffixes
 from aquila.errors import CassetteNameError
 
 _UNSAID = (".yaml", ".msgpack")
@@ -47,7 +47,11 @@ def _candidates(root: Path, name: str) -> tuple[Path, ...]:
     if ".." in parts:
         raise CassetteNameError(f"cassette name {name!r} leaves the cassette folder {root}; remove the '..'")
     path = root.joinpath(*parts)
-    return (path,) if path.suffix in suffixes() else tuple(path.with_name(path.name + suffix) for suffix in _UNSAID)
+    return (
+        (path,)
+        if path.suffix in cassette_suffixes()
+        else tuple(path.with_name(path.name + suffix) for suffix in _UNSAID)
+    )
 
 
 def name_of_test(test: str) -> str:
@@ -106,7 +110,7 @@ def _folders(module: str) -> list[str]:
 
 def _file_name(text: str) -> str:
     clean = _FORBIDDEN.sub("-", text).strip(" ")
-    if not clean or clean.endswith(suffixes()) or clean.startswith("."):
+    if not clean or clean.endswith(cassette_suffixes()) or clean.startswith("."):
         clean = f"-{clean}-"
     encoded = clean.encode("utf-8", "surrogateescape")
     if clean == text and len(encoded) <= _LONGEST:

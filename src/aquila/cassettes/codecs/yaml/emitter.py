@@ -28,60 +28,60 @@ LONG_KEY = 120
 """A key longer than this needs YAML's explicit form (libyaml looks ahead for 1,024 characters)."""
 
 
-def pair(name: str, value: Any, indent: int) -> str:
+def write_pair(name: str, value: Any, indent: int) -> str:
     """``name: value`` at a column, with its line break; the value may be text, a number, a list, a mapping."""
     spaces = " " * indent
-    head = inline(name)
+    head = write_inline(name)
     if len(head) > LONG_KEY:
-        return f"{spaces}? {head}\n{spaces}:{_value(value, indent)}"
-    return f"{spaces}{head}:{_value(value, indent)}"
+        return f"{spaces}? {head}\n{spaces}:{_write_value(value, indent)}"
+    return f"{spaces}{head}:{_write_value(value, indent)}"
 
 
-def mapping(items: Iterable[tuple[str, Any]], indent: int) -> str:
+def write_mapping(items: Iterable[tuple[str, Any]], indent: int) -> str:
     """The pairs of a mapping, one below the other."""
-    return "".join([pair(name, value, indent) for name, value in items])
+    return "".join([write_pair(name, value, indent) for name, value in items])
 
 
-def item(value: Any, indent: int) -> str:
+def write_item(value: Any, indent: int) -> str:
     """``- value`` at a column, with its line break."""
     spaces = " " * indent
-    if isinstance(value, (dict, list)) and value and not _flat(value):
-        inner = _block(value, indent + 2)
+    if isinstance(value, (dict, list)) and value and not _is_on_one_line(value):
+        inner = _write_block(value, indent + 2)
         return f"{spaces}- {inner[indent + 2 :]}"
-    return f"{spaces}-{_value(value, indent)}"
+    return f"{spaces}-{_write_value(value, indent)}"
 
 
-def _value(value: Any, indent: int) -> str:
+def _write_value(value: Any, indent: int) -> str:
     """What follows a key or a dash, from the space on."""
     if isinstance(value, Number):
         return f" {value}\n"
     if isinstance(value, str):
-        return " " + text(value, indent + 2)
+        return " " + write_text(value, indent + 2)
     if value is None:
         return " null\n"
     if value is True or value is False:
         return " true\n" if value else " false\n"
     if isinstance(value, int):
         return f" {value}\n"
-    if _flat(value):
-        return f" {_flow(value)}\n"
-    return "\n" + _block(value, indent if isinstance(value, list) else indent + 2)
+    if _is_on_one_line(value):
+        return f" {_write_flow(value)}\n"
+    return "\n" + _write_block(value, indent if isinstance(value, list) else indent + 2)
 
 
-def _block(value: Any, indent: int) -> str:
+def _write_block(value: Any, indent: int) -> str:
     if isinstance(value, dict):
-        return mapping(value.items(), indent)
-    return "".join([item(inner, indent) for inner in value])
+        return write_mapping(value.items(), indent)
+    return "".join([write_item(inner, indent) for inner in value])
 
 
-def _flat(value: Any) -> bool:
+def _is_on_one_line(value: Any) -> bool:
     """Whether a container is written on one line: when empty, or a list of numbers and words."""
     return not value or (
         isinstance(value, list) and all(isinstance(inner, (Number, bool, type(None))) for inner in value)
     )
 
 
-def _flow(value: Any) -> str:
+def _write_flow(value: Any) -> str:
     if isinstance(value, dict):
         return "{}"
     return "[" + ", ".join([inner if isinstance(inner, str) else _WORD[inner] for inner in value]) + "]"
@@ -90,13 +90,13 @@ def _flow(value: Any) -> str:
 _WORD = {None: "null", True: "true", False: "false"}
 
 
-def text(value: str, indent: int) -> str:
+def write_text(value: str, indent: int) -> str:
     """A text as a scalar, with its line break; a block's lines stand at column ``indent``."""
     if "\n" not in value and ("\t" not in value or _UNSAFE.search(value)):
-        return inline(value) + "\n"
+        return write_inline(value) + "\n"
     stripped = value.rstrip("\n")
     if _UNSAFE.search(value) or not stripped:
-        return _quoted_lines(value, indent)
+        return _write_quoted_lines(value, indent)
     ends = len(value) - len(stripped)
     header = "|" + ("2" if value[0] in " \n\t" else "") + ("-", "")[ends] if ends < 2 else "|+"
     if ends >= 2 and value[0] in " \n\t":
@@ -106,10 +106,10 @@ def text(value: str, indent: int) -> str:
     return header + "\n" + "\n".join(lines) + "\n" * max(ends, 1)
 
 
-def inline(value: str) -> str:
+def write_inline(value: str) -> str:
     """A text on one line: plain where nobody could take it for anything else, else quoted."""
     if _UNSAFE.search(value) or "\n" in value or "\t" in value:
-        return _double(value)
+        return _write_double_quoted(value)
     if _PLAIN.match(value) and not _NOT_PLAIN.search(value) and value.lower() not in _WORDS:
         return value
     if "'" in value and '"' not in value and "\\" not in value:
@@ -117,20 +117,20 @@ def inline(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _double(value: str) -> str:
-    return '"' + _ESCAPED.sub(_escape, value) + '"'
+def _write_double_quoted(value: str) -> str:
+    return '"' + _ESCAPED.sub(_escape_character, value) + '"'
 
 
-def _quoted_lines(value: str, indent: int) -> str:
+def _write_quoted_lines(value: str, indent: int) -> str:
     """A double-quoted scalar, a line of the file for each line of the text."""
     spaces = " " * indent
-    lines = [_double(line)[1:-1] for line in value.split("\n")]
+    lines = [_write_double_quoted(line)[1:-1] for line in value.split("\n")]
     # A line's own first space is escaped: YAML drops unescaped space at the start of a continued line.
     lines = [lines[0]] + ["\\" + line if line.startswith(" ") else line for line in lines[1:]]
     return '"' + f"\\n\\\n{spaces}".join(lines) + '"\n'
 
 
-def _escape(found: re.Match[str]) -> str:
+def _escape_character(found: re.Match[str]) -> str:
     char = found.group()
     known = _ESCAPES.get(char)
     if known:

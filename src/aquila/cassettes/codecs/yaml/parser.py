@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from yaml._yaml import CParser
 
-from aquila.cassettes.codecs.yaml.tree import MAX_DEPTH, NUMBER, Number, Tree, advice
+from aquila.cassettes.codecs.yaml.tree import MAX_DEPTH, NUMBER, Number, Tree, advice_for
 from aquila.errors import CassetteCorrupt
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -37,13 +37,13 @@ class Unreadable(Exception):
         self.line = line
 
 
-def load(data: bytes, *, source: str) -> Tree:
+def load_tree(data: bytes, *, source: str) -> Tree:
     """Read one YAML document.
 
     ``source`` names the file in messages. Raises CassetteCorrupt.
     """
     if len(data) > MAX_BYTES:
-        raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {advice(data)}")
+        raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {advice_for(data)}")
     try:
         return _build(data)
     except Unreadable as error:
@@ -53,7 +53,7 @@ def load(data: bytes, *, source: str) -> Tree:
         line, what = (mark.line + 1 if mark else 1), f"not YAML: {error.problem or error.context}"
     except yaml.reader.ReaderError as error:
         line, what = data[: error.position].count(b"\n") + 1, f"not YAML: {error.reason}"
-    raise CassetteCorrupt(f"{source}, line {line}: {what}. {advice(data)}")
+    raise CassetteCorrupt(f"{source}, line {line}: {what}. {advice_for(data)}")
 
 
 def line_of(data: bytes, path: tuple[str | int, ...]) -> int:

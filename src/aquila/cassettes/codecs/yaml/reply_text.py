@@ -18,7 +18,7 @@ LONGEST_AGAIN = 200
 _DATA = re.compile(r"^data: ?(\{.*\})\s*$", re.M)
 
 
-def text_of(body: bytes) -> str:
+def text_of_answer(body: bytes) -> str:
     """Return the answer's text, or an empty string if there is none or the answer is of an unknown kind."""
     try:
         text = body.decode()

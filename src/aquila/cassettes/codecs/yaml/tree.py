@@ -20,7 +20,7 @@ FOREIGN_ADVICE = (
 _OURS = re.compile(rb"^aquila:", re.MULTILINE)
 
 
-def advice(data: bytes) -> str:
+def advice_for(data: bytes) -> str:
     """What to do about a readable cassette that cannot be read."""
     return ADVICE if not data.strip() or _OURS.search(data) else FOREIGN_ADVICE
 

@@ -16,31 +16,31 @@ from aquila.cassettes.model import Headers, Interaction, RecordedChunk, Recorded
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
-def interaction(interaction: Interaction) -> str:
+def write_interaction(interaction: Interaction) -> str:
     """Write an interaction as an item of the list."""
-    tree: dict[str, Any] = {"request": _request(interaction.request)}
+    tree: dict[str, Any] = {"request": _request_tree(interaction.request)}
     if interaction.recorded:
         plain = _MOMENT.fullmatch(interaction.recorded)
         tree["recorded"] = Number(interaction.recorded) if plain else interaction.recorded
-    tree["response"] = _response(interaction.response)
-    return emitter.item(tree, 0)
+    tree["response"] = _response_tree(interaction.response)
+    return emitter.write_item(tree, 0)
 
 
-def _request(request: RecordedRequest) -> dict[str, Any]:
+def _request_tree(request: RecordedRequest) -> dict[str, Any]:
     tree: dict[str, Any] = {"method": request.method, "url": request.url}
     if request.headers:
-        tree["headers"] = _headers(request.headers)
-    return tree | _body(request.body)
+        tree["headers"] = _headers_tree(request.headers)
+    return tree | _body_tree(request.body)
 
 
-def _response(response: RecordedResponse) -> dict[str, Any]:
+def _response_tree(response: RecordedResponse) -> dict[str, Any]:
     body = response.body
     tree: dict[str, Any] = {"status": response.status}
-    text = reply_text.text_of(body)
+    text = reply_text.text_of_answer(body)
     if text:
         tree["text"] = text
     if response.headers:
-        tree["headers"] = _headers(response.headers)
+        tree["headers"] = _headers_tree(response.headers)
     if response.started:
         tree["started"] = response.started
     if response.ended:
@@ -54,18 +54,18 @@ def _response(response: RecordedResponse) -> dict[str, Any]:
         return tree | _events(folded)
     if response.chunks and not (len(response.chunks) == 1 and body and response.chunks[0].at == response.ended):
         tree["chunks"] = _chunks(response.chunks)
-    return tree | _body(body)
+    return tree | _body_tree(body)
 
 
-def _headers(headers: Headers) -> Any:
+def _headers_tree(headers: Headers) -> Any:
     mapping = dict(headers)
     return mapping if len(mapping) == len(headers) else [{name: value} for name, value in headers]
 
 
-def _body(body: bytes) -> dict[str, Any]:
+def _body_tree(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
-    found = json_body.read(body)
+    found = json_body.parse_exact(body)
     if found is not None:
         tree: dict[str, Any] = {}
         if str(found.style):
