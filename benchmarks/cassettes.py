@@ -198,9 +198,9 @@ def session_of(cassette: Cassette) -> Session:
         cassette,
         mode="replay",
         rules=rules,
-        identify=lambda request: key_of(request, rules),
+        identify_request=lambda request: key_of(request, rules),
         redactor=Redactor.from_environment(os.environ),
-        explain=str,
+        explain_miss=str,
         repeat_last=True,
     )
 

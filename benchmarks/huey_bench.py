@@ -66,7 +66,7 @@ def consuming(report: Report) -> None:
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         root = Path(folder)
-        stack.enter_context(config.layers(root=root, defaults={"transport": "replay"}))
+        stack.enter_context(config.settings_layers(root=root, defaults={"transport": "replay"}))
         with aquila.use_cassette("bench", transport="record", upstream="benchmarks.huey_bench:provider"):
             ask()
         storages: dict[str, Callable[[Any, str], Any]] = {

@@ -50,7 +50,7 @@ def _aquila(pipe: Connection) -> None:
     from aquila.server.background_server import listening, server_for
     from aquila.transports.proxy import Proxy
 
-    scope = Scope(kind="block", default="traffic", options={"transport": "replay", "repeat": "last"})
+    scope = Scope(kind="block", default_cassette="traffic", options={"transport": "replay", "repeat": "last"})
     with listening("127.0.0.1", 0) as bound:
         pipe.send(bound.getsockname()[1])
         server_for(application(Proxy(lambda: scope))).run([bound])

@@ -184,7 +184,7 @@ def run(report: Report) -> None:
         os.environ["AQUILA_CASSETTE_DIR"] = name
         try:
             folder = Path(name)
-            with config.layers(root=folder, copies=lambda: folder / "copies" if keep_copies[0] else None):
+            with config.settings_layers(root=folder, copies=lambda: folder / "copies" if keep_copies[0] else None):
                 one_call(report, folder)
                 small_test(report, folder)
         finally:

@@ -19,5 +19,5 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     from aquila import config
 
     monkeypatch.setattr("aquila.recording.runtime.opener", None)
-    with config.layers(root=tmp_path):
+    with config.settings_layers(root=tmp_path):
         yield tmp_path / "cassettes"

@@ -19,27 +19,27 @@ DUMMY_KEY = "aquila-no-key"
 """The API key that clients are given where none is needed. Not a secret."""
 
 
-def _text(value: str) -> str:
+def _parse_text(value: str) -> str:
     return value
 
 
-def _words(value: str) -> tuple[str, ...]:
+def _parse_words(value: str) -> tuple[str, ...]:
     return tuple(word for part in value.split("\n") for word in part.replace(",", " ").split())
 
 
-def _lines(value: str) -> tuple[str, ...]:
+def _parse_lines(value: str) -> tuple[str, ...]:
     # JSON paths may hold spaces and commas inside brackets, so only lines separate them.
     return tuple(line.strip() for line in value.splitlines() if line.strip())
 
 
-def _seconds(value: str) -> float:
+def _parse_seconds(value: str) -> float:
     seconds = float(value)
     if not 0 < seconds < float("inf"):
         raise ValueError("must be a number of seconds above 0")
     return seconds
 
 
-def _timing(value: str) -> float:
+def _parse_timing(value: str) -> float:
     named = {"instant": 0.0, "recorded": 1.0}
     factor = named[value] if value in named else float(value)
     if not 0 <= factor < float("inf"):
@@ -47,7 +47,7 @@ def _timing(value: str) -> float:
     return factor
 
 
-def _days(value: str) -> float:
+def _parse_days(value: str) -> float:
     units = {"d": 1.0, "w": 7.0, "h": 1 / 24}
     number, unit = (value[:-1], value[-1]) if value[-1:] in units else (value, "d")
     days = float(number) * units[unit]
@@ -56,7 +56,7 @@ def _days(value: str) -> float:
     return days
 
 
-def _one_of(*choices: str) -> Callable[[str], str]:
+def _choice_of(*choices: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in choices:
             raise ValueError(f"must be one of {', '.join(choices)}")
@@ -75,7 +75,7 @@ class Option:
         default: Any,
         help: str,
         *,
-        parse: Callable[[str], Any] = _text,
+        parse: Callable[[str], Any] = _parse_text,
         env: str | None = None,
         ini: bool = True,
         secret: bool = False,
@@ -94,7 +94,7 @@ OPTIONS: Mapping[str, Option] = {
     "record": Option(
         "missing",
         "what `record` does with recordings that match: keep (missing) or record again (all)",
-        parse=_one_of("missing", "all"),
+        parse=_choice_of("missing", "all"),
         env="AQUILA_RECORD",
         ini=False,
     ),
@@ -102,66 +102,66 @@ OPTIONS: Mapping[str, Option] = {
     "base_url": Option(None, "base URL of the provider", env="OPENAI_BASE_URL", ini=False),
     "api_key": Option(None, "API key of the provider", env="OPENAI_API_KEY", ini=False, secret=True),
     "model": Option("gpt-4.1-mini", "model of calls that name none", env="AQUILA_MODEL"),
-    "timeout": Option(30.0, "idle timeout of a call, in seconds", parse=_seconds, env="AQUILA_TIMEOUT"),
+    "timeout": Option(30.0, "idle timeout of a call, in seconds", parse=_parse_seconds, env="AQUILA_TIMEOUT"),
     "replay_timing": Option(
         0.0,
         "pace of a replay: instant, recorded, or a factor of the recorded times",
-        parse=_timing,
+        parse=_parse_timing,
         env="AQUILA_REPLAY_TIMING",
     ),
-    "match_on": Option(("method", "path", "query", "body"), "parts of a request that identify it", parse=_words),
-    "ignore": Option((), "JSON paths of the body that do not identify a request", parse=_lines),
-    "keep_headers": Option((), "header fields that cassettes keep besides the usual ones", parse=_words),
+    "match_on": Option(("method", "path", "query", "body"), "parts of a request that identify it", parse=_parse_words),
+    "ignore": Option((), "JSON paths of the body that do not identify a request", parse=_parse_lines),
+    "keep_headers": Option((), "header fields that cassettes keep besides the usual ones", parse=_parse_words),
     "repeat": Option(
         "error",
         "what follows the last recording of a request: error, or the last one again (last)",
-        parse=_one_of("error", "last"),
+        parse=_choice_of("error", "last"),
     ),
     "record_errors": Option(
         "last",
         "answers of 408, 409, 429 and 5xx to keep: last (only if nothing followed) or all",
-        parse=_one_of("last", "all"),
+        parse=_choice_of("last", "all"),
     ),
     "unplayed": Option(
         "ignore",
         "recordings of a test's own cassette that it did not play: ignore, warn or fail",
-        parse=_one_of("ignore", "warn", "fail"),
+        parse=_choice_of("ignore", "warn", "fail"),
     ),
-    "max_age": Option(None, "age after which a recording is reported, such as 90d", parse=_days),
+    "max_age": Option(None, "age after which a recording is reported, such as 90d", parse=_parse_days),
     "guard": Option(
         "providers",
         "what is refused without a cassette under pytest: providers, all or off",
-        parse=_one_of("providers", "all", "off"),
+        parse=_choice_of("providers", "all", "off"),
         env="AQUILA_GUARD",
     ),
     "ignore_hosts": Option(
-        (), "hosts that are never recorded nor refused, such as *.internal or localhost:8080", parse=_words
+        (), "hosts that are never recorded nor refused, such as *.internal or localhost:8080", parse=_parse_words
     ),
     "loopback": Option(
         "models",
         "requests to this machine that go through the cassette: those of model endpoints (models), all, or none",
-        parse=_one_of("models", "all", "none"),
+        parse=_choice_of("models", "all", "none"),
     ),
-    "providers": Option((), "further hosts that count as model providers", parse=_words),
+    "providers": Option((), "further hosts that count as model providers", parse=_parse_words),
     "dummy_keys": Option(
         ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"),
         "environment variables that hold a dummy key during replay where they are not set",
-        parse=_words,
+        parse=_parse_words,
     ),
     "log_content": Option(
         "off",
         "whether the logger `aquila` shows prompts and answers, at level DEBUG: off or on",
-        parse=_one_of("off", "on"),
+        parse=_choice_of("off", "on"),
         env="AQUILA_LOG_CONTENT",
     ),
     "local_model": Option(None, "GGUF file of the embedded model", env="AQUILA_LOCAL_MODEL", ini=False),
 }
 """Every setting, by name. Ini keys, environment variables and markers derive from it."""
 
-_ENVIRONMENT = {option.env: name for name, option in OPTIONS.items() if option.env}
+_OPTION_OF_VARIABLE = {option.env: name for name, option in OPTIONS.items() if option.env}
 
 
-def _variables() -> Mapping[Any, Any]:
+def _raw_environment() -> Mapping[Any, Any]:
     """The environment as ``os.environ`` keeps it, to be compared only.
 
     ``os.environ`` encodes each name and decodes each value, which for every request costs more than all else here.
@@ -170,26 +170,26 @@ def _variables() -> Mapping[Any, Any]:
     return inner if isinstance(inner, dict) else os.environ
 
 
-def _environment() -> tuple[Any, ...]:
+def _option_variables() -> tuple[Any, ...]:
     """The variables of ``_ENVIRONMENT`` as they are now, in a form that can only be compared."""
-    variables = _variables()
-    return tuple(map(variables.get, _names_in(variables, tuple(_ENVIRONMENT))))
+    variables = _raw_environment()
+    return tuple(map(variables.get, _raw_names(variables, tuple(_OPTION_OF_VARIABLE))))
 
 
-def _names_in(variables: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[str | bytes, ...]:
+def _raw_names(variables: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[str | bytes, ...]:
     """Names of variables as the keys of ``variables``: bytes on POSIX, text in capitals on Windows."""
-    return _encoded(names) if isinstance(next(iter(variables), ""), bytes) else tuple(map(str.upper, names))
+    return _encoded_names(names) if isinstance(next(iter(variables), ""), bytes) else tuple(map(str.upper, names))
 
 
 @functools.cache
-def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
+def _encoded_names(names: tuple[str, ...]) -> tuple[bytes, ...]:
     return tuple(map(os.fsencode, names))
 
 
-def environment_without(names: tuple[str, ...]) -> Mapping[Any, Any]:
+def copy_environment_without(names: tuple[str, ...]) -> Mapping[Any, Any]:
     """A copy of the environment without some variables, to tell whether it has changed. Nothing can be read from it."""
-    copy = dict(_variables())
-    for name in _names_in(copy, names):
+    copy = dict(_raw_environment())
+    for name in _raw_names(copy, names):
         copy.pop(name, None)
     return copy
 
@@ -234,7 +234,7 @@ class Settings:
             name = next(iter(values))
             from aquila.errors import UnknownOption
 
-            raise UnknownOption(f"unknown option {name!r}{suggestion(name, OPTIONS)}")
+            raise UnknownOption(f"unknown option {name!r}{suggest_name(name, OPTIONS)}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"settings are immutable; use with_options({name}=...)")
@@ -263,12 +263,12 @@ class Settings:
 
     def cassette_root(self) -> Path:
         """The absolute folder of the cassettes."""
-        root = _layers.root
-        return _folder(root, self.cassette_dir, "" if root.is_absolute() else os.getcwd())
+        root = _current_layers.root
+        return _absolute_folder(root, self.cassette_dir, "" if root.is_absolute() else os.getcwd())
 
 
 @functools.lru_cache(maxsize=64)
-def _folder(root: Path, name: str, current: str) -> Path:
+def _absolute_folder(root: Path, name: str, current: str) -> Path:
     return Path(current, root, name)
 
 
@@ -285,7 +285,7 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
     if option is None:
         from aquila.errors import UnknownOption
 
-        raise UnknownOption(f"{source}: unknown option {name!r}{suggestion(name, OPTIONS)}")
+        raise UnknownOption(f"{source}: unknown option {name!r}{suggest_name(name, OPTIONS)}")
     if value is None or value == option.default:
         return option.default
     try:
@@ -305,7 +305,7 @@ def _as_text(value: Any, parse: Callable[[str], Any]) -> str:
     return str(value)
 
 
-def suggestion(name: str, known: Any) -> str:
+def suggest_name(name: str, known: Any) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known name, or an empty string."""
     import difflib  # only wrong names pay for it
 
@@ -313,7 +313,7 @@ def suggestion(name: str, known: Any) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
 
 
-class _Layers:
+class SettingsLayers:
     """What lies around the environment: below it the ini file and defaults of the run, above it the command line."""
 
     __slots__ = ("command_line", "copies", "defaults", "ini", "root", "under_pytest")
@@ -335,14 +335,14 @@ class _Layers:
         self.under_pytest = under_pytest
 
 
-_layers = _Layers(Path())
-_cache: dict[tuple[_Layers, tuple[Any, ...]], Settings] = {}
-_CACHED = 16
+_current_layers = SettingsLayers(Path())
+_resolved_settings: dict[tuple[SettingsLayers, tuple[Any, ...]], Settings] = {}
+_MOST_RESOLVED = 16
 """Environments whose settings are kept: each test changes the environment, and puts it back."""
 
 
 @contextlib.contextmanager
-def layers(
+def settings_layers(
     *,
     root: Path,
     defaults: Mapping[str, Any] | None = None,
@@ -356,63 +356,67 @@ def layers(
     ``root`` is the folder that relative folders start from. The mappings go from option names to values. ``copies``
     gives the folder where loading a cassette may leave a compiled copy, or None.
     """
-    global _layers
-    before = _layers
-    _layers = _Layers(root, defaults, ini, command_line, under_pytest, copies)
+    global _current_layers
+    before = _current_layers
+    _current_layers = SettingsLayers(root, defaults, ini, command_line, under_pytest, copies)
     try:
         yield
     finally:
-        _layers = before
+        _current_layers = before
 
 
-def handed_down() -> dict[str, Any]:
+def layers_for_children() -> dict[str, Any]:
     """What lies around the environment here, as plain data for a child process; see ``take_up``."""
     return {
-        "root": str(_layers.root.absolute()),
-        "defaults": dict(_layers.defaults),
-        "ini": dict(_layers.ini),
-        "command_line": dict(_layers.command_line),
-        "under_pytest": _layers.under_pytest,
+        "root": str(_current_layers.root.absolute()),
+        "defaults": dict(_current_layers.defaults),
+        "ini": dict(_current_layers.ini),
+        "command_line": dict(_current_layers.command_line),
+        "under_pytest": _current_layers.under_pytest,
     }
 
 
-def take_up(around: Mapping[str, Any]) -> None:
+def apply_parent_layers(around: Mapping[str, Any]) -> None:
     """Put in force for the whole life of this process what its parent handed down."""
-    global _layers
-    _layers = _Layers(**{**around, "root": Path(around["root"])})
+    global _current_layers
+    _current_layers = SettingsLayers(**{**around, "root": Path(around["root"])})
 
 
 def copies_folder() -> Path | None:
     """The folder for compiled copies of cassettes, or None where there is none to use."""
-    return _layers.copies() if _layers.copies is not None else None
+    return _current_layers.copies() if _current_layers.copies is not None else None
 
 
 def under_pytest() -> bool:
     """Whether this process runs pytest with the plugin: then nothing goes live unless asked for."""
-    return _layers.under_pytest
+    return _current_layers.under_pytest
 
 
 def is_given(name: str) -> bool:
     """Whether the command line, the environment or the ini file sets an option, be it to its default."""
     variable = OPTIONS[name].env
-    return name in _layers.command_line or name in _layers.ini or bool(variable and os.environ.get(variable))
+    return (
+        name in _current_layers.command_line
+        or name in _current_layers.ini
+        or bool(variable and os.environ.get(variable))
+    )
 
 
-def current() -> Settings:
+def current_settings() -> Settings:
     """The settings in force now. The environment is read at each call; parsing happens only when it changed."""
-    around = _layers
-    basis = around, _environment()
-    known = _cache.get(basis)
+    around = _current_layers
+    basis = around, _option_variables()
+    known = _resolved_settings.get(basis)
     if known is not None:
         return known
     settings = Settings().with_options(around.defaults, source="defaults")
     settings = settings.with_options(around.ini, source="ini file")
-    for variable, name in _ENVIRONMENT.items():
+    for variable, name in _OPTION_OF_VARIABLE.items():
         value = os.environ.get(variable)
         if value:
             settings = settings.with_options({name: value}, source=f"environment variable {variable}")
     settings = settings.with_options(around.command_line, source="command line")
-    if len(_cache) >= _CACHED:
-        _cache.clear()
-    _cache[basis] = settings
+    if len(_resolved_settings) >= _MOST_RESOLVED:
+        _resolved_settings.clear()
+    _resolved_settings[basis] = settings
     return settings

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-from aquila.config import suggestion
+from aquila.config import suggest_name
 from aquila.content import Audio, File, Image, Part, Text, part_of
 from aquila.errors import InvalidMessage
 
@@ -45,7 +45,7 @@ class Message:
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
-            raise InvalidMessage(f"unknown role {self.role!r} of a message{suggestion(str(self.role), ROLES)}")
+            raise InvalidMessage(f"unknown role {self.role!r} of a message{suggest_name(str(self.role), ROLES)}")
         if self.role == "tool" and not self.call_id:
             raise InvalidMessage("a message of role 'tool' needs call_id=, the id of the tool call that it answers")
         if self.calls and self.role != "assistant":
@@ -156,7 +156,7 @@ def _from_dict(value: Mapping[str, Any]) -> Message:
         raise InvalidMessage(f"a message needs a 'role'; this one has {', '.join(map(repr, value)) or 'nothing'}")
     unknown = [key for key in value if key not in _FIELDS and value["role"] != "assistant"]
     if unknown:
-        raise InvalidMessage(f"unknown field {unknown[0]!r} of a message{suggestion(str(unknown[0]), _FIELDS[:6])}")
+        raise InvalidMessage(f"unknown field {unknown[0]!r} of a message{suggest_name(str(unknown[0]), _FIELDS[:6])}")
     # Providers add fields to their own answers (reasoning_content, annotations) and may want them back.
     extra = dict(value.get("extra") or {})
     extra |= {key: each for key, each in value.items() if key not in _FIELDS[:6] and key != "type" and each}

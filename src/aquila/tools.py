@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 from aquila import schemas
-from aquila.config import suggestion
+from aquila.config import suggest_name
 from aquila.errors import ConfigError
 from aquila.events import ToolCall
 
@@ -236,7 +236,7 @@ def _one(value: Any) -> Tool | Mapping[str, Any] | str:
         return value
     if isinstance(value, str):
         if value not in BUILT_IN:
-            raise ConfigError(f"unknown built-in tool {value!r}{suggestion(value, BUILT_IN)}")
+            raise ConfigError(f"unknown built-in tool {value!r}{suggest_name(value, BUILT_IN)}")
         if isinstance(needed := BUILT_IN[value], str):
             raise ConfigError(f"the built-in tool {value!r} needs more: {{'type': {value!r}, {needed!r}: ...}}")
         return value

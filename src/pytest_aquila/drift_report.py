@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from pytest_aquila.reporting import Totals
 
-LOOSE = {"transport": "replay", "match_on": "method path", "repeat": "last"}
+LOOSE_SETTINGS = {"transport": "replay", "match_on": "method path", "repeat": "last"}
 """The settings of such a run: every request gets an answer, so that a test reaches its next one."""
 
 
@@ -40,18 +40,18 @@ def is_wanted(config: pytest.Config) -> bool:
     return True
 
 
-def watch(scope: Scope) -> None:
+def watch_scope(scope: Scope) -> None:
     """See the requests of a scope with the eyes of the settings that compare contents."""
     from aquila import config
-    from aquila.recording.session_opening import rules_of
-    from aquila.recording.unseen_drift import DriftWatch
+    from aquila.recording.drift_watch import DriftWatch
+    from aquila.recording.session_factory import match_rules_of
 
     default = config.Settings().match_on
     strict = scope.settings.with_options({"match_on": default}, source="--aquila-drift")
-    scope.drifts = DriftWatch(rules_of(strict), command=scope.record_command())
+    scope.drift_watch = DriftWatch(match_rules_of(strict), command=scope.record_command())
 
 
-def report(terminal: pytest.TerminalReporter, totals: Totals, target: str) -> None:
+def write_report(terminal: pytest.TerminalReporter, totals: Totals, target: str) -> None:
     """List what was found, and write it where ``target`` says."""
     for test, cassette, method, url, _ in totals.drifted:
         terminal.write_line(f"aquila: {test}: {method} {url} is not in {cassette} any more", yellow=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aquila import drift_report, plugin_options, run_guard, test_scopes
+from pytest_aquila import drift_report, options, run_guard, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
 from pytest_aquila.server_fixtures import *  # noqa: F403
 from pytest_aquila.task_fixtures import *  # noqa: F403
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aquila.recording.reports import ScopeReport
     from pytest_aquila.reporting import Totals
 
-_run: pytest.StashKey[contextlib.ExitStack] = pytest.StashKey()
+_run_stack: pytest.StashKey[contextlib.ExitStack] = pytest.StashKey()
 _totals: pytest.StashKey[Totals] = pytest.StashKey()
 _failed: pytest.StashKey[bool] = pytest.StashKey()
 _skipped: pytest.StashKey[bool] = pytest.StashKey()
@@ -30,50 +30,48 @@ _skipped: pytest.StashKey[bool] = pytest.StashKey()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare options and ini keys."""
-    plugin_options.add_options(parser)
+    options.add_options(parser)
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
     """Turn on what stands in for pytest-recording, if the ini file wants it: its options must be known in time."""
-    if early_config.getini(plugin_options.COMPAT):
+    if early_config.getini(options.COMPAT):
         from pytest_aquila import vcr_compat
 
-        vcr_compat.begin(early_config, parser)
+        vcr_compat.turn_on(early_config, parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Put the settings of the run in force; a recording run first takes over what an interrupted one left."""
     config.addinivalue_line(
         "markers",
-        f"{plugin_options.MARKER}(cassette=None, **settings): the cassette of this test, and settings for it "
+        f"{options.MARKER}(cassette=None, **settings): the cassette of this test, and settings for it "
         "(transport, match_on, ignore, repeat, replay_timing, ...)",
     )
-    config.addinivalue_line(
-        "markers", f"{plugin_options.LIVE}: this test is meant to reach the provider, without a cassette"
-    )
+    config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
     from aquila import config as settings
 
-    stack = config.stash[_run] = contextlib.ExitStack()
+    stack = config.stash[_run_stack] = contextlib.ExitStack()
     stack.enter_context(
-        settings.layers(
+        settings.settings_layers(
             root=config.rootpath,
             defaults={"transport": "replay"},
-            ini=plugin_options.ini(config),
-            command_line=plugin_options.command_line(config),
+            ini=options.ini_settings(config),
+            command_line=options.command_line_settings(config),
             under_pytest=True,
             copies=lambda: _copies_folder(config),
         )
     )
     try:
         stack.enter_context(run_guard.in_force())
-        now = settings.current()
+        now = settings.current_settings()
         if now.transport == "record" and not _is_worker(config):
-            from aquila.recording.recorder import recover
+            from aquila.recording.recorder import recover_journals
 
-            found = recover(now.cassette_root())
+            found = recover_journals(now.cassette_root())
             totals = _totals_of(config)
             totals.recovered += [(str(path), count) for path, count in found.cassettes]
-            totals.unrecovered += found.failed
+            totals.unrecovered += found.failures
     except Exception as error:
         from aquila.errors import AquilaError
 
@@ -84,24 +82,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Take back the settings of the run."""
-    if _run in config.stash:
-        config.stash[_run].close()
+    if _run_stack in config.stash:
+        config.stash[_run_stack].close()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Say which test runs."""
-    with test_scopes.test(item):
+    with test_scopes.running_test(item):
         return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Open the scope of a marked test at once: its child processes need to know of it."""
-    if (
-        item.get_closest_marker(plugin_options.MARKER) is not None
-        or item.get_closest_marker(plugin_options.LIVE) is not None
-    ):
+    if item.get_closest_marker(options.MARKER) is not None or item.get_closest_marker(options.LIVE) is not None:
         test_scopes.scope_of(item)
 
 
@@ -115,16 +110,16 @@ def pytest_fixture_setup(
         return (yield)
     reports: list[ScopeReport] = []
     try:
-        with test_scopes.shared_fixture(item, fixturedef, request) as reports:
+        with test_scopes.shared_fixture_scope(item, fixturedef, request) as reports:
             return (yield)
     except BaseException as error:
-        test_scopes.keep_failure(fixturedef, request, error)
+        test_scopes.cache_setup_failure(fixturedef, request, error)
         raise
     finally:
         if reports:
             from aquila import config as settings
 
-            _totals_of(item.config).add(reports[0], settings.current())
+            _totals_of(item.config).add_report(reports[0], settings.current_settings())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -154,14 +149,14 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember whether everything before the teardown passed; show what explains itself without the way to it."""
     if call.excinfo is not None and not item.config.getoption("fulltrace"):
-        test_scopes.shorten(call)
+        test_scopes.shorten_traceback(call)
     report = yield
     # The report of a teardown that passes repeats what the test has written.
     redactors = test_scopes.redactors_of(item) if report.failed else test_scopes.remembered_redactors(item)
     if redactors:
-        from pytest_aquila import scrubbing
+        from pytest_aquila import report_redaction
 
-        scrubbing.scrub(report, redactors)
+        report_redaction.redact_report(report, redactors)
     if not report.passed:
         item.stash[_failed] = True
     if report.skipped and not hasattr(report, "wasxfail"):
@@ -178,36 +173,36 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     try:
         result = yield
     except BaseException:
-        _close(item, passed=False)
+        _close_test_scope(item, passed=False)
         raise
     scope = test_scopes.opened_scope(item)
-    _close(item, passed=passed)
+    _close_test_scope(item, passed=passed)
     if scope is not None and scope.misses and not told:
         pytest.fail(str(scope.misses[-1]), pytrace=False)
     return result
 
 
-def _close(item: pytest.Item, *, passed: bool) -> None:
+def _close_test_scope(item: pytest.Item, *, passed: bool) -> None:
     scope = test_scopes.opened_scope(item)
     if scope is None:
         return
     settings = scope.settings
     if scope.misses or not passed:
         test_scopes.redactors_of(item)  # its reports are still to come
-    report = test_scopes.close(item, passed=passed and not scope.misses)
+    report = test_scopes.close_scope(item, passed=passed and not scope.misses)
     if report is not None:
-        _totals_of(item.config).add(report, settings)
+        _totals_of(item.config).add_report(report, settings)
 
 
 def _fail_for_unplayed(item: pytest.Item) -> None:
     scope = test_scopes.opened_scope(item)
-    if scope is None or scope.default is None or not scope.owns_default:
+    if scope is None or scope.default_cassette is None or not scope.owns_cassette:
         return
     if scope.settings.transport == "replay":
-        scope.session(scope.default, "replay")  # a test that makes no request any more has played nothing
+        scope.session_for(scope.default_cassette, "replay")  # a test that makes no request any more has played nothing
     for session in scope.sessions.values():
-        if session.name == scope.default and session.mode == "replay" and not session.all_played:
-            numbers = ", ".join(str(number) for number, _ in session.unplayed)
+        if session.name == scope.default_cassette and session.mode == "replay" and not session.all_played:
+            numbers = ", ".join(str(number) for number, _ in session.unplayed_recordings)
             pytest.fail(
                 f"cassette {session.name}: recordings {numbers} were not played (aquila_unplayed = fail). "
                 f"Record it again: {scope.record_command()}",
@@ -224,16 +219,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     from pytest_aquila import reporting
 
     if totals is not None or orphans:
-        reporting.summarize(terminalreporter, totals or reporting.Totals(), orphans)
+        reporting.write_summary(terminalreporter, totals or reporting.Totals(), orphans)
     if drift_report.is_wanted(config):
-        drift_report.report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))
+        drift_report.write_report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """An xdist worker sends its sums to the controller."""
     totals = session.config.stash.get(_totals, None)
     if totals is not None and _is_worker(session.config):
-        session.config.workeroutput["aquila"] = totals.sent()  # type: ignore[attr-defined]
+        session.config.workeroutput["aquila"] = totals.as_plain_data()  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -241,7 +236,7 @@ def pytest_testnodedown(node: Any) -> None:
     """The controller takes in a worker's sums."""
     sent = getattr(node, "workeroutput", {}).get("aquila")
     if sent:
-        _totals_of(node.config).merge(sent)
+        _totals_of(node.config).merge_worker(sent)
 
 
 def _totals_of(config: pytest.Config) -> Totals:
@@ -270,7 +265,7 @@ def _orphans(config: pytest.Config) -> list[str]:
     from aquila.cassettes.storage.cassette_files import cassette_files
     from aquila.cassettes.storage.names import cassette_path
 
-    root = settings.current().cassette_root()
+    root = settings.current_settings().cassette_root()
     totals = config.stash.get(_totals, None)
     used = {cassette_path(root, name) for name in (totals.cassettes if totals is not None else ())}
     return [str(path.relative_to(root)) for path in cassette_files(root) if path not in used] if root.is_dir() else []

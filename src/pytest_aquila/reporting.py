@@ -32,7 +32,7 @@ class Totals:
     unrecovered: list[str] = dataclasses.field(default_factory=list)
     drifted: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
 
-    def add(self, report: ScopeReport, settings: Settings) -> None:
+    def add_report(self, report: ScopeReport, settings: Settings) -> None:
         """Take in what one test did."""
         self.used = True
         self.replayed += report.replayed
@@ -45,36 +45,36 @@ class Totals:
         self.drifted += [(report.name, one.cassette, one.method, one.url, one.text) for one in report.drifted]
         if settings.unplayed == "warn":
             self.unplayed += [(report.name, cassette, count) for cassette, count in report.unplayed]
-        if settings.max_age is not None and report.oldest and _age(report.oldest) > settings.max_age:
+        if settings.max_age is not None and report.oldest and _age_in_days(report.oldest) > settings.max_age:
             self.stale.append((report.name, report.oldest))
 
-    def merge(self, sent: dict[str, Any]) -> None:
+    def merge_worker(self, sent: dict[str, Any]) -> None:
         """Take in what an xdist worker sent."""
         for name, value in sent.items():
             mine = getattr(self, name)
             if isinstance(mine, bool):
                 setattr(self, name, mine or value)
             elif isinstance(mine, list):
-                mine.extend(map(_row, value))
+                mine.extend(map(_as_tuple, value))
             else:
                 setattr(self, name, mine + value)
 
-    def sent(self) -> dict[str, Any]:
+    def as_plain_data(self) -> dict[str, Any]:
         """What a worker sends."""
         return dataclasses.asdict(self)
 
 
-def _row(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _age(recorded: str) -> float:
+def _age_in_days(recorded: str) -> float:
     """Days since a recording."""
     then = datetime.datetime.fromisoformat(recorded)
     return (datetime.datetime.now(datetime.UTC) - then).total_seconds() / 86400
 
 
-def summarize(terminal: pytest.TerminalReporter, totals: Totals, orphans: list[str] | None) -> None:
+def write_summary(terminal: pytest.TerminalReporter, totals: Totals, orphans: list[str] | None) -> None:
     """Write the lines about the run."""
     for path, count in totals.recovered:
         terminal.write_line(f"aquila: took over {count} recordings of an interrupted run into {path}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.recording import runtime
-from pytest_aquila import drift_report, plugin_options
+from pytest_aquila import drift_report, options
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
@@ -29,7 +29,7 @@ current: pytest.Item | None = None
 
 
 @contextlib.contextmanager
-def test(item: pytest.Item) -> Iterator[None]:
+def running_test(item: pytest.Item) -> Iterator[None]:
     """Make ``item`` the running test."""
     global current
     before = runtime.opener, runtime.test, current  # a test may run pytest itself
@@ -44,34 +44,34 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
     """The scope of a test, opened now if it is not. ``with_cassette`` gives it a cassette of its own if it has none."""
     from aquila.cassettes.storage.names import name_of_test
     from aquila.recording import scope as scopes
-    from pytest_aquila import places
+    from pytest_aquila import node_ids
 
-    test = places.id_of(item)
+    test = node_ids.id_of(item)
     with _opening:  # two threads of a test that ask at once get the same
         scope = item.stash.get(_scope, None)
         if scope is None:
-            named, settings = plugin_options.marker_options(item)
+            named, settings = options.marker_options(item)
             scope = scopes.Scope(
                 kind="test",
                 name=test,
-                command=f"pytest {shlex.quote(_typed(item))} --aquila-record",
-                default=named,
+                command=f"pytest {shlex.quote(_id_to_type(item))} --aquila-record",
+                default_cassette=named,
                 options=settings,
             )
             item.stash[_scope] = scope
             if drift_report.is_wanted(item.config):
-                drift_report.watch(scope)
-            with_cassette = with_cassette or item.get_closest_marker(plugin_options.MARKER) is not None
+                drift_report.watch_scope(scope)
+            with_cassette = with_cassette or item.get_closest_marker(options.MARKER) is not None
             if with_cassette and named is None:
-                scope.use(name_of_test(test), owned=True)
-            scopes.push(scope)
-        elif with_cassette and scope.default is None:
-            scope.use(name_of_test(test), owned=True)
+                scope.use_cassette(name_of_test(test), owned=True)
+            scopes.open_scope(scope)
+        elif with_cassette and scope.default_cassette is None:
+            scope.use_cassette(name_of_test(test), owned=True)
         return scope
 
 
 @contextlib.contextmanager
-def shared_fixture(
+def shared_fixture_scope(
     item: pytest.Item, fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Iterator[list[ScopeReport]]:
     """Give a fixture that several tests share a cassette of its own while it is set up.
@@ -80,38 +80,38 @@ def shared_fixture(
     their own need it. Gives a list that holds the report of the fixture's scope afterwards, if it had one.
     """
     around, reports = opened_scope(item), list[Any]()
-    if around is None or not around.owns_default:
+    if around is None or not around.owns_cassette:
         yield reports
         return
     from aquila.errors import AquilaError
     from aquila.recording import scope as scopes
-    from pytest_aquila import places
+    from pytest_aquila import node_ids
 
-    typed = shlex.quote(_typed(item))
+    typed = shlex.quote(_id_to_type(item))
     scope = scopes.Scope(
         kind="block",
-        name=f"fixture {fixture.argname} of {places.id_of(request.node) or 'the run'}",
+        name=f"fixture {fixture.argname} of {node_ids.id_of(request.node) or 'the run'}",
         command=f"pytest {typed} --aquila-record",
-        default=places.cassette_of(fixture, request, item),
-        owns_default=True,
+        default_cassette=node_ids.fixture_cassette(fixture, request, item),
+        owns_cassette=True,
     )
     try:
-        scopes.push(scope)
+        scopes.open_scope(scope)
         yield reports
     except BaseException as error:
-        scopes.pop(scope)
+        scopes.remove_scope(scope)
         try:
             reports.append(scope.close(passed=False))
         except (AquilaError, OSError) as failure:
             error.add_note(f"and its recording could not be kept: {failure}")
         raise
-    scopes.pop(scope)
+    scopes.remove_scope(scope)
     reports.append(scope.close(passed=not scope.misses))
     if scope.misses:
         pytest.fail(str(scope.misses[0]), pytrace=False)
 
 
-def keep_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
+def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
     """Make the setup of a shared fixture fail for each test that uses it, as its own exceptions do.
 
     An exception that is raised around pytest's own setup leaves the fixture neither set up nor failed: pytest then
@@ -122,24 +122,24 @@ def keep_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest
         fixture.cached_result = None, fixture.cache_key(request), (error, error.__traceback__)  # type: ignore[arg-type]
 
 
-def _typed(item: pytest.Item) -> str:
+def _id_to_type(item: pytest.Item) -> str:
     """The id of a test as it is typed where pytest was started, which need not be the root folder."""
-    from pytest_aquila import places
+    from pytest_aquila import node_ids
 
     here, root = item.config.invocation_params.dir, item.config.rootpath
-    file, colons, inside = places.id_of(item).partition("::")
+    file, colons, inside = node_ids.id_of(item).partition("::")
     with contextlib.suppress(ValueError):  # another drive
         file = file if here == root else os.path.relpath(root / file, here)
     return file + colons + inside
 
 
 # Compiled when a test fails, not in every run.
-_ON_THE_WAY = (
+_FRAMES_TO_HIDE = (
     r"[\\/](?:aquila|openai|httpx2?|httpcore2?|anyio|requests|urllib3|vcr|aiohttp|httplib2|botocore|boto3)[\\/]"
 )
 
 
-def shorten(call: pytest.CallInfo[None]) -> None:
+def shorten_traceback(call: pytest.CallInfo[None]) -> None:
     """Leave the frames of HTTP clients and of Aquila itself out of the traceback of a miss or a refused request.
 
     What matters is which line of the test or the application asked. ``--full-trace`` shows everything.
@@ -152,7 +152,7 @@ def shorten(call: pytest.CallInfo[None]) -> None:
     rows = []
     row = error.__traceback__
     while row is not None:
-        if not re.search(_ON_THE_WAY, row.tb_frame.f_code.co_filename):
+        if not re.search(_FRAMES_TO_HIDE, row.tb_frame.f_code.co_filename):
             rows.append(row)
         row = row.tb_next
     shown: TracebackType | None = None
@@ -175,12 +175,12 @@ def redactors_of(item: pytest.Item) -> Collection[Redactor]:
     redactors = item.stash.setdefault(_redactors, {})
     scope = opened_scope(item)
     if scope is not None:
-        from aquila.recording import session_opening
+        from aquila.recording import session_factory
 
         settings = scope.settings
         redactors.update((session.redactor, None) for session in scope.sessions.values())
         # A block within the test has sessions of its own; what they know of the machine, this one knows.
-        redactors[session_opening.redactor(session_opening.rules_of(settings), settings.keep_headers)] = None
+        redactors[session_factory.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)] = None
     return redactors
 
 
@@ -189,7 +189,7 @@ def opened_scope(item: pytest.Item) -> Scope | None:
     return item.stash.get(_scope, None)
 
 
-def close(item: pytest.Item, *, passed: bool) -> ScopeReport | None:
+def close_scope(item: pytest.Item, *, passed: bool) -> ScopeReport | None:
     """Close the scope of a test, storing what it recorded if it passed. Raises what storing raises."""
     from aquila.recording import scope as scopes
 
@@ -198,13 +198,13 @@ def close(item: pytest.Item, *, passed: bool) -> ScopeReport | None:
         return None
     settings = scope.settings
     try:
-        if passed and scope.owns_default and scope.default is not None:
+        if passed and scope.owns_cassette and scope.default_cassette is not None:
             # Opened even if nothing asked for it: a test that makes no request any more has no recordings to keep.
             if settings.transport == "record":
-                scope.session(scope.default, settings.record)
+                scope.session_for(scope.default_cassette, settings.record)
             elif settings.transport == "replay" and settings.unplayed != "ignore":
-                scope.session(scope.default, "replay")
+                scope.session_for(scope.default_cassette, "replay")
         return scope.close(passed=passed)
     finally:
-        scopes.pop(scope)
+        scopes.remove_scope(scope)
         del item.stash[_scope]  # a test that is run again starts anew

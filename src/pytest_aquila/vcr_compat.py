@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.errors import ConfigError
-from pytest_aquila.plugin_options import COMPAT
+from pytest_aquila.options import COMPAT
 
 if TYPE_CHECKING:
     from aquila.recording.used_cassette import UsedCassette
 
 RECORD_MODES = ("none", "once", "new_episodes", "all", "rewrite")
-_RIVALS = {"recording": "pytest-recording", "vcr": "pytest-vcr"}
+_REPLACED_PLUGINS = {"recording": "pytest-recording", "vcr": "pytest-vcr"}
 _FORBIDDEN = str.maketrans(dict.fromkeys("<>?%*:|\"'/\\", "-"))
 
 _MATCHERS = {
@@ -37,16 +37,16 @@ _MATCHERS = {
     "raw_body": ("body",),
     "headers": ("headers",),
 }
-_NEEDLESS = frozenset(
+_SETTINGS_WITHOUT_EFFECT = frozenset(
     {"filter_headers", "decode_compressed_response", "serializer", "cassette_library_dir", "record_on_exception"}
 )
 """Settings of vcrpy that have nothing left to do: headers are stored by a list, bodies decoded, formats found."""
 
 
-def begin(config: pytest.Config, parser: pytest.Parser) -> None:
+def turn_on(config: pytest.Config, parser: pytest.Parser) -> None:
     """Turn the layer on, before the command line is read for good. Raises ``UsageError`` beside its original."""
     manager = config.pluginmanager
-    for name, package in _RIVALS.items():
+    for name, package in _REPLACED_PLUGINS.items():
         if manager.hasplugin(name):
             raise pytest.UsageError(
                 f"{COMPAT} stands in for {package}, and both are here: uninstall {package}, or run with -p no:{name}"
@@ -79,15 +79,15 @@ def settings_from(config: Mapping[str, Any], *, mode: str | None, path: Path) ->
             settings["ignore"] = [one if isinstance(one, str) else one[0] for one in value]
         elif name == "record_mode":
             mode = mode or getattr(value, "value", value)
-        elif name not in _NEEDLESS:
+        elif name not in _SETTINGS_WITHOUT_EFFECT:
             raise ConfigError(
                 f"vcr_config: {name!r} has no counterpart in Aquila; remove it (see the guide on migrating for what to "
                 "use instead)"
             )
-    return settings | _mode(str(mode or "none"), path)
+    return settings | _settings_of_mode(str(mode or "none"), path)
 
 
-def _mode(mode: str, path: Path) -> dict[str, str]:
+def _settings_of_mode(mode: str, path: Path) -> dict[str, str]:
     if mode not in RECORD_MODES:
         raise ConfigError(f"record mode {mode!r}; known are {', '.join(RECORD_MODES)}")
     if mode == "none" or (mode == "once" and path.exists()):
@@ -158,9 +158,9 @@ def vcr(
     markers = list(node.iter_markers("vcr"))
     blocked = option("--block-network") or node.get_closest_marker("block_network") is not None
     if blocked:
-        scope_of(node).configure({"guard": "all"}, source=f"{node.nodeid}: block_network")
+        scope_of(node).override_settings({"guard": "all"}, source=f"{node.nodeid}: block_network")
     if option("--disable-recording"):
-        scope_of(node).configure({"transport": "live"}, source="--disable-recording")
+        scope_of(node).override_settings({"transport": "live"}, source="--disable-recording")
     if not markers or option("--disable-recording"):
         yield None
         return
@@ -181,6 +181,6 @@ def vcr(
     if option("aquila_drift"):
         settings.pop("match_on", None)
     scope = scope_of(node)
-    scope.configure({**settings, "cassette_dir": vcr_cassette_dir}, source=f"{node.nodeid}: vcr_config")
-    scope.use(default_cassette_name, owned=True)
+    scope.override_settings({**settings, "cassette_dir": vcr_cassette_dir}, source=f"{node.nodeid}: vcr_config")
+    scope.use_cassette(default_cassette_name, owned=True)
     yield UsedCassette(scope)

@@ -294,7 +294,7 @@ def test_a_client_records_and_replays(library: str, way: str, tmp_path: Path, mo
     monkeypatch.setattr("aquila.recording.runtime.opener", None)
     use = DRIVES[library, way]
     server: Upstream
-    with config.layers(root=tmp_path), upstream(script) as server:
+    with config.settings_layers(root=tmp_path), upstream(script) as server:
         monkeypatch.setenv("OPENAI_API_KEY", "a-key")
         monkeypatch.setenv("ANTHROPIC_API_KEY", "a-key")
         with aquila.use_cassette("x", transport="record") as cassette:

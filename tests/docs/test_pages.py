@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("AQUILA_UPSTREAM", "docs_upstream:transport")
     monkeypatch.setattr("aquila.recording.runtime.opener", None)
     before = set(sys.modules)
-    with config.layers(root=tmp_path):
+    with config.settings_layers(root=tmp_path):
         yield tmp_path
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):

@@ -67,7 +67,7 @@ def test_recording_of_the_model_replays_without_it(
 ) -> None:
     monkeypatch.setattr("aquila.recording.runtime.opener", None)
     monkeypatch.setenv("AQUILA_UPSTREAM", "local")
-    with config.layers(root=tmp_path):
+    with config.settings_layers(root=tmp_path):
         options = {**LOCAL, "endpoint": endpoint, "cassette": "x"}
         recorded = list(aquila.stream("Name a bird.", **options | {"transport": "record"}))
         replayed = list(aquila.stream("Name a bird.", **options | {"transport": "replay"}))

@@ -28,7 +28,7 @@ FIRST = sse(chat_chunk("first"), done=False)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project of its own, outside pytest's rules and outside this test's scope."""
     monkeypatch.setattr("aquila.recording.runtime.opener", None)
-    with config.layers(root=tmp_path):
+    with config.settings_layers(root=tmp_path):
         yield tmp_path / "cassettes"
 
 
@@ -147,7 +147,7 @@ def test_broken_stream_breaks_again_on_replay(engine: Engine, folder: Path) -> N
 def test_retries_of_a_recording_wait_for_nothing_on_replay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AQUILA_RECORD_ERRORS", "all")
     refusal = json_answer({"error": {"message": "slow down"}}, 429, retry_after_ms="1")
-    with config.layers(root=config._layers.root, ini={"record_errors": "all"}):
+    with config.settings_layers(root=config._current_layers.root, ini={"record_errors": "all"}):
         with serving(refusal, chat_stream("ok")) as server:
             url = server.url
             engine.ask("Hi", **recording(url))

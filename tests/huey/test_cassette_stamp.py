@@ -31,7 +31,7 @@ from aquila.recording import scope as scopes
 def no_test(monkeypatch, tmp_path):
     """As outside of a test: no scope opens by itself, and the cassettes lie in a folder of this test's."""
     monkeypatch.setattr(runtime, "opener", None)
-    with config.layers(root=tmp_path):
+    with config.settings_layers(root=tmp_path):
         yield
 
 
@@ -39,14 +39,14 @@ def no_test(monkeypatch, tmp_path):
 def replaying(monkeypatch, tmp_path):
     """As in a test run: replay, under pytest, without any scope that is open by itself."""
     monkeypatch.setattr(runtime, "opener", None)
-    with config.layers(root=tmp_path, defaults={"transport": "replay"}, under_pytest=True):
+    with config.settings_layers(root=tmp_path, defaults={"transport": "replay"}, under_pytest=True):
         yield
 
 
 def scope_here():
     """A task's body: which scope its requests would go to."""
-    scope = scopes.current()
-    return None if scope is None else scope.default
+    scope = scopes.current_scope()
+    return None if scope is None else scope.default_cassette
 
 
 def wire(huey):
@@ -254,10 +254,10 @@ def test_outside_pytest_a_replaying_task_without_a_stamp_is_a_scope_of_its_own(h
 
     @huey.task()
     def task():
-        seen.append(scopes.current())
+        seen.append(scopes.current_scope())
         return ask()
 
-    with config.layers(root=tmp_path, defaults={"transport": "replay"}), use_test_queue(huey):
+    with config.settings_layers(root=tmp_path, defaults={"transport": "replay"}), use_test_queue(huey):
         for _ in range(2):
             task()
         with pytest.raises(CassetteRequired, match="needs a cassette"):
@@ -269,7 +269,7 @@ def test_outside_pytest_a_replaying_task_without_a_stamp_is_a_scope_of_its_own(h
 
 def test_what_is_live_on_purpose_is_not_refused(huey, monkeypatch, tmp_path):
     monkeypatch.setattr(runtime, "opener", None)
-    with config.layers(root=tmp_path, defaults={"transport": "live"}, under_pytest=True):
+    with config.settings_layers(root=tmp_path, defaults={"transport": "live"}, under_pytest=True):
 
         @huey.task()
         def task():
@@ -292,7 +292,7 @@ def test_a_stamp_cannot_redirect_requests_nor_load_code(no_test, monkeypatch):
 
     @huey.task()
     def task(**kwargs):
-        seen.append(scopes.current().settings)
+        seen.append(scopes.current_scope().settings)
 
     options = {
         "transport": "os:system", "upstream": "os:system", "base_url": "https://evil.example", "api_key": "k",
@@ -300,7 +300,7 @@ def test_a_stamp_cannot_redirect_requests_nor_load_code(no_test, monkeypatch):
     }  # fmt: skip
     task(**{KEY: json.dumps(stamp(options=options))})
     huey.execute(huey.dequeue())
-    default = config.current()
+    default = config.current_settings()
     assert seen == [default.with_options({"replay_timing": 2}, source="test")]
 
 

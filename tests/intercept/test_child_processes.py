@@ -112,7 +112,7 @@ def test_outside_pytest_a_block_covers_children_that_use_aquila(tmp_path: Path, 
 def test_cassettes_beside_each_other_are_not_guessed_between(root: Path) -> None:
     def stamped() -> str | None:
         inherited = json.loads(os.environ[child_processes.VARIABLE])
-        return inherited["scope"]["default"] if "scope" in inherited else None
+        return inherited["scope"]["default_cassette"] if "scope" in inherited else None
 
     before = os.environ.get(child_processes.VARIABLE)
     outer = aquila.use_cassette("outer")
@@ -123,10 +123,10 @@ def test_cassettes_beside_each_other_are_not_guessed_between(root: Path) -> None
         assert stamped() == "outer"
         from aquila.recording import scope as scopes
 
-        beside = scopes.Scope(kind="test", default="beside")
-        scopes.push(beside)
+        beside = scopes.Scope(kind="test", default_cassette="beside")
+        scopes.open_scope(beside)
         assert stamped() is None
-        scopes.pop(beside)
+        scopes.remove_scope(beside)
         beside.close()
         assert stamped() == "outer"
     assert os.environ.get(child_processes.VARIABLE) == before

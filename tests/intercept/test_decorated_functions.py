@@ -23,8 +23,8 @@ pytestmark = pytest.mark.usefixtures("root")
 
 def here() -> str | None:
     """The cassette in force."""
-    scope = scopes.current()
-    return scope.default if scope is not None else None
+    scope = scopes.current_scope()
+    return scope.default_cassette if scope is not None else None
 
 
 def in_new_thread() -> str | None:
@@ -84,7 +84,7 @@ def test_a_generator_counts_its_requests_as_one_run_of_its_own() -> None:
     @aquila.use_cassette("x")
     def generator() -> Iterator[None]:
         for _ in range(2):
-            seen.append(scopes.current())
+            seen.append(scopes.current_scope())
             yield
 
     assert list(generator()) == [None, None]

@@ -19,7 +19,7 @@ from tests.support.traffic import CORPUS, needs_corpus
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("aquila.recording.runtime.opener", None)
-    with config.layers(root=tmp_path):
+    with config.settings_layers(root=tmp_path):
         (tmp_path / "cassettes").mkdir()
         yield tmp_path / "cassettes"
 

@@ -71,19 +71,19 @@ def test_a_kill_at_any_moment_loses_no_finished_interaction(root: Path) -> None:
         except EOFError:
             acknowledged[f"killed-{number}"] = seen
     assert not list(root.glob("*.yaml"))
-    assert len(recorder.recover(root).cassettes) == 50
+    assert len(recorder.recover_journals(root).cassettes) == 50
     for name, count in acknowledged.items():
         stored = prompts(root / f"{name}.yaml")
         assert stored[:count] == list(range(count))
         assert len(stored) <= count + 1  # the one in progress may have been finished, and not yet reported
-    assert recorder.recover(root) == ([], [])
+    assert recorder.recover_journals(root) == ([], [])
 
 
 def test_recovering_replaces_nothing_that_a_cassette_holds(root: Path) -> None:
     record("kept")
     before = (root / "x.yaml").read_bytes()
     finished(start(writers.record_anew_and_die, root.parent))
-    recorder.recover(root)
+    recorder.recover_journals(root)
     assert (root / "x.yaml").read_bytes() == before
     assert prompts(root / "x.pending.yaml") == ["kept"]
 
@@ -102,7 +102,7 @@ def test_four_processes_with_eight_threads_store_each_interaction_exactly_once(r
 def test_children_of_a_scope_record_into_it_and_its_owner_stores_all(root: Path) -> None:
     with aquila.use_cassette("x") as cassette, aquila.http_client() as client:
         post(client, "owner")
-        finished(start(writers.join_record_and_die, root.parent, cassette._scope.stamp()))
+        finished(start(writers.join_record_and_die, root.parent, cassette._scope.make_reference()))
     assert sorted(map(str, prompts(root / "x.yaml"))) == ["child", "owner"]
     assert list((root / ".journal").glob("*.journal")) == []
 
@@ -111,7 +111,7 @@ def test_the_recordings_of_a_running_scope_are_not_recovered_by_another_run(root
     reached, its_end = multiprocessing.Pipe()
     process = start(writers.record_and_hold, root.parent, its_end)
     reached.recv_bytes()
-    assert recorder.recover(root) == ([], [])
+    assert recorder.recover_journals(root) == ([], [])
     reached.send_bytes(b".")
     assert finished(process) == 0
     assert prompts(root / "x.yaml") == [1]
@@ -122,7 +122,7 @@ def test_what_a_scope_recorded_is_its_own_until_it_is_stored(root: Path, monkeyp
     taken_over: list[object] = []
 
     def saving(*arguments: object) -> None:
-        taken_over.extend(recorder.recover(root).cassettes)
+        taken_over.extend(recorder.recover_journals(root).cassettes)
         save(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cassette_files, "save", saving)
@@ -148,7 +148,7 @@ def test_a_cassette_that_does_not_fit_any_more_stays_and_its_recordings_wait_in_
     before = (root / "x.yaml").read_bytes()
     assert finished(start(writers.record_onto_a_full_disk, root.parent, 5000, ["new"])) == 0
     assert (root / "x.yaml").read_bytes() == before
-    assert [(path.name, count) for path, count in recorder.recover(root).cassettes] == [("x.yaml", 1)]
+    assert [(path.name, count) for path, count in recorder.recover_journals(root).cassettes] == [("x.yaml", 1)]
     assert prompts(root / "x.yaml")[1:] == ["new"]
 
 
@@ -169,9 +169,9 @@ def test_a_journal_that_cannot_be_read_is_named_and_kept_and_the_others_are_take
     payload = b"\xc1 not msgpack"
     bad.write_bytes(struct.pack(">II", len(payload), zlib.crc32(payload)) + payload)
     leave_journal(root, "good", "bbbbbbbbbbbbbbbb")
-    found = recorder.recover(root)
+    found = recorder.recover_journals(root)
     assert found.cassettes == [(root / "good.yaml", 1)]
-    (message,) = found.failed
+    (message,) = found.failures
     assert str(bad) in message
     assert bad.exists()
     assert list(journal.abandoned(root)) == ["aaaaaaaaaaaaaaaa"]
@@ -182,11 +182,11 @@ def test_a_cassette_that_takes_no_recordings_is_named_and_they_wait_for_it(root:
     (root / "broken.yaml").write_text("aquila: 1\ninteractions: {\n")
     leave_journal(root, "broken")
     leave_journal(root, "good")
-    found = recorder.recover(root)
+    found = recorder.recover_journals(root)
     assert found.cassettes == [(root / "good.yaml", 1)]
-    assert "broken.yaml, line" in found.failed[0]
+    assert "broken.yaml, line" in found.failures[0]
     (root / "broken.yaml").unlink()
-    assert recorder.recover(root).failed == []
+    assert recorder.recover_journals(root).failures == []
     assert prompts(root / "broken.yaml") == ["broken"]
     assert journal.abandoned(root) == {}
 
@@ -216,10 +216,10 @@ def test_a_codec_that_fails_in_any_way_loses_nothing(root: Path, monkeypatch: py
             post(client, "easy")
         assert "secret" not in str(raised.value)
         leave_journal(root, "good")
-        found = recorder.recover(root)
+        found = recorder.recover_journals(root)
         assert found.cassettes == [(root / "good.yaml", 1)]
-        assert "hard.yaml" in found.failed[0]
-    assert recorder.recover(root) == ([(root / "hard.yaml", 1)], [])
+        assert "hard.yaml" in found.failures[0]
+    assert recorder.recover_journals(root) == ([(root / "hard.yaml", 1)], [])
     assert prompts(root / "hard.yaml") == ["hard"]
 
 
@@ -228,13 +228,13 @@ def test_one_cassette_of_a_scope_that_fails_keeps_no_other_from_being_stored(
 ) -> None:
     fail_to_write(monkeypatch, b"hard")
     scope = scopes.Scope(kind="block", name="two cassettes")
-    scopes.push(scope)
+    scopes.open_scope(scope)
     try:
         with aquila.http_client(cassette="hard") as hard, aquila.http_client(cassette="easy") as easy:
             post(hard, "hard")
             post(easy, "easy")
     finally:
-        scopes.pop(scope)
+        scopes.remove_scope(scope)
     with pytest.raises(CassetteWriteError, match=r"hard\.yaml"):
         scope.close()
     assert prompts(root / "easy.yaml") == ["easy"]

@@ -22,7 +22,7 @@ from aquila.recording import scope as scopes
 @pytest.fixture(autouse=True)
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("aquila.recording.runtime.opener", None)
-    with config.layers(root=tmp_path):
+    with config.settings_layers(root=tmp_path):
         yield
 
 
@@ -43,8 +43,8 @@ def in_thread(function: Callable[[], Any]) -> Any:
 
 
 def cassette_here() -> str | None:
-    scope = scopes.current()
-    return scope.default if scope is not None else None
+    scope = scopes.current_scope()
+    return scope.default_cassette if scope is not None else None
 
 
 def test_the_innermost_block_is_in_force_and_the_outer_one_again_afterwards() -> None:
@@ -106,7 +106,7 @@ def test_what_outlives_a_block_is_refused_instead_of_going_elsewhere() -> None:
     with aquila.use_cassette("ended"):
         context = contextvars.copy_context()
     with pytest.raises(SessionClosed, match="ended"):
-        context.run(scopes.current)
+        context.run(scopes.current_scope)
 
 
 def test_asyncio_tasks_and_threads_of_a_block_inherit_it() -> None:
@@ -145,14 +145,14 @@ def test_mistakes_show_when_the_block_is_written_not_when_it_runs() -> None:
 
 def test_inner_blocks_inherit_settings_and_override_them() -> None:
     with aquila.use_cassette("x", ignore=["user"], replay_timing=2), aquila.use_cassette("y", replay_timing=3):
-        scope = scopes.current()
+        scope = scopes.current_scope()
         assert scope is not None
         assert (scope.settings.ignore, scope.settings.replay_timing) == (("user",), 3)
 
 
 def test_a_block_replays_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     def transport() -> str:
-        scope = scopes.current()
+        scope = scopes.current_scope()
         assert scope is not None
         return scope.settings.transport
 
@@ -165,12 +165,14 @@ def test_a_block_replays_unless_the_environment_says_otherwise(monkeypatch: pyte
 
 def test_a_stamp_finds_its_scope_in_the_process_and_makes_a_part_of_it_elsewhere(tmp_path: Path) -> None:
     with aquila.use_cassette("x", ignore=["user"]):
-        scope = scopes.current()
+        scope = scopes.current_scope()
         assert scope is not None
-        stamp = scope.stamp()
-        assert scopes.join(stamp) is scope
-    assert str(tmp_path) not in json.dumps([stamp.scope, stamp.name, stamp.default, dict(stamp.options)], default=str)
-    part = scopes.join(stamp)
-    assert (part.id, part.default, part.is_owner) == (scope.id, "x", False)
+        stamp = scope.make_reference()
+        assert scopes.join_scope(stamp) is scope
+    assert str(tmp_path) not in json.dumps(
+        [stamp.scope, stamp.name, stamp.default_cassette, dict(stamp.options)], default=str
+    )
+    part = scopes.join_scope(stamp)
+    assert (part.id, part.default_cassette, part.is_owner) == (scope.id, "x", False)
     assert part.settings.ignore == ("user",)
     part.close()

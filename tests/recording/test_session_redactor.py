@@ -11,27 +11,27 @@ from aquila.cassettes.redaction.redactor import Redactor
 from aquila.config import DUMMY_KEY
 from aquila.intercept import dummy_keys
 from aquila.recording import runtime
-from aquila.recording.session_opening import redactor
+from aquila.recording.session_factory import redactor_for
 
 RULES = MatchRules(("+header:x-tenant",))
 
 
 def test_header_fields_that_are_compared_are_kept() -> None:
     one, other = (RecordedRequest("POST", "https://x/y", (("x-tenant", v), ("x-trace", v)), b"{}") for v in ("a", "b"))
-    assert redactor(RULES).request(one).headers == (("x-tenant", "a"),)
-    assert key_of(redactor(RULES).request(one), RULES) != key_of(redactor(RULES).request(other), RULES)
-    assert redactor(MatchRules()).request(one).headers == ()
-    assert redactor(MatchRules(), ("x-trace",)).request(one).headers == (("x-trace", "a"),)
+    assert redactor_for(RULES).request(one).headers == (("x-tenant", "a"),)
+    assert key_of(redactor_for(RULES).request(one), RULES) != key_of(redactor_for(RULES).request(other), RULES)
+    assert redactor_for(MatchRules()).request(one).headers == ()
+    assert redactor_for(MatchRules(), ("x-trace",)).request(one).headers == (("x-trace", "a"),)
 
 
 def test_it_is_made_anew_only_when_the_secrets_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = redactor(RULES)
+    before = redactor_for(RULES)
     monkeypatch.setenv("SOME_OTHER_VARIABLE", "Zq81-not-shaped-like-a-key-4711")
-    assert redactor(RULES) is before
+    assert redactor_for(RULES) is before
     monkeypatch.setenv("SOME_TOKEN", "Zq81-not-shaped-like-a-key-4711")
-    assert redactor(RULES).text("a Zq81-not-shaped-like-a-key-4711") == "a [redacted]"
+    assert redactor_for(RULES).text("a Zq81-not-shaped-like-a-key-4711") == "a [redacted]"
     monkeypatch.delenv("SOME_TOKEN")
-    assert redactor(RULES).text("a Zq81-not-shaped-like-a-key-4711") == "a Zq81-not-shaped-like-a-key-4711"
+    assert redactor_for(RULES).text("a Zq81-not-shaped-like-a-key-4711") == "a Zq81-not-shaped-like-a-key-4711"
 
 
 SHAPELESS = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
@@ -43,7 +43,7 @@ def test_a_dummy_in_the_environment_hides_no_key_from_the_redactor(monkeypatch: 
     dummy_keys.hide(["OPENAI_API_KEY"])
     try:
         assert os.environ["MISTRAL_API_KEY"] == DUMMY_KEY
-        assert redactor(RULES).text(f"{SHAPELESS} {DUMMY_KEY}") == "[redacted] [redacted]"
+        assert redactor_for(RULES).text(f"{SHAPELESS} {DUMMY_KEY}") == "[redacted] [redacted]"
     finally:
         dummy_keys.restore()
     assert os.environ["MISTRAL_API_KEY"] == SHAPELESS
@@ -54,8 +54,8 @@ def test_what_the_machine_had_when_the_run_began_stays_known(monkeypatch: pytest
     monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
     with dummy_keys.remembered():
         monkeypatch.delenv("SOME_TOKEN")
-        assert redactor(RULES).text(SHAPELESS) == "[redacted]"
-    assert redactor(RULES).text(SHAPELESS) == SHAPELESS
+        assert redactor_for(RULES).text(SHAPELESS) == "[redacted]"
+    assert redactor_for(RULES).text(SHAPELESS) == SHAPELESS
 
 
 def test_a_fingerprint_finds_a_key_and_does_not_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_fingerprint_finds_a_key_and_does_not_hold_it(monkeypatch: pytest.Monk
     assert len(known) == 1
     assert not any(SHAPELESS[at : at + 4] in known[0] for at in range(len(SHAPELESS) - 3))
     monkeypatch.setattr(runtime, "fingerprints", known)
-    clean = redactor(RULES)
+    clean = redactor_for(RULES)
     request = RecordedRequest("POST", f"https://x/{SHAPELESS}/y?a={SHAPELESS}", (), b'{"k": "%s"}' % SHAPELESS.encode())
     assert clean.request(request).url == "https://x/%5Bredacted%5D/y?a=%5Bredacted%5D"
     assert clean.request(request).body == b'{"k": "[redacted]"}'

@@ -37,11 +37,11 @@ class Shared:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
-    def take(self, label: str) -> int:
+    def count_request(self, label: str) -> int:
         self.counts[label] += 1
         return self.counts[label] - 1
 
-    def asked(self, label: str) -> int:
+    def count_of(self, label: str) -> int:
         return self.counts[label]
 
 
@@ -51,9 +51,9 @@ def session(cassette: Cassette = Cassette(), mode: str = "replay") -> Session:  
         cassette,
         mode=mode,
         rules=MatchRules(),
-        identify=key,
+        identify_request=key,
         redactor=Redactor.from_environment({}),
-        explain=lambda explained: f"miss after {explained.asked}",
+        explain_miss=lambda explained: f"miss after {explained.earlier_count}",
     )
 
 
@@ -66,16 +66,18 @@ def test_what_several_processes_record_is_stored_as_if_one_had(run: list[tuple[s
     alone, together = session(mode="missing"), [session(mode="missing") for _ in range(3)]
     shared = Shared()
     for each in together:
-        each.share(shared)
+        each.share_counts(shared)
     for number, (name, process, status) in enumerate(run):
         answered = interaction(name, str(number), status)
         for each in (alone, together[process]):
             decision = each.decide(answered.request)
             assert isinstance(decision, RecordDecision)
-            each.add(NewRecording(decision.key, decision.position, decision.order, answered))
-    elsewhere = [row for each in together[1:] for row in each.recorded]
-    one = merge(Cassette(), alone.changes(record_errors="last", drop_unused=False), key)
-    many = merge(Cassette(), together[0].changes(record_errors="last", drop_unused=False, elsewhere=elsewhere), key)
+            each.add_recording(NewRecording(decision.key, decision.position, decision.order, answered))
+    elsewhere = [row for each in together[1:] for row in each.new_recordings]
+    one = merge(Cassette(), alone.compute_changes(record_errors="last", drop_unused=False), key)
+    many = merge(
+        Cassette(), together[0].compute_changes(record_errors="last", drop_unused=False, elsewhere=elsewhere), key
+    )
     assert answers(many) == answers(one)
 
 
@@ -84,14 +86,14 @@ def test_each_request_gets_the_next_recording_whichever_process_makes_it(run: li
     cassette = Cassette.from_interactions(interaction(name, str(number)) for number, (name, _, _) in enumerate(run))
     shared, together = Shared(), [session(cassette) for _ in range(3)]
     for each in together:
-        each.share(shared)
+        each.share_counts(shared)
     given_out = []
     for name, process, _ in run:
         decision = together[process].decide(RecordedRequest("POST", f"https://x/{name}"))
         assert isinstance(decision, ReplayDecision)
         given_out.append(decision.interaction)
     assert given_out == list(cassette.interactions)
-    together[0].catch_up()
+    together[0].adopt_shared_plays()
     assert together[0].all_played
 
 
@@ -99,8 +101,8 @@ def test_requests_counted_before_sharing_are_handed_over() -> None:
     cassette = Cassette.from_interactions([interaction("a", "1"), interaction("a", "2")])
     one, other, shared = session(cassette), session(cassette), Shared()
     one.decide(cassette.interactions[0].request)
-    one.share(shared)
-    other.share(shared)
+    one.share_counts(shared)
+    other.share_counts(shared)
     decision = other.decide(cassette.interactions[0].request)
     assert isinstance(decision, ReplayDecision)
     assert decision.interaction.response.body == b"2"
@@ -109,7 +111,7 @@ def test_requests_counted_before_sharing_are_handed_over() -> None:
 
 def test_catching_up_without_sharing_changes_nothing() -> None:
     alone = session(Cassette.from_interactions([interaction("a", "1")]))
-    alone.catch_up()
+    alone.adopt_shared_plays()
     assert not alone.all_played
 
 

@@ -40,7 +40,9 @@ def serve(provider: Upstream) -> Serve:
     def serving(
         mode: str = "replay", cassette: str | None = "x", key: str | None = None, **options: Any
     ) -> Iterator[Running]:
-        served = Renewed(lambda: Scope(kind="block", name="aquila serve", default=cassette, options=MODES[mode]))
+        served = Renewed(
+            lambda: Scope(kind="block", name="aquila serve", default_cassette=cassette, options=MODES[mode])
+        )
         proxy = Proxy(served.current, upstream=provider.url, key=key)
         try:
             with Running(application(proxy, reset=served.reset, **options)) as running:

@@ -139,7 +139,7 @@ def test_a_client_that_leaves_is_recorded_as_leaving(
     serve: Serve, provider: Upstream, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = threading.Event()
-    finish = ScopeRecording.finish
+    finish = ScopeRecording.store_interaction
 
     def finished(*arguments: Any) -> None:
         finish(*arguments)

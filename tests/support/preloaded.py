@@ -13,7 +13,7 @@ for _name in (
     "aquila.cassettes.codecs.vcrpy",
     "aquila.cassettes.codecs.yaml.codec",
     "aquila.cassettes.matching.miss_message",
-    "aquila.recording.unseen_drift",
+    "aquila.recording.drift_watch",
     "aquila.recording.recorder",
     "aquila.transports.intercepted_requests",
     "aquila.intercept.vcr_stubs",

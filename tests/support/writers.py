@@ -41,7 +41,7 @@ def recording_project(folder: Path) -> Iterator[Path]:
     routing._loaded["echo"] = routing._given(echo, "echo")
     runtime.opener = None
     try:
-        with config.layers(root=folder, command_line={"transport": "record", "upstream": "echo"}):
+        with config.settings_layers(root=folder, command_line={"transport": "record", "upstream": "echo"}):
             yield folder / "cassettes"
     finally:
         routing._loaded.clear()
@@ -102,9 +102,9 @@ def record_from_eight_threads(folder: Path, process: int, together: Any) -> None
                 thread.join()
 
 
-def join_record_and_die(folder: Path, stamp: scopes.ScopeStamp) -> None:
+def join_record_and_die(folder: Path, stamp: scopes.ScopeReference) -> None:
     """Record as a part of another process's scope, and be killed."""
-    with recording_project(folder), scopes.bound(scopes.join(stamp)), aquila.http_client() as client:
+    with recording_project(folder), scopes.binding_scope(scopes.join_scope(stamp)), aquila.http_client() as client:
         post(client, "child")
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Protocol
 
 from aquila.cli.output import Output
-from aquila.config import suggestion
+from aquila.config import suggest_name
 from aquila.errors import AquilaError
 
 FOUND, FAILED = 1, 2
@@ -101,7 +101,9 @@ def _run(words: list[str]) -> int:
         print(overview(group))
         return 0 if rest else FAILED
     known = [one.name.removeprefix(group).split()[0] for one in COMMANDS if one.name.startswith(group)]
-    print(f"aquila: unknown command {f'{group} {rest[0]}'.strip()!r}{suggestion(rest[0], set(known))}", file=sys.stderr)
+    print(
+        f"aquila: unknown command {f'{group} {rest[0]}'.strip()!r}{suggest_name(rest[0], set(known))}", file=sys.stderr
+    )
     return FAILED
 
 

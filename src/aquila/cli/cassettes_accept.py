@@ -20,8 +20,8 @@ from aquila.cassettes.storage.merging import Changes, NewRecording, merge
 from aquila.cli import FAILED, project
 from aquila.cli.output import Output, count
 from aquila.errors import CassetteError
-from aquila.recording.recorder import recover
-from aquila.recording.session_opening import identification, redactor, rules_of
+from aquila.recording.recorder import recover_journals
+from aquila.recording.session_factory import match_rules_of, redactor_for, request_identifier
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,18 +41,18 @@ def run(options: argparse.Namespace, output: Output) -> int:
         chosen = [name for name in waiting if _wanted(name, options.names)]
         for name in options.names:
             if not any(_wanted(known, [name]) for known in waiting):
-                hint = config.suggestion(name, waiting) if waiting else "; nothing is pending"
+                hint = config.suggest_name(name, waiting) if waiting else "; nothing is pending"
                 raise CassetteError(f"no pending recording of {name!r} in {here.folder}{hint}")
         left = journal.abandoned(here.folder) if not options.names else {}
         if left and options.dry_run:
             done.append({"cassette": None, "action": "merge journals", "runs": len(left)})
             output.line(f"would take over the journals of {count(len(left), 'interrupted run')}")
         elif left:
-            recovered = recover(here.folder)
+            recovered = recover_journals(here.folder)
             for path, recorded in recovered.cassettes:
                 done.append({"cassette": here.name_of(path), "action": "recovered", "interactions": recorded})
                 output.line(f"{here.name_of(path)}: {count(recorded, 'recording')} of an interrupted run taken over")
-            failed += recovered.failed
+            failed += recovered.failures
         for name in chosen:
             try:
                 action, number = _accept(waiting[name], here.folder, dry_run=options.dry_run)
@@ -102,9 +102,9 @@ def _accept(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, int]:
 
 def _adding(recorded: Cassette) -> Callable[[Cassette], Cassette]:
     """A change of a cassette: each recording whose place is free is added."""
-    settings = config.current()
-    rules = rules_of(settings)
-    identify, clean = identification(rules), redactor(rules, settings.keep_headers).request
+    settings = config.current_settings()
+    rules = match_rules_of(settings)
+    identify, clean = request_identifier(rules), redactor_for(rules, settings.keep_headers).request
 
     def key(request: RecordedRequest) -> str:
         return identify(clean(request))

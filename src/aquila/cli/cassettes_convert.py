@@ -24,7 +24,7 @@ from aquila.cassettes.storage import cassette_files
 from aquila.cli import FAILED, project
 from aquila.cli.output import Output, size
 from aquila.errors import CassetteError
-from aquila.recording.session_opening import redactor, rules_of
+from aquila.recording.session_factory import match_rules_of, redactor_for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,11 +84,11 @@ def _convert(source: Path, target: Path, options: argparse.Namespace) -> dict[st
     if target.exists() and not (options.replace if in_place else options.force):
         hint = "--replace rewrites it in place" if in_place else "--force replaces it"
         raise CassetteError(f"{target} exists; {hint}")
-    settings = config.current()
+    settings = config.current_settings()
     cassette = project.load(source)
     before = source.stat().st_size
     if _is_foreign(source):  # what Aquila has written is clean already, and stays as it is
-        clean = redactor(rules_of(settings), settings.keep_headers).interaction
+        clean = redactor_for(match_rules_of(settings), settings.keep_headers).interaction
         cassette = Cassette.from_interactions(map(clean, cassette.interactions))
     data = cassette_files.encode(target, cassette)
     if codec_for(target).loads(data, source=str(target)) != cassette:

@@ -22,7 +22,7 @@ from aquila.cassettes.model import Cassette, Interaction
 from aquila.cli import FOUND, project
 from aquila.cli.interaction_summary import shown_text, status_of
 from aquila.cli.output import Output, count
-from aquila.recording.session_opening import identification, redactor, rules_of
+from aquila.recording.session_factory import match_rules_of, redactor_for, request_identifier
 
 _WIDTH = 70
 _CANDIDATES = 4
@@ -54,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, output: Output) -> int:
     """Compare them."""
     with project.opened(options) as here:
-        settings = config.current()
-        rules = rules_of(settings)
-        clean = redactor(rules, settings.keep_headers).interaction
+        settings = config.current_settings()
+        rules = match_rules_of(settings)
+        clean = redactor_for(rules, settings.keep_headers).interaction
         a, b = (
             Cassette.from_interactions(map(clean, project.load(here.one(name)).interactions))
             for name in (options.a, options.b)
@@ -86,7 +86,7 @@ def compare(a: Cassette, b: Cassette, rules: MatchRules) -> Comparison:
 
 
 def _slots(cassette: Cassette, rules: MatchRules) -> dict[tuple[str, int], int]:
-    identify = identification(rules)
+    identify = request_identifier(rules)
     counts: Counter[str] = Counter()
     slots = {}
     for number, interaction in enumerate(cassette.interactions):

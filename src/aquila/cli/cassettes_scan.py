@@ -20,7 +20,7 @@ from aquila.cassettes.model import Interaction
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cli import FAILED, FOUND, project
 from aquila.cli.output import Output, count
-from aquila.recording.session_opening import redactor, rules_of
+from aquila.recording.session_factory import match_rules_of, redactor_for
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ def run(options: argparse.Namespace, output: Output) -> int:
         files = here.chosen(options.files)
         if not options.files:
             files += here.pending()
-        settings = config.current()
-        known = redactor(rules_of(settings), settings.keep_headers)
+        settings = config.current_settings()
+        known = redactor_for(match_rules_of(settings), settings.keep_headers)
         for path in files:
             try:
                 leaks += _leaks(path, known, here.folder)

@@ -18,8 +18,8 @@ from aquila.cli import project
 from aquila.cli.interaction_summary import about, model_of, shown_text, status_of
 from aquila.cli.output import Output, count, one_line, size
 from aquila.errors import CassetteError
-from aquila.recording.reports import tokens_of
-from aquila.recording.session_opening import redactor, rules_of
+from aquila.recording.reports import count_tokens
+from aquila.recording.session_factory import match_rules_of, redactor_for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +41,8 @@ def run(options: argparse.Namespace, output: Output) -> int:
             sys.stdout.flush()
             sys.stdout.buffer.write(YamlCodec().dumps(cassette))
             return 0
-        settings = config.current()
-        clean = redactor(rules_of(settings), settings.keep_headers).interaction
+        settings = config.current_settings()
+        clean = redactor_for(match_rules_of(settings), settings.keep_headers).interaction
         rows = [clean(interaction) for interaction in cassette.interactions]
         if options.number is not None:
             if not 1 <= options.number <= len(rows):
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
                     model_of(one),
                     status_of(one),
                     len(one.response.chunks),
-                    tokens_of(one),
+                    count_tokens(one),
                     one_line(shown_text(one), 100),
                 )
                 for number, one in enumerate(rows, 1)
@@ -79,7 +79,7 @@ def _in_full(interaction: Interaction, number: int, output: Output) -> None:
     for name, value in request.headers:
         output.line(f"  {name}: {value}")
     output.line()
-    for line in rendered(canonical(request, rules_of(config.current()))):
+    for line in rendered(canonical(request, match_rules_of(config.current_settings()))):
         output.line(f"  {line}")
     output.line()
     pieces = f"{count(len(response.chunks), 'chunk')}, {size(len(response.body))}"

@@ -12,7 +12,7 @@ from typing import Any
 from aquila.cli import FAILED, project
 from aquila.cli.interaction_summary import model_of, status_of
 from aquila.cli.output import Output, size
-from aquila.recording.reports import tokens_of
+from aquila.recording.reports import count_tokens
 
 _LARGEST = 5
 _COUNTED = ("interactions", "streams", "chunks", "tokens", "milliseconds", "unreadable")
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
                 totals["interactions"] += 1
                 totals["streams"] += one.response.first_header("content-type").startswith("text/event-stream")
                 totals["chunks"] += len(one.response.chunks)
-                totals["tokens"] += tokens_of(one)
+                totals["tokens"] += count_tokens(one)
                 totals["milliseconds"] += one.response.ended
                 models[model_of(one) or "(none)"] += 1
                 statuses[status_of(one)] += 1

@@ -8,8 +8,8 @@ from aquila import config
 from aquila.cassettes.codecs.yaml.reply_text import text_of_answer
 from aquila.cassettes.matching.request_key import canonical
 from aquila.cassettes.model import Interaction
-from aquila.recording.reports import tokens_of
-from aquila.recording.session_opening import rules_of
+from aquila.recording.reports import count_tokens
+from aquila.recording.session_factory import match_rules_of
 
 
 def status_of(interaction: Interaction) -> str:
@@ -20,7 +20,7 @@ def status_of(interaction: Interaction) -> str:
 
 def model_of(interaction: Interaction) -> str:
     """The model that a request asks for, or an empty string."""
-    body = canonical(interaction.request, rules_of(config.current())).body
+    body = canonical(interaction.request, match_rules_of(config.current_settings())).body
     model = body.get("model") if isinstance(body, dict) else None
     return model if isinstance(model, str) else ""
 
@@ -42,7 +42,7 @@ def about(interaction: Interaction, number: int, *, full: bool = False) -> dict[
         "end": response.end,
         "error": response.error or None,
         "chunks": len(response.chunks),
-        "tokens": tokens_of(interaction),
+        "tokens": count_tokens(interaction),
         "started": response.started,
         "ended": response.ended,
         "recorded": interaction.recorded or None,

@@ -87,7 +87,7 @@ class Project:
             path for known, path in called.items() if fnmatch.fnmatchcase(known, name) or known.startswith(f"{stem}/")
         ]
         if not fitting:
-            hint = config.suggestion(name, called) if len(called) <= 10 or _near(name, called) else ""
+            hint = config.suggest_name(name, called) if len(called) <= 10 or _near(name, called) else ""
             raise CassetteError(f"no cassette {name!r} in {self.folder}{hint}")
         return fitting
 
@@ -146,8 +146,8 @@ def opened(options: argparse.Namespace) -> Iterator[Project]:
     """
     root, ini = _project(Path.cwd())
     command_line = {"cassette_dir": os.path.abspath(options.dir)} if options.dir else {}
-    with config.layers(root=root, ini=ini, command_line=command_line):
-        yield Project(config.current().cassette_root())
+    with config.settings_layers(root=root, ini=ini, command_line=command_line):
+        yield Project(config.current_settings().cassette_root())
 
 
 def _project(start: Path) -> tuple[Path, dict[str, str]]:

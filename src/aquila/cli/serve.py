@@ -61,7 +61,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
     token = os.environ.get("AQUILA_SERVER_TOKEN") or None
     with project.opened(options) as here:
-        settings = config.current()
+        settings = config.current_settings()
         if options.cassette is not None:
             cassette_path(here.folder, options.cassette)  # a wrong name shows now
         served = Renewed(
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
                 kind="block",
                 name="aquila serve",
                 command=f"aquila serve --mode missing --cassette {options.cassette or 'NAME'}",
-                default=options.cassette,
+                default_cassette=options.cassette,
                 options=_MODES[options.mode],
             )
         )

@@ -52,7 +52,7 @@ def stamp_of_current_scope() -> str | None:
     from aquila.recording import scope as scopes
 
     try:
-        scope = scopes.current()
+        scope = scopes.current_scope()
     except (SessionClosed, CassetteRequired) as error:
         return json.dumps({"refused": str(error)})
     return _stamp_of(scope) if scope is not None else None
@@ -63,9 +63,9 @@ def _stamp_of(scope: Scope) -> str:
         return json.dumps({"refused": reason})
     settings = scope.settings
     known = _stamps.get(scope)
-    if known is not None and known[0] is settings and known[1] == scope.default:
+    if known is not None and known[0] is settings and known[1] == scope.default_cassette:
         return known[2]
-    stamp = scope.stamp()
+    stamp = scope.make_reference()
     options = {name: value for name, value in stamp.options.items() if name in _OPTIONS}
     if stamp.options.get("transport") in _TRANSPORTS:
         options["transport"] = stamp.options["transport"]
@@ -74,12 +74,12 @@ def _stamp_of(scope: Scope) -> str:
     parts = {
         "scope": stamp.scope,
         "name": stamp.name,
-        "default": stamp.default,
+        "default": stamp.default_cassette,
         "options": options,
         "from": _process_token,
     }
     text = json.dumps(parts, separators=(",", ":"))  # It is in every message.
-    _stamps[scope] = settings, scope.default, text
+    _stamps[scope] = settings, scope.default_cassette, text
     return text
 
 
@@ -137,7 +137,7 @@ def enter_task_scope(huey: Any, task: Any) -> tuple[Scope, int] | None:
         return None
     from aquila.recording import scope as scopes
 
-    scopes.bind(scope)
+    scopes.bind_scope(scope)
     return scope, len(scope.misses)
 
 
@@ -154,7 +154,7 @@ def _scope_for(huey: Any, task: Any, stamp: Mapping[str, Any]) -> Scope:
 
     if "refused" in stamp:
         return make_refusing_scope(task, stamp["refused"])
-    found = scopes.find(stamp["scope"])
+    found = scopes.find_scope(stamp["scope"])
     if found is None and stamp["from"] == _process_token and os.getpid() == _process_id:
         return make_refusing_scope(
             task,
@@ -163,12 +163,12 @@ def _scope_for(huey: Any, task: Any, stamp: Mapping[str, Any]) -> Scope:
         )
     scope = _share_counts(huey, found) if found is not None else _join_scope(huey, stamp)
     if not scope.is_owner:
-        scope.default = stamp["default"]  # A test may take its cassette after it has enqueued a task.
+        scope.default_cassette = stamp["default"]  # A test may take its cassette after it has enqueued a task.
     return scope
 
 
 def _scope_without_stamp(task: Any) -> Scope | None:
-    if config.current().transport not in ("replay", "record"):
+    if config.current_settings().transport not in ("replay", "record"):
         return None
     if config.under_pytest():
         return make_refusing_scope(
@@ -198,7 +198,7 @@ def _join_scope(huey: Any, stamp: Mapping[str, Any]) -> Scope:
             options = {name: value for name, value in stamp["options"].items() if name in _OPTIONS}
             if stamp["options"].get("transport") in _TRANSPORTS:
                 options["transport"] = stamp["options"]["transport"]
-            scope = scopes.join(scopes.ScopeStamp(stamp["scope"], stamp["name"], stamp["default"], options))
+            scope = scopes.join_scope(scopes.ScopeReference(stamp["scope"], stamp["name"], stamp["default"], options))
             _joined[scope.id] = _share_counts(huey, scope)
             while len(_joined) > _MAX_JOINED_SCOPES:
                 _joined.popitem(last=False)[1].close()
@@ -213,11 +213,11 @@ class SharedCounts:
         self._storage = storage
         self._scope_id = scope_id
 
-    def take(self, label: str) -> int:
+    def count_request(self, label: str) -> int:
         """Count a request and return how many came before it."""
         return int(self._storage.incr(self._counter_key(label))) - 1
 
-    def asked(self, label: str) -> int:
+    def count_of(self, label: str) -> int:
         """Return how many requests were counted."""
         return int(self._storage.incr(self._counter_key(label), 0))
 
@@ -228,7 +228,7 @@ class SharedCounts:
 def _share_counts(huey: Any, scope: Scope) -> Scope:
     """Count the requests of another process's scope with that process and its other workers."""
     if not scope.is_owner and scope.counts is None:
-        scope.share(SharedCounts(huey.storage, scope.id))
+        scope.share_counts(SharedCounts(huey.storage, scope.id))
     return scope
 
 
@@ -236,9 +236,9 @@ def share_with_workers(huey: Any) -> Scope | None:
     """Count the requests of the scope in force here together with workers in other processes, and return it."""
     from aquila.recording import scope as scopes
 
-    scope = scopes.current()
+    scope = scopes.current_scope()
     if scope is not None and scope.counts is None:
-        scope.share(SharedCounts(huey.storage, scope.id))
+        scope.share_counts(SharedCounts(huey.storage, scope.id))
     return scope
 
 
@@ -254,7 +254,7 @@ def collect_misses(huey: Any, scope: Scope) -> None:
     for key in sorted(huey.all_results()):
         if key.startswith(f"{_MISS_PREFIX}{scope.id}."):
             played_out, text = huey.get(key)
-            scope.missed(PlayedOut(text) if played_out else CassetteMiss(text))
+            scope.remember_miss(PlayedOut(text) if played_out else CassetteMiss(text))
 
 
 def collect_misses_of_current_scope(huey: Any) -> None:
@@ -264,7 +264,7 @@ def collect_misses_of_current_scope(huey: Any) -> None:
     from aquila.recording import scope as scopes
 
     try:
-        scope = scopes.current()
+        scope = scopes.current_scope()
     except (SessionClosed, CassetteRequired):
         return
     if scope is not None:

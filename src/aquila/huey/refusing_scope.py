@@ -12,9 +12,9 @@ class RefusingScope(Scope):
     """Refuses every request that would go through a cassette, for a reason."""
 
     def __init__(self, task: str, reason: str) -> None:
-        super().__init__(kind="task", name=task, default="none")
+        super().__init__(kind="task", name=task, default_cassette="none")
         self.refused = reason
 
-    def session(self, cassette: str, mode: str) -> NoReturn:
+    def session_for(self, cassette: str, mode: str) -> NoReturn:
         """Raise ``CassetteRequired``."""
         raise CassetteRequired(f"the task {self.name} makes a request to a model, and {self.refused}")

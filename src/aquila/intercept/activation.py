@@ -37,7 +37,7 @@ class _Surroundings:
         self._held: set[str] = set()  # those that are open, and those that are suspended
         self._inherited: str | None = None
 
-    def opened(self, scope: Scope) -> None:
+    def scope_opened(self, scope: Scope) -> None:
         """A scope is open, or has changed."""
         with _lock:
             if not self._open:
@@ -48,13 +48,13 @@ class _Surroundings:
             _foreign().hold(scope.id)
             self._adjust()
 
-    def suspended(self, scope: Scope) -> None:
+    def scope_suspended(self, scope: Scope) -> None:
         """A scope surrounds nothing for a while. Its interception stays: what is bound to it may make requests."""
         with _lock:
             if self._open.pop(scope.id, None) is not None:
                 self._adjust()
 
-    def closed(self, scope: Scope) -> None:
+    def scope_closed(self, scope: Scope) -> None:
         """A scope is no longer open."""
         with _lock:
             if self._open.pop(scope.id, None) is not None:
@@ -67,7 +67,7 @@ class _Surroundings:
     def _adjust(self) -> None:
         # One that was suspended was opened anew after those within it.
         scopes = sorted(self._open.values(), key=lambda scope: len(list(scope.enclosing())))
-        answering = [scope for scope in scopes if scope.default is not None]
+        answering = [scope for scope in scopes if scope.default_cassette is not None]
         replaying = bool(answering) and all(scope.settings.transport == "replay" for scope in answering)
         if replaying:
             dummy_keys.hide(answering[-1].settings.dummy_keys)
@@ -117,7 +117,7 @@ def guarded() -> Iterator[None]:
 def guard_on() -> object | None:
     """Refuse what no scope answers in this process from now on. Returns what holds it, or None if it is turned off."""
     begin()
-    if config.current().guard == "off":
+    if config.current_settings().guard == "off":
         return None
     from aquila.intercept import socket_guard
 

@@ -28,7 +28,7 @@ SITE = str(Path(__file__).parent.parent / "_site")
 
 def stamp(scope: Scope | None) -> str:
     """The value of the variable while ``scope`` is the one that children join, or while there is none."""
-    inherited: dict[str, Any] = {"around": config.handed_down()}
+    inherited: dict[str, Any] = {"around": config.layers_for_children()}
     known = list(runtime.fingerprints)
     if runtime.hidden:
         from aquila.cassettes.redaction.fingerprints import fingerprints
@@ -37,7 +37,7 @@ def stamp(scope: Scope | None) -> str:
     if known:
         inherited["fingerprints"] = known
     if scope is not None:
-        joined = scope.stamp(recording=False)
+        joined = scope.make_reference(recording=False)
         inherited["scope"] = {name: getattr(joined, name) for name in joined.__slots__}
     return json.dumps(inherited, default=str)
 
@@ -64,7 +64,7 @@ def take_up() -> None:
     """Do in this process what its parent's ``AQUILA_SESSION`` says. Does nothing without one, or if it is damaged."""
     try:
         inherited = json.loads(os.environ[VARIABLE])
-        config.take_up(inherited["around"])
+        config.apply_parent_layers(inherited["around"])
     except (KeyError, ValueError, TypeError):
         return
     from aquila.intercept import activation
@@ -87,6 +87,6 @@ class _Joining:
         if self._scope is None:
             from aquila.recording import scope as scopes
 
-            self._scope = scopes.join(scopes.ScopeStamp(**self._stamp))
+            self._scope = scopes.join_scope(scopes.ScopeReference(**self._stamp))
             atexit.register(self._scope.close)
         return self._scope

@@ -63,7 +63,7 @@ def close(scope: Scope, error: BaseException | None) -> None:
     try:
         report = scope.close(passed=error is None)
         if scope.parent is not None:
-            scope.parent.inner.append(report)
+            scope.parent.block_reports.append(report)
     except Exception as failure:
         if error is None:
             raise
@@ -81,16 +81,16 @@ class _Stretches:
 
     def __enter__(self) -> None:
         if self._has_begun:
-            scopes.resume(self._scope)
+            scopes.resume_scope(self._scope)
         else:
             activation.begin()
-            scopes.push(self._scope)
+            scopes.open_scope(self._scope)
             self._has_begun = True
-        self._around = scopes.bind(self._within)
+        self._around = scopes.bind_scope(self._within)
 
     def __exit__(self, *_: object) -> None:
-        self._within = scopes.bind(self._around)
-        scopes.suspend(self._scope)
+        self._within = scopes.bind_scope(self._around)
+        scopes.suspend_scope(self._scope)
 
     @contextlib.contextmanager
     def until_the_end(self) -> Iterator[_Stretches]:

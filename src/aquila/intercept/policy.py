@@ -30,7 +30,7 @@ def answering(method: str, scheme: str, host: str, port: int | None, path: str) 
     if is_permitted():
         return None
     scope, problem = _scope()
-    settings = scope.settings if scope is not None else config.current()
+    settings = scope.settings if scope is not None else config.current_settings()
     if goes_its_own_way(host, port, path, settings):
         return None
     if problem is not None:
@@ -38,15 +38,15 @@ def answering(method: str, scheme: str, host: str, port: int | None, path: str) 
     if settings.transport == "live":
         return None
     if scope is not None:
-        if scope.default is not None:
+        if scope.default_cassette is not None:
             return scope
         # Without a cassette, another source than the provider (a local model) stands in for model requests alone.
         if settings.transport not in ("replay", "record") and asks_model(host, port, path, settings):
             return scope
     if is_refused(host, port, path, settings):
-        from aquila.recording import session_opening  # here: only a refusal shows a path, which may hold a key
+        from aquila.recording import session_factory  # here: only a refusal shows a path, which may hold a key
 
-        clean = session_opening.redactor(session_opening.rules_of(settings), settings.keep_headers).text(path)
+        clean = session_factory.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers).text(path)
         raise LiveCallRefused(refusal(f"{method} {scheme}://{_netloc(host, port)}{clean}"))
     return None
 
@@ -55,7 +55,7 @@ def check_connection(host: str, port: int | None) -> None:
     """Raise ``LiveCallRefused`` for a connection that nothing asked for. Only the address is known here."""
     if is_permitted() or (host, port) in own_servers:
         return
-    settings = config.current()
+    settings = config.current_settings()
     if is_loopback(host) and not settings.providers:
         return
     scope, _ = _scope()
@@ -71,7 +71,7 @@ def _scope() -> tuple[Scope | None, Exception | None]:
     from aquila.recording import scope as scopes
 
     try:
-        return scopes.current(), None
+        return scopes.current_scope(), None
     except (SessionClosed, CassetteRequired) as error:
         return None, error
 

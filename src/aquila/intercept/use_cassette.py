@@ -36,7 +36,7 @@ class use_cassette:
         self._name = name
         self._settings = settings
         self._open: list[tuple[Scope, Scope | None]] = []
-        known = config.current().with_options(settings, source=self._title)
+        known = config.current_settings().with_options(settings, source=self._title)
         candidates(known.cassette_root(), name)  # a wrong name is refused here
 
     @property
@@ -47,21 +47,21 @@ class use_cassette:
         options = self._settings
         if "transport" not in options and not config.is_given("transport"):
             options = {"transport": "replay", **options}
-        return Scope(kind="block", name=self._title, default=self._name, options=options)
+        return Scope(kind="block", name=self._title, default_cassette=self._name, options=options)
 
     def __enter__(self) -> UsedCassette:
         scope = self._scope()
         activation.begin()
-        scopes.push(scope)
-        self._open.append((scope, scopes.bind(scope)))
+        scopes.open_scope(scope)
+        self._open.append((scope, scopes.bind_scope(scope)))
         return UsedCassette(scope)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         scope, before = self._open.pop()
-        scopes.bind(before)
-        scopes.pop(scope)
+        scopes.bind_scope(before)
+        scopes.remove_scope(scope)
         decorated_functions.close(scope, error)
 
     async def __aenter__(self) -> UsedCassette:

@@ -116,7 +116,7 @@ class _Own(Deciding):
         decision = self._decide(request)
         if isinstance(decision, ReplayDecision):
             if self._session.mode != "replay":
-                self._scope.recording.played(self._session, decision)
+                self._scope.recording.note_play(self._session, decision)
             return replayed(decision, self._pace(request))
         return Tee(self._scope, self._session, decision)
 
@@ -140,9 +140,9 @@ def _decide(scope: Scope, request: Request) -> httpx2.Response | Tee:
     settings = scope.settings
     decided: httpx2.Response | Tee
     if settings.transport in CASSETTE_MODES and (settings.transport == "replay" or settings.upstream == "live"):
-        assert scope.default is not None
+        assert scope.default_cassette is not None
         mode = "replay" if settings.transport == "replay" else settings.record
-        decided = _Own(scope, scope.session(scope.default, mode)).decide(asked)
+        decided = _Own(scope, scope.session_for(scope.default_cassette, mode)).decide(asked)
     else:
         decided = route_of(scope, Upstream("live", None, None)).sync().handle_request(asked)
     if isinstance(decided, httpx2.Response):

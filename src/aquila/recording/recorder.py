@@ -16,7 +16,7 @@ from aquila.cassettes.storage import cassette_files, journal
 from aquila.cassettes.storage.merging import Changes, NewRecording, RecordingPlayed, merge, settle
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, CassetteWriteError, reason_of
-from aquila.recording import session_opening
+from aquila.recording import session_factory
 from aquila.recording.reports import StoredRecordings
 from aquila.recording.session import RecordDecision, ReplayDecision, Session
 
@@ -27,7 +27,7 @@ _Group: TypeAlias = tuple[str, str, str, MatchRules]
 """Cassette, mode, ``record_errors`` and rules of a session."""
 
 
-class Failure(NamedTuple):
+class StorageFailure(NamedTuple):
     """A journal that could not be read, or a cassette that what was recorded could not be put into."""
 
     path: Path
@@ -38,7 +38,7 @@ class Failure(NamedTuple):
         return reason if str(self.path) in reason else f"{self.path}: {reason}"
 
 
-class Recovered(NamedTuple):
+class RecoveryResult(NamedTuple):
     """What came of the journals of killed runs.
 
     ``cassettes`` are those that took recordings over, each with their number. ``failed`` says what could not be taken
@@ -46,7 +46,7 @@ class Recovered(NamedTuple):
     """
 
     cassettes: list[tuple[Path, int]]
-    failed: list[str]
+    failures: list[str]
 
 
 class ScopeRecording:
@@ -58,46 +58,46 @@ class ScopeRecording:
         self._root = self._settings.cassette_root()
         self._journal = journal.Journal(self._root, scope.id)
 
-    def open(self) -> None:
+    def open_journal(self) -> None:
         """Make sure that something can be stored. Raises ``CassetteWriteError``."""
         self._journal.open()
 
-    def finish(self, session: Session, record: RecordDecision, response: RecordedResponse) -> None:
+    def store_interaction(self, session: Session, record: RecordDecision, response: RecordedResponse) -> None:
         """Store a finished interaction: into the journal first, then into the session."""
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
         interaction = Interaction(record.request, session.redactor.response(response), f"{now.isoformat()}Z")
         row = NewRecording(record.key, record.position, record.order, interaction)
         if not session.closed:  # else it is too late, as `add` says: nobody would merge the journal
-            self._append(session, row)
-        session.add(row)
+            self._append_to_journal(session, row)
+        session.add_recording(row)
 
-    def played(self, session: Session, replay: ReplayDecision) -> None:
+    def note_play(self, session: Session, replay: ReplayDecision) -> None:
         """Note a play where the scope is owned by another process, which must not take the recording for unused."""
         if not self._scope.is_owner:
-            self._append(session, replay.played)
+            self._append_to_journal(session, replay.played)
 
-    def _append(self, session: Session, row: NewRecording | RecordingPlayed) -> None:
+    def _append_to_journal(self, session: Session, row: NewRecording | RecordingPlayed) -> None:
         entry = journal.Entry(session.name, session.mode, self._settings.record_errors, session.rules, row)
         self._journal.append(entry)
 
     def close(self, *, passed: bool) -> StoredRecordings:
         """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""
         try:
-            return self._merge(passed=passed) if self._scope.is_owner else StoredRecordings()
+            return self._merge_journals(passed=passed) if self._scope.is_owner else StoredRecordings()
         finally:
             self._journal.close()  # only now: until it is merged, no other run may take it for abandoned
 
-    def _merge(self, *, passed: bool) -> StoredRecordings:
-        owned = self._scope.default if self._scope.owns_default else None
+    def _merge_journals(self, *, passed: bool) -> StoredRecordings:
+        owned = self._scope.default_cassette if self._scope.owns_cassette else None
         changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
         mine = f"{self._scope.id}.{os.getpid()}.journal"
         others = [path for path in journal.journals_of(self._root, self._scope.id) if path.name != mine]
-        foreign, unread = _rows(others)
+        foreign, unread = _read_journals(others)
         for (name, mode), session in self._scope.sessions.items():
             if mode == "replay":
                 continue
             record_errors = self._settings.record_errors
-            own = session.changes(
+            own = session.compute_changes(
                 record_errors=record_errors,
                 drop_unused=name == owned,
                 elsewhere=foreign.pop((name, mode, record_errors, session.rules), ()),
@@ -105,35 +105,35 @@ class ScopeRecording:
             used_elsewhere = {row.slot for group, rows in foreign.items() if group[0] == name for row in rows}
             own = Changes(own.recorded, own.used, own.drop - used_elsewhere, own.replace)
             changes[name].append((own, session.rules))
-        for name, rows in _changes(foreign).items():
+        for name, rows in _changes_by_cassette(foreign).items():
             changes[name] += rows
-        stored, failed = _store(changes, self._root, passed=passed, owned=owned)
+        stored, failed = _store_changes(changes, self._root, passed=passed, owned=owned)
         if not failed:
             for path in others:
                 if all(path != failure.path for failure in unread):
                     journal.discard(path)
             self._journal.discard()
-        _raise([*unread, *failed], self._root)
+        _raise_failures([*unread, *failed], self._root)
         return stored
 
 
-def recover(root: Path) -> Recovered:
+def recover_journals(root: Path) -> RecoveryResult:
     """Merge what killed runs left in their journals.
 
     Nothing that a cassette holds is replaced: where a killed run was recording anew, its recordings are kept in the
     cassette's pending file. What fails is named and left where it is, and the rest is taken over.
     """
-    recovered = Recovered([], [])
+    recovered = RecoveryResult([], [])
     for paths in journal.abandoned(root).values():
-        groups, failures = _rows(paths)
+        groups, failures = _read_journals(paths)
         left = {failure.path for failure in failures}
-        for name, rows in _changes(groups).items():
+        for name, rows in _changes_by_cassette(groups).items():
             path = root / name
             try:
                 path = cassette_path(root, name)
-                count = _recover(path, rows, root)
+                count = _add_recordings(path, rows, root)
             except Exception as error:  # noqa: BLE001 - one cassette must not stop a run, whatever is wrong with it
-                failures.append(Failure(path, error))
+                failures.append(StorageFailure(path, error))
                 left.update(paths)  # merging them again later changes nothing for the cassettes that took theirs
             else:
                 recovered.cassettes.extend([(path, count)] if count else [])
@@ -142,29 +142,29 @@ def recover(root: Path) -> Recovered:
                 journal.discard(journal_path)
         if failures:
             kept = " ".join(sorted(map(str, left)))
-            recovered.failed.append(
+            recovered.failures.append(
                 f"recordings of an interrupted run were not taken over: {_list_failures(failures)} "
                 f"They stay in {kept}. Try again with: aquila cassettes accept. To give them up, delete that file."
             )
     return recovered
 
 
-def _recover(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root: Path) -> int:
+def _add_recordings(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root: Path) -> int:
     """Add recordings to a cassette; return their number."""
     count = sum(len(change.recorded) for change, _ in rows)
     for change, rules in rows if count else ():
         adding = Changes(change.recorded, change.used)
-        stored = cassette_files.update(path, _merging(adding, rules), root=root)
+        stored = cassette_files.update(path, _make_merge(adding, rules), root=root)
         if change.replace:
-            _keep_beside(path, stored, [(change, rules)], root)
+            _keep_pending(path, stored, [(change, rules)], root)
     return count
 
 
-def _list_failures(failures: Sequence[Failure]) -> str:
+def _list_failures(failures: Sequence[StorageFailure]) -> str:
     return " ".join([f"{str(failure).rstrip('.')}." for failure in failures])
 
 
-def _raise(failures: Sequence[Failure], root: Path) -> None:
+def _raise_failures(failures: Sequence[StorageFailure], root: Path) -> None:
     """Raise what stands for some failures, if there are any: the error itself if it is one of ours and alone."""
     if not failures:
         return
@@ -177,25 +177,27 @@ def _raise(failures: Sequence[Failure], root: Path) -> None:
     ) from first
 
 
-def _rows(journals: Iterable[Path]) -> tuple[dict[_Group, list[NewRecording | RecordingPlayed]], list[Failure]]:
+def _read_journals(
+    journals: Iterable[Path],
+) -> tuple[dict[_Group, list[NewRecording | RecordingPlayed]], list[StorageFailure]]:
     """What is in journals, by what must be settled together: processes may count their requests together.
 
     Of a journal that cannot be read to its end nothing is taken.
     """
     rows: dict[_Group, list[NewRecording | RecordingPlayed]] = defaultdict(list)
-    failures: list[Failure] = []
+    failures: list[StorageFailure] = []
     for path in journals:
         try:
             entries = list(journal.read(path))
         except Exception as error:  # noqa: BLE001 - one journal must not keep the others from being stored
-            failures.append(Failure(path, error))
+            failures.append(StorageFailure(path, error))
             continue
         for entry in entries:
             rows[entry.cassette, entry.mode, entry.record_errors, entry.rules].append(entry.row)
     return rows, failures
 
 
-def _changes(
+def _changes_by_cassette(
     groups: Mapping[_Group, Sequence[NewRecording | RecordingPlayed]],
 ) -> dict[str, list[tuple[Changes, MatchRules]]]:
     """What the rows of journals mean for each cassette."""
@@ -208,11 +210,11 @@ def _changes(
     return changes
 
 
-def _store(
+def _store_changes(
     changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path, *, passed: bool, owned: str | None
-) -> tuple[StoredRecordings, list[Failure]]:
+) -> tuple[StoredRecordings, list[StorageFailure]]:
     """Store what was recorded for each cassette. One that fails does not keep the others from being stored."""
-    failures: list[Failure] = []
+    failures: list[StorageFailure] = []
     written: list[Path] = []
     pending: list[Path] = []
     count = 0
@@ -225,20 +227,20 @@ def _store(
         try:
             if passed:
                 for change, rules in rows:
-                    cassette_files.update(path, _merging(change, rules), root=root)
+                    cassette_files.update(path, _make_merge(change, rules), root=root)
                 if name == owned:
                     cassette_files.remove(cassette_files.pending_path(path))
                 written.append(path)
                 count += recorded
             elif recorded:
                 stored = cassette_files.load_or_empty(path)
-                pending.append(_keep_beside(path, stored, rows, root, anew=name == owned))
+                pending.append(_keep_pending(path, stored, rows, root, anew=name == owned))
         except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
-            failures.append(Failure(path, error))
+            failures.append(StorageFailure(path, error))
     return StoredRecordings(count, tuple(written), tuple(pending)), failures
 
 
-def _keep_beside(
+def _keep_pending(
     path: Path, stored: Cassette, rows: Sequence[tuple[Changes, MatchRules]], root: Path, *, anew: bool = False
 ) -> Path:
     """Keep what ``stored`` would become in the pending file.
@@ -249,7 +251,7 @@ def _keep_beside(
     def change(kept: Cassette) -> Cassette:
         result = kept if kept.interactions and not anew else stored
         for changes, rules in rows:
-            result = _merging(replace(changes, replace=True), rules)(result)
+            result = _make_merge(replace(changes, replace=True), rules)(result)
         return result
 
     beside = cassette_files.pending_path(path)
@@ -257,8 +259,8 @@ def _keep_beside(
     return beside
 
 
-def _merging(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cassette]:
+def _make_merge(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cassette]:
     """A change of a cassette: ``merge`` with its keys computed the way the recordings' keys were."""
-    redactor = session_opening.redactor(rules)
-    identify = session_opening.identification(rules)
+    redactor = session_factory.redactor_for(rules)
+    identify = session_factory.request_identifier(rules)
     return lambda stored: merge(stored, changes, lambda request: identify(redactor.request(request)))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.model import Interaction
-from aquila.recording.unseen_drift import Drift
+from aquila.recording.drift_watch import DriftedRequest
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -46,22 +46,24 @@ class ScopeReport:
     cassettes: tuple[str, ...] = ()
     oldest: str = ""
     misses: tuple[str, ...] = field(default=(), repr=False)
-    drifted: tuple[Drift, ...] = field(default=(), repr=False)
+    drifted: tuple[DriftedRequest, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, scope: Scope, stored: StoredRecordings | None) -> ScopeReport:
         """Sum up a scope that is closed."""
-        played = [interaction for session in scope.sessions.values() for interaction in session.played]
-        inner = scope.inner
-        owned = [s for s in scope.sessions.values() if scope.owns_default and s.name == scope.default]
+        played = [interaction for session in scope.sessions.values() for interaction in session.played_interactions]
+        inner = scope.block_reports
+        owned = [s for s in scope.sessions.values() if scope.owns_cassette and s.name == scope.default_cassette]
         return cls(
             name=scope.name,
             replayed=len(played) + sum(block.replayed for block in inner),
             recorded=(stored.recorded if stored else 0) + sum(block.recorded for block in inner),
             missed=len(scope.misses),
             seconds=sum(i.response.ended for i in played) / 1000 + sum(block.seconds for block in inner),
-            tokens=sum(map(tokens_of, played)) + sum(block.tokens for block in inner),
-            unplayed=tuple((s.name, len(s.unplayed)) for s in owned if s.mode == "replay" and s.unplayed),
+            tokens=sum(map(count_tokens, played)) + sum(block.tokens for block in inner),
+            unplayed=tuple(
+                (s.name, len(s.unplayed_recordings)) for s in owned if s.mode == "replay" and s.unplayed_recordings
+            ),
             pending=(
                 *(map(str, stored.pending) if stored else ()),
                 *(path for block in inner for path in block.pending),
@@ -74,16 +76,16 @@ class ScopeReport:
                 default="",
             ),
             misses=tuple(map(str, scope.misses)),
-            drifted=tuple(scope.drifts.found) if scope.drifts is not None else (),
+            drifted=tuple(scope.drift_watch.drifted_requests) if scope.drift_watch is not None else (),
         )
 
 
-def tokens_of(interaction: Interaction) -> int:
+def count_tokens(interaction: Interaction) -> int:
     """The tokens that an answer reports as used, or 0. Only the end of the body is read: usage comes last."""
     tail = b"".join(chunk.data for chunk in interaction.response.chunks[-8:])[-20_000:]
-    total = _last(_TOTAL.findall(tail))
+    total = _last_number(_TOTAL.findall(tail))
     return total or sum(map(int, _PARTS.findall(tail)[-2:]))
 
 
-def _last(found: Sequence[bytes]) -> int:
+def _last_number(found: Sequence[bytes]) -> int:
     return int(found[-1]) if found else 0

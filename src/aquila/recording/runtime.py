@@ -24,18 +24,18 @@ fingerprints: Sequence[str] = ()
 """Of keys that are hidden in the parent process; see ``aquila.cassettes.redaction.fingerprints``."""
 
 
-class Watcher(Protocol):
+class ScopeWatcher(Protocol):
     """Is told when scopes that surround other code open, change and close."""
 
-    def opened(self, scope: Any) -> None:
+    def scope_opened(self, scope: Any) -> None:
         """A scope is open, or its cassette or its settings have changed."""
 
-    def suspended(self, scope: Any) -> None:
+    def scope_suspended(self, scope: Any) -> None:
         """A scope surrounds nothing until it is open again. What it has started goes on."""
 
-    def closed(self, scope: Any) -> None:
+    def scope_closed(self, scope: Any) -> None:
         """A scope is no longer open."""
 
 
-watchers: list[Watcher] = []
+watchers: list[ScopeWatcher] = []
 """Those who are told. Opening a scope costs nothing more while there are none."""

@@ -25,15 +25,16 @@ from aquila import config
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
 from aquila.recording import runtime
 from aquila.recording.reports import ScopeReport
-from aquila.recording.session import Counts, Explained, Session
+from aquila.recording.session import MissedRequest, RequestCounts, Session
 
 if TYPE_CHECKING:
-    from aquila.recording.unseen_drift import DriftWatch
+    from aquila.recording.drift_watch import DriftWatch
+    from aquila.recording.recorder import ScopeRecording
 
 Kind = Literal["test", "block", "task", "call"]
 
 
-class Unfinished(Protocol):
+class UnfinishedRecording(Protocol):
     """A recording whose answer is still arriving."""
 
     def abandon(self) -> None:
@@ -41,12 +42,12 @@ class Unfinished(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ScopeStamp:
+class ScopeReference:
     """What another process needs to join a scope. Small, and without a path: each side has its own cassette folder."""
 
     scope: str
     name: str
-    default: str | None
+    default_cassette: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -64,29 +65,29 @@ class Scope:
         kind: Kind,
         name: str = "",
         command: str = "",
-        default: str | None = None,
-        owns_default: bool = False,
+        default_cassette: str | None = None,
+        owns_cassette: bool = False,
         options: Mapping[str, Any] | None = None,
-        joined: str | None = None,
+        joined_id: str | None = None,
     ) -> None:
-        self.id = joined or secrets.token_hex(8)
+        self.id = joined_id or secrets.token_hex(8)
         self.kind = kind
         self.name = name
         self.command = command
-        self.default = default
-        self.owns_default = owns_default
-        self._process = os.getpid() if joined is None else None
+        self.default_cassette = default_cassette
+        self.owns_cassette = owns_cassette
+        self._process = os.getpid() if joined_id is None else None
         self.parent: Scope | None = None
         self.closed = False
         self.sessions: dict[tuple[str, str], Session] = {}
         self.misses: list[CassetteMiss] = []
-        self.inner: list[ScopeReport] = []
+        self.block_reports: list[ScopeReport] = []
         self._options = dict(options or {})
         self._lock = threading.RLock()
-        self._unfinished: set[Unfinished] = set()
-        self._recording: Any = None
-        self.counts: Counts | None = None
-        self.drifts: DriftWatch | None = None
+        self._unfinished: set[UnfinishedRecording] = set()
+        self._recording: ScopeRecording | None = None
+        self.counts: RequestCounts | None = None
+        self.drift_watch: DriftWatch | None = None
         self._settings: tuple[config.Settings, config.Settings] | None = None
         _registry[self.id] = self
 
@@ -105,7 +106,7 @@ class Scope:
     @property
     def settings(self) -> config.Settings:
         """The settings in force: those around this scope, with its own options on top."""
-        around = self.parent.settings if self.parent is not None else config.current()
+        around = self.parent.settings if self.parent is not None else config.current_settings()
         if not self._options:
             return around
         known = self._settings
@@ -113,21 +114,21 @@ class Scope:
             known = self._settings = around, around.with_options(self._options, source=self.name or "use_cassette")
         return known[1]
 
-    def configure(self, options: Mapping[str, Any], *, source: str) -> None:
+    def override_settings(self, options: Mapping[str, Any], *, source: str) -> None:
         """Override settings for the rest of the scope. Raises ``UnknownOption`` or ``ConfigError``."""
-        config.current().with_options(options, source=source)
+        config.current_settings().with_options(options, source=source)
         self._options.update(options)
         self._settings = None
         if self in _open:
-            announce(self)
+            notify_watchers(self)
 
-    def use(self, cassette: str, *, owned: bool) -> None:
+    def use_cassette(self, cassette: str, *, owned: bool) -> None:
         """Give the scope its default cassette. ``owned`` says that no other scope uses it."""
-        self.default, self.owns_default = cassette, owned
+        self.default_cassette, self.owns_cassette = cassette, owned
         if self in _open:
-            announce(self)
+            notify_watchers(self)
 
-    def session(self, cassette: str, mode: str) -> Session:
+    def session_for(self, cassette: str, mode: str) -> Session:
         """The session of a cassette in this scope, opened on first use.
 
         ``mode`` is ``replay``, ``missing`` or ``all``. Raises what loading and naming raise, and for a recording mode
@@ -135,44 +136,44 @@ class Scope:
         """
         with self._lock:
             if self.closed:
-                raise SessionClosed(f"{self._who()} has ended; nothing can use its cassette {cassette!r} any more")
+                raise SessionClosed(f"{self._describe()} has ended; nothing can use its cassette {cassette!r} any more")
             session = self.sessions.get((cassette, mode))
             if session is None:
-                session = self.sessions[cassette, mode] = self._open(cassette, mode)
+                session = self.sessions[cassette, mode] = self._open_session(cassette, mode)
             return session
 
     def has_session(self, cassette: str, mode: str) -> bool:
         """Whether the session is open already, so that getting it does no I/O."""
         return (cassette, mode) in self.sessions
 
-    def _open(self, cassette: str, mode: str) -> Session:
-        from aquila.recording import session_opening
+    def _open_session(self, cassette: str, mode: str) -> Session:
+        from aquila.recording import session_factory
 
         if mode != "replay":
-            self.recording.open()  # first: nothing is asked for that could not be stored
-        session = session_opening.open_session(self, cassette, mode)
-        if self.drifts is not None:
-            session.witness = self.drifts.watching(session)
+            self.recording.open_journal()  # first: nothing is asked for that could not be stored
+        session = session_factory.open_session(self, cassette, mode)
+        if self.drift_watch is not None:
+            session.observe_request = self.drift_watch.observer_for(session)
         if self.counts is not None:
-            session.share(self.counts)
+            session.share_counts(self.counts)
             if self.is_owner:
-                session.catch_up()  # others may have used the cassette before this process does
+                session.adopt_shared_plays()  # others may have used the cassette before this process does
         return session
 
-    def share(self, counts: Counts) -> None:
+    def share_counts(self, counts: RequestCounts) -> None:
         """Count requests together with other processes from now on, so that the n-th of all gets the n-th recording."""
         with self._lock:
             self.counts = counts
             for session in self.sessions.values():
-                session.share(counts)
+                session.share_counts(counts)
 
-    def catch_up(self) -> None:
+    def adopt_shared_plays(self) -> None:
         """Take in what other processes have played."""
         for session in list(self.sessions.values()):
-            session.catch_up()
+            session.adopt_shared_plays()
 
     @property
-    def recording(self) -> Any:
+    def recording(self) -> ScopeRecording:
         """What this scope records into: its journal, and the merge at its end."""
         if self._recording is None:
             from aquila.recording.recorder import ScopeRecording
@@ -180,18 +181,18 @@ class Scope:
             self._recording = ScopeRecording(self)
         return self._recording
 
-    def track(self, unfinished: Unfinished) -> None:
+    def track_unfinished(self, unfinished: UnfinishedRecording) -> None:
         """Remember a recording in progress: it is ended as ``closed`` if the scope closes first.
 
         It is kept alive: an answer that its caller dropped without closing it was left, not unasked.
         """
         self._unfinished.add(unfinished)
 
-    def untrack(self, unfinished: Unfinished) -> None:
+    def forget_unfinished(self, unfinished: UnfinishedRecording) -> None:
         """Forget a recording that has ended."""
         self._unfinished.discard(unfinished)
 
-    def explain(self, session: Session, path: Path, explained: Explained) -> str:
+    def explain_miss(self, session: Session, path: Path, explained: MissedRequest) -> str:
         """The text of a miss in this scope."""
         from aquila.cassettes.matching.miss_message import explain_miss
 
@@ -205,28 +206,28 @@ class Scope:
             cassette=shown if path.exists() else f"{shown} (no such file)",
             command=self.record_command(),
             redactor=session.redactor,
-            played_out=explained.asked + 1 if explained.recorded else None,
+            played_out=explained.earlier_count + 1 if explained.recording_count else None,
         )
 
     def record_command(self) -> str:
         """What to type to record again what this scope runs."""
         return self.command or "run it once with AQUILA_TRANSPORT=record in the environment"
 
-    def missed(self, error: CassetteMiss) -> None:
+    def remember_miss(self, error: CassetteMiss) -> None:
         """Remember a miss, so that code that swallows it does not hide it."""
         self.misses.append(error)
         if self.kind == "call" or not self.is_owner:
             return
         if self.parent is not None and not self.parent.closed:
-            self.parent.missed(error)
+            self.parent.remember_miss(error)
 
-    def stamp(self, *, recording: bool = True) -> ScopeStamp:
+    def make_reference(self, *, recording: bool = True) -> ScopeReference:
         """What lets another process join this scope. ``recording`` says that one surely will record."""
         settings = self.settings
         if recording and settings.transport == "record":
-            self.recording.open()  # the owner's journal marks the scope as alive
+            self.recording.open_journal()  # the owner's journal marks the scope as alive
         options = {**self._options, "transport": settings.transport, "record": settings.record}
-        return ScopeStamp(self.id, self.name, self.default, options)
+        return ScopeReference(self.id, self.name, self.default_cassette, options)
 
     def close(self, *, passed: bool = True) -> ScopeReport:
         """End the scope: what was recorded is stored if it ``passed``, and kept beside otherwise.
@@ -240,7 +241,7 @@ class Scope:
             self.closed = True
         _registry.pop(self.id, None)
         for watcher in runtime.watchers:
-            watcher.closed(self)
+            watcher.scope_closed(self)
         for session in self.sessions.values():
             session.close()
         if self._recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
@@ -248,7 +249,7 @@ class Scope:
         stored = self._recording.close(passed=passed) if self._recording is not None else None
         return ScopeReport.of(self, stored)
 
-    def _who(self) -> str:
+    def _describe(self) -> str:
         return f"{self.kind} {self.name}".rstrip()
 
 
@@ -257,7 +258,7 @@ _bound: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
 _open: list[Scope] = []
 
 
-def current() -> Scope | None:
+def current_scope() -> Scope | None:
     """The scope in force here: bound to this context, else the innermost that is open in the process.
 
     Raises ``SessionClosed`` in a context that outlived its scope, and ``CassetteRequired`` where scopes are open
@@ -267,14 +268,14 @@ def current() -> Scope | None:
     if scope is not None:
         if scope.closed:
             raise SessionClosed(
-                f"{scope._who()} has ended, and something it started is still making requests; wait for it first"
+                f"{scope._describe()} has ended, and something it started is still making requests; wait for it first"
             )
         return scope
     innermost = _innermost()
     if innermost is None:
         return None
     if len(_open) > 1 and not set(innermost.enclosing()).issuperset(_open):
-        names = ", ".join(scope.name or scope.default or scope.kind for scope in _open)
+        names = ", ".join(scope.name or scope.default_cassette or scope.kind for scope in _open)
         raise CassetteRequired(
             f"several cassettes are in use at once ({names}) and this thread belongs to none of them; "
             "start it with contextvars.copy_context().run, or name the cassette with cassette="
@@ -290,22 +291,28 @@ def _innermost() -> Scope | None:
     return opened
 
 
-def find(scope_id: str) -> Scope | None:
+def find_scope(scope_id: str) -> Scope | None:
     """The open scope of this process with an id, or None."""
     return _registry.get(scope_id)
 
 
-def join(stamp: ScopeStamp) -> Scope:
+def join_scope(stamp: ScopeReference) -> Scope:
     """Return the scope of a stamp: the one of this process, or a new part of another process's scope."""
-    found = find(stamp.scope)
+    found = find_scope(stamp.scope)
     if found is not None:
         return found
-    scope = Scope(kind="task", name=stamp.name, default=stamp.default, options=stamp.options, joined=stamp.scope)
-    announce(scope)
+    scope = Scope(
+        kind="task",
+        name=stamp.name,
+        default_cassette=stamp.default_cassette,
+        options=stamp.options,
+        joined_id=stamp.scope,
+    )
+    notify_watchers(scope)
     return scope
 
 
-def bind(scope: Scope | None) -> Scope | None:
+def bind_scope(scope: Scope | None) -> Scope | None:
     """Make a scope the one in force in this context and return the one that was."""
     before = _bound.get()
     _bound.set(scope)
@@ -313,16 +320,16 @@ def bind(scope: Scope | None) -> Scope | None:
 
 
 @contextmanager
-def bound(scope: Scope | None) -> Iterator[None]:
+def binding_scope(scope: Scope | None) -> Iterator[None]:
     """Make a scope the one in force in this context, and only here; None hides an outer one."""
-    before = bind(scope)
+    before = bind_scope(scope)
     try:
         yield
     finally:
-        bind(before)  # not reset(token): a fixture may be left in another context than it was entered in
+        bind_scope(before)  # not reset(token): a fixture may be left in another context than it was entered in
 
 
-def push(scope: Scope) -> None:
+def open_scope(scope: Scope) -> None:
     """Open a scope for the whole process: threads that are bound to no other find it."""
     around = _bound.get()
     if scope.kind == "test":
@@ -333,30 +340,30 @@ def push(scope: Scope) -> None:
         around = next((test for test in _open if test.kind == "test"), None)
     scope.parent = around
     _open.append(scope)
-    announce(scope)
+    notify_watchers(scope)
 
 
-def announce(scope: Scope) -> None:
+def notify_watchers(scope: Scope) -> None:
     """Tell who watches that a scope is open, or has changed."""
     for watcher in runtime.watchers:
-        watcher.opened(scope)
+        watcher.scope_opened(scope)
 
 
-def suspend(scope: Scope) -> None:
+def suspend_scope(scope: Scope) -> None:
     """Put an open scope aside: nothing finds it until ``resume``, except what is bound to it."""
-    pop(scope)
+    remove_scope(scope)
     for watcher in runtime.watchers:
-        watcher.suspended(scope)
+        watcher.scope_suspended(scope)
 
 
-def resume(scope: Scope) -> None:
+def resume_scope(scope: Scope) -> None:
     """Undo ``suspend``. The scope is around those that were opened within it, as before."""
     within = (place for place, other in enumerate(_open) if other is not scope and scope in other.enclosing())
     _open.insert(next(within, len(_open)), scope)
-    announce(scope)
+    notify_watchers(scope)
 
 
-def pop(scope: Scope) -> None:
+def remove_scope(scope: Scope) -> None:
     """Undo ``push``. Scopes may be popped in any order."""
     if scope in _open:
         _open.remove(scope)

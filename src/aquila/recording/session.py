@@ -50,21 +50,21 @@ Decision: TypeAlias = ReplayDecision | RecordDecision | RefuseDecision
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class MissedRequest:
     """What a miss is explained with: the redacted request, its key's recordings, and how many requests came before."""
 
     request: RecordedRequest
-    recorded: int
-    asked: int
+    recording_count: int
+    earlier_count: int
 
 
-class Counts(Protocol):
+class RequestCounts(Protocol):
     """Counts the requests of several processes together. What it counts under is a label of its caller's."""
 
-    def take(self, label: str) -> int:
+    def count_request(self, label: str) -> int:
         """Count a request and return how many came before it."""
 
-    def asked(self, label: str) -> int:
+    def count_of(self, label: str) -> int:
         """Return how many requests were counted."""
 
 
@@ -83,109 +83,109 @@ class Session:
         *,
         mode: str,
         rules: MatchRules,
-        identify: Callable[[RecordedRequest], str],
+        identify_request: Callable[[RecordedRequest], str],
         redactor: Redactor,
-        explain: Callable[[Explained], str],
+        explain_miss: Callable[[MissedRequest], str],
         repeat_last: bool = False,
     ) -> None:
         self.name = name
         self.cassette = cassette
         self.mode = mode
         self.rules = rules
-        self._identify = identify
+        self._identify_request = identify_request
         self.redactor = redactor
         self.closed = False
-        self._explain = explain
+        self._explain_miss = explain_miss
         self._repeat_last = repeat_last
         self._lock = threading.Lock()
         self._order = itertools.count()
-        self._recordings: dict[str, list[int]] = defaultdict(list)
+        self._recordings_by_key: dict[str, list[int]] = defaultdict(list)
         # Most requests of a replay equal a recorded one byte for byte: finding that out costs a fifth of their key.
-        self.witness: Callable[[RecordedRequest], None] | None = None
+        self.observe_request: Callable[[RecordedRequest], None] | None = None
         """Sees every request before it is decided about."""
-        self._keys: dict[RecordedRequest, str] = {}
+        self._known_keys: dict[RecordedRequest, str] = {}
         for number, interaction in enumerate(cassette.interactions):
-            key = self._keys[interaction.request] = self.key(interaction.request)
-            self._recordings[key].append(number)
-        self._asked: dict[str, int] = defaultdict(int)
-        self._counts: Counts | None = None
-        self._played: list[int] = [0] * len(cassette.interactions)
+            key = self._known_keys[interaction.request] = self.key_of(interaction.request)
+            self._recordings_by_key[key].append(number)
+        self._request_counts: dict[str, int] = defaultdict(int)
+        self._shared_counts: RequestCounts | None = None
+        self._play_counts: list[int] = [0] * len(cassette.interactions)
         self._play_order: list[tuple[int, int]] = []
-        self._recorded: list[NewRecording] = []
+        self._new_recordings: list[NewRecording] = []
 
     def decide(self, request: RecordedRequest) -> Decision:
         """Say what to do with a request: replay a recording, record, or refuse. Thread-safe, without I/O."""
         sent = request
-        if self.witness is not None:
-            self.witness(sent)
-        key = self._keys.get(self.redactor.with_kept_headers(sent))
+        if self.observe_request is not None:
+            self.observe_request(sent)
+        key = self._known_keys.get(self.redactor.with_kept_headers(sent))
         if key is None or self.mode != "replay":
             request = self.redactor.request(sent)
-            key = self._identify(request)
+            key = self._identify_request(request)
         with self._lock:
             if self.closed:
                 raise SessionClosed(
                     f"{sent.method} {self.redactor.request(sent).url}: the use of cassette {self.name!r} has ended; "
                     "a thread or task outlived its test. Wait for it before the test returns."
                 )
-            asked = self._take(key)
-            numbers = self._recordings.get(key, ())
+            asked = self._count_request(key)
+            numbers = self._recordings_by_key.get(key, ())
             if self.mode != "all":
                 if asked < len(numbers):
-                    return self._play(key, asked, numbers)
+                    return self._play_recording(key, asked, numbers)
                 if numbers and self._repeat_last:
-                    return self._play(key, len(numbers) - 1, numbers)
+                    return self._play_recording(key, len(numbers) - 1, numbers)
             if self.mode != "replay":
                 return RecordDecision(request, key, asked, next(self._order))
         request = self.redactor.request(sent)
         miss = PlayedOut if numbers else CassetteMiss
-        return RefuseDecision(miss(self._explain(Explained(request, len(numbers), asked))))
+        return RefuseDecision(miss(self._explain_miss(MissedRequest(request, len(numbers), asked))))
 
-    def _play(self, key: str, position: int, numbers: Sequence[int]) -> ReplayDecision:
+    def _play_recording(self, key: str, position: int, numbers: Sequence[int]) -> ReplayDecision:
         number, order = numbers[position], next(self._order)
-        self._played[number] += 1
+        self._play_counts[number] += 1
         self._play_order.append((order, number))
         return ReplayDecision(
             self.cassette.interactions[number], RecordingPlayed(key, position, order), last=position + 1 == len(numbers)
         )
 
-    def _take(self, key: str) -> int:
-        if self._counts is not None:
-            return self._counts.take(self._label(key))
-        asked = self._asked[key]
-        self._asked[key] = asked + 1
+    def _count_request(self, key: str) -> int:
+        if self._shared_counts is not None:
+            return self._shared_counts.count_request(self._count_label(key))
+        asked = self._request_counts[key]
+        self._request_counts[key] = asked + 1
         return asked
 
-    def _label(self, key: str) -> str:
+    def _count_label(self, key: str) -> str:
         return f"{self.mode}:{self.name}:{key}"
 
-    def share(self, counts: Counts) -> None:
+    def share_counts(self, counts: RequestCounts) -> None:
         """Count requests together with other processes from now on. Those that were counted so far are handed over."""
         with self._lock:
-            for key, asked in self._asked.items():
+            for key, asked in self._request_counts.items():
                 for _ in range(asked):
-                    counts.take(self._label(key))
-            self._asked.clear()
-            self._counts = counts
+                    counts.count_request(self._count_label(key))
+            self._request_counts.clear()
+            self._shared_counts = counts
 
-    def catch_up(self) -> None:
+    def adopt_shared_plays(self) -> None:
         """Take in what other processes have played, as the shared counts tell it."""
-        if self._counts is None or self.mode != "replay":
+        if self._shared_counts is None or self.mode != "replay":
             return
-        for key, numbers in self._recordings.items():
-            asked = self._counts.asked(self._label(key))
+        for key, numbers in self._recordings_by_key.items():
+            asked = self._shared_counts.count_of(self._count_label(key))
             with self._lock:
                 for number in numbers[:asked]:
-                    if not self._played[number]:
-                        self._played[number] += 1
+                    if not self._play_counts[number]:
+                        self._play_counts[number] += 1
                         self._play_order.append((next(self._order), number))
 
-    def add(self, recorded: NewRecording) -> None:
+    def add_recording(self, recorded: NewRecording) -> None:
         """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""
         with self._lock:
             if self.closed:
                 raise SessionClosed(f"cassette {self.name!r}: a recording finished after its session had ended")
-            self._recorded.append(recorded)
+            self._new_recordings.append(recorded)
 
     def close(self) -> None:
         """End the session: later requests are refused."""
@@ -193,28 +193,28 @@ class Session:
             self.closed = True
 
     @property
-    def recorded(self) -> Sequence[NewRecording]:
+    def new_recordings(self) -> Sequence[NewRecording]:
         """What this session has recorded so far."""
         with self._lock:
-            return tuple(self._recorded)
+            return tuple(self._new_recordings)
 
     @property
-    def played(self) -> Sequence[Interaction]:
+    def played_interactions(self) -> Sequence[Interaction]:
         """The recordings that were played, one entry per play, in order."""
         with self._lock:
             return tuple(self.cassette.interactions[number] for _, number in self._play_order)
 
     @property
-    def unplayed(self) -> Sequence[tuple[int, Interaction]]:
+    def unplayed_recordings(self) -> Sequence[tuple[int, Interaction]]:
         """The recordings that were never played, with their numbers in the cassette (from 1)."""
         with self._lock:
-            counts = tuple(self._played)
+            counts = tuple(self._play_counts)
         return tuple((n + 1, self.cassette.interactions[n]) for n, count in enumerate(counts) if not count)
 
     @property
     def all_played(self) -> bool:
         """Whether every recording of the cassette was played at least once."""
-        return not self.unplayed
+        return not self.unplayed_recordings
 
     @property
     def play_count(self) -> int:
@@ -222,7 +222,7 @@ class Session:
         with self._lock:
             return len(self._play_order)
 
-    def changes(
+    def compute_changes(
         self, *, record_errors: str, drop_unused: bool, elsewhere: Sequence[NewRecording | RecordingPlayed] = ()
     ) -> Changes:
         """What storing this session means for its file; see ``aquila.cassettes.storage.merging``.
@@ -232,14 +232,14 @@ class Session:
         """
         with self._lock:
             others = [row for row in elsewhere if isinstance(row, NewRecording)]
-            rows = [*self._recorded, *others]
+            rows = [*self._new_recordings, *others]
             recorded = settle(rows, record_errors=record_errors, whole=self.mode == "all")
-            slots = {number: (key, at) for key, row in self._recordings.items() for at, number in enumerate(row)}
+            slots = {number: (key, at) for key, row in self._recordings_by_key.items() for at, number in enumerate(row)}
             used = [RecordingPlayed(*slots[number], order) for order, number in self._play_order]
         used += [row for row in elsewhere if isinstance(row, RecordingPlayed)]
         changes = Changes(tuple(recorded), tuple(used), replace=self.mode == "all")
         return replace(changes, drop=frozenset(slots.values()) - changes.slots()) if drop_unused else changes
 
-    def key(self, request: RecordedRequest) -> str:
+    def key_of(self, request: RecordedRequest) -> str:
         """The key of a request under this session's rules."""
-        return self._identify(self.redactor.request(request))
+        return self._identify_request(self.redactor.request(request))

@@ -21,8 +21,8 @@ class UsedCassette:
     @property
     def name(self) -> str:
         """The name of the cassette."""
-        assert self._scope.default is not None
-        return self._scope.default
+        assert self._scope.default_cassette is not None
+        return self._scope.default_cassette
 
     @property
     def path(self) -> Path:
@@ -37,18 +37,18 @@ class UsedCassette:
     @property
     def record_count(self) -> int:
         """How many answers were recorded."""
-        return sum(len(session.recorded) for session in self._sessions())
+        return sum(len(session.new_recordings) for session in self._sessions())
 
     @property
     def requests(self) -> Sequence[RecordedRequest]:
         """The requests that were answered, as they are stored: first the replayed ones, then the recorded ones."""
-        played = [interaction.request for session in self._sessions() for interaction in session.played]
-        return [*played, *(row.interaction.request for session in self._sessions() for row in session.recorded)]
+        played = [interaction.request for session in self._sessions() for interaction in session.played_interactions]
+        return [*played, *(row.interaction.request for session in self._sessions() for row in session.new_recordings)]
 
     @property
     def unplayed(self) -> Sequence[Interaction]:
         """The recordings that were not played. Opens the cassette if nothing has used it yet."""
-        return [interaction for session in self._sessions() for _, interaction in session.unplayed]
+        return [interaction for session in self._sessions() for _, interaction in session.unplayed_recordings]
 
     @property
     def all_played(self) -> bool:
@@ -72,5 +72,5 @@ class UsedCassette:
         settings = self._scope.settings
         if not self._scope.closed and settings.transport in ("replay", "record"):
             mode = settings.record if settings.transport == "record" else "replay"
-            self._scope.session(self.name, mode)
+            self._scope.session_for(self.name, mode)
         return [session for (name, _), session in self._scope.sessions.items() if name == self.name]

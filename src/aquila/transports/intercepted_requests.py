@@ -56,7 +56,7 @@ async def answer_async(scope: Scope, request: Any, send: Send) -> Any:
 def _is_ready(scope: Scope) -> bool:
     settings = scope.settings
     mode = "replay" if settings.transport == "replay" else settings.record
-    return settings.transport not in CASSETTE_MODES or scope.has_session(scope.default or "", mode)
+    return settings.transport not in CASSETTE_MODES or scope.has_session(scope.default_cassette or "", mode)
 
 
 def route_of(scope: Scope, own: Upstream) -> Route:
@@ -64,12 +64,12 @@ def route_of(scope: Scope, own: Upstream) -> Route:
     settings = scope.settings
     if settings.transport not in CASSETTE_MODES:
         return PlainRoute(settings.transport, upstream_named(settings.transport))
-    assert scope.default is not None
+    assert scope.default_cassette is not None
     if settings.transport == "replay":
-        return CassetteRoute("replay", scope, scope.default, "replay", None)
+        return CassetteRoute("replay", scope, scope.default_cassette, "replay", None)
     # The client's own transport knows the client's proxies and certificates.
     upstream = own if settings.upstream == "live" else upstream_named(settings.upstream)
-    return CassetteRoute("record", scope, scope.default, settings.record, upstream)
+    return CassetteRoute("record", scope, scope.default_cassette, settings.record, upstream)
 
 
 def _home(thing: Any) -> Any:

@@ -91,7 +91,7 @@ class Proxy:
     async def _route(self, cassette: str | None) -> Route:
         scope = self._scope()
         settings = scope.settings
-        name = cassette or scope.default
+        name = cassette or scope.default_cassette
         if settings.transport not in ("replay", "record"):
             return PlainRoute(settings.transport, self._upstream)
         if name is None:

@@ -30,7 +30,7 @@ class RecordTransport(Deciding, httpx2.BaseTransport):
         request.read()
         decision = self._decide(request)
         if isinstance(decision, ReplayDecision):
-            self._scope.recording.played(self._session, decision)
+            self._scope.recording.note_play(self._session, decision)
             return replayed(decision, self._pace(request))
         tee = Tee(self._scope, self._session, decision)
         response = self._upstream.handle_request(request)
@@ -55,7 +55,7 @@ class AsyncRecordTransport(Deciding, httpx2.AsyncBaseTransport):
         decision = self._decide(request)
         if isinstance(decision, ReplayDecision):
             if not self._scope.is_owner:
-                await _off_the_loop(self._scope.recording.played, self._session, decision)
+                await _off_the_loop(self._scope.recording.note_play, self._session, decision)
             return await areplayed(decision, self._pace(request))
         tee = Tee(self._scope, self._session, decision)
         response = await self._upstream.handle_async_request(request)
@@ -97,7 +97,7 @@ class Tee:
         if self._decode is not None:
             headers = tuple(row for row in headers if row[0] not in ("content-encoding", "content-length"))
         self._headers = headers
-        self._scope.track(self)
+        self._scope.track_unfinished(self)
         return list(headers)
 
     def take(self, data: bytes) -> bytes:
@@ -144,11 +144,11 @@ class Tee:
             if self._ended:
                 return
             self._ended = True
-        self._scope.untrack(self)
+        self._scope.forget_unfinished(self)
         response = RecordedResponse(
             self._status, self._headers, tuple(self._chunks), end, error, self._started, self._now()
         )  # fmt: skip
-        self._scope.recording.finish(self._session, self._record, response)
+        self._scope.recording.store_interaction(self._session, self._record, response)
 
     def _now(self) -> int:
         return round((time.monotonic() - self._clock) * 1000)

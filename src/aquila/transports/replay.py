@@ -26,7 +26,7 @@ class Deciding:
     def _decide(self, request: httpx2.Request) -> ReplayDecision | RecordDecision:
         decision = self._session.decide(request_of(request))
         if isinstance(decision, RefuseDecision):
-            self._scope.missed(decision.error)
+            self._scope.remember_miss(decision.error)
             # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
             raise type(decision.error)(*decision.error.args)
         return decision

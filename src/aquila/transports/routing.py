@@ -86,7 +86,7 @@ class CassetteRoute(_Route):
         self.cassette = cassette
         self.needs_key = upstream is not None and upstream.needs_key
         self._scope = scope
-        self._session = scope.session(cassette, mode)
+        self._session = scope.session_for(cassette, mode)
         self._upstream = upstream
         self.is_one_call = scope.kind == "call"
 
@@ -208,12 +208,12 @@ def resolve(*, transport: str | Transport | None = None, cassette: str | None = 
     """
     if transport is not None and not isinstance(transport, str):
         return PlainRoute(_describe(transport), _given(transport, _describe(transport)))
-    scope = scopes.current()
+    scope = scopes.current_scope()
     settings = settings_in_force()
     name = transport or settings.transport
     if name not in CASSETTE_MODES:
         return PlainRoute(name, upstream_named(name))
-    cassette = cassette or (scope.default if scope is not None else None)
+    cassette = cassette or (scope.default_cassette if scope is not None else None)
     if cassette is None:
         raise CassetteRequired(_no_cassette(name, scope))
     if scope is None:
@@ -226,8 +226,8 @@ def resolve(*, transport: str | Transport | None = None, cassette: str | None = 
 
 def settings_in_force() -> config.Settings:
     """The settings of the scope in force, else those of the process."""
-    scope = scopes.current()
-    return scope.settings if scope is not None else config.current()
+    scope = scopes.current_scope()
+    return scope.settings if scope is not None else config.current_settings()
 
 
 def _no_cassette(name: str, scope: Scope | None) -> str:

@@ -115,7 +115,7 @@ def test_toml_that_is_no_cassette_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize("path", HTTP, ids=lambda path: path.name)
 def test_a_recorded_answer_is_replayed(path: Path) -> None:
     with (
-        config.layers(root=FILES.parent, command_line={"cassette_dir": str(FILES), "transport": "replay"}),
+        config.settings_layers(root=FILES.parent, command_line={"cassette_dir": str(FILES), "transport": "replay"}),
         aquila.use_cassette(path.name),
         aquila.http_client() as client,
     ):
@@ -125,7 +125,7 @@ def test_a_recorded_answer_is_replayed(path: Path) -> None:
 
 def test_nothing_is_recorded_into_toml_and_that_is_told_before_anything_is_asked(tmp_path: Path) -> None:
     with (
-        config.layers(root=tmp_path, command_line={"cassette_dir": str(tmp_path), "transport": "record"}),
+        config.settings_layers(root=tmp_path, command_line={"cassette_dir": str(tmp_path), "transport": "record"}),
         aquila.use_cassette("x.toml"),
         aquila.http_client() as client,
         pytest.raises(CassetteWriteError, match=r"aquila cassettes convert .*x\.toml --to yaml --replace"),

@@ -38,7 +38,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream
 
     monkeypatch.setattr("aquila.recording.runtime.opener", None)
     monkeypatch.setenv("DB_PASSWORD", PASSWORD)
-    with upstream(lambda path, body: echo(json.loads(body)["key"])) as running, config.layers(root=tmp_path):
+    with upstream(lambda path, body: echo(json.loads(body)["key"])) as running, config.settings_layers(root=tmp_path):
         monkeypatch.setitem(routing._loaded, "server", routing._given(running.transport(), "server"))
         monkeypatch.setenv("AQUILA_UPSTREAM", "server")
         yield running

@@ -21,7 +21,7 @@ SOUND = b"RIFF1234WAVE" + bytes(range(256))
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project of its own, outside pytest's rules and outside this test's scope."""
     monkeypatch.setattr("aquila.recording.runtime.opener", None)
-    with config.layers(root=tmp_path):
+    with config.settings_layers(root=tmp_path):
         yield tmp_path
 
 

@@ -50,7 +50,7 @@ def test_calls_with_tools_retries_and_sinks_block_nothing() -> None:
 
 @pytest.mark.usefixtures("_warm")
 def test_recording_and_replaying_block_nothing(tmp_path: Path) -> None:
-    with config.layers(root=tmp_path), serving(*[chat_stream("fine")] * 2) as server:
+    with config.settings_layers(root=tmp_path), serving(*[chat_stream("fine")] * 2) as server:
         options = live({"base_url": server.url, "cassette": "x", "transport": "record"})
         with blockbuster_ctx("aquila"):
             asyncio.run(everything(options))

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aquila import config
-from aquila.config import suggestion
+from aquila.config import suggest_name
 from aquila.engine.calls.error_translation import Where
 from aquila.engine.calls.options import Options, Timeouts
 from aquila.engine.calls.sdk_client import Inflight, arguments
@@ -169,7 +169,7 @@ def plan_operation(
     known = (*ROUTE_OPTIONS, *allowed)
     for name in given:
         if name not in known:
-            raise UnknownOption(f"{operation} has no option {name!r}{suggestion(name, known)}")
+            raise UnknownOption(f"{operation} has no option {name!r}{suggest_name(name, known)}")
     asks = "model" in allowed  # the others are about an answer that some model has given already
     return _plan(Options.build({**given, "endpoint": "responses"}), asks=asks, operation=operation, make=make)
 

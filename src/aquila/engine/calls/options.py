@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from aquila.config import suggestion
+from aquila.config import suggest_name
 from aquila.errors import ConfigError, UnknownOption
 from aquila.sinks import Sink, sink_of
 from aquila.tools import Toolbox, toolbox
@@ -201,7 +201,7 @@ class Options:
         checked = {}
         for name, value in options.items():
             if name not in CHECKS:
-                raise UnknownOption(f"unknown option {name!r}{suggestion(name, CHECKS)}")
+                raise UnknownOption(f"unknown option {name!r}{suggest_name(name, CHECKS)}")
             if value is None:
                 continue
             try:
@@ -232,7 +232,9 @@ class Options:
             if getattr(self, name) is not None and not self.tools and "tools" not in self.provider_options:
                 raise ConfigError(f"option {name!r} needs tools=")
         if isinstance(choice, str) and choice not in TOOL_CHOICES and choice not in known:
-            raise ConfigError(f"option 'tool_choice': no tool {choice!r}{suggestion(choice, (*TOOL_CHOICES, *known))}")
+            raise ConfigError(
+                f"option 'tool_choice': no tool {choice!r}{suggest_name(choice, (*TOOL_CHOICES, *known))}"
+            )
 
     def token_limit(self) -> int | None:
         """The limit of the answer's tokens, under whichever of its two names it was given."""

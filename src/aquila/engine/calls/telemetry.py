@@ -23,7 +23,7 @@ class Telemetry:
     def __init__(self, call: CallInfo) -> None:
         self.call = call
         self.hears_chunks = plugins.listens("aquila_chunk")
-        self._shows_content = config.current().log_content == "on"
+        self._shows_content = config.current_settings().log_content == "on"
         self._began: float | None = None
         self._stopped = False
         self._request: tuple[int, float] | None = None

@@ -176,7 +176,7 @@ def run_consumer(
         if drain:
             consumer.wait_until_empty()
     if scope is not None:
-        scope.catch_up()
+        scope.adopt_shared_plays()
         collect_misses(huey, scope)
     if consumer.errors and raise_errors:
         raise consumer.errors[0]

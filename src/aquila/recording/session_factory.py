@@ -38,31 +38,31 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
             f"cannot record: {path} is of another recorder, and only read. To make it Aquila's: "
             f"aquila cassettes convert {shlex.quote(str(path))} --to yaml --replace"
         )
-    rules = rules_of(settings)
+    rules = match_rules_of(settings)
     session = Session(
         cassette,
         cassette_files.load_or_empty(path),
         mode=mode,
         rules=rules,
-        identify=identification(rules),
-        redactor=redactor(rules, settings.keep_headers),
-        explain=lambda explained: scope.explain(session, path, explained),
+        identify_request=request_identifier(rules),
+        redactor=redactor_for(rules, settings.keep_headers),
+        explain_miss=lambda explained: scope.explain_miss(session, path, explained),
         repeat_last=settings.repeat == "last",
     )
     return session
 
 
 @lru_cache(maxsize=32)
-def _rules(match_on: tuple[str, ...], ignore: tuple[str, ...]) -> MatchRules:
+def _cached_match_rules(match_on: tuple[str, ...], ignore: tuple[str, ...]) -> MatchRules:
     return MatchRules(match_on=match_on, ignore=ignore)
 
 
-def rules_of(settings: config.Settings) -> MatchRules:
+def match_rules_of(settings: config.Settings) -> MatchRules:
     """What identifies a request under some settings."""
-    return _rules(settings.match_on, settings.ignore)
+    return _cached_match_rules(settings.match_on, settings.ignore)
 
 
-def identification(rules: MatchRules) -> Callable[[RecordedRequest], str]:
+def request_identifier(rules: MatchRules) -> Callable[[RecordedRequest], str]:
     """What gives a redacted request its key: a plugin's ``aquila_key`` if it wants to, else the rules."""
     if not listens("aquila_key"):
         return lambda request: key_of(request, rules)
@@ -78,19 +78,19 @@ def identification(rules: MatchRules) -> Callable[[RecordedRequest], str]:
     return identify
 
 
-_CHANGING = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")
+_CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")
 """Variables that every test changes, and that hold no secret."""
 
 _environment: tuple[tuple[Mapping[Any, Any], ...], dict[str, str]] | None = None
 
 
-def _secrets() -> dict[str, str]:
+def _find_secrets() -> dict[str, str]:
     """The secrets of the machine, whatever dummies its environment shows; looked for again only when it has changed.
 
     The dummy itself stands where a recording has a real key, so it is one of them.
     """
     global _environment
-    basis = config.environment_without(_CHANGING), runtime.machine, runtime.hidden
+    basis = config.copy_environment_without(_CHANGED_BY_EVERY_TEST), runtime.machine, runtime.hidden
     if _environment is None or _environment[0] != basis:
         found = {DUMMY_KEY: "the dummy key"}
         for environment in (os.environ, runtime.hidden, runtime.machine):
@@ -103,13 +103,13 @@ def _secrets() -> dict[str, str]:
 _redactor: tuple[tuple[object, ...], Redactor] | None = None
 
 
-def redactor(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Redactor:
+def redactor_for(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Redactor:
     """The redactor for the secrets of the machine and of the environment now, with the rules that plugins add.
 
     It keeps the header fields that ``rules`` compare, besides the usual ones and ``keep_headers``.
     """
     global _redactor
-    secrets = _secrets()
+    secrets = _find_secrets()
     extra = tuple(rule for added in manager().hook.aquila_redactors() for rule in added)
     if runtime.fingerprints:
         extra = (fingerprints.rule(tuple(runtime.fingerprints)), *extra)

@@ -25,12 +25,12 @@ def id_of(node: Any) -> str:
     return path if isinstance(node, pytest.Directory) else path + colons + inside
 
 
-def cassette_of(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item) -> str:
+def fixture_cassette(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item) -> str:
     """The name of the cassette of a fixture that several tests share."""
     from aquila.cassettes.storage.names import name_of_fixture
 
     return name_of_fixture(
-        fixture.argname + _parameter(request),
+        fixture.argname + _parameter_suffix(request),
         defined=_definition_of(fixture, item),
         within=id_of(request.node) if fixture.scope in ("module", "class") else None,
     )
@@ -74,7 +74,7 @@ def _function_of(function: Any) -> Any:
             return function if hasattr(function, "__module__") else type(function)
 
 
-def _parameter(request: pytest.FixtureRequest) -> str:
+def _parameter_suffix(request: pytest.FixtureRequest) -> str:
     """The parameter of a fixture, in brackets: by its value if that is text or a number, else by its place."""
     if not hasattr(request, "param"):
         return ""

@@ -22,7 +22,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--aquila-record",
         nargs="?",
         const="missing",
-        type=_mode,
+        type=_parse_record_mode,
         metavar="missing|all",
         default=None,
         help="Record from the upstream what is missing or has drifted, and keep what matches; =all records everything "
@@ -59,7 +59,7 @@ def add_options(parser: pytest.Parser) -> None:
         parser.addini(name, help, default=None)
 
 
-def _mode(value: str) -> str:
+def _parse_record_mode(value: str) -> str:
     """What --aquila-record is given. Its value may be left out, so a path that follows is taken for it."""
     if value not in ("missing", "all"):
         raise argparse.ArgumentTypeError(
@@ -69,7 +69,7 @@ def _mode(value: str) -> str:
     return value
 
 
-def command_line(pytest_config: pytest.Config) -> dict[str, Any]:
+def command_line_settings(pytest_config: pytest.Config) -> dict[str, Any]:
     """The settings that the command line gives."""
     options = {
         "transport": pytest_config.getoption("aquila_transport"),
@@ -77,7 +77,7 @@ def command_line(pytest_config: pytest.Config) -> dict[str, Any]:
         "replay_timing": pytest_config.getoption("aquila_replay_timing"),
     }
     if drift_report.is_wanted(pytest_config):
-        return {**drift_report.LOOSE}
+        return {**drift_report.LOOSE_SETTINGS}
     record = pytest_config.getoption("aquila_record")
     if record is not None:
         if options["transport"] not in (None, "record"):
@@ -89,7 +89,7 @@ def command_line(pytest_config: pytest.Config) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def ini(pytest_config: pytest.Config) -> dict[str, str]:
+def ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
     """The settings that the ini file gives."""
     values = {name.removeprefix("aquila_"): pytest_config.getini(name) for name, _ in config.ini_options()}
     return {name: value for name, value in values.items() if value not in (None, "")}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class DriftedRequest:
     """A request that would miss: the cassette's name, the redacted request, and how it differs from the nearest."""
 
     cassette: str
@@ -29,14 +29,14 @@ class DriftWatch:
     def __init__(self, rules: MatchRules, *, command: str) -> None:
         self._rules = rules
         self._command = command
-        self.found: list[Drift] = []
+        self.drifted_requests: list[DriftedRequest] = []
 
-    def watching(self, session: Session) -> Callable[[RecordedRequest], None]:
+    def observer_for(self, session: Session) -> Callable[[RecordedRequest], None]:
         """What is to see the requests of a session."""
         recordings = session.cassette.interactions
         known = {key_of(session.redactor.request(one.request), self._rules) for one in recordings}
 
-        def see(request: RecordedRequest) -> None:
+        def compare_request(request: RecordedRequest) -> None:
             asked = session.redactor.request(request)
             if not known or key_of(asked, self._rules) in known:
                 return
@@ -50,6 +50,6 @@ class DriftWatch:
                 command=self._command,
                 redactor=session.redactor,
             )
-            self.found.append(Drift(session.name, asked.method, asked.url, text))
+            self.drifted_requests.append(DriftedRequest(session.name, asked.method, asked.url, text))
 
-        return see
+        return compare_request

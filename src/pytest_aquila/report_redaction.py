@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 _LONGEST = 20_000  # Rules that are functions take time with the square of a text; longer ones go line by line.
 
 
-def scrub(report: pytest.TestReport, redactors: Collection[Redactor]) -> None:
+def redact_report(report: pytest.TestReport, redactors: Collection[Redactor]) -> None:
     """Take out of a report what any of the redactors takes for a secret."""
 
-    def clean(text: str) -> str:
+    def redact_text(text: str) -> str:
         if len(text) > _LONGEST:
-            return "".join(map(clean_part, text.splitlines(keepends=True)))
-        return clean_part(text)
+            return "".join(map(redact_part, text.splitlines(keepends=True)))
+        return redact_part(text)
 
-    def clean_part(text: str) -> str:
+    def redact_part(text: str) -> str:
         for redactor in redactors:
             text = redactor.shortened_text(text)  # pytest shortens the values that it shows
         return text
 
-    def walk(value: Any) -> Any:
+    def redact_value(value: Any) -> Any:
         if isinstance(value, str):
-            return clean(value)
+            return redact_text(value)
         if isinstance(value, (list, tuple)):
-            return type(value)(map(walk, value))
+            return type(value)(map(redact_value, value))
         if type(value).__module__.startswith("_pytest."):
             for name, held in vars(value).items():
                 if isinstance(held, (str, list, tuple)) or type(held).__module__.startswith("_pytest."):
-                    object.__setattr__(value, name, walk(held))  # some of them are frozen
+                    object.__setattr__(value, name, redact_value(held))  # some of them are frozen
         return value
 
-    report.longrepr = walk(report.longrepr)
-    report.sections = walk(report.sections)
+    report.longrepr = redact_value(report.longrepr)
+    report.sections = redact_value(report.sections)
