@@ -43,9 +43,9 @@ def ask(prompt: Any, **options: Any) -> Response:
     Raises ``ConfigError`` for what cannot be sent, ``ProviderError`` for what the provider does, and what the transport
     raises, such as ``CassetteMiss``.
     """
-    from aquila.engine.streams.sync_stream import ask
+    from aquila.engine.streams.sync_stream import answer_prompt
 
-    return ask(prompt, options)
+    return answer_prompt(prompt, options)
 
 
 def stream(prompt: Any, **options: Any) -> Stream:
@@ -53,23 +53,23 @@ def stream(prompt: Any, **options: Any) -> Stream:
 
     With ``sink=`` the stream starts at once on a background thread and pushes its events there.
     """
-    from aquila.engine.streams.sync_stream import stream
+    from aquila.engine.streams.sync_stream import open_stream
 
-    return stream(prompt, options)
+    return open_stream(prompt, options)
 
 
 async def aask(prompt: Any, **options: Any) -> Response:
     """``ask`` for asynchronous code: the same options, answers and errors."""
-    from aquila.engine.streams.async_stream import aask
+    from aquila.engine.streams.async_stream import answer_prompt_async
 
-    return await aask(prompt, options)
+    return await answer_prompt_async(prompt, options)
 
 
 def astream(prompt: Any, **options: Any) -> AsyncStream:
     """``stream`` for asynchronous code: the same options, events and errors. Not a coroutine: use ``async with``."""
-    from aquila.engine.streams.async_stream import astream
+    from aquila.engine.streams.async_stream import open_async_stream
 
-    return astream(prompt, options)
+    return open_async_stream(prompt, options)
 
 
 def retrieve_response(id: str | Response, **options: Any) -> Response:
@@ -79,54 +79,56 @@ def retrieve_response(id: str | Response, **options: Any) -> Response:
     of where requests go: ``cassette``, ``transport``, ``base_url``, ``api_key``, ``timeout``, ``max_retries`` and
     ``metadata``.
     """
-    from aquila.engine.calls.operations import retrieval
-    from aquila.engine.streams.sync_stream import drain
+    from aquila.engine.calls.operations import plan_retrieval
+    from aquila.engine.streams.sync_stream import run_call
 
-    response: Response = drain(retrieval("retrieve_response", id, options, path="responses.retrieve"))
+    response: Response = run_call(plan_retrieval("retrieve_response", id, options, path="responses.retrieve"))
     return response
 
 
 async def aretrieve_response(id: str | Response, **options: Any) -> Response:
     """``retrieve_response`` for asynchronous code."""
-    from aquila.engine.calls.operations import retrieval
-    from aquila.engine.streams.async_stream import adrain
+    from aquila.engine.calls.operations import plan_retrieval
+    from aquila.engine.streams.async_stream import run_call_async
 
-    response: Response = await adrain(retrieval("retrieve_response", id, options, path="responses.retrieve"))
+    response: Response = await run_call_async(
+        plan_retrieval("retrieve_response", id, options, path="responses.retrieve")
+    )
     return response
 
 
 def cancel_response(id: str | Response, **options: Any) -> Response:
     """Stop an answer that is being made in the background; return it as it is then. Options: ``retrieve_response``."""
-    from aquila.engine.calls.operations import retrieval
-    from aquila.engine.streams.sync_stream import drain
+    from aquila.engine.calls.operations import plan_retrieval
+    from aquila.engine.streams.sync_stream import run_call
 
-    response: Response = drain(retrieval("cancel_response", id, options, path="responses.cancel"))
+    response: Response = run_call(plan_retrieval("cancel_response", id, options, path="responses.cancel"))
     return response
 
 
 async def acancel_response(id: str | Response, **options: Any) -> Response:
     """``cancel_response`` for asynchronous code."""
-    from aquila.engine.calls.operations import retrieval
-    from aquila.engine.streams.async_stream import adrain
+    from aquila.engine.calls.operations import plan_retrieval
+    from aquila.engine.streams.async_stream import run_call_async
 
-    response: Response = await adrain(retrieval("cancel_response", id, options, path="responses.cancel"))
+    response: Response = await run_call_async(plan_retrieval("cancel_response", id, options, path="responses.cancel"))
     return response
 
 
 def delete_response(id: str | Response, **options: Any) -> None:
     """Delete a stored answer. Options: ``retrieve_response``."""
-    from aquila.engine.calls.operations import delete
-    from aquila.engine.streams.sync_stream import drain
+    from aquila.engine.calls.operations import plan_deletion
+    from aquila.engine.streams.sync_stream import run_call
 
-    drain(delete(id, options))
+    run_call(plan_deletion(id, options))
 
 
 async def adelete_response(id: str | Response, **options: Any) -> None:
     """``delete_response`` for asynchronous code."""
-    from aquila.engine.calls.operations import delete
-    from aquila.engine.streams.async_stream import adrain
+    from aquila.engine.calls.operations import plan_deletion
+    from aquila.engine.streams.async_stream import run_call_async
 
-    await adrain(delete(id, options))
+    await run_call_async(plan_deletion(id, options))
 
 
 def transcribe(source: str | os.PathLike[str] | bytes, **options: Any) -> Any:
@@ -140,17 +142,17 @@ def transcribe(source: str | os.PathLike[str] | bytes, **options: Any) -> Any:
 
     A recording replays for the same sound, and is a miss for another one.
     """
-    from aquila.engine.calls.operations import transcription
-    from aquila.engine.streams.sync_stream import drain
+    from aquila.engine.calls.operations import plan_transcription
+    from aquila.engine.streams.sync_stream import run_call
 
-    return drain(transcription(source, options))
+    return run_call(plan_transcription(source, options))
 
 
 async def atranscribe(source: str | os.PathLike[str] | bytes, **options: Any) -> Any:
     """``transcribe`` for asynchronous code; the file is read off the event loop."""
     from anyio.to_thread import run_sync
 
-    from aquila.engine.calls.operations import transcription
-    from aquila.engine.streams.async_stream import adrain
+    from aquila.engine.calls.operations import plan_transcription
+    from aquila.engine.streams.async_stream import run_call_async
 
-    return await adrain(await run_sync(transcription, source, options))
+    return await run_call_async(await run_sync(plan_transcription, source, options))

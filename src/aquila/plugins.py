@@ -16,7 +16,7 @@ logger.addHandler(logging.NullHandler())  # quiet unless the application configu
 
 
 @functools.cache
-def manager() -> pluggy.PluginManager:
+def plugin_manager() -> pluggy.PluginManager:
     """The plugin manager. Plugins of installed packages are loaded on first use."""
     created = pluggy.PluginManager(hookspecs.PROJECT)
     created.add_hookspecs(hookspecs)
@@ -31,9 +31,9 @@ def register(plugin: Any) -> Any:
     """
     instance = plugin() if isinstance(plugin, type) else plugin
     try:
-        manager().register(instance)
-        manager().check_pending()
-        problem = "" if manager().get_hookcallers(instance) else "it implements no hook; mark one with @hookimpl"
+        plugin_manager().register(instance)
+        plugin_manager().check_pending()
+        problem = "" if plugin_manager().get_hookcallers(instance) else "it implements no hook; mark one with @hookimpl"
     except pluggy.PluginValidationError as error:
         problem = " ".join(str(error).split())
     if problem:
@@ -44,18 +44,18 @@ def register(plugin: Any) -> Any:
 
 def unregister(plugin: Any) -> None:
     """Remove a plugin that ``register`` returned. Does nothing if it is not registered."""
-    if manager().is_registered(plugin):
-        manager().unregister(plugin)
+    if plugin_manager().is_registered(plugin):
+        plugin_manager().unregister(plugin)
 
 
-def listens(hook: str) -> bool:
+def has_listeners(hook: str) -> bool:
     """Whether any plugin implements a hook. Asked once a call, so that a chunk costs nothing when none does."""
-    return bool(getattr(manager().hook, hook).get_hookimpls())
+    return bool(getattr(plugin_manager().hook, hook).get_hookimpls())
 
 
-def notify(hook: str, **arguments: Any) -> None:
+def notify_plugins(hook: str, **arguments: Any) -> None:
     """Tell every plugin. One that raises is logged and the others are still told."""
-    for implementation in reversed(getattr(manager().hook, hook).get_hookimpls()):
+    for implementation in reversed(getattr(plugin_manager().hook, hook).get_hookimpls()):
         try:
             implementation.function(*(arguments[name] for name in implementation.argnames))
         except Exception:  # telemetry must never break a call

@@ -40,7 +40,7 @@ def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Seque
             raise ConfigError(f"tool {name!r} is a method without its object; make the tool of object.{name}")
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ConfigError(f"tool {name!r}: parameter {parameter} cannot be given by name; use plain parameters")
-        hint = _with_description(hints.get(parameter.name, Any), described.get(parameter.name))
+        hint = _describe_hint(hints.get(parameter.name, Any), described.get(parameter.name))
         # ``...`` is pydantic's word for a field without a default.
         fields[parameter.name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
     try:
@@ -53,7 +53,7 @@ def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Seque
     return model
 
 
-def _with_description(hint: Any, description: str | None) -> Any:
+def _describe_hint(hint: Any, description: str | None) -> Any:
     from pydantic import Field
     from pydantic.fields import FieldInfo
 
@@ -84,21 +84,21 @@ def described_parameters(docstring: str) -> dict[str, str]:
             inside, current = True, None
         elif not line.strip():
             current = None
-        elif inside and (row := _GOOGLE_ROW.match(line)) and (current is None or _indent(line) <= indent):
-            current, indent = row[1], _indent(line)
+        elif inside and (row := _GOOGLE_ROW.match(line)) and (current is None or _indent_of(line) <= indent):
+            current, indent = row[1], _indent_of(line)
             found[current] = row[2].strip()
-        elif current is not None and _indent(line) > (indent if inside else 0):
+        elif current is not None and _indent_of(line) > (indent if inside else 0):
             found[current] += " " + line.strip()
         elif not line.startswith((" ", "\t")):
             inside, current = False, None
     return found
 
 
-def _indent(line: str) -> int:
+def _indent_of(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def summary(docstring: str) -> str:
+def summary_of_docstring(docstring: str) -> str:
     """Return a docstring without its sections about parameters, returns and errors."""
     kept: list[str] = []
     for line in docstring.splitlines():
@@ -112,30 +112,30 @@ def summary(docstring: str) -> str:
 
 def schema_of(model: type[BaseModel]) -> Schema:
     """Return the JSON schema of a pydantic model, without the titles that only repeat the names."""
-    return typing.cast("Schema", _without_titles(model.model_json_schema()))
+    return typing.cast("Schema", _remove_titles(model.model_json_schema()))
 
 
-def _without_titles(value: Any, *, names: bool = False) -> Any:
+def _remove_titles(value: Any, *, names: bool = False) -> Any:
     """``names``: the keys are names of fields, so that a field called "title" stays."""
     if isinstance(value, dict):
         kept = {key: each for key, each in value.items() if names or key != "title" or not isinstance(each, str)}
         return {
-            key: _without_titles(each, names=key in ("properties", "$defs") and not names) for key, each in kept.items()
+            key: _remove_titles(each, names=key in ("properties", "$defs") and not names) for key, each in kept.items()
         }
     if isinstance(value, list):
-        return [_without_titles(each) for each in value]
+        return [_remove_titles(each) for each in value]
     return value
 
 
-def strict(schema: Mapping[str, Any]) -> Schema:
+def strict_schema(schema: Mapping[str, Any]) -> Schema:
     """Return a schema in the form that ``strict`` demands: every object closed, every property required."""
-    return typing.cast("Schema", _closed(schema, schema.get("$defs") or {}, frozenset()))
+    return typing.cast("Schema", _close_objects(schema, schema.get("$defs") or {}, frozenset()))
 
 
-def _closed(schema: Any, defined: Mapping[str, Any], inside: frozenset[str]) -> Any:
+def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[str]) -> Any:
     """``inside``: the definitions that are being written out."""
     if isinstance(schema, (list, tuple)):
-        return [_closed(each, defined, inside) for each in schema]
+        return [_close_objects(each, defined, inside) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
     kept = {key: each for key, each in schema.items() if key != "default"}
@@ -145,10 +145,12 @@ def _closed(schema: Any, defined: Mapping[str, Any], inside: frozenset[str]) -> 
             return {"$ref": kept["$ref"]}
         del kept["$ref"]
         kept, inside = {**defined[name], **kept}, inside | {name}
-    closed = {key: _closed(each, defined, inside) for key, each in kept.items()}
+    closed = {key: _close_objects(each, defined, inside) for key, each in kept.items()}
     if isinstance(kept.get("properties"), Mapping):
         # A property called "default" or "type" is no keyword, so names are gone through on their own.
-        closed["properties"] = {name: _closed(each, defined, inside) for name, each in kept["properties"].items()}
+        closed["properties"] = {
+            name: _close_objects(each, defined, inside) for name, each in kept["properties"].items()
+        }
         closed["required"] = list(kept["properties"])
         closed["additionalProperties"] = False
     return closed
@@ -165,7 +167,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def problems(value: Any, schema: Any, where: str = "") -> list[str]:
+def find_problems(value: Any, schema: Any, where: str = "") -> list[str]:
     """Return what is wrong with a value by a JSON schema, as texts: types, enums, required and unknown properties.
 
     It knows the keywords that descriptions of tools use; others are left to the tool.
@@ -175,26 +177,28 @@ def problems(value: Any, schema: Any, where: str = "") -> list[str]:
         return [f"{place}is not allowed"] if schema is False else []
     kinds = schema.get("type")
     kinds = [kinds] if isinstance(kinds, str) else kinds
-    if kinds and not any(_is(value, kind) for kind in kinds):
+    if kinds and not any(_is_of_type(value, kind) for kind in kinds):
         return [f"{place}must be of type {' or '.join(kinds)}"]
     if "enum" in schema and value not in schema["enum"]:
         return [f"{place}must be one of {', '.join(map(repr, schema['enum']))}"]
     found: list[str] = []
     if isinstance(value, dict):
         properties = schema.get("properties") or {}
-        found += [f"{_join(where, name)}: is required" for name in schema.get("required") or () if name not in value]
+        found += [
+            f"{_join_path(where, name)}: is required" for name in schema.get("required") or () if name not in value
+        ]
         for name, each in value.items():
             if name in properties:
-                found += problems(each, properties[name], _join(where, name))
+                found += find_problems(each, properties[name], _join_path(where, name))
             elif schema.get("additionalProperties") is False:
-                found.append(f"{_join(where, name)}: is not a known argument")
+                found.append(f"{_join_path(where, name)}: is not a known argument")
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         for number, each in enumerate(value):
-            found += problems(each, schema["items"], _join(where, str(number)))
+            found += find_problems(each, schema["items"], _join_path(where, str(number)))
     return found
 
 
-def _is(value: Any, kind: str) -> bool:
+def _is_of_type(value: Any, kind: str) -> bool:
     if isinstance(value, bool):
         return kind == "boolean"
     if kind == "integer" and isinstance(value, float):
@@ -202,5 +206,5 @@ def _is(value: Any, kind: str) -> bool:
     return isinstance(value, _TYPES.get(kind, (object,)))
 
 
-def _join(where: str, name: str) -> str:
+def _join_path(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name

@@ -16,10 +16,10 @@ from aquila.errors import ConfigError, SinkError, StreamClosed
 from aquila.events import Chunk, Done, Event, Failed
 from aquila.response import Response
 
-left: ContextVar[Callable[[], bool]] = ContextVar("aquila_left", default=lambda: False)
+caller_left: ContextVar[Callable[[], bool]] = ContextVar("aquila_left", default=lambda: False)
 """Whether the caller has closed the stream whose events are being pushed: then nobody may make room any more."""
 
-_LOOK = 0.05
+_PUT_TIMEOUT = 0.05
 """Seconds after which a full queue is given up if the caller has left."""
 
 
@@ -32,12 +32,12 @@ class Sink:
 
         A full queue holds the stream back until there is room.
         """
-        return _Queue(target)
+        return _QueueSink(target)
 
     @staticmethod
     def callback(function: Callable[[Event], Any]) -> Sink:
         """Call ``function(event)`` for every event. With ``aask`` and ``astream`` it may be a coroutine function."""
-        return _Callback(function)
+        return _CallbackSink(function)
 
     @staticmethod
     def collector() -> Collector:
@@ -52,7 +52,7 @@ class Sink:
     @staticmethod
     def tee(*sinks: Sink) -> Sink:
         """Hand every event to each of ``sinks`` in turn. If one raises, the others still learn that the call failed."""
-        return _Tee(tuple(map(sink_of, sinks)))
+        return _TeeSink(tuple(map(sink_of, sinks)))
 
     def emit(self, event: Event) -> None:
         """Take one event. May block: that holds the stream back."""
@@ -61,7 +61,7 @@ class Sink:
         """Take one event of an asynchronous call."""
         self.emit(event)
 
-    def survivors(self) -> tuple[Sink, ...]:
+    def working_sinks(self) -> tuple[Sink, ...]:
         """The sinks below this one that have not raised; they are told when the call fails because of another."""
         return ()
 
@@ -100,7 +100,7 @@ class Collector(Sink):
         return next((event.error for event in reversed(self.events) if isinstance(event, Failed)), None)
 
 
-class _Queue(Sink):
+class _QueueSink(Sink):
     def __init__(self, target: Any) -> None:
         if not callable(getattr(target, "put", None)):
             raise ConfigError(
@@ -116,13 +116,13 @@ class _Queue(Sink):
         if not self._bounded:
             self._target.put(event)
             return
-        while not self._offer(event):
-            if left.get()():
+        while not self._put_for_a_moment(event):
+            if caller_left.get()():
                 raise StreamClosed("the stream was closed while its queue was full")
 
-    def _offer(self, event: Event) -> bool:
+    def _put_for_a_moment(self, event: Event) -> bool:
         try:
-            self._target.put(event, timeout=_LOOK)
+            self._target.put(event, timeout=_PUT_TIMEOUT)
         except queue.Full:
             return False
         return True
@@ -139,11 +139,13 @@ class _Queue(Sink):
         try:
             self._target.put_nowait(event)
         except queue.Full:
-            while not await run_sync(self._offer, event):  # for a moment each: a cancelled call leaves no thread behind
+            while not await run_sync(
+                self._put_for_a_moment, event
+            ):  # for a moment each: a cancelled call leaves no thread behind
                 pass
 
 
-class _Callback(Sink):
+class _CallbackSink(Sink):
     def __init__(self, function: Callable[[Event], Any]) -> None:
         if not callable(function):
             raise ConfigError(f"Sink.callback() needs a function, not {type(function).__name__}")
@@ -161,7 +163,7 @@ class _Callback(Sink):
             await result
 
 
-class _Tee(Sink):
+class _TeeSink(Sink):
     def __init__(self, sinks: tuple[Sink, ...]) -> None:
         self._healthy = list(sinks)
 
@@ -181,29 +183,29 @@ class _Tee(Sink):
                 self._healthy.remove(sink)
                 raise
 
-    def survivors(self) -> tuple[Sink, ...]:
+    def working_sinks(self) -> tuple[Sink, ...]:
         return tuple(self._healthy)
 
 
-def deliver(sink: Sink, event: Event) -> None:
+def deliver_event(sink: Sink, event: Event) -> None:
     """Hand one event to a sink. Raises ``SinkError`` from what the sink raises."""
     try:
         sink.emit(event)
     except Exception as error:  # whatever a sink raises is translated, not hidden
-        if isinstance(error, StreamClosed) and left.get()():
+        if isinstance(error, StreamClosed) and caller_left.get()():
             raise
-        raise _broken(sink, event, error) from error
+        raise _sink_error(sink, event, error) from error
 
 
-async def adeliver(sink: Sink, event: Event) -> None:
-    """``deliver`` for asynchronous calls."""
+async def deliver_event_async(sink: Sink, event: Event) -> None:
+    """``deliver_event`` for asynchronous calls."""
     try:
         await sink.aemit(event)
     except Exception as error:
-        raise _broken(sink, event, error) from error
+        raise _sink_error(sink, event, error) from error
 
 
-def _broken(sink: Sink, event: Event, error: Exception) -> SinkError:
+def _sink_error(sink: Sink, event: Event, error: Exception) -> SinkError:
     return SinkError(f"the sink raised {type(error).__name__} on {type(event).__name__}; the call was ended")
 
 
@@ -212,21 +214,21 @@ def notify_failure(sink: Sink, event: Failed) -> None:
 
     Never raises: the failure that is being reported comes first.
     """
-    for each in _recipients(sink, event):
+    for each in _recipients_of_failure(sink, event):
         try:
             each.emit(event)
         except Exception:  # noqa: BLE001 - a second failure must not hide the first
             continue
 
 
-async def anotify_failure(sink: Sink, event: Failed) -> None:
+async def notify_failure_async(sink: Sink, event: Failed) -> None:
     """``notify_failure`` for asynchronous calls."""
-    for each in _recipients(sink, event):
+    for each in _recipients_of_failure(sink, event):
         try:
             await each.aemit(event)
         except Exception:  # noqa: BLE001 - a second failure must not hide the first
             continue
 
 
-def _recipients(sink: Sink, event: Failed) -> tuple[Sink, ...]:
-    return sink.survivors() if isinstance(event.error, SinkError) else (sink,)
+def _recipients_of_failure(sink: Sink, event: Failed) -> tuple[Sink, ...]:
+    return sink.working_sinks() if isinstance(event.error, SinkError) else (sink,)

@@ -68,7 +68,7 @@ class Tool:
             raise ConfigError(f"tool {self.name!r}: the schema of the parameters must be of type 'object'")
         if self.function is not None and not callable(self.function):
             raise ConfigError(f"tool {self.name!r}: function must be callable, not {type(self.function).__name__}")
-        object.__setattr__(self, "wants_context", self.function is not None and _takes_context(self.function))
+        object.__setattr__(self, "wants_context", self.function is not None and _accepts_context(self.function))
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Tool:
             schema = {"type": "object", "properties": {}, **self.parameters}
         else:
             schema = schemas.schema_of(self.parameters)
-        closed: dict[str, Any] = schemas.strict(schema) if self.strict else schema
+        closed: dict[str, Any] = schemas.strict_schema(schema) if self.strict else schema
         return closed
 
     @property
@@ -91,20 +91,20 @@ class Tool:
             raise ConfigError(f"tool {self.name!r} has no function")
         return self.function(*args, **kwargs)
 
-    def arguments(self, raw: str) -> dict[str, Any]:
+    def parse_arguments(self, raw: str) -> dict[str, Any]:
         """Return the arguments that the model wrote, for the function. Raises ``ValueError`` with what is wrong."""
-        decoded = decode(raw)
+        decoded = decode_arguments(raw)
         if decoded is None:
             raise ValueError("the arguments are not a JSON object")
         if isinstance(self.parameters, Mapping):
-            found = schemas.problems(decoded, self.schema)
+            found = schemas.find_problems(decoded, self.schema)
             if found:
                 raise ValueError("; ".join(found))
             return decoded
-        return _validated(self.parameters, decoded)
+        return _validate_arguments(self.parameters, decoded)
 
 
-def decode(raw: str) -> dict[str, Any] | None:
+def decode_arguments(raw: str) -> dict[str, Any] | None:
     """Return the arguments that a model wrote, or None if they are not a JSON object. No text is no arguments."""
     if not raw.strip():
         return {}
@@ -115,7 +115,7 @@ def decode(raw: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _validated(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _validate_arguments(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
     import pydantic
 
     try:
@@ -127,7 +127,7 @@ def _validated(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str
     return {name: getattr(instance, name) for name in type(instance).model_fields if name in instance.model_fields_set}
 
 
-def _takes_context(function: Callable[..., Any]) -> bool:
+def _accepts_context(function: Callable[..., Any]) -> bool:
     try:
         return CONTEXT in inspect.signature(function).parameters
     except (TypeError, ValueError):  # a built-in without a signature
@@ -160,11 +160,11 @@ def tool(
     be called like the function. Raises ``ConfigError`` for a parameter that has no JSON schema.
     """
     if function is None:
-        return functools.partial(_tool, name=name, description=description, strict=strict)
-    return _tool(function, name=name, description=description, strict=strict)
+        return functools.partial(_make_tool, name=name, description=description, strict=strict)
+    return _make_tool(function, name=name, description=description, strict=strict)
 
 
-def _tool(function: Callable[..., Any], *, name: str | None, description: str | None, strict: bool) -> Tool:
+def _make_tool(function: Callable[..., Any], *, name: str | None, description: str | None, strict: bool) -> Tool:
     if isinstance(function, Tool):
         return function
     if not callable(function):
@@ -178,7 +178,7 @@ def _tool(function: Callable[..., Any], *, name: str | None, description: str | 
         name=named,
         leave_out=(CONTEXT,),
     )
-    about = description if description is not None else schemas.summary(inspect.getdoc(function) or "")
+    about = description if description is not None else schemas.summary_of_docstring(inspect.getdoc(function) or "")
     return Tool(named, model, function, about, strict)
 
 
@@ -192,17 +192,17 @@ class Toolbox:
     def __bool__(self) -> bool:
         return bool(self.tools or self.built_in)
 
-    def names(self) -> tuple[str, ...]:
+    def choosable_names(self) -> tuple[str, ...]:
         """The names by which a tool can be chosen."""
         return (*self.tools, *(each if isinstance(each, str) else str(each["type"]) for each in self.built_in))
 
-    def runs(self, call: ToolCall) -> bool:
+    def runs_here(self, call: ToolCall) -> bool:
         """Whether a call is answered here: the tool has a function, or does not exist and the model must be told."""
         found = self.tools.get(call.name)
         return bool(self.tools) if found is None else found.function is not None
 
 
-def unforced(choice: Any) -> Any:
+def without_forced_call(choice: Any) -> Any:
     """Return a ``tool_choice`` for the turns after the first: the same, without forcing a call."""
     if choice in (None, "auto", "none"):
         return choice
@@ -214,14 +214,14 @@ def unforced(choice: Any) -> Any:
     return {**choice, "mode": "auto"}
 
 
-def toolbox(tools: Any) -> Toolbox:
+def make_toolbox(tools: Any) -> Toolbox:
     """Return the tools of ``tools=``: tools, functions, names and dicts of built-in ones. Raises ``ConfigError``."""
     if isinstance(tools, (str, Mapping, Tool)) or not isinstance(tools, Iterable):
         raise ConfigError("tools is a list of tools, functions, and names or dicts of built-in tools")
     ours: dict[str, Tool] = {}
     theirs: list[Mapping[str, Any] | str] = []
     for each in tools:
-        found = _one(each)
+        found = _tool_or_built_in(each)
         if not isinstance(found, Tool):
             theirs.append(found)
         elif found.name in ours:
@@ -231,7 +231,7 @@ def toolbox(tools: Any) -> Toolbox:
     return Toolbox(ours, tuple(theirs))
 
 
-def _one(value: Any) -> Tool | Mapping[str, Any] | str:
+def _tool_or_built_in(value: Any) -> Tool | Mapping[str, Any] | str:
     if isinstance(value, Tool):
         return value
     if isinstance(value, str):
@@ -241,13 +241,13 @@ def _one(value: Any) -> Tool | Mapping[str, Any] | str:
             raise ConfigError(f"the built-in tool {value!r} needs more: {{'type': {value!r}, {needed!r}: ...}}")
         return value
     if isinstance(value, Mapping):
-        return _definition(value)
+        return _tool_from_definition(value)
     if callable(value):
         return tool(value)
     raise ConfigError(f"a tool is a function, a Tool, or a name or dict of a built-in one, not {type(value).__name__}")
 
 
-def _definition(value: Mapping[str, Any]) -> Tool | Mapping[str, Any]:
+def _tool_from_definition(value: Mapping[str, Any]) -> Tool | Mapping[str, Any]:
     kind = value.get("type")
     if not isinstance(kind, str):
         raise ConfigError("a tool's dict needs a 'type', such as {'type': 'web_search'}")

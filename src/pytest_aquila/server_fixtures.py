@@ -18,10 +18,10 @@ def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest)
 
     ``OPENAI_BASE_URL`` is set to it, for child processes too.
     """
-    from aquila.optional import require
+    from aquila.optional import import_optional
 
     for module in ("starlette", "uvicorn"):
-        require(module, "serve", purpose="the fixture aquila_server")
+        import_optional(module, "serve", purpose="the fixture aquila_server")
     from aquila.server.application import application
     from aquila.server.background_server import Running
     from aquila.transports.proxy import Proxy

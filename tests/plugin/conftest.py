@@ -10,7 +10,7 @@ import pytest
 
 # Loaded here, so that runs within this process do not load them anew each time.
 import aquila.cassettes.codecs.yaml.codec
-import aquila.engine.calls.call
+import aquila.engine.calls.call_plan
 import aquila.intercept.use_cassette
 import aquila.recording.recorder
 import aquila.transports.clients  # noqa: F401

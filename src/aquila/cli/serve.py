@@ -51,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Serve until interrupted. The token, if any, is in AQUILA_SERVER_TOKEN: arguments can be seen by others."""
-    from aquila.optional import require
+    from aquila.optional import import_optional
 
     for module in ("starlette", "uvicorn"):
-        require(module, "serve", purpose="aquila serve")
+        import_optional(module, "serve", purpose="aquila serve")
     from aquila.server.application import application
     from aquila.server.background_server import Renewed, listening, server_for
     from aquila.transports.proxy import Proxy

@@ -130,7 +130,7 @@ class _StreamWatcher:
     def _end_stream(self, reason: Exception) -> None:
         self._reason = reason
         self._ended.set()
-        self._stream._call.inflight.interrupt()
+        self._stream._call.interrupter.interrupt()
 
     def _store_text(self) -> None:
         if len(self.text) != self._stored:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from aquila.errors import ConfigError
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.running_task import FLOW_CONTROL, CurrentTask
-from aquila.optional import require
+from aquila.optional import import_optional
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -34,7 +34,7 @@ class TaskSpans:
     def __init__(self, huey: Any, *, tracer_provider: TracerProvider | None = None) -> None:
         if not isinstance(huey, AquilaHuey):
             raise ConfigError("TaskSpans needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
-        self._trace = require("opentelemetry.trace", "otel", purpose="aquila.huey.task_spans")
+        self._trace = import_optional("opentelemetry.trace", "otel", purpose="aquila.huey.task_spans")
         self._tracer = self._trace.get_tracer("aquila.huey", tracer_provider=tracer_provider)
         huey.around_tasks = (*huey.around_tasks, self._open_span)
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from aquila.intercept import import_hooks
 from aquila.intercept.httpx_clients import Patch
 from aquila.intercept.policy import answering, asks_model
-from aquila.optional import require
+from aquila.optional import import_optional
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -65,7 +65,7 @@ def _answering(method: str, url: str) -> Scope | None:
         return None
     try:
         # Without path and user: they may hold secrets.
-        require("vcr", "vcr", purpose=f"{method} {parts.scheme}://{host}: a cassette for this client")
+        import_optional("vcr", "vcr", purpose=f"{method} {parts.scheme}://{host}: a cassette for this client")
     except ImportError:
         if asks_model(host, port, parts.path, scope.settings):
             raise

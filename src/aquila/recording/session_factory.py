@@ -21,7 +21,7 @@ from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import cassette_path
 from aquila.config import DUMMY_KEY
 from aquila.errors import CassetteWriteError
-from aquila.plugins import listens, manager
+from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording import runtime
 from aquila.recording.session import Session
 
@@ -64,9 +64,9 @@ def match_rules_of(settings: config.Settings) -> MatchRules:
 
 def request_identifier(rules: MatchRules) -> Callable[[RecordedRequest], str]:
     """What gives a redacted request its key: a plugin's ``aquila_key`` if it wants to, else the rules."""
-    if not listens("aquila_key"):
+    if not has_listeners("aquila_key"):
         return lambda request: key_of(request, rules)
-    hook = manager().hook.aquila_key
+    hook = plugin_manager().hook.aquila_key
 
     def identify(request: RecordedRequest) -> str:
         value = hook(request=request)
@@ -110,7 +110,7 @@ def redactor_for(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Redac
     """
     global _redactor
     secrets = _find_secrets()
-    extra = tuple(rule for added in manager().hook.aquila_redactors() for rule in added)
+    extra = tuple(rule for added in plugin_manager().hook.aquila_redactors() for rule in added)
     if runtime.fingerprints:
         extra = (fingerprints.rule(tuple(runtime.fingerprints)), *extra)
     basis = (secrets, rules.header_names, keep_headers, extra)

@@ -16,7 +16,7 @@ import httpx2
 
 from aquila import config
 from aquila.errors import CassetteRequired, ConfigError, UnknownTransport
-from aquila.plugins import manager
+from aquila.plugins import plugin_manager
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
 from aquila.transports.live import AsyncLiveTransport, LiveTransport
@@ -254,7 +254,7 @@ def upstream_named(name: str) -> Upstream:
 
 def _make(name: str) -> Any:
     registered: dict[str, Any] = {}
-    for table in manager().hook.aquila_transports():
+    for table in plugin_manager().hook.aquila_transports():
         registered.update(table)
     if name in registered:
         return _called(registered[name], name)

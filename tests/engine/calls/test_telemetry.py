@@ -190,7 +190,7 @@ def test_plugins_of_packages_are_found_by_their_entry_point(monkeypatch: pytest.
             return path
 
     monkeypatch.setattr("importlib.metadata.distributions", lambda: [Found()])
-    assert plugins.manager.__wrapped__().get_plugin("mine") is Recorder
+    assert plugins.plugin_manager.__wrapped__().get_plugin("mine") is Recorder
 
 
 def test_log_is_quiet_and_without_content_unless_asked(

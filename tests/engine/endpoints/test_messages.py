@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import aquila
-from aquila.content import Audio, File, Image, Text, part_of
+from aquila.content import Audio, File, Image, Text, part_from
 from aquila.engine.endpoints import chat, responses
 from aquila.errors import InvalidMessage
-from aquila.messages import AssistantToolCall, Message, conversation, message, part_to_dict
+from aquila.messages import AssistantToolCall, Message, message_from, messages_from_prompt, part_to_dict
 from tests.support.engines import Engine
 from tests.support.provider import STREAMS, chat_chunk, chat_stream, message_item, responses_stream
 from tests.support.server import serving, sse
@@ -44,12 +44,12 @@ messages = st.one_of(
 
 @given(messages)
 def test_message_survives_its_neutral_form(each: Message) -> None:
-    assert message(json.loads(json.dumps(each.to_dict()))) == each
+    assert message_from(json.loads(json.dumps(each.to_dict()))) == each
 
 
 @given(messages)
 def test_message_survives_the_form_of_the_chat_api(each: Message) -> None:
-    back = message(json.loads(json.dumps(chat.to_wire(each))))
+    back = message_from(json.loads(json.dumps(chat.message_to_wire(each))))
     kept = {key: value for key, value in each.extra.items() if key not in chat.NOT_SENT}
     assert (back.role, back.content, back.name, back.calls, back.call_id) == (
         each.role,
@@ -63,7 +63,7 @@ def test_message_survives_the_form_of_the_chat_api(each: Message) -> None:
 
 @given(st.lists(messages.filter(lambda each: each.name is None), max_size=5))
 def test_conversation_survives_the_form_of_the_responses_api(given: list[Message]) -> None:
-    items = json.loads(json.dumps([item for each in given for item in responses.to_wire(each)]))
+    items = json.loads(json.dumps([item for each in given for item in responses.message_to_wire(each)]))
     back = from_items(items)
     plain = [as_far_as_it_goes(each) for each in given]
     merged: list[Message] = []
@@ -92,7 +92,7 @@ def from_items(items: list[dict[str, Any]]) -> list[Message]:
             case {"role": "assistant", "content": [{"type": "output_text", "text": text}]}:
                 found.append(Message("assistant", text))
             case {"role": role, "content": content}:
-                found.append(message((role, content)))
+                found.append(message_from((role, content)))
     return found
 
 
@@ -106,9 +106,9 @@ def as_far_as_it_goes(each: Message) -> Message:
 
 @given(parts)
 def test_part_survives_the_form_of_either_api(part: Any) -> None:
-    assert part_of(json.loads(json.dumps(part_to_dict(part)))) == part
+    assert part_from(json.loads(json.dumps(part_to_dict(part)))) == part
     wire = json.loads(json.dumps(responses.part_to_wire(part)))
-    back = part_of(wire)
+    back = part_from(wire)
     assert back == part or (isinstance(part, Image) and part.detail is None and back == Image(part.url, "auto"))
 
 
@@ -126,14 +126,19 @@ def test_part_survives_the_form_of_either_api(part: Any) -> None:
     ids=["text", "message", "dict", "pair", "list", "pairs", "generator"],
 )
 def test_every_way_to_write_a_message_is_the_same_message(prompt: Any) -> None:
-    assert conversation(prompt) == (Message("user", "Hi"),)
+    assert messages_from_prompt(prompt) == (Message("user", "Hi"),)
 
 
 def test_parts_are_content_alone_and_in_lists() -> None:
     picture = aquila.image_url("https://example.org/x.png", detail="low")
-    assert conversation(["What is this?", picture]) == (Message("user", "What is this?"), Message("user", (picture,)))
-    assert conversation(("user", ["What is this?", picture])) == (Message("user", (Text("What is this?"), picture)),)
-    assert message({"type": "text", "text": "Hi"}) == Message("user", (Text("Hi"),))
+    assert messages_from_prompt(["What is this?", picture]) == (
+        Message("user", "What is this?"),
+        Message("user", (picture,)),
+    )
+    assert messages_from_prompt(("user", ["What is this?", picture])) == (
+        Message("user", (Text("What is this?"), picture)),
+    )
+    assert message_from({"type": "text", "text": "Hi"}) == Message("user", (Text("Hi"),))
     assert Message("user", (Text("a"), picture, Text("b"))).text == "ab"
 
 
@@ -167,8 +172,11 @@ def test_files_become_parts(tmp_path: Path) -> None:
             lambda: Message("user", "x", calls=(AssistantToolCall("a", "b", ""),)),
             "only an assistant message has tool calls",
         ),
-        (lambda: message({"role": "assistant", "tool_calls": [{"id": "x"}]}), "a tool call of a message looks like"),
-        (lambda: part_of(5), "not int"),
+        (
+            lambda: message_from({"role": "assistant", "tool_calls": [{"id": "x"}]}),
+            "a tool call of a message looks like",
+        ),
+        (lambda: part_from(5), "not int"),
     ],
 )
 def test_what_is_no_message_is_refused(build: Any, reason: str) -> None:

@@ -287,7 +287,7 @@ class TestResearch:
             if engine.name == "sync":
                 started = aquila.research.create("Why?", **options)
                 seen = aquila.research.fetch(started, **options)
-                done = aquila.research.wait(started, poll_interval=0.001, sink=sink, **options)
+                done = aquila.research.result(started, poll_interval=0.001, sink=sink, **options)
             else:
                 started, seen, done = self.asynchronously(options, sink)
         assert started.meta["finish_reason"] == seen.meta["finish_reason"] == "queued"
@@ -304,7 +304,7 @@ class TestResearch:
         async def scenario() -> tuple[Any, Any, Any]:
             started = await aquila.research.acreate("Why?", **options)
             seen = await aquila.research.afetch(started, **options)
-            done = await aquila.research.await_(started, poll_interval=0.001, sink=sink, **options)
+            done = await aquila.research.aresult(started, poll_interval=0.001, sink=sink, **options)
             return started, seen, done
 
         return asyncio.run(scenario())
@@ -342,7 +342,7 @@ class TestResearch:
 
     def test_wait_has_a_limit(self) -> None:
         with serving(by=lambda seen: json_answer(RUNNING)) as server, pytest.raises(TimeoutError, match="took longer"):
-            aquila.research.wait("resp_1", timeout=0.2, **operation({"base_url": server.url}))
+            aquila.research.result("resp_1", timeout=0.2, **operation({"base_url": server.url}))
 
     def test_tools_that_bring_sources_are_kept_alone(self) -> None:
         def answer(seen: Seen) -> Answer:

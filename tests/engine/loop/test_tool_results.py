@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, Field
 
-from aquila.engine.loop.tool_execution import text_of
+from aquila.engine.loop.tool_execution import value_to_text
 
 
 class Tags(BaseModel):
@@ -29,7 +29,7 @@ NAMES = {"kestrel", "harrier", "osprey", "buzzard", "merlin"}
 
 
 def test_sets_within_models_and_dataclasses_are_told_in_order() -> None:
-    told = text_of(Plain(Tags(names=NAMES, innerSets=[{"a": frozenset({3, 1, 2})}]), frozenset({"b", "a"})))
+    told = value_to_text(Plain(Tags(names=NAMES, innerSets=[{"a": frozenset({3, 1, 2})}]), frozenset({"b", "a"})))
     assert told == (
         '{"tags":{"names":["buzzard","harrier","kestrel","merlin","osprey"],"when":"2026-01-02",'
         '"innerSets":[{"a":[1,2,3]}]},"words":["a","b"]}'
@@ -38,9 +38,9 @@ def test_sets_within_models_and_dataclasses_are_told_in_order() -> None:
 
 def test_the_order_does_not_depend_on_the_hash_seed_of_the_process() -> None:
     program = (
-        "from pydantic import BaseModel\nfrom aquila.engine.loop.tool_execution import text_of\n"
+        "from pydantic import BaseModel\nfrom aquila.engine.loop.tool_execution import value_to_text\n"
         "class Tags(BaseModel):\n    names: set[str]\n"
-        f"print(text_of([Tags(names={NAMES!r})]))\n"
+        f"print(value_to_text([Tags(names={NAMES!r})]))\n"
     )
     told = {
         subprocess.run(
@@ -65,4 +65,4 @@ def test_a_model_that_writes_itself_its_own_way_keeps_it() -> None:
         def shown(self, cents: int) -> str:
             return f"{cents / 100:.2f}"
 
-    assert text_of(Price(cents=1250)) == '{"cents":"12.50"}'
+    assert value_to_text(Price(cents=1250)) == '{"cents":"12.50"}'

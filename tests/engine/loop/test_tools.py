@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 import aquila
-from aquila.engine.loop.tool_execution import deterministic, text_of
+from aquila.engine.loop.tool_execution import remove_changing_parts, value_to_text
 from aquila.errors import ConfigError
-from aquila.tools import BUILT_IN, toolbox
+from aquila.tools import BUILT_IN, make_toolbox
 
 
 class Unit(enum.Enum):
@@ -68,7 +68,7 @@ def test_schema_comes_from_hints_and_docstring() -> None:
 
 
 def test_arguments_become_what_the_hints_say() -> None:
-    arguments = weather.arguments('{"place": {"city": "Ulm"}, "unit": "fahrenheit"}')
+    arguments = weather.parse_arguments('{"place": {"city": "Ulm"}, "unit": "fahrenheit"}')
     assert arguments == {"place": Place(city="Ulm"), "unit": Unit.F}
     assert weather(**arguments, tool_context={"user": "me"}) == "Ulm 1 F None me"
 
@@ -87,7 +87,7 @@ def test_arguments_become_what_the_hints_say() -> None:
 )
 def test_wrong_arguments_are_named(raw: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        weather.arguments(raw)
+        weather.parse_arguments(raw)
 
 
 def test_sphinx_docstring_describes_parameters_too() -> None:
@@ -140,9 +140,9 @@ def test_strict_schema_has_nothing_beside_a_reference() -> None:
 
 def test_schema_of_true_allows_everything() -> None:
     made = aquila.Tool("f", {"properties": {"x": True, "y": False}}, lambda **given: given)
-    assert made.arguments('{"x": [1]}') == {"x": [1]}
+    assert made.parse_arguments('{"x": [1]}') == {"x": [1]}
     with pytest.raises(ValueError, match="y: is not allowed"):
-        made.arguments('{"y": 1}')
+        made.parse_arguments('{"y": 1}')
 
 
 def test_tool_can_be_spelled_out_with_a_schema() -> None:
@@ -153,7 +153,7 @@ def test_tool_can_be_spelled_out_with_a_schema() -> None:
         "additionalProperties": False,
     }
     made = aquila.Tool("double", schema, lambda n, tags=(): n * 2, "Doubles.")
-    assert made.arguments('{"n": 4}') == {"n": 4}
+    assert made.parse_arguments('{"n": 4}') == {"n": 4}
     for raw, message in {
         "{}": "n: is required",
         '{"n": "4"}': "n: must be of type integer",
@@ -162,12 +162,12 @@ def test_tool_can_be_spelled_out_with_a_schema() -> None:
         '{"n": 1, "tags": ["c"]}': "tags.0: must be one of 'a', 'b'",
     }.items():
         with pytest.raises(ValueError, match=message):
-            made.arguments(raw)
+            made.parse_arguments(raw)
 
 
 def test_pydantic_model_serves_as_parameters() -> None:
     made = aquila.Tool("go", Place, lambda city, country="DE": city + country)
-    assert made.arguments('{"city": "Ulm"}') == {"city": "Ulm"}
+    assert made.parse_arguments('{"city": "Ulm"}') == {"city": "Ulm"}
     assert made.schema["required"] == ["city"]
 
 
@@ -183,13 +183,13 @@ def test_pydantic_model_serves_as_parameters() -> None:
         (lambda: aquila.tool(_unresolved), "a type hint cannot be resolved"),
         (lambda: aquila.tool(_Counter.count), "method without its object; make the tool of object.count"),
         (lambda: aquila.tool(max), "its parameters are not known"),
-        (lambda: toolbox("web_search"), "tools is a list"),
-        (lambda: toolbox(["web_serch"]), r"unknown built-in tool 'web_serch'; did you mean 'web_search'\?"),
-        (lambda: toolbox(["file_search"]), "'file_search' needs more: .*'vector_store_ids'"),
-        (lambda: toolbox([5]), "not int"),
-        (lambda: toolbox([weather, weather]), "two tools are called 'weather'"),
-        (lambda: toolbox([{"name": "x"}]), "needs a 'type'"),
-        (lambda: toolbox([{"type": "function"}]), "needs a 'name'"),
+        (lambda: make_toolbox("web_search"), "tools is a list"),
+        (lambda: make_toolbox(["web_serch"]), r"unknown built-in tool 'web_serch'; did you mean 'web_search'\?"),
+        (lambda: make_toolbox(["file_search"]), "'file_search' needs more: .*'vector_store_ids'"),
+        (lambda: make_toolbox([5]), "not int"),
+        (lambda: make_toolbox([weather, weather]), "two tools are called 'weather'"),
+        (lambda: make_toolbox([{"name": "x"}]), "needs a 'type'"),
+        (lambda: make_toolbox([{"type": "function"}]), "needs a 'name'"),
     ],
 )
 def test_tools_that_cannot_work_are_refused(build: Any, message: str) -> None:
@@ -212,7 +212,7 @@ def _unresolved(thing: NoSuchType) -> None: ...  # type: ignore[name-defined]  #
 
 
 def test_toolbox_takes_tools_functions_names_and_dicts() -> None:
-    box = toolbox(
+    box = make_toolbox(
         [
             weather,
             _plain,
@@ -245,20 +245,20 @@ def _plain(x: int) -> int:
     ],
 )
 def test_failures_are_told_without_what_differs_between_runs(text: str, expected: str) -> None:
-    assert deterministic(text) == expected
+    assert remove_changing_parts(text) == expected
 
 
 @given(st.text())
 def test_cleaning_a_text_twice_changes_nothing_more(text: str) -> None:
-    assert deterministic(deterministic(text)) == deterministic(text)
+    assert remove_changing_parts(remove_changing_parts(text)) == remove_changing_parts(text)
 
 
 def test_values_are_told_to_the_model_as_json() -> None:
     class Odd:
         pass
 
-    assert text_of("as it is") == "as it is"
-    assert text_of(None) == "null"
-    assert text_of({"b": 1, "place": Place(city="Ulm")}) == '{"b":1,"place":{"city":"Ulm","country":"DE"}}'
-    assert text_of({"x": {"c", "a", "b"}}) == '{"x":["a","b","c"]}'
-    assert "0x" not in text_of([Odd()])
+    assert value_to_text("as it is") == "as it is"
+    assert value_to_text(None) == "null"
+    assert value_to_text({"b": 1, "place": Place(city="Ulm")}) == '{"b":1,"place":{"city":"Ulm","country":"DE"}}'
+    assert value_to_text({"x": {"c", "a", "b"}}) == '{"x":["a","b","c"]}'
+    assert "0x" not in value_to_text([Odd()])

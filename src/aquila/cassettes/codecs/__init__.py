@@ -66,6 +66,6 @@ def codec_for(path: Path) -> Codec:
 
 
 def _plugin_codecs() -> list[Codec]:
-    from aquila.plugins import manager
+    from aquila.plugins import plugin_manager
 
-    return [codec for codecs in manager().hook.aquila_codecs() for codec in codecs]
+    return [codec for codecs in plugin_manager().hook.aquila_codecs() for codec in codecs]

@@ -1,4 +1,4 @@
-"""The one boundary where the SDK's errors become Aquila's."""
+"""The one boundary context the SDK's errors become Aquila's."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ from aquila.errors import (
     StreamTimeout,
 )
 
-_LONGEST = 800
+_MAX_SHOWN = 800
 """Characters of a provider's message that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class ErrorContext:
     """The circumstances of a request, for messages. ``secrets`` are values that no message may show."""
 
     host: str
     timeouts: Timeouts
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
-    def clean(self, value: Any) -> Any:
+    def remove_secrets(self, value: Any) -> Any:
         """Return text or JSON-able values without the secrets."""
         if isinstance(value, str):
             for secret in self.secrets:
                 value = value.replace(secret, "[redacted]")
             return value
         if isinstance(value, Mapping):
-            return {self.clean(key): self.clean(each) for key, each in value.items()}
+            return {self.remove_secrets(key): self.remove_secrets(each) for key, each in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self.clean(each) for each in value]
+            return [self.remove_secrets(each) for each in value]
         return value
 
 
-def translate(error: BaseException, where: Where, *, begun: bool, request_id: str | None = None) -> BaseException:
+def translate_error(
+    error: BaseException, context: ErrorContext, *, begun: bool, request_id: str | None = None
+) -> BaseException:
     """Return what the caller is told instead of ``error``.
 
     ``begun`` says whether the answer's headers had arrived. What is not an error of the SDK comes back as it is.
@@ -56,27 +58,27 @@ def translate(error: BaseException, where: Where, *, begun: bool, request_id: st
     import openai
 
     if isinstance(error, AquilaError):
-        return _located(error, where, request_id)
+        return _fill_in_request(error, context, request_id)
     if isinstance(error, openai.APIError):  # it becomes the cause, and tracebacks print causes
-        error.args = tuple(where.clean(argument) for argument in error.args)
-        error.message, error.body = where.clean(error.message), where.clean(error.body)
+        error.args = tuple(context.remove_secrets(argument) for argument in error.args)
+        error.message, error.body = context.remove_secrets(error.message), context.remove_secrets(error.body)
     if isinstance(error, openai.APIStatusError):
-        return _status(error, where)
+        return _status_error(error, context)
     if isinstance(error, openai.APITimeoutError):
-        return _timeout(error, where, begun)
+        return _timeout_error(error, context, begun)
     if isinstance(error, openai.APIConnectionError):
-        return _connection(error.__cause__ or error, where, begun, request_id)
+        return _connection_error(error.__cause__ or error, context, begun, request_id)
     if isinstance(error, openai.APIError):  # an error object inside a stream that began well
         body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
-        return _located(error_object(body), where, request_id)
+        return _fill_in_request(error_from_object(body), context, request_id)
     if isinstance(error, UnicodeEncodeError):
         return InvalidMessage(f"the request holds half of a character, {error.object[error.start]!a}: no UTF-8 for it")
     if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
-        return InvalidAnswer(f"{where.host} sent a chunk that is not JSON: {error}", request_id=request_id)
+        return InvalidAnswer(f"{context.host} sent a chunk that is not JSON: {error}", request_id=request_id)
     if type(error).__module__.partition(".")[0] in ("httpx2", "httpx", "httpcore2", "httpcore"):
         if "Timeout" in type(error).__name__:
-            return _timeout(error, where, begun)
-        return _connection(error, where, begun, request_id)
+            return _timeout_error(error, context, begun)
+        return _connection_error(error, context, begun, request_id)
     return error
 
 
@@ -88,7 +90,7 @@ _CODES: tuple[tuple[tuple[str, ...], type[ProviderError]], ...] = (
 )  # fmt: skip
 
 
-def error_object(body: Mapping[str, Any]) -> ProviderError:
+def error_from_object(body: Mapping[str, Any]) -> ProviderError:
     """Return the error for an error object that came inside an answer of status 200."""
     inner = body.get("error")
     body = inner if isinstance(inner, Mapping) else body
@@ -96,37 +98,40 @@ def error_object(body: Mapping[str, Any]) -> ProviderError:
     kind = next((kind for words, kind in _CODES if any(word in code for word in words)), ProviderError)
     message = body.get("message") or inner or "no message"
     shown = f" ({body['code']})" if body.get("code") else ""
-    return kind(f"the provider ended the answer with an error: {message}{shown}"[:_LONGEST], body=dict(body))
+    return kind(f"the provider ended the answer with an error: {message}{shown}"[:_MAX_SHOWN], body=dict(body))
 
 
-def _located(error: AquilaError, where: Where, request_id: str | None) -> AquilaError:
+def _fill_in_request(error: AquilaError, context: ErrorContext, request_id: str | None) -> AquilaError:
     """Fill in what the place that raised a provider's error did not know."""
     if isinstance(error, ProviderError):
         error.request_id = error.request_id or request_id
-        error.body = where.clean(error.body)
-        error.args = tuple(where.clean(argument) for argument in error.args)
+        error.body = context.remove_secrets(error.body)
+        error.args = tuple(context.remove_secrets(argument) for argument in error.args)
     return error
 
 
-def _status(error: Any, where: Where) -> ProviderError:
+def _status_error(error: Any, context: ErrorContext) -> ProviderError:
     status: int = error.status_code
-    kind, advice = _kind(status)
+    kind, advice = _class_and_advice(status)
     content_type = error.response.headers.get("content-type", "")
     body = error.body
     if isinstance(body, Mapping):
         message = body.get("message") or json.dumps(body, ensure_ascii=False)
         code = body.get("code") or body.get("type")
     else:
-        message, code = _excerpt(body if isinstance(body, str) else "", content_type), None
+        message, code = _excerpt_of(body if isinstance(body, str) else "", content_type), None
     shown = f"{message}" + (f" ({code})" if code else "")
-    text = f"{where.host} answered {status}: {where.clean(shown)[:_LONGEST]}"
+    text = f"{context.host} answered {status}: {context.remove_secrets(shown)[:_MAX_SHOWN]}"
     text += f" [request {error.request_id}]" if error.request_id else ""
     return kind(
-        f"{text}. {advice}" if advice else text, status=status, request_id=error.request_id, body=where.clean(body)
+        f"{text}. {advice}" if advice else text,
+        status=status,
+        request_id=error.request_id,
+        body=context.remove_secrets(body),
     )
 
 
-def _kind(status: int) -> tuple[type[ProviderError], str]:
+def _class_and_advice(status: int) -> tuple[type[ProviderError], str]:
     if status in (401, 403):
         return AuthenticationError, "Check the API key: OPENAI_API_KEY, or api_key=, and that base_url= is its provider"
     if status == 429:
@@ -136,7 +141,7 @@ def _kind(status: int) -> tuple[type[ProviderError], str]:
     return BadRequest, ""
 
 
-def _excerpt(text: str, content_type: str) -> str:
+def _excerpt_of(text: str, content_type: str) -> str:
     if not text.strip():
         return "no body"
     if "html" in content_type or text.lstrip().lower().startswith(("<!doctype", "<html")):
@@ -144,7 +149,7 @@ def _excerpt(text: str, content_type: str) -> str:
     return " ".join(text.split())[:200]
 
 
-def decode_whole(body: bytes, headers: Mapping[str, str], where: Where) -> dict[str, Any]:
+def decode_json_answer(body: bytes, headers: Mapping[str, str], context: ErrorContext) -> dict[str, Any]:
     """Return the JSON object that an answer of status 200 holds. Raises ``InvalidAnswer``."""
     try:
         answer = json.loads(body)
@@ -153,36 +158,37 @@ def decode_whole(body: bytes, headers: Mapping[str, str], where: Where) -> dict[
     if isinstance(answer, dict):
         return answer
     content_type = headers.get("content-type", "")
-    what = where.clean(_excerpt(body.decode("utf-8", errors="replace"), content_type))
-    raise InvalidAnswer(f"{where.host} answered 200 with {content_type or 'no content type'}: {what}", status=200)
+    what = context.remove_secrets(_excerpt_of(body.decode("utf-8", errors="replace"), content_type))
+    raise InvalidAnswer(f"{context.host} answered 200 with {content_type or 'no content type'}: {what}", status=200)
 
 
-def _limit(seconds: float | None) -> str:
+def _describe_limit(seconds: float | None) -> str:
     return "its time limit" if seconds is None else f"{seconds:g} s"
 
 
-def _timeout(error: BaseException, where: Where, begun: bool) -> AquilaError:
-    limits = where.timeouts
+def _timeout_error(error: BaseException, context: ErrorContext, begun: bool) -> AquilaError:
+    limits, host = context.timeouts, context.host
     cause = type(error.__cause__ or error).__name__
     if cause == "ConnectTimeout":
-        return RequestTimeout(f"connect: no connection to {where.host} within {_limit(limits.connect)}")
+        return RequestTimeout(f"connect: no connection to {host} within {_describe_limit(limits.connect)}")
     if begun:
-        return StreamTimeout(
-            f"idle: nothing arrived from {where.host} for {_limit(limits.idle)}; raise timeout= if it may be slow"
-        )
+        silence = _describe_limit(limits.idle)
+        return StreamTimeout(f"idle: nothing arrived from {host} for {silence}; raise timeout= if it may be slow")
     if cause in ("WriteTimeout", "PoolTimeout"):
         return RequestTimeout(
-            f"{cause.removesuffix('Timeout').lower()}: the request to {where.host} could not be sent in time"
+            f"{cause.removesuffix('Timeout').lower()}: the request to {host} could not be sent in time"
         )
     if limits.read is not None:
-        return RequestTimeout(f"read: {where.host} did not begin to answer within {_limit(limits.read)}")
+        return RequestTimeout(f"read: {host} did not begin to answer within {_describe_limit(limits.read)}")
     return StreamTimeout(
-        f"idle: {where.host} did not begin to answer within {_limit(limits.idle)}; raise timeout= if it may be slow"
+        f"idle: {host} did not begin to answer within {_describe_limit(limits.idle)}; raise timeout= if it may be slow"
     )
 
 
-def _connection(cause: BaseException, where: Where, begun: bool, request_id: str | None) -> ProviderError:
-    reason = f"{type(cause).__name__}: {where.clean(str(cause))}".removesuffix(": ")
+def _connection_error(
+    cause: BaseException, context: ErrorContext, begun: bool, request_id: str | None
+) -> ProviderError:
+    reason = f"{type(cause).__name__}: {context.remove_secrets(str(cause))}".removesuffix(": ")
     if begun:
-        return StreamBroken(f"the connection to {where.host} ended in mid-stream ({reason})", request_id=request_id)
-    return ConnectionFailed(f"no connection to {where.host} ({reason}); check the network and base_url=")
+        return StreamBroken(f"the connection to {context.host} ended in mid-stream ({reason})", request_id=request_id)
+    return ConnectionFailed(f"no connection to {context.host} ({reason}); check the network and base_url=")

@@ -10,7 +10,7 @@ from typing import Any
 from aquila.config import suggest_name
 from aquila.errors import ConfigError, UnknownOption
 from aquila.sinks import Sink, sink_of
-from aquila.tools import Toolbox, toolbox
+from aquila.tools import Toolbox, make_toolbox
 
 TOOL_CHOICES = ("auto", "required", "none")
 
@@ -180,7 +180,7 @@ class Options:
     poll_interval: float = _option(_number(0, 3600), 1.0, only="responses")
     cassette: str | None = _option(_text)
     transport: Any = _option(_any)
-    tools: Toolbox = field(default_factory=Toolbox, metadata={"check": toolbox})
+    tools: Toolbox = field(default_factory=Toolbox, metadata={"check": make_toolbox})
     tool_choice: str | Mapping[str, Any] | None = _option(_tool_choice)
     parallel_tool_calls: bool | None = _option(_flag)
     concurrent_tools: bool = _option(_flag, False)
@@ -227,7 +227,7 @@ class Options:
                 )
 
     def _check_tool_choice(self) -> None:
-        choice, known = self.tool_choice, self.tools.names()
+        choice, known = self.tool_choice, self.tools.choosable_names()
         for name in ("tool_choice", "parallel_tool_calls"):
             if getattr(self, name) is not None and not self.tools and "tools" not in self.provider_options:
                 raise ConfigError(f"option {name!r} needs tools=")

@@ -16,20 +16,20 @@ from aquila.errors import AquilaError, ConnectionFailed, ProviderError, RequestT
 
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 8.0
-_LONGEST_ASKED_FOR = 120.0
+_LONGEST_REQUESTED_DELAY = 120.0
 _jitter = random.Random()  # its own state: a test's random.seed() must neither steer nor feel it
 
 
-def delay_before(attempt: int, error: BaseException, headers: Mapping[str, str], *, limit: int) -> float | None:
+def delay_before_retry(attempt: int, error: BaseException, headers: Mapping[str, str], *, limit: int) -> float | None:
     """Return the seconds to wait before retry number ``attempt`` (from 1), or None if the error is final.
 
     ``error`` is the translated error of a request whose answer had not begun, ``headers`` those of the answer that
     refused it, ``limit`` the greatest number of retries.
     """
-    if attempt > limit or not isinstance(error, AquilaError) or not _may_pass(error, headers):
+    if attempt > limit or not isinstance(error, AquilaError) or not _is_retryable(error, headers):
         return None
-    asked = _asked_for(headers)
-    if asked is not None and asked > _LONGEST_ASKED_FOR:
+    asked = _requested_delay(headers)
+    if asked is not None and asked > _LONGEST_REQUESTED_DELAY:
         return None
     if asked is not None and asked > 0:
         return asked
@@ -37,7 +37,7 @@ def delay_before(attempt: int, error: BaseException, headers: Mapping[str, str],
     return delay * (1 - 0.25 * _jitter.random())
 
 
-def _may_pass(error: AquilaError, headers: Mapping[str, str]) -> bool:
+def _is_retryable(error: AquilaError, headers: Mapping[str, str]) -> bool:
     told = headers.get("x-should-retry")
     if told in ("true", "false"):
         return told == "true"
@@ -48,7 +48,7 @@ def _may_pass(error: AquilaError, headers: Mapping[str, str]) -> bool:
     return error.status in (408, 409, 429) or error.status >= 500
 
 
-def _asked_for(headers: Mapping[str, str]) -> float | None:
+def _requested_delay(headers: Mapping[str, str]) -> float | None:
     for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
             seconds = float(headers[name]) / divisor

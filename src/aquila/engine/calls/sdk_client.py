@@ -19,7 +19,7 @@ _MOST_CLIENTS = 32
 _clients: dict[tuple[int, str, str], Any] = {}
 
 
-def _client(kind: Any, http_client: Any, base_url: str, api_key: str) -> Any:
+def _cached_client(kind: Any, http_client: Any, base_url: str, api_key: str) -> Any:
     """A client of the SDK for this base URL and key; building one costs as much as a call."""
     key = (id(http_client), base_url, api_key)  # the client keeps http_client alive, so the id stays its own
     client = _clients.get(key)
@@ -33,13 +33,13 @@ def _client(kind: Any, http_client: Any, base_url: str, api_key: str) -> Any:
 
 def sync_client(base_url: str, api_key: str) -> OpenAI:
     """The synchronous client."""
-    client: OpenAI = _client(OpenAI, clients.sync_client(), base_url, api_key)
+    client: OpenAI = _cached_client(OpenAI, clients.sync_client(), base_url, api_key)
     return client
 
 
 def async_client(base_url: str, api_key: str) -> AsyncOpenAI:
     """The asynchronous client of the running event loop."""
-    client: AsyncOpenAI = _client(AsyncOpenAI, clients.async_client(), base_url, api_key)
+    client: AsyncOpenAI = _cached_client(AsyncOpenAI, clients.async_client(), base_url, api_key)
     return client
 
 
@@ -47,7 +47,7 @@ _REQUIRED: Mapping[str, Mapping[str, Any]] = {"chat.completions.create": {"messa
 """Arguments without which the SDK's method cannot be called, as empty as they can be."""
 
 
-def arguments(path: str, request: Mapping[str, Any], timeouts: Timeouts, remaining: float | None) -> dict[str, Any]:
+def sdk_arguments(path: str, request: Mapping[str, Any], timeouts: Timeouts, remaining: float | None) -> dict[str, Any]:
     """Return the SDK method's arguments for a request. ``remaining`` is what is left of the total time, in seconds."""
     if path in _REQUIRED:
         # What the endpoints build has the form of the wire already. As the extra body it is sent as it is, where
@@ -57,28 +57,28 @@ def arguments(path: str, request: Mapping[str, Any], timeouts: Timeouts, remaini
         request = {**_REQUIRED[path], **given, "extra_body": {**extra, **(request.get("extra_body") or {})}}
     read = timeouts.read if timeouts.read is not None else timeouts.idle
     timeout = Timeout(
-        connect=least(timeouts.connect, remaining),
-        read=least(read, remaining),
-        write=least(timeouts.idle, remaining),
-        pool=least(timeouts.connect, remaining),
+        connect=shortest_limit(timeouts.connect, remaining),
+        read=shortest_limit(read, remaining),
+        write=shortest_limit(timeouts.idle, remaining),
+        pool=shortest_limit(timeouts.connect, remaining),
     )
     return {**request, "timeout": timeout}
 
 
-def method(client: Any, path: str, *, whole: bool) -> Any:
+def sdk_method(client: Any, path: str, *, whole: bool) -> Any:
     """Return a method of the SDK's client: one that gives a stream, or one that gives the whole answer as it came."""
     *parents, name = path.split(".")
     resource = functools.reduce(getattr, parents, client)
     return getattr(resource.with_raw_response if whole else resource, name)
 
 
-def least(*limits: float | None) -> float | None:
+def shortest_limit(*limits: float | None) -> float | None:
     """The shortest of some time limits, None being no limit."""
     given = [limit for limit in limits if limit is not None]
     return min(given) if given else None
 
 
-class Inflight:
+class ReadInterrupter:
     """The answer that a synchronous driver is reading, so that another thread can end the reading."""
 
     def __init__(self) -> None:
@@ -88,16 +88,16 @@ class Inflight:
         self._waking: threading.Event | None = None
 
     @contextmanager
-    def reading(self, stream: Any, seconds: float | None) -> Iterator[None]:
+    def watch_reading(self, stream: Any, seconds: float | None) -> Iterator[None]:
         """Note what is being read, and end the reading after ``seconds``."""
         self._stream = stream
         timer = None
         if seconds is not None:
-            timer = threading.Timer(seconds, self.wake)
+            timer = threading.Timer(seconds, self.end_reading)
             timer.daemon = True
             timer.start()
         if self.interrupted:  # before there was anything to interrupt
-            self.wake()
+            self.end_reading()
         try:
             yield
         finally:
@@ -110,7 +110,7 @@ class Inflight:
         self.interrupted = True
         if self._waking is not None:
             self._waking.set()
-        self.wake()
+        self.end_reading()
 
     def sleep(self, seconds: float) -> None:
         """Wait, unless the caller leaves."""
@@ -118,12 +118,12 @@ class Inflight:
         if not self.interrupted:  # looked at after the event is there for interrupt() to set
             self._waking.wait(seconds)
 
-    def wake(self) -> None:
+    def end_reading(self) -> None:
         """Close the answer and wake its reader, who may be waiting for the provider."""
         stream = self._stream
         if stream is None or stream.response.is_closed:  # its connection may serve another request by now
             return
-        connection = _duplicate(stream)
+        connection = _duplicate_socket(stream)
         # Closing comes first: a recording then notes that the caller left, not that the provider broke off.
         stream.response.close()
         if connection is not None:
@@ -132,7 +132,7 @@ class Inflight:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-def _duplicate(stream: Any) -> socket.socket | None:
+def _duplicate_socket(stream: Any) -> socket.socket | None:
     network = stream.response.extensions.get("network_stream")
     original: Any = network.get_extra_info("socket") if network is not None else None
     try:

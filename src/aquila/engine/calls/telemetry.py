@@ -22,64 +22,66 @@ class Telemetry:
 
     def __init__(self, call: CallInfo) -> None:
         self.call = call
-        self.hears_chunks = plugins.listens("aquila_chunk")
+        self.has_chunk_listeners = plugins.has_listeners("aquila_chunk")
         self._shows_content = config.current_settings().log_content == "on"
         self._began: float | None = None
         self._stopped = False
         self._request: tuple[int, float] | None = None
         """The turn and the start of the request under way."""
 
-    def _begin(self) -> None:
+    def _report_start(self) -> None:
         if self._began is None:
             self._began = time.monotonic()
-            plugins.notify("aquila_call_start", call=self.call)
+            plugins.notify_plugins("aquila_call_start", call=self.call)
 
-    def request_start(self, request: Mapping[str, Any], turn: int) -> None:
+    def report_request_start(self, request: Mapping[str, Any], turn: int) -> None:
         """A request is about to be sent."""
-        self._begin()
+        self._report_start()
         self._request = (turn, time.monotonic())
         call = self.call
         _log.debug("%s: request %d to %s (%s, %s)", call.ref, turn, call.model, call.operation, call.transport)
         if self._shows_content and _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: sent %s", call.ref, json.dumps(request, ensure_ascii=False, default=str))
-        plugins.notify("aquila_request_start", call=call, request=request, turn=turn)
+        plugins.notify_plugins("aquila_request_start", call=call, request=request, turn=turn)
 
-    def request_stop(self, turn: Turn | None = None, error: BaseException | None = None) -> None:
+    def report_request_stop(self, turn: Turn | None = None, error: BaseException | None = None) -> None:
         """The request under way has ended."""
         if self._request is None:
             return
         (number, started), self._request = self._request, None
         seconds = time.monotonic() - started
         answer = AnswerInfo(turn.id, turn.model, turn.finish_reason, turn.usage) if turn is not None else None
-        plugins.notify("aquila_request_stop", call=self.call, turn=number, answer=answer, error=error, seconds=seconds)
+        plugins.notify_plugins(
+            "aquila_request_stop", call=self.call, turn=number, answer=answer, error=error, seconds=seconds
+        )
 
-    def event(self, event: Event, seconds: float = 0.0) -> None:
+    def report_event(self, event: Event, seconds: float = 0.0) -> None:
         """Something happened. ``seconds``: how long a tool took."""
         if isinstance(event, ToolCall):
             _log.debug("%s: tool call %s", self.call.ref, event.name)
-            plugins.notify("aquila_tool_call", call=self.call, event=event)
+            plugins.notify_plugins("aquila_tool_call", call=self.call, event=event)
         elif isinstance(event, ToolResult):
             outcome = "failed" if event.error is not None else "done"
             _log.debug("%s: tool %s %s in %.3f s", self.call.ref, event.name, outcome, seconds)
-            plugins.notify("aquila_tool_result", call=self.call, event=event, seconds=seconds)
+            plugins.notify_plugins("aquila_tool_result", call=self.call, event=event, seconds=seconds)
         elif isinstance(event, Retry):
             kind = type(event.error).__name__
             _log.info("%s: retry %d in %.1f s after %s", self.call.ref, event.attempt, event.delay, kind)
-            plugins.notify("aquila_retry", call=self.call, event=event)
-        elif self.hears_chunks:
-            plugins.notify("aquila_chunk", call=self.call, event=event)
+            plugins.notify_plugins("aquila_retry", call=self.call, event=event)
+        elif self.has_chunk_listeners:
+            plugins.notify_plugins("aquila_chunk", call=self.call, event=event)
 
-    def stop(self, result: Any = None, error: BaseException | None = None) -> None:
+    def report_end(self, result: Any = None, error: BaseException | None = None) -> None:
         """The call has ended. Only the first end counts."""
         if self._stopped:
             return
         response = result if isinstance(result, Response) else None
         self._stopped = True
-        self._begin()
-        self.request_stop(error=error)
+        self._report_start()
+        self.report_request_stop(error=error)
         seconds = time.monotonic() - (self._began or 0.0)
         outcome = "done" if result is not None else f"failed with {type(error).__name__}" if error else "closed"
         _log.info("%s: %s in %.3f s", self.call.ref, outcome, seconds)
         if self._shows_content and response is not None:
             _log.debug("%s: received %s", self.call.ref, response.text)
-        plugins.notify("aquila_call_stop", call=self.call, response=response, error=error, seconds=seconds)
+        plugins.notify_plugins("aquila_call_stop", call=self.call, response=response, error=error, seconds=seconds)

@@ -8,11 +8,11 @@ from typing import Any
 
 from openai.types.chat import ChatCompletionChunk
 
-from aquila.engine.calls.error_translation import error_object
+from aquila.engine.calls.error_translation import error_from_object
 from aquila.engine.calls.options import TOOL_CHOICES, Options
-from aquila.engine.endpoints.growing_text import Growing
-from aquila.engine.endpoints.protocol import Tags, Turn
-from aquila.engine.endpoints.structured_output import metadata_of, response_format
+from aquila.engine.endpoints.protocol import EventTags, Turn
+from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
+from aquila.engine.endpoints.text_buffer import TextBuffer
 from aquila.engine.endpoints.usage import usage_of
 from aquila.errors import BadRequest, ConfigError, InvalidAnswer, StreamBroken
 from aquila.events import Chunk, Event, Reasoning, Refusal
@@ -23,7 +23,7 @@ name = "chat"
 path = retrieve_path = "chat.completions.create"
 
 
-def poll(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     """An answer of this API is always finished."""
     return None
 
@@ -38,9 +38,11 @@ def has_other_form(error: BaseException, messages: Sequence[Message]) -> bool:
     return _REFUSES_TOOL_ROLE.search(str(error)) is not None
 
 
-def request(messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False) -> dict[str, Any]:
+def build_request(
+    messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False
+) -> dict[str, Any]:
     """Return the arguments of ``chat.completions.create``."""
-    wire = [to_wire(message) for message in (without_tool_role(messages) if other_form else messages)]
+    wire = [message_to_wire(message) for message in (without_tool_role(messages) if other_form else messages)]
     if options.instructions:
         wire.insert(0, {"role": "system", "content": options.instructions})
     optional: dict[str, Any] = {
@@ -50,15 +52,15 @@ def request(messages: Sequence[Message], options: Options, *, model: str, other_
         "stop": options.stop,
         "max_completion_tokens": options.token_limit(),
         "store": options.store,
-        "response_format": response_format(options.response_format),
+        "response_format": response_format_to_wire(options.response_format),
         # The API refuses metadata of answers that it does not store.
-        "metadata": metadata_of(options) if options.store else None,
-        "reasoning_effort": _effort(options),
-        "tool_choice": _tool_choice(options),
+        "metadata": metadata_to_wire(options) if options.store else None,
+        "reasoning_effort": _reasoning_effort(options),
+        "tool_choice": _tool_choice_to_wire(options),
         "parallel_tool_calls": options.parallel_tool_calls,
     }
     if options.tools:
-        optional["tools"] = [_tool(tool) for tool in options.tools.tools.values()] + _built_in(options)
+        optional["tools"] = [_tool_to_wire(tool) for tool in options.tools.tools.values()] + _built_in_tools(options)
     return {
         "model": model,
         "messages": wire,
@@ -68,19 +70,19 @@ def request(messages: Sequence[Message], options: Options, *, model: str, other_
     }
 
 
-def _effort(options: Options) -> Any:
+def _reasoning_effort(options: Options) -> Any:
     reasoning = options.reasoning or {}
     if "summary" in reasoning:
         raise ConfigError("option 'reasoning': a summary belongs to endpoint='responses'; chat has 'effort' only")
     return reasoning.get("effort")
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool_to_wire(tool: Tool) -> dict[str, Any]:
     function = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
     return {"type": "function", "function": function | ({"strict": True} if tool.strict else {})}
 
 
-def _built_in(options: Options) -> list[dict[str, Any]]:
+def _built_in_tools(options: Options) -> list[dict[str, Any]]:
     names = [each for each in options.tools.built_in if isinstance(each, str)]
     if names:
         raise ConfigError(
@@ -90,7 +92,7 @@ def _built_in(options: Options) -> list[dict[str, Any]]:
     return [dict(each) for each in options.tools.built_in if not isinstance(each, str)]
 
 
-def _tool_choice(options: Options) -> Any:
+def _tool_choice_to_wire(options: Options) -> Any:
     choice = options.tool_choice
     if choice is None or isinstance(choice, Mapping) or choice in TOOL_CHOICES:
         return choice
@@ -112,7 +114,7 @@ def without_tool_role(messages: Sequence[Message]) -> Iterator[Message]:
             yield message
 
 
-def to_wire(message: Message) -> dict[str, Any]:
+def message_to_wire(message: Message) -> dict[str, Any]:
     """Return a message as the API takes it."""
     wire: dict[str, Any] = {"role": message.role}
     if isinstance(message.content, str):
@@ -135,31 +137,31 @@ def to_wire(message: Message) -> dict[str, Any]:
 NOT_SENT = frozenset({"output", "annotations", "audio", "function_call", "reasoning", "reasoning_content"})
 
 
-class _Choice:
+class _ChoiceBuilder:
     """One choice of the answer, put together from its deltas."""
 
     __slots__ = ("calls", "extra", "finish_reason", "logprobs", "order", "reasoning", "refusal", "role", "text")
 
     def __init__(self) -> None:
-        self.text = Growing()
-        self.refusal = Growing()
-        self.reasoning = Growing()
+        self.text = TextBuffer()
+        self.refusal = TextBuffer()
+        self.reasoning = TextBuffer()
         self.role = "assistant"
         self.finish_reason: str | None = None
-        self.calls: dict[Any, _Fragments] = {}
+        self.calls: dict[Any, _ToolCallBuilder] = {}
         self.logprobs: dict[str, list[Any]] = {}
-        self.extra = _Extra()
+        self.extra = _ExtraFields()
 
-    def message(self) -> dict[str, Any]:
+    def to_message(self) -> dict[str, Any]:
         result: dict[str, Any] = {"role": self.role, "content": self.text.getvalue() or None}
         refusal = self.refusal.getvalue()
         result["refusal"] = refusal or None
         if self.calls:
-            result["tool_calls"] = [call_to_dict(call.call()) for call in self.calls.values()]
+            result["tool_calls"] = [call_to_dict(call.to_tool_call()) for call in self.calls.values()]
         return result | self.extra.values()
 
 
-class _Extra:
+class _ExtraFields:
     """A provider's own fields of the deltas: text is continued, lists are extended, the rest is replaced."""
 
     __slots__ = ("_fields",)
@@ -167,13 +169,13 @@ class _Extra:
     def __init__(self) -> None:
         self._fields: dict[str, Any] = {}
 
-    def add(self, extra: Mapping[str, Any]) -> None:
+    def add_fields(self, extra: Mapping[str, Any]) -> None:
         for key, value in extra.items():
             if value is None:
                 continue
             if isinstance(value, str):
-                text = self._fields.setdefault(key, Growing())
-                if isinstance(text, Growing):
+                text = self._fields.setdefault(key, TextBuffer())
+                if isinstance(text, TextBuffer):
                     text.write(value)
                     continue
             before = self._fields.get(key)
@@ -183,10 +185,10 @@ class _Extra:
             self._fields[key] = value
 
     def values(self) -> dict[str, Any]:
-        return {k: v.getvalue() if isinstance(v, Growing) else v for k, v in self._fields.items()}
+        return {k: v.getvalue() if isinstance(v, TextBuffer) else v for k, v in self._fields.items()}
 
 
-class _Fragments:
+class _ToolCallBuilder:
     """A tool call, put together from the fragments in which it comes."""
 
     __slots__ = ("arguments", "id", "name")
@@ -194,20 +196,20 @@ class _Fragments:
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
-        self.arguments = Growing()
+        self.arguments = TextBuffer()
 
-    def call(self) -> AssistantToolCall:
+    def to_tool_call(self) -> AssistantToolCall:
         return AssistantToolCall(self.id, self.name, self.arguments.getvalue())
 
 
 class ChatParser:
     """Reads one streamed chat completion."""
 
-    def __init__(self, tags: Tags) -> None:
+    def __init__(self, tags: EventTags) -> None:
         self._ref = tags.ref
         self._metadata = tags.metadata
-        self._first = _Choice()
-        self._choices: dict[int, _Choice] = {0: self._first}
+        self._first = _ChoiceBuilder()
+        self._choices: dict[int, _ChoiceBuilder] = {0: self._first}
         self._head: dict[str, Any] | None = None
         self._usage: Any = None
         self._answered = False
@@ -217,7 +219,7 @@ class ChatParser:
     def feed(self, chunk: ChatCompletionChunk) -> Sequence[Event]:
         """Return the events in one chunk."""
         if self._head is None:
-            self._head = _head(chunk)
+            self._head = _answer_fields(chunk)
         if chunk.model_extra:
             self._head |= {key: value for key, value in chunk.model_extra.items() if key != "obfuscation"}
         events: list[Event] = []
@@ -227,9 +229,9 @@ class ChatParser:
         for choice in getattr(chunk, "choices", None) or ():
             self._answered = True
             if choice.model_extra and choice.model_extra.get("error"):
-                raise error_object(choice.model_extra)
+                raise error_from_object(choice.model_extra)
             index = getattr(choice, "index", None) or 0
-            state = self._first if index == 0 else self._choices.setdefault(index, _Choice())
+            state = self._first if index == 0 else self._choices.setdefault(index, _ChoiceBuilder())
             finish_reason = getattr(choice, "finish_reason", None)
             if finish_reason is not None:
                 state.finish_reason = finish_reason
@@ -237,10 +239,10 @@ class ChatParser:
                 _extend_logprobs(state.logprobs, choice.logprobs)
             delta = getattr(choice, "delta", None)
             if delta is not None:
-                self._delta(state, delta, events if index == 0 else [])
+                self._feed_delta(state, delta, events if index == 0 else [])
         return events
 
-    def _delta(self, state: _Choice, delta: Any, events: list[Event]) -> None:
+    def _feed_delta(self, state: _ChoiceBuilder, delta: Any, events: list[Event]) -> None:
         text = delta.content
         if text:
             state.text.write(text)
@@ -255,13 +257,13 @@ class ChatParser:
             if isinstance(thought, str) and thought:
                 state.reasoning.write(thought)
                 events.append(Reasoning(thought, ref=self._ref, metadata=self._metadata))
-            state.extra.add(delta.model_extra)
+            state.extra.add_fields(delta.model_extra)
 
-    def feed_whole(self, answer: Mapping[str, Any]) -> Sequence[Event]:
+    def feed_complete_answer(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """Return the events in a complete chat completion."""
         self._whole = answer
         if answer.get("error") and not answer.get("choices"):
-            raise error_object(answer)
+            raise error_from_object(answer)
         choices = answer.get("choices")
         if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
             raise InvalidAnswer("the answer is JSON but not a chat completion: it has no 'choices'")
@@ -273,7 +275,7 @@ class ChatParser:
         choice = self._first
         if self._head is None:
             raise InvalidAnswer("the provider answered with an empty stream: no chunk, no text")
-        calls = tuple(fragments.call() for fragments in choice.calls.values())
+        calls = tuple(fragments.to_tool_call() for fragments in choice.calls.values())
         text = choice.text.getvalue()
         if not self._answered:
             raise InvalidAnswer("the provider answered with a stream that holds no choice")
@@ -281,7 +283,7 @@ class ChatParser:
             raise StreamBroken(
                 f"the stream ended without a finish reason, after {len(text)} characters: the answer is not complete"
             )
-        raw = dict(self._whole) if self._whole is not None else self._assemble()
+        raw = dict(self._whole) if self._whole is not None else self._assemble_completion()
         refusal = choice.refusal.getvalue()
         extra = choice.extra.values() | ({"refusal": refusal} if refusal else {})
         return Turn(
@@ -296,20 +298,25 @@ class ChatParser:
             refusal=refusal,
         )
 
-    def _assemble(self) -> dict[str, Any]:
+    def _assemble_completion(self) -> dict[str, Any]:
         choices = [
             {
                 "index": index,
-                "message": choice.message(),
+                "message": choice.to_message(),
                 "finish_reason": choice.finish_reason,
                 "logprobs": choice.logprobs or None,
             }
             for index, choice in sorted(self._choices.items())
         ]
-        return {**(self._head or {}), "object": "chat.completion", "choices": choices, "usage": _plain(self._usage)}
+        return {
+            **(self._head or {}),
+            "object": "chat.completion",
+            "choices": choices,
+            "usage": _to_plain_values(self._usage),
+        }
 
 
-def parser(tags: Tags) -> ChatParser:
+def make_parser(tags: EventTags) -> ChatParser:
     """Return the reader of one answer."""
     return ChatParser(tags)
 
@@ -320,14 +327,16 @@ def _usage_elsewhere(chunk: ChatCompletionChunk) -> Any:
     return extra.get("usage") if isinstance(extra, Mapping) else None
 
 
-def _head(chunk: ChatCompletionChunk) -> dict[str, Any]:
+def _answer_fields(chunk: ChatCompletionChunk) -> dict[str, Any]:
     # In the order of the fields: that of the set differs from process to process, which shows in a stored `raw`.
     sent = {name: value for name, value in vars(chunk).items() if name in chunk.model_fields_set}
     head = {**sent, **(chunk.model_extra or {})}
-    return {key: _plain(value) for key, value in head.items() if key not in ("choices", "usage", "obfuscation")}
+    return {
+        key: _to_plain_values(value) for key, value in head.items() if key not in ("choices", "usage", "obfuscation")
+    }
 
 
-def _plain(value: Any) -> Any:
+def _to_plain_values(value: Any) -> Any:
     return value.to_dict(mode="json", warnings=False) if hasattr(value, "to_dict") else value
 
 
@@ -339,7 +348,7 @@ def _as_delta(choice: Mapping[str, Any]) -> dict[str, Any]:
     return {**message, "tool_calls": [{**call, "index": index} for index, call in enumerate(calls)] or None}
 
 
-def _add_fragment(calls: dict[Any, _Fragments], fragment: Any, position: int) -> None:
+def _add_fragment(calls: dict[Any, _ToolCallBuilder], fragment: Any, position: int) -> None:
     """Add a fragment to its call: by index where the provider gives one, else by id, else to the last call."""
     index = getattr(fragment, "index", None)
     identity = getattr(fragment, "id", None)
@@ -350,7 +359,7 @@ def _add_fragment(calls: dict[Any, _Fragments], fragment: Any, position: int) ->
         # A provider that gives every call the index 0 is told apart by a second id.
         if key in calls and identity and calls[key].id and calls[key].id != identity:
             key = (index, identity)
-        elif not identity and (newest := _newest(calls, index)) is not None:
+        elif not identity and (newest := _newest_key(calls, index)) is not None:
             key = newest
     elif identity:
         key = identity
@@ -358,7 +367,7 @@ def _add_fragment(calls: dict[Any, _Fragments], fragment: Any, position: int) ->
         key = next(reversed(calls))
     else:
         key = ("position", len(calls), position)
-    state = calls.setdefault(key, _Fragments())
+    state = calls.setdefault(key, _ToolCallBuilder())
     if identity:
         state.id = identity
     if named:
@@ -369,7 +378,7 @@ def _add_fragment(calls: dict[Any, _Fragments], fragment: Any, position: int) ->
         state.arguments.write(arguments)
 
 
-def _newest(calls: Mapping[Any, _Fragments], index: int) -> Any:
+def _newest_key(calls: Mapping[Any, _ToolCallBuilder], index: int) -> Any:
     return next((key for key in reversed(calls) if isinstance(key, tuple) and key[0] == index), None)
 
 

@@ -27,7 +27,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Tags:
+class EventTags:
     """What every event of a call carries."""
 
     ref: str = ""
@@ -43,7 +43,7 @@ class EventParser(Protocol):
         """Take one object of the SDK's stream and return the events in it."""
         ...
 
-    def feed_whole(self, answer: Mapping[str, Any]) -> Sequence[Event]:
+    def feed_complete_answer(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """Take a complete answer. Text that has been fed already gives no event again."""
         ...
 
@@ -60,7 +60,7 @@ class Endpoint(Protocol):
     """The SDK's method that sends the request, as a path from its client; ``retrieve_path`` fetches an answer again."""
     retrieve_path: str
 
-    def request(
+    def build_request(
         self, messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False
     ) -> dict[str, Any]:
         """Return the arguments of the SDK's method, built from a conversation. Pure. Raises ``ConfigError``.
@@ -73,10 +73,10 @@ class Endpoint(Protocol):
         """Whether a provider refused the form of the conversation, and another form may be taken."""
         ...
 
-    def poll(self, answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    def poll_request(self, answer: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the arguments that fetch an unfinished answer again, or None for one that is finished."""
         ...
 
-    def parser(self, tags: Tags) -> EventParser:
+    def make_parser(self, tags: EventTags) -> EventParser:
         """Return the reader of one answer."""
         ...

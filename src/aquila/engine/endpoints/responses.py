@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aquila.content import Audio, File, Image, Part, Text
-from aquila.engine.calls.error_translation import error_object
+from aquila.engine.calls.error_translation import error_from_object
 from aquila.engine.calls.options import TOOL_CHOICES, Options
-from aquila.engine.endpoints.growing_text import Growing
-from aquila.engine.endpoints.protocol import Tags, Turn
-from aquila.engine.endpoints.structured_output import metadata_of, response_format
+from aquila.engine.endpoints.protocol import EventTags, Turn
+from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
+from aquila.engine.endpoints.text_buffer import TextBuffer
 from aquila.engine.endpoints.usage import usage_of
 from aquila.errors import InvalidAnswer, InvalidMessage, StreamBroken
 from aquila.events import Chunk, Event, Progress, Reasoning, Refusal
@@ -22,7 +22,7 @@ path = "responses.create"
 retrieve_path = "responses.retrieve"
 
 
-def poll(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the arguments that fetch an answer again that is being made in the background."""
     return {"response_id": answer["id"]} if answer.get("status") in ("queued", "in_progress") else None
 
@@ -32,7 +32,9 @@ def has_other_form(error: BaseException, messages: Sequence[Message]) -> bool:
     return False
 
 
-def request(messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False) -> dict[str, Any]:
+def build_request(
+    messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False
+) -> dict[str, Any]:
     """Return the arguments of ``responses.create``."""
     optional: dict[str, Any] = {
         "instructions": options.instructions,
@@ -44,38 +46,38 @@ def request(messages: Sequence[Message], options: Options, *, model: str, other_
         "text": _text_format(options.response_format),
         "previous_response_id": options.previous_response_id,
         "background": options.background or None,
-        "metadata": metadata_of(options),
-        "tool_choice": _tool_choice(options),
+        "metadata": metadata_to_wire(options),
+        "tool_choice": _tool_choice_to_wire(options),
         "parallel_tool_calls": options.parallel_tool_calls,
     }
     if options.store is False and options.reasoning:
         # What is not stored can only be gone on with if the model's reasoning comes along.
         optional["include"] = ["reasoning.encrypted_content"]
     if options.tools:
-        optional["tools"] = [_tool(tool) for tool in options.tools.tools.values()] + [
-            *map(_built_in, options.tools.built_in)
+        optional["tools"] = [_tool_to_wire(tool) for tool in options.tools.tools.values()] + [
+            *map(_built_in_tool, options.tools.built_in)
         ]
     return {
         "model": model,
-        "input": [item for message in messages for item in to_wire(message) if _can_be_sent(item, options)],
+        "input": [item for message in messages for item in message_to_wire(message) if _can_be_sent(item, options)],
         "stream": True,
         **{key: value for key, value in optional.items() if value is not None},
     }
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool_to_wire(tool: Tool) -> dict[str, Any]:
     # The API takes a function to be strict unless told otherwise.
     head = {"type": "function", "name": tool.name, "description": tool.description}
     return {**head, "parameters": tool.schema, "strict": tool.strict}
 
 
-def _built_in(definition: Mapping[str, Any] | str) -> dict[str, Any]:
+def _built_in_tool(definition: Mapping[str, Any] | str) -> dict[str, Any]:
     named = BUILT_IN[definition] if isinstance(definition, str) else definition
     assert not isinstance(named, str)  # toolbox() refuses names that need more
     return dict(named)
 
 
-def _tool_choice(options: Options) -> Any:
+def _tool_choice_to_wire(options: Options) -> Any:
     choice = options.tool_choice
     if choice is None or isinstance(choice, Mapping) or choice in TOOL_CHOICES:
         return choice
@@ -88,24 +90,24 @@ def _can_be_sent(item: Mapping[str, Any], options: Options) -> bool:
 
 
 def _text_format(wanted: Any) -> dict[str, Any] | None:
-    chat = response_format(wanted)
+    chat = response_format_to_wire(wanted)
     if chat is None:
         return None
     # The chat API nests what this one holds flat.
     return {"format": {"type": chat["type"], **chat.get(chat["type"], {})} if "json_schema" in chat else chat}
 
 
-def to_wire(message: Message) -> Iterator[dict[str, Any]]:
+def message_to_wire(message: Message) -> Iterator[dict[str, Any]]:
     """Yield the input items of a message."""
     if message.name is not None:
         raise InvalidMessage(
             f"the Responses API has no name of an author; remove name={message.name!r} from the message"
         )
     if message.role == "tool":
-        yield {"type": "function_call_output", "call_id": message.call_id, "output": _output(message)}
+        yield {"type": "function_call_output", "call_id": message.call_id, "output": _tool_output_to_wire(message)}
         return
     if message.role != "assistant":
-        yield {"role": message.role, "content": _content(message.content)}
+        yield {"role": message.role, "content": _content_to_wire(message.content)}
         return
     if "output" in message.extra:
         # The items as they came: only so does the model find its own reasoning again.
@@ -120,13 +122,13 @@ def to_wire(message: Message) -> Iterator[dict[str, Any]]:
         yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
 
 
-def _output(message: Message) -> str | list[dict[str, Any]]:
+def _tool_output_to_wire(message: Message) -> str | list[dict[str, Any]]:
     if isinstance(message.content, str) or all(isinstance(part, Text) for part in message.content):
         return message.text
     return [part_to_wire(part) for part in message.content]
 
 
-def _content(content: str | tuple[Part, ...]) -> str | list[dict[str, Any]]:
+def _content_to_wire(content: str | tuple[Part, ...]) -> str | list[dict[str, Any]]:
     return content if isinstance(content, str) else [part_to_wire(part) for part in content]
 
 
@@ -157,10 +159,10 @@ _INCOMPLETE = {"max_output_tokens": "length"}
 class ResponsesParser:
     """Reads one streamed response."""
 
-    def __init__(self, tags: Tags) -> None:
+    def __init__(self, tags: EventTags) -> None:
         self._ref = tags.ref
         self._metadata = tags.metadata
-        self._texts: dict[type, Growing] = {Chunk: Growing(), Refusal: Growing(), Reasoning: Growing()}
+        self._texts: dict[type, TextBuffer] = {Chunk: TextBuffer(), Refusal: TextBuffer(), Reasoning: TextBuffer()}
         self._items: list[dict[str, Any]] = []
         self._final: Mapping[str, Any] | None = None
         self._seen = False
@@ -176,20 +178,20 @@ class ResponsesParser:
             self._texts[made].write(text)
             return (made(text, ref=self._ref, metadata=self._metadata),)
         if kind in _ENDS:
-            self._end(_plain(chunk.response))
+            self._keep_final(_to_plain_values(chunk.response))
         elif kind == "response.output_item.done":
-            item = _plain(chunk.item)
+            item = _to_plain_values(chunk.item)
             self._items.append(item)
             kind = item.get("type", "")
             if kind.endswith("_call") and kind != "function_call":  # what a built-in tool did: its query, its results
                 return (Progress(kind, "done", item, ref=self._ref, metadata=self._metadata),)
         elif kind == "error":
-            raise error_object(_plain(chunk))
+            raise error_from_object(_to_plain_values(chunk))
         else:
-            return self._progress(chunk, kind)
+            return self._read_progress(chunk, kind)
         return ()
 
-    def _progress(self, chunk: Any, kind: str) -> Sequence[Event]:
+    def _read_progress(self, chunk: Any, kind: str) -> Sequence[Event]:
         """A step that the provider takes on its own, such as ``response.web_search_call.searching``."""
         step, _, status = kind.removeprefix("response.").rpartition(".")
         if not step:  # the state of the whole answer: created, queued, in_progress
@@ -198,18 +200,18 @@ class ResponsesParser:
         elif not step.endswith(("_call", "_list_tools")) or status in ("delta", "done"):
             return ()
         else:
-            known = _plain(chunk)
+            known = _to_plain_values(chunk)
             detail = {key: value for key, value in known.items() if key not in ("type", "sequence_number")}
         return (Progress(step, status, detail, ref=self._ref, metadata=self._metadata),)
 
-    def feed_whole(self, answer: Mapping[str, Any]) -> Sequence[Event]:
+    def feed_complete_answer(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """Return the events in a complete response."""
         if answer.get("error") and not answer.get("output"):
-            raise error_object(answer)
+            raise error_from_object(answer)
         if not isinstance(answer.get("output"), list):
             raise InvalidAnswer("the answer is JSON but not a response: it has no 'output'")
         self._seen = True
-        self._end(answer)
+        self._keep_final(answer)
         events: list[Event] = []
         for kind, text in _texts_of(answer["output"]):
             rest = text.removeprefix(self._texts[kind].getvalue())
@@ -218,10 +220,10 @@ class ResponsesParser:
                 events.append(kind(rest, ref=self._ref, metadata=self._metadata))
         return events
 
-    def _end(self, final: Mapping[str, Any]) -> None:
+    def _keep_final(self, final: Mapping[str, Any]) -> None:
         self._final = final
         if final.get("status") == "failed":
-            raise error_object(final.get("error") or {"message": "the response failed, without saying why"})
+            raise error_from_object(final.get("error") or {"message": "the response failed, without saying why"})
 
     def finish(self) -> Turn:
         """Return the complete answer."""
@@ -253,7 +255,7 @@ class ResponsesParser:
         )
 
 
-def parser(tags: Tags) -> ResponsesParser:
+def make_parser(tags: EventTags) -> ResponsesParser:
     """Return the reader of one answer."""
     return ResponsesParser(tags)
 
@@ -284,7 +286,7 @@ def _texts_of(output: Sequence[Mapping[str, Any]]) -> Iterator[tuple[type[Chunk 
     yield from texts.items()
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def _to_plain_values(value: Any) -> dict[str, Any]:
     """An object of the SDK as JSON-able values, as it came."""
     if isinstance(value, dict):
         return value

@@ -12,11 +12,11 @@ from aquila.engine.calls.options import Options
 from aquila.errors import InvalidAnswer
 
 
-def response_format(wanted: Any) -> dict[str, Any] | None:
+def response_format_to_wire(wanted: Any) -> dict[str, Any] | None:
     """Return ``response_format`` in the form of the chat API: a model as its strict schema, a dict as it is."""
     if wanted is None or isinstance(wanted, Mapping):
         return None if wanted is None else dict(wanted)
-    schema = schemas.strict(schemas.schema_of(wanted))
+    schema = schemas.strict_schema(schemas.schema_of(wanted))
     name = re.sub(r"[^a-zA-Z0-9_-]+", "_", wanted.__name__).strip("_")[:64]  # a generic model is called Page[City]
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
 
@@ -24,7 +24,7 @@ def response_format(wanted: Any) -> dict[str, Any] | None:
 _UNFINISHED = ("length", "content_filter", "incomplete", "cancelled", "queued", "in_progress")
 
 
-def parsed(wanted: Any, text: str, finish_reason: str | None, refusal: str) -> Any:
+def parse_answer(wanted: Any, text: str, finish_reason: str | None, refusal: str) -> Any:
     """Return the answer's text as the pydantic model that was asked for; None for a refused or unfinished answer.
 
     Raises ``InvalidAnswer`` for a complete answer that is not of the model.
@@ -41,10 +41,10 @@ def parsed(wanted: Any, text: str, finish_reason: str | None, refusal: str) -> A
         raise InvalidAnswer(f"the answer is not a {wanted.__name__}: {found}", body=text) from error
 
 
-def metadata_of(options: Options) -> dict[str, str] | None:
+def metadata_to_wire(options: Options) -> dict[str, str] | None:
     """Return the metadata as text, which is all that providers take; None if there is none."""
-    return {key: _text(value) for key, value in options.metadata.items()} or None
+    return {key: _as_text(value) for key, value in options.metadata.items()} or None
 
 
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)

@@ -12,24 +12,24 @@ def usage_of(usage: Any, ref: str, metadata: Mapping[str, Any]) -> Usage:
     """Return the SDK's usage record of either endpoint as ours."""
     if usage is None:
         return Usage(reported=False, ref=ref, metadata=metadata)
-    spent = _first(usage, ("prompt_tokens", "input_tokens"))
-    made = _first(usage, ("completion_tokens", "output_tokens"))
-    details_in = _get(usage, "prompt_tokens_details") or _get(usage, "input_tokens_details")
-    details_out = _get(usage, "completion_tokens_details") or _get(usage, "output_tokens_details")
+    spent = _first_count(usage, ("prompt_tokens", "input_tokens"))
+    made = _first_count(usage, ("completion_tokens", "output_tokens"))
+    details_in = _get_field(usage, "prompt_tokens_details") or _get_field(usage, "input_tokens_details")
+    details_out = _get_field(usage, "completion_tokens_details") or _get_field(usage, "output_tokens_details")
     return Usage(
         input_tokens=spent,
         output_tokens=made,
-        total_tokens=_first(usage, ("total_tokens",)) or spent + made,
-        cached_tokens=_first(details_in, ("cached_tokens",)),
-        reasoning_tokens=_first(details_out, ("reasoning_tokens",)),
+        total_tokens=_first_count(usage, ("total_tokens",)) or spent + made,
+        cached_tokens=_first_count(details_in, ("cached_tokens",)),
+        reasoning_tokens=_first_count(details_out, ("reasoning_tokens",)),
         ref=ref,
         metadata=metadata,
     )
 
 
-def _first(source: Any, names: Iterable[str]) -> int:
-    return next((value for name in names if isinstance(value := _get(source, name), int)), 0)
+def _first_count(source: Any, names: Iterable[str]) -> int:
+    return next((value for name in names if isinstance(value := _get_field(source, name), int)), 0)
 
 
-def _get(source: Any, name: str) -> Any:
+def _get_field(source: Any, name: str) -> Any:
     return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)

@@ -6,24 +6,24 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from aquila.engine.loop.tool_execution import Ready
+from aquila.engine.loop.tool_execution import PreparedToolCall
 from aquila.events import Event
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
-    """Send a request by a method of the SDK, feed its chunks to ``Loop.parser``, report an ``Outcome``.
+class SendRequest:
+    """Send a request by a method of the SDK, feed its chunks to ``RequestLoop.parser``, report a ``RequestOutcome``.
 
     ``whole``: the answer is not streamed; it is all in the outcome's ``body``.
     """
 
     request: Mapping[str, Any]
     path: str
-    whole: bool = False
+    unstreamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Emit:
+class EmitEvents:
     """Hand these events to the caller."""
 
     events: Sequence[Event]
@@ -37,14 +37,14 @@ class Sleep:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Run these tools, at once if there are several; report what each ``Ran``."""
+class RunTools:
+    """Run these tools, at once if there are several; report a ``ToolOutcome`` of each."""
 
-    ready: Sequence[Ready]
+    calls: Sequence[PreparedToolCall]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RequestOutcome:
     """How a request went.
 
     ``begun``: the answer's headers had arrived; ``headers`` are those, ``body`` is an answer that was not streamed.
@@ -56,5 +56,5 @@ class Outcome:
     body: bytes | None = None
 
 
-Step: TypeAlias = Send | Emit | Sleep | Run
+Step: TypeAlias = SendRequest | EmitEvents | Sleep | RunTools
 Steps: TypeAlias = Generator[Step, Any, Any]

@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
-from aquila.engine.endpoints.growing_text import whole
+from aquila.engine.endpoints.text_buffer import repair_surrogates
 from aquila.errors import CassetteError, LiveCallRefused, ToolError
 from aquila.events import ToolCall, ToolResult
 from aquila.tools import CONTEXT, Toolbox
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class PreparedToolCall:
     """A tool call that can be run."""
 
     call: ToolCall
@@ -29,7 +29,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class ToolOutcome:
     """What running a tool gave: a value or an exception, and the seconds it took."""
 
     value: Any = None
@@ -37,60 +37,62 @@ class Ran:
     seconds: float = 0.0
 
 
-def prepare(tools: Toolbox, call: ToolCall, context: Any) -> Ready | str:
+def prepare_tool_call(tools: Toolbox, call: ToolCall, context: Any) -> PreparedToolCall | str:
     """Return the call ready to be run, or a text for the model that says why it cannot be."""
     tool = tools.tools.get(call.name)
     if tool is None or tool.function is None:
         known = ", ".join(name for name, each in tools.tools.items() if each.function is not None)
         return f"there is no tool {call.name!r}; there are: {known}"
     try:
-        arguments = tool.arguments(call.raw_arguments)
+        arguments = tool.parse_arguments(call.raw_arguments)
     except ValueError as error:
-        return deterministic(f"the arguments of {call.name} are wrong: {error}")
+        return remove_changing_parts(f"the arguments of {call.name} are wrong: {error}")
     except Exception as error:  # noqa: BLE001 - a validator of the tool's own may raise anything
-        return f"the arguments of {call.name} are wrong: {_said(error)}"
+        return f"the arguments of {call.name} are wrong: {_describe_error(error)}"
     if tool.wants_context:
         arguments[CONTEXT] = dict(context) if isinstance(context, Mapping) else context
-    return Ready(call, tool.function, arguments, tool.is_async)
+    return PreparedToolCall(call, tool.function, arguments, tool.is_async)
 
 
-def settle(call: ToolCall, ran: Ran | str, *, raising: bool) -> ToolResult:
+def make_tool_result(call: ToolCall, ran: ToolOutcome | str, *, raising: bool) -> ToolResult:
     """Return the result of a call as an event. Raises ``ToolError`` for a failure if ``raising`` is set.
 
     A miss of a cassette or a refused live call inside a tool comes through: no model may talk it away.
     """
     about: dict[str, Any] = {"id": call.id, "name": call.name, "ref": call.ref, "metadata": call.metadata}
     if isinstance(ran, str):
-        ran = whole(ran)
+        ran = repair_surrogates(ran)
         if raising:
             raise ToolError(ran)
         return ToolResult(error=ran, text=f"Error: {ran}", **about)
     if ran.error is not None:
         if isinstance(ran.error, (CassetteError, LiveCallRefused)):
             raise ran.error
-        message = _said(ran.error)
+        message = _describe_error(ran.error)
         if raising:
             raise ToolError(f"tool {call.name!r} raised {message}") from ran.error
         return ToolResult(error=message, text=f"Error: {message}", **about)
     result = ran.value if isinstance(ran.value, ToolResult) else ToolResult(ran.value)
     if result.error is not None:
-        return replace(result, text=whole(f"Error: {result.error}"), **about)
+        return replace(result, text=repair_surrogates(f"Error: {result.error}"), **about)
     try:
-        told = whole(result.text) or text_of(result.value)
+        told = repair_surrogates(result.text) or value_to_text(result.value)
     except Exception as error:  # noqa: BLE001 - it comes from what the tool returned
-        return settle(call, Ran(error=_untellable(error), seconds=ran.seconds), raising=raising)
+        return make_tool_result(
+            call, ToolOutcome(error=_serialization_error(error), seconds=ran.seconds), raising=raising
+        )
     return replace(result, text=told, **about)
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - an exception that cannot even be shown
         text = ""
-    return whole(deterministic(f"{type(error).__name__}: {text}").removesuffix(": "))
+    return repair_surrogates(remove_changing_parts(f"{type(error).__name__}: {text}").removesuffix(": "))
 
 
-def _untellable(error: Exception) -> TypeError:
+def _serialization_error(error: Exception) -> TypeError:
     reason = "it contains itself" if isinstance(error, RecursionError) else str(error)
     made = TypeError(f"the result cannot be written as JSON: {reason}")
     made.__cause__ = error
@@ -104,7 +106,7 @@ _MOMENT = re.compile(
 )
 
 
-def deterministic(text: str) -> str:
+def remove_changing_parts(text: str) -> str:
     """Return a failure's text without what differs between runs: addresses, paths and times.
 
     It goes to the model, so it is part of what identifies the next request.
@@ -114,64 +116,67 @@ def deterministic(text: str) -> str:
     return text
 
 
-def text_of(value: Any) -> str:
+def value_to_text(value: Any) -> str:
     """Return a tool's value as the text that the model is sent: text as it is, anything else as JSON."""
     if isinstance(value, str):
-        return whole(value)
+        return repair_surrogates(value)
     from pydantic_core import to_json
 
-    return to_json(_ordered(value), fallback=lambda other: deterministic(repr(other))).decode()
+    return to_json(_sort_sets(value), fallback=lambda other: remove_changing_parts(repr(other))).decode()
 
 
-def _ordered(value: Any) -> Any:
+def _sort_sets(value: Any) -> Any:
     """Sets have no order of their own, and would differ from run to run."""
     if isinstance(value, (set, frozenset)):
-        return sorted((_ordered(each) for each in value), key=repr)
+        return sorted((_sort_sets(each) for each in value), key=repr)
     if isinstance(value, Mapping):
-        return {key: _ordered(each) for key, each in value.items()}
+        return {key: _sort_sets(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_ordered(each) for each in value]
+        return [_sort_sets(each) for each in value]
     if hasattr(type(value), "__pydantic_serializer__") or is_dataclass(value):
         from pydantic import TypeAdapter
         from pydantic_core import to_jsonable_python
 
-        told = to_jsonable_python(value, fallback=lambda other: deterministic(repr(other)))
-        return _in_order(told, TypeAdapter(type(value)).dump_python(value, by_alias=True, warnings=False))
+        told = to_jsonable_python(value, fallback=lambda other: remove_changing_parts(repr(other)))
+        return _sort_lists_of_sets(told, TypeAdapter(type(value)).dump_python(value, by_alias=True, warnings=False))
     return value
 
 
-def _in_order(told: Any, value: Any) -> Any:
+def _sort_lists_of_sets(told: Any, value: Any) -> Any:
     """Put the lists in ``told``, the JSON form of ``value``, in order where they were sets."""
     if isinstance(value, (set, frozenset)) and isinstance(told, list):
         return sorted(told, key=repr)
     if isinstance(value, Mapping) and isinstance(told, Mapping) and len(told) == len(value):
-        return {key: _in_order(each, inner) for (key, each), inner in zip(told.items(), value.values(), strict=True)}
+        return {
+            key: _sort_lists_of_sets(each, inner)
+            for (key, each), inner in zip(told.items(), value.values(), strict=True)
+        }
     if isinstance(value, (list, tuple)) and isinstance(told, list) and len(told) == len(value):
-        return [_in_order(each, inner) for each, inner in zip(told, value, strict=True)]
+        return [_sort_lists_of_sets(each, inner) for each, inner in zip(told, value, strict=True)]
     return told
 
 
-def run(ready: Sequence[Ready]) -> list[Ran]:
+def run_tools(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome]:
     """Run tools; several at once on threads, each in a copy of the caller's context."""
     if len(ready) <= 1:
-        return [_run(each) for each in ready]
+        return [_run_tool(each) for each in ready]
     with ThreadPoolExecutor(len(ready), thread_name_prefix="aquila-tool") as pool:
-        futures = [pool.submit(contextvars.copy_context().run, _run, each) for each in ready]
+        futures = [pool.submit(contextvars.copy_context().run, _run_tool, each) for each in ready]
         return [future.result() for future in futures]
 
 
-def _run(ready: Ready) -> Ran:
+def _run_tool(ready: PreparedToolCall) -> ToolOutcome:
     started = time.monotonic()
     try:
         value = ready.function(**ready.arguments)
         if inspect.iscoroutine(value):
-            value = _await(value)
+            value = _run_coroutine(value)
     except Exception as error:  # noqa: BLE001 - it becomes a text for the model
-        return Ran(error=error, seconds=time.monotonic() - started)
-    return Ran(value, seconds=time.monotonic() - started)
+        return ToolOutcome(error=error, seconds=time.monotonic() - started)
+    return ToolOutcome(value, seconds=time.monotonic() - started)
 
 
-def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
+def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end from synchronous code, also where an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
@@ -181,25 +186,25 @@ def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return pool.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()
 
 
-async def arun(ready: Sequence[Ready]) -> list[Ran]:
-    """``run`` for asynchronous calls: plain functions run in threads, so that none blocks the event loop."""
+async def run_tools_async(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome]:
+    """``run_tools`` for asynchronous calls: plain functions run in threads, so that none blocks the event loop."""
     import anyio
 
-    results: list[Ran] = [Ran()] * len(ready)
+    results: list[ToolOutcome] = [ToolOutcome()] * len(ready)
 
-    async def one(position: int) -> None:
-        results[position] = await _arun(ready[position])
+    async def run_at(position: int) -> None:
+        results[position] = await _run_tool_async(ready[position])
 
     if len(ready) == 1:
-        await one(0)
+        await run_at(0)
         return results
     async with anyio.create_task_group() as group:
         for position in range(len(ready)):
-            group.start_soon(one, position)
+            group.start_soon(run_at, position)
     return results
 
 
-async def _arun(ready: Ready) -> Ran:
+async def _run_tool_async(ready: PreparedToolCall) -> ToolOutcome:
     from anyio.to_thread import run_sync
 
     started = time.monotonic()
@@ -211,5 +216,5 @@ async def _arun(ready: Ready) -> Ran:
             if inspect.isawaitable(value):
                 value = await value
     except Exception as error:  # noqa: BLE001 - it becomes a text for the model
-        return Ran(error=error, seconds=time.monotonic() - started)
-    return Ran(value, seconds=time.monotonic() - started)
+        return ToolOutcome(error=error, seconds=time.monotonic() - started)
+    return ToolOutcome(value, seconds=time.monotonic() - started)

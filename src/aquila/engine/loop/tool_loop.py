@@ -1,7 +1,7 @@
 """The engine's loop, without any I/O: it says what to do next, a driver does it and reports back.
 
-``Loop.steps`` is a generator of steps. A driver sends it the outcome of each step; while it does a ``Send`` it feeds
-the chunks to ``Loop.parser``. So the synchronous and the asynchronous driver hold no decision.
+``ToolLoop.steps`` is a generator of steps. A driver performs each step and sends the outcome back. During a
+``SendRequest`` it feeds the chunks to ``ToolLoop.parser``. So no decision is made in the drivers.
 """
 
 from __future__ import annotations
@@ -10,33 +10,33 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aquila.engine.calls.error_translation import Where, decode_whole
+from aquila.engine.calls.error_translation import ErrorContext, decode_json_answer
 from aquila.engine.calls.options import Options
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.endpoints.protocol import Turn
-from aquila.engine.endpoints.structured_output import parsed
-from aquila.engine.loop.sending import Sending
-from aquila.engine.loop.steps import Emit, Run, Send, Sleep, Step, Steps
-from aquila.engine.loop.tool_execution import Ran, Ready
-from aquila.engine.loop.tool_rounds import Rounds
+from aquila.engine.endpoints.structured_output import parse_answer
+from aquila.engine.loop.request_loop import RequestLoop
+from aquila.engine.loop.steps import EmitEvents, RunTools, SendRequest, Sleep, Step, Steps
+from aquila.engine.loop.tool_execution import PreparedToolCall, ToolOutcome
+from aquila.engine.loop.tool_rounds import ToolRounds
 from aquila.errors import ProviderError, StreamBroken, StreamTimeout
 from aquila.events import Chunk, Done, Progress, ToolCall, Usage
 from aquila.messages import Message
 from aquila.response import Response
-from aquila.tools import unforced
+from aquila.tools import without_forced_call
 
 if TYPE_CHECKING:
-    from aquila.engine.calls.call import CallPlan
+    from aquila.engine.calls.call_plan import CallPlan
 
 
-class Loop(Sending):
+class ToolLoop(RequestLoop):
     """One call: requests, and tools between them, until the answer is complete."""
 
     def __init__(
         self,
         plan: CallPlan,
         telemetry: Telemetry,
-        where: Where,
+        where: ErrorContext,
     ) -> None:
         super().__init__(plan.options, telemetry, where)
         self._endpoint = plan.endpoint
@@ -45,11 +45,11 @@ class Loop(Sending):
         self._messages = list(plan.messages)
         self._other_form = False
         self._request = self._next_request(self._options)
-        self._rounds = Rounds(self._options)
+        self._rounds = ToolRounds(self._options)
         self._calls: list[ToolCall] = []
         self._usage = Usage(reported=False)
 
-    def _rewrites(self, error: BaseException) -> bool:
+    def _rewrite_request(self, error: BaseException) -> bool:
         if self._other_form or not self._endpoint.has_other_form(error, self._messages):
             return False
         self._other_form = True
@@ -59,26 +59,30 @@ class Loop(Sending):
     def steps(self) -> Steps:
         """Yield what to do next until the call is complete. Raises what the call fails with."""
         while True:
-            turn = yield from self._turn()
-            calls = self._take_in(turn)
-            if not calls or not any(map(self._options.tools.runs, calls)):
+            turn = yield from self._request_turn()
+            calls = self._add_answer(turn)
+            if not calls or not any(map(self._options.tools.runs_here, calls)):
                 break
-            yield from self._answer(calls)
-            if self._rounds.stopped or not all(map(self._options.tools.runs, calls)):
+            yield from self._run_called_tools(calls)
+            if self._rounds.stopped or not all(map(self._options.tools.runs_here, calls)):
                 break
             # A choice that forces a call would force one for ever.
-            self._request = self._next_request(replace(self._options, tool_choice=unforced(self._options.tool_choice)))
+            self._request = self._next_request(
+                replace(self._options, tool_choice=without_forced_call(self._options.tool_choice))
+            )
         if self._rounds.stopped:
-            turn = replace(turn, text="\n\n".join(filter(None, (turn.text, self._rounds.told))))
-            yield self._emit(Chunk(self._rounds.told, ref=self.call.ref, metadata=self.call.metadata))
-        self.result = response = self._complete(turn)
-        yield Emit((Done(response, ref=self.call.ref, metadata=self.call.metadata),))
+            turn = replace(turn, text="\n\n".join(filter(None, (turn.text, self._rounds.stop_notice))))
+            yield self._report_and_emit(Chunk(self._rounds.stop_notice, ref=self.call.ref, metadata=self.call.metadata))
+        self.result = response = self._make_response(turn)
+        yield EmitEvents((Done(response, ref=self.call.ref, metadata=self.call.metadata),))
 
     def _next_request(self, options: Options) -> dict[str, Any]:
-        request = self._endpoint.request(self._messages, options, model=self.call.model, other_form=self._other_form)
+        request = self._endpoint.build_request(
+            self._messages, options, model=self.call.model, other_form=self._other_form
+        )
         return {**request, "extra_body": dict(options.provider_options) or None}
 
-    def _take_in(self, turn: Turn) -> list[ToolCall]:
+    def _add_answer(self, turn: Turn) -> list[ToolCall]:
         """Add an answer to the conversation; return the calls in it."""
         message = turn.message
         if message.calls:
@@ -93,72 +97,74 @@ class Loop(Sending):
                 extra = {key: value for key, value in message.extra.items() if key != "output"}
                 message = replace(message, calls=tuple(calls), extra=extra)
         self._messages.append(message)
-        made = [self._called(call) for call in message.calls]
+        made = [self._tool_call_event(call) for call in message.calls]
         self._calls += made
         return made
 
-    def _answer(self, calls: Sequence[ToolCall]) -> Steps:
+    def _run_called_tools(self, calls: Sequence[ToolCall]) -> Steps:
         """Run the tools that were called, and add their results to the conversation."""
-        yield self._emit(*calls)
-        here = [call for call in calls if self._options.tools.runs(call)]
-        self._rounds.begin()
+        yield self._report_and_emit(*calls)
+        here = [call for call in calls if self._options.tools.runs_here(call)]
+        self._rounds.begin_round()
         for group in [here] if self._options.concurrent_tools else [[call] for call in here]:
-            ready = [self._rounds.prepare(call) for call in group]
-            able = [each for each in ready if isinstance(each, Ready)]
-            ran: list[Ran] = (yield Run(able)) if able else []
+            ready = [self._rounds.prepare_call(call) for call in group]
+            able = [each for each in ready if isinstance(each, PreparedToolCall)]
+            ran: list[ToolOutcome] = (yield RunTools(able)) if able else []
             results = iter(ran)
             for call, each in zip(group, ready, strict=True):
-                done = next(results) if isinstance(each, Ready) else each
-                result = self._rounds.settle(call, done)
+                done = next(results) if isinstance(each, PreparedToolCall) else each
+                result = self._rounds.make_result(call, done)
                 self._messages.append(Message("tool", result.text, call_id=call.id))
-                yield self._emit(result, seconds=done.seconds if isinstance(done, Ran) else 0.0)
-        self._rounds.end()
+                yield self._report_and_emit(result, seconds=done.seconds if isinstance(done, ToolOutcome) else 0.0)
+        self._rounds.end_round()
 
-    def _turn(self) -> Generator[Step, Any, Turn]:
+    def _request_turn(self) -> Generator[Step, Any, Turn]:
         """One answer of the provider."""
         self._turns += 1
-        self.parser = self._endpoint.parser(self._tags)
+        self.parser = self._endpoint.make_parser(self._tags)
         try:
             if self._polls:
                 request = {
                     key: value for key, value in self._request.items() if key not in ("stream", "stream_options")
                 }
-                outcome = yield from self._sent(lambda: Send(request, self._endpoint.path, whole=True))
+                outcome = yield from self._send_with_retries(
+                    lambda: SendRequest(request, self._endpoint.path, unstreamed=True)
+                )
             else:
-                outcome = yield from self._sent(lambda: Send(self._request, self._endpoint.path))
+                outcome = yield from self._send_with_retries(lambda: SendRequest(self._request, self._endpoint.path))
             if outcome.body is not None:
-                answer = decode_whole(outcome.body, outcome.headers, self.where)
-                yield from self._finished(answer)
+                answer = decode_json_answer(outcome.body, outcome.headers, self.error_context)
+                yield from self._poll_until_finished(answer)
             turn = self.parser.finish()
         except (StreamBroken, StreamTimeout) as broken:
             if not self._options.background or self.parser.id is None:
-                raise self._translated(broken, begun=True) from broken.__cause__
+                raise self._translate_error(broken, begun=True) from broken.__cause__
             # The answer is being made all the same; fetch what is missing.
-            self._telemetry.request_stop(error=broken)
-            yield from self._finished({"id": self.parser.id, "status": "in_progress"})
+            self._telemetry.report_request_stop(error=broken)
+            yield from self._poll_until_finished({"id": self.parser.id, "status": "in_progress"})
             turn = self.parser.finish()
         except ProviderError as error:
-            raise self._translated(error, begun=True) from error.__cause__
-        self._telemetry.request_stop(turn)
+            raise self._translate_error(error, begun=True) from error.__cause__
+        self._telemetry.report_request_stop(turn)
         self._usage += turn.usage
         if turn.usage.reported:
-            yield self._emit(turn.usage)
+            yield self._report_and_emit(turn.usage)
         return turn
 
-    def _finished(self, answer: Mapping[str, Any]) -> Steps:
+    def _poll_until_finished(self, answer: Mapping[str, Any]) -> Steps:
         """Fetch an answer again until it is finished, and read it."""
-        while self._waits and (again := self._endpoint.poll(answer)) is not None:
+        while self._waits and (again := self._endpoint.poll_request(answer)) is not None:
             status = str(answer.get("status"))
-            self._telemetry.request_stop()
-            yield self._emit(Progress("response", status, ref=self.call.ref, metadata=self.call.metadata))
+            self._telemetry.report_request_stop()
+            yield self._report_and_emit(Progress("response", status, ref=self.call.ref, metadata=self.call.metadata))
             if self.call.transport != "replay":  # what a cassette holds is there at once
                 yield Sleep(self._options.poll_interval)
-            step = Send(again, self._endpoint.retrieve_path, whole=True)
-            outcome = yield from self._sent(lambda step=step: step)  # type: ignore[misc]
-            answer = decode_whole(outcome.body or b"", outcome.headers, self.where)
-        yield self._emit(*self.parser.feed_whole(answer))
+            step = SendRequest(again, self._endpoint.retrieve_path, unstreamed=True)
+            outcome = yield from self._send_with_retries(lambda step=step: step)  # type: ignore[misc]
+            answer = decode_json_answer(outcome.body or b"", outcome.headers, self.error_context)
+        yield self._report_and_emit(*self.parser.feed_complete_answer(answer))
 
-    def _complete(self, turn: Turn) -> Response:
+    def _make_response(self, turn: Turn) -> Response:
         return Response(
             text=turn.text,
             usage=self._usage,
@@ -180,10 +186,10 @@ class Loop(Sending):
             reasoning=turn.reasoning,
             refusal=turn.refusal,
             tool_calls=tuple(self._calls),
-            parsed=self._parsed(turn),
+            parsed=self._parse_turn(turn),
         )
 
-    def _parsed(self, turn: Turn) -> Any:
+    def _parse_turn(self, turn: Turn) -> Any:
         if self._rounds.stopped or turn.finish_reason == "tool_calls":
             return None
-        return parsed(self._options.response_format, turn.text, turn.finish_reason, turn.refusal)
+        return parse_answer(self._options.response_format, turn.text, turn.finish_reason, turn.refusal)

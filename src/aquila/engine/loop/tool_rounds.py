@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from aquila.engine.calls.options import Options
-from aquila.engine.loop.tool_execution import Ran, Ready, prepare, settle
+from aquila.engine.loop.tool_execution import PreparedToolCall, ToolOutcome, make_tool_result, prepare_tool_call
 from aquila.events import ToolCall, ToolResult
 
 
-class Rounds:
+class ToolRounds:
     """Counts rounds and failures, holds the tools' context. ``stopped`` names the limit that was reached."""
 
     def __init__(self, options: Options) -> None:
         self.stopped: str | None = None
-        self.told = ""
+        self.stop_notice = ""
         """What the answer says about having been stopped."""
         self._options = options
         given = options.tool_context
@@ -24,22 +24,22 @@ class Rounds:
         self._rounds = 0
         self._failures = 0
 
-    def begin(self) -> None:
+    def begin_round(self) -> None:
         """A round begins: the model has called tools."""
         self._rounds += 1
 
-    def prepare(self, call: ToolCall) -> Ready | str:
+    def prepare_call(self, call: ToolCall) -> PreparedToolCall | str:
         """Return a call ready to be run, or why it is not run."""
         if self._rounds > self._options.max_tool_iterations:
             return f"not run: the limit of {self._options.max_tool_iterations} rounds of tool calls is reached"
         if self._failures >= self._options.max_tool_failures:
             return f"not run: {self._failures} tool calls in a row have failed"
-        return prepare(self._options.tools, call, self._context)
+        return prepare_tool_call(self._options.tools, call, self._context)
 
-    def settle(self, call: ToolCall, ran: Ran | str) -> ToolResult:
+    def make_result(self, call: ToolCall, ran: ToolOutcome | str) -> ToolResult:
         """Return the result of a call, after its patch of the context. Raises ``ToolError`` if that is asked for."""
         limited = isinstance(ran, str) and ran.startswith("not run: ")
-        result = settle(call, ran, raising=self._options.tool_errors == "raise" and not limited)
+        result = make_tool_result(call, ran, raising=self._options.tool_errors == "raise" and not limited)
         if limited:
             return result
         self._failures = self._failures + 1 if result.error is not None else 0
@@ -48,15 +48,15 @@ class Rounds:
             self._context = {**base, **result.context_patch}
         return result
 
-    def end(self) -> None:
+    def end_round(self) -> None:
         """A round ends: say whether it was the last."""
         options = self._options
         if self._rounds > options.max_tool_iterations:
             self.stopped = "max_tool_iterations"
-            self.told = (
+            self.stop_notice = (
                 f"[Stopped: the model called tools in more than {options.max_tool_iterations} rounds "
                 "(max_tool_iterations) without a final answer.]"
             )
         elif self._failures >= options.max_tool_failures:
             self.stopped = "max_tool_failures"
-            self.told = f"[Stopped: {self._failures} tool calls in a row failed (max_tool_failures).]"
+            self.stop_notice = f"[Stopped: {self._failures} tool calls in a row failed (max_tool_failures).]"

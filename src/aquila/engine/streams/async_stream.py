@@ -9,13 +9,13 @@ from typing import Any, Self
 
 import anyio
 
-from aquila.engine.calls.call import CallPlan, aprepare, plan
-from aquila.engine.streams.drivers import adrive
-from aquila.engine.streams.sync_stream import State
+from aquila.engine.calls.call_plan import CallPlan, plan_conversation, prepare_call_async
+from aquila.engine.streams.drivers import drive_call_async
+from aquila.engine.streams.sync_stream import StreamState
 from aquila.errors import StreamClosed
 from aquila.events import Done, Event, Failed
 from aquila.response import Response
-from aquila.sinks import Sink, adeliver, anotify_failure
+from aquila.sinks import Sink, deliver_event_async, notify_failure_async
 
 
 class AsyncStream:
@@ -27,16 +27,16 @@ class AsyncStream:
 
     def __init__(self, plan: CallPlan) -> None:
         self._plan = plan
-        self._state = State(plan.ref)
-        self._events = adrive(plan)
+        self._state = StreamState(plan.ref)
+        self._events = drive_call_async(plan)
         self._task: asyncio.Task[None] | None = None
         self._ended = False
         self._reader: asyncio.Task[Any] | None = None
         self._interrupted = False
         sink = plan.options.sink
         if sink is not None:
-            self._state.take("its events go to its sink")
-            self._start(sink)
+            self._state.claim_events("its events go to its sink")
+            self._start_pushing(sink)
 
     @property
     def ref(self) -> str:
@@ -46,14 +46,14 @@ class AsyncStream:
     @property
     def response(self) -> Response:
         """The complete answer. Raises ``StreamError`` before the end, and what the call failed with."""
-        return self._state.outcome()
+        return self._state.response_or_error()
 
     def __aiter__(self) -> AsyncIterator[Event]:
         """Yield the events. Raises ``StreamConsumed`` the second time, ``StreamClosed`` after close."""
-        self._state.take("it is being iterated or has been")
-        return self._pull()
+        self._state.claim_events("it is being iterated or has been")
+        return self._iterate_events()
 
-    async def _pull(self) -> AsyncIterator[Event]:
+    async def _iterate_events(self) -> AsyncIterator[Event]:
         self._reader = asyncio.current_task()
         try:
             async for event in self._events:
@@ -81,17 +81,17 @@ class AsyncStream:
         ``result`` may be awaited again. Raises what the call failed with.
         """
         if self._task is None and not self._ended and not self._state.closed:
-            self._state.taken = "its result was asked for"
+            self._state.reader = "its result was asked for"
             if timeout is None:
-                async for _ in self._pull():
+                async for _ in self._iterate_events():
                     pass
             else:
-                self._start(Sink.ignore())
+                self._start_pushing(Sink.ignore())
         if self._task is not None:
             done, _ = await asyncio.wait((self._task,), timeout=timeout)
             if not done:
-                raise self._state.late(timeout)
-        return self._state.outcome()
+                raise self._state.timeout_error(timeout)
+        return self._state.response_or_error()
 
     async def aclose(self) -> None:
         """End the call and close its connection. Does nothing after its end.
@@ -113,16 +113,16 @@ class AsyncStream:
             self._ended = True
             await self._events.aclose()
 
-    def _start(self, sink: Sink) -> None:
-        self._task = asyncio.create_task(self._push(sink), name=f"aquila-{self.ref}")
+    def _start_pushing(self, sink: Sink) -> None:
+        self._task = asyncio.create_task(self._push_events(sink), name=f"aquila-{self.ref}")
 
-    async def _push(self, sink: Sink) -> None:
+    async def _push_events(self, sink: Sink) -> None:
         """Read to the end and hand every event to the sink. Runs in a task of its own."""
         try:
             async for event in self._events:
                 if self._state.closed:
                     break
-                await adeliver(sink, event)
+                await deliver_event_async(sink, event)
                 if type(event) is Done:
                     self._state.response = event.response
         except asyncio.CancelledError:
@@ -130,7 +130,7 @@ class AsyncStream:
             raise
         except BaseException as error:  # noqa: BLE001 - it is raised by result()
             self._state.error = error
-            await anotify_failure(sink, Failed(error, ref=self.ref, metadata=self._plan.options.metadata))
+            await notify_failure_async(sink, Failed(error, ref=self.ref, metadata=self._plan.options.metadata))
         finally:
             self._ended = True
             await self._events.aclose()
@@ -144,34 +144,34 @@ class AsyncStream:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<AsyncStream {self.ref} {self._state.word()}>"
+        return f"<AsyncStream {self.ref} {self._state.status_word()}>"
 
 
-def astream(prompt: Any, options: dict[str, Any]) -> AsyncStream:
+def open_async_stream(prompt: Any, options: dict[str, Any]) -> AsyncStream:
     """Make an asynchronous stream of a call."""
-    return AsyncStream(plan(prompt, options, streams=True))
+    return AsyncStream(plan_conversation(prompt, options, streams=True))
 
 
-async def aask(prompt: Any, options: dict[str, Any]) -> Response:
+async def answer_prompt_async(prompt: Any, options: dict[str, Any]) -> Response:
     """Make an asynchronous call and return its answer; a sink is handed the events on the way."""
-    response: Response = await adrain(plan(prompt, options))
+    response: Response = await run_call_async(plan_conversation(prompt, options))
     return response
 
 
-async def adrain(plan: CallPlan) -> Any:
+async def run_call_async(plan: CallPlan) -> Any:
     """Make the call of a plan and return its result; its sink is handed the events on the way."""
-    call = await aprepare(plan)
+    call = await prepare_call_async(plan)
     sink = plan.options.sink
-    events = adrive(call)
+    events = drive_call_async(call)
     try:
         async for event in events:
             if sink is not None:
-                await adeliver(sink, event)
+                await deliver_event_async(sink, event)
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
         raise
     except BaseException as error:
         if sink is not None:
-            await anotify_failure(sink, Failed(error, ref=plan.ref, metadata=plan.options.metadata))
+            await notify_failure_async(sink, Failed(error, ref=plan.ref, metadata=plan.options.metadata))
         raise
     finally:
         with anyio.CancelScope(shield=True):

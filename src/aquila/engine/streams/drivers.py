@@ -10,116 +10,120 @@ from typing import Any, TypeVar
 import anyio
 
 from aquila.engine.calls import sdk_client
-from aquila.engine.calls.call import CallPlan, PreparedCall, aprepare
+from aquila.engine.calls.call_plan import CallPlan, PreparedCall, prepare_call_async
 from aquila.engine.loop import tool_execution
-from aquila.engine.loop.steps import Emit, Outcome, Run, Send, Sleep
-from aquila.engine.loop.tool_execution import Ran
+from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendRequest, Sleep
+from aquila.engine.loop.tool_execution import ToolOutcome
 from aquila.errors import InvalidAnswer, StreamClosed
 from aquila.events import Event
 from aquila.transports.clients import close_async
 
 T = TypeVar("T")
 
-_NOT_THE_PROTOCOL = (AttributeError, KeyError, IndexError, TypeError)
+_PROTOCOL_ERRORS = (AttributeError, KeyError, IndexError, TypeError)
 """What reading a chunk raises that lacks its fields or has them in another form."""
 
 
-def drive(call: PreparedCall) -> Generator[Event, None, None]:
+def drive_call(call: PreparedCall) -> Generator[Event, None, None]:
     """Make the call and yield its events. Closing the generator closes the connection."""
     telemetry = call.telemetry
     steps = call.loop.steps()
-    outcome: Outcome | list[Ran] | None = None
+    outcome: RequestOutcome | list[ToolOutcome] | None = None
     failed = True
     try:
         while True:
-            if call.inflight.interrupted:
-                raise _left(call)
+            if call.interrupter.interrupted:
+                raise _stream_closed_error(call)
             step = steps.send(outcome)
             outcome = None
             match step:
-                case Emit(events):
+                case EmitEvents(events):
                     yield from events
                 case Sleep(seconds):
-                    call.inflight.sleep(call.within_total(seconds))
-                case Send():
-                    outcome = yield from _exchange(call, step)
-                case Run(ready):
-                    outcome = tool_execution.run(ready)
+                    call.interrupter.sleep(call.limit_to_total(seconds))
+                case SendRequest():
+                    outcome = yield from _exchange_request(call, step)
+                case RunTools(ready):
+                    outcome = tool_execution.run_tools(ready)
     except StopIteration:
         failed = False
-        telemetry.stop(call.loop.result)
+        telemetry.report_end(call.loop.result)
     except (GeneratorExit, StreamClosed):
         failed = False
-        telemetry.stop(call.loop.result)  # which is there for a caller who leaves with the last event
+        telemetry.report_end(call.loop.result)  # which is there for a caller who leaves with the last event
         raise
     except BaseException as error:
-        telemetry.stop(error=error)
+        telemetry.report_end(error=error)
         raise
     finally:
         call.route.close(failed=failed)
 
 
-def _exchange(call: PreparedCall, step: Send) -> Generator[Event, None, Outcome]:
+def _exchange_request(call: PreparedCall, step: SendRequest) -> Generator[Event, None, RequestOutcome]:
     try:
         client = sdk_client.sync_client(call.plan.base_url, call.api_key)
         with call.route.activate():
-            answer = sdk_client.method(client, step.path, whole=step.whole)(**call.arguments(step.path, step.request))
-            if step.whole:
-                return Outcome(None, True, answer.headers, answer.content)
+            answer = sdk_client.sdk_method(client, step.path, whole=step.unstreamed)(
+                **call.sdk_arguments(step.path, step.request)
+            )
+            if step.unstreamed:
+                return RequestOutcome(None, True, answer.headers, answer.content)
     except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-        return _not_begun(call, error)
+        return _outcome_without_answer(call, error)
     stream = answer
     headers = stream.response.headers
     feed = call.loop.parser.feed
     telemetry = call.telemetry
-    hears = telemetry.hears_chunks
+    hears = telemetry.has_chunk_listeners
     body: bytes | None = None
     try:
-        with call.inflight.reading(stream, call.remaining()):
+        with call.interrupter.watch_reading(stream, call.remaining_seconds()):
             if sdk_client.is_stream(stream):
-                sdk_client.set_idle_timeout(stream, call.idle())
+                sdk_client.set_idle_timeout(stream, call.idle_seconds())
                 for chunk in stream:
                     for event in feed(chunk):
                         if hears:
-                            telemetry.event(event)
+                            telemetry.report_event(event)
                         yield event
             else:
                 body = stream.response.read()
-            call.remaining()
+            call.remaining_seconds()
     except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-        if call.inflight.interrupted:
-            raise _left(call) from None
-        return Outcome(_found(call, error), True, headers)
+        if call.interrupter.interrupted:
+            raise _stream_closed_error(call) from None
+        return RequestOutcome(_reading_error(call, error), True, headers)
     finally:
         stream.close()
-    return Outcome(None, True, headers, body)
+    return RequestOutcome(None, True, headers, body)
 
 
-def _left(call: PreparedCall) -> StreamClosed:
+def _stream_closed_error(call: PreparedCall) -> StreamClosed:
     return StreamClosed(f"stream {call.plan.ref} was closed before its end")
 
 
-def _not_begun(call: PreparedCall, error: Exception) -> Outcome:
+def _outcome_without_answer(call: PreparedCall, error: Exception) -> RequestOutcome:
     response = getattr(error, "response", None)
-    return Outcome(call.outcome_of(error), False, response.headers if response is not None else {})
+    return RequestOutcome(call.error_or_total_timeout(error), False, response.headers if response is not None else {})
 
 
-def _found(call: PreparedCall, error: Exception) -> BaseException:
+def _reading_error(call: PreparedCall, error: Exception) -> BaseException:
     """What an error while an answer is read comes from."""
-    if isinstance(error, _NOT_THE_PROTOCOL):
+    if isinstance(error, _PROTOCOL_ERRORS):
         reason = f"{type(error).__name__}: {error}"
-        made = InvalidAnswer(f"{call.where.host} sent what the {call.plan.endpoint.name} API does not have ({reason})")
+        made = InvalidAnswer(
+            f"{call.error_context.host} sent what the {call.plan.endpoint.name} API does not have ({reason})"
+        )
         made.__cause__ = error
         return made
-    return call.outcome_of(error)
+    return call.error_or_total_timeout(error)
 
 
-async def adrive(made: CallPlan | PreparedCall) -> AsyncGenerator[Event, None]:
-    """``drive`` for asynchronous calls; the route of a plan is resolved at the first step, off the event loop."""
-    call = await aprepare(made) if isinstance(made, CallPlan) else made
+async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Event, None]:
+    """``drive_call`` for asynchronous calls; the route of a plan is resolved at the first step, off the event loop."""
+    call = await prepare_call_async(made) if isinstance(made, CallPlan) else made
     telemetry = call.telemetry
     steps = call.loop.steps()
-    outcome: Outcome | list[Ran] | None = None
+    outcome: RequestOutcome | list[ToolOutcome] | None = None
     failed = True
     try:
         while True:
@@ -127,30 +131,30 @@ async def adrive(made: CallPlan | PreparedCall) -> AsyncGenerator[Event, None]:
                 step = steps.send(outcome)
             except StopIteration:
                 failed = False
-                telemetry.stop(call.loop.result)
+                telemetry.report_end(call.loop.result)
                 return
             outcome = None
             match step:
-                case Emit(events):
+                case EmitEvents(events):
                     for event in events:
                         yield event
                 case Sleep(seconds):
-                    await anyio.sleep(call.within_total(seconds))
-                case Send():
+                    await anyio.sleep(call.limit_to_total(seconds))
+                case SendRequest():
                     exchange = _AsyncExchange(call, step)
                     # Closed here and now: what the garbage collector closes, the end of the event loop may cut short.
-                    async with aclosing(exchange.events()) as arriving:
+                    async with aclosing(exchange.exchange_events()) as arriving:
                         async for event in arriving:
                             yield event
                     outcome = exchange.outcome
-                case Run(ready):
-                    outcome = await _within_total(call, tool_execution.arun(ready))
+                case RunTools(ready):
+                    outcome = await _within_total(call, tool_execution.run_tools_async(ready))
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
         failed = False
-        telemetry.stop(call.loop.result)  # which is there for a caller who leaves with the last event
+        telemetry.report_end(call.loop.result)  # which is there for a caller who leaves with the last event
         raise
     except BaseException as error:
-        telemetry.stop(error=error)
+        telemetry.report_end(error=error)
         raise
     finally:
         await close_async(call.route, failed=failed)
@@ -159,44 +163,44 @@ async def adrive(made: CallPlan | PreparedCall) -> AsyncGenerator[Event, None]:
 class _AsyncExchange:
     """One request of the asynchronous driver. An async generator cannot return the outcome, so it is kept here."""
 
-    def __init__(self, call: PreparedCall, step: Send) -> None:
+    def __init__(self, call: PreparedCall, step: SendRequest) -> None:
         self._call = call
         self._step = step
-        self.outcome = Outcome()
+        self.outcome = RequestOutcome()
 
-    async def events(self) -> AsyncGenerator[Event, None]:
+    async def exchange_events(self) -> AsyncGenerator[Event, None]:
         call = self._call
         try:
             client = sdk_client.async_client(call.plan.base_url, call.api_key)
             with call.route.activate():
-                send = sdk_client.method(client, self._step.path, whole=self._step.whole)
-                sent = send(**call.arguments(self._step.path, self._step.request))
+                send = sdk_client.sdk_method(client, self._step.path, whole=self._step.unstreamed)
+                sent = send(**call.sdk_arguments(self._step.path, self._step.request))
                 answer = await _within_total(call, sent)
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-            self.outcome = _not_begun(call, error)
+            self.outcome = _outcome_without_answer(call, error)
             return
-        if self._step.whole:
-            self.outcome = Outcome(None, True, answer.headers, answer.content)
+        if self._step.unstreamed:
+            self.outcome = RequestOutcome(None, True, answer.headers, answer.content)
             return
         stream = answer
         headers = stream.response.headers
         feed = call.loop.parser.feed
         telemetry = call.telemetry
-        hears = telemetry.hears_chunks
+        hears = telemetry.has_chunk_listeners
         body: bytes | None = None
         try:
             if sdk_client.is_stream(stream):
-                sdk_client.set_idle_timeout(stream, call.idle())
+                sdk_client.set_idle_timeout(stream, call.idle_seconds())
                 async for chunk in stream if call.deadline is None else _each_within_total(call, stream):
                     for event in feed(chunk):
                         if hears:
-                            telemetry.event(event)
+                            telemetry.report_event(event)
                         yield event
             else:
                 body = await _within_total(call, stream.response.aread())
-            self.outcome = Outcome(None, True, headers, body)
+            self.outcome = RequestOutcome(None, True, headers, body)
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-            self.outcome = Outcome(_found(call, error), True, headers)
+            self.outcome = RequestOutcome(_reading_error(call, error), True, headers)
         finally:
             with anyio.CancelScope(shield=True):  # a cancelled call must still close its connection
                 await stream.close()
@@ -208,13 +212,13 @@ async def _within_total(call: PreparedCall, work: Awaitable[T]) -> T:
         return await work
     with anyio.move_on_after(call.deadline - time.monotonic()):
         return await work
-    raise call.overdue()
+    raise call.total_timeout_error()
 
 
 async def _each_within_total(call: PreparedCall, stream: Any) -> AsyncGenerator[Any, None]:
     chunks = aiter(stream)
     while True:
-        call.remaining()
+        call.remaining_seconds()
         try:
             chunk = await _within_total(call, anext(chunks))
         except StopAsyncIteration:

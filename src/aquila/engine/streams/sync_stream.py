@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from aquila.engine.calls.call import CallPlan, PreparedCall, plan, prepare
-from aquila.engine.streams.drivers import drive
+from aquila.engine.calls.call_plan import CallPlan, PreparedCall, plan_conversation, prepare_call
+from aquila.engine.streams.drivers import drive_call
 from aquila.errors import StreamClosed, StreamConsumed, StreamError, StreamTimeout
 from aquila.events import Done, Event, Failed
 from aquila.response import Response
-from aquila.sinks import Sink, deliver, left, notify_failure
+from aquila.sinks import Sink, caller_left, deliver_event, notify_failure
 
 
-class State:
+class StreamState:
     """What has become of a stream; the same for synchronous and asynchronous ones."""
 
     def __init__(self, ref: str) -> None:
@@ -24,18 +24,18 @@ class State:
         self.response: Response | None = None
         self.error: BaseException | None = None
         self.closed = False
-        self.taken = ""
+        self.reader = ""
         """Who reads the events, once somebody does; in the words of the error for whoever else tries."""
 
-    def take(self, reader: str) -> None:
+    def claim_events(self, reader: str) -> None:
         """Note who reads the events. Raises ``StreamClosed`` or ``StreamConsumed`` where nobody can."""
         if self.closed:
             raise StreamClosed(f"stream {self.ref} was closed; make a new one with stream()")
-        if self.taken:
-            raise StreamConsumed(f"stream {self.ref} can be read once, and {self.taken}; make a new one with stream()")
-        self.taken = reader
+        if self.reader:
+            raise StreamConsumed(f"stream {self.ref} can be read once, and {self.reader}; make a new one with stream()")
+        self.reader = reader
 
-    def outcome(self) -> Response:
+    def response_or_error(self) -> Response:
         """Return the response, or raise what stands in its place."""
         if self.response is not None:
             return self.response
@@ -45,13 +45,13 @@ class State:
             raise StreamClosed(f"stream {self.ref} was closed before its end, so it has no response")
         raise StreamError(f"stream {self.ref} is not complete; read it to its end, or call result()")
 
-    def word(self) -> str:
+    def status_word(self) -> str:
         """The state in a word."""
         if self.response is not None:
             return "complete"
         return "failed" if self.error is not None else "closed" if self.closed else "open"
 
-    def late(self, timeout: float | None) -> StreamTimeout:
+    def timeout_error(self, timeout: float | None) -> StreamTimeout:
         """The error of a wait that took too long."""
         return StreamTimeout(f"stream {self.ref}: no result within {timeout:g} s; it goes on, call result() again")
 
@@ -65,14 +65,14 @@ class Stream:
 
     def __init__(self, call: PreparedCall) -> None:
         self._call = call
-        self._state = State(call.plan.ref)
-        self._events = drive(call)
+        self._state = StreamState(call.plan.ref)
+        self._events = drive_call(call)
         self._finished = False
         self._thread: threading.Thread | None = None
         sink = call.plan.options.sink
         if sink is not None:
-            self._state.take("its events go to its sink")
-            self._start(sink)
+            self._state.claim_events("its events go to its sink")
+            self._start_pushing(sink)
 
     @property
     def ref(self) -> str:
@@ -82,22 +82,22 @@ class Stream:
     @property
     def response(self) -> Response:
         """The complete answer. Raises ``StreamError`` before the end, and what the call failed with."""
-        return self._state.outcome()
+        return self._state.response_or_error()
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events. Raises ``StreamConsumed`` the second time, ``StreamClosed`` after close."""
-        self._state.take("it is being iterated or has been")
-        return self._pull()
+        self._state.claim_events("it is being iterated or has been")
+        return self._iterate_events()
 
-    def _pull(self) -> Iterator[Event]:
+    def _iterate_events(self) -> Iterator[Event]:
         while True:
             try:
-                event = self._next()
+                event = self._next_event()
             except StopIteration:
                 return
             yield event
 
-    def _next(self) -> Event:
+    def _next_event(self) -> Event:
         try:
             event = next(self._events)
         except StopIteration:
@@ -120,17 +120,17 @@ class Stream:
         ``result`` may be called again. Raises what the call failed with.
         """
         if self._thread is None and not self._finished and not self._state.closed:
-            self._state.taken = "its result was asked for"
+            self._state.reader = "its result was asked for"
             if timeout is None:
-                for _ in self._pull():
+                for _ in self._iterate_events():
                     pass
             else:
-                self._start(Sink.ignore())
+                self._start_pushing(Sink.ignore())
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
             if self._thread.is_alive():
-                raise self._state.late(timeout)
-        return self._state.outcome()
+                raise self._state.timeout_error(timeout)
+        return self._state.response_or_error()
 
     def close(self) -> None:
         """End the call and close its connection. Does nothing after its end.
@@ -145,29 +145,29 @@ class Stream:
             try:
                 self._events.close()
             except ValueError:  # another thread is waiting in it for the next event
-                self._call.inflight.interrupt()
+                self._call.interrupter.interrupt()
                 return
             self._call.route.close()
             self._finished = True
         elif self._thread is not threading.current_thread():
-            self._call.inflight.interrupt()
+            self._call.interrupter.interrupt()
             self._thread.join()
 
-    def _start(self, sink: Sink) -> None:
+    def _start_pushing(self, sink: Sink) -> None:
         context = contextvars.copy_context()
         self._thread = threading.Thread(
-            target=context.run, args=(self._push, sink), name=f"aquila-{self.ref}", daemon=True
+            target=context.run, args=(self._push_events, sink), name=f"aquila-{self.ref}", daemon=True
         )
         self._thread.start()
 
-    def _push(self, sink: Sink) -> None:
+    def _push_events(self, sink: Sink) -> None:
         """Read to the end and hand every event to the sink. Runs on the background thread."""
-        left.set(lambda: self._state.closed)
+        caller_left.set(lambda: self._state.closed)
         try:
             for event in self._events:
                 if self._state.closed:
                     break
-                deliver(sink, event)
+                deliver_event(sink, event)
                 if type(event) is Done:
                     self._state.response = event.response
         except StreamClosed:
@@ -188,29 +188,29 @@ class Stream:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Stream {self.ref} {self._state.word()}>"
+        return f"<Stream {self.ref} {self._state.status_word()}>"
 
 
-def stream(prompt: Any, options: dict[str, Any]) -> Stream:
+def open_stream(prompt: Any, options: dict[str, Any]) -> Stream:
     """Make a stream of a call."""
-    return Stream(prepare(plan(prompt, options, streams=True)))
+    return Stream(prepare_call(plan_conversation(prompt, options, streams=True)))
 
 
-def ask(prompt: Any, options: dict[str, Any]) -> Response:
+def answer_prompt(prompt: Any, options: dict[str, Any]) -> Response:
     """Make a call and return its answer; a sink is handed the events on the way."""
-    response: Response = drain(plan(prompt, options))
+    response: Response = run_call(plan_conversation(prompt, options))
     return response
 
 
-def drain(plan: CallPlan) -> Any:
+def run_call(plan: CallPlan) -> Any:
     """Make the call of a plan and return its result; its sink is handed the events on the way."""
-    call = prepare(plan)
+    call = prepare_call(plan)
     sink = plan.options.sink
-    events = drive(call)
+    events = drive_call(call)
     try:
         for event in events:
             if sink is not None:
-                deliver(sink, event)
+                deliver_event(sink, event)
     except BaseException as error:
         if sink is not None:
             notify_failure(sink, Failed(error, ref=plan.ref, metadata=plan.options.metadata))

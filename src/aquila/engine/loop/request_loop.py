@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from aquila.engine.calls.error_translation import Where, translate
+from aquila.engine.calls.error_translation import ErrorContext, translate_error
 from aquila.engine.calls.options import Options
-from aquila.engine.calls.retry import delay_before
+from aquila.engine.calls.retry import delay_before_retry
 from aquila.engine.calls.telemetry import Telemetry
-from aquila.engine.endpoints.protocol import EventParser, Tags
-from aquila.engine.loop.steps import Emit, Outcome, Send, Sleep, Step, Steps
+from aquila.engine.endpoints.protocol import EventParser, EventTags
+from aquila.engine.loop.steps import EmitEvents, RequestOutcome, SendRequest, Sleep, Step, Steps
 from aquila.events import Event, Retry, ToolCall
 from aquila.messages import AssistantToolCall
-from aquila.tools import decode
+from aquila.tools import decode_arguments
 
 
-class Sending:
+class RequestLoop:
     """Base of every loop. ``steps`` says what to do; ``result`` is set when it has ended; ``parser`` reads streams."""
 
     parser: EventParser
 
-    def __init__(self, options: Options, telemetry: Telemetry, where: Where) -> None:
+    def __init__(self, options: Options, telemetry: Telemetry, where: ErrorContext) -> None:
         self.call = telemetry.call
-        self.where = where
+        self.error_context = where
         self.result: Any = None
         self._options = options
         self._telemetry = telemetry
-        self._tags = Tags(self.call.ref, self.call.metadata)
+        self._tags = EventTags(self.call.ref, self.call.metadata)
         self._turns = 0
         self._retries = 0
         self._request_id: str | None = None
@@ -36,48 +36,50 @@ class Sending:
         """Yield what to do next until the call is complete. Raises what the call fails with."""
         raise NotImplementedError
 
-    def _rewrites(self, error: BaseException) -> bool:
+    def _rewrite_request(self, error: BaseException) -> bool:
         """Whether the request has been written in another form, because of this refusal."""
         return False
 
-    def _sent(self, step: Callable[[], Send]) -> Generator[Step, Any, Outcome]:
+    def _send_with_retries(self, step: Callable[[], SendRequest]) -> Generator[Step, Any, RequestOutcome]:
         """Send one request, with the retries that it takes. ``step`` makes it anew each time."""
         attempt = 1
         while True:
             sending = step()
-            self._telemetry.request_start(sending.request, self._turns)
-            outcome: Outcome = yield sending
+            self._telemetry.report_request_start(sending.request, self._turns)
+            outcome: RequestOutcome = yield sending
             self._request_id = outcome.headers.get("x-request-id", self._request_id)
             error = outcome.error
             if error is None:
                 return outcome
-            translated = self._translated(error, begun=outcome.begun)
-            self._telemetry.request_stop(error=translated)
+            translated = self._translate_error(error, begun=outcome.begun)
+            self._telemetry.report_request_stop(error=translated)
             delay = None
             if not outcome.begun:
-                if self._rewrites(translated):
+                if self._rewrite_request(translated):
                     delay = 0.0
                 else:
-                    delay = delay_before(attempt, translated, outcome.headers, limit=self._options.max_retries)
+                    delay = delay_before_retry(attempt, translated, outcome.headers, limit=self._options.max_retries)
             if delay is None:
                 if translated is error:
                     raise error
                 raise translated from error
-            yield self._emit(Retry(attempt, delay, translated, ref=self.call.ref, metadata=self.call.metadata))
+            yield self._report_and_emit(
+                Retry(attempt, delay, translated, ref=self.call.ref, metadata=self.call.metadata)
+            )
             if delay:
                 yield Sleep(delay)
             attempt += 1
             self._retries += 1
 
-    def _called(self, call: AssistantToolCall) -> ToolCall:
+    def _tool_call_event(self, call: AssistantToolCall) -> ToolCall:
         """A tool call of the conversation as an event."""
-        told = decode(call.arguments)
+        told = decode_arguments(call.arguments)
         return ToolCall(call.id, call.name, told, call.arguments, ref=self.call.ref, metadata=self.call.metadata)
 
-    def _translated(self, error: BaseException, *, begun: bool) -> BaseException:
-        return translate(error, self.where, begun=begun, request_id=self._request_id)
+    def _translate_error(self, error: BaseException, *, begun: bool) -> BaseException:
+        return translate_error(error, self.error_context, begun=begun, request_id=self._request_id)
 
-    def _emit(self, *events: Event, seconds: float = 0.0) -> Emit:
+    def _report_and_emit(self, *events: Event, seconds: float = 0.0) -> EmitEvents:
         for event in events:
-            self._telemetry.event(event, seconds)
-        return Emit(events)
+            self._telemetry.report_event(event, seconds)
+        return EmitEvents(events)

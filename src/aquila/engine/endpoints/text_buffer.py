@@ -5,7 +5,7 @@ from __future__ import annotations
 _MOST_PIECES = 256
 
 
-class Growing:
+class TextBuffer:
     """Text put together from pieces. A long stream's pieces do not stay in memory as objects of their own.
 
     Neither a list of pieces does that, nor ``io.StringIO``, which keeps such a list inside.
@@ -27,10 +27,10 @@ class Growing:
 
     def getvalue(self) -> str:
         """The whole text."""
-        return whole("".join((*self._joined, *self._pieces)))
+        return repair_surrogates("".join((*self._joined, *self._pieces)))
 
 
-def whole(text: str) -> str:
+def repair_surrogates(text: str) -> str:
     """Return text that can be sent: halves of a character that came apart are put together, or replaced."""
     try:
         text.encode()

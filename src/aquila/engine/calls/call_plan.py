@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 
 from aquila import config
 from aquila.config import suggest_name
-from aquila.engine.calls.error_translation import Where
+from aquila.engine.calls.error_translation import ErrorContext
 from aquila.engine.calls.options import Options, Timeouts
-from aquila.engine.calls.sdk_client import Inflight, arguments
+from aquila.engine.calls.sdk_client import ReadInterrupter, sdk_arguments
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.endpoints.protocol import Endpoint
-from aquila.engine.loop.sending import Sending
-from aquila.engine.loop.tool_loop import Loop
+from aquila.engine.loop.request_loop import RequestLoop
+from aquila.engine.loop.tool_loop import ToolLoop
 from aquila.errors import ConfigError, MissingKey, RequestTimeout, UnknownOption
 from aquila.hookspecs import CallInfo
-from aquila.messages import Message, conversation
+from aquila.messages import Message, messages_from_prompt
 
 ENDPOINTS: Mapping[str, str] = {
     "chat": "aquila.engine.endpoints.chat",
@@ -53,38 +53,38 @@ class CallPlan:
     """Whether an answer made in the background is waited for at all."""
     operation: str = ""
     """What telemetry calls it; the endpoint's name by default."""
-    make: Callable[[CallPlan, Telemetry, Where], Sending] = Loop
+    make_loop: Callable[[CallPlan, Telemetry, ErrorContext], RequestLoop] = ToolLoop
     """Makes the loop of the call."""
 
     @property
-    def routing(self) -> dict[str, Any]:
+    def route_arguments(self) -> dict[str, Any]:
         """The arguments with which the route of the call is resolved."""
         return {"transport": self.options.transport, "cassette": self.options.cassette}
 
-    def on(self, route: Any) -> PreparedCall:
+    def bind_to_route(self, route: Any) -> PreparedCall:
         """Return the call on its route. Raises ``MissingKey``, and ``ConfigError`` for what the endpoint refuses."""
         api_key = self._key_for(route)
-        where = Where(self.host, self.timeouts, (api_key,) if api_key != config.DUMMY_KEY else ())
+        where = ErrorContext(self.host, self.timeouts, (api_key,) if api_key != config.DUMMY_KEY else ())
         info = CallInfo(
             ref=self.ref,
             operation=self.operation or self.endpoint.name,
             model=self.model,
             transport=route.name,
             base_url=self.base_url,
-            options=_settings_of(self.options),
+            options=_reported_settings(self.options),
             metadata=self.options.metadata,
         )
         telemetry = Telemetry(info)
         total = self.timeouts.total
         return PreparedCall(
             plan=self,
-            loop=self.make(self, telemetry, where),
+            loop=self.make_loop(self, telemetry, where),
             telemetry=telemetry,
             route=route,
-            where=where,
+            error_context=where,
             api_key=api_key,
             deadline=None if total is None else time.monotonic() + total,
-            inflight=Inflight(),
+            interrupter=ReadInterrupter(),
         )
 
     def _key_for(self, route: Any) -> str:
@@ -103,65 +103,67 @@ class PreparedCall:
     """A plan on its route. ``deadline`` is the end of its total time, on the monotonic clock."""
 
     plan: CallPlan
-    loop: Sending
+    loop: RequestLoop
     telemetry: Telemetry
     route: Any
-    where: Where
+    error_context: ErrorContext
     api_key: str = field(repr=False)
     deadline: float | None
-    inflight: Inflight
+    interrupter: ReadInterrupter
 
-    def outcome_of(self, error: BaseException) -> BaseException:
+    def error_or_total_timeout(self, error: BaseException) -> BaseException:
         """Return what ended a request: the total time if that is over, else ``error``."""
         try:
-            self.remaining()
+            self.remaining_seconds()
         except RequestTimeout as overdue:
             overdue.__cause__ = error
             return overdue
         return error
 
-    def arguments(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    def sdk_arguments(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of the SDK's method for one request."""
-        return arguments(path, request, self.plan.timeouts, self.remaining())
+        return sdk_arguments(path, request, self.plan.timeouts, self.remaining_seconds())
 
-    def remaining(self) -> float | None:
+    def remaining_seconds(self) -> float | None:
         """What is left of the total time, in seconds; None without a limit. Raises ``RequestTimeout`` if nothing is."""
         if self.deadline is None:
             return None
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise self.overdue()
+            raise self.total_timeout_error()
         return left
 
-    def overdue(self) -> RequestTimeout:
+    def total_timeout_error(self) -> RequestTimeout:
         """The error of a call whose total time is over."""
-        return RequestTimeout(f"total: the call to {self.where.host} took longer than {self.plan.timeouts.total:g} s")
+        return RequestTimeout(
+            f"total: the call to {self.error_context.host} took longer than {self.plan.timeouts.total:g} s"
+        )
 
-    def within_total(self, seconds: float) -> float:
+    def limit_to_total(self, seconds: float) -> float:
         """Return a delay that is no longer than what is left of the total time. Raises ``RequestTimeout``."""
-        left = self.remaining()
+        left = self.remaining_seconds()
         return seconds if left is None else min(seconds, left)
 
-    def idle(self) -> float | None:
+    def idle_seconds(self) -> float | None:
         """How long a read within the answer may wait now, in seconds."""
-        left, idle = self.remaining(), self.plan.timeouts.idle
+        left, idle = self.remaining_seconds(), self.plan.timeouts.idle
         return min(idle, left) if idle is not None and left is not None else idle or left
 
 
-def plan(prompt: Any, given: Mapping[str, Any], *, streams: bool = False, waits: bool = True) -> CallPlan:
+def plan_conversation(prompt: Any, given: Mapping[str, Any], *, streams: bool = False, waits: bool = True) -> CallPlan:
     """Return what the caller asks for, checked.
 
     ``streams``: the caller wants the events as they come; ``waits``: an answer made in the background is waited for.
     Raises ``ConfigError`` and its kin for anything that cannot be sent.
     """
     options = Options.build(given)
-    messages = conversation(prompt)
-    return _plan(options, messages=messages, polls=options.background and not streams, waits=waits)
+    messages = messages_from_prompt(prompt)
+    return _make_plan(options, messages=messages, polls=options.background and not streams, waits=waits)
 
 
 def plan_operation(
     operation: str,
-    make: Callable[[CallPlan, Telemetry, Where], Sending],
+    make_loop: Callable[[CallPlan, Telemetry, ErrorContext], RequestLoop],
     given: Mapping[str, Any],
     allowed: Sequence[str],
 ) -> CallPlan:
@@ -171,7 +173,9 @@ def plan_operation(
         if name not in known:
             raise UnknownOption(f"{operation} has no option {name!r}{suggest_name(name, known)}")
     asks = "model" in allowed  # the others are about an answer that some model has given already
-    return _plan(Options.build({**given, "endpoint": "responses"}), asks=asks, operation=operation, make=make)
+    return _make_plan(
+        Options.build({**given, "endpoint": "responses"}), asks=asks, operation=operation, make_loop=make_loop
+    )
 
 
 ROUTE_OPTIONS = ("cassette", "transport", "base_url", "api_key", "timeout", "max_retries", "metadata")
@@ -179,13 +183,13 @@ ROUTE_OPTIONS = ("cassette", "transport", "base_url", "api_key", "timeout", "max
 
 
 @functools.cache
-def _endpoint(name: str) -> Endpoint:
+def _load_endpoint(name: str) -> Endpoint:
     module: Any = importlib.import_module(ENDPOINTS[name])
     endpoint: Endpoint = module
     return endpoint
 
 
-def _plan(options: Options, *, asks: bool = True, **more: Any) -> CallPlan:
+def _make_plan(options: Options, *, asks: bool = True, **more: Any) -> CallPlan:
     from aquila.transports.routing import settings_in_force
 
     settings = settings_in_force()
@@ -193,53 +197,53 @@ def _plan(options: Options, *, asks: bool = True, **more: Any) -> CallPlan:
     return CallPlan(
         ref=f"call-{uuid.uuid4().hex}",
         options=options,
-        endpoint=_endpoint(options.endpoint),
+        endpoint=_load_endpoint(options.endpoint),
         model=(options.model or settings.model) if asks else "",
         base_url=base_url,
-        host=_host(base_url),
+        host=_host_of(base_url),
         api_key=settings.api_key,
         timeouts=options.timeout or Timeouts(idle=settings.timeout),
         **more,
     )
 
 
-def prepare(plan: CallPlan) -> PreparedCall:
+def prepare_call(plan: CallPlan) -> PreparedCall:
     """Return the call of a plan, its route resolved: a cassette is opened here."""
     from aquila.transports.routing import resolve
 
-    route = resolve(**plan.routing)
+    route = resolve(**plan.route_arguments)
     try:
-        return plan.on(route)
+        return plan.bind_to_route(route)
     except BaseException:
         route.close(failed=True)
         raise
 
 
-async def aprepare(plan: CallPlan) -> PreparedCall:
-    """``prepare`` without blocking the event loop."""
+async def prepare_call_async(plan: CallPlan) -> PreparedCall:
+    """``prepare_call`` without blocking the event loop."""
     from aquila.transports.clients import close_async, resolve_async
 
-    route = await resolve_async(**plan.routing)
+    route = await resolve_async(**plan.route_arguments)
     try:
-        return plan.on(route)
+        return plan.bind_to_route(route)
     except BaseException:
         await close_async(route, failed=True)
         raise
 
 
 @functools.lru_cache(maxsize=64)
-def _host(base_url: str) -> str:
+def _host_of(base_url: str) -> str:
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"base_url {base_url!r} is not an http or https URL, such as {DEFAULT_BASE_URL!r}")
     return parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
 
 
-_TOLD = ("temperature", "top_p", "seed", "stop", "reasoning", "store", "background", "max_retries")
+_REPORTED_OPTIONS = ("temperature", "top_p", "seed", "stop", "reasoning", "store", "background", "max_retries")
 
 
-def _settings_of(options: Options) -> dict[str, Any]:
+def _reported_settings(options: Options) -> dict[str, Any]:
     """The options that telemetry may know: settings, never content."""
-    known = {name: getattr(options, name) for name in _TOLD}
+    known = {name: getattr(options, name) for name in _REPORTED_OPTIONS}
     known["max_output_tokens"] = options.token_limit()
     return {name: value for name, value in known.items() if value is not None}

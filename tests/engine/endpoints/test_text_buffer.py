@@ -7,19 +7,19 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aquila.engine.endpoints.growing_text import Growing
+from aquila.engine.endpoints.text_buffer import TextBuffer
 
 
 @given(st.lists(st.text(max_size=3), max_size=600))
 def test_text_is_its_pieces_put_together(pieces: list[str]) -> None:
-    text = Growing()
+    text = TextBuffer()
     for piece in pieces:
         text.write(piece)
     assert text.getvalue() == "".join(pieces)
 
 
 def test_pieces_of_a_long_stream_are_not_kept() -> None:
-    text = Growing()
+    text = TextBuffer()
     tracemalloc.start()
     for number in range(100_000):
         text.write(f"{number:05d}")
