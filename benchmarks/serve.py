@@ -23,7 +23,7 @@ PATH = "/v1/chat/completions"
 
 def _bare(pipe: Connection) -> None:
     """The floor: constant bytes, in the same chunks."""
-    from aquila.server.background_server import listening, server_for
+    from aquila.server.background_server import make_server, open_listening_socket
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         body = b""
@@ -39,21 +39,21 @@ def _bare(pipe: Connection) -> None:
             await send({"type": "http.response.body", "body": chunk.data, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    with listening("127.0.0.1", 0) as bound:
+    with open_listening_socket("127.0.0.1", 0) as bound:
         pipe.send(bound.getsockname()[1])
-        server_for(app).run([bound])  # type: ignore[arg-type]
+        make_server(app).run([bound])  # type: ignore[arg-type]
 
 
 def _aquila(pipe: Connection) -> None:
     from aquila.recording.scope import Scope
-    from aquila.server.application import application
-    from aquila.server.background_server import listening, server_for
+    from aquila.server.application import build_application
+    from aquila.server.background_server import make_server, open_listening_socket
     from aquila.transports.proxy import Proxy
 
     scope = Scope(kind="block", default_cassette="traffic", options={"transport": "replay", "repeat": "last"})
-    with listening("127.0.0.1", 0) as bound:
+    with open_listening_socket("127.0.0.1", 0) as bound:
         pipe.send(bound.getsockname()[1])
-        server_for(application(Proxy(lambda: scope))).run([bound])
+        make_server(build_application(Proxy(lambda: scope))).run([bound])
 
 
 class _Client:

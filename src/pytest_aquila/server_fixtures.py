@@ -9,11 +9,11 @@ import pytest
 
 if TYPE_CHECKING:
     from aquila.recording.used_cassette import UsedCassette
-    from aquila.server.background_server import Running
+    from aquila.server.background_server import BackgroundServer
 
 
 @pytest.fixture
-def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest) -> Iterator[Running]:
+def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest) -> Iterator[BackgroundServer]:
     """A server that answers from the cassette of this test: ``url``, and ``base_url`` for clients of OpenAI's.
 
     ``OPENAI_BASE_URL`` is set to it, for child processes too.
@@ -22,8 +22,8 @@ def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest)
 
     for module in ("starlette", "uvicorn"):
         import_optional(module, "serve", purpose="the fixture aquila_server")
-    from aquila.server.application import application
-    from aquila.server.background_server import Running
+    from aquila.server.application import build_application
+    from aquila.server.background_server import BackgroundServer
     from aquila.transports.proxy import Proxy
     from pytest_aquila.test_scopes import scope_of
 
@@ -31,7 +31,7 @@ def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest)
     settings = scope.settings
     upstream = settings.base_url if settings.upstream == "live" else settings.upstream
     with (
-        Running(application(Proxy(lambda: scope, upstream=upstream, key=settings.api_key))) as running,
+        BackgroundServer(build_application(Proxy(lambda: scope, upstream=upstream, key=settings.api_key))) as running,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("OPENAI_BASE_URL", running.base_url)

@@ -35,7 +35,7 @@ interactions:
     status: {code: 200, message: OK}
 version: 1
 """
-CASSETTER = Path(__file__).parents[1] / "cassettes" / "cassetter"
+CASSETTER = Path(__file__).parents[1] / "cassettes" / "codecs" / "cassetter"
 """Files that cassetter recorded."""
 
 
@@ -313,12 +313,14 @@ def test_prune_only_says_what_it_would_remove(littered: Cassettes) -> None:
     assert files(littered) == before
 
 
-def test_prune_removes_nothing_where_nobody_can_be_asked(littered: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prune_removes_nothing_when_stdin_is_not_a_terminal(
+    littered: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     before = files(littered)
     done = littered.run("prune")
     assert done.code == 2
-    assert "give --yes" in done.err
+    assert "stdin is not a terminal, so prune cannot ask; pass --yes" in done.err
     assert files(littered) == before
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from aquila.recording.scope import Scope
-from aquila.server.application import application
-from aquila.server.background_server import Renewed, Running
+from aquila.server.application import build_application
+from aquila.server.background_server import BackgroundServer, RenewableScope
 from aquila.transports.proxy import Proxy
 from tests.support.upstream import Upstream, streamed, upstream
 
@@ -29,7 +29,7 @@ def provider(root: Path) -> Iterator[Upstream]:
         yield running
 
 
-Serve = Callable[..., AbstractContextManager[Running]]
+Serve = Callable[..., AbstractContextManager[BackgroundServer]]
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ def serve(provider: Upstream) -> Serve:
     @contextlib.contextmanager
     def serving(
         mode: str = "replay", cassette: str | None = "x", key: str | None = None, **options: Any
-    ) -> Iterator[Running]:
-        served = Renewed(
+    ) -> Iterator[BackgroundServer]:
+        served = RenewableScope(
             lambda: Scope(kind="block", name="aquila serve", default_cassette=cassette, options=MODES[mode])
         )
-        proxy = Proxy(served.current, upstream=provider.url, key=key)
+        proxy = Proxy(served.current_scope, upstream=provider.url, key=key)
         try:
-            with Running(application(proxy, reset=served.reset, **options)) as running:
+            with BackgroundServer(build_application(proxy, reset=served.reset_scope, **options)) as running:
                 yield running
         finally:
             served.close()

@@ -19,7 +19,7 @@ import pytest
 from aquila.cassettes.storage.cassette_files import load
 from aquila.errors import ConfigError, UnknownTransport
 from aquila.recording.recorder import ScopeRecording
-from aquila.server.background_server import Running, listening
+from aquila.server.background_server import BackgroundServer, open_listening_socket
 from aquila.transports.proxy import Proxy
 from tests.server.conftest import Serve
 from tests.support.clients import PATH, body
@@ -28,12 +28,12 @@ from tests.support.upstream import Answer, Upstream, chat_chunks, streamed
 TOKEN = "a-long-enough-token"
 
 
-def post(running: Running, content: Any, path: str = PATH, **options: Any) -> httpx2.Response:
+def post(running: BackgroundServer, content: Any, path: str = PATH, **options: Any) -> httpx2.Response:
     with httpx2.Client() as client:
         return client.post(running.url + path, json=content, **options)
 
 
-def chunks(running: Running, content: Any) -> list[bytes]:
+def chunks(running: BackgroundServer, content: Any) -> list[bytes]:
     with httpx2.Client() as client, client.stream("POST", running.url + PATH, json=content) as answer:
         return list(answer.iter_raw())
 
@@ -145,7 +145,7 @@ def test_a_client_that_leaves_is_recorded_as_leaving(
         finish(*arguments)
         stored.set()
 
-    monkeypatch.setattr(ScopeRecording, "finish", finished)
+    monkeypatch.setattr(ScopeRecording, "store_interaction", finished)
     provider.script = lambda path, body: streamed("one two", before_chunk=lambda n: n < 2 or stored.wait(10))
     with (
         serve("record") as running,
@@ -250,14 +250,14 @@ def test_eight_clients_at_once_get_the_right_answers(serve: Serve, provider: Ups
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_listening_elsewhere_wants_a_token(host: str) -> None:
     with pytest.raises(ConfigError, match="AQUILA_SERVER_TOKEN"):
-        listening(host, 0)
+        open_listening_socket(host, 0)
     with pytest.raises(ConfigError, match="too short"):
-        listening(host, 0, token="short")
+        open_listening_socket(host, 0, token="short")
 
 
 def test_a_port_that_is_taken_and_an_upstream_that_is_none_are_told() -> None:
-    with listening("127.0.0.1", 0) as taken, pytest.raises(ConfigError, match="cannot listen on"):
-        listening("127.0.0.1", taken.getsockname()[1])
+    with open_listening_socket("127.0.0.1", 0) as taken, pytest.raises(ConfigError, match="cannot listen on"):
+        open_listening_socket("127.0.0.1", taken.getsockname()[1])
     for upstream in ("ftp://x", "https://", "https://x/?a=1"):
         with pytest.raises(ConfigError, match="not the URL of a server"):
             Proxy(lambda: None, upstream=upstream)  # type: ignore[arg-type, return-value]

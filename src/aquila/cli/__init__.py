@@ -46,7 +46,7 @@ COMMANDS = (
 )
 
 
-class Module(Protocol):
+class SubcommandModule(Protocol):
     """What the module of a subcommand has. Its docstring is the description in ``--help``."""
 
     __doc__: str | None
@@ -54,7 +54,7 @@ class Module(Protocol):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
 
-    def run(self, options: argparse.Namespace, output: Output) -> int:
+    def run_command(self, options: argparse.Namespace, output: Output) -> int:
         """Do it and return the exit code. Raises ``AquilaError`` for what the user can set right."""
 
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     not be read or written.
     """
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+        code = _run_command_line(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return code
     except SystemExit as ended:  # argparse
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _run(words: list[str]) -> int:
+def _run_command_line(words: list[str]) -> int:
     if words[:1] == ["--version"]:
         print(f"aquila {metadata.version('pytest-aquila')}")
         return 0
@@ -93,12 +93,12 @@ def _run(words: list[str]) -> int:
         name = " ".join(words[:count])
         command = next((one for one in COMMANDS if one.name == name), None)
         if command is not None:
-            return _call(command, words[count:])
+            return _call_subcommand(command, words[count:])
         if any(one.name.startswith(f"{name} ") for one in COMMANDS):
             group = name
     rest = words[len(group.split()) :]
     if not rest or rest[0] in ("-h", "--help"):
-        print(overview(group))
+        print(describe_commands(group))
         return 0 if rest else FAILED
     known = [one.name.removeprefix(group).split()[0] for one in COMMANDS if one.name.startswith(group)]
     print(
@@ -110,7 +110,7 @@ def _run(words: list[str]) -> int:
 _LONGEST = max(len(command.name.split()) for command in COMMANDS)
 
 
-def overview(group: str = "") -> str:
+def describe_commands(group: str = "") -> str:
     """The commands of a group (all of them by default) with a line about each."""
     prefix = f"{group} " if group else ""
     rows = [(one.name, one.help) for one in COMMANDS if one.name.startswith(prefix)]
@@ -120,8 +120,8 @@ def overview(group: str = "") -> str:
     return "\n".join([head, "", *lines, "", "aquila COMMAND --help tells more about one of them."])
 
 
-def _call(command: Command, words: list[str]) -> int:
-    module: Module = importlib.import_module(f"{__name__}.{command.module}")
+def _call_subcommand(command: Command, words: list[str]) -> int:
+    module: SubcommandModule = importlib.import_module(f"{__name__}.{command.module}")
     parser = argparse.ArgumentParser(
         prog=f"aquila {command.name}",
         description=module.__doc__,
@@ -130,4 +130,4 @@ def _call(command: Command, words: list[str]) -> int:
     )
     module.add_arguments(parser)
     options = parser.parse_args(words)
-    return module.run(options, Output(as_json=getattr(options, "json", False)))
+    return module.run_command(options, Output(as_json=getattr(options, "json", False)))

@@ -22,7 +22,7 @@ from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cli import FAILED, project
-from aquila.cli.output import Output, size
+from aquila.cli.output import Output, format_size
 from aquila.errors import CassetteError
 from aquila.recording.session_factory import match_rules_of, redactor_for
 
@@ -37,33 +37,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replace", action="store_true", help="remove the source when its successor is safe")
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+def run_command(options: argparse.Namespace, output: Output) -> int:
     """Convert them. One that fails does not stop the others."""
     done: list[dict[str, Any]] = []
     failed = 0
-    with project.opened(options) as here:
-        for source in here.chosen(options.files):
-            target = _target(source, here, options)
+    with project.open_project(options) as here:
+        for source in here.choose_files(options.files):
+            target = _target_path(source, here, options)
             try:
-                done.append(_convert(source, target, options))
+                done.append(_convert_file(source, target, options))
             except project.UNREADABLE as error:
                 failed += 1
-                reason = project.problem(source, error)
-                output.line(f"not converted: {reason}")
+                reason = project.describe_problem(source, error)
+                output.print_line(f"not converted: {reason}")
                 done.append({"from": str(source), "to": str(target), "error": reason})
-    output.table(
+    output.print_table(
         ("FROM", "TO", "INTERACTIONS", "SIZE", "BEFORE"),
         [
-            (one["from"], one["to"], one["interactions"], size(one["bytes"]), size(one["bytes_before"]))
+            (one["from"], one["to"], one["interactions"], format_size(one["bytes"]), format_size(one["bytes_before"]))
             for one in done
             if "error" not in one
         ],
     )
-    output.value(done)
+    output.print_json(done)
     return FAILED if failed else 0
 
 
-def _target(source: Path, here: project.Project, options: argparse.Namespace) -> Path:
+def _target_path(source: Path, here: project.Project, options: argparse.Namespace) -> Path:
     renamed = source.with_suffix(f".{options.to}")
     if options.output is None:
         return renamed
@@ -79,13 +79,13 @@ def _is_foreign(path: Path) -> bool:
     return path.suffix != ".msgpack" and re.search(rb"^aquila:", path.read_bytes(), re.MULTILINE) is None
 
 
-def _convert(source: Path, target: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> dict[str, Any]:
     in_place = target.exists() and os.path.samefile(source, target)
     if target.exists() and not (options.replace if in_place else options.force):
         hint = "--replace rewrites it in place" if in_place else "--force replaces it"
         raise CassetteError(f"{target} exists; {hint}")
     settings = config.current_settings()
-    cassette = project.load(source)
+    cassette = project.load_cassette(source)
     before = source.stat().st_size
     if _is_foreign(source):  # what Aquila has written is clean already, and stays as it is
         clean = redactor_for(match_rules_of(settings), settings.keep_headers).interaction

@@ -20,8 +20,8 @@ from aquila.cassettes.matching.nearest_recording import shortlist
 from aquila.cassettes.matching.request_key import MatchRules, canonical
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cli import FOUND, project
-from aquila.cli.interaction_summary import shown_text, status_of
-from aquila.cli.output import Output, count
+from aquila.cli.interaction_summary import readable_text_of, status_of
+from aquila.cli.output import Output, format_count
 from aquila.recording.session_factory import match_rules_of, redactor_for, request_identifier
 
 _WIDTH = 70
@@ -51,41 +51,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("b", metavar="B")
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+def run_command(options: argparse.Namespace, output: Output) -> int:
     """Compare them."""
-    with project.opened(options) as here:
+    with project.open_project(options) as here:
         settings = config.current_settings()
         rules = match_rules_of(settings)
         clean = redactor_for(rules, settings.keep_headers).interaction
         a, b = (
-            Cassette.from_interactions(map(clean, project.load(here.one(name)).interactions))
+            Cassette.from_interactions(map(clean, project.load_cassette(here.find_one(name)).interactions))
             for name in (options.a, options.b)
         )
-        found = compare(a, b, rules)
-        _report(found, a, b, rules, output)
-        output.value(_as_json(found))
+        found = compare_cassettes(a, b, rules)
+        _print_comparison(found, a, b, rules, output)
+        output.print_json(_as_json(found))
     return FOUND if found else 0
 
 
-def compare(a: Cassette, b: Cassette, rules: MatchRules) -> Comparison:
+def compare_cassettes(a: Cassette, b: Cassette, rules: MatchRules) -> Comparison:
     """Compare two cassettes: the n-th recording of a request with the n-th; what is left with the likest."""
     found = Comparison()
-    slots_a, slots_b = _slots(a, rules), _slots(b, rules)
+    slots_a, slots_b = _number_by_slot(a, rules), _number_by_slot(b, rules)
     for slot, number in slots_a.items():
         other = slots_b.get(slot)
         if other is None:
             found.only_a.append(number)
-        elif _answer(a.interactions[number]) == _answer(b.interactions[other]):
+        elif _answer_of(a.interactions[number]) == _answer_of(b.interactions[other]):
             found.same += 1
         else:
             found.answers.append((number, other))
     found.only_b = [number for slot, number in slots_b.items() if slot not in slots_a]
     for other in list(found.only_b):
-        _pair(found, other, a, b, rules)
+        _pair_changed_request(found, other, a, b, rules)
     return found
 
 
-def _slots(cassette: Cassette, rules: MatchRules) -> dict[tuple[str, int], int]:
+def _number_by_slot(cassette: Cassette, rules: MatchRules) -> dict[tuple[str, int], int]:
     identify = request_identifier(rules)
     counts: Counter[str] = Counter()
     slots = {}
@@ -96,12 +96,12 @@ def _slots(cassette: Cassette, rules: MatchRules) -> dict[tuple[str, int], int]:
     return slots
 
 
-def _answer(interaction: Interaction) -> tuple[object, ...]:
+def _answer_of(interaction: Interaction) -> tuple[object, ...]:
     response = interaction.response
     return response.status, response.body, response.end, response.error
 
 
-def _pair(found: Comparison, other: int, a: Cassette, b: Cassette, rules: MatchRules) -> None:
+def _pair_changed_request(found: Comparison, other: int, a: Cassette, b: Cassette, rules: MatchRules) -> None:
     """Take a request that only B has for a changed one of A, if one of A's is like it."""
     rest = [a.interactions[number] for number in found.only_a]
     now = canonical(b.interactions[other].request, rules)
@@ -117,41 +117,41 @@ def _pair(found: Comparison, other: int, a: Cassette, b: Cassette, rules: MatchR
         found.only_b.remove(other)
 
 
-def _report(found: Comparison, a: Cassette, b: Cassette, rules: MatchRules, output: Output) -> None:
+def _print_comparison(found: Comparison, a: Cassette, b: Cassette, rules: MatchRules, output: Output) -> None:
     for one, other, differing in found.requests:
-        output.line(f"request #{one + 1} of A is #{other + 1} of B, changed:")
+        output.print_line(f"request #{one + 1} of A is #{other + 1} of B, changed:")
         for difference in differing:
             before, now = (
                 shown(difference.recorded, difference.now, _WIDTH),
                 shown(difference.now, difference.recorded, _WIDTH),
             )
-            output.line(f"  {difference.path}: {before} -> {now}")
+            output.print_line(f"  {difference.path}: {before} -> {now}")
         old, new = (canonical(side.request, rules) for side in (a.interactions[one], b.interactions[other]))
-        _unified(rendered(old), rendered(new), output)
+        _print_unified_diff(rendered(old), rendered(new), output)
     for one, other in found.answers:
         first, second = a.interactions[one], b.interactions[other]
-        output.line(f"the answer to #{one + 1} of A differs from that to #{other + 1} of B:")
+        output.print_line(f"the answer to #{one + 1} of A differs from that to #{other + 1} of B:")
         if status_of(first) != status_of(second):
-            output.line(f"  status: {status_of(first)} -> {status_of(second)}")
-        texts = shown_text(first).split("\n"), shown_text(second).split("\n")
+            output.print_line(f"  status: {status_of(first)} -> {status_of(second)}")
+        texts = readable_text_of(first).split("\n"), readable_text_of(second).split("\n")
         if texts[0] == texts[1]:
-            output.line(f"  its bytes differ ({len(first.response.body):,} -> {len(second.response.body):,})")
-        _unified(*texts, output)
+            output.print_line(f"  its bytes differ ({len(first.response.body):,} -> {len(second.response.body):,})")
+        _print_unified_diff(*texts, output)
     for title, numbers, side in (("A", found.only_a, a), ("B", found.only_b, b)):
         for number in numbers:
             request = side.interactions[number].request
-            output.line(f"only in {title}: #{number + 1} {request.method} {request.url}")
+            output.print_line(f"only in {title}: #{number + 1} {request.method} {request.url}")
     if found:
-        output.line()
-    output.line(
-        f"{count(found.same, 'interaction')} the same, {len(found.requests)} with a changed request, "
+        output.print_line()
+    output.print_line(
+        f"{format_count(found.same, 'interaction')} the same, {len(found.requests)} with a changed request, "
         f"{len(found.answers)} with another answer, {len(found.only_a)} only in A, {len(found.only_b)} only in B"
     )
 
 
-def _unified(one: Sequence[str], other: Sequence[str], output: Output) -> None:
+def _print_unified_diff(one: Sequence[str], other: Sequence[str], output: Output) -> None:
     for line in list(difflib.unified_diff(one, other, lineterm="", n=2))[2:]:
-        output.line(f"    {line}")
+        output.print_line(f"    {line}")
 
 
 def _as_json(found: Comparison) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pytest_args", nargs="*", metavar="PYTEST ARGUMENT", help="which tests to run, after --")
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+def run_command(options: argparse.Namespace, output: Output) -> int:
     """Run the tests and list what they ask for in vain."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder, "drift.json")
@@ -37,16 +37,16 @@ def run(options: argparse.Namespace, output: Output) -> int:
             reason = next((line for line in reversed(said) if "error:" in line), said[-1] if said else "nothing")
             raise ConfigError(f"pytest ended with {ran.returncode}: {reason.strip()}")
         drifted = json.loads(found.read_text(encoding="utf-8"))
-    output.table(
+    output.print_table(
         ("TEST", "CASSETTE", "REQUEST"),
         [(one["test"], one["cassette"], f"{one['method']} {one['url']}") for one in drifted],
     )
     if options.full:
         for one in drifted:
-            output.line()
-            output.line(one["test"])
-            output.text(one["text"])
-    output.value(drifted)
+            output.print_line()
+            output.print_line(one["test"])
+            output.print_text(one["text"])
+    output.print_json(drifted)
     if ran.returncode not in (0, 1, 5):
         return FAILED
     return FOUND if drifted else 0

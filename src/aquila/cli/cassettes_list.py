@@ -13,7 +13,7 @@ from typing import Any
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.cassette_files import pending_path
 from aquila.cli import FAILED, project
-from aquila.cli.output import Output, count, size
+from aquila.cli.output import Output, format_count, format_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,29 +22,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+def run_command(options: argparse.Namespace, output: Output) -> int:
     """List them."""
-    with project.opened(options) as here:
-        found = [_about(path, here) for path in here.chosen(options.names)]
-        output.table(
+    with project.open_project(options) as here:
+        found = [_describe_cassette(path, here) for path in here.choose_files(options.names)]
+        output.print_table(
             ("CASSETTE", "INTERACTIONS", "SIZE", "RECORDED", "NOTE"),
             [
-                (one["name"], one["interactions"] or 0, size(one["bytes"]), one["recorded"] or "-", _note(one))
+                (
+                    one["name"],
+                    one["interactions"] or 0,
+                    format_size(one["bytes"]),
+                    one["recorded"] or "-",
+                    _note_for(one),
+                )
                 for one in found
             ],
         )
         if not found:
-            output.line(f"no cassettes in {here.folder}")
+            output.print_line(f"no cassettes in {here.folder}")
         waiting = sum(1 for one in found if one["pending"])
         if waiting:
-            output.line(f"\n{count(waiting, 'pending recording')}: aquila cassettes accept takes them over.")
+            output.print_line(
+                f"\n{format_count(waiting, 'pending recording')}: aquila cassettes accept takes them over."
+            )
         if here.folder.is_dir() and journal.abandoned(here.folder):
-            output.line("\nAn interrupted run left recordings: aquila cassettes accept takes them over.")
-        output.value(found)
+            output.print_line("\nAn interrupted run left recordings: aquila cassettes accept takes them over.")
+        output.print_json(found)
     return FAILED if any(one["error"] for one in found) else 0
 
 
-def _about(path: Path, here: project.Project) -> dict[str, Any]:
+def _describe_cassette(path: Path, here: project.Project) -> dict[str, Any]:
     about: dict[str, Any] = {
         "name": here.name_of(path),
         "path": str(path),
@@ -55,9 +63,9 @@ def _about(path: Path, here: project.Project) -> dict[str, Any]:
         "error": None,
     }
     try:
-        cassette = project.load(path)
+        cassette = project.load_cassette(path)
     except project.UNREADABLE as error:
-        about["error"] = project.problem(path, error)
+        about["error"] = project.describe_problem(path, error)
         return about
     finally:
         about["bytes"] = project.size_of(path)
@@ -66,7 +74,7 @@ def _about(path: Path, here: project.Project) -> dict[str, Any]:
     return about
 
 
-def _note(about: dict[str, Any]) -> str:
+def _note_for(about: dict[str, Any]) -> str:
     if about["error"]:
         return f"unreadable: {about['error']}"
     return "a pending recording waits" if about["pending"] else ""

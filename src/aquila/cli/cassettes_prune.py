@@ -18,11 +18,12 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from aquila.cassettes.storage import cassette_files
 from aquila.cli import FAILED, project
-from aquila.cli.output import Output, count, size
+from aquila.cli.output import Output, format_count, format_size
 from aquila.errors import ConfigError
 
 _ORPHAN = re.compile(r"aquila: no test used (.+)")
@@ -30,6 +31,16 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _OLD = 3600.0
 """Seconds after which a file that is being written is no longer being written."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnusedFile:
+    """A file that may be removed. ``name`` is its path below the cassette folder, ``size`` is in bytes."""
+
+    path: Path
+    name: str
+    reason: str
+    size: int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,43 +51,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
-    """Remove them."""
-    with project.opened(options) as here:
-        files = here.files()
-        found = {**_superseded(here), **_shadowed(files), **_half_written(here.folder)}
-        if options.orphans is not None:
-            found.update(dict.fromkeys(_orphans(options.orphans, here), "no test used it"))
-        rows = [(str(path.relative_to(here.folder)), reason, path.stat().st_size) for path, reason in found.items()]
-        output.table(("FILE", "WHY", "SIZE"), [(name, reason, size(length)) for name, reason, length in rows])
-        remove = bool(found) and not options.dry_run
-        if not found:
-            output.line("nothing to remove")
-        elif remove and not options.yes:
+def run_command(options: argparse.Namespace, output: Output) -> int:
+    """Find the files, ask, and remove them."""
+    with project.open_project(options) as here:
+        unused = _find_unused(here, options.orphans)
+        _print_unused(unused, output)
+        remove = bool(unused) and not options.dry_run
+        if remove and not options.yes:
             if output.as_json or not sys.stdin.isatty():
-                print("aquila: nobody can be asked here; give --yes to remove them, or --dry-run", file=sys.stderr)
+                reason = "--json is given" if output.as_json else "stdin is not a terminal"
+                print(f"aquila: {reason}, so prune cannot ask; pass --yes or --dry-run", file=sys.stderr)
                 return FAILED
-            question = f"Remove {count(len(found), 'file')}, {size(sum(length for *_, length in rows))}? [y/N] "
-            remove = input(question).strip().lower() in ("y", "yes")
+            remove = _is_confirmed(unused)
         if remove:
-            for path in found:
-                cassette_files.remove(path)
-            _remove_empty(here.folder)
-            output.line(f"removed {count(len(found), 'file')}")
-        output.value({"removed": remove, "files": [{"file": name, "why": why, "bytes": n} for name, why, n in rows]})
+            for file in unused:
+                cassette_files.remove(file.path)
+            _remove_empty_folders(here.folder)
+            output.print_line(f"removed {format_count(len(unused), 'file')}")
+        files = [{"file": file.name, "why": file.reason, "bytes": file.size} for file in unused]
+        output.print_json({"removed": remove, "files": files})
     return 0
 
 
-def _superseded(here: project.Project) -> dict[Path, str]:
+def _find_unused(here: project.Project, orphans: str | None) -> list[UnusedFile]:
+    """Find all files that nothing uses. ``orphans`` is the source of ``--orphans``, if it is given."""
+    reasons = {
+        **_find_superseded(here),
+        **_find_shadowed(here.list_cassettes()),
+        **_find_half_written(here.folder),
+    }
+    if orphans is not None:
+        reasons.update(dict.fromkeys(_read_orphans(orphans, here), "no test used it"))
+    return [
+        UnusedFile(path, str(path.relative_to(here.folder)), reason, path.stat().st_size)
+        for path, reason in reasons.items()
+    ]
+
+
+def _print_unused(unused: list[UnusedFile], output: Output) -> None:
+    output.print_table(("FILE", "WHY", "SIZE"), [(file.name, file.reason, format_size(file.size)) for file in unused])
+    if not unused:
+        output.print_line("nothing to remove")
+
+
+def _is_confirmed(unused: list[UnusedFile]) -> bool:
+    """Ask at the terminal whether to remove the files."""
+    total = format_size(sum(file.size for file in unused))
+    answer = input(f"Remove {format_count(len(unused), 'file')}, {total}? [y/N] ")
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _find_superseded(here: project.Project) -> dict[Path, str]:
     found = {}
-    for pending in here.pending():
+    for pending in here.list_pending():
         path = pending.with_name(pending.stem.removesuffix(".pending") + pending.suffix)
         if path.exists() and path.stat().st_mtime_ns > pending.stat().st_mtime_ns:
             found[pending] = "its cassette was recorded anew since"
     return found
 
 
-def _shadowed(files: list[Path]) -> dict[Path, str]:
+def _find_shadowed(files: list[Path]) -> dict[Path, str]:
     existing = set(files)
     return {
         path: "the .yaml file of the same name is used"
@@ -85,7 +119,7 @@ def _shadowed(files: list[Path]) -> dict[Path, str]:
     }
 
 
-def _half_written(folder: Path) -> dict[Path, str]:
+def _find_half_written(folder: Path) -> dict[Path, str]:
     now = time.time()
     return {
         path: "left half written by a process that was killed"
@@ -94,7 +128,7 @@ def _half_written(folder: Path) -> dict[Path, str]:
     }
 
 
-def _orphans(source: str, here: project.Project) -> Iterator[Path]:
+def _read_orphans(source: str, here: project.Project) -> Iterator[Path]:
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -104,11 +138,11 @@ def _orphans(source: str, here: project.Project) -> Iterator[Path]:
     for line in _ANSI.sub("", text).splitlines():
         match = _ORPHAN.match(line.strip())
         path = here.folder / match[1] if match else None
-        if path is not None and path in here.files():
+        if path is not None and path in here.list_cassettes():
             yield path
 
 
-def _remove_empty(folder: Path) -> None:
+def _remove_empty_folders(folder: Path) -> None:
     """Remove the folders in which nothing is left."""
     for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         if not any(inner.iterdir()):

@@ -19,7 +19,7 @@ from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cli import FAILED, FOUND, project
-from aquila.cli.output import Output, count
+from aquila.cli.output import Output, format_count
 from aquila.recording.session_factory import match_rules_of, redactor_for
 
 
@@ -43,39 +43,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", metavar="FILE", help="which ones (default: all cassettes)")
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+def run_command(options: argparse.Namespace, output: Output) -> int:
     """Scan."""
     leaks: list[Leak] = []
     unreadable: list[str] = []
-    with project.opened(options) as here:
-        files = here.chosen(options.files)
+    with project.open_project(options) as here:
+        files = here.choose_files(options.files)
         if not options.files:
-            files += here.pending()
+            files += here.list_pending()
         settings = config.current_settings()
         known = redactor_for(match_rules_of(settings), settings.keep_headers)
         for path in files:
             try:
-                leaks += _leaks(path, known, here.folder)
+                leaks += _find_leaks(path, known, here.folder)
             except project.UNREADABLE as error:
-                unreadable.append(project.problem(path, error))
+                unreadable.append(project.describe_problem(path, error))
     for leak in leaks:
-        output.line(str(leak))
+        output.print_line(str(leak))
     for message in unreadable:
-        output.line(f"unreadable: {message}")
+        output.print_line(f"unreadable: {message}")
     hit = len({leak.file for leak in leaks})
     read = len(files) - len(unreadable)
-    output.line(
-        f"{count(len(leaks), 'secret')} in {count(hit, 'file')}, of {count(read, 'file')}. Take the keys out of "
-        "use, and record again."
+    output.print_line(
+        f"{format_count(len(leaks), 'secret')} in {format_count(hit, 'file')}, of {format_count(read, 'file')}. "
+        "Revoke these keys, and record again."
         if leaks
-        else f"no secrets in {count(read, 'file')}"
+        else f"no secrets in {format_count(read, 'file')}"
     )
     found: dict[str, Any] = {"files": read, "found": [dataclasses.asdict(leak) for leak in leaks]}
-    output.value({**found, "unreadable": unreadable})
+    output.print_json({**found, "unreadable": unreadable})
     return FOUND if leaks else FAILED if unreadable else 0
 
 
-def _leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
+def _find_leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
     """The text of a file first; then what only reading it brings to light."""
     data = path.read_bytes()
     in_text = [] if path.suffix == ".msgpack" else known.scan(data)
@@ -85,13 +85,13 @@ def _leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
         return
     if suffix in READ_ONLY_SUFFIXES and not path.absolute().is_relative_to(folder):
         return  # settings, say: what has the suffix of another recorder's cassettes need not be one
-    for number, interaction in enumerate(project.load(path).interactions, 1):
-        kind = _hidden(interaction, known)
+    for number, interaction in enumerate(project.load_cassette(path).interactions, 1):
+        kind = _find_hidden_secret(interaction, known)
         if kind:
             yield Leak(str(path), None, number, kind)
 
 
-def _hidden(interaction: Interaction, known: Redactor) -> str | None:
+def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None:
     """What a recording would replace in an interaction, besides the header fields that it leaves out."""
     clean = known.interaction(interaction)
     before, after = interaction.request, clean.request

@@ -15,8 +15,8 @@ from aquila.cassettes.matching.miss_message import rendered
 from aquila.cassettes.matching.request_key import canonical
 from aquila.cassettes.model import Interaction
 from aquila.cli import project
-from aquila.cli.interaction_summary import about, model_of, shown_text, status_of
-from aquila.cli.output import Output, count, one_line, size
+from aquila.cli.interaction_summary import describe_interaction, model_of, readable_text_of, status_of
+from aquila.cli.output import Output, format_count, format_size, shorten_to_line
 from aquila.errors import CassetteError
 from aquila.recording.reports import count_tokens
 from aquila.recording.session_factory import match_rules_of, redactor_for
@@ -30,11 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yaml", action="store_true", help="write the whole cassette as YAML")
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+def run_command(options: argparse.Namespace, output: Output) -> int:
     """Show it."""
-    with project.opened(options) as here:
-        path = here.one(options.cassette)
-        cassette = project.load(path)
+    with project.open_project(options) as here:
+        path = here.find_one(options.cassette)
+        cassette = project.load_cassette(path)
         if options.yaml:
             from aquila.cassettes.codecs.yaml.codec import YamlCodec
 
@@ -46,14 +46,16 @@ def run(options: argparse.Namespace, output: Output) -> int:
         rows = [clean(interaction) for interaction in cassette.interactions]
         if options.number is not None:
             if not 1 <= options.number <= len(rows):
-                raise CassetteError(f"{path} has {count(len(rows), 'interaction')}, and no number {options.number}")
+                raise CassetteError(
+                    f"{path} has {format_count(len(rows), 'interaction')}, and no number {options.number}"
+                )
             number = options.number
-            _in_full(rows[number - 1], number, output)
-            output.value(about(rows[number - 1], number, full=True))
+            _print_in_full(rows[number - 1], number, output)
+            output.print_json(describe_interaction(rows[number - 1], number, full=True))
             return 0
-        output.line(f"{path}: {count(len(rows), 'interaction')}")
-        output.line()
-        output.table(
+        output.print_line(f"{path}: {format_count(len(rows), 'interaction')}")
+        output.print_line()
+        output.print_table(
             ("#", "REQUEST", "MODEL", "STATUS", "CHUNKS", "TOKENS", "ANSWER"),
             [
                 (
@@ -63,28 +65,28 @@ def run(options: argparse.Namespace, output: Output) -> int:
                     status_of(one),
                     len(one.response.chunks),
                     count_tokens(one),
-                    one_line(shown_text(one), 100),
+                    shorten_to_line(readable_text_of(one), 100),
                 )
                 for number, one in enumerate(rows, 1)
             ],
         )
-        output.value([about(one, number) for number, one in enumerate(rows, 1)])
+        output.print_json([describe_interaction(one, number) for number, one in enumerate(rows, 1)])
     return 0
 
 
-def _in_full(interaction: Interaction, number: int, output: Output) -> None:
+def _print_in_full(interaction: Interaction, number: int, output: Output) -> None:
     request, response = interaction.request, interaction.response
     recorded = f", recorded {interaction.recorded}" if interaction.recorded else ""
-    output.line(f"#{number}  {request.method} {request.url}{recorded}")
+    output.print_line(f"#{number}  {request.method} {request.url}{recorded}")
     for name, value in request.headers:
-        output.line(f"  {name}: {value}")
-    output.line()
+        output.print_line(f"  {name}: {value}")
+    output.print_line()
     for line in rendered(canonical(request, match_rules_of(config.current_settings()))):
-        output.line(f"  {line}")
-    output.line()
-    pieces = f"{count(len(response.chunks), 'chunk')}, {size(len(response.body))}"
-    output.line(f"{status_of(interaction)}  after {response.started} ms, {pieces} until {response.ended} ms")
+        output.print_line(f"  {line}")
+    output.print_line()
+    pieces = f"{format_count(len(response.chunks), 'chunk')}, {format_size(len(response.body))}"
+    output.print_line(f"{status_of(interaction)}  after {response.started} ms, {pieces} until {response.ended} ms")
     for name, value in response.headers:
-        output.line(f"  {name}: {value}")
-    output.line()
-    output.text(shown_text(interaction) or response.body.decode("utf-8", "backslashreplace"))
+        output.print_line(f"  {name}: {value}")
+    output.print_line()
+    output.print_text(readable_text_of(interaction) or response.body.decode("utf-8", "backslashreplace"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from aquila.cli import FAILED, project
 from aquila.cli.interaction_summary import model_of, status_of
-from aquila.cli.output import Output, size
+from aquila.cli.output import Output, format_size
 from aquila.recording.reports import count_tokens
 
 _LARGEST = 5
@@ -24,22 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+def run_command(options: argparse.Namespace, output: Output) -> int:
     """Count."""
     totals: Counter[str] = Counter()
     models: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
     sizes: dict[str, int] = {}
     dates: list[str] = []
-    with project.opened(options) as here:
-        for path in here.chosen(options.names):
+    with project.open_project(options) as here:
+        for path in here.choose_files(options.names):
             name = here.name_of(path)
             sizes[name] = project.size_of(path)
             try:
-                interactions = project.load(path).interactions
+                interactions = project.load_cassette(path).interactions
             except project.UNREADABLE as error:
                 totals["unreadable"] += 1
-                output.line(f"unreadable: {project.problem(path, error)}")
+                output.print_line(f"unreadable: {project.describe_problem(path, error)}")
                 continue
             for one in interactions:
                 totals["interactions"] += 1
@@ -61,14 +61,14 @@ def run(options: argparse.Namespace, output: Output) -> int:
         "statuses": dict(statuses.most_common()),
         "largest": dict(largest),
     }
-    output.table(
+    output.print_table(
         ("", "TOTAL"),
         [
             ("cassettes", f"{found['cassettes']:,}"),
             ("interactions", f"{found['interactions']:,}"),
             ("of them streams", f"{found['streams']:,}"),
             ("chunks", f"{found['chunks']:,}"),
-            ("on disk", size(found["bytes"])),
+            ("on disk", format_size(found["bytes"])),
             ("tokens in the answers", f"{found['tokens']:,}"),
             ("time the answers took", f"{found['milliseconds'] / 1000:,.1f} s"),
             ("recorded", f"{found['oldest'] or '-'} to {found['newest'] or '-'}"),
@@ -76,10 +76,10 @@ def run(options: argparse.Namespace, output: Output) -> int:
     )
     for title, counts in (("MODEL", models), ("STATUS", statuses)):
         if counts:
-            output.line()
-            output.table((title, "INTERACTIONS"), counts.most_common())
+            output.print_line()
+            output.print_table((title, "INTERACTIONS"), counts.most_common())
     if largest:
-        output.line()
-        output.table(("LARGEST", "SIZE"), [(name, size(number)) for name, number in largest])
-    output.value(found)
+        output.print_line()
+        output.print_table(("LARGEST", "SIZE"), [(name, format_size(number)) for name, number in largest])
+    output.print_json(found)
     return FAILED if totals["unreadable"] else 0

@@ -25,12 +25,12 @@ def model_of(interaction: Interaction) -> str:
     return model if isinstance(model, str) else ""
 
 
-def shown_text(interaction: Interaction) -> str:
+def readable_text_of(interaction: Interaction) -> str:
     """The text of an answer, else what broke it off, else an empty string."""
     return text_of_answer(interaction.response.body) or interaction.response.error
 
 
-def about(interaction: Interaction, number: int, *, full: bool = False) -> dict[str, Any]:
+def describe_interaction(interaction: Interaction, number: int, *, full: bool = False) -> dict[str, Any]:
     """An interaction as a JSON value; with ``full`` its headers and bodies too."""
     request, response = interaction.request, interaction.response
     found: dict[str, Any] = {
@@ -46,7 +46,7 @@ def about(interaction: Interaction, number: int, *, full: bool = False) -> dict[
         "started": response.started,
         "ended": response.ended,
         "recorded": interaction.recorded or None,
-        "text": shown_text(interaction),
+        "text": readable_text_of(interaction),
     }
     if full:
         found["request"] = {"headers": request.headers, "body": request.body.decode("utf-8", "backslashreplace")}

@@ -26,32 +26,32 @@ class Output:
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")  # a terminal that cannot show a character gets its number
 
-    def value(self, value: Any) -> None:
+    def print_json(self, value: Any) -> None:
         """Write a JSON value."""
         if self.as_json:
             print(json.dumps(value, indent=2, ensure_ascii=False))
 
-    def line(self, text: str = "") -> None:
+    def print_line(self, text: str = "") -> None:
         """Write a line; its control characters are made visible, so that a recording cannot play with the terminal."""
         if not self.as_json:
-            print(visible(text))
+            print(escape_controls(text))
 
-    def text(self, text: str, indent: str = "  ") -> None:
+    def print_text(self, text: str, indent: str = "  ") -> None:
         """Write a text of several lines."""
         for line in text.split("\n"):
-            self.line(indent + line if line else "")
+            self.print_line(indent + line if line else "")
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    def print_table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Write a table. In a terminal the last column is cut to its width; elsewhere nothing is."""
         if self.as_json or not rows:
             return
         numeric = [all(isinstance(row[at], int) for row in rows) for at in range(len(columns))]
-        cells = [[f"{cell:,}" if isinstance(cell, int) else visible(cell) for cell in row] for row in rows]
+        cells = [[f"{cell:,}" if isinstance(cell, int) else escape_controls(cell) for cell in row] for row in rows]
         if sys.stdout.isatty():
             if importlib.util.find_spec("rich") is not None:
-                _rich(columns, cells, numeric)
+                _print_with_rich(columns, cells, numeric)
                 return
-            cells = _fitting(columns, cells, shutil.get_terminal_size().columns)
+            cells = _fit_to_width(columns, cells, shutil.get_terminal_size().columns)
         widths = [max(len(line[at]) for line in (columns, *cells)) for at in range(len(columns))]
         for line in (columns, *cells):
             padded = [
@@ -61,37 +61,37 @@ class Output:
             print("  ".join(padded).rstrip())
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """The text with its control characters, line breaks among them, as escapes."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def one_line(text: str, width: int) -> str:
+def shorten_to_line(text: str, width: int) -> str:
     """The beginning of a text, on one line of at most ``width`` characters."""
     flat = " ".join(text.split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """A number of bytes for people: ``12.3 KB``."""
     if count < 1000:
         return f"{count} B"
     return f"{count / 1000:.1f} KB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
 
 
-def count(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """A number with its noun: ``1 cassette``, ``2 cassettes``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _fitting(columns: Sequence[str], cells: list[list[str]], width: int) -> list[list[str]]:
+def _fit_to_width(columns: Sequence[str], cells: list[list[str]], width: int) -> list[list[str]]:
     """Cut the last column so that lines fit the terminal."""
     others = sum(max(len(line[at]) for line in (columns, *cells)) + 2 for at in range(len(columns) - 1))
     room = max(width - others, _SHORTEST)
     return [[*row[:-1], row[-1] if len(row[-1]) <= room else row[-1][: room - 1] + "…"] for row in cells]
 
 
-def _rich(columns: Sequence[str], cells: list[list[str]], numeric: Sequence[bool]) -> None:
+def _print_with_rich(columns: Sequence[str], cells: list[list[str]], numeric: Sequence[bool]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -40,7 +40,7 @@ class Project:
             return str(path)
         return inside.with_suffix("").as_posix() if path.suffix == ".yaml" else inside.as_posix()
 
-    def files(self) -> list[Path]:
+    def list_cassettes(self) -> list[Path]:
         """All cassette files, sorted, without pending ones. Raises ``ConfigError`` if there is no folder."""
         if not self.folder.is_dir():
             raise ConfigError(
@@ -49,30 +49,30 @@ class Project:
             )
         return list(cassette_files.cassette_files(self.folder))
 
-    def pending(self) -> list[Path]:
+    def list_pending(self) -> list[Path]:
         """The pending recordings: what failing tests recorded."""
         return sorted(path for path in self.folder.rglob("*.pending.*") if path.suffix in cassette_suffixes())
 
-    def chosen(self, names: Sequence[str]) -> list[Path]:
+    def choose_files(self, names: Sequence[str]) -> list[Path]:
         """The files that some arguments name: files, cassette names, folders of them, patterns. None means all.
 
         Raises ``CassetteError`` for a name that fits nothing, with the nearest ones.
         """
         if not names:
-            return self.files()
+            return self.list_cassettes()
         found: dict[Path, None] = {}
         for name in names:
-            found.update(dict.fromkeys(self._named(name)))
+            found.update(dict.fromkeys(self._find_named(name)))
         return list(found)
 
-    def one(self, name: str) -> Path:
+    def find_one(self, name: str) -> Path:
         """The one file that an argument names. Raises ``CassetteError`` for none or several."""
-        found = self._named(name)
+        found = self._find_named(name)
         if len(found) > 1:
             raise CassetteError(f"{name!r} names {len(found)} cassettes; give one of them")
         return found[0]
 
-    def _named(self, name: str) -> list[Path]:
+    def _find_named(self, name: str) -> list[Path]:
         given = Path(name)
         if given.is_file():
             return [given]
@@ -80,19 +80,19 @@ class Project:
             path = cassette_path(self.folder, name)
             if path.is_file():
                 return [path]
-        files = self.files()
+        files = self.list_cassettes()
         called = {self.name_of(path): path for path in files}
         stem = name.rstrip("/")
         fitting = [
             path for known, path in called.items() if fnmatch.fnmatchcase(known, name) or known.startswith(f"{stem}/")
         ]
         if not fitting:
-            hint = config.suggest_name(name, called) if len(called) <= 10 or _near(name, called) else ""
+            hint = config.suggest_name(name, called) if len(called) <= 10 or _has_near_match(name, called) else ""
             raise CassetteError(f"no cassette {name!r} in {self.folder}{hint}")
         return fitting
 
 
-def _near(name: str, known: dict[str, Path]) -> bool:
+def _has_near_match(name: str, known: dict[str, Path]) -> bool:
     import difflib
 
     return bool(difflib.get_close_matches(name, known, n=1))
@@ -102,7 +102,7 @@ UNREADABLE = (AquilaError, OSError)
 """What reading one file of many may raise. A command names the file (see ``problem``), and goes on."""
 
 
-def problem(path: Path, error: BaseException) -> str:
+def describe_problem(path: Path, error: BaseException) -> str:
     """Say what is wrong with a file."""
     reason = reason_of(error)
     return reason if str(path) in reason else f"{path}: {reason}"
@@ -115,7 +115,7 @@ def size_of(path: Path) -> int:
     return 0
 
 
-def load(path: Path) -> Cassette:
+def load_cassette(path: Path) -> Cassette:
     """Read a cassette file. Raises ``CassetteCorrupt``, ``ConfigError`` for an unknown suffix, and ``CassetteError``
     for a file that is not there.
     """
@@ -139,22 +139,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def opened(options: argparse.Namespace) -> Iterator[Project]:
+def open_project(options: argparse.Namespace) -> Iterator[Project]:
     """Put the settings of the project around here in force, and give its cassette folder.
 
     Raises ``ConfigError`` for settings that cannot be read.
     """
-    root, ini = _project(Path.cwd())
+    root, ini = _find_project(Path.cwd())
     command_line = {"cassette_dir": os.path.abspath(options.dir)} if options.dir else {}
     with config.settings_layers(root=root, ini=ini, command_line=command_line):
         yield Project(config.current_settings().cassette_root())
 
 
-def _project(start: Path) -> tuple[Path, dict[str, str]]:
+def _find_project(start: Path) -> tuple[Path, dict[str, str]]:
     """The folder of the nearest pytest settings, here or above, and what they say about Aquila."""
     for folder in (start, *start.parents):
         for name in _FILES:
-            found = _settings(folder / name)
+            found = _read_settings(folder / name)
             if found is not None:
                 return folder, {
                     key.removeprefix("aquila_"): value
@@ -168,14 +168,14 @@ def _is_setting(name: str) -> bool:
     return name in config.OPTIONS and config.OPTIONS[name].ini
 
 
-def _settings(path: Path) -> dict[str, str] | None:
+def _read_settings(path: Path) -> dict[str, str] | None:
     """What a file says to pytest, or None if it says nothing to it."""
     if not path.is_file():
         return None
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".toml":
-            return _toml(tomllib.loads(text), path.name)
+            return _read_toml_settings(tomllib.loads(text), path.name)
         parser = configparser.ConfigParser(interpolation=None)
         parser.read_string(text)
     except (OSError, ValueError, configparser.Error) as error:
@@ -186,7 +186,7 @@ def _settings(path: Path) -> dict[str, str] | None:
     return {} if path.name.endswith("pytest.ini") else None
 
 
-def _toml(content: dict[str, Any], name: str) -> dict[str, str] | None:
+def _read_toml_settings(content: dict[str, Any], name: str) -> dict[str, str] | None:
     table: Any = content.get("pytest") if name.endswith("pytest.toml") else content.get("tool", {}).get("pytest")
     if not isinstance(table, dict):
         return {} if name.endswith("pytest.toml") else None

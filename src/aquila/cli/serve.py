@@ -49,22 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
+def run_command(options: argparse.Namespace, output: Output) -> int:
     """Serve until interrupted. The token, if any, is in AQUILA_SERVER_TOKEN: arguments can be seen by others."""
     from aquila.optional import import_optional
 
     for module in ("starlette", "uvicorn"):
         import_optional(module, "serve", purpose="aquila serve")
-    from aquila.server.application import application
-    from aquila.server.background_server import Renewed, listening, server_for
+    from aquila.server.application import build_application
+    from aquila.server.background_server import RenewableScope, make_server, open_listening_socket
     from aquila.transports.proxy import Proxy
 
     token = os.environ.get("AQUILA_SERVER_TOKEN") or None
-    with project.opened(options) as here:
+    with project.open_project(options) as here:
         settings = config.current_settings()
         if options.cassette is not None:
             cassette_path(here.folder, options.cassette)  # a wrong name shows now
-        served = Renewed(
+        served = RenewableScope(
             lambda: Scope(
                 kind="block",
                 name="aquila serve",
@@ -73,18 +73,20 @@ def run(options: argparse.Namespace, output: Output) -> int:
                 options=_MODES[options.mode],
             )
         )
-        proxy = Proxy(served.current, upstream=options.upstream or settings.base_url, key=settings.api_key)
-        app = application(proxy, token=token, largest_body=options.max_body * 1024 * 1024, reset=served.reset)
+        proxy = Proxy(served.current_scope, upstream=options.upstream or settings.base_url, key=settings.api_key)
+        app = build_application(
+            proxy, token=token, largest_body=options.max_body * 1024 * 1024, reset=served.reset_scope
+        )
         try:
-            with listening(options.host, options.port, token=token) as bound:
+            with open_listening_socket(options.host, options.port, token=token) as bound:
                 host, port = bound.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
-                output.line(f"serving {here.folder} ({options.mode}) at OPENAI_BASE_URL=http://{shown}:{port}/v1")
+                output.print_line(f"serving {here.folder} ({options.mode}) at OPENAI_BASE_URL=http://{shown}:{port}/v1")
                 sys.stdout.flush()
                 signal.signal(signal.SIGTERM, signal.default_int_handler)  # a server that is told to end stores too
                 with contextlib.suppress(KeyboardInterrupt):
-                    server_for(app).run([bound])
+                    make_server(app).run([bound])
         finally:
             recorded = served.close()
-        output.line(f"{recorded} recorded")
+        output.print_line(f"{recorded} recorded")
     return 0

@@ -1,4 +1,4 @@
-"""The application: any path is answered from a cassette, or passed on to the upstream and recorded."""
+"""The ASGI application: it answers any path from a cassette, or passes it on to the upstream and records it."""
 
 from __future__ import annotations
 
@@ -28,29 +28,30 @@ LARGEST_BODY = 32 * 1024 * 1024
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
-def application(
+def build_application(
     proxy: Proxy,
     *,
     token: str | None = None,
     largest_body: int = LARGEST_BODY,
     reset: Callable[[], Awaitable[object]] | None = None,
 ) -> Starlette:
-    """The ASGI application over ``proxy``.
+    """Build the ASGI application that answers through ``proxy``.
 
-    With ``token`` every request must bring it: as its API key, or in the header ``x-aquila-token``. ``reset`` begins
-    anew (``POST /_aquila/reset``): what was recorded is stored, and every recording can be played again.
+    With ``token`` every request must carry it as its API key or in the header ``x-aquila-token``. ``largest_body`` is
+    in bytes. ``POST /_aquila/reset`` calls ``reset``, which stores what was recorded; every recording can then be
+    played again.
     """
-    door = _Door(proxy, token, largest_body, reset)
+    endpoints = _Endpoints(proxy, token, largest_body, reset)
     return Starlette(
         routes=[
-            Route("/_aquila/health", door.health, methods=["GET"]),
-            Route("/_aquila/reset", door.reset, methods=["POST"]),
-            Route("/{path:path}", door.anything, methods=_METHODS),
+            Route("/_aquila/health", endpoints.report_health, methods=["GET"]),
+            Route("/_aquila/reset", endpoints.reset_scope, methods=["POST"]),
+            Route("/{path:path}", endpoints.answer_request, methods=_METHODS),
         ]
     )
 
 
-class _Door:
+class _Endpoints:
     def __init__(
         self, proxy: Proxy, token: str | None, largest_body: int, reset: Callable[[], Awaitable[object]] | None
     ) -> None:
@@ -59,31 +60,31 @@ class _Door:
         self._largest_body = largest_body
         self._reset = reset
 
-    async def health(self, request: Request) -> Response:
-        """Say that the server is there; the only thing that needs no token."""
+    async def report_health(self, request: Request) -> Response:
+        """Say that the server is running. This is the only route that needs no token."""
         return JSONResponse({"status": "ok"})
 
-    async def reset(self, request: Request) -> Response:
-        """Begin anew."""
-        if not self._may_enter(request):
-            return _refused()
+    async def reset_scope(self, request: Request) -> Response:
+        """Store what was recorded, and let every recording be played again."""
+        if not self._has_token(request):
+            return _refuse_without_token()
         if self._reset is None:
-            return failure(404, "this server belongs to a test and begins anew with it", "not_found")
+            return make_error_response(404, "this server belongs to a test, and the test's end resets it", "not_found")
         try:
             await self._reset()
         except AquilaError as error:
-            return failure(500, str(error), type(error).__name__)
+            return make_error_response(500, str(error), type(error).__name__)
         return JSONResponse({"status": "ok"})
 
-    async def anything(self, request: Request) -> Response:
-        """Answer a request of a client."""
-        if not self._may_enter(request):
-            return _refused()
-        body = await self._body(request)
+    async def answer_request(self, request: Request) -> Response:
+        """Answer a client's request from the cassette or the upstream."""
+        if not self._has_token(request):
+            return _refuse_without_token()
+        body = await self._read_body(request)
         if body is None:
             limit = f"the request's body is larger than {self._largest_body} bytes"
-            return failure(413, limit, "request_too_large")
-        target, cassette = _addressed(request)
+            return make_error_response(413, limit, "request_too_large")
+        target, cassette = _read_target(request)
         headers = [
             (name, value if self._token is None else value.replace(self._token, DUMMY_KEY))
             for name, value in request.headers.items()
@@ -91,25 +92,25 @@ class _Door:
         try:
             answer = await self._proxy.answer(request.method, target, headers, body, cassette=cassette)
         except CassetteMiss as error:
-            return failure(404, str(error), "cassette_miss")
+            return make_error_response(404, str(error), "cassette_miss")
         except (ConfigError, CassetteNameError) as error:
-            return failure(400, str(error), type(error).__name__)
+            return make_error_response(400, str(error), type(error).__name__)
         except SessionClosed as error:
-            return failure(409, str(error), "session_closed")
+            return make_error_response(409, str(error), "session_closed")
         except UpstreamFailed as error:
-            return failure(502, f"the upstream did not answer: {error}", "upstream_failed", retry=True)
+            return make_error_response(502, f"the upstream did not answer: {error}", "upstream_failed", retry=True)
         except AquilaError as error:
-            return failure(500, str(error), type(error).__name__)
-        return _Passing(answer)
+            return make_error_response(500, str(error), type(error).__name__)
+        return _StreamedAnswer(answer)
 
-    def _may_enter(self, request: Request) -> bool:
+    def _has_token(self, request: Request) -> bool:
         if self._token is None:
             return True
         given = [request.headers.get(TOKEN_HEADER, ""), request.headers.get("x-api-key", "")]
         given.append(request.headers.get("authorization", "").removeprefix("Bearer "))
         return any(hmac.compare_digest(one.encode(), self._token.encode()) for one in given)
 
-    async def _body(self, request: Request) -> bytes | None:
+    async def _read_body(self, request: Request) -> bytes | None:
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._largest_body:
             return None
@@ -124,8 +125,8 @@ class _Door:
         return bytes(body)
 
 
-def _addressed(request: Request) -> tuple[str, str | None]:
-    """The path and query that a request asks for, and the cassette that it names: by header, or before the path."""
+def _read_target(request: Request) -> tuple[str, str | None]:
+    """Return the path with query that a request asks for, and the cassette that its header or path names, if any."""
     raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
     path = raw.decode("latin-1").partition("?")[0]
     cassette = request.headers.get(CASSETTE_HEADER)
@@ -136,19 +137,21 @@ def _addressed(request: Request) -> tuple[str, str | None]:
     return (f"{path}?{query}" if query else path), cassette
 
 
-def failure(status: int, message: str, code: str, *, retry: bool = False) -> Response:
-    """An error in the shape that clients of model providers understand."""
+def make_error_response(status: int, message: str, code: str, *, retry: bool = False) -> Response:
+    """Make an error response as clients of model providers expect it. ``retry`` lets them send the request again."""
     error = {"message": message, "type": "aquila_error", "code": code, "param": None}
     headers = {} if retry else {"x-should-retry": "false"}
     return JSONResponse({"error": error}, status, headers)
 
 
-def _refused() -> Response:
-    return failure(401, f"this server wants its token, as the API key or in the header {TOKEN_HEADER}", "no_token")
+def _refuse_without_token() -> Response:
+    return make_error_response(
+        401, f"this server needs its token: send it as the API key or in the header {TOKEN_HEADER}", "no_token"
+    )
 
 
-class _Passing(Response):
-    """Passes an answer on chunk by chunk, as it comes."""
+class _StreamedAnswer(Response):
+    """Passes an answer to the client chunk by chunk, as it arrives."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -158,13 +161,13 @@ class _Passing(Response):
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._answer.headers]
         await send({"type": "http.response.start", "status": self._answer.status, "headers": headers})
         async with anyio.create_task_group() as group:
-            group.start_soon(_until_left, receive, group.cancel_scope)
+            group.start_soon(_cancel_when_client_leaves, receive, group.cancel_scope)
             try:
                 async for chunk in self._answer.chunks():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             except (UpstreamFailed, AquilaError) as error:
-                # The answer broke off, so it does for the client: without its last piece the server hangs up.
+                # No final body message: the server then closes the connection, so the client sees a broken answer too.
                 logger.warning("an answer broke off: %s", error)
             finally:
                 with anyio.CancelScope(shield=True):
@@ -172,7 +175,7 @@ class _Passing(Response):
             group.cancel_scope.cancel()
 
 
-async def _until_left(receive: Receive, reading: anyio.CancelScope) -> None:
+async def _cancel_when_client_leaves(receive: Receive, reading: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     reading.cancel()

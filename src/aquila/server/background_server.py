@@ -1,12 +1,13 @@
-"""Running the application: on a socket of its own, in this thread or in another."""
+"""Run the application on a listening socket, in this thread or in another one."""
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
 
+import anyio.to_thread
 import uvicorn
 from starlette.applications import Starlette
 
@@ -16,10 +17,11 @@ from aquila.intercept.provider_data import is_loopback
 from aquila.recording.scope import Scope
 
 
-def listening(host: str, port: int, *, token: str | None = None) -> socket.socket:
-    """A socket that listens; port 0 takes a free one. Raises ``ConfigError`` for an address that cannot be had.
+def open_listening_socket(host: str, port: int, *, token: str | None = None) -> socket.socket:
+    """Open a socket that listens on ``host`` and ``port``; port 0 takes a free one.
 
-    On any other address than this machine's own a token is required: whoever reaches the server may spend its key.
+    An address that other machines can reach needs a ``token`` of 16 characters or more, because whoever reaches the
+    server may spend its API key. Raises ``ConfigError`` without one, and for an address that cannot be bound.
     """
     if not is_loopback(host) or host in ("0.0.0.0", "::"):
         if token is None:
@@ -43,26 +45,26 @@ def listening(host: str, port: int, *, token: str | None = None) -> socket.socke
     return bound
 
 
-def server_for(app: Starlette) -> uvicorn.Server:
-    """The ASGI server, quiet, without what a proxy needs not."""
+def make_server(app: Starlette) -> uvicorn.Server:
+    """Make an ASGI server that logs errors only and speaks plain HTTP/1.1, without lifespan events or WebSockets."""
     config = uvicorn.Config(
         app, log_level="error", access_log=False, lifespan="off", ws="none", http="h11", timeout_graceful_shutdown=2
     )
     return uvicorn.Server(config)
 
 
-class Running:
-    """The server in a thread, until the block ends. ``url`` is its root, ``base_url`` what clients are told."""
+class BackgroundServer:
+    """The server in a thread until the block ends. ``url`` is its root; ``base_url`` ends in ``/v1``, for clients."""
 
     def __init__(self, app: Starlette) -> None:
-        self._socket = listening("127.0.0.1", 0)
+        self._socket = open_listening_socket("127.0.0.1", 0)
         self._address = self._socket.getsockname()[:2]
-        self._server = server_for(app)
+        self._server = make_server(app)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="aquila-server")
         self.url = f"http://{self._address[0]}:{self._address[1]}"
         self.base_url = f"{self.url}/v1"
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> BackgroundServer:
         own_servers.add(self._address)
         self._thread.start()
         return self
@@ -76,34 +78,30 @@ class Running:
         own_servers.discard(self._address)
 
 
-class Renewed:
-    """A scope that can be ended and begun anew while the server runs. ``make`` makes one."""
+class RenewableScope:
+    """Holds the scope of a running server and can replace it by a new one. ``make`` makes a scope.
+
+    Owns ``scope``: it changes only in ``reset_scope``, under the lock.
+    """
 
     def __init__(self, make: Callable[[], Scope]) -> None:
         self._make = make
         self._lock = threading.Lock()
         self.scope = make()
 
-    def current(self) -> Scope:
-        """The scope that counts now."""
+    def current_scope(self) -> Scope:
+        """The scope that requests use now."""
         return self.scope
 
-    @property
-    def reset(self) -> Callable[[], Awaitable[object]]:
-        """For the application: ends the scope in a thread, since that stores what was recorded."""
+    async def reset_scope(self) -> None:
+        """End the scope and begin a new one. Runs in a thread, because ending stores what was recorded."""
+        await anyio.to_thread.run_sync(self._renew_scope)
 
-        async def reset() -> None:
-            import anyio.to_thread
-
-            await anyio.to_thread.run_sync(self._renew)
-
-        return reset
-
-    def _renew(self) -> None:
+    def _renew_scope(self) -> None:
         with self._lock:
             before, self.scope = self.scope, self._make()
             before.close()
 
     def close(self) -> int:
-        """End it for good and return how many answers were recorded. Raises ``CassetteWriteError``."""
+        """End the scope and return how many answers it recorded. Raises ``CassetteWriteError``."""
         return self.scope.close().recorded
