@@ -207,7 +207,7 @@ def test_accept_goes_on_behind_a_pending_recording_that_it_cannot_read(cassettes
     cassettes.write("b.pending.yaml", conversation("one", "1"))
     done = cassettes.run("accept")
     assert done.code == 2
-    assert "not taken over: " in done.out
+    assert "not accepted: " in done.out
     assert "a.pending.yaml, line" in done.out
     assert (cassettes.folder / "a.pending.yaml").exists()
     assert len(cassettes.read("b.yaml").interactions) == 1
@@ -271,8 +271,8 @@ def test_accept_takes_over_what_an_interrupted_run_left(cassettes: Cassettes) ->
     left.append(journal.Entry("a", "missing", "last", rules, NewRecording(key_of(one.request, rules), 0, 0, one)))
     left.close()
     assert "aquila cassettes accept" in cassettes.run("list").out
-    assert "would take over the journals of 1 interrupted run" in cassettes.run("accept", "--dry-run").out
-    assert "1 recording of an interrupted run taken over" in cassettes.run("accept").out
+    assert "would store the recordings of 1 interrupted run" in cassettes.run("accept", "--dry-run").out
+    assert "stored 1 recording of an interrupted run" in cassettes.run("accept").out
     assert cassettes.read("a.yaml") == Cassette.from_interactions([one])
     assert journal.abandoned(cassettes.folder) == {}
 

@@ -55,7 +55,7 @@ def test_list_points_at_pending_recordings(cassettes: Cassettes) -> None:
     cassettes.write("a.pending.yaml", conversation("one", "2"))
     out = cassettes.run("list").out
     assert "a pending recording waits" in out
-    assert "1 pending recording: aquila cassettes accept" in out
+    assert "1 pending recording: run aquila cassettes accept to store it" in out
 
 
 def test_show_tells_each_request_and_its_answer_at_a_glance(cassettes: Cassettes) -> None:

@@ -16,12 +16,12 @@ from aquila.config import suggest_name
 from aquila.errors import AquilaError
 
 FOUND, FAILED = 1, 2
-"""Exit codes: something was found that should not be there, or is not as it should be; it could not be done."""
+"""Exit codes. FOUND: a secret, a difference or drift was found. FAILED: the command could not do its work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand: its words, the module of this package that does it, and a line about it."""
+    """A subcommand: its name, the module of this package that implements it, and one line of help."""
 
     name: str
     module: str
@@ -38,16 +38,16 @@ COMMANDS = (
         "cassettes_convert",
         "turn cassettes into YAML or msgpack, also those of vcrpy and cassetter",
     ),
-    Command("cassettes scan", "cassettes_scan", "look for secrets; exits with 1 when there are any"),
-    Command("cassettes accept", "cassettes_accept", "take over what failing tests and interrupted runs recorded"),
+    Command("cassettes scan", "cassettes_scan", "look for secrets; exit with 1 if there are any"),
+    Command("cassettes accept", "cassettes_accept", "store what failing tests and interrupted runs recorded"),
     Command("cassettes prune", "cassettes_prune", "remove files that nothing uses any more"),
-    Command("cassettes drift", "cassettes_drift", "list the requests that have drifted unseen"),
+    Command("cassettes drift", "cassettes_drift", "list the requests whose content no recording has"),
     Command("serve", "serve", "answer any program from cassettes, over HTTP"),
 )
 
 
 class SubcommandModule(Protocol):
-    """What the module of a subcommand has. Its docstring is the description in ``--help``."""
+    """The interface of a subcommand's module. Its docstring is the description in ``--help``."""
 
     __doc__: str | None
 
@@ -55,7 +55,7 @@ class SubcommandModule(Protocol):
         """Declare the arguments."""
 
     def run_command(self, options: argparse.Namespace, output: Output) -> int:
-        """Do it and return the exit code. Raises ``AquilaError`` for what the user can set right."""
+        """Run the subcommand and return the exit code. Raises ``AquilaError`` for a problem that the user can solve."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as ended:  # argparse
         return ended.code if isinstance(ended.code, int) else FAILED
     except BrokenPipeError:
-        # What reads our output has enough (`| head`). Python would complain again when it flushes at the end.
+        # The reader of our output has closed it (`| head`). Python flushes at exit and would report it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except KeyboardInterrupt:
@@ -88,22 +88,24 @@ def _run_command_line(words: list[str]) -> int:
     if words[:1] == ["--version"]:
         print(f"aquila {metadata.version('pytest-aquila')}")
         return 0
-    group = ""
     for count in range(1, min(len(words), _LONGEST) + 1):
-        name = " ".join(words[:count])
-        command = next((one for one in COMMANDS if one.name == name), None)
+        command = next((one for one in COMMANDS if one.name == " ".join(words[:count])), None)
         if command is not None:
             return _call_subcommand(command, words[count:])
-        if any(one.name.startswith(f"{name} ") for one in COMMANDS):
-            group = name
-    rest = words[len(group.split()) :]
+    return _answer_without_command(words)
+
+
+def _answer_without_command(words: list[str]) -> int:
+    """Print help for a group such as ``aquila cassettes``, or name what is near to an unknown command."""
+    is_group = bool(words) and any(one.name.startswith(f"{words[0]} ") for one in COMMANDS)
+    group = words[0] if is_group else ""
+    rest = words[1:] if is_group else words
     if not rest or rest[0] in ("-h", "--help"):
         print(describe_commands(group))
         return 0 if rest else FAILED
-    known = [one.name.removeprefix(group).split()[0] for one in COMMANDS if one.name.startswith(group)]
-    print(
-        f"aquila: unknown command {f'{group} {rest[0]}'.strip()!r}{suggest_name(rest[0], set(known))}", file=sys.stderr
-    )
+    known = {one.name.removeprefix(group).split()[0] for one in COMMANDS if one.name.startswith(group)}
+    hint = suggest_name(rest[0], known)
+    print(f"aquila: unknown command {f'{group} {rest[0]}'.strip()!r}{hint}", file=sys.stderr)
     return FAILED
 
 
@@ -111,13 +113,13 @@ _LONGEST = max(len(command.name.split()) for command in COMMANDS)
 
 
 def describe_commands(group: str = "") -> str:
-    """The commands of a group (all of them by default) with a line about each."""
+    """Describe the commands of ``group`` (all by default), one line each."""
     prefix = f"{group} " if group else ""
     rows = [(one.name, one.help) for one in COMMANDS if one.name.startswith(prefix)]
     width = max(len(name) for name, _ in rows)
     lines = [f"  aquila {name.ljust(width)}  {help}" for name, help in rows]
     head = f"usage: aquila {prefix}COMMAND [options]"
-    return "\n".join([head, "", *lines, "", "aquila COMMAND --help tells more about one of them."])
+    return "\n".join([head, "", *lines, "", "aquila COMMAND --help describes one command."])
 
 
 def _call_subcommand(command: Command, words: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""``python -m aquila.cli``: the same as ``aquila``, where no script is installed."""
+"""``python -m aquila.cli`` does the same as ``aquila``, where that script is not installed."""
 
 from __future__ import annotations
 

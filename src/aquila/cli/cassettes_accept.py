@@ -1,7 +1,8 @@
-"""Take over what is waiting: the recordings of failing tests (.pending files) and of interrupted runs (journals).
+"""Accept what waits: pending recordings of failing tests (NAME.pending.yaml) and journals of interrupted runs.
 
-A pending recording replaces its cassette if the cassette has not changed since; otherwise what the cassette lacks is
-added and the rest of the cassette stays. CASSETTE is a name or a pattern; by default all are taken over.
+A pending recording replaces its cassette if the cassette has not changed since. Otherwise only the recordings that the
+cassette lacks are added. CASSETTE is a name or a pattern. Without one, every pending recording and every journal is
+accepted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import fnmatch
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,50 +29,78 @@ from aquila.recording.session_factory import match_rules_of, redactor_for, reque
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    parser.add_argument("names", nargs="*", metavar="CASSETTE", help="which ones (default: all, and journals)")
+    parser.add_argument("names", nargs="*", metavar="CASSETTE", help="which cassettes (default: all, and journals)")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """Take them over."""
-    done: list[dict[str, Any]] = []
-    failed: list[str] = []
+    """Store the journals of interrupted runs, then the pending recordings."""
+    steps: list[Step] = []
     with project.open_project(options) as here:
-        here.list_cassettes()  # there must be a folder
-        waiting = {here.name_of(_cassette_path_of(path)): path for path in here.list_pending()}
-        chosen = [name for name in waiting if _is_wanted(name, options.names)]
-        for name in options.names:
-            if not any(_is_wanted(known, [name]) for known in waiting):
-                hint = config.suggest_name(name, waiting) if waiting else "; nothing is pending"
-                raise CassetteError(f"no pending recording of {name!r} in {here.folder}{hint}")
-        left = journal.abandoned(here.folder) if not options.names else {}
-        if left and options.dry_run:
-            done.append({"cassette": None, "action": "merge journals", "runs": len(left)})
-            output.print_line(f"would take over the journals of {format_count(len(left), 'interrupted run')}")
-        elif left:
-            recovered = recover_journals(here.folder)
-            for path, recorded in recovered.cassettes:
-                done.append({"cassette": here.name_of(path), "action": "recovered", "interactions": recorded})
-                output.print_line(
-                    f"{here.name_of(path)}: {format_count(recorded, 'recording')} of an interrupted run taken over"
-                )
-            failed += recovered.failures
-        for name in chosen:
-            try:
-                action, number = _accept_pending(waiting[name], here.folder, dry_run=options.dry_run)
-            except project.UNREADABLE as error:
-                failed.append(project.describe_problem(waiting[name], error))
-                continue
-            done.append({"cassette": name, "action": action, "interactions": number})
-            would = "would be " if options.dry_run else ""
-            output.print_line(f"{name}: {would}{action}, {format_count(number, 'interaction')}")
-        for reason in failed:
-            output.print_line(f"not taken over: {reason}")
-            done.append({"cassette": None, "action": "failed", "error": reason})
-        if not done:
-            output.print_line("nothing is pending")
-        output.print_json(done)
-    return FAILED if failed else 0
+        chosen = _choose_pending(here, options.names)
+        if not options.names:
+            steps += _accept_journals(here, dry_run=options.dry_run)
+        steps += [_accept_file(name, path, here.folder, dry_run=options.dry_run) for name, path in chosen.items()]
+    for step in steps:
+        output.print_line(step.line)
+    if not steps:
+        output.print_line("nothing is pending")
+    output.print_json([step.json for step in steps])
+    return FAILED if any(step.failed for step in steps) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What was done, or would be done, with one file: as a line for people and as a JSON value."""
+
+    line: str
+    json: dict[str, Any]
+    failed: bool = False
+
+    @classmethod
+    def make_failed(cls, reason: str) -> Step:
+        """A file that could not be accepted."""
+        return cls(f"not accepted: {reason}", {"cassette": None, "action": "failed", "error": reason}, failed=True)
+
+
+def _choose_pending(here: project.Project, names: list[str]) -> dict[str, Path]:
+    """Find the pending files by the name of their cassette. Raises ``CassetteError`` for a name that fits none."""
+    here.list_cassettes()  # raises if there is no cassette folder
+    pending = {here.name_of(_cassette_path_of(path)): path for path in here.list_pending()}
+    for name in names:
+        if not any(_is_wanted(known, [name]) for known in pending):
+            hint = config.suggest_name(name, pending) if pending else "; nothing is pending"
+            raise CassetteError(f"no pending recording of {name!r} in {here.folder}{hint}")
+    return {name: path for name, path in pending.items() if _is_wanted(name, names)}
+
+
+def _accept_journals(here: project.Project, *, dry_run: bool) -> list[Step]:
+    """Store what interrupted runs left in their journals."""
+    abandoned = journal.abandoned(here.folder)
+    if not abandoned:
+        return []
+    if dry_run:
+        runs = format_count(len(abandoned), "interrupted run")
+        json = {"cassette": None, "action": "merge journals", "runs": len(abandoned)}
+        return [Step(f"would store the recordings of {runs}", json)]
+    recovered = recover_journals(here.folder)
+    steps = []
+    for path, recorded in recovered.cassettes:
+        name, number = here.name_of(path), format_count(recorded, "recording")
+        json = {"cassette": name, "action": "recovered", "interactions": recorded}
+        steps.append(Step(f"{name}: stored {number} of an interrupted run", json))
+    return steps + [Step.make_failed(str(reason)) for reason in recovered.failures]
+
+
+def _accept_file(name: str, pending: Path, folder: Path, *, dry_run: bool) -> Step:
+    """Accept one pending file; a file that cannot be read or written makes a failed step."""
+    try:
+        action, number = _accept_pending(pending, folder, dry_run=dry_run)
+    except project.UNREADABLE as error:
+        return Step.make_failed(project.describe_problem(pending, error))
+    would = "would be " if dry_run else ""
+    line = f"{name}: {would}{action}, {format_count(number, 'interaction')}"
+    return Step(line, {"cassette": name, "action": action, "interactions": number})
 
 
 def _is_wanted(name: str, patterns: list[str]) -> bool:
@@ -80,12 +110,12 @@ def _is_wanted(name: str, patterns: list[str]) -> bool:
 
 
 def _cassette_path_of(pending: Path) -> Path:
-    """The cassette that a pending file belongs to."""
+    """Return the path of the cassette that a pending file belongs to."""
     return pending.with_name(pending.stem.removesuffix(".pending") + pending.suffix)
 
 
 def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, int]:
-    """Take over one pending file; what was done, and how many interactions its cassette has now."""
+    """Store one pending file. Return what was done and how many interactions the cassette has now."""
     path = _cassette_path_of(pending)
     recorded = project.load_cassette(pending)
     if not path.exists():
@@ -105,18 +135,18 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
 
 
 def _make_merging_change(recorded: Cassette) -> Callable[[Cassette], Cassette]:
-    """A change of a cassette: each recording whose place is free is added."""
+    """Make a change of a cassette that adds each recording which the cassette lacks."""
     settings = config.current_settings()
     rules = match_rules_of(settings)
     identify, clean = request_identifier(rules), redactor_for(rules, settings.keep_headers).request
 
-    def key(request: RecordedRequest) -> str:
+    def identify_request(request: RecordedRequest) -> str:
         return identify(clean(request))
 
     counts: Counter[str] = Counter()
     rows = []
     for order, interaction in enumerate(recorded.interactions):
-        mine = key(interaction.request)
+        mine = identify_request(interaction.request)
         rows.append(NewRecording(mine, counts[mine], order, interaction))
         counts[mine] += 1
-    return lambda stored: merge(stored, Changes(tuple(rows)), key)
+    return lambda stored: merge(stored, Changes(tuple(rows)), identify_request)

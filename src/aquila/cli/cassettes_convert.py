@@ -1,12 +1,12 @@
-"""Turn cassettes into another format: YAML, msgpack, or from vcrpy and cassetter. Nothing is lost, and that is checked.
+"""Convert cassettes to YAML or msgpack, also those of vcrpy and cassetter, and check that nothing is lost.
 
-Each FILE is a cassette (a name in the cassette folder, a file, a folder of names, a pattern). The result stands beside
-it, or in the folder given with --output; an existing file is only replaced with --force. The source stays, unless
---replace is given: it is then removed once its successor has been read back and is equal. Of a .yaml and a .msgpack
-file with one name the .yaml file is used.
+FILE is the name of a cassette, a file, a folder of cassettes, or a pattern. The result is written beside the source, or
+to the folder of --output. An existing file is replaced only with --force. With --replace the source is removed after
+the result has been read back and found equal. If a .yaml and a .msgpack file have the same name, the .yaml file is
+converted.
 
-Cassettes of vcrpy and cassetter become Aquila's with --to yaml --replace (in place). What looks like a secret in them
-is replaced, as a recording would have done.
+Cassettes of vcrpy and cassetter become Aquila's, in place, with --to yaml --replace. Secrets in them are redacted as in
+a recording.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     project.add_arguments(parser)
     parser.add_argument("files", nargs="+", metavar="FILE")
     parser.add_argument("--to", choices=("yaml", "msgpack"), required=True, help="the format to write")
-    parser.add_argument("--output", metavar="FOLDER", type=Path, help="where to write; folders inside are kept")
+    parser.add_argument("--output", metavar="FOLDER", type=Path, help="the folder to write to; subfolders are kept")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
-    parser.add_argument("--replace", action="store_true", help="remove the source when its successor is safe")
+    parser.add_argument("--replace", action="store_true", help="remove the source after the result has been checked")
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """Convert them. One that fails does not stop the others."""
+    """Convert each file. A file that fails does not stop the others."""
     done: list[dict[str, Any]] = []
     failed = 0
     with project.open_project(options) as here:
@@ -75,7 +75,7 @@ def _target_path(source: Path, here: project.Project, options: argparse.Namespac
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a readable cassette was written by another recorder: it lacks our line with the version."""
+    """Whether another recorder wrote this text cassette: it has no line with Aquila's version."""
     return path.suffix != ".msgpack" and re.search(rb"^aquila:", path.read_bytes(), re.MULTILINE) is None
 
 
@@ -87,7 +87,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     settings = config.current_settings()
     cassette = project.load_cassette(source)
     before = source.stat().st_size
-    if _is_foreign(source):  # what Aquila has written is clean already, and stays as it is
+    if _is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded
         clean = redactor_for(match_rules_of(settings), settings.keep_headers).interaction
         cassette = Cassette.from_interactions(map(clean, cassette.interactions))
     data = cassette_files.encode(target, cassette)

@@ -1,7 +1,7 @@
-"""Compare two cassettes, request by request: what only one has, which requests differ and where, which answers differ.
+"""Compare two cassettes: requests that only one has, requests that changed, and answers that differ.
 
-A and B are names in the cassette folder, or files. What counts as the same request follows the project's settings
-(match_on, ignore). Ends with 0 if both hold the same, with 1 if they do not. Times are not compared.
+A and B are names of cassettes, or files. The project's settings (match_on, ignore) decide which requests are the same.
+Times are not compared. The exit code is 0 if both hold the same, and 1 if they differ.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from aquila.recording.session_factory import match_rules_of, redactor_for, reque
 _WIDTH = 70
 _CANDIDATES = 4
 _LIKE = 25.0
-"""Requests that differ by more than this (see ``unlikeness``) are two requests, not one that changed."""
+"""Requests that differ by more than this (see ``unlikeness``) are not one request that changed."""
 
 
 @dataclass(slots=True)
 class Comparison:
-    """What two cassettes have in common, and what not. Numbers count from 0."""
+    """How two cassettes differ. Interactions are given by their number, from 0."""
 
     same: int = 0
     answers: list[tuple[int, int]] = field(default_factory=list)
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """Compare them."""
+    """Compare the cassettes and print how they differ."""
     with project.open_project(options) as here:
         settings = config.current_settings()
         rules = match_rules_of(settings)
@@ -68,7 +68,11 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def compare_cassettes(a: Cassette, b: Cassette, rules: MatchRules) -> Comparison:
-    """Compare two cassettes: the n-th recording of a request with the n-th; what is left with the likest."""
+    """Compare two cassettes by ``rules``.
+
+    The n-th recording of a request in ``a`` is compared with the n-th in ``b``. A request that only one of them has is
+    paired with the most similar request that only the other has.
+    """
     found = Comparison()
     slots_a, slots_b = _number_by_slot(a, rules), _number_by_slot(b, rules)
     for slot, number in slots_a.items():
@@ -102,7 +106,7 @@ def _answer_of(interaction: Interaction) -> tuple[object, ...]:
 
 
 def _pair_changed_request(found: Comparison, other: int, a: Cassette, b: Cassette, rules: MatchRules) -> None:
-    """Take a request that only B has for a changed one of A, if one of A's is like it."""
+    """Pair request ``other``, which only B has, with the most similar request that only A has, if any is similar."""
     rest = [a.interactions[number] for number in found.only_a]
     now = canonical(b.interactions[other].request, rules)
     best: tuple[float, int, list[Difference]] | None = None

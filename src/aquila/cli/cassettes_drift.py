@@ -1,8 +1,9 @@
-"""List the requests that have drifted unseen: what would miss if the whole content of requests were compared.
+"""List the requests that have drifted: those that would miss if the whole content of requests were compared.
 
-Runs pytest with the arguments given, replaying by method and path alone, so that every test gets an answer to each of
-its requests; then each request that no recording has as it is now is listed, with how it differs from the nearest one.
-Meant for cassettes of vcrpy, whose matching leaves bodies out, and for settings that do. Exits with 1 if there are any.
+Runs pytest with the given arguments and replays by method and path alone, so that every request of every test gets an
+answer. Then lists each request whose content no recording has, and how it differs from the nearest recording. This is
+meant for cassettes of vcrpy, which does not compare bodies, and for settings that do not compare them. The exit code is
+1 if any request has drifted.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from aquila.cli import FAILED, FOUND
 from aquila.cli.output import Output
 from aquila.errors import ConfigError
+
+_COMPLETED = (0, 1, 5)
+"""Exit codes of a pytest run that reached its end: passed, failed, no tests."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,16 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """Run the tests and list what they ask for in vain."""
-    with tempfile.TemporaryDirectory() as folder:
-        found = Path(folder, "drift.json")
-        command = [sys.executable, "-m", "pytest", "-q", f"--aquila-drift={found}", *options.pytest_args]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not found.exists():
-            said = [line for line in (ran.stderr or ran.stdout).splitlines() if line.strip()]
-            reason = next((line for line in reversed(said) if "error:" in line), said[-1] if said else "nothing")
-            raise ConfigError(f"pytest ended with {ran.returncode}: {reason.strip()}")
-        drifted = json.loads(found.read_text(encoding="utf-8"))
+    """Run the tests and print the requests that have drifted."""
+    drifted, exit_code = _run_pytest(options.pytest_args)
     output.print_table(
         ("TEST", "CASSETTE", "REQUEST"),
         [(one["test"], one["cassette"], f"{one['method']} {one['url']}") for one in drifted],
@@ -47,6 +44,19 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             output.print_line(one["test"])
             output.print_text(one["text"])
     output.print_json(drifted)
-    if ran.returncode not in (0, 1, 5):
+    if exit_code not in _COMPLETED:
         return FAILED
     return FOUND if drifted else 0
+
+
+def _run_pytest(arguments: list[str]) -> tuple[list[dict[str, Any]], int]:
+    """Run pytest and return its drift report and exit code. Raises ``ConfigError`` if pytest wrote no report."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "drift.json")
+        command = [sys.executable, "-m", "pytest", "-q", f"--aquila-drift={report}", *arguments]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not report.exists():
+            lines = [line for line in (ran.stderr or ran.stdout).splitlines() if line.strip()] or ["no output"]
+            reason = next((line for line in reversed(lines) if "error:" in line), lines[-1])
+            raise ConfigError(f"pytest ended with {ran.returncode}: {reason.strip()}")
+        return json.loads(report.read_text(encoding="utf-8")), ran.returncode

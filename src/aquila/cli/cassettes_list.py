@@ -1,7 +1,7 @@
-"""List the cassettes: how many interactions each has, how large it is, when it was last recorded.
+"""List the cassettes with the number of their interactions, their size, and when they were last recorded.
 
-NAME is a cassette, a folder of them, or a pattern such as 'jobs/*'. A cassette that cannot be read is listed with what
-is wrong with it; the command then ends with 2.
+NAME is a cassette, a folder of cassettes, or a pattern such as 'jobs/*'. A cassette that cannot be read is listed with
+the reason, and the exit code is then 2.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from aquila.cli.output import Output, format_count, format_size
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which cassettes (default: all)")
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """List them."""
+    """Read the cassettes and list them."""
     with project.open_project(options) as here:
         found = [_describe_cassette(path, here) for path in here.choose_files(options.names)]
-        output.print_table(
-            ("CASSETTE", "INTERACTIONS", "SIZE", "RECORDED", "NOTE"),
-            [
-                (
-                    one["name"],
-                    one["interactions"] or 0,
-                    format_size(one["bytes"]),
-                    one["recorded"] or "-",
-                    _note_for(one),
-                )
-                for one in found
-            ],
-        )
-        if not found:
-            output.print_line(f"no cassettes in {here.folder}")
-        waiting = sum(1 for one in found if one["pending"])
-        if waiting:
-            output.print_line(
-                f"\n{format_count(waiting, 'pending recording')}: aquila cassettes accept takes them over."
-            )
-        if here.folder.is_dir() and journal.abandoned(here.folder):
-            output.print_line("\nAn interrupted run left recordings: aquila cassettes accept takes them over.")
-        output.print_json(found)
+        interrupted = here.folder.is_dir() and bool(journal.abandoned(here.folder))
+    _print_cassettes(found, output)
+    if not found:
+        output.print_line(f"no cassettes in {here.folder}")
+    _print_what_waits(sum(1 for one in found if one["pending"]), interrupted, output)
+    output.print_json(found)
     return FAILED if any(one["error"] for one in found) else 0
+
+
+def _print_cassettes(found: list[dict[str, Any]], output: Output) -> None:
+    rows = [
+        (one["name"], one["interactions"] or 0, format_size(one["bytes"]), one["recorded"] or "-", _note_for(one))
+        for one in found
+    ]
+    output.print_table(("CASSETTE", "INTERACTIONS", "SIZE", "RECORDED", "NOTE"), rows)
+
+
+def _print_what_waits(pending: int, interrupted: bool, output: Output) -> None:
+    """Say what ``aquila cassettes accept`` would store: ``pending`` files, or journals of an interrupted run."""
+    if pending:
+        number = format_count(pending, "pending recording")
+        output.print_line(f"\n{number}: run aquila cassettes accept to store {'it' if pending == 1 else 'them'}.")
+    if interrupted:
+        output.print_line("\nAn interrupted run left recordings: run aquila cassettes accept to store them.")
 
 
 def _describe_cassette(path: Path, here: project.Project) -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""Remove files of the cassette folder that nothing uses any more, after asking.
+"""Remove files of the cassette folder that nothing uses, after asking.
 
-Always looked for: pending recordings older than their cassette (it was recorded anew since), .msgpack cassettes beside
-a .yaml cassette of the same name (the .yaml one is used), and what killed processes left half written.
+These are pending recordings that are older than their cassette, .msgpack cassettes beside a .yaml cassette of the same
+name (which is used instead), and files that a killed process left half written.
 
-With --orphans also the cassettes that no test used: FILE is the output of a run of the whole suite with
+With --orphans, cassettes that no test used are removed too. FILE is the output of a run of the whole suite with
 --aquila-orphans, or "-" for standard input:
 
   pytest --aquila-orphans > run.log; aquila cassettes prune --orphans run.log
 
-Recordings inside a cassette are never touched, nor are journals of interrupted runs (aquila cassettes accept).
+Recordings inside a cassette are never removed, nor are journals of interrupted runs (see aquila cassettes accept).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ORPHAN = re.compile(r"aquila: no test used (.+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _OLD = 3600.0
-"""Seconds after which a file that is being written is no longer being written."""
+"""Seconds after which a temporary file is no longer being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _find_superseded(here: project.Project) -> dict[Path, str]:
     for pending in here.list_pending():
         path = pending.with_name(pending.stem.removesuffix(".pending") + pending.suffix)
         if path.exists() and path.stat().st_mtime_ns > pending.stat().st_mtime_ns:
-            found[pending] = "its cassette was recorded anew since"
+            found[pending] = "its cassette was recorded again later"
     return found
 
 
@@ -122,7 +122,7 @@ def _find_shadowed(files: list[Path]) -> dict[Path, str]:
 def _find_half_written(folder: Path) -> dict[Path, str]:
     now = time.time()
     return {
-        path: "left half written by a process that was killed"
+        path: "a process was killed while it wrote this"
         for path in sorted(folder.rglob(".*.tmp"))
         if _HALF_WRITTEN.fullmatch(path.name) and now - path.stat().st_mtime > _OLD
     }
@@ -143,7 +143,7 @@ def _read_orphans(source: str, here: project.Project) -> Iterator[Path]:
 
 
 def _remove_empty_folders(folder: Path) -> None:
-    """Remove the folders in which nothing is left."""
+    """Remove empty folders below ``folder``."""
     for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         if not any(inner.iterdir()):
             inner.rmdir()

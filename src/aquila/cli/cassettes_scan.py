@@ -1,9 +1,9 @@
-"""Look for secrets in cassettes, pending recordings and other files. Ends with 1 if there are any.
+"""Look for secrets in cassettes, pending recordings and other files. The exit code is 1 if there are any.
 
-Looked for are the values of this environment's keys, tokens and passwords, and everything that has the shape of a key.
-Each finding is a file, a line and a kind; the value is never shown. FILE is a cassette, a folder of them, a pattern,
-or any file; by default all cassettes of the project are read. In a msgpack file and in a stream that holds a secret in
-pieces, the interaction is named.
+The values of this environment's keys, tokens and passwords are looked for, and all text that has the form of a key. A
+finding is a file, a line and a kind. The secret itself is never shown. In a msgpack file, and for a secret that a
+stream holds in pieces, the interaction is named instead of the line. FILE is a cassette, a folder of cassettes, a
+pattern, or any other file. Without one, all cassettes of the project are scanned.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from aquila.recording.session_factory import match_rules_of, redactor_for
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Leak:
-    """Where a secret is: a line of the file, or an interaction (both from 1)."""
+    """The place of a secret: a line of the file, or an interaction. Both are counted from 1."""
 
     file: str
     line: int | None
@@ -40,11 +40,11 @@ class Leak:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    parser.add_argument("files", nargs="*", metavar="FILE", help="which ones (default: all cassettes)")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="which files (default: all cassettes)")
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """Scan."""
+    """Scan the files and print what was found."""
     leaks: list[Leak] = []
     unreadable: list[str] = []
     with project.open_project(options) as here:
@@ -76,7 +76,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _find_leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
-    """The text of a file first; then what only reading it brings to light."""
+    """Search the text of a file. If it holds no secret, search its interactions, which may be encoded or in pieces."""
     data = path.read_bytes()
     in_text = [] if path.suffix == ".msgpack" else known.scan(data)
     yield from (Leak(str(path), finding.line, None, finding.kind) for finding in in_text)
@@ -84,7 +84,7 @@ def _find_leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
     if in_text or suffix not in BUILT_IN_SUFFIXES:
         return
     if suffix in READ_ONLY_SUFFIXES and not path.absolute().is_relative_to(folder):
-        return  # settings, say: what has the suffix of another recorder's cassettes need not be one
+        return  # a .toml file outside the cassette folder is probably not a cassette of cassetter
     for number, interaction in enumerate(project.load_cassette(path).interactions, 1):
         kind = _find_hidden_secret(interaction, known)
         if kind:
@@ -92,7 +92,7 @@ def _find_leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
 
 
 def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None:
-    """What a recording would replace in an interaction, besides the header fields that it leaves out."""
+    """Name the first part of an interaction that a recording would redact, apart from headers that it never stores."""
     clean = known.interaction(interaction)
     before, after = interaction.request, clean.request
     if (before.url, before.body) != (after.url, after.body):

@@ -1,16 +1,18 @@
-"""Show what a cassette holds: each request and the answer to it. With --number, one of them in full.
+"""Show the requests and answers of a cassette. With --number, show one of them in full.
 
-CASSETTE is a name in the cassette folder, or a file. Secrets that an old file may hold are not shown. --yaml writes
-the whole cassette as the YAML codec does, whatever its format: the form for git's textconv.
+CASSETTE is a name in the cassette folder, or a file. Secrets in it are not shown. --yaml writes the whole cassette as
+YAML, whatever its format; git's textconv can use that.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from aquila import config
+from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.matching.miss_message import rendered
 from aquila.cassettes.matching.request_key import canonical
 from aquila.cassettes.model import Interaction
@@ -31,47 +33,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """Show it."""
+    """Show the cassette."""
     with project.open_project(options) as here:
         path = here.find_one(options.cassette)
         cassette = project.load_cassette(path)
         if options.yaml:
-            from aquila.cassettes.codecs.yaml.codec import YamlCodec
-
             sys.stdout.flush()
             sys.stdout.buffer.write(YamlCodec().dumps(cassette))
             return 0
         settings = config.current_settings()
         clean = redactor_for(match_rules_of(settings), settings.keep_headers).interaction
-        rows = [clean(interaction) for interaction in cassette.interactions]
-        if options.number is not None:
-            if not 1 <= options.number <= len(rows):
-                raise CassetteError(
-                    f"{path} has {format_count(len(rows), 'interaction')}, and no number {options.number}"
-                )
-            number = options.number
-            _print_in_full(rows[number - 1], number, output)
-            output.print_json(describe_interaction(rows[number - 1], number, full=True))
-            return 0
-        output.print_line(f"{path}: {format_count(len(rows), 'interaction')}")
-        output.print_line()
-        output.print_table(
-            ("#", "REQUEST", "MODEL", "STATUS", "CHUNKS", "TOKENS", "ANSWER"),
-            [
-                (
-                    number,
-                    f"{one.request.method} {urlsplit(one.request.url).path}",
-                    model_of(one),
-                    status_of(one),
-                    len(one.response.chunks),
-                    count_tokens(one),
-                    shorten_to_line(readable_text_of(one), 100),
-                )
-                for number, one in enumerate(rows, 1)
-            ],
-        )
-        output.print_json([describe_interaction(one, number) for number, one in enumerate(rows, 1)])
+        interactions = [clean(interaction) for interaction in cassette.interactions]
+        if options.number is None:
+            _print_all(interactions, path, output)
+        else:
+            _print_one(interactions, options.number, path, output)
     return 0
+
+
+def _print_all(interactions: list[Interaction], path: Path, output: Output) -> None:
+    output.print_line(f"{path}: {format_count(len(interactions), 'interaction')}")
+    output.print_line()
+    output.print_table(
+        ("#", "REQUEST", "MODEL", "STATUS", "CHUNKS", "count_tokens", "ANSWER"),
+        [
+            (
+                number,
+                f"{one.request.method} {urlsplit(one.request.url).path}",
+                model_of(one),
+                status_of(one),
+                len(one.response.chunks),
+                count_tokens(one),
+                shorten_to_line(readable_text_of(one), 100),
+            )
+            for number, one in enumerate(interactions, 1)
+        ],
+    )
+    output.print_json([describe_interaction(one, number) for number, one in enumerate(interactions, 1)])
+
+
+def _print_one(interactions: list[Interaction], number: int, path: Path, output: Output) -> None:
+    """Print interaction ``number`` (from 1) in full. Raises ``CassetteError`` if there is none."""
+    if not 1 <= number <= len(interactions):
+        held = format_count(len(interactions), "interaction")
+        raise CassetteError(f"{path} has {held}, and no number {number}")
+    _print_in_full(interactions[number - 1], number, output)
+    output.print_json(describe_interaction(interactions[number - 1], number, full=True))
 
 
 def _print_in_full(interaction: Interaction, number: int, output: Output) -> None:

@@ -1,4 +1,4 @@
-"""Sum up the cassettes: how many, how large, which models and statuses, what their answers took in tokens and time.
+"""Sum up the cassettes: number, size, models, statuses, and the tokens and time that their answers took.
 
 NAME is a cassette, a folder of them, or a pattern; by default all are counted.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
+from aquila.cassettes.model import Interaction
 from aquila.cli import FAILED, project
 from aquila.cli.interaction_summary import model_of, status_of
 from aquila.cli.output import Output, format_size
@@ -21,65 +23,85 @@ _COUNTED = ("interactions", "streams", "chunks", "tokens", "milliseconds", "unre
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which cassettes (default: all)")
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Sums over cassettes. ``sizes`` is in bytes by cassette name; ``dates`` are those of the recordings."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    totals: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    dates: list[str] = field(default_factory=list)
+
+    def add_interaction(self, interaction: Interaction) -> None:
+        """Count one interaction."""
+        response = interaction.response
+        self.totals["interactions"] += 1
+        self.totals["streams"] += response.first_header("content-type").startswith("text/event-stream")
+        self.totals["chunks"] += len(response.chunks)
+        self.totals["tokens"] += count_tokens(interaction)
+        self.totals["milliseconds"] += response.ended
+        self.models[model_of(interaction) or "(none)"] += 1
+        self.statuses[status_of(interaction)] += 1
+        if interaction.recorded:
+            self.dates.append(interaction.recorded)
+
+    def as_json(self) -> dict[str, Any]:
+        """All sums as a JSON value."""
+        return {
+            "cassettes": len(self.sizes),
+            "bytes": sum(self.sizes.values()),
+            **{name: self.totals[name] for name in _COUNTED},
+            "oldest": min(self.dates, default=None),
+            "newest": max(self.dates, default=None),
+            "models": dict(self.models.most_common()),
+            "statuses": dict(self.statuses.most_common()),
+            "largest": dict(sorted(self.sizes.items(), key=lambda item: -item[1])[:_LARGEST]),
+        }
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """Count."""
-    totals: Counter[str] = Counter()
-    models: Counter[str] = Counter()
-    statuses: Counter[str] = Counter()
-    sizes: dict[str, int] = {}
-    dates: list[str] = []
+    """Count, and print the sums. A cassette that cannot be read is named and left out."""
+    statistics = Statistics()
     with project.open_project(options) as here:
         for path in here.choose_files(options.names):
-            name = here.name_of(path)
-            sizes[name] = project.size_of(path)
+            statistics.sizes[here.name_of(path)] = project.size_of(path)
             try:
                 interactions = project.load_cassette(path).interactions
             except project.UNREADABLE as error:
-                totals["unreadable"] += 1
+                statistics.totals["unreadable"] += 1
                 output.print_line(f"unreadable: {project.describe_problem(path, error)}")
                 continue
-            for one in interactions:
-                totals["interactions"] += 1
-                totals["streams"] += one.response.first_header("content-type").startswith("text/event-stream")
-                totals["chunks"] += len(one.response.chunks)
-                totals["tokens"] += count_tokens(one)
-                totals["milliseconds"] += one.response.ended
-                models[model_of(one) or "(none)"] += 1
-                statuses[status_of(one)] += 1
-            dates += (one.recorded for one in interactions if one.recorded)
-    largest = sorted(sizes.items(), key=lambda item: -item[1])[:_LARGEST]
-    found: dict[str, Any] = {
-        "cassettes": len(sizes),
-        "bytes": sum(sizes.values()),
-        **{name: totals[name] for name in _COUNTED},
-        "oldest": min(dates, default=None),
-        "newest": max(dates, default=None),
-        "models": dict(models.most_common()),
-        "statuses": dict(statuses.most_common()),
-        "largest": dict(largest),
-    }
+            for interaction in interactions:
+                statistics.add_interaction(interaction)
+    sums = statistics.as_json()
+    _print_sums(sums, output)
+    output.print_json(sums)
+    return FAILED if statistics.totals["unreadable"] else 0
+
+
+def _print_sums(sums: dict[str, Any], output: Output) -> None:
     output.print_table(
         ("", "TOTAL"),
         [
-            ("cassettes", f"{found['cassettes']:,}"),
-            ("interactions", f"{found['interactions']:,}"),
-            ("of them streams", f"{found['streams']:,}"),
-            ("chunks", f"{found['chunks']:,}"),
-            ("on disk", format_size(found["bytes"])),
-            ("tokens in the answers", f"{found['tokens']:,}"),
-            ("time the answers took", f"{found['milliseconds'] / 1000:,.1f} s"),
-            ("recorded", f"{found['oldest'] or '-'} to {found['newest'] or '-'}"),
+            ("cassettes", f"{sums['cassettes']:,}"),
+            ("interactions", f"{sums['interactions']:,}"),
+            ("of them streams", f"{sums['streams']:,}"),
+            ("chunks", f"{sums['chunks']:,}"),
+            ("on disk", format_size(sums["bytes"])),
+            ("tokens in the answers", f"{sums['tokens']:,}"),
+            ("time the answers took", f"{sums['milliseconds'] / 1000:,.1f} s"),
+            ("recorded", f"{sums['oldest'] or '-'} to {sums['newest'] or '-'}"),
         ],
     )
-    for title, counts in (("MODEL", models), ("STATUS", statuses)):
+    for title, counts in (("MODEL", sums["models"]), ("STATUS", sums["statuses"])):
         if counts:
             output.print_line()
-            output.print_table((title, "INTERACTIONS"), counts.most_common())
-    if largest:
+            output.print_table((title, "INTERACTIONS"), list(counts.items()))
+    if sums["largest"]:
         output.print_line()
-        output.print_table(("LARGEST", "SIZE"), [(name, format_size(number)) for name, number in largest])
-    output.print_json(found)
-    return FAILED if totals["unreadable"] else 0
+        rows = [(name, format_size(number)) for name, number in sums["largest"].items()]
+        output.print_table(("LARGEST", "SIZE"), rows)

@@ -1,4 +1,4 @@
-"""What commands tell about an interaction."""
+"""Describe an interaction for people and for programs."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from aquila.recording.session_factory import match_rules_of
 
 
 def status_of(interaction: Interaction) -> str:
-    """The status, and how the answer ended if it did not end well."""
+    """Return the status, and how the answer ended if it did not end completely."""
     response = interaction.response
     return f"{response.status}" if response.end == "complete" else f"{response.status} {response.end}"
 
 
 def model_of(interaction: Interaction) -> str:
-    """The model that a request asks for, or an empty string."""
+    """Return the model that a request names, or an empty string."""
     body = canonical(interaction.request, match_rules_of(config.current_settings())).body
     model = body.get("model") if isinstance(body, dict) else None
     return model if isinstance(model, str) else ""
 
 
 def readable_text_of(interaction: Interaction) -> str:
-    """The text of an answer, else what broke it off, else an empty string."""
+    """Return the text of an answer, else the error that ended it, else an empty string."""
     return text_of_answer(interaction.response.body) or interaction.response.error
 
 
 def describe_interaction(interaction: Interaction, number: int, *, full: bool = False) -> dict[str, Any]:
-    """An interaction as a JSON value; with ``full`` its headers and bodies too."""
+    """Return an interaction as a JSON value; with ``full`` its headers and bodies too."""
     request, response = interaction.request, interaction.response
     found: dict[str, Any] = {
         "number": number,

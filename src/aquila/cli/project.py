@@ -1,4 +1,4 @@
-"""Which cassettes a command is about: the project's folder and settings, and the files that were named."""
+"""Find the project's cassette folder and settings, and the cassettes that command-line arguments name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
 
 _FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-"""Where pytest looks for its settings, in its order."""
+"""The files in which pytest looks for its settings, in the order in which it looks."""
 
 _SECTIONS = {"tox.ini": "pytest", "setup.cfg": "tool:pytest"}
 
@@ -33,7 +33,7 @@ class Project:
     folder: Path
 
     def name_of(self, path: Path) -> str:
-        """How a cassette is called here: its path below the folder without ``.yaml``; another file by its path."""
+        """Return a cassette's name: its path below the folder without ``.yaml``. Other files have their path."""
         try:
             inside = path.absolute().relative_to(self.folder)
         except ValueError:
@@ -41,7 +41,7 @@ class Project:
         return inside.with_suffix("").as_posix() if path.suffix == ".yaml" else inside.as_posix()
 
     def list_cassettes(self) -> list[Path]:
-        """All cassette files, sorted, without pending ones. Raises ``ConfigError`` if there is no folder."""
+        """Return all cassette files except pending ones, sorted. Raises ``ConfigError`` if there is no folder."""
         if not self.folder.is_dir():
             raise ConfigError(
                 f"there is no cassette folder {self.folder}; name one with --dir, AQUILA_CASSETTE_DIR, or "
@@ -50,13 +50,15 @@ class Project:
         return list(cassette_files.cassette_files(self.folder))
 
     def list_pending(self) -> list[Path]:
-        """The pending recordings: what failing tests recorded."""
+        """Return the pending recordings, which failing tests left."""
         return sorted(path for path in self.folder.rglob("*.pending.*") if path.suffix in cassette_suffixes())
 
     def choose_files(self, names: Sequence[str]) -> list[Path]:
-        """The files that some arguments name: files, cassette names, folders of them, patterns. None means all.
+        """Return the files that arguments name. No argument means all cassettes.
 
-        Raises ``CassetteError`` for a name that fits nothing, with the nearest ones.
+        A name is a file, a cassette, a folder of cassettes, or a pattern.
+
+        Raises ``CassetteError`` for a name that fits no cassette, with the nearest names.
         """
         if not names:
             return self.list_cassettes()
@@ -66,7 +68,7 @@ class Project:
         return list(found)
 
     def find_one(self, name: str) -> Path:
-        """The one file that an argument names. Raises ``CassetteError`` for none or several."""
+        """Return the one file that an argument names. Raises ``CassetteError`` for none or several."""
         found = self._find_named(name)
         if len(found) > 1:
             raise CassetteError(f"{name!r} names {len(found)} cassettes; give one of them")
@@ -99,17 +101,17 @@ def _has_near_match(name: str, known: dict[str, Path]) -> bool:
 
 
 UNREADABLE = (AquilaError, OSError)
-"""What reading one file of many may raise. A command names the file (see ``problem``), and goes on."""
+"""The exceptions of reading one file of many. A command prints ``describe_problem`` and goes on."""
 
 
 def describe_problem(path: Path, error: BaseException) -> str:
-    """Say what is wrong with a file."""
+    """Return the reason of ``error``, with the path of the file."""
     reason = reason_of(error)
     return reason if str(path) in reason else f"{path}: {reason}"
 
 
 def size_of(path: Path) -> int:
-    """The bytes of a file, 0 if they cannot be counted."""
+    """Return the size of a file in bytes, or 0 if it cannot be read."""
     with contextlib.suppress(OSError):
         return path.stat().st_size
     return 0
@@ -128,7 +130,7 @@ def load_cassette(path: Path) -> Cassette:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what all commands about cassettes have."""
+    """Declare the arguments that all commands about cassettes have."""
     parser.add_argument(
         "--dir",
         metavar="FOLDER",
@@ -140,7 +142,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def open_project(options: argparse.Namespace) -> Iterator[Project]:
-    """Put the settings of the project around here in force, and give its cassette folder.
+    """Apply the settings of the project around the current folder within the block, and yield the project.
 
     Raises ``ConfigError`` for settings that cannot be read.
     """
@@ -151,7 +153,7 @@ def open_project(options: argparse.Namespace) -> Iterator[Project]:
 
 
 def _find_project(start: Path) -> tuple[Path, dict[str, str]]:
-    """The folder of the nearest pytest settings, here or above, and what they say about Aquila."""
+    """Return the folder of the nearest pytest settings, in ``start`` or above, and the Aquila settings in them."""
     for folder in (start, *start.parents):
         for name in _FILES:
             found = _read_settings(folder / name)
@@ -169,7 +171,7 @@ def _is_setting(name: str) -> bool:
 
 
 def _read_settings(path: Path) -> dict[str, str] | None:
-    """What a file says to pytest, or None if it says nothing to it."""
+    """Return the pytest settings of a file, or None if it has no section for pytest."""
     if not path.is_file():
         return None
     try:
