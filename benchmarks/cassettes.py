@@ -55,8 +55,8 @@ def write_all(folder: Path, name: str, cassette: Cassette) -> dict[str, Path]:
         "cassetter .yaml": folder / f"{name}.cassetter.yaml",
         "cassetter .toml": folder / f"{name}.cassetter.toml",
     }
-    cassette_files.save(files["aquila .yaml"], cassette)
-    cassette_files.save(files["aquila .msgpack"], cassette)
+    cassette_files.save_cassette(files["aquila .yaml"], cassette)
+    cassette_files.save_cassette(files["aquila .msgpack"], cassette)
     traffic.write_as_vcrpy(files["vcrpy .yaml"], cassette.interactions)
     traffic.write_as_cassetter(files["cassetter .yaml"], cassette.interactions)
     traffic.write_as_cassetter(files["cassetter .toml"], cassette.interactions)

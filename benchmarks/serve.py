@@ -88,11 +88,11 @@ class _Client:
 def run(report: Report) -> None:
     """Measure."""
     from aquila.cassettes.model import Cassette
-    from aquila.cassettes.storage.cassette_files import save
+    from aquila.cassettes.storage.cassette_files import save_cassette
 
     with tempfile.TemporaryDirectory() as name:
         os.environ["AQUILA_CASSETTE_DIR"] = name
-        save(Path(name) / "traffic.yaml", Cassette.from_interactions([CALL, STREAM]))
+        save_cassette(Path(name) / "traffic.yaml", Cassette.from_interactions([CALL, STREAM]))
         context = multiprocessing.get_context("spawn")
         clients: dict[str, _Client] = {}
         processes = []

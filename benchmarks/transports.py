@@ -92,7 +92,7 @@ def within_cassettes(folder: Path) -> dict[str, Callable[[], contextlib.Abstract
 
 def write(folder: Path, *interactions: Interaction) -> None:
     """Write the same cassette in the form of each subject."""
-    cassette_files.save(folder / "traffic.yaml", Cassette.from_interactions(interactions))
+    cassette_files.save_cassette(folder / "traffic.yaml", Cassette.from_interactions(interactions))
     traffic.write_as_vcrpy(folder / "traffic.vcr.yaml", interactions)
     traffic.write_as_cassetter(folder / "traffic.cassetter.yaml", interactions)
 

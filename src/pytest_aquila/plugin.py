@@ -262,10 +262,12 @@ def _is_worker(config: pytest.Config) -> bool:
 
 def _orphans(config: pytest.Config) -> list[str]:
     from aquila import config as settings
-    from aquila.cassettes.storage.cassette_files import cassette_files
+    from aquila.cassettes.storage.cassette_files import find_cassette_files
     from aquila.cassettes.storage.names import cassette_path
 
     root = settings.current_settings().cassette_root()
     totals = config.stash.get(_totals, None)
     used = {cassette_path(root, name) for name in (totals.cassettes if totals is not None else ())}
-    return [str(path.relative_to(root)) for path in cassette_files(root) if path not in used] if root.is_dir() else []
+    return (
+        [str(path.relative_to(root)) for path in find_cassette_files(root) if path not in used] if root.is_dir() else []
+    )

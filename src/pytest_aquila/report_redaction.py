@@ -27,7 +27,7 @@ def redact_report(report: pytest.TestReport, redactors: Collection[Redactor]) ->
 
     def redact_part(text: str) -> str:
         for redactor in redactors:
-            text = redactor.shortened_text(text)  # pytest shortens the values that it shows
+            text = redactor.redact_shortened_text(text)  # pytest shortens the values that it shows
         return text
 
     def redact_value(value: Any) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteCorrupt
 from tests.bad_input.conftest import QUICKLY, Project
 
@@ -224,7 +224,9 @@ def test_two_runs_that_record_at_once_both_store_what_they_recorded(recorded: Pa
     ]
     outputs = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
-    bodies = [interaction.request.body for interaction in load(recorded / "cassettes/shared.yaml").interactions]
+    bodies = [
+        interaction.request.body for interaction in load_cassette(recorded / "cassettes/shared.yaml").interactions
+    ]
     assert sorted(body.count(b"from one") for body in bodies)[-1] == 1
     assert sorted(body.count(b"from two") for body in bodies)[-1] == 1
     assert in_process(recorded)[0] == 0

@@ -62,12 +62,12 @@ class Cassettes:
     def write(self, name: str, *interactions: Interaction) -> Path:
         """Write a cassette file."""
         path = self.folder / name
-        cassette_files.save(path, Cassette.from_interactions(interactions))
+        cassette_files.save_cassette(path, Cassette.from_interactions(interactions))
         return path
 
     def read(self, name: str) -> Cassette:
         """Read a cassette file."""
-        return cassette_files.load(self.folder / name)
+        return cassette_files.load_cassette(self.folder / name)
 
 
 @pytest.fixture

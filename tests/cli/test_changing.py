@@ -43,7 +43,7 @@ CASSETTER = Path(__file__).parents[1] / "cassettes" / "codecs" / "cassetter"
 @given(cassette=any_cassettes())
 def test_converting_there_and_back_loses_nothing(cassette: Cassette, cassettes: Cassettes) -> None:
     path = cassettes.folder / "a.yaml"
-    cassette_files.save(path, cassette)
+    cassette_files.save_cassette(path, cassette)
     text = path.read_bytes()
     assert cassettes.run("convert", "a.yaml", "--to", "msgpack", "--replace", "--force").code == 0
     assert not path.exists()
@@ -68,7 +68,7 @@ def test_convert_into_another_folder_keeps_the_folders_inside(cassettes: Cassett
     cassettes.write("jobs/a.yaml", conversation("one", "1"))
     found = cassettes.run("convert", "*", "--to", "msgpack", "--output", "compact", "--json").json
     assert [one["to"] for one in found] == [os.path.join("compact", "jobs", "a.msgpack")]
-    assert cassette_files.load(Path("compact/jobs/a.msgpack")) == cassettes.read("jobs/a.yaml")
+    assert cassette_files.load_cassette(Path("compact/jobs/a.msgpack")) == cassettes.read("jobs/a.yaml")
 
 
 def test_convert_takes_vcrpys_cassettes_over_in_place_without_their_secrets(cassettes: Cassettes) -> None:
@@ -149,7 +149,7 @@ def test_scan_fails_for_what_it_cannot_read(cassettes: Cassettes) -> None:
 def test_convert_makes_a_cassette_of_cassetter_aquilas(name: str, cassettes: Cassettes) -> None:
     source = cassettes.folder / name
     source.write_bytes((CASSETTER / name).read_bytes())
-    before = cassette_files.load(source)
+    before = cassette_files.load_cassette(source)
     done = cassettes.run("convert", name, "--to", "yaml", "--replace")
     assert done.code == 0
     assert [file.name for file in cassettes.folder.iterdir()] == ["http.yaml"]
@@ -268,13 +268,15 @@ def test_accept_says_when_nothing_is_pending(cassettes: Cassettes) -> None:
 def test_accept_takes_over_what_an_interrupted_run_left(cassettes: Cassettes) -> None:
     one, rules = conversation("one", "from the journal"), MatchRules()
     left = Journal(cassettes.folder, "0123456789abcdef")
-    left.append(journal.Entry("a", "missing", "last", rules, NewRecording(key_of(one.request, rules), 0, 0, one)))
+    left.append_entry(
+        journal.JournalEntry("a", "missing", "last", rules, NewRecording(key_of(one.request, rules), 0, 0, one))
+    )
     left.close()
     assert "aquila cassettes accept" in cassettes.run("list").out
     assert "would store the recordings of 1 interrupted run" in cassettes.run("accept", "--dry-run").out
     assert "stored 1 recording of an interrupted run" in cassettes.run("accept").out
     assert cassettes.read("a.yaml") == Cassette.from_interactions([one])
-    assert journal.abandoned(cassettes.folder) == {}
+    assert journal.find_abandoned_journals(cassettes.folder) == {}
 
 
 @pytest.fixture

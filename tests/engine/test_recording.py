@@ -14,7 +14,7 @@ import pytest
 import aquila
 from aquila import config
 from aquila.cassettes.model import Interaction
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import AuthenticationError, CassetteMiss, StreamBroken
 from aquila.events import Chunk, Event, Retry
 from tests.support.engines import KEY, Engine
@@ -41,7 +41,7 @@ def replaying(url: str, **options: Any) -> dict[str, Any]:
 
 
 def recorded(folder: Path) -> tuple[Interaction, ...]:
-    return load(folder / "x.yaml").interactions
+    return load_cassette(folder / "x.yaml").interactions
 
 
 def test_replay_gives_the_same_events_without_a_provider_or_key(

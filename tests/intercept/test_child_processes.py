@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import aquila
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.intercept import child_processes
 from tests.support.upstream import Answer, Upstream
 
@@ -73,7 +73,7 @@ def test_children_of_a_test_record_into_its_cassette_and_replay_from_it(
         "parent"
     ]
     for method in ("subprocess", "spawn", "fork"):
-        stored = load(pytester.path / "cassettes" / "test_it" / f"test_it[{method}].yaml")
+        stored = load_cassette(pytester.path / "cassettes" / "test_it" / f"test_it[{method}].yaml")
         prompts = sorted(json.loads(interaction.request.body)["prompt"] for interaction in stored.interactions)
         assert prompts == ["child", "parent"]
     echoing.script = lambda path, body: pytest.fail("reached in a replay")
@@ -103,7 +103,7 @@ def test_outside_pytest_a_block_covers_children_that_use_aquila(tmp_path: Path, 
 
     with aquila.use_cassette("x", transport="record"):
         assert ask() == "hi"
-    assert len(load(root / "x.yaml").interactions) == 1
+    assert len(load_cassette(root / "x.yaml").interactions) == 1
     with aquila.use_cassette("x"):
         assert ask() == "hi"
     assert len(echoing.requests) == 1

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 import aquila
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
 from tests.support.clients import Ask, body, httpx_like, words
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed
@@ -232,7 +232,7 @@ def test_nested_cassettes_the_inner_one_answers(server: Upstream, root: Path) ->
         with aquila.use_cassette("inner", transport="record"):
             post(client, server, "two")
         post(client, server, "three")
-    assert [len(load(root / f"{name}.yaml").interactions) for name in ("outer", "inner")] == [2, 1]
+    assert [len(load_cassette(root / f"{name}.yaml").interactions) for name in ("outer", "inner")] == [2, 1]
 
 
 def test_cassettes_in_threads_beside_each_other_keep_apart(server: Upstream, root: Path) -> None:
@@ -255,7 +255,7 @@ def test_cassettes_in_threads_beside_each_other_keep_apart(server: Upstream, roo
             thread.join()
         assert all(f"prompt {number}".encode() in answers[number] for number in range(4))
     assert len(server.requests) == 4
-    assert all(len(load(root / f"thread-{number}.yaml").interactions) == 1 for number in range(4))
+    assert all(len(load_cassette(root / f"thread-{number}.yaml").interactions) == 1 for number in range(4))
 
 
 def test_a_thread_that_belongs_to_none_of_several_cassettes_is_refused(server: Upstream) -> None:
@@ -362,7 +362,7 @@ def test_a_recording_goes_through_the_clients_own_proxy(library: Any, server: Up
 def test_aquilas_own_requests_are_recorded_once(server: Upstream, root: Path) -> None:
     with aquila.use_cassette("x", transport="record"), aquila.http_client() as client:
         client.post(f"{server.url}/v1/chat/completions", json={"a": 1})
-    assert len(load(root / "x.yaml").interactions) == 1
+    assert len(load_cassette(root / "x.yaml").interactions) == 1
     assert len(server.requests) == 1
 
 

@@ -19,7 +19,7 @@ import requests
 import urllib3
 
 import aquila
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, MissingDependency
 from tests.support.upstream import Answer, Upstream
 
@@ -123,7 +123,7 @@ def test_what_matches_is_kept_and_the_rest_recorded(post: Post, echoing: Upstrea
         post(url, {"a": 1})
         post(url, {"a": 2})
     assert len(echoing.requests) == 2
-    assert len(load(root / "x.yaml").interactions) == 2
+    assert len(load_cassette(root / "x.yaml").interactions) == 2
 
 
 def test_compressed_answers_are_stored_readable(post: Post, server: Upstream, root: Path) -> None:
@@ -131,7 +131,7 @@ def test_compressed_answers_are_stored_readable(post: Post, server: Upstream, ro
     server.script = lambda path, body: Answer(headers=headers, chunks=[gzip.compress(b'{"a":1}')])
     with aquila.use_cassette("x", transport="record"):
         assert post(server.url + PATH, {})[1] == b'{"a":1}'
-    (stored,) = load(root / "x.yaml").interactions
+    (stored,) = load_cassette(root / "x.yaml").interactions
     assert stored.response.body == b'{"a":1}'
     with aquila.use_cassette("x"):
         assert post(server.url + PATH, {})[1] == b'{"a":1}'

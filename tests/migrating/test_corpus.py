@@ -12,7 +12,7 @@ import pytest
 
 import aquila
 from aquila import config
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.support.traffic import CORPUS, needs_corpus
 
 
@@ -28,7 +28,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize("recorded", sorted(CORPUS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recording_of_a_real_cassette_replays(recorded: Path, root: Path) -> None:
     shutil.copy(recorded, root / "old.yaml")
-    stored = load(root / "old.yaml").interactions
+    stored = load_cassette(root / "old.yaml").interactions
     assert stored
     for library in (httpx2, httpx):
         with aquila.use_cassette("old") as cassette, library.Client() as client:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.plugin.conftest import Project
 
 KEY = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
@@ -200,7 +200,7 @@ def test_a_child_that_is_handed_the_key_replays_and_finds_it_nowhere_else(machin
         return machine.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", upstream, *arguments)
 
     run("--aquila-record", recording=True).assert_outcomes(passed=1)
-    (stored,) = load(machine.cassettes / "test_app" / "test_it.yaml").interactions
+    (stored,) = load_cassette(machine.cassettes / "test_app" / "test_it.yaml").interactions
     assert b"[redacted]" in stored.request.body
     run(recording=False).assert_outcomes(passed=1)
     assert len(machine.calls) == 1

@@ -7,7 +7,7 @@ import pytest
 from aquila.cassettes.matching.request_key import MatchRules, key_of
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import journal
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.merging import NewRecording
 from tests.plugin.conftest import Project
 
@@ -32,7 +32,7 @@ def test_a_run_goes_on_behind_a_journal_that_it_cannot_take_over_and_names_it(pr
     request, rules = RecordedRequest("POST", "https://provider.example/v1/x"), MatchRules()
     row = NewRecording(key_of(request, rules), 0, 0, Interaction(request, RecordedResponse(200)))
     left = journal.Journal(project.cassettes, "0123456789abcdef")
-    left.append(journal.Entry("old", "missing", "last", rules, row))
+    left.append_entry(journal.JournalEntry("old", "missing", "last", rules, row))
     left.close()
     for _ in range(2):
         result = project.record(tests=TWO_CALLS)
@@ -40,7 +40,7 @@ def test_a_run_goes_on_behind_a_journal_that_it_cannot_take_over_and_names_it(pr
         result.stdout.fnmatch_lines(
             ["aquila: recordings of an interrupted run were not taken over: *old.yaml, *.journal/0123456789abcdef*"]
         )
-    assert list(journal.abandoned(project.cassettes)) == ["0123456789abcdef"]
+    assert list(journal.find_abandoned_journals(project.cassettes)) == ["0123456789abcdef"]
 
 
 def test_a_stream_of_any_kind_is_recorded(project: Project) -> None:
@@ -143,10 +143,10 @@ def test_what_matches_is_kept_and_what_drifted_is_recorded_in_its_place(project:
     three = "def test_it(aquila_cassette):\n    [post(word) for word in ('one', 'two', 'three')]\n"
     project.record(tests=three)
     (path,) = (project.cassettes / "test_app").glob("*.yaml")
-    before = load(path).interactions
+    before = load_cassette(path).interactions
     result = project.record(tests=three.replace("two", "zwei"))
     result.assert_outcomes(passed=1)
-    after = load(path).interactions
+    after = load_cassette(path).interactions
     assert project.calls[3:] == ['{"prompt":"zwei"}']
     assert (after[0], after[2]) == (before[0], before[2])
     assert after[1].request.body == b'{"prompt":"zwei"}'
@@ -157,7 +157,7 @@ def test_everything_is_recorded_again_on_request(project: Project) -> None:
     project.record(tests="def test_it(aquila_cassette):\n    post('one'); post('one')\n")
     project.run("--aquila-record=all").assert_outcomes(passed=1)
     (path,) = (project.cassettes / "test_app").glob("*.yaml")
-    assert [row.response.body[:11] for row in load(path).interactions] == [b'{"answer":3', b'{"answer":4']
+    assert [row.response.body[:11] for row in load_cassette(path).interactions] == [b'{"answer":3', b'{"answer":4']
 
 
 def test_a_failing_test_replaces_nothing_and_its_recording_is_kept_and_named(project: Project) -> None:
@@ -168,7 +168,7 @@ def test_a_failing_test_replaces_nothing_and_its_recording_is_kept_and_named(pro
     result.assert_outcomes(failed=1)
     assert path.read_bytes() == before
     pending = path.with_name("test_it.pending.yaml")
-    assert len(load(pending).interactions) == 2
+    assert len(load_cassette(pending).interactions) == 2
     result.stdout.fnmatch_lines([f"aquila: *{pending.name} (aquila cassettes accept)"])
     project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
 
@@ -193,7 +193,9 @@ def test_failing_tests_that_share_a_cassette_keep_the_recordings_of_both(project
             post("good"), post("fine")
         """
     ).assert_outcomes(passed=2, failed=2)
-    stored, pending = (load(project.cassettes / f"shared{kind}.yaml").interactions for kind in ("", ".pending"))
+    stored, pending = (
+        load_cassette(project.cassettes / f"shared{kind}.yaml").interactions for kind in ("", ".pending")
+    )
     assert [row.request.body for row in stored] == [b'{"prompt":"good"}', b'{"prompt":"fine"}']
     assert [row.request.body for row in pending] == [b'{"prompt":"good"}', b'{"prompt":"one"}', b'{"prompt":"two"}']
 
@@ -223,7 +225,7 @@ def test_a_cassette_that_several_tests_share_is_only_added_to(project: Project) 
     project.record(tests=shared).assert_outcomes(passed=2)
     assert project.calls == ['{"prompt":"one"}', '{"prompt":"two"}']
     project.record("-k", "test_one").assert_outcomes(passed=1)
-    assert len(load(project.cassettes / "shared.yaml").interactions) == 2
+    assert len(load_cassette(project.cassettes / "shared.yaml").interactions) == 2
     project.run().assert_outcomes(passed=2)
 
 
@@ -331,7 +333,7 @@ def test_old_recordings_are_reported(project: Project) -> None:
     project.record(tests=TWO_CALLS)
     (path,) = (project.cassettes / "test_app").glob("*.yaml")
     text = path.read_text()
-    recorded = load(path).interactions[0].recorded
+    recorded = load_cassette(path).interactions[0].recorded
     path.write_text(text.replace(recorded, "2020-01-01T00:00:00Z"))
     project.pytester.makeini("[pytest]\naquila_max_age = 90d\n")
     project.run().stdout.fnmatch_lines(["aquila: test_app.py::test_it plays recordings that are old (from 2020-01-01*"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.plugin.conftest import Project
 
 TESTS = """
@@ -26,7 +26,7 @@ def test_two(summary):
 
 
 def bodies(project: Project, name: str) -> list[bytes]:
-    return [row.request.body for row in load(project.cassettes / "test_app" / f"{name}.yaml").interactions]
+    return [row.request.body for row in load_cassette(project.cassettes / "test_app" / f"{name}.yaml").interactions]
 
 
 def test_a_shared_fixture_has_a_cassette_of_its_own(project: Project) -> None:
@@ -232,7 +232,7 @@ def test_a_yield_fixture_that_is_decorated_has_its_requests_in_the_cassette_and_
             post("test")
         """
     project.record(tests=tests).assert_outcomes(passed=1)
-    assert [row.request.body for row in load(project.cassettes / "fixture.yaml").interactions] == [
+    assert [row.request.body for row in load_cassette(project.cassettes / "fixture.yaml").interactions] == [
         b'{"prompt":"setup"}',
         b'{"prompt":"teardown"}',
     ]

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.plugin.conftest import Project
 
 pytest.importorskip("xdist")
@@ -30,7 +30,7 @@ def test_four_workers_store_each_interaction_of_a_shared_cassette_exactly_once(p
     project.pytester.makepyfile(test_app="from app import post\nimport pytest\n" + TESTS)
     result = run(project, "--aquila-record")
     result.assert_outcomes(passed=12)
-    stored = Counter(row.request.body for row in load(project.cassettes / "shared.yaml").interactions)
+    stored = Counter(row.request.body for row in load_cassette(project.cassettes / "shared.yaml").interactions)
     assert stored == {b'{"prompt":"the same"}': 1, **{b'{"prompt":"prompt %d"}' % n: 1 for n in range(12)}}
     recorded = len(project.calls)
     replayed = 24 - recorded

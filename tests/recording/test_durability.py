@@ -40,7 +40,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 
 
 def prompts(path: Path) -> list[object]:
-    return [json.loads(row.request.body)["prompt"] for row in cassette_files.load(path).interactions]
+    return [json.loads(row.request.body)["prompt"] for row in cassette_files.load_cassette(path).interactions]
 
 
 def record(*asked: object) -> None:
@@ -118,14 +118,14 @@ def test_the_recordings_of_a_running_scope_are_not_recovered_by_another_run(root
 
 
 def test_what_a_scope_recorded_is_its_own_until_it_is_stored(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = cassette_files.save
+    save = cassette_files.save_cassette
     taken_over: list[object] = []
 
     def saving(*arguments: object) -> None:
         taken_over.extend(recorder.recover_journals(root).cassettes)
         save(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cassette_files, "save", saving)
+    monkeypatch.setattr(cassette_files, "save_cassette", saving)
     with pytest.raises(ZeroDivisionError), aquila.use_cassette("x"), aquila.http_client() as client:
         post(client, "hi")
         raise ZeroDivisionError
@@ -158,9 +158,11 @@ def leave_journal(root: Path, name: str, scope: str = "0123456789abcdef") -> Pat
     interaction = Interaction(request, RecordedResponse(200, (), (RecordedChunk(b"answer"),)))
     rules = MatchRules()
     left = journal.Journal(root, scope)
-    left.append(journal.Entry(name, "missing", "last", rules, NewRecording(key_of(request, rules), 0, 0, interaction)))
+    left.append_entry(
+        journal.JournalEntry(name, "missing", "last", rules, NewRecording(key_of(request, rules), 0, 0, interaction))
+    )
     left.close()
-    (path,) = journal.journals_of(root, scope)
+    (path,) = journal.find_journals_of(root, scope)
     return path
 
 
@@ -174,7 +176,7 @@ def test_a_journal_that_cannot_be_read_is_named_and_kept_and_the_others_are_take
     (message,) = found.failures
     assert str(bad) in message
     assert bad.exists()
-    assert list(journal.abandoned(root)) == ["aaaaaaaaaaaaaaaa"]
+    assert list(journal.find_abandoned_journals(root)) == ["aaaaaaaaaaaaaaaa"]
 
 
 def test_a_cassette_that_takes_no_recordings_is_named_and_they_wait_for_it(root: Path) -> None:
@@ -188,7 +190,7 @@ def test_a_cassette_that_takes_no_recordings_is_named_and_they_wait_for_it(root:
     (root / "broken.yaml").unlink()
     assert recorder.recover_journals(root).failures == []
     assert prompts(root / "broken.yaml") == ["broken"]
-    assert journal.abandoned(root) == {}
+    assert journal.find_abandoned_journals(root) == {}
 
 
 def fail_to_write(monkeypatch: pytest.MonkeyPatch, marker: bytes) -> None:
@@ -238,7 +240,7 @@ def test_one_cassette_of_a_scope_that_fails_keeps_no_other_from_being_stored(
     with pytest.raises(CassetteWriteError, match=r"hard\.yaml"):
         scope.close()
     assert prompts(root / "easy.yaml") == ["easy"]
-    assert list(journal.abandoned(root)) == [scope.id]
+    assert list(journal.find_abandoned_journals(root)) == [scope.id]
 
 
 @pytest.fixture
@@ -280,4 +282,4 @@ def test_a_cassette_is_replaced_whole_or_not_at_all(root: Path, monkeypatch: pyt
         patch.setattr(os, "replace", fails)
     assert (root / "x.yaml").read_bytes() == before
     assert not list(root.glob(".*.tmp"))
-    assert journal.abandoned(root)
+    assert journal.find_abandoned_journals(root)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.cassettes.storage.merging import Changes, NewRecording, merge, settle
+from aquila.cassettes.storage.merging import Changes, NewRecording, drop_retried_failures, merge_changes
 from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision, Session
 
 
@@ -74,8 +74,8 @@ def test_what_several_processes_record_is_stored_as_if_one_had(run: list[tuple[s
             assert isinstance(decision, RecordDecision)
             each.add_recording(NewRecording(decision.key, decision.position, decision.order, answered))
     elsewhere = [row for each in together[1:] for row in each.new_recordings]
-    one = merge(Cassette(), alone.compute_changes(record_errors="last", drop_unused=False), key)
-    many = merge(
+    one = merge_changes(Cassette(), alone.compute_changes(record_errors="last", drop_unused=False), key)
+    many = merge_changes(
         Cassette(), together[0].compute_changes(record_errors="last", drop_unused=False, elsewhere=elsewhere), key
     )
     assert answers(many) == answers(one)
@@ -117,7 +117,7 @@ def test_catching_up_without_sharing_changes_nothing() -> None:
 
 def test_recordings_in_the_same_slot_by_processes_that_count_apart_are_one() -> None:
     rows = [NewRecording("a", 0, 0, interaction("a", "1")), NewRecording("a", 0, 0, interaction("a", "2"))]
-    kept = settle(rows, record_errors="last")
+    kept = drop_retried_failures(rows, record_errors="last")
     assert [row.interaction.response.body for row in kept] == [b"1"]
 
 
@@ -134,7 +134,7 @@ def test_additions_stand_behind_the_recordings_that_their_positions_follow(
     for number, (name, order) in enumerate(orders):
         rows.append(NewRecording(name, positions[name], order, interaction(name, f"new{number}")))
         positions[name] += 1
-    merged = answers(merge(before, Changes(tuple(sorted(rows, key=lambda row: row.order))), key))
+    merged = answers(merge_changes(before, Changes(tuple(sorted(rows, key=lambda row: row.order))), key))
     expected = answers(before)
     for row in rows:
         expected[row.key].append(row.interaction.response.body.decode())

@@ -16,7 +16,7 @@ import httpx2
 import openai
 import pytest
 
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import ConfigError, UnknownTransport
 from aquila.recording.recorder import ScopeRecording
 from aquila.server.background_server import BackgroundServer, open_listening_socket
@@ -77,7 +77,7 @@ def test_only_what_is_missing_is_fetched(serve: Serve, provider: Upstream, root:
     with serve("record") as running:
         post(running, body("one"))
     assert len(provider.requests) == 3
-    assert len(load(root / "x.yaml").interactions) == 2
+    assert len(load_cassette(root / "x.yaml").interactions) == 2
 
 
 def test_a_miss_is_a_404_that_says_how_it_differs_and_is_not_tried_again(serve: Serve, provider: Upstream) -> None:
@@ -155,7 +155,7 @@ def test_a_client_that_leaves_is_recorded_as_leaving(
         next(answer.iter_raw())
         answer.close()
         assert stored.wait(10), "the server did not notice that its client had left"
-    (interaction,) = load(root / "x.yaml").interactions
+    (interaction,) = load_cassette(root / "x.yaml").interactions
     assert interaction.response.end == "closed"
     assert len(interaction.response.chunks) == 2
 
@@ -220,7 +220,7 @@ def test_reset_stores_and_begins_anew(serve: Serve, provider: Upstream, root: Pa
         post(running, body("hi"))
         assert not (root / "x.yaml").exists()
         assert post(running, None, "/_aquila/reset").json() == {"status": "ok"}
-        assert len(load(root / "x.yaml").interactions) == 1
+        assert len(load_cassette(root / "x.yaml").interactions) == 1
     with serve() as running:
         assert [post(running, body("hi")).status_code for _ in range(2)] == [200, 404]
         post(running, None, "/_aquila/reset")

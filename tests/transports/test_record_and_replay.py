@@ -14,7 +14,7 @@ import pytest
 
 import aquila
 from aquila.cassettes.model import Interaction
-from aquila.cassettes.storage.cassette_files import load
+from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, CassetteWriteError, PlayedOut
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed, upstream
 
@@ -44,7 +44,7 @@ def ask(prompt: str, client: httpx2.Client | None = None) -> list[bytes]:
 
 
 def interactions(root: Path, name: str) -> tuple[Interaction, ...]:
-    return load(root / f"{name}.yaml").interactions
+    return load_cassette(root / f"{name}.yaml").interactions
 
 
 def test_a_recording_replays_chunk_by_chunk_without_the_server(
@@ -184,7 +184,7 @@ def test_a_block_that_fails_replaces_nothing_and_keeps_its_recording_beside(root
         ask("one")
         raise RuntimeError
     assert (root / "x.yaml").read_bytes() == before
-    assert load(root / "x.pending.yaml").interactions
+    assert load_cassette(root / "x.pending.yaml").interactions
 
 
 def test_a_retried_failure_is_not_kept_and_the_last_one_is_not_waited_for(
@@ -446,7 +446,7 @@ def test_a_format_that_a_plugin_brings_is_recorded_into_listed_and_replayed(
     root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from aquila.cassettes.codecs import Codec, codec_for
-    from aquila.cassettes.storage.cassette_files import cassette_files
+    from aquila.cassettes.storage.cassette_files import find_cassette_files
     from aquila.hookspecs import hookimpl
 
     class Own:
@@ -466,6 +466,6 @@ def test_a_format_that_a_plugin_brings_is_recorded_into_listed_and_replayed(
         monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
         with aquila.use_cassette("x.own"):
             assert ask("hi") == recorded
-        assert list(cassette_files(root)) == [root / "x.own"]
+        assert list(find_cassette_files(root)) == [root / "x.own"]
     finally:
         aquila.unregister(plugin)

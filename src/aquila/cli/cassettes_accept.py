@@ -18,7 +18,7 @@ from typing import Any
 from aquila import config
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
-from aquila.cassettes.storage.merging import Changes, NewRecording, merge
+from aquila.cassettes.storage.merging import Changes, NewRecording, merge_changes
 from aquila.cli import FAILED, project
 from aquila.cli.output import Output, format_count
 from aquila.errors import CassetteError
@@ -76,7 +76,7 @@ def _choose_pending(here: project.Project, names: list[str]) -> dict[str, Path]:
 
 def _accept_journals(here: project.Project, *, dry_run: bool) -> list[Step]:
     """Store what interrupted runs left in their journals."""
-    abandoned = journal.abandoned(here.folder)
+    abandoned = journal.find_abandoned_journals(here.folder)
     if not abandoned:
         return []
     if dry_run:
@@ -128,9 +128,9 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
         _make_merging_change(recorded) if action == "merged" else lambda stored: recorded
     )
     if dry_run:
-        return action, len(change(cassette_files.load_or_empty(path)).interactions)
-    stored = cassette_files.update(path, change, root=root)
-    cassette_files.remove(pending)
+        return action, len(change(cassette_files.load_cassette_or_empty(path)).interactions)
+    stored = cassette_files.update_cassette(path, change, root=root)
+    cassette_files.remove_cassette(pending)
     return action, len(stored.interactions)
 
 
@@ -138,7 +138,7 @@ def _make_merging_change(recorded: Cassette) -> Callable[[Cassette], Cassette]:
     """Make a change of a cassette that adds each recording which the cassette lacks."""
     settings = config.current_settings()
     rules = match_rules_of(settings)
-    identify, clean = request_identifier(rules), redactor_for(rules, settings.keep_headers).request
+    identify, clean = request_identifier(rules), redactor_for(rules, settings.keep_headers).redact_request
 
     def identify_request(request: RecordedRequest) -> str:
         return identify(clean(request))
@@ -149,4 +149,4 @@ def _make_merging_change(recorded: Cassette) -> Callable[[Cassette], Cassette]:
         mine = identify_request(interaction.request)
         rows.append(NewRecording(mine, counts[mine], order, interaction))
         counts[mine] += 1
-    return lambda stored: merge(stored, Changes(tuple(rows)), identify_request)
+    return lambda stored: merge_changes(stored, Changes(tuple(rows)), identify_request)

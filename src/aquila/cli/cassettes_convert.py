@@ -88,14 +88,14 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     cassette = project.load_cassette(source)
     before = source.stat().st_size
     if _is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded
-        clean = redactor_for(match_rules_of(settings), settings.keep_headers).interaction
+        clean = redactor_for(match_rules_of(settings), settings.keep_headers).redact_interaction
         cassette = Cassette.from_interactions(map(clean, cassette.interactions))
-    data = cassette_files.encode(target, cassette)
+    data = cassette_files.encode_cassette(target, cassette)
     if codec_for(target).loads(data, source=str(target)) != cassette:
         raise CassetteError(f"{source}: written as {options.to} it does not read back equal; nothing was changed")
-    cassette_files.save(target, cassette)
+    cassette_files.save_cassette(target, cassette)
     if options.replace and not in_place:
-        cassette_files.remove(source)
+        cassette_files.remove_cassette(source)
     return {
         "from": str(source),
         "to": str(target),

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aquila import config
-from aquila.cassettes.matching.difference import ABSENT, Difference, differences, shown, unlikeness
-from aquila.cassettes.matching.miss_message import rendered
-from aquila.cassettes.matching.nearest_recording import shortlist
-from aquila.cassettes.matching.request_key import MatchRules, canonical
+from aquila.cassettes.matching.difference import ABSENT, Difference, find_differences, format_value, weigh_differences
+from aquila.cassettes.matching.miss_message import render_body
+from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
+from aquila.cassettes.matching.request_key import MatchRules, canonical_request
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cli import FOUND, project
 from aquila.cli.interaction_summary import readable_text_of, status_of
@@ -27,7 +27,7 @@ from aquila.recording.session_factory import match_rules_of, redactor_for, reque
 _WIDTH = 70
 _CANDIDATES = 4
 _LIKE = 25.0
-"""Requests that differ by more than this (see ``unlikeness``) are not one request that changed."""
+"""Requests that differ by more than this (see ``weigh_differences``) are not one request that changed."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     with project.open_project(options) as here:
         settings = config.current_settings()
         rules = match_rules_of(settings)
-        clean = redactor_for(rules, settings.keep_headers).interaction
+        clean = redactor_for(rules, settings.keep_headers).redact_interaction
         a, b = (
             Cassette.from_interactions(map(clean, project.load_cassette(here.find_one(name)).interactions))
             for name in (options.a, options.b)
@@ -108,11 +108,11 @@ def _answer_of(interaction: Interaction) -> tuple[object, ...]:
 def _pair_changed_request(found: Comparison, other: int, a: Cassette, b: Cassette, rules: MatchRules) -> None:
     """Pair request ``other``, which only B has, with the most similar request that only A has, if any is similar."""
     rest = [a.interactions[number] for number in found.only_a]
-    now = canonical(b.interactions[other].request, rules)
+    now = canonical_request(b.interactions[other].request, rules)
     best: tuple[float, int, list[Difference]] | None = None
-    for position in shortlist(b.interactions[other].request, rest, _CANDIDATES):
-        differing = differences(canonical(rest[position].request, rules), now)
-        weight = unlikeness(differing)
+    for position in find_nearest_recordings(b.interactions[other].request, rest, _CANDIDATES):
+        differing = find_differences(canonical_request(rest[position].request, rules), now)
+        weight = weigh_differences(differing)
         if weight <= _LIKE and (best is None or weight < best[0]):
             best = weight, found.only_a[position], differing
     if best is not None:
@@ -126,12 +126,12 @@ def _print_comparison(found: Comparison, a: Cassette, b: Cassette, rules: MatchR
         output.print_line(f"request #{one + 1} of A is #{other + 1} of B, changed:")
         for difference in differing:
             before, now = (
-                shown(difference.recorded, difference.now, _WIDTH),
-                shown(difference.now, difference.recorded, _WIDTH),
+                format_value(difference.recorded, difference.now, _WIDTH),
+                format_value(difference.now, difference.recorded, _WIDTH),
             )
             output.print_line(f"  {difference.path}: {before} -> {now}")
-        old, new = (canonical(side.request, rules) for side in (a.interactions[one], b.interactions[other]))
-        _print_unified_diff(rendered(old), rendered(new), output)
+        old, new = (canonical_request(side.request, rules) for side in (a.interactions[one], b.interactions[other]))
+        _print_unified_diff(render_body(old), render_body(new), output)
     for one, other in found.answers:
         first, second = a.interactions[one], b.interactions[other]
         output.print_line(f"the answer to #{one + 1} of A differs from that to #{other + 1} of B:")

@@ -26,7 +26,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     """Read the cassettes and list them."""
     with project.open_project(options) as here:
         found = [_describe_cassette(path, here) for path in here.choose_files(options.names)]
-        interrupted = here.folder.is_dir() and bool(journal.abandoned(here.folder))
+        interrupted = here.folder.is_dir() and bool(journal.find_abandoned_journals(here.folder))
     _print_cassettes(found, output)
     if not found:
         output.print_line(f"no cassettes in {here.folder}")

@@ -65,7 +65,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             remove = _is_confirmed(unused)
         if remove:
             for file in unused:
-                cassette_files.remove(file.path)
+                cassette_files.remove_cassette(file.path)
             _remove_empty_folders(here.folder)
             output.print_line(f"removed {format_count(len(unused), 'file')}")
         files = [{"file": file.name, "why": file.reason, "bytes": file.size} for file in unused]

@@ -78,7 +78,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 def _find_leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
     """Search the text of a file. If it holds no secret, search its interactions, which may be encoded or in pieces."""
     data = path.read_bytes()
-    in_text = [] if path.suffix == ".msgpack" else known.scan(data)
+    in_text = [] if path.suffix == ".msgpack" else known.find_secrets(data)
     yield from (Leak(str(path), finding.line, None, finding.kind) for finding in in_text)
     suffix = path.suffix.lower()
     if in_text or suffix not in BUILT_IN_SUFFIXES:
@@ -93,7 +93,7 @@ def _find_leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
 
 def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None:
     """Name the first part of an interaction that a recording would redact, apart from headers that it never stores."""
-    clean = known.interaction(interaction)
+    clean = known.redact_interaction(interaction)
     before, after = interaction.request, clean.request
     if (before.url, before.body) != (after.url, after.body):
         return "secret in the request"

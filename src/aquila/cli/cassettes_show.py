@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from aquila import config
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
-from aquila.cassettes.matching.miss_message import rendered
-from aquila.cassettes.matching.request_key import canonical
+from aquila.cassettes.matching.miss_message import render_body
+from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
 from aquila.cli import project
 from aquila.cli.interaction_summary import describe_interaction, model_of, readable_text_of, status_of
@@ -42,7 +42,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             sys.stdout.buffer.write(YamlCodec().dumps(cassette))
             return 0
         settings = config.current_settings()
-        clean = redactor_for(match_rules_of(settings), settings.keep_headers).interaction
+        clean = redactor_for(match_rules_of(settings), settings.keep_headers).redact_interaction
         interactions = [clean(interaction) for interaction in cassette.interactions]
         if options.number is None:
             _print_all(interactions, path, output)
@@ -88,7 +88,7 @@ def _print_in_full(interaction: Interaction, number: int, output: Output) -> Non
     for name, value in request.headers:
         output.print_line(f"  {name}: {value}")
     output.print_line()
-    for line in rendered(canonical(request, match_rules_of(config.current_settings()))):
+    for line in render_body(canonical_request(request, match_rules_of(config.current_settings()))):
         output.print_line(f"  {line}")
     output.print_line()
     pieces = f"{format_count(len(response.chunks), 'chunk')}, {format_size(len(response.body))}"

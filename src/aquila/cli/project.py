@@ -47,7 +47,7 @@ class Project:
                 f"there is no cassette folder {self.folder}; name one with --dir, AQUILA_CASSETTE_DIR, or "
                 "aquila_cassette_dir in the pytest settings"
             )
-        return list(cassette_files.cassette_files(self.folder))
+        return list(cassette_files.find_cassette_files(self.folder))
 
     def list_pending(self) -> list[Path]:
         """Return the pending recordings, which failing tests left."""
@@ -122,7 +122,7 @@ def load_cassette(path: Path) -> Cassette:
     for a file that is not there.
     """
     try:
-        return cassette_files.load(path)
+        return cassette_files.load_cassette(path)
     except FileNotFoundError as error:
         if path.is_symlink():
             raise CassetteError(f"{path} is a symbolic link to a file that does not exist") from error

@@ -31,9 +31,9 @@ def stamp(scope: Scope | None) -> str:
     inherited: dict[str, Any] = {"around": config.layers_for_children()}
     known = list(runtime.fingerprints)
     if runtime.hidden:
-        from aquila.cassettes.redaction.fingerprints import fingerprints
+        from aquila.cassettes.redaction.fingerprints import fingerprints_of
 
-        known += fingerprints(runtime.hidden.values())
+        known += fingerprints_of(runtime.hidden.values())
     if known:
         inherited["fingerprints"] = known
     if scope is not None:

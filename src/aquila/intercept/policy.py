@@ -46,7 +46,9 @@ def answering(method: str, scheme: str, host: str, port: int | None, path: str) 
     if is_refused(host, port, path, settings):
         from aquila.recording import session_factory  # here: only a refusal shows a path, which may hold a key
 
-        clean = session_factory.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers).text(path)
+        clean = session_factory.redactor_for(
+            session_factory.match_rules_of(settings), settings.keep_headers
+        ).redact_text(path)
         raise LiveCallRefused(refusal(f"{method} {scheme}://{_netloc(host, port)}{clean}"))
     return None
 

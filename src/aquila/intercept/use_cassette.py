@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from aquila import config
-from aquila.cassettes.storage.names import candidates
+from aquila.cassettes.storage.names import candidate_paths
 from aquila.intercept import activation, decorated_functions
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
@@ -37,7 +37,7 @@ class use_cassette:
         self._settings = settings
         self._open: list[tuple[Scope, Scope | None]] = []
         known = config.current_settings().with_options(settings, source=self._title)
-        candidates(known.cassette_root(), name)  # a wrong name is refused here
+        candidate_paths(known.cassette_root(), name)  # a wrong name is refused here
 
     @property
     def _title(self) -> str:

@@ -34,10 +34,10 @@ class DriftWatch:
     def observer_for(self, session: Session) -> Callable[[RecordedRequest], None]:
         """What is to see the requests of a session."""
         recordings = session.cassette.interactions
-        known = {key_of(session.redactor.request(one.request), self._rules) for one in recordings}
+        known = {key_of(session.redactor.redact_request(one.request), self._rules) for one in recordings}
 
         def compare_request(request: RecordedRequest) -> None:
-            asked = session.redactor.request(request)
+            asked = session.redactor.redact_request(request)
             if not known or key_of(asked, self._rules) in known:
                 return
             from aquila.cassettes.matching.miss_message import explain_miss

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedResponse
 from aquila.cassettes.storage import cassette_files, journal
-from aquila.cassettes.storage.merging import Changes, NewRecording, RecordingPlayed, merge, settle
+from aquila.cassettes.storage.merging import (
+    Changes,
+    NewRecording,
+    RecordingPlayed,
+    drop_retried_failures,
+    merge_changes,
+)
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, CassetteWriteError, reason_of
 from aquila.recording import session_factory
@@ -65,7 +71,7 @@ class ScopeRecording:
     def store_interaction(self, session: Session, record: RecordDecision, response: RecordedResponse) -> None:
         """Store a finished interaction: into the journal first, then into the session."""
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
-        interaction = Interaction(record.request, session.redactor.response(response), f"{now.isoformat()}Z")
+        interaction = Interaction(record.request, session.redactor.redact_response(response), f"{now.isoformat()}Z")
         row = NewRecording(record.key, record.position, record.order, interaction)
         if not session.closed:  # else it is too late, as `add` says: nobody would merge the journal
             self._append_to_journal(session, row)
@@ -77,8 +83,8 @@ class ScopeRecording:
             self._append_to_journal(session, replay.played)
 
     def _append_to_journal(self, session: Session, row: NewRecording | RecordingPlayed) -> None:
-        entry = journal.Entry(session.name, session.mode, self._settings.record_errors, session.rules, row)
-        self._journal.append(entry)
+        entry = journal.JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
+        self._journal.append_entry(entry)
 
     def close(self, *, passed: bool) -> StoredRecordings:
         """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""
@@ -91,7 +97,7 @@ class ScopeRecording:
         owned = self._scope.default_cassette if self._scope.owns_cassette else None
         changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
         mine = f"{self._scope.id}.{os.getpid()}.journal"
-        others = [path for path in journal.journals_of(self._root, self._scope.id) if path.name != mine]
+        others = [path for path in journal.find_journals_of(self._root, self._scope.id) if path.name != mine]
         foreign, unread = _read_journals(others)
         for (name, mode), session in self._scope.sessions.items():
             if mode == "replay":
@@ -111,8 +117,8 @@ class ScopeRecording:
         if not failed:
             for path in others:
                 if all(path != failure.path for failure in unread):
-                    journal.discard(path)
-            self._journal.discard()
+                    journal.discard_journal(path)
+            self._journal.remove_file()
         _raise_failures([*unread, *failed], self._root)
         return stored
 
@@ -124,7 +130,7 @@ def recover_journals(root: Path) -> RecoveryResult:
     cassette's pending file. What fails is named and left where it is, and the rest is taken over.
     """
     recovered = RecoveryResult([], [])
-    for paths in journal.abandoned(root).values():
+    for paths in journal.find_abandoned_journals(root).values():
         groups, failures = _read_journals(paths)
         left = {failure.path for failure in failures}
         for name, rows in _changes_by_cassette(groups).items():
@@ -139,7 +145,7 @@ def recover_journals(root: Path) -> RecoveryResult:
                 recovered.cassettes.extend([(path, count)] if count else [])
         for journal_path in paths:
             if journal_path not in left:
-                journal.discard(journal_path)
+                journal.discard_journal(journal_path)
         if failures:
             kept = " ".join(sorted(map(str, left)))
             recovered.failures.append(
@@ -154,7 +160,7 @@ def _add_recordings(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root
     count = sum(len(change.recorded) for change, _ in rows)
     for change, rules in rows if count else ():
         adding = Changes(change.recorded, change.used)
-        stored = cassette_files.update(path, _make_merge(adding, rules), root=root)
+        stored = cassette_files.update_cassette(path, _make_merge(adding, rules), root=root)
         if change.replace:
             _keep_pending(path, stored, [(change, rules)], root)
     return count
@@ -188,7 +194,7 @@ def _read_journals(
     failures: list[StorageFailure] = []
     for path in journals:
         try:
-            entries = list(journal.read(path))
+            entries = list(journal.read_entries(path))
         except Exception as error:  # noqa: BLE001 - one journal must not keep the others from being stored
             failures.append(StorageFailure(path, error))
             continue
@@ -204,7 +210,7 @@ def _changes_by_cassette(
     changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
     for (name, mode, record_errors, rules), entries in groups.items():
         recordings = [r for r in entries if isinstance(r, NewRecording)]
-        recorded = settle(recordings, record_errors=record_errors, whole=mode == "all")
+        recorded = drop_retried_failures(recordings, record_errors=record_errors, whole=mode == "all")
         used = tuple(r for r in entries if isinstance(r, RecordingPlayed))
         changes[name].append((Changes(tuple(recorded), used, replace=mode == "all"), rules))
     return changes
@@ -227,13 +233,13 @@ def _store_changes(
         try:
             if passed:
                 for change, rules in rows:
-                    cassette_files.update(path, _make_merge(change, rules), root=root)
+                    cassette_files.update_cassette(path, _make_merge(change, rules), root=root)
                 if name == owned:
-                    cassette_files.remove(cassette_files.pending_path(path))
+                    cassette_files.remove_cassette(cassette_files.pending_path(path))
                 written.append(path)
                 count += recorded
             elif recorded:
-                stored = cassette_files.load_or_empty(path)
+                stored = cassette_files.load_cassette_or_empty(path)
                 pending.append(_keep_pending(path, stored, rows, root, anew=name == owned))
         except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
             failures.append(StorageFailure(path, error))
@@ -255,7 +261,7 @@ def _keep_pending(
         return result
 
     beside = cassette_files.pending_path(path)
-    cassette_files.update(beside, change, root=root)
+    cassette_files.update_cassette(beside, change, root=root)
     return beside
 
 
@@ -263,4 +269,4 @@ def _make_merge(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cas
     """A change of a cassette: ``merge`` with its keys computed the way the recordings' keys were."""
     redactor = session_factory.redactor_for(rules)
     identify = session_factory.request_identifier(rules)
-    return lambda stored: merge(stored, changes, lambda request: identify(redactor.request(request)))
+    return lambda stored: merge_changes(stored, changes, lambda request: identify(redactor.redact_request(request)))

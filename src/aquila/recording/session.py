@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.cassettes.storage.merging import Changes, NewRecording, RecordingPlayed, settle
+from aquila.cassettes.storage.merging import Changes, NewRecording, RecordingPlayed, drop_retried_failures
 from aquila.errors import CassetteMiss, PlayedOut, SessionClosed
 
 
@@ -120,13 +120,13 @@ class Session:
             self.observe_request(sent)
         key = self._known_keys.get(self.redactor.with_kept_headers(sent))
         if key is None or self.mode != "replay":
-            request = self.redactor.request(sent)
+            request = self.redactor.redact_request(sent)
             key = self._identify_request(request)
         with self._lock:
             if self.closed:
                 raise SessionClosed(
-                    f"{sent.method} {self.redactor.request(sent).url}: the use of cassette {self.name!r} has ended; "
-                    "a thread or task outlived its test. Wait for it before the test returns."
+                    f"{sent.method} {self.redactor.redact_request(sent).url}: the use of cassette {self.name!r} has "
+                    "ended; a thread or task outlived its test. Wait for it before the test returns."
                 )
             asked = self._count_request(key)
             numbers = self._recordings_by_key.get(key, ())
@@ -137,7 +137,7 @@ class Session:
                     return self._play_recording(key, len(numbers) - 1, numbers)
             if self.mode != "replay":
                 return RecordDecision(request, key, asked, next(self._order))
-        request = self.redactor.request(sent)
+        request = self.redactor.redact_request(sent)
         miss = PlayedOut if numbers else CassetteMiss
         return RefuseDecision(miss(self._explain_miss(MissedRequest(request, len(numbers), asked))))
 
@@ -233,13 +233,13 @@ class Session:
         with self._lock:
             others = [row for row in elsewhere if isinstance(row, NewRecording)]
             rows = [*self._new_recordings, *others]
-            recorded = settle(rows, record_errors=record_errors, whole=self.mode == "all")
+            recorded = drop_retried_failures(rows, record_errors=record_errors, whole=self.mode == "all")
             slots = {number: (key, at) for key, row in self._recordings_by_key.items() for at, number in enumerate(row)}
             used = [RecordingPlayed(*slots[number], order) for order, number in self._play_order]
         used += [row for row in elsewhere if isinstance(row, RecordingPlayed)]
         changes = Changes(tuple(recorded), tuple(used), replace=self.mode == "all")
-        return replace(changes, drop=frozenset(slots.values()) - changes.slots()) if drop_unused else changes
+        return replace(changes, drop=frozenset(slots.values()) - changes.touched_slots()) if drop_unused else changes
 
     def key_of(self, request: RecordedRequest) -> str:
         """The key of a request under this session's rules."""
-        return self._identify_request(self.redactor.request(request))
+        return self._identify_request(self.redactor.redact_request(request))

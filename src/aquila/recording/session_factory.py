@@ -41,7 +41,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
     rules = match_rules_of(settings)
     session = Session(
         cassette,
-        cassette_files.load_or_empty(path),
+        cassette_files.load_cassette_or_empty(path),
         mode=mode,
         rules=rules,
         identify_request=request_identifier(rules),
@@ -112,7 +112,7 @@ def redactor_for(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Redac
     secrets = _find_secrets()
     extra = tuple(rule for added in plugin_manager().hook.aquila_redactors() for rule in added)
     if runtime.fingerprints:
-        extra = (fingerprints.rule(tuple(runtime.fingerprints)), *extra)
+        extra = (fingerprints.fingerprint_rule(tuple(runtime.fingerprints)), *extra)
     basis = (secrets, rules.header_names, keep_headers, extra)
     if _redactor is None or _redactor[0] != basis:
         made = Redactor(

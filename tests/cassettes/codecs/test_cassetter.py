@@ -25,7 +25,7 @@ def loads(path: Path, text: str) -> Cassette:
 
 @pytest.mark.parametrize("path", HTTP, ids=lambda path: path.name)
 def test_what_cassetter_recorded_over_http_is_read_whole(path: Path) -> None:
-    found = {row.request.url.rpartition("/")[2]: row for row in cassette_files.load(path).interactions}
+    found = {row.request.url.rpartition("/")[2]: row for row in cassette_files.load_cassette(path).interactions}
     assert found.keys() == {"chat", "audio", "stream", "nothing", "null"}
     chat = found["chat"]
     assert (chat.request.method, chat.request.url) == ("POST", "http://127.0.0.1:8099/chat")
@@ -48,7 +48,7 @@ def test_what_cassetter_recorded_over_http_is_read_whole(path: Path) -> None:
 
 
 def test_both_forms_say_the_same() -> None:
-    yaml, toml = [cassette_files.load(path).interactions for path in HTTP]
+    yaml, toml = [cassette_files.load_cassette(path).interactions for path in HTTP]
     assert [(row.request, row.response) for row in yaml] == [(row.request, row.response) for row in toml]
 
 
@@ -58,7 +58,7 @@ def test_both_forms_say_the_same() -> None:
 )
 def test_what_is_not_http_is_refused_and_named(name: str, what: str) -> None:
     with pytest.raises(CassetteCorrupt, match=f"line 3: a cassette of cassetter with .*{what}") as raised:
-        cassette_files.load(FILES / f"{name}.yaml")
+        cassette_files.load_cassette(FILES / f"{name}.yaml")
     assert "delete" not in str(raised.value)
 
 

@@ -98,4 +98,4 @@ def test_copies_that_an_earlier_reader_made_are_not_used(tmp_path: Path) -> None
     path = tmp_path / "x.yaml"
     path.write_text(GO_VCR + "#" * 4000)
     with pytest.raises(CassetteCorrupt):
-        cassette_files.load(path)
+        cassette_files.load_cassette(path)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.matching.difference import differences
+from aquila.cassettes.matching.difference import find_differences
 from aquila.cassettes.matching.miss_message import WIDTH, explain_miss
-from aquila.cassettes.matching.nearest_recording import shortlist
-from aquila.cassettes.matching.request_key import MatchRules, canonical, key_of
+from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
+from aquila.cassettes.matching.request_key import MatchRules, canonical_request, key_of
 from aquila.cassettes.model import Headers, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 
@@ -342,7 +342,7 @@ def test_any_miss_can_be_explained_in_bounded_space(
 @settings(max_examples=150, deadline=None)
 def test_requests_with_different_keys_have_a_difference(one: RecordedRequest, other: RecordedRequest) -> None:
     same = key_of(one, RULES) == key_of(other, RULES)
-    assert bool(differences(canonical(one, RULES), canonical(other, RULES))) != same
+    assert bool(find_differences(canonical_request(one, RULES), canonical_request(other, RULES))) != same
 
 
 @given(bodies, st.integers(0, 300), st.sampled_from(["json", "text", "query"]))
@@ -425,5 +425,5 @@ def test_the_search_is_bounded_by_the_size_of_the_cassette() -> None:
         for n in range(10_000)
     ]
     Counted.searches = 0
-    shortlist(request(b"x" + body), recorded, 8)
+    find_nearest_recordings(request(b"x" + body), recorded, 8)
     assert 10_000 <= Counted.searches * len(body) <= 2 * 150_000_000

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.matching.request_key import MatchRules, canonical, key_of
+from aquila.cassettes.matching.request_key import MatchRules, canonical_request, key_of
 from aquila.cassettes.model import Headers, RecordedRequest
 
 DEFAULT = MatchRules()
@@ -327,7 +327,7 @@ def test_a_multipart_boundary_does_not_count(one: str, other: str, data: bytes, 
     requests = [multipart(*fields, boundary=boundary) for boundary in (f'"{one}"'.strip('"'), other)]
     if any(";" in b or b.encode() in data or b in text for b in (one, other)):
         return
-    first, second = (canonical(request, DEFAULT) for request in requests)
+    first, second = (canonical_request(request, DEFAULT) for request in requests)
     assert first.kind == "multipart"
     assert first == second
 
@@ -337,7 +337,7 @@ def test_a_quoted_boundary_is_understood() -> None:
     quoted = RecordedRequest(
         plain.method, plain.url, (("content-type", 'multipart/form-data; boundary="one:two"'),), plain.body
     )
-    assert canonical(quoted, DEFAULT).body == {"a": ["1"]}
+    assert canonical_request(quoted, DEFAULT).body == {"a": ["1"]}
     assert key_of(plain, DEFAULT) == key_of(quoted, DEFAULT)
 
 
@@ -354,7 +354,7 @@ def test_a_file_counts_by_name_type_and_content() -> None:
 
 
 def test_file_contents_are_hashed() -> None:
-    body = canonical(multipart(file_field("file", "a.wav", b"x" * 10_000), boundary="b"), DEFAULT).body
+    body = canonical_request(multipart(file_field("file", "a.wav", b"x" * 10_000), boundary="b"), DEFAULT).body
     assert body["file"][0]["bytes"] == 10_000
     assert len(json.dumps(body)) < 300
 
@@ -384,7 +384,7 @@ def test_order_of_fields_does_not_count_but_order_within_one_does() -> None:
 )
 def test_broken_multipart_counts_by_its_bytes(body: bytes) -> None:
     headers = (("content-type", "multipart/form-data; boundary=b"),)
-    found = canonical(post(body, headers=headers), DEFAULT)
+    found = canonical_request(post(body, headers=headers), DEFAULT)
     assert found.kind in ("text", "multipart")
     assert (found.kind == "multipart") == (body == b"--b--")
 
@@ -472,14 +472,14 @@ media_types = st.sampled_from(
 @example("application/json", b'{"a": "\\ud800"}', "https://[x")
 def test_any_request_has_a_key_and_can_be_shown(media: str, body: bytes, url: str) -> None:
     request = RecordedRequest("POST", url, (("content-type", media),), body)
-    shown = canonical(request, DEFAULT)
+    shown = canonical_request(request, DEFAULT)
     assert shown.digest == key_of(request, DEFAULT)
-    assert shown.pretty().encode()
+    assert shown.render_request().encode()
 
 
 def test_a_canonical_request_reads_well() -> None:
     request = post('{"b": [1.0, "é"], "a": null}', url="https://api.x.com/v1/chat?api-version=1")
-    assert canonical(request, MatchRules(("+host", "+headers"))).pretty() == (
+    assert canonical_request(request, MatchRules(("+host", "+headers"))).render_request() == (
         "POST //api.x.com/v1/chat\n"
         "?api-version=1\n"
         "content-type: application/json\n"

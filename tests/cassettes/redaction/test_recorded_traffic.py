@@ -74,7 +74,7 @@ def test_a_recording_holds_no_secret_and_replays_for_everyone(
     encoded = base64.b64encode(b"u:" + key.encode())
     for secret in (key.encode(), encoded[4:-4], key.encode()[9:17], PASSWORD.encode(), json.dumps(PASSWORD).encode()):
         assert secret not in stored
-    assert Redactor.from_environment({"A_KEY": key, "DB_PASSWORD": PASSWORD}).scan(stored) == []
+    assert Redactor.from_environment({"A_KEY": key, "DB_PASSWORD": PASSWORD}).find_secrets(stored) == []
 
     # Somebody else, with a key and a password of their own, and no server.
     other, password = f"{key[:8]}Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9", "hunter2-hunter2"

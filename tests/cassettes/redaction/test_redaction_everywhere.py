@@ -168,9 +168,9 @@ def check(redactor: Redactor, secret: str, body: bytes, places: Sequence[int], *
     response = RecordedResponse(
         200, (("x-request-id", secret), ("x-echo", secret)), cut(body, places), "broken", secret, 3, 9
     )
-    once = redactor.interaction(Interaction(request, response, "2026-01-02T03:04:05Z"))
+    once = redactor.redact_interaction(Interaction(request, response, "2026-01-02T03:04:05Z"))
     stored = once.response.body
-    assert redactor.interaction(once) is once
+    assert redactor.redact_interaction(once) is once
     assert [chunk.at for chunk in once.response.chunks] == [chunk.at for chunk in response.chunks]
     assert (once.response.started, once.response.ended, once.recorded) == (3, 9, "2026-01-02T03:04:05Z")
     assert "x-echo" not in dict(once.response.headers)
@@ -225,9 +225,9 @@ def test_the_same_request_with_another_key_has_the_same_key(
             PLACES[place](text, random.Random(seed)).encode(),
         )
         redactor = Redactor.from_environment({"OPENAI_API_KEY": secret, "DB_PASSWORD": value})
-        clean = redactor.request(request)
+        clean = redactor.redact_request(request)
         assert not survives(secret, clean.body)
-        keys += [key_of(clean, RULES), key_of(Redactor.from_environment({}).request(clean), RULES)]
+        keys += [key_of(clean, RULES), key_of(Redactor.from_environment({}).redact_request(clean), RULES)]
     assert len(set(keys)) == 1
 
 
@@ -353,5 +353,5 @@ def test_the_beginning_of_a_known_value_that_broke_off_is_scrubbed(secret: str, 
     assume(len(lines) > 1)
     body = "\n\n".join(lines).encode()
     redactor = Redactor({secret: "x"})
-    stored = redactor.response(RecordedResponse(200, (), (RecordedChunk(body),), "broken")).body
+    stored = redactor.redact_response(RecordedResponse(200, (), (RecordedChunk(body),), "broken")).body
     assert "".join(leaves([json.loads(line[6:]) for line in stored.split(b"\n\n")], "content")) == "so: [redacted]"

@@ -49,18 +49,21 @@ def test_only_allowed_headers_are_stored() -> None:
         ("user-agent", "x"),
         ("openai-beta", "assistants=v2"),
     )
-    assert Redactor().request(request).headers == (("accept", "application/json"), ("openai-beta", "assistants=v2"))
+    assert Redactor().redact_request(request).headers == (
+        ("accept", "application/json"),
+        ("openai-beta", "assistants=v2"),
+    )
     response = RecordedResponse(
         200, (("content-type", "text/plain"), ("set-cookie", "a=b"), ("x-echo", "a"), ("date", "now"))
     )
-    assert Redactor().response(response).headers == (("content-type", "text/plain"),)
+    assert Redactor().redact_response(response).headers == (("content-type", "text/plain"),)
 
 
 def test_headers_can_be_added_but_never_credentials() -> None:
     redactor = Redactor(request_headers=["X-Trace"], response_headers=["x-ratelimit-*"])
-    request = redactor.request(post("", ("x-trace", f"t {KEY}"), ("x-other", "1")))
+    request = redactor.redact_request(post("", ("x-trace", f"t {KEY}"), ("x-other", "1")))
     assert request.headers == (("x-trace", "t [redacted]"),)
-    response = redactor.response(
+    response = redactor.redact_response(
         RecordedResponse(200, (("x-ratelimit-remaining-tokens", "9"), ("x-ratelimit-key", "k")))
     )
     assert response.headers == (("x-ratelimit-remaining-tokens", "9"),)
@@ -109,22 +112,22 @@ def test_short_and_common_values_are_left_alone(value: str) -> None:
     assert is_trivial(value)
     redactor = Redactor.from_environment({"X_KEY": value, "OPENAI_API_KEY": value})
     text = f'{{"a": "{value}", "b": 12345678, "c": true}}'
-    assert redactor.text(text) == text
-    assert redactor.scan(text.encode()) == []
+    assert redactor.redact_text(text) == text
+    assert redactor.find_secrets(text.encode()) == []
 
 
 def test_a_numeric_secret_leaves_valid_json() -> None:
     redactor = Redactor.from_environment({"PIN_SECRET": "4711081512345"})
     text = '{"a": 4711081512345, "b": "4711081512345", "c": 14711081512345, "d": [-4711081512345]}'
-    assert json.loads(redactor.text(text)) == {"a": 0, "b": "0", "c": 14711081512345, "d": [0]}
+    assert json.loads(redactor.redact_text(text)) == {"a": 0, "b": "0", "c": 14711081512345, "d": [0]}
 
 
 def test_values_are_scrubbed_in_any_spelling() -> None:
     secret = 'p"a\\ss/wörd 42'
     redactor = Redactor.from_environment({"DB_PASSWORD": secret})
     body = json.dumps({"a": secret, "b": json.dumps({"c": secret})})
-    assert redactor.text(body) == '{"a": "[redacted]", "b": "{\\"c\\": \\"[redacted]\\"}"}'
-    assert redactor.text("q=p%22a%5Css%2Fw%c3%b6rd+42&x=1") == "q=[redacted]&x=1"
+    assert redactor.redact_text(body) == '{"a": "[redacted]", "b": "{\\"c\\": \\"[redacted]\\"}"}'
+    assert redactor.redact_text("q=p%22a%5Css%2Fw%c3%b6rd+42&x=1") == "q=[redacted]&x=1"
 
 
 @pytest.mark.parametrize("lead", ["", "u", "us", "user:", "someone:"])
@@ -132,7 +135,7 @@ def test_values_are_scrubbed_in_any_spelling() -> None:
 def test_base64_of_a_value_is_scrubbed_whole(lead: str, encode: type) -> None:
     secret = "~~~???>>>" + PLAIN
     text = encode((lead + secret + "!").encode()).decode()
-    assert Redactor({secret: "x"}).text(f"data: {text}.") == "data: [redacted]."
+    assert Redactor({secret: "x"}).redact_text(f"data: {text}.") == "data: [redacted]."
 
 
 def test_the_repr_shows_no_secret() -> None:
@@ -184,8 +187,8 @@ def test_the_repr_shows_no_secret() -> None:
 )
 def test_known_shapes_are_replaced(text: str, clean: str) -> None:
     redactor = Redactor()
-    assert redactor.text(text) == clean
-    assert redactor.text(clean) == clean
+    assert redactor.redact_text(text) == clean
+    assert redactor.redact_text(clean) == clean
 
 
 def random_ids(dice: random.Random) -> list[str]:
@@ -215,7 +218,7 @@ def test_ids_hashes_and_images_are_left_alone() -> None:
     dice = random.Random(4711)
     for _ in range(150):
         text = json.dumps({"ids": random_ids(dice)})
-        assert redactor.text(text) is text
+        assert redactor.redact_text(text) is text
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,7 @@ def test_ids_hashes_and_images_are_left_alone() -> None:
     ],
 )
 def test_prose_and_code_are_left_alone(text: str) -> None:
-    assert Redactor().text(text) is text
+    assert Redactor().redact_text(text) is text
 
 
 @pytest.mark.parametrize("text", ["a sk-learn-tutorial 0123456789abcdef", '{"a": "x"}', ""])
@@ -244,10 +247,10 @@ def test_what_holds_no_secret_is_the_same_object(text: str) -> None:
     request = post(text, ("content-type", "application/json"))
     response = answer(text.encode(), b"tail")
     interaction = Interaction(request, response)
-    assert redactor.text(text) is text
-    assert redactor.request(request) is request
-    assert redactor.response(response) is response
-    assert redactor.interaction(interaction) is interaction
+    assert redactor.redact_text(text) is text
+    assert redactor.redact_request(request) is request
+    assert redactor.redact_response(response) is response
+    assert redactor.redact_interaction(interaction) is interaction
 
 
 # --- requests
@@ -256,18 +259,18 @@ def test_what_holds_no_secret_is_the_same_object(text: str) -> None:
 def test_a_url_stays_a_url() -> None:
     redactor = Redactor({PLAIN: "x"})
     request = post(url=f"https://user:{KEY}@{PLAIN}.example/{PLAIN}?key=AIzaDummyKey&q=a&api_key=x")
-    clean = redactor.request(request).url
+    clean = redactor.redact_request(request).url
     assert clean == "https://%5Bredacted%5D.example/%5Bredacted%5D?key=%5Bredacted%5D&q=a&api_key=%5Bredacted%5D"
-    assert redactor.request(post(url=clean)).url is clean
+    assert redactor.redact_request(post(url=clean)).url is clean
 
 
 def test_a_form_loses_its_secrets_by_name() -> None:
     body = "grant_type=x&client_secret=s3&password=p&page=2"
     media = ("content-type", "application/x-www-form-urlencoded")
-    assert Redactor().request(post(body, media)).body == (
+    assert Redactor().redact_request(post(body, media)).body == (
         b"grant_type=x&client_secret=[redacted]&password=[redacted]&page=2"
     )
-    assert Redactor().request(post("password=p", ("content-type", "text/plain"))).body == b"password=p"
+    assert Redactor().redact_request(post("password=p", ("content-type", "text/plain"))).body == b"password=p"
 
 
 @pytest.mark.parametrize(
@@ -282,11 +285,11 @@ def test_a_form_loses_its_secrets_by_name() -> None:
 )
 def test_an_answer_that_echoes_the_key_of_its_request_is_scrubbed(header: str, value: str) -> None:
     redactor = Redactor()
-    request = redactor.request(post(f"my key is {PLAIN}", (header, value)))
+    request = redactor.redact_request(post(f"my key is {PLAIN}", (header, value)))
     response = RecordedResponse(
         401, (("x-request-id", f"{PLAIN}"),), (RecordedChunk(f'{{"error": "bad key {PLAIN}"}}'.encode()),)
     )
-    clean = redactor.response(response)
+    clean = redactor.redact_response(response)
     assert request.body == b"my key is [redacted]"
     assert clean.body == b'{"error": "bad key [redacted]"}'
     assert clean.headers == (("x-request-id", "[redacted]"),)
@@ -294,15 +297,15 @@ def test_an_answer_that_echoes_the_key_of_its_request_is_scrubbed(header: str, v
 
 def test_the_credentials_of_one_request_do_not_change_another() -> None:
     redactor = Redactor()
-    redactor.request(post("", ("authorization", f"Bearer {PLAIN}")))
+    redactor.redact_request(post("", ("authorization", f"Bearer {PLAIN}")))
     other = post(f"see {PLAIN}", ("content-type", "text/plain"))
-    assert redactor.request(other) is other
+    assert redactor.redact_request(other) is other
 
 
 def test_a_dummy_key_is_no_secret() -> None:
     redactor = Redactor()
-    redactor.request(post("", ("authorization", f"Bearer {DUMMY_KEY}")))
-    assert redactor.text(f"key {DUMMY_KEY}") == f"key {DUMMY_KEY}"
+    redactor.redact_request(post("", ("authorization", f"Bearer {DUMMY_KEY}")))
+    assert redactor.redact_text(f"key {DUMMY_KEY}") == f"key {DUMMY_KEY}"
 
 
 def test_many_threads_may_use_one_redactor() -> None:
@@ -313,7 +316,7 @@ def test_many_threads_may_use_one_redactor() -> None:
 
     def use(key: str) -> None:
         gate.wait()
-        found[key] = redactor.request(post(f"a {key} b", ("x-api-key", key))).body
+        found[key] = redactor.redact_request(post(f"a {key} b", ("x-api-key", key))).body
 
     threads = [threading.Thread(target=use, args=(key,)) for key in keys]
     for thread in threads:
@@ -321,7 +324,7 @@ def test_many_threads_may_use_one_redactor() -> None:
     for thread in threads:
         thread.join()
     assert found == dict.fromkeys(keys, b"a [redacted] b")
-    assert redactor.text(" ".join(keys)) == " ".join(["[redacted]"] * len(keys))
+    assert redactor.redact_text(" ".join(keys)) == " ".join(["[redacted]"] * len(keys))
 
 
 # --- streams
@@ -329,7 +332,7 @@ def test_many_threads_may_use_one_redactor() -> None:
 
 def test_a_secret_over_chunks_keeps_their_number_and_times() -> None:
     response = answer(b"key: " + KEY[:9].encode(), KEY[9:20].encode(), KEY[20:].encode() + b" end", b"!")
-    clean = Redactor().response(response)
+    clean = Redactor().redact_response(response)
     assert clean.body == b"key: [redacted] end!"
     assert [chunk.at for chunk in clean.chunks] == [0, 1, 2, 3]
     assert clean.chunks[-1].data == b"!"
@@ -339,7 +342,7 @@ def test_a_secret_over_chunks_keeps_their_number_and_times() -> None:
 def test_a_secret_over_deltas_leaves_a_stream_that_reads_redacted() -> None:
     pieces = ["The key is ", KEY[:6], KEY[6:21], KEY[21:] + ", keep", " it."]
     events = [f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'content': p}}]})}\n\n" for p in pieces]
-    clean = Redactor().response(answer(*(event.encode() for event in events)))
+    clean = Redactor().redact_response(answer(*(event.encode() for event in events)))
     said = [json.loads(chunk.data[6:])["choices"][0]["delta"]["content"] for chunk in clean.chunks]
     assert said == ["The key is ", "[redacted]", "", ", keep", " it."]
 
@@ -349,23 +352,23 @@ def test_streams_of_several_choices_are_put_together_apart() -> None:
     for one, other in zip(("sk-aB3dE5gH7", "jK9mN1pQ3sTuV5"), ("nothing ", "secret"), strict=True):
         for index, text in enumerate((one, other)):
             events.append(f"data: {json.dumps({'choices': [{'index': index, 'delta': {'content': text}}]})}\n\n")
-    clean = Redactor().response(answer("".join(events).encode()))
+    clean = Redactor().redact_response(answer("".join(events).encode()))
     said = [json.loads(line[6:])["choices"][0] for line in clean.body.decode().split("\n\n") if line]
     assert [item["delta"]["content"] for item in said] == ["[redacted]", "nothing ", "", "secret"]
 
 
 def test_plain_text_events_are_put_together_too() -> None:
     body = f"event: x\ndata: my {KEY[:20]}\n\ndata: {KEY[20:]}\n\n"
-    assert Redactor().response(answer(body.encode())).body == b"event: x\ndata: my [redacted]\n\ndata: \n\n"
+    assert Redactor().redact_response(answer(body.encode())).body == b"event: x\ndata: my [redacted]\n\ndata: \n\n"
 
 
 def test_a_broken_stream_loses_the_beginning_of_a_known_key() -> None:
     events = [f"data: {json.dumps({'delta': text})}\n\n" for text in ("key ", PLAIN[:7], PLAIN[7:20])]
     response = answer(*(event.encode() for event in events), end="broken", error="ReadError: connection lost")
-    clean = Redactor({PLAIN: "x"}).response(response)
+    clean = Redactor({PLAIN: "x"}).redact_response(response)
     assert [json.loads(chunk.data[6:])["delta"] for chunk in clean.chunks] == ["key ", "[redacted]", ""]
     whole = answer(*(event.encode() for event in events))
-    assert Redactor({PLAIN: "x"}).response(whole) is whole
+    assert Redactor({PLAIN: "x"}).redact_response(whole) is whole
 
 
 # --- added rules
@@ -375,13 +378,13 @@ def test_added_rules_work_beside_the_built_in_ones() -> None:
     redactor = Redactor(
         {}, [r"\b\d{3}-\d{2}-\d{4}\b", re.compile("(?i)ssn: (\\w+)"), lambda text: text.replace("Bob", "X")]
     )
-    assert redactor.text(f"{KEY} 078-05-1120 SSN: abc Bob") == "[redacted] [redacted] SSN: [redacted] X"
+    assert redactor.redact_text(f"{KEY} 078-05-1120 SSN: abc Bob") == "[redacted] [redacted] SSN: [redacted] X"
 
 
 def test_added_rules_reach_split_streams() -> None:
     events = [f"data: {json.dumps({'delta': text})}\n\n" for text in ("I am B", "ob, 078-0", "5-1120", " yes Bob")]
     redactor = Redactor({}, [r"\d{3}-\d{2}-\d{4}", lambda text: re.sub(r"\bBob\b", "Eve", text)])
-    clean = redactor.response(answer(*(event.encode() for event in events)))
+    clean = redactor.redact_response(answer(*(event.encode() for event in events)))
     said = "".join(json.loads(chunk.data[6:])["delta"] for chunk in clean.chunks)
     assert said == "I am Eve, [redacted] yes Eve"
     assert len(clean.chunks) == 4
@@ -389,9 +392,9 @@ def test_added_rules_reach_split_streams() -> None:
 
 def test_an_added_rule_may_match_the_placeholder() -> None:
     redactor = Redactor({}, [r"\w{8}", r"name: (.+)"])
-    once = redactor.text(f"{KEY} abcdefgh name: Bob")
+    once = redactor.redact_text(f"{KEY} abcdefgh name: Bob")
     assert once == "[redacted] [redacted] name: [redacted]"
-    assert redactor.text(once) is once
+    assert redactor.redact_text(once) is once
 
 
 def test_a_wrong_pattern_is_explained() -> None:
@@ -405,7 +408,7 @@ def test_a_wrong_pattern_is_explained() -> None:
 def test_scan_reports_line_and_kind_and_never_the_value() -> None:
     redactor = Redactor.from_environment({"APP_TOKEN": PLAIN})
     data = f"a: 1\nb: {KEY}\nc: x {PLAIN} {PLAIN}\n\nd: 'Bearer {PLAIN[::-1]}'\n".encode()
-    found = redactor.scan(data)
+    found = redactor.find_secrets(data)
     assert found == [
         Finding(2, "OpenAI key"),
         Finding(3, "value of APP_TOKEN"),
@@ -416,11 +419,11 @@ def test_scan_reports_line_and_kind_and_never_the_value() -> None:
 
 def test_scan_finds_header_fields_in_files_of_other_recorders() -> None:
     data = b"headers:\n  Cookie:\n  - __cf_bm=abcdefghij\n  authorization:\n  - REDACTED\n  authorization: [redacted]\n"
-    assert Redactor().scan(data) == [Finding(3, "header field with credentials")]
+    assert Redactor().find_secrets(data) == [Finding(3, "header field with credentials")]
 
 
 def test_scan_of_a_clean_file_is_empty() -> None:
-    assert Redactor().scan(b"a: [redacted]\nb: Bearer [redacted]\nc: chatcmpl-0123456789abcdefghij\n") == []
+    assert Redactor().find_secrets(b"a: [redacted]\nb: Bearer [redacted]\nc: chatcmpl-0123456789abcdefghij\n") == []
 
 
 def corpus() -> list[Path]:
@@ -432,5 +435,5 @@ def corpus() -> list[Path]:
 def test_real_traffic_is_left_alone() -> None:
     redactor = Redactor()
     for path in corpus():
-        kinds = {finding.kind for finding in redactor.scan(path.read_bytes())}
+        kinds = {finding.kind for finding in redactor.find_secrets(path.read_bytes())}
         assert kinds <= {"header field with credentials"}, path.name

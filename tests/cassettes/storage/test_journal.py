@@ -24,7 +24,7 @@ rows = st.one_of(
 )
 entries = st.lists(
     st.builds(
-        journal.Entry,
+        journal.JournalEntry,
         st.just("jobs/x"),
         st.sampled_from(["missing", "all"]),
         st.sampled_from(["last", "all"]),
@@ -38,20 +38,20 @@ entries = st.lists(
 @settings(max_examples=50)
 @given(entries, st.data())
 def test_whole_entries_are_read_back_wherever_the_file_was_torn(
-    tmp_path_factory: pytest.TempPathFactory, written: list[journal.Entry], data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, written: list[journal.JournalEntry], data: st.DataObject
 ) -> None:
     root = tmp_path_factory.mktemp("cassettes")
     writer = journal.Journal(root, "scope")
     sizes = [0]
     writer.open()
-    (path,) = journal.journals_of(root, "scope")
+    (path,) = journal.find_journals_of(root, "scope")
     for entry in written:
-        writer.append(entry)
+        writer.append_entry(entry)
         sizes.append(path.stat().st_size)
-    assert list(journal.read(path)) == written
+    assert list(journal.read_entries(path)) == written
     torn = data.draw(st.integers(0, sizes[-1]))
     os.truncate(path, torn)
-    assert list(journal.read(path)) == written[: sum(size <= torn for size in sizes[1:])]
+    assert list(journal.read_entries(path)) == written[: sum(size <= torn for size in sizes[1:])]
     writer.close()
 
 
@@ -69,13 +69,13 @@ def test_a_journal_counts_as_abandoned_only_when_its_process_has_ended(tmp_path:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == b"open"
-        assert journal.abandoned(tmp_path) == {}
-        (path,) = journal.journals_of(tmp_path, "other")
-        journal.discard(path)
+        assert journal.find_abandoned_journals(tmp_path) == {}
+        (path,) = journal.find_journals_of(tmp_path, "other")
+        journal.discard_journal(path)
         assert path.exists()
         process.kill()
-    assert journal.abandoned(tmp_path) == {"other": [path]}
-    journal.discard(path)
+    assert journal.find_abandoned_journals(tmp_path) == {"other": [path]}
+    journal.discard_journal(path)
     assert not path.exists()
 
 
@@ -90,17 +90,17 @@ def test_a_journal_that_another_run_holds_or_removes_while_it_is_opened_is_opene
         if len(tried) == 1:
             return False  # held by a run that looks whether anybody uses it
         if len(tried) == 2:
-            journal.journals_of(tmp_path, "scope")[0].unlink()  # and then removed by it
+            journal.find_journals_of(tmp_path, "scope")[0].unlink()  # and then removed by it
         return really(descriptor)
 
     monkeypatch.setattr(journal, "_try_lock", disturbed)
     writer = journal.Journal(tmp_path, "scope")
     writer.open()
     monkeypatch.undo()
-    assert len(journal.journals_of(tmp_path, "scope")) == 1
-    assert journal.abandoned(tmp_path) == {}
-    writer.discard()
-    assert journal.journals_of(tmp_path, "scope") == []
+    assert len(journal.find_journals_of(tmp_path, "scope")) == 1
+    assert journal.find_abandoned_journals(tmp_path) == {}
+    writer.remove_file()
+    assert journal.find_journals_of(tmp_path, "scope") == []
 
 
 def test_a_forked_child_writes_a_journal_of_its_own(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_forked_child_writes_a_journal_of_its_own(tmp_path: Path) -> None:
         os.waitpid(child, 0)
     """)
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
-    assert len(journal.journals_of(tmp_path, "scope")) == 2
+    assert len(journal.find_journals_of(tmp_path, "scope")) == 2
 
 
 def test_the_work_folder_keeps_itself_out_of_git(tmp_path: Path) -> None:
@@ -140,4 +140,4 @@ def test_a_frame_of_another_version_is_named_with_its_file(tmp_path: Path) -> No
     payload = b"\x91\x01"
     path.write_bytes(len(payload).to_bytes(4) + zlib.crc32(payload).to_bytes(4) + payload)
     with pytest.raises(CassetteCorrupt, match=r"x\.1\.journal: not a journal of this version"):
-        list(journal.read(path))
+        list(journal.read_entries(path))

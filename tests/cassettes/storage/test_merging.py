@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.storage.merging import Changes, NewRecording, RecordingPlayed, merge, settle
+from aquila.cassettes.storage.merging import (
+    Changes,
+    NewRecording,
+    RecordingPlayed,
+    drop_retried_failures,
+    merge_changes,
+)
 
 
 def interaction(key: str, answer: str, status: int = 200) -> Interaction:
@@ -36,7 +42,7 @@ def recorded(key: str, position: int, order: int, answer: str, status: int = 200
 
 def test_additions_to_an_untouched_cassette_come_last_in_the_order_of_their_requests() -> None:
     changes = Changes((recorded("c", 0, 0, "3"), recorded("d", 0, 1, "4")))
-    assert answers(merge(cassette("a:1", "b:2"), changes, key)) == ["a:1", "b:2", "c:3", "d:4"]
+    assert answers(merge_changes(cassette("a:1", "b:2"), changes, key)) == ["a:1", "b:2", "c:3", "d:4"]
 
 
 def test_a_recording_that_replaces_a_drifted_one_stands_where_that_stood() -> None:
@@ -45,40 +51,40 @@ def test_a_recording_that_replaces_a_drifted_one_stands_where_that_stood() -> No
         used=(RecordingPlayed("a", 0, 0), RecordingPlayed("c", 0, 2)),
         drop=frozenset({("b", 0)}),
     )
-    assert answers(merge(cassette("a:1", "b:2", "c:3"), changes, key)) == ["a:1", "b2:new", "c:3"]
+    assert answers(merge_changes(cassette("a:1", "b:2", "c:3"), changes, key)) == ["a:1", "b2:new", "c:3"]
 
 
 def test_a_recording_made_before_all_others_stands_first() -> None:
     changes = Changes((recorded("z", 0, 0, "0"),), used=(RecordingPlayed("a", 0, 1),))
-    assert answers(merge(cassette("a:1"), changes, key)) == ["z:0", "a:1"]
+    assert answers(merge_changes(cassette("a:1"), changes, key)) == ["z:0", "a:1"]
 
 
 def test_a_taken_position_keeps_what_it_has_unless_everything_is_recorded_again() -> None:
     stored = cassette("a:old")
-    assert answers(merge(stored, Changes((recorded("a", 0, 0, "new"),)), key)) == ["a:old"]
-    assert answers(merge(stored, Changes((recorded("a", 0, 0, "new"),), replace=True), key)) == ["a:new"]
+    assert answers(merge_changes(stored, Changes((recorded("a", 0, 0, "new"),)), key)) == ["a:old"]
+    assert answers(merge_changes(stored, Changes((recorded("a", 0, 0, "new"),), replace=True), key)) == ["a:new"]
 
 
 def test_what_another_process_added_meanwhile_is_kept() -> None:
     meanwhile = cassette("a:1", "other:2")
     changes = Changes((recorded("b", 0, 1, "3"),), used=(RecordingPlayed("a", 0, 0),), drop=frozenset({("gone", 0)}))
-    assert answers(merge(meanwhile, changes, key)) == ["a:1", "b:3", "other:2"]
+    assert answers(merge_changes(meanwhile, changes, key)) == ["a:1", "b:3", "other:2"]
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 503, 529])
 def test_a_failure_is_left_out_only_if_another_answer_to_the_request_followed(status: int) -> None:
     rows = [recorded("a", 0, 0, "busy", status), recorded("a", 1, 1, "fine"), recorded("b", 0, 2, "busy", status)]
-    kept = settle(rows, record_errors="last")
+    kept = drop_retried_failures(rows, record_errors="last")
     assert [(row.key, row.position, row.interaction.response.body) for row in kept] == [
         ("a", 0, b"fine"),
         ("b", 0, b"busy"),
     ]
-    assert settle(rows, record_errors="all") == rows
+    assert drop_retried_failures(rows, record_errors="all") == rows
 
 
 def test_a_refusal_is_an_answer_like_any_other() -> None:
     rows = [recorded("a", 0, 0, "no", 400), recorded("a", 1, 1, "yes")]
-    assert settle(rows, record_errors="last") == rows
+    assert drop_retried_failures(rows, record_errors="last") == rows
 
 
 keys = st.sampled_from("abc")
@@ -105,7 +111,7 @@ def changes_of(draw: st.DrawFn) -> Changes:
 
 @given(stored_rows, changes_of())
 def test_every_recording_is_in_the_result_once_and_the_rest_keeps_its_order(stored: Cassette, changes: Changes) -> None:
-    merged = merge(stored, changes, key)
+    merged = merge_changes(stored, changes, key)
     counts: dict[str, int] = defaultdict(int)
     slots = []
     for row in stored.interactions:
@@ -132,12 +138,12 @@ def test_merging_twice_is_merging_once(stored: Cassette, changes: Changes) -> No
     for row in stored.interactions:
         counts[key(row.request)] += 1
     rows = tuple(row for row in changes.recorded if row.position <= counts[row.key])
-    once = merge(stored, Changes(rows, changes.used), key)
-    assert merge(once, Changes(rows, changes.used), key) == once
+    once = merge_changes(stored, Changes(rows, changes.used), key)
+    assert merge_changes(once, Changes(rows, changes.used), key) == once
 
 
 @given(st.integers(1, 2000))
 def test_a_long_row_of_new_recordings_keeps_the_order_of_its_requests(count: int) -> None:
     rows = tuple(recorded(f"k{number}", 0, number, str(number)) for number in range(count))
-    merged = merge(Cassette(), Changes(rows), key)
+    merged = merge_changes(Cassette(), Changes(rows), key)
     assert [row.interaction for row in rows] == list(merged.interactions)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aquila.cassettes.matching.request_key import Canonical
+from aquila.cassettes.matching.request_key import CanonicalRequest
 
 ABSENT: Final = object()
 """Stands for a value that one side does not have."""
@@ -30,7 +30,7 @@ class Difference:
     in_body: bool = False
 
 
-def differences(recorded: Canonical, now: Canonical) -> list[Difference]:
+def find_differences(recorded: CanonicalRequest, now: CanonicalRequest) -> list[Difference]:
     """List the places where two requests differ: parts of the request first, then the body in its order."""
     found = [
         Difference(name, a, b)
@@ -42,16 +42,16 @@ def differences(recorded: Canonical, now: Canonical) -> list[Difference]:
         )
         if a != b
     ]
-    found += _pairs("query", recorded.query, now.query)
-    found += _pairs("header", recorded.headers, now.headers)
+    found += _compare_pairs("query", recorded.query, now.query)
+    found += _compare_pairs("header", recorded.headers, now.headers)
     if recorded.kind != now.kind and "none" not in (recorded.kind, now.kind):
         found.append(Difference("body", _Kind(recorded.kind), _Kind(now.kind)))
     elif now.kind in ("form", "multipart"):
-        found += _fields(recorded.body, now.body)
+        found += _compare_fields(recorded.body, now.body)
     elif now.kind in ("text", "bytes") and recorded.body != now.body:
         found.append(Difference("body", recorded.body, now.body))
     elif now.kind == "json":
-        found += itertools.islice(_in_json("", recorded.body, now.body), _MOST)
+        found += itertools.islice(_compare_json("", recorded.body, now.body), _MOST)
     return found
 
 
@@ -61,7 +61,7 @@ class _Kind(str):
     __slots__ = ()
 
 
-def _pairs(part: str, recorded: Any, now: Any) -> Iterator[Difference]:
+def _compare_pairs(part: str, recorded: Any, now: Any) -> Iterator[Difference]:
     one: dict[str, list[str]] = {}
     other: dict[str, list[str]] = {}
     for pairs, values in ((recorded, one), (now, other)):
@@ -70,79 +70,83 @@ def _pairs(part: str, recorded: Any, now: Any) -> Iterator[Difference]:
     for name in dict.fromkeys((*one, *other)):
         a, b = one.get(name), other.get(name)
         if a != b:
-            yield Difference(f"{part} {name}", _single(a), _single(b))
+            yield Difference(f"{part} {name}", _unwrap_single(a), _unwrap_single(b))
 
 
-def _single(values: list[Any] | None) -> Any:
+def _unwrap_single(values: list[Any] | None) -> Any:
     return ABSENT if values is None else values[0] if len(values) == 1 else values
 
 
-def _fields(recorded: dict[str, list[Any]], now: dict[str, list[Any]]) -> Iterator[Difference]:
+def _compare_fields(recorded: dict[str, list[Any]], now: dict[str, list[Any]]) -> Iterator[Difference]:
     for name in dict.fromkeys((*recorded, *now)):
         a, b = recorded.get(name), now.get(name)
         if a != b:
-            yield Difference(_step("", name), _single(a), _single(b), in_body=True)
+            yield Difference(_append_step("", name), _unwrap_single(a), _unwrap_single(b), in_body=True)
 
 
-def _step(path: str, key: str) -> str:
+def _append_step(path: str, key: str) -> str:
     if _PLAIN_KEY.fullmatch(key):
         return f"{path}.{key}" if path else key
     quote = "'" if "'" not in key else '"'
     return f"{path}[{quote}{key}{quote}]"
 
 
-def _in_json(path: str, recorded: Any, now: Any, depth: int = 0) -> Iterator[Difference]:
+def _compare_json(path: str, recorded: Any, now: Any, depth: int = 0) -> Iterator[Difference]:
     if depth > _DEEPEST and isinstance(recorded, dict | list) and isinstance(now, dict | list):
-        if as_json(recorded) != as_json(now):
+        if dump_json(recorded) != dump_json(now):
             yield Difference(path, recorded, now, in_body=True)
     elif isinstance(recorded, dict) and isinstance(now, dict):
         for key in dict.fromkeys((*recorded, *now)):
-            yield from _in_json(_step(path, key), recorded.get(key, ABSENT), now.get(key, ABSENT), depth + 1)
+            yield from _compare_json(
+                _append_step(path, key), recorded.get(key, ABSENT), now.get(key, ABSENT), depth + 1
+            )
     elif isinstance(recorded, list) and isinstance(now, list):
-        yield from _in_lists(path, recorded, now, depth)
+        yield from _compare_lists(path, recorded, now, depth)
     elif type(recorded) is not type(now) or recorded != now:
         yield Difference(path or "body", recorded, now, in_body=bool(path))
 
 
-def _in_lists(path: str, recorded: list[Any], now: list[Any], depth: int) -> Iterator[Difference]:
+def _compare_lists(path: str, recorded: list[Any], now: list[Any], depth: int) -> Iterator[Difference]:
     """Compare by position; where one is longer, what both begin and end with stays paired."""
     shared = min(len(recorded), len(now))
     begin = 0
-    while begin < shared and _same(recorded[begin], now[begin], depth):
+    while begin < shared and _are_equal(recorded[begin], now[begin], depth):
         begin += 1
     end = 0
     if len(recorded) != len(now):
-        while end < shared - begin and _same(recorded[-1 - end], now[-1 - end], depth):
+        while end < shared - begin and _are_equal(recorded[-1 - end], now[-1 - end], depth):
             end += 1
     for position in range(begin, max(len(recorded), len(now)) - end):
         a = recorded[position] if position < len(recorded) - end else ABSENT
         b = now[position] if position < len(now) - end else ABSENT
-        yield from _in_json(f"{path}[{position}]", a, b, depth + 1)
+        yield from _compare_json(f"{path}[{position}]", a, b, depth + 1)
 
 
-def _same(one: Any, other: Any, depth: int) -> bool:
-    return next(_in_json("", one, other, depth + 1), None) is None
+def _are_equal(one: Any, other: Any, depth: int) -> bool:
+    return next(_compare_json("", one, other, depth + 1), None) is None
 
 
-def unlikeness(found: Sequence[Difference]) -> float:
+def weigh_differences(found: Sequence[Difference]) -> float:
     """Say how much the differences between two requests weigh."""
-    weight = sum(_weight(difference) + (not difference.in_body) for difference in found[:_WEIGHED])
+    weight = sum(_weigh_difference(difference) + (not difference.in_body) for difference in found[:_WEIGHED])
     return weight + max(0, len(found) - _WEIGHED)
 
 
-def _weight(difference: Difference) -> float:
+def _weigh_difference(difference: Difference) -> float:
     """From a little for a changed word to 1.1 for something quite different."""
     one, other = difference.recorded, difference.now
     if not (isinstance(one, str) and isinstance(other, str)):
         return 1.1 if isinstance(one, dict | list) or isinstance(other, dict | list) else 0.6
     one, other = one[:5000], other[:5000]
-    around = (common_prefix(one, other) + common_prefix(one[::-1], other[::-1])) / max(len(one), len(other), 1)
+    around = (common_prefix_length(one, other) + common_prefix_length(one[::-1], other[::-1])) / max(
+        len(one), len(other), 1
+    )
     first, second = set(one.split()), set(other.split())
     words = len(first & second) / max(len(first | second), 1)
     return 1.1 - min(1.0, max(around, words))
 
 
-def common_prefix(one: str, other: str) -> int:
+def common_prefix_length(one: str, other: str) -> int:
     """Return how many characters two texts begin with in common."""
     shared = min(len(one), len(other))
     if one[:shared] == other[:shared]:
@@ -154,21 +158,21 @@ def common_prefix(one: str, other: str) -> int:
     return low
 
 
-def shown(value: Any, other: Any, width: int) -> str:
+def format_value(value: Any, other: Any, width: int) -> str:
     """Write a value for people in at most about ``width`` characters; a long text is cut around where it differs."""
     if value is ABSENT:
         return "absent"
     if isinstance(value, _Kind):
         return {"json": "JSON", "form": "a form", "multipart": "multipart", "bytes": "binary data"}.get(value, value)
     if isinstance(value, str):
-        at = common_prefix(value, other) if isinstance(other, str) else 0
-        return quoted(value, at, width)
+        at = common_prefix_length(value, other) if isinstance(other, str) else 0
+        return quote_around(value, at, width)
     if isinstance(value, dict) and isinstance(value.get("bytes"), int) and isinstance(value.get("sha256"), str):
-        return _file(value)
-    return clipped(as_json(value), 0, width)
+        return _describe_file(value)
+    return clip_around(dump_json(value), 0, width)
 
 
-def as_json(value: Any) -> str:
+def dump_json(value: Any) -> str:
     """Write a value as JSON; one that is nested too deeply for that as ``…``."""
     try:
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
@@ -176,38 +180,38 @@ def as_json(value: Any) -> str:
         return "…"
 
 
-def _file(value: dict[str, Any]) -> str:
-    name = f"{quoted(str(value['filename']), 0, 40)}, " if "filename" in value else ""
-    media = f", {clipped(str(value['content_type']), 0, 40)}" if "content_type" in value else ""
+def _describe_file(value: dict[str, Any]) -> str:
+    name = f"{quote_around(str(value['filename']), 0, 40)}, " if "filename" in value else ""
+    media = f", {clip_around(str(value['content_type']), 0, 40)}" if "content_type" in value else ""
     return f"{name}{value['bytes']:,} bytes{media} (sha256 {value['sha256'][:12]}…)"
 
 
-def quoted(text: str, at: int, width: int) -> str:
+def quote_around(text: str, at: int, width: int) -> str:
     """Quote a text as Python does, cut to about ``width`` around position ``at``; … marks what is left out."""
-    start, end = _window(len(text), at, width - 4)
+    start, end = _window_around(len(text), at, width - 4)
     body = repr(text[start:end])
-    inner = _ended("…" * (start > 0) + body[1:-1], width - 2, whole=end == len(text))
+    inner = _mark_cut_end("…" * (start > 0) + body[1:-1], width - 2, whole=end == len(text))
     return body[0] + inner + body[-1]
 
 
-def clipped(text: str, at: int, width: int) -> str:
+def clip_around(text: str, at: int, width: int) -> str:
     """Cut a line to ``width`` around position ``at``; … marks what is left out. Control characters are escaped."""
-    start, end = _window(len(text), at, width - 2)
-    return _ended("…" * (start > 0) + visible(text[start:end]), width, whole=end == len(text))
+    start, end = _window_around(len(text), at, width - 2)
+    return _mark_cut_end("…" * (start > 0) + escape_unprintable(text[start:end]), width, whole=end == len(text))
 
 
-def _ended(text: str, width: int, *, whole: bool) -> str:
+def _mark_cut_end(text: str, width: int, *, whole: bool) -> str:
     """Escapes may have made a text longer again than it was cut to."""
     return text if whole and len(text) <= width else text[: width - 1] + "…"
 
 
-def _window(length: int, at: int, width: int) -> tuple[int, int]:
+def _window_around(length: int, at: int, width: int) -> tuple[int, int]:
     if length <= width:
         return 0, length
     start = max(0, at - width // 3)
     return start, start + width
 
 
-def visible(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Escape what a terminal would act on, and what cannot be encoded."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -33,33 +33,33 @@ class JsonPath:
 
         A key disappears. An element of a list becomes null instead, so that the positions of the others stay.
         """
-        _remove(value, self.steps)
+        _remove_at(value, self.steps)
 
 
-def _remove(value: Any, steps: tuple[Step, ...]) -> None:
+def _remove_at(value: Any, steps: tuple[Step, ...]) -> None:
     step, rest = steps[0], steps[1:]
     if isinstance(value, dict) and not isinstance(step, int):
         if step is None:
             if not rest:
                 value.clear()
             for child in value.values():
-                _remove(child, rest)
+                _remove_at(child, rest)
         elif step in value:
             if rest:
-                _remove(value[step], rest)
+                _remove_at(value[step], rest)
             else:
                 del value[step]
     elif isinstance(value, list) and not isinstance(step, str):
         positions = range(len(value)) if step is None else [step] if -len(value) <= step < len(value) else []
         for position in positions:
             if rest:
-                _remove(value[position], rest)
+                _remove_at(value[position], rest)
             else:
                 value[position] = None
 
 
 @lru_cache(maxsize=256)
-def parse(text: str) -> JsonPath:
+def parse_json_path(text: str) -> JsonPath:
     """Understand one path: ``user``, ``$.user``, ``messages[*].name``, ``tools[0].function``, ``['a.b'][-1]``.
 
     Raises :class:`~aquila.errors.ConfigError` that shows where the text stops making sense.

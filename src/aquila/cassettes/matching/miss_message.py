@@ -10,16 +10,16 @@ from typing import Any
 
 from aquila.cassettes.matching.difference import (
     Difference,
-    as_json,
-    clipped,
-    common_prefix,
-    differences,
-    shown,
-    unlikeness,
-    visible,
+    clip_around,
+    common_prefix_length,
+    dump_json,
+    escape_unprintable,
+    find_differences,
+    format_value,
+    weigh_differences,
 )
-from aquila.cassettes.matching.nearest_recording import shortlist
-from aquila.cassettes.matching.request_key import Canonical, MatchRules, canonical, key_of
+from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
+from aquila.cassettes.matching.request_key import CanonicalRequest, MatchRules, canonical_request, key_of
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
 
@@ -50,33 +50,33 @@ def explain_miss(
     shown; it is the session's, which knows more than the environment shows. The text is plain, bounded, and made in
     bounded time.
     """
-    request = redactor.request(request)
+    request = redactor.redact_request(request)
     if played_out is None:
-        lines = list(_miss(request, recordings, rules, cassette, command, redactor))
+        lines = list(_explain_unrecorded(request, recordings, rules, cassette, command, redactor))
     else:
-        lines = list(_played_out(request, recordings, rules, cassette, command, redactor, played_out))
-    return redactor.text("\n".join(lines).encode("utf-8", "backslashreplace").decode())
+        lines = list(_explain_played_out(request, recordings, rules, cassette, command, redactor, played_out))
+    return redactor.redact_text("\n".join(lines).encode("utf-8", "backslashreplace").decode())
 
 
-def _head(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _write_head(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
     yield title
     yield ""
     for name, text in rows:
-        yield f"  {name:<11}{clipped(text, 0, 400)}"
+        yield f"  {name:<11}{clip_around(text, 0, 400)}"
 
 
-def _requested(request: RecordedRequest) -> tuple[str, str]:
+def _request_row(request: RecordedRequest) -> tuple[str, str]:
     return "requested", f"{request.method.upper()} {request.url}"
 
 
-def _count(number: int, noun: str) -> str:
+def _count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 # --- no recording
 
 
-def _miss(
+def _explain_unrecorded(
     request: RecordedRequest,
     recordings: Sequence[Interaction],
     rules: MatchRules,
@@ -84,65 +84,69 @@ def _miss(
     command: str,
     redactor: Redactor,
 ) -> Iterator[str]:
-    now = canonical(request, rules)
+    now = canonical_request(request, rules)
     title = "No recording answers this request."
     holds = (
         "cassette",
-        f"{cassette}: {_count(len(recordings), 'recording') if recordings else 'nothing recorded yet'}",
+        f"{cassette}: {_count_of(len(recordings), 'recording') if recordings else 'nothing recorded yet'}",
     )
     if not recordings:
-        yield from _head(title, (holds, _requested(request)))
+        yield from _write_head(title, (holds, _request_row(request)))
         yield ""
-        yield from _preview(now)
-        yield from _advice("To record it:", command)
+        yield from _write_preview(now)
+        yield from _write_advice("To record it:", command)
         return
-    number, nearest, found = _nearest(request, now, recordings, rules, redactor)
+    number, nearest, found = _find_nearest(request, now, recordings, rules, redactor)
     near = f"recording {number} of {len(recordings):,}"
     if not found:
-        yield from _head(title, (holds, _requested(request), ("nearest", f"{near}, which looks the same")))
+        yield from _write_head(title, (holds, _request_row(request), ("nearest", f"{near}, which looks the same")))
         yield ""
         yield "  What identifies requests here sees a difference that these rules do not compare:"
         yield "  look at the aquila_key hook of your plugins."
-        yield from _advice("To record it again:", command)
+        yield from _write_advice("To record it again:", command)
         return
     another = any(difference.path in ("method", "path") for difference in found)
     if another:
         found = [difference for difference in found if not difference.in_body and difference.path != "body"]
         near += ", which is another kind of request"
-    yield from _head(
-        title, (holds, _requested(request), ("nearest", f"{near}; they differ in" if not another else near))
+    yield from _write_head(
+        title, (holds, _request_row(request), ("nearest", f"{near}; they differ in" if not another else near))
     )
     yield ""
     for difference in found[:_MOST_PATHS]:
-        yield from _difference(difference)
+        yield from _write_difference(difference)
     if len(found) > _MOST_PATHS:
         yield f"    … and {len(found) - _MOST_PATHS} more"
     if not another:
-        yield from _unified(rendered(nearest), rendered(now), f"recording {number}")
-    yield from _advice("If the change is meant, record it again:" if not another else "To record it:", command)
-    yield from _hint(found)
+        yield from _write_unified_diff(render_body(nearest), render_body(now), f"recording {number}")
+    yield from _write_advice("If the change is meant, record it again:" if not another else "To record it:", command)
+    yield from _write_ignore_hint(found)
 
 
-def _nearest(
-    request: RecordedRequest, now: Canonical, recordings: Sequence[Interaction], rules: MatchRules, redactor: Redactor
-) -> tuple[int, Canonical, list[Difference]]:
+def _find_nearest(
+    request: RecordedRequest,
+    now: CanonicalRequest,
+    recordings: Sequence[Interaction],
+    rules: MatchRules,
+    redactor: Redactor,
+) -> tuple[int, CanonicalRequest, list[Difference]]:
     """The likest of the few that look likest: its number in the cassette (from 1), its form, and how it differs."""
-    best: tuple[float, int, Canonical, list[Difference]] | None = None
-    for position in shortlist(request, recordings, _CANDIDATES):
-        candidate = canonical(redactor.request(recordings[position].request), rules)
-        found = differences(candidate, now)
-        weight = unlikeness(found)
+    best: tuple[float, int, CanonicalRequest, list[Difference]] | None = None
+    for position in find_nearest_recordings(request, recordings, _CANDIDATES):
+        candidate = canonical_request(redactor.redact_request(recordings[position].request), rules)
+        found = find_differences(candidate, now)
+        weight = weigh_differences(found)
         if best is None or (weight, position) < best[:2]:
             best = weight, position, candidate, found
     assert best is not None
     return best[1] + 1, best[2], best[3]
 
 
-def _difference(difference: Difference) -> Iterator[str]:
-    path = clipped(difference.path, len(difference.path), WIDTH - 6)
+def _write_difference(difference: Difference) -> Iterator[str]:
+    path = clip_around(difference.path, len(difference.path), WIDTH - 6)
     width = WIDTH - 20
-    recorded = shown(difference.recorded, difference.now, width)
-    now = shown(difference.now, difference.recorded, width)
+    recorded = format_value(difference.recorded, difference.now, width)
+    now = format_value(difference.now, difference.recorded, width)
     line = f"    {path}: recorded {recorded}, now {now}"
     if len(line) <= WIDTH:
         yield line
@@ -150,15 +154,15 @@ def _difference(difference: Difference) -> Iterator[str]:
         yield from (f"    {path}:", f"      recorded  {recorded}", f"      now       {now}")
 
 
-def _preview(now: Canonical) -> Iterator[str]:
-    lines = rendered(now)
+def _write_preview(now: CanonicalRequest) -> Iterator[str]:
+    lines = render_body(now)
     for line in lines[:12]:
-        yield "    " + clipped(line, 0, WIDTH - 4)
+        yield "    " + clip_around(line, 0, WIDTH - 4)
     if len(lines) > 12:
-        yield f"    … and {_count(len(lines) - 12, 'more line')}"
+        yield f"    … and {_count_of(len(lines) - 12, 'more line')}"
 
 
-def _advice(title: str, command: str) -> Iterator[str]:
+def _write_advice(title: str, command: str) -> Iterator[str]:
     yield from ("", title, "", f"  {command}")
 
 
@@ -167,7 +171,7 @@ _VOLATILE = re.compile(
 )
 
 
-def _hint(found: Sequence[Difference]) -> Iterator[str]:
+def _write_ignore_hint(found: Sequence[Difference]) -> Iterator[str]:
     """What looks new in each run (an id, a time) is better left out than recorded again and again."""
     for difference in found:
         values = (difference.recorded, difference.now)
@@ -182,49 +186,49 @@ def _hint(found: Sequence[Difference]) -> Iterator[str]:
 # --- the unified diff
 
 
-def rendered(request: Canonical) -> list[str]:
+def render_body(request: CanonicalRequest) -> list[str]:
     """Write a canonical request's body as lines to compare: one for each value, or for each line of a text."""
     lines: list[str] = []
     if request.kind == "json":
-        lines += _json_lines(request.body)
+        lines += _render_json(request.body)
     elif request.kind == "text":
-        lines += [visible(line) for line in request.body.split("\n")] if request.body else []
+        lines += [escape_unprintable(line) for line in request.body.split("\n")] if request.body else []
     elif request.kind == "bytes":
-        lines.append(shown(request.body, None, WIDTH))
+        lines.append(format_value(request.body, None, WIDTH))
     elif request.kind != "none":
         for name, values in sorted(request.body.items()):
-            lines += [f"{visible(name)}: {shown(value, None, 10_000)}" for value in values]
+            lines += [f"{escape_unprintable(name)}: {format_value(value, None, 10_000)}" for value in values]
     return lines
 
 
-def _json_lines(value: Any, depth: int = 0) -> list[str]:
+def _render_json(value: Any, depth: int = 0) -> list[str]:
     """Much as YAML writes it: no braces, one line for each value, texts of several lines as they are."""
     if isinstance(value, dict | list) and value and depth > _DEEPEST:
         return ["…"]
     lines: list[str] = []
     if isinstance(value, dict) and value:
-        for key in sorted(value, key=_order):
-            inner = _json_lines(value[key], depth + 1)
+        for key in sorted(value, key=_key_order):
+            inner = _render_json(value[key], depth + 1)
             nested = isinstance(value[key], dict | list) and bool(value[key])
-            lines.append(f"{visible(key)}:" if nested else f"{visible(key)}: {inner.pop(0)}")
+            lines.append(f"{escape_unprintable(key)}:" if nested else f"{escape_unprintable(key)}: {inner.pop(0)}")
             lines += [f"  {line}" for line in inner]
     elif isinstance(value, list) and value:
         for item in value:
-            first, *inner = _json_lines(item, depth + 1)
+            first, *inner = _render_json(item, depth + 1)
             lines += [f"- {first}", *(f"  {line}" for line in inner)]
     elif isinstance(value, str) and "\n" in value:
-        lines += ["|", *map(visible, value.split("\n"))]
+        lines += ["|", *map(escape_unprintable, value.split("\n"))]
     else:
-        lines.append(visible(as_json(value)))
+        lines.append(escape_unprintable(dump_json(value)))
     return lines
 
 
-def _order(key: str) -> tuple[bool, str]:
+def _key_order(key: str) -> tuple[bool, str]:
     """By name, after the words that say what an object is."""
     return key not in ("role", "type", "name", "model"), key
 
 
-def _unified(recorded: list[str], now: list[str], name: str) -> Iterator[str]:
+def _write_unified_diff(recorded: list[str], now: list[str], name: str) -> Iterator[str]:
     begin = 0
     while begin < min(len(recorded), len(now)) and recorded[begin] == now[begin]:
         begin += 1
@@ -237,39 +241,39 @@ def _unified(recorded: list[str], now: list[str], name: str) -> Iterator[str]:
         (_, a, _, c, _), (_, _, b, _, d) = group[0], group[-1]
         lines.append(f"  @@ -{begin + a + 1},{b - a} +{begin + c + 1},{d - c} @@")
         for tag, i, j, k, m in group:
-            lines += _hunk(tag, one[i:j], other[k:m])
+            lines += _write_hunk(tag, one[i:j], other[k:m])
     yield ""
     yield from lines[:_MOST_LINES]
     if len(lines) > _MOST_LINES:
-        yield f"  … and {_count(len(lines) - _MOST_LINES, 'more line')}"
+        yield f"  … and {_count_of(len(lines) - _MOST_LINES, 'more line')}"
 
 
 _LABEL = re.compile(r" *(?:- )*(?:[^\s:\"]{1,30}: )?")
 
 
-def _hunk(tag: str, one: list[str], other: list[str]) -> Iterator[str]:
+def _write_hunk(tag: str, one: list[str], other: list[str]) -> Iterator[str]:
     if tag == "equal":
-        yield from (f"   {_cut(line, 0)}" for line in one)
+        yield from (f"   {_clip_line(line, 0)}" for line in one)
         return
     # A long line is cut around where it differs from its opposite.
-    places = [common_prefix(a, b) for a, b in zip(one, other, strict=False)]
+    places = [common_prefix_length(a, b) for a, b in zip(one, other, strict=False)]
     for sign, lines in (("-", one), ("+", other)):
         for line, place in zip(lines, itertools.chain(places, itertools.repeat(0)), strict=False):
-            yield f"  {sign}{_cut(line, place)}"
+            yield f"  {sign}{_clip_line(line, place)}"
 
 
-def _cut(line: str, place: int) -> str:
+def _clip_line(line: str, place: int) -> str:
     """Cut a line to fit, but not what it begins with: its indentation and its key."""
     match = _LABEL.match(line)
     end = match.end() if match else 0
     label = line[: min(end, WIDTH // 2)]
-    return label + clipped(line[len(label) :], max(0, place - len(label)), WIDTH - 3 - len(label))
+    return label + clip_around(line[len(label) :], max(0, place - len(label)), WIDTH - 3 - len(label))
 
 
 # --- played out
 
 
-def _played_out(
+def _explain_played_out(
     request: RecordedRequest,
     recordings: Sequence[Interaction],
     rules: MatchRules,
@@ -278,34 +282,34 @@ def _played_out(
     redactor: Redactor,
     number: int,
 ) -> Iterator[str]:
-    same = _same_as(request, recordings, rules, redactor)
+    same = _find_equal_recordings(request, recordings, rules, redactor)
     numbers = ", ".join(map(str, same[:10])) + ", …" * (len(same) > 10)
     if 1 < len(same) <= 10:
         numbers = " and ".join(numbers.rsplit(", ", 1))
     times = {0: "less often", 1: "once", 2: "twice"}.get(len(same), f"{len(same):,} times")
     which = f" (recording{'s' if len(same) > 1 else ''} {numbers})" if same else ""
-    yield from _head(
+    yield from _write_head(
         "Every recording of this request has been played.",
         (
             ("cassette", cassette),
-            _requested(request),
+            _request_row(request),
             ("recorded", f"{times}{which}; this is request number {number:,}"),
         ),
     )
     yield ""
-    yield from _preview(canonical(request, rules))
-    yield from _advice("If this request is meant to be made so often, record it again:", command)
+    yield from _write_preview(canonical_request(request, rules))
+    yield from _write_advice("If this request is meant to be made so often, record it again:", command)
     yield ""
     yield 'If the last recording may answer every further one, say repeat="last" (aquila_repeat = last).'
 
 
-def _same_as(
+def _find_equal_recordings(
     request: RecordedRequest, recordings: Sequence[Interaction], rules: MatchRules, redactor: Redactor
 ) -> list[int]:
     """The numbers of the recordings of this very request. Of many, those written alike and the likest are looked at."""
     key = key_of(request, rules)
-    positions = set(shortlist(request, recordings, 64))
+    positions = set(find_nearest_recordings(request, recordings, 64))
     positions |= {
         n for n, r in enumerate(recordings) if r.request.body == request.body and r.request.url == request.url
     }
-    return [n + 1 for n in sorted(positions) if key_of(redactor.request(recordings[n].request), rules) == key]
+    return [n + 1 for n in sorted(positions) if key_of(redactor.redact_request(recordings[n].request), rules) == key]

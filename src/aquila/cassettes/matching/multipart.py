@@ -18,7 +18,7 @@ class Part:
     data: bytes
 
 
-def parameter(header: str, name: str) -> str | None:
+def header_parameter(header: str, name: str) -> str | None:
     """Return a parameter of a header value (``boundary`` of a content type), unquoted, or None."""
     for key, quoted, bare in _PARAMETER.findall(header):
         if key.lower() == name:
@@ -26,21 +26,21 @@ def parameter(header: str, name: str) -> str | None:
     return None
 
 
-def parse(body: bytes, content_type: str) -> list[Part] | None:
+def parse_multipart(body: bytes, content_type: str) -> list[Part] | None:
     """Take a body apart, or return None when it is not what its content type says."""
-    boundary = parameter(content_type, "boundary")
+    boundary = header_parameter(content_type, "boundary")
     if not boundary:
         return None
     # Each delimiter owns the line break before it; the first one may stand at the very start.
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("utf-8", "surrogateescape"))
     if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
         return None
-    parts = [_part(piece) for piece in pieces[1:-1]]
+    parts = [_parse_part(piece) for piece in pieces[1:-1]]
     known = [part for part in parts if part is not None]
     return known if len(known) == len(parts) else None
 
 
-def _part(piece: bytes) -> Part | None:
+def _parse_part(piece: bytes) -> Part | None:
     padding, line, rest = piece.partition(b"\r\n")
     if padding.strip(b" \t") or not line:
         return None
@@ -53,8 +53,8 @@ def _part(piece: bytes) -> Part | None:
         fields[key.strip().lower()] = value.strip()
     disposition = fields.get("content-disposition", "")
     return Part(
-        name=parameter(disposition, "name") or "",
-        filename=parameter(disposition, "filename"),
+        name=header_parameter(disposition, "name") or "",
+        filename=header_parameter(disposition, "filename"),
         content_type=fields.get("content-type", ""),
         data=data,
     )

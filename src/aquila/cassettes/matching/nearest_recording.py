@@ -20,21 +20,21 @@ _WORK = 150_000_000  # bytes to search through
 _ENOUGH = 65_536  # bytes of a body at either end
 
 
-def shortlist(request: RecordedRequest, recordings: Sequence[Interaction], count: int) -> list[int]:
+def find_nearest_recordings(request: RecordedRequest, recordings: Sequence[Interaction], count: int) -> list[int]:
     """Return the positions of up to ``count`` recordings that are most like the request, the likest first.
 
     Same method and path come first, then likeness of the body, likeness of the URL, and a similar length.
     """
-    bodies = [_ends(recording.request.body) for recording in recordings]
-    pieces = _telling_pieces(_ends(request.body), bodies)
-    method, path = request.method.upper(), _path(request.url)
+    bodies = [_both_ends(recording.request.body) for recording in recordings]
+    pieces = _distinctive_pieces(_both_ends(request.body), bodies)
+    method, path = request.method.upper(), _url_path(request.url)
     size = len(request.body)
 
     @cache
     def url_likeness(url: str) -> tuple[bool, int]:
-        return _path(url) == path, len(_words(url) & _words(request.url))
+        return _url_path(url) == path, len(_url_words(url) & _url_words(request.url))
 
-    def likeness(position: int) -> tuple[bool, int, int, int, int]:
+    def rank_of(position: int) -> tuple[bool, int, int, int, int]:
         other, body = recordings[position].request, bodies[position]
         same_path, words = url_likeness(other.url)
         hits = 0
@@ -49,14 +49,14 @@ def shortlist(request: RecordedRequest, recordings: Sequence[Interaction], count
             -position,
         )
 
-    return heapq.nlargest(count, range(len(recordings)), key=likeness)
+    return heapq.nlargest(count, range(len(recordings)), key=rank_of)
 
 
-def _ends(body: bytes) -> bytes:
+def _both_ends(body: bytes) -> bytes:
     return body if len(body) <= 2 * _ENOUGH else body[:_ENOUGH] + body[-_ENOUGH:]
 
 
-def _telling_pieces(body: bytes, bodies: Sequence[bytes]) -> list[bytes]:
+def _distinctive_pieces(body: bytes, bodies: Sequence[bytes]) -> list[bytes]:
     """Pieces of a body from all over it, without those that a sample of the others has in common."""
     step = max(1, (len(body) - _PIECE) // _PIECES)
     pieces = list(dict.fromkeys(body[at : at + _PIECE] for at in range(0, max(1, len(body) - _PIECE + 1), step)))
@@ -66,9 +66,9 @@ def _telling_pieces(body: bytes, bodies: Sequence[bytes]) -> list[bytes]:
     return telling[:: -(-len(telling) // affordable)] if telling else []
 
 
-def _path(url: str) -> str:
+def _url_path(url: str) -> str:
     return url.partition("://")[2].partition("/")[2].partition("?")[0]
 
 
-def _words(url: str) -> frozenset[str]:
+def _url_words(url: str) -> frozenset[str]:
     return frozenset(re.split(r"[/?&=]", url))

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from aquila.cassettes.matching import json_path, multipart
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, checked_headers
+from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, check_header_names
 from aquila.errors import ConfigError
 
 PARTS = ("method", "scheme", "host", "path", "query", "headers", "body", "metadata")
@@ -51,7 +51,7 @@ class MatchRules:
     paths: tuple[json_path.JsonPath, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names = _resolve(self.match_on)
+        names = _resolve_match_on(self.match_on)
         fields = {name.partition(":")[2] for name in names if name.startswith("header:")}
         if "headers" in names:
             fields |= REQUEST_HEADERS
@@ -59,11 +59,11 @@ class MatchRules:
         object.__setattr__(self, "match_on", names)
         object.__setattr__(self, "ignore", ignore)
         object.__setattr__(self, "header_names", frozenset(fields))
-        object.__setattr__(self, "paths", tuple(json_path.parse(path) for path in ignore))
+        object.__setattr__(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore))
 
 
 @dataclass(frozen=True, slots=True)
-class Canonical:
+class CanonicalRequest:
     """A request reduced to what is compared. Parts that the rules leave out are None.
 
     ``body`` is a JSON value: the JSON itself, or ``{field: [values]}`` for forms and multipart, a string for text, size
@@ -80,7 +80,7 @@ class Canonical:
     body: Any
     digest: str
 
-    def pretty(self) -> str:
+    def render_request(self) -> str:
         """Write it for people, in a form whose lines can be compared: the request line, headers, then the body."""
         origin = (f"{self.scheme}:" if self.scheme else "") + (f"//{self.host}" if self.host is not None else "")
         line = " ".join(piece for piece in (self.method, origin + (self.path or "")) if piece)
@@ -97,13 +97,13 @@ class Canonical:
 
 def key_of(request: RecordedRequest, rules: MatchRules) -> str:
     """Return the key of a request: equal for requests that the rules hold to be the same. 32 hexadecimal digits."""
-    return _digest(*_reduce(request, rules))
+    return _hash_parts(*_reduce_request(request, rules))
 
 
-def canonical(request: RecordedRequest, rules: MatchRules) -> Canonical:
+def canonical_request(request: RecordedRequest, rules: MatchRules) -> CanonicalRequest:
     """Reduce a request to what the rules compare. Its ``digest`` is what :func:`key_of` returns."""
-    reduced = _reduce(request, rules)
-    return Canonical(*reduced, digest=_digest(*reduced))
+    reduced = _reduce_request(request, rules)
+    return CanonicalRequest(*reduced, digest=_hash_parts(*reduced))
 
 
 _Reduced: TypeAlias = tuple[
@@ -118,20 +118,20 @@ _Reduced: TypeAlias = tuple[
 ]
 
 
-def _reduce(request: RecordedRequest, rules: MatchRules) -> _Reduced:
+def _reduce_request(request: RecordedRequest, rules: MatchRules) -> _Reduced:
     on = rules.match_on
-    url = _split(request.url)
+    url = _split_url(request.url)
     kind: Kind = "none"
     body: Any = None
     if "body" in on:
-        kind, body = _body(request, rules)
+        kind, body = _canonical_body(request, rules)
     return (
         request.method.upper() if "method" in on else None,
         url.scheme if "scheme" in on else None,
         url.host if "host" in on else None,
         url.path if "path" in on else None,
         url.query if "query" in on else None,
-        _headers(request.headers, rules.header_names) if rules.header_names else None,
+        _compared_headers(request.headers, rules.header_names) if rules.header_names else None,
         kind,
         body,
     )
@@ -141,7 +141,7 @@ def _reduce(request: RecordedRequest, rules: MatchRules) -> _Reduced:
 _encode: Callable[[Any], str] = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
-def _digest(*reduced: Any) -> str:
+def _hash_parts(*reduced: Any) -> str:
     return hashlib.sha256(_encode(reduced).encode()).hexdigest()[:32]
 
 
@@ -160,7 +160,7 @@ _ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
 
 
 @lru_cache(maxsize=512)
-def _split(url: str) -> _Url:
+def _split_url(url: str) -> _Url:
     try:
         parts = urlsplit(url)
     except ValueError:  # such as brackets that do not close
@@ -177,7 +177,7 @@ def _same_escape(match: re.Match[str]) -> str:
     return char if char.isascii() and (char.isalnum() or char in "-._~") else match[0].upper()
 
 
-def _headers(headers: Headers, names: frozenset[str]) -> Headers:
+def _compared_headers(headers: Headers, names: frozenset[str]) -> Headers:
     return tuple(sorted((name, _without_boundary(name, value)) for name, value in headers if name in names))
 
 
@@ -188,7 +188,7 @@ def _without_boundary(name: str, value: str) -> str:
 # --- bodies
 
 
-def _body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, Any]:
+def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, Any]:
     data = request.body
     content_type = request.first_header("content-type")
     media = content_type.partition(";")[0].strip().lower()
@@ -198,24 +198,24 @@ def _body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, Any]:
             _leave_out(value, rules)
             return "json", value
         if media == "application/x-www-form-urlencoded":
-            return "form", _fields(_form(data), rules)
+            return "form", _group_fields(_form_fields(data), rules)
         if media.startswith("multipart/"):
-            parts = multipart.parse(data, content_type)
+            parts = multipart.parse_multipart(data, content_type)
             if parts is not None:
-                return "multipart", _fields(((part.name, _part(part)) for part in parts), rules)
+                return "multipart", _group_fields(((part.name, _canonical_part(part)) for part in parts), rules)
     except (ValueError, RecursionError):
         pass  # not what it says it is: then its bytes count
-    return _opaque(data)
+    return _text_or_bytes(data)
 
 
-def _opaque(data: bytes) -> tuple[Kind, Any]:
+def _text_or_bytes(data: bytes) -> tuple[Kind, Any]:
     try:
         return "text", data.decode()
     except UnicodeDecodeError:
-        return "bytes", _summary(data)
+        return "bytes", _size_and_hash(data)
 
 
-def _summary(data: bytes) -> dict[str, Any]:
+def _size_and_hash(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -226,11 +226,11 @@ def _leave_out(value: Any, rules: MatchRules) -> None:
         path.remove_from(value)
 
 
-def _form(data: bytes) -> Iterable[tuple[str, str]]:
+def _form_fields(data: bytes) -> Iterable[tuple[str, str]]:
     return parse_qsl(data.decode("ascii"), keep_blank_values=True, strict_parsing=bool(data), errors="surrogateescape")
 
 
-def _fields(pairs: Iterable[tuple[str, Any]], rules: MatchRules) -> dict[str, list[Any]]:
+def _group_fields(pairs: Iterable[tuple[str, Any]], rules: MatchRules) -> dict[str, list[Any]]:
     """Group by field: between fields order says nothing, within one it is a list's order.
 
     Rules that name a field also name its members, which clients send as ``metadata[id]``.
@@ -244,16 +244,16 @@ def _fields(pairs: Iterable[tuple[str, Any]], rules: MatchRules) -> dict[str, li
     return {name: values for name, values in fields.items() if unwanted.isdisjoint((name, name.partition("[")[0]))}
 
 
-def _part(part: multipart.Part) -> Any:
+def _canonical_part(part: multipart.Part) -> Any:
     """A plain field by its text; a file by name, type, size and hash."""
     value: dict[str, Any] = {}
     if part.filename is None:
-        kind, content = _opaque(part.data)
+        kind, content = _text_or_bytes(part.data)
         if kind == "text" and not part.content_type:
             return content
         value["content"] = content
     else:
-        value = {"filename": part.filename, **_summary(part.data)}
+        value = {"filename": part.filename, **_size_and_hash(part.data)}
     if part.content_type:
         value["content_type"] = part.content_type
     return value
@@ -262,41 +262,41 @@ def _part(part: multipart.Part) -> Any:
 # --- JSON by value
 
 
-def _number(text: str) -> int | float:
+def _parse_number(text: str) -> int | float:
     """Read a number with a point or exponent; one without a fraction equals the integer (1.0 is 1, but true is not)."""
     value = float(text)
     if value.is_integer():
-        return int(value) if abs(value) < 2**53 else _large(text)
-    return value if abs(value) != float("inf") else _large(text)
+        return int(value) if abs(value) < 2**53 else _parse_large_number(text)
+    return value if abs(value) != float("inf") else _parse_large_number(text)
 
 
-def _large(text: str) -> int | float:
+def _parse_large_number(text: str) -> int | float:
     number = Decimal(text)
     if number.adjusted() > 4000:
         raise ValueError("a number beyond all use")
     return int(number) if number == number.to_integral_value() else float(text)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a key occurs twice: readers disagree on what that means")
     return value
 
 
-def _constant(text: str) -> NoReturn:
+def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
 
 
 _parse_json: Callable[[str], Any] = json.JSONDecoder(
-    parse_float=_number, parse_constant=_constant, object_pairs_hook=_object
+    parse_float=_parse_number, parse_constant=_refuse_constant, object_pairs_hook=_build_object
 ).decode
 
 
 # --- match_on
 
 
-def _resolve(match_on: tuple[str, ...]) -> tuple[str, ...]:
+def _resolve_match_on(match_on: tuple[str, ...]) -> tuple[str, ...]:
     entries = [entry.strip() for entry in match_on]
     relative = [entry[:1] in ("+", "-") for entry in entries]
     if any(relative) and not all(relative):
@@ -306,7 +306,7 @@ def _resolve(match_on: tuple[str, ...]) -> tuple[str, ...]:
         )
     names = set(DEFAULT_MATCH_ON) if any(relative) else set()
     for entry in entries:
-        name = _known(entry.lstrip("+-").strip(), entry)
+        name = _checked_part(entry.lstrip("+-").strip(), entry)
         if entry.startswith("-"):
             names.discard(name)
         else:
@@ -318,11 +318,11 @@ def _resolve(match_on: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (PARTS.index(name) if name in PARTS else len(PARTS), name)))
 
 
-def _known(name: str, entry: str) -> str:
+def _checked_part(name: str, entry: str) -> str:
     if name in PARTS:
         return name
     if name.lower().startswith("header:"):
-        (field_name,) = checked_headers([name[7:]], "match_on")
+        (field_name,) = check_header_names([name[7:]], "match_on")
         if field_name.endswith("*"):
             raise ConfigError(f"match_on: {entry!r}: name one header field, without *.")
         return f"header:{field_name}"

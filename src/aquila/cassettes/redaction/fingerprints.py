@@ -13,38 +13,38 @@ import secrets
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from aquila.cassettes.redaction.byte_spans import PLACEHOLDER
+from aquila.cassettes.redaction.found_secrets import PLACEHOLDER
 from aquila.cassettes.redaction.known_secrets import is_trivial
 
 _LONG_KEY = re.compile(r"[\w-]{16,256}", re.ASCII)
 _SALT = secrets.token_hex(16)
 
 
-def fingerprints(values: Iterable[str]) -> list[str]:
+def fingerprints_of(values: Iterable[str]) -> list[str]:
     """The fingerprints of those values that can have one."""
-    return [_fingerprint(value, _SALT) for value in values if _LONG_KEY.fullmatch(value) and not is_trivial(value)]
+    return [_salted_hash(value, _SALT) for value in values if _LONG_KEY.fullmatch(value) and not is_trivial(value)]
 
 
 @lru_cache(maxsize=4096)
-def _fingerprint(value: str, salt: str) -> str:
+def _salted_hash(value: str, salt: str) -> str:
     return f"{len(value)}:{salt}:{hashlib.sha256((salt + value).encode()).hexdigest()}"
 
 
 @lru_cache(maxsize=8)
-def rule(known: tuple[str, ...]) -> Callable[[str], str]:
+def fingerprint_rule(known: tuple[str, ...]) -> Callable[[str], str]:
     """A redactor that replaces what has one of these fingerprints, where it stands as a word of its own."""
     salts = {(int(length), salt) for length, salt, _ in (each.split(":") for each in known)}
     lengths = frozenset(length for length, _ in salts)
 
-    def clean(match: re.Match[str]) -> str:
+    def replace_known(match: re.Match[str]) -> str:
         value = match[0]
         if len(value) in lengths and any(
-            _fingerprint(value, salt) in known for length, salt in salts if length == len(value)
+            _salted_hash(value, salt) in known for length, salt in salts if length == len(value)
         ):
             return PLACEHOLDER.decode()
         return value
 
-    def redact(text: str) -> str:
-        return _LONG_KEY.sub(clean, text)
+    def redact_known(text: str) -> str:
+        return _LONG_KEY.sub(replace_known, text)
 
-    return redact
+    return redact_known

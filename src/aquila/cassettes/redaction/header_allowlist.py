@@ -45,7 +45,7 @@ def is_secret_header(name: str) -> bool:
     return name not in _NOT_SECRET and _SECRET_NAME.search(name) is not None
 
 
-def checked_headers(names: Iterable[str], setting: str) -> tuple[str, ...]:
+def check_header_names(names: Iterable[str], setting: str) -> tuple[str, ...]:
     """Return header names in lower case, sorted and without repeats.
 
     A name may end in ``*`` (``x-ratelimit-*``). ``setting`` names where they were written, for the message. Raises
@@ -64,7 +64,7 @@ def checked_headers(names: Iterable[str], setting: str) -> tuple[str, ...]:
     return tuple(sorted(lowered))
 
 
-def allows(allowed: frozenset[str], patterns: Sequence[str], name: str) -> bool:
+def is_allowed_header(allowed: frozenset[str], patterns: Sequence[str], name: str) -> bool:
     """Say whether a field may be stored: it is in ``allowed``, or one of ``patterns`` names it; credentials never."""
     if name in allowed or not patterns:
         return name in allowed

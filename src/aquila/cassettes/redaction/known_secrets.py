@@ -11,9 +11,9 @@ from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 from aquila.cassettes.model import Headers
-from aquila.cassettes.redaction.byte_spans import PLACEHOLDER, Span
+from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, FoundSecret
 from aquila.cassettes.redaction.header_allowlist import is_secret_header
-from aquila.cassettes.redaction.secret_patterns import RUN, flattened
+from aquila.cassettes.redaction.secret_patterns import RUN, flatten_tokens
 from aquila.config import DUMMY_KEY
 
 MIN_LENGTH = 8
@@ -66,7 +66,7 @@ def _names_a_secret(variable: str) -> bool:
     return _NAME.search(variable) is not None
 
 
-def credentials(headers: Headers) -> Iterator[str]:
+def credentials_in(headers: Headers) -> Iterator[str]:
     """Yield the credentials that a request carries in its header fields."""
     for name, text in headers:
         if name == "authorization" or is_secret_header(name):
@@ -104,7 +104,7 @@ _WHOLE = rb"(?:(?<![\w.])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%%[0-9a-fA-F
 _UNICODE_ESCAPE = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 
 
-class Known:
+class KnownSecrets:
     """Finds known values in bytes: as they are, escaped for JSON and URLs, and in base64."""
 
     __slots__ = ("_long", "_short", "_values", "ascii_only")
@@ -113,53 +113,53 @@ class Known:
         known = list(secrets)
         self.ascii_only = all(value.isascii() for value, _ in known)
         self._values = [(value.encode("utf-8", "surrogatepass"), kind) for value, kind in known]
-        needles = [needle for value, kind in known for needle in _needles(value, kind)]
+        needles = [needle for value, kind in known for needle in _needles_for(value, kind)]
         self._long = tuple(needle for needle in needles if needle.long)
         self._short = tuple(needle for needle in needles if not needle.long)
 
-    def find(self, data: bytes, flat: bytes) -> Iterator[Span]:
+    def find_in(self, data: bytes, flat: bytes) -> Iterator[FoundSecret]:
         """Find every occurrence in ``data``, of which ``flat`` is the flattened form."""
         needles = (*self._short, *self._long) if self._long and RUN in flat else self._short
         for needle in needles:
             if needle.text in data:
                 for match in needle.pattern.finditer(data):
-                    yield Span(*match.span(), needle.kind, needle.replacement)
+                    yield FoundSecret(*match.span(), needle.kind, needle.replacement)
 
-    def find_cut_off(self, data: bytes) -> Iterator[Span]:
+    def find_cut_off_end(self, data: bytes) -> Iterator[FoundSecret]:
         """Find the beginning of a value at the end of ``data``: it broke off, with most of the value out."""
         for value, kind in self._values:
             for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
                 if data.endswith(value[:length]):
-                    yield Span(len(data) - length, len(data), kind)
+                    yield FoundSecret(len(data) - length, len(data), kind)
                     break
 
-    def find_rest(self, data: bytes) -> Iterator[Span]:
+    def find_cut_off_start(self, data: bytes) -> Iterator[FoundSecret]:
         """Find the end of a value at the beginning of ``data``: what comes before was left out."""
         for value, kind in self._values:
             for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
                 if data.startswith(value[-length:]):
-                    yield Span(0, length, kind)
+                    yield FoundSecret(0, length, kind)
                     break
 
 
 @lru_cache(maxsize=256)
-def _needles(value: str, kind: str) -> tuple[_Needle, ...]:
+def _needles_for(value: str, kind: str) -> tuple[_Needle, ...]:
     raw = value.encode("utf-8", "surrogatepass")
     number = _is_number(value)
     # A number may stand bare in JSON, where only another number may take its place.
     whole = number or (value.isalpha() and len(value) < 20)
     found: dict[bytes, _Needle] = {}
-    for text in _spellings(value):
+    for text in _spellings_of(value):
         pattern = re.compile((_WHOLE if whole else b"%s") % re.escape(text))
-        found[text] = _Needle(text, pattern, kind, b"0" if number else PLACEHOLDER, RUN in flattened(text))
+        found[text] = _Needle(text, pattern, kind, b"0" if number else PLACEHOLDER, RUN in flatten_tokens(text))
     for alphabet, core in _base64_cores(raw):
         # The characters beside the core hold bits of the secret too; what else is in that base64 goes with it.
         pattern = re.compile(b"[%s]*%s[%s]*={0,2}" % (alphabet, re.escape(core), alphabet))
-        found.setdefault(core, _Needle(core, pattern, f"{kind}, in base64", PLACEHOLDER, RUN in flattened(core)))
+        found.setdefault(core, _Needle(core, pattern, f"{kind}, in base64", PLACEHOLDER, RUN in flatten_tokens(core)))
     return tuple(found.values())
 
 
-def _spellings(value: str) -> set[bytes]:
+def _spellings_of(value: str) -> set[bytes]:
     """The value as encoders write it: plain, as JSON in up to three layers, percent-encoded."""
     texts = {value, value.replace(" ", "+")}
     texts |= {quote(value, safe=safe, errors="surrogatepass") for safe in ("", "/")}

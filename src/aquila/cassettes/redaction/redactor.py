@@ -16,20 +16,24 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction.byte_spans import (
+from aquila.cassettes.redaction.decoded_views import decoded_views, widen_to_whole_escapes
+from aquila.cassettes.redaction.found_secrets import (
     PLACEHOLDER,
-    Span,
-    in_placeholder,
-    merged,
-    replaced,
-    views,
-    whole_escapes,
+    FoundSecret,
+    is_in_placeholder,
+    merge_found,
+    replace_found,
 )
-from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, RESPONSE_HEADERS, allows, checked_headers
-from aquila.cassettes.redaction.known_secrets import Known, credentials, environment_secrets
-from aquila.cassettes.redaction.secret_patterns import find as find_shapes
-from aquila.cassettes.redaction.secret_patterns import find_header_lines, flattened
-from aquila.cassettes.redaction.split_text import find_split
+from aquila.cassettes.redaction.header_allowlist import (
+    REQUEST_HEADERS,
+    RESPONSE_HEADERS,
+    check_header_names,
+    is_allowed_header,
+)
+from aquila.cassettes.redaction.known_secrets import KnownSecrets, credentials_in, environment_secrets
+from aquila.cassettes.redaction.secret_patterns import find_header_lines, flatten_tokens
+from aquila.cassettes.redaction.secret_patterns import find_secret_patterns as find_shapes
+from aquila.cassettes.redaction.split_text import find_split_secrets
 from aquila.errors import ConfigError
 
 Rule: TypeAlias = str | re.Pattern[str] | Callable[[str], str]
@@ -52,29 +56,33 @@ class _Scrubber:
     """Finds and replaces secrets in bytes and texts, through the encodings that may hide them."""
 
     def __init__(self, secrets: Mapping[str, str], rules: Sequence[Rule]) -> None:
-        self._known = Known(secrets.items())
-        self._patterns = [_pattern(rule) for rule in rules if isinstance(rule, str | re.Pattern)]
+        self._known = KnownSecrets(secrets.items())
+        self._patterns = [_compile_rule(rule) for rule in rules if isinstance(rule, str | re.Pattern)]
         self._functions = [rule for rule in rules if not isinstance(rule, str | re.Pattern)]
         # Every request brings the same header values and URLs.
-        self._short_text = functools.lru_cache(maxsize=1024)(self._text)
-        self.url = functools.lru_cache(maxsize=1024)(self._url)
+        self._short_text = functools.lru_cache(maxsize=1024)(self._scrub_any_text)
+        self.scrub_url = functools.lru_cache(maxsize=1024)(self._scrub_any_url)
 
-    def find(self, data: bytes, *, parameters: bool = False, depth: int = _DEPTH) -> list[Span]:
+    def find_secrets(self, data: bytes, *, parameters: bool = False, depth: int = _DEPTH) -> list[FoundSecret]:
         """Find every secret; merged spans in order."""
-        flat = flattened(data)
-        found = [*self._known.find(data, flat), *find_shapes(data, flat, parameters=parameters)]
+        flat = flatten_tokens(data)
+        found = [*self._known.find_in(data, flat), *find_shapes(data, flat, parameters=parameters)]
         for pattern in self._patterns:
             matches = (match.span(1 if pattern.groups else 0) for match in pattern.finditer(data))
-            found += [Span(*span, "added pattern") for span in matches if not in_placeholder(data, *span)]
+            found += [FoundSecret(*span, "added pattern") for span in matches if not is_in_placeholder(data, *span)]
         if found:
-            found = [Span(*whole_escapes(data, *span[:2]), *span[2:]) for span in found if 0 <= span.start < span.end]
+            found = [
+                FoundSecret(*widen_to_whole_escapes(data, *span[:2]), *span[2:])
+                for span in found
+                if 0 <= span.start < span.end
+            ]
         if depth:
-            for view in views(data, ascii_only=self._known.ascii_only):
-                inner = self.find(view.data, parameters=parameters, depth=depth - 1)
-                found += [Span(*view.raw(*span[:2]), *span[2:]) for span in inner]
-        return merged(found) if found else found
+            for view in decoded_views(data, ascii_only=self._known.ascii_only):
+                inner = self.find_secrets(view.data, parameters=parameters, depth=depth - 1)
+                found += [FoundSecret(*view.locate_in_raw(*span[:2]), *span[2:]) for span in inner]
+        return merge_found(found) if found else found
 
-    def scrub(
+    def scrub_bytes(
         self,
         data: bytes,
         *,
@@ -88,33 +96,33 @@ class _Scrubber:
         With ``split`` look at texts that come in pieces too; with ``cut_off`` at secrets of which the end is missing.
         """
 
-        def find(text: bytes) -> list[Span]:
-            spans = self.find(text, parameters=parameters)
-            return merged((*spans, *self._known.find_cut_off(text))) if cut_off else spans
+        def find(text: bytes) -> list[FoundSecret]:
+            spans = self.find_secrets(text, parameters=parameters)
+            return merge_found((*spans, *self._known.find_cut_off_end(text))) if cut_off else spans
 
         for _ in range(_PASSES):
             spans = find(data)
             if split:
-                spans = merged((*spans, *find_split(data, find)))
+                spans = merge_found((*spans, *find_split_secrets(data, find)))
             if not spans:
                 break
             before = data
-            data, cuts = replaced(data, spans, cuts)
+            data, cuts = replace_found(data, spans, cuts)
             if data == before:
                 break
         for function in self._functions:
-            changes = functools.partial(_changes, function)
+            changes = functools.partial(_find_changes, function)
             if spans := changes(data):
-                data, cuts = replaced(data, spans, cuts)
-            if split and (spans := merged(find_split(data, changes))):
-                data, cuts = replaced(data, spans, cuts)
+                data, cuts = replace_found(data, spans, cuts)
+            if split and (spans := merge_found(find_split_secrets(data, changes))):
+                data, cuts = replace_found(data, spans, cuts)
         return data, cuts
 
-    def chunks(self, chunks: tuple[RecordedChunk, ...], *, cut_off: bool) -> tuple[RecordedChunk, ...]:
+    def scrub_chunks(self, chunks: tuple[RecordedChunk, ...], *, cut_off: bool) -> tuple[RecordedChunk, ...]:
         """Scrub the body that the chunks make."""
         body = b"".join(chunk.data for chunk in chunks)
         ends = list(itertools.accumulate(len(chunk.data) for chunk in chunks))
-        clean, moved = self.scrub(body, cuts=ends, split=True, cut_off=cut_off)
+        clean, moved = self.scrub_bytes(body, cuts=ends, split=True, cut_off=cut_off)
         if clean is body:
             return chunks
         bounds = itertools.pairwise((0, *moved))
@@ -122,25 +130,25 @@ class _Scrubber:
             RecordedChunk(clean[start:end], chunk.at) for chunk, (start, end) in zip(chunks, bounds, strict=True)
         )
 
-    def text(self, text: str) -> str:
+    def scrub_text(self, text: str) -> str:
         """Scrub a text."""
-        return self._short_text(text) if len(text) < 256 else self._text(text)
+        return self._short_text(text) if len(text) < 256 else self._scrub_any_text(text)
 
-    def around_gap(self, before: str, after: str) -> tuple[str, str]:
+    def scrub_around_gap(self, before: str, after: str) -> tuple[str, str]:
         """Scrub what is left of known values around a place where a text was shortened."""
         left, right = (text.encode("utf-8", "surrogatepass") for text in (before, after))
-        left, _ = replaced(left, merged(self._known.find_cut_off(left)), ())
-        right, _ = replaced(right, merged(self._known.find_rest(right)), ())
+        left, _ = replace_found(left, merge_found(self._known.find_cut_off_end(left)), ())
+        right, _ = replace_found(right, merge_found(self._known.find_cut_off_start(right)), ())
         return left.decode("utf-8", "surrogatepass"), right.decode("utf-8", "surrogatepass")
 
-    def _text(self, text: str) -> str:
+    def _scrub_any_text(self, text: str) -> str:
         data = text.encode("utf-8", "surrogatepass")
-        clean, _ = self.scrub(data)
+        clean, _ = self.scrub_bytes(data)
         return text if clean is data else clean.decode("utf-8", "surrogatepass")
 
-    def _url(self, url: str) -> str:
+    def _scrub_any_url(self, url: str) -> str:
         data = _USERINFO.sub(r"\1", url).encode("utf-8", "surrogatepass")
-        clean, _ = self.scrub(data, parameters=True)
+        clean, _ = self.scrub_bytes(data, parameters=True)
         # Brackets outside the query make a URL that cannot be split.
         text = clean.replace(PLACEHOLDER, b"%5Bredacted%5D").decode("utf-8", "surrogatepass")
         return url if text == url else text
@@ -167,14 +175,14 @@ class Redactor:
     ) -> None:
         self._secrets = dict(secrets or {})
         self._rules = tuple(extra)
-        self._request_headers = checked_headers(request_headers, "request headers to keep")
-        self._response_headers = checked_headers(response_headers, "response headers to keep")
+        self._request_headers = check_header_names(request_headers, "request headers to keep")
+        self._response_headers = check_header_names(response_headers, "response headers to keep")
         self._scrubber = _Scrubber(self._secrets, self._rules)
         self._lock = threading.Lock()
         self._seen: frozenset[str] = frozenset()
         self._with: dict[frozenset[str], _Scrubber] = {}
         # A client sends the same header fields with all its requests.
-        self._examined = functools.lru_cache(maxsize=256)(self._examine)
+        self._examined = functools.lru_cache(maxsize=256)(self._examine_headers)
 
     @classmethod
     def from_environment(
@@ -196,16 +204,16 @@ class Redactor:
     def __repr__(self) -> str:
         return f"<Redactor: {len(self._secrets)} known values, {len(self._rules)} added rules>"
 
-    def request(self, request: RecordedRequest) -> RecordedRequest:
+    def redact_request(self, request: RecordedRequest) -> RecordedRequest:
         """Return the request without secrets: allowed header fields only; URL and body scrubbed.
 
         Its own credentials are scrubbed from URL and body too, and from now on from every response.
         """
         headers, own = self._examined(request.headers)
-        scrubber = self._knowing(own)
-        url = scrubber.url(request.url)
+        scrubber = self._scrubber_knowing(own)
+        url = scrubber.scrub_url(request.url)
         form = request.first_header("content-type").lower().startswith("application/x-www-form-urlencoded")
-        body, _ = scrubber.scrub(request.body, parameters=form)
+        body, _ = scrubber.scrub_bytes(request.body, parameters=form)
         if headers == request.headers and url == request.url and body is request.body:
             return request
         return RecordedRequest(request.method, url, headers, body)
@@ -222,48 +230,50 @@ class Redactor:
             else RecordedRequest(request.method, request.url, headers, request.body)
         )
 
-    def _examine(self, headers: Headers) -> tuple[Headers, frozenset[str]]:
+    def _examine_headers(self, headers: Headers) -> tuple[Headers, frozenset[str]]:
         """The header fields that are kept, scrubbed, and the credentials among all of them."""
-        own = frozenset(value for value in credentials(headers) if value not in self._secrets)
+        own = frozenset(value for value in credentials_in(headers) if value not in self._secrets)
         if own and not own <= self._seen:
             with self._lock:
                 self._seen |= own
-        return _kept(headers, REQUEST_HEADERS, self._request_headers, self._knowing(own)), own
+        return _keep_allowed_headers(headers, REQUEST_HEADERS, self._request_headers, self._scrubber_knowing(own)), own
 
-    def response(self, response: RecordedResponse) -> RecordedResponse:
+    def redact_response(self, response: RecordedResponse) -> RecordedResponse:
         """Return the response without secrets. The number of chunks and their times stay.
 
         A secret may be split over chunks, and over the texts of a stream's events. A chunk that was all secret may
         become empty.
         """
-        scrubber = self._knowing(self._seen)
-        headers = _kept(response.headers, RESPONSE_HEADERS, self._response_headers, scrubber)
-        chunks = scrubber.chunks(response.chunks, cut_off=response.end != "complete")
-        error = scrubber.text(response.error)
+        scrubber = self._scrubber_knowing(self._seen)
+        headers = _keep_allowed_headers(response.headers, RESPONSE_HEADERS, self._response_headers, scrubber)
+        chunks = scrubber.scrub_chunks(response.chunks, cut_off=response.end != "complete")
+        error = scrubber.scrub_text(response.error)
         if headers == response.headers and chunks is response.chunks and error == response.error:
             return response
         return replace(response, headers=headers, chunks=chunks, error=error)
 
-    def interaction(self, interaction: Interaction) -> Interaction:
+    def redact_interaction(self, interaction: Interaction) -> Interaction:
         """Return the interaction without secrets."""
-        request = self.request(interaction.request)
-        response = self.response(interaction.response)
+        request = self.redact_request(interaction.request)
+        response = self.redact_response(interaction.response)
         if request is interaction.request and response is interaction.response:
             return interaction
         return Interaction(request, response, interaction.recorded)
 
-    def text(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         """Return a text without secrets, those of requests seen so far included."""
-        return self._knowing(self._seen).text(text)
+        return self._scrubber_knowing(self._seen).scrub_text(text)
 
-    def shortened_text(self, text: str) -> str:
+    def redact_shortened_text(self, text: str) -> str:
         """Return a text without secrets, in which ``...`` may stand for the middle of one, as in a shortened repr."""
-        parts = self.text(text).split("...")
+        parts = self.redact_text(text).split("...")
         for number in range(1, len(parts)):
-            parts[number - 1 : number + 1] = self._knowing(self._seen).around_gap(*parts[number - 1 : number + 1])
+            parts[number - 1 : number + 1] = self._scrubber_knowing(self._seen).scrub_around_gap(
+                *parts[number - 1 : number + 1]
+            )
         return "...".join(parts)
 
-    def scan(self, data: bytes) -> list[Finding]:
+    def find_secrets(self, data: bytes) -> list[Finding]:
         """Report what looks like a secret in a file, in order; each line once for each kind.
 
         This looks at the text of the file. What a stream in it says in pieces is found by :meth:`interaction`, which
@@ -271,13 +281,13 @@ class Redactor:
         """
         found: dict[Finding, None] = {}
         line, position = 1, 0
-        for span in sorted((*self._knowing(self._seen).find(data), *find_header_lines(data))):
+        for span in sorted((*self._scrubber_knowing(self._seen).find_secrets(data), *find_header_lines(data))):
             line += data.count(b"\n", position, span.start)
             position = span.start
             found[Finding(line, span.kind)] = None
         return list(found)
 
-    def _knowing(self, values: frozenset[str]) -> _Scrubber:
+    def _scrubber_knowing(self, values: frozenset[str]) -> _Scrubber:
         """The scrubber that knows these values too."""
         if not values:
             return self._scrubber
@@ -288,11 +298,15 @@ class Redactor:
             return self._with[values]
 
 
-def _kept(headers: Headers, allowed: frozenset[str], added: Sequence[str], scrubber: _Scrubber) -> Headers:
-    return tuple((name, scrubber.text(value)) for name, value in headers if allows(allowed, added, name.lower()))
+def _keep_allowed_headers(
+    headers: Headers, allowed: frozenset[str], added: Sequence[str], scrubber: _Scrubber
+) -> Headers:
+    return tuple(
+        (name, scrubber.scrub_text(value)) for name, value in headers if is_allowed_header(allowed, added, name.lower())
+    )
 
 
-def _pattern(rule: str | re.Pattern[str]) -> re.Pattern[bytes]:
+def _compile_rule(rule: str | re.Pattern[str]) -> re.Pattern[bytes]:
     try:
         if isinstance(rule, str):
             return re.compile(rule.encode())
@@ -301,7 +315,7 @@ def _pattern(rule: str | re.Pattern[str]) -> re.Pattern[bytes]:
         raise ConfigError(f"redact: {rule!r} is not a regular expression: {error}.") from None
 
 
-def _changes(function: Callable[[str], str], data: bytes) -> list[Span]:
+def _find_changes(function: Callable[[str], str], data: bytes) -> list[FoundSecret]:
     """What a function changes, as spans; exact places matter, because chunks are cut between them."""
     before = data.decode("utf-8", "surrogateescape")
     after = function(before)
@@ -313,7 +327,7 @@ def _changes(function: Callable[[str], str], data: bytes) -> list[Span]:
     for word in old:
         offsets.append(offsets[-1] + len(word.encode("utf-8", "surrogateescape")))
     return [
-        Span(offsets[a], offsets[b], "added rule", "".join(new[c:d]).encode("utf-8", "surrogateescape"))
+        FoundSecret(offsets[a], offsets[b], "added rule", "".join(new[c:d]).encode("utf-8", "surrogateescape"))
         for tag, a, b, c, d in matcher.get_opcodes()
         if tag != "equal"
     ]

@@ -11,7 +11,7 @@ import binascii
 import re
 from collections.abc import Iterator, Sequence
 
-from aquila.cassettes.redaction.byte_spans import Span
+from aquila.cassettes.redaction.found_secrets import FoundSecret
 
 _TOKEN_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _ALPHABET = bytes(ord("a") if code in _TOKEN_CHARS else ord(" ") for code in range(256))
@@ -115,67 +115,67 @@ _QUERY_STRICT = re.compile(
 _REDACTED = re.compile(rb"(?:\[|%5B)redacted(?:\]|%5D)(?![!-~])", re.IGNORECASE)
 
 
-def flattened(data: bytes) -> bytes:
+def flatten_tokens(data: bytes) -> bytes:
     """Return the bytes with every token character as ``a`` and every other as a space."""
     return data.translate(_ALPHABET)
 
 
-def find(data: bytes, flat: bytes, *, parameters: bool = False) -> Iterator[Span]:
+def find_secret_patterns(data: bytes, flat: bytes, *, parameters: bool = False) -> Iterator[FoundSecret]:
     """Find everything in ``data`` (``flat`` is its :func:`flattened` form) that has the shape of a secret.
 
     With ``parameters`` the data is a URL or a form, whose parameters count by their names even if short.
     """
     if RUN in flat:
-        yield from _prefixed(data, flat)
+        yield from _find_prefixed_keys(data, flat)
         for kind, word, pattern in _TELLING:
             if word in data:
                 for match in pattern.finditer(data):
-                    yield Span(*match.span(1), kind)
+                    yield FoundSecret(*match.span(1), kind)
         lowered = data.lower()
         if any(word in lowered for word in _FIELD_WORDS):
-            yield from _values(_FIELD, data, "secret field")
+            yield from _find_values(_FIELD, data, "secret field")
     if b"*" in data and b"****" in data:
         for match in _MASKED.finditer(data):
-            yield Span(*match.span(), "masked key")
+            yield FoundSecret(*match.span(), "masked key")
     if b"asic" in data or b"ASIC" in data:
         for match in _BASIC.finditer(data):
             if _is_basic(match[1]):
-                yield Span(*match.span(1), "basic credentials")
+                yield FoundSecret(*match.span(1), "basic credentials")
     if b"@" in data and b"://" in data:
-        yield from _values(_USERINFO, data, "password in a URL")
+        yield from _find_values(_USERINFO, data, "password in a URL")
     if b"=" in data and (parameters or b"&" in data or b"?" in data):
-        yield from _values(_QUERY_STRICT if parameters else _QUERY, data, "secret parameter")
+        yield from _find_values(_QUERY_STRICT if parameters else _QUERY, data, "secret parameter")
 
 
-def find_header_lines(data: bytes) -> Iterator[Span]:
+def find_header_lines(data: bytes) -> Iterator[FoundSecret]:
     """Find header fields that carry credentials, written on lines of their own, as other recorders' files hold them."""
     for match in _HEADER_LINE.finditer(data):
-        yield Span(*match.span(1), "header field with credentials")
+        yield FoundSecret(*match.span(1), "header field with credentials")
 
 
-def _values(pattern: re.Pattern[bytes], data: bytes, kind: str) -> Iterator[Span]:
+def _find_values(pattern: re.Pattern[bytes], data: bytes, kind: str) -> Iterator[FoundSecret]:
     """What the matched group holds, unless it was replaced before."""
     for match in pattern.finditer(data):
         group = match.lastindex or 0
         if not _REDACTED.match(match[group]):
-            yield Span(*match.span(group), kind)
+            yield FoundSecret(*match.span(group), kind)
 
 
-def _prefixed(data: bytes, flat: bytes) -> Iterator[Span]:
+def _find_prefixed_keys(data: bytes, flat: bytes) -> Iterator[FoundSecret]:
     start = flat.find(RUN)
     while start >= 0:
         end = flat.find(b" ", start + len(RUN))
         if end < 0:
             end = len(data)
-        for candidate in _starts(data, start, end):
+        for candidate in _possible_starts(data, start, end):
             match = _ANY_PREFIXED.match(data, candidate)
             if match and match.lastindex:
-                yield Span(*match.span(), _PREFIXED[match.lastindex - 1][0])
+                yield FoundSecret(*match.span(), _PREFIXED[match.lastindex - 1][0])
                 break
         start = flat.find(RUN, end)
 
 
-def _starts(data: bytes, start: int, end: int) -> Sequence[int]:
+def _possible_starts(data: bytes, start: int, end: int) -> Sequence[int]:
     """Where in a run a token may begin: at its start, behind an escape that seems to belong to it, behind a dash.
 
     In base64 anything occurs by chance: in the midst of it nothing begins, and in a run too long for a key, only at

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from aquila.cassettes.redaction.byte_spans import Span, json_view
+from aquila.cassettes.redaction.decoded_views import decode_json_escapes
+from aquila.cassettes.redaction.found_secrets import FoundSecret
 
 _LINE = re.compile(rb"^(data:[ \t]*)?([^\r\n]+)", re.MULTILINE)
 _LITERAL = re.compile(rb'"((?:[^"\\]|\\.)*+)"(\s*:)?|\[([\s0-9,]*[0-9][\s0-9,]*)\]', re.DOTALL)
@@ -25,25 +26,25 @@ class _Piece:
     """Whether it is written as a list of byte values, as log probabilities give them."""
 
 
-def find_split(body: bytes, find: Callable[[bytes], list[Span]]) -> Iterator[Span]:
+def find_split_secrets(body: bytes, find: Callable[[bytes], list[FoundSecret]]) -> Iterator[FoundSecret]:
     """Find what ``find`` finds in the assembled texts of a body; one span for each piece that holds a part of it.
 
     The first part is to be replaced by the placeholder, the others by nothing.
     """
     groups: dict[tuple[Any, ...], list[_Piece]] = {}
-    for start, end in _documents(body):
-        for group, piece in _pieces(body, start, end):
+    for start, end in _find_documents(body):
+        for group, piece in _find_pieces(body, start, end):
             groups.setdefault(group, []).append(piece)
     for pieces in groups.values():
         # What is the same in each event, such as its id, is no text in pieces.
         if pieces[0].codes or any(piece.text != pieces[0].text for piece in pieces):
             for span in find(b"".join(piece.text for piece in pieces)):
-                yield from _spread(body, span, pieces)
+                yield from _spread_over_pieces(body, span, pieces)
 
 
-def _documents(body: bytes) -> Iterator[tuple[int, int]]:
+def _find_documents(body: bytes) -> Iterator[tuple[int, int]]:
     """Where the JSON values and lines of data stand: the whole body, or lines, with ``data:`` or without."""
-    if body.lstrip()[:1] in (b"{", b"[") and _parsed(body) is not None:
+    if body.lstrip()[:1] in (b"{", b"[") and _parse_json(body) is not None:
         yield 0, len(body)
         return
     for match in _LINE.finditer(body):
@@ -51,21 +52,21 @@ def _documents(body: bytes) -> Iterator[tuple[int, int]]:
             yield match.span(2)
 
 
-def _parsed(data: bytes) -> Any:
+def _parse_json(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
 
 
-def _pieces(body: bytes, start: int, end: int) -> Iterator[tuple[tuple[Any, ...], _Piece]]:
+def _find_pieces(body: bytes, start: int, end: int) -> Iterator[tuple[tuple[Any, ...], _Piece]]:
     document = body[start:end]
-    value = _parsed(document)
+    value = _parse_json(document)
     if not isinstance(value, dict | list):
         yield (), _Piece(document, start, end)
         return
     places = [match for match in _LITERAL.finditer(document) if match[2] is None]
-    leaves = list(_leaves(value, (), ()))
+    leaves = list(_find_leaves(value, (), ()))
     if len(leaves) != len(places):  # a key that occurs twice: the parser has dropped one
         return
     for (group, leaf), place in zip(leaves, places, strict=True):
@@ -76,7 +77,7 @@ def _pieces(body: bytes, start: int, end: int) -> Iterator[tuple[tuple[Any, ...]
             yield group, _Piece(bytes(leaf), start + first, start + last, codes=True)
 
 
-def _leaves(value: Any, path: tuple[str, ...], marks: tuple[int, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+def _find_leaves(value: Any, path: tuple[str, ...], marks: tuple[int, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield strings, and lists of non-negative integers, each with what it is a piece of.
 
     That is its path without positions in lists, and the numbers that say where it belongs (``output_index``).
@@ -87,16 +88,16 @@ def _leaves(value: Any, path: tuple[str, ...], marks: tuple[int, ...]) -> Iterat
         marks += tuple(v for k, v in value.items() if k.endswith("index") and isinstance(v, int))
         for key, child in value.items():
             if isinstance(child, str | dict | list):
-                yield from _leaves(child, (*path, key), marks)
+                yield from _find_leaves(child, (*path, key), marks)
     elif value and all(type(item) is int and item >= 0 for item in value):
         yield (path, marks), value
     else:
         for child in value:
             if isinstance(child, str | dict | list):
-                yield from _leaves(child, (*path, "*"), marks)
+                yield from _find_leaves(child, (*path, "*"), marks)
 
 
-def _spread(body: bytes, span: Span, pieces: list[_Piece]) -> Iterator[Span]:
+def _spread_over_pieces(body: bytes, span: FoundSecret, pieces: list[_Piece]) -> Iterator[FoundSecret]:
     offset = 0
     first = True
     for piece in pieces:
@@ -105,10 +106,10 @@ def _spread(body: bytes, span: Span, pieces: list[_Piece]) -> Iterator[Span]:
         if start >= end:
             continue
         if piece.codes:
-            yield Span(piece.start, piece.end, span.kind, b"")
+            yield FoundSecret(piece.start, piece.end, span.kind, b"")
             continue
         raw = body[piece.start : piece.end]
         if raw != piece.text:
-            start, end = json_view(raw).raw(start, end)
-        yield Span(piece.start + start, piece.start + end, span.kind, span.replacement if first else b"")
+            start, end = decode_json_escapes(raw).locate_in_raw(start, end)
+        yield FoundSecret(piece.start + start, piece.start + end, span.kind, span.replacement if first else b"")
         first = False

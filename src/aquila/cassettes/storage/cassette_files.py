@@ -23,7 +23,7 @@ _LOADED_LIMIT = 64
 _loaded: OrderedDict[tuple[str, bytes], Cassette] = OrderedDict()
 
 
-def load(path: Path) -> Cassette:
+def load_cassette(path: Path) -> Cassette:
     """Return the cassette in a file. Raises ``FileNotFoundError`` or ``CassetteCorrupt``.
 
     A file whose bytes were loaded before is not parsed again: many tests share one cassette. Between runs, a copy that
@@ -51,43 +51,43 @@ def load(path: Path) -> Cassette:
     return cassette
 
 
-def load_or_empty(path: Path) -> Cassette:
+def load_cassette_or_empty(path: Path) -> Cassette:
     """Like ``load``, with an empty cassette for a file that does not exist."""
     try:
-        return load(path)
+        return load_cassette(path)
     except FileNotFoundError:
         return Cassette()
 
 
-def update(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) -> Cassette:
+def update_cassette(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) -> Cassette:
     """Change a cassette under its lock and return what is stored now.
 
     ``change`` gets the cassette as it is in the file (empty if there is none). A result without interactions removes
     the file. ``root`` is the cassette folder. Raises ``CassetteWriteError``; the file is then as it was.
     """
-    with _locked(path, root):
-        before = load_or_empty(path)
+    with _hold_cassette_lock(path, root):
+        before = load_cassette_or_empty(path)
         after = change(before)
         if after.interactions:
             if after != before or not path.exists():
-                save(path, after)
+                save_cassette(path, after)
         elif before.interactions:
-            remove(path)
+            remove_cassette(path)
         return after
 
 
-def save(path: Path, cassette: Cassette) -> None:
+def save_cassette(path: Path, cassette: Cassette) -> None:
     """Write a cassette: a new file beside the old one, then an atomic replacement. Raises ``CassetteWriteError``."""
-    data = encode(path, cassette)
+    data = encode_cassette(path, cassette)
     try:
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, data)
+        _replace_file(path, data)
     except OSError as error:
-        raise write_error(path, error) from error
+        raise cassette_write_error(path, error) from error
 
 
-def encode(path: Path, cassette: Cassette) -> bytes:
+def encode_cassette(path: Path, cassette: Cassette) -> bytes:
     """Return the content that a cassette has in a file. Raises ``CassetteWriteError`` whatever fails in its codec."""
     codec = codec_for(path)
     try:
@@ -98,12 +98,12 @@ def encode(path: Path, cassette: Cassette) -> bytes:
         raise CassetteWriteError(f"{path}: the cassette cannot be written: {reason_of(error)}") from error
 
 
-def remove(path: Path) -> None:
+def remove_cassette(path: Path) -> None:
     """Remove a cassette file. Raises ``CassetteWriteError``."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise write_error(path, error) from error
+        raise cassette_write_error(path, error) from error
 
 
 def pending_path(path: Path) -> Path:
@@ -111,17 +111,17 @@ def pending_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.pending{path.suffix}")
 
 
-def is_pending(path: Path) -> bool:
+def is_pending_file(path: Path) -> bool:
     """Whether a file is the pending recording of some cassette."""
     return path.stem.endswith(".pending")
 
 
-def cassette_files(root: Path) -> Iterator[Path]:
+def find_cassette_files(root: Path) -> Iterator[Path]:
     """Every cassette file below a folder, sorted, without pending ones."""
     known = cassette_suffixes()
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root).parts
-        if path.suffix in known and not is_pending(path) and WORK_FOLDER not in inside and not path.is_dir():
+        if path.suffix in known and not is_pending_file(path) and WORK_FOLDER not in inside and not path.is_dir():
             yield path
 
 
@@ -134,11 +134,11 @@ def work_folder(root: Path) -> Path:
         if not ignore.exists():
             ignore.write_text("*\n")
     except OSError as error:
-        raise write_error(folder, error) from error
+        raise cassette_write_error(folder, error) from error
     return folder
 
 
-def write_error(path: Path, error: OSError) -> CassetteWriteError:
+def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
     """The error for a path that could not be written."""
     reason = error.strerror or str(error)
     return CassetteWriteError(
@@ -148,7 +148,7 @@ def write_error(path: Path, error: OSError) -> CassetteWriteError:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, root: Path) -> Iterator[None]:
+def _hold_cassette_lock(path: Path, root: Path) -> Iterator[None]:
     from filelock import FileLock
 
     name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -156,14 +156,14 @@ def _locked(path: Path, root: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except OSError as error:
-        raise write_error(Path(lock.lock_file), error) from error
+        raise cassette_write_error(Path(lock.lock_file), error) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace_file(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

@@ -24,7 +24,7 @@ import msgpack
 from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette
-from aquila.cassettes.storage.cassette_files import WORK_FOLDER, work_folder, write_error
+from aquila.cassettes.storage.cassette_files import WORK_FOLDER, cassette_write_error, work_folder
 from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
 from aquila.errors import CassetteCorrupt
 
@@ -33,7 +33,7 @@ _CODEC = MsgpackCodec(folding=False)  # a frame lives for one run: folding it wo
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One line of a journal: a finished recording, or a play in a process that does not own the scope.
 
     ``cassette`` is the name it is for, ``rules`` what its key was computed under.
@@ -60,20 +60,20 @@ class Journal:
     def open(self) -> None:
         """Create the file, so that a folder that cannot be written is noticed before a request is paid for."""
         with self._lock:
-            self._open()
+            self._open_in_this_process()
 
-    def append(self, entry: Entry) -> None:
+    def append_entry(self, entry: JournalEntry) -> None:
         """Write an entry. Raises ``CassetteWriteError``."""
-        frame = _pack(entry)
+        frame = _pack_entry(entry)
         with self._lock:
-            self._open()
+            self._open_in_this_process()
             try:
                 written = os.write(self._descriptor, frame)
                 if written < len(frame):  # a full disk may take a part
                     os.truncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
                     raise OSError(28, os.strerror(28))
             except OSError as error:
-                raise write_error(self._path or self._root, error) from error
+                raise cassette_write_error(self._path or self._root, error) from error
 
     def close(self) -> None:
         """Let go of the file. It stays on disk until it is discarded."""
@@ -82,14 +82,14 @@ class Journal:
                 os.close(self._descriptor)
             self._descriptor, self._process = -1, None
 
-    def discard(self) -> None:
+    def remove_file(self) -> None:
         """Remove the file, whose entries are stored, and let go of it."""
         with self._lock:
             if self._descriptor >= 0 and self._path is not None:
-                _remove(self._path, self._descriptor)
+                _remove_file(self._path, self._descriptor)
             self._descriptor, self._process = -1, None
 
-    def _open(self) -> None:
+    def _open_in_this_process(self) -> None:
         process = os.getpid()
         if self._process == process:
             return
@@ -99,16 +99,16 @@ class Journal:
         try:
             descriptor = _open_locked(path)
         except OSError as error:
-            raise write_error(path, error) from error
+            raise cassette_write_error(path, error) from error
         self._descriptor, self._process, self._path = descriptor, process, path
 
 
-def journals_of(root: Path, scope: str) -> list[Path]:
+def find_journals_of(root: Path, scope: str) -> list[Path]:
     """The journals of one scope, of all its processes."""
     return sorted((root / WORK_FOLDER).glob(f"{scope}.*.journal"))
 
 
-def read(path: Path) -> Iterator[Entry]:
+def read_entries(path: Path) -> Iterator[JournalEntry]:
     """The whole entries of a journal. A torn last one, as a kill leaves it, ends the iteration."""
     try:
         data = path.read_bytes()
@@ -120,18 +120,18 @@ def read(path: Path) -> Iterator[Entry]:
         payload = data[at + _FRAME.size : at + _FRAME.size + length]
         if len(payload) < length or zlib.crc32(payload) != checksum:
             return
-        yield _unpack(payload, path)
+        yield _unpack_entry(payload, path)
         at += _FRAME.size + length
 
 
-def discard(path: Path) -> None:
+def discard_journal(path: Path) -> None:
     """Remove a journal whose entries are stored, unless its process is alive and may still add to it."""
     descriptor = _open_unused(path)
     if descriptor is not None:
-        _remove(path, descriptor)
+        _remove_file(path, descriptor)
 
 
-def abandoned(root: Path) -> dict[str, list[Path]]:
+def find_abandoned_journals(root: Path) -> dict[str, list[Path]]:
     """The journals, by scope, of runs that ended without merging them: no process holds any of them."""
     scopes: dict[str, list[Path]] = defaultdict(list)
     for path in sorted((root / WORK_FOLDER).glob("*.journal")):
@@ -156,7 +156,7 @@ def _open_locked(path: Path) -> int:
     return descriptor
 
 
-def _remove(path: Path, descriptor: int) -> None:
+def _remove_file(path: Path, descriptor: int) -> None:
     if sys.platform == "win32":  # an open file cannot be removed there
         os.close(descriptor)
         path.unlink(missing_ok=True)
@@ -208,7 +208,7 @@ else:
         return True
 
 
-def _pack(entry: Entry) -> bytes:
+def _pack_entry(entry: JournalEntry) -> bytes:
     row = entry.row
     frame = _CODEC.dumps(Cassette((row.interaction,))) if isinstance(row, NewRecording) else None
     payload = msgpack.packb(
@@ -221,7 +221,7 @@ def _pack(entry: Entry) -> bytes:
     return packed
 
 
-def _unpack(payload: bytes, path: Path) -> Entry:
+def _unpack_entry(payload: bytes, path: Path) -> JournalEntry:
     row: NewRecording | RecordingPlayed
     try:
         cassette, mode, record_errors, match_on, ignore, key, position, order, frame = msgpack.unpackb(payload)
@@ -235,4 +235,4 @@ def _unpack(payload: bytes, path: Path) -> Entry:
         raise CassetteCorrupt(
             f"{path}: not a journal of this version; remove it or use the version that wrote it"
         ) from error
-    return Entry(cassette, mode, record_errors, rules, row)
+    return JournalEntry(cassette, mode, record_errors, rules, row)

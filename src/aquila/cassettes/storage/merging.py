@@ -66,12 +66,14 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.recorded or self.drop)
 
-    def slots(self) -> set[Slot]:
+    def touched_slots(self) -> set[Slot]:
         """The slots that were played or recorded."""
         return {row.slot for row in self.used} | {row.slot for row in self.recorded}
 
 
-def settle(recorded: Iterable[NewRecording], *, record_errors: str, whole: bool = False) -> list[NewRecording]:
+def drop_retried_failures(
+    recorded: Iterable[NewRecording], *, record_errors: str, whole: bool = False
+) -> list[NewRecording]:
     """Leave out failures that were followed by another answer to the same request, and close the gaps they leave.
 
     ``whole`` says that every request was recorded, so that any gap is one that got no answer, and is closed too.
@@ -95,7 +97,7 @@ def settle(recorded: Iterable[NewRecording], *, record_errors: str, whole: bool 
     return sorted(settled, key=lambda row: row.order)
 
 
-def merge(stored: Cassette, changes: Changes, key: Callable[[RecordedRequest], str]) -> Cassette:
+def merge_changes(stored: Cassette, changes: Changes, key: Callable[[RecordedRequest], str]) -> Cassette:
     """Return ``stored`` with ``changes`` made. ``key`` gives the key of a stored request.
 
     What stays keeps its order. A new recording is put behind the one whose request came just before its own, so that

@@ -23,20 +23,20 @@ def cassette_path(root: Path, name: str) -> Path:
     A name is a relative path with ``/``; without a suffix it is a ``.yaml`` file, or the ``.msgpack`` file if only
     that one exists. Raises ``CassetteNameError`` for a name that is empty, absolute or leaves the folder.
     """
-    readable, *others = candidates(root, name)
+    readable, *others = candidate_paths(root, name)
     return next((path for path in others if path.exists() and not readable.exists()), readable)
 
 
-def candidates(root: Path, name: str) -> tuple[Path, ...]:
+def candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
     """Return the files that may be the cassette ``name``, the first of them by default. Raises like ``cassette_path``.
 
     Nothing is looked for on the disk.
     """
-    return _candidates(root, name if isinstance(name, str) else "")
+    return _candidate_paths(root, name if isinstance(name, str) else "")
 
 
 @lru_cache(maxsize=1024)
-def _candidates(root: Path, name: str) -> tuple[Path, ...]:
+def _candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or not name.strip() or "\x00" in name:
         raise CassetteNameError(f"cassette name {name!r} is empty; give a name such as 'jobs/generate_summary'")
@@ -62,9 +62,9 @@ def name_of_test(test: str) -> str:
     name is cut; either way a hash of the original follows, so that two tests never share a name.
     """
     module, _, inside = test.partition("::")
-    name = _dotted(inside)
+    name = _join_with_dots(inside)
     is_like_a_fixture = re.match(r"(?:[^\[]*\.)?@", name) is not None
-    return "/".join([*_folders(module), _hashed(name) if is_like_a_fixture else _file_name(name)])
+    return "/".join([*_folders_of(module), _name_with_hash(name) if is_like_a_fixture else _file_name(name)])
 
 
 def name_of_fixture(fixture: str, *, defined: str, within: str | None = None) -> str:
@@ -78,22 +78,24 @@ def name_of_fixture(fixture: str, *, defined: str, within: str | None = None) ->
     """
     place = within or defined
     module, _, inside = place.partition("::")
-    folders = ["@plugins", _file_name(module[1:])] if module.startswith("@") else _folders(module)
-    name = _dotted(f"{inside}::@{fixture}" if inside else f"@{fixture}")
+    folders = ["@plugins", _file_name(module[1:])] if module.startswith("@") else _folders_of(module)
+    name = _join_with_dots(f"{inside}::@{fixture}" if inside else f"@{fixture}")
     if defined != place:
         path, _, owner = defined.partition("::")
         # The places from which one test takes its fixtures surround each other: dots cannot make two of them equal.
-        name += "@" + ".".join(filter(None, [*([path] if path.startswith("@") else _folders(path)), _dotted(owner)]))
+        name += "@" + ".".join(
+            filter(None, [*([path] if path.startswith("@") else _folders_of(path)), _join_with_dots(owner)])
+        )
     return "/".join([*folders, _file_name(name)])
 
 
-def _dotted(inside: str) -> str:
+def _join_with_dots(inside: str) -> str:
     """The names within a module, joined with dots; what is in brackets stays as it is."""
     name, bracket, parameters = inside.partition("[")
     return name.replace("::", ".") + bracket + parameters
 
 
-def _folders(module: str) -> list[str]:
+def _folders_of(module: str) -> list[str]:
     """The folders of a module's cassettes. A folder that begins with ``@`` is Aquila's own; ``@up`` is ``..``."""
     if not module:
         return []
@@ -104,7 +106,7 @@ def _folders(module: str) -> list[str]:
         elif re.fullmatch(r"[A-Za-z]:", part):  # a module on another drive has its whole path
             folders.append(f"@{part[0]}")
         elif part != "/":
-            folders.append(_hashed(part) if part.startswith("@") else part)
+            folders.append(_name_with_hash(part) if part.startswith("@") else part)
     return folders
 
 
@@ -115,10 +117,10 @@ def _file_name(text: str) -> str:
     encoded = clean.encode("utf-8", "surrogateescape")
     if clean == text and len(encoded) <= _LONGEST:
         return clean
-    return _hashed(text, clean)
+    return _name_with_hash(text, clean)
 
 
-def _hashed(text: str, clean: str | None = None) -> str:
+def _name_with_hash(text: str, clean: str | None = None) -> str:
     """A name with a hash of ``text``, so that it is the name of nothing else."""
     encoded = (_FORBIDDEN.sub("-", text) if clean is None else clean).encode("utf-8", "surrogateescape")
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -1,0 +1,62 @@
+"""Secrets found in bytes: where they stand, and replacing them without moving what is around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+PLACEHOLDER = b"[redacted]"
+"""What stands in place of a secret: always the same, so that two developers' requests stay equal."""
+
+
+class FoundSecret(NamedTuple):
+    """Bytes ``start`` to ``end`` are a secret of this ``kind``, to be replaced by ``replacement``."""
+
+    start: int
+    end: int
+    kind: str
+    replacement: bytes = PLACEHOLDER
+
+
+def merge_found(spans: Iterable[FoundSecret]) -> list[FoundSecret]:
+    """Sort spans and join those that overlap or touch; a joint one is replaced once."""
+    result: list[FoundSecret] = []
+    for span in sorted(spans):
+        if result and span.start <= result[-1].end:
+            last = result[-1]
+            # Of the pieces of a secret only the first has a text; it wins over the empty ones.
+            replacement = max(last.replacement, span.replacement, key=len)
+            result[-1] = FoundSecret(last.start, max(last.end, span.end), last.kind, replacement)
+        else:
+            result.append(span)
+    return result
+
+
+def is_in_placeholder(data: bytes, start: int, end: int) -> bool:
+    """Say whether a place is part of a placeholder that already stands there."""
+    at = data.find(PLACEHOLDER, max(0, end - len(PLACEHOLDER)), start + len(PLACEHOLDER))
+    return at >= 0 and at <= start and end <= at + len(PLACEHOLDER)
+
+
+def replace_found(data: bytes, spans: Sequence[FoundSecret], cuts: Sequence[int] = ()) -> tuple[bytes, list[int]]:
+    """Replace merged spans. Return the new bytes, and where ``cuts`` (sorted offsets into ``data``) lie in them.
+
+    A cut inside a span falls at the same fraction of its replacement.
+    """
+    pieces: list[bytes] = []
+    moved: list[int] = []
+    waiting = iter(cuts)
+    cut = next(waiting, None)
+    done, length = 0, 0
+    for span in (*spans, FoundSecret(len(data), len(data), "", b"")):
+        while cut is not None and cut <= span.start:
+            moved.append(length + cut - done)
+            cut = next(waiting, None)
+        length += span.start - done
+        while cut is not None and cut < span.end:
+            moved.append(length + (cut - span.start) * len(span.replacement) // (span.end - span.start))
+            cut = next(waiting, None)
+        pieces += (data[done : span.start], span.replacement)
+        length += len(span.replacement)
+        done = span.end
+    return b"".join(pieces), moved
