@@ -10,17 +10,12 @@ from typing import Any
 
 import pytest
 
+from aquila.cli.serve import scope_options
 from aquila.recording.scope import Scope
 from aquila.server.application import build_application
 from aquila.server.background_server import BackgroundServer, RenewableScope
 from aquila.transports.proxy import Proxy
 from tests.support.upstream import Upstream, streamed, upstream
-
-MODES = {
-    "replay": {"transport": "replay"},
-    "missing": {"transport": "record", "record": "missing"},
-    "record": {"transport": "record", "record": "all"},
-}
 
 
 @pytest.fixture
@@ -34,14 +29,14 @@ Serve = Callable[..., AbstractContextManager[BackgroundServer]]
 
 @pytest.fixture
 def serve(provider: Upstream) -> Serve:
-    """Runs the server in a mode; what it recorded is stored when the block ends."""
+    """Runs the server with a value of ``--record``. What it recorded is stored when the block ends."""
 
     @contextlib.contextmanager
     def serving(
-        mode: str = "replay", cassette: str | None = "x", key: str | None = None, **options: Any
+        record: str | None = None, cassette: str | None = "x", key: str | None = None, **options: Any
     ) -> Iterator[BackgroundServer]:
         served = RenewableScope(
-            lambda: Scope(kind="block", name="aquila serve", default_cassette=cassette, options=MODES[mode])
+            lambda: Scope(kind="block", name="aquila serve", default_cassette=cassette, options=scope_options(record))
         )
         proxy = Proxy(served.current_scope, upstream=provider.url, key=key)
         try:

@@ -62,7 +62,7 @@ def test_it_records_replays_and_hears_why_it_missed(node: Path, serve: Serve, pr
         return json.loads(done.stdout)
 
     expected = {"whole": "HI one two", "pieces": ["HI ", "one ", "two"]}
-    with serve("record") as running:
+    with serve(record="all") as running:
         assert ask(running.base_url, "hi") == expected
     with serve() as running:
         assert ask(running.base_url, "hi") == expected

@@ -39,7 +39,7 @@ def chunks(running: BackgroundServer, content: Any) -> list[bytes]:
 
 
 def test_it_records_and_replays(serve: Serve, provider: Upstream) -> None:
-    with serve("record") as running:
+    with serve(record="all") as running:
         assert b"".join(chunks(running, body("hi"))) == b"".join(chat_chunks("one two three"))
     with serve() as running:
         answer = post(running, body("hi"))
@@ -57,7 +57,7 @@ def test_a_chunk_is_passed_on_before_the_next_one_arrives(serve: Serve, provider
 
     provider.script = lambda path, body: streamed("one two three", before_chunk=hold_back)
     with (
-        serve("record") as running,
+        serve(record="all") as running,
         httpx2.Client() as client,
         client.stream("POST", running.url + PATH, json={}) as answer,
     ):
@@ -68,20 +68,20 @@ def test_a_chunk_is_passed_on_before_the_next_one_arrives(serve: Serve, provider
 
 
 def test_only_what_is_missing_is_fetched(serve: Serve, provider: Upstream, root: Path) -> None:
-    for mode in ("missing", "missing"):
-        with serve(mode) as running:
+    for _ in range(2):
+        with serve(record="missing") as running:
             post(running, body("one"))
-    with serve("missing") as running:
+    with serve(record="missing") as running:
         post(running, body("two"))
     assert len(provider.requests) == 2
-    with serve("record") as running:
+    with serve(record="all") as running:
         post(running, body("one"))
     assert len(provider.requests) == 3
     assert len(load_cassette(root / "x.yaml").interactions) == 2
 
 
 def test_a_miss_is_a_404_that_says_how_it_differs_and_is_not_tried_again(serve: Serve, provider: Upstream) -> None:
-    with serve("record") as running:
+    with serve(record="all") as running:
         post(running, body("hi"))
     with serve() as running:
         answer = post(running, body("ho"))
@@ -97,7 +97,7 @@ def test_a_miss_is_a_404_that_says_how_it_differs_and_is_not_tried_again(serve: 
 
 
 def test_requests_name_their_cassette_by_header_or_in_the_path(serve: Serve, provider: Upstream, root: Path) -> None:
-    with serve("record", cassette=None) as running:
+    with serve(record="all", cassette=None) as running:
         assert post(running, body("hi"), headers={"x-aquila-cassette": "by/header"}).status_code == 200
         assert post(running, body("hi"), "/@by%2Fpath" + PATH + "?a=1").status_code == 200
         refused = post(running, body("hi"))
@@ -112,7 +112,7 @@ def test_requests_name_their_cassette_by_header_or_in_the_path(serve: Serve, pro
 @pytest.mark.parametrize("name", ["..%2F..%2Fetc%2Fx", "%2Fetc%2Fx", "%20"])
 def test_a_cassettes_name_never_leaves_the_folder(name: str, serve: Serve, provider: Upstream, tmp_path: Path) -> None:
     before = set(tmp_path.rglob("*"))
-    with serve("replay", cassette=None) as running:
+    with serve(cassette=None) as running:
         answer = post(running, {}, f"/@{name}/v1/x")
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "CassetteNameError")
     assert set(tmp_path.rglob("*")) == before
@@ -120,13 +120,13 @@ def test_a_cassettes_name_never_leaves_the_folder(name: str, serve: Serve, provi
 
 def test_any_path_and_method_is_passed_through(serve: Serve, provider: Upstream) -> None:
     provider.script = lambda path, body: Answer(chunks=[path.encode()])
-    with serve("record") as running, httpx2.Client() as client:
+    with serve(record="all") as running, httpx2.Client() as client:
         for path in ("/", "/v1/models", "/v1/files/a%2Fb?x=1&x=2", "/api/chat"):
             assert client.get(running.url + path).text == path
 
 
 def test_the_upstream_is_fixed(serve: Serve, provider: Upstream) -> None:
-    with serve("record") as running, httpx2.Client() as client:
+    with serve(record="all") as running, httpx2.Client() as client:
         client.get(running.url + "/v1/models", headers={"host": "evil.example"})
         with socket.create_connection(("127.0.0.1", int(running.url.rsplit(":", 1)[1]))) as raw:
             raw.sendall(b"GET http://evil.example/v1/x HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n")
@@ -148,7 +148,7 @@ def test_a_client_that_leaves_is_recorded_as_leaving(
     monkeypatch.setattr(ScopeRecording, "store_interaction", finished)
     provider.script = lambda path, body: streamed("one two", before_chunk=lambda n: n < 2 or stored.wait(10))
     with (
-        serve("record") as running,
+        serve(record="all") as running,
         httpx2.Client() as client,
         client.stream("POST", running.url + PATH, json={}) as answer,
     ):
@@ -162,14 +162,14 @@ def test_a_client_that_leaves_is_recorded_as_leaving(
 
 def test_an_answer_that_breaks_off_breaks_off_for_the_client(serve: Serve, provider: Upstream) -> None:
     provider.script = lambda path, body: Answer(chunks=chat_chunks("one two")[:2], breaks=True)
-    for mode in ("record", "replay"):
-        with serve(mode) as running, pytest.raises(httpx2.RemoteProtocolError):
+    for record in ("all", None):
+        with serve(record=record) as running, pytest.raises(httpx2.RemoteProtocolError):
             chunks(running, {})
 
 
 def test_an_upstream_that_is_away_is_a_502(serve: Serve, provider: Upstream) -> None:
     provider.url = "http://127.0.0.1:1"
-    with serve("record") as running:
+    with serve(record="all") as running:
         answer = post(running, {})
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_failed")
     assert "x-should-retry" not in answer.headers
@@ -184,7 +184,7 @@ def test_a_damaged_cassette_is_a_500_with_its_reason(serve: Serve, root: Path) -
 
 
 def test_large_requests_are_refused_announced_or_not(serve: Serve, provider: Upstream) -> None:
-    with serve("record", largest_body=1000) as running, httpx2.Client() as client:
+    with serve(record="all", largest_body=1000) as running, httpx2.Client() as client:
         assert client.post(running.url + PATH, content=b"x" * 1001).status_code == 413
         assert client.post(running.url + PATH, content=iter([b"x" * 600] * 2)).status_code == 413
         assert client.post(running.url + PATH, content=b"x" * 1000).status_code == 200
@@ -192,7 +192,7 @@ def test_large_requests_are_refused_announced_or_not(serve: Serve, provider: Ups
 
 
 def test_with_a_token_nobody_enters_without_it(serve: Serve, provider: Upstream) -> None:
-    with serve("record", token=TOKEN, key="the-real-key") as running:
+    with serve(record="all", token=TOKEN, key="the-real-key") as running:
         assert post(running, {}).status_code == 401
         assert post(running, {}, headers={"authorization": "Bearer wrong"}).status_code == 401
         assert post(running, {}, "/_aquila/reset").status_code == 401
@@ -207,7 +207,7 @@ def test_with_a_token_nobody_enters_without_it(serve: Serve, provider: Upstream)
 
 
 def test_a_dummy_key_becomes_the_servers_and_another_stays(serve: Serve, provider: Upstream, root: Path) -> None:
-    with serve("record", key="sk-the-real-key-0123456789") as running:
+    with serve(record="all", key="sk-the-real-key-0123456789") as running:
         for key in ("aquila-no-key", "sk-the-clients-own-key-012345"):
             post(running, {"key": len(key)}, headers={"authorization": f"Bearer {key}"})
     sent = [headers["authorization"] for headers in provider.headers]
@@ -216,7 +216,7 @@ def test_a_dummy_key_becomes_the_servers_and_another_stays(serve: Serve, provide
 
 
 def test_reset_stores_and_begins_anew(serve: Serve, provider: Upstream, root: Path) -> None:
-    with serve("record") as running:
+    with serve(record="all") as running:
         post(running, body("hi"))
         assert not (root / "x.yaml").exists()
         assert post(running, None, "/_aquila/reset").json() == {"status": "ok"}
@@ -229,7 +229,7 @@ def test_reset_stores_and_begins_anew(serve: Serve, provider: Upstream, root: Pa
 
 def test_eight_clients_at_once_get_the_right_answers(serve: Serve, provider: Upstream) -> None:
     provider.script = lambda path, body: Answer(chunks=[body])
-    for mode in ("record", "replay"):
+    for record in ("all", None):
         barrier = threading.Barrier(8)
         answers: dict[int, Any] = {}
 
@@ -237,7 +237,7 @@ def test_eight_clients_at_once_get_the_right_answers(serve: Serve, provider: Ups
             barrier.wait(10)
             answers[number] = post(running, {"number": number}).json()
 
-        with serve(mode) as running:
+        with serve(record=record) as running:
             threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
             for thread in threads:
                 thread.start()
@@ -268,8 +268,8 @@ def test_a_port_that_is_taken_and_an_upstream_that_is_none_are_told() -> None:
 def test_the_command_serves_until_it_is_interrupted(provider: Upstream, root: Path, tmp_path: Path) -> None:
     surroundings = {name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")}
 
-    def command(mode: str) -> subprocess.Popen[str]:
-        words = ["serve", "--mode", mode, "--cassette", "x", "--port", "0", "--upstream", provider.url]
+    def command(*options: str) -> subprocess.Popen[str]:
+        words = ["serve", *options, "--cassette", "x", "--port", "0", "--upstream", provider.url]
         return subprocess.Popen(
             [sys.executable, "-m", "aquila.cli", *words],
             cwd=tmp_path,
@@ -278,8 +278,13 @@ def test_the_command_serves_until_it_is_interrupted(provider: Upstream, root: Pa
             text=True,
         )
 
-    for mode in ("record", "replay"):
-        with command(mode) as process:
+    runs = [
+        (["--record"], "record what is missing", 1),
+        (["--record=all"], "record everything", 1),
+        ([], "replay", 0),
+    ]
+    for options, mode, recorded in runs:
+        with command(*options) as process:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert f"({mode})" in line
@@ -287,10 +292,10 @@ def test_the_command_serves_until_it_is_interrupted(provider: Upstream, root: Pa
             asked = ["-H", "content-type: application/json", "-d", json.dumps(body("hi"))]
             done = subprocess.run(["curl", "-sS", f"{url}/chat/completions", *asked], capture_output=True, check=True)
             assert done.stdout == b"".join(chat_chunks("one two three"))
-            process.send_signal(signal.SIGTERM if mode == "record" else signal.SIGINT)
+            process.send_signal(signal.SIGTERM if recorded else signal.SIGINT)
             assert process.wait(20) == 0
-            assert process.stdout.read().strip() == f"{int(mode == 'record')} recorded"
-    assert len(provider.requests) == 1
+            assert process.stdout.read().strip() == f"{recorded} recorded"
+    assert len(provider.requests) == 2
 
 
 def test_the_fixture_serves_the_tests_own_cassette(pytester: pytest.Pytester, provider: Upstream) -> None:

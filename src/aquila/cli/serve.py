@@ -1,11 +1,12 @@
-"""Answer any program from cassettes: an HTTP server that clients are pointed to with OPENAI_BASE_URL.
+"""Answer any program from cassettes: an HTTP server that clients reach through OPENAI_BASE_URL.
 
-Any path is served. With --mode replay nothing leaves this machine; a request without a recording gets a 404 that says
-how it differs. With --mode missing what is not there yet is fetched from --upstream and recorded, with --mode record
-everything is. A request can name its cassette itself: with the header x-aquila-cassette, or with /@NAME before its path
-(http://127.0.0.1:8377/@jobs%2Fsummary/v1). POST /_aquila/reset stores what was recorded and begins anew.
+Any path is served. By default nothing leaves this machine, and a request without a recording gets a 404 that shows the
+difference. With --record a request without a recording is sent to --upstream and recorded; with --record=all every
+request is. A request can name its cassette with the header x-aquila-cassette, or with /@NAME before its path
+(http://127.0.0.1:8377/@jobs%2Fsummary/v1). POST /_aquila/reset stores what was recorded, and every recording can then
+be played again.
 
-Recordings are stored when the server ends (Ctrl-C) or is reset; until then they are in its journal.
+Recordings are stored when the server ends (Ctrl-C) or is reset. Until then they are in its journal.
 """
 
 from __future__ import annotations
@@ -22,26 +23,29 @@ from aquila.cli import project
 from aquila.cli.output import Output
 from aquila.recording.scope import Scope
 
-_MODES = {
-    "replay": {"transport": "replay"},
-    "missing": {"transport": "record", "record": "missing"},
-    "record": {"transport": "record", "record": "all"},
-}
+_SHOWN = {None: "replay", "missing": "record what is missing", "all": "record everything"}
+"""How the first line of the server names each value of ``--record``."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    parser.add_argument("--mode", choices=tuple(_MODES), default="replay", help="what to do (default: replay)")
+    parser.add_argument(
+        "--record",
+        nargs="?",
+        const="missing",
+        choices=("missing", "all"),
+        help="record requests that have no recording (missing), or every request (all); default: replay only",
+    )
     parser.add_argument("--cassette", metavar="NAME", help="the cassette of requests that name none")
     parser.add_argument(
         "--upstream",
         metavar="URL",
-        help="where to record from: the URL that stands for the server's own (default: OPENAI_BASE_URL, else "
+        help="where to record from: the provider's base URL (default: OPENAI_BASE_URL, else "
         "https://api.openai.com), or a transport: local, module:factory",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="the address to listen on; others than this machine's want a token"
+        "--host", default="127.0.0.1", help="the address to listen on; one that other machines can reach needs a token"
     )
     parser.add_argument("--port", type=int, default=8377, help="the port to listen on (default: 8377; 0: any)")
     parser.add_argument(
@@ -49,8 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def scope_options(record: str | None) -> dict[str, str]:
+    """Return the settings of a scope for a value of ``--record``: None, ``missing`` or ``all``."""
+    return {"transport": "replay"} if record is None else {"transport": "record", "record": record}
+
+
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """Serve until interrupted. The token, if any, is in AQUILA_SERVER_TOKEN: arguments can be seen by others."""
+    """Serve until interrupted.
+
+    The token comes from AQUILA_SERVER_TOKEN, because other users of the machine can see command-line arguments.
+    """
     from aquila.optional import import_optional
 
     for module in ("starlette", "uvicorn"):
@@ -63,14 +75,14 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     with project.open_project(options) as here:
         settings = config.current_settings()
         if options.cassette is not None:
-            cassette_path(here.folder, options.cassette)  # a wrong name shows now
+            cassette_path(here.folder, options.cassette)  # raises for a name that cannot be a cassette
         served = RenewableScope(
             lambda: Scope(
                 kind="block",
                 name="aquila serve",
-                command=f"aquila serve --mode missing --cassette {options.cassette or 'NAME'}",
+                command=f"aquila serve --record --cassette {options.cassette or 'NAME'}",
                 default_cassette=options.cassette,
-                options=_MODES[options.mode],
+                options=scope_options(options.record),
             )
         )
         proxy = Proxy(served.current_scope, upstream=options.upstream or settings.base_url, key=settings.api_key)
@@ -81,9 +93,10 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             with open_listening_socket(options.host, options.port, token=token) as bound:
                 host, port = bound.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
-                output.print_line(f"serving {here.folder} ({options.mode}) at OPENAI_BASE_URL=http://{shown}:{port}/v1")
+                mode = _SHOWN[options.record]
+                output.print_line(f"serving {here.folder} ({mode}) at OPENAI_BASE_URL=http://{shown}:{port}/v1")
                 sys.stdout.flush()
-                signal.signal(signal.SIGTERM, signal.default_int_handler)  # a server that is told to end stores too
+                signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stores recordings too
                 with contextlib.suppress(KeyboardInterrupt):
                     make_server(app).run([bound])
         finally:
