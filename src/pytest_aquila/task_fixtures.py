@@ -93,11 +93,11 @@ def _report_leftover(report: str, test: str) -> None:
 
 
 @pytest.fixture
-def perform_job(aquila_tasks: Any, request: pytest.FixtureRequest) -> Callable[..., TaskRun]:
+def perform_job(aquila_tasks: Any, request: pytest.FixtureRequest) -> Callable[..., TaskRun[Any]]:
     """``aquila.huey.testing.perform_job``: execute one task as a worker would. A failing test shows its runs."""
     from aquila.huey.testing import perform_job
 
-    def perform(task: Any, /, *args: Any, **kwargs: Any) -> TaskRun:
+    def perform(task: Any, /, *args: Any, **kwargs: Any) -> TaskRun[Any]:
         __tracebackhide__ = True
         run = perform_job(task, *args, **kwargs)
         request.node.add_report_section("call", "task run", repr(run))
@@ -154,7 +154,7 @@ def drain_queue(aquila_tasks: Any, request: pytest.FixtureRequest) -> Callable[.
 
 
 @pytest.fixture
-def run_periodic(aquila_tasks: Any) -> Callable[..., list[TaskRun]]:
+def run_periodic(aquila_tasks: Any) -> Callable[..., list[TaskRun[Any]]]:
     """``aquila.huey.testing.run_periodic``: execute the periodic tasks of a moment."""
     from aquila.huey.testing import run_periodic
 

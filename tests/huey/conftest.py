@@ -5,7 +5,7 @@ import uuid
 import pytest
 from huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
 
-from aquila.huey import cassette_stamp
+from aquila.huey.joined_scopes import joined_scopes
 from tests.support import servers
 
 
@@ -13,8 +13,7 @@ from tests.support import servers
 def parted():
     """A worker keeps the scopes that it has joined for its next tasks; a test that plays one parts with them."""
     yield
-    while cassette_stamp._joined:
-        cassette_stamp._joined.popitem()[1].close()
+    joined_scopes.close_all()
 
 
 @pytest.fixture(scope="session")

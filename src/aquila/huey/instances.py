@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import functools
-import inspect
-import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import huey as _huey
 from huey.api import Task, TaskWrapper
 
-from aquila.huey import cassette_stamp, lost_tasks
-from aquila.huey.running_task import CurrentTask, attempt_of, current_task, current_task_or_none, set_current_task
+from aquila.huey import lost_tasks, scope_reference
+from aquila.huey.running_task import CurrentTask, attempt_of, current_task, delete_progress_of, enter_current_task
 from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.task_scope import enter_task_scope, leave_task_scope
+from aquila.huey.task_wrapper import AquilaTaskWrapper
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from aquila.huey.task_types import ContextTaskDecorator, TaskDecorator
 
 H = TypeVar("H", bound=_huey.Huey)
 
@@ -53,15 +57,78 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         if keep_running:
             lost_tasks.keep_running(self)
 
+    if TYPE_CHECKING:
+        # Huey's own methods, with the types that it does not declare.
+
+        @overload
+        def task(
+            self,
+            retries: int = 0,
+            retry_delay: float = 0,
+            retry_backoff: float = 0,
+            priority: float | None = None,
+            context: Literal[False] = False,
+            name: str | None = None,
+            expires: float | timedelta | datetime | None = None,
+            timeout: float | None = None,
+            **settings: Any,
+        ) -> TaskDecorator: ...
+        @overload
+        def task(
+            self,
+            retries: int = 0,
+            retry_delay: float = 0,
+            retry_backoff: float = 0,
+            priority: float | None = None,
+            *,
+            context: Literal[True],
+            name: str | None = None,
+            expires: float | timedelta | datetime | None = None,
+            timeout: float | None = None,
+            **settings: Any,
+        ) -> ContextTaskDecorator: ...
+        def task(self, *args: Any, **settings: Any) -> Any: ...
+
+        @overload
+        def periodic_task(
+            self,
+            validate_datetime: Callable[[datetime], bool],
+            retries: int = 0,
+            retry_delay: float = 0,
+            retry_backoff: float = 0,
+            priority: float | None = None,
+            context: Literal[False] = False,
+            name: str | None = None,
+            expires: float | timedelta | datetime | None = None,
+            timeout: float | None = None,
+            **settings: Any,
+        ) -> TaskDecorator: ...
+        @overload
+        def periodic_task(
+            self,
+            validate_datetime: Callable[[datetime], bool],
+            retries: int = 0,
+            retry_delay: float = 0,
+            retry_backoff: float = 0,
+            priority: float | None = None,
+            *,
+            context: Literal[True],
+            name: str | None = None,
+            expires: float | timedelta | datetime | None = None,
+            timeout: float | None = None,
+            **settings: Any,
+        ) -> ContextTaskDecorator: ...
+        def periodic_task(self, *args: Any, **settings: Any) -> Any: ...
+
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
         """Return the class of decorated functions."""
         return AquilaTaskWrapper
 
     def serialize_task(self, task: Task) -> bytes:
-        """Return a task as a message, stamped with the scope that it belongs to and its attempt, if there is need."""
-        carried, kwargs = cassette_stamp.fields_to_send(task), task.kwargs
-        if carried is not None:
-            task.kwargs = {**kwargs, cassette_stamp.KEY: carried}
+        """Return a task as a message, with its reference and its attempt where it has them."""
+        fields, kwargs = _fields_to_send(task), task.kwargs
+        if fields is not None:
+            task.kwargs = {**kwargs, scope_reference.KEY: fields}
         try:
             data: bytes = super().serialize_task(task)
         finally:
@@ -74,14 +141,14 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             task = self._registry.create_task(self.serializer.deserialize(data, "task"))
         else:
             task = super().deserialize_task(data)
-        cassette_stamp.attach_fields(task, task.kwargs.pop(cassette_stamp.KEY, None))
+        attach_fields(task, task.kwargs.pop(scope_reference.KEY, None))
         return task
 
     def read_periodic(self, timestamp: Any) -> list[Task]:
         """Return the periodic tasks that are due. A scheduler asks for nobody: they belong to no test that runs now."""
         tasks: list[Task] = super().read_periodic(timestamp)
         for task in tasks:
-            task._aquila_stamp = None
+            task._aquila_scope = None
         return tasks
 
     def dequeue(self) -> Task | None:
@@ -99,14 +166,14 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         return contextvars.copy_context().run(self._execute_in_context, task, timestamp)
 
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
-        set_current_task(CurrentTask(self, task))
-        # Without a stamp attribute it never was on the wire: immediate mode, in the scope of its caller.
-        entered = cassette_stamp.enter_task_scope(self, task) if "_aquila_stamp" in vars(task) else None
+        enter_current_task(self, task)
+        # Without the attribute the task was never on the wire: it executes in the scope of its caller.
+        entered = enter_task_scope(self, task) if "_aquila_scope" in vars(task) else None
         try:
             return super().execute(task, timestamp)
         finally:
             if entered is not None:
-                cassette_stamp.leave_task_scope(self, task, *entered)
+                leave_task_scope(self, task, *entered)
             if self.keep_running and not getattr(task, "_aquila_interrupted", False):
                 lost_tasks.delete_running_copy(self, task)
 
@@ -124,55 +191,41 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         super()._run_post_execute(task, task_value, exception)
 
     def record_outcome(self, task: Task, exception: BaseException | None) -> None:
-        """Take note of how an execution ended: a complete task needs no checkpoints any more."""
+        """Remember how an execution ended. A task that is complete needs no checkpoints any more."""
         task._aquila_error = exception
-        if exception is None and (current := current_task_or_none()) is not None and current.task is task:
-            current.delete_progress()
+        if exception is None:
+            delete_progress_of(task)
 
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
         task._aquila_attempt = attempt_of(task) + 1
         super()._requeue_task(task, timestamp, retry_eta)
 
 
-class AquilaTaskWrapper(TaskWrapper):  # type: ignore[misc]
-    """A decorated function, which may be ``async``."""
-
-    def create_task(
-        self, func: Callable[..., Any], context: bool = False, name: str | None = None, **settings: Any
-    ) -> Any:
-        """Return the task class of a function."""
-        if not inspect.iscoroutinefunction(func):
-            return super().create_task(func, context, name, **settings)
-
-        @functools.wraps(func)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            return run_coroutine(func(*args, **kwargs))
-
-        return super().create_task(run, context, name, **settings)
+def _fields_to_send(task: Task) -> dict[str, Any] | str | None:
+    """Return what a task takes along on the wire: its reference, together with its numbers where it has any."""
+    # A task that came over the wire keeps the reference it came with, None too.
+    reference = task._aquila_scope if "_aquila_scope" in vars(task) else scope_reference.reference_to_current_scope()
+    attempt, deliveries = getattr(task, "_aquila_attempt", 1), getattr(task, "_aquila_deliveries", 0)
+    if attempt > 1 or deliveries:
+        return {"reference": reference, "attempt": attempt, "deliveries": deliveries}
+    text: str | None = reference
+    return text
 
 
-def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end, in a thread of its own where this one runs an event loop already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    outcome: list[Any] = []
-    context = contextvars.copy_context()
-
-    def run() -> None:
-        try:
-            outcome.append((context.run(asyncio.run, coroutine), None))
-        except BaseException as error:  # noqa: BLE001 -- raised in the thread that waits
-            outcome.append((None, error))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    value, error = outcome[0]
-    if error is not None:
-        raise error
-    return value
+def attach_fields(task: Task, fields: Any) -> None:
+    """Give a task what came over the wire with it. Raises ``MessageRejected`` for what is malformed."""
+    if isinstance(fields, dict):
+        for name in ("attempt", "deliveries"):
+            number = fields.get(name)
+            if len(fields) != 3 or type(number) is not int or number < 0:
+                raise scope_reference.malformed_reference()
+            setattr(task, f"_aquila_{name}", number)
+        fields = fields.get("reference")
+    if fields is not None:
+        if not isinstance(fields, str):
+            raise scope_reference.malformed_reference()
+        scope_reference.parse_reference(fields)
+    task._aquila_scope = fields
 
 
 class MemoryHuey(AquilaHuey, _huey.MemoryHuey):  # type: ignore[misc]
@@ -199,7 +252,9 @@ class PostgresHuey(AquilaHuey, _huey.PostgresHuey):  # type: ignore[misc]
     """A queue on a Postgres server (``dsn=``)."""
 
 
-_instrumented: dict[type, type] = {}
+@functools.cache  # One class for each Huey class, for as long as the process lives.
+def _class_with_aquila(kind: type) -> type:
+    return type(kind.__name__, (AquilaHuey, kind), {"__module__": kind.__module__})
 
 
 def instrument(huey: H, *, keep_running: bool = False) -> H:
@@ -209,11 +264,9 @@ def instrument(huey: H, *, keep_running: bool = False) -> H:
     producers and workers both have it. ``keep_running`` as for ``AquilaHuey``. Does nothing to a Huey that has it
     already.
     """
-    kind = type(huey)
+    kind: Any = type(huey)
     if not isinstance(huey, AquilaHuey):
-        if kind not in _instrumented:
-            _instrumented[kind] = type(kind.__name__, (AquilaHuey, kind), {"__module__": kind.__module__})
-        huey.__class__ = _instrumented[kind]
+        huey.__class__ = _class_with_aquila(kind)
         if huey.task_wrapper_class is TaskWrapper:
             huey.task_wrapper_class = AquilaTaskWrapper
     if keep_running:

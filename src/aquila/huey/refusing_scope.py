@@ -1,4 +1,4 @@
-"""A scope for tasks that nothing may answer. A module of its own, since it derives from what is imported lazily."""
+"""A scope for tasks whose requests nothing may answer. A module of its own: its base class is loaded on demand."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from aquila.recording.scope import Scope
 
 
 class RefusingScope(Scope):
-    """Refuses every request that would go through a cassette, for a reason."""
+    """Refuses every request that would go through a cassette. ``reason`` completes "the task ..., and"."""
 
     def __init__(self, task: str, reason: str) -> None:
         super().__init__(kind="task", name=task, default_cassette="none")
-        self.refused = reason
+        self.refusal = reason
 
     def session_for(self, cassette: str, mode: str) -> NoReturn:
         """Raise ``CassetteRequired``."""
-        raise CassetteRequired(f"the task {self.name} makes a request to a model, and {self.refused}")
+        raise CassetteRequired(f"the task {self.name} makes a request to a model, and {self.refusal}")

@@ -110,6 +110,13 @@ def current_task_or_none() -> CurrentTask | None:
     return _current.get()
 
 
-def set_current_task(current: CurrentTask) -> None:
-    """Make a task the one that is executing in this context."""
-    _current.set(current)
+def enter_current_task(huey: Any, task: Task) -> None:
+    """Make a task the one that is executing in this context, which is the task's own and ends with it."""
+    _current.set(CurrentTask(huey, task))
+
+
+def delete_progress_of(task: Task) -> None:
+    """Remove what the task that is executing here kept for its retry, if it is this task."""
+    current = _current.get()
+    if current is not None and current.task is task:
+        current.delete_progress()

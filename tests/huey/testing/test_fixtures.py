@@ -87,6 +87,27 @@ def test_every_fixture_works_on_the_huey_of_the_ini_file(project):
     result.assert_outcomes(passed=9)
 
 
+def test_a_task_that_asks_no_model_opens_no_scope_and_patches_nothing(project):
+    result = project(
+        test_quiet="""
+        import sys
+        from huey.api import Task
+        from app import greet, huey
+
+        def test_quiet(perform_job, monkeypatch):
+            assigned = []
+            for kind in (type(huey), Task):
+                monkeypatch.setattr(
+                    kind, "__setattr__", lambda self, *item: assigned.append(item) or object.__setattr__(self, *item)
+                )
+            assert perform_job(greet, "eve").value == "eve"
+            assert {"execute", "_emit", "_signal", "_run_post_execute", "_requeue_task"}.isdisjoint(dict(assigned))
+            assert [name for name in sys.modules if name.startswith(("aquila.recording.s", "httpx", "openai"))] == []
+    """
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_the_huey_and_its_storage_can_be_given_by_overriding(project):
     project.pytester.makeini("[pytest]\npythonpath = .\n")
     result = project(

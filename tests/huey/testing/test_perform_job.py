@@ -275,14 +275,53 @@ def test_options_of_huey_reach_the_task(huey):
     assert perform_job(look, id="me", retries=3, priority=7, timeout=9).value == ["me", 3, 7, 9]
 
 
-def test_a_parameter_that_perform_job_takes_for_itself_is_refused_with_the_way_round(huey):
-    @huey.task()
-    def odd(attempt):
-        return attempt
+@pytest.mark.parametrize("name", ["attempt", "raises"])
+def test_a_parameter_with_the_name_of_an_option_is_refused_with_the_way_round(huey, name):
+    namespace = {}
+    exec(f"def odd({name}): return {name}", {"__name__": __name__}, namespace)
+    odd = huey.task(retries=3)(namespace["odd"])
 
-    with pytest.raises(ConfigError, match=r"perform_job\(task\.s"):
-        perform_job(odd, attempt=1)
-    assert perform_job(odd.s(attempt=1)).value == 1
+    with pytest.raises(ConfigError, match=rf"write perform_job\(odd, kwargs=\{{'{name}': ...\}}\)"):
+        perform_job(odd, **{name: 1})
+    run = perform_job(odd, kwargs={name: 7}, attempt=2)
+    assert (run.value, run.attempt) == (7, 2)
+    assert perform_job(odd, 7).value == 7
+    assert perform_job(odd, args=(7,)).value == 7
+
+
+def test_a_parameter_that_huey_takes_gets_its_argument_by_kwargs(huey):
+    @huey.task()
+    def odd(priority):
+        return priority
+
+    with pytest.raises(TaskContractBroken, match=r"write kwargs=\{'priority': ...\} here"):
+        perform_job(odd, priority=3)
+    run = perform_job(odd, kwargs={"priority": 3}, priority=5)
+    assert (run.value, run.task.priority) == (3, 5)
+    assert build_task(odd, kwargs={"priority": 3}).priority is None
+
+
+def test_arguments_stand_either_apart_or_in_the_call(huey):
+    @huey.task()
+    def add(a, b=0):
+        return a + b
+
+    with pytest.raises(ConfigError, match=r"arguments of the task beside them: 'b'"):
+        perform_job(add, args=(1,), b=2)
+    with pytest.raises(ConfigError, match=r"arguments of the task beside them\. Put all"):
+        perform_job(add, 1, kwargs={"b": 2})
+    assert perform_job(add, args=[1], kwargs={"b": 2}).value == 3
+
+
+def test_a_parameter_named_kwargs_is_not_taken_for_the_arguments(huey):
+    @huey.task()
+    def odd(kwargs):
+        return kwargs
+
+    with pytest.raises(ConfigError, match=r"'kwargs'.*by position"):
+        perform_job(odd, kwargs={"kwargs": 1})
+    assert perform_job(odd, {"a": 1}).value == {"a": 1}
+    assert perform_job(odd, args=[{"a": 1}]).value == {"a": 1}
 
 
 def test_a_context_task_gets_itself(huey):
@@ -665,7 +704,7 @@ def test_a_timeout_that_the_task_swallows_is_refused(huey):
         except Exception:  # noqa: BLE001
             return "done"
 
-    with pytest.raises(TaskContractBroken, match="swallowed"):
+    with pytest.raises(TaskContractBroken, match="caught the TaskTimeout"):
         perform_job(stubborn)
 
 

@@ -180,15 +180,68 @@ def test_something_that_is_no_task_is_refused(huey):
         refute_enqueued(len)
 
 
-def test_a_parameter_with_the_name_of_an_option_has_a_way_round(huey):
+OPTION_VALUES = {"huey": None, "scheduled_in": None, "priority": 3, "where": None, "nested": False, "timeout": 1}
+CALLS = [
+    (ask, name)
+    for ask in (assert_enqueued, refute_enqueued, all_enqueued)
+    for name in OPTION_VALUES
+    if (ask, name) != (all_enqueued, "timeout")
+]
+
+
+@pytest.mark.parametrize(("ask", "name"), CALLS, ids=[f"{ask.__name__} {name}" for ask, name in CALLS])
+def test_a_parameter_with_the_name_of_an_option_is_never_taken_for_it(huey, ask, name):
+    namespace = {}
+    exec(f"def odd({name}=0): return {name}", {"__name__": __name__}, namespace)
+    odd = huey.task()(namespace["odd"])
+    odd.schedule(kwargs={name: "another value"}, delay=0)
+
+    with pytest.raises(ConfigError, match=rf"{ask.__name__} has an option of that name.*kwargs=\{{'{name}': ...\}}"):
+        ask(odd, **{name: OPTION_VALUES[name]})
+
+
+def test_arguments_stand_apart_from_options_in_kwargs(huey):
+    @huey.task()
+    def odd(a, timeout=0, nested=True):
+        return 1
+
+    odd.schedule((1,), {"timeout": 2, "nested": True}, delay=0)
+    assert_enqueued(odd, kwargs={"timeout": 2})
+    assert_enqueued(odd, kwargs={"timeout": 2}, timeout=0.01, nested=False)
+    assert_enqueued(odd, args=[1], kwargs={"nested": True})
+    assert all_enqueued(odd, kwargs={"timeout": 1}) == []
+    refute_enqueued(odd, kwargs={"nested": False}, timeout=0.01)
+    with pytest.raises(AssertionError, match="timeout: expected 1, is 2"):
+        assert_enqueued(odd, kwargs={"timeout": 1}, timeout=0.01)
+    with pytest.raises(AssertionError):
+        refute_enqueued(odd, kwargs={"a": 1})
+
+
+def test_a_parameter_passed_by_position_is_compared_by_kwargs(huey):
     @huey.task()
     def odd(priority):
         return 1
 
     odd(3)
-    with pytest.raises(ConfigError, match="where="):
-        assert_enqueued(odd, priority=3)
+    assert_enqueued(odd, kwargs={"priority": 3})
     assert_enqueued(odd, 3)
+    refute_enqueued(odd, kwargs={"priority": 4})
+
+
+def test_beside_kwargs_only_options_may_stand(send):
+    send("a@b")
+    with pytest.raises(ConfigError, match=r"beside them: 'subject'.*huey, nested, priority"):
+        assert_enqueued(send, kwargs={"to": "a@b"}, subject="hello")
+
+
+def test_an_argument_among_any_keywords_is_not_taken_for_an_option(send):
+    send("a@b", nested=True)
+    with pytest.raises(ConfigError, match=r"was enqueued with an argument 'nested'.*kwargs=\{'nested': ...\}"):
+        assert_enqueued(send, nested=False)
+    assert_enqueued(send, kwargs={"nested": True})
+    refute_enqueued(send, kwargs={"nested": False})
+    assert_enqueued(send, kwargs={"to": "a@b"}, nested=False)
+    assert_enqueued(send, to="a@b", timeout=0.01)
 
 
 def test_a_message_that_cannot_be_read_is_an_error_and_not_left_out(huey, send, caplog):

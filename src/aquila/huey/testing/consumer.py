@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from huey.api import Result
 from huey.constants import EmptyData
@@ -24,13 +24,12 @@ from huey.storage import MemoryStorage
 from huey.utils import Error
 
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
-from aquila.huey.cassette_stamp import collect_misses, share_with_workers
 from aquila.huey.running_task import FLOW_CONTROL
+from aquila.huey.scope_sharing import collect_misses, share_with_workers
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.consumer_delays import FIRST_DELAY, LONGEST_DELAY, QuickScheduler
+from aquila.huey.testing.fixture_types import WorkerType
 from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
-
-WorkerType: TypeAlias = Literal["thread", "process", "greenlet"]
 
 _PAUSE = 0.01  # Seconds between two looks at a queue or a result.
 _IN_MEMORY = ("", ":memory:")

@@ -14,19 +14,20 @@ from aquila.errors import TaskError
 from aquila.huey.testing.enqueued_tasks import read_enqueued, read_message
 from aquila.huey.testing.performing import execution_moment, raise_task_error
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
-from aquila.huey.testing.task_run import TaskRun, run_task
+from aquila.huey.testing.task_execution import run_task
+from aquila.huey.testing.task_run import TaskRun
 
 _LIMIT = 1000  # Tasks: what `drain_queue` executes before it takes the queue for endless.
 
 
 class Drained(dict[str, int]):
-    """How many task runs ended in which way, as a dictionary; a way that did not occur counts 0.
+    """How many task runs ended in which way, as a dictionary. A way that did not occur counts 0.
 
     The ways are the states of a ``TaskRun``, and ``scheduled`` for a task that is not due yet and lies in the schedule.
     ``runs`` holds the runs, in order.
     """
 
-    def __init__(self, runs: Sequence[TaskRun], scheduled: int) -> None:
+    def __init__(self, runs: Sequence[TaskRun[Any]], scheduled: int) -> None:
         super().__init__()
         self.runs = tuple(runs)
         for run in runs:
@@ -60,7 +61,7 @@ def drain_queue(
     """
     __tracebackhide__ = True
     huey = huey_under_test(huey)
-    runs: list[TaskRun] = []
+    runs: list[TaskRun[Any]] = []
     aside: list[Task] = []
     with ensure_test_queue(huey):
         until = _last_due_moment(huey, with_scheduled)

@@ -2,111 +2,148 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from huey.api import Task, TaskWrapper
 
 from aquila.errors import ConfigError, TaskError
+from aquila.huey.testing.call_arguments import separate_arguments, takes_any_keyword
+from aquila.huey.testing.fixture_types import AllEnqueued, AssertEnqueued, RefuteEnqueued, declared_as
 from aquila.huey.testing.performing import list_nested_tasks
 from aquila.huey.testing.queue_under_test import huey_under_test
-from aquila.huey.testing.task_matching import ScheduledIn, TaskPattern, describe_not_found, list_tasks
+from aquila.huey.testing.task_matching import TaskPattern, describe_not_found, list_tasks
 from aquila.huey.testing.task_run import task_name
 
 _PAUSE = 0.01  # Seconds between two looks into the queue.
+_OPTIONS = ("huey", "scheduled_in", "priority", "where", "nested")
 
 
-def all_enqueued(
-    task: TaskWrapper | None = None,
-    /,
-    *args: Any,
-    huey: Any = None,
-    scheduled_in: ScheduledIn | None = None,
-    priority: float | None = None,
-    where: Callable[[Task], bool] | None = None,
-    nested: bool = False,
-    **kwargs: Any,
-) -> list[Task]:
+@declared_as(AllEnqueued)  # type: ignore[type-abstract]
+def all_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> list[Task]:
     """Return the tasks in the queue, then those in the schedule, that match; all of them without arguments.
 
-    ``task`` is a decorated function; ``args`` and ``kwargs`` are compared with its arguments by parameter name, however
-    they were passed: dictionaries may hold more than is asked for, and ``unittest.mock.ANY`` matches anything.
-    ``scheduled_in`` is the time until the task is due, in seconds or as a timedelta (within 1 second), or such a time
-    and a tolerance; ``priority`` its priority; ``where`` any other condition. ``nested`` looks into pipelines, error
-    handlers and chords too. ``huey`` is the one under test by default.
+    ``task`` is a decorated function. ``args`` and the keyword arguments are compared with its arguments by parameter
+    name, however they were passed. A dictionary may hold more than is asked for, and ``unittest.mock.ANY`` matches
+    anything. These keywords are options:
 
-    Raises ``TaskError`` when a message in the queue cannot be read: Huey itself would leave it out silently.
+    - ``scheduled_in``: the time until the task is due, in seconds or as a timedelta, within 1 second; or such a time
+      and a tolerance in a tuple.
+    - ``priority``: the task's priority.
+    - ``where``: a function that is given the task and says whether it matches.
+    - ``nested``: look into pipelines, error handlers and chords too.
+    - ``huey``: the Huey to look at, by default that of ``task``, else the one under test.
+    - ``args=`` (a sequence) and ``kwargs=`` (a dictionary): all arguments to compare, where a parameter of the task has
+      the name of an option. Every other keyword is then an option.
+
+    Raises ``TaskError`` when a message in the queue cannot be read: Huey itself would leave it out silently. Raises
+    ``ConfigError`` for a keyword that may be a parameter of the task or an option, and for one that is neither.
     """
-    pattern = _build_pattern(task, args, kwargs, scheduled_in=scheduled_in, priority=priority, where=where)
-    huey = huey_under_test(huey if huey is not None or task is None else task.huey)
-    now = huey._get_timestamp()
-    return [found for found in read_enqueued(huey, nested=nested) if not pattern.find_mismatches(found, now)]
+    search = _parse_search("all_enqueued", task, args, keywords, _OPTIONS)
+    tasks, now = search.read_tasks()
+    return [found for found in tasks if not search.pattern.find_mismatches(found, now)]
 
 
-def assert_enqueued(
-    task: TaskWrapper | None = None,
-    /,
-    *args: Any,
-    huey: Any = None,
-    scheduled_in: ScheduledIn | None = None,
-    priority: float | None = None,
-    where: Callable[[Task], bool] | None = None,
-    nested: bool = False,
-    timeout: float = 0,
-    **kwargs: Any,
-) -> Task:
+@declared_as(AssertEnqueued)  # type: ignore[type-abstract]
+def assert_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> Task:
     """Assert that a matching task is enqueued, and return the first. Arguments as for ``all_enqueued``.
 
-    ``timeout`` (seconds) waits for it. Raises ``AssertionError`` with what is enqueued and how the nearest differs.
+    ``timeout`` is how long to wait for it, in seconds. Raises ``AssertionError`` with what is enqueued and how the
+    nearest differs.
     """
     __tracebackhide__ = True
-    pattern = _build_pattern(task, args, kwargs, scheduled_in=scheduled_in, priority=priority, where=where)
-    huey = huey_under_test(huey if huey is not None or task is None else task.huey)
-    deadline = time.monotonic() + timeout
+    search = _parse_search("assert_enqueued", task, args, keywords, (*_OPTIONS, "timeout"))
+    deadline = time.monotonic() + search.timeout
     while True:
-        tasks, now = read_enqueued(huey, nested=nested), huey._get_timestamp()
+        tasks, now = search.read_tasks()
         for found in tasks:
-            if not pattern.find_mismatches(found, now):
+            if not search.pattern.find_mismatches(found, now):
                 return found
         if time.monotonic() >= deadline:
             break
         time.sleep(_PAUSE)
-    message = describe_not_found(pattern, tasks, now)
-    if not nested and any(not pattern.find_mismatches(found, now) for found in read_enqueued(huey, nested=True)):
+    message = describe_not_found(search.pattern, tasks, now)
+    if not search.nested and any(
+        not search.pattern.find_mismatches(found, now) for found in read_enqueued(search.huey, nested=True)
+    ):
         message += "\nOne that matches lies inside another, as its follower, handler or callback: nested=True finds it"
     raise AssertionError(message)
 
 
-def refute_enqueued(
-    task: TaskWrapper | None = None,
-    /,
-    *args: Any,
-    huey: Any = None,
-    scheduled_in: ScheduledIn | None = None,
-    priority: float | None = None,
-    where: Callable[[Task], bool] | None = None,
-    nested: bool = False,
-    timeout: float = 0,
-    **kwargs: Any,
-) -> None:
+@declared_as(RefuteEnqueued)  # type: ignore[type-abstract]
+def refute_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> None:
     """Assert that no matching task is enqueued. Arguments as for ``all_enqueued``.
 
-    ``timeout`` (seconds) keeps looking for so long. Raises ``AssertionError`` with the tasks that match.
+    ``timeout`` is how long to keep looking, in seconds. Raises ``AssertionError`` with the tasks that match.
     """
     __tracebackhide__ = True
-    pattern = _build_pattern(task, args, kwargs, scheduled_in=scheduled_in, priority=priority, where=where)
-    huey = huey_under_test(huey if huey is not None or task is None else task.huey)
-    deadline = time.monotonic() + timeout
+    search = _parse_search("refute_enqueued", task, args, keywords, (*_OPTIONS, "timeout"))
+    deadline = time.monotonic() + search.timeout
     while True:
-        now = huey._get_timestamp()
-        matching = [found for found in read_enqueued(huey, nested=nested) if not pattern.find_mismatches(found, now)]
+        tasks, now = search.read_tasks()
+        matching = [found for found in tasks if not search.pattern.find_mismatches(found, now)]
         if matching:
-            raise AssertionError("\n".join([f"{pattern} is enqueued, and should not be:", *list_tasks(matching, now)]))
+            text = f"{search.pattern} is enqueued, and should not be:"
+            raise AssertionError("\n".join([text, *list_tasks(matching, now)]))
         if time.monotonic() >= deadline:
             return
         time.sleep(_PAUSE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What is looked for, and where."""
+
+    function: str
+    huey: Any
+    pattern: TaskPattern
+    nested: bool
+    timeout: float
+    given_options: frozenset[str]
+
+    def read_tasks(self) -> tuple[list[Task], Any]:
+        """Return the tasks to look at, and the Huey's present moment. Raises ``ConfigError`` for what is ambiguous."""
+        tasks = read_enqueued(self.huey, nested=self.nested)
+        wrapper = self.pattern.wrapper
+        if self.given_options and wrapper is not None and takes_any_keyword(wrapper):
+            for task in tasks:
+                # Its **kwargs declare no names, so only a task that has an argument of such a name tells.
+                if type(task) is wrapper.task_class and (names := self.given_options & task.kwargs.keys()):
+                    name = min(names)
+                    raise ConfigError(
+                        f"{task_name(task)} was enqueued with an argument {name!r}, and {self.function} has an option "
+                        f"of that name. For the argument write kwargs={{{name!r}: ...}}; for the option write "
+                        "kwargs={} beside it, with the arguments of the task in it"
+                    )
+        return tasks, self.huey._get_timestamp()
+
+
+def _parse_search(
+    function: str, task: TaskWrapper | None, args: Sequence[Any], keywords: Mapping[str, Any], options: tuple[str, ...]
+) -> _Search:
+    if task is not None and not isinstance(task, TaskWrapper):
+        raise ConfigError(f"{function} needs a function decorated with @huey.task(), not {task!r}")
+    call = separate_arguments(function, task, args, keywords, options)
+    given = call.options
+    pattern = TaskPattern(
+        wrapper=task,
+        args=call.args,
+        kwargs=call.kwargs,
+        scheduled_in=given.get("scheduled_in"),
+        priority=given.get("priority"),
+        where=given.get("where"),
+    )
+    huey = given.get("huey")
+    return _Search(
+        function=function,
+        huey=huey_under_test(huey if huey is not None or task is None else task.huey),
+        pattern=pattern,
+        nested=given.get("nested", False),
+        timeout=given.get("timeout", 0),
+        given_options=frozenset() if "args" in keywords or "kwargs" in keywords else frozenset(given),
+    )
 
 
 def read_enqueued(huey: Any, *, nested: bool = False) -> list[Task]:
@@ -127,18 +164,3 @@ def read_message(huey: Any, data: Any, place: str) -> Task:
         ) from error
     task._aquila_huey = huey  # So that it can be performed on its own.
     return task
-
-
-def _build_pattern(
-    task: TaskWrapper | None, args: Iterable[Any], kwargs: dict[str, Any], **options: Any
-) -> TaskPattern:
-    if task is not None and not isinstance(task, TaskWrapper):
-        raise ConfigError(f"what is asked for must be a function decorated with @huey.task(), not {task!r}")
-    if task is not None:
-        for name in {*options, "huey", "nested", "timeout"} & set(inspect.signature(task.func).parameters):
-            if name in options and options[name] is not None:
-                raise ConfigError(
-                    f"{task_name(task.task_class)} has a parameter {name!r}, which is an option of this function too: "
-                    f"ask by where=lambda task: task.kwargs[{name!r}] == ..."
-                )
-    return TaskPattern(wrapper=task, args=tuple(args), kwargs=kwargs, **options)

@@ -4,101 +4,117 @@ from __future__ import annotations
 
 import inspect
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 from huey.api import PeriodicTask, Task, TaskWrapper, chord, group
 
 from aquila.errors import ConfigError, TaskContractBroken
-from aquila.huey.cassette_stamp import stamp_of_current_scope
-from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test, innermost_test_queue
-from aquila.huey.testing.task_run import TaskRun, run_task, task_name
-from aquila.huey.testing.wire_comparison import find_difference
-
-Expected: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
+from aquila.huey.testing.call_arguments import parameter_names, separate_arguments
+from aquila.huey.testing.fixture_types import BuildTask, ExpectedErrors, PerformJob, declared_as
+from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
+from aquila.huey.testing.task_execution import run_task
+from aquila.huey.testing.task_run import TaskRun, task_name
+from aquila.huey.testing.wire_comparison import find_argument_difference
 
 # What `TaskWrapper.s` takes out of the keyword arguments: a parameter of such a name never gets its argument.
 HUEY_OPTIONS = ("eta", "delay", "id", "retries", "retry_delay", "retry_backoff", "priority", "expires", "timeout")
 _RAISED = ("error", "timeout")
 
 
-def build_task(task: TaskWrapper, /, *args: Any, attempt: int | None = None, **kwargs: Any) -> Task:
+@declared_as(BuildTask)  # type: ignore[type-abstract]
+def build_task(task: TaskWrapper, /, *args: Any, **keywords: Any) -> Task:
     """Build a task without enqueuing it, as ``task.s(*args, **kwargs)`` does, but strictly.
 
-    ``attempt`` makes it the n-th attempt of that task, from 1: with as many retries left and the delay grown as much
-    as on its way there. Keyword arguments that Huey takes for itself (``eta``, ``delay``, ``id``, ``retries``,
-    ``retry_delay``, ``retry_backoff``, ``priority``, ``expires``, ``timeout``) are options of the task, as in ``.s()``.
+    ``args`` and the keyword arguments are those of the task, except for these options:
+
+    - ``attempt``: the number of the attempt, from 1. The task then has as many retries left, and its retry delay has
+      grown as much, as when it gets there.
+    - ``eta``, ``delay``, ``id``, ``retries``, ``retry_delay``, ``retry_backoff``, ``priority``, ``expires``,
+      ``timeout``: what Huey's ``.s()`` takes for itself.
+    - ``args=`` (a sequence) and ``kwargs=`` (a dictionary): all arguments of the task, where a parameter has the name
+      of an option. Every other keyword is then an option.
 
     Raises ``TaskContractBroken`` when the arguments do not fit the function, or one has a name that Huey takes;
-    ``ConfigError`` when ``task`` is no task or never has such an attempt.
+    ``ConfigError`` when ``task`` is no task or never has such an attempt, or a keyword may be a parameter or an option.
     """
     if not isinstance(task, TaskWrapper):
-        raise ConfigError(f"build_task wants a function decorated with @huey.task(), not {task!r}")
-    name = task_name(task.task_class)
-    parameters = _parameter_names(task)
-    for option in HUEY_OPTIONS:
-        if option in kwargs and option in parameters:
-            raise TaskContractBroken(
-                f"{name} has a parameter {option!r}, and Huey takes the keyword argument {option}= for itself: the "
-                "function would never get it. Rename the parameter, or pass it by position"
-            )
-    built = task.s(*args, **kwargs)
+        raise ConfigError(f"build_task needs a function decorated with @huey.task(), not {task!r}")
+    _reject_parameters_of_huey(task, keywords)
+    call = separate_arguments("build_task", task, args, keywords, (*HUEY_OPTIONS, "attempt"))
+    return _build(task, call.args, call.kwargs, call.options)
+
+
+def _build(task: TaskWrapper, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Task:
+    attempt = options.pop("attempt", None)
+    built = task.s(**options)
+    built.args, built.kwargs = args, kwargs
     if attempt is not None:
-        if not 1 <= attempt <= built.retries + 1:
-            raise ConfigError(
-                f"{name} has {built.retries} retries, so attempt {attempt} never happens: "
-                "give it more retries=, or a lower attempt="
-            )
-        for _ in range(attempt - 1):
-            built.retries -= 1
-            if built.retry_delay and built.retry_backoff:
-                built.retry_delay *= built.retry_backoff
-        built._aquila_attempt = attempt
+        _advance_to_attempt(built, attempt)
     _check_signature(built)
     built._aquila_huey = task.huey  # So that it can be performed on its own.
     return built
 
 
-def perform_job(
-    task: TaskWrapper | Task,
-    /,
-    *args: Any,
-    attempt: int | None = None,
-    raises: Expected | None = None,
-    **kwargs: Any,
-) -> TaskRun:
+def _advance_to_attempt(task: Task, attempt: int) -> None:
+    if not 1 <= attempt <= task.retries + 1:
+        raise ConfigError(
+            f"{task_name(task)} has {task.retries} retries, so attempt {attempt} never happens: "
+            "give it more retries=, or a lower attempt="
+        )
+    for _ in range(attempt - 1):
+        task.retries -= 1
+        if task.retry_delay and task.retry_backoff:
+            task.retry_delay *= task.retry_backoff
+    task._aquila_attempt = attempt
+
+
+def _reject_parameters_of_huey(task: TaskWrapper, keywords: dict[str, Any]) -> None:
+    """Refuse a call that Huey itself would misread. ``args=`` and ``kwargs=`` say what is meant."""
+    taken = [name for name in HUEY_OPTIONS if name in keywords]
+    if not taken or "args" in keywords or "kwargs" in keywords:
+        return
+    parameters = parameter_names(task)
+    for name in taken:
+        if name in parameters:
+            raise TaskContractBroken(
+                f"{task_name(task.task_class)} has a parameter {name!r}, and Huey takes the keyword argument {name}= "
+                "for itself: the function would never get it. Rename the parameter, pass it by position, or enqueue "
+                f"with schedule(kwargs={{{name!r}: ...}}, delay=0) and write kwargs={{{name!r}: ...}} here"
+            )
+
+
+@declared_as(PerformJob)  # type: ignore[type-abstract]
+def perform_job(task: TaskWrapper | Task, /, *args: Any, **keywords: Any) -> TaskRun[Any]:
     """Execute a task once, here and now, as a worker would, and return everything that came of it.
 
     ``task`` is a decorated function, with its arguments; or a task that is built already (``build_task``,
-    ``task.s(...)``, an element of ``all_enqueued()`` or of ``TaskRun.enqueued``), without. ``attempt`` as in
-    ``build_task``. Its retry, its pipeline and what it enqueues go into the queue and are not executed.
+    ``task.s(...)``, an element of ``all_enqueued()`` or of ``TaskRun.enqueued``), without. Its retry, its pipeline and
+    what it enqueues go into the queue and are not executed.
+
+    The options are those of ``build_task``, and ``raises``: the class of an exception, or several in a tuple. The run
+    is then returned, with the exception in ``exception``.
 
     The rules: the task is registered; the arguments fit the function and arrive from the wire equal and of the same
     type; the storage takes its priority; it ends in exactly one way, within its ``timeout`` (on the main thread); its
     result can be stored; no hook and no signal receiver raises; it leaves no context variable behind.
 
-    An exception of the task is raised here, unless it is one of ``raises``: then the run is returned, with it in
-    ``exception``. What a task raises to steer Huey (RetryTask, CancelExecution, a lock, a rate limit) is always
-    returned. Raises ``TaskContractBroken``, an ``AssertionError``, for a broken rule, and when the task does not raise
-    what ``raises`` says.
+    Raises the exception of the task, unless it is one of ``raises``. What a task raises to steer Huey (RetryTask,
+    CancelExecution, a lock, a rate limit) is always returned. Raises ``TaskContractBroken``, an ``AssertionError``, for
+    a broken rule, and when the task does not raise what ``raises`` says; ``ConfigError`` as ``build_task``.
     """
     __tracebackhide__ = True
-    huey = task.huey if isinstance(task, TaskWrapper) else huey_under_test(getattr(task, "_aquila_huey", None))
     if isinstance(task, TaskWrapper):
-        _reject_own_parameters(task)
-        built = build_task(task, *args, attempt=attempt, **kwargs)
-    elif isinstance(task, group | chord):
-        raise ConfigError(
-            f"perform_job executes one task, and a {type(task).__name__} is several: enqueue it, then drain_queue() "
-            "executes all, or perform_job(task) each of all_enqueued()"
-        )
-    elif not isinstance(task, Task):
-        raise ConfigError(f"perform_job wants a function decorated with @huey.task() or a task of one, not {task!r}")
-    elif args or kwargs or attempt is not None:
-        raise ConfigError("perform_job takes a task as it is: give arguments and attempt= to build_task")
+        huey = task.huey
+        _reject_parameters_of_huey(task, keywords)
+        call = separate_arguments("perform_job", task, args, keywords, (*HUEY_OPTIONS, "attempt", "raises"))
+        raises = call.options.pop("raises", None)
+        built = _build(task, call.args, call.kwargs, call.options)
     else:
-        built = task
-    with ensure_test_queue(huey):
-        arrived = send_over_wire(huey, built)
+        raises = keywords.pop("raises", None)
+        _check_built(task, args or keywords)
+        huey, built = huey_under_test(getattr(task, "_aquila_huey", None)), task
+    with ensure_test_queue(huey) as queue:
+        arrived = send_over_wire(huey, built, queue.production)
         run = run_task(huey, arrived, timestamp=execution_moment(huey, arrived))
     if raises is not None:
         if not isinstance(run.exception, raises):
@@ -108,7 +124,19 @@ def perform_job(
     return run
 
 
-def raise_task_error(run: TaskRun) -> None:
+def _check_built(task: Any, arguments: Any) -> None:
+    if isinstance(task, group | chord):
+        raise ConfigError(
+            f"perform_job executes one task, and a {type(task).__name__} is several: enqueue it, then drain_queue() "
+            "executes all, or perform_job(task) each of all_enqueued()"
+        )
+    if not isinstance(task, Task):
+        raise ConfigError(f"perform_job needs a function decorated with @huey.task() or a task of one, not {task!r}")
+    if arguments:
+        raise ConfigError("perform_job takes a built task as it is: give arguments and options to build_task")
+
+
+def raise_task_error(run: TaskRun[Any]) -> None:
     """Raise the exception of a run, unless it ended without one, or with one that only steers Huey."""
     __tracebackhide__ = True
     if run.exception is not None and run.state in _RAISED:
@@ -116,29 +144,46 @@ def raise_task_error(run: TaskRun) -> None:
         raise run.exception.with_traceback(_strip_huey_frames(run.exception.__traceback__))
 
 
-def send_over_wire(huey: Any, task: Task) -> Task:
-    """Check a task before it is enqueued, and return it as a worker would get it. Raises ``TaskContractBroken``."""
-    for part in list_nested_tasks(task):
+def send_over_wire(huey: Any, task: Task, production: Any) -> Task:
+    """Check a task before it is enqueued, and return it as a worker would get it.
+
+    ``production`` is the storage that the Huey has outside of tests, or its class. Raises ``TaskContractBroken``.
+    """
+    nested = list_nested_tasks(task)
+    for part in nested:
         _check_registered(huey, part)
     _check_signature(task)  # What is nested gets results appended that are not known yet.
-    _check_priority(huey, task)
+    _check_priority(task, production)
     if task.expires:
         task.resolve_expires(huey.utc)
-    if isinstance(task, PeriodicTask) and getattr(task, "_aquila_stamp", None) is None:
-        task._aquila_stamp = stamp_of_current_scope()  # A scheduler would enqueue it for nobody; here it is the test's.
-    name = task_name(task)
+    arrived = _make_round_trip(huey, task)
+    for before, after in zip(nested, list_nested_tasks(arrived), strict=True):
+        if found := find_argument_difference(before, after):
+            raise TaskContractBroken(f"the arguments of {task_name(before)} change on the wire: {found}")
+    return arrived
+
+
+def _make_round_trip(huey: Any, task: Task) -> Task:
+    # A task that never was on the wire executes in the scope of the caller. It needs no reference, and making one would
+    # open the scope of the test. A scheduler would enqueue a periodic task for nobody; here it is the caller's.
+    in_callers_scope = "_aquila_scope" not in vars(task) or (
+        isinstance(task, PeriodicTask) and task._aquila_scope is None
+    )
+    if in_callers_scope:
+        task._aquila_scope = None
     try:
         data = huey.serialize_task(task)
     except Exception as error:
-        raise TaskContractBroken(f"{name} cannot be enqueued: {error}") from error
+        raise TaskContractBroken(f"{task_name(task)} cannot be enqueued: {error}") from error
+    finally:
+        if in_callers_scope:
+            del task._aquila_scope
     try:
         arrived: Task = huey.deserialize_task(data)
     except Exception as error:
-        raise TaskContractBroken(f"{name} can be enqueued, but no worker can read it: {error}") from error
-    for before, after in zip(list_nested_tasks(task), list_nested_tasks(arrived), strict=True):
-        for field in ("args", "kwargs"):
-            if found := find_difference(getattr(before, field), getattr(after, field), field):
-                raise TaskContractBroken(f"the arguments of {task_name(before)} change on the wire: {found}")
+        raise TaskContractBroken(f"{task_name(task)} can be enqueued, but no worker can read it: {error}") from error
+    if in_callers_scope:
+        del arrived._aquila_scope
     return arrived
 
 
@@ -159,20 +204,9 @@ def execution_moment(huey: Any, task: Task) -> Any:
     return max(now, task.eta) if task.eta is not None else now
 
 
-def _parameter_names(task: TaskWrapper) -> set[str]:
-    return set(inspect.signature(task.func).parameters)
-
-
-def _reject_own_parameters(task: TaskWrapper) -> None:
-    for name in {"attempt", "raises"} & _parameter_names(task):
-        raise ConfigError(
-            f"{task_name(task.task_class)} has a parameter {name!r}, which perform_job takes for itself: "
-            "write perform_job(task.s(...))"
-        )
-
-
 def _check_registered(huey: Any, task: Task) -> None:
-    if huey._registry._registry.get(task_name(task)) is not type(task):
+    kind = type(task)
+    if huey._registry._registry.get(f"{kind.__module__}.{kind.__name__}") is not kind:
         raise TaskContractBroken(
             f"{task_name(task)} is not registered on the Huey {huey.name!r}: no worker of it would know the task"
         )
@@ -204,9 +238,7 @@ def function_of(task_class: type[Task]) -> Any:
     return cells["func"].cell_contents if "func" in cells else None
 
 
-def _check_priority(huey: Any, task: Task) -> None:
-    mode = innermost_test_queue(huey)
-    storage = mode.production if mode else huey.storage
+def _check_priority(task: Task, storage: Any) -> None:
     name = storage.__name__ if isinstance(storage, type) else type(storage).__name__
     highest = getattr(storage, "MAX_PRIORITY", None)
     if task.priority and not storage.priority:
@@ -220,7 +252,7 @@ def _check_priority(huey: Any, task: Task) -> None:
         )
 
 
-def _name_expected(raises: Expected) -> str:
+def _name_expected(raises: ExpectedErrors) -> str:
     kinds = raises if isinstance(raises, tuple) else (raises,)
     return " or ".join(kind.__name__ for kind in kinds)
 

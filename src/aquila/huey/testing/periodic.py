@@ -11,12 +11,13 @@ from huey.utils import normalize_time
 from aquila.errors import ConfigError
 from aquila.huey.testing.performing import raise_task_error, send_over_wire
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
-from aquila.huey.testing.task_run import TaskRun, run_task
+from aquila.huey.testing.task_execution import run_task
+from aquila.huey.testing.task_run import TaskRun
 
 _MINUTE = timedelta(minutes=1)
 
 
-def run_periodic(at: datetime | None = None, *, until: datetime | None = None, huey: Any = None) -> list[TaskRun]:
+def run_periodic(at: datetime | None = None, *, until: datetime | None = None, huey: Any = None) -> list[TaskRun[Any]]:
     """Execute the periodic tasks that are due at a moment, or in every minute from ``at`` to ``until``, both included.
 
     A consumer asks once a minute which are due; so does this. A datetime without a zone is in the Huey's own time, UTC
@@ -27,11 +28,11 @@ def run_periodic(at: datetime | None = None, *, until: datetime | None = None, h
     """
     __tracebackhide__ = True
     huey = huey_under_test(huey)
-    runs: list[TaskRun] = []
-    with ensure_test_queue(huey):
+    runs: list[TaskRun[Any]] = []
+    with ensure_test_queue(huey) as queue:
         for moment in _iterate_minutes(huey, at, until):
             for task in huey.read_periodic(moment):
-                arrived = send_over_wire(huey, task)
+                arrived = send_over_wire(huey, task, queue.production)
                 run = run_task(huey, arrived)
                 runs.append(run)
                 if run.retry is None:

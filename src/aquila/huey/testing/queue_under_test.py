@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from huey import Huey
 from huey.storage import BaseStorage, MemoryStorage
 
 from aquila.errors import ConfigError
-from aquila.huey.cassette_stamp import collect_misses_of_current_scope
 from aquila.huey.instances import instrument
+from aquila.huey.scope_sharing import collect_misses_of_current_scope
 from aquila.huey.testing.attribute_patches import replace_attributes
-from aquila.huey.testing.task_run import run_inline
-
-Mode: TypeAlias = Literal["manual", "inline"]
-Storage: TypeAlias = Literal["memory", "own"]
+from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
+from aquila.huey.testing.task_execution import put_under_observation, run_inline
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class OpenTestQueue:
     """
 
     huey: Any
-    mode: Mode
+    mode: QueueMode
     production: Any
 
 
@@ -56,9 +54,9 @@ def huey_under_test(huey: Any = None) -> Any:
 @contextlib.contextmanager
 def use_test_queue(
     huey: Huey,
-    mode: Mode = "manual",
+    mode: QueueMode = "manual",
     *,
-    storage: Storage | BaseStorage = "memory",
+    storage: QueueStorage | BaseStorage = "memory",
 ) -> Iterator[Any]:
     """Put a Huey under test: its queue is empty, and stays apart from the real one.
 
@@ -82,7 +80,7 @@ def use_test_queue(
         raise ConfigError(f"storage= is 'memory', 'own' or a storage of Huey, not {storage!r}")
     production = outer.production if outer else _production_storage(huey)
     # Not `huey.immediate = False`: that would build a new storage and lose what is pending.
-    with _instrument_temporarily(huey), replace_attributes(huey, storage=used, _immediate=False):
+    with _put_under_test(huey), replace_attributes(huey, storage=used, _immediate=False):
         if storage == "own":
             huey.flush()
         opened = OpenTestQueue(huey, mode, production)
@@ -97,16 +95,21 @@ def use_test_queue(
 
 
 @contextlib.contextmanager
-def ensure_test_queue(huey: Any) -> Iterator[None]:
-    """Open a manual mode for a moment, unless the Huey is under test already."""
-    with contextlib.nullcontext() if innermost_test_queue(huey) else use_test_queue(huey):
-        yield
+def ensure_test_queue(huey: Any) -> Iterator[OpenTestQueue]:
+    """Open a test queue for a moment, unless the Huey has one already."""
+    if (queue := innermost_test_queue(huey)) is not None:
+        yield queue
+        return
+    with use_test_queue(huey):
+        yield _open_queues[-1]
 
 
 @contextlib.contextmanager
-def _instrument_temporarily(huey: Any) -> Iterator[None]:
+def _put_under_test(huey: Any) -> Iterator[None]:
+    """Give a Huey the class that observes its tasks, which is one of Aquila's too, for a while."""
     kind, wrapper = type(huey), huey.task_wrapper_class
     instrument(huey)
+    put_under_observation(huey)
     try:
         yield
     finally:

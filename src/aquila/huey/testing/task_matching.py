@@ -6,14 +6,12 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 from aquila.errors import ConfigError
+from aquila.huey.testing.fixture_types import ScheduledIn
 from aquila.huey.testing.performing import function_of
 from aquila.huey.testing.task_run import call_text, shortened_repr, task_name
-
-Span: TypeAlias = float | timedelta
-ScheduledIn: TypeAlias = Span | tuple[Span, Span]
 
 _TOLERANCE = 1.0  # Seconds: what `scheduled_in=60` allows on either side.
 

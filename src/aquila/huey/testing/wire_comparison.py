@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 
+def find_argument_difference(sent: Any, arrived: Any) -> str | None:
+    """Say where and how the arguments of a task differ after their way over the wire, or return None."""
+    return find_difference(sent.args, arrived.args, "args") or find_difference(sent.kwargs, arrived.kwargs, "kwargs")
+
+
 def find_difference(sent: Any, arrived: Any, where: str = "it") -> str | None:
     """Say where and how ``arrived`` is not what was ``sent``, or return None. ``where`` names the value."""
     if sent is arrived:

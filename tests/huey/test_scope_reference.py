@@ -1,4 +1,4 @@
-"""The stamp of a task: what it carries, what it must not decide, and that nothing is answered without it."""
+"""The reference of a task: what it carries, what it must not decide, and that nothing is answered without it."""
 
 import asyncio
 import contextvars
@@ -20,7 +20,8 @@ import aquila
 from aquila import config
 from aquila.errors import CassetteMiss, CassetteRequired, MessageRejected, RemoteTaskError
 from aquila.huey import instances
-from aquila.huey.cassette_stamp import KEY, attach_fields
+from aquila.huey.instances import attach_fields
+from aquila.huey.scope_reference import KEY
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
 from aquila.recording import runtime
@@ -170,7 +171,7 @@ def test_a_task_without_a_stamp_is_refused_under_pytest(huey, replaying):
         assert huey.execute(huey.dequeue()) is None
         error = huey.storage.result_items().popitem()[1]
         assert "CassetteRequired" in str(huey.serializer.deserialize(error))
-        assert "carries no stamp" in str(huey.serializer.deserialize(error))
+        assert "carries no reference" in str(huey.serializer.deserialize(error))
 
 
 def test_a_task_of_a_test_that_has_ended_is_refused_by_name(huey, replaying):
@@ -208,7 +209,7 @@ def test_what_a_refused_task_enqueues_is_refused_too(huey, replaying):
     with aquila.use_cassette("two"):
         huey.execute(huey.dequeue())
         huey.execute(huey.dequeue())
-    assert "carries no stamp" in failures[0]
+    assert "carries no reference" in failures[0]
 
 
 def test_a_periodic_task_of_a_scheduler_is_refused_and_run_periodic_has_the_scope_of_its_caller(huey, replaying):
@@ -279,10 +280,10 @@ def test_what_is_live_on_purpose_is_not_refused(huey, monkeypatch, tmp_path):
         assert huey.execute(huey.dequeue()) is None
 
 
-# Hostile stamps
+# Hostile references
 
 
-def stamp(**changes):
+def reference(**changes):
     return {"scope": secrets.token_hex(8), "name": "t", "default": "one", "options": {}, "from": "elsewhere", **changes}
 
 
@@ -298,7 +299,7 @@ def test_a_stamp_cannot_redirect_requests_nor_load_code(no_test, monkeypatch):
         "transport": "os:system", "upstream": "os:system", "base_url": "https://evil.example", "api_key": "k",
         "cassette_dir": "/", "guard": "off", "replay_timing": 2,
     }  # fmt: skip
-    task(**{KEY: json.dumps(stamp(options=options))})
+    task(**{KEY: json.dumps(reference(options=options))})
     huey.execute(huey.dequeue())
     default = config.current_settings()
     assert seen == [default.with_options({"replay_timing": 2}, source="test")]
@@ -311,22 +312,24 @@ def test_a_stamp_cannot_leave_the_cassette_folder(replaying):
     def task(**kwargs):
         return ask()
 
-    task(**{KEY: json.dumps(stamp(default="../../etc/passwd"))})
+    task(**{KEY: json.dumps(reference(default="../../etc/passwd"))})
     huey.execute(huey.dequeue())
     error = huey.serializer.deserialize(huey.storage.result_items().popitem()[1])
     assert "CassetteNameError" in str(error)
 
 
-NUMBERS = {"stamp": None, "attempt": 1, "deliveries": 0}
+NUMBERS = {"reference": None, "attempt": 1, "deliveries": 0}
 MALFORMED = [1, [], {}, "x", "null", "[]", "{}", '{"refused": 1}', "[" * 100_000]
 MALFORMED += [
-    json.dumps(stamp(**changes)) for changes in ({"scope": 1}, {"default": 1}, {"options": []}, {"from": None})
+    json.dumps(reference(**changes)) for changes in ({"scope": 1}, {"default": 1}, {"options": []}, {"from": None})
 ]
-MALFORMED += [{**NUMBERS, **changes} for changes in ({"attempt": "1"}, {"deliveries": -1}, {"stamp": 1}, {"more": 1})]
+MALFORMED += [
+    {**NUMBERS, **changes} for changes in ({"attempt": "1"}, {"deliveries": -1}, {"reference": 1}, {"more": 1})
+]
 
 
 @pytest.mark.parametrize("malformed", MALFORMED, ids=range(len(MALFORMED)))
-def test_a_malformed_stamp_is_rejected(malformed):
+def test_a_malformed_reference_is_rejected(malformed):
     with pytest.raises(MessageRejected, match="malformed"):
         attach_fields(SimpleNamespace(), malformed)
 

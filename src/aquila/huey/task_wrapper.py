@@ -1,0 +1,104 @@
+"""Functions decorated with ``@huey.task()`` of the classes in ``aquila.huey``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Generic
+
+from aquila.huey.task_types import P, T
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from aquila.huey.task_types import Result, Task
+
+    class TaskWrapper:
+        """Huey's class, for type checkers: what does not depend on the function."""
+
+        huey: Any
+        func: Any
+        context: bool
+        name: str | None
+        task_class: Any
+        retries: int
+        retry_delay: float
+
+        def create_task(self, func: Any, context: bool = False, name: str | None = None, **settings: Any) -> Any: ...
+        def unregister(self) -> bool: ...
+        def is_revoked(self, timestamp: datetime | None = None, peek: bool = True) -> bool: ...
+        def revoke(self, revoke_until: datetime | None = None, revoke_once: bool = False) -> None: ...
+        def restore(self) -> bool: ...
+
+else:
+    from huey.api import TaskWrapper
+
+
+class AquilaTaskWrapper(TaskWrapper, Generic[P, T]):
+    """A decorated function, which may be ``async``. ``P`` are its parameters, ``T`` is what it returns."""
+
+    def create_task(
+        self, func: Callable[..., Any], context: bool = False, name: str | None = None, **settings: Any
+    ) -> Any:
+        """Return the task class of a function."""
+        if not inspect.iscoroutinefunction(func):
+            return super().create_task(func, context, name, **settings)
+
+        @functools.wraps(func)
+        def run_to_end(*args: Any, **kwargs: Any) -> Any:
+            return run_coroutine(func(*args, **kwargs))
+
+        return super().create_task(run_to_end, context, name, **settings)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result[T]: ...
+
+        def call_local(self, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+        def s(self, *args: P.args, **kwargs: P.kwargs) -> Task[T]: ...
+
+        def schedule(
+            self,
+            args: tuple[Any, ...] | float | timedelta | datetime | None = None,
+            kwargs: dict[str, Any] | None = None,
+            eta: datetime | None = None,
+            delay: float | timedelta | None = None,
+            priority: float | None = None,
+            retries: int | None = None,
+            retry_delay: float | None = None,
+            retry_backoff: float | None = None,
+            expires: float | timedelta | datetime | None = None,
+            timeout: float | None = None,
+            id: str | None = None,
+        ) -> Result[T]: ...
+
+        def map(self, it: Iterable[Any]) -> Any: ...
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end, in a thread of its own where this one runs an event loop already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    outcome: list[Any] = []
+    context = contextvars.copy_context()
+
+    def run_in_thread() -> None:
+        try:
+            outcome.append((context.run(asyncio.run, coroutine), None))
+        except BaseException as error:  # noqa: BLE001 -- raised in the thread that waits
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run_in_thread)
+    thread.start()
+    thread.join()
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    return value

@@ -1,0 +1,299 @@
+"""Execute a task as a worker would, and observe it: what it returned or raised, and what Huey said about it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from huey.api import PeriodicTask
+from huey.constants import EmptyData
+from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
+
+from aquila.errors import TaskContractBroken
+from aquila.huey.instances import AquilaHuey
+from aquila.huey.testing.attribute_patches import replace_attributes
+from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
+from aquila.huey.testing.wire_comparison import find_difference
+
+_OUTCOMES = frozenset(
+    ("complete", "error", "timeout", "locked", "rate-limited", "canceled", "revoked", "expired", "interrupted")
+)
+_RAISED_INLINE = "_aquila_raised_inline"  # Set on an exception of a task that ran inline: its caller gets it as it is.
+
+
+@dataclass(slots=True)
+class _Observation:
+    """What is noticed while one task executes."""
+
+    task_id: str
+    signals: list[str] = field(default_factory=list)
+    hooks: list[str] = field(default_factory=list)
+    failures: list[tuple[str, Exception]] = field(default_factory=list)
+    returned: bool = False
+    value: Any = None
+    exception: BaseException | None = None
+    storing_failed: Exception | None = None
+    duration: float = 0.0
+    time_is_up: bool = False
+    retry_delay: float = 0.0
+
+    @contextlib.contextmanager
+    def keep_failure(self, what: str) -> Iterator[None]:
+        """Keep an exception of a hook or a receiver. Huey would log it and go on; it is raised when the run is over."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 -- any hook of a user
+            self.failures.append((what, error))
+
+
+# Set by run_task for the context of one execution. None where Huey's own methods run by themselves: in a consumer.
+_observation: ContextVar[_Observation | None] = ContextVar("aquila_task_observation", default=None)
+
+
+class ObservedHuey(AquilaHuey):
+    """What a Huey under test adds to its class: the methods that execute a task say what they do.
+
+    A subclass and no patched attributes, so that nothing is set and put back for each task.
+    """
+
+    def _emit(self, signal: str, task: Any, *args: Any, **kwargs: Any) -> None:
+        seen = _observation.get()
+        if seen is None:
+            super()._emit(signal, task, *args, **kwargs)
+            return
+        if task.id == seen.task_id:
+            seen.signals.append(signal)
+        receivers = self._signal.receivers
+        for receiver in [*receivers.get(signal, ()), *receivers["any"]]:
+            name = getattr(receiver, "__name__", repr(receiver))
+            with seen.keep_failure(f"the receiver {name!r} of the signal {signal!r}"):
+                receiver(signal, task, *args, **kwargs)
+
+    def _run_pre_execute(self, task: Any) -> None:
+        seen = _observation.get()
+        if seen is None:
+            super()._run_pre_execute(task)
+            return
+        for name, hook in list(self._pre_execute.items()):
+            seen.hooks.append(name)
+            try:
+                hook(task)
+            except CancelExecution:
+                raise
+            except Exception as error:  # noqa: BLE001 -- any hook of a user
+                seen.failures.append((f"the pre-execute hook {name!r}", error))
+
+    @contextlib.contextmanager
+    def _timeout_context(self, task: Any) -> Iterator[None]:
+        """Enclose the code of the task, and nothing else."""
+        seen = _observation.get()
+        if seen is None:
+            with super()._timeout_context(task):
+                yield
+            return
+        started = time.perf_counter()
+        try:
+            with _limit_time(seen, task.timeout):
+                yield
+            seen.returned = True
+        except BaseException as error:
+            seen.exception = error
+            raise
+        finally:
+            seen.duration = time.perf_counter() - started
+
+    def put_result(self, key: str, data: Any) -> Any:
+        try:
+            return super().put_result(key, data)
+        except Exception as error:
+            if (seen := _observation.get()) is not None and key == seen.task_id:
+                seen.storing_failed = error
+            raise
+
+    def _run_post_execute(self, task: Any, task_value: Any, exception: BaseException | None) -> None:
+        seen = _observation.get()
+        if seen is None:
+            super()._run_post_execute(task, task_value, exception)
+            return
+        self.record_outcome(task, exception)
+        seen.value = task_value
+        if exception is not None:
+            seen.exception = exception
+        for name, hook in list(self._post_execute.items()):
+            seen.hooks.append(name)
+            with seen.keep_failure(f"the post-execute hook {name!r}"):
+                hook(task, task_value, exception)
+
+    def _requeue_task(self, task: Any, timestamp: Any, retry_eta: Any = None) -> None:
+        seen = _observation.get()
+        if seen is not None and task.id == seen.task_id:
+            seen.retry_delay = _compute_retry_delay(seen.exception, retry_eta, timestamp, task.retry_delay)
+        super()._requeue_task(task, timestamp, retry_eta)
+
+
+def put_under_observation(huey: Any) -> None:
+    """Give a Huey of Aquila the class that observes its tasks. Does nothing to one that has it already."""
+    if not isinstance(huey, ObservedHuey):
+        kind: Any = type(huey)
+        huey.__class__ = _observed_class(kind)
+
+
+@functools.cache  # One class for each Huey class, for as long as the process lives.
+def _observed_class(kind: Any) -> Any:
+    return type(kind.__name__, (ObservedHuey, kind), {"__module__": kind.__module__})
+
+
+def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
+    """Execute a task of a Huey under test as a worker would, and return everything that came of it.
+
+    ``timestamp`` is the moment that Huey compares with the task's ``eta`` and ``expires``; now by default.
+
+    Raises ``TaskContractBroken`` when the task broke a rule that a worker holds it to, with its own exception as the
+    cause; and what Huey lets through, an exception that is no ``Exception``.
+    """
+    seen, attempt = _Observation(task.id), getattr(task, "_aquila_attempt", 1)
+    before = Counter(_raw_messages(huey))
+    token = _observation.set(seen)
+    try:
+        huey.execute(task, timestamp)
+    except Exception as error:
+        if _RAISED_INLINE in vars(error):
+            raise
+        raise _explain_broken_end(task, seen, error) from error
+    finally:
+        _observation.reset(token)
+    if isinstance(seen.exception, KeyboardInterrupt):  # Huey takes it for the end of the worker, and returns.
+        raise seen.exception
+    _check_contract(huey, task, seen)
+    added = [huey.deserialize_task(data) for data in (Counter(_raw_messages(huey)) - before).elements()]
+    for other in added:
+        other._aquila_huey = huey  # So that it can be performed on its own.
+    stored = huey.storage.peek_data(task.id)
+    return TaskRun(
+        task=task,
+        value=seen.value,
+        exception=seen.exception,
+        state=_final_state(seen),
+        attempt=attempt,
+        signals=tuple(seen.signals),
+        hooks=tuple(seen.hooks),
+        retry=ScheduledRetry(task.eta, seen.retry_delay, task.retries) if "retrying" in seen.signals else None,
+        enqueued=tuple(other for other in added if other.id != task.id),
+        duration=seen.duration,
+        stored=None if stored is EmptyData else huey.serializer.deserialize(stored),
+    )
+
+
+def _raw_messages(huey: Any) -> list[bytes]:
+    return [bytes(data) for data in (*huey.storage.enqueued_items(), *huey.storage.scheduled_items())]
+
+
+@contextlib.contextmanager
+def _limit_time(seen: _Observation, seconds: float | None) -> Iterator[None]:
+    """End the code of a task with ``TaskTimeout`` after a time, by an alarm signal."""
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    # Off the main thread no alarm can be set, and a task would fail with ValueError: there it must look by itself.
+    if not seconds or not on_main_thread or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def raise_timeout(signum: int, frame: Any) -> None:
+        seen.time_is_up = True
+        raise TaskTimeout(f"timeout ({seconds}s)")
+
+    started = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, raise_timeout)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        # Somebody else's alarm, pytest-timeout's for one, is set again for what is left of it.
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, left and max(left - (time.monotonic() - started), 1e-3), interval)
+
+
+def _compute_retry_delay(error: BaseException | None, eta: Any, now: Any, retry_delay: float) -> float:
+    if eta is None:
+        return float(retry_delay or 0)
+    asked = error.delay if isinstance(error, RetryTask) else None
+    if asked is not None:
+        return float(asked.total_seconds() if hasattr(asked, "total_seconds") else asked)
+    return max(0.0, round(float((eta - now).total_seconds()), 3))
+
+
+def _final_state(seen: _Observation) -> State:
+    outcome: Any = next((name for name in seen.signals if name in _OUTCOMES), "retry")
+    state: State = outcome
+    return state
+
+
+def _check_contract(huey: Any, task: Any, seen: _Observation) -> None:
+    for what, error in seen.failures:
+        raise TaskContractBroken(
+            f"{what} raised {type(error).__name__}: {error}. Huey only logs that, so whatever it guards is not guarded"
+        ) from error
+    if seen.time_is_up and not isinstance(seen.exception, TaskTimeout):
+        raise TaskContractBroken(
+            f"the time limit of {task_name(task)} ({task.timeout} s) was reached, and the task caught the TaskTimeout "
+            "with an `except` of its own: let TaskTimeout pass, or catch narrower exceptions"
+        )
+    outcomes = [name for name in seen.signals if name in _OUTCOMES]
+    retried_only = not outcomes and isinstance(seen.exception, RetryTask)
+    if len(outcomes) != 1 and not retried_only:
+        raise TaskContractBroken(
+            f"{task_name(task)} should end in one way, and Huey reported {outcomes or 'none'} among {seen.signals}"
+        )
+    if seen.returned and _is_stored(huey, task, seen.value) and (found := _result_difference(huey, seen.value)):
+        raise TaskContractBroken(f"the result of {task_name(task)} changes on its way to the result store: {found}")
+
+
+def _is_stored(huey: Any, task: Any, value: Any) -> bool:
+    return huey.results and not isinstance(task, PeriodicTask) and (value is not None or huey.store_none)
+
+
+def _result_difference(huey: Any, value: Any) -> str | None:
+    return find_difference(value, huey.serializer.deserialize(huey.serializer.serialize(value)), "the result")
+
+
+def _explain_broken_end(task: Any, seen: _Observation, error: Exception) -> TaskContractBroken:
+    """Return what to raise when Huey itself raised: the task has run, and no signal will ever tell how it ended."""
+    name = task_name(task)
+    if seen.returned and seen.storing_failed is not None:
+        return TaskContractBroken(
+            f"the result of {name} cannot be stored: {seen.storing_failed}. A worker would have run the task, lost the "
+            "result, and sent no signal of its end"
+        )
+    if seen.exception is not None:
+        return TaskContractBroken(
+            f"{name} failed with {type(seen.exception).__name__}: {seen.exception}; then its error handler or its "
+            f"retry could not be enqueued, and is lost: {type(error).__name__}: {error}"
+        )
+    return TaskContractBroken(
+        f"what follows {name} could not be enqueued, and is lost: {type(error).__name__}: {error}"
+    )
+
+
+@contextlib.contextmanager
+def run_inline(huey: Any) -> Iterator[None]:
+    """Run each task of a Huey under test when it is enqueued, after its way over the wire. See ``use_test_queue``."""
+
+    def enqueue(data: bytes, priority: Any = None) -> None:
+        task = huey.deserialize_task(data)
+        if not huey.ready_to_run(task):
+            huey.add_schedule(task)
+            return
+        run = run_task(huey, task)
+        if run.exception is not None and run.retry is None and run.state in ("error", "timeout"):
+            vars(run.exception)[_RAISED_INLINE] = True
+            raise run.exception
+
+    with replace_attributes(huey.storage, enqueue=enqueue):
+        yield
