@@ -24,10 +24,11 @@ from huey.registry import Message
 from huey.serializer import Serializer
 
 import aquila
-from aquila import config
 from aquila import huey as mixed
+from aquila.config import SettingsLayers
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing import perform_job, use_test_queue
+from aquila.recording import runtime
 from benchmarks import traffic
 from benchmarks.harness import QUICK, Report, duration, main, paired, size
 
@@ -66,7 +67,7 @@ def consuming(report: Report) -> None:
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         root = Path(folder)
-        stack.enter_context(config.settings_layers(root=root, defaults={"transport": "replay"}))
+        stack.enter_context(runtime.Run(SettingsLayers(root=root, defaults={"transport": "replay"})))
         with aquila.use_cassette("bench", transport="record", upstream="benchmarks.huey_bench:provider"):
             ask()
         storages: dict[str, Callable[[Any, str], Any]] = {

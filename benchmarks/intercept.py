@@ -13,8 +13,9 @@ import httpx2
 import openai
 
 import aquila
-from aquila import config
+from aquila.config import SettingsLayers
 from aquila.intercept import activation
+from aquila.recording import runtime
 from benchmarks.harness import Report, duration, main, paired
 from benchmarks.transports import CALL, KEY, SECOND, call, client, mock, within_cassettes, write
 
@@ -51,7 +52,7 @@ def small_test(report: Report, folder: Path) -> None:
     )
     report.table("A whole small test with a foreign client: enter, OpenAI(), two calls, leave", times, base="floor")
     report.aim("a whole small test, foreign client", times.ratio("aquila", "floor"), at_most=1.3, unit="x the floor")
-    with config.settings_layers(root=folder, under_pytest=True), activation.guarded():
+    with runtime.Run(SettingsLayers(root=folder, under_pytest=True)), activation.guarded():
         times = paired({"floor": floor, "aquila": in_a_run}, number=8)
     report.table("The same while the guard of a test run is in force", times, base="floor")
 
@@ -100,7 +101,7 @@ class _guarded:
     """A test run's guard, without a cassette."""
 
     def __init__(self, folder: Path) -> None:
-        self._layers = config.settings_layers(root=folder, under_pytest=True)
+        self._layers = runtime.Run(SettingsLayers(root=folder, under_pytest=True))
         self._guard = activation.guarded()
 
     def __enter__(self) -> None:

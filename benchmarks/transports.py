@@ -20,10 +20,11 @@ import openai
 import vcr
 
 import aquila
-from aquila import config
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.compiled_copies import load_compiled
+from aquila.config import SettingsLayers
+from aquila.recording import runtime
 from benchmarks import traffic
 from benchmarks.harness import Report, main, paired
 
@@ -184,7 +185,7 @@ def run(report: Report) -> None:
         os.environ["AQUILA_CASSETTE_DIR"] = name
         try:
             folder = Path(name)
-            with config.settings_layers(root=folder, copies=lambda: folder / "copies" if keep_copies[0] else None):
+            with runtime.Run(SettingsLayers(root=folder, copies=lambda: folder / "copies" if keep_copies[0] else None)):
                 one_call(report, folder)
                 small_test(report, folder)
         finally:

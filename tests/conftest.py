@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.runs import separate_run
+
 for _name in list(os.environ):
     if _name.startswith(("OPENAI_", "AQUILA_")) and _name not in ("AQUILA_CORPUS", "AQUILA_FUZZ"):
         del os.environ[_name]
@@ -16,8 +18,6 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The cassette folder of a project of its own, outside pytest's rules and outside this test's scope."""
-    from aquila import config
 
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
-    with config.settings_layers(root=tmp_path):
+    with separate_run(tmp_path):
         yield tmp_path / "cassettes"

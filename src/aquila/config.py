@@ -2,11 +2,11 @@
 
 Each option is declared once, in ``Settings``; its environment variable, ini key and parser derive from that
 declaration. A value comes from the first of: argument or marker, command line, environment, ini file, default.
+``SettingsLayers`` holds what one run has of these; ``aquila.recording.runtime`` says which run is current.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -201,8 +201,10 @@ class Settings:
     that the plugin does when it loads.
     """
 
-    __slots__ = tuple(OPTIONS)
+    __slots__ = (*OPTIONS, "root")
 
+    root: Path
+    """The folder that relative folders start from. Not an option: the run decides it."""
     transport: str
     upstream: str
     record: str
@@ -227,7 +229,8 @@ class Settings:
     log_content: str
     local_model: str | None
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *, root: Path = Path(), **values: Any) -> None:
+        object.__setattr__(self, "root", root)
         for name, option in OPTIONS.items():
             object.__setattr__(self, name, values.pop(name, option.default))
         if values:
@@ -240,14 +243,17 @@ class Settings:
         raise AttributeError(f"settings are immutable; use with_options({name}=...)")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Settings) and all(getattr(self, name) == getattr(other, name) for name in OPTIONS)
+        return isinstance(other, Settings) and self._values() == other._values()
 
     def __hash__(self) -> int:
-        return hash(tuple(getattr(self, name) for name in OPTIONS))
+        return hash(self._values())
 
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name)!r}" for name, option in OPTIONS.items() if not option.secret)
         return f"Settings({', '.join(shown)})"
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
 
     def with_options(self, options: Mapping[str, Any], *, source: str) -> Settings:
         """Return a copy with some options replaced.
@@ -259,12 +265,12 @@ class Settings:
             return self
         values = {name: getattr(self, name) for name in OPTIONS}
         values.update((name, parse_option(name, value, source=source)) for name, value in options.items())
-        return Settings(**values)
+        return Settings(root=self.root, **values)
 
     def cassette_root(self) -> Path:
         """The absolute folder of the cassettes."""
-        root = _current_layers.root
-        return _absolute_folder(root, self.cassette_dir, "" if root.is_absolute() else os.getcwd())
+        current = "" if self.root.is_absolute() else os.getcwd()
+        return _absolute_folder(self.root, self.cassette_dir, current)
 
 
 @functools.lru_cache(maxsize=64)
@@ -314,109 +320,75 @@ def suggest_name(name: str, known: Any) -> str:
 
 
 class SettingsLayers:
-    """What lies around the environment: below it the ini file and defaults of the run, above it the command line."""
+    """What a run puts around the environment: below it the ini file and its defaults, above it the command line."""
 
-    __slots__ = ("command_line", "copies", "defaults", "ini", "root", "under_pytest")
+    __slots__ = ("_copies", "_resolved", "command_line", "defaults", "ini", "root", "under_pytest")
 
     def __init__(
         self,
         root: Path,
+        *,
         defaults: Mapping[str, Any] | None = None,
         ini: Mapping[str, str] | None = None,
         command_line: Mapping[str, Any] | None = None,
         under_pytest: bool = False,
         copies: Callable[[], Path | None] | None = None,
     ) -> None:
+        """``root`` is the folder that relative folders start from. The mappings go from option names to values.
+
+        ``under_pytest`` says that the plugin runs this process: then nothing goes live unless asked for. ``copies``
+        returns the folder where loading a cassette may leave a compiled copy, or None for nowhere.
+        """
         self.root = root
-        self.copies = copies
         self.defaults = defaults or {}
         self.ini = ini or {}
         self.command_line = command_line or {}
         self.under_pytest = under_pytest
+        self._copies = copies
+        # By the variables of the environment. Cleared when it is full: each test changes some, and puts them back.
+        self._resolved: dict[tuple[Any, ...], Settings] = {}
+
+    def resolve(self) -> Settings:
+        """Return the settings in force now. The environment is read at each call, and parsed only when it changed."""
+        variables = _option_variables()
+        known = self._resolved.get(variables)
+        if known is not None:
+            return known
+        settings = Settings(root=self.root).with_options(self.defaults, source="defaults")
+        settings = settings.with_options(self.ini, source="ini file")
+        for variable, name in _OPTION_OF_VARIABLE.items():
+            value = os.environ.get(variable)
+            if value:
+                settings = settings.with_options({name: value}, source=f"environment variable {variable}")
+        settings = settings.with_options(self.command_line, source="command line")
+        if len(self._resolved) >= _MOST_RESOLVED:
+            self._resolved.clear()
+        self._resolved[variables] = settings
+        return settings
+
+    def gives(self, name: str) -> bool:
+        """Whether the command line, the environment or the ini file sets an option, be it to its default."""
+        variable = OPTIONS[name].env
+        return name in self.command_line or name in self.ini or bool(variable and os.environ.get(variable))
+
+    def copies_folder(self) -> Path | None:
+        """The folder for compiled copies of cassettes, or None where there is none to use."""
+        return self._copies() if self._copies is not None else None
+
+    def as_plain_data(self) -> dict[str, Any]:
+        """Return what a child process needs to build the same layers with ``from_plain_data``."""
+        return {
+            "root": str(self.root.absolute()),
+            "defaults": dict(self.defaults),
+            "ini": dict(self.ini),
+            "command_line": dict(self.command_line),
+            "under_pytest": self.under_pytest,
+        }
+
+    @classmethod
+    def from_plain_data(cls, data: Mapping[str, Any]) -> SettingsLayers:
+        """Build the layers that ``as_plain_data`` described. Raises ``TypeError`` or ``KeyError`` for other data."""
+        return cls(**{**data, "root": Path(data["root"])})
 
 
-_current_layers = SettingsLayers(Path())
-_resolved_settings: dict[tuple[SettingsLayers, tuple[Any, ...]], Settings] = {}
 _MOST_RESOLVED = 16
-"""Environments whose settings are kept: each test changes the environment, and puts it back."""
-
-
-@contextlib.contextmanager
-def settings_layers(
-    *,
-    root: Path,
-    defaults: Mapping[str, Any] | None = None,
-    ini: Mapping[str, str] | None = None,
-    command_line: Mapping[str, Any] | None = None,
-    under_pytest: bool = False,
-    copies: Callable[[], Path | None] | None = None,
-) -> Iterator[None]:
-    """Put the settings of a run around the environment until the block ends.
-
-    ``root`` is the folder that relative folders start from. The mappings go from option names to values. ``copies``
-    gives the folder where loading a cassette may leave a compiled copy, or None.
-    """
-    global _current_layers
-    before = _current_layers
-    _current_layers = SettingsLayers(root, defaults, ini, command_line, under_pytest, copies)
-    try:
-        yield
-    finally:
-        _current_layers = before
-
-
-def layers_for_children() -> dict[str, Any]:
-    """What lies around the environment here, as plain data for a child process; see ``take_up``."""
-    return {
-        "root": str(_current_layers.root.absolute()),
-        "defaults": dict(_current_layers.defaults),
-        "ini": dict(_current_layers.ini),
-        "command_line": dict(_current_layers.command_line),
-        "under_pytest": _current_layers.under_pytest,
-    }
-
-
-def apply_parent_layers(around: Mapping[str, Any]) -> None:
-    """Put in force for the whole life of this process what its parent handed down."""
-    global _current_layers
-    _current_layers = SettingsLayers(**{**around, "root": Path(around["root"])})
-
-
-def copies_folder() -> Path | None:
-    """The folder for compiled copies of cassettes, or None where there is none to use."""
-    return _current_layers.copies() if _current_layers.copies is not None else None
-
-
-def under_pytest() -> bool:
-    """Whether this process runs pytest with the plugin: then nothing goes live unless asked for."""
-    return _current_layers.under_pytest
-
-
-def is_given(name: str) -> bool:
-    """Whether the command line, the environment or the ini file sets an option, be it to its default."""
-    variable = OPTIONS[name].env
-    return (
-        name in _current_layers.command_line
-        or name in _current_layers.ini
-        or bool(variable and os.environ.get(variable))
-    )
-
-
-def current_settings() -> Settings:
-    """The settings in force now. The environment is read at each call; parsing happens only when it changed."""
-    around = _current_layers
-    basis = around, _option_variables()
-    known = _resolved_settings.get(basis)
-    if known is not None:
-        return known
-    settings = Settings().with_options(around.defaults, source="defaults")
-    settings = settings.with_options(around.ini, source="ini file")
-    for variable, name in _OPTION_OF_VARIABLE.items():
-        value = os.environ.get(variable)
-        if value:
-            settings = settings.with_options({name: value}, source=f"environment variable {variable}")
-    settings = settings.with_options(around.command_line, source="command line")
-    if len(_resolved_settings) >= _MOST_RESOLVED:
-        _resolved_settings.clear()
-    _resolved_settings[basis] = settings
-    return settings

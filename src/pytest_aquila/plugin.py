@@ -6,14 +6,16 @@ only when something in it asks for one.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aquila import drift_report, options, run_guard, test_scopes
+from aquila.config import SettingsLayers
+from aquila.recording import runtime
+from aquila.recording.runtime import Run
+from pytest_aquila import drift_report, options, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
 from pytest_aquila.server_fixtures import *  # noqa: F403
 from pytest_aquila.task_fixtures import *  # noqa: F403
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from aquila.recording.reports import ScopeReport
     from pytest_aquila.reporting import Totals
 
-_run_stack: pytest.StashKey[contextlib.ExitStack] = pytest.StashKey()
 _totals: pytest.StashKey[Totals] = pytest.StashKey()
 _failed: pytest.StashKey[bool] = pytest.StashKey()
 _skipped: pytest.StashKey[bool] = pytest.StashKey()
@@ -49,22 +50,23 @@ def pytest_configure(config: pytest.Config) -> None:
         "(transport, match_on, ignore, repeat, replay_timing, ...)",
     )
     config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
-    from aquila import config as settings
-
-    stack = config.stash[_run_stack] = contextlib.ExitStack()
-    stack.enter_context(
-        settings.settings_layers(
-            root=config.rootpath,
-            defaults={"transport": "replay"},
-            ini=options.ini_settings(config),
-            command_line=options.command_line_settings(config),
-            under_pytest=True,
-            copies=lambda: _copies_folder(config),
-        )
+    layers = SettingsLayers(
+        config.rootpath,
+        defaults={"transport": "replay"},
+        ini=options.ini_settings(config),
+        command_line=options.command_line_settings(config),
+        under_pytest=True,
+        copies=lambda: _copies_folder(config),
     )
+    from aquila.intercept import activation, dummy_keys
+
+    run = config.stash[test_scopes.RUN] = Run(layers)
+    run.__enter__()
     try:
-        stack.enter_context(run_guard.in_force())
-        now = settings.current_settings()
+        # Fail closed: for the whole run, what nothing asked for is refused, in this process and in its children.
+        run.hold(dummy_keys.remembered())
+        run.hold(activation.guarded())
+        now = run.settings()
         if now.transport == "record" and not _is_worker(config):
             from aquila.recording.recorder import recover_journals
 
@@ -82,8 +84,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Take back the settings of the run."""
-    if _run_stack in config.stash:
-        config.stash[_run_stack].close()
+    run = config.stash.get(test_scopes.RUN, None)
+    if run is not None:
+        run.__exit__(None, None, None)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -105,7 +108,7 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Keep the requests of a fixture that tests share out of the cassette of the test that happens to come first."""
-    item = test_scopes.current
+    item = test_scopes.running_item(request.config)
     if fixturedef.scope == "function" or item is None:
         return (yield)
     reports: list[ScopeReport] = []
@@ -117,9 +120,7 @@ def pytest_fixture_setup(
         raise
     finally:
         if reports:
-            from aquila import config as settings
-
-            _totals_of(item.config).add_report(reports[0], settings.current_settings())
+            _totals_of(item.config).add_report(reports[0], runtime.current_settings())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -261,11 +262,10 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def _orphans(config: pytest.Config) -> list[str]:
-    from aquila import config as settings
     from aquila.cassettes.storage.cassette_files import find_cassette_files
     from aquila.cassettes.storage.names import cassette_path
 
-    root = settings.current_settings().cassette_root()
+    root = runtime.current_settings().cassette_root()
     totals = config.stash.get(_totals, None)
     used = {cassette_path(root, name) for name in (totals.cassettes if totals is not None else ())}
     return (

@@ -6,38 +6,41 @@ import contextlib
 import os
 import re
 import shlex
-import threading
 from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila.recording import runtime
 from pytest_aquila import drift_report, options
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.recording.reports import ScopeReport
+    from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
 
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+"""The run of a configuration: entered when pytest is configured, left when it is unconfigured."""
 _scope: pytest.StashKey[Scope] = pytest.StashKey()
-_opening = threading.RLock()
-
-current: pytest.Item | None = None
-"""The running test."""
+_item: pytest.StashKey[pytest.Item] = pytest.StashKey()
 
 
 @contextlib.contextmanager
 def running_test(item: pytest.Item) -> Iterator[None]:
-    """Make ``item`` the running test."""
-    global current
-    before = runtime.opener, runtime.test, current  # a test may run pytest itself
-    runtime.opener, runtime.test, current = lambda: scope_of(item), item.nodeid, item
+    """Make ``item`` the running test of its run."""
+    stash = item.config.stash
+    stash[_item] = item
     try:
-        yield
+        with stash[RUN].running_test(item.nodeid, lambda: scope_of(item)):
+            yield
     finally:
-        runtime.opener, runtime.test, current = before
+        del stash[_item]
+
+
+def running_item(config: pytest.Config) -> pytest.Item | None:
+    """The test that runs, or None between tests."""
+    return config.stash.get(_item, None)
 
 
 def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
@@ -47,7 +50,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
     from pytest_aquila import node_ids
 
     test = node_ids.id_of(item)
-    with _opening:  # two threads of a test that ask at once get the same
+    with item.config.stash[RUN].lock:  # two threads of a test that ask at once get the same
         scope = item.stash.get(_scope, None)
         if scope is None:
             named, settings = options.marker_options(item)
@@ -175,12 +178,13 @@ def redactors_of(item: pytest.Item) -> Collection[Redactor]:
     redactors = item.stash.setdefault(_redactors, {})
     scope = opened_scope(item)
     if scope is not None:
+        from aquila.recording import redactors as known_redactors
         from aquila.recording import session_factory
 
         settings = scope.settings
         redactors.update((session.redactor, None) for session in scope.sessions.values())
         # A block within the test has sessions of its own; what they know of the machine, this one knows.
-        redactors[session_factory.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)] = None
+        redactors[known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)] = None
     return redactors
 
 

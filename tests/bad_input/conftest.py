@@ -98,7 +98,6 @@ def says(*texts: str) -> Answer:
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """The project, with a key in the environment, and a provider that can be reached."""
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     pytester.syspathinsert()
     made: list[Project] = []
 

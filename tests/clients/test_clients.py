@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import aquila
-from aquila import config
 from tests.clients.provider import FACT, WORDS, script
+from tests.support.runs import separate_run
 from tests.support.upstream import Upstream, upstream
 
 TEXT = "".join(WORDS)
@@ -291,10 +291,9 @@ EXPECTED = {
 @pytest.mark.filterwarnings("default")  # of theirs
 def test_a_client_records_and_replays(library: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(library, reason=f"make test-clients tries {library}")
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     use = DRIVES[library, way]
     server: Upstream
-    with config.settings_layers(root=tmp_path), upstream(script) as server:
+    with separate_run(tmp_path), upstream(script) as server:
         monkeypatch.setenv("OPENAI_API_KEY", "a-key")
         monkeypatch.setenv("ANTHROPIC_API_KEY", "a-key")
         with aquila.use_cassette("x", transport="record") as cassette:

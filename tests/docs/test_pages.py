@@ -16,6 +16,7 @@ import pytest
 
 from aquila import config
 from tests.docs.snippets import REPOSITORY, UPSTREAM, Block, Page, blocks, commands, matches
+from tests.support.runs import separate_run
 
 PAGES = (
     "README.md",
@@ -35,9 +36,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend(UPSTREAM)
     monkeypatch.setenv("AQUILA_UPSTREAM", "docs_upstream:transport")
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     before = set(sys.modules)
-    with config.settings_layers(root=tmp_path):
+    with separate_run(tmp_path):
         yield tmp_path
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):

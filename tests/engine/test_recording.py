@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 import aquila
-from aquila import config
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import AuthenticationError, CassetteMiss, StreamBroken
 from aquila.events import Chunk, Event, Retry
+from aquila.recording.runtime import current_run
 from tests.support.engines import KEY, Engine
 from tests.support.provider import STREAMS, chat_chunk, chat_stream, one_call
+from tests.support.runs import separate_run
 from tests.support.server import Answer, cut, json_answer, serving, sse
 
 FIRST = sse(chat_chunk("first"), done=False)
@@ -27,8 +28,7 @@ FIRST = sse(chat_chunk("first"), done=False)
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project of its own, outside pytest's rules and outside this test's scope."""
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
-    with config.settings_layers(root=tmp_path):
+    with separate_run(tmp_path):
         yield tmp_path / "cassettes"
 
 
@@ -147,7 +147,7 @@ def test_broken_stream_breaks_again_on_replay(engine: Engine, folder: Path) -> N
 def test_retries_of_a_recording_wait_for_nothing_on_replay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AQUILA_RECORD_ERRORS", "all")
     refusal = json_answer({"error": {"message": "slow down"}}, 429, retry_after_ms="1")
-    with config.settings_layers(root=config._current_layers.root, ini={"record_errors": "all"}):
+    with separate_run(current_run().layers.root, ini={"record_errors": "all"}):
         with serving(refusal, chat_stream("ok")) as server:
             url = server.url
             engine.ask("Hi", **recording(url))

@@ -17,7 +17,6 @@ from huey.api import chord, group
 from huey.serializer import Serializer
 
 import aquila
-from aquila import config
 from aquila.errors import CassetteMiss, CassetteRequired, MessageRejected, RemoteTaskError
 from aquila.huey import instances
 from aquila.huey.instances import attach_fields
@@ -26,21 +25,20 @@ from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
 from aquila.recording import runtime
 from aquila.recording import scope as scopes
+from tests.support.runs import separate_run
 
 
 @pytest.fixture
 def no_test(monkeypatch, tmp_path):
     """As outside of a test: no scope opens by itself, and the cassettes lie in a folder of this test's."""
-    monkeypatch.setattr(runtime, "opener", None)
-    with config.settings_layers(root=tmp_path):
+    with separate_run(tmp_path):
         yield
 
 
 @pytest.fixture
 def replaying(monkeypatch, tmp_path):
     """As in a test run: replay, under pytest, without any scope that is open by itself."""
-    monkeypatch.setattr(runtime, "opener", None)
-    with config.settings_layers(root=tmp_path, defaults={"transport": "replay"}, under_pytest=True):
+    with separate_run(tmp_path, defaults={"transport": "replay"}, under_pytest=True):
         yield
 
 
@@ -250,7 +248,6 @@ def test_a_consumer_without_aquila_fails_loudly(no_test):
 
 
 def test_outside_pytest_a_replaying_task_without_a_stamp_is_a_scope_of_its_own(huey, monkeypatch, tmp_path):
-    monkeypatch.setattr(runtime, "opener", None)
     seen = []
 
     @huey.task()
@@ -258,7 +255,7 @@ def test_outside_pytest_a_replaying_task_without_a_stamp_is_a_scope_of_its_own(h
         seen.append(scopes.current_scope())
         return ask()
 
-    with config.settings_layers(root=tmp_path, defaults={"transport": "replay"}), use_test_queue(huey):
+    with separate_run(tmp_path, defaults={"transport": "replay"}), use_test_queue(huey):
         for _ in range(2):
             task()
         with pytest.raises(CassetteRequired, match="needs a cassette"):
@@ -269,8 +266,7 @@ def test_outside_pytest_a_replaying_task_without_a_stamp_is_a_scope_of_its_own(h
 
 
 def test_what_is_live_on_purpose_is_not_refused(huey, monkeypatch, tmp_path):
-    monkeypatch.setattr(runtime, "opener", None)
-    with config.settings_layers(root=tmp_path, defaults={"transport": "live"}, under_pytest=True):
+    with separate_run(tmp_path, defaults={"transport": "live"}, under_pytest=True):
 
         @huey.task()
         def task():
@@ -301,7 +297,7 @@ def test_a_stamp_cannot_redirect_requests_nor_load_code(no_test, monkeypatch):
     }  # fmt: skip
     task(**{KEY: json.dumps(reference(options=options))})
     huey.execute(huey.dequeue())
-    default = config.current_settings()
+    default = runtime.current_settings()
     assert seen == [default.with_options({"replay_timing": 2}, source="test")]
 
 

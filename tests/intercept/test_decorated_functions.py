@@ -17,6 +17,8 @@ import pytest
 import aquila
 from aquila.errors import AquilaError, UnsuitableFunction
 from aquila.recording import scope as scopes
+from aquila.recording.open_scopes import bound_scope
+from aquila.recording.runtime import current_run
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -75,7 +77,7 @@ def test_the_body_of_a_generator_runs_within_the_cassette_and_its_consumer_does_
         generator.send("end")
     assert end.value.value == "returned in x"
     assert closed == [True]
-    assert (here(), in_new_thread(), scopes._open) == (None, None, [])
+    assert (here(), in_new_thread(), current_run().scopes.surrounding()) == (None, None, ())
 
 
 def test_a_generator_counts_its_requests_as_one_run_of_its_own() -> None:
@@ -129,7 +131,7 @@ def test_a_generator_that_raises_has_failed(closed: list[bool]) -> None:
     with pytest.raises(OSError, match="thrown in"):
         iterator.throw(OSError("thrown in"))
     assert closed == [False, False]
-    assert scopes._open == []
+    assert current_run().scopes.surrounding() == ()
 
 
 def test_generators_that_run_in_turns_do_not_see_each_other() -> None:
@@ -216,7 +218,7 @@ def test_the_body_of_an_async_generator_runs_within_the_cassette_and_its_consume
     assert inspect.isasyncgenfunction(conversation)
     asyncio.run(run())
     assert left == ["x", "x", "x"]
-    assert scopes._open == []
+    assert current_run().scopes.surrounding() == ()
 
 
 def test_an_async_generator_that_is_dropped_is_closed_by_the_event_loop(closed: list[bool]) -> None:
@@ -233,7 +235,7 @@ def test_an_async_generator_that_is_dropped_is_closed_by_the_event_loop(closed: 
 
     asyncio.run(run())
     assert closed == [True]
-    assert scopes._open == []
+    assert current_run().scopes.surrounding() == ()
 
 
 def test_tasks_that_step_async_generators_in_turns_do_not_see_each_other() -> None:
@@ -244,7 +246,7 @@ def test_tasks_that_step_async_generators_in_turns_do_not_see_each_other() -> No
             yield here()
 
     async def consume() -> list[str | None]:
-        return [name async for inside in numbers() for name in (inside, scopes._bound.get() and here())]
+        return [name async for inside in numbers() for name in (inside, bound_scope.get() and here())]
 
     async def run() -> list[list[str | None]]:
         return await asyncio.gather(consume(), consume())

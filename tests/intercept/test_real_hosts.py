@@ -86,7 +86,6 @@ Run = Callable[..., pytest.RunResult]
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a file of tests in which ``URL`` is the provider's and each way to ask is a function."""
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     ways = [
         "import json",
         f"URL = 'https://{HOST}/v1/chat/completions'",

@@ -65,7 +65,6 @@ def provider() -> Iterator[Upstream]:
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, provider: Upstream, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     return Run(pytester, provider)
 
 

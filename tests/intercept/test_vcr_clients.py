@@ -21,6 +21,7 @@ import urllib3
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, MissingDependency
+from tests.support.runs import name_upstream
 from tests.support.upstream import Answer, Upstream
 
 Post = Callable[[str, Any], tuple[int, bytes]]
@@ -267,10 +268,9 @@ def test_boto3_talks_to_a_model(server: Upstream, monkeypatch: pytest.MonkeyPatc
 def test_recording_from_another_source_than_the_provider(
     post: Post, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aquila.transports import routing
 
     mock = httpx2.MockTransport(lambda request: httpx2.Response(200, text=f"mock {len(request.content) > 0}"))
-    monkeypatch.setitem(routing._loaded, "mock", routing._given(mock, "mock"))
+    name_upstream("mock", mock)
     with aquila.use_cassette("x", transport="record", upstream="mock"):
         assert post("https://api.openai.com/v1/x", {"a": 1}) == (200, b"mock True")
     with aquila.use_cassette("x"):

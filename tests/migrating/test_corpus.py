@@ -11,15 +11,14 @@ import httpx2
 import pytest
 
 import aquila
-from aquila import config
 from aquila.cassettes.storage.cassette_files import load_cassette
+from tests.support.runs import separate_run
 from tests.support.traffic import CORPUS, needs_corpus
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
-    with config.settings_layers(root=tmp_path):
+    with separate_run(tmp_path):
         (tmp_path / "cassettes").mkdir()
         yield tmp_path / "cassettes"
 

@@ -58,7 +58,6 @@ class Suite:
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     return Suite(pytester)
 
 

@@ -81,7 +81,6 @@ def _dedented(text: str) -> str:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     for variable in ("CI", "BUILD_NUMBER"):  # there pytest repeats whole messages in its summary
         monkeypatch.delenv(variable, raising=False)
     pytester.syspathinsert()

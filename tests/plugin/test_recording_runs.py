@@ -265,11 +265,11 @@ def test_settings_come_from_the_marker_then_the_command_line_then_the_environmen
     from aquila.recording import scope
 
     def test_it(request):
-        print("timing", scope.current().settings.replay_timing)
+        print("timing", scope.current_scope().settings.replay_timing)
 
     @pytest.mark.aquila(replay_timing="recorded")
     def test_marked():
-        print("marked", scope.current().settings.replay_timing)
+        print("marked", scope.current_scope().settings.replay_timing)
     """
     project.pytester.makeini("[pytest]\naquila_replay_timing = 5\n")
     assert "timing 5.0" in project.run("-s", tests=tests).stdout.str()

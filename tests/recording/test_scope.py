@@ -14,15 +14,14 @@ from typing import Any
 import pytest
 
 import aquila
-from aquila import config
 from aquila.errors import AquilaError, CassetteNameError, CassetteRequired, SessionClosed, UnknownOption
 from aquila.recording import scope as scopes
+from tests.support.runs import separate_run
 
 
 @pytest.fixture(autouse=True)
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
-    with config.settings_layers(root=tmp_path):
+    with separate_run(tmp_path):
         yield
 
 

@@ -11,7 +11,7 @@ from aquila.cassettes.redaction.redactor import Redactor
 from aquila.config import DUMMY_KEY
 from aquila.intercept import dummy_keys
 from aquila.recording import runtime
-from aquila.recording.session_factory import redactor_for
+from aquila.recording.redactors import redactor_for
 
 RULES = MatchRules(("+header:x-tenant",))
 
@@ -41,7 +41,7 @@ SHAPELESS = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
 
 def test_a_dummy_in_the_environment_hides_no_key_from_the_redactor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISTRAL_API_KEY", SHAPELESS)
-    monkeypatch.setattr(runtime, "machine", {})
+    monkeypatch.setattr(runtime.machine_keys(), "environment", {})
     dummy_keys.hide(["OPENAI_API_KEY"])
     try:
         assert os.environ["MISTRAL_API_KEY"] == DUMMY_KEY
@@ -49,7 +49,7 @@ def test_a_dummy_in_the_environment_hides_no_key_from_the_redactor(monkeypatch: 
     finally:
         dummy_keys.restore()
     assert os.environ["MISTRAL_API_KEY"] == SHAPELESS
-    assert runtime.hidden == {}
+    assert runtime.machine_keys().hidden == {}
 
 
 def test_what_the_machine_had_when_the_run_began_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_a_fingerprint_finds_a_key_and_does_not_hold_it(monkeypatch: pytest.Monk
     known = fingerprints_of([SHAPELESS, "short-1", "with a blank in its 24th"])
     assert len(known) == 1
     assert not any(SHAPELESS[at : at + 4] in known[0] for at in range(len(SHAPELESS) - 3))
-    monkeypatch.setattr(runtime, "fingerprints", known)
+    monkeypatch.setattr(runtime.machine_keys(), "fingerprints", known)
     clean = redactor_for(RULES)
     request = RecordedRequest("POST", f"https://x/{SHAPELESS}/y?a={SHAPELESS}", (), b'{"k": "%s"}' % SHAPELESS.encode())
     assert clean.redact_request(request).url == "https://x/%5Bredacted%5D/y?a=%5Bredacted%5D"

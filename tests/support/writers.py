@@ -24,11 +24,9 @@ import httpx2
 import aquila
 import aquila.cassettes.codecs.yaml.codec
 import aquila.recording.recorder  # loaded once, in the server
-from aquila import config
 from aquila.errors import CassetteWriteError
-from aquila.recording import runtime
 from aquila.recording import scope as scopes
-from aquila.transports import routing
+from tests.support.runs import name_upstream, separate_run
 
 URL = "https://provider.example/v1/x"
 
@@ -36,17 +34,10 @@ URL = "https://provider.example/v1/x"
 @contextlib.contextmanager
 def recording_project(folder: Path) -> Iterator[Path]:
     """A project that records from a provider that answers with what it was sent. Gives the cassette folder."""
-    loaded, opener = dict(routing._loaded), runtime.opener
     echo = httpx2.MockTransport(lambda request: httpx2.Response(200, content=request.content))
-    routing._loaded["echo"] = routing._given(echo, "echo")
-    runtime.opener = None
-    try:
-        with config.settings_layers(root=folder, command_line={"transport": "record", "upstream": "echo"}):
-            yield folder / "cassettes"
-    finally:
-        routing._loaded.clear()
-        routing._loaded.update(loaded)
-        runtime.opener = opener
+    with separate_run(folder, command_line={"transport": "record", "upstream": "echo"}):
+        name_upstream("echo", echo)
+        yield folder / "cassettes"
 
 
 def start(work: Callable[..., None], *arguments: Any) -> BaseProcess:

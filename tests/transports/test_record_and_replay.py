@@ -16,6 +16,7 @@ import aquila
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, CassetteWriteError, PlayedOut
+from tests.support.runs import name_upstream
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed, upstream
 
 URL = "https://provider.example/v1/chat/completions"
@@ -30,9 +31,8 @@ def server() -> Iterator[Upstream]:
 @pytest.fixture
 def recording(root: Path, server: Upstream, monkeypatch: pytest.MonkeyPatch) -> Upstream:
     """What ``record`` records from is the server."""
-    from aquila.transports import routing
 
-    monkeypatch.setitem(routing._loaded, "server", routing._given(server.transport(), "server"))
+    name_upstream("server", server.transport())
     monkeypatch.setenv("AQUILA_TRANSPORT", "record")
     monkeypatch.setenv("AQUILA_UPSTREAM", "server")
     return server
@@ -380,12 +380,11 @@ def test_a_plugin_can_say_what_identifies_a_request_and_what_is_secret(
 def test_an_async_body_that_is_read_again_at_its_terminator_is_not_given_twice(
     transport: str, root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aquila.transports import routing
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, content=b"".join(chat_chunks("one two")))  # can be iterated any number of times
 
-    monkeypatch.setitem(routing._loaded, "server", routing._given(httpx2.MockTransport(answer), "server"))
+    name_upstream("server", httpx2.MockTransport(answer))
 
     async def read_twice() -> list[bytes]:
         async with (
@@ -407,7 +406,6 @@ def test_an_async_body_that_is_read_again_at_its_terminator_is_not_given_twice(
 def test_a_request_that_got_no_answer_leaves_no_old_one_in_its_place(
     root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aquila.transports import routing
 
     answers: list[object] = [b"old", httpx2.ConnectError("down"), b"new"]
 
@@ -417,7 +415,7 @@ def test_a_request_that_got_no_answer_leaves_no_old_one_in_its_place(
             raise given
         return httpx2.Response(200, content=given)
 
-    monkeypatch.setitem(routing._loaded, "server", routing._given(httpx2.MockTransport(answer), "server"))
+    name_upstream("server", httpx2.MockTransport(answer))
     with aquila.use_cassette("x"):
         ask("hi")
     monkeypatch.setenv("AQUILA_RECORD", "all")
@@ -431,10 +429,9 @@ def test_a_request_that_got_no_answer_leaves_no_old_one_in_its_place(
 def test_an_answer_that_was_dropped_without_being_closed_is_recorded_as_left(
     root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aquila.transports import routing
 
     made = httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"ok"))  # leaves no socket open
-    monkeypatch.setitem(routing._loaded, "server", routing._given(made, "server"))
+    name_upstream("server", made)
     with aquila.use_cassette("x"), aquila.http_client() as http:
         assert http.send(http.build_request("POST", URL, json={}), stream=True).status_code == 200
         gc.collect()

@@ -22,8 +22,10 @@ from aquila.cassettes.storage.merging import Changes, NewRecording, merge_change
 from aquila.cli import FAILED, project
 from aquila.cli.output import Output, format_count
 from aquila.errors import CassetteError
+from aquila.recording import runtime
 from aquila.recording.recorder import recover_journals
-from aquila.recording.session_factory import match_rules_of, redactor_for, request_identifier
+from aquila.recording.redactors import redactor_for
+from aquila.recording.session_factory import match_rules_of, request_identifier
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +138,7 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
 
 def _make_merging_change(recorded: Cassette) -> Callable[[Cassette], Cassette]:
     """Make a change of a cassette that adds each recording which the cassette lacks."""
-    settings = config.current_settings()
+    settings = runtime.current_settings()
     rules = match_rules_of(settings)
     identify, clean = request_identifier(rules), redactor_for(rules, settings.keep_headers).redact_request
 

@@ -17,14 +17,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aquila import config
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cli import FAILED, project
 from aquila.cli.output import Output, format_size
 from aquila.errors import CassetteError
-from aquila.recording.session_factory import match_rules_of, redactor_for
+from aquila.recording import runtime
+from aquila.recording.redactors import redactor_for
+from aquila.recording.session_factory import match_rules_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +85,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     if target.exists() and not (options.replace if in_place else options.force):
         hint = "--replace rewrites it in place" if in_place else "--force replaces it"
         raise CassetteError(f"{target} exists; {hint}")
-    settings = config.current_settings()
+    settings = runtime.current_settings()
     cassette = project.load_cassette(source)
     before = source.stat().st_size
     if _is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aquila import config
 from aquila.cassettes.matching.difference import ABSENT, Difference, find_differences, format_value, weigh_differences
 from aquila.cassettes.matching.miss_message import render_body
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
@@ -22,7 +21,9 @@ from aquila.cassettes.model import Cassette, Interaction
 from aquila.cli import FOUND, project
 from aquila.cli.interaction_summary import readable_text_of, status_of
 from aquila.cli.output import Output, format_count
-from aquila.recording.session_factory import match_rules_of, redactor_for, request_identifier
+from aquila.recording import runtime
+from aquila.recording.redactors import redactor_for
+from aquila.recording.session_factory import match_rules_of, request_identifier
 
 _WIDTH = 70
 _CANDIDATES = 4
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Compare the cassettes and print how they differ."""
     with project.open_project(options) as here:
-        settings = config.current_settings()
+        settings = runtime.current_settings()
         rules = match_rules_of(settings)
         clean = redactor_for(rules, settings.keep_headers).redact_interaction
         a, b = (

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aquila import config
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cli import FAILED, FOUND, project
 from aquila.cli.output import Output, format_count
-from aquila.recording.session_factory import match_rules_of, redactor_for
+from aquila.recording import runtime
+from aquila.recording.redactors import redactor_for
+from aquila.recording.session_factory import match_rules_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         files = here.choose_files(options.files)
         if not options.files:
             files += here.list_pending()
-        settings = config.current_settings()
+        settings = runtime.current_settings()
         known = redactor_for(match_rules_of(settings), settings.keep_headers)
         for path in files:
             try:

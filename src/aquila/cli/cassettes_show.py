@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from aquila import config
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.matching.miss_message import render_body
 from aquila.cassettes.matching.request_key import canonical_request
@@ -20,8 +19,10 @@ from aquila.cli import project
 from aquila.cli.interaction_summary import describe_interaction, model_of, readable_text_of, status_of
 from aquila.cli.output import Output, format_count, format_size, shorten_to_line
 from aquila.errors import CassetteError
+from aquila.recording import runtime
+from aquila.recording.redactors import redactor_for
 from aquila.recording.reports import count_tokens
-from aquila.recording.session_factory import match_rules_of, redactor_for
+from aquila.recording.session_factory import match_rules_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             sys.stdout.flush()
             sys.stdout.buffer.write(YamlCodec().dumps(cassette))
             return 0
-        settings = config.current_settings()
+        settings = runtime.current_settings()
         clean = redactor_for(match_rules_of(settings), settings.keep_headers).redact_interaction
         interactions = [clean(interaction) for interaction in cassette.interactions]
         if options.number is None:
@@ -55,7 +56,7 @@ def _print_all(interactions: list[Interaction], path: Path, output: Output) -> N
     output.print_line(f"{path}: {format_count(len(interactions), 'interaction')}")
     output.print_line()
     output.print_table(
-        ("#", "REQUEST", "MODEL", "STATUS", "CHUNKS", "count_tokens", "ANSWER"),
+        ("#", "REQUEST", "MODEL", "STATUS", "CHUNKS", "TOKENS", "ANSWER"),
         [
             (
                 number,
@@ -88,7 +89,7 @@ def _print_in_full(interaction: Interaction, number: int, output: Output) -> Non
     for name, value in request.headers:
         output.print_line(f"  {name}: {value}")
     output.print_line()
-    for line in render_body(canonical_request(request, match_rules_of(config.current_settings()))):
+    for line in render_body(canonical_request(request, match_rules_of(runtime.current_settings()))):
         output.print_line(f"  {line}")
     output.print_line()
     pieces = f"{format_count(len(response.chunks), 'chunk')}, {format_size(len(response.body))}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from aquila import config
 from aquila.cassettes.codecs.yaml.reply_text import text_of_answer
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
+from aquila.recording import runtime
 from aquila.recording.reports import count_tokens
 from aquila.recording.session_factory import match_rules_of
 
@@ -20,7 +20,7 @@ def status_of(interaction: Interaction) -> str:
 
 def model_of(interaction: Interaction) -> str:
     """Return the model that a request names, or an empty string."""
-    body = canonical_request(interaction.request, match_rules_of(config.current_settings())).body
+    body = canonical_request(interaction.request, match_rules_of(runtime.current_settings())).body
     model = body.get("model") if isinstance(body, dict) else None
     return model if isinstance(model, str) else ""
 

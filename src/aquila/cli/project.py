@@ -18,7 +18,9 @@ from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import cassette_path
+from aquila.config import SettingsLayers
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
+from aquila.recording import runtime
 
 _FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """The files in which pytest looks for its settings, in the order in which it looks."""
@@ -148,8 +150,8 @@ def open_project(options: argparse.Namespace) -> Iterator[Project]:
     """
     root, ini = _find_project(Path.cwd())
     command_line = {"cassette_dir": os.path.abspath(options.dir)} if options.dir else {}
-    with config.settings_layers(root=root, ini=ini, command_line=command_line):
-        yield Project(config.current_settings().cassette_root())
+    with runtime.Run(SettingsLayers(root=root, ini=ini, command_line=command_line)):
+        yield Project(runtime.current_settings().cassette_root())
 
 
 def _find_project(start: Path) -> tuple[Path, dict[str, str]]:

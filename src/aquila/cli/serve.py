@@ -17,10 +17,10 @@ import os
 import signal
 import sys
 
-from aquila import config
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cli import project
 from aquila.cli.output import Output
+from aquila.recording import runtime
 from aquila.recording.scope import Scope
 
 _SHOWN = {None: "replay", "missing": "record what is missing", "all": "record everything"}
@@ -73,7 +73,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
     token = os.environ.get("AQUILA_SERVER_TOKEN") or None
     with project.open_project(options) as here:
-        settings = config.current_settings()
+        settings = runtime.current_settings()
         if options.cassette is not None:
             cassette_path(here.folder, options.cassette)  # raises for a name that cannot be a cassette
         served = RenewableScope(

@@ -210,8 +210,8 @@ def _limit_to_task_time(task: Task, timeout: Any) -> Any:
     """The time limits of a call, its total within what is left of the task's time."""
     if not task.timeout:
         return timeout
-    from aquila.config import current_settings
     from aquila.engine.calls.options import Timeouts
+    from aquila.recording.runtime import current_settings
 
     limits = timeout if isinstance(timeout, Timeouts) else Timeouts(idle=timeout or current_settings().timeout)
     left = max(0.001, task.time_remaining)

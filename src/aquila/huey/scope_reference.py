@@ -45,7 +45,7 @@ def malformed_reference() -> MessageRejected:
 
 def reference_to_current_scope() -> str | None:
     """Return the reference to the scope in force here, or None where no scope is in force."""
-    if "aquila.recording.scope" not in sys.modules and runtime.opener is None:
+    if "aquila.recording.scope" not in sys.modules and not runtime.current_run().can_open_scope:
         return None  # No scope can be open, and a producer in production pays for no more than this.
     from aquila.recording import scope as scopes
 

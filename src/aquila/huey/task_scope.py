@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aquila import config
 from aquila.huey.joined_scopes import joined_scopes
 from aquila.huey.scope_reference import parse_reference, was_made_here
 from aquila.huey.scope_sharing import share_counts, store_misses
+from aquila.recording import runtime
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -65,9 +65,9 @@ def _find_scope(huey: Any, task: Any, reference: Mapping[str, Any]) -> Scope:
 
 
 def _find_scope_without_reference(task: Any) -> Scope | None:
-    if config.current_settings().transport not in ("replay", "record"):
+    if runtime.current_settings().transport not in ("replay", "record"):
         return None
-    if config.under_pytest():
+    if runtime.is_under_pytest():
         return make_refusing_scope(
             task,
             "it carries no reference to a test: enqueue it within one, through a Huey of aquila.huey or one that was "

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from aquila import config
 from aquila.intercept import child_processes, dummy_keys, httpx_clients
 from aquila.recording import runtime
 
@@ -93,8 +92,7 @@ _surroundings = _Surroundings()
 def begin() -> None:
     """Watch scopes from now on, for as long as the process lives."""
     with _lock:
-        if _surroundings not in runtime.watchers:
-            runtime.watchers.append(_surroundings)
+        runtime.current_run().scopes.watch(_surroundings)
 
 
 @contextlib.contextmanager
@@ -117,7 +115,7 @@ def guarded() -> Iterator[None]:
 def guard_on() -> object | None:
     """Refuse what no scope answers in this process from now on. Returns what holds it, or None if it is turned off."""
     begin()
-    if config.current_settings().guard == "off":
+    if runtime.current_settings().guard == "off":
         return None
     from aquila.intercept import socket_guard
 

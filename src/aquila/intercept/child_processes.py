@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aquila import config
+from aquila.config import SettingsLayers
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ SITE = str(Path(__file__).parent.parent / "_site")
 
 def stamp(scope: Scope | None) -> str:
     """The value of the variable while ``scope`` is the one that children join, or while there is none."""
-    inherited: dict[str, Any] = {"around": config.layers_for_children()}
-    known = list(runtime.fingerprints)
-    if runtime.hidden:
+    inherited: dict[str, Any] = {"around": runtime.current_run().layers.as_plain_data()}
+    keys = runtime.machine_keys()
+    known = list(keys.fingerprints)
+    if keys.hidden:
         from aquila.cassettes.redaction.fingerprints import fingerprints_of
 
-        known += fingerprints_of(runtime.hidden.values())
+        known += fingerprints_of(keys.hidden.values())
     if known:
         inherited["fingerprints"] = known
     if scope is not None:
@@ -64,15 +65,17 @@ def take_up() -> None:
     """Do in this process what its parent's ``AQUILA_SESSION`` says. Does nothing without one, or if it is damaged."""
     try:
         inherited = json.loads(os.environ[VARIABLE])
-        config.apply_parent_layers(inherited["around"])
+        layers = SettingsLayers.from_plain_data(inherited["around"])
     except (KeyError, ValueError, TypeError):
         return
     from aquila.intercept import activation
 
-    runtime.fingerprints = inherited.get("fingerprints", ())
-    runtime.test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
-    if inherited.get("scope") is not None:
-        runtime.opener = _Joining(inherited["scope"])
+    runtime.machine_keys().fingerprints = inherited.get("fingerprints", ())
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
+    joining = _Joining(inherited["scope"]) if inherited.get("scope") is not None else None
+    run = runtime.Run(layers)
+    run.__enter__()  # and never left: it lasts as long as this process
+    run.hold(run.running_test(test, joining))
     activation.guard_on()
 
 

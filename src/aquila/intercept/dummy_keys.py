@@ -43,12 +43,13 @@ _before: dict[str, str | None] | None = None
 @contextlib.contextmanager
 def remembered() -> Iterator[None]:
     """Know until the block ends what is the machine's own: what is set now, before any test has set something."""
-    outer = runtime.machine
-    runtime.machine = {**os.environ, **runtime.hidden}  # a run within a test that replays sees the dummies
+    keys = runtime.machine_keys()
+    outer = keys.environment
+    keys.environment = {**os.environ, **keys.hidden}  # a run within a test that replays sees the dummies
     try:
         yield
     finally:
-        runtime.machine = outer
+        keys.environment = outer
 
 
 def hide(missing: Sequence[str]) -> None:
@@ -64,13 +65,14 @@ def hide(missing: Sequence[str]) -> None:
         if ((name in missing) if value is None else _is_the_machines(name, value))
     }
     # First: in no thread may a key be gone from the environment and not be known as hidden.
-    runtime.hidden = {name: value for name, value in _before.items() if value is not None}
+    runtime.machine_keys().hidden = {name: value for name, value in _before.items() if value is not None}
     for name in _before:
         environment[name] = DUMMY_KEY
 
 
 def _is_the_machines(name: str, value: str) -> bool:
-    return not runtime.machine or value == runtime.machine.get(name)
+    environment = runtime.machine_keys().environment
+    return not environment or value == environment.get(name)
 
 
 def restore() -> None:
@@ -86,4 +88,4 @@ def restore() -> None:
                 del environment[name]
             else:
                 environment[name] = value
-    runtime.hidden = {}
+    runtime.machine_keys().hidden = {}

@@ -30,7 +30,7 @@ def answering(method: str, scheme: str, host: str, port: int | None, path: str) 
     if is_permitted():
         return None
     scope, problem = _scope()
-    settings = scope.settings if scope is not None else config.current_settings()
+    settings = scope.settings if scope is not None else runtime.current_settings()
     if goes_its_own_way(host, port, path, settings):
         return None
     if problem is not None:
@@ -44,11 +44,14 @@ def answering(method: str, scheme: str, host: str, port: int | None, path: str) 
         if settings.transport not in ("replay", "record") and asks_model(host, port, path, settings):
             return scope
     if is_refused(host, port, path, settings):
-        from aquila.recording import session_factory  # here: only a refusal shows a path, which may hold a key
+        from aquila.recording import (  # here: only a refusal shows a path, which may hold a key
+            redactors,
+            session_factory,
+        )
 
-        clean = session_factory.redactor_for(
-            session_factory.match_rules_of(settings), settings.keep_headers
-        ).redact_text(path)
+        clean = redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers).redact_text(
+            path
+        )
         raise LiveCallRefused(refusal(f"{method} {scheme}://{_netloc(host, port)}{clean}"))
     return None
 
@@ -57,7 +60,7 @@ def check_connection(host: str, port: int | None) -> None:
     """Raise ``LiveCallRefused`` for a connection that nothing asked for. Only the address is known here."""
     if is_permitted() or (host, port) in own_servers:
         return
-    settings = config.current_settings()
+    settings = runtime.current_settings()
     if is_loopback(host) and not settings.providers:
         return
     scope, _ = _scope()
@@ -103,7 +106,7 @@ def is_provider(host: str, port: int | None, settings: config.Settings) -> bool:
 
 def is_refused(host: str, port: int | None, path: str, settings: config.Settings) -> bool:
     """Whether the guard of a test run refuses a request that no scope answers. ``path`` is empty if it is not known."""
-    if settings.guard == "off" or settings.transport == "live" or not config.under_pytest():
+    if settings.guard == "off" or settings.transport == "live" or not runtime.is_under_pytest():
         return False
     if is_provider(host, port, settings):
         return True
@@ -112,7 +115,7 @@ def is_refused(host: str, port: int | None, path: str, settings: config.Settings
 
 def refusal(what: str) -> str:
     """The sentence for what was refused: which test, which URL, and what to add."""
-    test = runtime.test or "no test is running (something that outlived its test?)"
+    test = runtime.current_run().test_name or "no test is running (something that outlived its test?)"
     return (
         f"{test}: {what} was refused: it would reach the network, and nothing in this run asks for that. "
         "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila. To let it go, mark the "

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from aquila import config
 from aquila.cassettes.storage.names import candidate_paths
 from aquila.intercept import activation, decorated_functions
+from aquila.recording import runtime
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
 from aquila.recording.used_cassette import UsedCassette
@@ -36,7 +36,7 @@ class use_cassette:
         self._name = name
         self._settings = settings
         self._open: list[tuple[Scope, Scope | None]] = []
-        known = config.current_settings().with_options(settings, source=self._title)
+        known = runtime.current_settings().with_options(settings, source=self._title)
         candidate_paths(known.cassette_root(), name)  # a wrong name is refused here
 
     @property
@@ -45,7 +45,7 @@ class use_cassette:
 
     def _scope(self) -> Scope:
         options = self._settings
-        if "transport" not in options and not config.is_given("transport"):
+        if "transport" not in options and not runtime.current_run().layers.gives("transport"):
             options = {"transport": "replay", **options}
         return Scope(kind="block", name=self._title, default_cassette=self._name, options=options)
 

@@ -22,7 +22,7 @@ from aquila.cassettes.storage.merging import (
 )
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, CassetteWriteError, reason_of
-from aquila.recording import session_factory
+from aquila.recording import redactors, session_factory
 from aquila.recording.reports import StoredRecordings
 from aquila.recording.session import RecordDecision, ReplayDecision, Session
 
@@ -267,6 +267,6 @@ def _keep_pending(
 
 def _make_merge(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cassette]:
     """A change of a cassette: ``merge`` with its keys computed the way the recordings' keys were."""
-    redactor = session_factory.redactor_for(rules)
+    redactor = redactors.redactor_for(rules)
     identify = session_factory.request_identifier(rules)
     return lambda stored: merge_changes(stored, changes, lambda request: identify(redactor.redact_request(request)))

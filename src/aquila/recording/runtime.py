@@ -1,41 +1,155 @@
-"""What runs now, and who wants to know. A module of its own, so that a test run can say so without loading more."""
+"""The run: the one owner of what lasts while Aquila is in use in a process.
+
+A run holds its settings, the test that runs, the scopes that are open, and what other rooms keep for it. It is entered
+and left as a context manager: by the pytest plugin, by a command, by a child process for its whole life. A run within
+a run (pytester in this process) has a state of its own, and the outer one is as it was when the inner one has left.
+
+A module of its own, so that a test run can say what runs without loading more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-opener: Callable[[], Any] | None = None
-"""Opens (or returns) the scope of the running test. Set by the pytest plugin while a test runs."""
+from aquila.config import Settings, SettingsLayers
+from aquila.recording.open_scopes import OpenScopes, bound_scope
 
-test: str | None = None
-"""The id of the running test, for messages."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
 
+    from aquila.recording.scope import Scope
 
-# What redactors look for besides the secrets in the environment. In memory alone, and never shown.
-
-machine: Mapping[str, str] = {}
-"""The environment as it was when the run began. Applications keep keys that they read from it at import."""
-
-hidden: Mapping[str, str] = {}
-"""The variables of which a dummy key has taken the place, with their real values."""
-
-fingerprints: Sequence[str] = ()
-"""Of keys that are hidden in the parent process; see ``aquila.cassettes.redaction.fingerprints``."""
+    T = TypeVar("T")
 
 
-class ScopeWatcher(Protocol):
-    """Is told when scopes that surround other code open, change and close."""
+class RunningTest:
+    """The test that runs. ``name`` is its id, for messages. ``open_scope`` opens its scope, or returns the open one."""
 
-    def scope_opened(self, scope: Any) -> None:
-        """A scope is open, or its cassette or its settings have changed."""
+    __slots__ = ("name", "open_scope")
 
-    def scope_suspended(self, scope: Any) -> None:
-        """A scope surrounds nothing until it is open again. What it has started goes on."""
-
-    def scope_closed(self, scope: Any) -> None:
-        """A scope is no longer open."""
+    def __init__(self, name: str | None, open_scope: Callable[[], Scope] | None) -> None:
+        self.name = name
+        self.open_scope = open_scope
 
 
-watchers: list[ScopeWatcher] = []
-"""Those who are told. Opening a scope costs nothing more while there are none."""
+class MachineKeys:
+    """What redactors look for besides the secrets in the environment. In memory alone, and never shown."""
+
+    __slots__ = ("environment", "fingerprints", "hidden")
+
+    def __init__(self) -> None:
+        self.environment: Mapping[str, str] = {}
+        """The environment as it was when the run began. Applications keep keys that they read from it at import."""
+        self.hidden: Mapping[str, str] = {}
+        """The variables of which a dummy key has taken the place, with their real values."""
+        self.fingerprints: Sequence[str] = ()
+        """Of keys that are hidden in the parent process; see ``aquila.cassettes.redaction.fingerprints``."""
+
+
+class Run:
+    """The state of one run. ``layers`` are its settings around the environment."""
+
+    def __init__(self, layers: SettingsLayers) -> None:
+        self.layers = layers
+        self.test: RunningTest | None = None
+        self.scopes = OpenScopes()
+        self.lock = threading.RLock()
+        """Held while a test's scope opens, so that its threads get the same."""
+        self._states: dict[type[Any], Any] = {}
+        self._resources = contextlib.ExitStack()
+        self._bound_outside: Scope | None = None
+
+    def __enter__(self) -> Run:
+        """Make this run the current one. A scope of the run around it is not in force within it."""
+        self._bound_outside = bound_scope.get()
+        bound_scope.set(None)
+        _runs.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Undo what the run put in force, and make the run around it the current one again."""
+        try:
+            self._resources.close()
+            self.scopes.close_all()
+        finally:
+            _runs.remove(self)
+            bound_scope.set(self._bound_outside)
+
+    def hold(self, resource: contextlib.AbstractContextManager[T]) -> T:
+        """Enter a context manager now and leave it with the run; the last one first."""
+        return self._resources.enter_context(resource)
+
+    def settings(self) -> Settings:
+        """The settings of the run under the environment as it is now."""
+        return self.layers.resolve()
+
+    def state_of(self, kind: type[T]) -> T:
+        """Return this run's one object of a class, made without arguments on first use.
+
+        So a room below this one keeps what lasts as long as the run, and needs no state of its module.
+        """
+        state: T | None = self._states.get(kind)
+        if state is None:
+            state = self._states.setdefault(kind, kind())  # of two threads, the first wins
+        return state
+
+    @contextlib.contextmanager
+    def running_test(self, name: str | None, open_scope: Callable[[], Scope] | None) -> Iterator[None]:
+        """Say which test runs until the block ends."""
+        before = self.test
+        self.test = RunningTest(name, open_scope)
+        try:
+            yield
+        finally:
+            self.test = before
+
+    @property
+    def test_name(self) -> str | None:
+        """The id of the running test, for messages."""
+        return self.test.name if self.test is not None else None
+
+    @property
+    def can_open_scope(self) -> bool:
+        """Whether a test runs whose scope opens when something asks for it."""
+        return self.test is not None and self.test.open_scope is not None
+
+    def open_test_scope(self) -> Scope | None:
+        """Open the scope of the running test, or return the open one. None if no test runs."""
+        test = self.test
+        return test.open_scope() if test is not None and test.open_scope is not None else None
+
+
+_runs = [Run(SettingsLayers(Path()))]
+"""The one place that says which run is current: the last one. The first is that of the process itself.
+
+Not a context variable: requests come from any thread, and a thread that a library started has no context of ours.
+"""
+
+
+def current_run() -> Run:
+    """The run in force in this process."""
+    return _runs[-1]
+
+
+def process_run() -> Run:
+    """The run around all others. It owns what a process has only once: patches of classes and of the environment."""
+    return _runs[0]
+
+
+def current_settings() -> Settings:
+    """The settings of the run in force, outside any scope."""
+    return _runs[-1].layers.resolve()
+
+
+def is_under_pytest() -> bool:
+    """Whether this process runs pytest with the plugin: then nothing goes live unless asked for."""
+    return _runs[-1].layers.under_pytest
+
+
+def machine_keys() -> MachineKeys:
+    """The secrets of the machine that its environment does not show now."""
+    return _runs[0].state_of(MachineKeys)

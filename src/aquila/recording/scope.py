@@ -13,10 +13,8 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from aquila import config
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
 from aquila.recording import runtime
+from aquila.recording.open_scopes import bound_scope
 from aquila.recording.reports import ScopeReport
 from aquila.recording.session import MissedRequest, RequestCounts, Session
 
@@ -89,7 +88,12 @@ class Scope:
         self.counts: RequestCounts | None = None
         self.drift_watch: DriftWatch | None = None
         self._settings: tuple[config.Settings, config.Settings] | None = None
-        _registry[self.id] = self
+        self.run = runtime.current_run()
+        self.run.scopes.register(self)
+
+    def nest_within(self, parent: Scope | None) -> None:
+        """Take settings from ``parent``, and let it hear of misses."""
+        self.parent = parent
 
     @property
     def is_owner(self) -> bool:
@@ -106,7 +110,7 @@ class Scope:
     @property
     def settings(self) -> config.Settings:
         """The settings in force: those around this scope, with its own options on top."""
-        around = self.parent.settings if self.parent is not None else config.current_settings()
+        around = self.parent.settings if self.parent is not None else self.run.settings()
         if not self._options:
             return around
         known = self._settings
@@ -116,17 +120,17 @@ class Scope:
 
     def override_settings(self, options: Mapping[str, Any], *, source: str) -> None:
         """Override settings for the rest of the scope. Raises ``UnknownOption`` or ``ConfigError``."""
-        config.current_settings().with_options(options, source=source)
+        self.run.settings().with_options(options, source=source)
         self._options.update(options)
         self._settings = None
-        if self in _open:
-            notify_watchers(self)
+        if self in self.run.scopes:
+            self.run.scopes.announce(self)
 
     def use_cassette(self, cassette: str, *, owned: bool) -> None:
         """Give the scope its default cassette. ``owned`` says that no other scope uses it."""
         self.default_cassette, self.owns_cassette = cassette, owned
-        if self in _open:
-            notify_watchers(self)
+        if self in self.run.scopes:
+            self.run.scopes.announce(self)
 
     def session_for(self, cassette: str, mode: str) -> Session:
         """The session of a cassette in this scope, opened on first use.
@@ -239,9 +243,7 @@ class Scope:
             unfinished.abandon()
         with self._lock:
             self.closed = True
-        _registry.pop(self.id, None)
-        for watcher in runtime.watchers:
-            watcher.scope_closed(self)
+        self.run.scopes.close(self)
         for session in self.sessions.values():
             session.close()
         if self._recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
@@ -253,69 +255,59 @@ class Scope:
         return f"{self.kind} {self.name}".rstrip()
 
 
-_registry: weakref.WeakValueDictionary[str, Scope] = weakref.WeakValueDictionary()
-_bound: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
-_open: list[Scope] = []
-
-
 def current_scope() -> Scope | None:
-    """The scope in force here: bound to this context, else the innermost that is open in the process.
+    """The scope in force here: bound to this context, else the innermost that is open in the run.
 
     Raises ``SessionClosed`` in a context that outlived its scope, and ``CassetteRequired`` where scopes are open
     beside each other and nothing says which is meant.
     """
-    scope = _bound.get()
+    scope = bound_scope.get()
     if scope is not None:
         if scope.closed:
             raise SessionClosed(
                 f"{scope._describe()} has ended, and something it started is still making requests; wait for it first"
             )
         return scope
-    innermost = _innermost()
+    run = runtime.current_run()
+    innermost = run.scopes.innermost()
     if innermost is None:
-        return None
-    if len(_open) > 1 and not set(innermost.enclosing()).issuperset(_open):
-        names = ", ".join(scope.name or scope.default_cassette or scope.kind for scope in _open)
-        raise CassetteRequired(
-            f"several cassettes are in use at once ({names}) and this thread belongs to none of them; "
-            "start it with contextvars.copy_context().run, or name the cassette with cassette="
-        )
+        return run.open_test_scope()
+    if len(run.scopes) > 1:
+        surrounding = run.scopes.surrounding()
+        if not set(innermost.enclosing()).issuperset(surrounding):
+            names = ", ".join(scope.name or scope.default_cassette or scope.kind for scope in surrounding)
+            raise CassetteRequired(
+                f"several cassettes are in use at once ({names}) and this thread belongs to none of them; "
+                "start it with contextvars.copy_context().run, or name the cassette with cassette="
+            )
     return innermost
 
 
-def _innermost() -> Scope | None:
-    innermost = next(reversed(_open), None)  # in one step: another thread may pop meanwhile
-    if innermost is not None:
-        return innermost
-    opened: Scope | None = runtime.opener() if runtime.opener is not None else None
-    return opened
-
-
 def find_scope(scope_id: str) -> Scope | None:
-    """The open scope of this process with an id, or None."""
-    return _registry.get(scope_id)
+    """The scope of this run with an id, if it has not been closed."""
+    return runtime.current_run().scopes.find(scope_id)
 
 
-def join_scope(stamp: ScopeReference) -> Scope:
-    """Return the scope of a stamp: the one of this process, or a new part of another process's scope."""
-    found = find_scope(stamp.scope)
+def join_scope(reference: ScopeReference) -> Scope:
+    """Return the scope of a reference: the one of this process, or a new part of another process's scope."""
+    found = find_scope(reference.scope)
     if found is not None:
         return found
     scope = Scope(
         kind="task",
-        name=stamp.name,
-        default_cassette=stamp.default_cassette,
-        options=stamp.options,
-        joined_id=stamp.scope,
+        name=reference.name,
+        default_cassette=reference.default_cassette,
+        options=reference.options,
+        joined_id=reference.scope,
     )
-    notify_watchers(scope)
+    scope.run.scopes.announce(scope)
     return scope
 
 
 def bind_scope(scope: Scope | None) -> Scope | None:
     """Make a scope the one in force in this context and return the one that was."""
-    before = _bound.get()
-    _bound.set(scope)
+    before = bound_scope.get()
+    bound_scope.set(scope)
     return before
 
 
@@ -330,40 +322,32 @@ def binding_scope(scope: Scope | None) -> Iterator[None]:
 
 
 def open_scope(scope: Scope) -> None:
-    """Open a scope for the whole process: threads that are bound to no other find it."""
-    around = _bound.get()
-    if scope.kind == "test":
-        around = None
-    elif around is None or around.closed:
-        # A block that another thread has open is beside this one, not around it; a test is around all its threads.
-        _innermost()
-        around = next((test for test in _open if test.kind == "test"), None)
-    scope.parent = around
-    _open.append(scope)
-    notify_watchers(scope)
+    """Let a scope surround what its run does from now on: threads that are bound to no other find it."""
+    scope.nest_within(None if scope.kind == "test" else _scope_around(scope.run))
+    scope.run.scopes.add(scope)
 
 
-def notify_watchers(scope: Scope) -> None:
-    """Tell who watches that a scope is open, or has changed."""
-    for watcher in runtime.watchers:
-        watcher.scope_opened(scope)
+def _scope_around(run: runtime.Run) -> Scope | None:
+    """The scope around one that opens here."""
+    around = bound_scope.get()
+    if around is not None and not around.closed:
+        return around
+    # A block that another thread has open is beside this one, not around it; a test is around all its threads.
+    if run.scopes.innermost() is None:
+        run.open_test_scope()
+    return next((scope for scope in run.scopes.surrounding() if scope.kind == "test"), None)
 
 
 def suspend_scope(scope: Scope) -> None:
-    """Put an open scope aside: nothing finds it until ``resume``, except what is bound to it."""
-    remove_scope(scope)
-    for watcher in runtime.watchers:
-        watcher.scope_suspended(scope)
+    """Put an open scope aside: nothing finds it until ``resume_scope``, except what is bound to it."""
+    scope.run.scopes.suspend(scope)
 
 
 def resume_scope(scope: Scope) -> None:
-    """Undo ``suspend``. The scope is around those that were opened within it, as before."""
-    within = (place for place, other in enumerate(_open) if other is not scope and scope in other.enclosing())
-    _open.insert(next(within, len(_open)), scope)
-    notify_watchers(scope)
+    """Undo ``suspend_scope``. The scope is around those that were opened within it, as before."""
+    scope.run.scopes.resume(scope)
 
 
 def remove_scope(scope: Scope) -> None:
-    """Undo ``push``. Scopes may be popped in any order."""
-    if scope in _open:
-        _open.remove(scope)
+    """Undo ``open_scope``. Scopes may be removed in any order."""
+    scope.run.scopes.remove(scope)

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 
-from aquila import config
+from aquila.recording import runtime
 
 
 def _limits() -> httpx2.Limits:
@@ -22,7 +22,7 @@ def _limits() -> httpx2.Limits:
     In a test run no connection waits for a next request: a test's event loop ends with the test, and sockets that are
     still open then are warnings, which many projects make errors.
     """
-    idle = 0 if config.under_pytest() else 100
+    idle = 0 if runtime.is_under_pytest() else 100
     return httpx2.Limits(max_connections=1000, max_keepalive_connections=idle)
 
 

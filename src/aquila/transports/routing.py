@@ -17,6 +17,7 @@ import httpx2
 from aquila import config
 from aquila.errors import CassetteRequired, ConfigError, UnknownTransport
 from aquila.plugins import plugin_manager
+from aquila.recording import runtime
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
 from aquila.transports.live import AsyncLiveTransport, LiveTransport
@@ -193,7 +194,10 @@ _BUILT_IN: dict[str, Upstream] = {
 CASSETTE_MODES = ("replay", "record")
 """The transports that go through a cassette."""
 
-_loaded: dict[str, Upstream] = {}
+
+class LoadedUpstreams(dict[str, Upstream]):
+    """The sources of answers that were made from a name. The run owns it: within one a factory is called once."""
+
 
 _active: ContextVar[Route | None] = ContextVar("aquila_route", default=None)
 
@@ -227,7 +231,7 @@ def resolve(*, transport: str | Transport | None = None, cassette: str | None = 
 def settings_in_force() -> config.Settings:
     """The settings of the scope in force, else those of the process."""
     scope = scopes.current_scope()
-    return scope.settings if scope is not None else config.current_settings()
+    return scope.settings if scope is not None else runtime.current_settings()
 
 
 def _no_cassette(name: str, scope: Scope | None) -> str:
@@ -247,9 +251,10 @@ def upstream_named(name: str) -> Upstream:
     """The source of answers of a name. Raises ``UnknownTransport`` or ``ConfigError``."""
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    if name not in _loaded:
-        _loaded[name] = _given(_make(name), name)
-    return _loaded[name]
+    loaded = runtime.current_run().state_of(LoadedUpstreams)
+    if name not in loaded:
+        loaded[name] = _given(_make(name), name)
+    return loaded[name]
 
 
 def _make(name: str) -> Any:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import aquila
-from aquila import config
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.model import Cassette, RecordedChunk
 from aquila.cassettes.storage import cassette_files
 from aquila.errors import CassetteCorrupt, CassetteWriteError
+from tests.support.runs import separate_run
 
 FILES = Path(__file__).with_name("cassetter")
 HTTP = [FILES / "http.yaml", FILES / "http.toml"]
@@ -115,7 +115,7 @@ def test_toml_that_is_no_cassette_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize("path", HTTP, ids=lambda path: path.name)
 def test_a_recorded_answer_is_replayed(path: Path) -> None:
     with (
-        config.settings_layers(root=FILES.parent, command_line={"cassette_dir": str(FILES), "transport": "replay"}),
+        separate_run(FILES.parent, command_line={"cassette_dir": str(FILES), "transport": "replay"}),
         aquila.use_cassette(path.name),
         aquila.http_client() as client,
     ):
@@ -125,7 +125,7 @@ def test_a_recorded_answer_is_replayed(path: Path) -> None:
 
 def test_nothing_is_recorded_into_toml_and_that_is_told_before_anything_is_asked(tmp_path: Path) -> None:
     with (
-        config.settings_layers(root=tmp_path, command_line={"cassette_dir": str(tmp_path), "transport": "record"}),
+        separate_run(tmp_path, command_line={"cassette_dir": str(tmp_path), "transport": "record"}),
         aquila.use_cassette("x.toml"),
         aquila.http_client() as client,
         pytest.raises(CassetteWriteError, match=r"aquila cassettes convert .*x\.toml --to yaml --replace"),

@@ -11,9 +11,9 @@ import httpx2
 import pytest
 
 import aquila
-from aquila import config
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.errors import CassetteMiss
+from tests.support.runs import name_upstream, separate_run
 from tests.support.upstream import Answer, Upstream, upstream
 
 SHAPED = "sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"
@@ -34,12 +34,10 @@ def echo(key: str) -> Answer:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
     """A project of its own that records from a server."""
-    from aquila.transports import routing
 
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
     monkeypatch.setenv("DB_PASSWORD", PASSWORD)
-    with upstream(lambda path, body: echo(json.loads(body)["key"])) as running, config.settings_layers(root=tmp_path):
-        monkeypatch.setitem(routing._loaded, "server", routing._given(running.transport(), "server"))
+    with upstream(lambda path, body: echo(json.loads(body)["key"])) as running, separate_run(tmp_path):
+        name_upstream("server", running.transport())
         monkeypatch.setenv("AQUILA_UPSTREAM", "server")
         yield running
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import aquila
-from aquila import config, errors
+from aquila import errors
 from tests.support.engines import KEY, Engine
+from tests.support.runs import separate_run
 from tests.support.server import Answer, json_answer, serving
 
 SOUND = b"RIFF1234WAVE" + bytes(range(256))
@@ -20,8 +21,7 @@ SOUND = b"RIFF1234WAVE" + bytes(range(256))
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project of its own, outside pytest's rules and outside this test's scope."""
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)
-    with config.settings_layers(root=tmp_path):
+    with separate_run(tmp_path):
         yield tmp_path
 
 

@@ -10,9 +10,9 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 import aquila
-from aquila import config
 from tests.support.engines import live
 from tests.support.provider import chat_stream, one_call
+from tests.support.runs import separate_run
 from tests.support.server import Answer, cut, json_answer, serving
 
 
@@ -34,7 +34,6 @@ async def everything(options: dict[str, Any]) -> None:
 @pytest.fixture
 def _warm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Modules are imported from disk on first use; that is not what is measured."""
-    monkeypatch.setattr("aquila.recording.runtime.opener", None)  # outside this test's own scope
     with serving(chat_stream("x")) as server:
         asyncio.run(aquila.aask("Hi", **live({"base_url": server.url})))
 
@@ -50,7 +49,7 @@ def test_calls_with_tools_retries_and_sinks_block_nothing() -> None:
 
 @pytest.mark.usefixtures("_warm")
 def test_recording_and_replaying_block_nothing(tmp_path: Path) -> None:
-    with config.settings_layers(root=tmp_path), serving(*[chat_stream("fine")] * 2) as server:
+    with separate_run(tmp_path), serving(*[chat_stream("fine")] * 2) as server:
         options = live({"base_url": server.url, "cassette": "x", "transport": "record"})
         with blockbuster_ctx("aquila"):
             asyncio.run(everything(options))

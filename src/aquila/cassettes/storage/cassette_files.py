@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from aquila import config
 from aquila.cassettes.codecs import cassette_suffixes, codec_for
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
@@ -23,11 +22,11 @@ _LOADED_LIMIT = 64
 _loaded: OrderedDict[tuple[str, bytes], Cassette] = OrderedDict()
 
 
-def load_cassette(path: Path) -> Cassette:
+def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
     """Return the cassette in a file. Raises ``FileNotFoundError`` or ``CassetteCorrupt``.
 
     A file whose bytes were loaded before is not parsed again: many tests share one cassette. Between runs, a copy that
-    loads faster is kept where the settings name a folder for it.
+    loads faster is kept in ``copies_folder``, if there is one.
     """
     try:
         data = path.read_bytes()
@@ -39,7 +38,7 @@ def load_cassette(path: Path) -> Cassette:
     cassette = _loaded.get(digest)
     if cassette is None:
         try:
-            cassette = load_compiled_bytes(data, path, config.copies_folder(), digest[1])
+            cassette = load_compiled_bytes(data, path, copies_folder, digest[1])
         except AquilaError:
             raise
         except Exception as error:  # a plugin's codec, or a mistake in ours
@@ -51,10 +50,10 @@ def load_cassette(path: Path) -> Cassette:
     return cassette
 
 
-def load_cassette_or_empty(path: Path) -> Cassette:
+def load_cassette_or_empty(path: Path, *, copies_folder: Path | None = None) -> Cassette:
     """Like ``load``, with an empty cassette for a file that does not exist."""
     try:
-        return load_cassette(path)
+        return load_cassette(path, copies_folder=copies_folder)
     except FileNotFoundError:
         return Cassette()
 

@@ -8,10 +8,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from aquila import config, plugins
+from aquila import plugins
 from aquila.engine.endpoints.protocol import Turn
 from aquila.events import Event, Retry, ToolCall, ToolResult
 from aquila.hookspecs import AnswerInfo, CallInfo
+from aquila.recording import runtime
 from aquila.response import Response
 
 _log = plugins.logger
@@ -23,7 +24,7 @@ class Telemetry:
     def __init__(self, call: CallInfo) -> None:
         self.call = call
         self.has_chunk_listeners = plugins.has_listeners("aquila_chunk")
-        self._shows_content = config.current_settings().log_content == "on"
+        self._shows_content = runtime.current_settings().log_content == "on"
         self._began: float | None = None
         self._stopped = False
         self._request: tuple[int, float] | None = None

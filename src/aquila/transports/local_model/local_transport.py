@@ -11,7 +11,7 @@ import ssl
 
 import httpx2
 
-from aquila import config
+from aquila.recording import runtime
 from aquila.transports.local_model.server import ModelServer, find_running, running_server
 
 # What the model's server needs to know. Credentials, cookies and provider headers stay here.
@@ -70,7 +70,7 @@ class LocalTransport(httpx2.BaseTransport):
         self._model = model
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        server = running_server(self._model or config.current_settings().local_model)
+        server = running_server(self._model or runtime.current_settings().local_model)
         http = httpx2.HTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
         return http.handle_request(_redirected(request, server))
 
@@ -82,7 +82,7 @@ class AsyncLocalTransport(httpx2.AsyncBaseTransport):
         self._model = model
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        model = self._model or config.current_settings().local_model
+        model = self._model or runtime.current_settings().local_model
         server = find_running(model)
         if server is None:
             import anyio.to_thread

@@ -1,0 +1,106 @@
+"""The scopes of a run: which surround other code, which can be found by their id, and who is told about them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from contextvars import ContextVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from aquila.recording.scope import Scope
+
+    class ScopeWatcher(Protocol):
+        """Is told when scopes that surround other code open, change and close."""
+
+        def scope_opened(self, scope: Scope) -> None:
+            """A scope is open, or its cassette or its settings have changed."""
+
+        def scope_suspended(self, scope: Scope) -> None:
+            """A scope surrounds nothing until it is open again. What it has started goes on."""
+
+        def scope_closed(self, scope: Scope) -> None:
+            """A scope is no longer open."""
+
+
+bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
+"""The scope that a context is bound to. It belongs to the context: whoever binds one restores the one before."""
+
+
+class OpenScopes:
+    """The scopes of one run, which owns this object. Leaving the run clears it."""
+
+    def __init__(self) -> None:
+        # Outermost first. Any thread may open or close a scope, so each change is one step of the list.
+        self._surrounding: list[Scope] = []
+        # Weak: a scope that is dropped without being closed leaves by itself.
+        self._by_id: weakref.WeakValueDictionary[str, Scope] = weakref.WeakValueDictionary()
+        self._watchers: list[ScopeWatcher] = []
+
+    def __len__(self) -> int:
+        return len(self._surrounding)
+
+    def __contains__(self, scope: Scope) -> bool:
+        return scope in self._surrounding
+
+    def innermost(self) -> Scope | None:
+        """The scope that was opened last and is still open."""
+        return next(reversed(self._surrounding), None)  # in one step: another thread may remove it meanwhile
+
+    def surrounding(self) -> Sequence[Scope]:
+        """Those that are open now, outermost first."""
+        return tuple(self._surrounding)
+
+    def register(self, scope: Scope) -> None:
+        """Let ``find`` find a scope, whether it surrounds other code or not."""
+        self._by_id[scope.id] = scope
+
+    def find(self, scope_id: str) -> Scope | None:
+        """The scope with an id, if it has not been closed."""
+        return self._by_id.get(scope_id)
+
+    def add(self, scope: Scope) -> None:
+        """Open a scope within those that are open."""
+        self._surrounding.append(scope)
+        self.announce(scope)
+
+    def remove(self, scope: Scope) -> None:
+        """Let a scope surround nothing any more. Scopes may be removed in any order, and twice."""
+        if scope in self._surrounding:
+            self._surrounding.remove(scope)
+
+    def suspend(self, scope: Scope) -> None:
+        """Put a scope aside until ``resume``."""
+        self.remove(scope)
+        for watcher in self._watchers:
+            watcher.scope_suspended(scope)
+
+    def resume(self, scope: Scope) -> None:
+        """Put a scope that was suspended around those that were opened within it, as before."""
+        inner = (at for at, other in enumerate(self._surrounding) if other is not scope and scope in other.enclosing())
+        self._surrounding.insert(next(inner, len(self._surrounding)), scope)
+        self.announce(scope)
+
+    def close(self, scope: Scope) -> None:
+        """Forget a scope that has ended."""
+        self._by_id.pop(scope.id, None)
+        for watcher in self._watchers:
+            watcher.scope_closed(scope)
+
+    def close_all(self) -> None:
+        """Forget every scope that is still open; what it recorded is left to its owner."""
+        for scope in reversed(self.surrounding()):
+            self.remove(scope)
+            self.close(scope)
+
+    def watch(self, watcher: ScopeWatcher) -> None:
+        """Tell ``watcher`` about scopes from now on. Opening a scope costs nothing more while nobody watches."""
+        if watcher not in self._watchers:
+            self._watchers.append(watcher)
+
+    def announce(self, scope: Scope) -> None:
+        """Tell who watches that a scope is open, or has changed."""
+        for watcher in self._watchers:
+            watcher.scope_opened(scope)

@@ -1,0 +1,69 @@
+"""The redactors of a run: for the secrets of the machine, of the environment now, and what plugins add."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from aquila.cassettes.matching.request_key import MatchRules
+from aquila.cassettes.redaction import fingerprints
+from aquila.cassettes.redaction.known_secrets import environment_secrets
+from aquila.cassettes.redaction.redactor import Redactor
+from aquila.config import DUMMY_KEY, copy_environment_without
+from aquila.plugins import plugin_manager
+from aquila.recording import runtime
+
+_CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")
+"""Variables that hold no secret."""
+
+
+class RedactorCache:
+    """The secrets and the redactor that were made last. The run owns it; each is made anew when its basis has changed.
+
+    Making a redactor takes longer than a small replay, and almost every session of a run wants the same one.
+    """
+
+    def __init__(self) -> None:
+        self._secrets: tuple[tuple[Mapping[Any, Any], ...], dict[str, str]] | None = None
+        self._redactor: tuple[tuple[object, ...], Redactor] | None = None
+
+    def find_secrets(self) -> dict[str, str]:
+        """The secrets of the machine, whatever dummies its environment shows, each with its kind.
+
+        The dummy itself stands where a recording has a real key, so it is one of them.
+        """
+        keys = runtime.machine_keys()
+        basis = copy_environment_without(_CHANGED_BY_EVERY_TEST), keys.environment, keys.hidden
+        known = self._secrets
+        if known is None or known[0] != basis:
+            found = {DUMMY_KEY: "the dummy key"}
+            for environment in (os.environ, keys.hidden, keys.environment):
+                for value, kind in environment_secrets(environment).items():
+                    found.setdefault(value, kind)
+            known = self._secrets = basis, found
+        return known[1]
+
+    def redactor_for(self, rules: MatchRules, keep_headers: tuple[str, ...]) -> Redactor:
+        """The redactor that keeps what ``rules`` compare and ``keep_headers`` name."""
+        secrets = self.find_secrets()
+        extra = tuple(rule for added in plugin_manager().hook.aquila_redactors() for rule in added)
+        known_fingerprints = tuple(runtime.machine_keys().fingerprints)
+        if known_fingerprints:
+            extra = (fingerprints.fingerprint_rule(known_fingerprints), *extra)
+        basis = (secrets, rules.header_names, keep_headers, extra)
+        known = self._redactor
+        if known is None or known[0] != basis:
+            redactor = Redactor(
+                secrets, extra, request_headers=(*rules.header_names, *keep_headers), response_headers=keep_headers
+            )
+            known = self._redactor = basis, redactor
+        return known[1]
+
+
+def redactor_for(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Redactor:
+    """The redactor for the secrets of the machine and of the environment now, with the rules that plugins add.
+
+    It keeps the header fields that ``rules`` compare, besides the usual ones and ``keep_headers``.
+    """
+    return runtime.current_run().state_of(RedactorCache).redactor_for(rules, keep_headers)
