@@ -3,8 +3,8 @@
 ``ask`` and ``stream`` talk to a model; with ``cassette=`` or in a test of the pytest plugin their answers are recorded
 and replayed. ``http_client`` and ``async_http_client`` give any other openai client the same.
 
-Everything public is a name of this package. Names are imported when they are first used, so importing the package
-costs nothing.
+Names are imported when they are first used, so importing the package costs little. ``docs/api.md`` lists everything
+public, also that of ``aquila.huey``, ``aquila.cassettes`` and the plugin.
 
 PYTEST_DONT_REWRITE
 """

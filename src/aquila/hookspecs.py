@@ -64,7 +64,7 @@ def aquila_transports() -> Mapping[str, Callable[[], Any]]:
 
 @hookspec
 def aquila_codecs() -> Sequence[Any]:
-    """Return codecs of cassette files (``aquila.cassettes.codecs.Codec``)."""
+    """Return codecs of cassette files (``aquila.cassettes.Codec``)."""
     return ()
 
 

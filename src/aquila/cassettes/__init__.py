@@ -8,5 +8,46 @@ Nothing here knows an HTTP client or the settings of a run; both are handed in. 
 - ``storage``: names, files, journals, and how recordings are merged into a file.
 - ``codecs``: the file formats.
 
-Imported by ``recording`` and everything below it. This file imports nothing, so that one part loads no other.
+Imported by ``recording`` and everything below it. Names are imported when they are first used, so that one part loads
+no other. They are public: what hooks and tests of users work with.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aquila.cassettes.codecs import Codec as Codec
+    from aquila.cassettes.model import Cassette as Cassette
+    from aquila.cassettes.model import Interaction as Interaction
+    from aquila.cassettes.model import RecordedChunk as RecordedChunk
+    from aquila.cassettes.model import RecordedRequest as RecordedRequest
+    from aquila.cassettes.model import RecordedResponse as RecordedResponse
+    from aquila.cassettes.redaction.redactor import Redactor as Redactor
+
+_NAMES = {
+    "Cassette": "model",
+    "Codec": "codecs",
+    "Interaction": "model",
+    "RecordedChunk": "model",
+    "RecordedRequest": "model",
+    "RecordedResponse": "model",
+    "Redactor": "redaction.redactor",
+}
+"""Every public name and the module that defines it."""
+
+__all__ = list(_NAMES)
+
+
+def __getattr__(name: str) -> Any:
+    module = _NAMES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,135 @@
+"""``docs/api.md`` lists every public name, and nothing that does not exist."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from aquila import config
+from aquila.cli import COMMANDS
+from pytest_aquila import options, plugin
+from tests.docs.snippets import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "api.md"
+MODULES = (
+    "aquila",
+    "aquila.cassettes",
+    "aquila.errors",
+    "aquila.hookspecs",
+    "aquila.huey",
+    "aquila.huey.testing",
+    "aquila.otel",
+    "aquila.research",
+    "aquila.testing",
+)
+"""The public modules. One that does not exist yet adds nothing."""
+
+NOT_FOR_USERS = {"reason_of"}
+"""Names of modules without ``__all__`` that only this package uses."""
+
+INTERNAL_VARIABLES = {"AQUILA_SESSION"}
+"""Environment variables that one process of Aquila sets for another."""
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """The names of ``__all__``, or what a module without one defines itself."""
+    if hasattr(module, "__all__"):
+        return list(module.__all__)
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ] + (["hookimpl"] if module.__name__ == "aquila.hookspecs" else [])
+
+
+def names_in_code() -> set[str]:
+    names = set()
+    for module_name in MODULES:
+        if importlib.util.find_spec(module_name) is not None:
+            module = importlib.import_module(module_name)
+            names |= {f"{module_name}.{name}" for name in public_names(module) if name not in NOT_FOR_USERS}
+    return names
+
+
+def sections() -> dict[str, list[str]]:
+    """The names in the first column of each section's table."""
+    found: dict[str, list[str]] = {}
+    for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
+        title, _, text = section.partition("\n")
+        cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+        found[title] = [name for cell in cells for name in re.findall("`([^`]+)`", cell)]
+    return found
+
+
+class DeclaredOptions:
+    """Stands in for pytest's parser, and remembers what is declared."""
+
+    def __init__(self) -> None:
+        self.options: set[str] = set()
+        self.ini: set[str] = set()
+
+    def getgroup(self, *_: str) -> DeclaredOptions:
+        return self
+
+    def addoption(self, *names: str, **_: Any) -> None:
+        self.options |= set(names)
+
+    def addini(self, name: str, *_: Any, **__: Any) -> None:
+        self.ini.add(name)
+
+
+def declared() -> DeclaredOptions:
+    parser = DeclaredOptions()
+    options.add_options(parser)  # type: ignore[arg-type]
+    return parser
+
+
+def variables_in_code() -> set[str]:
+    source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "src").rglob("*.py"))
+    named = set(re.findall(r"\bAQUILA_[A-Z_]*[A-Z]\b", source))
+    return (named | {option.env for option in config.OPTIONS.values() if option.env}) - INTERNAL_VARIABLES
+
+
+def fixtures_in_code() -> set[str]:
+    return {name for name, value in vars(plugin).items() if type(value).__name__ == "FixtureFunctionDefinition"}
+
+
+EXPECTED = {
+    "Fixtures": fixtures_in_code,
+    "Markers": lambda: {options.MARKER, options.LIVE},
+    "Options of pytest": lambda: declared().options,
+    "Settings in the ini file": lambda: declared().ini,
+    "Environment variables": variables_in_code,
+    "Commands": lambda: {f"aquila {command.name}" for command in COMMANDS},
+}
+
+
+def assert_same(listed: Iterable[str], existing: set[str]) -> None:
+    listed = list(listed)
+    assert existing - set(listed) == set(), "public, but not on the page"
+    assert set(listed) - existing == set(), "on the page, but it does not exist"
+    assert len(listed) == len(set(listed)), "listed twice"
+
+
+@pytest.mark.parametrize("section", EXPECTED)
+def test_a_section_lists_what_exists(section: str) -> None:
+    assert_same(sections()[section], EXPECTED[section]())
+
+
+def test_the_other_sections_list_every_public_name_of_the_public_modules() -> None:
+    listed = [name for title, names in sections().items() if title not in EXPECTED for name in names]
+    assert_same(listed, names_in_code())
+
+
+@pytest.mark.parametrize("name", ["aquila", "aquila.cassettes", "aquila.huey"])
+def test_lazy_names_are_those_that_type_checkers_see(name: str) -> None:
+    module = importlib.import_module(name)
+    shown = set(re.findall(r" as (\w+)$", inspect.getsource(module), re.MULTILINE))
+    assert shown == set(module._NAMES)
