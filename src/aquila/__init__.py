@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers take it for True; importing ``typing`` would take most of this module's time
 if TYPE_CHECKING:
     from aquila import errors as errors
     from aquila import hookspecs as hookspecs
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from aquila.content import file as file
     from aquila.content import image as image
     from aquila.content import image_url as image_url
-    from aquila.engine.calls.options import Timeouts as Timeouts
+    from aquila.engine.calls.options import AskOptions as AskOptions
+    from aquila.engine.calls.timeouts import Timeouts as Timeouts
     from aquila.engine.streams.async_stream import AsyncStream as AsyncStream
     from aquila.engine.streams.sync_stream import Stream as Stream
     from aquila.events import Chunk as Chunk
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from aquila.events import Usage as Usage
     from aquila.intercept.use_cassette import use_cassette as use_cassette
     from aquila.messages import Message as Message
+    from aquila.messages import Prompt as Prompt
     from aquila.plugins import register as register
     from aquila.plugins import unregister as unregister
     from aquila.response import Response as Response
@@ -81,7 +83,8 @@ _NAMES = {
     "Transcription": "response",
     "Stream": "engine.streams.sync_stream",
     "AsyncStream": "engine.streams.async_stream",
-    "Timeouts": "engine.calls.options",
+    "AskOptions": "engine.calls.options",
+    "Timeouts": "engine.calls.timeouts",
     "Event": "events",
     "Chunk": "events",
     "Reasoning": "events",
@@ -97,6 +100,7 @@ _NAMES = {
     "tool": "tools",
     "Tool": "tools",
     "Message": "messages",
+    "Prompt": "messages",
     "image": "content",
     "image_url": "content",
     "file": "content",
@@ -114,16 +118,19 @@ _NAMES = {
 __all__ = [*_NAMES, "__version__"]  # noqa: PLE0604 - the table is the one list of names
 
 
-def __getattr__(name: str) -> Any:
-    module = _NAMES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if module:
-        value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    else:
-        value = importlib.import_module(f"{__name__}.{name}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # otherwise they would take any misspelt name for a name of this package
+
+    def __getattr__(name):
+        """Import a public name when it is first used."""
+        module = _NAMES.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if module:
+            value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        else:
+            value = importlib.import_module(f"{__name__}.{name}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,35 +1,59 @@
 """The functions of the package: ``ask``, ``stream`` and their asynchronous twins.
 
-A module of its own, so that importing the package loads nothing of the engine.
+Importing this module loads nothing of the engine, and not even ``typing``: each function imports what it needs.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # type checkers take it for True; ``typing`` alone takes most of the time of ``import aquila``
+if not TYPE_CHECKING:
+
+    def overload(function):
+        """Stand in for ``typing.overload``: the definition that follows replaces the function."""
+        return function
+
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Literal, TypeVar, Unpack, overload
+
+    from pydantic import BaseModel
+
+    from aquila.engine.calls.options import AskOptions, RequestOptions, TranscribeOptions
     from aquila.engine.streams.async_stream import AsyncStream
     from aquila.engine.streams.sync_stream import Stream
-    from aquila.response import Response
+    from aquila.messages import Prompt
+    from aquila.response import Response, Transcription
+
+    ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def ask(prompt: Any, **options: Any) -> Response:
+@overload
+def ask(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> Response[ModelT]: ...
+@overload
+def ask(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> Response[None]: ...
+def ask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOptions]) -> Response[Any]:
     """Ask a model and return its complete answer.
 
     ``prompt`` is text, a message (``Message``, a dict, ``(role, content)``), or a list of them. The options:
 
     - ``model``, ``instructions`` (the system prompt), ``endpoint``: ``"chat"`` (the default) or ``"responses"``;
-    - ``temperature``, ``top_p``, ``seed`` and ``stop`` (both chat only), ``max_output_tokens``, also called
-      ``max_completion_tokens``;
+    - ``temperature``, ``top_p``, ``seed`` and ``stop`` (both chat only), ``max_output_tokens``;
     - ``response_format``: a pydantic model, and ``reply.parsed`` is one; or a dict in the form of the chat API;
     - ``tools``: functions, ``Tool`` objects, names or dicts of built-in tools; ``tool_choice``: ``"auto"``,
       ``"required"``, ``"none"`` or a name (a forced call is forced once); ``parallel_tool_calls``;
       ``concurrent_tools``: run the calls of a turn at once; ``tool_context``: for the tools that ask for it;
       ``tool_errors``: ``"reply"`` tells the model, ``"raise"`` raises ``ToolError``; ``max_tool_iterations`` (24) and
-      ``max_tool_failures`` (3 in a row) end the run, and ``reply.meta["stopped"]`` says so;
-    - ``reasoning``: an effort, or ``{"effort": ..., "summary": ...}`` (a summary on the Responses API only); ``store``;
-      on the Responses API ``previous_response_id``, and ``background`` with ``poll_interval`` in seconds;
+      ``max_tool_failures`` (3 in a row) end the run, and ``reply.meta["stopped"]`` says so; ``max_tool_calls`` limits
+      the provider's own tools (Responses API only);
+    - ``reasoning``: an effort, or ``{"effort": ..., "summary": ...}`` (a summary on the Responses API only);
+      ``text={"verbosity": ...}``; ``store``; on the Responses API ``previous_response_id``, ``truncation``, and
+      ``background`` with ``poll_interval`` in seconds;
+    - ``user``: an identifier of the end user; ``service_tier``;
     - ``metadata``: a mapping that comes back in ``reply.meta``, in every event and in telemetry; never part of what
       identifies a recording. It is sent to the provider where its API takes it, as text: on the Responses API always,
       on chat with ``store=True``;
@@ -43,95 +67,121 @@ def ask(prompt: Any, **options: Any) -> Response:
     Raises ``ConfigError`` for what cannot be sent, ``ProviderError`` for what the provider does, and what the transport
     raises, such as ``CassetteMiss``.
     """
-    from aquila.engine.streams.sync_stream import answer_prompt
+    from aquila.engine.streams.sync_stream import answer_prompt  # noqa: PLC0415 - import aquila loads no engine
 
-    return answer_prompt(prompt, options)
+    return answer_prompt(prompt, {**options, "response_format": response_format})
 
 
-def stream(prompt: Any, **options: Any) -> Stream:
+@overload
+def stream(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> Stream[ModelT]: ...
+@overload
+def stream(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> Stream[None]: ...
+def stream(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOptions]) -> Stream[Any]:
     """Ask a model and return a ``Stream`` of the events of its answer. The options are those of ``ask``.
 
     With ``sink=`` the stream starts at once on a background thread and pushes its events there.
     """
-    from aquila.engine.streams.sync_stream import open_stream
+    from aquila.engine.streams.sync_stream import open_stream  # noqa: PLC0415 - import aquila loads no engine
 
-    return open_stream(prompt, options)
+    return open_stream(prompt, {**options, "response_format": response_format})
 
 
-async def aask(prompt: Any, **options: Any) -> Response:
+@overload
+async def aask(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> Response[ModelT]: ...
+@overload
+async def aask(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> Response[None]: ...
+async def aask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOptions]) -> Response[Any]:
     """``ask`` for asynchronous code: the same options, answers and errors."""
-    from aquila.engine.streams.async_stream import answer_prompt_async
+    from aquila.engine.streams.async_stream import answer_prompt_async  # noqa: PLC0415 - import aquila loads no engine
 
-    return await answer_prompt_async(prompt, options)
+    return await answer_prompt_async(prompt, {**options, "response_format": response_format})
 
 
-def astream(prompt: Any, **options: Any) -> AsyncStream:
+@overload
+def astream(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> AsyncStream[ModelT]: ...
+@overload
+def astream(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> AsyncStream[None]: ...
+def astream(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOptions]) -> AsyncStream[Any]:
     """``stream`` for asynchronous code: the same options, events and errors. Not a coroutine: use ``async with``."""
-    from aquila.engine.streams.async_stream import open_async_stream
+    from aquila.engine.streams.async_stream import open_async_stream  # noqa: PLC0415 - import aquila loads no engine
 
-    return open_async_stream(prompt, options)
+    return open_async_stream(prompt, {**options, "response_format": response_format})
 
 
-def retrieve_response(id: str | Response, **options: Any) -> Response:
+def retrieve_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """Return a stored answer of the Responses API as it is now, by its id or by an earlier ``Response``.
 
     ``reply.meta["finish_reason"]`` is ``queued`` or ``in_progress`` while it is being made. The options are those
     of where requests go: ``cassette``, ``transport``, ``base_url``, ``api_key``, ``timeout``, ``max_retries`` and
     ``metadata``.
     """
-    from aquila.engine.calls.operations import plan_retrieval
-    from aquila.engine.streams.sync_stream import run_call
+    from aquila.engine.calls.stored_answers import plan_retrieval  # noqa: PLC0415 - import aquila loads no engine
+    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - import aquila loads no engine
 
-    response: Response = run_call(plan_retrieval("retrieve_response", id, options, path="responses.retrieve"))
+    response: Response = run_call(plan_retrieval(id, options))
     return response
 
 
-async def aretrieve_response(id: str | Response, **options: Any) -> Response:
+async def aretrieve_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """``retrieve_response`` for asynchronous code."""
-    from aquila.engine.calls.operations import plan_retrieval
-    from aquila.engine.streams.async_stream import run_call_async
+    from aquila.engine.calls.stored_answers import plan_retrieval  # noqa: PLC0415 - import aquila loads no engine
+    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - import aquila loads no engine
 
-    response: Response = await run_call_async(
-        plan_retrieval("retrieve_response", id, options, path="responses.retrieve")
-    )
+    response: Response = await run_call_async(plan_retrieval(id, options))
     return response
 
 
-def cancel_response(id: str | Response, **options: Any) -> Response:
+def cancel_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """Stop an answer that is being made in the background; return it as it is then. Options: ``retrieve_response``."""
-    from aquila.engine.calls.operations import plan_retrieval
-    from aquila.engine.streams.sync_stream import run_call
+    from aquila.engine.calls.stored_answers import plan_cancellation  # noqa: PLC0415 - import aquila loads no engine
+    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - import aquila loads no engine
 
-    response: Response = run_call(plan_retrieval("cancel_response", id, options, path="responses.cancel"))
+    response: Response = run_call(plan_cancellation(id, options))
     return response
 
 
-async def acancel_response(id: str | Response, **options: Any) -> Response:
+async def acancel_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """``cancel_response`` for asynchronous code."""
-    from aquila.engine.calls.operations import plan_retrieval
-    from aquila.engine.streams.async_stream import run_call_async
+    from aquila.engine.calls.stored_answers import plan_cancellation  # noqa: PLC0415 - import aquila loads no engine
+    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - import aquila loads no engine
 
-    response: Response = await run_call_async(plan_retrieval("cancel_response", id, options, path="responses.cancel"))
+    response: Response = await run_call_async(plan_cancellation(id, options))
     return response
 
 
-def delete_response(id: str | Response, **options: Any) -> None:
+def delete_response(id: str | Response, **options: Unpack[RequestOptions]) -> None:
     """Delete a stored answer. Options: ``retrieve_response``."""
-    from aquila.engine.calls.operations import plan_deletion
-    from aquila.engine.streams.sync_stream import run_call
+    from aquila.engine.calls.stored_answers import plan_deletion  # noqa: PLC0415 - import aquila loads no engine
+    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - import aquila loads no engine
 
     run_call(plan_deletion(id, options))
 
 
-async def adelete_response(id: str | Response, **options: Any) -> None:
+async def adelete_response(id: str | Response, **options: Unpack[RequestOptions]) -> None:
     """``delete_response`` for asynchronous code."""
-    from aquila.engine.calls.operations import plan_deletion
-    from aquila.engine.streams.async_stream import run_call_async
+    from aquila.engine.calls.stored_answers import plan_deletion  # noqa: PLC0415 - import aquila loads no engine
+    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - import aquila loads no engine
 
     await run_call_async(plan_deletion(id, options))
 
 
-def transcribe(source: str | os.PathLike[str] | bytes, **options: Any) -> Any:
+@overload
+def transcribe(
+    source: str | os.PathLike[str] | bytes, *, raw: Literal[False] = False, **options: Unpack[TranscribeOptions]
+) -> Transcription: ...
+@overload
+def transcribe(
+    source: str | os.PathLike[str] | bytes, *, raw: Literal[True], **options: Unpack[TranscribeOptions]
+) -> dict[str, Any] | str: ...
+def transcribe(
+    source: str | os.PathLike[str] | bytes, *, raw: bool = False, **options: Unpack[TranscribeOptions]
+) -> Transcription | dict[str, Any] | str:
     """Write down what is said in a sound: a path, or bytes. Returns a ``Transcription``.
 
     - ``model``: ``gpt-4o-mini-transcribe`` by default; ``language``, ``prompt``, ``temperature``;
@@ -142,17 +192,30 @@ def transcribe(source: str | os.PathLike[str] | bytes, **options: Any) -> Any:
 
     A recording replays for the same sound, and is a miss for another one.
     """
-    from aquila.engine.calls.operations import plan_transcription
-    from aquila.engine.streams.sync_stream import run_call
+    from aquila.engine.calls.transcription import plan_transcription  # noqa: PLC0415 - import aquila loads no engine
+    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - import aquila loads no engine
 
-    return run_call(plan_transcription(source, options))
+    transcribed: Transcription | dict[str, Any] | str = run_call(plan_transcription(source, {**options, "raw": raw}))
+    return transcribed
 
 
-async def atranscribe(source: str | os.PathLike[str] | bytes, **options: Any) -> Any:
+@overload
+async def atranscribe(
+    source: str | os.PathLike[str] | bytes, *, raw: Literal[False] = False, **options: Unpack[TranscribeOptions]
+) -> Transcription: ...
+@overload
+async def atranscribe(
+    source: str | os.PathLike[str] | bytes, *, raw: Literal[True], **options: Unpack[TranscribeOptions]
+) -> dict[str, Any] | str: ...
+async def atranscribe(
+    source: str | os.PathLike[str] | bytes, *, raw: bool = False, **options: Unpack[TranscribeOptions]
+) -> Transcription | dict[str, Any] | str:
     """``transcribe`` for asynchronous code; the file is read off the event loop."""
-    from anyio.to_thread import run_sync
+    from anyio.to_thread import run_sync  # noqa: PLC0415 - import aquila loads no anyio
 
-    from aquila.engine.calls.operations import plan_transcription
-    from aquila.engine.streams.async_stream import run_call_async
+    from aquila.engine.calls.transcription import plan_transcription  # noqa: PLC0415 - import aquila loads no engine
+    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - import aquila loads no engine
 
-    return await run_call_async(await run_sync(plan_transcription, source, options))
+    plan = await run_sync(plan_transcription, source, {**options, "raw": raw})
+    transcribed: Transcription | dict[str, Any] | str = await run_call_async(plan)
+    return transcribed

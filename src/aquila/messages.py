@@ -76,6 +76,14 @@ class Message:
         return result
 
 
+PartLike: TypeAlias = str | Part | Mapping[str, Any]
+Content: TypeAlias = str | Part | Mapping[str, Any] | Iterable[PartLike]
+MessageLike: TypeAlias = str | Part | Message | Mapping[str, Any] | tuple[str, Content]
+"""A message as a caller may write it; the mapping is a message or a content part, the tuple is role and content."""
+Prompt: TypeAlias = MessageLike | Iterable[MessageLike]
+"""What ``ask`` and ``stream`` take."""
+
+
 def part_to_dict(part: Part) -> dict[str, Any]:
     """Return a part in the form of the chat API."""
     match part:

@@ -9,16 +9,21 @@ model is a deep research model unless ``model=`` says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from aquila import api
 from aquila.errors import ConfigError
 from aquila.response import Response
 from aquila.tools import make_toolbox
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from aquila.engine.calls.call_plan import CallPlan
+    from aquila.engine.calls.options import AskOptions, RequestOptions, ResultOptions
     from aquila.engine.streams.async_stream import AsyncStream
     from aquila.engine.streams.sync_stream import Stream
+    from aquila.messages import Prompt
 
 __all__ = [
     "MODEL",
@@ -39,113 +44,128 @@ MODEL = "o4-mini-deep-research"
 
 _SEARCH = {"type": "web_search_preview"}
 _SOURCES = ("web_search", "web_search_preview", "file_search", "mcp")
+_POLL_INTERVAL = 10.0
+"""Seconds between two looks at a research: it takes minutes."""
 
 
-def create(prompt: Any, **options: Any) -> Response:
+def create(
+    prompt: Prompt,
+    *,
+    response_format: type[BaseModel] | Mapping[str, Any] | None = None,
+    **options: Unpack[AskOptions],
+) -> Response:
     """Start a research and return at once; ``reply.meta["id"]`` is what the other functions take."""
-    from aquila.engine.streams.sync_stream import run_call
+    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - importing research loads no engine
 
-    response: Response = run_call(_plan_research(prompt, options))
+    response: Response = run_call(_plan_research(prompt, response_format, options))
     return response
 
 
-async def acreate(prompt: Any, **options: Any) -> Response:
+async def acreate(
+    prompt: Prompt,
+    *,
+    response_format: type[BaseModel] | Mapping[str, Any] | None = None,
+    **options: Unpack[AskOptions],
+) -> Response:
     """``create`` for asynchronous code."""
-    from aquila.engine.streams.async_stream import run_call_async
+    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - importing research loads no engine
 
-    response: Response = await run_call_async(_plan_research(prompt, options))
+    response: Response = await run_call_async(_plan_research(prompt, response_format, options))
     return response
 
 
-def stream(prompt: Any, **options: Any) -> Stream:
+def stream(
+    prompt: Prompt,
+    *,
+    response_format: type[BaseModel] | Mapping[str, Any] | None = None,
+    **options: Unpack[AskOptions],
+) -> Stream:
     """Start a research and return the ``Stream`` of its events; ``Progress`` events tell what it searches and reads.
 
     If the stream breaks, the research goes on, and the rest of its answer is fetched.
     """
-    from aquila.engine.streams.sync_stream import open_stream
+    from aquila.engine.streams.sync_stream import open_stream  # noqa: PLC0415 - importing research loads no engine
 
-    return open_stream(prompt, _research_options(options))
+    return open_stream(prompt, _research_options(response_format, options))
 
 
-def astream(prompt: Any, **options: Any) -> AsyncStream:
+def astream(
+    prompt: Prompt,
+    *,
+    response_format: type[BaseModel] | Mapping[str, Any] | None = None,
+    **options: Unpack[AskOptions],
+) -> AsyncStream:
     """``stream`` for asynchronous code."""
-    from aquila.engine.streams.async_stream import open_async_stream
+    from aquila.engine.streams.async_stream import open_async_stream  # noqa: PLC0415 - importing research loads no engine
 
-    return open_async_stream(prompt, _research_options(options))
+    return open_async_stream(prompt, _research_options(response_format, options))
 
 
-def fetch(id: str | Response, **options: Any) -> Response:
+def fetch(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """Return a research as it is now; ``finish_reason`` is ``queued`` or ``in_progress`` while it runs."""
-    from aquila.api import retrieve_response
-
-    return retrieve_response(id, **options)
+    return api.retrieve_response(id, **options)
 
 
-async def afetch(id: str | Response, **options: Any) -> Response:
+async def afetch(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """``fetch`` for asynchronous code."""
-    from aquila.api import aretrieve_response
-
-    return await aretrieve_response(id, **options)
+    return await api.aretrieve_response(id, **options)
 
 
-def cancel(id: str | Response, **options: Any) -> Response:
+def cancel(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """Stop a research and return it as it is then."""
-    from aquila.api import cancel_response
-
-    return cancel_response(id, **options)
+    return api.cancel_response(id, **options)
 
 
-async def acancel(id: str | Response, **options: Any) -> Response:
+async def acancel(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """``cancel`` for asynchronous code."""
-    from aquila.api import acancel_response
-
-    return await acancel_response(id, **options)
+    return await api.acancel_response(id, **options)
 
 
-def result(id: str | Response, *, timeout: float | None = None, **options: Any) -> Response:
+def result(id: str | Response, **options: Unpack[ResultOptions]) -> Response:
     """Wait until a research has ended and return it.
 
-    ``timeout`` is the longest wait in seconds, None no limit; ``RequestTimeout`` afterwards, and the research goes on.
-    ``poll_interval`` is the time between two looks (10 s). ``sink=`` is handed ``Progress`` events.
+    ``timeout`` is the longest wait in seconds; ``RequestTimeout`` afterwards, and the research goes on.
+    ``poll_interval`` is the time between two looks in seconds (10). ``sink=`` is handed ``Progress`` events.
     """
-    from aquila.engine.streams.sync_stream import run_call
+    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - importing research loads no engine
 
-    response: Response = run_call(_plan_result(id, timeout, options))
+    response: Response = run_call(_plan_result(id, options))
     return response
 
 
-async def aresult(id: str | Response, *, timeout: float | None = None, **options: Any) -> Response:
+async def aresult(id: str | Response, **options: Unpack[ResultOptions]) -> Response:
     """``result`` for asynchronous code."""
-    from aquila.engine.streams.async_stream import run_call_async
+    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - importing research loads no engine
 
-    response: Response = await run_call_async(_plan_result(id, timeout, options))
+    response: Response = await run_call_async(_plan_result(id, options))
     return response
 
 
-def _plan_research(prompt: Any, options: Mapping[str, Any]) -> CallPlan:
-    from aquila.engine.calls.call_plan import plan_conversation
+def _plan_research(prompt: Prompt, response_format: Any, options: Mapping[str, Any]) -> CallPlan:
+    from aquila.engine.calls.call_plan import plan_conversation  # noqa: PLC0415 - importing research loads no engine
 
-    return plan_conversation(prompt, _research_options(options), waits=False)
+    return plan_conversation(prompt, _research_options(response_format, options), waits=False)
 
 
-def _plan_result(id: str | Response, timeout: float | None, options: Mapping[str, Any]) -> CallPlan:
-    from aquila.engine.calls.operations import plan_retrieval
-    from aquila.engine.calls.options import Timeouts
+def _plan_result(id: str | Response, options: Mapping[str, Any]) -> CallPlan:
+    from aquila.engine.calls.stored_answers import plan_waiting  # noqa: PLC0415 - importing research loads no engine
+    from aquila.engine.calls.timeouts import Timeouts  # noqa: PLC0415 - importing research loads no engine
 
-    given: dict[str, Any] = {"poll_interval": 10.0, **options}
-    if timeout is not None:
+    given = {"poll_interval": _POLL_INTERVAL, **options}
+    timeout = given.get("timeout")
+    if timeout is not None and not isinstance(timeout, Timeouts):
         given["timeout"] = Timeouts(total=timeout)
-    return plan_retrieval("research.result", id, given, path="responses.retrieve", waits=True)
+    return plan_waiting("research.result", id, given)
 
 
-def _research_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def _research_options(response_format: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("endpoint", "responses") != "responses":
         raise ConfigError("research is for endpoint='responses'")
     if options.get("background") is False:
         raise ConfigError("research is made in the background; remove background=False")
-    make_toolbox(options.get("tools") or ())  # which says what is wrong with them
-    tools = list(options.get("tools") or ())
-    kinds = [tool.get("type") if isinstance(tool, Mapping) else tool for tool in tools]
-    if not any(kind in _SOURCES for kind in kinds):
+    toolbox = make_toolbox(options.get("tools") or ())
+    tools: list[Any] = [*toolbox.tools.values(), *toolbox.built_in]
+    if not any(name in _SOURCES for name in toolbox.choosable_names()):
         tools.append(_SEARCH)
-    return {"model": MODEL, **options, "endpoint": "responses", "background": True, "tools": tools}
+    fixed = {"endpoint": "responses", "background": True, "tools": tools, "response_format": response_format}
+    return {"model": MODEL, **options, **fixed}

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from aquila.events import ToolCall, Usage
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from aquila.messages import Message
+
+    ParsedT_co = TypeVar("ParsedT_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    ParsedT_co = TypeVar("ParsedT_co", covariant=True)  # defaults of type variables came with Python 3.13
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class Response(Generic[ParsedT_co]):
     """The complete answer of ``ask`` or of a finished stream.
 
     - ``text``: the text of the final turn.
@@ -26,7 +34,8 @@ class Response:
       ``instructions`` option is not in it.
     - ``reasoning``, ``refusal``: text of the model's reasoning, and of its refusal; empty where there is none.
     - ``tool_calls``: every tool call of the call.
-    - ``parsed``: with ``response_format=``, the validated object.
+    - ``parsed``: with a pydantic model as ``response_format=``, an object of it; None if the answer was
+      refused or cut off. ``Response[Model]`` is then the type of the answer.
     """
 
     text: str
@@ -37,7 +46,7 @@ class Response:
     reasoning: str = field(default="", repr=False)
     refusal: str = ""
     tool_calls: tuple[ToolCall, ...] = field(default=(), repr=False)
-    parsed: Any = None
+    parsed: ParsedT_co | None = None
 
     def __str__(self) -> str:
         """The text."""

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from aquila import schemas
 from aquila.config import suggest_name
@@ -27,17 +27,20 @@ CONTEXT = "tool_context"
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
-BUILT_IN: Mapping[str, Mapping[str, Any] | str] = {
+BuiltInTool: TypeAlias = Literal[
+    "web_search", "web_search_preview", "code_interpreter", "image_generation", "local_shell"
+]
+BUILT_IN: Mapping[str, Mapping[str, Any]] = {
     "web_search": {"type": "web_search"},
     "web_search_preview": {"type": "web_search_preview"},
     "code_interpreter": {"type": "code_interpreter", "container": {"type": "auto"}},
     "image_generation": {"type": "image_generation"},
     "local_shell": {"type": "local_shell"},
-    "file_search": "vector_store_ids",
-    "mcp": "server_label",
-    "computer_use_preview": "environment",
 }
-"""The provider's tools on the Responses API: their definition, or the field without which they mean nothing."""
+"""The provider's tools on the Responses API that a name alone defines."""
+
+_NEEDS_MORE = {"file_search": "vector_store_ids", "mcp": "server_label", "computer_use_preview": "environment"}
+"""The provider's tools that need a dict, and the field without which they mean nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,10 @@ def _accepts_context(function: Callable[..., Any]) -> bool:
         return CONTEXT in inspect.signature(function).parameters
     except (TypeError, ValueError):  # a built-in without a signature
         return False
+
+
+ToolLike: TypeAlias = Tool | Callable[..., Any] | Mapping[str, Any] | BuiltInTool
+"""What may stand in ``tools=``."""
 
 
 @overload
@@ -235,10 +242,11 @@ def _tool_or_built_in(value: Any) -> Tool | Mapping[str, Any] | str:
     if isinstance(value, Tool):
         return value
     if isinstance(value, str):
-        if value not in BUILT_IN:
-            raise ConfigError(f"unknown built-in tool {value!r}{suggest_name(value, BUILT_IN)}")
-        if isinstance(needed := BUILT_IN[value], str):
+        if value in _NEEDS_MORE:
+            needed = _NEEDS_MORE[value]
             raise ConfigError(f"the built-in tool {value!r} needs more: {{'type': {value!r}, {needed!r}: ...}}")
+        if value not in BUILT_IN:
+            raise ConfigError(f"unknown built-in tool {value!r}{suggest_name(value, (*BUILT_IN, *_NEEDS_MORE))}")
         return value
     if isinstance(value, Mapping):
         return _tool_from_definition(value)

@@ -85,7 +85,7 @@ def test_request_carries_what_the_caller_asked_for_on_responses(engine: Engine) 
             endpoint="responses",
             instructions="Be brief.",
             temperature=0.5,
-            max_completion_tokens=20,
+            max_output_tokens=20,
             metadata={"id": 1, "kind": "test"},
             provider_options={"truncation": "auto"},
         )

@@ -203,14 +203,14 @@ def _check_options(options: Mapping[str, Any]) -> None:
     """Find what is wrong with the options where they are written, and not when a worker makes the call."""
     from aquila.engine.calls.options import Options
 
-    Options.build(options)
+    Options.check(options)
 
 
 def _limit_to_task_time(task: Task, timeout: Any) -> Any:
     """The time limits of a call, its total within what is left of the task's time."""
     if not task.timeout:
         return timeout
-    from aquila.engine.calls.options import Timeouts
+    from aquila.engine.calls.timeouts import Timeouts
     from aquila.recording.runtime import current_settings
 
     limits = timeout if isinstance(timeout, Timeouts) else Timeouts(idle=timeout or current_settings().timeout)

@@ -104,7 +104,7 @@ def test_errors_are_those_of_any_call(engine: Engine) -> None:
         ("/no/such/file.wav", {}, "cannot be read: No such file"),
         (b"", {}, "the sound is empty"),
         (5, {}, "takes a path or bytes, not int"),
-        (SOUND, {"response_format": "mp3"}, "'response_format' must be one of json, text"),
+        (SOUND, {"response_format": "mp3"}, "'response_format' must be one of 'json', 'text'"),
         (SOUND, {"language": 5}, "option 'language' must be text"),
         (SOUND, {"raw": "yes"}, "option 'raw' must be True or False"),
         (SOUND, {"tools": []}, "transcription has no option 'tools'"),

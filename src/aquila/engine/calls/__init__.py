@@ -1,5 +1,6 @@
-"""A call, from what the caller wrote to what a driver needs. Begin with ``call``.
+"""A call, from what the caller wrote to what a driver needs. Begin with ``call_plan``.
 
-``options`` are its options, ``operations`` calls that are no conversation, ``sdk_client`` the way into the SDK,
-``error_translation`` the way back for errors, ``retry`` and ``telemetry`` what happens around it.
+``options`` declares the options and ``option_checks`` checks them; ``stored_answers`` and ``transcription`` plan calls
+that are no conversation; ``sdk_client`` is the way into the SDK, ``error_translation`` the way back for errors;
+``retry``, ``timeouts`` and ``telemetry`` are what happens around a request.
 """

@@ -6,21 +6,21 @@ import functools
 import importlib
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from aquila import config
-from aquila.config import suggest_name
 from aquila.engine.calls.error_translation import ErrorContext
-from aquila.engine.calls.options import Options, Timeouts
+from aquila.engine.calls.options import Option, Options
 from aquila.engine.calls.sdk_client import ReadInterrupter, sdk_arguments
 from aquila.engine.calls.telemetry import Telemetry
+from aquila.engine.calls.timeouts import Timeouts
 from aquila.engine.endpoints.protocol import Endpoint
 from aquila.engine.loop.request_loop import RequestLoop
 from aquila.engine.loop.tool_loop import ToolLoop
-from aquila.errors import ConfigError, MissingKey, RequestTimeout, UnknownOption
+from aquila.errors import ConfigError, MissingKey, RequestTimeout
 from aquila.hookspecs import CallInfo
 from aquila.messages import Message, messages_from_prompt
 
@@ -156,30 +156,23 @@ def plan_conversation(prompt: Any, given: Mapping[str, Any], *, streams: bool = 
     ``streams``: the caller wants the events as they come; ``waits``: an answer made in the background is waited for.
     Raises ``ConfigError`` and its kin for anything that cannot be sent.
     """
-    options = Options.build(given)
+    options = Options.check(given)
     messages = messages_from_prompt(prompt)
-    return _make_plan(options, messages=messages, polls=options.background and not streams, waits=waits)
+    return _make_plan(
+        options, options.endpoint, messages=messages, polls=options.background and not streams, waits=waits
+    )
 
 
 def plan_operation(
     operation: str,
     make_loop: Callable[[CallPlan, Telemetry, ErrorContext], RequestLoop],
     given: Mapping[str, Any],
-    allowed: Sequence[str],
+    declared: Mapping[str, Option],
 ) -> CallPlan:
-    """Return the plan of what is no conversation; ``allowed`` are the options that it takes besides the usual."""
-    known = (*ROUTE_OPTIONS, *allowed)
-    for name in given:
-        if name not in known:
-            raise UnknownOption(f"{operation} has no option {name!r}{suggest_name(name, known)}")
-    asks = "model" in allowed  # the others are about an answer that some model has given already
-    return _make_plan(
-        Options.build({**given, "endpoint": "responses"}), asks=asks, operation=operation, make_loop=make_loop
-    )
-
-
-ROUTE_OPTIONS = ("cassette", "transport", "base_url", "api_key", "timeout", "max_retries", "metadata")
-"""The options of everything that sends a request."""
+    """Return the plan of what is no conversation; ``declared`` are the options that it takes."""
+    options = Options.check(given, declared, operation=operation)
+    asks = "model" in declared  # the others are about an answer that some model has given already
+    return _make_plan(options, "responses", asks=asks, operation=operation, make_loop=make_loop)
 
 
 @functools.cache
@@ -189,7 +182,7 @@ def _load_endpoint(name: str) -> Endpoint:
     return endpoint
 
 
-def _make_plan(options: Options, *, asks: bool = True, **more: Any) -> CallPlan:
+def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: Any) -> CallPlan:
     from aquila.transports.routing import settings_in_force
 
     settings = settings_in_force()
@@ -197,7 +190,7 @@ def _make_plan(options: Options, *, asks: bool = True, **more: Any) -> CallPlan:
     return CallPlan(
         ref=f"call-{uuid.uuid4().hex}",
         options=options,
-        endpoint=_load_endpoint(options.endpoint),
+        endpoint=_load_endpoint(endpoint),
         model=(options.model or settings.model) if asks else "",
         base_url=base_url,
         host=_host_of(base_url),
@@ -239,11 +232,19 @@ def _host_of(base_url: str) -> str:
     return parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
 
 
-_REPORTED_OPTIONS = ("temperature", "top_p", "seed", "stop", "reasoning", "store", "background", "max_retries")
+_REPORTED_OPTIONS = (
+    "temperature",
+    "top_p",
+    "seed",
+    "stop",
+    "reasoning",
+    "store",
+    "background",
+    "max_retries",
+    "max_output_tokens",
+)
 
 
 def _reported_settings(options: Options) -> dict[str, Any]:
     """The options that telemetry may know: settings, never content."""
-    known = {name: getattr(options, name) for name in _REPORTED_OPTIONS}
-    known["max_output_tokens"] = options.token_limit()
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: value for name in _REPORTED_OPTIONS if (value := getattr(options, name)) is not None}

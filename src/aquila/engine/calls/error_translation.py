@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aquila.engine.calls.options import Timeouts
+from aquila.engine.calls.timeouts import Timeouts
 from aquila.errors import (
     AquilaError,
     AuthenticationError,

@@ -1,251 +1,269 @@
-"""The options of a call, declared once: name, type, and where it applies."""
+"""The options of a call. Each is declared once, as a key of a ``TypedDict``: its type, its check, its name on the wire.
 
-from __future__ import annotations
+Type checkers read the types at ``ask(prompt, **options: Unpack[AskOptions])``; at run time ``Options.check`` reads the
+``Option`` beside each type.
+"""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+# No ``from __future__ import annotations`` here: it would turn the annotations, and each ``Option`` in them, into text.
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self, TypedDict
 
 from aquila.config import suggest_name
+from aquila.engine.calls.option_checks import (
+    Check,
+    accept_any,
+    check_body_fields,
+    check_flag,
+    check_integer,
+    check_mapping,
+    check_reasoning,
+    check_response_format,
+    check_text,
+    check_text_settings,
+    check_texts,
+    check_timeout,
+    check_tool_choice,
+    count_from,
+    number_between,
+    one_of,
+)
+from aquila.engine.calls.timeouts import Timeouts
 from aquila.errors import ConfigError, UnknownOption
 from aquila.sinks import Sink, sink_of
-from aquila.tools import Toolbox, make_toolbox
+from aquila.tools import Toolbox, ToolLike, make_toolbox
+
+if TYPE_CHECKING:
+    from aquila.transports.routing import Transport
 
 TOOL_CHOICES = ("auto", "required", "none")
+TRANSCRIPT_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """The time limits of a call, in seconds; None is no limit.
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What is known of an option besides its type.
 
-    - ``connect``: to make the connection. ``RequestTimeout`` afterwards.
-    - ``read``: from sending the request until the answer begins. ``RequestTimeout`` afterwards. Where it is not given,
-      ``idle`` holds for this time too.
-    - ``idle``: the longest silence in an answer. ``StreamTimeout`` afterwards.
-    - ``total``: the whole call, with all its requests, retries and tools. ``RequestTimeout`` afterwards.
+    - ``check``: returns the value that the engine works with; see ``option_checks``.
+    - ``default``: the value where the caller gives none; None leaves it to the provider. ``dict`` is a new one.
+    - ``only``: the one endpoint whose API has the option.
+    - ``chat``, ``responses``: the field of the request's body that takes the value as it is, if there is one.
     """
 
-    connect: float | None = 10.0
-    read: float | None = None
-    idle: float | None = 30.0
-    total: float | None = None
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if value is not None:
-                _seconds(value, f"timeout {each.name}")
+    check: Check
+    default: Any = None
+    only: str | None = None
+    chat: str | None = None
+    responses: str | None = None
 
 
-def _seconds(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ConfigError(f"{what} must be a number of seconds above 0, not {value!r}")
-    return float(value)
+class ProviderOptions(TypedDict, total=False):
+    """Where a request goes, and how long it may take."""
+
+    transport: Annotated["str | Transport | None", Option(accept_any)]
+    base_url: Annotated[str | None, Option(check_text)]
+    api_key: Annotated[str | None, Option(check_text)]
+    timeout: Annotated[float | Timeouts | None, Option(check_timeout)]
+    max_retries: Annotated[int | None, Option(count_from(0), 2)]
 
 
-Check = Callable[[Any], Any]
+class RequestOptions(ProviderOptions, total=False):
+    """The options of everything that sends a request."""
+
+    cassette: Annotated[str | None, Option(check_text)]
+    metadata: Annotated[Mapping[str, Any] | None, Option(check_mapping, dict)]
 
 
-def _is(*types: type, what: str) -> Check:
-    def check(value: Any) -> Any:
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise TypeError(f"must be {what}, not {value!r}" if _short(value) else f"must be {what}")
-        return value
+class ResultOptions(RequestOptions, total=False):
+    """The options of waiting for an answer that is made in the background."""
 
-    return check
+    poll_interval: Annotated[float | None, Option(number_between(0, 3600), 1.0, only="responses")]
+    sink: Annotated[Sink | None, Option(sink_of)]
 
 
-def _short(value: Any) -> bool:
-    return isinstance(value, (str, int, float, bool)) and len(str(value)) < 60
+class TranscribeOptions(RequestOptions, total=False):
+    """The options of ``transcribe``, but ``raw``, which decides what it returns."""
+
+    model: Annotated[str | None, Option(check_text)]
+    temperature: Annotated[float | None, Option(number_between(0, 2))]
+    language: Annotated[str | None, Option(check_text)]
+    prompt: Annotated[str | None, Option(check_text)]
+    response_format: Annotated[
+        Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"] | None,
+        Option(one_of(*TRANSCRIPT_FORMATS)),
+    ]
+    filename: Annotated[str | None, Option(check_text)]
+    provider_options: Annotated[Mapping[str, Any] | None, Option(check_body_fields, dict)]
 
 
-def _text(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise TypeError(f"must be text, not {type(value).__name__}")
-    if not value.strip():
-        raise ValueError("must not be empty")
-    return value
+class PromptOptions(ProviderOptions, total=False):
+    """The options of ``AskOptions`` without ``cassette`` and ``metadata``, for functions that set those themselves."""
+
+    model: Annotated[str | None, Option(check_text)]
+    instructions: Annotated[str | None, Option(check_text)]
+    endpoint: Annotated[Literal["chat", "responses"] | None, Option(one_of("chat", "responses"), "chat")]
+    temperature: Annotated[float | None, Option(number_between(0, 2), chat="temperature", responses="temperature")]
+    top_p: Annotated[float | None, Option(number_between(0, 1), chat="top_p", responses="top_p")]
+    seed: Annotated[int | None, Option(check_integer, only="chat", chat="seed")]
+    stop: Annotated[str | Sequence[str] | None, Option(check_texts, only="chat", chat="stop")]
+    max_output_tokens: Annotated[
+        int | None, Option(count_from(1), chat="max_completion_tokens", responses="max_output_tokens")
+    ]
+    store: Annotated[bool | None, Option(check_flag, chat="store", responses="store")]
+    user: Annotated[str | None, Option(check_text, chat="user", responses="user")]
+    service_tier: Annotated[str | None, Option(check_text, chat="service_tier", responses="service_tier")]
+    truncation: Annotated[
+        Literal["auto", "disabled"] | None,
+        Option(one_of("auto", "disabled"), only="responses", responses="truncation"),
+    ]
+    reasoning: Annotated[str | Mapping[str, Any] | None, Option(check_reasoning, responses="reasoning")]
+    text: Annotated[Mapping[str, Any] | None, Option(check_text_settings)]
+    previous_response_id: Annotated[str | None, Option(check_text, only="responses", responses="previous_response_id")]
+    background: Annotated[bool | None, Option(check_flag, False, only="responses")]
+    poll_interval: Annotated[float | None, Option(number_between(0, 3600), 1.0, only="responses")]
+    tools: Annotated[Iterable[ToolLike] | None, Option(make_toolbox, Toolbox())]
+    tool_choice: Annotated[str | Mapping[str, Any] | None, Option(check_tool_choice)]
+    parallel_tool_calls: Annotated[
+        bool | None, Option(check_flag, chat="parallel_tool_calls", responses="parallel_tool_calls")
+    ]
+    max_tool_calls: Annotated[int | None, Option(count_from(1), only="responses", responses="max_tool_calls")]
+    concurrent_tools: Annotated[bool | None, Option(check_flag, False)]
+    tool_context: Annotated[Any, Option(accept_any)]
+    tool_errors: Annotated[Literal["reply", "raise"] | None, Option(one_of("reply", "raise"), "reply")]
+    max_tool_iterations: Annotated[int | None, Option(count_from(1), 24)]
+    max_tool_failures: Annotated[int | None, Option(count_from(1), 3)]
+    provider_options: Annotated[Mapping[str, Any] | None, Option(check_body_fields, dict)]
+    sink: Annotated[Sink | None, Option(sink_of)]
 
 
-def _number(low: float, high: float) -> Check:
-    def check(value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            raise TypeError(f"must be a number from {low:g} to {high:g}, not {value!r}")
-        return value
+class AskOptions(PromptOptions, RequestOptions, total=False):
+    """The options of ``ask``, ``stream``, ``aask`` and ``astream``, but ``response_format``.
 
-    return check
-
-
-def _count(least: int) -> Check:
-    def check(value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise TypeError(f"must be a whole number of at least {least}, not {value!r}")
-        return value
-
-    return check
+    That one stands beside them in the signatures, because it decides the type of the answer. An option that is None
+    counts as not given.
+    """
 
 
-def _words(value: Any) -> Any:
-    rows = [value] if isinstance(value, str) else value
-    if not isinstance(rows, (list, tuple)) or not rows or not all(isinstance(row, str) and row for row in rows):
-        raise TypeError(f"must be text or a list of texts, not {value!r}")
-    return value if isinstance(value, str) else list(rows)
+def declared_options(declaration: type, **more: Option) -> Mapping[str, Option]:
+    """Return the ``Option`` of each key of a ``TypedDict``, and ``more``."""
+    return {name: hint.__metadata__[0] for name, hint in declaration.__annotations__.items()} | more
 
 
-def _choice(*choices: str) -> Check:
-    def check(value: Any) -> Any:
-        if value not in choices:
-            raise ValueError(f"must be one of {', '.join(map(repr, choices))}, not {value!r}")
-        return value
+ASK_OPTIONS = declared_options(AskOptions, response_format=Option(check_response_format))
+REQUEST_OPTIONS = declared_options(RequestOptions)
+RESULT_OPTIONS = declared_options(ResultOptions)
+TRANSCRIBE_OPTIONS = declared_options(TranscribeOptions, raw=Option(check_flag, False))
 
-    return check
+_DEFAULTS = {name: option.default for name, option in {**TRANSCRIBE_OPTIONS, **ASK_OPTIONS}.items()}
+_NEW_DEFAULTS = tuple(name for name, default in _DEFAULTS.items() if default is dict)
 
-
-def _mapping(value: Any) -> Any:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise TypeError(f"must be a mapping with text as keys, not {type(value).__name__}")
-    return dict(value)  # a copy: the caller may change theirs while the call runs
+_OTHER_NAMES = {"max_completion_tokens": "max_output_tokens", "max_tokens": "max_output_tokens"}
+"""Names that the APIs have for an option, and that would be guessed."""
 
 
-def _body(value: Any) -> Any:
-    value = _mapping(value)
-    if "stream" in value:
-        raise ValueError("cannot set 'stream': every call is streamed underneath")
-    return value
-
-
-def _tool_choice(value: Any) -> Any:
-    if not isinstance(value, (str, Mapping)):
-        raise TypeError(f"must be 'auto', 'required', 'none', a tool's name or a dict, not {type(value).__name__}")
-    return value
-
-
-def _timeout(value: Any) -> Any:
-    return value if isinstance(value, Timeouts) else Timeouts(idle=_seconds(value, "timeout"))
-
-
-def _any(value: Any) -> Any:
-    return value
-
-
-def _reasoning(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"effort": _text(value)}
-    value = _mapping(value)
-    unknown = value.keys() - {"effort", "summary"}
-    if unknown:
-        raise ValueError(f"has 'effort' and 'summary', and no {min(unknown)!r}")
-    return value
-
-
-def _response_format(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if not isinstance(value.get("type"), str):
-            raise ValueError("needs a 'type', such as {'type': 'json_object'}, or give a pydantic model")
-        return dict(value)
-    if isinstance(value, type) and hasattr(value, "model_json_schema"):
-        return value
-    raise TypeError(f"must be a pydantic model or a dict, not {value!r}")
-
-
-def _option(check: Check, default: Any = None, *, only: str | None = None) -> Any:
-    """``only``: the one endpoint whose API has the option."""
-    return field(default=default, metadata={"check": check, "only": only})
-
-
-_integer = _is(int, what="a whole number")
-_flag = _is(bool, what="True or False")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Every option of ``ask``, ``stream``, ``aask`` and ``astream``. None means that the provider's default holds."""
+    """The options of one call, checked and with their defaults: an attribute for each. They do not change.
 
-    model: str | None = _option(_text)
-    instructions: str | None = _option(_text)
-    endpoint: str = _option(_choice("chat", "responses"), "chat")
-    temperature: float | None = _option(_number(0, 2))
-    top_p: float | None = _option(_number(0, 1))
-    seed: int | None = _option(_integer, only="chat")
-    stop: str | Sequence[str] | None = _option(_words, only="chat")
-    max_output_tokens: int | None = _option(_count(1))
-    max_completion_tokens: int | None = _option(_count(1))
-    metadata: Mapping[str, Any] = field(default_factory=dict, metadata={"check": _mapping})
-    store: bool | None = _option(_flag)
-    reasoning: Mapping[str, Any] | None = _option(_reasoning)
-    response_format: Any = _option(_response_format)
-    previous_response_id: str | None = _option(_text, only="responses")
-    background: bool = _option(_flag, False, only="responses")
-    poll_interval: float = _option(_number(0, 3600), 1.0, only="responses")
-    cassette: str | None = _option(_text)
-    transport: Any = _option(_any)
-    tools: Toolbox = field(default_factory=Toolbox, metadata={"check": make_toolbox})
-    tool_choice: str | Mapping[str, Any] | None = _option(_tool_choice)
-    parallel_tool_calls: bool | None = _option(_flag)
-    concurrent_tools: bool = _option(_flag, False)
-    tool_context: Any = _option(_any)
-    tool_errors: str = _option(_choice("reply", "raise"), "reply")
-    max_tool_iterations: int = _option(_count(1), 24)
-    max_tool_failures: int = _option(_count(1), 3)
-    base_url: str | None = _option(_text)
-    api_key: str | None = field(default=None, repr=False, metadata={"check": _text})
-    timeout: Timeouts | None = _option(_timeout)
-    max_retries: int = _option(_count(0), 2)
-    provider_options: Mapping[str, Any] = field(default_factory=dict, metadata={"check": _body})
-    sink: Sink | None = _option(sink_of)
+    Attributes whose value differs from what the caller gave are declared here; the rest are those of the
+    ``TypedDict``.
+    """
+
+    tools: Toolbox
+    timeout: Timeouts | None
+    reasoning: Mapping[str, Any] | None
+    sink: Sink | None
+    metadata: Mapping[str, Any]
+    provider_options: Mapping[str, Any]
+
+    def __init__(self, checked: Mapping[str, Any]) -> None:
+        self.__dict__.update(_DEFAULTS)
+        for name in _NEW_DEFAULTS:
+            self.__dict__[name] = {}
+        self.__dict__.update(checked)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"options do not change; {name!r} cannot be set")
+
+    if TYPE_CHECKING:  # the attributes that only the TypedDict declares
+
+        def __getattr__(self, name: str) -> Any: ...
 
     @classmethod
-    def build(cls, options: Mapping[str, Any]) -> Options:
-        """Return checked options. Raises ``UnknownOption`` or ``ConfigError`` that names the option."""
+    def check(
+        cls, given: Mapping[str, Any], declared: Mapping[str, Option] = ASK_OPTIONS, *, operation: str = ""
+    ) -> Self:
+        """Return checked options.
+
+        ``declared`` are the options that there are, ``operation`` names what they are options of where it is no
+        prompt. Raises ``UnknownOption`` or ``ConfigError`` that names the option.
+        """
         checked = {}
-        for name, value in options.items():
-            if name not in CHECKS:
-                raise UnknownOption(f"unknown option {name!r}{suggest_name(name, CHECKS)}")
+        for name, value in given.items():
+            option = declared.get(name)
+            if option is None:
+                raise _unknown_option(name, declared, operation)
             if value is None:
                 continue
             try:
-                checked[name] = CHECKS[name](value)
+                checked[name] = option.check(value)
             except ConfigError:
                 raise
             except (TypeError, ValueError) as error:
                 raise ConfigError(f"option {name!r} {error}") from None
-        built = cls(**checked)
-        built.token_limit()
-        built._check_tool_choice()
-        built._check_endpoint(checked)
-        return built
+        options = cls(checked)
+        if declared is ASK_OPTIONS:
+            _check_tool_choice(options)
+            _check_endpoint(checked, options.endpoint)
+        return options
 
-    def _check_endpoint(self, given: Mapping[str, Any]) -> None:
-        for name in given:
-            only = ONLY.get(name)
-            if only is not None and only != self.endpoint:
-                way = f"; a server that takes it all the same gets it with provider_options={{{name!r}: ...}}"
-                raise ConfigError(
-                    f"option {name!r} belongs to endpoint={only!r}, and the {self.endpoint} API has none"
-                    + (way if only == "chat" else "")
-                )
+    def with_tool_choice(self, choice: Any) -> Self:
+        """Return the same options with another ``tool_choice``."""
+        return type(self)({**self.__dict__, "tool_choice": choice})
 
-    def _check_tool_choice(self) -> None:
-        choice, known = self.tool_choice, self.tools.choosable_names()
-        for name in ("tool_choice", "parallel_tool_calls"):
-            if getattr(self, name) is not None and not self.tools and "tools" not in self.provider_options:
-                raise ConfigError(f"option {name!r} needs tools=")
-        if isinstance(choice, str) and choice not in TOOL_CHOICES and choice not in known:
+    def __repr__(self) -> str:
+        shown = {name: value for name, value in vars(self).items() if name != "api_key" and value != _DEFAULTS[name]}
+        return f"Options({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+def _unknown_option(name: str, declared: Mapping[str, Option], operation: str) -> UnknownOption:
+    other = _OTHER_NAMES.get(name)
+    if other in declared:
+        return UnknownOption(f"unknown option {name!r}; it is {other!r} here, whatever the endpoint calls it")
+    subject = f"{operation} has no option" if operation else "unknown option"
+    return UnknownOption(f"{subject} {name!r}{suggest_name(name, declared)}")
+
+
+def _check_endpoint(given: Iterable[str], endpoint: str) -> None:
+    for name in given:
+        only = ASK_OPTIONS[name].only
+        if only is not None and only != endpoint:
+            way = f"; a server that takes it all the same gets it with provider_options={{{name!r}: ...}}"
             raise ConfigError(
-                f"option 'tool_choice': no tool {choice!r}{suggest_name(choice, (*TOOL_CHOICES, *known))}"
+                f"option {name!r} belongs to endpoint={only!r}, and the {endpoint} API has none"
+                + (way if only == "chat" else "")
             )
 
-    def token_limit(self) -> int | None:
-        """The limit of the answer's tokens, under whichever of its two names it was given."""
-        limits = {self.max_output_tokens, self.max_completion_tokens} - {None}
-        if len(limits) > 1:
-            raise ConfigError(
-                "max_output_tokens and max_completion_tokens are two names of one limit; give one of them, "
-                f"not {self.max_output_tokens} and {self.max_completion_tokens}"
-            )
-        return limits.pop() if limits else None
+
+def _check_tool_choice(options: Options) -> None:
+    choice, known = options.tool_choice, options.tools.choosable_names()
+    for name in ("tool_choice", "parallel_tool_calls", "max_tool_calls"):
+        if getattr(options, name) is not None and not options.tools and "tools" not in options.provider_options:
+            raise ConfigError(f"option {name!r} needs tools=")
+    if isinstance(choice, str) and choice not in TOOL_CHOICES and choice not in known:
+        raise ConfigError(f"option 'tool_choice': no tool {choice!r}{suggest_name(choice, (*TOOL_CHOICES, *known))}")
 
 
-ONLY: Mapping[str, str | None] = {each.name: each.metadata.get("only") for each in fields(Options)}
-CHECKS: Mapping[str, Check] = {each.name: each.metadata["check"] for each in fields(Options)}
+def _body_fields_of(endpoint: str) -> Callable[[Options], dict[str, Any]]:
+    """Return a function from options to the fields of the body that take an option as it is."""
+    fields = [(name, wire) for name, option in ASK_OPTIONS.items() if (wire := getattr(option, endpoint)) is not None]
+
+    def body_fields(options: Options) -> dict[str, Any]:
+        given = vars(options)
+        return {wire: value for name, wire in fields if (value := given[name]) is not None}
+
+    return body_fields
+
+
+chat_body_fields = _body_fields_of("chat")
+responses_body_fields = _body_fields_of("responses")

@@ -12,7 +12,7 @@ from typing import Any
 
 from openai import AsyncOpenAI, OpenAI, Timeout
 
-from aquila.engine.calls.options import Timeouts
+from aquila.engine.calls.timeouts import Timeouts
 from aquila.transports import clients
 
 _MOST_CLIENTS = 32

@@ -9,7 +9,7 @@ from typing import Any
 from openai.types.chat import ChatCompletionChunk
 
 from aquila.engine.calls.error_translation import error_from_object
-from aquila.engine.calls.options import TOOL_CHOICES, Options
+from aquila.engine.calls.options import TOOL_CHOICES, Options, chat_body_fields
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
 from aquila.engine.endpoints.text_buffer import TextBuffer
@@ -46,18 +46,13 @@ def build_request(
     if options.instructions:
         wire.insert(0, {"role": "system", "content": options.instructions})
     optional: dict[str, Any] = {
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "seed": options.seed,
-        "stop": options.stop,
-        "max_completion_tokens": options.token_limit(),
-        "store": options.store,
+        **chat_body_fields(options),
         "response_format": response_format_to_wire(options.response_format),
         # The API refuses metadata of answers that it does not store.
         "metadata": metadata_to_wire(options) if options.store else None,
         "reasoning_effort": _reasoning_effort(options),
+        "verbosity": _verbosity(options),
         "tool_choice": _tool_choice_to_wire(options),
-        "parallel_tool_calls": options.parallel_tool_calls,
     }
     if options.tools:
         optional["tools"] = [_tool_to_wire(tool) for tool in options.tools.tools.values()] + _built_in_tools(options)
@@ -75,6 +70,14 @@ def _reasoning_effort(options: Options) -> Any:
     if "summary" in reasoning:
         raise ConfigError("option 'reasoning': a summary belongs to endpoint='responses'; chat has 'effort' only")
     return reasoning.get("effort")
+
+
+def _verbosity(options: Options) -> Any:
+    settings = options.text or {}
+    others = settings.keys() - {"verbosity"}
+    if others:
+        raise ConfigError(f"option 'text': {min(others)!r} belongs to endpoint='responses'; chat has 'verbosity' only")
+    return settings.get("verbosity")
 
 
 def _tool_to_wire(tool: Tool) -> dict[str, Any]:

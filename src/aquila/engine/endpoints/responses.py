@@ -7,7 +7,7 @@ from typing import Any
 
 from aquila.content import Audio, File, Image, Part, Text
 from aquila.engine.calls.error_translation import error_from_object
-from aquila.engine.calls.options import TOOL_CHOICES, Options
+from aquila.engine.calls.options import TOOL_CHOICES, Options, responses_body_fields
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
 from aquila.engine.endpoints.text_buffer import TextBuffer
@@ -37,18 +37,12 @@ def build_request(
 ) -> dict[str, Any]:
     """Return the arguments of ``responses.create``."""
     optional: dict[str, Any] = {
+        **responses_body_fields(options),
         "instructions": options.instructions,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "max_output_tokens": options.token_limit(),
-        "store": options.store,
-        "reasoning": options.reasoning,
-        "text": _text_format(options.response_format),
-        "previous_response_id": options.previous_response_id,
+        "text": _text_to_wire(options),
         "background": options.background or None,
         "metadata": metadata_to_wire(options),
         "tool_choice": _tool_choice_to_wire(options),
-        "parallel_tool_calls": options.parallel_tool_calls,
     }
     if options.store is False and options.reasoning:
         # What is not stored can only be gone on with if the model's reasoning comes along.
@@ -72,9 +66,7 @@ def _tool_to_wire(tool: Tool) -> dict[str, Any]:
 
 
 def _built_in_tool(definition: Mapping[str, Any] | str) -> dict[str, Any]:
-    named = BUILT_IN[definition] if isinstance(definition, str) else definition
-    assert not isinstance(named, str)  # toolbox() refuses names that need more
-    return dict(named)
+    return dict(BUILT_IN[definition] if isinstance(definition, str) else definition)
 
 
 def _tool_choice_to_wire(options: Options) -> Any:
@@ -89,12 +81,15 @@ def _can_be_sent(item: Mapping[str, Any], options: Options) -> bool:
     return options.store is not False or item.get("type") != "reasoning" or bool(item.get("encrypted_content"))
 
 
-def _text_format(wanted: Any) -> dict[str, Any] | None:
-    chat = response_format_to_wire(wanted)
-    if chat is None:
-        return None
-    # The chat API nests what this one holds flat.
-    return {"format": {"type": chat["type"], **chat.get(chat["type"], {})} if "json_schema" in chat else chat}
+def _text_to_wire(options: Options) -> dict[str, Any] | None:
+    """Return ``text=`` and ``response_format=`` as the one field that the API has for both."""
+    settings = dict(options.text or {})
+    chat = response_format_to_wire(options.response_format)
+    if chat is not None:
+        # The chat API nests the schema; this one holds its fields beside the type.
+        nested = {"type": chat["type"], **chat.get(chat["type"], {})} if "json_schema" in chat else chat
+        settings["format"] = nested
+    return settings or None
 
 
 def message_to_wire(message: Message) -> Iterator[dict[str, Any]]:

@@ -68,7 +68,7 @@ class ToolLoop(RequestLoop):
                 break
             # A choice that forces a call would force one for ever.
             self._request = self._next_request(
-                replace(self._options, tool_choice=without_forced_call(self._options.tool_choice))
+                self._options.with_tool_choice(without_forced_call(self._options.tool_choice))
             )
         if self._rounds.stopped:
             turn = replace(turn, text="\n\n".join(filter(None, (turn.text, self._rounds.stop_notice))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self
 
 import anyio
 
@@ -14,11 +14,11 @@ from aquila.engine.streams.drivers import drive_call_async
 from aquila.engine.streams.sync_stream import StreamState
 from aquila.errors import StreamClosed
 from aquila.events import Done, Event, Failed
-from aquila.response import Response
+from aquila.response import ParsedT_co, Response
 from aquila.sinks import Sink, deliver_event_async, notify_failure_async
 
 
-class AsyncStream:
+class AsyncStream(Generic[ParsedT_co]):
     """A running asynchronous call. Iterate it with ``async for``, once; or await its ``result``.
 
     The request is sent when the first event is asked for; with ``sink=`` at once, in a task of the running event loop.
@@ -27,7 +27,7 @@ class AsyncStream:
 
     def __init__(self, plan: CallPlan) -> None:
         self._plan = plan
-        self._state = StreamState(plan.ref)
+        self._state: StreamState[ParsedT_co] = StreamState(plan.ref)
         self._events = drive_call_async(plan)
         self._task: asyncio.Task[None] | None = None
         self._ended = False
@@ -44,7 +44,7 @@ class AsyncStream:
         return self._state.ref
 
     @property
-    def response(self) -> Response:
+    def response(self) -> Response[ParsedT_co]:
         """The complete answer. Raises ``StreamError`` before the end, and what the call failed with."""
         return self._state.response_or_error()
 
@@ -74,7 +74,7 @@ class AsyncStream:
         if self._state.closed and self._state.response is None:
             raise StreamClosed(f"stream {self.ref} was closed while it was read")
 
-    async def result(self, timeout: float | None = None) -> Response:
+    async def result(self, timeout: float | None = None) -> Response[ParsedT_co]:
         """Return the complete answer; events that nobody has read yet are dropped.
 
         ``timeout`` is the longest wait in seconds. Raises ``StreamTimeout`` after it, and the stream goes on:

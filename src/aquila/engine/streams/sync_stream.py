@@ -6,22 +6,22 @@ import contextvars
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self
 
 from aquila.engine.calls.call_plan import CallPlan, PreparedCall, plan_conversation, prepare_call
 from aquila.engine.streams.drivers import drive_call
 from aquila.errors import StreamClosed, StreamConsumed, StreamError, StreamTimeout
 from aquila.events import Done, Event, Failed
-from aquila.response import Response
+from aquila.response import ParsedT_co, Response
 from aquila.sinks import Sink, caller_left, deliver_event, notify_failure
 
 
-class StreamState:
+class StreamState(Generic[ParsedT_co]):
     """What has become of a stream; the same for synchronous and asynchronous ones."""
 
     def __init__(self, ref: str) -> None:
         self.ref = ref
-        self.response: Response | None = None
+        self.response: Response[ParsedT_co] | None = None
         self.error: BaseException | None = None
         self.closed = False
         self.reader = ""
@@ -35,7 +35,7 @@ class StreamState:
             raise StreamConsumed(f"stream {self.ref} can be read once, and {self.reader}; make a new one with stream()")
         self.reader = reader
 
-    def response_or_error(self) -> Response:
+    def response_or_error(self) -> Response[ParsedT_co]:
         """Return the response, or raise what stands in its place."""
         if self.response is not None:
             return self.response
@@ -56,7 +56,7 @@ class StreamState:
         return StreamTimeout(f"stream {self.ref}: no result within {timeout:g} s; it goes on, call result() again")
 
 
-class Stream:
+class Stream(Generic[ParsedT_co]):
     """A running call. Iterate it for its events, once; or wait for its ``result``.
 
     The request is sent when the first event is asked for; with ``sink=`` at once, on a background thread that pushes
@@ -65,7 +65,7 @@ class Stream:
 
     def __init__(self, call: PreparedCall) -> None:
         self._call = call
-        self._state = StreamState(call.plan.ref)
+        self._state: StreamState[ParsedT_co] = StreamState(call.plan.ref)
         self._events = drive_call(call)
         self._finished = False
         self._thread: threading.Thread | None = None
@@ -80,7 +80,7 @@ class Stream:
         return self._state.ref
 
     @property
-    def response(self) -> Response:
+    def response(self) -> Response[ParsedT_co]:
         """The complete answer. Raises ``StreamError`` before the end, and what the call failed with."""
         return self._state.response_or_error()
 
@@ -113,7 +113,7 @@ class Stream:
             self._state.response = event.response
         return event
 
-    def result(self, timeout: float | None = None) -> Response:
+    def result(self, timeout: float | None = None) -> Response[ParsedT_co]:
         """Return the complete answer; events that nobody has read yet are dropped.
 
         ``timeout`` is the longest wait in seconds. Raises ``StreamTimeout`` after it, and the stream goes on:

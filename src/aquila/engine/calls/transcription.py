@@ -1,0 +1,73 @@
+"""Transcriptions: a sound is sent, and what is said in it comes back."""
+
+from __future__ import annotations
+
+import functools
+import mimetypes
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aquila.engine.calls.call_plan import CallPlan, plan_operation
+from aquila.engine.calls.error_translation import decode_json_answer
+from aquila.engine.calls.options import TRANSCRIBE_OPTIONS, Options
+from aquila.engine.loop.single_request import SingleRequest
+from aquila.engine.loop.steps import RequestOutcome
+from aquila.errors import ConfigError
+from aquila.response import Transcription
+
+TRANSCRIPTION_MODEL = "gpt-4o-mini-transcribe"
+
+
+def plan_transcription(source: Any, given: Mapping[str, Any]) -> CallPlan:
+    """Return the plan that writes down what is said in a sound. Raises ``ConfigError`` for what cannot be sent."""
+    options = Options.check(given, TRANSCRIBE_OPTIONS, operation="transcription")
+    data, name = _read_sound(source, options.filename)
+    fields = ("language", "prompt", "response_format", "temperature")
+    request = {
+        "file": (name, data, mimetypes.guess_type(name)[0] or "application/octet-stream"),
+        "model": options.model or TRANSCRIPTION_MODEL,
+        **{field: value for field in fields if (value := getattr(options, field)) is not None},
+        "extra_body": dict(options.provider_options) or None,
+    }
+    read = functools.partial(_read_transcription, raw=options.raw)
+    make_loop = functools.partial(SingleRequest, request=request, path="audio.transcriptions.create", read=read)
+    return plan_operation("transcription", make_loop, {**given, "model": request["model"]}, TRANSCRIBE_OPTIONS)
+
+
+def _read_sound(source: Any, filename: str | None) -> tuple[bytes, str]:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        data, name = bytes(source), filename or "audio.wav"
+    elif isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        try:
+            data, name = path.read_bytes(), filename or path.name
+        except OSError as error:
+            raise ConfigError(f"transcribe({str(source)[:80]!r}): the file cannot be read: {error.strerror}") from error
+    else:
+        raise ConfigError(f"transcribe() takes a path or bytes, not {type(source).__name__}")
+    if not data:
+        raise ConfigError("transcribe(): the sound is empty")
+    return data, name
+
+
+def _read_transcription(loop: SingleRequest, outcome: RequestOutcome, *, raw: bool) -> Any:
+    body, kind = outcome.body or b"", outcome.headers.get("content-type", "")
+    if (kind.startswith("text/") and "html" not in kind) or not kind:  # subtitles have types of their own
+        answer: Any = body.decode("utf-8", errors="replace")
+        text = answer
+    else:  # JSON, or a page that is refused
+        answer = decode_json_answer(body, outcome.headers, loop.error_context)
+        text = answer.get("text") or ""
+    if raw:
+        return answer
+    told = answer if isinstance(answer, dict) else {}
+    return Transcription(
+        text=text.rstrip("\n"),
+        language=told.get("language"),
+        duration=told.get("duration"),
+        segments=tuple(told.get("segments") or ()),
+        raw=answer,
+        meta=loop.answer_meta(),
+    )

@@ -1,0 +1,58 @@
+"""The loop of a call that is one request without tools, such as a transcription."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from aquila.engine.calls.error_translation import ErrorContext
+from aquila.engine.calls.telemetry import Telemetry
+from aquila.engine.loop.request_loop import RequestLoop
+from aquila.engine.loop.steps import RequestOutcome, SendRequest, Steps
+from aquila.errors import ProviderError
+
+if TYPE_CHECKING:
+    from aquila.engine.calls.call_plan import CallPlan
+
+
+class SingleRequest(RequestLoop):
+    """Loop of a single request; ``read`` makes the result of its answer."""
+
+    def __init__(
+        self,
+        plan: CallPlan,
+        telemetry: Telemetry,
+        where: ErrorContext,
+        *,
+        request: Mapping[str, Any],
+        path: str,
+        read: Callable[[SingleRequest, RequestOutcome], Any],
+    ) -> None:
+        super().__init__(plan.options, telemetry, where)
+        self._request = request
+        self._path = path
+        self._read_answer = read
+
+    def steps(self) -> Steps:
+        """Send the one request."""
+        self._turns += 1
+        outcome: RequestOutcome = yield from self._send_with_retries(
+            lambda: SendRequest(self._request, self._path, unstreamed=True)
+        )
+        self._telemetry.report_request_stop()
+        try:
+            self.result = self._read_answer(self, outcome)
+        except ProviderError as error:
+            raise self._translate_error(error, begun=True) from error.__cause__
+
+    def answer_meta(self, **more: Any) -> dict[str, Any]:
+        """What every answer tells about its call."""
+        return {
+            "ref": self.call.ref,
+            "model": self.call.model,
+            "request_id": self._request_id,
+            "metadata": self.call.metadata,
+            "transport": self.call.transport,
+            "retries": self._retries,
+            **more,
+        }
