@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 
 from aquila.cassettes.codecs import codec_for
-from aquila.cassettes.codecs.yaml import line_reader, parser
 from aquila.cassettes.model import Cassette, End, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt
 from tests.support.cassettes import cut, plain_sse_bodies, responses
@@ -144,20 +143,6 @@ def test_a_damaged_file_is_refused_or_read_as_a_cassette(suffix: str) -> None:
             assert codec.loads(codec.dumps(cassette), source="again") == cassette
     assert gc.isenabled()
     assert 0 < read < CHANGES
-
-
-def test_the_quick_reader_never_reads_what_a_yaml_parser_reads_otherwise() -> None:
-    rng = random.Random(SEED)
-    accepted = 0
-    for _ in range(CHANGES):
-        data = mutate(seeds(".yaml"), rng)
-        try:
-            trees = list(line_reader.interactions(data))
-        except line_reader.NotOurs:
-            continue
-        accepted += 1
-        assert {"aquila": "1", "interactions": trees} == parser.load_tree(data, source="damaged")
-    assert accepted > CHANGES // 20
 
 
 @settings(max_examples=300, deadline=None)

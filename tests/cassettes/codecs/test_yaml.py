@@ -9,11 +9,12 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, given, settings
+from yaml._yaml import CParser
 
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
-from aquila.cassettes.codecs.yaml import line_reader, parser
+from aquila.cassettes.codecs.yaml import parser
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 from tests.support.cassettes import cassettes
@@ -235,19 +236,23 @@ def test_a_file_too_large_for_a_cassette_is_not_even_parsed(monkeypatch: pytest.
         load("# " + "x" * 200)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(cassettes())
-def test_what_we_write_is_read_alike_by_both_readers(cassette: Cassette) -> None:
+def test_what_we_write_is_read_alike_without_libyaml(cassette: Cassette) -> None:
     data = YAML.dumps(cassette)
-    slow = parser.load_tree(data, source="any")["interactions"]
-    try:
-        assert list(line_reader.interactions(data)) == slow
-    except line_reader.NotOurs:
-        event("left to the YAML parser")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "yaml._yaml", None)
+        assert type(parser.open_event_parser(data)) is not type(CParser(data))
+        assert load(data) == cassette
 
 
-def test_usual_traffic_is_read_by_the_quick_reader() -> None:
-    assert len(list(line_reader.interactions(YAML.dumps(MEANT)))) == 1
+@pytest.mark.parametrize(
+    "text", [ONE.replace("status: 200", "status: *a"), ONE.replace("model: m", "model: 'm"), "a\x01"]
+)
+def test_a_mistake_is_told_without_libyaml_too(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml._yaml", None)
+    with pytest.raises(CassetteCorrupt, match=r"demo.yaml, line \d+: (alias \*a|not YAML)"):
+        load(text)
 
 
 @pytest.mark.parametrize("width", [1, 3, 7])

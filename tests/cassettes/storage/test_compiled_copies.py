@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -100,14 +102,42 @@ def test_without_a_usable_folder_there_is_no_copy(path: Path, tmp_path: Path, pa
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["demo.yaml", "file"]
 
 
-def test_small_files_and_msgpack_files_get_no_copy(path: Path, tmp_path: Path) -> None:
-    small = tmp_path / "small.yaml"
-    small.write_bytes(codec_for(small).dumps(Cassette()))
+def test_a_small_file_gets_a_copy_and_a_msgpack_file_none(path: Path, tmp_path: Path) -> None:
     packed = tmp_path / "demo.msgpack"
     packed.write_bytes(codec_for(packed).dumps(made()))
-    assert load_compiled(small, tmp_path / "cache") == Cassette()
     assert load_compiled(packed, tmp_path / "cache") == made()
     assert not (tmp_path / "cache").exists()
+    small = tmp_path / "small.yaml"
+    small.write_bytes(codec_for(small).dumps(Cassette()))
+    assert load_compiled(small, tmp_path / "cache") == Cassette()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+RECORDED = RecordedResponse(
+    200, (("content-type", "application/json"),), (RecordedChunk(b'{"object":"list","data":[]}', 9),)
+)
+
+
+def test_a_replay_in_a_fresh_process_whose_cassette_has_a_copy_never_imports_yaml(tmp_path: Path) -> None:
+    cassette = Cassette((Interaction(RecordedRequest("GET", "https://api.example/v1/models"), RECORDED),))
+    (tmp_path / "cassettes").mkdir()
+    (tmp_path / "cassettes" / "demo.yaml").write_bytes(codec_for(Path("demo.yaml")).dumps(cassette))
+    (tmp_path / "test_it.py").write_text(
+        "import sys\nfrom openai import OpenAI\nimport pytest\n\n"
+        '@pytest.mark.aquila("demo")\ndef test_it(aquila_cassette):\n'
+        '    OpenAI(api_key="none", base_url="https://api.example/v1").models.list()\n'
+        '    print("yaml" in sys.modules)\n'
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "-q", "-s", str(tmp_path)]
+    said = [
+        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        for _ in range(2)
+    ]
+    assert [("1 passed" in one.stdout, "True" in one.stdout, "False" in one.stdout) for one in said] == [
+        (True, True, False),
+        (True, False, True),
+    ], said
 
 
 def test_a_corrupt_file_is_told_and_gets_no_copy(path: Path, tmp_path: Path) -> None:

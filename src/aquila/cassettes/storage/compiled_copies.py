@@ -1,7 +1,8 @@
-"""Cassettes, compiled: reading the YAML leaves a copy in msgpack form, which loads many times as fast.
+"""Compiled copies: reading a YAML cassette leaves a copy in msgpack form, which loads many times as fast.
 
-A copy is named after the hash of the YAML's bytes, so it can never be stale; it carries a checksum, so damage is
-noticed; it may be deleted at any time, and where the folder cannot be written there simply is none.
+A copy is named after the hash of the YAML's bytes, so it can never be stale. It carries a checksum, so damage is
+noticed. It may be deleted at any time, and where the folder cannot be written there is none. A run whose cassettes all
+have copies never imports `yaml`, so files of every size get one.
 """
 
 from __future__ import annotations
@@ -20,11 +21,8 @@ from aquila.errors import CassetteCorrupt
 COPY_VERSION = 2
 """Changes with the form of a copy, or with how a YAML file is understood."""
 
-MAX_COPIES = 2000
-"""Copies that are kept."""
-
-WORTHWHILE = 2048
-"""A YAML file of fewer bytes is read about as fast as a second file is opened."""
+MAX_COPIES = 5000
+"""Copies that are kept, so about as many cassettes as one project may have."""
 
 
 def load_compiled(path: Path, cache_dir: Path | None) -> Cassette:
@@ -42,7 +40,7 @@ def load_compiled_bytes(data: bytes, path: Path, cache_dir: Path | None, digest:
     ``digest`` is a cryptographic hash of the bytes, of at least 16 bytes, if the caller has one.
     """
     codec = codec_for(path)
-    if cache_dir is None or codec.suffix != ".yaml" or len(data) < WORTHWHILE:
+    if cache_dir is None or codec.suffix != ".yaml":
         return codec.loads(data, source=str(path))
     if digest is None:
         digest = hashlib.blake2b(data, digest_size=16).digest()
@@ -56,8 +54,8 @@ def load_compiled_bytes(data: bytes, path: Path, cache_dir: Path | None, digest:
 
 
 def _copy_codec() -> Codec:
-    """Copies keep streams unfolded: unfolding is what takes time."""
-    from aquila.cassettes.codecs.msgpack import MsgpackCodec
+    """The codec of copies. It keeps the chunks of streams as they came, since building them takes time."""
+    from aquila.cassettes.codecs.msgpack import MsgpackCodec  # only when a cassette is loaded
 
     return MsgpackCodec(folding=False)
 

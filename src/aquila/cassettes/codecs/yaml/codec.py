@@ -1,15 +1,20 @@
 """The YAML codec: version 1 of the format that docs/cassette-format.md describes.
 
-What most runs do not need (writing, a YAML parser, the format of vcrpy) is imported where it is needed.
+What most runs do not need (writing, a YAML parser, the formats of vcrpy and cassetter) is imported where it is needed:
+a run whose cassettes have compiled copies never imports `yaml`.
 """
 
 from __future__ import annotations
 
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
-from aquila.cassettes.codecs.yaml import line_reader, reader
-from aquila.cassettes.codecs.yaml.tree import ADVICE, advice_for
-from aquila.cassettes.model import Cassette
+from aquila.cassettes.codecs.yaml import reader
+from aquila.cassettes.codecs.yaml.tree import ADVICE, Tree, advice_for
+from aquila.cassettes.model import FORMAT_VERSION, Cassette
 from aquila.errors import CassetteCorrupt, CassetteTooNew
+
+_HEAD = f"aquila: {FORMAT_VERSION}\ninteractions:"
+_END = "...\n"
+"""The end of a YAML document. Without it, a file that was cut off between two lines would read as a shorter answer."""
 
 
 class YamlCodec:
@@ -19,44 +24,25 @@ class YamlCodec:
 
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content."""
-        from aquila.cassettes.codecs.yaml import writer
+        from aquila.cassettes.codecs.yaml import writer  # only recording runs write
 
         with pause_garbage_collection():
-            if not cassette.interactions:
-                return line_reader.HEAD[:-1] + b" []" + line_reader.TAIL
-            return (
-                line_reader.HEAD
-                + "".join(map(writer.write_interaction, cassette.interactions)).encode()
-                + line_reader.END
-            )
+            items = "".join(map(writer.write_interaction, cassette.interactions))
+            return f"{_HEAD}\n{items}{_END}".encode() if items else f"{_HEAD} []\n{_END}".encode()
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
-        with pause_garbage_collection():
-            try:
-                return Cassette(reader.build_interactions(line_reader.interactions(data)))
-            except line_reader.NotOurs:
-                pass
-            except reader.FormatError as mistake:
-                raise _corrupt_error(mistake, data, source) from None
-            from aquila.cassettes.codecs import cassetter, foreign, vcrpy
-            from aquila.cassettes.codecs.yaml import parser
+        from aquila.cassettes.codecs.yaml import parser  # compiled copies need no parser
 
-            tree = parser.load_tree(data, source=source)
-            try:
-                kind = "" if type(tree) is dict and "aquila" in tree else foreign.describe_foreign_file(tree)
-                if kind:
-                    raise reader.FormatError(
-                        f"not a cassette: the line 'aquila: 1' at the top is missing; it looks like {kind}", ()
-                    )
-                if foreign.is_cassetter(tree):
-                    return cassetter.cassette_from_cassetter(tree)
-                if vcrpy.is_vcrpy(tree):
-                    return vcrpy.cassette_from_vcrpy(tree)
+        try:
+            with pause_garbage_collection():
+                tree = parser.load_tree(data, source=source, convert=reader.build_item)
+                if type(tree) is not dict or "aquila" not in tree:
+                    return _load_foreign(tree)
                 cassette = reader.build_cassette(tree)
-            except reader.FormatError as mistake:
-                raise _corrupt_error(mistake, data, source) from None
-        if not data.rstrip().endswith(line_reader.TAIL.rstrip()):
+        except reader.FormatError as error:
+            raise _corrupt_error(error, data, source) from None
+        if not data.rstrip().endswith(b"\n..."):
             line = data.count(b"\n") + 1
             raise CassetteCorrupt(
                 f"{source}, line {line}: the file is cut off: its last line, '...', is missing. {ADVICE}"
@@ -64,13 +50,30 @@ class YamlCodec:
         return cassette
 
 
-def _corrupt_error(found: reader.FormatError, data: bytes, source: str) -> CassetteCorrupt:
-    from aquila.cassettes.codecs.yaml import parser
+def _load_foreign(tree: Tree) -> Cassette:
+    """Build a cassette from a document of another recorder. Raises FormatError for what is none that Aquila reads."""
+    from aquila.cassettes.codecs import cassetter, foreign, vcrpy  # rarely needed
 
-    line = parser.line_of(data, found.path) + found.below
-    if found.newer:
+    if tree is None:
+        raise reader.FormatError("the file is empty", ())
+    missing = "not a cassette: the line 'aquila: 1' at the top is missing"
+    kind = foreign.describe_foreign_file(tree)
+    if kind:
+        raise reader.FormatError(f"{missing}; it looks like {kind}", ())
+    if foreign.is_cassetter(tree):
+        return cassetter.cassette_from_cassetter(tree)
+    if vcrpy.is_vcrpy(tree):
+        return vcrpy.cassette_from_vcrpy(tree)
+    raise reader.FormatError(missing, ())
+
+
+def _corrupt_error(error: reader.FormatError, data: bytes, source: str) -> CassetteCorrupt:
+    from aquila.cassettes.codecs.yaml import parser  # see `YamlCodec.loads`
+
+    line = parser.line_of(data, error.path) + error.below
+    if error.newer:
         return CassetteTooNew(
-            f"{source}, line {line}: written by a newer Aquila ({found.what}). "
+            f"{source}, line {line}: written by a newer Aquila ({error.what}). "
             "Upgrade with: pip install --upgrade pytest-aquila"
         )
-    return CassetteCorrupt(f"{source}, line {line}: {found.what}. {advice_for(data)}")
+    return CassetteCorrupt(f"{source}, line {line}: {error.what}. {advice_for(data)}")

@@ -1,8 +1,8 @@
-"""YAML read safely, at libyaml's speed: plain data only, in bounded time, depth and memory.
+"""Parse YAML safely, at libyaml's speed: plain data only, in bounded time, depth and memory.
 
-The reader takes libyaml's events one by one, so what is refused is refused where it stands, before anything is built
-from it: tags other than ``!!binary`` and ``!!str``, several documents, duplicate or non-text keys, deep nesting; in
-our own cassettes anchors and aliases, in vcrpy's those that stand for more than the file could.
+The parser takes YAML's events one by one, so it refuses a mistake where it stands, before anything is built from it:
+tags other than ``!!binary`` and ``!!str``, several documents, duplicate or non-text keys, deep nesting; in Aquila's own
+cassettes anchors and aliases, in those of vcrpy aliases that stand for more than the file could.
 
 The result is made of dict, list, str, bytes, True, False, None and `Number`. A number keeps its literal text
 (``1e-05``, ``-0.0000012``), because a JSON body must come back byte for byte.
@@ -12,24 +12,29 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from typing import Any
 
 import yaml
-from yaml._yaml import CParser
+import yaml.parser
+import yaml.reader
+import yaml.scanner
 
 from aquila.cassettes.codecs.yaml.tree import MAX_DEPTH, NUMBER, Number, Tree, advice_for
 from aquila.errors import CassetteCorrupt
 
 MAX_BYTES = 256 * 1024 * 1024
-"""A file larger than this is refused unread."""
+"""A file with more bytes is refused without being parsed."""
 
 _BINARY = "tag:yaml.org,2002:binary"
 _STRING = "tag:yaml.org,2002:str"
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
+_OPEN = object()
+"""Stands for the value of an anchor whose container has not ended yet."""
 
 
 class Unreadable(Exception):
-    """What is wrong, and the line (from 1) where it is."""
+    """A mistake in a document: ``what`` is wrong, in which ``line`` (from 1)."""
 
     def __init__(self, what: str, line: int) -> None:
         super().__init__(what)
@@ -37,15 +42,39 @@ class Unreadable(Exception):
         self.line = line
 
 
-def load_tree(data: bytes, *, source: str) -> Tree:
-    """Read one YAML document.
+class _PurePythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
+    """PyYAML's own parser, for installations without libyaml. It is about ten times as slow."""
 
-    ``source`` names the file in messages. Raises CassetteCorrupt.
+    def __init__(self, data: bytes) -> None:
+        yaml.reader.Reader.__init__(self, data)
+        yaml.scanner.Scanner.__init__(self)
+        yaml.parser.Parser.__init__(self)
+
+
+def open_event_parser(data: bytes) -> Any:
+    """Return a parser whose ``get_event()`` gives the events of a document: libyaml's where PyYAML has it.
+
+    Raises yaml.YAMLError, as ``get_event`` does.
+    """
+    try:
+        from yaml._yaml import CParser  # PyYAML may be built without libyaml
+    except ImportError:
+        return _PurePythonParser(data)
+    return CParser(data)
+
+
+def load_tree(data: bytes, *, source: str, convert: Callable[[dict[str, Tree], int, Tree], Any] | None = None) -> Tree:
+    """Parse one YAML document.
+
+    ``source`` names the file in messages. ``convert`` is called with each item of a cassette's ``interactions`` as soon
+    as the item has ended: with the mapping at the top as far as it has been read, the item's index, and the item. Its
+    result takes the item's place, so that only one interaction is in memory as a tree. It is called for Aquila's own
+    cassettes only, those that begin with the key ``aquila``. Raises CassetteCorrupt, and what ``convert`` raises.
     """
     if len(data) > MAX_BYTES:
         raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {advice_for(data)}")
     try:
-        return _build(data)
+        return _Document(data, convert).read()
     except Unreadable as error:
         line, what = error.line, error.what
     except yaml.MarkedYAMLError as error:
@@ -56,157 +85,150 @@ def load_tree(data: bytes, *, source: str) -> Tree:
     raise CassetteCorrupt(f"{source}, line {line}: {what}. {advice_for(data)}")
 
 
-def line_of(data: bytes, path: tuple[str | int, ...]) -> int:
-    """Return the line (from 1) of what is at ``path`` in a document that `load` accepts, or of its nearest container.
+class _Document:
+    """One reading of one document. Nodes are read recursively, at most `MAX_DEPTH` deep."""
 
-    Used for messages only: it reads the document a second time.
-    """
-    finder = _Finder(path)
-    parser = CParser(data)
-    try:
-        while not finder.feed(parser.get_event()):
-            pass
-    except yaml.YAMLError:
-        pass  # behind the mistake
-    return finder.line
+    def __init__(self, data: bytes, convert: Callable[[dict[str, Tree], int, Tree], Any] | None) -> None:
+        self._get_event = open_event_parser(data).get_event
+        self._convert = convert
+        self._top: Tree = None  # the mapping at the top while it is being filled
+        self._first_anchor: tuple[str, int] | None = None
+        self._anchored: dict[str, Any] = {}
+        self._alias_budget = 4 * len(data)  # how many characters all aliases together may stand for
 
+    def read(self) -> Tree:
+        """Read the document; a file without one is None."""
+        tree: Tree = None
+        documents = 0
+        while True:
+            event = self._get_event()
+            kind = type(event)
+            if kind is yaml.StreamEndEvent:
+                break
+            if kind is yaml.DocumentStartEvent:
+                documents += 1
+                if documents > 1:
+                    raise Unreadable("a second document", _line_of_event(event))
+            elif isinstance(event, yaml.NodeEvent):
+                tree = self._read_node(event, 0)
+            elif kind not in (yaml.StreamStartEvent, yaml.DocumentEndEvent):
+                # libyaml's events are of classes that `yaml` had when it was first imported. It knows no end of others.
+                raise RuntimeError("the module yaml was imported a second time in this process, so YAML cannot be read")
+        self._refuse_anchors_in(tree)
+        return tree
 
-def _build(data: bytes) -> Tree:
-    get_event = CParser(data).get_event
-    scalar_event, mapping_start, mapping_end = yaml.ScalarEvent, yaml.MappingStartEvent, yaml.MappingEndEvent
-    sequence_start, sequence_end = yaml.SequenceStartEvent, yaml.SequenceEndEvent
-    number = NUMBER.fullmatch
-    words = _WORDS
-    anchors = _Anchors(4 * len(data))
-
-    root: list[Tree] = []
-    stack: list[tuple[Tree, str | None]] = []
-    current: Tree = root  # the container being filled: a dict or a list
-    key: str | None = None  # in a dict, the key whose value comes next
-    mapping = False
-    while True:
-        event: Any = get_event()
+    def _read_node(self, event: Any, depth: int) -> Tree:
+        """Read the node that begins with ``event``, at whatever depth."""
         kind = type(event)
-        if kind is scalar_event:
-            value: Tree = event.value
-            if mapping and key is None:
-                if event.tag is not None or event.anchor is not None:
-                    raise Unreadable("a tag or an anchor on a key", _line(event))
-                if value in current:
-                    raise Unreadable(f"key {_short(value)!r} occurs twice", _line(event))
-                key = value
-                continue
+        if kind is yaml.AliasEvent:
+            return self._resolve_alias(event)
+        if event.anchor is not None:
+            self._define_anchor(event)
+        if kind is yaml.ScalarEvent:
+            value = _read_scalar(event)
+        else:
             if event.tag is not None:
-                value = _tagged(event)
-            elif event.style == "":
-                if value in words:
-                    value = words[value]
-                elif number(value):
-                    value = Number(value)
-            if event.anchor is not None:
-                anchors.define(event, root, value)
-            if mapping:
-                current[key] = value
-                key = None
-            else:
-                current.append(value)
-        elif kind is mapping_start or kind is sequence_start:
-            if event.tag is not None:
-                raise Unreadable(f"tag {_short(event.tag)} is not part of the format", _line(event))
-            if mapping and key is None:
-                raise Unreadable("a key that is not text", _line(event))
-            if len(stack) >= MAX_DEPTH:
-                raise Unreadable(f"more than {MAX_DEPTH} levels deep", _line(event))
-            child: Tree = {} if kind is mapping_start else []
-            if event.anchor is not None:
-                anchors.define(event, root, child)
-            if mapping:
-                current[key] = child
-            else:
-                current.append(child)
-            stack.append((current, key))
-            current, key, mapping = child, None, kind is mapping_start
-        elif kind is mapping_end or kind is sequence_end:
-            current, _ = stack.pop()
-            mapping, key = type(current) is dict, None
-        elif kind is yaml.AliasEvent:
-            if mapping and key is None:
-                raise Unreadable("a key that is not text", _line(event))
-            value = anchors.find(event, root, [current, *[container for container, _ in stack]])
-            if mapping:
-                current[key] = value
-                key = None
-            else:
-                current.append(value)
-        elif kind is yaml.DocumentStartEvent:
-            if root:
-                raise Unreadable("a second document", _line(event))
-        elif kind is yaml.StreamEndEvent:
-            if root:
-                anchors.check(root)
-                return root[0]
-            return None
-        elif event is None:
-            # libyaml's events are of classes that `yaml` had when it was first imported; it knows no end of others.
-            raise RuntimeError("the module yaml was imported a second time in this process, so YAML cannot be read")
-
-
-class _Anchors:
-    """Anchors and aliases: a cassette of ours has none, one of vcrpy may, where the same headers were recorded twice.
-
-    ``budget`` is how many characters all aliases together may stand for.
-    """
-
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
-        self._known: dict[str, Tree] = {}
-        self._first: tuple[str, int] | None = None
-
-    def define(self, event: Any, root: list[Tree], value: Tree) -> None:
-        self._note(f"anchor &{_short(event.anchor)}", event, root)
-        self._known[event.anchor] = value
-
-    def find(self, event: Any, root: list[Tree], open_containers: list[Tree]) -> Tree:
-        self._note(f"alias *{_short(event.anchor)}", event, root)
-        if event.anchor not in self._known:
-            raise Unreadable(f"alias *{_short(event.anchor)} of nothing", _line(event))
-        value = self._known[event.anchor]
-        if any(value is container for container in open_containers):
-            raise Unreadable(f"alias *{_short(event.anchor)} inside of itself", _line(event))
-        self._budget -= _weight(value, self._budget)
-        if self._budget < 0:
-            raise Unreadable("aliases that stand for more than the file could", _line(event))
+                raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", _line_of_event(event))
+            if depth >= MAX_DEPTH:
+                raise Unreadable(f"more than {MAX_DEPTH} levels deep", _line_of_event(event))
+            value = self._read_mapping(depth) if kind is yaml.MappingStartEvent else self._read_sequence(depth)
+        if event.anchor is not None:
+            self._anchored[event.anchor] = value
         return value
 
-    def check(self, root: list[Tree]) -> None:
-        """Raise Unreadable if the document is a cassette of ours, and there was one."""
-        if self._first is not None and type(root[0]) is dict and "aquila" in root[0]:
-            what, line = self._first
+    def _read_mapping(self, depth: int) -> dict[str, Tree]:
+        # The loop is written out for plain scalars, which nearly all nodes are: this is where a load spends its time.
+        get_event, scalar_event, end_event = self._get_event, yaml.ScalarEvent, yaml.MappingEndEvent
+        tree: dict[str, Tree] = {}
+        if depth == 0:
+            self._top = tree
+        while True:
+            event = get_event()
+            if type(event) is not scalar_event:
+                if type(event) is end_event:
+                    return tree
+                raise Unreadable("a key that is not text", _line_of_event(event))
+            if event.tag is not None or event.anchor is not None:
+                raise Unreadable("a tag or an anchor on a key", _line_of_event(event))
+            key = event.value
+            if key in tree:
+                raise Unreadable(f"key {_shortened(key)!r} occurs twice", _line_of_event(event))
+            event = get_event()
+            if type(event) is not scalar_event or event.anchor is not None:
+                if depth == 0 and key == "interactions" and type(event) is yaml.SequenceStartEvent:
+                    tree[key] = self._read_interactions(event)
+                else:
+                    tree[key] = self._read_node(event, depth + 1)
+            elif event.style and event.tag is None:
+                tree[key] = event.value
+            else:
+                tree[key] = _read_scalar(event)
+
+    def _read_sequence(self, depth: int) -> list[Tree]:
+        get_event, end_event = self._get_event, yaml.SequenceEndEvent
+        items: list[Tree] = []
+        while True:
+            event = get_event()
+            if type(event) is end_event:
+                return items
+            items.append(self._read_node(event, depth + 1))
+
+    def _read_interactions(self, event: Any) -> list[Any]:
+        """Read the list of interactions, and convert each item as soon as it has ended."""
+        if self._convert is None or "aquila" not in self._top or event.tag is not None or event.anchor is not None:
+            items: list[Any] = self._read_node(event, 1)
+            return items
+        items = []
+        while True:
+            event = self._get_event()
+            if type(event) is yaml.SequenceEndEvent:
+                return items
+            items.append(self._convert(self._top, len(items), self._read_node(event, 2)))
+
+    # --- anchors and aliases: none in a cassette of Aquila; vcrpy writes them where it recorded a value twice
+
+    def _define_anchor(self, event: Any) -> None:
+        self._note_anchor(f"anchor &{_shortened(event.anchor)}", event)
+        if event.anchor in self._anchored:
+            raise Unreadable(f"anchor &{_shortened(event.anchor)} is defined twice", _line_of_event(event))
+        self._anchored[event.anchor] = _OPEN
+
+    def _resolve_alias(self, event: Any) -> Tree:
+        name = _shortened(event.anchor)
+        self._note_anchor(f"alias *{name}", event)
+        if event.anchor not in self._anchored:
+            raise Unreadable(f"alias *{name} of nothing", _line_of_event(event))
+        value = self._anchored[event.anchor]
+        if value is _OPEN:
+            raise Unreadable(f"alias *{name} inside of itself", _line_of_event(event))
+        self._alias_budget -= _characters_in(value, self._alias_budget)
+        if self._alias_budget < 0:
+            raise Unreadable("aliases that stand for more than the file could", _line_of_event(event))
+        return value
+
+    def _note_anchor(self, what: str, event: Any) -> None:
+        self._first_anchor = self._first_anchor or (what, _line_of_event(event))
+        self._refuse_anchors_in(self._top)
+
+    def _refuse_anchors_in(self, tree: Tree) -> None:
+        """Raise Unreadable if the document is a cassette of Aquila, and it has an anchor or an alias."""
+        if self._first_anchor is not None and type(tree) is dict and "aquila" in tree:
+            what, line = self._first_anchor
             raise Unreadable(f"{what}: anchors and aliases are not part of the format", line)
 
-    def _note(self, what: str, event: Any, root: list[Tree]) -> None:
-        self._first = self._first or (what, _line(event))
-        if root:
-            self.check(root)
+
+def _read_scalar(event: Any) -> Tree:
+    value: str = event.value
+    if event.tag is not None:
+        return _read_tagged_scalar(event)
+    if event.style:  # in quotes, or a block: text, whatever it looks like
+        return value
+    if value in _WORDS:
+        return _WORDS[value]
+    return Number(value) if NUMBER.fullmatch(value) else value
 
 
-def _weight(tree: Tree, most: int) -> int:
-    """About how many characters a tree takes when it is written out; more than ``most`` is not counted to its end."""
-    waiting, weight = [tree], 0
-    while waiting and weight <= most:
-        node = waiting.pop()
-        weight += 1
-        if type(node) is dict:
-            weight += sum(map(len, node))
-            waiting += node.values()
-        elif type(node) is list:
-            waiting += node
-        elif isinstance(node, (str, bytes)):
-            weight += len(node)
-    return weight
-
-
-def _tagged(event: Any) -> Tree:
+def _read_tagged_scalar(event: Any) -> Tree:
     value: str = event.value
     if event.tag == _STRING:
         return value
@@ -214,62 +236,81 @@ def _tagged(event: Any) -> Tree:
         try:
             return base64.b64decode(value.encode("ascii"), validate=False)
         except (ValueError, binascii.Error):
-            raise Unreadable("!!binary that is not base64", _line(event)) from None
-    raise Unreadable(f"tag {_short(event.tag)} is not part of the format", _line(event))
+            raise Unreadable("!!binary that is not base64", _line_of_event(event)) from None
+    raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", _line_of_event(event))
 
 
-def _line(event: Any) -> int:
+def _characters_in(tree: Tree, most: int) -> int:
+    """Count about how many characters a tree takes when it is written out. Stop counting beyond ``most``."""
+    waiting, total = [tree], 0
+    while waiting and total <= most:
+        node = waiting.pop()
+        total += 1
+        if type(node) is dict:
+            total += sum(map(len, node))
+            waiting += node.values()
+        elif type(node) is list:
+            waiting += node
+        elif isinstance(node, (str, bytes)):
+            total += len(node)
+    return total
+
+
+def _line_of_event(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-class _Finder:
-    """Follows a path through events, and remembers the line of the deepest part that was found."""
+# --- the line of a mistake
 
-    def __init__(self, path: tuple[str | int, ...]) -> None:
-        self.line = 1
-        self._path = path
-        self._stack: list[list[Any]] = []  # [is mapping, key or index of the current child]
-        self._matched = 0  # how many parts of the path are open above the current event
 
-    def feed(self, event: Any) -> bool:
-        """Take an event; return whether the place is found, or cannot be any more."""
-        if event is None or isinstance(event, yaml.StreamEndEvent):
-            return True
-        if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-            self._stack.pop()
-            self._next()
-            return len(self._stack) < self._matched
-        if not isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent, yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            return False
-        top = self._stack[-1] if self._stack else None
-        if top and top[0] and top[1] is None:
-            top[1] = event.value  # type: ignore[union-attr]
-            if self._here():
-                self.line = _line(event)
-            return False
-        if self._here():
-            if not (top and top[0]):
-                self.line = _line(event)
-            self._matched = len(self._stack)
-            if len(self._stack) == len(self._path):
-                return True
-        if isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent)):
-            self._next()
-        else:
-            self._stack.append([isinstance(event, yaml.MappingStartEvent), None])
-            if not self._stack[-1][0]:
-                self._stack[-1][1] = 0
-        return False
+def line_of(data: bytes, path: tuple[str | int, ...]) -> int:
+    """Return the line (from 1) of what is at ``path`` in a document, or of its nearest container.
 
-    def _here(self) -> bool:
-        depth = len(self._stack)
-        return depth <= len(self._path) and all(self._stack[i][1] == self._path[i] for i in range(depth))
+    Used for messages only: it parses the document a second time.
+    """
+    line = 1
+    try:
+        get_event = open_event_parser(data).get_event
+        event = get_event()
+        while isinstance(event, (yaml.StreamStartEvent, yaml.DocumentStartEvent)):
+            event = get_event()
+        for part in path:
+            found = _find_child(get_event, event, part)
+            if found is None:
+                break
+            line, event = found
+    except yaml.YAMLError:
+        pass  # the document cannot be read behind the mistake
+    return line
 
-    def _next(self) -> None:
-        if self._stack:
-            top = self._stack[-1]
-            top[1] = None if top[0] else top[1] + 1
+
+def _find_child(get_event: Callable[[], Any], container: Any, part: str | int) -> tuple[int, Any] | None:
+    """Return the line and the first event of a container's child; for a mapping the line is that of the key."""
+    index = 0
+    while isinstance(container, yaml.CollectionStartEvent):
+        first = get_event()
+        if isinstance(first, yaml.CollectionEndEvent):
+            return None
+        value = get_event() if isinstance(container, yaml.MappingStartEvent) else first
+        if part == (first.value if value is not first else index):
+            return _line_of_event(first), value
+        _skip_node(get_event, value)
+        index += 1
+    return None
+
+
+def _skip_node(get_event: Callable[[], Any], event: Any) -> None:
+    """Read on to the end of the node that begins with ``event``."""
+    depth = 0
+    while True:
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth <= 0 or event is None:
+            return
+        event = get_event()

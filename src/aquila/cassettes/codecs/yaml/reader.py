@@ -1,4 +1,4 @@
-"""From what a YAML cassette says to the cassette that it means."""
+"""Build a `Cassette` from parsed YAML."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import binascii
 import re
 import sys
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import TypeAlias, get_args
 
@@ -37,7 +36,7 @@ _CHUNK = re.compile(r"([0-9]{1,15})(?::([0-9]{1,15}))?")
 
 
 class FormatError(Exception):
-    """Something that the format does not allow, the path to it, and how many lines below that it is."""
+    """A mistake in a cassette: ``what`` is wrong, at which ``path``, and how many lines ``below`` that path's line."""
 
     def __init__(self, what: str, path: TreePath, *, below: int = 0, newer: bool = False) -> None:
         super().__init__(what)
@@ -47,28 +46,36 @@ class FormatError(Exception):
         self.newer = newer
 
 
-def build_cassette(tree: Tree) -> Cassette:
-    """Turn a tree into a cassette. Raises Mistake."""
-    if type(tree) is not dict or "aquila" not in tree:
-        what = "the file is empty" if tree is None else "not a cassette: the line 'aquila: 1' at the top is missing"
-        raise FormatError(what, ())
-    version = _require_number(tree, "aquila", ())
-    if version > FORMAT_VERSION:
-        raise FormatError(f"format {version} is newer than format {FORMAT_VERSION}", ("aquila",), newer=True)
-    if version < 1:
-        raise FormatError("there is no such format", ("aquila",))
+def build_cassette(tree: dict[str, Tree]) -> Cassette:
+    """Build a cassette from the mapping at the top of a document. Items that are interactions already are taken over.
+
+    Raises FormatError.
+    """
+    _check_version(tree)
     for name in tree:
         if name not in ("aquila", "interactions"):
             raise FormatError(f"unknown key {_shortened(name)}", (name,))
     items = tree.get("interactions")
     if type(items) is not list:
         raise FormatError("'interactions' must be a list", ("interactions",))
-    return Cassette(build_interactions(items))
+    return Cassette(
+        tuple([item if type(item) is Interaction else build_item(tree, at, item) for at, item in enumerate(items)])
+    )
 
 
-def build_interactions(trees: Iterable[Tree]) -> tuple[Interaction, ...]:
-    """Turn trees into interactions. Raises Mistake."""
-    return tuple([_build_interaction(tree, ("interactions", index)) for index, tree in enumerate(trees)])
+def build_item(top: dict[str, Tree], index: int, tree: Tree) -> Interaction:
+    """Build the interaction with an index (from 0) of the document whose top is given. Raises FormatError."""
+    if index == 0:
+        _check_version(top)
+    return _build_interaction(tree, ("interactions", index))
+
+
+def _check_version(top: dict[str, Tree]) -> None:
+    version = _require_number(top, "aquila", ())
+    if version > FORMAT_VERSION:
+        raise FormatError(f"format {version} is newer than format {FORMAT_VERSION}", ("aquila",), newer=True)
+    if version < 1:
+        raise FormatError("there is no such format", ("aquila",))
 
 
 def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
