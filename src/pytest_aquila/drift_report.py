@@ -48,7 +48,7 @@ def watch_scope(scope: Scope) -> None:
 
     default = config.Settings().match_on
     strict = scope.settings.with_options({"match_on": default}, source="--aquila-drift")
-    scope.drift_watch = DriftWatch(match_rules_of(strict), command=scope.record_command())
+    scope.sessions.watch_drift(DriftWatch(match_rules_of(strict), command=scope.record_command()))
 
 
 def write_report(terminal: pytest.TerminalReporter, totals: Totals, target: str) -> None:

@@ -200,9 +200,10 @@ def _fail_for_unplayed(item: pytest.Item) -> None:
     if scope is None or scope.default_cassette is None or not scope.owns_cassette:
         return
     if scope.settings.transport == "replay":
-        scope.session_for(scope.default_cassette, "replay")  # a test that makes no request any more has played nothing
-    for session in scope.sessions.values():
-        if session.name == scope.default_cassette and session.mode == "replay" and not session.all_played:
+        # A test that makes no request any more has played nothing.
+        scope.sessions.session_for(scope.default_cassette, "replay")
+    for session in scope.sessions.opened_for(scope.default_cassette):
+        if session.mode == "replay" and not session.all_played:
             numbers = ", ".join(str(number) for number, _ in session.unplayed_recordings)
             pytest.fail(
                 f"cassette {session.name}: recordings {numbers} were not played (aquila_unplayed = fail). "

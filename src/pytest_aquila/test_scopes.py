@@ -182,7 +182,7 @@ def redactors_of(item: pytest.Item) -> Collection[Redactor]:
         from aquila.recording import session_factory
 
         settings = scope.settings
-        redactors.update((session.redactor, None) for session in scope.sessions.values())
+        redactors.update((session.redactor, None) for session in scope.sessions.opened())
         # A block within the test has sessions of its own; what they know of the machine, this one knows.
         redactors[known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)] = None
     return redactors
@@ -205,9 +205,9 @@ def close_scope(item: pytest.Item, *, passed: bool) -> ScopeReport | None:
         if passed and scope.owns_cassette and scope.default_cassette is not None:
             # Opened even if nothing asked for it: a test that makes no request any more has no recordings to keep.
             if settings.transport == "record":
-                scope.session_for(scope.default_cassette, settings.record)
+                scope.sessions.session_for(scope.default_cassette, settings.record)
             elif settings.transport == "replay" and settings.unplayed != "ignore":
-                scope.session_for(scope.default_cassette, "replay")
+                scope.sessions.session_for(scope.default_cassette, "replay")
         return scope.close(passed=passed)
     finally:
         scopes.remove_scope(scope)

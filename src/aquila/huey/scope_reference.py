@@ -57,7 +57,7 @@ def reference_to_current_scope() -> str | None:
 
 
 def _reference_to_scope(scope: Scope) -> str:
-    if (reason := getattr(scope, "refusal", None)) is not None:
+    if (reason := scope.sessions.refusal) is not None:
         return json.dumps({"refused": reason})
     settings = scope.settings
     known = _reference_texts.get(scope)

@@ -37,8 +37,8 @@ class SharedCounts:
 
 def share_counts(huey: Any, scope: Scope) -> None:
     """Count the requests of a scope together with the other processes that use this Huey, from now on."""
-    if scope.counts is None:
-        scope.share_counts(SharedCounts(huey.storage, scope.id))
+    if scope.sessions.counts is None:
+        scope.sessions.share_counts(SharedCounts(huey.storage, scope.id))
 
 
 def share_with_workers(huey: Any) -> Scope | None:

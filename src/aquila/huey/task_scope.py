@@ -60,7 +60,8 @@ def _find_scope(huey: Any, task: Any, reference: Mapping[str, Any]) -> Scope:
     elif not scope.is_owner:
         share_counts(huey, scope)
     if not scope.is_owner:
-        scope.default_cassette = reference["default"]  # A test may take its cassette after it has enqueued a task.
+        # A test may take its cassette after it has enqueued a task.
+        scope.use_cassette(reference["default"], owned=False)
     return scope
 
 
@@ -80,6 +81,6 @@ def _find_scope_without_reference(task: Any) -> Scope | None:
 
 def make_refusing_scope(task: Any, reason: str) -> Scope:
     """Return a scope that refuses every request of a task, for a reason."""
-    from aquila.huey.refusing_scope import RefusingScope
+    from aquila.recording.scope import Scope
 
-    return RefusingScope(f"{task.name} ({task.id})", reason)
+    return Scope(kind="task", name=f"{task.name} ({task.id})", default_cassette="none", refusal=reason)

@@ -142,7 +142,7 @@ def _decide(scope: Scope, request: Request) -> httpx2.Response | Tee:
     if settings.transport in CASSETTE_MODES and (settings.transport == "replay" or settings.upstream == "live"):
         assert scope.default_cassette is not None
         mode = "replay" if settings.transport == "replay" else settings.record
-        decided = _Own(scope, scope.session_for(scope.default_cassette, mode)).decide(asked)
+        decided = _Own(scope, scope.sessions.session_for(scope.default_cassette, mode)).decide(asked)
     else:
         decided = route_of(scope, Upstream("live", None, None)).sync().handle_request(asked)
     if isinstance(decided, httpx2.Response):

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedResponse
@@ -55,6 +55,13 @@ class RecoveryResult(NamedTuple):
     failures: list[str]
 
 
+class UnfinishedRecording(Protocol):
+    """A recording whose answer is still arriving."""
+
+    def abandon(self) -> None:
+        """End it as left by the caller."""
+
+
 class ScopeRecording:
     """The recording side of a scope in this process."""
 
@@ -63,10 +70,25 @@ class ScopeRecording:
         self._settings = scope.settings
         self._root = self._settings.cassette_root()
         self._journal = journal.Journal(self._root, scope.id)
+        # Alive until they end: an answer that its caller dropped without closing it was left, not unasked.
+        self._unfinished: set[UnfinishedRecording] = set()
 
     def open_journal(self) -> None:
         """Make sure that something can be stored. Raises ``CassetteWriteError``."""
         self._journal.open()
+
+    def track_unfinished(self, unfinished: UnfinishedRecording) -> None:
+        """Remember a recording in progress: it is ended as ``closed`` if the scope closes first."""
+        self._unfinished.add(unfinished)
+
+    def forget_unfinished(self, unfinished: UnfinishedRecording) -> None:
+        """Forget a recording that has ended."""
+        self._unfinished.discard(unfinished)
+
+    def abandon_unfinished(self) -> None:
+        """End every recording in progress."""
+        for unfinished in list(self._unfinished):
+            unfinished.abandon()
 
     def store_interaction(self, session: Session, record: RecordDecision, response: RecordedResponse) -> None:
         """Store a finished interaction: into the journal first, then into the session."""
@@ -99,7 +121,8 @@ class ScopeRecording:
         mine = f"{self._scope.id}.{os.getpid()}.journal"
         others = [path for path in journal.find_journals_of(self._root, self._scope.id) if path.name != mine]
         foreign, unread = _read_journals(others)
-        for (name, mode), session in self._scope.sessions.items():
+        for session in self._scope.sessions.opened():
+            name, mode = session.name, session.mode
             if mode == "replay":
                 continue
             record_errors = self._settings.record_errors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,36 +48,54 @@ class ScopeReport:
     misses: tuple[str, ...] = field(default=(), repr=False)
     drifted: tuple[DriftedRequest, ...] = field(default=(), repr=False)
 
-    @classmethod
-    def of(cls, scope: Scope, stored: StoredRecordings | None) -> ScopeReport:
-        """Sum up a scope that is closed."""
-        played = [interaction for session in scope.sessions.values() for interaction in session.played_interactions]
-        inner = scope.block_reports
-        owned = [s for s in scope.sessions.values() if scope.owns_cassette and s.name == scope.default_cassette]
-        return cls(
-            name=scope.name,
-            replayed=len(played) + sum(block.replayed for block in inner),
-            recorded=(stored.recorded if stored else 0) + sum(block.recorded for block in inner),
-            missed=len(scope.misses),
-            seconds=sum(i.response.ended for i in played) / 1000 + sum(block.seconds for block in inner),
-            tokens=sum(map(count_tokens, played)) + sum(block.tokens for block in inner),
-            unplayed=tuple(
-                (s.name, len(s.unplayed_recordings)) for s in owned if s.mode == "replay" and s.unplayed_recordings
-            ),
-            pending=(
-                *(map(str, stored.pending) if stored else ()),
-                *(path for block in inner for path in block.pending),
-            ),
-            cassettes=tuple(
-                sorted({name for name, _ in scope.sessions} | {name for block in inner for name in block.cassettes})
-            ),
-            oldest=min(
-                (*(i.recorded for i in played if i.recorded), *(block.oldest for block in inner if block.oldest)),
-                default="",
-            ),
-            misses=tuple(map(str, scope.misses)),
-            drifted=tuple(scope.drift_watch.drifted_requests) if scope.drift_watch is not None else (),
-        )
+
+def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
+    """Sum up a scope that is closed. ``stored`` is what became of its recordings."""
+    sessions, blocks = scope.sessions.opened(), scope.block_reports
+    played = [interaction for session in sessions for interaction in session.played_interactions]
+    own = ScopeReport(
+        name=scope.name,
+        replayed=len(played),
+        recorded=stored.recorded,
+        missed=len(scope.misses),
+        seconds=sum(interaction.response.ended for interaction in played) / 1000,
+        tokens=sum(map(count_tokens, played)),
+        unplayed=_count_unplayed(scope),
+        pending=tuple(map(str, stored.pending)),
+        cassettes=tuple(session.name for session in sessions),
+        oldest=min((interaction.recorded for interaction in played if interaction.recorded), default=""),
+        misses=tuple(map(str, scope.misses)),
+        drifted=_drifted_requests(scope),
+    )
+    return _with_blocks(own, blocks) if blocks else replace(own, cassettes=tuple(sorted(set(own.cassettes))))
+
+
+def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport:
+    """Add what the blocks within a scope did. Their misses are among its own."""
+    reports = (own, *blocks)
+    return replace(
+        own,
+        replayed=sum(report.replayed for report in reports),
+        recorded=sum(report.recorded for report in reports),
+        seconds=sum(report.seconds for report in reports),
+        tokens=sum(report.tokens for report in reports),
+        pending=tuple(path for report in reports for path in report.pending),
+        cassettes=tuple(sorted({name for report in reports for name in report.cassettes})),
+        oldest=min((report.oldest for report in reports if report.oldest), default=""),
+    )
+
+
+def _count_unplayed(scope: Scope) -> tuple[tuple[str, int], ...]:
+    """The cassette that a scope owns, with the number of its recordings that were not played, if there are any."""
+    if not scope.owns_cassette:
+        return ()
+    sessions = [one for one in scope.sessions.opened_for(scope.default_cassette) if one.mode == "replay"]
+    return tuple((one.name, len(one.unplayed_recordings)) for one in sessions if one.unplayed_recordings)
+
+
+def _drifted_requests(scope: Scope) -> tuple[DriftedRequest, ...]:
+    watch = scope.sessions.drift_watch
+    return tuple(watch.drifted_requests) if watch is not None else ()
 
 
 def count_tokens(interaction: Interaction) -> int:

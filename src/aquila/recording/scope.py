@@ -12,32 +12,24 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from aquila import config
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
 from aquila.recording import runtime
+from aquila.recording.miss_log import MissLog
 from aquila.recording.open_scopes import bound_scope
-from aquila.recording.reports import ScopeReport
-from aquila.recording.session import MissedRequest, RequestCounts, Session
+from aquila.recording.reports import ScopeReport, StoredRecordings, summarize_scope
+from aquila.recording.scope_sessions import ScopeSessions
+from aquila.recording.scope_settings import ScopeSettings
 
 if TYPE_CHECKING:
-    from aquila.recording.drift_watch import DriftWatch
     from aquila.recording.recorder import ScopeRecording
 
 Kind = Literal["test", "block", "task", "call"]
-
-
-class UnfinishedRecording(Protocol):
-    """A recording whose answer is still arriving."""
-
-    def abandon(self) -> None:
-        """End it as left by the caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +43,9 @@ class ScopeReference:
 
 
 class Scope:
-    """One run that counts plays.
+    """One run of something that counts plays: who it is, what is around it, and which cassette answers in it.
 
-    ``name`` says what runs (a test's id), ``command`` how to record it again, ``default`` is the cassette of requests
-    that name none, ``owns_default`` whether that cassette belongs to this scope alone, so that recordings that it no
-    longer uses may be dropped. ``options`` override settings.
+    Its settings, its sessions, its misses and its recording are objects of their own.
     """
 
     def __init__(
@@ -68,7 +58,15 @@ class Scope:
         owns_cassette: bool = False,
         options: Mapping[str, Any] | None = None,
         joined_id: str | None = None,
+        refusal: str | None = None,
     ) -> None:
+        """``name`` says what runs (a test's id), ``command`` what to type to record it again.
+
+        ``default_cassette`` answers requests that name no cassette. ``owns_cassette`` says that it belongs to this
+        scope alone, so that recordings it no longer uses may be dropped. ``options`` override settings. ``joined_id``
+        is the id of a scope of another process, of which this one is a part. ``refusal`` says why
+        nothing may answer its requests, if that is so.
+        """
         self.id = joined_id or secrets.token_hex(8)
         self.kind = kind
         self.name = name
@@ -77,28 +75,37 @@ class Scope:
         self.owns_cassette = owns_cassette
         self._process = os.getpid() if joined_id is None else None
         self.parent: Scope | None = None
-        self.closed = False
-        self.sessions: dict[tuple[str, str], Session] = {}
-        self.misses: list[CassetteMiss] = []
-        self.block_reports: list[ScopeReport] = []
-        self._options = dict(options or {})
-        self._lock = threading.RLock()
-        self._unfinished: set[UnfinishedRecording] = set()
+        self._own_settings = ScopeSettings(options or {}, source=name or "use_cassette")
+        self.sessions = ScopeSessions(self, refusal=refusal)
+        self.misses = MissLog()
         self._recording: ScopeRecording | None = None
-        self.counts: RequestCounts | None = None
-        self.drift_watch: DriftWatch | None = None
-        self._settings: tuple[config.Settings, config.Settings] | None = None
+        self._block_reports: list[ScopeReport] = []
         self.run = runtime.current_run()
         self.run.scopes.register(self)
 
-    def nest_within(self, parent: Scope | None) -> None:
-        """Take settings from ``parent``, and let it hear of misses."""
-        self.parent = parent
+    # Who it is, and what is around it.
 
     @property
     def is_owner(self) -> bool:
         """Whether this process stores what the scope records. A forked child does not: its parent does."""
         return self._process == os.getpid()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self.sessions.closed
+
+    def describe(self) -> str:
+        """Return its kind and its name, for messages."""
+        return f"{self.kind} {self.name}".rstrip()
+
+    def record_command(self) -> str:
+        """Return what to type to record again what this scope runs."""
+        return self.command or "run it once with AQUILA_TRANSPORT=record in the environment"
+
+    def nest_within(self, parent: Scope | None) -> None:
+        """Take settings from ``parent``, and let it hear of misses."""
+        self.parent = parent
 
     def enclosing(self) -> Iterator[Scope]:
         """This scope and those around it, from the inside out."""
@@ -107,74 +114,30 @@ class Scope:
             yield scope
             scope = scope.parent
 
+    # What it is configured to do.
+
     @property
     def settings(self) -> config.Settings:
         """The settings in force: those around this scope, with its own options on top."""
         around = self.parent.settings if self.parent is not None else self.run.settings()
-        if not self._options:
-            return around
-        known = self._settings
-        if known is None or known[0] is not around:
-            known = self._settings = around, around.with_options(self._options, source=self.name or "use_cassette")
-        return known[1]
+        return self._own_settings.resolve(around)
 
     def override_settings(self, options: Mapping[str, Any], *, source: str) -> None:
         """Override settings for the rest of the scope. Raises ``UnknownOption`` or ``ConfigError``."""
         self.run.settings().with_options(options, source=source)
-        self._options.update(options)
-        self._settings = None
-        if self in self.run.scopes:
-            self.run.scopes.announce(self)
+        self._own_settings.override(options)
+        self._announce_change()
 
-    def use_cassette(self, cassette: str, *, owned: bool) -> None:
-        """Give the scope its default cassette. ``owned`` says that no other scope uses it."""
+    def use_cassette(self, cassette: str | None, *, owned: bool) -> None:
+        """Give the scope its default cassette, or none. ``owned`` says that no other scope uses it."""
         self.default_cassette, self.owns_cassette = cassette, owned
+        self._announce_change()
+
+    def _announce_change(self) -> None:
         if self in self.run.scopes:
             self.run.scopes.announce(self)
 
-    def session_for(self, cassette: str, mode: str) -> Session:
-        """The session of a cassette in this scope, opened on first use.
-
-        ``mode`` is ``replay``, ``missing`` or ``all``. Raises what loading and naming raise, and for a recording mode
-        ``CassetteWriteError`` if nothing could be stored.
-        """
-        with self._lock:
-            if self.closed:
-                raise SessionClosed(f"{self._describe()} has ended; nothing can use its cassette {cassette!r} any more")
-            session = self.sessions.get((cassette, mode))
-            if session is None:
-                session = self.sessions[cassette, mode] = self._open_session(cassette, mode)
-            return session
-
-    def has_session(self, cassette: str, mode: str) -> bool:
-        """Whether the session is open already, so that getting it does no I/O."""
-        return (cassette, mode) in self.sessions
-
-    def _open_session(self, cassette: str, mode: str) -> Session:
-        from aquila.recording import session_factory
-
-        if mode != "replay":
-            self.recording.open_journal()  # first: nothing is asked for that could not be stored
-        session = session_factory.open_session(self, cassette, mode)
-        if self.drift_watch is not None:
-            session.observe_request = self.drift_watch.observer_for(session)
-        if self.counts is not None:
-            session.share_counts(self.counts)
-            if self.is_owner:
-                session.adopt_shared_plays()  # others may have used the cassette before this process does
-        return session
-
-    def share_counts(self, counts: RequestCounts) -> None:
-        """Count requests together with other processes from now on, so that the n-th of all gets the n-th recording."""
-        with self._lock:
-            self.counts = counts
-            for session in self.sessions.values():
-                session.share_counts(counts)
-
-    def adopt_shared_plays(self) -> None:
-        """Take in what other processes have played."""
-        for session in list(self.sessions.values()):
-            session.adopt_shared_plays()
+    # What it has done.
 
     @property
     def recording(self) -> ScopeRecording:
@@ -185,52 +148,29 @@ class Scope:
             self._recording = ScopeRecording(self)
         return self._recording
 
-    def track_unfinished(self, unfinished: UnfinishedRecording) -> None:
-        """Remember a recording in progress: it is ended as ``closed`` if the scope closes first.
-
-        It is kept alive: an answer that its caller dropped without closing it was left, not unasked.
-        """
-        self._unfinished.add(unfinished)
-
-    def forget_unfinished(self, unfinished: UnfinishedRecording) -> None:
-        """Forget a recording that has ended."""
-        self._unfinished.discard(unfinished)
-
-    def explain_miss(self, session: Session, path: Path, explained: MissedRequest) -> str:
-        """The text of a miss in this scope."""
-        from aquila.cassettes.matching.miss_message import explain_miss
-
-        with suppress(ValueError):
-            path = path.relative_to(Path.cwd())
-        shown = str(path)
-        return explain_miss(
-            explained.request,
-            recordings=session.cassette.interactions,
-            rules=session.rules,
-            cassette=shown if path.exists() else f"{shown} (no such file)",
-            command=self.record_command(),
-            redactor=session.redactor,
-            played_out=explained.earlier_count + 1 if explained.recording_count else None,
-        )
-
-    def record_command(self) -> str:
-        """What to type to record again what this scope runs."""
-        return self.command or "run it once with AQUILA_TRANSPORT=record in the environment"
-
     def remember_miss(self, error: CassetteMiss) -> None:
-        """Remember a miss, so that code that swallows it does not hide it."""
-        self.misses.append(error)
+        """Remember a miss here, and in the scopes around that end after this one."""
+        self.misses.remember(error)
         if self.kind == "call" or not self.is_owner:
             return
         if self.parent is not None and not self.parent.closed:
             self.parent.remember_miss(error)
+
+    def add_block_report(self, report: ScopeReport) -> None:
+        """Take in what a block within this scope did."""
+        self._block_reports.append(report)
+
+    @property
+    def block_reports(self) -> Sequence[ScopeReport]:
+        """What the blocks within this scope did."""
+        return self._block_reports
 
     def make_reference(self, *, recording: bool = True) -> ScopeReference:
         """What lets another process join this scope. ``recording`` says that one surely will record."""
         settings = self.settings
         if recording and settings.transport == "record":
             self.recording.open_journal()  # the owner's journal marks the scope as alive
-        options = {**self._options, "transport": settings.transport, "record": settings.record}
+        options = {**self._own_settings.options, "transport": settings.transport, "record": settings.record}
         return ScopeReference(self.id, self.name, self.default_cassette, options)
 
     def close(self, *, passed: bool = True) -> ScopeReport:
@@ -239,20 +179,15 @@ class Scope:
         Raises ``CassetteWriteError`` if it cannot be stored; the journals then stay and the next recording run merges
         them.
         """
-        for unfinished in list(self._unfinished):
-            unfinished.abandon()
-        with self._lock:
-            self.closed = True
+        if self._recording is not None:
+            self._recording.abandon_unfinished()
+        self.sessions.stop_opening()
         self.run.scopes.close(self)
-        for session in self.sessions.values():
-            session.close()
+        self.sessions.close()
         if self._recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
             self._recording = self.recording  # child processes may have recorded where this one did not
-        stored = self._recording.close(passed=passed) if self._recording is not None else None
-        return ScopeReport.of(self, stored)
-
-    def _describe(self) -> str:
-        return f"{self.kind} {self.name}".rstrip()
+        stored = self._recording.close(passed=passed) if self._recording is not None else StoredRecordings()
+        return summarize_scope(self, stored)
 
 
 def current_scope() -> Scope | None:
@@ -265,7 +200,7 @@ def current_scope() -> Scope | None:
     if scope is not None:
         if scope.closed:
             raise SessionClosed(
-                f"{scope._describe()} has ended, and something it started is still making requests; wait for it first"
+                f"{scope.describe()} has ended, and something it started is still making requests; wait for it first"
             )
         return scope
     run = runtime.current_run()

@@ -100,9 +100,8 @@ class Session:
         self._lock = threading.Lock()
         self._order = itertools.count()
         self._recordings_by_key: dict[str, list[int]] = defaultdict(list)
+        self._observe_request: Callable[[RecordedRequest], None] | None = None
         # Most requests of a replay equal a recorded one byte for byte: finding that out costs a fifth of their key.
-        self.observe_request: Callable[[RecordedRequest], None] | None = None
-        """Sees every request before it is decided about."""
         self._known_keys: dict[RecordedRequest, str] = {}
         for number, interaction in enumerate(cassette.interactions):
             key = self._known_keys[interaction.request] = self.key_of(interaction.request)
@@ -116,8 +115,8 @@ class Session:
     def decide(self, request: RecordedRequest) -> Decision:
         """Say what to do with a request: replay a recording, record, or refuse. Thread-safe, without I/O."""
         sent = request
-        if self.observe_request is not None:
-            self.observe_request(sent)
+        if self._observe_request is not None:
+            self._observe_request(sent)
         key = self._known_keys.get(self.redactor.with_kept_headers(sent))
         if key is None or self.mode != "replay":
             request = self.redactor.redact_request(sent)
@@ -179,6 +178,10 @@ class Session:
                     if not self._play_counts[number]:
                         self._play_counts[number] += 1
                         self._play_order.append((next(self._order), number))
+
+    def watch_requests(self, observe: Callable[[RecordedRequest], None]) -> None:
+        """Let ``observe`` see every request before it is decided about."""
+        self._observe_request = observe
 
     def add_recording(self, recorded: NewRecording) -> None:
         """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""

@@ -6,7 +6,9 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila import config
@@ -18,7 +20,7 @@ from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import CassetteWriteError
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording import redactors
-from aquila.recording.session import Session
+from aquila.recording.session import MissedRequest, Session
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -41,10 +43,28 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         rules=rules,
         identify_request=request_identifier(rules),
         redactor=redactors.redactor_for(rules, settings.keep_headers),
-        explain_miss=lambda explained: scope.explain_miss(session, path, explained),
+        explain_miss=lambda missed: _explain_miss(scope, session, path, missed),
         repeat_last=settings.repeat == "last",
     )
     return session
+
+
+def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> str:
+    """The text of a miss in a session. ``path`` is the file of its cassette."""
+    from aquila.cassettes.matching.miss_message import explain_miss
+
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    shown = str(path)
+    return explain_miss(
+        missed.request,
+        recordings=session.cassette.interactions,
+        rules=session.rules,
+        cassette=shown if path.exists() else f"{shown} (no such file)",
+        command=scope.record_command(),
+        redactor=session.redactor,
+        played_out=missed.earlier_count + 1 if missed.recording_count else None,
+    )
 
 
 @lru_cache(maxsize=32)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.storage.names import cassette_path
-from aquila.errors import CassetteMiss
+from aquila.errors import CassetteMiss, CassetteRequired
 from aquila.recording.scope import Scope
 from aquila.recording.session import Session
 
@@ -21,8 +21,10 @@ class UsedCassette:
     @property
     def name(self) -> str:
         """The name of the cassette."""
-        assert self._scope.default_cassette is not None
-        return self._scope.default_cassette
+        name = self._scope.default_cassette
+        if name is None:
+            raise CassetteRequired(f"{self._scope.describe()} has no cassette of its own")
+        return name
 
     @property
     def path(self) -> Path:
@@ -62,15 +64,13 @@ class UsedCassette:
 
     def forget_misses(self) -> None:
         """Say that the misses so far were expected: they no longer make the test fail."""
-        scope: Scope | None = self._scope
-        forgotten = {id(miss) for miss in self._scope.misses}
-        while scope is not None:
-            scope.misses = [miss for miss in scope.misses if id(miss) not in forgotten]
-            scope = scope.parent
+        forgotten = self.misses
+        for scope in self._scope.enclosing():
+            scope.misses.forget(forgotten)
 
-    def _sessions(self) -> list[Session]:
+    def _sessions(self) -> Sequence[Session]:
         settings = self._scope.settings
         if not self._scope.closed and settings.transport in ("replay", "record"):
             mode = settings.record if settings.transport == "record" else "replay"
-            self._scope.session_for(self.name, mode)
-        return [session for (name, _), session in self._scope.sessions.items() if name == self.name]
+            self._scope.sessions.session_for(self.name, mode)
+        return self._scope.sessions.opened_for(self.name)

@@ -56,7 +56,7 @@ async def answer_async(scope: Scope, request: Any, send: Send) -> Any:
 def _is_ready(scope: Scope) -> bool:
     settings = scope.settings
     mode = "replay" if settings.transport == "replay" else settings.record
-    return settings.transport not in CASSETTE_MODES or scope.has_session(scope.default_cassette or "", mode)
+    return settings.transport not in CASSETTE_MODES or scope.sessions.has_session(scope.default_cassette or "", mode)
 
 
 def route_of(scope: Scope, own: Upstream) -> Route:

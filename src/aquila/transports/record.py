@@ -97,7 +97,7 @@ class Tee:
         if self._decode is not None:
             headers = tuple(row for row in headers if row[0] not in ("content-encoding", "content-length"))
         self._headers = headers
-        self._scope.track_unfinished(self)
+        self._scope.recording.track_unfinished(self)
         return list(headers)
 
     def take(self, data: bytes) -> bytes:
@@ -144,7 +144,7 @@ class Tee:
             if self._ended:
                 return
             self._ended = True
-        self._scope.forget_unfinished(self)
+        self._scope.recording.forget_unfinished(self)
         response = RecordedResponse(
             self._status, self._headers, tuple(self._chunks), end, error, self._started, self._now()
         )  # fmt: skip

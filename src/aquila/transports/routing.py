@@ -87,7 +87,7 @@ class CassetteRoute(_Route):
         self.cassette = cassette
         self.needs_key = upstream is not None and upstream.needs_key
         self._scope = scope
-        self._session = scope.session_for(cassette, mode)
+        self._session = scope.sessions.session_for(cassette, mode)
         self._upstream = upstream
         self.is_one_call = scope.kind == "call"
 

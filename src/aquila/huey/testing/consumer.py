@@ -175,7 +175,7 @@ def run_consumer(
         if drain:
             consumer.wait_until_empty()
     if scope is not None:
-        scope.adopt_shared_plays()
+        scope.sessions.adopt_shared_plays()
         collect_misses(huey, scope)
     if consumer.errors and raise_errors:
         raise consumer.errors[0]

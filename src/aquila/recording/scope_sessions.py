@@ -1,0 +1,98 @@
+"""The sessions of a scope: one for each cassette and mode, opened when something asks for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aquila.errors import CassetteRequired, SessionClosed
+from aquila.recording.session import RequestCounts, Session
+
+if TYPE_CHECKING:
+    from aquila.recording.drift_watch import DriftWatch
+    from aquila.recording.scope import Scope
+
+
+class ScopeSessions:
+    """The sessions of ``scope``. With a ``refusal`` none opens; it says why."""
+
+    def __init__(self, scope: Scope, *, refusal: str | None = None) -> None:
+        self._scope = scope
+        self.refusal = refusal
+        self.closed = False
+        # One thread opens a session while the others of its scope wait, so that all get the same.
+        self._lock = threading.RLock()
+        self._sessions: dict[tuple[str, str], Session] = {}
+        self.counts: RequestCounts | None = None
+        self.drift_watch: DriftWatch | None = None
+
+    def session_for(self, cassette: str, mode: str) -> Session:
+        """The session of a cassette in this scope, opened on first use.
+
+        ``mode`` is ``replay``, ``missing`` or ``all``. Raises what loading and naming raise, and for a recording mode
+        ``CassetteWriteError`` if nothing could be stored.
+        """
+        if self.refusal is not None:
+            raise CassetteRequired(f"the {self._scope.describe()} makes a request to a model, and {self.refusal}")
+        with self._lock:
+            if self.closed:
+                raise SessionClosed(
+                    f"{self._scope.describe()} has ended; nothing can use its cassette {cassette!r} any more"
+                )
+            session = self._sessions.get((cassette, mode))
+            if session is None:
+                session = self._sessions[cassette, mode] = self._open_session(cassette, mode)
+            return session
+
+    def has_session(self, cassette: str, mode: str) -> bool:
+        """Whether the session is open already, so that getting it does no I/O."""
+        return (cassette, mode) in self._sessions
+
+    def opened(self) -> Sequence[Session]:
+        """The sessions that were opened so far. Those of a closed scope stay, for its report."""
+        return tuple(self._sessions.values())
+
+    def opened_for(self, cassette: str | None) -> Sequence[Session]:
+        """The sessions that were opened for one cassette: at most one for each mode."""
+        return [session for session in self.opened() if session.name == cassette]
+
+    def _open_session(self, cassette: str, mode: str) -> Session:
+        from aquila.recording import session_factory
+
+        if mode != "replay":
+            self._scope.recording.open_journal()  # first: nothing is asked for that could not be stored
+        session = session_factory.open_session(self._scope, cassette, mode)
+        if self.drift_watch is not None:
+            session.watch_requests(self.drift_watch.observer_for(session))
+        if self.counts is not None:
+            session.share_counts(self.counts)
+            if self._scope.is_owner:
+                session.adopt_shared_plays()  # others may have used the cassette before this process does
+        return session
+
+    def watch_drift(self, watch: DriftWatch) -> None:
+        """Let ``watch`` see the requests of every session that opens from now on."""
+        self.drift_watch = watch
+
+    def share_counts(self, counts: RequestCounts) -> None:
+        """Count requests together with other processes from now on, so that the n-th of all gets the n-th recording."""
+        with self._lock:
+            self.counts = counts
+            for session in self._sessions.values():
+                session.share_counts(counts)
+
+    def adopt_shared_plays(self) -> None:
+        """Take in what other processes have played."""
+        for session in self.opened():
+            session.adopt_shared_plays()
+
+    def stop_opening(self) -> None:
+        """Open no session any more. Waits for one that is being opened."""
+        with self._lock:
+            self.closed = True
+
+    def close(self) -> None:
+        """End the sessions: they refuse further requests."""
+        for session in self.opened():
+            session.close()
