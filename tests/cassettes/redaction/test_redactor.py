@@ -122,6 +122,29 @@ def test_a_numeric_secret_leaves_valid_json() -> None:
     assert json.loads(redactor.redact_text(text)) == {"a": 0, "b": "0", "c": 14711081512345, "d": [0]}
 
 
+SECRET_WITH_BACKSLASH = "0000012\\"
+
+
+@pytest.mark.parametrize(
+    ("body", "clean"),
+    [
+        (r'{"a":"\u0030000012\\"}', '{"a":"[redacted]"}'),
+        (r'{"a":"\u0030000012\\ß"}', '{"a":"[redacted]ß"}'),
+        (r'{"a":"\u0030000012\\","b":"\u0030000012\\ n"}', '{"a":"[redacted]","b":"[redacted] n"}'),
+        (r'{"a":"\u0030000012\\","b":"%41"}', '{"a":"[redacted]","b":"%41"}'),
+        (r'{"a":"https://x/?q=%30000012%5C"}', '{"a":"https://x/?q=[redacted]"}'),
+        (r'{"a":"\\u0030000012\\\\"}', '{"a":"[redacted]"}'),
+        (r'{"a":"{\"b\":\"\\u0030000012\\\\\"}"}', r'{"a":"{\"b\":\"[redacted]\"}"}'),
+        (r'{"a":"{\"b\":\"\u0030000012\\\\\"}"}', r'{"a":"{\"b\":\"[redacted]\"}"}'),
+    ],
+)
+def test_a_value_that_ends_in_a_backslash_takes_nothing_along(body: str, clean: str) -> None:
+    redactor = Redactor({SECRET_WITH_BACKSLASH: "value of KEY"})
+    request = RecordedRequest("POST", "https://x.example/", (), body.encode())
+    assert json.loads(body)
+    assert redactor.redact_request(request).body.decode() == clean
+
+
 def test_values_are_scrubbed_in_any_spelling() -> None:
     secret = 'p"a\\ss/wörd 42'
     redactor = Redactor.from_environment({"DB_PASSWORD": secret})

@@ -8,15 +8,26 @@ from collections.abc import Callable, Iterator
 
 
 class DecodedView:
-    """Bytes with their escapes decoded, and the way back to the bytes as they stood."""
+    """Bytes with their escapes decoded, and the way back to the bytes as they were written.
 
-    __slots__ = ("_decoded", "_raw", "data")
+    ``raw`` are the bytes with escapes, ``escape`` finds them and ``decode`` turns each into what it stands for.
+    ``outer`` is the view whose decoded bytes ``raw`` are, or None if they are those of the body.
+    """
 
-    def __init__(self, raw: bytes, escape: re.Pattern[bytes], decode: Callable[[re.Match[bytes]], bytes]) -> None:
+    __slots__ = ("_decoded", "_outer", "_raw", "data")
+
+    def __init__(
+        self,
+        raw: bytes,
+        escape: re.Pattern[bytes],
+        decode: Callable[[re.Match[bytes]], bytes],
+        outer: DecodedView | None = None,
+    ) -> None:
         pieces: list[bytes] = []
         # Offsets at which runs begin, in the decoded bytes and in the raw ones: literal text and escapes by turns.
         self._decoded = [0]
         self._raw = [0]
+        self._outer = outer
         length = position = 0
         for match in escape.finditer(raw):
             text = decode(match)
@@ -30,12 +41,24 @@ class DecodedView:
         self.data = b"".join(pieces)
 
     def locate_in_raw(self, start: int, end: int) -> tuple[int, int]:
-        """Where bytes of the decoded text stand in the raw bytes; escapes are taken whole."""
-        at = bisect_right(self._decoded, start) - 1
-        first = self._raw[at] + (start - self._decoded[at] if at % 2 == 0 else 0)
-        at = bisect_right(self._decoded, end - 1) - 1
-        last = self._raw[at + 1] if at % 2 else self._raw[at] + end - self._decoded[at]
+        """Return where the decoded bytes from ``start`` to ``end`` are written in the raw bytes, in whole escapes."""
+        run = bisect_right(self._decoded, start) - 1
+        first = self._raw[run] + (start - self._decoded[run] if run % 2 == 0 else 0)
+        run = bisect_right(self._decoded, end - 1) - 1
+        last = self._raw[run + 1] if run % 2 else self._raw[run] + end - self._decoded[run]
         return first, last
+
+    def ends_string(self, quote: int) -> bool:
+        r"""Say whether the quote at this offset of ``data`` ends a JSON string, although a backslash precedes it.
+
+        It does if the backslash was escaped and the quote was not, as in ``"C:\\"``.
+        """
+        run = bisect_right(self._decoded, quote) - 1
+        if run % 2:
+            return False
+        if bisect_right(self._decoded, quote - 1) - 1 != run:
+            return True
+        return self._outer is not None and self._outer.ends_string(self._raw[run] + quote - self._decoded[run])
 
 
 _JSON_ESCAPE = re.compile(
@@ -60,9 +83,9 @@ def _decode_percent(match: re.Match[bytes]) -> bytes:
     return bytes((int(match[1], 16),))
 
 
-def decode_json_escapes(raw: bytes) -> DecodedView:
-    """Decode the escapes of JSON strings."""
-    return DecodedView(raw, _JSON_ESCAPE, _decode_json_escape)
+def decode_json_escapes(raw: bytes, outer: DecodedView | None = None) -> DecodedView:
+    """Decode the escapes of JSON strings in ``raw``, which are the decoded bytes of ``outer`` if there is one."""
+    return DecodedView(raw, _JSON_ESCAPE, _decode_json_escape, outer)
 
 
 # Characters that need no escape, so that a secret may be written with it or without.
@@ -70,27 +93,40 @@ _NEEDLESS = re.compile(rb"\\(?:u00[2-7]|/)")
 _NEEDLESS_IN_UNICODE = re.compile(rb"\\(?:u[0-9a-fA-F]|/)")
 
 
-def decoded_views(raw: bytes, *, ascii_only: bool) -> Iterator[DecodedView]:
-    """Decode the escapes that may hide something, those of JSON and those of URLs.
+def decoded_views(raw: bytes, *, ascii_only: bool, outer: DecodedView | None = None) -> Iterator[DecodedView]:
+    """Decode the escapes that may hide a secret: those of JSON, and those of URLs.
 
-    With ``ascii_only`` what may be hidden is ASCII: texts whose only escapes are those of other letters hide nothing.
+    With ``ascii_only`` all secrets are ASCII, so escapes of other letters hide none. ``outer`` is the view whose
+    decoded bytes ``raw`` are, if they are not those of the body.
     """
     if b"\\" in raw and (_NEEDLESS if ascii_only else _NEEDLESS_IN_UNICODE).search(raw):
-        yield decode_json_escapes(raw)
+        yield decode_json_escapes(raw, outer)
     if b"%" in raw and _PERCENT.search(raw):
-        yield DecodedView(raw, _PERCENT, _decode_percent)
+        yield DecodedView(raw, _PERCENT, _decode_percent, outer)
 
 
-_CUT_ESCAPE = re.compile(rb"(\\+)(u[0-9a-fA-F]{0,3})?$")
+_CUT_ESCAPE = re.compile(rb"(\\+)(?:u[0-9a-fA-F]{0,3})?$")
+_WHOLE_ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 
 
-def widen_to_whole_escapes(data: bytes, start: int, end: int) -> tuple[int, int]:
-    """Widen a span that would cut a backslash escape in two, which would leave broken JSON."""
-    match = _CUT_ESCAPE.search(data, max(0, start - 64), start)
-    if match and len(match[1]) % 2:
-        start = match.end(1) - 1
-    match = _CUT_ESCAPE.search(data, max(start, end - 64), end)
-    if match and len(match[1]) % 2:
-        begun = match.end(1)
-        end = begun + (5 if data[begun : begun + 1] == b"u" else 1)
-    return start, min(end, len(data))
+def widen_to_whole_escapes(data: bytes, start: int, end: int, view: DecodedView | None = None) -> tuple[int, int]:
+    """Widen the range from ``start`` to ``end`` so that it cuts no JSON escape in two, which would leave broken JSON.
+
+    ``view`` is the view whose decoded bytes ``data`` are, if they are not those of the body.
+    """
+    if escape := _escape_across(data, start, max(0, start - 64), view):
+        start = escape[0]
+    if escape := _escape_across(data, end, max(start, end - 64), view):
+        end = escape[1]
+    return start, end
+
+
+def _escape_across(data: bytes, place: int, first: int, view: DecodedView | None) -> tuple[int, int] | None:
+    """Return where an escape stands that begins before ``place`` and ends behind it; look from ``first`` on."""
+    run = _CUT_ESCAPE.search(data, first, place)
+    if run is None or len(run[1]) % 2 == 0:
+        return None
+    escape = _WHOLE_ESCAPE.match(data, run.end(1) - 1)
+    if escape is None or (escape[0] == b'\\"' and view is not None and view.ends_string(escape.end() - 1)):
+        return None
+    return escape.span()

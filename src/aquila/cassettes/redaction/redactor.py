@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction.decoded_views import decoded_views, widen_to_whole_escapes
+from aquila.cassettes.redaction.decoded_views import DecodedView, decoded_views, widen_to_whole_escapes
 from aquila.cassettes.redaction.found_secrets import (
     PLACEHOLDER,
     FoundSecret,
@@ -31,8 +31,7 @@ from aquila.cassettes.redaction.header_allowlist import (
     is_allowed_header,
 )
 from aquila.cassettes.redaction.known_secrets import KnownSecrets, credentials_in, environment_secrets
-from aquila.cassettes.redaction.secret_patterns import find_header_lines, flatten_tokens
-from aquila.cassettes.redaction.secret_patterns import find_secret_patterns as find_shapes
+from aquila.cassettes.redaction.secret_patterns import find_header_lines, find_secret_patterns, flatten_tokens
 from aquila.cassettes.redaction.split_text import find_split_secrets
 from aquila.errors import ConfigError
 
@@ -63,23 +62,29 @@ class _Scrubber:
         self._short_text = functools.lru_cache(maxsize=1024)(self._scrub_any_text)
         self.scrub_url = functools.lru_cache(maxsize=1024)(self._scrub_any_url)
 
-    def find_secrets(self, data: bytes, *, parameters: bool = False, depth: int = _DEPTH) -> list[FoundSecret]:
+    def find_secrets(self, data: bytes, *, parameters: bool = False) -> list[FoundSecret]:
         """Find every secret; merged spans in order."""
+        return self._find_through(data, None, parameters=parameters, depth=_DEPTH)
+
+    def _find_through(
+        self, data: bytes, view: DecodedView | None, *, parameters: bool, depth: int
+    ) -> list[FoundSecret]:
+        """Find secrets in the decoded bytes of a view, or in those of a body, and in ``depth`` views of them."""
         flat = flatten_tokens(data)
-        found = [*self._known.find_in(data, flat), *find_shapes(data, flat, parameters=parameters)]
+        found = [*self._known.find_in(data, flat), *find_secret_patterns(data, flat, parameters=parameters)]
         for pattern in self._patterns:
             matches = (match.span(1 if pattern.groups else 0) for match in pattern.finditer(data))
             found += [FoundSecret(*span, "added pattern") for span in matches if not is_in_placeholder(data, *span)]
         if found:
             found = [
-                FoundSecret(*widen_to_whole_escapes(data, *span[:2]), *span[2:])
-                for span in found
-                if 0 <= span.start < span.end
+                FoundSecret(*widen_to_whole_escapes(data, *one[:2], view), *one[2:])
+                for one in found
+                if 0 <= one.start < one.end
             ]
         if depth:
-            for view in decoded_views(data, ascii_only=self._known.ascii_only):
-                inner = self.find_secrets(view.data, parameters=parameters, depth=depth - 1)
-                found += [FoundSecret(*view.locate_in_raw(*span[:2]), *span[2:]) for span in inner]
+            for inner in decoded_views(data, ascii_only=self._known.ascii_only, outer=view):
+                for one in self._find_through(inner.data, inner, parameters=parameters, depth=depth - 1):
+                    found.append(FoundSecret(*inner.locate_in_raw(*one[:2]), *one[2:]))
         return merge_found(found) if found else found
 
     def scrub_bytes(
