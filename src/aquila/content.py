@@ -34,11 +34,12 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file: its ``data`` as a ``data:`` URL with a ``filename``, or the provider's ``file_id``."""
+    """A file: its ``data`` as a ``data:`` URL with a ``filename``, the provider's ``file_id``, or a web address."""
 
     filename: str | None = None
     data: str | None = None
     file_id: str | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,22 @@ def image(
     return Image(_data_url(data, media_type or _guess_media_type(data, name, "image")), detail)
 
 
-def file(source: Source | None = None, *, filename: str | None = None, file_id: str | None = None) -> File:
-    """A file from a path or from bytes, or by the ``file_id`` under which the provider keeps it.
+def file(
+    source: Source | None = None, *, filename: str | None = None, file_id: str | None = None, url: str | None = None
+) -> File:
+    """A file from a path or from bytes, by the ``file_id`` under which the provider keeps it, or by its web address.
 
-    Bytes need a ``filename``: providers decide by its suffix what the file is. Raises ``InvalidMessage``.
+    Bytes need a ``filename``: providers decide by its suffix what the file is. ``url`` is for the Responses API.
+    Raises ``InvalidMessage``.
     """
-    if file_id is not None:
-        if source is not None or filename is not None:
-            raise InvalidMessage("file() takes either a source or a file_id, not both")
-        return File(file_id=file_id)
+    if file_id is not None or url is not None:
+        if source is not None or filename is not None or (file_id is not None and url is not None):
+            raise InvalidMessage("file() takes one of a source, a file_id or a url")
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise InvalidMessage(f"file() needs an http or https URL, got {url[:60]!r}; for a file give its path")
+        return File(file_id=file_id, url=url)
     if source is None:
-        raise InvalidMessage("file() needs a path, bytes or a file_id")
+        raise InvalidMessage("file() needs a path, bytes, a file_id or a url")
     data, name = _read_source(source, "file")
     name = filename or name
     if not name:
@@ -133,8 +139,8 @@ def _part_from_mapping(value: Mapping[str, Any]) -> Part:
             return Image(_require_text(inner), value.get("detail"))
         case "file" | "input_file":
             inner = value["file"] if value["type"] == "file" else value
-            part = File(inner.get("filename"), inner.get("file_data"), inner.get("file_id"))
-            if part.data is None and part.file_id is None:
+            part = File(inner.get("filename"), inner.get("file_data"), inner.get("file_id"), inner.get("file_url"))
+            if part.data is None and part.file_id is None and part.url is None:
                 raise KeyError("file_data")
             return part
         case "input_audio":

@@ -6,7 +6,7 @@ between them, JSON-able and reversible.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -80,8 +80,11 @@ PartLike: TypeAlias = str | Part | Mapping[str, Any]
 Content: TypeAlias = str | Part | Mapping[str, Any] | Iterable[PartLike]
 MessageLike: TypeAlias = str | Part | Message | Mapping[str, Any] | tuple[str, Content]
 """A message as a caller may write it; the mapping is a message or a content part, the tuple is role and content."""
-Prompt: TypeAlias = MessageLike | Iterable[MessageLike]
-"""What ``ask`` and ``stream`` take."""
+# Written out, and ``Collection`` instead of ``Iterable``: only so does mypy know that a tuple is role and content.
+Prompt: TypeAlias = (
+    str | Part | Message | Mapping[str, Any] | tuple[str, Content] | Collection[MessageLike] | Iterator[MessageLike]
+)
+"""What ``ask`` and ``stream`` take: a message, or several."""
 
 
 def part_to_dict(part: Part) -> dict[str, Any]:
@@ -91,8 +94,8 @@ def part_to_dict(part: Part) -> dict[str, Any]:
             return {"type": "text", "text": text}
         case Image(url, detail):
             return {"type": "image_url", "image_url": {"url": url} | ({"detail": detail} if detail else {})}
-        case File(filename, data, file_id):
-            fields = {"filename": filename, "file_data": data, "file_id": file_id}
+        case File(filename, data, file_id, url):
+            fields = {"filename": filename, "file_data": data, "file_id": file_id, "file_url": url}
             return {"type": "file", "file": {key: value for key, value in fields.items() if value is not None}}
         case Audio():
             return {"type": "input_audio", "input_audio": asdict(part)}

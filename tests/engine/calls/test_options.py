@@ -45,6 +45,16 @@ def test_wrong_value_is_refused_before_anything_is_sent(options: dict[str, objec
     assert message in str(caught.value)
 
 
+def test_options_of_a_call_do_not_change() -> None:
+    from aquila.engine.calls.options import Options
+
+    options = Options.check({"temperature": 0, "api_key": "secret"})
+    with pytest.raises(AttributeError, match="options do not change"):
+        options.temperature = 1
+    assert repr(options) == "Options(temperature=0)"
+    assert options.metadata is not Options.check({}).metadata
+
+
 def test_wrong_timeouts_are_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="timeout read must be"):
         aquila.Timeouts(read=-1)

@@ -163,9 +163,11 @@ def test_files_become_parts(tmp_path: Path) -> None:
         (lambda: aquila.image("/no/such/file.png"), "cannot be read"),
         (lambda: aquila.image(b"???"), "cannot tell the type"),
         (lambda: aquila.image_url("x.png"), r"for a file use image\(\)"),
-        (aquila.file, "needs a path, bytes or a file_id"),
+        (aquila.file, "needs a path, bytes, a file_id or a url"),
         (lambda: aquila.file(b"x"), "needs filename="),
-        (lambda: aquila.file(b"x", file_id="y"), "not both"),
+        (lambda: aquila.file(b"x", file_id="y"), "one of a source, a file_id or a url"),
+        (lambda: aquila.file(file_id="y", url="https://example.org/x.pdf"), "one of a source, a file_id or a url"),
+        (lambda: aquila.file(url="x.pdf"), "needs an http or https URL"),
         (lambda: aquila.audio(b"???"), "takes 'wav' or 'mp3'"),
         (lambda: Message("boss", "x"), "unknown role 'boss'"),  # type: ignore[arg-type]
         (
@@ -203,6 +205,17 @@ def test_parts_are_sent_in_the_words_of_each_endpoint(engine: Engine) -> None:
         {"type": "input_file", "file_id": "f"},
         {"type": "input_audio", "input_audio": sound},
     ]
+
+
+def test_file_by_its_web_address_is_for_the_responses_api(engine: Engine) -> None:
+    url = "https://example.org/report.pdf"
+    written = {"type": "input_file", "file_url": url}
+    with serving(responses_stream("ok"), responses_stream("ok")) as server:
+        for part in (aquila.file(url=url), written):
+            engine.ask(("user", [part]), base_url=server.url, endpoint="responses")
+    assert [seen.json["input"][0]["content"] for seen in server.seen] == [[written], [written]]
+    with pytest.raises(InvalidMessage, match=r"belongs to endpoint='responses'; for chat .* aquila.file\(path\)"):
+        engine.ask(("user", [aquila.file(url=url)]))
 
 
 def test_reply_messages_continue_the_conversation(engine: Engine, endpoint: str) -> None:

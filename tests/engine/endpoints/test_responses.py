@@ -49,8 +49,18 @@ def test_options_of_the_responses_api_are_sent(engine: Engine) -> None:
             reasoning={"effort": "low", "summary": "auto"},
             previous_response_id="resp_0",
             top_p=0.5,
+            user="customer-17",
+            service_tier="flex",
+            truncation="auto",
+            tools=["web_search"],
+            max_tool_calls=2,
+            text={"verbosity": "low"},
+            response_format={"type": "json_object"},
         )
     sent = server.seen[0].json
+    assert (sent["user"], sent["service_tier"], sent["truncation"]) == ("customer-17", "flex", "auto")
+    assert sent["max_tool_calls"] == 2
+    assert sent["text"] == {"verbosity": "low", "format": {"type": "json_object"}}
     assert sent["store"] is False
     assert sent["reasoning"] == {"effort": "low", "summary": "auto"}
     assert sent["include"] == ["reasoning.encrypted_content"]
@@ -73,9 +83,19 @@ def test_reasoning_that_is_neither_stored_nor_encrypted_is_not_sent_back(engine:
 def test_options_are_translated_for_chat(engine: Engine) -> None:
     with serving(chat_stream("ok")) as server:
         engine.ask(
-            "Hi", base_url=server.url, reasoning="low", store=True, metadata={"id": 5}, stop=["."], top_p=0.5
-        )  # fmt: skip
+            "Hi",
+            base_url=server.url,
+            reasoning="low",
+            store=True,
+            metadata={"id": 5},
+            stop=["."],
+            top_p=0.5,
+            user="customer-17",
+            service_tier="flex",
+            text={"verbosity": "low"},
+        )
     sent = server.seen[0].json
+    assert (sent["user"], sent["service_tier"], sent["verbosity"]) == ("customer-17", "flex", "low")
     assert (sent["reasoning_effort"], sent["store"], sent["metadata"]) == ("low", True, {"id": "5"})
     assert (sent["stop"], sent["top_p"]) == (["."], 0.5)
 
@@ -87,6 +107,11 @@ def test_options_are_translated_for_chat(engine: Engine) -> None:
         ({"previous_response_id": "x"}, "'previous_response_id' belongs to endpoint='responses'"),
         ({"reasoning": {"summary": "auto"}}, "a summary belongs to endpoint='responses'"),
         ({"endpoint": "responses", "stop": "."}, "'stop' belongs to endpoint='chat'.*provider_options={'stop': ...}"),
+        ({"truncation": "auto"}, "'truncation' belongs to endpoint='responses'"),
+        ({"max_tool_calls": 2, "tools": ["web_search"]}, "'max_tool_calls' belongs to endpoint='responses'"),
+        ({"max_tool_calls": 2, "endpoint": "responses"}, "'max_tool_calls' needs tools="),
+        ({"text": {"style": "dry"}}, "option 'text': 'style' belongs to endpoint='responses'"),
+        ({"text": {"format": {}}}, "has no 'format' here; give response_format="),
         ({"reasoning": {"efort": "low"}}, "has 'effort' and 'summary', and no 'efort'"),
         ({"response_format": int}, "must be a pydantic model or a dict"),
         ({"response_format": {}}, "needs a 'type'"),
@@ -280,7 +305,7 @@ def test_operations_take_ids_and_their_own_options_only(engine: Engine) -> None:
 class TestResearch:
     """Deep research, which is background answers with a web search."""
 
-    def test_create_returns_at_once_and_wait_waits(self, engine: Engine) -> None:
+    def test_create_returns_at_once_and_result_waits(self, engine: Engine) -> None:
         sink = aquila.Sink.collector()
         with serving(*map(json_answer, (QUEUED, QUEUED, RUNNING, DONE))) as server:
             options = operation({"base_url": server.url})
@@ -340,7 +365,7 @@ class TestResearch:
         assert reply.meta["finish_reason"] == "cancelled"
         assert server.seen[0].path == "/v1/responses/resp_1/cancel"
 
-    def test_wait_has_a_limit(self) -> None:
+    def test_result_has_a_limit(self) -> None:
         with serving(by=lambda seen: json_answer(RUNNING)) as server, pytest.raises(TimeoutError, match="took longer"):
             aquila.research.result("resp_1", timeout=0.2, **operation({"base_url": server.url}))
 

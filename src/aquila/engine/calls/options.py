@@ -222,7 +222,8 @@ class Options:
         return type(self)({**self.__dict__, "tool_choice": choice})
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in vars(self).items() if name != "api_key" and value != _DEFAULTS[name]}
+        hidden = ("api_key", *(name for name in _NEW_DEFAULTS if not self.__dict__[name]))
+        shown = {name: value for name, value in vars(self).items() if name not in hidden and value != _DEFAULTS[name]}
         return f"Options({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from openai.types.chat import ChatCompletionChunk
 
+from aquila.content import File, Part
 from aquila.engine.calls.error_translation import error_from_object
 from aquila.engine.calls.options import TOOL_CHOICES, Options, chat_body_fields
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
 from aquila.engine.endpoints.text_buffer import TextBuffer
 from aquila.engine.endpoints.usage import usage_of
-from aquila.errors import BadRequest, ConfigError, InvalidAnswer, StreamBroken
+from aquila.errors import BadRequest, ConfigError, InvalidAnswer, InvalidMessage, StreamBroken
 from aquila.events import Chunk, Event, Reasoning, Refusal
 from aquila.messages import AssistantToolCall, Message, call_to_dict, part_to_dict
 from aquila.tools import Tool
@@ -125,7 +126,7 @@ def message_to_wire(message: Message) -> dict[str, Any]:
         silent = not message.content and (message.calls or message.extra.get("refusal"))
         wire["content"] = None if silent else message.content
     else:
-        wire["content"] = [part_to_dict(part) for part in message.content]
+        wire["content"] = [_part_to_wire(part) for part in message.content]
     if message.name is not None:
         wire["name"] = message.name
     if message.calls:
@@ -135,6 +136,14 @@ def message_to_wire(message: Message) -> dict[str, Any]:
     # ``output`` are the items of a Responses answer: they mean nothing here.
     wire |= {key: value for key, value in message.extra.items() if key not in wire and key not in NOT_SENT}
     return wire
+
+
+def _part_to_wire(part: Part) -> dict[str, Any]:
+    if isinstance(part, File) and part.url is not None:
+        raise InvalidMessage(
+            "a file by its web address belongs to endpoint='responses'; for chat give its content, aquila.file(path)"
+        )
+    return part_to_dict(part)
 
 
 NOT_SENT = frozenset({"output", "annotations", "audio", "function_call", "reasoning", "reasoning_content"})

@@ -134,8 +134,8 @@ def part_to_wire(part: Part) -> dict[str, Any]:
             return {"type": "input_text", "text": text}
         case Image(url, detail):
             return {"type": "input_image", "image_url": url, "detail": detail or "auto"}
-        case File(filename, data, file_id):
-            fields = {"filename": filename, "file_data": data, "file_id": file_id}
+        case File(filename, data, file_id, url):
+            fields = {"filename": filename, "file_data": data, "file_id": file_id, "file_url": url}
             return {"type": "input_file"} | {key: value for key, value in fields.items() if value is not None}
         case Audio(data, format):
             return {"type": "input_audio", "input_audio": {"data": data, "format": format}}

@@ -1,0 +1,102 @@
+"""Right uses of the public functions. Type checkers must accept each line, and see the types that are asserted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_type
+
+import httpx2
+from pydantic import BaseModel
+
+import aquila
+from aquila import research
+
+
+class City(BaseModel):
+    name: str
+
+
+def weather(city: str) -> str:
+    return f"fine in {city}"
+
+
+def forms_of_a_prompt() -> None:
+    conversation = [("system", "You know birds."), ("user", "How do eagles fly?")]
+    message = {"role": "user", "content": "Hi"}
+    picture = aquila.image_url("https://example.org/eagle.png", detail="low")
+    aquila.ask("Hi")
+    aquila.ask(("user", "Hi"))
+    aquila.ask(("user", ["What is this?", picture]))
+    aquila.ask(conversation)
+    aquila.ask(message)
+    aquila.ask([message, message])
+    aquila.ask(aquila.Message("user", "Hi"))
+    aquila.ask([*aquila.ask("Hi").messages, "And storks?", picture, {"role": "user", "content": [picture]}])
+
+
+def options_of_a_call(transport: httpx2.MockTransport, more: Mapping[str, Any]) -> None:
+    aquila.ask(
+        "Hi",
+        model="gpt-4.1-mini",
+        instructions=None,
+        endpoint="responses",
+        temperature=0,
+        stop=["\n"],
+        max_output_tokens=20,
+        tools=[weather, aquila.tool(weather), "web_search", {"type": "mcp", "server_label": "x"}],
+        tool_choice="auto",
+        max_tool_calls=3,
+        user="customer-17",
+        service_tier="flex",
+        truncation="auto",
+        text={"verbosity": "low"},
+        reasoning={"effort": "low"},
+        metadata={"job": 7},
+        cassette="some/name",
+        transport=transport,
+        timeout=aquila.Timeouts(total=5),
+        max_retries=0,
+        provider_options={"logit_bias": {}},
+        sink=aquila.Sink.collector(),
+    )
+    aquila.ask("Hi", **more)
+
+
+def wrapper(prompt: aquila.Prompt, options: aquila.AskOptions) -> aquila.Response:
+    return aquila.ask(prompt, **options)
+
+
+def types_of_answers() -> None:
+    assert_type(aquila.ask("Hi", response_format=City).parsed, City | None)
+    assert_type(aquila.ask("Hi", response_format=City, temperature=0), aquila.Response[City])
+    assert_type(aquila.ask("Hi"), aquila.Response[None])
+    assert_type(aquila.ask("Hi", response_format={"type": "json_object"}).text, str)
+    with aquila.stream("Hi", response_format=City) as stream:
+        for event in stream:
+            if isinstance(event, aquila.Chunk):
+                assert_type(event.text, str)
+        assert_type(stream.response.parsed, City | None)
+        assert_type(stream.result(timeout=5), aquila.Response[City])
+
+
+async def types_of_asynchronous_answers() -> None:
+    assert_type(await aquila.aask("Hi", response_format=City), aquila.Response[City])
+    async with aquila.astream("Hi", response_format=City) as stream:
+        async for event in stream:
+            assert_type(event, aquila.Event)
+        assert_type(stream.response.parsed, City | None)
+    assert_type(await aquila.atranscribe("a.wav"), aquila.Transcription)
+
+
+def other_calls(reply: aquila.Response) -> None:
+    assert_type(aquila.transcribe(b"RIFF", filename="a.wav", language="en"), aquila.Transcription)
+    assert_type(aquila.transcribe("a.wav", raw=True, response_format="srt"), dict[str, Any] | str)
+    aquila.retrieve_response(reply, timeout=5, cassette="x")
+    aquila.delete_response("resp_1")
+    started = research.create("Hi", model="o3-deep-research")
+    research.result(started, timeout=600, poll_interval=1, sink=aquila.Sink.ignore())
+
+
+def parts() -> None:
+    aquila.file("report.pdf")
+    aquila.file(url="https://example.org/report.pdf")

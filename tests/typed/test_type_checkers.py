@@ -1,0 +1,55 @@
+"""The types of the public functions, as mypy and pyright see them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+RIGHT, WRONG = "right_uses.py", "wrong_uses.py"
+MARK = "  # wrong: "
+
+pytestmark = pytest.mark.slow
+
+
+def wrong_lines() -> set[tuple[str, int]]:
+    lines = (HERE / WRONG).read_text(encoding="utf-8").splitlines()
+    return {(WRONG, number) for number, line in enumerate(lines, 1) if MARK in line}
+
+
+def mypy_errors() -> set[tuple[str, int]]:
+    """The file and line of each error that ``mypy --strict`` reports."""
+    cache = HERE.parent.parent / ".mypy_cache" / "typed_uses"
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}", RIGHT, WRONG]
+    # A colour would stand within what is read here.
+    environment = {**os.environ, "NO_COLOR": "1", "FORCE_COLOR": "0", "MYPY_FORCE_COLOR": "0"}
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    rows = [line.split(":", 3) for line in done.stdout.splitlines() if ": error:" in line]
+    return {(file, int(line)) for file, line, *_ in rows}
+
+
+def pyright_errors() -> set[tuple[str, int]]:
+    """The file and line of each error that pyright reports in its strict mode."""
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", f"--pythonpath={sys.executable}"]
+    done = subprocess.run([*command, "--project", str(HERE)], cwd=HERE, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    found = json.loads(done.stdout)["generalDiagnostics"]
+    rows = [(Path(row["file"]).name, row["range"]["start"]["line"] + 1, row["severity"]) for row in found]
+    return {(file, line) for file, line, severity in rows if severity == "error" and file in (RIGHT, WRONG)}
+
+
+@pytest.mark.parametrize(("package", "find_errors"), [("mypy", mypy_errors), ("basedpyright", pyright_errors)])
+def test_right_uses_pass_and_each_wrong_one_is_refused(
+    package: str, find_errors: Callable[[], set[tuple[str, int]]]
+) -> None:
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    assert find_errors() == wrong_lines()

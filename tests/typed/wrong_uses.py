@@ -1,0 +1,52 @@
+"""Wrong uses of the public functions. Type checkers must refuse each marked line, and no other."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+import aquila
+from aquila import research
+
+
+class City(BaseModel):
+    name: str
+
+
+aquila.ask(42)  # wrong: a number is no prompt
+aquila.ask(b"Hi")  # wrong: bytes are no prompt
+aquila.ask([1, 2])  # wrong: numbers are no messages
+aquila.ask(("user", 5))  # wrong: a number is no content
+aquila.ask("Hi", temprature=1)  # wrong: no such option
+aquila.ask("Hi", temperature="hot")  # wrong: a number
+aquila.ask("Hi", max_completion_tokens=5)  # wrong: max_output_tokens is its name
+aquila.ask("Hi", endpoint="completions")  # wrong: chat or responses
+aquila.ask("Hi", stop=5)  # wrong: text or texts
+aquila.ask("Hi", tools=["web_serch"])  # wrong: no such built-in tool
+aquila.ask("Hi", tools="web_search")  # wrong: a list
+aquila.ask("Hi", metadata=[("job", 7)])  # wrong: a mapping
+aquila.ask("Hi", timeout="5s")  # wrong: a number or Timeouts
+aquila.ask("Hi", transport=5)  # wrong: a name or a transport
+aquila.ask("Hi", sink=print)  # wrong: a sink
+aquila.ask("Hi", truncation="always")  # wrong: auto or disabled
+aquila.ask("Hi", response_format=City(name="Ulm"))  # wrong: the class
+aquila.ask("Hi", response_format=int)  # wrong: a pydantic model
+print(aquila.ask("Hi").parsed.name)  # wrong: nothing was to be parsed
+print(aquila.ask("Hi", response_format=City).parsed.name)  # wrong: None where the model refused
+print(aquila.ask("Hi", response_format=City).text.name)  # wrong: text has no name
+aquila.stream("Hi", temprature=1)  # wrong: no such option
+print(aquila.stream("Hi").parsed)  # wrong: it is on the response
+aquila.retrieve_response(17)  # wrong: an id or a response
+aquila.retrieve_response("resp_1", temperature=0)  # wrong: no option of a stored answer
+aquila.transcribe("a.wav", response_format="mp3")  # wrong: no such format
+aquila.transcribe("a.wav", raw="yes")  # wrong: True or False
+aquila.transcribe(17)  # wrong: a path or bytes
+aquila.aks("Hi")  # wrong: no such function
+research.result("resp_1", poll_interval="often")  # wrong: a number
+aquila.file(url=5)  # wrong: text
+aquila.image_url("https://example.org/x.png", detail="tiny")  # wrong: low, high or auto
+
+
+async def asynchronous() -> None:
+    await aquila.aask("Hi", temprature=1)  # wrong: no such option
+    print(aquila.aask("Hi").text)  # wrong: not awaited
+    aquila.astream("Hi", temperature="hot")  # wrong: a number
