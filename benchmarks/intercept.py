@@ -52,7 +52,7 @@ def small_test(report: Report, folder: Path) -> None:
     )
     report.table("A whole small test with a foreign client: enter, OpenAI(), two calls, leave", times, base="floor")
     report.aim("a whole small test, foreign client", times.ratio("aquila", "floor"), at_most=1.3, unit="x the floor")
-    with runtime.Run(SettingsLayers(root=folder, under_pytest=True)), activation.guarded():
+    with runtime.Run(SettingsLayers(root=folder, under_pytest=True)), activation.guard_run():
         times = paired({"floor": floor, "aquila": in_a_run}, number=8)
     report.table("The same while the guard of a test run is in force", times, base="floor")
 
@@ -102,7 +102,7 @@ class _guarded:
 
     def __init__(self, folder: Path) -> None:
         self._layers = runtime.Run(SettingsLayers(root=folder, under_pytest=True))
-        self._guard = activation.guarded()
+        self._guard = activation.guard_run()
 
     def __enter__(self) -> None:
         self._layers.__enter__()

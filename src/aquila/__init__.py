@@ -138,7 +138,7 @@ def __dir__() -> list[str]:
 
 
 if "AQUILA_SESSION" in os.environ:  # this process was started by a test run, whose rules hold here too
-    from aquila.intercept.child_processes import take_up
+    from aquila.intercept.child_processes import join_parent_run
 
-    take_up()
-    del take_up
+    join_parent_run()
+    del join_parent_run

@@ -64,8 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
     run.__enter__()
     try:
         # Fail closed: for the whole run, what nothing asked for is refused, in this process and in its children.
-        run.hold(dummy_keys.remembered())
-        run.hold(activation.guarded())
+        run.hold(dummy_keys.remember_environment())
+        run.hold(activation.guard_run())
         now = run.settings()
         if now.transport == "record" and not _is_worker(config):
             from aquila.recording.recorder import recover_journals

@@ -141,9 +141,9 @@ def test_a_damaged_stamp_does_no_harm(damaged: str) -> None:
 
 def test_another_sitecustomize_still_runs(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('mine', __name__)\n")
-    path = os.pathsep.join([child_processes.SITE, str(tmp_path)])
+    path = os.pathsep.join([child_processes.SITE_FOLDER, str(tmp_path)])
     for stamp in ({}, {child_processes.VARIABLE: os.environ.get(child_processes.VARIABLE, "")}):
         surroundings = {**os.environ, "PYTHONPATH": path, **stamp}
-        command = [sys.executable, "-c", f"import sys; print({child_processes.SITE!r} in sys.path)"]
+        command = [sys.executable, "-c", f"import sys; print({child_processes.SITE_FOLDER!r} in sys.path)"]
         done = subprocess.run(command, check=True, env=surroundings, capture_output=True, text=True)
         assert done.stdout.splitlines() == ["mine sitecustomize", "False"]

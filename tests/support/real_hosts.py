@@ -123,7 +123,7 @@ def _put_connections(made: dict[str, Any] | None) -> dict[str, Any]:
     routing: Any = sys.modules.get("aquila.transports.routing")
     if routing is None:
         return {}
-    live = routing.upstream_named("live")
+    live = routing.find_upstream("live")
     before: dict[str, Any] = live._made
     live._made = dict(made or {})
     return before

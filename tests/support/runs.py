@@ -17,4 +17,4 @@ def separate_run(folder: Path, **layers: Any) -> Run:
 
 def name_upstream(name: str, transport: Any) -> None:
     """Let the current run know a source of answers by a name, as if a plugin had registered it."""
-    current_run().state_of(routing.LoadedUpstreams)[name] = routing._given(transport, name)
+    current_run().state_of(routing.LoadedUpstreams)[name] = routing._upstream_from(transport, name)

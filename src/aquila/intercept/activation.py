@@ -1,6 +1,6 @@
 """What is in force while a scope is open: interception, dummy keys, and the stamp for child processes.
 
-``begin`` makes it so in this process. Whoever opens scopes around other people's code calls it.
+``watch_scopes`` makes it so in this process. Whoever opens scopes around other people's code calls it.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ class _Surroundings:
         answering = [scope for scope in scopes if scope.default_cassette is not None]
         replaying = bool(answering) and all(scope.settings.transport == "replay" for scope in answering)
         if replaying:
-            dummy_keys.hide(answering[-1].settings.dummy_keys)
+            dummy_keys.replace_keys(answering[-1].settings.dummy_keys)
         else:
-            dummy_keys.restore()
+            dummy_keys.restore_keys()
         if scopes:
             one = scopes[-1] if _are_nested(scopes) else None
-            os.environ[child_processes.VARIABLE] = child_processes.stamp(one)
+            os.environ[child_processes.VARIABLE] = child_processes.describe_run(one)
         elif self._inherited is None:
             os.environ.pop(child_processes.VARIABLE, None)
         else:
@@ -89,21 +89,21 @@ def _are_nested(scopes: list[Scope]) -> bool:
 _surroundings = _Surroundings()
 
 
-def begin() -> None:
+def watch_scopes() -> None:
     """Watch scopes from now on, for as long as the process lives."""
     with _lock:
         runtime.current_run().scopes.watch(_surroundings)
 
 
 @contextlib.contextmanager
-def guarded() -> Iterator[None]:
+def guard_run() -> Iterator[None]:
     """Refuse what no scope answers until the block ends, here and in child processes, as the settings say."""
-    holder = guard_on()
+    holder = install_guard()
     if holder is None:
         yield
         return
     try:
-        with child_processes.told():
+        with child_processes.tell_child_processes():
             yield
     finally:
         from aquila.intercept import socket_guard
@@ -112,9 +112,9 @@ def guarded() -> Iterator[None]:
         httpx_clients.release(holder)
 
 
-def guard_on() -> object | None:
+def install_guard() -> object | None:
     """Refuse what no scope answers in this process from now on. Returns what holds it, or None if it is turned off."""
-    begin()
+    watch_scopes()
     if runtime.current_settings().guard == "off":
         return None
     from aquila.intercept import socket_guard

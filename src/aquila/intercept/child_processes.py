@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 
 VARIABLE = "AQUILA_SESSION"
-SITE = str(Path(__file__).parent.parent / "_site")
+SITE_FOLDER = str(Path(__file__).parent.parent / "_site")
 """The folder with the ``sitecustomize`` for children."""
 
 
-def stamp(scope: Scope | None) -> str:
+def describe_run(scope: Scope | None) -> str:
     """The value of the variable while ``scope`` is the one that children join, or while there is none."""
     inherited: dict[str, Any] = {"around": runtime.current_run().layers.as_plain_data()}
     keys = runtime.machine_keys()
@@ -44,13 +44,13 @@ def stamp(scope: Scope | None) -> str:
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def tell_child_processes() -> Iterator[None]:
     """Let child processes know of this run until the block ends."""
     before = {name: os.environ.get(name) for name in (VARIABLE, "PYTHONPATH")}
     path = before["PYTHONPATH"]
-    if path is None or SITE not in path.split(os.pathsep):
-        os.environ["PYTHONPATH"] = SITE if not path else os.pathsep.join((SITE, path))
-    os.environ[VARIABLE] = stamp(None)
+    if path is None or SITE_FOLDER not in path.split(os.pathsep):
+        os.environ["PYTHONPATH"] = SITE_FOLDER if not path else os.pathsep.join((SITE_FOLDER, path))
+    os.environ[VARIABLE] = describe_run(None)
     try:
         yield
     finally:
@@ -61,7 +61,7 @@ def told() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def take_up() -> None:
+def join_parent_run() -> None:
     """Do in this process what its parent's ``AQUILA_SESSION`` says. Does nothing without one, or if it is damaged."""
     try:
         inherited = json.loads(os.environ[VARIABLE])
@@ -72,14 +72,14 @@ def take_up() -> None:
 
     runtime.machine_keys().fingerprints = inherited.get("fingerprints", ())
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
-    joining = _Joining(inherited["scope"]) if inherited.get("scope") is not None else None
+    joining = _ParentScope(inherited["scope"]) if inherited.get("scope") is not None else None
     run = runtime.Run(layers)
     run.__enter__()  # and never left: it lasts as long as this process
     run.hold(run.running_test(test, joining))
-    activation.guard_on()
+    activation.install_guard()
 
 
-class _Joining:
+class _ParentScope:
     """Joins the parent's scope when something asks for a scope."""
 
     def __init__(self, stamp: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ class _Stretches:
         if self._has_begun:
             scopes.resume_scope(self._scope)
         else:
-            activation.begin()
+            activation.watch_scopes()
             scopes.open_scope(self._scope)
             self._has_begun = True
         self._around = scopes.bind_scope(self._within)

@@ -41,7 +41,7 @@ _before: dict[str, str | None] | None = None
 
 
 @contextlib.contextmanager
-def remembered() -> Iterator[None]:
+def remember_environment() -> Iterator[None]:
     """Know until the block ends what is the machine's own: what is set now, before any test has set something."""
     keys = runtime.machine_keys()
     outer = keys.environment
@@ -52,7 +52,7 @@ def remembered() -> Iterator[None]:
         keys.environment = outer
 
 
-def hide(missing: Sequence[str]) -> None:
+def replace_keys(missing: Sequence[str]) -> None:
     """Put the dummy in place of the machine's own keys, and into the ``missing`` variables that are not set."""
     global _before
     if _before is not None:
@@ -75,8 +75,8 @@ def _is_the_machines(name: str, value: str) -> bool:
     return not environment or value == environment.get(name)
 
 
-def restore() -> None:
-    """Undo ``hide``."""
+def restore_keys() -> None:
+    """Undo ``replace_keys``."""
     global _before
     if _before is None:
         return

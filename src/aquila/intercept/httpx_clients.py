@@ -35,8 +35,8 @@ def hold(holder: object, *, scope: bool = False) -> None:
             _scopes.add(holder)
         if first:
             for library in HTTPX_FAMILY:
-                import_hooks.when_imported(library, _patch_library)
-            import_hooks.when_imported(_EXECUTORS, _patch_executors)
+                import_hooks.call_when_imported(library, _patch_library)
+            import_hooks.call_when_imported(_EXECUTORS, _patch_executors)
 
 
 def release(holder: object) -> None:
@@ -47,7 +47,7 @@ def release(holder: object) -> None:
             _holders.discard(holder)
             if not _holders:
                 for library in (*HTTPX_FAMILY, _EXECUTORS):
-                    import_hooks.forget(library)
+                    import_hooks.stop_waiting(library)
                 while _patches:
                     _patches.pop().undo()
 
@@ -88,22 +88,22 @@ def _patch_library(module: ModuleType) -> None:
 
 
 def _patch_executors(module: ModuleType) -> None:
-    """Let what a permitted request runs in an executor, such as resolving a name, be permitted too."""
-    from aquila.transports.permitted_hosts import handing_on
+    """Let what an own request runs in an executor, such as resolving a name, through too."""
+    from aquila.transports.own_requests import share_with_executors
 
     with _lock:
         if _holders:
-            _patches.append(Patch(module.ThreadPoolExecutor, "submit", handing_on))
+            _patches.append(Patch(module.ThreadPoolExecutor, "submit", share_with_executors))
 
 
 def _answering(request: Any) -> Any:
     """The scope that answers a request, or None."""
     if not _holders:
         return None
-    from aquila.intercept.policy import answering  # here: test runs without a request need not load it
+    from aquila.intercept.policy import find_answering_scope  # here: test runs without a request need not load it
 
     url = request.url
-    return answering(request.method, url.scheme, url.host, url.port, url.path)
+    return find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
 
 
 def _catching(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,7 +114,7 @@ def _catching(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, request)
         from aquila.transports import intercepted_requests
 
-        return intercepted_requests.answer(scope, request, functools.partial(original, self))
+        return intercepted_requests.answer_request(scope, request, functools.partial(original, self))
 
     return handle_request
 
@@ -127,15 +127,15 @@ def _catching_async(original: Callable[..., Any]) -> Callable[..., Any]:
             return await original(self, request)
         from aquila.transports import intercepted_requests
 
-        return await intercepted_requests.answer_async(scope, request, functools.partial(original, self))
+        return await intercepted_requests.answer_request_async(scope, request, functools.partial(original, self))
 
     return handle_async_request
 
 
-def _is_permitted() -> bool:
-    from aquila.transports.permitted_hosts import is_permitted
+def _is_own_request() -> bool:
+    from aquila.transports.own_requests import is_own_request
 
-    return is_permitted()
+    return is_own_request()
 
 
 def _deferring(original: Callable[..., None]) -> Callable[..., None]:
@@ -147,7 +147,7 @@ def _deferring(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         plain = not args and kwargs.get("verify", True) is True and kwargs.get("cert") is None
-        if _scopes and plain and not isinstance(kwargs.get("proxy"), str) and not _is_permitted():
+        if _scopes and plain and not isinstance(kwargs.get("proxy"), str) and not _is_own_request():
             self._pool = DeferredPool(self, functools.partial(original, self, **kwargs))
         else:
             original(self, *args, **kwargs)

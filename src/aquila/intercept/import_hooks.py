@@ -44,7 +44,7 @@ class _Waiting:
 _waiting = _Waiting()
 
 
-def when_imported(name: str, errand: Callable[[ModuleType], object]) -> None:
+def call_when_imported(name: str, errand: Callable[[ModuleType], object]) -> None:
     """Call ``errand`` with the module ``name``: now if it is loaded, else as soon as it is."""
     _waiting.errands[name] = errand
     if _waiting not in sys.meta_path:
@@ -55,8 +55,8 @@ def when_imported(name: str, errand: Callable[[ModuleType], object]) -> None:
         errand(module)
 
 
-def forget(name: str) -> None:
-    """Take back ``when_imported``."""
+def stop_waiting(name: str) -> None:
+    """Take back ``call_when_imported``."""
     _waiting.errands.pop(name, None)
     if not _waiting.errands and _waiting in sys.meta_path:
         sys.meta_path.remove(_waiting)

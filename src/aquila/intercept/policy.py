@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from aquila import config
 from aquila.errors import CassetteRequired, LiveCallRefused, SessionClosed
-from aquila.intercept.provider_data import PROVIDERS, is_loopback, is_model_path, listed
+from aquila.intercept.provider_data import PROVIDERS, is_listed, is_loopback, is_model_path
 from aquila.recording import runtime
-from aquila.transports.permitted_hosts import is_permitted
+from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -21,17 +21,17 @@ own_servers: set[tuple[str, int | None]] = set()
 """Addresses of servers of this process that use cassettes themselves: requests to them are let go."""
 
 
-def answering(method: str, scheme: str, host: str, port: int | None, path: str) -> Scope | None:
+def find_answering_scope(method: str, scheme: str, host: str, port: int | None, path: str) -> Scope | None:
     """The scope that answers a request, or None for a request that goes its own way.
 
     Raises ``LiveCallRefused`` where nothing asked for it, ``SessionClosed`` in what has outlived its scope, and
     ``CassetteRequired`` where several scopes could answer.
     """
-    if is_permitted():
+    if is_own_request():
         return None
-    scope, problem = _scope()
+    scope, problem = _find_scope()
     settings = scope.settings if scope is not None else runtime.current_settings()
-    if goes_its_own_way(host, port, path, settings):
+    if is_let_through(host, port, path, settings):
         return None
     if problem is not None:
         raise problem
@@ -52,27 +52,27 @@ def answering(method: str, scheme: str, host: str, port: int | None, path: str) 
         clean = redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers).redact_text(
             path
         )
-        raise LiveCallRefused(refusal(f"{method} {scheme}://{_netloc(host, port)}{clean}"))
+        raise LiveCallRefused(refusal_message(f"{method} {scheme}://{_format_address(host, port)}{clean}"))
     return None
 
 
 def check_connection(host: str, port: int | None) -> None:
     """Raise ``LiveCallRefused`` for a connection that nothing asked for. Only the address is known here."""
-    if is_permitted() or (host, port) in own_servers:
+    if is_own_request() or (host, port) in own_servers:
         return
     settings = runtime.current_settings()
     if is_loopback(host) and not settings.providers:
         return
-    scope, _ = _scope()
+    scope, _ = _find_scope()
     if scope is not None:
         settings = scope.settings
-    if listed(host, port, settings.ignore_hosts):
+    if is_listed(host, port, settings.ignore_hosts):
         return
     if is_refused(host, port, "", settings):
-        raise LiveCallRefused(refusal(f"a connection to {_netloc(host, port)}"))
+        raise LiveCallRefused(refusal_message(f"a connection to {_format_address(host, port)}"))
 
 
-def _scope() -> tuple[Scope | None, Exception | None]:
+def _find_scope() -> tuple[Scope | None, Exception | None]:
     from aquila.recording import scope as scopes
 
     try:
@@ -81,11 +81,11 @@ def _scope() -> tuple[Scope | None, Exception | None]:
         return None, error
 
 
-def goes_its_own_way(host: str, port: int | None, path: str, settings: config.Settings) -> bool:
+def is_let_through(host: str, port: int | None, path: str, settings: config.Settings) -> bool:
     """Whether the settings leave a request alone: its host is ignored, or it stays on this machine."""
-    if (host, port) in own_servers or listed(host, port, settings.ignore_hosts):
+    if (host, port) in own_servers or is_listed(host, port, settings.ignore_hosts):
         return True
-    if settings.loopback == "all" or not is_loopback(host) or listed(host, port, settings.providers):
+    if settings.loopback == "all" or not is_loopback(host) or is_listed(host, port, settings.providers):
         return False
     return settings.loopback == "none" or not is_model_path(path)
 
@@ -98,8 +98,8 @@ def asks_model(host: str, port: int | None, path: str, settings: config.Settings
 def is_provider(host: str, port: int | None, settings: config.Settings) -> bool:
     """Whether an address belongs to a model provider: a known one, a listed one, or that of the base URL in force."""
     if is_loopback(host):
-        return listed(host, port, settings.providers)
-    if listed(host, port, PROVIDERS) or listed(host, port, settings.providers):
+        return is_listed(host, port, settings.providers)
+    if is_listed(host, port, PROVIDERS) or is_listed(host, port, settings.providers):
         return True
     return settings.base_url is not None and urlsplit(settings.base_url).hostname == host.lower()
 
@@ -113,7 +113,7 @@ def is_refused(host: str, port: int | None, path: str, settings: config.Settings
     return not is_loopback(host) and (settings.guard == "all" or is_model_path(path))
 
 
-def refusal(what: str) -> str:
+def refusal_message(what: str) -> str:
     """The sentence for what was refused: which test, which URL, and what to add."""
     test = runtime.current_run().test_name or "no test is running (something that outlived its test?)"
     return (
@@ -124,6 +124,6 @@ def refusal(what: str) -> str:
     )
 
 
-def _netloc(host: str, port: int | None) -> str:
+def _format_address(host: str, port: int | None) -> str:
     shown = f"[{host}]" if ":" in host else host
     return shown if port is None else f"{shown}:{port}"

@@ -91,27 +91,27 @@ _MODEL_PATH = (
 
 
 @lru_cache(maxsize=512)
-def matches(host: str, patterns: Sequence[str]) -> bool:
+def matches_any(host: str, patterns: Sequence[str]) -> bool:
     """Say whether a host is among ``patterns`` (in lower case, ``*`` for any characters; ``host`` or ``host:port``)."""
-    return _pattern(tuple(patterns)).fullmatch(host) is not None
+    return _compile_patterns(tuple(patterns)).fullmatch(host) is not None
 
 
 @lru_cache(maxsize=32)
-def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
+def _compile_patterns(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(pattern.lower()).replace(r"\*", ".*") for pattern in patterns) or "(?!)")
 
 
-def address(host: str, port: int | None) -> tuple[str, str]:
+def address_spellings(host: str, port: int | None) -> tuple[str, str]:
     """The two spellings under which patterns know an address: the host alone, and with its port."""
     host = host.lower().rstrip(".").strip("[]")
     return host, f"{host}:{port}"
 
 
-def listed(host: str, port: int | None, patterns: Sequence[str]) -> bool:
+def is_listed(host: str, port: int | None, patterns: Sequence[str]) -> bool:
     """Say whether an address is among ``patterns``, by its host or with its port."""
     if not patterns:
         return False
-    return any(matches(spelling, tuple(patterns)) for spelling in address(host, port))
+    return any(matches_any(spelling, tuple(patterns)) for spelling in address_spellings(host, port))
 
 
 @lru_cache(maxsize=512)

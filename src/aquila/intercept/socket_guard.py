@@ -30,7 +30,7 @@ def hold(holder: object) -> None:
             _patches.append(Patch(socket.socket, "connect", _connecting))
             _patches.append(Patch(socket.socket, "connect_ex", _connecting))
     if first:
-        import_hooks.when_imported("ssl", _patch_ssl)
+        import_hooks.call_when_imported("ssl", _patch_ssl)
 
 
 def release(holder: object) -> None:
@@ -39,7 +39,7 @@ def release(holder: object) -> None:
         if holder in _holders:
             _holders.discard(holder)
             if not _holders:
-                import_hooks.forget("ssl")
+                import_hooks.stop_waiting("ssl")
                 while _patches:
                     _patches.pop().undo()
 

@@ -51,7 +51,7 @@ class use_cassette:
 
     def __enter__(self) -> UsedCassette:
         scope = self._scope()
-        activation.begin()
+        activation.watch_scopes()
         scopes.open_scope(scope)
         self._open.append((scope, scopes.bind_scope(scope)))
         return UsedCassette(scope)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from aquila.intercept import import_hooks
 from aquila.intercept.httpx_clients import Patch
-from aquila.intercept.policy import answering, asks_model
+from aquila.intercept.policy import asks_model, find_answering_scope
 from aquila.optional import import_optional
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def hold(holder: object) -> None:
         _holders.add(holder)
         if first:
             for library, patch in _LIBRARIES.items():
-                import_hooks.when_imported(library, patch)
+                import_hooks.call_when_imported(library, patch)
 
 
 def release(holder: object) -> None:
@@ -46,9 +46,9 @@ def release(holder: object) -> None:
             _holders.discard(holder)
             if not _holders:
                 for library in _LIBRARIES:
-                    import_hooks.forget(library)
+                    import_hooks.stop_waiting(library)
                 if _stubs is not None:
-                    _stubs.remove()
+                    _stubs.restore_all()
                     _stubs = None
                 while _patches:
                     _patches.pop().undo()
@@ -60,7 +60,7 @@ def _answering(method: str, url: str) -> Scope | None:
         return None
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
-    scope = answering(method, parts.scheme, host, port, parts.path)
+    scope = find_answering_scope(method, parts.scheme, host, port, parts.path)
     if scope is None:
         return None
     try:
@@ -79,7 +79,7 @@ def _put_in_place() -> None:
         if _stubs is None and _holders:
             from aquila.intercept import vcr_stubs
 
-            _stubs = vcr_stubs.InPlace()
+            _stubs = vcr_stubs.VcrPatches()
 
 
 def _through_urllib3(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,13 +15,13 @@ import vcr.patch
 from vcr.request import Request
 
 from aquila.intercept.httpx_clients import Patch
-from aquila.intercept.policy import answering
+from aquila.intercept.policy import find_answering_scope
 from aquila.recording.scope import Scope
 from aquila.recording.session import ReplayDecision
-from aquila.transports.intercepted_requests import route_of
-from aquila.transports.permitted_hosts import permitted
-from aquila.transports.record import Tee
-from aquila.transports.replay import Deciding, replayed
+from aquila.transports.intercepted_requests import route_for
+from aquila.transports.own_requests import own_request
+from aquila.transports.record import AnswerRecorder
+from aquila.transports.replay import CassetteTransport, replay_response
 from aquila.transports.routing import CASSETTE_MODES, Upstream
 from aquila.transports.wire import decoder_for
 
@@ -34,7 +34,7 @@ _LEFT_ALONE = ("httplib", "tornado", "aiohttp", "httpx", "httpx2")
 _REAL_NAMES = ("HTTPConnectionWithTimeout", "HTTPSConnectionWithTimeout")
 
 
-class InPlace:
+class VcrPatches:
     """vcrpy's patches of urllib3, botocore and httplib2, from now until ``remove``."""
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ class InPlace:
             if isinstance(patcher, vcr.patch.ConnectionRemover):
                 self._pools.append(patcher)
             elif patcher.attribute not in _REAL_NAMES:
-                self._patches.append(Patch(patcher.getter(), patcher.attribute, _constant(patcher.new)))
+                self._patches.append(Patch(patcher.getter(), patcher.attribute, _always(patcher.new)))
         # Stubs go to the network within this block. What they are made of is not patched, so nothing needs a reset.
-        self._patches.append(Patch(vcr.patch, "force_reset", _constant(permitted)))
+        self._patches.append(Patch(vcr.patch, "force_reset", _always(own_request)))
 
-    def remove(self) -> None:
+    def restore_all(self) -> None:
         """Put everything back, and take the stubs out of the pools of connections."""
         for patch in reversed(self._patches):
             patch.undo()
@@ -56,7 +56,7 @@ class InPlace:
             pool.__exit__()
 
 
-def _constant(value: Any) -> Callable[[Any], Any]:
+def _always(value: Any) -> Callable[[Any], Any]:
     return lambda original: value
 
 
@@ -78,23 +78,23 @@ class _Cassette:
 
     def can_play_response_for(self, request: Request) -> bool:
         """Whether a request is answered here. Decided once: the stubs ask again. Raises ``CassetteMiss``."""
-        return isinstance(_decided(request), httpx2.Response)
+        return isinstance(_decide_once(request), httpx2.Response)
 
     def play_response(self, request: Request) -> dict[str, Any]:
         """The answer."""
-        answer = _decided(request)
+        answer = _decide_once(request)
         if not isinstance(answer, httpx2.Response):
             raise httpx2.RemoteProtocolError(f"{request.method} {request.host}: the redirect leads out of the cassette")
         headers: dict[str, list[str]] = {}
         for name, value in answer.headers.multi_items():
             headers.setdefault(name, []).append(value)
-        status = {"code": answer.status_code, "message": _reason(answer.status_code)}
+        status = {"code": answer.status_code, "message": _reason_phrase(answer.status_code)}
         return {"status": status, "headers": headers, "body": {"string": answer.content}}
 
     def append(self, request: Request, response: dict[str, Any]) -> None:
         """Take in what came from the network: it is stored if the request was to be recorded."""
-        tee = _decided(request)
-        if not isinstance(tee, Tee):
+        tee = _decide_once(request)
+        if not isinstance(tee, AnswerRecorder):
             return
         body: bytes = response["body"].get("string") or b""
         headers = [
@@ -104,47 +104,47 @@ class _Cassette:
         ]
         if _is_decoded(body, headers):
             headers = [row for row in headers if row[0] not in ("content-encoding", "content-length")]
-        tee.begin(httpx2.Response(response["status"]["code"], headers=headers))
-        tee.take(body)
-        tee.complete()
+        tee.start_answer(httpx2.Response(response["status"]["code"], headers=headers))
+        tee.record_chunk(body)
+        tee.finish_answer()
 
 
-class _Own(Deciding):
+class _UpstreamIsTheClient(CassetteTransport):
     """A decision for a request whose upstream is the client's own way to the network."""
 
-    def decide(self, request: httpx2.Request) -> httpx2.Response | Tee:
-        decision = self._decide(request)
+    def decide(self, request: httpx2.Request) -> httpx2.Response | AnswerRecorder:
+        decision = self._decide_about(request)
         if isinstance(decision, ReplayDecision):
             if self._session.mode != "replay":
                 self._scope.recording.note_play(self._session, decision)
-            return replayed(decision, self._pace(request))
-        return Tee(self._scope, self._session, decision)
+            return replay_response(decision, self._pace_for(request))
+        return AnswerRecorder(self._scope, self._session, decision)
 
 
-def _decided(request: Request) -> httpx2.Response | Tee | None:
+def _decide_once(request: Request) -> httpx2.Response | AnswerRecorder | None:
     """The answer to a request, or what will record it, or None if it goes its own way. Decided once."""
     if not hasattr(request, "_aquila"):
         port = request.parsed_uri.port
-        scope = answering(request.method, request.scheme, request.host or "", port, request.path)
-        request._aquila = None if scope is None else _decide(scope, request)
-    decided: httpx2.Response | Tee | None = request._aquila
+        scope = find_answering_scope(request.method, request.scheme, request.host or "", port, request.path)
+        request._aquila = None if scope is None else _decide_in_scope(scope, request)
+    decided: httpx2.Response | AnswerRecorder | None = request._aquila
     return decided
 
 
-def _decide(scope: Scope, request: Request) -> httpx2.Response | Tee:
+def _decide_in_scope(scope: Scope, request: Request) -> httpx2.Response | AnswerRecorder:
     headers = [
         (name, value.decode("latin-1") if isinstance(value, bytes) else str(value))
         for name, value in request.headers.items()
     ]
-    asked = httpx2.Request(request.method, request.uri, headers=headers, content=_body(request))
+    asked = httpx2.Request(request.method, request.uri, headers=headers, content=_request_body(request))
     settings = scope.settings
-    decided: httpx2.Response | Tee
+    decided: httpx2.Response | AnswerRecorder
     if settings.transport in CASSETTE_MODES and (settings.transport == "replay" or settings.upstream == "live"):
         assert scope.default_cassette is not None
         mode = "replay" if settings.transport == "replay" else settings.record
-        decided = _Own(scope, scope.sessions.session_for(scope.default_cassette, mode)).decide(asked)
+        decided = _UpstreamIsTheClient(scope, scope.sessions.session_for(scope.default_cassette, mode)).decide(asked)
     else:
-        decided = route_of(scope, Upstream("live", None, None)).sync().handle_request(asked)
+        decided = route_for(scope, Upstream("live", None, None)).sync_transport().handle_request(asked)
     if isinstance(decided, httpx2.Response):
         decided.read()
     return decided
@@ -162,14 +162,14 @@ def _is_decoded(body: bytes, headers: list[tuple[str, str]]) -> bool:
     return False
 
 
-def _body(request: Request) -> bytes:
+def _request_body(request: Request) -> bytes:
     body = request.body_bytes
     if body is None:
         return b""
     return body.encode() if isinstance(body, str) else bytes(body)
 
 
-def _reason(status: int) -> str:
+def _reason_phrase(status: int) -> str:
     try:
         return http.HTTPStatus(status).phrase
     except ValueError:
@@ -183,7 +183,7 @@ async def aiohttp_request(
     from vcr.stubs.aiohttp_stubs import vcr_request
 
     async def real(*args: Any, **options: Any) -> Any:
-        with permitted():
+        with own_request():
             return await original(*args, **options)
 
     return await vcr_request(_Cassette(), real)(session, method, url, **await _with_bytes(session, kwargs))

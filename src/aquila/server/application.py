@@ -90,7 +90,7 @@ class _Endpoints:
             for name, value in request.headers.items()
         ]
         try:
-            answer = await self._proxy.answer(request.method, target, headers, body, cassette=cassette)
+            answer = await self._proxy.answer_request(request.method, target, headers, body, cassette=cassette)
         except CassetteMiss as error:
             return make_error_response(404, str(error), "cassette_miss")
         except (ConfigError, CassetteNameError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from aquila.transports.routing import Route, Transport, active, resolve
+from aquila.transports.routing import Route, Transport, active_route, resolve_route
 
 # The openai SDK's own limits: ten minutes, and five seconds to connect.
 _TIMEOUT = httpx2.Timeout(600.0, connect=5.0)
@@ -57,7 +57,7 @@ def async_client() -> httpx2.AsyncClient:
     return client
 
 
-def timeouts(*, connect: float, read: float) -> httpx2.Timeout:
+def time_limits(*, connect: float, read: float) -> httpx2.Timeout:
     """Time limits of a request in seconds: to connect, and between two pieces of the answer."""
     return httpx2.Timeout(read, connect=connect)
 
@@ -70,14 +70,14 @@ class RoutingTransport(httpx2.BaseTransport):
         self._cassette = cassette
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        route = active()
+        route = active_route()
         if route is not None:
-            return route.sync().handle_request(request)
-        route = resolve(transport=self._transport, cassette=self._cassette)
+            return route.sync_transport().handle_request(request)
+        route = resolve_route(transport=self._transport, cassette=self._cassette)
         if not route.is_one_call:
-            return route.sync().handle_request(request)
+            return route.sync_transport().handle_request(request)
         try:
-            response = route.sync().handle_request(request)
+            response = route.sync_transport().handle_request(request)
         except BaseException:
             route.close(failed=True)
             raise
@@ -94,16 +94,16 @@ class AsyncRoutingTransport(httpx2.AsyncBaseTransport):
         self._cassette = cassette
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        route = active()
+        route = active_route()
         if route is not None:
-            return await route.async_().handle_async_request(request)
-        route = await resolve_async(transport=self._transport, cassette=self._cassette)
+            return await route.async_transport().handle_async_request(request)
+        route = await resolve_route_async(transport=self._transport, cassette=self._cassette)
         if not route.is_one_call:
-            return await route.async_().handle_async_request(request)
+            return await route.async_transport().handle_async_request(request)
         try:
-            response = await route.async_().handle_async_request(request)
+            response = await route.async_transport().handle_async_request(request)
         except BaseException:
-            await close_async(route, failed=True)
+            await close_route_async(route, failed=True)
             raise
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = _AsyncLastStream(response.stream, route)
@@ -140,17 +140,17 @@ class _AsyncLastStream(httpx2.AsyncByteStream):
         try:
             await self._stream.aclose()
         finally:
-            await close_async(self._route)
+            await close_route_async(self._route)
 
 
-async def resolve_async(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:
+async def resolve_route_async(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:
     """``resolve`` without blocking the event loop: a cassette is read in a thread."""
     import anyio.to_thread
 
-    return await anyio.to_thread.run_sync(functools.partial(resolve, transport=transport, cassette=cassette))
+    return await anyio.to_thread.run_sync(functools.partial(resolve_route, transport=transport, cassette=cassette))
 
 
-async def close_async(route: Route, *, failed: bool = False) -> None:
+async def close_route_async(route: Route, *, failed: bool = False) -> None:
     """``route.close`` without blocking the event loop; a cancelled caller does not keep it from being done."""
     if not route.is_one_call:
         return

@@ -15,42 +15,44 @@ import httpx2
 
 from aquila.recording.scope import Scope
 from aquila.transports.http_libraries import HTTPX_FAMILY
-from aquila.transports.routing import CASSETTE_MODES, CassetteRoute, PlainRoute, Route, Upstream, upstream_named
+from aquila.transports.routing import CASSETTE_MODES, CassetteRoute, PlainRoute, Route, Upstream, find_upstream
 
 Send = Callable[[Any], Any]
 """The client's own way to the network: a request of its library in, an answer of its library out."""
 
 
-def answer(scope: Scope, request: Any, send: Send) -> Any:
+def answer_request(scope: Scope, request: Any, send: Send) -> Any:
     """Answer a sync request of httpx2 or httpx from a scope. ``send`` is the upstream where ``live`` is meant."""
-    library = _home(request)
-    route = route_of(scope, Upstream("live", lambda: _ClientsOwn(send, library), None))
+    library = _library_of(request)
+    route = route_for(scope, Upstream("live", lambda: _ClientsOwn(send, library), None))
     if library is httpx2:
-        return route.sync().handle_request(request)
+        return route.sync_transport().handle_request(request)
     request.read()
     try:
-        return _as_response_of(library, route.sync().handle_request(_as_request_of(httpx2, request)))
+        return _convert_response(library, route.sync_transport().handle_request(_convert_request(httpx2, request)))
     except httpx2.TransportError as error:
-        raise _translated(error, library) from error
+        raise _translate_error(error, library) from error
 
 
-async def answer_async(scope: Scope, request: Any, send: Send) -> Any:
+async def answer_request_async(scope: Scope, request: Any, send: Send) -> Any:
     """The async twin of ``answer``."""
-    library = _home(request)
+    library = _library_of(request)
     own = Upstream("live", None, lambda: _AsyncClientsOwn(send, library))
     if _is_ready(scope):
-        route = route_of(scope, own)
+        route = route_for(scope, own)
     else:
         import anyio.to_thread  # a cassette is read in a thread, so that the event loop goes on
 
-        route = await anyio.to_thread.run_sync(functools.partial(route_of, scope, own))
+        route = await anyio.to_thread.run_sync(functools.partial(route_for, scope, own))
     if library is httpx2:
-        return await route.async_().handle_async_request(request)
+        return await route.async_transport().handle_async_request(request)
     await request.aread()
     try:
-        return _as_response_of(library, await route.async_().handle_async_request(_as_request_of(httpx2, request)))
+        return _convert_response(
+            library, await route.async_transport().handle_async_request(_convert_request(httpx2, request))
+        )
     except httpx2.TransportError as error:
-        raise _translated(error, library) from error
+        raise _translate_error(error, library) from error
 
 
 def _is_ready(scope: Scope) -> bool:
@@ -59,20 +61,20 @@ def _is_ready(scope: Scope) -> bool:
     return settings.transport not in CASSETTE_MODES or scope.sessions.has_session(scope.default_cassette or "", mode)
 
 
-def route_of(scope: Scope, own: Upstream) -> Route:
+def route_for(scope: Scope, own: Upstream) -> Route:
     """The route of a request that a scope answers. ``own`` is the client's way out, where ``live`` is meant."""
     settings = scope.settings
     if settings.transport not in CASSETTE_MODES:
-        return PlainRoute(settings.transport, upstream_named(settings.transport))
+        return PlainRoute(settings.transport, find_upstream(settings.transport))
     assert scope.default_cassette is not None
     if settings.transport == "replay":
         return CassetteRoute("replay", scope, scope.default_cassette, "replay", None)
     # The client's own transport knows the client's proxies and certificates.
-    upstream = own if settings.upstream == "live" else upstream_named(settings.upstream)
+    upstream = own if settings.upstream == "live" else find_upstream(settings.upstream)
     return CassetteRoute("record", scope, scope.default_cassette, settings.record, upstream)
 
 
-def _home(thing: Any) -> Any:
+def _library_of(thing: Any) -> Any:
     """The library, httpx2 or httpx, that an object of it comes from. It is loaded: it made the object."""
     for base in type(thing).__mro__:
         name = base.__module__.partition(".")[0]
@@ -81,7 +83,7 @@ def _home(thing: Any) -> Any:
     raise TypeError(f"{type(thing).__name__} belongs to none of {', '.join(HTTPX_FAMILY)}")
 
 
-def _as_request_of(library: Any, request: Any) -> Any:
+def _convert_request(library: Any, request: Any) -> Any:
     """A request whose body has been read, in the terms of another library."""
     return library.Request(
         request.method,
@@ -92,7 +94,7 @@ def _as_request_of(library: Any, request: Any) -> Any:
     )
 
 
-def _as_response_of(library: Any, response: Any) -> Any:
+def _convert_response(library: Any, response: Any) -> Any:
     """An answer that is still arriving, in the terms of another library."""
     return library.Response(
         response.status_code,
@@ -102,7 +104,7 @@ def _as_response_of(library: Any, response: Any) -> Any:
     )
 
 
-def _translated(error: Exception, library: Any) -> Exception:
+def _translate_error(error: Exception, library: Any) -> Exception:
     """The exception of the same name in another library of the family."""
     for base in type(error).__mro__:
         same: Any = getattr(library, base.__name__, None)
@@ -124,9 +126,9 @@ class _ClientsOwn(httpx2.BaseTransport):
             response: httpx2.Response = self._send(request)
             return response
         try:
-            response = _as_response_of(httpx2, self._send(_as_request_of(self._library, request)))
+            response = _convert_response(httpx2, self._send(_convert_request(self._library, request)))
         except self._library.TransportError as error:
-            raise _translated(error, httpx2) from error
+            raise _translate_error(error, httpx2) from error
         return response
 
 
@@ -142,9 +144,9 @@ class _AsyncClientsOwn(httpx2.AsyncBaseTransport):
             response: httpx2.Response = await self._send(request)
             return response
         try:
-            response = _as_response_of(httpx2, await self._send(_as_request_of(self._library, request)))
+            response = _convert_response(httpx2, await self._send(_convert_request(self._library, request)))
         except self._library.TransportError as error:
-            raise _translated(error, httpx2) from error
+            raise _translate_error(error, httpx2) from error
         return response
 
 
@@ -155,20 +157,20 @@ def _stream_class(library: Any) -> Any:
     class Stream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any) -> None:
             self._stream = stream
-            self._error = _home(stream).TransportError
+            self._error = _library_of(stream).TransportError
 
         def __iter__(self) -> Iterator[bytes]:
             try:
                 yield from self._stream
             except self._error as error:
-                raise _translated(error, library) from error
+                raise _translate_error(error, library) from error
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             try:
                 async for chunk in self._stream:
                     yield chunk
             except self._error as error:
-                raise _translated(error, library) from error
+                raise _translate_error(error, library) from error
 
         def close(self) -> None:
             self._stream.close()

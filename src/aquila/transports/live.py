@@ -16,7 +16,7 @@ import httpx2
 from aquila.recording import runtime
 
 
-def _limits() -> httpx2.Limits:
+def _connection_limits() -> httpx2.Limits:
     """The limits that the openai SDK gives its own clients.
 
     In a test run no connection waits for a next request: a test's event loop ends with the test, and sockets that are
@@ -47,7 +47,7 @@ class LiveTransport(httpx2.BaseTransport):
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
-                pool = self._pools[key] = httpx2.HTTPTransport(limits=_limits(), proxy=key[1])
+                pool = self._pools[key] = httpx2.HTTPTransport(limits=_connection_limits(), proxy=key[1])
         return pool.handle_request(request)
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
         proxy = _proxy_for(request.url)
         pool = pools.get(proxy)
         if pool is None:
-            pool = pools[proxy] = httpx2.AsyncHTTPTransport(limits=_limits(), proxy=proxy)
+            pool = pools[proxy] = httpx2.AsyncHTTPTransport(limits=_connection_limits(), proxy=proxy)
         return await pool.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -18,13 +18,13 @@ import httpx2
 from aquila.config import DUMMY_KEY
 from aquila.errors import ConfigError
 from aquila.recording.scope import Scope
-from aquila.transports.routing import CassetteRoute, PlainRoute, Route, Upstream, upstream_named
+from aquila.transports.routing import CassetteRoute, PlainRoute, Route, Upstream, find_upstream
 
 Headers = list[tuple[str, str]]
 LIVE_UPSTREAM = "https://api.openai.com"
 
 # What concerns one connection alone (RFC 9110, 7.6.1), and what the next hop says by itself.
-_OF_THE_CONNECTION = frozenset(
+_HOP_BY_HOP = frozenset(
     {
         "connection",
         "content-length",
@@ -67,9 +67,9 @@ class Proxy:
     def __init__(self, scope: Callable[[], Scope], *, upstream: str | None = None, key: str | None = None) -> None:
         self._scope = scope
         self._key = key
-        self._base, self._upstream = _resolved(upstream or LIVE_UPSTREAM)
+        self._base, self._upstream = _resolve_upstream(upstream or LIVE_UPSTREAM)
 
-    async def answer(
+    async def answer_request(
         self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes, *, cassette: str | None = None
     ) -> Answer:
         """Answer a request. ``target`` is its path with its query, ``cassette`` overrules the scope's default.
@@ -77,18 +77,16 @@ class Proxy:
         Raises ``CassetteMiss`` and whatever opening a cassette raises, ``ConfigError`` without a cassette, and
         ``UpstreamFailed``.
         """
-        route = await self._route(cassette)
-        request = httpx2.Request(method, self._base + target, headers=self._sent(headers), content=body)
+        route = await self._find_route(cassette)
+        request = httpx2.Request(method, self._base + target, headers=self._forwarded_headers(headers), content=body)
         try:
-            response = await route.async_().handle_async_request(request)
+            response = await route.async_transport().handle_async_request(request)
         except httpx2.TransportError as error:
             raise UpstreamFailed(f"{type(error).__name__}: {error or 'no answer'}") from error
-        returned = [
-            (name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_THE_CONNECTION
-        ]
-        return Answer(response.status_code, returned, functools.partial(_chunks, response), response.aclose)
+        returned = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _HOP_BY_HOP]
+        return Answer(response.status_code, returned, functools.partial(_iterate_chunks, response), response.aclose)
 
-    async def _route(self, cassette: str | None) -> Route:
+    async def _find_route(self, cassette: str | None) -> Route:
         scope = self._scope()
         settings = scope.settings
         name = cassette or scope.default_cassette
@@ -106,11 +104,11 @@ class Proxy:
             return make()
         return await anyio.to_thread.run_sync(make)  # reads a file
 
-    def _sent(self, headers: Iterable[tuple[str, str]]) -> Headers:
+    def _forwarded_headers(self, headers: Iterable[tuple[str, str]]) -> Headers:
         sent = [
             (name, value)
             for name, value in headers
-            if name.lower() not in _OF_THE_CONNECTION and not name.lower().startswith("x-aquila-")
+            if name.lower() not in _HOP_BY_HOP and not name.lower().startswith("x-aquila-")
         ]
         if self._key is None:
             return sent
@@ -120,7 +118,7 @@ class Proxy:
         ]
 
 
-async def _chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
+async def _iterate_chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
     assert isinstance(response.stream, httpx2.AsyncByteStream)
     try:
         async for chunk in response.stream:
@@ -129,12 +127,12 @@ async def _chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
         raise UpstreamFailed(f"{type(error).__name__}: {error}") from error
 
 
-def _resolved(upstream: str) -> tuple[str, Upstream]:
+def _resolve_upstream(upstream: str) -> tuple[str, Upstream]:
     """The base of every request's URL, and what answers it."""
     if "://" not in upstream:
-        return LIVE_UPSTREAM, upstream_named(upstream)
+        return LIVE_UPSTREAM, find_upstream(upstream)
     parts = urlsplit(upstream)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ConfigError(f"upstream {upstream!r} is not the URL of a server, such as {LIVE_UPSTREAM}")
     # Clients are told a base URL that ends in /v1, so their paths begin with it.
-    return upstream.rstrip("/").removesuffix("/v1"), upstream_named("live")
+    return upstream.rstrip("/").removesuffix("/v1"), find_upstream("live")

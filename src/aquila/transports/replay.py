@@ -12,10 +12,10 @@ from aquila.cassettes.storage.merging import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.recording.scope import Scope
 from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision, Session
-from aquila.transports.wire import error_named, request_of
+from aquila.transports.wire import error_from_text, to_recorded_request
 
 
-class Deciding:
+class CassetteTransport:
     """What replay and record share: one session, and the decision for each request."""
 
     def __init__(self, scope: Scope, session: Session) -> None:
@@ -23,36 +23,36 @@ class Deciding:
         self._session = session
         self._timing = scope.settings.replay_timing
 
-    def _decide(self, request: httpx2.Request) -> ReplayDecision | RecordDecision:
-        decision = self._session.decide(request_of(request))
+    def _decide_about(self, request: httpx2.Request) -> ReplayDecision | RecordDecision:
+        decision = self._session.decide(to_recorded_request(request))
         if isinstance(decision, RefuseDecision):
             self._scope.remember_miss(decision.error)
             # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
             raise type(decision.error)(*decision.error.args)
         return decision
 
-    def _pace(self, request: httpx2.Request) -> Pace | None:
+    def _pace_for(self, request: httpx2.Request) -> Pace | None:
         return Pace(self._timing, request) if self._timing else None
 
 
-class ReplayTransport(Deciding, httpx2.BaseTransport):
+class ReplayTransport(CassetteTransport, httpx2.BaseTransport):
     """Answers every request from one session, or raises ``CassetteMiss``."""
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         request.read()
-        decision = self._decide(request)
+        decision = self._decide_about(request)
         assert isinstance(decision, ReplayDecision)
-        return replayed(decision, self._pace(request))
+        return replay_response(decision, self._pace_for(request))
 
 
-class AsyncReplayTransport(Deciding, httpx2.AsyncBaseTransport):
+class AsyncReplayTransport(CassetteTransport, httpx2.AsyncBaseTransport):
     """The async twin of ``ReplayTransport``."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         await request.aread()
-        decision = self._decide(request)
+        decision = self._decide_about(request)
         assert isinstance(decision, ReplayDecision)
-        return await areplayed(decision, self._pace(request))
+        return await replay_response_async(decision, self._pace_for(request))
 
 
 class Pace:
@@ -63,26 +63,26 @@ class Pace:
         self._limit = (request.extensions.get("timeout") or {}).get("read")
         self._at = 0
 
-    def until(self, at: int) -> float:
+    def _seconds_until(self, at: int) -> float:
         """Seconds to wait from the previous moment to ``at`` (milliseconds since the request)."""
         seconds = max(0, at - self._at) / 1000 * self._factor
         self._at = max(at, self._at)
         return seconds
 
-    def sleep(self, at: int) -> None:
+    def wait_until(self, at: int) -> None:
         """Wait until ``at``. Raises ``httpx2.ReadTimeout`` when the client would have given up."""
-        seconds = self.until(at)
+        seconds = self._seconds_until(at)
         if self._limit is not None and seconds > self._limit:
             time.sleep(self._limit)
             raise httpx2.ReadTimeout("timed out")
         if seconds:
             time.sleep(seconds)
 
-    async def asleep(self, at: int) -> None:
+    async def wait_until_async(self, at: int) -> None:
         """The async twin of ``sleep``."""
         import anyio
 
-        seconds = self.until(at)
+        seconds = self._seconds_until(at)
         if self._limit is not None and seconds > self._limit:
             await anyio.sleep(self._limit)
             raise httpx2.ReadTimeout("timed out")
@@ -90,23 +90,25 @@ class Pace:
             await anyio.sleep(seconds)
 
 
-def replayed(decision: ReplayDecision, pace: Pace | None = None) -> httpx2.Response:
+def replay_response(decision: ReplayDecision, pace: Pace | None = None) -> httpx2.Response:
     """The recorded answer as an httpx2 response."""
     response = decision.interaction.response
     if pace is not None:
-        pace.sleep(response.started)
-    return httpx2.Response(response.status, headers=_headers(decision), stream=_ReplayStream(response, pace))
+        pace.wait_until(response.started)
+    return httpx2.Response(response.status, headers=_response_headers(decision), stream=_ReplayStream(response, pace))
 
 
-async def areplayed(decision: ReplayDecision, pace: Pace | None = None) -> httpx2.Response:
+async def replay_response_async(decision: ReplayDecision, pace: Pace | None = None) -> httpx2.Response:
     """The recorded answer as an httpx2 response for async clients."""
     response = decision.interaction.response
     if pace is not None:
-        await pace.asleep(response.started)
-    return httpx2.Response(response.status, headers=_headers(decision), stream=_AsyncReplayStream(response, pace))
+        await pace.wait_until_async(response.started)
+    return httpx2.Response(
+        response.status, headers=_response_headers(decision), stream=_AsyncReplayStream(response, pace)
+    )
 
 
-def _headers(decision: ReplayDecision) -> list[tuple[str, str]]:
+def _response_headers(decision: ReplayDecision) -> list[tuple[str, str]]:
     """The recorded headers, and for a failure what keeps the client from sleeping before it tries again.
 
     A failure that another recording follows is followed at once. The last one says how the request ended, so there is
@@ -122,12 +124,12 @@ def _headers(decision: ReplayDecision) -> list[tuple[str, str]]:
     return headers
 
 
-def _ending(response: RecordedResponse) -> Exception | None:
+def _final_error(response: RecordedResponse) -> Exception | None:
     """What a reader meets after the last recorded chunk."""
     if response.end == "complete":
         return None
     if response.end == "broken":
-        return error_named(response.error)
+        return error_from_text(response.error)
     return CassetteMiss(
         f"the recorded answer ends after {len(response.chunks)} chunks, because the caller stopped reading there when "
         "it was recorded; now it reads on. Record this answer again with --aquila-record=all."
@@ -145,9 +147,9 @@ class _ReplayStream(httpx2.SyncByteStream):
                 yield chunk.data
         else:
             for chunk in self._response.chunks:
-                self._pace.sleep(chunk.at)
+                self._pace.wait_until(chunk.at)
                 yield chunk.data
-        ending = _ending(self._response)
+        ending = _final_error(self._response)
         if ending is not None:
             raise ending
 
@@ -161,8 +163,8 @@ class _AsyncReplayStream(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self._chunks:
             if self._pace is not None:
-                await self._pace.asleep(chunk.at)
+                await self._pace.wait_until_async(chunk.at)
             yield chunk.data
-        ending = _ending(self._response)
+        ending = _final_error(self._response)
         if ending is not None:
             raise ending

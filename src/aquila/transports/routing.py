@@ -21,7 +21,7 @@ from aquila.recording import runtime
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
 from aquila.transports.live import AsyncLiveTransport, LiveTransport
-from aquila.transports.permitted_hosts import permitted
+from aquila.transports.own_requests import own_request
 from aquila.transports.record import AsyncRecordTransport, RecordTransport
 from aquila.transports.replay import AsyncReplayTransport, ReplayTransport
 
@@ -35,10 +35,10 @@ class Route(Protocol):
     needs_key: bool
     is_one_call: bool
 
-    def sync(self) -> httpx2.BaseTransport:
+    def sync_transport(self) -> httpx2.BaseTransport:
         """The transport for sync clients. Raises ``ConfigError`` if there is none."""
 
-    def async_(self) -> httpx2.AsyncBaseTransport:
+    def async_transport(self) -> httpx2.AsyncBaseTransport:
         """The transport for async clients. Raises ``ConfigError`` if there is none."""
 
     def activate(self) -> Any:
@@ -75,8 +75,8 @@ class PlainRoute(_Route):
     def __init__(self, name: str, upstream: Upstream) -> None:
         self.name = name
         self.needs_key = upstream.needs_key
-        self.sync = upstream.sync
-        self.async_ = upstream.async_
+        self.sync_transport = upstream.sync_transport
+        self.async_transport = upstream.async_transport
 
 
 class CassetteRoute(_Route):
@@ -91,15 +91,15 @@ class CassetteRoute(_Route):
         self._upstream = upstream
         self.is_one_call = scope.kind == "call"
 
-    def sync(self) -> httpx2.BaseTransport:
+    def sync_transport(self) -> httpx2.BaseTransport:
         if self._upstream is None:
             return ReplayTransport(self._scope, self._session)
-        return RecordTransport(self._scope, self._session, self._upstream.sync())
+        return RecordTransport(self._scope, self._session, self._upstream.sync_transport())
 
-    def async_(self) -> httpx2.AsyncBaseTransport:
+    def async_transport(self) -> httpx2.AsyncBaseTransport:
         if self._upstream is None:
             return AsyncReplayTransport(self._scope, self._session)
-        return AsyncRecordTransport(self._scope, self._session, self._upstream.async_())
+        return AsyncRecordTransport(self._scope, self._session, self._upstream.async_transport())
 
     def close(self, *, failed: bool = False) -> None:
         if self.is_one_call:
@@ -122,17 +122,17 @@ class Upstream:
         self._makers = {"sync": sync, "async": async_}
         self._made: dict[str, Any] = {}
 
-    def sync(self) -> httpx2.BaseTransport:
+    def sync_transport(self) -> httpx2.BaseTransport:
         """The transport for sync clients."""
-        transport: httpx2.BaseTransport = self._get("sync")
+        transport: httpx2.BaseTransport = self._make_transport("sync")
         return transport
 
-    def async_(self) -> httpx2.AsyncBaseTransport:
+    def async_transport(self) -> httpx2.AsyncBaseTransport:
         """The transport for async clients."""
-        transport: httpx2.AsyncBaseTransport = self._get("async")
+        transport: httpx2.AsyncBaseTransport = self._make_transport("async")
         return transport
 
-    def _get(self, kind: str) -> Any:
+    def _make_transport(self, kind: str) -> Any:
         transport = self._made.get(kind)
         if transport is None:
             maker = self._makers[kind]
@@ -154,7 +154,7 @@ class _Permitted(httpx2.BaseTransport):
         self._transport = transport
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        with permitted():
+        with own_request():
             return self._transport.handle_request(request)
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ class _AsyncPermitted(httpx2.AsyncBaseTransport):
         self._transport = transport
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        with permitted():
+        with own_request():
             return await self._transport.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -202,7 +202,7 @@ class LoadedUpstreams(dict[str, Upstream]):
 _active: ContextVar[Route | None] = ContextVar("aquila_route", default=None)
 
 
-def resolve(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:
+def resolve_route(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:
     """Resolve where the requests of a call go.
 
     ``transport`` is a name (``live``, ``replay``, ``record``, ``local``, ``module:factory``, one that a plugin
@@ -211,12 +211,12 @@ def resolve(*, transport: str | Transport | None = None, cassette: str | None = 
     a cassette raises.
     """
     if transport is not None and not isinstance(transport, str):
-        return PlainRoute(_describe(transport), _given(transport, _describe(transport)))
+        return PlainRoute(_describe_transport(transport), _upstream_from(transport, _describe_transport(transport)))
     scope = scopes.current_scope()
-    settings = settings_in_force()
+    settings = current_settings()
     name = transport or settings.transport
     if name not in CASSETTE_MODES:
-        return PlainRoute(name, upstream_named(name))
+        return PlainRoute(name, find_upstream(name))
     cassette = cassette or (scope.default_cassette if scope is not None else None)
     if cassette is None:
         raise CassetteRequired(_no_cassette(name, scope))
@@ -224,11 +224,11 @@ def resolve(*, transport: str | Transport | None = None, cassette: str | None = 
         scope = Scope(kind="call")
     upstream = None
     if name == "record":
-        upstream = upstream_named(settings.upstream)
+        upstream = find_upstream(settings.upstream)
     return CassetteRoute(name, scope, cassette, settings.record if upstream else "replay", upstream)
 
 
-def settings_in_force() -> config.Settings:
+def current_settings() -> config.Settings:
     """The settings of the scope in force, else those of the process."""
     scope = scopes.current_scope()
     return scope.settings if scope is not None else runtime.current_settings()
@@ -247,22 +247,22 @@ def _no_cassette(name: str, scope: Scope | None) -> str:
     )
 
 
-def upstream_named(name: str) -> Upstream:
+def find_upstream(name: str) -> Upstream:
     """The source of answers of a name. Raises ``UnknownTransport`` or ``ConfigError``."""
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     loaded = runtime.current_run().state_of(LoadedUpstreams)
     if name not in loaded:
-        loaded[name] = _given(_make(name), name)
+        loaded[name] = _upstream_from(_load_transport(name), name)
     return loaded[name]
 
 
-def _make(name: str) -> Any:
+def _load_transport(name: str) -> Any:
     registered: dict[str, Any] = {}
     for table in plugin_manager().hook.aquila_transports():
         registered.update(table)
     if name in registered:
-        return _called(registered[name], name)
+        return _call_factory(registered[name], name)
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         known = ", ".join((*_BUILT_IN, *CASSETTE_MODES, *sorted(registered), "module:factory"))
@@ -276,10 +276,10 @@ def _make(name: str) -> Any:
             factory = getattr(factory, part)
         except AttributeError as error:
             raise UnknownTransport(f"transport {name!r}: {module_name!r} has no {attribute!r}") from error
-    return _called(factory, name)
+    return _call_factory(factory, name)
 
 
-def _called(factory: Any, name: str) -> Any:
+def _call_factory(factory: Any, name: str) -> Any:
     if isinstance(factory, (httpx2.BaseTransport, httpx2.AsyncBaseTransport)) or not callable(factory):
         return factory
     try:
@@ -288,7 +288,7 @@ def _called(factory: Any, name: str) -> Any:
         raise ConfigError(f"transport {name!r}: the factory must be callable without arguments: {error}") from error
 
 
-def _given(transport: Any, name: str) -> Upstream:
+def _upstream_from(transport: Any, name: str) -> Upstream:
     """An upstream from what a user gave: a transport, one that is both sync and async, or a pair of them."""
     sides = transport if isinstance(transport, tuple) else (transport,)
     sync = next((side for side in sides if isinstance(side, httpx2.BaseTransport)), None)
@@ -301,10 +301,10 @@ def _given(transport: Any, name: str) -> Upstream:
     return Upstream(name, (lambda: sync) if sync else None, (lambda: async_) if async_ else None)
 
 
-def _describe(transport: Any) -> str:
+def _describe_transport(transport: Any) -> str:
     return type(transport).__name__
 
 
-def active() -> Route | None:
+def active_route() -> Route | None:
     """The route that the call in progress has activated, or None."""
     return _active.get()

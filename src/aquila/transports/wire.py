@@ -26,11 +26,11 @@ ERRORS: dict[str, type[httpx2.TransportError]] = {
 """The ways in which an answer breaks off, by the names under which cassettes keep them."""
 
 
-def request_of(request: httpx2.Request) -> RecordedRequest:
+def to_recorded_request(request: httpx2.Request) -> RecordedRequest:
     """The recordable form of a request whose body has been read."""
     # Without the length of the body, all requests of a client have the same fields.
     fields = [field for field in request.headers.raw if field[0] not in (b"Content-Length", b"content-length")]
-    headers, encoding = _decoded(tuple(fields))
+    headers, encoding = _decode_headers_cached(tuple(fields))
     body = request.content
     if body and encoding:
         decoder = decoder_for(encoding)
@@ -39,24 +39,24 @@ def request_of(request: httpx2.Request) -> RecordedRequest:
 
 
 @functools.lru_cache(maxsize=256)
-def _decoded(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[Headers, str]:
+def _decode_headers_cached(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[Headers, str]:
     """Header fields as text, and the content coding among them."""
-    headers = headers_of(raw)
+    headers = decode_headers(raw)
     return headers, ", ".join(value for name, value in headers if name == "content-encoding")
 
 
-def headers_of(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Header fields as text, names in lower case, in order."""
     return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw)
 
 
-def error_named(error: str) -> httpx2.TransportError:
+def error_from_text(error: str) -> httpx2.TransportError:
     """The exception that a cassette keeps as ``Name: text``."""
     name, _, text = error.partition(": ")
     return ERRORS.get(name, httpx2.RemoteProtocolError)(text or "the recorded answer broke off here")
 
 
-def error_text(error: BaseException) -> str:
+def error_to_text(error: BaseException) -> str:
     """The text under which a cassette keeps an exception of the HTTP client."""
     name = next((base.__name__ for base in type(error).__mro__ if base.__name__ in ERRORS), "RemoteProtocolError")
     return f"{name}: {error}"

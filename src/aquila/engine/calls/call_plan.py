@@ -183,9 +183,9 @@ def _load_endpoint(name: str) -> Endpoint:
 
 
 def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: Any) -> CallPlan:
-    from aquila.transports.routing import settings_in_force
+    from aquila.transports.routing import current_settings
 
-    settings = settings_in_force()
+    settings = current_settings()
     base_url = options.base_url or settings.base_url or DEFAULT_BASE_URL
     return CallPlan(
         ref=f"call-{uuid.uuid4().hex}",
@@ -202,9 +202,9 @@ def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: An
 
 def prepare_call(plan: CallPlan) -> PreparedCall:
     """Return the call of a plan, its route resolved: a cassette is opened here."""
-    from aquila.transports.routing import resolve
+    from aquila.transports.routing import resolve_route
 
-    route = resolve(**plan.route_arguments)
+    route = resolve_route(**plan.route_arguments)
     try:
         return plan.bind_to_route(route)
     except BaseException:
@@ -214,13 +214,13 @@ def prepare_call(plan: CallPlan) -> PreparedCall:
 
 async def prepare_call_async(plan: CallPlan) -> PreparedCall:
     """``prepare_call`` without blocking the event loop."""
-    from aquila.transports.clients import close_async, resolve_async
+    from aquila.transports.clients import close_route_async, resolve_route_async
 
-    route = await resolve_async(**plan.route_arguments)
+    route = await resolve_route_async(**plan.route_arguments)
     try:
         return plan.bind_to_route(route)
     except BaseException:
-        await close_async(route, failed=True)
+        await close_route_async(route, failed=True)
         raise
 
 

@@ -12,7 +12,7 @@ import ssl
 import httpx2
 
 from aquila.recording import runtime
-from aquila.transports.local_model.server import ModelServer, find_running, running_server
+from aquila.transports.local_model.server import ModelServer, find_or_start, find_running
 
 # What the model's server needs to know. Credentials, cookies and provider headers stay here.
 _FORWARDED = frozenset({"accept", "content-type", "content-length", "transfer-encoding"})
@@ -32,7 +32,7 @@ def local_path(path: str) -> str:
     return path
 
 
-def _redirected(request: httpx2.Request, server: ModelServer) -> httpx2.Request:
+def _redirect_request(request: httpx2.Request, server: ModelServer) -> httpx2.Request:
     path, _, query = request.url.raw_path.decode("ascii").partition("?")
     target = local_path(path) + (f"?{query}" if query else "")
     headers = [(name, value) for name, value in request.headers.multi_items() if name.lower() in _FORWARDED]
@@ -70,9 +70,9 @@ class LocalTransport(httpx2.BaseTransport):
         self._model = model
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        server = running_server(self._model or runtime.current_settings().local_model)
+        server = find_or_start(self._model or runtime.current_settings().local_model)
         http = httpx2.HTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
-        return http.handle_request(_redirected(request, server))
+        return http.handle_request(_redirect_request(request, server))
 
 
 class AsyncLocalTransport(httpx2.AsyncBaseTransport):
@@ -87,6 +87,6 @@ class AsyncLocalTransport(httpx2.AsyncBaseTransport):
         if server is None:
             import anyio.to_thread
 
-            server = await anyio.to_thread.run_sync(running_server, model)
+            server = await anyio.to_thread.run_sync(find_or_start, model)
         http = httpx2.AsyncHTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
-        return await http.handle_async_request(_redirected(request, server))
+        return await http.handle_async_request(_redirect_request(request, server))

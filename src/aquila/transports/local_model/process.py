@@ -18,7 +18,7 @@ CONTEXT = 4096
 """Tokens of one conversation, prompt and answer together."""
 
 
-def _parameters(xllamacpp: Any, config: Mapping[str, Any]) -> Any:
+def _server_parameters(xllamacpp: Any, config: Mapping[str, Any]) -> Any:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = config["model"]
     parameters.model_alias = {config["name"]}  # what answers show; without it the file's path
@@ -50,7 +50,7 @@ def main() -> None:
     try:
         import xllamacpp
 
-        server = xllamacpp.Server(_parameters(xllamacpp, config))
+        server = xllamacpp.Server(_server_parameters(xllamacpp, config))
         answer = {"url": server.listening_address}
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent reports it
         answer = {"error": f"{type(error).__name__}: {error}"}

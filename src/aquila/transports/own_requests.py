@@ -1,0 +1,75 @@
+"""Which requests are Aquila's own: those that a live or a recording transport sends out are let through.
+
+The mark belongs to one request. It holds in the context that sends the request, in the tasks that start there, and in
+the functions that are handed from there to an executor: event loops resolve names in one. It ends with the request, so
+a thread or task that goes on afterwards has none.
+
+Marking the host for the whole process would be simpler, and would reach threads that a client starts by itself. But
+then any other request to the same host, from any thread, would get out while one is being recorded. A client that
+resolves names in a thread of its own is refused instead, and its author sees that at once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+
+class _OwnRequest:
+    """The mark of one request. ``in_progress`` is true until the request has been answered."""
+
+    __slots__ = ("in_progress",)
+
+    def __init__(self) -> None:
+        self.in_progress = True
+
+
+# Set by `own_request` for the duration of one request, and by `_run_as_part_of` in the threads that work for it.
+_own_request: ContextVar[_OwnRequest | None] = ContextVar("aquila_own_request", default=None)
+
+
+@contextmanager
+def own_request() -> Iterator[None]:
+    """Mark what this context sends as Aquila's own until the block ends."""
+    before, mark = _own_request.get(), _OwnRequest()
+    _own_request.set(mark)
+    try:
+        yield
+    finally:
+        mark.in_progress = False
+        _own_request.set(before)  # not reset(token): an async generator may be closed in another context
+
+
+def is_own_request() -> bool:
+    """Whether this context is sending a request of Aquila's own."""
+    mark = _own_request.get()
+    return mark is not None and mark.in_progress
+
+
+def share_with_executors(submit: Callable[..., Any]) -> Callable[..., Any]:
+    """Make ``ThreadPoolExecutor.submit`` hand the mark on to the function that it gets, and nothing else.
+
+    ``asyncio`` runs functions in executors without the context of the caller. ``submit`` is the original method.
+    """
+
+    @functools.wraps(submit)
+    def submit_with_mark(self: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        mark = _own_request.get()
+        # An interpreter pool takes only what can be pickled, and its interpreters have no marks of ours.
+        if mark is not None and mark.in_progress and type(self).__name__ != "InterpreterPoolExecutor":
+            function = functools.partial(_run_as_part_of, mark, function)
+        return submit(self, function, *args, **kwargs)
+
+    return submit_with_mark
+
+
+def _run_as_part_of(mark: _OwnRequest, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    before = _own_request.get()
+    _own_request.set(mark)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _own_request.set(before)
