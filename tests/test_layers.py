@@ -181,6 +181,19 @@ def test_the_engine_knows_nothing_of_cassettes() -> None:
     ] == []
 
 
+def test_cassettes_know_no_settings_and_ask_plugins_only_for_codecs() -> None:
+    # A recording means the same whatever the run. What depends on its settings is handed in by recording.
+    assert [
+        str(found)
+        for found in imports()
+        if belongs(found.importer, "aquila.cassettes")
+        and (
+            belongs(found.imported, "aquila.config")
+            or (belongs(found.imported, "aquila.plugins") and found.importer != "aquila.cassettes.codecs")
+        )
+    ] == []
+
+
 @pytest.mark.parametrize("package", ONLY_IMPORTERS)
 def test_a_third_party_package_has_its_only_importers(package: str) -> None:
     allowed = ONLY_IMPORTERS[package]

@@ -145,6 +145,12 @@ def test_a_value_that_ends_in_a_backslash_takes_nothing_along(body: str, clean: 
     assert redactor.redact_request(request).body.decode() == clean
 
 
+def test_a_secret_that_comes_about_when_another_is_replaced_is_replaced_too() -> None:
+    redactor = Redactor({"471108151234": "value of PIN", "pass-0-word-77": "value of KEY"})
+    once = redactor.redact_text("it is pass-471108151234-word-77.")
+    assert once == redactor.redact_text(once) == "it is [redacted]."
+
+
 def test_values_are_scrubbed_in_any_spelling() -> None:
     secret = 'p"a\\ss/wörd 42'
     redactor = Redactor.from_environment({"DB_PASSWORD": secret})

@@ -55,6 +55,20 @@ def test_whole_entries_are_read_back_wherever_the_file_was_torn(
     writer.close()
 
 
+def test_an_entry_that_was_damaged_ends_the_journal(tmp_path: Path) -> None:
+    writer = journal.Journal(tmp_path, "scope")
+    entries = [
+        journal.JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
+        for number in range(3)
+    ]
+    for entry in entries:
+        writer.append_entry(entry)
+    writer.close()
+    (path,) = journal.find_journals_of(tmp_path, "scope")
+    path.write_bytes(path.read_bytes().replace(b"key 1", b"key 7"))  # still a whole entry, of another request
+    assert list(journal.read_entries(path)) == entries[:1]
+
+
 def test_a_journal_counts_as_abandoned_only_when_its_process_has_ended(tmp_path: Path) -> None:
     program = textwrap.dedent("""
         import sys

@@ -54,6 +54,12 @@ def test_a_recording_that_replaces_a_drifted_one_stands_where_that_stood() -> No
     assert answers(merge_changes(cassette("a:1", "b:2", "c:3"), changes, key)) == ["a:1", "b2:new", "c:3"]
 
 
+def test_a_recording_made_between_two_that_were_played_stands_between_them() -> None:
+    used = (RecordingPlayed("b", 0, 4), RecordingPlayed("a", 0, 0))
+    rows = (recorded("z", 0, 6, "4"), recorded("y", 0, 2, "2"))
+    assert answers(merge_changes(cassette("a:1", "b:3"), Changes(rows, used), key)) == ["a:1", "y:2", "b:3", "z:4"]
+
+
 def test_a_recording_made_before_all_others_stands_first() -> None:
     changes = Changes((recorded("z", 0, 0, "0"),), used=(RecordingPlayed("a", 0, 1),))
     assert answers(merge_changes(cassette("a:1"), changes, key)) == ["z:0", "a:1"]
@@ -80,6 +86,18 @@ def test_a_failure_is_left_out_only_if_another_answer_to_the_request_followed(st
         ("b", 0, b"busy"),
     ]
     assert drop_retried_failures(rows, record_errors="all") == rows
+
+
+def test_of_two_recordings_with_one_position_the_one_that_was_asked_for_first_stays() -> None:
+    # Two processes count apart, and their journals are read one after the other.
+    rows = [recorded("a", 0, 5, "later"), recorded("b", 0, 3, "b"), recorded("a", 0, 2, "earlier")]
+    kept = drop_retried_failures(rows, record_errors="last")
+    assert [row.interaction.response.body for row in kept] == [b"earlier", b"b"]
+
+
+def test_what_stays_comes_in_the_order_of_its_requests() -> None:
+    rows = [recorded("a", 0, 0, "1"), recorded("b", 0, 1, "2"), recorded("a", 1, 2, "3"), recorded("b", 1, 3, "4")]
+    assert drop_retried_failures(rows, record_errors="last") == rows
 
 
 def test_a_refusal_is_an_answer_like_any_other() -> None:

@@ -14,7 +14,6 @@ from aquila.cassettes.model import Headers
 from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, FoundSecret
 from aquila.cassettes.redaction.header_allowlist import is_secret_header
 from aquila.cassettes.redaction.secret_patterns import RUN, flatten_tokens
-from aquila.config import DUMMY_KEY
 
 MIN_LENGTH = 8
 """Shorter values are no secrets: they would be found everywhere."""
@@ -39,7 +38,7 @@ def is_trivial(value: str) -> bool:
 
     Scrubbing it would change texts that have nothing to do with it.
     """
-    if len(value) < MIN_LENGTH or value == DUMMY_KEY or len(set(value)) < 4:
+    if len(value) < MIN_LENGTH or len(set(value)) < 4:
         return True
     if value.isdigit() and len(value) < 12:
         return True
