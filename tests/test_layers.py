@@ -33,6 +33,7 @@ LAYERS = [
     {"aquila.engine"},
     {"aquila.api", "aquila.research", "aquila"},
     {"aquila.huey", "aquila.otel"},
+    {"aquila.testing"},
     {"aquila.cli"},
     {"pytest_aquila"},
     {"aquila._site"},

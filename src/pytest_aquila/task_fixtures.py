@@ -6,13 +6,27 @@ import contextlib
 import functools
 import importlib
 import warnings
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 if TYPE_CHECKING:
-    from aquila.huey.testing import Drained, RunningConsumer, TaskRun
+    from aquila.huey import AquilaHuey
+    from aquila.testing import (
+        AllEnqueued,
+        AssertEnqueued,
+        BuildTask,
+        Drained,
+        DrainQueue,
+        PerformJob,
+        RefuteEnqueued,
+        RunConsumer,
+        RunningConsumer,
+        RunPeriodic,
+        TaskRun,
+        UseTestQueue,
+    )
 
 __all__ = [
     "all_enqueued",
@@ -65,7 +79,7 @@ def aquila_huey_storage(pytestconfig: pytest.Config) -> Any:
 
 
 @pytest.fixture
-def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_storage: Any) -> Iterator[Any]:
+def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_storage: Any) -> Iterator[AquilaHuey]:
     """The Huey under test, in manual mode with an empty queue. The other fixtures here use it."""
     from aquila.huey.testing import use_test_queue
 
@@ -93,21 +107,21 @@ def _report_leftover(report: str, test: str) -> None:
 
 
 @pytest.fixture
-def perform_job(aquila_tasks: Any, request: pytest.FixtureRequest) -> Callable[..., TaskRun[Any]]:
+def perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> PerformJob:
     """``aquila.huey.testing.perform_job``: execute one task as a worker would. A failing test shows its runs."""
     from aquila.huey.testing import perform_job
 
-    def perform(task: Any, /, *args: Any, **kwargs: Any) -> TaskRun[Any]:
+    def perform_and_report(task: Any, /, *args: Any, **keywords: Any) -> TaskRun[Any]:
         __tracebackhide__ = True
-        run = perform_job(task, *args, **kwargs)
+        run: TaskRun[Any] = perform_job(task, *args, **keywords)
         request.node.add_report_section("call", "task run", repr(run))
         return run
 
-    return perform
+    return cast("PerformJob", perform_and_report)
 
 
 @pytest.fixture
-def build_task(aquila_tasks: Any) -> Callable[..., Any]:
+def build_task(aquila_tasks: AquilaHuey) -> BuildTask:
     """``aquila.huey.testing.build_task``: a task that is not enqueued."""
     from aquila.huey.testing import build_task
 
@@ -115,46 +129,46 @@ def build_task(aquila_tasks: Any) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def all_enqueued(aquila_tasks: Any) -> Callable[..., list[Any]]:
+def all_enqueued(aquila_tasks: AquilaHuey) -> AllEnqueued:
     """``aquila.huey.testing.all_enqueued``: the tasks in the queue and the schedule that match."""
     from aquila.huey.testing import all_enqueued
 
-    return functools.partial(all_enqueued, huey=aquila_tasks)
+    return all_enqueued
 
 
 @pytest.fixture
-def assert_enqueued(aquila_tasks: Any) -> Callable[..., Any]:
+def assert_enqueued(aquila_tasks: AquilaHuey) -> AssertEnqueued:
     """``aquila.huey.testing.assert_enqueued``: a task is enqueued that matches."""
     from aquila.huey.testing import assert_enqueued
 
-    return functools.partial(assert_enqueued, huey=aquila_tasks)
+    return assert_enqueued
 
 
 @pytest.fixture
-def refute_enqueued(aquila_tasks: Any) -> Callable[..., None]:
+def refute_enqueued(aquila_tasks: AquilaHuey) -> RefuteEnqueued:
     """``aquila.huey.testing.refute_enqueued``: no task is enqueued that matches."""
     from aquila.huey.testing import refute_enqueued
 
-    return functools.partial(refute_enqueued, huey=aquila_tasks)
+    return refute_enqueued
 
 
 @pytest.fixture
-def drain_queue(aquila_tasks: Any, request: pytest.FixtureRequest) -> Callable[..., Drained]:
+def drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> DrainQueue:
     """``aquila.huey.testing.drain_queue``: execute what is enqueued, in this process. A failing test shows the runs."""
     from aquila.huey.testing import drain_queue
 
-    def drain(**options: Any) -> Drained:
+    def drain_and_report(**options: Any) -> Drained:
         __tracebackhide__ = True
         drained = drain_queue(**{"huey": aquila_tasks, **options})
         for run in drained.runs:
             request.node.add_report_section("call", "task run", repr(run))
         return drained
 
-    return drain
+    return cast("DrainQueue", drain_and_report)
 
 
 @pytest.fixture
-def run_periodic(aquila_tasks: Any) -> Callable[..., list[TaskRun[Any]]]:
+def run_periodic(aquila_tasks: AquilaHuey) -> RunPeriodic:
     """``aquila.huey.testing.run_periodic``: execute the periodic tasks of a moment."""
     from aquila.huey.testing import run_periodic
 
@@ -162,22 +176,22 @@ def run_periodic(aquila_tasks: Any) -> Callable[..., list[TaskRun[Any]]]:
 
 
 @pytest.fixture
-def use_test_queue(aquila_tasks: Any) -> Callable[..., Any]:
+def use_test_queue(aquila_tasks: AquilaHuey) -> UseTestQueue:
     """``aquila.huey.testing.use_test_queue`` of the Huey under test: ``with use_test_queue("inline"):``."""
     from aquila.huey.testing import use_test_queue
 
-    return functools.partial(use_test_queue, aquila_tasks)
+    return cast("UseTestQueue", functools.partial(use_test_queue, aquila_tasks))
 
 
 @pytest.fixture
-def run_consumer(aquila_tasks: Any, pytestconfig: pytest.Config) -> Callable[..., Any]:
+def run_consumer(aquila_tasks: AquilaHuey, pytestconfig: pytest.Config) -> RunConsumer:
     """``aquila.huey.testing.run_consumer``: a real consumer for the length of a block."""
     from aquila.huey.testing import run_consumer
 
-    def run(
+    def run_configured(
         *args: Any, subprocess: bool | str = False, **options: Any
     ) -> contextlib.AbstractContextManager[RunningConsumer]:
         program = str(pytestconfig.getini("aquila_huey") or "") if subprocess is True else subprocess
         return run_consumer(*args, subprocess=program or subprocess, huey=aquila_tasks, **options)
 
-    return run
+    return cast("RunConsumer", run_configured)

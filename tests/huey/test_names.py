@@ -9,6 +9,8 @@ import pytest
 
 import aquila.huey
 import aquila.huey.testing
+import aquila.testing
+from pytest_aquila import task_fixtures
 
 
 def test_every_name_of_the_table_resolves_to_the_object_of_its_module():
@@ -20,18 +22,32 @@ def test_every_name_of_the_table_resolves_to_the_object_of_its_module():
         _ = aquila.huey.RedisHuy
 
 
-def test_type_checkers_see_the_same_names():
-    tree = ast.parse(Path(aquila.huey.__file__).read_text())
+@pytest.mark.parametrize("package", [aquila.huey.testing, aquila.testing])
+def test_the_names_for_tests_resolve_to_the_objects_of_their_modules(package):
+    for name in package.__all__:
+        assert getattr(package, name) is getattr(sys.modules[package._NAMES[name]], name)
+    with pytest.raises(AttributeError, match="no attribute 'perform_jobs'"):
+        _ = package.perform_jobs
+
+
+@pytest.mark.parametrize("package", [aquila.huey, aquila.huey.testing, aquila.testing])
+def test_type_checkers_see_the_same_names(package):
+    tree = ast.parse(Path(package.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    seen = {alias.asname: node.module.rpartition(".")[2] for node in block.body for alias in node.names}
-    assert seen == aquila.huey._NAMES
+    seen = {alias.asname: node.module for node in block.body for alias in node.names}
+    prefix = "aquila.huey." if package is aquila.huey else ""
+    assert seen == {name: prefix + module for name, module in package._NAMES.items()}
 
 
-def test_the_functions_for_tests_are_listed():
-    assert {name for name in aquila.huey.testing.__all__ if not hasattr(aquila.huey.testing, name)} == set()
+def test_every_fixture_for_tasks_has_a_public_type():
+    fixtures = set(task_fixtures.__all__) - {"aquila_huey", "aquila_huey_storage", "aquila_tasks"}
+    assert {name.title().replace("_", "") for name in fixtures} <= set(aquila.testing.__all__)
 
 
-def test_importing_the_package_does_not_import_huey():
-    code = "import sys, aquila.huey; print(sorted({'huey', 'msgpack', 'openai'} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    "statement", ["import aquila.huey", "import aquila.testing", "from aquila.testing import PerformJob"]
+)
+def test_importing_the_package_does_not_import_huey(statement):
+    code = f"import sys; {statement}; print(sorted({{'huey', 'msgpack', 'openai'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

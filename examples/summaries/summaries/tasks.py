@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from huey.api import Task
-
 import aquila
-from aquila.huey import SqliteHuey
+from aquila.huey import SqliteHuey, Task
 from summaries import store
 
 MODEL = "gpt-4.1-mini"
@@ -21,7 +19,7 @@ huey = SqliteHuey("summaries", filename=str(store.DATA / "queue.db"))
 
 
 @huey.task(retries=2, retry_delay=10, context=True)
-def generate_summary(document: str, task: Task) -> str:
+def generate_summary(document: str, task: Task[str]) -> str:
     """Summarise a document; store the text and the provider's raw answer."""
     with _job(task, document):
         reply = aquila.ask(
@@ -39,7 +37,7 @@ def generate_summary(document: str, task: Task) -> str:
 
 
 @huey.task(retries=2, retry_delay=10, context=True)
-def stream_prompt(prompt: str, task: Task) -> str:
+def stream_prompt(prompt: str, task: Task[str]) -> str:
     """Stream the answer to a prompt; store each chunk when it arrives, so that a page can show it growing."""
     with _job(task, prompt):
         with aquila.stream(
@@ -59,7 +57,7 @@ def stream_prompt(prompt: str, task: Task) -> str:
 
 
 @contextmanager
-def _job(task: Task, prompt: str) -> Iterator[None]:
+def _job(task: Task[str], prompt: str) -> Iterator[None]:
     """Keep the status of a job. Huey sees the exception too, and tries again."""
     store.put(task.id, task.name, prompt, "running")
     try:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from summaries import store
 from summaries.cli import main
 
+from aquila.huey import AquilaHuey
+from aquila.testing import PerformJob, RunConsumer
+
 PROMPT = "Tell me about eagles in two sentences."
 
 
 def test_what_is_enqueued_runs_and_can_be_shown(
-    aquila_tasks: Any, perform_job: Any, capsys: pytest.CaptureFixture[str]
+    aquila_tasks: AquilaHuey, perform_job: PerformJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["stream", PROMPT]) == 0
     [task] = aquila_tasks.pending()
@@ -30,7 +32,7 @@ def test_what_is_enqueued_runs_and_can_be_shown(
     assert store.rows()[0].text in shown
 
 
-def test_a_real_worker_does_what_was_enqueued(run_consumer: Any) -> None:
+def test_a_real_worker_does_what_was_enqueued(run_consumer: RunConsumer) -> None:
     assert main(["stream", PROMPT]) == 0
     with run_consumer():
         pass  # the block ends when the queue is empty and all is done
@@ -39,7 +41,7 @@ def test_a_real_worker_does_what_was_enqueued(run_consumer: Any) -> None:
     assert "".join(row.chunks) == row.text
 
 
-def test_a_document_is_read_from_its_file(aquila_tasks: Any, tmp_path: Path) -> None:
+def test_a_document_is_read_from_its_file(aquila_tasks: AquilaHuey, tmp_path: Path) -> None:
     file = tmp_path / "report.txt"
     file.write_text("  A very short report.\n", encoding="utf-8")
     assert main(["summarize", str(file)]) == 0
@@ -59,7 +61,7 @@ def test_a_document_is_read_from_its_file(aquila_tasks: Any, tmp_path: Path) -> 
     ids=["no such file", "a folder", "empty", "too long", "unknown job"],
 )
 def test_a_mistake_is_one_clear_line_and_enqueues_nothing(
-    arguments: list[str], message: str, aquila_tasks: Any, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, aquila_tasks: AquilaHuey, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 1
     output = capsys.readouterr()

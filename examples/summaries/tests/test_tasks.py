@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from summaries import store
 from summaries.tasks import generate_summary, stream_prompt
 
 from aquila.errors import MissingKey
+from aquila.testing import BuildTask, PerformJob
 
 DOCUMENT = (
     "The harbour of Tern Bay will close for three weeks in March. The north wall, built in 1931, has lost a third of "
@@ -17,7 +16,7 @@ DOCUMENT = (
 PROMPT = "Tell me about eagles in two sentences."
 
 
-def test_a_summary_and_the_raw_answer_are_stored(perform_job: Any) -> None:
+def test_a_summary_and_the_raw_answer_are_stored(perform_job: PerformJob) -> None:
     run = perform_job(generate_summary, DOCUMENT)
 
     row = store.find(run.task.id)
@@ -31,7 +30,7 @@ def test_a_summary_and_the_raw_answer_are_stored(perform_job: Any) -> None:
     assert row.raw["usage"]["completion_tokens"] > 10
 
 
-def test_every_chunk_of_a_stream_is_stored_in_order(perform_job: Any) -> None:
+def test_every_chunk_of_a_stream_is_stored_in_order(perform_job: PerformJob) -> None:
     run = perform_job(stream_prompt, PROMPT)
 
     row = store.find(run.task.id)
@@ -42,7 +41,9 @@ def test_every_chunk_of_a_stream_is_stored_in_order(perform_job: Any) -> None:
     assert "".join(row.chunks) == row.text == run.value
 
 
-def test_a_job_that_is_run_again_replaces_what_the_first_attempt_stored(perform_job: Any, build_task: Any) -> None:
+def test_a_job_that_is_run_again_replaces_what_the_first_attempt_stored(
+    perform_job: PerformJob, build_task: BuildTask
+) -> None:
     task = build_task(stream_prompt, PROMPT)
     store.put(task.id, "stream_prompt", PROMPT, "running")
     store.add_chunk(task.id, 0, "the connection broke after this chunk")
@@ -56,7 +57,7 @@ def test_a_job_that_is_run_again_replaces_what_the_first_attempt_stored(perform_
 
 
 @pytest.mark.aquila(transport="live")
-def test_a_job_that_fails_says_why_and_is_tried_again(perform_job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_fails_says_why_and_is_tried_again(perform_job: PerformJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
     run = perform_job(generate_summary, DOCUMENT, raises=MissingKey)

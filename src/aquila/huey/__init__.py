@@ -32,9 +32,13 @@ if TYPE_CHECKING:
     from aquila.huey.task_log import TaskLog as TaskLog
     from aquila.huey.task_log import TaskLogEntry as TaskLogEntry
     from aquila.huey.task_spans import TaskSpans as TaskSpans
+    from aquila.huey.task_types import Result as Result
+    from aquila.huey.task_types import Task as Task
+    from aquila.huey.task_wrapper import AquilaTaskWrapper as AquilaTaskWrapper
 
 _NAMES = {
     "AquilaHuey": "instances",
+    "AquilaTaskWrapper": "task_wrapper",
     "CurrentTask": "running_task",
     "FileHuey": "instances",
     "MemoryHuey": "instances",
@@ -42,7 +46,9 @@ _NAMES = {
     "PostgresHuey": "instances",
     "PriorityRedisHuey": "instances",
     "RedisHuey": "instances",
+    "Result": "task_types",
     "SqliteHuey": "instances",
+    "Task": "task_types",
     "TaskLog": "task_log",
     "TaskLogEntry": "task_log",
     "TaskSpans": "task_spans",

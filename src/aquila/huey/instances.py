@@ -71,7 +71,6 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             name: str | None = None,
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
-            **settings: Any,
         ) -> TaskDecorator: ...
         @overload
         def task(
@@ -85,7 +84,6 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             name: str | None = None,
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
-            **settings: Any,
         ) -> ContextTaskDecorator: ...
         def task(self, *args: Any, **settings: Any) -> Any: ...
 
@@ -101,7 +99,6 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             name: str | None = None,
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
-            **settings: Any,
         ) -> TaskDecorator: ...
         @overload
         def periodic_task(
@@ -116,7 +113,6 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             name: str | None = None,
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
-            **settings: Any,
         ) -> ContextTaskDecorator: ...
         def periodic_task(self, *args: Any, **settings: Any) -> Any: ...
 

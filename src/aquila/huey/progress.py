@@ -16,9 +16,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from huey.api import Result, Task
 from huey.exceptions import CancelExecution, TaskTimeout
 
 from aquila.errors import StreamClosed
@@ -27,11 +26,16 @@ from aquila.huey.running_task import PARTIAL_PREFIX, CurrentTask, current_task
 
 if TYPE_CHECKING:
     from aquila.engine.streams.sync_stream import Stream
+    from aquila.huey.task_types import Result, Task
 
 T = TypeVar("T")
 _ABSENT: Any = object()
 
 
+@overload
+def checkpoint(key: str, value: T, *, default: Any = None) -> T: ...
+@overload
+def checkpoint(key: str, *, default: Any = None) -> Any: ...
 def checkpoint(key: str, value: Any = _ABSENT, *, default: Any = None) -> Any:
     """Keep a value for the retry of the task that is executing, and return it; without a value return what was kept.
 
@@ -52,11 +56,10 @@ def once(key: str, function: Callable[[], T]) -> T:
     if key in kept:
         found: T = kept[key]
         return found
-    value: T = checkpoint(key, function())
-    return value
+    return checkpoint(key, function())
 
 
-def partial_answer(huey: Any, task: Result | Task | str) -> str | None:
+def partial_answer(huey: Any, task: Result[Any] | Task[Any] | str) -> str | None:
     """Return what there is of the answer that a task is following, or of the one it was following when it ended early.
 
     ``task`` is a result handle, a task or an id. None where there is nothing: not begun, or complete, and then the

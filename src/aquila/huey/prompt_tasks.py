@@ -19,7 +19,7 @@ import inspect
 import string
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NotRequired, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
 from huey.api import Task, TaskWrapper
 from huey.exceptions import TaskTimeout
@@ -39,10 +39,59 @@ from aquila.huey.progress import follow
 from aquila.huey.running_task import FLOW_CONTROL, attempt_of
 from aquila.response import Response
 
+if TYPE_CHECKING:
+    from aquila.huey.task_wrapper import AquilaTaskWrapper
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
 TRANSIENT = (ProviderUnavailable, RateLimited, ConnectionFailed, RequestTimeout, StreamTimeout, StreamBroken)
 """What may pass: a task is retried after these, and fails for good after any other exception."""
 
 
+class StoredUsage(TypedDict):
+    """The tokens of an answer."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class StoredAnswer(TypedDict):
+    """The result of a task around a prompt, unless ``result=`` makes another of the answer."""
+
+    text: str
+    usage: StoredUsage
+    model: str | None
+    finish_reason: str | None
+    id: str | None
+    refusal: NotRequired[str]
+    parsed: NotRequired[Any]
+
+
+class PromptDecorator(Protocol[R_co]):
+    """Makes a task of a function that returns a prompt. The task has the parameters of the function."""
+
+    def __call__(self, function: Callable[P, Any], /) -> AquilaTaskWrapper[P, R_co]: ...
+
+
+@overload
+def ask_task(
+    huey: Any, prompt: str, *, name: str, result: Callable[[Response], R], **options: Any
+) -> AquilaTaskWrapper[..., R]: ...
+@overload
+def ask_task(
+    huey: Any, prompt: str, *, name: str, result: None = None, **options: Any
+) -> AquilaTaskWrapper[..., StoredAnswer]: ...
+@overload
+def ask_task(
+    huey: Any, prompt: None = None, *, result: Callable[[Response], R], **options: Any
+) -> PromptDecorator[R]: ...
+@overload
+def ask_task(
+    huey: Any, prompt: None = None, *, result: None = None, **options: Any
+) -> PromptDecorator[StoredAnswer]: ...
 def ask_task(
     huey: Any,
     prompt: str | None = None,
@@ -80,6 +129,22 @@ def ask_task(
     })  # fmt: skip
 
 
+@overload
+def stream_task(
+    huey: Any, prompt: str, *, name: str, result: Callable[[Response], R], **options: Any
+) -> AquilaTaskWrapper[..., R]: ...
+@overload
+def stream_task(
+    huey: Any, prompt: str, *, name: str, result: None = None, **options: Any
+) -> AquilaTaskWrapper[..., StoredAnswer]: ...
+@overload
+def stream_task(
+    huey: Any, prompt: None = None, *, result: Callable[[Response], R], **options: Any
+) -> PromptDecorator[R]: ...
+@overload
+def stream_task(
+    huey: Any, prompt: None = None, *, result: None = None, **options: Any
+) -> PromptDecorator[StoredAnswer]: ...
 def stream_task(
     huey: Any,
     prompt: str | None = None,
@@ -234,10 +299,10 @@ def _only_transient_retries(task: Task) -> Iterator[None]:
         raise
 
 
-def plain_result(reply: Response) -> dict[str, Any]:
+def plain_result(reply: Response) -> StoredAnswer:
     """Return what a task stores of an answer: plain data."""
     usage = reply.usage
-    stored: dict[str, Any] = {
+    stored: StoredAnswer = {
         "text": reply.text,
         "usage": {
             "input_tokens": usage.input_tokens,

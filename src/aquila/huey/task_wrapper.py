@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Generic
 
-from aquila.huey.task_types import P, T
+from aquila.huey.task_types import P, T_co
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -38,8 +38,8 @@ else:
     from huey.api import TaskWrapper
 
 
-class AquilaTaskWrapper(TaskWrapper, Generic[P, T]):
-    """A decorated function, which may be ``async``. ``P`` are its parameters, ``T`` is what it returns."""
+class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
+    """A decorated function, which may be ``async``. ``P`` are its parameters, ``T_co`` is what it returns."""
 
     def create_task(
         self, func: Callable[..., Any], context: bool = False, name: str | None = None, **settings: Any
@@ -56,11 +56,11 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T]):
 
     if TYPE_CHECKING:
 
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result[T]: ...
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result[T_co]: ...
 
-        def call_local(self, *args: P.args, **kwargs: P.kwargs) -> T: ...
+        def call_local(self, *args: P.args, **kwargs: P.kwargs) -> T_co: ...
 
-        def s(self, *args: P.args, **kwargs: P.kwargs) -> Task[T]: ...
+        def s(self, *args: P.args, **kwargs: P.kwargs) -> Task[T_co]: ...
 
         def schedule(
             self,
@@ -75,7 +75,7 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T]):
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
             id: str | None = None,
-        ) -> Result[T]: ...
+        ) -> Result[T_co]: ...
 
         def map(self, it: Iterable[Any]) -> Any: ...
 

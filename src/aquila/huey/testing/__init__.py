@@ -7,28 +7,60 @@
         assert run.value["summary"].startswith("Hello")
         assert_enqueued(send_mail, to="me@example.org")
         assert drain_queue() == {"complete": 1}
+
+Begin reading with ``performing`` (one task) and ``queue_under_test`` (where tasks go in a test). Only ``pytest_aquila``
+and ``aquila.testing`` import from here. Names are imported when they are first used, so that the types of the fixtures
+can be imported without Huey.
 """
 
-from aquila.huey.testing.consumer import RunningConsumer, run_consumer
-from aquila.huey.testing.draining import Drained, drain_queue
-from aquila.huey.testing.enqueued_tasks import all_enqueued, assert_enqueued, refute_enqueued
-from aquila.huey.testing.performing import build_task, perform_job
-from aquila.huey.testing.periodic import run_periodic
-from aquila.huey.testing.queue_under_test import use_test_queue
-from aquila.huey.testing.task_run import ScheduledRetry, TaskRun
+from __future__ import annotations
 
-__all__ = [
-    "Drained",
-    "RunningConsumer",
-    "ScheduledRetry",
-    "TaskRun",
-    "all_enqueued",
-    "assert_enqueued",
-    "build_task",
-    "drain_queue",
-    "perform_job",
-    "refute_enqueued",
-    "run_consumer",
-    "run_periodic",
-    "use_test_queue",
-]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aquila.huey.testing.consumer import RunningConsumer as RunningConsumer
+    from aquila.huey.testing.consumer import run_consumer as run_consumer
+    from aquila.huey.testing.draining import Drained as Drained
+    from aquila.huey.testing.draining import drain_queue as drain_queue
+    from aquila.huey.testing.enqueued_tasks import all_enqueued as all_enqueued
+    from aquila.huey.testing.enqueued_tasks import assert_enqueued as assert_enqueued
+    from aquila.huey.testing.enqueued_tasks import refute_enqueued as refute_enqueued
+    from aquila.huey.testing.performing import build_task as build_task
+    from aquila.huey.testing.performing import perform_job as perform_job
+    from aquila.huey.testing.periodic import run_periodic as run_periodic
+    from aquila.huey.testing.queue_under_test import use_test_queue as use_test_queue
+    from aquila.huey.testing.task_run import ScheduledRetry as ScheduledRetry
+    from aquila.huey.testing.task_run import TaskRun as TaskRun
+
+_NAMES = {
+    "Drained": "aquila.huey.testing.draining",
+    "RunningConsumer": "aquila.huey.testing.consumer",
+    "ScheduledRetry": "aquila.huey.testing.task_run",
+    "TaskRun": "aquila.huey.testing.task_run",
+    "all_enqueued": "aquila.huey.testing.enqueued_tasks",
+    "assert_enqueued": "aquila.huey.testing.enqueued_tasks",
+    "build_task": "aquila.huey.testing.performing",
+    "drain_queue": "aquila.huey.testing.draining",
+    "perform_job": "aquila.huey.testing.performing",
+    "refute_enqueued": "aquila.huey.testing.enqueued_tasks",
+    "run_consumer": "aquila.huey.testing.consumer",
+    "run_periodic": "aquila.huey.testing.periodic",
+    "use_test_queue": "aquila.huey.testing.queue_under_test",
+}
+"""Every public name and the module that defines it."""
+
+__all__ = list(_NAMES)
+
+
+def __getattr__(name: str) -> Any:
+    module = _NAMES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,9 +15,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from huey.api import Result
 from huey.constants import EmptyData
 from huey.consumer import Consumer, Worker
 from huey.storage import MemoryStorage
@@ -30,6 +29,11 @@ from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.consumer_delays import FIRST_DELAY, LONGEST_DELAY, QuickScheduler
 from aquila.huey.testing.fixture_types import WorkerType
 from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
+
+if TYPE_CHECKING:
+    from aquila.huey.task_types import Result
+
+T = TypeVar("T")
 
 _PAUSE = 0.01  # Seconds between two looks at a queue or a result.
 _IN_MEMORY = ("", ":memory:")
@@ -60,7 +64,7 @@ class RunningConsumer:
         """What a consumer in a program of its own has written to its standard error."""
         return self._log_file.read_text(errors="replace")
 
-    def wait_for(self, condition: Callable[[], Any], *, timeout: float | None = None, what: str = "it") -> Any:
+    def wait_for(self, condition: Callable[[], T | None], *, timeout: float | None = None, what: str = "it") -> T:
         """Wait until ``condition()`` is true and return its value. Raises ``TaskError`` after ``timeout`` seconds."""
         limit = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
@@ -72,7 +76,11 @@ class RunningConsumer:
             self._pause(_PAUSE)
         return value
 
-    def wait(self, *results: Result, timeout: float | None = None) -> Any:
+    @overload
+    def wait(self, result: Result[T], /, *, timeout: float | None = None) -> T: ...
+    @overload
+    def wait(self, *results: Result[Any], timeout: float | None = None) -> list[Any]: ...
+    def wait(self, *results: Result[Any], timeout: float | None = None) -> Any:
         """Wait for the results of tasks and return them: one, or a list of several. They stay in the result store.
 
         A task that returns None stores nothing (unless the Huey has ``store_none=True``) and is never ready. An error
