@@ -13,21 +13,26 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-RIGHT, WRONG = "right_uses.py", "wrong_uses.py"
+RIGHT = ("right_uses.py", "huey_right_uses.py")
+WRONG = ("wrong_uses.py", "huey_wrong_uses.py")
 MARK = "  # wrong: "
 
 pytestmark = pytest.mark.slow
 
 
 def wrong_lines() -> set[tuple[str, int]]:
-    lines = (HERE / WRONG).read_text(encoding="utf-8").splitlines()
-    return {(WRONG, number) for number, line in enumerate(lines, 1) if MARK in line}
+    return {
+        (file, number)
+        for file in WRONG
+        for number, line in enumerate((HERE / file).read_text(encoding="utf-8").splitlines(), 1)
+        if MARK in line
+    }
 
 
 def mypy_errors() -> set[tuple[str, int]]:
     """The file and line of each error that ``mypy --strict`` reports."""
     cache = HERE.parent.parent / ".mypy_cache" / "typed_uses"
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}", RIGHT, WRONG]
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}", *RIGHT, *WRONG]
     # A colour would stand within what is read here.
     environment = {**os.environ, "NO_COLOR": "1", "FORCE_COLOR": "0", "MYPY_FORCE_COLOR": "0"}
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, env=environment, check=False)
@@ -43,7 +48,7 @@ def pyright_errors() -> set[tuple[str, int]]:
     assert done.returncode in (0, 1), done.stdout + done.stderr
     found = json.loads(done.stdout)["generalDiagnostics"]
     rows = [(Path(row["file"]).name, row["range"]["start"]["line"] + 1, row["severity"]) for row in found]
-    return {(file, line) for file, line, severity in rows if severity == "error" and file in (RIGHT, WRONG)}
+    return {(file, line) for file, line, severity in rows if severity == "error" and file in (*RIGHT, *WRONG)}
 
 
 @pytest.mark.parametrize(("package", "find_errors"), [("mypy", mypy_errors), ("basedpyright", pyright_errors)])

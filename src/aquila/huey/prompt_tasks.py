@@ -19,7 +19,7 @@ import inspect
 import string
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NotRequired, ParamSpec, Protocol, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NotRequired, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from huey.api import Task, TaskWrapper
 from huey.exceptions import TaskTimeout
@@ -40,7 +40,26 @@ from aquila.huey.running_task import FLOW_CONTROL, attempt_of
 from aquila.response import Response
 
 if TYPE_CHECKING:
+    from aquila.engine.calls.options import AskOptions
     from aquila.huey.task_wrapper import AquilaTaskWrapper
+    from aquila.messages import Prompt
+
+    class PromptTaskOptions(AskOptions, total=False):
+        """The options of ``ask_task``, but ``name`` and ``result``."""
+
+        response_format: type[Any] | Mapping[str, Any] | None
+        retries: int
+        retry_delay: float
+        retry_backoff: float
+        time_limit: float | None
+        priority: float | None
+
+    class StreamTaskOptions(PromptTaskOptions, total=False):
+        """The options of ``stream_task``, but ``name`` and ``result``."""
+
+        on_event: Callable[[Event, Task], Any] | None
+        every: float
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,24 +92,34 @@ class StoredAnswer(TypedDict):
 class PromptDecorator(Protocol[R_co]):
     """Makes a task of a function that returns a prompt. The task has the parameters of the function."""
 
-    def __call__(self, function: Callable[P, Any], /) -> AquilaTaskWrapper[P, R_co]: ...
+    def __call__(self, function: Callable[P, Prompt], /) -> AquilaTaskWrapper[P, R_co]: ...
 
 
 @overload
 def ask_task(
-    huey: Any, prompt: str, *, name: str, result: Callable[[Response], R], **options: Any
+    huey: Any, prompt: str, *, name: str, result: Callable[[Response], R], **options: Unpack[PromptTaskOptions]
 ) -> AquilaTaskWrapper[..., R]: ...
 @overload
 def ask_task(
-    huey: Any, prompt: str, *, name: str, result: None = None, **options: Any
+    huey: Any, prompt: str, *, name: str, result: None = None, **options: Unpack[PromptTaskOptions]
 ) -> AquilaTaskWrapper[..., StoredAnswer]: ...
 @overload
 def ask_task(
-    huey: Any, prompt: None = None, *, result: Callable[[Response], R], **options: Any
+    huey: Any,
+    prompt: None = None,
+    *,
+    name: str | None = None,
+    result: Callable[[Response], R],
+    **options: Unpack[PromptTaskOptions],
 ) -> PromptDecorator[R]: ...
 @overload
 def ask_task(
-    huey: Any, prompt: None = None, *, result: None = None, **options: Any
+    huey: Any,
+    prompt: None = None,
+    *,
+    name: str | None = None,
+    result: None = None,
+    **options: Unpack[PromptTaskOptions],
 ) -> PromptDecorator[StoredAnswer]: ...
 def ask_task(
     huey: Any,
@@ -131,19 +160,29 @@ def ask_task(
 
 @overload
 def stream_task(
-    huey: Any, prompt: str, *, name: str, result: Callable[[Response], R], **options: Any
+    huey: Any, prompt: str, *, name: str, result: Callable[[Response], R], **options: Unpack[StreamTaskOptions]
 ) -> AquilaTaskWrapper[..., R]: ...
 @overload
 def stream_task(
-    huey: Any, prompt: str, *, name: str, result: None = None, **options: Any
+    huey: Any, prompt: str, *, name: str, result: None = None, **options: Unpack[StreamTaskOptions]
 ) -> AquilaTaskWrapper[..., StoredAnswer]: ...
 @overload
 def stream_task(
-    huey: Any, prompt: None = None, *, result: Callable[[Response], R], **options: Any
+    huey: Any,
+    prompt: None = None,
+    *,
+    name: str | None = None,
+    result: Callable[[Response], R],
+    **options: Unpack[StreamTaskOptions],
 ) -> PromptDecorator[R]: ...
 @overload
 def stream_task(
-    huey: Any, prompt: None = None, *, result: None = None, **options: Any
+    huey: Any,
+    prompt: None = None,
+    *,
+    name: str | None = None,
+    result: None = None,
+    **options: Unpack[StreamTaskOptions],
 ) -> PromptDecorator[StoredAnswer]: ...
 def stream_task(
     huey: Any,
