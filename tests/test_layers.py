@@ -21,6 +21,7 @@ LAYERS = [
         "aquila.tools",
         "aquila.events",
         "aquila.response",
+        "aquila.schema_check",
         "aquila.schemas",
         "aquila.sinks",
     },

@@ -1,4 +1,4 @@
-"""From Python types to JSON schemas, through pydantic, and the checking of arguments against either."""
+"""From Python types to JSON schemas, through pydantic."""
 
 from __future__ import annotations
 
@@ -154,57 +154,3 @@ def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[st
         closed["required"] = list(kept["properties"])
         closed["additionalProperties"] = False
     return closed
-
-
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
-    "null": (type(None),),
-}
-
-
-def find_problems(value: Any, schema: Any, where: str = "") -> list[str]:
-    """Return what is wrong with a value by a JSON schema, as texts: types, enums, required and unknown properties.
-
-    It knows the keywords that descriptions of tools use; others are left to the tool.
-    """
-    place = f"{where}: " if where else ""
-    if not isinstance(schema, Mapping):  # True allows everything, False nothing
-        return [f"{place}is not allowed"] if schema is False else []
-    kinds = schema.get("type")
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if kinds and not any(_is_of_type(value, kind) for kind in kinds):
-        return [f"{place}must be of type {' or '.join(kinds)}"]
-    if "enum" in schema and value not in schema["enum"]:
-        return [f"{place}must be one of {', '.join(map(repr, schema['enum']))}"]
-    found: list[str] = []
-    if isinstance(value, dict):
-        properties = schema.get("properties") or {}
-        found += [
-            f"{_join_path(where, name)}: is required" for name in schema.get("required") or () if name not in value
-        ]
-        for name, each in value.items():
-            if name in properties:
-                found += find_problems(each, properties[name], _join_path(where, name))
-            elif schema.get("additionalProperties") is False:
-                found.append(f"{_join_path(where, name)}: is not a known argument")
-    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        for number, each in enumerate(value):
-            found += find_problems(each, schema["items"], _join_path(where, str(number)))
-    return found
-
-
-def _is_of_type(value: Any, kind: str) -> bool:
-    if isinstance(value, bool):
-        return kind == "boolean"
-    if kind == "integer" and isinstance(value, float):
-        return value.is_integer()
-    return isinstance(value, _TYPES.get(kind, (object,)))
-
-
-def _join_path(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name

@@ -18,6 +18,7 @@ from aquila import schemas
 from aquila.config import suggest_name
 from aquila.errors import ConfigError
 from aquila.events import ToolCall
+from aquila.schema_check import find_problems
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -100,7 +101,7 @@ class Tool:
         if decoded is None:
             raise ValueError("the arguments are not a JSON object")
         if isinstance(self.parameters, Mapping):
-            found = schemas.find_problems(decoded, self.schema)
+            found = find_problems(decoded, self.schema)
             if found:
                 raise ValueError("; ".join(found))
             return decoded

@@ -1,0 +1,242 @@
+"""The checking of a tool's arguments against a JSON schema that the caller wrote by hand.
+
+What is found goes to the model as text, so it is part of what identifies the next request of a recording. A library's
+messages change from version to version, and these must not. Checked are the keywords of ``_KEYWORDS``, which are those
+that descriptions of tools use, and ``$ref`` within the schema. Other keywords, such as ``format`` and ``if``, and
+references to other documents are left to the tool.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the arguments a value is, and what a check needs to know of the schema around."""
+
+    root: Any
+    """The whole schema, for references."""
+    path: str = ""
+    followed: tuple[str, ...] = ()
+    """The references that led to the schema of this value: one that leads to itself says nothing."""
+
+    def inside(self, name: str) -> Place:
+        """Return the place of a property or an item."""
+        return Place(self.root, f"{self.path}.{name}" if self.path else name)
+
+    def says(self, text: str) -> str:
+        """Return a text about the value here."""
+        return f"{self.path}: {text}" if self.path else text
+
+
+Problems: TypeAlias = Iterator[str]
+Check: TypeAlias = Callable[[Any, Any, Mapping[str, Any], Place], Problems]
+"""From a value, what the keyword says, the schema that holds it, and the place, to texts about what is wrong."""
+
+
+def find_problems(value: Any, schema: Any) -> list[str]:
+    """Return what is wrong with a value by a JSON schema, as texts; an empty list if nothing is."""
+    return list(_check_value(value, schema, Place(schema)))
+
+
+def _check_value(value: Any, schema: Any, place: Place) -> Problems:
+    if not isinstance(schema, Mapping):  # True allows everything, False nothing
+        if schema is False:
+            yield place.says("is not allowed")
+        return
+    for keyword, check in _DECISIVE.items():
+        if keyword in schema and (found := list(check(value, schema[keyword], schema, place))):
+            yield from found
+            return  # what else is wrong with a value of the wrong kind would only confuse
+    for keyword, check in _KEYWORDS.items():
+        if keyword in schema:
+            yield from check(value, schema[keyword], schema, place)
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
+
+
+def _is_of_type(value: Any, name: str) -> bool:
+    if isinstance(value, bool):  # in Python it is an int, in JSON no number
+        return name == "boolean"
+    if name == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _TYPES.get(name, (object,)))
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Whether two values are equal in JSON, where True is not 1."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_equal, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_equal(value, other[name]) for name, value in one.items())
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _check_type(value: Any, wanted: Any, schema: Mapping[str, Any], place: Place) -> Problems:
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if not any(_is_of_type(value, name) for name in names):
+        yield place.says(f"must be of type {' or '.join(names)}")
+
+
+def _check_enum(value: Any, choices: Sequence[Any], schema: Mapping[str, Any], place: Place) -> Problems:
+    if not any(_is_equal(value, choice) for choice in choices):
+        yield place.says(f"must be one of {', '.join(map(repr, choices))}")
+
+
+def _check_const(value: Any, wanted: Any, schema: Mapping[str, Any], place: Place) -> Problems:
+    if not _is_equal(value, wanted):
+        yield place.says(f"must be {wanted!r}")
+
+
+def _check_reference(value: Any, reference: str, schema: Mapping[str, Any], place: Place) -> Problems:
+    if reference in place.followed or not reference.startswith("#"):
+        return
+    found: Any = place.root
+    for part in reference.removeprefix("#").split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if not isinstance(found, Mapping) or name not in found:
+            return
+        found = found[name]
+    yield from _check_value(value, found, Place(place.root, place.path, (*place.followed, reference)))
+
+
+def _check_any_of(value: Any, forms: Sequence[Any], schema: Mapping[str, Any], place: Place) -> Problems:
+    problems = [list(_check_value(value, form, place)) for form in forms]
+    if all(problems):
+        yield " or ".join(dict.fromkeys(found[0] for found in problems))
+
+
+def _check_one_of(value: Any, forms: Sequence[Any], schema: Mapping[str, Any], place: Place) -> Problems:
+    problems = [list(_check_value(value, form, place)) for form in forms]
+    fitting = sum(not found for found in problems)
+    if fitting == 0:
+        yield " or ".join(dict.fromkeys(found[0] for found in problems))
+    elif fitting > 1:
+        yield place.says(f"must fit one of the {len(forms)} forms of the schema, and fits {fitting}")
+
+
+def _check_all_of(value: Any, forms: Sequence[Any], schema: Mapping[str, Any], place: Place) -> Problems:
+    for form in forms:
+        yield from _check_value(value, form, place)
+
+
+def _check_not(value: Any, form: Any, schema: Mapping[str, Any], place: Place) -> Problems:
+    if not list(_check_value(value, form, place)):
+        yield place.says("has a form that the schema excludes")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_multiple(value: float, step: float) -> bool:
+    return (value / step).is_integer() if isinstance(value, float) or isinstance(step, float) else value % step == 0
+
+
+def _limit(applies: Callable[[Any], bool], keeps: Callable[[Any, Any], bool], words: str) -> Check:
+    """Make a check for a limit; ``words`` has a place for it."""
+
+    def check_limit(value: Any, limit: Any, schema: Mapping[str, Any], place: Place) -> Problems:
+        if applies(value) and not keeps(value, limit):
+            yield place.says(words.format(limit))
+
+    return check_limit
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _matches(text: str, pattern: str) -> bool:
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:  # of JavaScript's language of patterns, and not of Python's: left to the tool
+        return True
+
+
+def _has_no_repeats(items: list[Any]) -> bool:
+    return not any(_is_equal(one, other) for number, one in enumerate(items) for other in items[:number])
+
+
+def _check_required(value: Any, names: Sequence[str], schema: Mapping[str, Any], place: Place) -> Problems:
+    if isinstance(value, dict):
+        yield from (place.inside(name).says("is required") for name in names if name not in value)
+
+
+def _check_properties(value: Any, _: Any, schema: Mapping[str, Any], place: Place) -> Problems:
+    """Check each property; runs once for a schema, whichever of the three keywords it has."""
+    if not isinstance(value, dict):
+        return
+    properties, patterns = schema.get("properties") or {}, schema.get("patternProperties") or {}
+    for name, each in value.items():
+        forms = [properties[name]] if name in properties else []
+        forms += [form for pattern, form in patterns.items() if _matches(name, pattern)]
+        if not forms and schema.get("additionalProperties") is False:
+            yield place.inside(name).says("is not a known argument")
+        elif not forms:
+            forms = [schema.get("additionalProperties", True)]
+        for form in forms:
+            yield from _check_value(each, form, place.inside(name))
+
+
+def _check_items(value: Any, _: Any, schema: Mapping[str, Any], place: Place) -> Problems:
+    """Check each item; runs once for a schema, whichever of the two keywords it has."""
+    if not isinstance(value, list):
+        return
+    first, rest = schema.get("prefixItems") or (), schema.get("items", True)
+    for number, each in enumerate(value):
+        yield from _check_value(each, first[number] if number < len(first) else rest, place.inside(str(number)))
+
+
+def _unless_beside(check: Check, *others: str) -> Check:
+    """Make a check that runs only where none of the other keywords runs it already."""
+
+    def check_alone(value: Any, wanted: Any, schema: Mapping[str, Any], place: Place) -> Problems:
+        if not any(other in schema for other in others):
+            yield from check(value, wanted, schema, place)
+
+    return check_alone
+
+
+_DECISIVE: Mapping[str, Check] = {"type": _check_type, "enum": _check_enum, "const": _check_const}
+_KEYWORDS: Mapping[str, Check] = {
+    "$ref": _check_reference,
+    "required": _check_required,
+    "properties": _check_properties,
+    "patternProperties": _unless_beside(_check_properties, "properties"),
+    "additionalProperties": _unless_beside(_check_properties, "properties", "patternProperties"),
+    "items": _check_items,
+    "prefixItems": _unless_beside(_check_items, "items"),
+    "anyOf": _check_any_of,
+    "oneOf": _check_one_of,
+    "allOf": _check_all_of,
+    "not": _check_not,
+    "minimum": _limit(_is_number, lambda value, limit: value >= limit, "must be at least {}"),
+    "maximum": _limit(_is_number, lambda value, limit: value <= limit, "must be at most {}"),
+    "exclusiveMinimum": _limit(_is_number, lambda value, limit: value > limit, "must be above {}"),
+    "exclusiveMaximum": _limit(_is_number, lambda value, limit: value < limit, "must be below {}"),
+    "multipleOf": _limit(_is_number, _is_multiple, "must be a multiple of {}"),
+    "minLength": _limit(_is_text, lambda text, limit: len(text) >= limit, "must have at least {} characters"),
+    "maxLength": _limit(_is_text, lambda text, limit: len(text) <= limit, "must have at most {} characters"),
+    "pattern": _limit(_is_text, _matches, "must match the pattern {}"),
+    "minItems": _limit(_is_list, lambda items, limit: len(items) >= limit, "must have at least {} items"),
+    "maxItems": _limit(_is_list, lambda items, limit: len(items) <= limit, "must have at most {} items"),
+    "uniqueItems": _limit(_is_list, lambda items, wanted: not wanted or _has_no_repeats(items), "has an item twice"),
+}
