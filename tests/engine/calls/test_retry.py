@@ -1,0 +1,91 @@
+"""Whether and when a failed request is sent again: the openai SDK's own rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import formatdate
+
+import pytest
+
+from aquila.engine.calls.error_translation import ErrorContext
+from aquila.engine.calls.retry import delay_before_retry
+from aquila.engine.calls.stored_answers import plan_deletion
+from aquila.engine.calls.telemetry import Telemetry
+from aquila.engine.loop.steps import RequestOutcome, SendRequest, Sleep
+from aquila.errors import BadRequest, ConnectionFailed, ProviderError, ProviderUnavailable, RequestTimeout, StreamBroken
+from aquila.hookspecs import CallInfo
+
+UNAVAILABLE = ProviderUnavailable("503", status=503)
+NO_HEADERS: Mapping[str, str] = {}
+
+
+@pytest.mark.parametrize(
+    ("attempt", "longest"), [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (5, 8.0), (6, 8.0), (2000, 8.0)]
+)
+def test_delay_doubles_up_to_eight_seconds_and_varies_by_a_quarter(attempt: int, longest: float) -> None:
+    delays = [delay_before_retry(attempt, UNAVAILABLE, NO_HEADERS, limit=2000) or 0.0 for _ in range(300)]
+    assert 0.75 * longest <= min(delays) <= max(delays) <= longest
+    # So that clients that failed together do not come back together. 300 even draws leave no tenth of the range empty
+    # at its ends, but once in 10**13 runs.
+    assert min(delays) < 0.775 * longest
+    assert max(delays) > 0.975 * longest
+
+
+@pytest.mark.parametrize(
+    ("headers", "delay"),
+    [
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after-ms": "20", "retry-after": "7"}, 0.02),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
+        ({"retry-after": "120"}, 120.0),
+        ({"retry-after": "121"}, None),
+    ],
+)
+def test_delay_is_what_the_provider_asks_for_up_to_two_minutes(headers: Mapping[str, str], delay: float | None) -> None:
+    assert delay_before_retry(1, UNAVAILABLE, headers, limit=2) == delay
+
+
+@pytest.mark.parametrize("value", ["", "0", "-3", "nan", "soon", formatdate(0, usegmt=True)])
+def test_delay_that_the_provider_cannot_mean_is_not_taken(value: str) -> None:
+    delay = delay_before_retry(1, UNAVAILABLE, {"retry-after": value}, limit=2)
+    assert delay is not None
+    assert 0.375 <= delay <= 0.5
+
+
+def test_delay_until_a_date_is_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aquila.engine.calls.retry.time.time", lambda: 1000.0)
+    assert delay_before_retry(1, UNAVAILABLE, {"retry-after": formatdate(1030, usegmt=True)}, limit=2) == 30.0
+
+
+@pytest.mark.parametrize(
+    ("error", "headers", "again"),
+    [
+        (ConnectionFailed("no connection"), {}, True),
+        (RequestTimeout("read"), {}, True),
+        *((ProviderError("x", status=status), {}, True) for status in (408, 409, 429, 500, 599)),
+        *((BadRequest("x", status=status), {}, False) for status in (400, 404, 422)),
+        (BadRequest("x", status=400), {"x-should-retry": "true"}, True),
+        (UNAVAILABLE, {"x-should-retry": "false"}, False),
+        (StreamBroken("x"), {}, False),
+        (KeyError("a bug"), {}, False),
+    ],
+)
+def test_only_what_may_pass_is_sent_again(error: BaseException, headers: Mapping[str, str], again: bool) -> None:
+    assert (delay_before_retry(1, error, headers, limit=1) is not None) is again
+
+
+def test_retries_end_at_the_limit() -> None:
+    assert delay_before_retry(2, UNAVAILABLE, NO_HEADERS, limit=2) is not None
+    assert delay_before_retry(3, UNAVAILABLE, NO_HEADERS, limit=2) is None
+
+
+def test_call_waits_as_long_as_its_retry_event_says() -> None:
+    plan = plan_deletion("resp_1", {"max_retries": 1})
+    context = ErrorContext("example.org", plan.timeouts)
+    steps = plan.make_loop(plan, Telemetry(CallInfo("call-1", "delete_response", "")), context).steps()
+    assert isinstance(next(steps), SendRequest)
+    emitted = steps.send(RequestOutcome(error=UNAVAILABLE, headers={"retry-after": "7"}))
+    assert [event.delay for event in emitted.events] == [7.0]
+    assert next(steps) == Sleep(7.0)
+    assert isinstance(next(steps), SendRequest)
