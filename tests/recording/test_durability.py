@@ -169,7 +169,7 @@ def leave_journal(root: Path, name: str, scope: str = "0123456789abcdef") -> Pat
 def test_a_journal_that_cannot_be_read_is_named_and_kept_and_the_others_are_taken_over(root: Path) -> None:
     bad = leave_journal(root, "lost", "aaaaaaaaaaaaaaaa")
     payload = b"\xc1 not msgpack"
-    bad.write_bytes(struct.pack(">II", len(payload), zlib.crc32(payload)) + payload)
+    bad.write_bytes(b"\0" + struct.pack(">II", len(payload), zlib.crc32(payload)) + payload)
     leave_journal(root, "good", "bbbbbbbbbbbbbbbb")
     found = recorder.recover_journals(root)
     assert found.cassettes == [(root / "good.yaml", 1)]

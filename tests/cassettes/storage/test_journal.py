@@ -117,6 +117,31 @@ def test_a_journal_that_another_run_holds_or_removes_while_it_is_opened_is_opene
     assert journal.find_journals_of(tmp_path, "scope") == []
 
 
+def test_a_journal_is_in_use_as_long_as_a_forked_child_of_its_writer_lives(tmp_path: Path) -> None:
+    program = textwrap.dedent("""
+        import os, sys
+        from pathlib import Path
+        from aquila.cassettes.storage.journal import Journal
+        journal = Journal(Path(sys.argv[1]), "scope")
+        journal.open()
+        if os.fork():
+            os._exit(0)
+        print("forked", flush=True)
+        sys.stdin.read()
+    """)
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"forked"
+        assert process.wait() == 0
+        assert journal.find_abandoned_journals(tmp_path) == {}
+        process.stdin.close()
+        process.stdout.read()  # until the child has ended
+    assert list(journal.find_abandoned_journals(tmp_path)) == ["scope"]
+
+
 def test_a_forked_child_writes_a_journal_of_its_own(tmp_path: Path) -> None:
     program = textwrap.dedent("""
         import os, sys
@@ -152,6 +177,6 @@ def test_a_frame_of_another_version_is_named_with_its_file(tmp_path: Path) -> No
 
     path = tmp_path / "x.1.journal"
     payload = b"\x91\x01"
-    path.write_bytes(len(payload).to_bytes(4) + zlib.crc32(payload).to_bytes(4) + payload)
+    path.write_bytes(b"\0" + len(payload).to_bytes(4) + zlib.crc32(payload).to_bytes(4) + payload)
     with pytest.raises(CassetteCorrupt, match=r"x\.1\.journal: not a journal of this version"):
         list(journal.read_entries(path))

@@ -29,6 +29,10 @@ from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
 from aquila.errors import CassetteCorrupt
 
 _FRAME = struct.Struct(">II")
+_LOCKED_BYTE = b"\0"
+"""The first byte of a journal. On Windows nobody can read the byte that its writer has locked."""
+_MOST_ATTEMPTS = 20
+"""So often a new journal is opened while another run holds it; then the file system has no locks."""
 _CODEC = MsgpackCodec(folding=False)  # a frame lives for one run: folding it would only cost time
 
 
@@ -111,7 +115,9 @@ def find_journals_of(root: Path, scope: str) -> list[Path]:
 def read_entries(path: Path) -> Iterator[JournalEntry]:
     """The whole entries of a journal. A torn last one, as a kill leaves it, ends the iteration."""
     try:
-        data = path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            file.seek(len(_LOCKED_BYTE))
+            data = file.read()
     except FileNotFoundError:
         return
     at = 0
@@ -140,19 +146,22 @@ def find_abandoned_journals(root: Path) -> dict[str, list[Path]]:
 
 
 def _open_locked(path: Path) -> int:
-    """Open a journal for writing and lock it.
-
-    Until it is locked, a run that looks for abandoned journals may take it for one, hold it for a moment and remove it.
-    Where files cannot be locked it stays without.
-    """
+    """Open a journal for writing and lock it. Where files cannot be locked it stays without a lock."""
     for attempt in itertools.count():
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         locked = _try_lock(descriptor)
+        # Until it is locked, a run that looks for abandoned journals may lock it for a moment, and then remove it.
         removed = sys.platform != "win32" and not os.fstat(descriptor).st_nlink
-        if (locked or attempt >= 20) and not removed:
+        if (locked or attempt >= _MOST_ATTEMPTS) and not removed:
             break
         os.close(descriptor)
         time.sleep(0 if removed else 0.005)
+    try:
+        if not os.fstat(descriptor).st_size:
+            os.write(descriptor, _LOCKED_BYTE)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
@@ -184,28 +193,14 @@ def _open_unused(path: Path) -> int | None:
     return None
 
 
-if sys.platform == "win32":
-    import msvcrt
+def _try_lock(descriptor: int) -> bool:
+    """Lock a journal, and say whether that worked. The lock ends with the last copy of the descriptor."""
+    from filelock import lock_descriptor  # noqa: PLC0415 - only recording pays for its import
 
-    def _try_lock(descriptor: int) -> bool:
-        position = os.lseek(descriptor, 0, os.SEEK_CUR)
-        os.lseek(descriptor, 2**30, os.SEEK_SET)  # beyond the data: a lock there keeps nobody from reading
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        finally:
-            os.lseek(descriptor, position, os.SEEK_SET)
-        return True
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:  # a file system that has no locks
+        return False
 
 
 def _pack_entry(entry: JournalEntry) -> bytes:
