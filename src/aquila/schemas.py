@@ -21,7 +21,7 @@ def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Seque
 
     Raises ``ConfigError`` for a parameter that a model cannot fill in by name.
     """
-    import pydantic
+    import pydantic  # noqa: PLC0415 - pydantic takes 60 ms; only tools need it
 
     described = described_parameters(inspect.getdoc(function) or "")
     try:
@@ -54,8 +54,8 @@ def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Seque
 
 
 def _describe_hint(hint: Any, description: str | None) -> Any:
-    from pydantic import Field
-    from pydantic.fields import FieldInfo
+    from pydantic import Field  # noqa: PLC0415 - pydantic takes 60 ms; only tools need it
+    from pydantic.fields import FieldInfo  # noqa: PLC0415 - pydantic takes 60 ms; only tools need it
 
     if typing.get_origin(hint) is Annotated:
         extras = typing.get_args(hint)[1:]

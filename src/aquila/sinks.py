@@ -131,7 +131,8 @@ class _QueueSink(Sink):
         if self._asynchronous:
             await self._target.put(event)
             return
-        from anyio.to_thread import run_sync  # a blocking put must not hold up the event loop
+        # A blocking put must not hold up the event loop.
+        from anyio.to_thread import run_sync  # noqa: PLC0415 - sinks of synchronous calls need no anyio
 
         if not self._bounded:
             await run_sync(self._target.put, event)

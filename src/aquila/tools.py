@@ -120,7 +120,7 @@ def decode_arguments(raw: str) -> dict[str, Any] | None:
 
 
 def _validate_arguments(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    import pydantic
+    import pydantic  # noqa: PLC0415 - pydantic takes 60 ms; only tools need it
 
     try:
         instance = model.model_validate(arguments)

@@ -23,6 +23,8 @@ from aquila.engine.loop.tool_loop import ToolLoop
 from aquila.errors import ConfigError, MissingKey, RequestTimeout
 from aquila.hookspecs import CallInfo
 from aquila.messages import Message, messages_from_prompt
+from aquila.transports.clients import close_route_async, resolve_route_async
+from aquila.transports.routing import current_settings, resolve_route
 
 ENDPOINTS: Mapping[str, str] = {
     "chat": "aquila.engine.endpoints.chat",
@@ -183,8 +185,6 @@ def _load_endpoint(name: str) -> Endpoint:
 
 
 def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: Any) -> CallPlan:
-    from aquila.transports.routing import current_settings
-
     settings = current_settings()
     base_url = options.base_url or settings.base_url or DEFAULT_BASE_URL
     return CallPlan(
@@ -202,8 +202,6 @@ def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: An
 
 def prepare_call(plan: CallPlan) -> PreparedCall:
     """Return the call of a plan, its route resolved: a cassette is opened here."""
-    from aquila.transports.routing import resolve_route
-
     route = resolve_route(**plan.route_arguments)
     try:
         return plan.bind_to_route(route)
@@ -214,8 +212,6 @@ def prepare_call(plan: CallPlan) -> PreparedCall:
 
 async def prepare_call_async(plan: CallPlan) -> PreparedCall:
     """``prepare_call`` without blocking the event loop."""
-    from aquila.transports.clients import close_route_async, resolve_route_async
-
     route = await resolve_route_async(**plan.route_arguments)
     try:
         return plan.bind_to_route(route)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import openai
+
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.errors import (
     AquilaError,
@@ -55,8 +57,6 @@ def translate_error(
 
     ``begun`` says whether the answer's headers had arrived. What is not an error of the SDK comes back as it is.
     """
-    import openai
-
     if isinstance(error, AquilaError):
         return _fill_in_request(error, context, request_id)
     if isinstance(error, openai.APIError):  # it becomes the cause, and tracebacks print causes

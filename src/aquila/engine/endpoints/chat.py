@@ -240,19 +240,23 @@ class ChatParser:
             self._usage = usage
         for choice in getattr(chunk, "choices", None) or ():
             self._answered = True
-            if choice.model_extra and choice.model_extra.get("error"):
-                raise error_from_object(choice.model_extra)
-            index = getattr(choice, "index", None) or 0
-            state = self._first if index == 0 else self._choices.setdefault(index, _ChoiceBuilder())
-            finish_reason = getattr(choice, "finish_reason", None)
-            if finish_reason is not None:
-                state.finish_reason = finish_reason
-            if getattr(choice, "logprobs", None) is not None:
-                _extend_logprobs(state.logprobs, choice.logprobs)
-            delta = getattr(choice, "delta", None)
-            if delta is not None:
-                self._feed_delta(state, delta, events if index == 0 else [])
+            self._feed_choice(choice, events)
         return events
+
+    def _feed_choice(self, choice: Any, events: list[Event]) -> None:
+        if choice.model_extra and choice.model_extra.get("error"):
+            raise error_from_object(choice.model_extra)
+        index = getattr(choice, "index", None) or 0
+        state = self._first if index == 0 else self._choices.setdefault(index, _ChoiceBuilder())
+        finish_reason = getattr(choice, "finish_reason", None)
+        if finish_reason is not None:
+            state.finish_reason = finish_reason
+        if getattr(choice, "logprobs", None) is not None:
+            _extend_logprobs(state.logprobs, choice.logprobs)
+        delta = getattr(choice, "delta", None)
+        if delta is not None:
+            # The caller is shown the first choice alone; the others are in ``raw``.
+            self._feed_delta(state, delta, events if index == 0 else [])
 
     def _feed_delta(self, state: _ChoiceBuilder, delta: Any, events: list[Event]) -> None:
         text = delta.content
@@ -361,24 +365,11 @@ def _as_delta(choice: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add_fragment(calls: dict[Any, _ToolCallBuilder], fragment: Any, position: int) -> None:
-    """Add a fragment to its call: by index where the provider gives one, else by id, else to the last call."""
-    index = getattr(fragment, "index", None)
+    """Add a fragment to the call that it belongs to; ``position`` is its place in its chunk."""
     identity = getattr(fragment, "id", None)
     function = getattr(fragment, "function", None)
     named = getattr(function, "name", None)
-    if index is not None:
-        key: Any = index
-        # A provider that gives every call the index 0 is told apart by a second id.
-        if key in calls and identity and calls[key].id and calls[key].id != identity:
-            key = (index, identity)
-        elif not identity and (newest := _newest_key(calls, index)) is not None:
-            key = newest
-    elif identity:
-        key = identity
-    elif calls and not named:
-        key = next(reversed(calls))
-    else:
-        key = ("position", len(calls), position)
+    key = _key_of_call(calls, getattr(fragment, "index", None), identity, named, position)
     state = calls.setdefault(key, _ToolCallBuilder())
     if identity:
         state.id = identity
@@ -388,6 +379,23 @@ def _add_fragment(calls: dict[Any, _ToolCallBuilder], fragment: Any, position: i
     arguments = getattr(function, "arguments", None)
     if isinstance(arguments, str):
         state.arguments.write(arguments)
+
+
+def _key_of_call(
+    calls: Mapping[Any, _ToolCallBuilder], index: int | None, identity: str | None, named: str | None, position: int
+) -> Any:
+    """Return the key of a fragment's call: its index where the provider gives one, else its id, else the last."""
+    if index is not None:
+        # A provider that gives every call the index 0 is told apart by a second id.
+        if index in calls and identity and calls[index].id and calls[index].id != identity:
+            return (index, identity)
+        newest = None if identity else _newest_key(calls, index)
+        return index if newest is None else newest
+    if identity:
+        return identity
+    if calls and not named:
+        return next(reversed(calls))
+    return ("position", len(calls), position)
 
 
 def _newest_key(calls: Mapping[Any, _ToolCallBuilder], index: int) -> Any:

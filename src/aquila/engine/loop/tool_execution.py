@@ -12,6 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
+import anyio
+from anyio.to_thread import run_sync
+from pydantic import TypeAdapter
+from pydantic_core import to_json, to_jsonable_python
+
 from aquila.engine.endpoints.text_buffer import repair_surrogates
 from aquila.errors import CassetteError, LiveCallRefused, ToolError
 from aquila.events import ToolCall, ToolResult
@@ -120,8 +125,6 @@ def value_to_text(value: Any) -> str:
     """Return a tool's value as the text that the model is sent: text as it is, anything else as JSON."""
     if isinstance(value, str):
         return repair_surrogates(value)
-    from pydantic_core import to_json
-
     return to_json(_sort_sets(value), fallback=lambda other: remove_changing_parts(repr(other))).decode()
 
 
@@ -134,9 +137,6 @@ def _sort_sets(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_sort_sets(each) for each in value]
     if hasattr(type(value), "__pydantic_serializer__") or is_dataclass(value):
-        from pydantic import TypeAdapter
-        from pydantic_core import to_jsonable_python
-
         told = to_jsonable_python(value, fallback=lambda other: remove_changing_parts(repr(other)))
         return _sort_lists_of_sets(told, TypeAdapter(type(value)).dump_python(value, by_alias=True, warnings=False))
     return value
@@ -188,8 +188,6 @@ def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 async def run_tools_async(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome]:
     """``run_tools`` for asynchronous calls: plain functions run in threads, so that none blocks the event loop."""
-    import anyio
-
     results: list[ToolOutcome] = [ToolOutcome()] * len(ready)
 
     async def run_at(position: int) -> None:
@@ -205,8 +203,6 @@ async def run_tools_async(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome
 
 
 async def _run_tool_async(ready: PreparedToolCall) -> ToolOutcome:
-    from anyio.to_thread import run_sync
-
     started = time.monotonic()
     try:
         if ready.is_async:
