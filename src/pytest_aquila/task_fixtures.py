@@ -51,15 +51,25 @@ INI = (
 """The ini keys of these fixtures, with their help."""
 
 
+def _config_error(message: str) -> Exception:
+    from aquila.errors import ConfigError
+
+    return ConfigError(message)
+
+
+def _load_testing() -> Any:
+    from aquila.huey import testing
+
+    return testing
+
+
 @pytest.fixture
 def aquila_huey(pytestconfig: pytest.Config) -> Any:
     """The Huey under test: the ini key ``aquila_huey``. Override this fixture to give another."""
-    from aquila.errors import ConfigError
-
     path = str(pytestconfig.getini("aquila_huey") or "")
     module, _, attribute = path.partition(":")
     if not module or not attribute:
-        raise ConfigError(
+        raise _config_error(
             'which Huey is under test? Write `aquila_huey = "myapp.tasks:huey"` into the ini file '
             "(module:attribute), or override the fixture aquila_huey"
             + (f"; {path!r} is not of that form" if path else "")
@@ -67,7 +77,7 @@ def aquila_huey(pytestconfig: pytest.Config) -> Any:
     found: Any = importlib.import_module(module)
     for name in attribute.split("."):
         if not hasattr(found, name):
-            raise ConfigError(f"the ini key aquila_huey says {path!r}, and {module} has no {attribute!r}")
+            raise _config_error(f"the ini key aquila_huey says {path!r}, and {module} has no {attribute!r}")
         found = getattr(found, name)
     return found
 
@@ -80,11 +90,9 @@ def aquila_huey_storage(pytestconfig: pytest.Config) -> Any:
 
 @pytest.fixture
 def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_storage: Any) -> Iterator[AquilaHuey]:
-    """The Huey under test, in manual mode with an empty queue. The other fixtures here use it."""
-    from aquila.huey.testing import use_test_queue
-
+    """The Huey under test, with a queue of its own that is empty. The other fixtures here use it."""
     failures = request.session.testsfailed
-    with use_test_queue(aquila_huey, storage=aquila_huey_storage) as huey:
+    with _load_testing().use_test_queue(aquila_huey, storage=aquila_huey_storage) as huey:
         yield huey
         if request.session.testsfailed > failures:
             return  # It may well have left tasks behind.
@@ -92,12 +100,9 @@ def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_s
 
 
 def _report_leftover(report: str, test: str) -> None:
-    from aquila.errors import ConfigError
-    from aquila.huey.testing import all_enqueued
-
     if report not in ("ignore", "warn", "fail"):
-        raise ConfigError(f"the ini key aquila_huey_leftover is ignore, warn or fail, not {report!r}")
-    if report == "ignore" or not (left := all_enqueued()):
+        raise _config_error(f"the ini key aquila_huey_leftover is ignore, warn or fail, not {report!r}")
+    if report == "ignore" or not (left := _load_testing().all_enqueued()):
         return
     tasks = "\n".join(f"  {task!r}" for task in left)
     message = f"{test} leaves tasks behind (drain_queue executes them, assert_enqueued checks them):\n{tasks}"
@@ -109,7 +114,7 @@ def _report_leftover(report: str, test: str) -> None:
 @pytest.fixture
 def perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> PerformJob:
     """``aquila.huey.testing.perform_job``: execute one task as a worker would. A failing test shows its runs."""
-    from aquila.huey.testing import perform_job
+    perform_job = _load_testing().perform_job
 
     def perform_and_report(task: Any, /, *args: Any, **keywords: Any) -> TaskRun[Any]:
         __tracebackhide__ = True
@@ -123,43 +128,35 @@ def perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> Per
 @pytest.fixture
 def build_task(aquila_tasks: AquilaHuey) -> BuildTask:
     """``aquila.huey.testing.build_task``: a task that is not enqueued."""
-    from aquila.huey.testing import build_task
-
-    return build_task
+    return cast("BuildTask", _load_testing().build_task)
 
 
 @pytest.fixture
 def all_enqueued(aquila_tasks: AquilaHuey) -> AllEnqueued:
     """``aquila.huey.testing.all_enqueued``: the tasks in the queue and the schedule that match."""
-    from aquila.huey.testing import all_enqueued
-
-    return all_enqueued
+    return cast("AllEnqueued", _load_testing().all_enqueued)
 
 
 @pytest.fixture
 def assert_enqueued(aquila_tasks: AquilaHuey) -> AssertEnqueued:
     """``aquila.huey.testing.assert_enqueued``: a task is enqueued that matches."""
-    from aquila.huey.testing import assert_enqueued
-
-    return assert_enqueued
+    return cast("AssertEnqueued", _load_testing().assert_enqueued)
 
 
 @pytest.fixture
 def refute_enqueued(aquila_tasks: AquilaHuey) -> RefuteEnqueued:
     """``aquila.huey.testing.refute_enqueued``: no task is enqueued that matches."""
-    from aquila.huey.testing import refute_enqueued
-
-    return refute_enqueued
+    return cast("RefuteEnqueued", _load_testing().refute_enqueued)
 
 
 @pytest.fixture
 def drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> DrainQueue:
     """``aquila.huey.testing.drain_queue``: execute what is enqueued, in this process. A failing test shows the runs."""
-    from aquila.huey.testing import drain_queue
+    drain_queue = _load_testing().drain_queue
 
     def drain_and_report(**options: Any) -> Drained:
         __tracebackhide__ = True
-        drained = drain_queue(**{"huey": aquila_tasks, **options})
+        drained: Drained = drain_queue(**{"huey": aquila_tasks, **options})
         for run in drained.runs:
             request.node.add_report_section("call", "task run", repr(run))
         return drained
@@ -170,28 +167,27 @@ def drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> Dra
 @pytest.fixture
 def run_periodic(aquila_tasks: AquilaHuey) -> RunPeriodic:
     """``aquila.huey.testing.run_periodic``: execute the periodic tasks of a moment."""
-    from aquila.huey.testing import run_periodic
-
-    return functools.partial(run_periodic, huey=aquila_tasks)
+    return cast("RunPeriodic", functools.partial(_load_testing().run_periodic, huey=aquila_tasks))
 
 
 @pytest.fixture
 def use_test_queue(aquila_tasks: AquilaHuey) -> UseTestQueue:
     """``aquila.huey.testing.use_test_queue`` of the Huey under test: ``with use_test_queue("inline"):``."""
-    from aquila.huey.testing import use_test_queue
-
-    return cast("UseTestQueue", functools.partial(use_test_queue, aquila_tasks))
+    return cast("UseTestQueue", functools.partial(_load_testing().use_test_queue, aquila_tasks))
 
 
 @pytest.fixture
 def run_consumer(aquila_tasks: AquilaHuey, pytestconfig: pytest.Config) -> RunConsumer:
     """``aquila.huey.testing.run_consumer``: a real consumer for the length of a block."""
-    from aquila.huey.testing import run_consumer
+    run_consumer = _load_testing().run_consumer
 
     def run_configured(
         *args: Any, subprocess: bool | str = False, **options: Any
     ) -> contextlib.AbstractContextManager[RunningConsumer]:
         program = str(pytestconfig.getini("aquila_huey") or "") if subprocess is True else subprocess
-        return run_consumer(*args, subprocess=program or subprocess, huey=aquila_tasks, **options)
+        running: contextlib.AbstractContextManager[RunningConsumer] = run_consumer(
+            *args, subprocess=program or subprocess, huey=aquila_tasks, **options
+        )
+        return running
 
     return cast("RunConsumer", run_configured)

@@ -5,7 +5,8 @@ import uuid
 import pytest
 from huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
 
-from aquila.huey.joined_scopes import joined_scopes
+from aquila.huey.joined_scopes import JoinedScopes
+from aquila.recording import runtime
 from tests.support import servers
 
 
@@ -13,7 +14,7 @@ from tests.support import servers
 def parted():
     """A worker keeps the scopes that it has joined for its next tasks; a test that plays one parts with them."""
     yield
-    joined_scopes.close_all()
+    runtime.current_run().state_of(JoinedScopes).close_all()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,11 @@ _MAX_OPEN = 16
 
 
 class JoinedScopes:
-    """Keeps the scopes that were joined last open, so that the next task of a test finds its cassettes loaded."""
+    """Keeps the scopes that were joined last open, so that the next task of a test finds its cassettes loaded.
+
+    A run owns one of these and drops it when it ends. A worker serves one test after another in the run of its process,
+    and ends without being told. No recording is lost with it: each is in the journal as soon as it is complete.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # Worker threads that execute tasks of one test join its scope once.
@@ -25,15 +29,13 @@ class JoinedScopes:
 
     def join_scope(self, huey: Any, reference: Mapping[str, Any]) -> Scope:
         """Return the scope of another process that a reference names. The one unused for the longest may be closed."""
-        from aquila.recording import scope as scopes
+        from aquila.recording.scope import ScopeReference, join_scope
 
         with self._lock:
             scope = self._scopes.get(reference["scope"])
             if scope is None:
                 options = select_allowed_options(reference["options"])
-                scope = scopes.join_scope(
-                    scopes.ScopeReference(reference["scope"], reference["name"], reference["default"], options)
-                )
+                scope = join_scope(ScopeReference(reference["scope"], reference["name"], reference["default"], options))
                 share_counts(huey, scope)
                 self._scopes[scope.id] = scope
                 while len(self._scopes) > _MAX_OPEN:
@@ -46,8 +48,3 @@ class JoinedScopes:
         with self._lock:
             while self._scopes:
                 self._scopes.popitem()[1].close()
-
-
-joined_scopes = JoinedScopes()
-"""Those of this process. They belong to the worker and not to a run: a worker serves one test after another, and ends
-without being told. A recording is in the journal as soon as it is complete, so none is lost with the process."""

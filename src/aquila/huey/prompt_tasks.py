@@ -25,6 +25,8 @@ from huey.api import Task, TaskWrapper
 from huey.exceptions import TaskTimeout
 
 from aquila import api
+from aquila.engine.calls.options import Options
+from aquila.engine.calls.timeouts import Timeouts
 from aquila.errors import (
     ConfigError,
     ConnectionFailed,
@@ -37,6 +39,7 @@ from aquila.errors import (
 from aquila.events import Event
 from aquila.huey.progress import follow
 from aquila.huey.running_task import FLOW_CONTROL, attempt_of
+from aquila.recording.runtime import current_settings
 from aquila.response import Response
 
 if TYPE_CHECKING:
@@ -305,8 +308,6 @@ def _from_template(prompt: str, name: str, module: str) -> Callable[..., str]:
 
 def _check_options(options: Mapping[str, Any]) -> None:
     """Find what is wrong with the options where they are written, and not when a worker makes the call."""
-    from aquila.engine.calls.options import Options
-
     Options.check(options)
 
 
@@ -314,8 +315,6 @@ def _limit_to_task_time(task: Task, timeout: Any) -> Any:
     """The time limits of a call, its total within what is left of the task's time."""
     if not task.timeout:
         return timeout
-    from aquila.engine.calls.timeouts import Timeouts
-    from aquila.recording.runtime import current_settings
 
     limits = timeout if isinstance(timeout, Timeouts) else Timeouts(idle=timeout or current_settings().timeout)
     left = max(0.001, task.time_remaining)

@@ -45,15 +45,20 @@ def malformed_reference() -> MessageRejected:
 
 def reference_to_current_scope() -> str | None:
     """Return the reference to the scope in force here, or None where no scope is in force."""
-    if "aquila.recording.scope" not in sys.modules and not runtime.current_run().can_open_scope:
-        return None  # No scope can be open, and a producer in production pays for no more than this.
-    from aquila.recording import scope as scopes
-
     try:
-        scope = scopes.current_scope()
+        scope = find_current_scope()
     except (SessionClosed, CassetteRequired) as error:
         return json.dumps({"refused": str(error)})
     return _reference_to_scope(scope) if scope is not None else None
+
+
+def find_current_scope() -> Scope | None:
+    """Return the scope in force here, which opens that of a running test. Raises what ``current_scope`` raises."""
+    if "aquila.recording.scope" not in sys.modules and not runtime.current_run().can_open_scope:
+        return None  # No scope can be open, and a producer in production pays for no more than this.
+    from aquila.recording.scope import current_scope
+
+    return current_scope()
 
 
 def _reference_to_scope(scope: Scope) -> str:

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import CassetteMiss, CassetteRequired, PlayedOut, SessionClosed
+from aquila.huey.scope_reference import find_current_scope
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -43,9 +44,7 @@ def share_counts(huey: Any, scope: Scope) -> None:
 
 def share_with_workers(huey: Any) -> Scope | None:
     """Share the counts of the scope in force here with workers in other processes. Returns that scope, or None."""
-    from aquila.recording import scope as scopes
-
-    scope = scopes.current_scope()
+    scope = find_current_scope()
     if scope is not None:
         share_counts(huey, scope)
     return scope
@@ -73,10 +72,8 @@ def collect_misses_of_current_scope(huey: Any) -> None:
     """Collect the misses for the scope in force here, if there is one: a consumer may run that no test started."""
     if "aquila.recording.scope" not in sys.modules:
         return
-    from aquila.recording import scope as scopes
-
     try:
-        scope = scopes.current_scope()
+        scope = find_current_scope()
     except (SessionClosed, CassetteRequired):
         return
     if scope is not None:

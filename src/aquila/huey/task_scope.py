@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aquila.huey.joined_scopes import joined_scopes
+from aquila.huey.joined_scopes import JoinedScopes
 from aquila.huey.scope_reference import parse_reference, was_made_here
 from aquila.huey.scope_sharing import share_counts, store_misses
 from aquila.recording import runtime
+from aquila.recording.open_scopes import bound_scope
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -29,9 +30,7 @@ def enter_task_scope(huey: Any, task: Any) -> tuple[Scope, int] | None:
     )
     if scope is None:
         return None
-    from aquila.recording import scope as scopes
-
-    scopes.bind_scope(scope)
+    bound_scope.set(scope)
     return scope, len(scope.misses)
 
 
@@ -44,11 +43,10 @@ def leave_task_scope(huey: Any, task: Any, scope: Scope, known: int) -> None:
 
 
 def _find_scope(huey: Any, task: Any, reference: Mapping[str, Any]) -> Scope:
-    from aquila.recording import scope as scopes
-
     if "refused" in reference:
         return make_refusing_scope(task, reference["refused"])
-    scope = scopes.find_scope(reference["scope"])
+    run = runtime.current_run()
+    scope = run.scopes.find(reference["scope"])
     if scope is None and was_made_here(reference):
         return make_refusing_scope(
             task,
@@ -56,7 +54,7 @@ def _find_scope(huey: Any, task: Any, reference: Mapping[str, Any]) -> Scope:
             "its consumer, before it returns",
         )
     if scope is None:
-        scope = joined_scopes.join_scope(huey, reference)
+        scope = run.state_of(JoinedScopes).join_scope(huey, reference)
     elif not scope.is_owner:
         share_counts(huey, scope)
     if not scope.is_owner:
@@ -74,13 +72,15 @@ def _find_scope_without_reference(task: Any) -> Scope | None:
             "it carries no reference to a test: enqueue it within one, through a Huey of aquila.huey or one that was "
             "instrumented; execute periodic tasks with run_periodic",
         )
-    from aquila.recording.scope import Scope
-
-    return Scope(kind="task", name=repr(task))
+    return _make_scope(kind="task", name=repr(task))
 
 
 def make_refusing_scope(task: Any, reason: str) -> Scope:
-    """Return a scope that refuses every request of a task, for a reason."""
+    """Return a scope that refuses every request of a task. ``reason`` completes "the task ..., and"."""
+    return _make_scope(kind="task", name=f"{task.name} ({task.id})", default_cassette="none", refusal=reason)
+
+
+def _make_scope(**options: Any) -> Scope:
     from aquila.recording.scope import Scope
 
-    return Scope(kind="task", name=f"{task.name} ({task.id})", default_cassette="none", refusal=reason)
+    return Scope(**options)

@@ -388,7 +388,7 @@ def test_a_given_storage_is_used(huey):
 
 
 def test_a_wrong_mode_or_storage_is_refused(huey):
-    with pytest.raises(ConfigError, match="'manual' and 'inline'"), use_test_queue(huey, "fast"):
+    with pytest.raises(ConfigError, match="'manual' or 'inline'"), use_test_queue(huey, "fast"):
         pass
     with pytest.raises(ConfigError, match="storage="), use_test_queue(huey, storage="redis"):
         pass

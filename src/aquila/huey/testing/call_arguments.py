@@ -17,6 +17,7 @@ from huey.api import TaskWrapper
 from aquila.errors import ConfigError
 from aquila.huey.testing.task_run import task_name
 
+_HELD_APART = ("args", "kwargs")
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -36,32 +37,38 @@ def separate_arguments(
 
     Raises ``ConfigError`` for a keyword that could be either, and for one that is neither.
     """
-    own = {name: value for name, value in keywords.items() if name in options}
-    others = {name: value for name, value in keywords.items() if name not in options and name not in ("args", "kwargs")}
-    explicit = [name for name in ("args", "kwargs") if name in keywords]
-    if not own and not explicit:
-        return CallArguments(tuple(args), others, {})
-    parameters = parameter_names(task) if task is not None else ()
-    ambiguous = [name for name in explicit if name in parameters]
-    if not ambiguous and explicit:
-        if args or others:
-            raise ConfigError(
-                f"{function} got args= or kwargs=, and arguments of the task beside them"
-                f"{': ' + ', '.join(map(repr, others)) if others else ''}. Put all of them into args= and kwargs=; "
-                f"the options that may stand beside them are {', '.join(sorted(options))}"
-            )
-        return CallArguments(tuple(keywords.get("args", ())), dict(keywords.get("kwargs", {})), own)
-    ambiguous += [name for name in own if name in parameters]
-    if not ambiguous:
-        return CallArguments(tuple(args), others, own)
-    raise ConfigError(_explain_ambiguous(function, task, ambiguous[0]))
+    given = {name: value for name, value in keywords.items() if name in options}
+    explicit = {name: value for name, value in keywords.items() if name in _HELD_APART}
+    others = {name: value for name, value in keywords.items() if name not in given and name not in explicit}
+    if given or explicit:
+        _reject_ambiguous(function, task, given, explicit)
+    if not explicit:
+        return CallArguments(tuple(args), others, given)
+    if args or others:
+        named = f": {', '.join(map(repr, others))}" if others else ""
+        raise ConfigError(
+            f"{function} got args= or kwargs=, and arguments of the task beside them{named}. Put all of them into "
+            f"args= and kwargs=; the options that may stand beside them are {', '.join(sorted(options))}"
+        )
+    return CallArguments(tuple(explicit.get("args", ())), dict(explicit.get("kwargs", {})), given)
+
+
+def _reject_ambiguous(
+    function: str, task: TaskWrapper | None, given: Mapping[str, Any], explicit: Mapping[str, Any]
+) -> None:
+    """Raise ``ConfigError`` where a parameter of the task has the name of a keyword of the function."""
+    parameters = parameter_names(task) if task is not None else []
+    # With args= or kwargs= every other keyword is an option. Only these two themselves may be parameters.
+    ambiguous = [name for name in (explicit or given) if name in parameters]
+    if ambiguous:
+        raise ConfigError(_explain_ambiguous(function, task, ambiguous[0]))
 
 
 def _explain_ambiguous(function: str, task: Any, name: str) -> str:
     called = task_name(task.task_class)
     text = f"{called} has a parameter {name!r}, and {function} has an option of that name. "
-    if name in ("args", "kwargs"):
-        return text + f"Give the parameter by position, or rename it; {function} cannot tell them apart"
+    if name in _HELD_APART:
+        return text + "Give the parameter by position, or rename it"
     return text + (
         f"For the parameter write {function}({task.task_class.__name__}, kwargs={{{name!r}: ...}}); "
         f"for the option write kwargs={{}} beside it, with the arguments of the task in it"

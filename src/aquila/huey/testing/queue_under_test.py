@@ -1,4 +1,4 @@
-"""Testing modes: which Huey is under test, where its tasks go, and whether they run at once."""
+"""The queue that a test has: which Huey is under test, where its tasks go, and whether they execute at once."""
 
 from __future__ import annotations
 
@@ -16,39 +16,45 @@ from aquila.huey.scope_sharing import collect_misses_of_current_scope
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
 from aquila.huey.testing.task_execution import put_under_observation, run_inline
+from aquila.recording import runtime
 
 
 @dataclass(frozen=True, slots=True)
 class OpenTestQueue:
-    """A testing mode that is open.
-
-    ``production`` is the storage that the Huey has outside of it.
-    """
+    """A test queue that is open. ``production`` is the storage that its Huey has outside of it, or its class."""
 
     huey: Any
     mode: QueueMode
     production: Any
 
 
-_open_queues: list[OpenTestQueue] = []  # The innermost is last.
+class _OpenTestQueues:
+    """The test queues of a run, which owns this object. Each is removed when its ``with`` block ends."""
+
+    def __init__(self) -> None:
+        self.queues: list[OpenTestQueue] = []  # The innermost is last.
+
+
+def _open_queues() -> list[OpenTestQueue]:
+    return runtime.current_run().state_of(_OpenTestQueues).queues
 
 
 def innermost_test_queue(huey: Any = None) -> OpenTestQueue | None:
-    """The innermost open testing mode, of ``huey`` or of any."""
-    return next((mode for mode in reversed(_open_queues) if huey is None or mode.huey is huey), None)
+    """Return the innermost open test queue, of ``huey`` or of any Huey, or None."""
+    return next((queue for queue in reversed(_open_queues()) if huey is None or queue.huey is huey), None)
 
 
 def huey_under_test(huey: Any = None) -> Any:
-    """Return ``huey``, or the one whose testing mode is open. Raises ``ConfigError`` when there is neither."""
+    """Return ``huey``, or the Huey whose test queue is open. Raises ``ConfigError`` when there is neither."""
     if huey is not None:
         return huey
-    mode = innermost_test_queue()
-    if mode is None:
+    queue = innermost_test_queue()
+    if queue is None:
         raise ConfigError(
             'no Huey is under test: use the fixtures of pytest-aquila (set `aquila_huey = "myapp.tasks:huey"` in the '
             "ini file), or open `with aquila.huey.testing.use_test_queue(huey):`"
         )
-    return mode.huey
+    return queue.huey
 
 
 @contextlib.contextmanager
@@ -58,22 +64,35 @@ def use_test_queue(
     *,
     storage: QueueStorage | BaseStorage = "memory",
 ) -> Iterator[Any]:
-    """Put a Huey under test: its queue is empty, and stays apart from the real one.
+    """Put a Huey under test: its queue is empty, and apart from the real one.
 
-    ``mode``: with ``manual`` a task that is enqueued stays in the queue, to be asserted on, performed or drained; with
-    ``inline`` it runs at once, after the same way over the wire as a real one, and its exception reaches the caller
-    when no retry is left. Inline, too, what is scheduled for later waits for ``drain_queue(with_scheduled=True)``.
+    - ``mode``: with ``manual`` a task that is enqueued stays in the queue, to be asserted on, performed or drained.
+      With ``inline`` it executes at once, after the same way over the wire as a real one, and its exception reaches the
+      caller when no retry is left. A task that is scheduled for later waits for ``drain_queue(with_scheduled=True)``.
+    - ``storage``: ``memory`` keeps everything in a fresh memory storage, and leaves the real queue untouched. ``own``
+      uses the storage of the Huey, **and empties it first**. A Huey storage is used as it is.
 
-    ``storage``: ``memory`` keeps everything in a fresh memory storage; ``own`` uses the storage of the Huey, **and
-    empties it first**; or a storage to use. What was pending before is untouched by ``memory``.
-
-    A Huey that is none of Aquila's is instrumented for the while, so that its tasks carry the cassette of the test to
-    any worker.
-
-    Yields the Huey. Modes nest; ``immediate`` is off while one is open, and as before afterwards.
+    A Huey that is not one of ``aquila.huey`` is instrumented until the block ends. Test queues nest, and ``immediate``
+    is off while one is open. Yields the Huey. Raises ``ConfigError`` for another mode or storage.
     """
+    with _open_test_queue(huey, mode, storage):
+        yield huey
+
+
+@contextlib.contextmanager
+def ensure_test_queue(huey: Any) -> Iterator[OpenTestQueue]:
+    """Open a test queue for the length of the block, unless the Huey has one already."""
+    if (queue := innermost_test_queue(huey)) is not None:
+        yield queue
+        return
+    with _open_test_queue(huey, "manual", "memory") as queue:
+        yield queue
+
+
+@contextlib.contextmanager
+def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseStorage) -> Iterator[OpenTestQueue]:
     if mode not in ("manual", "inline"):
-        raise ConfigError(f"use_test_queue knows 'manual' and 'inline', not {mode!r}")
+        raise ConfigError(f"the mode of use_test_queue is 'manual' or 'inline', not {mode!r}")
     outer = innermost_test_queue(huey)
     used = MemoryStorage(huey.name) if storage == "memory" else huey.storage if storage == "own" else storage
     if not isinstance(used, BaseStorage):
@@ -83,30 +102,21 @@ def use_test_queue(
     with _put_under_test(huey), replace_attributes(huey, storage=used, _immediate=False):
         if storage == "own":
             huey.flush()
-        opened = OpenTestQueue(huey, mode, production)
-        _open_queues.append(opened)
+        queue = OpenTestQueue(huey, mode, production)
+        queues = _open_queues()
+        queues.append(queue)
         try:
             with run_inline(huey) if mode == "inline" else contextlib.nullcontext():
-                yield huey
+                yield queue
             if not isinstance(used, MemoryStorage):
                 collect_misses_of_current_scope(huey)
         finally:
-            _open_queues.remove(opened)
-
-
-@contextlib.contextmanager
-def ensure_test_queue(huey: Any) -> Iterator[OpenTestQueue]:
-    """Open a test queue for a moment, unless the Huey has one already."""
-    if (queue := innermost_test_queue(huey)) is not None:
-        yield queue
-        return
-    with use_test_queue(huey):
-        yield _open_queues[-1]
+            queues.remove(queue)
 
 
 @contextlib.contextmanager
 def _put_under_test(huey: Any) -> Iterator[None]:
-    """Give a Huey the class that observes its tasks, which is one of Aquila's too, for a while."""
+    """Give a Huey the class that observes its tasks, which is one of Aquila's too, for the length of the block."""
     kind, wrapper = type(huey), huey.task_wrapper_class
     instrument(huey)
     put_under_observation(huey)
@@ -117,7 +127,7 @@ def _put_under_test(huey: Any) -> Iterator[None]:
 
 
 def _production_storage(huey: Any) -> Any:
-    """The storage that tasks go to outside of tests, or its class: under ``immediate`` a memory storage hides it."""
+    """Return the storage that tasks go to outside of tests, or its class where ``immediate`` hides it."""
     if huey._immediate and huey.immediate_use_memory and huey.storage_class is not None:
         return huey.storage_class
     return huey.storage
