@@ -427,3 +427,53 @@ def test_a_run_with_another_client_library_loads_no_client_of_ours(run: Run) -> 
         subprocess=True,
     )
     result.assert_outcomes(passed=1)
+
+
+def test_a_handshake_may_name_its_server_by_position(run: Run) -> None:
+    result = run(
+        """
+        import socket, ssl
+        from aquila.errors import LiveCallRefused
+
+        HOSTS = ["shop.example", b"shop.example"]
+        PROVIDERS = ["api.openai.com", b"api.openai.com"]
+
+        def wrap_bio(host):
+            context = ssl.create_default_context()
+            return context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), False, host)
+
+        def wrap_socket(host):
+            context = ssl.create_default_context()
+            with socket.socket() as unconnected:
+                return context.wrap_socket(unconnected, False, False, True, host)
+
+        @pytest.mark.parametrize("host", HOSTS)
+        @pytest.mark.parametrize("wrap", [wrap_bio, wrap_socket])
+        def test_of_another_server(wrap, host):
+            wrapped = wrap(host)
+            assert wrapped.server_hostname in HOSTS
+            if wrap is wrap_socket:
+                wrapped.close()
+
+        @pytest.mark.parametrize("host", PROVIDERS)
+        @pytest.mark.parametrize("wrap", [wrap_bio, wrap_socket])
+        def test_of_a_provider(wrap, host):
+            with pytest.raises(LiveCallRefused):
+                wrap(host)
+        """
+    )
+    result.assert_outcomes(passed=8)
+
+
+def test_a_connection_may_name_its_host_in_bytes(run: Run) -> None:
+    result = run(
+        """
+        import socket
+        from aquila.errors import LiveCallRefused
+
+        def test_it():
+            with socket.socket() as connecting, pytest.raises(LiveCallRefused):
+                connecting.connect((b"api.openai.com", 443))
+        """
+    )
+    result.assert_outcomes(passed=1)

@@ -1,6 +1,8 @@
-"""What is in force while a scope is open: interception, dummy keys, and the stamp for child processes.
+"""What is in force while a scope is open: interception, dummy keys, and what child processes are told.
 
-``watch_scopes`` makes it so in this process. Whoever opens scopes around other people's code calls it.
+``Interception`` holds all of it. A process has one, since it has one environment and one of each patched class; the
+run around all others owns it. ``watch_scopes`` puts it to work: whoever opens scopes around other people's code calls
+that. ``guard_run`` refuses what no scope answers.
 """
 
 from __future__ import annotations
@@ -10,71 +12,101 @@ import itertools
 import os
 import threading
 from collections.abc import Iterator
-from types import ModuleType
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from aquila.intercept import child_processes, dummy_keys, httpx_clients
+from aquila.intercept import child_processes
+from aquila.intercept.dummy_keys import DummyKeys
+from aquila.intercept.httpx_clients import HttpxClients
+from aquila.intercept.import_hooks import ImportHooks
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
+    from aquila.intercept.socket_guard import SocketGuard
+    from aquila.intercept.vcr_clients import VcrClients
     from aquila.recording.scope import Scope
 
-_lock = threading.RLock()
 
-
-def _foreign() -> ModuleType:
-    from aquila.intercept import vcr_clients  # here: test runs that open no scope need not load it
-
-    return vcr_clients
-
-
-class _Surroundings:
-    """Keeps what lies around the code under test in step with the scopes that are open."""
+class Interception:
+    """Keeps what is around the code under test in step with the scopes that are open."""
 
     def __init__(self) -> None:
+        self._import_hooks = ImportHooks()
+        self._dummy_keys = DummyKeys()
+        self._httpx_clients = HttpxClients(self._import_hooks)
+        # Any thread may open or close a scope. One at a time changes the environment and the fields below.
+        self._lock = threading.RLock()
+        # The scopes that surround other code now, by id.
         self._open: dict[str, Scope] = {}
-        self._held: set[str] = set()  # those that are open, and those that are suspended
+        # The ids of those for which clients are intercepted: the open ones, and those that are suspended.
+        self._intercepting: set[str] = set()
+        # What the variable for child processes was before the first scope opened.
         self._inherited: str | None = None
+
+    @cached_property
+    def vcr_clients(self) -> VcrClients:
+        """Interception of the clients of other libraries. Made when a scope opens."""
+        from aquila.intercept.vcr_clients import VcrClients  # noqa: PLC0415 - runs that open no scope do not load it
+
+        return VcrClients(self._import_hooks)
+
+    @cached_property
+    def socket_guard(self) -> SocketGuard:
+        """The guard of connections. Made when a run refuses something."""
+        from aquila.intercept.socket_guard import SocketGuard  # noqa: PLC0415 - programs without a guard do not load it
+
+        return SocketGuard(self._import_hooks)
 
     def scope_opened(self, scope: Scope) -> None:
         """A scope is open, or has changed."""
-        with _lock:
+        with self._lock:
             if not self._open:
                 self._inherited = os.environ.get(child_processes.VARIABLE)
             self._open[scope.id] = scope
-            self._held.add(scope.id)
-            httpx_clients.hold(scope.id, scope=True)
-            _foreign().hold(scope.id)
-            self._adjust()
+            self._intercepting.add(scope.id)
+            self._httpx_clients.put_in_force(scope.id, is_scope=True)
+            self.vcr_clients.patches.put_in_force(scope.id)
+            self._adjust_environment()
 
     def scope_suspended(self, scope: Scope) -> None:
         """A scope surrounds nothing for a while. Its interception stays: what is bound to it may make requests."""
-        with _lock:
+        with self._lock:
             if self._open.pop(scope.id, None) is not None:
-                self._adjust()
+                self._adjust_environment()
 
     def scope_closed(self, scope: Scope) -> None:
         """A scope is no longer open."""
-        with _lock:
+        with self._lock:
             if self._open.pop(scope.id, None) is not None:
-                self._adjust()
-            if scope.id in self._held:
-                self._held.discard(scope.id)
-                httpx_clients.release(scope.id)
-                _foreign().release(scope.id)
+                self._adjust_environment()
+            if scope.id in self._intercepting:
+                self._intercepting.discard(scope.id)
+                self._httpx_clients.withdraw(scope.id)
+                self.vcr_clients.patches.withdraw(scope.id)
 
-    def _adjust(self) -> None:
+    def put_guard_in_force(self, holder: object) -> None:
+        """Refuse what no scope answers until ``withdraw_guard`` is called with the same ``holder``."""
+        with self._lock:
+            self._httpx_clients.put_in_force(holder)
+            self.socket_guard.patches.put_in_force(holder)
+
+    def withdraw_guard(self, holder: object) -> None:
+        """Undo ``put_guard_in_force``."""
+        with self._lock:
+            self.socket_guard.patches.withdraw(holder)
+            self._httpx_clients.withdraw(holder)
+
+    def _adjust_environment(self) -> None:
         # One that was suspended was opened anew after those within it.
         scopes = sorted(self._open.values(), key=lambda scope: len(list(scope.enclosing())))
         answering = [scope for scope in scopes if scope.default_cassette is not None]
-        replaying = bool(answering) and all(scope.settings.transport == "replay" for scope in answering)
-        if replaying:
-            dummy_keys.replace_keys(answering[-1].settings.dummy_keys)
+        if answering and all(scope.settings.transport == "replay" for scope in answering):
+            self._dummy_keys.replace_keys(answering[-1].settings.dummy_keys)
         else:
-            dummy_keys.restore_keys()
+            self._dummy_keys.restore_keys()
         if scopes:
-            one = scopes[-1] if _are_nested(scopes) else None
-            os.environ[child_processes.VARIABLE] = child_processes.describe_run(one)
+            innermost = scopes[-1] if _are_nested(scopes) else None
+            os.environ[child_processes.VARIABLE] = child_processes.describe_run(innermost)
         elif self._inherited is None:
             os.environ.pop(child_processes.VARIABLE, None)
         else:
@@ -82,17 +114,18 @@ class _Surroundings:
 
 
 def _are_nested(scopes: list[Scope]) -> bool:
-    """Whether each scope surrounds the next; of scopes beside each other a child could not tell which is meant."""
+    """Whether each scope surrounds the next. Of two side by side, a child process could not tell which is meant."""
     return all(inner.parent is outer for outer, inner in itertools.pairwise(scopes))
 
 
-_surroundings = _Surroundings()
+def interception() -> Interception:
+    """The interception of this process."""
+    return runtime.process_run().state_of(Interception)
 
 
 def watch_scopes() -> None:
-    """Watch scopes from now on, for as long as the process lives."""
-    with _lock:
-        runtime.current_run().scopes.watch(_surroundings)
+    """Intercept for the scopes of the current run from now on, for as long as it lasts."""
+    runtime.current_run().scopes.watch(interception())
 
 
 @contextlib.contextmanager
@@ -106,20 +139,14 @@ def guard_run() -> Iterator[None]:
         with child_processes.tell_child_processes():
             yield
     finally:
-        from aquila.intercept import socket_guard
-
-        socket_guard.release(holder)
-        httpx_clients.release(holder)
+        interception().withdraw_guard(holder)
 
 
 def install_guard() -> object | None:
-    """Refuse what no scope answers in this process from now on. Returns what holds it, or None if it is turned off."""
+    """Refuse what no scope answers in this process from now on. Return the guard's holder, or None if it is off."""
     watch_scopes()
     if runtime.current_settings().guard == "off":
         return None
-    from aquila.intercept import socket_guard
-
     holder = object()
-    httpx_clients.hold(holder)
-    socket_guard.hold(holder)
+    interception().put_guard_in_force(holder)
     return holder

@@ -1,4 +1,4 @@
-"""Doing something to a module when it is imported, without importing it."""
+"""Calls functions with a module when it is imported, without importing it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,41 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+ModuleCallback = Callable[[ModuleType], object]
 
-class _Waiting:
-    """A finder that finds nothing itself; it adds an errand to the loading of what others find."""
+
+class ImportHooks:
+    """A finder that finds nothing itself: it adds a callback to the loading of what other finders find.
+
+    It stands in ``sys.meta_path``, of which a process has one, while it waits for some module.
+    """
 
     def __init__(self) -> None:
-        self.errands: dict[str, Callable[[ModuleType], object]] = {}
+        # By import name. An entry goes with `stop_waiting`; with the last one the finder leaves `sys.meta_path`.
+        self._callbacks: dict[str, ModuleCallback] = {}
+        # The modules that `find_spec` is asking the other finders about: it is asked again meanwhile.
         self._finding: set[str] = set()
 
+    def call_when_imported(self, name: str, callback: ModuleCallback) -> None:
+        """Call ``callback`` with the module ``name``: now if it is loaded, else as soon as it is."""
+        self._callbacks[name] = callback
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        module = sys.modules.get(name)
+        # Another thread may be loading the module at this moment. Then it has no attributes yet: `find_spec` has added
+        # the callback if the hook was there in time. The flag is the one that the import system itself goes by.
+        if module is not None and not getattr(module.__spec__, "_initializing", False):
+            callback(module)
+
+    def stop_waiting(self, name: str) -> None:
+        """Undo ``call_when_imported``."""
+        self._callbacks.pop(name, None)
+        if not self._callbacks and self in sys.meta_path:
+            sys.meta_path.remove(self)
+
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
-        if name not in self.errands or name in self._finding:
+        """Find what the other finders find, and have the callback called once that is loaded."""
+        if name not in self._callbacks or name in self._finding:
             return None
         self._finding.add(name)
         try:
@@ -30,33 +55,12 @@ class _Waiting:
             return None
         load = loader.exec_module
 
-        def exec_module(module: ModuleType) -> None:
-            del loader.exec_module
+        def load_and_call(module: ModuleType) -> None:
+            del loader.exec_module  # the loader's class has the real one
             load(module)
-            errand = self.errands.get(name)
-            if errand is not None:
-                errand(module)
+            callback = self._callbacks.get(name)
+            if callback is not None:
+                callback(module)
 
-        loader.exec_module = exec_module
+        loader.exec_module = load_and_call
         return spec
-
-
-_waiting = _Waiting()
-
-
-def call_when_imported(name: str, errand: Callable[[ModuleType], object]) -> None:
-    """Call ``errand`` with the module ``name``: now if it is loaded, else as soon as it is."""
-    _waiting.errands[name] = errand
-    if _waiting not in sys.meta_path:
-        sys.meta_path.insert(0, _waiting)
-    module = sys.modules.get(name)
-    # A module that is being loaded at this moment, by another thread, is one too early to touch.
-    if module is not None and not getattr(module.__spec__, "_initializing", False):
-        errand(module)
-
-
-def stop_waiting(name: str) -> None:
-    """Take back ``call_when_imported``."""
-    _waiting.errands.pop(name, None)
-    if not _waiting.errands and _waiting in sys.meta_path:
-        sys.meta_path.remove(_waiting)

@@ -17,8 +17,20 @@ from aquila.transports.own_requests import is_own_request
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 
-own_servers: set[tuple[str, int | None]] = set()
-"""Addresses of servers of this process that use cassettes themselves: requests to them are let go."""
+
+class OwnServers:
+    """Addresses of servers of this process that use cassettes themselves: requests to them are let through.
+
+    A server adds its address when it starts and takes it away when it stops.
+    """
+
+    def __init__(self) -> None:
+        self.addresses: set[tuple[str, int | None]] = set()
+
+
+def own_servers() -> set[tuple[str, int | None]]:
+    """The addresses of ``OwnServers``. A port belongs to the process, and so does the list."""
+    return runtime.process_run().state_of(OwnServers).addresses
 
 
 def find_answering_scope(method: str, scheme: str, host: str, port: int | None, path: str) -> Scope | None:
@@ -58,7 +70,7 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
 
 def check_connection(host: str, port: int | None) -> None:
     """Raise ``LiveCallRefused`` for a connection that nothing asked for. Only the address is known here."""
-    if is_own_request() or (host, port) in own_servers:
+    if is_own_request() or (host, port) in own_servers():
         return
     settings = runtime.current_settings()
     if is_loopback(host) and not settings.providers:
@@ -83,7 +95,7 @@ def _find_scope() -> tuple[Scope | None, Exception | None]:
 
 def is_let_through(host: str, port: int | None, path: str, settings: config.Settings) -> bool:
     """Whether the settings leave a request alone: its host is ignored, or it stays on this machine."""
-    if (host, port) in own_servers or is_listed(host, port, settings.ignore_hosts):
+    if (host, port) in own_servers() or is_listed(host, port, settings.ignore_hosts):
         return True
     if settings.loopback == "all" or not is_loopback(host) or is_listed(host, port, settings.providers):
         return False

@@ -1,95 +1,90 @@
 """The guard of a test run: connections that nothing asked for are refused where every Python client makes them.
 
-Names are checked when they are resolved and when a TLS handshake asks for them, which also sees through proxies;
-addresses when a socket connects. What Aquila itself sends out, and what a live test sends, passes.
+Names are checked when they are resolved, and when a TLS handshake names its server: that also sees through proxies.
+Addresses are checked when a socket connects. What Aquila itself sends out, and what a live test sends, passes.
 """
 
 from __future__ import annotations
 
+import functools
 import socket
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
-from aquila.intercept import import_hooks
-from aquila.intercept.httpx_clients import Patch
+from aquila.intercept.import_hooks import ImportHooks
+from aquila.intercept.patching import Patch, PatchSet, Undoable
 
-_holders: set[object] = set()
-_patches: list[Patch] = []
-_lock = threading.Lock()
-
-
-def hold(holder: object) -> None:
-    """Put the guard in force until ``holder`` releases it."""
-    with _lock:
-        first = not _holders
-        _holders.add(holder)
-        if first:
-            _patches.append(Patch(socket, "getaddrinfo", _resolving))
-            _patches.append(Patch(socket.socket, "connect", _connecting))
-            _patches.append(Patch(socket.socket, "connect_ex", _connecting))
-    if first:
-        import_hooks.call_when_imported("ssl", _patch_ssl)
+_MOST_NAMES = 1000
+"""How many resolved addresses are remembered. A test run reaches far fewer hosts."""
 
 
-def release(holder: object) -> None:
-    """Take back ``hold``; with the last holder everything is as it was."""
-    with _lock:
-        if holder in _holders:
-            _holders.discard(holder)
-            if not _holders:
-                import_hooks.stop_waiting("ssl")
-                while _patches:
-                    _patches.pop().undo()
+class SocketGuard:
+    """The guard of connections. In force while its ``patches`` are."""
+
+    def __init__(self, hooks: ImportHooks) -> None:
+        self.patches = PatchSet(hooks, {"socket": self._patch_socket, "ssl": self._patch_ssl})
+        # Addresses and the names that were resolved to them, so that the setting `ignore_hosts`, which lists names,
+        # holds for the connection too. Emptied when it is full.
+        self._names: dict[str, str] = {}
+
+    def _patch_socket(self, module: ModuleType) -> Iterable[Undoable]:
+        # `getaddrinfo` is where urllib3, httpcore, asyncio and the standard library resolve names.
+        yield Patch(module, "getaddrinfo", self._check_names)
+        # `socket.socket` inherits both methods from a class in C, which cannot be patched, so they are added to it.
+        yield Patch(module.socket, "connect", self._check_addresses)
+        yield Patch(module.socket, "connect_ex", self._check_addresses)
+
+    def _patch_ssl(self, module: ModuleType) -> Iterable[Undoable]:
+        # The two ways to begin a handshake: over a socket, and in memory, as asyncio and anyio do. `server_hostname` is
+        # a keyword or a positional argument of both; its position does not count `self`.
+        yield Patch(module.SSLContext, "wrap_socket", functools.partial(self._check_server_names, position=4))
+        yield Patch(module.SSLContext, "wrap_bio", functools.partial(self._check_server_names, position=3))
+
+    def _check(self, host: str | None, port: object) -> None:
+        """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""
+        if host is not None and self.patches.in_force:
+            from aquila.intercept.policy import check_connection  # noqa: PLC0415 - runs that connect nowhere skip it
+
+            check_connection(host, port if isinstance(port, int) else None)
+
+    def _check_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
+            name = _decode_host(host)
+            self._check(name, port)
+            found = original(host, port, *args, **kwargs)
+            if name is not None:
+                if len(self._names) > _MOST_NAMES:
+                    self._names.clear()
+                self._names.update((row[4][0], name) for row in found)
+            return found
+
+        return getaddrinfo
+
+    def _check_addresses(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def connect(connecting: socket.socket, address: Any) -> Any:
+            # Sockets of the file system have an address that is no tuple.
+            if isinstance(address, tuple):
+                host = _decode_host(address[0])
+                self._check(self._names.get(host, host) if host is not None else None, address[1])
+            return original(connecting, address)
+
+        return connect
+
+    def _check_server_names(self, original: Callable[..., Any], *, position: int) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def wrap(context: Any, *args: Any, **kwargs: Any) -> Any:
+            host = args[position] if len(args) > position else kwargs.get("server_hostname")
+            self._check(_decode_host(host), None)
+            return original(context, *args, **kwargs)
+
+        return wrap
 
 
-def _patch_ssl(module: ModuleType) -> None:
-    with _lock:
-        if _holders:
-            _patches.append(Patch(module.SSLContext, "wrap_socket", _naming))
-            _patches.append(Patch(module.SSLContext, "wrap_bio", _naming))
-
-
-# Addresses that names were resolved to, so that the setting `ignore_hosts` holds for the connection too.
-_names: dict[str, str] = {}
-
-
-def check_connection(host: str, port: int | None) -> None:
-    """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""
-    from aquila.intercept import policy  # here: test runs without a connection need not load it
-
-    policy.check_connection(host, port)
-
-
-def _resolving(original: Callable[..., Any]) -> Callable[..., Any]:
-    def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
-        name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
-        if isinstance(name, str) and _holders:
-            check_connection(name, port if isinstance(port, int) else None)
-        found = original(host, port, *args, **kwargs)
-        if isinstance(name, str):
-            if len(_names) > 1000:
-                _names.clear()
-            _names.update((row[4][0], name) for row in found)
-        return found
-
-    return getaddrinfo
-
-
-def _connecting(original: Callable[..., Any]) -> Callable[..., Any]:
-    def connect(self: socket.socket, address: Any) -> Any:
-        if isinstance(address, tuple) and isinstance(address[0], str) and _holders:
-            check_connection(_names.get(address[0], address[0]), address[1])
-        return original(self, address)
-
-    return connect
-
-
-def _naming(original: Callable[..., Any]) -> Callable[..., Any]:
-    def wrap(self: Any, *args: Any, server_hostname: Any = None, **kwargs: Any) -> Any:
-        if isinstance(server_hostname, str) and _holders:
-            check_connection(server_hostname, None)
-        return original(self, *args, server_hostname=server_hostname, **kwargs)
-
-    return wrap
+def _decode_host(host: object) -> str | None:
+    """A host name or address as text, or None. The standard library takes both text and bytes."""
+    if isinstance(host, (bytes, bytearray)):
+        return host.decode("ascii", "replace")
+    return host if isinstance(host, str) else None

@@ -14,7 +14,7 @@ import httpx2
 import vcr.patch
 from vcr.request import Request
 
-from aquila.intercept.httpx_clients import Patch
+from aquila.intercept.patching import Patch
 from aquila.intercept.policy import find_answering_scope
 from aquila.recording.scope import Scope
 from aquila.recording.session import ReplayDecision
@@ -25,42 +25,49 @@ from aquila.transports.replay import CassetteTransport, replay_response
 from aquila.transports.routing import CASSETTE_MODES, Upstream
 from aquila.transports.wire import decoder_for
 
-# httplib: patching the base classes would reach into clients that are caught elsewhere, and breaks real connections
-# that are made meanwhile. The others are caught closer to the network, or not at all.
+# Parts of vcrpy that are not used. `httplib`: patching the base classes would reach into clients that are caught
+# elsewhere, and would break real connections that are made meanwhile. The others are caught closer to the network, or
+# not at all.
 _LEFT_ALONE = ("httplib", "tornado", "aiohttp", "httpx", "httpx2")
 
 
-# Classes whose own code looks them up by these names. httplib2 takes its connections from a table, which is patched.
+# Classes of httplib2 whose own code finds them by these names. httplib2 takes its connections from a table, which is
+# patched.
 _REAL_NAMES = ("HTTPConnectionWithTimeout", "HTTPSConnectionWithTimeout")
 
 
 class VcrPatches:
-    """vcrpy's patches of urllib3, botocore and httplib2, from now until ``remove``."""
+    """vcrpy's patches of urllib3, botocore and httplib2, from now until ``undo``. ``on_undo`` is called then."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_undo: Callable[[], None]) -> None:
+        self._on_undo = on_undo
         self._patches: list[Patch] = []
         self._pools: list[Any] = []
-        for patcher in vcr.patch.CassettePatcherBuilder(_Cassette()).build():
+        # vcrpy's public context manager would patch everything and push a cassette of its own. The builder lists the
+        # patches one by one, so those that are not wanted can be left out.
+        for patcher in vcr.patch.CassettePatcherBuilder(_ScopeAsCassette()).build():
             if isinstance(patcher, vcr.patch.ConnectionRemover):
                 self._pools.append(patcher)
             elif patcher.attribute not in _REAL_NAMES:
                 self._patches.append(Patch(patcher.getter(), patcher.attribute, _always(patcher.new)))
-        # Stubs go to the network within this block. What they are made of is not patched, so nothing needs a reset.
+        # vcrpy takes all its patches off while a stub uses the network. The classes below the stubs are not patched
+        # here, so only the guard has to be told.
         self._patches.append(Patch(vcr.patch, "force_reset", _always(own_request)))
 
-    def restore_all(self) -> None:
+    def undo(self) -> None:
         """Put everything back, and take the stubs out of the pools of connections."""
         for patch in reversed(self._patches):
             patch.undo()
         for pool in self._pools:
             pool.__exit__()
+        self._on_undo()
 
 
 def _always(value: Any) -> Callable[[Any], Any]:
     return lambda original: value
 
 
-class _Cassette:
+class _ScopeAsCassette:
     """What vcrpy's stubs take for their cassette. The scope is looked up anew for each request."""
 
     skip_patchers = _LEFT_ALONE
@@ -176,7 +183,7 @@ def _reason_phrase(status: int) -> str:
         return ""
 
 
-async def aiohttp_request(
+async def request_aiohttp(
     original: Callable[..., Awaitable[Any]], session: Any, method: str, url: str, kwargs: Any
 ) -> Any:
     """Make a request of an aiohttp session through vcrpy's stub."""
@@ -186,7 +193,7 @@ async def aiohttp_request(
         with own_request():
             return await original(*args, **options)
 
-    return await vcr_request(_Cassette(), real)(session, method, url, **await _with_bytes(session, kwargs))
+    return await vcr_request(_ScopeAsCassette(), real)(session, method, url, **await _with_bytes(session, kwargs))
 
 
 async def _with_bytes(session: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

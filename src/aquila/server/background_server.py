@@ -65,7 +65,7 @@ class BackgroundServer:
         self.base_url = f"{self.url}/v1"
 
     def __enter__(self) -> BackgroundServer:
-        own_servers.add(self._address)
+        own_servers().add(self._address)
         self._thread.start()
         return self
 
@@ -75,7 +75,7 @@ class BackgroundServer:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
-        own_servers.discard(self._address)
+        own_servers().discard(self._address)
 
 
 class RenewableScope:

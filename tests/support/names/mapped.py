@@ -76,12 +76,13 @@ def _is_address(name: str) -> bool:
 
 @contextlib.contextmanager
 def _guard_lifted() -> Iterator[None]:
-    guard: Any = sys.modules.get("aquila.intercept.socket_guard")
-    holders = list(guard._holders) if guard is not None else []
+    activation: Any = sys.modules.get("aquila.intercept.activation")
+    patches = activation.interception().socket_guard.patches if activation is not None else None
+    holders = patches.holders if patches is not None else ()
     for holder in holders:
-        guard.release(holder)
+        patches.withdraw(holder)
     try:
         yield
     finally:
         for holder in holders:
-            guard.hold(holder)
+            patches.put_in_force(holder)

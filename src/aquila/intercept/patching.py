@@ -1,0 +1,110 @@
+"""Patches: attributes of other libraries that are replaced while somebody needs it, and put back exactly.
+
+``PatchSet`` is one boundary: the clients of httpx, the sockets, ... It patches a library when that is imported, and
+imports none itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any, Protocol
+
+from aquila.intercept.import_hooks import ImportHooks
+
+_ABSENT = object()
+
+
+class Undoable(Protocol):
+    """A change that can be taken back."""
+
+    def undo(self) -> None:
+        """Take the change back."""
+
+
+class Patch:
+    """One replaced attribute of a class or a module.
+
+    ``owner`` is the class or module, ``name`` the attribute, and ``make`` gets the value that is there and returns the
+    one that takes its place.
+    """
+
+    def __init__(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        self._owner = owner
+        self._name = name
+        # What the owner itself holds. An attribute that it inherits is deleted afterwards, not written into it.
+        self._original = owner.__dict__.get(name, _ABSENT)
+        self._replacement = make(getattr(owner, name))
+        setattr(owner, name, self._replacement)
+
+    def undo(self) -> None:
+        """Put back what was there.
+
+        A tool that put a patch of its own on top keeps it: that one calls our replacement, which lets everything
+        through once its patch set is not in force.
+        """
+        if self._owner.__dict__.get(self._name) is not self._replacement:
+            return
+        if self._original is _ABSENT:
+            delattr(self._owner, self._name)
+        else:
+            setattr(self._owner, self._name, self._original)
+
+
+class PatchSet:
+    """The patches of one boundary, in force while at least one holder needs them.
+
+    ``libraries`` says for the import name of each library how to patch its module. A library that is not loaded is
+    patched when it is.
+    """
+
+    def __init__(self, hooks: ImportHooks, libraries: Mapping[str, Callable[[ModuleType], Iterable[Undoable]]]) -> None:
+        self._hooks = hooks
+        self._libraries = libraries
+        # Who needs the patches, and the patches, in the order in which they were made. Both are empty together.
+        self._holders: set[object] = set()
+        self._patches: list[Undoable] = []
+        # Reentrant: to patch a module that is loaded is part of the first `put_in_force`.
+        self._lock = threading.RLock()
+
+    @property
+    def in_force(self) -> bool:
+        """Whether somebody needs the patches. Replacements that a foreign tool still holds ask this."""
+        return bool(self._holders)
+
+    @property
+    def holders(self) -> frozenset[object]:
+        """Those who need the patches."""
+        return frozenset(self._holders)
+
+    def put_in_force(self, holder: object) -> None:
+        """Patch until ``withdraw`` is called with the same ``holder``."""
+        with self._lock:
+            first = not self._holders
+            self._holders.add(holder)
+            if first:
+                for library, patch in self._libraries.items():
+                    self._hooks.call_when_imported(library, self._patching(patch))
+
+    def withdraw(self, holder: object) -> None:
+        """Undo ``put_in_force``. With the last holder every patched attribute is what it was."""
+        with self._lock:
+            if holder not in self._holders:
+                return
+            self._holders.discard(holder)
+            if not self._holders:
+                for library in self._libraries:
+                    self._hooks.stop_waiting(library)
+                while self._patches:
+                    self._patches.pop().undo()
+
+    def add_patches(self, make: Callable[[], Iterable[Undoable]]) -> bool:
+        """Add the patches that ``make`` applies, unless the set is no longer in force. Return whether it is."""
+        with self._lock:
+            if self._holders:
+                self._patches.extend(make())
+            return bool(self._holders)
+
+    def _patching(self, patch: Callable[[ModuleType], Iterable[Undoable]]) -> Callable[[ModuleType], object]:
+        return lambda module: self.add_patches(lambda: patch(module))

@@ -1,0 +1,89 @@
+"""Patches are put in force once, whoever needs them, and put back exactly."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from aquila.intercept.import_hooks import ImportHooks
+from aquila.intercept.patching import Patch, PatchSet
+
+
+class Base:
+    def inherited(self) -> str:
+        return "theirs"
+
+
+class Client(Base):
+    def own(self) -> str:
+        return "theirs"
+
+
+def patched(original: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self: f"ours around {original(self)}"
+
+
+def patch_client(module: ModuleType) -> Iterable[Patch]:
+    yield Patch(Client, "own", patched)
+    yield Patch(Client, "inherited", patched)
+
+
+@pytest.fixture
+def patches() -> PatchSet:
+    return PatchSet(ImportHooks(), {__name__: patch_client})
+
+
+def test_patches_last_until_the_last_holder_withdraws(patches: PatchSet) -> None:
+    before, finders = dict(Client.__dict__), list(sys.meta_path)
+    patches.put_in_force("one")
+    patches.put_in_force("two")
+    patches.put_in_force("two")
+    patches.withdraw("one")
+    patches.withdraw("a stranger")
+    assert Client().own() == Client().inherited() == "ours around theirs"
+    patches.withdraw("two")
+    assert not patches.in_force
+    assert dict(Client.__dict__) == before
+    assert sys.meta_path == finders
+
+
+def test_a_patch_that_a_tool_put_on_top_stays(patches: PatchSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Client, "own", Client.own)  # what is there now comes back after the test
+    patches.put_in_force("one")
+    ours = Client.own
+
+    def on_top(self: Client) -> str:
+        return f"the tool's around {ours(self)}"
+
+    Client.own = on_top
+    patches.withdraw("one")
+    assert Client.own is on_top
+    assert "inherited" not in Client.__dict__
+
+
+def test_a_library_is_patched_when_it_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "late_library.py").write_text("class Client:\n    def own(self): return 'theirs'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    patches = PatchSet(ImportHooks(), {"late_library": lambda module: [Patch(module.Client, "own", patched)]})
+    patches.put_in_force("one")
+    assert "late_library" not in sys.modules
+    library: Any = __import__("late_library")
+    monkeypatch.delitem(sys.modules, "late_library")
+    assert library.Client().own() == "ours around theirs"
+    patches.withdraw("one")
+    assert library.Client().own() == "theirs"
+
+
+def test_more_patches_are_added_only_while_the_set_is_in_force(patches: PatchSet) -> None:
+    assert not patches.add_patches(lambda: [Patch(Client, "own", patched)])
+    assert Client().own() == "theirs"
+    patches.put_in_force("one")
+    assert patches.add_patches(lambda: [Patch(Client, "own", patched)])
+    assert Client().own() == "ours around ours around theirs"
+    patches.withdraw("one")
+    assert Client().own() == "theirs"
