@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.matching.difference import find_differences
+from aquila.cassettes.matching.difference import clip_around, find_differences, quote_around
 from aquila.cassettes.matching.miss_message import WIDTH, explain_miss
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import MatchRules, canonical_request, key_of
@@ -243,6 +243,41 @@ def test_long_values_are_cut_around_the_first_difference() -> None:
     assert "      recorded  '…a b c a b c a b c a b c BLUE x y z x y z x y z" in shown
     assert "      now       '…a b c a b c a b c a b c RED x y z x y z x y z" in shown
     assert re.search(r"^  -    content: …[a-c ]+ BLUE[x-z ]+…\n  \+    content: …[a-c ]+ RED[x-z ]+…$", shown, re.M)
+
+
+def test_an_excerpt_that_reaches_the_end_of_a_text_says_so_and_fills_its_room() -> None:
+    before = "a b c " * 500
+    shown = explain(chat(f"{before}RED."), chat(f"{before}BLUE."))
+    for label, end in (("recorded", "BLUE."), ("now     ", "RED.")):
+        line = re.search(rf"^      {label}  '…[abc ]+ {re.escape(end)}'$", shown, re.M)
+        assert line, shown
+        assert WIDTH - 5 <= len(line[0]) <= WIDTH
+    assert re.search(r"^  -    content: …[a-c ]+ BLUE.\"$", shown, re.M)
+
+
+@pytest.mark.parametrize("length", range(60, 90))
+def test_a_text_that_fits_is_not_cut(length: int) -> None:
+    text = "x" * length
+    assert quote_around(text, length, length + 2) == f"'{text}'"
+    assert clip_around(text, length, length) == text
+    cut = clip_around(text, length, length - 1)
+    assert (len(cut), cut[0], cut[-1]) == (length - 2, "…", "x")
+
+
+@pytest.mark.parametrize("played_out", [None, 2])
+def test_a_request_without_a_body_leaves_no_gap(played_out: int | None) -> None:
+    asked = RecordedRequest("GET", URL)
+    for recordings in ((), (Interaction(asked, RecordedResponse(200)),)):
+        text = explain_miss(
+            asked,
+            recordings=recordings,
+            rules=RULES,
+            cassette="a.yaml",
+            command=COMMAND,
+            redactor=REDACTOR,
+            played_out=played_out,
+        )
+        assert "\n\n\n" not in text
 
 
 def test_many_differences_are_counted() -> None:

@@ -187,29 +187,34 @@ def _describe_file(value: dict[str, Any]) -> str:
 
 
 def quote_around(text: str, at: int, width: int) -> str:
-    """Quote a text as Python does, cut to about ``width`` around position ``at``; … marks what is left out."""
-    start, end = _window_around(len(text), at, width - 4)
+    """Quote a text as Python does, in ``width`` characters around offset ``at``; ``…`` marks what is left out."""
+    start, end = _excerpt_around(len(text), at, width - 2)
     body = repr(text[start:end])
     inner = _mark_cut_end("…" * (start > 0) + body[1:-1], width - 2, whole=end == len(text))
     return body[0] + inner + body[-1]
 
 
 def clip_around(text: str, at: int, width: int) -> str:
-    """Cut a line to ``width`` around position ``at``; … marks what is left out. Control characters are escaped."""
-    start, end = _window_around(len(text), at, width - 2)
+    """Cut a line to ``width`` characters around offset ``at``. ``…`` marks what is left out.
+
+    Control characters are escaped.
+    """
+    start, end = _excerpt_around(len(text), at, width)
     return _mark_cut_end("…" * (start > 0) + escape_unprintable(text[start:end]), width, whole=end == len(text))
 
 
 def _mark_cut_end(text: str, width: int, *, whole: bool) -> str:
-    """Escapes may have made a text longer again than it was cut to."""
+    """Add the mark at the end unless the text is ``whole`` and fits; escapes may have made it longer than its room."""
     return text if whole and len(text) <= width else text[: width - 1] + "…"
 
 
-def _window_around(length: int, at: int, width: int) -> tuple[int, int]:
-    if length <= width:
+def _excerpt_around(length: int, at: int, room: int) -> tuple[int, int]:
+    """Return where to cut a text of some length, so that the excerpt and a mark at either end fit into the room."""
+    if length <= room:
         return 0, length
-    start = max(0, at - width // 3)
-    return start, start + width
+    room -= 2
+    start = max(0, min(at - room // 3, length - room))
+    return start, start + room
 
 
 def escape_unprintable(text: str) -> str:

@@ -28,6 +28,7 @@ WIDTH = 96
 
 _MOST_PATHS = 8
 _MOST_LINES = 40
+_MOST_PREVIEWED = 12  # lines of a body that has nothing to be compared with
 _MOST_COMPARED = 200  # lines of either side that a diff is made of
 _CANDIDATES = 8
 _DEEPEST = 32
@@ -92,7 +93,6 @@ def _explain_unrecorded(
     )
     if not recordings:
         yield from _write_head(title, (holds, _request_row(request)))
-        yield ""
         yield from _write_preview(now)
         yield from _write_advice("To record it:", command)
         return
@@ -130,16 +130,17 @@ def _find_nearest(
     rules: MatchRules,
     redactor: Redactor,
 ) -> tuple[int, CanonicalRequest, list[Difference]]:
-    """The likest of the few that look likest: its number in the cassette (from 1), its form, and how it differs."""
-    best: tuple[float, int, CanonicalRequest, list[Difference]] | None = None
+    """Return the recording that differs least: its number in the cassette (from 1), its form, and its differences.
+
+    Only a few candidates are compared value by value. There must be at least one recording.
+    """
+    compared: list[tuple[float, int, CanonicalRequest, list[Difference]]] = []
     for position in find_nearest_recordings(request, recordings, _CANDIDATES):
         candidate = canonical_request(redactor.redact_request(recordings[position].request), rules)
         found = find_differences(candidate, now)
-        weight = weigh_differences(found)
-        if best is None or (weight, position) < best[:2]:
-            best = weight, position, candidate, found
-    assert best is not None
-    return best[1] + 1, best[2], best[3]
+        compared.append((weigh_differences(found), position, candidate, found))
+    _, position, nearest, found = min(compared, key=lambda row: row[:2])
+    return position + 1, nearest, found
 
 
 def _write_difference(difference: Difference) -> Iterator[str]:
@@ -155,11 +156,14 @@ def _write_difference(difference: Difference) -> Iterator[str]:
 
 
 def _write_preview(now: CanonicalRequest) -> Iterator[str]:
+    """Show how the body of a request begins, if it has one."""
     lines = render_body(now)
-    for line in lines[:12]:
+    if lines:
+        yield ""
+    for line in lines[:_MOST_PREVIEWED]:
         yield "    " + clip_around(line, 0, WIDTH - 4)
-    if len(lines) > 12:
-        yield f"    … and {_count_of(len(lines) - 12, 'more line')}"
+    if len(lines) > _MOST_PREVIEWED:
+        yield f"    … and {_count_of(len(lines) - _MOST_PREVIEWED, 'more line')}"
 
 
 def _write_advice(title: str, command: str) -> Iterator[str]:
@@ -202,24 +206,31 @@ def render_body(request: CanonicalRequest) -> list[str]:
 
 
 def _render_json(value: Any, depth: int = 0) -> list[str]:
-    """Much as YAML writes it: no braces, one line for each value, texts of several lines as they are."""
-    if isinstance(value, dict | list) and value and depth > _DEEPEST:
-        return ["…"]
+    """Write JSON as lines much as YAML does: no braces, a line for each value, texts of several lines as they are."""
+    if isinstance(value, dict | list) and value:
+        if depth > _DEEPEST:
+            return ["…"]
+        return _render_object(value, depth) if isinstance(value, dict) else _render_list(value, depth)
+    if isinstance(value, str) and "\n" in value:
+        return ["|", *map(escape_unprintable, value.split("\n"))]
+    return [escape_unprintable(dump_json(value))]
+
+
+def _render_object(value: dict[str, Any], depth: int) -> list[str]:
     lines: list[str] = []
-    if isinstance(value, dict) and value:
-        for key in sorted(value, key=_key_order):
-            inner = _render_json(value[key], depth + 1)
-            nested = isinstance(value[key], dict | list) and bool(value[key])
-            lines.append(f"{escape_unprintable(key)}:" if nested else f"{escape_unprintable(key)}: {inner.pop(0)}")
-            lines += [f"  {line}" for line in inner]
-    elif isinstance(value, list) and value:
-        for item in value:
-            first, *inner = _render_json(item, depth + 1)
-            lines += [f"- {first}", *(f"  {line}" for line in inner)]
-    elif isinstance(value, str) and "\n" in value:
-        lines += ["|", *map(escape_unprintable, value.split("\n"))]
-    else:
-        lines.append(escape_unprintable(dump_json(value)))
+    for key in sorted(value, key=_key_order):
+        inner = _render_json(value[key], depth + 1)
+        nested = isinstance(value[key], dict | list) and bool(value[key])
+        lines.append(f"{escape_unprintable(key)}:" if nested else f"{escape_unprintable(key)}: {inner.pop(0)}")
+        lines += [f"  {line}" for line in inner]
+    return lines
+
+
+def _render_list(value: list[Any], depth: int) -> list[str]:
+    lines: list[str] = []
+    for item in value:
+        first, *inner = _render_json(item, depth + 1)
+        lines += [f"- {first}", *(f"  {line}" for line in inner)]
     return lines
 
 
@@ -296,7 +307,6 @@ def _explain_played_out(
             ("recorded", f"{times}{which}; this is request number {number:,}"),
         ),
     )
-    yield ""
     yield from _write_preview(canonical_request(request, rules))
     yield from _write_advice("If this request is meant to be made so often, record it again:", command)
     yield ""

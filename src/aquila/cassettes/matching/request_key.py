@@ -80,20 +80,6 @@ class CanonicalRequest:
     body: Any
     digest: str
 
-    def render_request(self) -> str:
-        """Write it for people, in a form whose lines can be compared: the request line, headers, then the body."""
-        origin = (f"{self.scheme}:" if self.scheme else "") + (f"//{self.host}" if self.host is not None else "")
-        line = " ".join(piece for piece in (self.method, origin + (self.path or "")) if piece)
-        lines = [line] if line else []
-        lines += [f"?{name}={value}" for name, value in self.query or ()]
-        lines += [f"{name}: {value}" for name, value in self.headers or ()]
-        if self.kind == "text":
-            lines += ["", self.body]
-        elif self.kind != "none":
-            lines += ["", json.dumps(self.body, indent=2, sort_keys=True, ensure_ascii=False)]
-        # A lone surrogate is legal in JSON and in no output encoding.
-        return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
-
 
 def key_of(request: RecordedRequest, rules: MatchRules) -> str:
     """Return the key of a request: equal for requests that the rules hold to be the same. 32 hexadecimal digits."""

@@ -15,6 +15,9 @@ from typing import TypeAlias
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 
 Slot: TypeAlias = tuple[str, int]
+"""A key, and the position of a recording among those of that key."""
+
+_Row: TypeAlias = tuple[Slot, Interaction]
 
 TRANSIENT = frozenset({408, 409, 429, *range(500, 600)})
 """Statuses after which clients try again, so that only the last of a row says how the request ended."""
@@ -104,57 +107,69 @@ def merge_changes(stored: Cassette, changes: Changes, key: Callable[[RecordedReq
     re-recording one interaction changes only that one.
     """
     recorded = {row.slot: row.interaction for row in changes.recorded}
+    kept = _kept_rows(stored, changes, recorded, key)
+    old = {slot for slot, _ in kept}
+    requests = [(row.order, row.slot) for row in changes.used] + [(row.order, row.slot) for row in changes.recorded]
+    timeline = [slot for _, slot in sorted(requests)]
+    followers = _followers(timeline, recorded, old)
+
+    rows: list[_Row] = []
+
+    def place_followers(slot: Slot | None) -> None:
+        # A stack instead of recursion: thousands of new recordings form one chain.
+        waiting = followers.pop(slot, [])[::-1]
+        while waiting:
+            following = waiting.pop()
+            rows.append((following, recorded[following]))
+            waiting += followers.pop(following, [])[::-1]
+
+    # Recordings that came before all others stand first; but where nothing stored was used, they are additions.
+    comes_first = not old.isdisjoint(timeline)
+    if comes_first:
+        place_followers(None)
+    for slot, interaction in kept:
+        rows.append((slot, interaction))
+        place_followers(slot)
+    if not comes_first:
+        place_followers(None)
+    return Cassette.from_interactions(_in_position(rows, {slot for slot, _ in rows} - old))
+
+
+def _kept_rows(
+    stored: Cassette, changes: Changes, recorded: dict[Slot, Interaction], key: Callable[[RecordedRequest], str]
+) -> list[_Row]:
+    """Return what stays of a cassette, each with its slot; with ``changes.replace`` as it was recorded again."""
     counts: dict[str, int] = defaultdict(int)
-    merged: list[tuple[Slot, Interaction]] = []
-    present: set[Slot] = set()
+    kept: list[_Row] = []
     for interaction in stored.interactions:
         mine = key(interaction.request)
         slot = (mine, counts[mine])
         counts[mine] += 1
-        if slot in changes.drop:
-            continue
-        present.add(slot)
-        merged.append((slot, recorded[slot] if changes.replace and slot in recorded else interaction))
+        if slot not in changes.drop:
+            kept.append((slot, recorded.get(slot, interaction) if changes.replace else interaction))
+    return kept
 
-    # What came before each new recording: the latest slot, in the order of requests, that is in the cassette.
-    timeline = sorted(
-        [(row.order, row.slot) for row in changes.used] + [(row.order, row.slot) for row in changes.recorded]
-    )
-    behind: dict[Slot | None, list[Slot]] = defaultdict(list)
+
+def _followers(
+    timeline: Iterable[Slot], recorded: dict[Slot, Interaction], old: set[Slot]
+) -> dict[Slot | None, list[Slot]]:
+    """Return the new recordings by the slot whose request came just before theirs; None stands for the beginning.
+
+    ``timeline`` are the slots in the order of their requests. A slot that is neither recorded nor ``old`` is skipped.
+    """
+    followers: dict[Slot | None, list[Slot]] = defaultdict(list)
+    present = set(old)
     before: Slot | None = None
-    for _, slot in timeline:
+    for slot in timeline:
         if slot in recorded and slot not in present:
-            behind[before].append(slot)
+            followers[before].append(slot)
             present.add(slot)
+        if slot in present:
             before = slot
-        elif slot in present:
-            before = slot
-
-    rows: list[tuple[Slot, Interaction]] = []
-
-    def place(slots: Iterable[Slot]) -> None:
-        # A stack instead of recursion: thousands of new recordings form one chain.
-        waiting = list(slots)[::-1]
-        while waiting:
-            slot = waiting.pop()
-            rows.append((slot, recorded[slot]))
-            waiting += behind.pop(slot, [])[::-1]
-
-    # Recordings that came before all others stand first; but where nothing stored was used, they are additions.
-    old = {slot for slot, _ in merged}
-    first = behind.pop(None, [])
-    comes_first = any(slot in old for _, slot in timeline)
-    if comes_first:
-        place(first)
-    for slot, interaction in merged:
-        rows.append((slot, interaction))
-        place(behind.pop(slot, []))
-    if not comes_first:
-        place(first)
-    return Cassette.from_interactions(_in_position(rows, {slot for slot, _ in rows} - old))
+    return followers
 
 
-def _in_position(rows: list[tuple[Slot, Interaction]], added: set[Slot]) -> list[Interaction]:
+def _in_position(rows: list[_Row], added: set[Slot]) -> list[Interaction]:
     """The interactions, where additions have moved so that those of one key stand in the order of their positions.
 
     Processes number the order of their requests apart, so that what came later may have been placed earlier.
