@@ -1,13 +1,15 @@
-"""The fixtures about cassettes."""
+"""The fixtures about cassettes: of this process, and of a server for programs that know nothing of Aquila."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from aquila.recording.used_cassette import UsedCassette
+    from aquila.server.background_server import BackgroundServer
 
 
 @pytest.fixture
@@ -20,3 +22,29 @@ def aquila_cassette(request: pytest.FixtureRequest) -> UsedCassette:
     from pytest_aquila.test_scopes import scope_of
 
     return UsedCassette(scope_of(request.node, with_cassette=True))
+
+
+@pytest.fixture
+def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest) -> Iterator[BackgroundServer]:
+    """A server that answers from the cassette of this test: ``url``, and ``base_url`` for clients of OpenAI's.
+
+    ``OPENAI_BASE_URL`` is set to it, for child processes too.
+    """
+    from aquila.optional import import_optional
+
+    for module in ("starlette", "uvicorn"):
+        import_optional(module, "serve", purpose="the fixture aquila_server")
+    from aquila.server.application import build_application
+    from aquila.server.background_server import BackgroundServer
+    from aquila.transports.proxy import Proxy
+    from pytest_aquila.test_scopes import scope_of
+
+    scope = scope_of(request.node)
+    settings = scope.settings
+    upstream = settings.base_url if settings.upstream == "live" else settings.upstream
+    with (
+        BackgroundServer(build_application(Proxy(lambda: scope, upstream=upstream, key=settings.api_key))) as running,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("OPENAI_BASE_URL", running.base_url)
+        yield running

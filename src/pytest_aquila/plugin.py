@@ -17,7 +17,6 @@ from aquila.recording import runtime
 from aquila.recording.runtime import Run
 from pytest_aquila import drift_report, options, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
-from pytest_aquila.server_fixtures import *  # noqa: F403
 from pytest_aquila.task_fixtures import *  # noqa: F403
 
 if TYPE_CHECKING:

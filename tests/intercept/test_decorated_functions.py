@@ -17,7 +17,6 @@ import pytest
 import aquila
 from aquila.errors import AquilaError, UnsuitableFunction
 from aquila.recording import scope as scopes
-from aquila.recording.open_scopes import bound_scope
 from aquila.recording.runtime import current_run
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -246,7 +245,7 @@ def test_tasks_that_step_async_generators_in_turns_do_not_see_each_other() -> No
             yield here()
 
     async def consume() -> list[str | None]:
-        return [name async for inside in numbers() for name in (inside, bound_scope.get() and here())]
+        return [name async for inside in numbers() for name in (inside, scopes.bound_scope.get() and here())]
 
     async def run() -> list[list[str | None]]:
         return await asyncio.gather(consume(), consume())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from contextvars import ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
 
         def scope_closed(self, scope: Scope) -> None:
             """A scope is no longer open."""
-
-
-bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
-"""The scope that a context is bound to. It belongs to the context: whoever binds one restores the one before."""
 
 
 class OpenScopes:

@@ -10,12 +10,13 @@ A module of its own, so that a test run can say what runs without loading more.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aquila.config import Settings, SettingsLayers
-from aquila.recording.open_scopes import OpenScopes, bound_scope
+from aquila.recording.open_scopes import OpenScopes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ class Run:
 
     def __enter__(self) -> Run:
         """Make this run the current one. A scope of the run around it is not in force within it."""
-        self._bound_outside = bound_scope.get()
-        bound_scope.set(None)
+        self._bound_outside = _bind_scope(None)
         _runs.append(self)
         return self
 
@@ -77,7 +77,7 @@ class Run:
             self.scopes.close_all()
         finally:
             _runs.remove(self)
-            bound_scope.set(self._bound_outside)
+            _bind_scope(self._bound_outside)
 
     def hold(self, resource: contextlib.AbstractContextManager[T]) -> T:
         """Enter a context manager now and leave it with the run; the last one first."""
@@ -121,6 +121,14 @@ class Run:
         """Open the scope of the running test, or return the open one. None if no test runs."""
         test = self.test
         return test.open_scope() if test is not None and test.open_scope is not None else None
+
+
+def _bind_scope(scope: Scope | None) -> Scope | None:
+    """Bind a scope to this context and return the one that was bound."""
+    # Nothing is bound before that module is loaded, and most test runs never load it.
+    scopes = sys.modules.get("aquila.recording.scope")
+    bound: Scope | None = scopes.bind_scope(scope) if scopes is not None else None
+    return bound
 
 
 _runs = [Run(SettingsLayers(Path()))]

@@ -14,6 +14,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,13 +22,15 @@ from aquila import config
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
 from aquila.recording import runtime
 from aquila.recording.miss_log import MissLog
-from aquila.recording.open_scopes import bound_scope
 from aquila.recording.reports import ScopeReport, StoredRecordings, summarize_scope
 from aquila.recording.scope_sessions import ScopeSessions
 from aquila.recording.scope_settings import ScopeSettings
 
 if TYPE_CHECKING:
     from aquila.recording.recorder import ScopeRecording
+
+bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
+"""The scope that a context is bound to. It belongs to the context: whoever binds one restores the one before."""
 
 Kind = Literal["test", "block", "task", "call"]
 

@@ -1,0 +1,169 @@
+"""How often four journeys go from one source file to another: what somebody who follows them has to open and leave.
+
+Counted with ``sys.setprofile``: a call into a file of Aquila that is not the file of the call before. Files of other
+packages are passed over. The figure is exact, and the same on every machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx2
+
+import aquila
+import aquila.cassettes.storage.cassette_files as cassette_files
+from aquila.config import SettingsLayers
+from aquila.recording.runtime import Run
+from benchmarks.harness import Report, main
+
+SOURCES = tuple(str(Path(aquila.__file__).parents[1] / package) + os.sep for package in ("aquila", "pytest_aquila"))
+PIECES = 3
+"""How many pieces of text an answer has that is a stream."""
+BEFORE = {"ask": 108, "foreign stream": 75, "perform_job": 49, "load YAML": 21}
+"""What was counted before the source was laid out as rooms."""
+
+
+class SwitchCounter:
+    """Counts the calls that go to another file than the call before. ``visits`` lists them, to be read."""
+
+    def __init__(self) -> None:
+        self.visits: list[tuple[str, str]] = []
+        self._file = ""
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        file = frame.f_code.co_filename
+        if event == "call" and file != self._file and file.startswith(SOURCES):
+            self._file = file
+            self.visits.append((file.rpartition(f"{os.sep}src{os.sep}")[2], frame.f_code.co_name))
+
+
+def count_switches(journey: Callable[[], object]) -> SwitchCounter:
+    """Follow one journey."""
+    counter = SwitchCounter()
+    sys.setprofile(counter)
+    try:
+        journey()
+    finally:
+        sys.setprofile(None)
+    return counter
+
+
+def _event(**delta: str) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}
+    body = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    return b"data: %s\n\n" % json.dumps(body).encode()
+
+
+class _Pieces(httpx2.SyncByteStream):
+    def __iter__(self) -> Iterator[bytes]:
+        yield from (_event(content=f"word{number} ") for number in range(PIECES))
+        yield from (_event(), b"data: [DONE]\n\n")
+
+
+def _answer(request: httpx2.Request) -> httpx2.Response:
+    if json.loads(request.content).get("stream"):
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=_Pieces())
+    message = {"role": "assistant", "content": "hi"}
+    body = {"id": "c", "object": "chat.completion", "created": 1, "model": "m"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    return httpx2.Response(200, json={**body, "choices": choices, "usage": usage})
+
+
+def provider() -> httpx2.MockTransport:
+    """What the cassettes are recorded from."""
+    return httpx2.MockTransport(_answer)
+
+
+def ask() -> object:
+    """Ask and wait for the answer, which the endpoint sends as a stream."""
+    return aquila.ask("hi", endpoint="chat")
+
+
+def stream_with_openai() -> None:
+    """Read a stream with a client that Aquila did not build."""
+    import openai
+
+    with openai.OpenAI(api_key="k", base_url="https://api.openai.com/v1", max_retries=0) as client:
+        for _ in client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}], stream=True):
+            pass
+
+
+def journey_of_ask() -> SwitchCounter:
+    """``ask`` in a session that is open already."""
+    with aquila.use_cassette("asked", transport="record", upstream="benchmarks.file_switches:provider"):
+        for _ in range(3):
+            ask()
+    with aquila.use_cassette("asked"):
+        ask()
+        ask()
+        return count_switches(ask)
+
+
+def journey_of_foreign_stream() -> SwitchCounter:
+    """A stream of the openai client that is recorded, in a session that is open already."""
+    with aquila.use_cassette("streamed", transport="record", upstream="benchmarks.file_switches:provider"):
+        stream_with_openai()
+        return count_switches(stream_with_openai)
+
+
+def journey_of_perform_job() -> SwitchCounter | None:
+    """``perform_job`` of a task that asks no model."""
+    try:
+        from aquila.huey import MemoryHuey
+        from aquila.huey.testing import perform_job, use_test_queue
+    except ImportError:
+        return None
+    huey: Any = MemoryHuey("switches")
+
+    @huey.task()
+    def add(one: int, other: int) -> int:
+        return one + other
+
+    with use_test_queue(huey):
+        perform_job(add, 1, 2)
+        return count_switches(lambda: perform_job(add, 1, 2))
+
+
+def journey_of_yaml(folder: Path) -> SwitchCounter:
+    """Load a YAML cassette with two interactions, without a compiled copy."""
+    with aquila.use_cassette("loaded", transport="record", upstream="benchmarks.file_switches:provider"):
+        ask()
+        stream_with_openai()
+    file = folder / "cassettes" / "loaded.yaml"
+    cassette_files.load_cassette(file)
+    cassette_files._loaded.clear()  # as in a new process
+    return count_switches(lambda: cassette_files.load_cassette(file))
+
+
+def run(report: Report) -> None:
+    """Count."""
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        stack.enter_context(Run(SettingsLayers(folder, defaults={"transport": "replay"})))
+        journeys = {
+            "ask": journey_of_ask(),
+            "foreign stream": journey_of_foreign_stream(),
+            "perform_job": journey_of_perform_job(),
+            "load YAML": journey_of_yaml(folder),
+        }
+    counted = {name: journey for name, journey in journeys.items() if journey is not None}
+    if "--visits" in sys.argv:
+        for journey_name, journey in counted.items():
+            report.rows((journey_name, "function"), journey.visits)
+    rows = [(name, str(BEFORE[name]), str(len(journey.visits))) for name, journey in counted.items()]
+    report.rows(("journey", "before", "now"), rows)
+    for name, journey in counted.items():
+        report.aim(f"file switches of {name}", len(journey.visits), at_most=BEFORE[name] / 2, unit="")
+
+
+if __name__ == "__main__":
+    main(run)
