@@ -356,6 +356,8 @@ class SettingsLayers:
             return known
         settings = Settings(root=self.root).with_options(self.defaults, source="defaults")
         settings = settings.with_options(self.ini, source="ini file")
+        if _records_by_environment():
+            settings = settings.with_options({"transport": "record"}, source="environment variable AQUILA_RECORD")
         for variable, name in _OPTION_OF_VARIABLE.items():
             value = os.environ.get(variable)
             if value:
@@ -369,7 +371,9 @@ class SettingsLayers:
     def gives(self, name: str) -> bool:
         """Whether the command line, the environment or the ini file sets an option, be it to its default."""
         variable = OPTIONS[name].env
-        return name in self.command_line or name in self.ini or bool(variable and os.environ.get(variable))
+        if name in self.command_line or name in self.ini or (variable and os.environ.get(variable)):
+            return True
+        return name == "transport" and _records_by_environment()
 
     def copies_folder(self) -> Path | None:
         """The folder for compiled copies of cassettes, or None where there is none to use."""
@@ -392,3 +396,8 @@ class SettingsLayers:
 
 
 _MOST_RESOLVED = 16
+
+
+def _records_by_environment() -> bool:
+    """Whether ``AQUILA_RECORD`` asks for a recording, as ``--aquila-record`` does. ``AQUILA_TRANSPORT`` overrides."""
+    return bool(os.environ.get("AQUILA_RECORD")) and not os.environ.get("AQUILA_TRANSPORT")

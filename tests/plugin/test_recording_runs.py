@@ -410,3 +410,19 @@ def test_what_a_block_within_a_test_did_counts(project: Project) -> None:
     result = project.run("--aquila-orphans")
     result.stdout.fnmatch_lines(["aquila: 1 replayed, 0 recorded, 0 missed*"])
     assert "no test used" not in result.stdout.str()
+
+
+def test_the_variable_records_as_the_option_does(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    tests = """
+    def test_it(aquila_cassette):
+        assert post("hi") == 1
+    """
+    monkeypatch.setenv("AQUILA_RECORD", "missing")
+    project.run(tests=tests).assert_outcomes(passed=1)
+    project.run(tests=tests).assert_outcomes(passed=1)
+    assert len(project.calls) == 1
+    monkeypatch.setenv("AQUILA_RECORD", "all")
+    project.run("--aquila-transport=replay", tests=tests).assert_outcomes(passed=1)
+    assert len(project.calls) == 1
+    monkeypatch.delenv("AQUILA_RECORD")
+    project.run(tests=tests).assert_outcomes(passed=1)

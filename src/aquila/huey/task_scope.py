@@ -9,7 +9,6 @@ from aquila.huey.joined_scopes import JoinedScopes
 from aquila.huey.scope_reference import parse_reference, was_made_here
 from aquila.huey.scope_sharing import share_counts, store_misses
 from aquila.recording import runtime
-from aquila.recording.open_scopes import bound_scope
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -30,7 +29,9 @@ def enter_task_scope(huey: Any, task: Any) -> tuple[Scope, int] | None:
     )
     if scope is None:
         return None
-    bound_scope.set(scope)
+    from aquila.recording.scope import bind_scope  # noqa: PLC0415 - a task without a scope need not load it
+
+    bind_scope(scope)
     return scope, len(scope.misses)
 
 
