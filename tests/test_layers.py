@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 LAYERS = [
     {"aquila.errors", "aquila.optional"},
-    {"aquila.config"},
+    {"aquila.config", "aquila.config_types"},
     {
         "aquila.messages",
         "aquila.content",

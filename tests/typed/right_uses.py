@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any, assert_type
 
 import httpx2
+import pytest
 from pydantic import BaseModel
 
 import aquila
 from aquila import research
+from aquila.config_types import MarkerOptions
 
 
 class City(BaseModel):
@@ -95,6 +97,27 @@ def other_calls(reply: aquila.Response) -> None:
     aquila.delete_response("resp_1")
     started = research.create("Hi", model="o3-deep-research")
     research.result(started, timeout=600, poll_interval=1, sink=aquila.Sink.ignore())
+
+
+@aquila.use_cassette("birds", ignore=["$.user"], replay_timing="recorded")
+def decorated(question: str) -> int:
+    return len(question)
+
+
+def cassettes() -> None:
+    assert_type(decorated("Hi"), int)
+    with aquila.use_cassette("birds", transport="record", record="all", max_age="90d") as cassette:
+        print(cassette)
+    aquila.http_client(cassette="birds", headers={"x-team": "birds"}, timeout=5, follow_redirects=False)
+    aquila.async_http_client(transport="replay")
+
+
+MARKED: MarkerOptions = {"cassette": "birds", "guard": "all", "match_on": ["method", "body"]}
+
+
+@pytest.mark.aquila(**MARKED)
+def marked() -> None:
+    pass
 
 
 def parts() -> None:

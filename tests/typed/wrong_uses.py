@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 import aquila
 from aquila import research
+from aquila.config_types import MarkerOptions
 
 
 class City(BaseModel):
@@ -42,6 +43,12 @@ aquila.transcribe("a.wav", raw="yes")  # wrong: True or False
 aquila.transcribe(17)  # wrong: a path or bytes
 aquila.aks("Hi")  # wrong: no such function
 research.result("resp_1", poll_interval="often")  # wrong: a number
+aquila.use_cassette("a", transprt="record")  # wrong: no such setting
+aquila.use_cassette("a", record="always")  # wrong: missing or all
+aquila.use_cassette(17)  # wrong: a name
+aquila.http_client(timeout="5s")  # wrong: a number
+aquila.http_client(verify=False)  # wrong: it would have no effect
+MARKED: MarkerOptions = {"guard": "everything"}  # wrong: providers, all or off
 aquila.file(url=5)  # wrong: text
 aquila.image_url("https://example.org/x.png", detail="tiny")  # wrong: low, high or auto
 

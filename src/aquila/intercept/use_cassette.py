@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, Unpack
 
 from aquila.cassettes.storage.names import candidate_paths
 from aquila.intercept import activation, decorated_functions
@@ -12,6 +12,9 @@ from aquila.recording import runtime
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
 from aquila.recording.used_cassette import UsedCassette
+
+if TYPE_CHECKING:
+    from aquila.config_types import CassetteOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,7 +35,7 @@ class use_cassette:
     ``CassetteNameError``, ``UnknownOption`` or ``ConfigError`` at once for what is wrong with its arguments.
     """
 
-    def __init__(self, name: str, **settings: Any) -> None:
+    def __init__(self, name: str, **settings: Unpack[CassetteOptions]) -> None:
         self._name = name
         self._settings = settings
         self._open: list[tuple[Scope, Scope | None]] = []

@@ -5,18 +5,21 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import httpx2
 
 from aquila.transports.routing import Route, Transport, active_route, resolve_route
+
+if TYPE_CHECKING:
+    from aquila.transports.client_options import HttpClientOptions
 
 # The openai SDK's own limits: ten minutes, and five seconds to connect.
 _TIMEOUT = httpx2.Timeout(600.0, connect=5.0)
 
 
 def http_client(
-    *, transport: str | Transport | None = None, cassette: str | None = None, **options: Any
+    *, transport: str | Transport | None = None, cassette: str | None = None, **options: Unpack[HttpClientOptions]
 ) -> httpx2.Client:
     """Return an httpx2 client for any SDK: ``openai.OpenAI(http_client=aquila.http_client())``.
 
@@ -27,13 +30,13 @@ def http_client(
 
 
 def async_http_client(
-    *, transport: str | Transport | None = None, cassette: str | None = None, **options: Any
+    *, transport: str | Transport | None = None, cassette: str | None = None, **options: Unpack[HttpClientOptions]
 ) -> httpx2.AsyncClient:
     """The async twin of ``http_client``: ``openai.AsyncOpenAI(http_client=aquila.async_http_client())``."""
     return httpx2.AsyncClient(transport=AsyncRoutingTransport(transport, cassette), **_with_defaults(options))
 
 
-def _with_defaults(options: dict[str, Any]) -> dict[str, Any]:
+def _with_defaults(options: HttpClientOptions) -> dict[str, Any]:
     return {"timeout": _TIMEOUT, "follow_redirects": True, **options}
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from aquila import config
 from aquila.engine.calls.error_translation import ErrorContext
-from aquila.engine.calls.options import Option, Options
+from aquila.engine.calls.options import CallOption, Options
 from aquila.engine.calls.sdk_client import ReadInterrupter, sdk_arguments
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.calls.timeouts import Timeouts
@@ -169,7 +169,7 @@ def plan_operation(
     operation: str,
     make_loop: Callable[[CallPlan, Telemetry, ErrorContext], RequestLoop],
     given: Mapping[str, Any],
-    declared: Mapping[str, Option],
+    declared: Mapping[str, CallOption],
 ) -> CallPlan:
     """Return the plan of what is no conversation; ``declared`` are the options that it takes."""
     options = Options.check(given, declared, operation=operation)

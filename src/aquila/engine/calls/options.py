@@ -1,10 +1,10 @@
 """The options of a call. Each is declared once, as a key of a ``TypedDict``: its type, its check, its name on the wire.
 
 Type checkers read the types at ``ask(prompt, **options: Unpack[AskOptions])``; at run time ``Options.check`` reads the
-``Option`` beside each type.
+``CallOption`` beside each type.
 """
 
-# No ``from __future__ import annotations`` here: it would turn the annotations, and each ``Option`` in them, into text.
+# No ``from __future__ import annotations`` here: it would turn each ``CallOption`` in an annotation into text.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ TRANSCRIPT_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_js
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class CallOption:
     """What is known of an option besides its type.
 
     - ``check``: returns the value that the engine works with; see ``option_checks``.
@@ -58,102 +58,95 @@ class Option:
     responses: str | None = None
 
 
-class ProviderOptions(TypedDict, total=False):
-    """Where a request goes, and how long it may take."""
+class RequestOptions(TypedDict, total=False):
+    """The options of everything that sends a request: where it goes, and how long it may take."""
 
-    transport: Annotated["str | Transport | None", Option(accept_any)]
-    base_url: Annotated[str | None, Option(check_text)]
-    api_key: Annotated[str | None, Option(check_text)]
-    timeout: Annotated[float | Timeouts | None, Option(check_timeout)]
-    max_retries: Annotated[int | None, Option(count_from(0), 2)]
-
-
-class RequestOptions(ProviderOptions, total=False):
-    """The options of everything that sends a request."""
-
-    cassette: Annotated[str | None, Option(check_text)]
-    metadata: Annotated[Mapping[str, Any] | None, Option(check_mapping, dict)]
+    cassette: Annotated[str | None, CallOption(check_text)]
+    transport: Annotated["str | Transport | None", CallOption(accept_any)]
+    base_url: Annotated[str | None, CallOption(check_text)]
+    api_key: Annotated[str | None, CallOption(check_text)]
+    timeout: Annotated[float | Timeouts | None, CallOption(check_timeout)]
+    max_retries: Annotated[int | None, CallOption(count_from(0), 2)]
+    metadata: Annotated[Mapping[str, Any] | None, CallOption(check_mapping, dict)]
 
 
 class ResultOptions(RequestOptions, total=False):
     """The options of waiting for an answer that is made in the background."""
 
-    poll_interval: Annotated[float | None, Option(number_between(0, 3600), 1.0, only="responses")]
-    sink: Annotated[Sink | None, Option(sink_of)]
+    poll_interval: Annotated[float | None, CallOption(number_between(0, 3600), 1.0)]
+    sink: Annotated[Sink | None, CallOption(sink_of)]
 
 
 class TranscribeOptions(RequestOptions, total=False):
     """The options of ``transcribe``, but ``raw``, which decides what it returns."""
 
-    model: Annotated[str | None, Option(check_text)]
-    temperature: Annotated[float | None, Option(number_between(0, 2))]
-    language: Annotated[str | None, Option(check_text)]
-    prompt: Annotated[str | None, Option(check_text)]
+    model: Annotated[str | None, CallOption(check_text)]
+    temperature: Annotated[float | None, CallOption(number_between(0, 2))]
+    language: Annotated[str | None, CallOption(check_text)]
+    prompt: Annotated[str | None, CallOption(check_text)]
     response_format: Annotated[
         Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"] | None,
-        Option(one_of(*TRANSCRIPT_FORMATS)),
+        CallOption(one_of(*TRANSCRIPT_FORMATS)),
     ]
-    filename: Annotated[str | None, Option(check_text)]
-    provider_options: Annotated[Mapping[str, Any] | None, Option(check_body_fields, dict)]
+    filename: Annotated[str | None, CallOption(check_text)]
+    provider_options: Annotated[Mapping[str, Any] | None, CallOption(check_body_fields, dict)]
 
 
-class PromptOptions(ProviderOptions, total=False):
-    """The options of ``AskOptions`` without ``cassette`` and ``metadata``, for functions that set those themselves."""
-
-    model: Annotated[str | None, Option(check_text)]
-    instructions: Annotated[str | None, Option(check_text)]
-    endpoint: Annotated[Literal["chat", "responses"] | None, Option(one_of("chat", "responses"), "chat")]
-    temperature: Annotated[float | None, Option(number_between(0, 2), chat="temperature", responses="temperature")]
-    top_p: Annotated[float | None, Option(number_between(0, 1), chat="top_p", responses="top_p")]
-    seed: Annotated[int | None, Option(check_integer, only="chat", chat="seed")]
-    stop: Annotated[str | Sequence[str] | None, Option(check_texts, only="chat", chat="stop")]
-    max_output_tokens: Annotated[
-        int | None, Option(count_from(1), chat="max_completion_tokens", responses="max_output_tokens")
-    ]
-    store: Annotated[bool | None, Option(check_flag, chat="store", responses="store")]
-    user: Annotated[str | None, Option(check_text, chat="user", responses="user")]
-    service_tier: Annotated[str | None, Option(check_text, chat="service_tier", responses="service_tier")]
-    truncation: Annotated[
-        Literal["auto", "disabled"] | None,
-        Option(one_of("auto", "disabled"), only="responses", responses="truncation"),
-    ]
-    reasoning: Annotated[str | Mapping[str, Any] | None, Option(check_reasoning, responses="reasoning")]
-    text: Annotated[Mapping[str, Any] | None, Option(check_text_settings)]
-    previous_response_id: Annotated[str | None, Option(check_text, only="responses", responses="previous_response_id")]
-    background: Annotated[bool | None, Option(check_flag, False, only="responses")]
-    poll_interval: Annotated[float | None, Option(number_between(0, 3600), 1.0, only="responses")]
-    tools: Annotated[Iterable[ToolLike] | None, Option(make_toolbox, Toolbox())]
-    tool_choice: Annotated[str | Mapping[str, Any] | None, Option(check_tool_choice)]
-    parallel_tool_calls: Annotated[
-        bool | None, Option(check_flag, chat="parallel_tool_calls", responses="parallel_tool_calls")
-    ]
-    max_tool_calls: Annotated[int | None, Option(count_from(1), only="responses", responses="max_tool_calls")]
-    concurrent_tools: Annotated[bool | None, Option(check_flag, False)]
-    tool_context: Annotated[Any, Option(accept_any)]
-    tool_errors: Annotated[Literal["reply", "raise"] | None, Option(one_of("reply", "raise"), "reply")]
-    max_tool_iterations: Annotated[int | None, Option(count_from(1), 24)]
-    max_tool_failures: Annotated[int | None, Option(count_from(1), 3)]
-    provider_options: Annotated[Mapping[str, Any] | None, Option(check_body_fields, dict)]
-    sink: Annotated[Sink | None, Option(sink_of)]
-
-
-class AskOptions(PromptOptions, RequestOptions, total=False):
+class AskOptions(RequestOptions, total=False):
     """The options of ``ask``, ``stream``, ``aask`` and ``astream``, but ``response_format``.
 
     That one stands beside them in the signatures, because it decides the type of the answer. An option that is None
     counts as not given.
     """
 
+    model: Annotated[str | None, CallOption(check_text)]
+    instructions: Annotated[str | None, CallOption(check_text)]
+    endpoint: Annotated[Literal["chat", "responses"] | None, CallOption(one_of("chat", "responses"), "chat")]
+    temperature: Annotated[float | None, CallOption(number_between(0, 2), chat="temperature", responses="temperature")]
+    top_p: Annotated[float | None, CallOption(number_between(0, 1), chat="top_p", responses="top_p")]
+    seed: Annotated[int | None, CallOption(check_integer, only="chat", chat="seed")]
+    stop: Annotated[str | Sequence[str] | None, CallOption(check_texts, only="chat", chat="stop")]
+    max_output_tokens: Annotated[
+        int | None, CallOption(count_from(1), chat="max_completion_tokens", responses="max_output_tokens")
+    ]
+    store: Annotated[bool | None, CallOption(check_flag, chat="store", responses="store")]
+    user: Annotated[str | None, CallOption(check_text, chat="user", responses="user")]
+    service_tier: Annotated[str | None, CallOption(check_text, chat="service_tier", responses="service_tier")]
+    truncation: Annotated[
+        Literal["auto", "disabled"] | None,
+        CallOption(one_of("auto", "disabled"), only="responses", responses="truncation"),
+    ]
+    reasoning: Annotated[str | Mapping[str, Any] | None, CallOption(check_reasoning, responses="reasoning")]
+    text: Annotated[Mapping[str, Any] | None, CallOption(check_text_settings)]
+    previous_response_id: Annotated[
+        str | None, CallOption(check_text, only="responses", responses="previous_response_id")
+    ]
+    background: Annotated[bool | None, CallOption(check_flag, False, only="responses")]
+    poll_interval: Annotated[float | None, CallOption(number_between(0, 3600), 1.0, only="responses")]
+    tools: Annotated[Iterable[ToolLike] | None, CallOption(make_toolbox, Toolbox())]
+    tool_choice: Annotated[str | Mapping[str, Any] | None, CallOption(check_tool_choice)]
+    parallel_tool_calls: Annotated[
+        bool | None, CallOption(check_flag, chat="parallel_tool_calls", responses="parallel_tool_calls")
+    ]
+    max_tool_calls: Annotated[int | None, CallOption(count_from(1), only="responses", responses="max_tool_calls")]
+    concurrent_tools: Annotated[bool | None, CallOption(check_flag, False)]
+    tool_context: Annotated[Any, CallOption(accept_any)]
+    tool_errors: Annotated[Literal["reply", "raise"] | None, CallOption(one_of("reply", "raise"), "reply")]
+    max_tool_iterations: Annotated[int | None, CallOption(count_from(1), 24)]
+    max_tool_failures: Annotated[int | None, CallOption(count_from(1), 3)]
+    provider_options: Annotated[Mapping[str, Any] | None, CallOption(check_body_fields, dict)]
+    sink: Annotated[Sink | None, CallOption(sink_of)]
 
-def declared_options(declaration: type, **more: Option) -> Mapping[str, Option]:
-    """Return the ``Option`` of each key of a ``TypedDict``, and ``more``."""
+
+def declared_options(declaration: type, **more: CallOption) -> Mapping[str, CallOption]:
+    """Return the ``CallOption`` of each key of a ``TypedDict``, and ``more``."""
     return {name: hint.__metadata__[0] for name, hint in declaration.__annotations__.items()} | more
 
 
-ASK_OPTIONS = declared_options(AskOptions, response_format=Option(check_response_format))
+ASK_OPTIONS = declared_options(AskOptions, response_format=CallOption(check_response_format))
 REQUEST_OPTIONS = declared_options(RequestOptions)
 RESULT_OPTIONS = declared_options(ResultOptions)
-TRANSCRIBE_OPTIONS = declared_options(TranscribeOptions, raw=Option(check_flag, False))
+TRANSCRIBE_OPTIONS = declared_options(TranscribeOptions, raw=CallOption(check_flag, False))
 
 _DEFAULTS = {name: option.default for name, option in {**TRANSCRIBE_OPTIONS, **ASK_OPTIONS}.items()}
 _NEW_DEFAULTS = tuple(name for name, default in _DEFAULTS.items() if default is dict)
@@ -191,7 +184,7 @@ class Options:
 
     @classmethod
     def check(
-        cls, given: Mapping[str, Any], declared: Mapping[str, Option] = ASK_OPTIONS, *, operation: str = ""
+        cls, given: Mapping[str, Any], declared: Mapping[str, CallOption] = ASK_OPTIONS, *, operation: str = ""
     ) -> Self:
         """Return checked options.
 
@@ -227,7 +220,7 @@ class Options:
         return f"Options({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
-def _unknown_option(name: str, declared: Mapping[str, Option], operation: str) -> UnknownOption:
+def _unknown_option(name: str, declared: Mapping[str, CallOption], operation: str) -> UnknownOption:
     other = _OTHER_NAMES.get(name)
     if other in declared:
         return UnknownOption(f"unknown option {name!r}; it is {other!r} here, whatever the endpoint calls it")

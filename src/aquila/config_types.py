@@ -1,0 +1,53 @@
+"""The settings as type checkers see them where they are given by name. Nothing imports this at run time.
+
+``aquila.config.OPTIONS`` is the declaration that is read at run time; a test keeps the two in step. There are two
+because the plugin loads ``config`` in every test run, and building typed dictionaries takes more time than all
+of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Literal, TypeAlias, TypedDict
+
+Words: TypeAlias = str | Sequence[str]
+"""Several words: a list, or text with spaces or commas between them."""
+
+
+class CassetteOptions(TypedDict, total=False):
+    """The settings that ``use_cassette`` takes."""
+
+    transport: str | None
+    upstream: str | None
+    record: Literal["missing", "all"] | None
+    cassette_dir: str | PathLike[str] | None
+    base_url: str | None
+    api_key: str | None
+    model: str | None
+    timeout: float | None
+    replay_timing: Literal["instant", "recorded"] | float | None
+    match_on: Words | None
+    ignore: Words | None
+    keep_headers: Words | None
+    repeat: Literal["error", "last"] | None
+    record_errors: Literal["last", "all"] | None
+    unplayed: Literal["ignore", "warn", "fail"] | None
+    max_age: str | float | None
+    guard: Literal["providers", "all", "off"] | None
+    ignore_hosts: Words | None
+    loopback: Literal["models", "all", "none"] | None
+    providers: Words | None
+    dummy_keys: Words | None
+    log_content: Literal["off", "on"] | None
+    local_model: str | PathLike[str] | None
+
+
+class MarkerOptions(CassetteOptions, total=False):
+    """What ``@pytest.mark.aquila`` takes: the settings, and the name of the test's cassette.
+
+    A mark takes anything, as type checkers see it; ``pytest.mark.aquila(**options)`` with ``options`` of this type is
+    checked.
+    """
+
+    cassette: str

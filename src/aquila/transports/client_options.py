@@ -1,0 +1,27 @@
+"""What ``http_client`` and ``async_http_client`` take, as type checkers see it. Nothing imports this at run time.
+
+Options of ``httpx2.Client`` that configure its own transport (``verify``, ``cert``, ``http2``, ``limits``) are not
+among them: with a transport of Aquila's they would have no effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
+
+import httpx2
+
+
+class HttpClientOptions(TypedDict, total=False):
+    """Options of an httpx2 client; the timeout is in seconds."""
+
+    auth: httpx2.Auth | tuple[str, str] | Callable[[httpx2.Request], httpx2.Request] | None
+    params: Mapping[str, Any] | Sequence[tuple[str, Any]] | str | None
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] | None
+    cookies: Mapping[str, str] | None
+    timeout: float | httpx2.Timeout | None
+    follow_redirects: bool
+    max_redirects: int
+    event_hooks: Mapping[str, list[Callable[..., Any]]] | None
+    base_url: str | httpx2.URL
+    default_encoding: str | Callable[[bytes], str | None]
