@@ -39,7 +39,11 @@ CASSETTER = Path(__file__).parents[1] / "cassettes" / "codecs" / "cassetter"
 """Files that cassetter recorded."""
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(cassette=any_cassettes())
 def test_converting_there_and_back_loses_nothing(cassette: Cassette, cassettes: Cassettes) -> None:
     path = cassettes.folder / "a.yaml"

@@ -201,7 +201,8 @@ def sse_streams() -> st.SearchStrategy[RecordedResponse]:
 
 def interactions() -> st.SearchStrategy[Interaction]:
     """Any interaction, streamed or not."""
-    return st.builds(Interaction, requests(), responses() | sse_streams(), moments)
+    upstreams = st.sampled_from(["", "live", "local", "my.package:factory"])
+    return st.builds(Interaction, requests(), responses() | sse_streams(), moments, upstreams, text)
 
 
 def cassettes(max_size: int = 4) -> st.SearchStrategy[Cassette]:

@@ -9,13 +9,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from aquila.errors import CassetteWriteError
+
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Header fields in order, names in lower case."""
 
 End: TypeAlias = Literal["complete", "closed", "broken"]
 """How an answer ended: read to its end, left by the caller, or broken off by the other side."""
 
+Kind: TypeAlias = Literal["http"]
+"""What an interaction is. Later versions know more kinds; a file with one is refused as too new."""
+
 FORMAT_VERSION = 1
+
+STATUSES = range(100, 600)
+"""The statuses that HTTP has. An answer with another one is neither written nor read."""
+
+
+def check_status_is_writable(status: int) -> None:
+    """Raise CassetteWriteError for a status that would be refused when the cassette is read."""
+    if status not in STATUSES:
+        raise CassetteWriteError(
+            f"the server answered with the status {status}, which is none of HTTP's (from {STATUSES[0]} to "
+            f"{STATUSES[-1]}). Such an answer cannot be recorded; ask the server for another one"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +85,18 @@ class RecordedResponse:
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """One request and its response. ``recorded`` is the moment of recording, ISO 8601 in UTC to the second."""
+    """One request and its response.
+
+    ``recorded`` is the moment of recording, ISO 8601 in UTC to the second. ``upstream`` names what was recorded from:
+    ``live``, ``local``, or a factory. ``model`` is the model that the answer says it is from. Each is empty if unknown.
+    """
 
     request: RecordedRequest
     response: RecordedResponse
     recorded: str = ""
+    upstream: str = ""
+    model: str = ""
+    kind: Kind = "http"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aquila.cassettes.codecs.yaml.reply_text import text_of_answer
+from aquila.cassettes.codecs.answer_summary import text_of_answer
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
 from aquila.recording import runtime

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from aquila.cassettes.codecs.answer_summary import model_of_answer
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedResponse
 from aquila.cassettes.storage import cassette_files, journal
@@ -93,7 +94,14 @@ class ScopeRecording:
     def store_interaction(self, session: Session, record: RecordDecision, response: RecordedResponse) -> None:
         """Store a finished interaction: into the journal first, then into the session."""
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
-        interaction = Interaction(record.request, session.redactor.redact_response(response), f"{now.isoformat()}Z")
+        response = session.redactor.redact_response(response)
+        interaction = Interaction(
+            record.request,
+            response,
+            f"{now.isoformat()}Z",
+            upstream=self._settings.upstream,
+            model=model_of_answer(response.body),
+        )
         row = NewRecording(record.key, record.position, record.order, interaction)
         if not session.closed:  # else it is too late, as `add` says: nobody would merge the journal
             self._append_to_journal(session, row)

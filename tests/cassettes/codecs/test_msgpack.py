@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,22 @@ CHUNKS = tuple(RecordedChunk(event + b"\n\n", 40 * at) for at, event in enumerat
 def row(**changes: Any) -> list[Any]:
     """An interaction as the format has it."""
     fields: dict[str, Any] = {
+        "kind": "http",
         "method": "GET", "url": "https://a.example/", "asked": ["accept", "*/*"], "body": b"", "recorded": "",
+        "upstream": "live", "model": "m",
         "status": 200, "answered": [], "started": 1, "ended": 2, "end": 0, "error": "", "chunks": [5, b"x"],
     }  # fmt: skip
     return list((fields | changes).values())
 
 
 def file(*rows: Any, version: Any = 1) -> bytes:
-    packed: bytes = msgpack.packb(["aquila", version, list(rows)])
-    return packed
+    packed: bytes = msgpack.packb(list(rows))
+    return with_checksum(packed, version)
+
+
+def with_checksum(packed: bytes, version: Any = 1) -> bytes:
+    head: bytes = b"\x94" + msgpack.packb("aquila") + msgpack.packb(version) + b"\xce"
+    return head + zlib.crc32(packed).to_bytes(4) + packed
 
 
 def load(data: bytes) -> Cassette:
@@ -41,13 +49,17 @@ def load(data: bytes) -> Cassette:
 def test_a_row_means_what_it_says() -> None:
     request = RecordedRequest("GET", "https://a.example/", (("accept", "*/*"),))
     assert load(file(row())) == Cassette(
-        (Interaction(request, RecordedResponse(200, (), (RecordedChunk(b"x", 5),), started=1, ended=2)),)
+        (
+            Interaction(
+                request, RecordedResponse(200, (), (RecordedChunk(b"x", 5),), started=1, ended=2), "", "live", "m"
+            ),
+        )
     )
 
 
-def test_streams_are_folded_and_may_be_left_as_they_are() -> None:
+def test_streams_are_tables_and_may_be_left_as_they_came() -> None:
     cassette = Cassette((Interaction(RecordedRequest("GET", "https://a.example/"), RecordedResponse(200, (), CHUNKS)),))
-    plain = MsgpackCodec(folding=False)
+    plain = MsgpackCodec(tables=False)
     assert len(MSGPACK.dumps(cassette)) * 3 < len(plain.dumps(cassette))
     assert load(MSGPACK.dumps(cassette)) == load(plain.dumps(cassette)) == cassette
 
@@ -67,6 +79,11 @@ def test_streams_are_folded_and_may_be_left_as_they_are() -> None:
         {"status": True},
         {"status": 200.0},
         {"status": -1},
+        {"status": 99},
+        {"status": 600},
+        {"kind": 1},
+        {"upstream": None},
+        {"model": b"m"},
         {"started": -1},
         {"ended": -1},
         {"end": 3},
@@ -81,10 +98,11 @@ def test_streams_are_folded_and_may_be_left_as_they_are() -> None:
         {"chunks": [5, "x"]},
         {"chunks": [5, b"x", -6, b"y"]},
         {"chunks": {}},
-        {"chunks": {"events": "0 a\n", "templates": {"a": "x"}, "shared": {}, "crlf": 0}},
-        {"chunks": {"events": "0 a\n", "templates": {"a": b"x"}, "shared": {}, "crlf": False}},
-        {"chunks": {"events": "0 b\n", "templates": {"a": "x"}, "shared": {}, "crlf": False}},
-        {"chunks": {"events": "0 a\n", "templates": {"a": "x"}, "shared": {}, "crlf": False, "more": 1}},
+        {"chunks": {"events": "a\n", "layouts": {"a": "x"}, "crlf": 0, "chunks": "5"}},
+        {"chunks": {"events": "a\n", "layouts": {"a": b"x"}, "crlf": False, "chunks": "5"}},
+        {"chunks": {"events": "b\n", "layouts": {"a": "x"}, "crlf": False, "chunks": "5"}},
+        {"chunks": {"events": "a\n", "layouts": {"a": "x"}, "crlf": False, "chunks": "5 6"}},
+        {"chunks": {"events": "a\n", "layouts": {"a": "x"}, "crlf": False, "chunks": "5", "more": 1}},
         {"more": 1},
     ],
 )
@@ -112,9 +130,13 @@ def test_a_field_of_another_kind_is_refused(changes: dict[str, Any]) -> None:
         msgpack.packb(["aquila", 1, [], 1]),
         msgpack.packb(["cassette", 1, []]),
         msgpack.packb({"aquila": 1}),
-        msgpack.packb(["aquila", 1, [{1: 2}]]),
-        msgpack.packb(["aquila", 1, [msgpack.Timestamp(1)]]),
-        msgpack.packb(["aquila", 1, [msgpack.ExtType(5, b"x")]]),
+        msgpack.packb(["aquila"]),
+        msgpack.packb(["aquila", 1, 5, []]),
+        with_checksum(msgpack.packb([{1: 2}])),
+        with_checksum(msgpack.packb([msgpack.Timestamp(1)])),
+        with_checksum(msgpack.packb([msgpack.ExtType(5, b"x")])),
+        with_checksum(msgpack.packb({})),
+        with_checksum(b""),
         b"\x93\xa6aquila\x01\xdd\xff\xff\xff\xff",
         b"\x93\xa6aquila\x01\xc6\xff\xff\xff\xff",
         b"\x93\xa6aquila\x01\xa2\xff\xfe",
@@ -130,6 +152,18 @@ def test_what_is_no_cassette_is_told_so_in_bounded_memory(data: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 20 * len(data) + 1_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"kind": "websocket"}, "an interaction of the kind 'websocket'"),
+        ({"body": {"file": "sha256-00"}}, "a body in a file of its own"),
+    ],
+)
+def test_what_later_versions_will_write_says_how_to_get_on(changes: dict[str, Any], what: str) -> None:
+    with pytest.raises(CassetteTooNew, match=rf"written by a newer Aquila \({what}\).*pip install --upgrade"):
+        load(file(row(**changes)))
 
 
 def test_a_newer_format_says_how_to_get_on() -> None:

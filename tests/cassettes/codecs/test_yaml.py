@@ -136,12 +136,23 @@ def test_a_cassette_may_be_edited_as_any_yaml(old: str, new: str) -> None:
         ("started: 5", "json_style: pretty", 14, "no style of JSON: 'pretty'"),
         ("started: 5", "json_literals: []", 14, "'json_literals' must be a mapping"),
         ("started: 5", "json_literals:\n      /nowhere: '\"x\"'", 14, "no string at '/nowhere'"),
-        ("started: 5", "chunks: 5:1000 7", 14, "'chunks' must be times and sizes"),
+        ("started: 5", "chunks: 5:1000 7", 14, "more events than the 1 of the body|have 1000 bytes"),
         ("started: 5", "chunks: 5:10 7:2", 14, "the chunks have 12 bytes, the body 24"),
-        ("started: 5", "chunks: 5 7", 14, "'chunks' must be times and sizes"),
-        ("started: 5", "chunks: soon", 14, "'chunks' must be times and sizes"),
+        ("started: 5", "chunks: 5 7", 14, "the chunks have more events than the 1 of the body"),
+        ("started: 5", "chunks: 5x2", 14, "the chunks have more events than the 1 of the body"),
+        ("started: 5", "chunks: 5x0", 14, "more events"),
+        ("started: 5", "chunks: 5:10", 14, "the chunks have 10 bytes, the body 24"),
+        ("started: 5", "chunks: soon", 14, "'chunks' must be times with events or bytes"),
+        ("started: 5", "chunks: 5  7", 14, "'chunks' must be times with events or bytes"),
+        ("started: 5", "chunks: ''", 14, "'chunks' must be times with events or bytes"),
+        ("  recorded: 2026", "  kind: [a]\n  recorded: 2026", 9, "'kind' must be text"),
+        ("status: 200", "status: 99999", 11, "'status' must be from 100 to 599"),
+        ("status: 200", "status: 600", 11, "'status' must be from 100 to 599"),
+        ("status: 200", "status: 99", 11, "'status' must be from 100 to 599"),
+        ("method: POST", "method: POST\n    json_style: spaced", 5, "unknown key 'json_style'"),
+        ("started: 5", "body_file: sha256-00", 14, "a body is given as 'json' and as 'body_file'"),
         ("started: 5", "chunks: []", 14, "'chunks' must be text"),
-        ("started: 5", "templates: {}\n    events: x", 17, "'json' does not go with 'events'"),
+        ("started: 5", "layouts: {}\n    events: x", 17, "'json' does not go with 'events'"),
         ("  response:\n", "  response: []\n  more:\n", 11, "unknown key 'more'"),
         ("interactions:\n", "interactions: 5\nmore:\n", 3, "unknown key 'more'"),
         ("aquila: 1", "aquila: 0", 1, "there is no such format"),
@@ -185,6 +196,26 @@ def test_what_is_no_cassette_is_told_so(text: str | bytes, message: str) -> None
 def test_a_file_that_is_cut_off_is_never_read_as_a_shorter_one(size: int) -> None:
     with pytest.raises(CassetteCorrupt):
         load(ONE[:size])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "what"),
+    [
+        ("- request:", "- kind: websocket\n  request:", 3, "an interaction of the kind 'websocket'"),
+        ("- request:", "- kind: websocket\n  handshake: {}\n  request:", 3, "an interaction of the kind 'websocket'"),
+        (
+            "    json:\n      id: x\n      text: |-\n        a\n        b\n",
+            "    body_file: sha256-00\n",
+            16,
+            "a body in a file",
+        ),
+    ],
+)
+def test_what_later_versions_will_write_says_how_to_get_on(old: str, new: str, line: int, what: str) -> None:
+    with pytest.raises(
+        CassetteTooNew, match=rf"line {line}: written by a newer Aquila \({what}.*pip install --upgrade"
+    ):
+        load(changed(old, new))
 
 
 def test_a_newer_format_says_how_to_get_on() -> None:
@@ -240,10 +271,11 @@ def test_a_file_too_large_for_a_cassette_is_not_even_parsed(monkeypatch: pytest.
 @given(cassettes())
 def test_what_we_write_is_read_alike_without_libyaml(cassette: Cassette) -> None:
     data = YAML.dumps(cassette)
+    with_libyaml = load(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "yaml._yaml", None)
         assert type(parser.open_event_parser(data)) is not type(CParser(data))
-        assert load(data) == cassette
+        assert load(data) == with_libyaml
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
@@ -160,6 +160,7 @@ def test_merging_twice_is_merging_once(stored: Cassette, changes: Changes) -> No
     assert merge_changes(once, Changes(rows, changes.used), key) == once
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2000))
 def test_a_long_row_of_new_recordings_keeps_the_order_of_its_requests(count: int) -> None:
     rows = tuple(recorded(f"k{number}", 0, number, str(number)) for number in range(count))

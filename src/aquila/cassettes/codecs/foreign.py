@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
-from aquila.cassettes.model import Headers
+from aquila.cassettes.model import STATUSES, Headers
 
 
 def describe_foreign_file(tree: Tree) -> str:
@@ -85,8 +85,8 @@ def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
 
 def parse_status(value: Tree, path: TreePath) -> int:
     """A status code. Raises Mistake."""
-    if type(value) is not Number or not value.isdigit() or len(value) > 3:
-        raise FormatError("'status' must have a code", path)
+    if type(value) is not Number or not value.isdigit() or len(value) > 3 or int(value) not in STATUSES:
+        raise FormatError(f"'status' must have a code from {STATUSES[0]} to {STATUSES[-1]}", path)
     return int(value)
 
 

@@ -11,24 +11,34 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_lock = threading.Lock()
-_depth = 0
-_was_enabled = False
+
+class _Pause:
+    """The pause of this process: how many readers hold it, and whether the collector ran before the first came.
+
+    Readers in any thread change it under ``lock``; it is clear again when the last one has left.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.readers = 0
+        self.was_enabled = False
+
+
+_pause = _Pause()
 
 
 @contextmanager
 def pause_garbage_collection() -> Iterator[None]:
     """Pause the collector; the last of several threads that leaves puts it back as the first one found it."""
-    global _depth, _was_enabled
-    with _lock:
-        if _depth == 0:
-            _was_enabled = gc.isenabled()
+    with _pause.lock:
+        if _pause.readers == 0:
+            _pause.was_enabled = gc.isenabled()
             gc.disable()
-        _depth += 1
+        _pause.readers += 1
     try:
         yield
     finally:
-        with _lock:
-            _depth -= 1
-            if _depth == 0 and _was_enabled:
+        with _pause.lock:
+            _pause.readers -= 1
+            if _pause.readers == 0 and _pause.was_enabled:
                 gc.enable()

@@ -1,9 +1,9 @@
-"""JSON bodies as structure, where the structure gives back the exact bytes.
+"""JSON bodies as structure: of answers exactly, of requests by value.
 
-A JSON text is taken as its value, a `Style` (how its writer spaces and escapes) and, for the few strings that the style
-does not explain, *literals*: their text as it stands, by JSON pointer. Numbers keep their literal text in the value.
-What is not explained even so (duplicate keys, NaN, odd spacing, deep nesting) is no structure to us: `read` returns
-None.
+`parse_exact` takes the text of an answer as its value, a `JsonStyle` (how its writer spaces and escapes) and, for the
+few strings that the style does not explain, *literals*: their text as it stands, by JSON pointer. Where the exact bytes
+could not be made from these again (duplicate keys, NaN, odd spacing, deep nesting) it returns None. `parse_by_value` is
+for requests, which are compared by value. Numbers keep their literal text in either.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any, NoReturn
 
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
+from aquila.cassettes.model import Interaction, RecordedRequest
 
 MAX_DEPTH = 60
 MAX_KEY = 100
@@ -72,7 +73,7 @@ class JsonStyle:
 
 @dataclass(frozen=True, slots=True)
 class ExactJson:
-    """A JSON text as structure: what `read` found, and `write` turns into the same text again."""
+    """A JSON text as structure. `write_json` turns it into the same text again, once `put_literals` has put them in."""
 
     value: Tree
     style: JsonStyle
@@ -99,6 +100,39 @@ def parse_exact(body: bytes) -> ExactJson | None:
         if write_json(put_literals(again, literals), style) != text:
             return None
     return ExactJson(value, style, literals)
+
+
+def parse_by_value(request: RecordedRequest) -> Tree | None:
+    """Take a request's body as a JSON value; None if it has to be kept byte for byte.
+
+    Requests are compared by value where they say that they are JSON, so their exact bytes are not kept: blanks and
+    escapes may change. What a value does not say (a key that occurs twice, NaN, half a surrogate pair) keeps them.
+    """
+    media = request.first_header("content-type").partition(";")[0].strip().lower()
+    if not (media == "application/json" or media.endswith("+json") or (not media and request.body[:1] in (b"{", b"["))):
+        return None
+    try:
+        value = json.loads(
+            request.body.decode(),
+            parse_int=Number,
+            parse_float=Number,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_refuse_repeated_keys,
+        )
+        _check_structure(value, MAX_DEPTH)
+        write_json(value, JsonStyle()).encode()  # half a surrogate pair has no UTF-8
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def with_compact_request(interaction: Interaction) -> Interaction:
+    """Return an interaction whose request's body is written as a YAML cassette gives it back."""
+    value = parse_by_value(interaction.request)
+    if value is None:
+        return interaction
+    request = replace(interaction.request, body=write_json(value, JsonStyle()).encode())
+    return interaction if request == interaction.request else replace(interaction, request=request)
 
 
 def write_json(value: Tree, style: JsonStyle) -> str:
@@ -154,6 +188,13 @@ def put_literals(value: Tree, literals: Mapping[str, str]) -> Tree:
 
 def _parse_json(text: str) -> Tree:
     return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=_refuse_constant)
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Tree]]) -> dict[str, Tree]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return value
 
 
 def _refuse_constant(word: str) -> NoReturn:

@@ -1,24 +1,28 @@
 """The msgpack codec: the model of a cassette, compact, for machines.
 
-A file is one msgpack value, ``["aquila", version, [interaction, ...]]``. An interaction is ``[method, url, headers,
-body, recorded, status, headers, started, ended, end, error, chunks]``: headers are a flat list of names and values,
-``end`` is 0 (complete), 1 (closed) or 2 (broken). Chunks are a flat list of times and bytes, or, for a folded stream, a
-map of ``events``, ``templates``, ``shared`` and ``crlf`` (see unfold.py).
+A file is one msgpack value, ``["aquila", version, checksum, [interaction, ...]]``. The checksum is the CRC-32 of the
+bytes of the list that follows it, always written in four bytes. An interaction is ``[kind, method, url, headers, body,
+recorded, upstream, model, status, headers, started, ended, end, error, chunks]``: headers are a flat list of names and
+values, ``end`` is 0 (complete), 1 (closed) or 2 (broken). Chunks are a flat list of times and bytes, or, for an event
+table, a map of ``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.table_reader`).
 """
 
 from __future__ import annotations
 
 import sys
+import zlib
 from functools import lru_cache
 from typing import Any, get_args
 
 import msgpack
 
+from aquila.cassettes.codecs.event_streams.chunk_list import ChunkListError, cut_body
+from aquila.cassettes.codecs.event_streams.table_reader import EventTable, TableError, build_stream
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
-from aquila.cassettes.codecs.sse_fold.fold_reader import Folded, FoldError, unfold
 from aquila.cassettes.codecs.yaml.tree import ADVICE, FOREIGN_ADVICE
 from aquila.cassettes.model import (
     FORMAT_VERSION,
+    STATUSES,
     Cassette,
     End,
     Headers,
@@ -26,32 +30,38 @@ from aquila.cassettes.model import (
     RecordedChunk,
     RecordedRequest,
     RecordedResponse,
+    check_status_is_writable,
 )
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 
 MAGIC = "aquila"
+# A file begins with these bytes: an array of four, the mark, the version, and the head of a number of four bytes.
+_HEAD = b"\x94\xa6aquila" + bytes([FORMAT_VERSION]) + b"\xce"
 _ENDS = get_args(End)
-_TYPES = (str, str, list, bytes, str, int, list, int, int, int, str)
-_FOLDED = {"events": str, "templates": dict, "shared": dict, "crlf": bool}
+_TYPES = (str, str, str, list, bytes, str, str, str, int, list, int, int, int, str)
+_TABLE = {"events": str, "layouts": dict, "crlf": bool, "chunks": str}
 
 
 class MsgpackCodec:
-    """Cassettes for machines. With ``folding=False`` streams are written as they came: larger, and faster both ways."""
+    """Cassettes for machines.
+
+    With ``tables=False`` the chunks of streams are written as they came: larger, and faster both ways.
+    """
 
     suffix = ".msgpack"
 
-    def __init__(self, *, folding: bool = True) -> None:
-        self._folding = folding
+    def __init__(self, *, tables: bool = True) -> None:
+        self._tables = tables
 
     def dumps(self, cassette: Cassette) -> bytes:
-        """Return the file's content."""
+        """Return the file's content. Raises CassetteWriteError."""
         with pause_garbage_collection():
-            value = [MAGIC, FORMAT_VERSION, [self.encode_row(interaction) for interaction in cassette.interactions]]
+            rows = [self._encode_row(interaction) for interaction in cassette.interactions]
             try:
-                packed: bytes = msgpack.packb(value)
+                packed: bytes = msgpack.packb(rows)
             except UnicodeEncodeError:  # half a surrogate pair, in an error's text say: no UTF-8 can hold it
-                packed = msgpack.packb(_replace_surrogates(value))
-        return packed
+                packed = msgpack.packb(_replace_surrogates(rows))
+        return b"".join((_HEAD, zlib.crc32(packed).to_bytes(4), packed))
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
@@ -60,20 +70,26 @@ class MsgpackCodec:
             try:
                 rows.reverse()  # each is given up as soon as it is read
                 return Cassette(tuple([_build_interaction(rows.pop()) for _ in range(len(rows))]))
-            except (_WrongField, FoldError) as wrong:
+            except _FromNewerVersion as newer:
+                raise _too_new_error(str(newer), source) from None
+            except (_WrongField, ChunkListError, TableError) as wrong:
                 raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {ADVICE}") from None
 
-    def encode_row(self, interaction: Interaction) -> list[Any]:
+    def _encode_row(self, interaction: Interaction) -> list[Any]:
         request, response = interaction.request, interaction.response
+        check_status_is_writable(response.status)
         chunks: Any = [part for chunk in response.chunks for part in (chunk.at, chunk.data)]
-        if self._folding:
-            chunks = _folded(response.chunks) or chunks
+        if self._tables:
+            chunks = _encode_table(response.chunks) or chunks
         return [
+            interaction.kind,
             request.method,
             request.url,
             [part for pair in request.headers for part in pair],
             request.body,
             interaction.recorded,
+            interaction.upstream,
+            interaction.model,
             response.status,
             [part for pair in response.headers for part in pair],
             response.started,
@@ -84,21 +100,21 @@ class MsgpackCodec:
         ]
 
 
-def _folded(chunks: tuple[RecordedChunk, ...]) -> dict[str, Any] | None:
-    from aquila.cassettes.codecs.sse_fold.fold_writer import fold
+def _encode_table(chunks: tuple[RecordedChunk, ...]) -> dict[str, Any] | None:
+    from aquila.cassettes.codecs.event_streams.table_writer import write_table  # only recording runs write
 
-    folded = fold(chunks)
-    if folded is None:
+    written = write_table(chunks)
+    if written is None:
         return None
-    return {
-        "events": folded.events,
-        "templates": dict(folded.templates),
-        "shared": dict(folded.shared),
-        "crlf": folded.crlf,
-    }
+    table, chunk_list = written
+    return {"events": table.events, "layouts": dict(table.layouts), "crlf": table.crlf, "chunks": chunk_list}
 
 
 class _WrongField(Exception):
+    pass
+
+
+class _FromNewerVersion(Exception):
     pass
 
 
@@ -113,42 +129,60 @@ def _advice_for(data: bytes) -> str:
 
 
 def _unpack_rows(data: bytes, source: str) -> list[Any]:
+    is_ours = data.startswith(_HEAD)
+    if is_ours and zlib.crc32(memoryview(data)[len(_HEAD) + 4 :]) != int.from_bytes(data[len(_HEAD) : len(_HEAD) + 4]):
+        raise CassetteCorrupt(
+            f"{source}: not a cassette in msgpack form any more: it is damaged, its checksum does not fit. {ADVICE}"
+        )
     try:
         value = msgpack.unpackb(data, strict_map_key=True)
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
         reason = str(error) or type(error).__name__
         raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {reason}. {_advice_for(data)}") from None
-    if type(value) is not list or len(value) < 2 or value[0] != MAGIC or type(value[1]) is not int or value[1] < 1:
+    if (
+        type(value) is list
+        and len(value) > 1
+        and value[0] == MAGIC
+        and type(value[1]) is int
+        and value[1] > FORMAT_VERSION
+    ):
+        raise _too_new_error(f"format {value[1]} is newer than format {FORMAT_VERSION}", source)
+    if not is_ours or len(value) != 4 or type(value[3]) is not list:
         raise CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {_advice_for(data)}")
-    if value[1] > FORMAT_VERSION:
-        raise CassetteTooNew(
-            f"{source}: written by a newer Aquila (format {value[1]} is newer than format {FORMAT_VERSION}). "
-            "Upgrade with: pip install --upgrade pytest-aquila"
-        )
-    if len(value) != 3 or type(value[2]) is not list:
-        raise CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {ADVICE}")
-    rows: list[Any] = value[2]
+    rows: list[Any] = value[3]
     return rows
 
 
+def _too_new_error(what: str, source: str) -> CassetteTooNew:
+    return CassetteTooNew(
+        f"{source}: written by a newer Aquila ({what}). Upgrade with: pip install --upgrade pytest-aquila"
+    )
+
+
 def _build_interaction(row: Any) -> Interaction:
-    if type(row) is not list or len(row) != 12 or tuple(map(type, row[:-1])) != _TYPES:
+    if type(row) is list and row and type(row[0]) is str and row[0] != "http":
+        raise _FromNewerVersion(f"an interaction of the kind {row[0][:40]!r}")
+    if type(row) is list and len(row) == len(_TYPES) + 1 and type(row[4]) is dict:
+        raise _FromNewerVersion("a body in a file of its own")
+    if type(row) is not list or len(row) != len(_TYPES) + 1 or tuple(map(type, row[:-1])) != _TYPES:
         raise _WrongField("an interaction with the wrong fields")
-    method, url, asked, body, recorded, status, answered, started, ended, end, error, chunks = row
-    if not 0 <= end < len(_ENDS) or status < 0 or started < 0 or ended < 0:
+    _, method, url, asked, body, recorded, upstream, model, status, answered, started, ended, end, error, chunks = row
+    if not 0 <= end < len(_ENDS) or status not in STATUSES or started < 0 or ended < 0:
         raise _WrongField("a number out of range")
     return Interaction(
         RecordedRequest(sys.intern(method), sys.intern(url), _build_headers(asked), body),
         RecordedResponse(
             status,
             _build_headers(answered),
-            _build_chunks(chunks) if type(chunks) is list else _events(chunks),
+            _build_chunks(chunks) if type(chunks) is list else _build_from_table(chunks),
             _ENDS[end],
             error,
             started,
             ended,
         ),
         sys.intern(recorded),
+        sys.intern(upstream),
+        sys.intern(model),
     )
 
 
@@ -177,10 +211,11 @@ def _build_chunks(flat: list[Any]) -> tuple[RecordedChunk, ...]:
     return tuple(map(RecordedChunk, pieces, times))
 
 
-def _events(folded: Any) -> tuple[RecordedChunk, ...]:
-    if type(folded) is not dict or {name: type(value) for name, value in folded.items()} != _FOLDED:
-        raise _WrongField("chunks that are neither a list nor a folded stream")
-    for name in ("templates", "shared"):
-        if not {str}.issuperset(map(type, (*folded[name], *folded[name].values()))):
-            raise _WrongField("a folded stream that is not text")
-    return unfold(Folded(**folded))
+def _build_from_table(fields: Any) -> tuple[RecordedChunk, ...]:
+    if type(fields) is not dict or {name: type(value) for name, value in fields.items()} != _TABLE:
+        raise _WrongField("chunks that are neither a list nor an event table")
+    layouts = fields["layouts"]
+    if not {str}.issuperset(map(type, (*layouts, *layouts.values()))):
+        raise _WrongField("an event table that is not text")
+    body, event_ends = build_stream(EventTable(fields["events"], layouts, fields["crlf"]))
+    return cut_body(body, event_ends, fields["chunks"])

@@ -263,7 +263,7 @@ class Redactor:
         response = self.redact_response(interaction.response)
         if request is interaction.request and response is interaction.response:
             return interaction
-        return Interaction(request, response, interaction.recorded)
+        return replace(interaction, request=request, response=response)
 
     def redact_text(self, text: str) -> str:
         """Return a text without secrets, those of requests seen so far included."""

@@ -11,14 +11,13 @@ import contextlib
 import hashlib
 import os
 import tempfile
-import zlib
 from pathlib import Path
 
 from aquila.cassettes.codecs import Codec, codec_for
 from aquila.cassettes.model import FORMAT_VERSION, Cassette
 from aquila.errors import CassetteCorrupt
 
-COPY_VERSION = 2
+COPY_VERSION = 3
 """Changes with the form of a copy, or with how a YAML file is understood."""
 
 MAX_COPIES = 5000
@@ -57,15 +56,12 @@ def _copy_codec() -> Codec:
     """The codec of copies. It keeps the chunks of streams as they came, since building them takes time."""
     from aquila.cassettes.codecs.msgpack import MsgpackCodec  # only when a cassette is loaded
 
-    return MsgpackCodec(folding=False)
+    return MsgpackCodec(tables=False)
 
 
 def _read_copy(copy: str) -> Cassette:
     with open(copy, "rb", buffering=0) as file:
-        checksum, data = file.read(4), file.read()
-    if zlib.crc32(data) != int.from_bytes(checksum):
-        raise CassetteCorrupt(f"{copy}: damaged")
-    return _copy_codec().loads(data, source=copy)
+        return _copy_codec().loads(file.read(), source=copy)
 
 
 def _write_copy(copy: str, cassette: Cassette) -> None:
@@ -77,7 +73,7 @@ def _write_copy(copy: str, cassette: Cassette) -> None:
     descriptor, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(zlib.crc32(data).to_bytes(4) + data)
+            file.write(data)
         os.replace(name, copy)
     except BaseException:
         os.unlink(name)

@@ -33,7 +33,7 @@ _LOCKED_BYTE = b"\0"
 """The first byte of a journal. On Windows nobody can read the byte that its writer has locked."""
 _MOST_ATTEMPTS = 20
 """So often a new journal is opened while another run holds it; then the file system has no locks."""
-_CODEC = MsgpackCodec(folding=False)  # a frame lives for one run: folding it would only cost time
+_CODEC = MsgpackCodec(tables=False)  # a frame lives for one run: a table of its events would only cost time
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,241 @@
+"""What an answer says, for whoever reads a cassette. Nothing else uses it: replay takes the bytes.
+
+Knows the answers of OpenAI (chat completions, completions, responses), Anthropic, Gemini, Cohere, Ollama and Bedrock:
+JSON objects, and streams of them as server-sent events, as JSON lines, or in AWS's binary frames. A tool call is shown
+as ``name(arguments)`` on a line of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+LONGEST = 2000
+"""The characters of a text that are shown; a longer one is cut."""
+
+_DATA = re.compile(r"^data: ?(\{.*\})\s*$", re.M)
+_FRAME_HEAD = 12
+"""The bytes of an AWS frame before its headers: its length, the length of its headers, and a checksum."""
+
+Event: TypeAlias = dict[str, Any]
+Calls: TypeAlias = dict[Any, list[str]]
+"""Tool calls that a stream has begun, by index: the name, and the arguments as far as they have come."""
+
+_Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def text_of_answer(body: bytes) -> str:
+    """Return the text of an answer, streamed or not; an empty string if it has none or is of an unknown kind."""
+    try:
+        whole = _read_object(body)
+        return _shown(_text_of_object(whole) if whole is not None else _text_of_events(_read_events(body)))
+    except _Unknown:
+        return ""
+
+
+def text_of_stream(body: bytes) -> str:
+    """Return the text of an answer that was streamed; an empty string for any other."""
+    try:
+        return "" if _read_object(body) is not None else _shown(_text_of_events(_read_events(body)))
+    except _Unknown:
+        return ""
+
+
+def model_of_answer(body: bytes) -> str:
+    """Return the name of the model that an answer says it is from; an empty string if it does not say."""
+    try:
+        whole = _read_object(body)
+        for event in (whole,) if whole is not None else _read_events(body):
+            for holder in (event, event.get("response"), event.get("message")):
+                model = (holder.get("model") or holder.get("modelVersion")) if isinstance(holder, dict) else None
+                if isinstance(model, str):
+                    return model[:200].encode("utf-8", "replace").decode()
+    except _Unknown:
+        pass
+    return ""
+
+
+def _shown(pieces: Iterable[str]) -> str:
+    # Half a surrogate pair in one event and half in the next make one character.
+    text = "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace").lstrip("\n")
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+# --- the objects of an answer
+
+
+def _read_object(body: bytes) -> Event | None:
+    """Return the JSON object that an answer is as a whole, or None for anything else."""
+    if not body.startswith(b"{"):
+        return None
+    try:
+        value: Event = json.loads(body)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # one object after the other
+            return None
+        raise
+    return value
+
+
+def _read_events(body: bytes) -> Iterator[Event]:
+    """Yield the JSON objects of a stream."""
+    if body.startswith(b"{"):
+        return map(json.loads, filter(bytes.strip, body.splitlines()))
+    if body.startswith(b"["):  # Gemini, without server-sent events
+        return iter(json.loads(body))
+    if body.startswith(b"\0"):
+        return _read_aws_frames(body)
+    return map(json.loads, _DATA.findall(body.decode()))
+
+
+def _read_aws_frames(body: bytes) -> Iterator[Event]:
+    """Yield what the frames of Amazon's event stream hold; their checksums are not checked."""
+    start = 0
+    while start < len(body):
+        length, headers = (int.from_bytes(body[start + at : start + at + 4]) for at in (0, 4))
+        if length < _FRAME_HEAD + headers + 4:
+            raise ValueError("not a frame")
+        event = json.loads(body[start + _FRAME_HEAD + headers : start + length - 4])
+        yield json.loads(base64.b64decode(event["bytes"])) if "bytes" in event else event
+        start += length
+
+
+# --- the text of an answer that came whole
+
+
+def _text_of_object(answer: Event) -> Iterator[str]:
+    if "choices" in answer:
+        choice = answer["choices"][0]
+        message = choice.get("message") or {}
+        yield from _content(message.get("content") or choice.get("text") or "")
+        for call in message.get("tool_calls") or ():
+            yield _call(call["function"]["name"], call["function"]["arguments"])
+    elif isinstance(answer.get("output"), list):
+        for item in answer["output"]:
+            yield from _response_item(item)
+    elif "content" in answer:
+        yield from _content(answer["content"])
+    else:
+        yield from _text_of_events([answer])
+
+
+def _content(content: str | list[Event]) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+        return
+    for part in content:
+        if part.get("type") == "tool_use":
+            yield _call(part["name"], json.dumps(part["input"], ensure_ascii=False))
+        else:
+            yield from _strings(part, "text", "refusal")
+
+
+def _response_item(item: Event) -> Iterator[str]:
+    if item.get("type") == "function_call":
+        yield _call(item["name"], item["arguments"])
+    else:
+        yield from _content(item.get("content") or [])
+
+
+# --- the text of a stream
+
+
+def _text_of_events(events: Iterable[Event]) -> Iterator[str]:
+    calls: Calls = {}
+    for event in events:
+        reader = next((reader for key, reader in _READERS if key in event), None)
+        if reader is not None:
+            yield from reader(event, calls)
+    for name, *arguments in calls.values():
+        yield _call(name, "".join(arguments))
+
+
+def _openai_chunk(event: Event, calls: Calls) -> Iterator[str]:
+    if not event["choices"]:
+        return
+    choice = event["choices"][0]
+    delta = choice.get("delta") or choice
+    yield from _strings(delta, "content", "text")
+    for call in delta.get("tool_calls") or ():
+        calls.setdefault(call.get("index", 0), []).extend(_strings(call.get("function") or {}, "name", "arguments"))
+
+
+def _gemini_chunk(event: Event, calls: Calls) -> Iterator[str]:
+    for part in event["candidates"][0].get("content", {}).get("parts") or ():
+        yield from _strings(part, "text")
+        if "functionCall" in part:
+            yield _call_of_values(part["functionCall"]["name"], part["functionCall"].get("args"))
+
+
+def _bedrock_event(event: Event, calls: Calls) -> Iterator[str]:
+    """An event of Bedrock's converse stream."""
+    index = event["contentBlockIndex"]
+    if "toolUse" in event.get("start", {}):
+        calls[index] = [event["start"]["toolUse"]["name"]]
+    yield from _strings(event.get("delta", {}), "text")
+    if index in calls:
+        calls[index] += _strings(event.get("delta", {}).get("toolUse", {}), "input")
+
+
+def _ollama_line(event: Event, calls: Calls) -> Iterator[str]:
+    yield from _strings(event, "response")
+    message = event.get("message") or {}
+    yield from _strings(message, "content")
+    for call in message.get("tool_calls") or ():
+        yield _call_of_values(call["function"]["name"], call["function"].get("arguments"))
+
+
+def _cohere_line(event: Event, calls: Calls) -> Iterator[str]:
+    """An event of Cohere's first API."""
+    if event["event_type"] == "text-generation":
+        yield from _strings(event, "text")
+
+
+def _typed_event(event: Event, calls: Calls) -> Iterator[str]:
+    """An event of the Responses API, of Anthropic, or of Cohere's second API."""
+    kind = event["type"]
+    if kind in ("response.output_text.delta", "response.refusal.delta"):
+        yield from _strings(event, "delta")
+    elif kind == "response.output_item.done" and event["item"]["type"] == "function_call":
+        yield from _response_item(event["item"])
+    elif kind == "content_block_start" and event["content_block"]["type"] == "tool_use":
+        calls[event["index"]] = [event["content_block"]["name"]]
+    elif kind == "content_block_delta":
+        yield from _strings(event["delta"], "text")
+        if event["index"] in calls:
+            calls[event["index"]] += _strings(event["delta"], "partial_json")
+    elif kind == "content-delta":
+        yield from _strings(event["delta"]["message"]["content"], "text")
+    elif kind in ("tool-call-start", "tool-call-delta"):
+        function = event["delta"]["message"]["tool_calls"]["function"]
+        calls.setdefault(event["index"], []).extend(_strings(function, "name", "arguments"))
+
+
+_READERS: tuple[tuple[str, Callable[[Event, Calls], Iterator[str]]], ...] = (
+    ("choices", _openai_chunk),
+    ("candidates", _gemini_chunk),
+    ("contentBlockIndex", _bedrock_event),
+    ("type", _typed_event),
+    ("event_type", _cohere_line),
+    ("message", _ollama_line),
+    ("response", _ollama_line),
+)
+"""Who reads an event, by a key that it has; the first that fits."""
+
+
+def _strings(holder: Event, *names: str) -> Iterator[str]:
+    for name in names:
+        value = holder.get(name)
+        if isinstance(value, str):
+            yield value
+
+
+def _call(name: str, arguments: str) -> str:
+    return f"\n{name}({arguments})"
+
+
+def _call_of_values(name: str, arguments: Any) -> str:
+    return _call(name, json.dumps(arguments or {}, ensure_ascii=False))

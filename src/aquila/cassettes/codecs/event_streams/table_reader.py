@@ -1,0 +1,127 @@
+"""Rebuild an event stream from its table.
+
+A table has *layouts* and *events*, both plain text:
+
+- A layout is the text of an event, with placeholders where events differ: ``"delta":{"content":«content»}``. The name
+  of a placeholder is for readers only, but for ``«spaces»``: its cell is a number of blanks. ``«»`` is the character
+  ``«`` itself.
+- Each line of ``events`` is an event: the name of a layout, then a cell for each placeholder, separated by tabs. A cell
+  that is empty or missing is that of the last line with the same layout.
+- ``=`` instead of a name: the cells are the lines of the event itself. ``~``: the same, but no blank line ends the
+  event, as at the end of a stream that broke off.
+
+Cells are literal text, not values, so what a table was made from is rebuilt to the byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SPACES = "spaces"
+"""The name of a placeholder for the blanks that some servers put before an event's last brace, to hide its length."""
+
+MAX_GROWTH = 64
+"""A stream is at most this many times as large as its table: a small file cannot fill the memory."""
+
+_LAYOUT_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_PLACEHOLDER = re.compile("«([^«»]*)»")
+
+
+class TableError(ValueError):
+    """A table that no stream can be built from.
+
+    ``part`` is layouts or events; ``key`` is the layout's name, or the number of the line in ``events``, from 0.
+    """
+
+    def __init__(self, what: str, part: str, key: str | int) -> None:
+        super().__init__(what)
+        self.part = part
+        self.key = key
+
+
+@dataclass(frozen=True, slots=True)
+class EventTable:
+    """An event stream as a table. ``crlf`` says that its lines end in CR LF."""
+
+    events: str
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    crlf: bool = False
+
+    def __len__(self) -> int:
+        """The number of characters that the table takes."""
+        return len(self.events) + sum([len(name) + len(text) for name, text in self.layouts.items()])
+
+
+def build_stream(table: EventTable) -> tuple[bytes, list[int]]:
+    """Return the body of a stream, and the positions in it at which its events end. Raises TableError."""
+    layouts = {name: _Layout(name, text) for name, text in table.layouts.items()}
+    limit = MAX_GROWTH * len(table)
+    events: list[bytes] = []
+    event_ends: list[int] = []
+    size = 0
+    for number, line in enumerate(table.events.removesuffix("\n").split("\n")):
+        name, *cells = line.split("\t")
+        try:
+            if name in layouts:
+                text = layouts[name].fill(cells)
+            elif name in ("=", "~") and cells:
+                text = "\n".join(cells) + "\n\n" * (name == "=")
+            else:
+                raise ValueError(f"no layout {name[:40]!r}")
+        except ValueError as error:
+            raise TableError(str(error), "events", number) from None
+        event = text.replace("\n", "\r\n").encode() if table.crlf else text.encode()
+        size += len(event)
+        if size > limit:
+            raise TableError(f"the stream is more than {MAX_GROWTH} times as large as its table", "events", number)
+        events.append(event)
+        event_ends.append(size)
+    return b"".join(events), event_ends
+
+
+class _Layout:
+    """A layout that is ready to be filled. It keeps the cells of its last line."""
+
+    def __init__(self, name: str, text: str) -> None:
+        if not _LAYOUT_NAME.fullmatch(name):
+            raise TableError(f"not the name of a layout: {name[:40]!r}", "layouts", name)
+        self._pieces = [*_PLACEHOLDER.split(text), "\n\n"]
+        self._places: list[int] = []
+        self._spaces: list[int] = []  # the numbers of the cells that are numbers of blanks
+        for place in range(1, len(self._pieces) - 1, 2):
+            if not self._pieces[place]:
+                self._pieces[place] = "«"
+                continue
+            if self._pieces[place] == SPACES:
+                self._spaces.append(len(self._places))
+            self._places.append(place)
+        self._last: list[str] = []
+
+    def fill(self, cells: list[str]) -> str:
+        """Return the text of an event. Raises ValueError."""
+        if len(cells) != len(self._places) or "" in cells:
+            cells = self._complete(cells)
+        self._last = cells
+        if self._spaces:
+            cells = [_blanks(cell) if at in self._spaces else cell for at, cell in enumerate(cells)]
+        pieces = self._pieces.copy()
+        for place, cell in zip(self._places, cells, strict=True):
+            pieces[place] = cell
+        return "".join(pieces)
+
+    def _complete(self, cells: list[str]) -> list[str]:
+        """Fill the empty cells of a line from the layout's last line."""
+        missing = len(self._places) - len(cells)
+        if missing < 0:
+            raise ValueError(f"{len(cells)} cells for {len(self._places)} placeholders")
+        if not self._last:
+            raise ValueError("the first line of a layout must fill all its placeholders")
+        return [cell or before for cell, before in zip([*cells, *[""] * missing], self._last, strict=True)]
+
+
+def _blanks(count: str) -> str:
+    if not (count.isdigit() and count.isascii() and len(count) < 6):
+        raise ValueError(f"{SPACES} must be a number of blanks")
+    return " " * int(count)

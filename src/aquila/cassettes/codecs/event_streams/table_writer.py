@@ -1,0 +1,152 @@
+"""Write an event stream as a table (see ``table_reader``).
+
+Events that differ in their JSON scalars alone share a layout. A scalar that is the same in all of them is part of the
+layout, the others are cells. How an event is split into scalars and the rest decides how short the table gets, never
+whether it is right: put together again, the pieces are the event's text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from string import ascii_lowercase
+
+from aquila.cassettes.codecs.event_streams.chunk_list import cut_body, write_chunk_list
+from aquila.cassettes.codecs.event_streams.table_reader import MAX_GROWTH, SPACES, EventTable, build_stream
+from aquila.cassettes.model import RecordedChunk
+
+MAX_BODY = 32 * 1024 * 1024
+"""A stream with more bytes is not written as a table."""
+
+_STREAM = re.compile(rb"(?:data|event|id|retry|):")
+_NOT_IN_A_TABLE = re.compile("[\t\r\0]")  # a tab separates cells; a CR is left only where it stands alone
+_STRING = r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"'
+_SCALAR = re.compile(
+    rf"{_STRING}\s*:"  # a key
+    rf"|((?<=\Aevent: )[^\n]+|{_STRING}|(?<![\w.+-])-?[0-9][0-9.eE+-]*(?![\w.])|\b(?:true|false|null)\b"
+    r"|\[[0-9.eE+, -]*\]|[ ]+(?=\}\Z))"  # a list of numbers, whose length may vary; blanks before the last brace
+)
+_KEY_BEFORE = re.compile(r'(?:"|\A)([A-Za-z_][A-Za-z0-9_]{0,39})"?\s*:\s*\[?\s*\Z')
+_LINE_COST = 10
+"""The characters that a line or a layout costs besides its text: indentation, name, line break."""
+
+
+def write_table(chunks: Sequence[RecordedChunk]) -> tuple[EventTable, str] | None:
+    """Write an event stream as a table and the list of its chunks.
+
+    Returns None for what is no event stream, does not get shorter, or would not be rebuilt to exactly these chunks.
+    Never raises: a table makes a file shorter, and a recording is worth more than that.
+    """
+    try:
+        return _write_checked_table(chunks)
+    except Exception:  # noqa: BLE001 - whatever is wrong with the table, the body can be stored as it is
+        return None
+
+
+def _write_checked_table(chunks: Sequence[RecordedChunk]) -> tuple[EventTable, str] | None:
+    body = b"".join([chunk.data for chunk in chunks])
+    table = _table_of(body)
+    if table is None or not len(table) < len(body) < MAX_GROWTH * len(table):
+        return None
+    rebuilt, event_ends = build_stream(table)
+    chunk_list = write_chunk_list(chunks, event_ends)
+    if rebuilt != body or cut_body(rebuilt, event_ends, chunk_list) != tuple(chunks):
+        return None
+    return table, chunk_list
+
+
+def _table_of(body: bytes) -> EventTable | None:
+    if len(body) > MAX_BODY or not _STREAM.match(body):
+        return None
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    crlf = "\r\n" in text
+    if crlf:
+        text = text.replace("\r\n", "\n")  # where line ends are mixed, rebuilding shows the difference
+    if _NOT_IN_A_TABLE.search(text):
+        return None
+    *events, rest = text.split("\n\n")
+    layouts, rows = _find_layouts(events)
+    if rest:
+        rows.append(["~", *rest.split("\n")])
+    return EventTable("".join(["\t".join(row) + "\n" for row in rows]), layouts, crlf)
+
+
+def _find_layouts(events: Sequence[str]) -> tuple[dict[str, str], list[list[str]]]:
+    """Find the layouts of a stream's events; return them and the row of each event."""
+    pieces = [_split_event(event) for event in events]
+    rows = [["=", *event.split("\n")] for event in events]
+    groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, (fixed, _) in enumerate(pieces):
+        groups[fixed].append(number)
+    layouts: dict[str, str] = {}
+    names = _layout_names()
+    for fixed, members in groups.items():
+        if len(members) == 1:
+            continue
+        layout, cells = _layout_of(fixed, [pieces[number][1] for number in members])
+        size = len(layout) + _LINE_COST + sum([len("\t".join(row)) + 2 for row in cells])
+        if size < sum([len(events[number]) for number in members]):
+            name = next(names)
+            layouts[name] = layout
+            for number, row in zip(members, cells, strict=True):
+                rows[number] = [name, *row]
+    return layouts, rows
+
+
+def _layout_names() -> Iterator[str]:
+    """a, b, ... z, aa, ab, ..."""
+    yield from ascii_lowercase
+    for prefix in _layout_names():
+        for letter in ascii_lowercase:
+            yield prefix + letter
+
+
+def _split_event(event: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Split an event into its fixed pieces and the scalars between them; keys belong to the fixed pieces."""
+    fixed: list[str] = []
+    scalars: list[str] = []
+    end = 0
+    for found in _SCALAR.finditer(event):
+        if found[1] is not None:
+            fixed.append(event[end : found.start(1)])
+            scalars.append(found[1])
+            end = found.end(1)
+    return (*fixed, event[end:]), tuple(scalars)
+
+
+def _layout_of(fixed: Sequence[str], scalars: Sequence[tuple[str, ...]]) -> tuple[str, list[list[str]]]:
+    """Return the layout of events that have their fixed pieces in common, and the cells of each event's row."""
+    layout = _escape(fixed[0])
+    columns: list[Sequence[str]] = []
+    for number, column in enumerate(zip(*scalars, strict=True)):
+        if column.count(column[0]) == len(column):
+            layout += _escape(column[0])
+        elif not any(cell.strip(" ") for cell in column):
+            columns.append([str(len(cell)) for cell in column])
+            layout += f"«{SPACES}»"
+        else:
+            columns.append(column)
+            key = _KEY_BEFORE.search(fixed[number])
+            layout += f"«{key[1] if key and key[1] != SPACES else 'x'}»"
+        layout += _escape(fixed[number + 1])
+    rows = list(zip(*columns, strict=True)) if columns else [()] * len(scalars)
+    return layout, list(_without_repeated_cells(rows))
+
+
+def _without_repeated_cells(rows: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    """Leave out the cells that say the same as the row before."""
+    before: Sequence[str] = ()
+    for row in rows:
+        cells = ["" if cell == above else cell for cell, above in zip(row, before or [""] * len(row), strict=True)]
+        before = row
+        while cells and not cells[-1]:
+            cells.pop()
+        yield cells
+
+
+def _escape(text: str) -> str:
+    return text.replace("«", "«»")

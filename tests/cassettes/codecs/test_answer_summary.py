@@ -1,0 +1,233 @@
+"""What an answer says, for whoever reviews a cassette."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aquila.cassettes.codecs.answer_summary import LONGEST, model_of_answer, text_of_answer, text_of_stream
+from tests.support.cassettes import bodies, json_bodies, sse_bodies
+
+
+def stream(*events: dict[str, Any]) -> bytes:
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode() + b"data: [DONE]\n\n"
+
+
+def delta(**fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": fields}]}
+
+
+def done(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "response.output_item.done", "item": item}
+
+
+def block(index: int, content: dict[str, Any], kind: str = "delta") -> dict[str, Any]:
+    name = "delta" if kind == "delta" else "content_block"
+    return {"type": f"content_block_{kind}", "index": index, name: content}
+
+
+CALL = {"function": {"name": "capital", "arguments": '{"country":"UK"}'}}
+CALLED = 'capital({"country":"UK"})'
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ({"choices": [{"message": {"content": "Hello"}}]}, "Hello"),
+        ({"choices": [{"message": {"content": [{"type": "text", "text": "Hello"}]}}]}, "Hello"),
+        ({"choices": [{"message": {"content": None, "tool_calls": [CALL, CALL]}}]}, f"{CALLED}\n{CALLED}"),
+        ({"choices": [{"message": {"content": "See:", "tool_calls": [CALL]}}]}, f"See:\n{CALLED}"),
+        ({"choices": [{"text": "Hello"}]}, "Hello"),
+        ({"output": [{"type": "reasoning"}, {"content": [{"type": "output_text", "text": "Hello"}]}]}, "Hello"),
+        ({"output": [{"content": [{"type": "refusal", "refusal": "No."}]}]}, "No."),
+        ({"output": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "f({})"),
+        ({"content": [{"type": "text", "text": "Hello"}]}, "Hello"),
+        ({"content": [{"type": "tool_use", "name": "f", "input": {"a": 1}}]}, 'f({"a": 1})'),
+        ({"choices": []}, ""),
+        ({"error": {"message": "no such model"}}, ""),
+        ({"output": "text"}, ""),
+    ],
+)
+def test_the_text_of_an_answer(answer: dict[str, Any], text: str) -> None:
+    assert text_of_answer(json.dumps(answer, indent=2).encode()) == text
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (
+            stream(delta(role="assistant", content=""), delta(content="Hel"), delta(content="lo"), {"choices": []}),
+            "Hello",
+        ),
+        (
+            stream(
+                delta(tool_calls=[{"index": 0, "function": {"name": "f", "arguments": ""}}]),
+                delta(tool_calls=[{"index": 1, "function": {"name": "g", "arguments": "{"}}]),
+                delta(tool_calls=[{"index": 0, "function": {"arguments": "{}"}}]),
+                delta(tool_calls=[{"index": 1, "function": {"arguments": "}"}}]),
+            ),
+            "f({})\ng({})",
+        ),
+        (
+            stream(
+                {"type": "response.output_text.delta", "delta": "Hel"},
+                {"type": "response.output_text.delta", "delta": "lo"},
+                {"type": "response.output_text.done", "text": "Hello"},
+                done({"type": "message"}),
+                done({"type": "function_call", "name": "f", "arguments": "{}"}),
+            ),
+            "Hello\nf({})",
+        ),
+        (
+            stream(
+                block(0, {"type": "text", "text": ""}, "start"),
+                block(0, {"type": "text_delta", "text": "Hello"}),
+                block(1, {"type": "tool_use", "name": "f", "input": {}}, "start"),
+                block(1, {"type": "input_json_delta", "partial_json": '{"a":'}),
+                block(1, {"type": "input_json_delta", "partial_json": "1}"}),
+            ),
+            'Hello\nf({"a":1})',
+        ),
+        (b'event: x\r\ndata: {"choices":[{"delta":{"content":"Hello"}}]}\r\n\r\n', "Hello"),
+        (stream(delta(content="\ud83d"), delta(content="\ude00")), "😀"),
+        (stream(delta(content="half \ud83d")), "half \ufffd"),
+        (b"data: Hello\n\n", ""),
+        (b"Hello", ""),
+        (b"", ""),
+        (b"\xff", ""),
+    ],
+)
+def test_the_text_of_a_stream(body: bytes, text: str) -> None:
+    assert text_of_answer(body) == text
+
+
+def frames(*events: dict[str, Any]) -> bytes:
+    """Amazon's binary event stream: length, length of the headers, checksum; headers; payload; checksum."""
+    headers = b"\x0b:event-type\x07\x00\x05chunk"
+    payloads = [json.dumps(event).encode() for event in events]
+    return b"".join(
+        (16 + len(headers) + len(payload)).to_bytes(4)
+        + len(headers).to_bytes(4)
+        + b"crc!"
+        + headers
+        + payload
+        + b"crc!"
+        for payload in payloads
+    )
+
+
+def lines(*events: dict[str, Any]) -> bytes:
+    return "".join(f"{json.dumps(event)}\n" for event in events).encode()
+
+
+def encoded(event: dict[str, Any]) -> dict[str, Any]:
+    return {"bytes": base64.b64encode(json.dumps(event).encode()).decode(), "p": "abc"}
+
+
+def gemini(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"candidates": [{"content": {"parts": list(parts), "role": "model"}}], "modelVersion": "gemini-2.5-flash"}
+
+
+def cohere(kind: str, message: dict[str, Any], index: int = 0) -> dict[str, Any]:
+    return {"type": kind, "index": index, "delta": {"message": message}}
+
+
+ANTHROPIC = [
+    block(0, {"type": "text", "text": ""}, "start"),
+    block(0, {"type": "text_delta", "text": "Hel"}),
+    block(0, {"type": "text_delta", "text": "lo"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (stream(*ANTHROPIC), "Hello"),
+        (stream(gemini({"text": "Hel"}), gemini({"text": "lo"})), "Hello"),
+        (json.dumps([gemini({"text": "Hel"}), gemini({"text": "lo"})], indent=1).encode(), "Hello"),
+        (stream(gemini({"functionCall": {"name": "f", "args": {"a": 1}}})), 'f({"a": 1})'),
+        (stream({"candidates": [{"finishReason": "STOP"}]}, {"usageMetadata": {}}), ""),
+        (frames(*map(encoded, ANTHROPIC)), "Hello"),
+        (
+            frames(
+                {"role": "assistant"},
+                {"contentBlockIndex": 0, "delta": {"text": "Hel"}},
+                {"contentBlockIndex": 0, "delta": {"text": "lo"}},
+                {"contentBlockIndex": 0},
+                {"contentBlockIndex": 1, "start": {"toolUse": {"name": "f", "toolUseId": "x"}}},
+                {"contentBlockIndex": 1, "delta": {"toolUse": {"input": '{"a":'}}},
+                {"contentBlockIndex": 1, "delta": {"toolUse": {"input": "1}"}}},
+                {"stopReason": "tool_use"},
+            ),
+            'Hello\nf({"a":1})',
+        ),
+        (frames({"contentBlockIndex": 0, "delta": {"text": "Hel"}})[:-30], ""),
+        (
+            stream(
+                {"type": "message-start", "delta": {"message": {"role": "assistant"}}},
+                cohere("content-delta", {"content": {"text": "Hel"}}),
+                cohere("content-delta", {"content": {"text": "lo"}}),
+                cohere("tool-call-start", {"tool_calls": {"function": {"name": "f", "arguments": ""}}}),
+                cohere("tool-call-delta", {"tool_calls": {"function": {"arguments": "{}"}}}),
+            ),
+            "Hello\nf({})",
+        ),
+        (lines({"event_type": "stream-start"}, {"event_type": "text-generation", "text": "Hello"}), "Hello"),
+        (
+            lines(
+                {"model": "llama3", "message": {"role": "assistant", "content": "Hel"}, "done": False},
+                {"model": "llama3", "message": {"content": "lo"}, "done": False},
+                {"message": {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}},
+                {"model": "llama3", "done": True},
+            ),
+            'Hello\nf({"a": 1})',
+        ),
+        (lines({"response": "Hel"}, {"response": "lo"}), "Hello"),
+    ],
+)
+def test_the_text_of_streams_of_other_providers(body: bytes, text: str) -> None:
+    assert text_of_stream(body) == text_of_answer(body) == text
+
+
+def test_an_answer_that_came_whole_is_no_stream() -> None:
+    whole = json.dumps({"choices": [{"message": {"content": "Hello"}}]}, indent=2).encode()
+    assert text_of_answer(whole) == "Hello"
+    assert text_of_stream(whole) == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        (json.dumps({"id": "x", "model": "gpt-4o-mini-2024-07-18", "choices": []}).encode(), "gpt-4o-mini-2024-07-18"),
+        (stream({"type": "response.created", "response": {"model": "gpt-4o"}}), "gpt-4o"),
+        (stream({"type": "message_start", "message": {"model": "claude-sonnet-4"}}), "claude-sonnet-4"),
+        (stream({"type": "ping"}, delta(content="x") | {"model": "smollm2"}), "smollm2"),
+        (stream(gemini({"text": "x"})), "gemini-2.5-flash"),
+        (lines({"model": "llama3", "done": False}, {"done": True}), "llama3"),
+        (b'{"object":"list","data":[{"model":"x"}]}', ""),
+        (b'{"model":5}', ""),
+        (b'{"model":"\\ud800"}', "?"),
+        (b"data: {\n\n", ""),
+        (b"", ""),
+    ],
+)
+def test_the_model_that_answered(body: bytes, model: str) -> None:
+    assert model_of_answer(body) == model
+
+
+def test_a_long_text_is_cut() -> None:
+    text = text_of_stream(stream(delta(content="word " * 1000)))
+    assert len(text) == LONGEST
+    assert text.endswith("…")
+
+
+@settings(max_examples=200, deadline=None)
+@given(bodies | sse_bodies() | json_bodies | st.binary(max_size=30).map(lambda tail: b'{"choices":' + tail))
+def test_no_body_is_an_error(body: bytes) -> None:
+    text_of_answer(body).encode()
+    model_of_answer(body).encode()
