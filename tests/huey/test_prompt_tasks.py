@@ -206,9 +206,9 @@ def test_what_is_wrong_with_a_declaration_is_found_where_it_is_written(declare):
         declare("{x}", name="a", temprature=0)
     with pytest.raises(errors.ConfigError, match="needs a name"):
         declare("{x}")
-    with pytest.raises(errors.ConfigError, match="double braces"):
+    with pytest.raises(errors.ConfigError, match="for braces that are text"):
         declare('{"json": {x}}', name="b")
-    with pytest.raises(errors.ConfigError, match="is Huey's"):
+    with pytest.raises(errors.ConfigError, match="Huey uses the parameter"):
         declare("{task}", name="c")
 
 

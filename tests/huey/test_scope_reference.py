@@ -405,7 +405,7 @@ def test_a_signing_serializer_is_bound_to_the_queue():
 
 def test_a_result_that_is_slipped_into_the_queue_is_rejected():
     huey = instances.MemoryHuey(serializer=MsgpackSerializer("a secret of some length"))
-    with pytest.raises(MessageRejected, match="stands where a task belongs"):
+    with pytest.raises(MessageRejected, match="sent as a value, and a task is expected"):
         huey.deserialize_task(huey.serializer.serialize({"a": 1}))
 
 

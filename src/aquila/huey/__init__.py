@@ -1,6 +1,7 @@
-"""Huey with language models in its tasks: deterministic in tests, at ease with long answers in production.
+"""Huey tasks that talk to language models: classes of Huey, a serializer, streams in tasks, tasks around a prompt.
 
-``aquila.huey.testing`` has what tests use. Names are imported when they are first used.
+Only this package imports Huey. Only ``aquila.testing`` and the pytest plugin import this package. Begin reading with
+``instances``. ``aquila.huey.testing`` has what tests use. Names are imported when they are first used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Huey classes whose tasks carry their cassette to the worker, and whose messages are no pickles."""
+"""The Huey classes: their tasks carry a reference to their test to the worker, and their messages are not pickles."""
 
 from __future__ import annotations
 
@@ -32,17 +32,22 @@ H = TypeVar("H", bound=_huey.Huey)
 class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     """What Aquila adds to a Huey. Mix it in before a Huey class: ``class MyHuey(AquilaHuey, RedisHuey)``.
 
-    - A task carries whose cassette its requests are answered from: the test that enqueued it, through retries,
-      schedules, pipelines, chords and nested tasks, in any worker. In production it carries nothing.
-    - A task runs in a context of its own: it leaks no context variable into the next.
+    - The message of a task carries a reference to the test that enqueued it. Its requests are answered from the
+      cassette of that test, in any worker. Retries, schedules, pipelines, chords and nested tasks carry the reference
+      on. In production a message carries nothing.
+    - A task executes in a context of its own, so that no context variable leaks into the next task.
     - Functions may be ``async``.
-    - Messages are written by ``MsgpackSerializer`` unless ``serializer`` says otherwise; a signing one is bound to
-      the queue.
-    - With ``keep_running=True`` a task that is executing stays in the storage until it has ended, so that one whose
-      worker was killed is enqueued again when a consumer starts; see ``requeue_lost_tasks``.
+    - ``serializer`` is a ``MsgpackSerializer`` by default. One with a secret is bound to the name of this queue.
+    - With ``keep_running=True`` the storage keeps a copy of a task while it executes. A task whose worker was killed is
+      enqueued again when a consumer starts; see ``requeue_lost_tasks``.
 
-    ``around_tasks`` are functions that are given the ``CurrentTask`` and return a context manager to execute it in.
+    ``around_tasks`` holds functions that are given the ``CurrentTask`` and return a context manager. Each task executes
+    within all of them. It belongs to this Huey and is never cleared.
     """
+
+    # What is kept on a task: ``_aquila_scope``, the reference that it came with; ``_aquila_attempt``, from 1;
+    # ``_aquila_deliveries``, how often its worker was lost; ``_aquila_error``, how its execution ended;
+    # ``_aquila_interrupted``, that its worker is about to end; ``_aquila_huey``, its Huey in a test.
 
     keep_running: bool = False
     around_tasks: tuple[Callable[[CurrentTask], AbstractContextManager[Any]], ...] = ()
@@ -152,14 +157,14 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         return task
 
     def read_periodic(self, timestamp: Any) -> list[Task]:
-        """Return the periodic tasks that are due. A scheduler asks for nobody: they belong to no test that runs now."""
+        """Return the periodic tasks that are due. A scheduler asks for them, so they belong to no test."""
         tasks: list[Task] = super().read_periodic(timestamp)
         for task in tasks:
             task._aquila_scope = None
         return tasks
 
     def dequeue(self) -> Task | None:
-        """Take the next task out of the queue, or return None."""
+        """Take the next task out of the queue. Returns None where the queue is empty."""
         data = self.storage.dequeue()
         if data is None:
             return None
@@ -169,7 +174,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         return task
 
     def execute(self, task: Task, timestamp: Any = None) -> Any:
-        """Execute a task in a context of its own, with the cassettes of its scope in force."""
+        """Execute a task in a context of its own, with its scope in force."""
         return contextvars.copy_context().run(self._execute_in_context, task, timestamp)
 
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
@@ -185,7 +190,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
                 lost_tasks.delete_running_copy(self, task)
 
     def _execute(self, task: Task, timestamp: Any) -> Any:
-        """Execute a task that is due, neither revoked nor expired."""
+        """Execute a task that is due, not revoked and not expired."""
         if not self.around_tasks:
             return super()._execute(task, timestamp)
         with contextlib.ExitStack() as stack:
@@ -209,7 +214,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 
 
 def _fields_to_send(task: Task) -> dict[str, Any] | str | None:
-    """Return what a task takes along on the wire: its reference, together with its numbers where it has any."""
+    """Return what the message of a task carries: its reference, and its numbers if it was retried or lost before."""
     # A task that came over the wire keeps the reference it came with, None too.
     reference = task._aquila_scope if "_aquila_scope" in vars(task) else scope_reference.reference_to_current_scope()
     attempt, deliveries = getattr(task, "_aquila_attempt", 1), getattr(task, "_aquila_deliveries", 0)
@@ -220,7 +225,7 @@ def _fields_to_send(task: Task) -> dict[str, Any] | str | None:
 
 
 def attach_fields(task: Task, fields: Any) -> None:
-    """Give a task what came over the wire with it. Raises ``MessageRejected`` for what is malformed."""
+    """Give a task what its message carries. Raises ``MessageRejected`` for malformed data."""
     if isinstance(fields, dict):
         for name in ("attempt", "deliveries"):
             number = fields.get(name)
@@ -267,9 +272,9 @@ def _class_with_aquila(kind: type) -> type:
 def instrument(huey: H, *, keep_running: bool = False) -> H:
     """Give an existing Huey what ``AquilaHuey`` adds, except for the serializer, and return it.
 
-    Its tasks stay what they are; tasks declared from now on may be ``async``. Do it where the Huey is made, so that
-    producers and workers both have it. ``keep_running`` as for ``AquilaHuey``. Does nothing to a Huey that has it
-    already.
+    Tasks that are declared from now on may be ``async``; those declared before stay as they are. Call it where the Huey
+    is made, so that producers and workers both have it. ``keep_running`` is that of ``AquilaHuey``. A Huey that was
+    instrumented already is not changed.
     """
     kind: Any = type(huey)
     if not isinstance(huey, AquilaHuey):

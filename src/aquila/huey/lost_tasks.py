@@ -1,8 +1,9 @@
-"""Tasks that a killed worker took with it, and how to get them back.
+"""Enqueue again the tasks of workers that were killed.
 
-Huey takes a task out of the queue when a worker begins it: a worker that is killed (SIGKILL, out of memory, power) or
-interrupted (SIGTERM) loses it. ``keep_running=True`` keeps a copy in the storage until the task has ended, and enqueues
-the copies of dead workers when a consumer starts. What is left is the moment between taking and copying.
+Huey takes a task out of the queue when a worker begins it. A worker that is killed (SIGKILL, out of memory, power) or
+interrupted (SIGTERM) loses the task. ``keep_running=True`` keeps a copy in the storage until the task has ended, and
+enqueues the copies of dead workers when a consumer starts. A worker that is killed between taking a task and copying it
+still loses it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _MAX_LOSSES = 3
 
 
 def keep_running(huey: Any) -> None:
-    """Keep tasks while they execute, and requeue those of dead workers whenever a worker of this Huey starts."""
+    """Keep copies of tasks while they execute, and requeue those of dead workers when a consumer starts."""
     huey.keep_running = True
     huey.on_startup("aquila requeue_lost_tasks")(lambda: requeue_lost_tasks(huey))
     huey.signal(SIGNAL_INTERRUPTED)(_mark_interrupted)
@@ -35,21 +36,21 @@ def _mark_interrupted(signal: str, task: Task) -> None:
 
 
 def store_running_copy(huey: Any, task: Task, data: bytes) -> None:
-    """Keep the message of a task that a worker has taken."""
+    """Keep a copy of the message of a task that a worker has taken."""
     huey.put(RUNNING_PREFIX + task.id, [bytes(data), socket.gethostname(), os.getpid(), time.time()])
 
 
 def delete_running_copy(huey: Any, task: Task) -> None:
-    """Let go of a task that has ended, in whatever way."""
+    """Delete the copy of a task that has ended, in whatever way."""
     huey.delete(RUNNING_PREFIX + task.id)
 
 
 def requeue_lost_tasks(huey: Any, *, lost_after: float = 3600.0) -> list[str]:
     """Enqueue again the tasks whose worker is dead, and return their ids.
 
-    A worker on this machine is dead when its process is gone; one on another machine (or in another container) is taken
-    for dead when it began the task more than ``lost_after`` seconds ago. A task that was lost three times is given up:
-    its result is an error, for it may be what kills the workers.
+    A worker on this machine is dead when its process is gone. A worker on another machine, or in another container,
+    counts as dead when it began the task more than ``lost_after`` seconds ago. A task that was lost three times is
+    given up, because it may be what kills the workers. Its result is then an error.
     """
     requeued = []
     for key in sorted(huey.all_results()):
@@ -72,7 +73,7 @@ def requeue_lost_tasks(huey: Any, *, lost_after: float = 3600.0) -> list[str]:
 
 
 def _give_up(huey: Any, task: Task) -> None:
-    message = f"lost with its worker {task._aquila_deliveries} times, and given up"
+    message = f"lost with its worker {task._aquila_deliveries} times and given up"
     logger.error("task %s was %s", task.id, message)
     error = Error({"error": message, "retries": 0, "traceback": "", "task_id": task.id})
     huey.put_result(task.id, error)

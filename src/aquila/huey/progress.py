@@ -1,4 +1,4 @@
-"""Long answers in jobs: what a task keeps for its retry, and a stream that ends when the task must.
+"""Long answers in tasks: what a task keeps for its retry, and streams that end when their task must end.
 
 ::
 
@@ -37,11 +37,15 @@ def checkpoint(key: str, value: T, *, default: Any = None) -> T: ...
 @overload
 def checkpoint(key: str, *, default: Any = None) -> Any: ...
 def checkpoint(key: str, value: Any = _ABSENT, *, default: Any = None) -> Any:
-    """Keep a value for the retry of the task that is executing, and return it; without a value return what was kept.
+    """Keep a value for the retry of the task that is executing, and return it. Without a value return the kept one.
 
-    ``default`` is returned where nothing was. What can be kept is what can be a result. Checkpoints are removed when
-    the task completes; those of a task that failed for good stay until they are pruned, and serve a task that is
-    enqueued with the same ``id=``. Raises ``ConfigError`` outside of a task, and what the serializer raises.
+    - ``key``: the name of the checkpoint within its task.
+    - ``value``: anything that can be the result of a task.
+    - ``default``: is returned where nothing was kept.
+
+    Checkpoints are removed when the task completes. Those of a task that failed for good stay until they are pruned; a
+    task that is enqueued with the same ``id=`` reads them. Raises ``ConfigError`` outside of a task, and what the
+    serializer raises.
     """
     current = current_task()
     if value is _ABSENT:
@@ -51,7 +55,7 @@ def checkpoint(key: str, value: Any = _ABSENT, *, default: Any = None) -> Any:
 
 
 def once(key: str, function: Callable[[], T]) -> T:
-    """Return the checkpoint of a key; the first time, call ``function`` for its value and keep that."""
+    """Return the checkpoint of a key. Where there is none yet, call ``function``, keep its value and return it."""
     kept = current_task().load_checkpoints()
     if key in kept:
         found: T = kept[key]
@@ -60,24 +64,24 @@ def once(key: str, function: Callable[[], T]) -> T:
 
 
 def partial_answer(huey: Any, task: Result[Any] | Task[Any] | str) -> str | None:
-    """Return what there is of the answer that a task is following, or of the one it was following when it ended early.
+    """Return the text so far of the answer that a task follows, or followed when it failed.
 
-    ``task`` is a result handle, a task or an id. None where there is nothing: not begun, or complete, and then the
-    result says all. After a retry has begun it is the text of the retry.
+    ``task`` is a result handle, a task or its id. Returns None before the first text, and when the task is complete:
+    the result then holds the text. After a retry has begun it is the text of the retry.
     """
     found = huey.get(PARTIAL_PREFIX + (task if isinstance(task, str) else task.id), peek=True)
     return None if found is None else str(found[1])
 
 
 def follow(stream: Stream, *, every: float = 0.5) -> Iterator[Event]:
-    """Iterate a stream as a job should, yielding its events.
+    """Yield the events of a stream, and watch the task that reads it.
 
-    - The task's ``timeout`` ends it, in thread workers too, where Huey itself can only be asked: ``TaskTimeout``.
-    - Revoking the task ends it: ``CancelExecution``, without a retry.
-    - The text so far is stored every ``every`` seconds and at the end, for ``partial_answer``.
+    - The task's ``timeout`` ends the stream with ``TaskTimeout``, in thread workers too, where Huey only sets a flag.
+    - Revoking the task ends the stream with ``CancelExecution``, without a retry.
+    - The text so far is stored every ``every`` seconds and at the end. ``partial_answer`` reads it.
 
-    In each case the connection to the provider is closed. ``every`` is also how often the storage is asked whether the
-    task was revoked. Raises ``ConfigError`` outside of a task, and what the stream raises.
+    A stream that is ended closes its connection to the provider. ``every`` is also how often the storage is asked
+    whether the task was revoked. Raises ``ConfigError`` outside of a task, and what the stream raises.
     """
     with _StreamWatcher(current_task(), stream, every) as watch:
         try:
@@ -92,7 +96,7 @@ def follow(stream: Stream, *, every: float = 0.5) -> Iterator[Event]:
 
 
 class _StreamWatcher:
-    """Looks after a stream from a thread of its own, since its reader may be waiting for the provider."""
+    """Watches the task of a stream from a thread of its own, because the reader may be waiting for the provider."""
 
     def __init__(self, current: CurrentTask, stream: Stream, every: float) -> None:
         self.text: list[str] = []
@@ -114,7 +118,7 @@ class _StreamWatcher:
         self._store_text()
 
     def raise_if_ended(self) -> None:
-        """Raise why the task must end, if it must."""
+        """Raise the exception that ends the task, if it must end."""
         if self._reason is not None:
             raise self._reason
 

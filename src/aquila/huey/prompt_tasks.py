@@ -1,4 +1,4 @@
-"""Tasks around a prompt, declared in one line.
+"""Tasks that send a prompt to a model, declared in one line.
 
 ::
 
@@ -69,7 +69,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 TRANSIENT = (ProviderUnavailable, RateLimited, ConnectionFailed, RequestTimeout, StreamTimeout, StreamBroken)
-"""What may pass: a task is retried after these, and fails for good after any other exception."""
+"""Failures that may pass: a task is retried after these, and fails for good after any other exception."""
 
 
 class StoredUsage(TypedDict):
@@ -139,21 +139,24 @@ def ask_task(
     metadata: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
-    """Declare a task that asks a model, and return it. Without ``prompt``, return a decorator for what makes it.
+    """Declare a task that asks a model, and return it. Without ``prompt``, return a decorator for a function.
 
-    ``prompt`` is a template whose ``{fields}`` are the parameters of the task; ``name`` is then needed. A decorated
-    function returns the prompt, in any form that ``aquila.ask`` takes.
-
-    - ``cassette``: of the requests, ``tasks/<name>`` by default; an empty string takes that of the test.
-    - ``metadata``: of the call, with ``task_id``, ``task`` and ``attempt`` added.
-    - ``result``: makes the task's result of the ``Response``; by default a dictionary with ``text``, ``usage``,
-      ``model``, ``finish_reason`` and ``id``, and ``parsed`` with ``response_format=``.
-    - ``retries``, ``retry_delay`` (seconds), ``retry_backoff`` (a factor): after a failure of the provider that may
-      pass (``TRANSIENT``). Any other exception fails at once.
-    - ``time_limit`` (seconds): Huey's ``timeout`` of the task, which the call keeps in any worker.
+    - ``prompt``: a template. Its ``{fields}`` are the parameters of the task, and ``name`` is then needed. A decorated
+      function returns the prompt instead, in any form that ``aquila.ask`` takes.
+    - ``name``: the name of the task; by default that of the decorated function.
+    - ``cassette``: the cassette of the requests, ``tasks/<name>`` by default. With an empty string they use the
+      cassette of the test.
+    - ``metadata``: the metadata of the call. ``task_id``, ``task`` and ``attempt`` are added.
+    - ``result``: a function that is given the ``Response`` and returns the result of the task. By default the result is
+      a dictionary with ``text``, ``usage``, ``model``, ``finish_reason`` and ``id``, and ``parsed`` with
+      ``response_format=``.
+    - ``retries``, ``retry_delay`` (seconds), ``retry_backoff`` (a factor): how often and when the task is retried after
+      a failure of the provider that may pass (``TRANSIENT``). Any other exception fails at once.
+    - ``time_limit`` (seconds): Huey's ``timeout`` of the task. The call ends with it in any worker.
+    - ``priority``: the priority of the task.
     - All other options are those of ``aquila.ask``.
 
-    Raises ``ConfigError`` or ``UnknownOption`` at once for what is wrong with the declaration.
+    Raises ``ConfigError`` or ``UnknownOption`` at once for a mistake in the declaration.
     """
     return _declare_task(huey, prompt, name, cassette, result, _ask_model, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
@@ -204,11 +207,12 @@ def stream_task(
     metadata: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
-    """Declare a task that streams the answer of a model. As ``ask_task``, and:
+    """Declare a task that streams the answer of a model. Its options are those of ``ask_task``, and:
 
-    - ``on_event(event, task)`` is called with every event, in order; what it raises fails the task.
-    - The text so far is stored every ``every`` seconds; ``aquila.huey.partial_answer`` reads it.
-    - Revoking the task, or its time limit, ends the stream; see ``aquila.huey.follow``.
+    - ``on_event(event, task)``: a function that is called with every event, in order. Its exception fails the task.
+    - ``every``: the text so far is stored every so many seconds. ``aquila.huey.partial_answer`` reads it.
+
+    Revoking the task, or its time limit, ends the stream; see ``aquila.huey.follow``.
     """
 
     def streaming(task: Task, prompt: Any, options: Mapping[str, Any]) -> Response:
@@ -279,20 +283,22 @@ def _declare_task(
 def _insert_task_parameter(signature: inspect.Signature, own: inspect.Parameter) -> list[inspect.Parameter]:
     parameters = list(signature.parameters.values())
     if own.name in signature.parameters:
-        raise ConfigError(f"the parameter {own.name!r} is Huey's: give it another name in the prompt")
+        raise ConfigError(f"Huey uses the parameter {own.name!r} itself: give yours another name in the prompt")
     end = next((at for at, each in enumerate(parameters) if each.kind is each.VAR_KEYWORD), len(parameters))
     return [*parameters[:end], own, *parameters[end:]]
 
 
 def _from_template(prompt: str, name: str, module: str) -> Callable[..., str]:
-    """A function of the fields of a template that fills it in."""
+    """Return a function whose parameters are the fields of a template, and which returns the filled template."""
     fields: list[str] = []
     for _, field, _, _ in string.Formatter().parse(prompt):
         if field is None:
             continue
         root = field.split(".")[0].split("[")[0]
         if not root.isidentifier():
-            raise ConfigError(f"{name}: the field {{{field}}} of the prompt has no name; double braces that are text")
+            raise ConfigError(
+                f"{name}: the field {{{field}}} of the prompt has no name. Write {{{{ and }}}} for braces that are text"
+            )
         if root not in fields:
             fields.append(root)
     signature = inspect.Signature([inspect.Parameter(each, inspect.Parameter.POSITIONAL_OR_KEYWORD) for each in fields])
@@ -307,12 +313,12 @@ def _from_template(prompt: str, name: str, module: str) -> Callable[..., str]:
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Find what is wrong with the options where they are written, and not when a worker makes the call."""
+    """Check the options where they are written, and not only when a worker makes the call."""
     Options.check(options)
 
 
 def _limit_to_task_time(task: Task, timeout: Any) -> Any:
-    """The time limits of a call, its total within what is left of the task's time."""
+    """Return the time limits of a call. Their total is at most what is left of the task's time."""
     if not task.timeout:
         return timeout
 
@@ -323,7 +329,7 @@ def _limit_to_task_time(task: Task, timeout: Any) -> Any:
 
 @contextlib.contextmanager
 def _only_transient_retries(task: Task) -> Iterator[None]:
-    """Let a task fail for good with anything but a failure that may pass, and a call with the time of its task."""
+    """Retry a task only after a failure that may pass. At the task's own time limit raise ``TaskTimeout``."""
     try:
         yield
     except TRANSIENT as error:
@@ -338,7 +344,7 @@ def _only_transient_retries(task: Task) -> Iterator[None]:
 
 
 def plain_result(reply: Response) -> StoredAnswer:
-    """Return what a task stores of an answer: plain data."""
+    """Return the plain data that a task stores of an answer."""
     usage = reply.usage
     stored: StoredAnswer = {
         "text": reply.text,

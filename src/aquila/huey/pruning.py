@@ -1,4 +1,4 @@
-"""Housekeeping: results and checkpoints that nobody fetched are removed, by age and by number.
+"""Remove old results and checkpoints that nobody fetched, by age and by number.
 
 ::
 
@@ -34,14 +34,18 @@ class Pruned:
 
 
 def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int | None = None) -> Pruned:
-    """Remove results, checkpoints and partial answers that are older, and the oldest beyond a number of each.
+    """Remove old results, checkpoints and partial answers from the result store.
 
-    A result store holds no times, so an age is counted from the prune that first saw an entry: what is kept lives at
-    most one interval longer. Locks, revocations, rate limits, chords and running tasks are left alone. Raises
-    ``ConfigError`` where neither ``older_than`` nor ``keep`` is given.
+    - ``older_than``: remove what is older.
+    - ``keep``: remove the oldest results beyond this number, and the oldest other entries beyond it.
+
+    A result store holds no times, so an age is counted from the call that first saw an entry. Locks, revocations, rate
+    limits, chords and running tasks are left alone. Raises ``ConfigError`` where neither argument is given.
     """
     if older_than is None and keep is None:
-        raise ConfigError("prune what? Give older_than= (a timedelta), keep= (a number), or both")
+        raise ConfigError(
+            "nothing says which results to remove: give older_than= (a timedelta), keep= (a number), or both"
+        )
     now = time.time()
     present = set(huey.all_results())
     seen: dict[str, float] = huey.get(_SEEN, peek=True) or {}
@@ -63,9 +67,15 @@ def add_pruner(
     keep: int | None = None,
     name: str = "aquila_prune",
 ) -> TaskWrapper:
-    """Declare a periodic task that prunes, and return it. ``when``: a ``crontab``, by default five past every hour."""
+    """Declare a periodic task that calls ``prune_results``, and return it.
+
+    ``when`` is a ``crontab``, by default five minutes past every hour. ``name`` is the name of the task; ``older_than``
+    and ``keep`` are those of ``prune_results``. Raises ``ConfigError`` where both are None.
+    """
     if older_than is None and keep is None:
-        raise ConfigError("prune what? Give older_than= (a timedelta), keep= (a number), or both")
+        raise ConfigError(
+            "nothing says which results to remove: give older_than= (a timedelta), keep= (a number), or both"
+        )
 
     def run() -> None:
         prune_results(huey, older_than=older_than, keep=keep)

@@ -1,4 +1,4 @@
-"""Which task runs here: what a task's code and everything that it calls may ask."""
+"""The task that is executing, for the code of the task and everything that it calls."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskL
 
 from aquila.errors import ConfigError
 
+# Set in the context of one execution, which AquilaHuey makes, and never reset: the context ends with the execution.
 _current: ContextVar[CurrentTask | None] = ContextVar("aquila_task", default=None)
 
 FLOW_CONTROL = (RetryTask, CancelExecution, TaskLockedException, RateLimitExceeded)
-"""What a task raises to tell Huey what becomes of it, and not because it failed."""
+"""What a task raises to tell Huey what becomes of it. It has not failed then."""
 
 CHECKPOINTS_PREFIX = "aquila.checkpoints."
 PARTIAL_PREFIX = "aquila.partial."
-"""Prefixes of the keys in the result store under which a task keeps what it has done so far."""
+"""Prefixes of the keys in the result store under which a task keeps what it has so far."""
 
 
 class CurrentTask:
     """The task that is executing: ``current_task()`` returns it.
 
-    ``task`` is Huey's task, ``huey`` its Huey, ``attempt`` counts from 1.
+    ``task`` is Huey's task, ``huey`` its Huey. ``attempt`` is the number of this execution, from 1.
     """
 
     __slots__ = ("_kept", "_lock", "_shown", "attempt", "huey", "task")
@@ -33,7 +34,7 @@ class CurrentTask:
         self.huey = huey
         self.task = task
         self.attempt = attempt_of(task)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # Threads of the task may keep checkpoints at once.
         self._kept: dict[str, Any] | None = None
         self._shown = False
 
@@ -60,7 +61,7 @@ class CurrentTask:
         return bool(self.huey.is_revoked(self.task, peek=True))
 
     def load_checkpoints(self) -> dict[str, Any]:
-        """The checkpoints of this task so far, by key. Read from the storage once."""
+        """Return the checkpoints of this task so far, by key. They are read from the storage once."""
         with self._lock:
             return self._load_unlocked()
 
@@ -77,12 +78,12 @@ class CurrentTask:
         return self._kept
 
     def store_partial_answer(self, text: str) -> None:
-        """Store what there is of an answer, for those who look at the task before it is complete."""
+        """Store the text of an answer so far, for ``partial_answer``."""
         self._shown = True
         self.huey.put(PARTIAL_PREFIX + self.id, [self.attempt, text])
 
     def delete_progress(self) -> None:
-        """Remove what was kept for a retry: the task is complete."""
+        """Remove the checkpoints and the partial answer of a task that is complete."""
         if self._kept is not None or self.attempt > 1:
             self.huey.delete(CHECKPOINTS_PREFIX + self.id)
         if self._shown or self.attempt > 1:
@@ -99,8 +100,8 @@ def current_task() -> CurrentTask:
     current = _current.get()
     if current is None:
         raise ConfigError(
-            "no task is executing here: this belongs into a task of a Huey of aquila.huey, or of one that was given to "
-            "instrument(); call_local() is the bare function, perform_job() is the task"
+            "no task is executing here. Call this in a task of a Huey of aquila.huey, or of one that was given to "
+            "instrument(). In a test use perform_job(): call_local() calls the function without its task"
         )
     return current
 

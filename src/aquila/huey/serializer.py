@@ -1,13 +1,14 @@
-"""The serializer for Huey that runs nothing: msgpack, signed on request, with bounded sizes.
+"""A serializer for Huey that runs no code: msgpack, signed if there is a secret, with bounded sizes.
 
 ::
 
     huey = RedisHuey("app", serializer=MsgpackSerializer(secret=os.environ["QUEUE_SECRET"], queue="app"))
 
-A message is four bytes of header (a byte that starts no pickle, no gzip and no msgpack, a letter, the version, flags),
-the signature where there is one, and the payload. The signature is HMAC-SHA256 over header and payload under a key
-derived from the secret, the queue's name and the purpose (a task, or a value of the result store): a message of
-another queue, or a result that is slipped into the queue, is refused. It is checked before anything is decompressed.
+A message is a header of four bytes, the signature if there is one, and the payload. The header is a byte that starts no
+pickle, no gzip and no msgpack; a letter; the version; and flags. The signature is HMAC-SHA256 over header and payload.
+Its key is derived from the secret, the name of the queue and the purpose, which is a task or a value of the result
+store. So a message of another queue, and a result in place of a task, are refused. The signature is checked before
+anything is decompressed.
 """
 
 from __future__ import annotations
@@ -37,18 +38,20 @@ DEFAULT_MAX_SIZE = 64 * 1024 * 1024
 
 
 class MsgpackSerializer(Serializer):  # type: ignore[misc]
-    """A Huey serializer without pickle: what travels arrives equal and of the same type, anything else is refused.
+    """A Huey serializer without pickle. A value arrives equal and of the same type, or it is refused.
 
-    Besides plain data it carries datetimes, timedeltas, tuples, exceptions and Huey's own records. It refuses, with
-    the place and a remedy, what would arrive changed: sets, Decimal, UUID, dates, enums, named tuples, subclasses,
-    integers beyond 64 bits.
+    Besides plain data it sends datetimes, timedeltas, tuples, exceptions and Huey's own records. It refuses sets,
+    Decimal, UUID, dates, enums, named tuples, subclasses and integers beyond 64 bits, because they would arrive
+    changed. The error names the place of the value and what to send instead.
 
-    ``secret`` (at least 16 bytes) signs every message and refuses unsigned ones; of several, the first signs and all
-    are accepted, for rotation. ``queue`` is the name of the queue that a signature is bound to: that of the Huey.
-    Aquila's own Huey classes fill it in. ``compression`` compresses what is longer than 512 bytes; compressed messages
-    are always read. ``max_size`` limits a message, and its decompressed form, in bytes.
-    ``exceptions`` are classes that arrive as themselves in an ``.error()`` handler, besides Python's, Huey's and
-    Aquila's; others arrive as ``RemoteTaskError``.
+    - ``secret``: signs every message and refuses unsigned ones; at least 16 bytes. Of several, for rotation, the first
+      signs and all are accepted.
+    - ``queue``: the name of the queue that a signature is bound to, which is the name of the Huey. Aquila's own Huey
+      classes fill it in.
+    - ``compression``: compress messages of more than 512 bytes. Compressed messages are always read.
+    - ``max_size``: the longest message in bytes, also when it is decompressed.
+    - ``exceptions``: classes that arrive as themselves in an ``.error()`` handler, besides those of Python, Huey and
+      Aquila. Others arrive as ``RemoteTaskError``.
 
     Raises ``ConfigError`` for a secret that is too short.
     """
@@ -82,7 +85,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         return bool(self._secrets)
 
     def for_queue(self, queue: str) -> MsgpackSerializer:
-        """Return this serializer, bound to the queue of that name where it is not bound to one yet."""
+        """Return a serializer like this one that is bound to a queue. One that is bound already is returned itself."""
         if self._queue is not None or not self._secrets:
             return self
         return MsgpackSerializer(
@@ -98,7 +101,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         payload = self._wire.dumps(data)
         if len(payload) > self._max_size:
             raise NotSerializable(
-                f"a message of {len(payload):,} bytes, and the limit is {self._max_size:,}: "
+                f"the message has {len(payload):,} bytes, and the limit is {self._max_size:,}: "
                 "send a reference to the data, or raise max_size= on both sides"
             )
         flags = _TASK if type(data) is Message else 0
@@ -113,43 +116,43 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
     def deserialize(self, data: bytes, purpose: Purpose | None = None) -> Any:
         """Return the value of a message.
 
-        ``purpose`` says what it must be, a task or a value; without it both are taken, each only as what it was sent
-        as. Raises ``MessageRejected`` for bytes that are damaged, foreign, too large, or not signed as they should be.
+        ``purpose`` says whether it must be a task or a value. Without it the message may be either, as which it was
+        sent. Raises ``MessageRejected`` for bytes that are damaged, foreign, too large, or not signed as they must be.
         """
         data = bytes(data)
         header, flags = data[:_HEADER], self._check_header(data)
         sent_as: Purpose = "task" if flags & _TASK else "value"
         if purpose is not None and purpose != sent_as:
-            raise MessageRejected(f"a message that was sent as a {sent_as} stands where a {purpose} belongs")
+            raise MessageRejected(f"this message was sent as a {sent_as}, and a {purpose} is expected here")
         payload = memoryview(data)[_HEADER:]
         if flags & _SIGNED:
             payload = self._verify_signature(header, payload, sent_as)
         elif self._secrets:
             raise MessageRejected(
-                "an unsigned message, and this queue demands a signature: give every producer the same secret="
+                "the message is unsigned, and this queue needs a signature: give every producer the same secret="
             )
         plain = self._decompress_payload(payload) if flags & _COMPRESSED else payload
         if len(plain) > self._max_size:
-            raise MessageRejected(f"a message larger than the limit of {self._max_size:,} bytes (max_size=)")
+            raise MessageRejected(f"the message is larger than the limit of {self._max_size:,} bytes (max_size=)")
         value = self._wire.loads(plain)
         if (type(value) is Message) != (sent_as == "task"):
-            raise MessageRejected(f"a message that says it is a {sent_as} holds something else")
+            raise MessageRejected(f"the message was sent as a {sent_as} and holds something else")
         return value
 
     def _check_header(self, data: bytes) -> int:
         if data[: len(_START)] == _START and len(data) > _HEADER:
             flags = data[len(_START)]
             if flags & ~(_COMPRESSED | _SIGNED | _TASK):
-                raise MessageRejected("a message with flags that this version does not know: update this side")
+                raise MessageRejected("the message has flags that this version does not know: update this side")
             return flags
         if data[:1] == b"\x80":
             raise MessageRejected(
-                "this is a pickle, as Huey's default serializer writes it, and is not read: "
-                "let the old workers empty the queue, or flush it, before changing the serializer"
+                "the message is a pickle, as Huey's default serializer writes it, and pickles are not read: "
+                "let the old workers empty the queue, or flush it, before you change the serializer"
             )
         if data[:2] == _START[:2] and len(data) > _HEADER:
-            raise MessageRejected(f"a message of format {data[2]}, and this version reads 1: update this side")
-        raise MessageRejected("not a message of this serializer, or one cut short")
+            raise MessageRejected(f"the message has format {data[2]}, and this version reads 1: update this side")
+        raise MessageRejected("the bytes are not a message of this serializer, or the message is cut short")
 
     def _keys_for(self, purpose: Purpose) -> list[bytes]:
         if not self._keys:
@@ -160,9 +163,11 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
 
     def _verify_signature(self, header: bytes, signed: memoryview, purpose: Purpose) -> memoryview:
         if not self._secrets:
-            raise MessageRejected("a signed message, and no secret to check it with: give this side the same secret=")
+            raise MessageRejected(
+                "the message is signed, and there is no secret to check it with: give this side the same secret="
+            )
         signature, payload = bytes(signed[:_SIGNATURE]), signed[_SIGNATURE:]
-        # Every key is tried, so that the time does not tell which one is near.
+        # Every key is tried, so that the time it takes does not tell which one matches.
         matches = [
             hmac.compare_digest(_compute_signature(key, header, payload), signature) for key in self._keys_for(purpose)
         ]
@@ -177,9 +182,9 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         try:
             plain = stream.decompress(payload, self._max_size + 1)
         except zlib.error as error:
-            raise MessageRejected(f"a compressed message that does not decompress: {error}") from None
+            raise MessageRejected(f"the message cannot be decompressed: {error}") from None
         if len(plain) <= self._max_size and (not stream.eof or stream.unused_data):
-            raise MessageRejected("a compressed message that is cut short or has something after its end")
+            raise MessageRejected("the compressed message is cut short, or something follows its end")
         return plain
 
 

@@ -1,4 +1,4 @@
-"""What happens to tasks, in one ordered log: Huey's signals and the events of the model calls that tasks make.
+"""One ordered log of what happens to tasks: Huey's signals, and the events of the model calls that tasks make.
 
 ::
 
@@ -11,9 +11,9 @@
     for record in log.read(result.id):
         ...
 
-Records of one attempt of a task are in order within a process; records of several processes are put in order by their
-clocks. With a folder each process appends to a file of its own, at once: a worker that is killed loses nothing that
-it has noted, and forked workers need no handler at their end.
+The records of one attempt are in order within a process. Records of several processes are sorted by their clocks. With
+a folder each process appends every record at once to a file of its own, so a worker that is killed loses none, and a
+forked worker needs no handler at its end.
 """
 
 from __future__ import annotations
@@ -47,10 +47,12 @@ _MAX_COUNTERS = 10_000  # Attempts whose next number is remembered.
 class TaskLogEntry:
     """One thing that happened to an attempt of a task.
 
-    ``source`` says whose it is: ``huey`` for a signal, ``aquila`` for a model call; ``name`` is the signal
-    (``executing``, ``complete``, ...) or the event (``call_start``, ``request_start``, ``chunk``, ``tool_call``,
-    ``tool_result``, ``retry``, ``request_stop``, ``call_stop``). ``seq`` counts from 0 within attempt and process;
-    ``at`` is the time in seconds since the epoch; ``data`` is plain data about it.
+    - ``source``: ``huey`` for a signal, ``aquila`` for an event of a model call.
+    - ``name``: the signal (``executing``, ``complete``, ...) or the event (``call_start``, ``request_start``,
+      ``chunk``, ``tool_call``, ``tool_result``, ``retry``, ``request_stop``, ``call_stop``).
+    - ``seq``: counts from 0 within an attempt and a process.
+    - ``at``: the time, in seconds since the epoch.
+    - ``data``: plain data about what happened.
     """
 
     task_id: str
@@ -65,11 +67,13 @@ class TaskLogEntry:
 
 
 class TaskLog:
-    """The log of the tasks of one Huey, of this process and of others that have the same folder.
+    """The log of the tasks of one Huey, in this process and in others that have the same folder.
 
-    ``folder`` keeps the records in files, for all processes; without it the last ``keep`` of this process are kept in
-    memory. ``content=True`` puts the text of answers into the records; otherwise only its length is. Raises
-    ``ConfigError`` for a Huey that is not one of ``aquila.huey`` and was not instrumented.
+    - ``folder`` keeps the records in files, for all processes. Without it they are in the memory of this process.
+    - ``keep`` is the number of records that are kept in memory.
+    - ``content=True`` puts the text of answers into the records. Otherwise they hold only its length.
+
+    Raises ``ConfigError`` for a Huey that is not one of ``aquila.huey`` and was not instrumented.
     """
 
     def __init__(
@@ -89,9 +93,9 @@ class TaskLog:
         self._plugin = plugins.register(_ModelCallPlugin(self))
 
     def receiver(self, function: Receiver) -> Receiver:
-        """Call a function with every record of this process, in order, in the thread of the task. Returns it.
+        """Call a function with every record of this process, in order, in the thread of the task. Return the function.
 
-        An exception in it is logged and the task goes on.
+        An exception in it is logged, and the task goes on.
         """
         self._receivers.append(function)
         return function
@@ -114,7 +118,7 @@ class TaskLog:
         return [records[number] for number in order]
 
     def close(self) -> None:
-        """Note nothing more."""
+        """Stop logging."""
         self._huey.disconnect_signal(self._log_signal)
         plugins.unregister(self._plugin)
         with self._lock:
@@ -123,7 +127,7 @@ class TaskLog:
             self._descriptor = None
 
     def add_entry(self, task: Task, source: Literal["huey", "aquila"], name: str, data: Mapping[str, Any]) -> None:
-        """Put a record into the log."""
+        """Add a record to the log."""
         attempt = attempt_of(task)
         with self._lock:  # The receivers within it: they too get the records in order.
             seq = self._counts.pop((task.id, attempt), 0)
@@ -140,13 +144,13 @@ class TaskLog:
                     plugins.logger.exception("a receiver of the task log failed")
 
     def add_call_entry(self, name: str, **data: Any) -> None:
-        """Put a record about a model call into the log, if a task of this Huey makes it."""
+        """Add a record about a model call to the log, if a task of this Huey makes the call."""
         current = current_task_or_none()
         if current is not None and current.huey is self._huey:
             self.add_entry(current.task, "aquila", name, data)
 
     def describe_text(self, text: str) -> dict[str, Any]:
-        """What to say about a piece of an answer."""
+        """Return what a record says about a piece of an answer."""
         return {"text": text} if self._content else {"characters": len(text)}
 
     def _log_signal(self, signal: str, task: Task, error: BaseException | None = None) -> None:
@@ -174,7 +178,7 @@ class TaskLog:
 
 
 class _ModelCallPlugin:
-    """The plugin that hears of model calls."""
+    """The plugin that is told about model calls."""
 
     def __init__(self, log: TaskLog) -> None:
         self._log = log

@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span for each execution of a task, around the spans of the model requests in it.
+"""OpenTelemetry spans: one for each execution of a task, around the spans of its model requests.
 
 ::
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class TaskSpans:
-    """Opens the spans of a Huey's tasks, ``process <task>``. Without a provider it uses the global one.
+    """Opens a span ``process <task>`` for each task of a Huey. ``tracer_provider`` is the global one by default.
 
     Raises ``MissingDependency`` without OpenTelemetry, ``ConfigError`` for a Huey that was not instrumented.
     """

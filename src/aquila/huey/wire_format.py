@@ -1,8 +1,9 @@
-"""Values to bytes and back: msgpack, plus the types that Huey itself puts on the wire.
+"""Values to bytes and back: msgpack, plus the types that Huey itself sends.
 
-What travels arrives equal and of the same type; what cannot is refused, never changed into something near it.
-Decoding builds plain data, Huey's own records and exceptions: no class and no function is looked up by a name in
-the data except in the fixed table of exceptions.
+A value arrives equal and of the same type, or it is refused. It is never changed into something similar.
+
+Decoding builds plain data, Huey's own records and exceptions. No class and no function is looked up by a name in the
+data, except in the fixed table of exceptions.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from huey.utils import SKIPPED, Error
 from aquila import errors
 from aquila.errors import MessageRejected, NotSerializable, RemoteTaskError
 
-# Codes below zero: `msgpack.ExtType` refuses them, so no value of a user's can pass for one of these.
+# Codes below zero: `msgpack.ExtType` refuses them, so no value of a user can be taken for one of these.
 _MESSAGE, _ERROR, _TUPLE, _EXCEPTION, _SKIPPED, _DATETIME, _TIMEDELTA = range(-8, -1)
 
-_MAX_DEPTH = 1024  # What msgpack unpacks.
+_MAX_DEPTH = 1024  # Levels of nesting: the most that msgpack unpacks.
 
 _ADVICE: dict[str, str] = {
     "set": "send sorted(...) of it",
@@ -56,7 +57,7 @@ _TIMEDELTA_FORMAT = struct.Struct(">iii")
 
 
 class _TypeMarker:
-    """Stands first in a list that is more than a list, and says what it is."""
+    """The first item of a list that stands for another type. ``code`` says which."""
 
     __slots__ = ("code",)
 
@@ -88,7 +89,7 @@ def _is_public_name(key: Any) -> bool:
 class WireFormat:
     """Turns values into bytes and back. Thread-safe.
 
-    ``exceptions`` are classes that arrive as themselves, besides those of Python, Huey and Aquila; they are built by
+    ``exceptions`` are classes that arrive as themselves, besides those of Python, Huey and Aquila. They are built by
     calling the class with the exception's ``args``. Any other exception arrives as ``RemoteTaskError``.
     """
 
@@ -104,19 +105,19 @@ class WireFormat:
         return packer
 
     def dumps(self, value: Any) -> bytes:
-        """Return ``value`` as bytes. Raises ``NotSerializable``, which names the place of what cannot travel."""
+        """Return ``value`` as bytes. Raises ``NotSerializable`` with the place of what cannot be sent."""
         try:
             # In a list of one, taken off again: msgpack packs one level more than it unpacks.
             data: bytes = self._packer_of_thread().pack([value])[1:]
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise NotSerializable(find_unsendable(value) or f"the value cannot travel: {error}") from None
+            raise NotSerializable(find_unsendable(value) or f"the value cannot be sent: {error}") from None
         # msgpack turns a bytearray or memoryview into bytes without asking; only data with its headers can hold one.
         if (b"\xc4" in data or b"\xc5" in data or b"\xc6" in data) and _holds_mutable_bytes(value):
             raise NotSerializable(find_unsendable(value) or "the value holds a bytearray or a memoryview")
         return data
 
     def loads(self, data: bytes | memoryview) -> Any:
-        """Return the value that ``data`` stands for. Raises ``MessageRejected`` for anything but ``dumps`` output."""
+        """Return the value that ``dumps`` made ``data`` of. Raises ``MessageRejected`` for any other data."""
         decoder = _Decoder(self._exceptions)
         try:
             value = msgpack.unpackb(
@@ -127,7 +128,9 @@ class WireFormat:
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise MessageRejected(f"not a message of this serializer: {error or type(error).__name__}") from None
         if decoder.unclaimed:
-            raise MessageRejected("not a message of this serializer: a type mark stands where none belongs")
+            raise MessageRejected(
+                "not a message of this serializer: a marker of a type is not the first item of a list"
+            )
         return value
 
     def _encode_object(self, value: Any) -> Any:
@@ -151,18 +154,18 @@ class WireFormat:
         raise TypeError(f"cannot send {kind.__name__}")
 
     def _take_exception_apart(self, error: Exception) -> tuple[str, str, list[Any] | None, dict[str, Any]]:
-        """Name, text, arguments and attributes of an exception. Never fails: a retry hangs on it."""
+        """Return name, text, arguments and attributes of an exception. Never raises: the retry would be lost."""
         kind = type(error)
         name = error.type_name if isinstance(error, RemoteTaskError) else _full_name(kind)
         try:
             text = error.text if isinstance(error, RemoteTaskError) else str(error)
             text.encode()
         except Exception as problem:  # noqa: BLE001 -- a user's __str__ may do anything
-            text = f"(its text cannot be had: {type(problem).__name__})"
+            text = f"(its text cannot be made: {type(problem).__name__})"
         if kind is RemoteTaskError or self._exceptions.get(name) is not kind:
             return name, text, None, {}
         try:
-            # What a pickle would hold too: some classes keep more than their args, OSError its file name.
+            # The same as a pickle holds: some classes keep more than their args, OSError its file name.
             reduced: Any = error.__reduce__()
             built_by, arguments, *state = reduced
         except Exception:  # noqa: BLE001 -- a user's __reduce__ may do anything
@@ -177,7 +180,7 @@ class WireFormat:
 
 
 class _Decoder:
-    """Builds values while msgpack reads; one for each message, since it counts the marks that still lack a list."""
+    """Builds values while msgpack reads. Each message has its own: it counts the markers whose list has not ended."""
 
     __slots__ = ("_exceptions", "unclaimed")
 
@@ -284,7 +287,7 @@ _ALLOWED_TYPES = tuple(_FIELD_TYPES.get(name) for name in Message._fields)
 
 
 def _holds_mutable_bytes(value: Any) -> bool:
-    """Whether a value holds a bytearray or a memoryview. Looks at types in bulk, so that plain values cost little."""
+    """Whether a value holds a bytearray or a memoryview. Compares types of whole lists, so plain values cost little."""
     todo: list[Iterable[Any]] = [(value,)]
     while todo:
         items = todo.pop()
@@ -303,9 +306,9 @@ def _holds_mutable_bytes(value: Any) -> bool:
 
 
 def find_unsendable(value: Any) -> str | None:
-    """Say where ``value`` holds something that cannot travel and what to send instead, or return None.
+    """Say where ``value`` holds something that cannot be sent and what to send instead, or return None.
 
-    The slow twin of ``Wire.dumps``: it refuses exactly what that refuses, with the place.
+    It refuses exactly what ``WireFormat.dumps`` refuses, and takes longer, because it knows the place.
     """
     todo: list[tuple[Any, str, int]] = [(value, "the value", 0)]
     while todo:
@@ -314,13 +317,13 @@ def find_unsendable(value: Any) -> str | None:
             return f"{where} is {offence}"
         if depth > _MAX_DEPTH:
             return f"{where[:60]}... is nested too deeply, or contains itself"
-        # In reverse, so that the first one that cannot travel is found first.
+        # In reverse, so that the first one that cannot be sent is found first.
         todo.extend((part, place, depth + 1) for part, place in reversed(list(_iterate_parts(item, where))))
     return None
 
 
 def _describe_unsendable(value: Any) -> str | None:
-    """Say what is wrong with a value, its contents aside."""
+    """Say why a value cannot be sent, whatever it contains, or return None."""
     kind = type(value)
     if kind is int:
         return None if -(2**63) <= value < 2**64 else "an integer beyond 64 bits: send str(...) of it"
@@ -339,7 +342,7 @@ def _describe_unsendable(value: Any) -> str | None:
 
 
 def _iterate_parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
-    """What a value contains, each with its place."""
+    """Yield what a value contains, each with its place."""
     kind = type(value)
     if kind in (list, tuple):
         yield from ((item, f"{where}[{index}]") for index, item in enumerate(value))
@@ -357,7 +360,7 @@ def _iterate_parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
 def _describe_unsendable_datetime(value: datetime) -> str | None:
     if value.tzinfo is None or type(value.tzinfo) is timezone:
         return None
-    return f"a datetime in the zone {value.tzinfo}, of which only the offset would travel: send .astimezone(UTC) of it"
+    return f"a datetime in the zone {value.tzinfo}, and only its offset would arrive: send .astimezone(UTC) of it"
 
 
 def _advise_for_type(kind: type) -> str:

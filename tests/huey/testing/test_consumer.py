@@ -169,7 +169,7 @@ def test_a_task_that_does_not_end_is_named(make_huey):
 
     with use_test_queue(huey):
         try:
-            ends = pytest.raises(TaskError, match=r"did not end within 0\.1 s; executing still: .*stuck")
+            ends = pytest.raises(TaskError, match=r"did not end within 0\.1 s; still executing: .*stuck")
             with ends, run_consumer(timeout=0.1):
                 stuck()
             assert interrupted == ["stuck"]

@@ -1,4 +1,4 @@
-"""Replacing attributes of one object for a while."""
+"""Replace attributes of one object for the length of a block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ABSENT = object()
 
 @contextlib.contextmanager
 def replace_attributes(target: Any, **attributes: Any) -> Iterator[None]:
-    """Set attributes of one object, and put back what it had itself: an attribute of its class shows again."""
+    """Set attributes of one object. Afterwards it has the attributes it had itself; those of its class show again."""
     before = {name: vars(target).get(name, _ABSENT) for name in attributes}
     for name, value in attributes.items():
         setattr(target, name, value)

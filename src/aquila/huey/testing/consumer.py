@@ -1,4 +1,4 @@
-"""A real consumer for the length of a ``with`` block: in threads, processes, greenlets, or a program of its own."""
+"""Run a real consumer for the length of a ``with`` block: in threads, processes, greenlets, or a program of its own."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ _HOOK = "aquila run_consumer"
 class RunningConsumer:
     """A consumer that works on the queue. ``run_consumer`` yields it.
 
-    ``errors`` holds the exceptions of tasks that failed for good, and what else a worker only logs (a result that
-    cannot be stored, a message that cannot be read); those of worker processes as ``RemoteTaskError``, those of a
-    program of its own not at all. ``process`` is that program, ``log`` what it has written. ``timeout`` is
-    the longest that anything is waited for, in seconds, its start and its end too.
+    - ``errors``: the exceptions of tasks that failed for good, and what a worker otherwise only logs: a result that
+      cannot be stored, a message that cannot be read. Those of worker processes are ``RemoteTaskError``. Those of a
+      program of its own are missing.
+    - ``process``: the program, with ``subprocess``. ``log`` is what it has written.
+    - ``timeout``: the longest time to wait for anything, its start and its end too, in seconds.
     """
 
     def __init__(self, huey: Any, timeout: float, pause: Callable[[float], None] = time.sleep) -> None:
@@ -61,11 +62,14 @@ class RunningConsumer:
 
     @property
     def log(self) -> str:
-        """What a consumer in a program of its own has written to its standard error."""
+        """What the program has written to its standard error."""
         return self._log_file.read_text(errors="replace")
 
     def wait_for(self, condition: Callable[[], T | None], *, timeout: float | None = None, what: str = "it") -> T:
-        """Wait until ``condition()`` is true and return its value. Raises ``TaskError`` after ``timeout`` seconds."""
+        """Wait until ``condition()`` is true and return its value.
+
+        ``what`` names it in the error. Raises ``TaskError`` after ``timeout`` seconds.
+        """
         limit = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
         while not (value := condition()):
@@ -81,10 +85,10 @@ class RunningConsumer:
     @overload
     def wait(self, *results: Result[Any], timeout: float | None = None) -> list[Any]: ...
     def wait(self, *results: Result[Any], timeout: float | None = None) -> Any:
-        """Wait for the results of tasks and return them: one, or a list of several. They stay in the result store.
+        """Wait for the results of tasks and return them: one value, or a list of several. They stay in the store.
 
-        A task that returns None stores nothing (unless the Huey has ``store_none=True``) and is never ready. An error
-        that a retry follows is no result. Raises ``RemoteTaskError`` for a task that failed for good, ``TaskError``
+        A task that returns None stores nothing, unless the Huey has ``store_none=True``, and is never ready. An error
+        that a retry follows is not a result. Raises ``RemoteTaskError`` for a task that failed for good, ``TaskError``
         after ``timeout`` seconds.
         """
         values = []
@@ -97,7 +101,7 @@ class RunningConsumer:
         return values[0] if len(values) == 1 else values
 
     def _read_final_result(self, task_id: str) -> tuple[Any] | None:
-        # From the storage, and not from the Result: that keeps the first error it sees for ever.
+        # From the storage: the Result keeps the first error that it sees, and a retry may follow.
         data = self.huey.storage.peek_data(task_id)
         if data is EmptyData:
             return None
@@ -105,7 +109,7 @@ class RunningConsumer:
         return None if isinstance(value, Error) and value.metadata.get("retries") else (value,)
 
     def wait_until_empty(self, *, scheduled: bool = False, timeout: float | None = None) -> None:
-        """Wait until no task is in the queue, nor in the schedule if ``scheduled``. Some may be executing still."""
+        """Wait until no task is in the queue, nor in the schedule if ``scheduled``. Some may still be executing."""
         self.wait_for(
             lambda: not self.huey.pending_count() and not (scheduled and self.huey.scheduled_count()),
             timeout=timeout,
@@ -120,7 +124,7 @@ class RunningConsumer:
 
 class _ClosingWorker(Worker):  # type: ignore[misc]
     def shutdown(self) -> None:
-        """Close what Huey leaves to the garbage collector: a Postgres connection that listens, one a thread."""
+        """Close the Postgres connection that listens, one for each thread. Huey leaves it to the garbage collector."""
         super().shutdown()
         if hasattr(self.huey.storage, "_listen_local"):
             self.huey.storage.close()
@@ -131,7 +135,7 @@ class _TestConsumer(Consumer):  # type: ignore[misc]
     worker_class = _ClosingWorker
 
     def _set_signal_handlers(self) -> None:
-        """Leave pytest its handlers: Huey would take SIGINT for good, and raise off the main thread."""
+        """Keep pytest's handlers: Huey would replace that of SIGINT for good, and raise off the main thread."""
 
     @property
     def is_alive(self) -> bool:
@@ -151,25 +155,31 @@ def run_consumer(
     timeout: float = 10,
     huey: Any = None,
 ) -> Iterator[RunningConsumer]:
-    """Run a real consumer for the length of the block.
+    """Run a real consumer for the length of the block, and wait at its end until no task is executing.
 
-    ``worker_type`` and ``workers`` as for ``huey_consumer``. ``subprocess`` runs it as a program of its own, of the
-    Huey at an import path (``"myapp.tasks.huey"``; True takes the ini key ``aquila_huey``). ``periodic`` enqueues
-    periodic tasks too, some of them at once. At the end of the block it waits until the queue is empty (``drain``) and
-    what executes has ended, no longer than ``timeout`` seconds. ``huey`` is the one under test by default.
+    - ``worker_type``, ``workers``: the kind and the number of workers, as for ``huey_consumer``.
+    - ``subprocess``: run ``huey_consumer`` as a program of its own, for the Huey at this import path
+      (``"myapp.tasks.huey"``). True takes the path from the ini key ``aquila_huey``.
+    - ``periodic``: enqueue periodic tasks too, some of them at once.
+    - ``drain``: at the end of the block wait until the queue is empty.
+    - ``raise_errors``: at the end of the block raise the first exception of a task that failed for good.
+    - ``timeout``: the longest time to wait for anything, in seconds.
+    - ``huey``: the Huey under test by default.
 
-    Raises ``ConfigError`` where workers could never see the queue (a memory storage and processes); and at the end of
-    the block the first exception of a task that failed for good, unless ``raise_errors=False``.
+    Raises ``ConfigError`` where workers cannot see the queue, which are processes with a memory storage. Raises
+    ``TaskError`` when the consumer does not start or end in time.
     """
     huey = huey_under_test(huey)
     mode = innermost_test_queue(huey)
     if mode is not None and mode.mode == "inline":
-        raise ConfigError("an inline testing mode executes tasks at once, and leaves a consumer nothing to do")
+        raise ConfigError(
+            "an inline test queue executes tasks at once, and leaves a consumer nothing to do: use mode='manual'"
+        )
     outside = worker_type == "process" or bool(subprocess)
     if outside and (isinstance(huey.storage, MemoryStorage) or getattr(huey.storage, "filename", None) in _IN_MEMORY):
         raise ConfigError(
-            f"worker processes cannot see the {type(huey.storage).__name__} of this process: open the testing mode "
-            "with another storage, or set `aquila_huey_storage = own` in the ini file to use that of the Huey"
+            f"worker processes cannot see the {type(huey.storage).__name__} of this process: give use_test_queue "
+            "another storage, or set `aquila_huey_storage = own` in the ini file to use that of the Huey"
         )
     options = {"workers": workers, "periodic": periodic}
     scope = share_with_workers(huey) if outside else None
@@ -193,13 +203,15 @@ def run_consumer(
 def _run_in_process(
     huey: Any, worker_type: str, options: Any, timeout: float, drain: bool
 ) -> Iterator[RunningConsumer]:
-    """A consumer whose workers are threads, greenlets or forks of this process."""
+    """Run a consumer whose workers are threads, greenlets or forks of this process."""
     running = RunningConsumer(huey, timeout, _green_sleep if worker_type == "greenlet" else time.sleep)
     with contextlib.ExitStack() as stack:
         stack.enter_context(replace_attributes(huey, _timeout_handler=huey._timeout_handler))
-        if getattr(huey.storage, "read_timeout", None):  # How long a worker sits in the server before it sees the end.
+        if getattr(huey.storage, "read_timeout", None):  # How long a worker waits in the server before it sees the end.
             stack.enter_context(replace_attributes(huey.storage, read_timeout=LONGEST_DELAY))
-        if worker_type == "greenlet":  # One that sat in the server would stop all: nothing here is patched.
+        if (
+            worker_type == "greenlet"
+        ):  # A worker that waits in the server would stop all of them: gevent patches nothing here.
             stack.enter_context(replace_attributes(huey.storage, blocking=False))
         stack.enter_context(_collect_errors(huey, running.errors))
         consumer = _start_consumer(huey, worker_type, options, timeout)
@@ -209,7 +221,9 @@ def _run_in_process(
             consumer.stop(graceful=True)
             raise
         _stop_consumer(huey, consumer, timeout)
-        while drain and huey.pending_count():  # By a task that was executing still. A consumer cannot start again.
+        while (
+            drain and huey.pending_count()
+        ):  # A task that was still executing has enqueued others. A consumer cannot start again.
             consumer = _start_consumer(huey, worker_type, options, timeout)
             running.wait_until_empty()
             _stop_consumer(huey, consumer, timeout)
@@ -237,12 +251,12 @@ def _stop_consumer(huey: Any, consumer: _TestConsumer, timeout: float) -> None:
     if consumer.is_alive:
         stuck = ", ".join(repr(task) for task in huey._tasks_in_flight) or "in another process"
         huey.notify_interrupted_tasks()
-        raise TaskError(f"the consumer did not end within {timeout:g} s; executing still: {stuck}")
+        raise TaskError(f"the consumer did not end within {timeout:g} s; still executing: {stuck}")
 
 
 @contextlib.contextmanager
 def _collect_errors(huey: Any, errors: list[BaseException]) -> Iterator[None]:
-    """Collect what goes wrong for good, and what Huey's workers only log. Forks leave theirs as text in a file."""
+    """Collect the errors of tasks, and what Huey's workers only log. Forks write theirs as text into a file."""
     execute, dequeue, parent = huey.execute, huey.dequeue, os.getpid()
 
     with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
@@ -290,10 +304,10 @@ def _collect_errors(huey: Any, errors: list[BaseException]) -> Iterator[None]:
 def _run_as_program(
     huey: Any, path: bool | str, worker_type: str, options: Any, timeout: float
 ) -> Iterator[RunningConsumer]:
-    """``huey_consumer``, as it is run in production, in a program of its own."""
+    """Run ``huey_consumer`` as in production, in a program of its own."""
     if not isinstance(path, str):
-        raise ConfigError('which Huey should the program run? Pass subprocess="myapp.tasks.huey", its import path')
-    # A greenlet consumer is of use only where everything that blocks was patched before it was imported.
+        raise ConfigError('the program needs the import path of its Huey: pass subprocess="myapp.tasks.huey"')
+    # In a greenlet consumer everything that blocks must be patched before it is imported.
     start = ["-c", _GREENLET_PROGRAM if worker_type == "greenlet" else _PROGRAM]
     delays = ["-d", str(FIRST_DELAY), "-m", str(LONGEST_DELAY)]
     workers = ["-k", worker_type, "-w", str(options["workers"]), *([] if options["periodic"] else ["-n"])]
@@ -303,7 +317,7 @@ def _run_as_program(
         with running._log_file.open("wb") as log:
             running.process = Popen(
                 [sys.executable, *start, path.replace(":", "."), *delays, *workers],
-                # What is on the path here, in this order, and nothing that would import more before that.
+                # The program finds the same modules in the same order as this process.
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 stderr=log,
             )

@@ -1,4 +1,4 @@
-"""How quickly a consumer under test looks for work. Huey's own back-off reaches ten seconds."""
+"""How often a consumer under test looks for tasks. Huey's own delay grows to ten seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``huey_consumer`` as ``run_consumer`` starts it: with the Huey that it loads instrumented as the test's is."""
+"""The program that ``run_consumer(subprocess=...)`` starts: ``huey_consumer`` with an instrumented Huey."""
 
 from __future__ import annotations
 

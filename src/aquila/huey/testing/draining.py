@@ -1,4 +1,4 @@
-"""Executing what is enqueued, in this process, until nothing is left."""
+"""Execute what is enqueued, in this process, until nothing is left."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_t
 from aquila.huey.testing.task_execution import run_task
 from aquila.huey.testing.task_run import TaskRun
 
-_LIMIT = 1000  # Tasks: what `drain_queue` executes before it takes the queue for endless.
+_LIMIT = 1000  # Tasks that `drain_queue` executes before it gives up: the queue is endless.
 
 
 class Drained(dict[str, int]):
     """How many task runs ended in which way, as a dictionary. A way that did not occur counts 0.
 
-    The ways are the states of a ``TaskRun``, and ``scheduled`` for a task that is not due yet and lies in the schedule.
-    ``runs`` holds the runs, in order.
+    The ways are the states of a ``TaskRun``, and ``scheduled`` for a task in the schedule that is not due yet. ``runs``
+    holds the runs, in order.
     """
 
     def __init__(self, runs: Sequence[TaskRun[Any]], scheduled: int) -> None:
@@ -90,9 +90,9 @@ def drain_queue(
 
 
 def _last_due_moment(huey: Any, scheduled: bool | datetime | timedelta) -> Any:
-    """The moment up to which tasks are due, in the Huey's own time."""
+    """Return the moment up to which scheduled tasks are executed, in the Huey's own time, or None."""
     if scheduled is True:
-        # A century is beyond any schedule, and within what every storage can turn into a timestamp.
+        # A century: later than any schedule, and every storage can turn it into a timestamp.
         return huey._get_timestamp() + timedelta(days=36_525)
     if isinstance(scheduled, timedelta):
         return huey._get_timestamp() + scheduled
@@ -100,9 +100,9 @@ def _last_due_moment(huey: Any, scheduled: bool | datetime | timedelta) -> Any:
 
 
 def _take_next_task(huey: Any, until: Any) -> Task | None:
-    """Take one task that is due out of the queue, else the first of the schedule up to a moment.
+    """Take one task that is due out of the queue, or else the first of the schedule up to a moment.
 
-    What lies in the queue for later goes into the schedule, as a worker would move it.
+    A task in the queue that is not due goes into the schedule, as a worker would move it.
     """
     # The count first: a Redis storage waits for a second when there is nothing.
     while huey.pending_count():

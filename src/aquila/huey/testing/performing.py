@@ -188,7 +188,7 @@ def _make_round_trip(huey: Any, task: Task) -> Task:
 
 
 def list_nested_tasks(task: Task) -> list[Task]:
-    """A task and every task that lies inside it: what follows it, its error handlers, the callback of its chord."""
+    """Return a task and every task inside it: what follows it, its error handlers, the callback of its chord."""
     found, todo = [], [task]
     while todo:
         part = todo.pop(0)
@@ -199,7 +199,7 @@ def list_nested_tasks(task: Task) -> list[Task]:
 
 
 def execution_moment(huey: Any, task: Task) -> Any:
-    """The moment at which to execute a task: now, or when it is due. A later one would find it expired."""
+    """Return the moment at which to execute a task: now, or when it is due. At a later one it may have expired."""
     now = huey._get_timestamp()
     return max(now, task.eta) if task.eta is not None else now
 
@@ -213,7 +213,7 @@ def _check_registered(huey: Any, task: Task) -> None:
 
 
 def _check_signature(task: Task) -> None:
-    """A wrong call enqueues happily, and fails in the worker."""
+    """Check that the arguments fit the function. Huey enqueues a wrong call, and it fails in the worker."""
     function = function_of(type(task))
     if function is None:
         return
@@ -232,7 +232,7 @@ def _check_signature(task: Task) -> None:
 
 
 def function_of(task_class: type[Task]) -> Any:
-    """The function that a task class was made from, or None for a class with an ``execute`` of its own."""
+    """Return the function that a task class was made from, or None for a class with an ``execute`` of its own."""
     execute = task_class.execute
     cells = dict(zip(execute.__code__.co_freevars, execute.__closure__ or (), strict=True))
     return cells["func"].cell_contents if "func" in cells else None
@@ -258,7 +258,7 @@ def _name_expected(raises: ExpectedErrors) -> str:
 
 
 def _strip_huey_frames(traceback: TracebackType | None) -> TracebackType | None:
-    """Leave out the frames of Huey and of this package at the top of a traceback: it then begins in the task."""
+    """Return a traceback that begins in the task, without the frames of Huey and of this package above it."""
     shown = traceback
     while shown is not None and shown.tb_frame.f_globals.get("__name__", "").startswith(("huey.", "aquila.huey.")):
         shown = shown.tb_next

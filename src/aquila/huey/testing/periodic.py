@@ -1,4 +1,4 @@
-"""Executing the periodic tasks of a moment or of a stretch of time."""
+"""Execute the periodic tasks that are due at a moment, or between two."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ _MINUTE = timedelta(minutes=1)
 
 
 def run_periodic(at: datetime | None = None, *, until: datetime | None = None, huey: Any = None) -> list[TaskRun[Any]]:
-    """Execute the periodic tasks that are due at a moment, or in every minute from ``at`` to ``until``, both included.
+    """Execute the periodic tasks that are due at a moment, or in every minute between two.
 
-    A consumer asks once a minute which are due; so does this. A datetime without a zone is in the Huey's own time, UTC
-    unless it was made with ``utc=False``: that is what ``crontab`` is compared with. Without ``at`` it is now.
+    - ``at``: the moment, by default now. A datetime without a zone is in the Huey's own time, with which ``crontab``
+      is compared: UTC, unless the Huey was made with ``utc=False``.
+    - ``until``: the last moment. Both are included.
+    - ``huey``: the Huey under test by default.
 
     Returns the runs in order. Their results are in ``value``; Huey never stores the result of a periodic task. Raises
-    the exception of a task that no retry follows.
+    the exception of a task that no retry follows, and ``ConfigError`` where ``until`` is before ``at``.
     """
     __tracebackhide__ = True
     huey = huey_under_test(huey)
@@ -51,7 +53,7 @@ def _iterate_minutes(huey: Any, at: datetime | None, until: datetime | None) -> 
 
 
 def _to_huey_time(huey: Any, moment: datetime) -> datetime:
-    """A moment in the Huey's own time. Not Huey's function alone: that takes a moment without a zone for local time."""
+    """Return a moment in the Huey's own time. Huey's own function takes a moment without a zone for local time."""
     if moment.tzinfo is None:
         return moment
     converted: datetime = normalize_time(eta=moment, utc=huey.utc)

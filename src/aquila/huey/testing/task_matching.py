@@ -1,4 +1,4 @@
-"""Matching tasks against a call: by parameter name, by subset, and saying what does not match."""
+"""Compare tasks with an expected call, by parameter name and by subset, and say what does not match."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOLERANCE = 1.0  # Seconds: what `scheduled_in=60` allows on either side.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPattern:
-    """What a task must be like."""
+    """What a task must be like. A None is not compared."""
 
     wrapper: Any = None
     args: tuple[Any, ...] = ()
@@ -41,7 +41,7 @@ class TaskPattern:
                 )
 
     def find_mismatches(self, task: Any, now: Any) -> list[str]:
-        """Say everything in which a task is not like this."""
+        """Return a text for each way in which a task does not match."""
         if self.wrapper is not None and type(task) is not self.wrapper.task_class:
             return [f"is another task than {task_name(self.wrapper.task_class)}"]
         found = list(self._argument_mismatches(task))
@@ -86,13 +86,13 @@ class TaskPattern:
 
 
 def named_arguments(task: Any) -> dict[str, Any]:
-    """The arguments of a task by the names of its function's parameters, however they were passed."""
+    """Return the arguments of a task by the names of its parameters, however they were passed."""
     function = function_of(type(task))
     if function is None:
         return dict(task.kwargs)
     try:
         bound = inspect.signature(function).bind_partial(*task.args, **task.kwargs)
-    except TypeError:  # A call that does not fit is still shown, and matched by what it names.
+    except TypeError:  # The call does not fit the function. It is compared by its keywords.
         return dict(task.kwargs)
     given = dict(bound.arguments)
     for parameter in bound.signature.parameters.values():
@@ -102,7 +102,7 @@ def named_arguments(task: Any) -> dict[str, Any]:
 
 
 def find_mismatches(expected: Any, actual: Any, where: str) -> Iterator[str]:
-    """Say where ``actual`` is not like ``expected``: dictionaries may hold more than expected, all else is equal."""
+    """Yield where ``actual`` differs from ``expected``. Dictionaries may hold more than expected."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         for key, value in expected.items():
             if key not in actual:
@@ -117,7 +117,7 @@ def find_mismatches(expected: Any, actual: Any, where: str) -> Iterator[str]:
 
 
 def seconds_ahead(task: Any, now: Any) -> float:
-    """How many seconds a task is scheduled ahead; 0 for one that is due."""
+    """Return in how many seconds a task is due; 0 for one that is due already."""
     return max(0.0, float((task.eta - now).total_seconds())) if task.eta is not None else 0.0
 
 
@@ -126,13 +126,13 @@ def _to_seconds(span: Any) -> float:
 
 
 def describe_not_found(pattern: TaskPattern, tasks: Sequence[Any], now: Any) -> str:
-    """The message for a task that is not enqueued: what is, and what comes nearest."""
+    """Return the message for a task that is not enqueued: what is enqueued, and how the nearest differs."""
     if not tasks:
         return f"{pattern} is not enqueued: nothing is"
     lines = [f"{pattern} is not enqueued. Enqueued is:", *list_tasks(tasks, now)]
     index, nearest = min(
         enumerate(pattern.find_mismatches(task, now) for task in tasks),
-        # One of the same task that differs in five arguments is nearer than another task.
+        # The same task with other arguments is nearer than another task.
         key=lambda item: (type(tasks[item[0]]) is not getattr(pattern.wrapper, "task_class", None), len(item[1])),
     )
     lines.append(f"The nearest is {index + 1}:")
@@ -140,7 +140,7 @@ def describe_not_found(pattern: TaskPattern, tasks: Sequence[Any], now: Any) -> 
 
 
 def list_tasks(tasks: Sequence[Any], now: Any) -> list[str]:
-    """Tasks as numbered lines, with when they are due."""
+    """Return tasks as numbered lines, with the time until they are due."""
     lines = []
     for number, task in enumerate(tasks, start=1):
         ahead = seconds_ahead(task, now)

@@ -20,8 +20,8 @@ _VALUE_LENGTH = 400  # Characters of a value in the text of a run.
 class ScheduledRetry:
     """The retry that follows a run.
 
-    ``eta`` is when it is due, in the Huey's own time (UTC by default), or None for at once; ``delay`` the seconds until
-    then; ``left`` how many retries are left after it.
+    ``eta`` is when it is due, in the Huey's own time (UTC by default), or None for at once. ``delay`` is the time until
+    then, in seconds. ``left`` is the number of retries that are left after it.
     """
 
     eta: Any
@@ -33,11 +33,15 @@ class ScheduledRetry:
 class TaskRun(Generic[T]):
     """One execution of a task.
 
-    ``task`` is the task as the worker saw it, after its way over the wire; ``value`` what it returned; ``exception``
-    what it raised, or None; ``state`` how it ended (``retry`` when it raised ``RetryTask``); ``attempt`` counts from 1;
-    ``signals`` are Huey's, in order; ``hooks`` the names of the pre- and post-execute hooks that ran; ``retry`` the
-    retry that follows, or None; ``enqueued`` the other tasks that it put into the queue or schedule; ``duration`` in
-    seconds; ``stored`` what lies in the result store now: the value, a ``huey.utils.Error``, or None.
+    - ``task``: the task as the worker saw it, after its way over the wire.
+    - ``value``: what it returned; None where it raised. ``exception``: what it raised, or None.
+    - ``state``: how it ended; ``retry`` when it raised ``RetryTask``.
+    - ``attempt``: the number of the execution, from 1.
+    - ``signals``: Huey's signals, in order. ``hooks``: the names of the pre- and post-execute hooks that were called.
+    - ``retry``: the retry that follows, or None.
+    - ``enqueued``: the other tasks that it put into the queue or the schedule.
+    - ``duration``: in seconds.
+    - ``stored``: what is in the result store now: the value, a ``huey.utils.Error``, or None.
     """
 
     task: Task[T]
@@ -63,7 +67,7 @@ class TaskRun(Generic[T]):
         return self.describe_with(f"exception={shortened_repr(self.exception)}")
 
     def describe_with(self, *outcome: str) -> str:
-        """The run in a line, with what came of it as ``outcome`` says."""
+        """Return the run as one line, with ``outcome`` in it."""
         parts = [f"{self.name} {self.state} on attempt {self.attempt} in {self.duration * 1000:.1f} ms", *outcome]
         if self.retry:
             when = f"in {self.retry.delay:g} s" if self.retry.delay else "at once"
@@ -75,13 +79,13 @@ class TaskRun(Generic[T]):
 
 
 def task_name(task: Any) -> str:
-    """The full name of a task or a task class, as it stands on the wire."""
+    """Return the full name of a task or a task class, as in its messages."""
     kind = task if isinstance(task, type) else type(task)
     return f"{kind.__module__}.{kind.__name__}"
 
 
 def call_text(task: Any) -> str:
-    """A task as the call that it is, shortened."""
+    """Return a task as the text of its call, with long arguments cut."""
     arguments = [shortened_repr(argument, 60) for argument in task.args or ()]
     arguments += [f"{key}={shortened_repr(argument, 60)}" for key, argument in (task.kwargs or {}).items()]
     return f"{task_name(task)}({', '.join(arguments)})"

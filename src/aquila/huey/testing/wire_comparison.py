@@ -1,4 +1,4 @@
-"""Whether a value is still the same after its way over the wire: by equality and by type, at every depth."""
+"""Compare a value with what arrives after its way over the wire: by equality and by type, at every depth."""
 
 from __future__ import annotations
 
