@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # Fail closed: for the whole run, what nothing asked for is refused, in this process and in its children.
         run.hold(dummy_keys.remember_environment())
         run.hold(activation.guard_run())
-        now = run.settings()
+        now = layers.resolve()
         if now.transport == "record" and not _is_worker(config):
             from aquila.recording.recorder import recover_journals
 

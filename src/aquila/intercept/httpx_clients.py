@@ -13,11 +13,14 @@ import functools
 import threading
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.transports.http_libraries import HTTPX_FAMILY
+
+if TYPE_CHECKING:
+    from aquila.intercept.policy import Answering
 
 
 class HttpxClients:
@@ -48,7 +51,7 @@ class HttpxClients:
         yield Patch(module.AsyncHTTPTransport, "handle_async_request", self._catch_async_requests)
         yield Patch(module.AsyncHTTPTransport, "__init__", self._defer_pool)
 
-    def _find_answering_scope(self, request: Any) -> Any:
+    def _find_answering_scope(self, request: Any) -> Answering | None:
         if not self._patches.in_force:
             return None
         from aquila.intercept.policy import find_answering_scope  # noqa: PLC0415 - runs without a request load no policy
@@ -59,25 +62,25 @@ class HttpxClients:
     def _catch_requests(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def handle_request(transport: Any, request: Any) -> Any:
-            scope = self._find_answering_scope(request)
-            if scope is None:
+            answering = self._find_answering_scope(request)
+            if answering is None:
                 return original(transport, request)
             from aquila.transports import intercepted_requests  # noqa: PLC0415 - needs httpx2
 
-            return intercepted_requests.answer_request(scope, request, functools.partial(original, transport))
+            return intercepted_requests.answer_request(*answering, request, functools.partial(original, transport))
 
         return handle_request
 
     def _catch_async_requests(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         async def handle_async_request(transport: Any, request: Any) -> Any:
-            scope = self._find_answering_scope(request)
-            if scope is None:
+            answering = self._find_answering_scope(request)
+            if answering is None:
                 return await original(transport, request)
             from aquila.transports import intercepted_requests  # noqa: PLC0415 - needs httpx2
 
             send = functools.partial(original, transport)
-            return await intercepted_requests.answer_request_async(scope, request, send)
+            return await intercepted_requests.answer_request_async(*answering, request, send)
 
         return handle_async_request
 

@@ -15,7 +15,11 @@ from aquila.recording import runtime
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from aquila.recording.scope import Scope
+
+    Answering: TypeAlias = tuple[Scope, config.Settings]
 
 
 class OwnServers:
@@ -33,8 +37,8 @@ def own_servers() -> set[tuple[str, int | None]]:
     return runtime.process_run().state_of(OwnServers).addresses
 
 
-def find_answering_scope(method: str, scheme: str, host: str, port: int | None, path: str) -> Scope | None:
-    """The scope that answers a request, or None for a request that goes its own way.
+def find_answering_scope(method: str, scheme: str, host: str, port: int | None, path: str) -> Answering | None:
+    """The scope that answers a request and its settings, or None for a request that goes its own way.
 
     Raises ``LiveCallRefused`` where nothing asked for it, ``SessionClosed`` in what has outlived its scope, and
     ``CassetteRequired`` where several scopes could answer.
@@ -51,10 +55,10 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
         return None
     if scope is not None:
         if scope.default_cassette is not None:
-            return scope
+            return scope, settings
         # Without a cassette, another source than the provider (a local model) stands in for model requests alone.
         if settings.transport not in ("replay", "record") and asks_model(host, port, path, settings):
-            return scope
+            return scope, settings
     if is_refused(host, port, path, settings):
         from aquila.recording import (  # here: only a refusal shows a path, which may hold a key
             redactors,

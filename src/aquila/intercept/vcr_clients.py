@@ -19,7 +19,7 @@ from aquila.intercept.policy import asks_model, find_answering_scope
 from aquila.optional import import_optional
 
 if TYPE_CHECKING:
-    from aquila.recording.scope import Scope
+    from aquila.intercept.policy import Answering
 
 
 class VcrClients:
@@ -75,7 +75,7 @@ class VcrClients:
 
         return request
 
-    def _find_answering_scope(self, method: str, url: str) -> Scope | None:
+    def _find_answering_scope(self, method: str, url: str) -> Answering | None:
         """The scope that answers a request, or None if it goes its own way.
 
         None also if vcrpy is missing and no model is asked. Raises ``MissingDependency`` if a model is asked.
@@ -84,17 +84,17 @@ class VcrClients:
             return None
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
-        scope = find_answering_scope(method, parts.scheme, host, port, parts.path)
-        if scope is None:
+        answering = find_answering_scope(method, parts.scheme, host, port, parts.path)
+        if answering is None:
             return None
         try:
             # Without path and user: they may hold secrets.
             import_optional("vcr", "vcr", purpose=f"{method} {parts.scheme}://{host}: a cassette for this client")
         except ImportError:
-            if asks_model(host, port, parts.path, scope.settings):
+            if asks_model(host, port, parts.path, answering[1]):
                 raise
             return None
-        return scope
+        return answering
 
     def _prepare_stubs(self, method: str, url: str) -> None:
         """Put vcrpy's stubs in place for a request that a scope answers."""

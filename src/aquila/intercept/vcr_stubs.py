@@ -14,6 +14,7 @@ import httpx2
 import vcr.patch
 from vcr.request import Request
 
+from aquila.config import Settings
 from aquila.intercept.patching import Patch
 from aquila.intercept.policy import find_answering_scope
 from aquila.recording.scope import Scope
@@ -132,26 +133,25 @@ def _decide_once(request: Request) -> httpx2.Response | AnswerRecorder | None:
     """The answer to a request, or what will record it, or None if it goes its own way. Decided once."""
     if not hasattr(request, "_aquila"):
         port = request.parsed_uri.port
-        scope = find_answering_scope(request.method, request.scheme, request.host or "", port, request.path)
-        request._aquila = None if scope is None else _decide_in_scope(scope, request)
+        answering = find_answering_scope(request.method, request.scheme, request.host or "", port, request.path)
+        request._aquila = None if answering is None else _decide_in_scope(*answering, request)
     decided: httpx2.Response | AnswerRecorder | None = request._aquila
     return decided
 
 
-def _decide_in_scope(scope: Scope, request: Request) -> httpx2.Response | AnswerRecorder:
+def _decide_in_scope(scope: Scope, settings: Settings, request: Request) -> httpx2.Response | AnswerRecorder:
     headers = [
         (name, value.decode("latin-1") if isinstance(value, bytes) else str(value))
         for name, value in request.headers.items()
     ]
     asked = httpx2.Request(request.method, request.uri, headers=headers, content=_request_body(request))
-    settings = scope.settings
     decided: httpx2.Response | AnswerRecorder
     if settings.transport in CASSETTE_MODES and (settings.transport == "replay" or settings.upstream == "live"):
         assert scope.default_cassette is not None
         mode = "replay" if settings.transport == "replay" else settings.record
         decided = _UpstreamIsTheClient(scope, scope.sessions.session_for(scope.default_cassette, mode)).decide(asked)
     else:
-        decided = route_for(scope, Upstream("live", None, None)).sync_transport().handle_request(asked)
+        decided = route_for(scope, settings, Upstream("live", None, None)).sync_transport().handle_request(asked)
     if isinstance(decided, httpx2.Response):
         decided.read()
     return decided

@@ -83,10 +83,6 @@ class Run:
         """Enter a context manager now and leave it with the run; the last one first."""
         return self._resources.enter_context(resource)
 
-    def settings(self) -> Settings:
-        """The settings of the run under the environment as it is now."""
-        return self.layers.resolve()
-
     def state_of(self, kind: type[T]) -> T:
         """Return this run's one object of a class, made without arguments on first use.
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from aquila import config
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
@@ -122,12 +122,12 @@ class Scope:
     @property
     def settings(self) -> config.Settings:
         """The settings in force: those around this scope, with its own options on top."""
-        around = self.parent.settings if self.parent is not None else self.run.settings()
+        around = self.parent.settings if self.parent is not None else self.run.layers.resolve()
         return self._own_settings.resolve(around)
 
     def override_settings(self, options: Mapping[str, Any], *, source: str) -> None:
         """Override settings for the rest of the scope. Raises ``UnknownOption`` or ``ConfigError``."""
-        self.run.settings().with_options(options, source=source)
+        self.run.layers.resolve().with_options(options, source=source)
         self._own_settings.override(options)
         self._announce_change()
 
@@ -219,6 +219,22 @@ def current_scope() -> Scope | None:
                 "start it with contextvars.copy_context().run, or name the cassette with cassette="
             )
     return innermost
+
+
+class Surroundings(NamedTuple):
+    """What decides about a call: the scope in force where it is made, if there is one, and the settings there."""
+
+    scope: Scope | None
+    settings: config.Settings
+
+
+def find_surroundings() -> Surroundings:
+    """Find the scope in force here and its settings. Once for each call: what follows is handed both.
+
+    Raises what ``current_scope`` raises.
+    """
+    scope = current_scope()
+    return Surroundings(scope, scope.settings if scope is not None else runtime.current_settings())
 
 
 def find_scope(scope_id: str) -> Scope | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx2
 
+from aquila.config import Settings
 from aquila.recording.scope import Scope
 from aquila.transports.http_libraries import HTTPX_FAMILY
 from aquila.transports.routing import CASSETTE_MODES, CassetteRoute, PlainRoute, Route, Upstream, find_upstream
@@ -21,10 +22,10 @@ Send = Callable[[Any], Any]
 """The client's own way to the network: a request of its library in, an answer of its library out."""
 
 
-def answer_request(scope: Scope, request: Any, send: Send) -> Any:
+def answer_request(scope: Scope, settings: Settings, request: Any, send: Send) -> Any:
     """Answer a sync request of httpx2 or httpx from a scope. ``send`` is the upstream where ``live`` is meant."""
     library = _library_of(request)
-    route = route_for(scope, Upstream("live", lambda: _ClientsOwn(send, library), None))
+    route = route_for(scope, settings, Upstream("live", lambda: _ClientsOwn(send, library), None))
     if library is httpx2:
         return route.sync_transport().handle_request(request)
     request.read()
@@ -34,16 +35,16 @@ def answer_request(scope: Scope, request: Any, send: Send) -> Any:
         raise _translate_error(error, library) from error
 
 
-async def answer_request_async(scope: Scope, request: Any, send: Send) -> Any:
+async def answer_request_async(scope: Scope, settings: Settings, request: Any, send: Send) -> Any:
     """The async twin of ``answer``."""
     library = _library_of(request)
     own = Upstream("live", None, lambda: _AsyncClientsOwn(send, library))
-    if _is_ready(scope):
-        route = route_for(scope, own)
+    if _is_ready(scope, settings):
+        route = route_for(scope, settings, own)
     else:
         import anyio.to_thread  # a cassette is read in a thread, so that the event loop goes on
 
-        route = await anyio.to_thread.run_sync(functools.partial(route_for, scope, own))
+        route = await anyio.to_thread.run_sync(functools.partial(route_for, scope, settings, own))
     if library is httpx2:
         return await route.async_transport().handle_async_request(request)
     await request.aread()
@@ -55,23 +56,21 @@ async def answer_request_async(scope: Scope, request: Any, send: Send) -> Any:
         raise _translate_error(error, library) from error
 
 
-def _is_ready(scope: Scope) -> bool:
-    settings = scope.settings
+def _is_ready(scope: Scope, settings: Settings) -> bool:
     mode = "replay" if settings.transport == "replay" else settings.record
     return settings.transport not in CASSETTE_MODES or scope.sessions.has_session(scope.default_cassette or "", mode)
 
 
-def route_for(scope: Scope, own: Upstream) -> Route:
+def route_for(scope: Scope, settings: Settings, own: Upstream) -> Route:
     """The route of a request that a scope answers. ``own`` is the client's way out, where ``live`` is meant."""
-    settings = scope.settings
     if settings.transport not in CASSETTE_MODES:
         return PlainRoute(settings.transport, find_upstream(settings.transport))
     assert scope.default_cassette is not None
     if settings.transport == "replay":
-        return CassetteRoute("replay", scope, scope.default_cassette, "replay", None)
+        return CassetteRoute("replay", scope, scope.default_cassette, settings, None)
     # The client's own transport knows the client's proxies and certificates.
     upstream = own if settings.upstream == "live" else find_upstream(settings.upstream)
-    return CassetteRoute("record", scope, scope.default_cassette, settings.record, upstream)
+    return CassetteRoute("record", scope, scope.default_cassette, settings, upstream)
 
 
 def _library_of(thing: Any) -> Any:

@@ -99,7 +99,7 @@ class Proxy:
             )
         mode = "replay" if settings.transport == "replay" else settings.record
         upstream = None if mode == "replay" else self._upstream
-        make = functools.partial(CassetteRoute, settings.transport, scope, name, mode, upstream)
+        make = functools.partial(CassetteRoute, settings.transport, scope, name, settings, upstream)
         if scope.sessions.has_session(name, mode):
             return make()
         return await anyio.to_thread.run_sync(make)  # reads a file

@@ -22,8 +22,8 @@ _TERMINATOR = b"data: [DONE]"
 class RecordTransport(CassetteTransport, httpx2.BaseTransport):
     """Answers from the session what it holds, and records the rest from ``upstream``."""
 
-    def __init__(self, scope: Scope, session: Session, upstream: httpx2.BaseTransport) -> None:
-        super().__init__(scope, session)
+    def __init__(self, scope: Scope, session: Session, timing: float, upstream: httpx2.BaseTransport) -> None:
+        super().__init__(scope, session, timing)
         self._upstream = upstream
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -46,8 +46,8 @@ class RecordTransport(CassetteTransport, httpx2.BaseTransport):
 class AsyncRecordTransport(CassetteTransport, httpx2.AsyncBaseTransport):
     """The async twin of ``RecordTransport``."""
 
-    def __init__(self, scope: Scope, session: Session, upstream: httpx2.AsyncBaseTransport) -> None:
-        super().__init__(scope, session)
+    def __init__(self, scope: Scope, session: Session, timing: float, upstream: httpx2.AsyncBaseTransport) -> None:
+        super().__init__(scope, session, timing)
         self._upstream = upstream
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

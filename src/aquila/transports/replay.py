@@ -18,10 +18,11 @@ from aquila.transports.wire import error_from_text, to_recorded_request
 class CassetteTransport:
     """What replay and record share: one session, and the decision for each request."""
 
-    def __init__(self, scope: Scope, session: Session) -> None:
+    def __init__(self, scope: Scope, session: Session, timing: float = 0.0) -> None:
+        """``timing`` is the factor of the recorded times that an answer takes; 0 is at once."""
         self._scope = scope
         self._session = session
-        self._timing = scope.settings.replay_timing
+        self._timing = timing
 
     def _decide_about(self, request: httpx2.Request) -> ReplayDecision | RecordDecision:
         decision = self._session.decide(to_recorded_request(request))

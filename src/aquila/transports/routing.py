@@ -82,24 +82,27 @@ class PlainRoute(_Route):
 class CassetteRoute(_Route):
     """A route through a cassette: replay, or record from an upstream."""
 
-    def __init__(self, name: str, scope: Scope, cassette: str, mode: str, upstream: Upstream | None) -> None:
+    def __init__(
+        self, name: str, scope: Scope, cassette: str, settings: config.Settings, upstream: Upstream | None
+    ) -> None:
         self.name = name
         self.cassette = cassette
         self.needs_key = upstream is not None and upstream.needs_key
         self._scope = scope
-        self._session = scope.sessions.session_for(cassette, mode)
+        self._timing = settings.replay_timing
+        self._session = scope.sessions.session_for(cassette, "replay" if upstream is None else settings.record)
         self._upstream = upstream
         self.is_one_call = scope.kind == "call"
 
     def sync_transport(self) -> httpx2.BaseTransport:
         if self._upstream is None:
-            return ReplayTransport(self._scope, self._session)
-        return RecordTransport(self._scope, self._session, self._upstream.sync_transport())
+            return ReplayTransport(self._scope, self._session, self._timing)
+        return RecordTransport(self._scope, self._session, self._timing, self._upstream.sync_transport())
 
     def async_transport(self) -> httpx2.AsyncBaseTransport:
         if self._upstream is None:
-            return AsyncReplayTransport(self._scope, self._session)
-        return AsyncRecordTransport(self._scope, self._session, self._upstream.async_transport())
+            return AsyncReplayTransport(self._scope, self._session, self._timing)
+        return AsyncRecordTransport(self._scope, self._session, self._timing, self._upstream.async_transport())
 
     def close(self, *, failed: bool = False) -> None:
         if self.is_one_call:
@@ -202,18 +205,22 @@ class LoadedUpstreams(dict[str, Upstream]):
 _active: ContextVar[Route | None] = ContextVar("aquila_route", default=None)
 
 
-def resolve_route(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:
+def resolve_route(
+    *,
+    transport: str | Transport | None = None,
+    cassette: str | None = None,
+    surroundings: scopes.Surroundings | None = None,
+) -> Route:
     """Resolve where the requests of a call go.
 
     ``transport`` is a name (``live``, ``replay``, ``record``, ``local``, ``module:factory``, one that a plugin
     registered) or an httpx2 transport; None takes the one of the settings. ``cassette`` names a cassette; None takes
-    the one of the scope in force. Raises ``UnknownTransport``, ``ConfigError``, ``CassetteRequired``, and what opening
-    a cassette raises.
+    the one of the scope in force. ``surroundings`` is what is in force here, if the caller knows it already. Raises
+    ``UnknownTransport``, ``ConfigError``, ``CassetteRequired``, and what opening a cassette raises.
     """
     if transport is not None and not isinstance(transport, str):
         return PlainRoute(_describe_transport(transport), _upstream_from(transport, _describe_transport(transport)))
-    scope = scopes.current_scope()
-    settings = current_settings()
+    scope, settings = surroundings or scopes.find_surroundings()
     name = transport or settings.transport
     if name not in CASSETTE_MODES:
         return PlainRoute(name, find_upstream(name))
@@ -222,16 +229,8 @@ def resolve_route(*, transport: str | Transport | None = None, cassette: str | N
         raise CassetteRequired(_no_cassette(name, scope))
     if scope is None:
         scope = Scope(kind="call")
-    upstream = None
-    if name == "record":
-        upstream = find_upstream(settings.upstream)
-    return CassetteRoute(name, scope, cassette, settings.record if upstream else "replay", upstream)
-
-
-def current_settings() -> config.Settings:
-    """The settings of the scope in force, else those of the process."""
-    scope = scopes.current_scope()
-    return scope.settings if scope is not None else runtime.current_settings()
+    upstream = find_upstream(settings.upstream) if name == "record" else None
+    return CassetteRoute(name, scope, cassette, settings, upstream)
 
 
 def _no_cassette(name: str, scope: Scope | None) -> str:

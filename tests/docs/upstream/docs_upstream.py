@@ -22,5 +22,5 @@ def transport() -> RecordTransport | ReplayTransport:
     scope = Scope(kind="block", name="the documentation", options={"cassette_dir": str(CASSETTES), "repeat": "last"})
     if os.environ.get("DOCS_RECORD"):
         atexit.register(scope.close)
-        return RecordTransport(scope, scope.sessions.session_for("docs/commands", "missing"), LocalTransport())
+        return RecordTransport(scope, scope.sessions.session_for("docs/commands", "missing"), 0.0, LocalTransport())
     return ReplayTransport(scope, scope.sessions.session_for("docs/commands", "replay"))

@@ -23,8 +23,9 @@ from aquila.engine.loop.tool_loop import ToolLoop
 from aquila.errors import ConfigError, MissingKey, RequestTimeout
 from aquila.hookspecs import CallInfo
 from aquila.messages import Message, messages_from_prompt
+from aquila.recording.scope import Surroundings, find_surroundings
 from aquila.transports.clients import close_route_async, resolve_route_async
-from aquila.transports.routing import current_settings, resolve_route
+from aquila.transports.routing import resolve_route
 
 ENDPOINTS: Mapping[str, str] = {
     "chat": "aquila.engine.endpoints.chat",
@@ -49,6 +50,8 @@ class CallPlan:
     host: str
     api_key: str | None = field(repr=False)
     timeouts: Timeouts
+    surroundings: Surroundings = field(repr=False)
+    """What was in force where the plan was made."""
     polls: bool = False
     """Whether an answer made in the background is asked for again and again, rather than read as a stream."""
     waits: bool = True
@@ -76,7 +79,7 @@ class CallPlan:
             options=_reported_settings(self.options),
             metadata=self.options.metadata,
         )
-        telemetry = Telemetry(info)
+        telemetry = Telemetry(info, shows_content=self.surroundings.settings.log_content == "on")
         total = self.timeouts.total
         return PreparedCall(
             plan=self,
@@ -185,7 +188,8 @@ def _load_endpoint(name: str) -> Endpoint:
 
 
 def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: Any) -> CallPlan:
-    settings = current_settings()
+    surroundings = find_surroundings()
+    settings = surroundings.settings
     base_url = options.base_url or settings.base_url or DEFAULT_BASE_URL
     return CallPlan(
         ref=f"call-{uuid.uuid4().hex}",
@@ -196,13 +200,14 @@ def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: An
         host=_host_of(base_url),
         api_key=settings.api_key,
         timeouts=options.timeout or Timeouts(idle=settings.timeout),
+        surroundings=surroundings,
         **more,
     )
 
 
 def prepare_call(plan: CallPlan) -> PreparedCall:
     """Return the call of a plan, its route resolved: a cassette is opened here."""
-    route = resolve_route(**plan.route_arguments)
+    route = resolve_route(**plan.route_arguments, surroundings=plan.surroundings)
     try:
         return plan.bind_to_route(route)
     except BaseException:

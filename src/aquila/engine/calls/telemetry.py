@@ -12,7 +12,6 @@ from aquila import plugins
 from aquila.engine.endpoints.protocol import Turn
 from aquila.events import Event, Retry, ToolCall, ToolResult
 from aquila.hookspecs import AnswerInfo, CallInfo
-from aquila.recording import runtime
 from aquila.response import Response
 
 _log = plugins.logger
@@ -21,10 +20,11 @@ _log = plugins.logger
 class Telemetry:
     """The telemetry of one call."""
 
-    def __init__(self, call: CallInfo) -> None:
+    def __init__(self, call: CallInfo, *, shows_content: bool) -> None:
+        """``shows_content``: whether the log shows prompts and answers."""
         self.call = call
         self.has_chunk_listeners = plugins.has_listeners("aquila_chunk")
-        self._shows_content = runtime.current_settings().log_content == "on"
+        self._shows_content = shows_content
         self._began: float | None = None
         self._stopped = False
         self._request: tuple[int, float] | None = None
