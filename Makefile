@@ -2,16 +2,19 @@
 
 PYTHON ?=
 ARGS ?=
+# Tests run in as many processes as there are cores, at most four. WORKERS=0 runs them in one.
+WORKERS ?= auto
 export PYTHON
 
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients bench clean environment
+.PHONY: help demo check test test-all test-clients bench clean environment
 
 help:
 	@echo 'make demo    see it all: record from a real model, replay, a Huey worker, a prompt that drifts'
-	@echo 'make test    ruff, mypy, the test suite          (ARGS="-k name" goes to pytest)'
+	@echo 'make test    ruff, mypy, the tests that are not slow (ARGS="-k name" goes to pytest)'
+	@echo 'make test-all   the same, with the slow tests'
 	@echo 'make test-clients   client libraries as people use them, in an environment of their own'
 	@echo 'make bench   how fast it is, beside its peers     (ARGS goes to the benchmarks)'
 	@echo 'make clean   remove environments, caches and build results'
@@ -24,11 +27,18 @@ environment:
 demo: environment
 	@$(bin)/python examples/summaries/demo.py
 
-test: environment
+check: environment
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
-	$(bin)/pytest $(ARGS)
+
+pytest := $(bin)/pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --durations 15
+
+test: check
+	$(pytest) -m "not slow" $(ARGS)
+
+test-all: check
+	$(pytest) $(ARGS)
 
 # Of what these libraries leave behind (unclosed event loops) nothing is ours.
 test-clients:

@@ -128,7 +128,7 @@ def test_the_other_sections_list_every_public_name_of_the_public_modules() -> No
     assert_same(listed, names_in_code())
 
 
-@pytest.mark.parametrize("name", ["aquila", "aquila.cassettes", "aquila.huey"])
+@pytest.mark.parametrize("name", ["aquila", "aquila.cassettes", "aquila.huey", "aquila.testing"])
 def test_lazy_names_are_those_that_type_checkers_see(name: str) -> None:
     module = importlib.import_module(name)
     shown = set(re.findall(r" as (\w+)$", inspect.getsource(module), re.MULTILINE))
