@@ -155,8 +155,8 @@ def test_a_key_that_is_called_like_the_blanks_is_an_ordinary_placeholder() -> No
 
 
 def test_the_mark_of_a_placeholder_may_be_in_the_text() -> None:
-    table = table_of("".join(f'data: {{"«a»":"«{word}»","b":"«b»"}}\n\n' for word in "abcdefgh").encode())
-    assert table.layouts == {"a": 'data: {"«»a»":«x»,"b":"«»b»"}'}
+    table = table_of("".join(f'data: {{"«a»":"«{word}»","b":"«b» %s"}}\n\n' for word in "abcdefgh").encode())
+    assert table.layouts == {"a": 'data: {"«»a»":«x»,"b":"«»b» %s"}'}
     assert table.events.startswith('a\t"«a»"\na\t"«b»"\n')
 
 

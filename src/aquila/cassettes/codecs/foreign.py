@@ -6,7 +6,7 @@ whole file, since what it leaves out would be lost when the file is converted.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
@@ -22,25 +22,33 @@ def describe_foreign_file(tree: Tree) -> str:
         return "a list"
     if type(tree) is not dict:
         return "a text or a number" if isinstance(tree, str) else ""
-    if "http_interactions" in tree:
-        return "a cassette of VCR for Ruby, or of Betamax"
-    if type(tree.get("log")) is dict and "entries" in tree["log"]:
-        return "an HTTP archive (HAR), as browsers and Polly.JS write it"
-    if {"consumer", "provider"} <= tree.keys():
-        return "a contract of Pact"
-    if "mappings" in tree or {"request", "response"} <= tree.keys():
-        return "a stub of WireMock"
+    return next((what for looks_so, what in _FOREIGN_FILES if looks_so(tree)), "")
+
+
+def _first_request(tree: dict[str, Tree]) -> dict[str, Tree]:
+    """The request of the first interaction, if it is not one of vcrpy or cassetter; else an empty mapping."""
     items = tree.get("interactions")
     first = items[0] if type(items) is list and items else None
-    asked = first.get("request") if type(first) is dict else None
-    if type(asked) is dict and "uri" not in asked:
-        if asked.keys() & {"form", "proto"}:
-            return "a cassette of go-vcr"
-        if "url" in asked:
-            return "a cassette of Aquila that has lost it"
-    if tree and all(isinstance(value, str) for value in tree.values()):
-        return "a mapping of names to texts, of settings or tokens for example"
-    return ""
+    request = first.get("request") if type(first) is dict else None
+    return request if type(request) is dict and "uri" not in request else {}
+
+
+_FOREIGN_FILES: tuple[tuple[Callable[[dict[str, Tree]], bool], str], ...] = (
+    (lambda tree: "http_interactions" in tree, "a cassette of VCR for Ruby, or of Betamax"),
+    (
+        lambda tree: type(tree.get("log")) is dict and "entries" in tree["log"],
+        "an HTTP archive (HAR), as browsers and Polly.JS write it",
+    ),
+    (lambda tree: {"consumer", "provider"} <= tree.keys(), "a contract of Pact"),
+    (lambda tree: "mappings" in tree or {"request", "response"} <= tree.keys(), "a stub of WireMock"),
+    (lambda tree: bool(_first_request(tree).keys() & {"form", "proto"}), "a cassette of go-vcr"),
+    (lambda tree: "url" in _first_request(tree), "a cassette of Aquila that has lost it"),
+    (
+        lambda tree: bool(tree) and all(isinstance(value, str) for value in tree.values()),
+        "a mapping of names to texts, of settings or tokens for example",
+    ),
+)
+"""How to tell documents of other tools, and what they are; the first that fits."""
 
 
 def is_cassetter(tree: Tree) -> bool:

@@ -160,12 +160,8 @@ def _too_new_error(what: str, source: str) -> CassetteTooNew:
 
 
 def _build_interaction(row: Any) -> Interaction:
-    if type(row) is list and row and type(row[0]) is str and row[0] != "http":
-        raise _FromNewerVersion(f"an interaction of the kind {row[0][:40]!r}")
-    if type(row) is list and len(row) == len(_TYPES) + 1 and type(row[4]) is dict:
-        raise _FromNewerVersion("a body in a file of its own")
-    if type(row) is not list or len(row) != len(_TYPES) + 1 or tuple(map(type, row[:-1])) != _TYPES:
-        raise _WrongField("an interaction with the wrong fields")
+    if type(row) is not list or row[:1] != ["http"] or tuple(map(type, row[:-1])) != _TYPES:
+        raise _wrong_row_error(row)
     _, method, url, asked, body, recorded, upstream, model, status, answered, started, ended, end, error, chunks = row
     if not 0 <= end < len(_ENDS) or status not in STATUSES or started < 0 or ended < 0:
         raise _WrongField("a number out of range")
@@ -184,6 +180,15 @@ def _build_interaction(row: Any) -> Interaction:
         sys.intern(upstream),
         sys.intern(model),
     )
+
+
+def _wrong_row_error(row: Any) -> Exception:
+    """The error for a row that is no interaction, as far as this version knows."""
+    if type(row) is list and row and type(row[0]) is str and row[0] != "http":
+        return _FromNewerVersion(f"an interaction of the kind {row[0][:40]!r}")
+    if type(row) is list and len(row) == len(_TYPES) + 1 and type(row[4]) is dict:
+        return _FromNewerVersion("a body in a file of its own")
+    return _WrongField("an interaction with the wrong fields")
 
 
 def _build_headers(flat: list[Any]) -> Headers:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 SPACES = "spaces"
 """The name of a placeholder for the blanks that some servers put before an event's last brace, to hide its length."""
@@ -58,8 +59,7 @@ def build_stream(table: EventTable) -> tuple[bytes, list[int]]:
     """Return the body of a stream, and the positions in it at which its events end. Raises TableError."""
     layouts = {name: _Layout(name, text) for name, text in table.layouts.items()}
     limit = MAX_GROWTH * len(table)
-    events: list[bytes] = []
-    event_ends: list[int] = []
+    texts: list[str] = []
     size = 0
     for number, line in enumerate(table.events.removesuffix("\n").split("\n")):
         name, *cells = line.split("\t")
@@ -72,13 +72,15 @@ def build_stream(table: EventTable) -> tuple[bytes, list[int]]:
                 raise ValueError(f"no layout {name[:40]!r}")
         except ValueError as error:
             raise TableError(str(error), "events", number) from None
-        event = text.replace("\n", "\r\n").encode() if table.crlf else text.encode()
-        size += len(event)
+        if table.crlf:
+            text = text.replace("\n", "\r\n")
+        size += len(text)
         if size > limit:
             raise TableError(f"the stream is more than {MAX_GROWTH} times as large as its table", "events", number)
-        events.append(event)
-        event_ends.append(size)
-    return b"".join(events), event_ends
+        texts.append(text)
+    stream = "".join(texts)
+    lengths = map(len, texts if stream.isascii() else map(str.encode, texts))
+    return stream.encode(), list(accumulate(lengths))
 
 
 class _Layout:
@@ -87,35 +89,28 @@ class _Layout:
     def __init__(self, name: str, text: str) -> None:
         if not _LAYOUT_NAME.fullmatch(name):
             raise TableError(f"not the name of a layout: {name[:40]!r}", "layouts", name)
-        self._pieces = [*_PLACEHOLDER.split(text), "\n\n"]
-        self._places: list[int] = []
-        self._spaces: list[int] = []  # the numbers of the cells that are numbers of blanks
-        for place in range(1, len(self._pieces) - 1, 2):
-            if not self._pieces[place]:
-                self._pieces[place] = "«"
-                continue
-            if self._pieces[place] == SPACES:
-                self._spaces.append(len(self._places))
-            self._places.append(place)
+        pieces = _PLACEHOLDER.split(text.replace("%", "%%"))
+        names = [name for name in pieces[1::2] if name]
+        pieces[1::2] = ["%s" if name else "«" for name in pieces[1::2]]
+        self._format = "".join(pieces) + "\n\n"  # Python's own formatting is the fastest way to fill a text
+        self._width = len(names)
+        self._spaces = [number for number, name in enumerate(names) if name == SPACES]
         self._last: list[str] = []
 
     def fill(self, cells: list[str]) -> str:
         """Return the text of an event. Raises ValueError."""
-        if len(cells) != len(self._places) or "" in cells:
+        if len(cells) != self._width or "" in cells:
             cells = self._complete(cells)
         self._last = cells
         if self._spaces:
             cells = [_blanks(cell) if at in self._spaces else cell for at, cell in enumerate(cells)]
-        pieces = self._pieces.copy()
-        for place, cell in zip(self._places, cells, strict=True):
-            pieces[place] = cell
-        return "".join(pieces)
+        return self._format % tuple(cells)
 
     def _complete(self, cells: list[str]) -> list[str]:
         """Fill the empty cells of a line from the layout's last line."""
-        missing = len(self._places) - len(cells)
+        missing = self._width - len(cells)
         if missing < 0:
-            raise ValueError(f"{len(cells)} cells for {len(self._places)} placeholders")
+            raise ValueError(f"{len(cells)} cells for {self._width} placeholders")
         if not self._last:
             raise ValueError("the first line of a layout must fill all its placeholders")
         return [cell or before for cell, before in zip([*cells, *[""] * missing], self._last, strict=True)]

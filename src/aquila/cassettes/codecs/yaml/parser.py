@@ -29,6 +29,7 @@ MAX_BYTES = 256 * 1024 * 1024
 _BINARY = "tag:yaml.org,2002:binary"
 _STRING = "tag:yaml.org,2002:str"
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
+_NUMBER_STARTS = frozenset("-0123456789")
 _OPEN = object()
 """Stands for the value of an anchor whose container has not ended yet."""
 
@@ -154,15 +155,12 @@ class _Document:
             if key in tree:
                 raise Unreadable(f"key {_shortened(key)!r} occurs twice", _line_of_event(event))
             event = get_event()
-            if type(event) is not scalar_event or event.anchor is not None:
-                if depth == 0 and key == "interactions" and type(event) is yaml.SequenceStartEvent:
-                    tree[key] = self._read_interactions(event)
-                else:
-                    tree[key] = self._read_node(event, depth + 1)
-            elif event.style and event.tag is None:
-                tree[key] = event.value
+            if type(event) is scalar_event and event.anchor is None:
+                tree[key] = event.value if event.style and event.tag is None else _read_scalar(event)
+            elif depth == 0 and key == "interactions" and type(event) is yaml.SequenceStartEvent:
+                tree[key] = self._read_interactions(event)
             else:
-                tree[key] = _read_scalar(event)
+                tree[key] = self._read_node(event, depth + 1)
 
     def _read_sequence(self, depth: int) -> list[Tree]:
         get_event, end_event = self._get_event, yaml.SequenceEndEvent
@@ -223,9 +221,9 @@ def _read_scalar(event: Any) -> Tree:
         return _read_tagged_scalar(event)
     if event.style:  # in quotes, or a block: text, whatever it looks like
         return value
-    if value in _WORDS:
-        return _WORDS[value]
-    return Number(value) if NUMBER.fullmatch(value) else value
+    if value[:1] in _NUMBER_STARTS:
+        return Number(value) if NUMBER.fullmatch(value) else value
+    return _WORDS.get(value, value)
 
 
 def _read_tagged_scalar(event: Any) -> Tree:
