@@ -137,6 +137,7 @@ class _StreamWatcher:
     def _end_stream(self, reason: Exception) -> None:
         self._reason = reason
         self._ended.set()
+        # Closes the connection from this thread: closing the stream would wait for the reader, who waits for data.
         self._stream._call.interrupter.interrupt()
 
     def _store_text(self) -> None:

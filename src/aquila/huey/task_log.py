@@ -86,9 +86,11 @@ class TaskLog:
         self._folder = None if folder is None else Path(folder)
         self._records: deque[TaskLogEntry] = deque(maxlen=keep)
         self._receivers: list[Receiver] = []
+        # The next number of each attempt. The oldest go first: an attempt that ended needs none.
         self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
+        # Numbers are given and records stored in one step. Reentrant: a receiver may make a model call.
         self._lock = threading.RLock()
-        self._descriptor: tuple[int, int] | None = None
+        self._descriptor: tuple[int, int] | None = None  # The process that opened its file, and the file.
         huey.signal()(self._log_signal)
         self._plugin = plugins.register(_ModelCallPlugin(self))
 

@@ -206,6 +206,7 @@ def _run_in_process(
     """Run a consumer whose workers are threads, greenlets or forks of this process."""
     running = RunningConsumer(huey, timeout, _green_sleep if worker_type == "greenlet" else time.sleep)
     with contextlib.ExitStack() as stack:
+        # A consumer sets the handler of its kind of worker on the Huey, and leaves it there.
         stack.enter_context(replace_attributes(huey, _timeout_handler=huey._timeout_handler))
         if getattr(huey.storage, "read_timeout", None):  # How long a worker waits in the server before it sees the end.
             stack.enter_context(replace_attributes(huey.storage, read_timeout=LONGEST_DELAY))

@@ -233,6 +233,7 @@ def _check_signature(task: Task) -> None:
 
 def function_of(task_class: type[Task]) -> Any:
     """Return the function that a task class was made from, or None for a class with an ``execute`` of its own."""
+    # Huey keeps no reference to the function on the class: it is in the closure of the `execute` that it makes.
     execute = task_class.execute
     cells = dict(zip(execute.__code__.co_freevars, execute.__closure__ or (), strict=True))
     return cells["func"].cell_contents if "func" in cells else None

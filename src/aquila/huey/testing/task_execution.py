@@ -172,11 +172,13 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
         _observation.reset(token)
     if isinstance(seen.exception, KeyboardInterrupt):  # Huey takes it for the end of the worker, and returns.
         raise seen.exception
+    stored = _read_result(huey, task)
     _check_contract(huey, task, seen)
+    if seen.returned and _is_stored(huey, task, seen.value):
+        _check_result(huey, task, seen.value, stored)
     added = [huey.deserialize_task(data) for data in (Counter(_raw_messages(huey)) - before).elements()]
     for other in added:
         other._aquila_huey = huey  # So that it can be performed on its own.
-    stored = huey.storage.peek_data(task.id)
     return TaskRun(
         task=task,
         value=seen.value,
@@ -188,7 +190,7 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
         retry=ScheduledRetry(task.eta, seen.retry_delay, task.retries) if "retrying" in seen.signals else None,
         enqueued=tuple(other for other in added if other.id != task.id),
         duration=seen.duration,
-        stored=None if stored is EmptyData else huey.serializer.deserialize(stored),
+        stored=None if stored is EmptyData else stored,
     )
 
 
@@ -251,16 +253,22 @@ def _check_contract(huey: Any, task: Any, seen: _Observation) -> None:
         raise TaskContractBroken(
             f"{task_name(task)} should end in one way, and Huey reported {outcomes or 'none'} among {seen.signals}"
         )
-    if seen.returned and _is_stored(huey, task, seen.value) and (found := _result_difference(huey, seen.value)):
-        raise TaskContractBroken(f"the result of {task_name(task)} changes on its way to the result store: {found}")
 
 
 def _is_stored(huey: Any, task: Any, value: Any) -> bool:
     return huey.results and not isinstance(task, PeriodicTask) and (value is not None or huey.store_none)
 
 
-def _result_difference(huey: Any, value: Any) -> str | None:
-    return find_difference(value, huey.serializer.deserialize(huey.serializer.serialize(value)), "the result")
+def _read_result(huey: Any, task: Any) -> Any:
+    data = huey.storage.peek_data(task.id)
+    return EmptyData if data is EmptyData else huey.serializer.deserialize(data)
+
+
+def _check_result(huey: Any, task: Any, value: Any, stored: Any) -> None:
+    if stored is EmptyData:  # A hook has read it, and reading removes it.
+        stored = huey.serializer.deserialize(huey.serializer.serialize(value))
+    if found := find_difference(value, stored, "the result"):
+        raise TaskContractBroken(f"the result of {task_name(task)} changes on its way to the result store: {found}")
 
 
 def _explain_broken_end(task: Any, seen: _Observation, error: Exception) -> TaskContractBroken:
