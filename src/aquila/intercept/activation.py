@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -40,8 +41,8 @@ class Interception:
         self._open: dict[str, Scope] = {}
         # The ids of those for which clients are intercepted: the open ones, and those that are suspended.
         self._intercepting: set[str] = set()
-        # What the variable for child processes was before the first scope opened.
-        self._inherited: str | None = None
+        # For each run, what the variable for child processes was before its first scope opened.
+        self._inherited: weakref.WeakKeyDictionary[runtime.Run, str | None] = weakref.WeakKeyDictionary()
 
     @cached_property
     def vcr_clients(self) -> VcrClients:
@@ -60,25 +61,25 @@ class Interception:
     def scope_opened(self, scope: Scope) -> None:
         """A scope is open, or has changed."""
         with self._lock:
-            if not self._open:
-                self._inherited = os.environ.get(child_processes.VARIABLE)
+            if not self._scopes_of(scope.run):
+                self._inherited[scope.run] = os.environ.get(child_processes.VARIABLE)
             self._open[scope.id] = scope
             self._intercepting.add(scope.id)
             self._httpx_clients.put_in_force(scope.id, is_scope=True)
             self.vcr_clients.patches.put_in_force(scope.id)
-            self._adjust_environment()
+            self._adjust_environment(scope.run)
 
     def scope_suspended(self, scope: Scope) -> None:
         """A scope surrounds nothing for a while. Its interception stays: what is bound to it may make requests."""
         with self._lock:
             if self._open.pop(scope.id, None) is not None:
-                self._adjust_environment()
+                self._adjust_environment(scope.run)
 
     def scope_closed(self, scope: Scope) -> None:
         """A scope is no longer open."""
         with self._lock:
             if self._open.pop(scope.id, None) is not None:
-                self._adjust_environment()
+                self._adjust_environment(scope.run)
             if scope.id in self._intercepting:
                 self._intercepting.discard(scope.id)
                 self._httpx_clients.withdraw(scope.id)
@@ -96,21 +97,29 @@ class Interception:
             self.socket_guard.patches.withdraw(holder)
             self._httpx_clients.withdraw(holder)
 
-    def _adjust_environment(self) -> None:
+    def _scopes_of(self, run: runtime.Run) -> list[Scope]:
+        """The open scopes of a run, outermost first. Child processes join one of the run that starts them."""
+        return [scope for scope in self._sort_open() if scope.run is run]
+
+    def _sort_open(self) -> list[Scope]:
         # One that was suspended was opened anew after those within it.
-        scopes = sorted(self._open.values(), key=lambda scope: len(list(scope.enclosing())))
-        answering = [scope for scope in scopes if scope.default_cassette is not None]
+        return sorted(self._open.values(), key=lambda scope: len(list(scope.enclosing())))
+
+    def _adjust_environment(self, run: runtime.Run) -> None:
+        """Bring the keys in step with all scopes, and the variable for child processes with those of ``run``."""
+        answering = [scope for scope in self._sort_open() if scope.default_cassette is not None]
         if answering and all(scope.settings.transport == "replay" for scope in answering):
             self._dummy_keys.replace_keys(answering[-1].settings.dummy_keys)
         else:
             self._dummy_keys.restore_keys()
+        scopes = self._scopes_of(run)
         if scopes:
             innermost = scopes[-1] if _are_nested(scopes) else None
             os.environ[child_processes.VARIABLE] = child_processes.describe_run(innermost)
-        elif self._inherited is None:
+        elif (inherited := self._inherited.get(run)) is None:
             os.environ.pop(child_processes.VARIABLE, None)
         else:
-            os.environ[child_processes.VARIABLE] = self._inherited
+            os.environ[child_processes.VARIABLE] = inherited
 
 
 def _are_nested(scopes: list[Scope]) -> bool:
