@@ -59,6 +59,14 @@ def test_a_recording_replays_chunk_by_chunk_without_the_server(
     assert len(recording.requests) == 1
 
 
+def test_a_recording_says_what_it_was_recorded_from_and_which_model_answered(root: Path, recording: Upstream) -> None:
+    recording.script = lambda path, body: Answer(chunks=[b'{"model":"small-model-2",', b'"choices":[]}'])
+    with aquila.use_cassette("x"):
+        ask("hi")
+    (stored,) = interactions(root, "x")
+    assert (stored.upstream, stored.model) == ("server", "small-model-2")
+
+
 def test_a_chunk_reaches_the_caller_before_the_next_one_is_sent(recording: Upstream) -> None:
     received = threading.Event()
 
