@@ -1,4 +1,4 @@
-"""Cassettes that vcrpy recorded from real providers replay as they are, to a client that knows nothing of Aquila."""
+"""Cassettes that vcrpy recorded replay as they are, to a client that knows nothing of Aquila."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.support.runs import separate_run
-from tests.support.traffic import CORPUS, needs_corpus
+from tests.support.traffic import recorded_files
 
 
 @pytest.fixture
@@ -23,9 +23,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield tmp_path / "cassettes"
 
 
-@needs_corpus
-@pytest.mark.parametrize("recorded", sorted(CORPUS.rglob("*.yaml")), ids=lambda path: path.stem)
-def test_every_recording_of_a_real_cassette_replays(recorded: Path, root: Path) -> None:
+@pytest.mark.parametrize("recorded", recorded_files(), ids=lambda path: path.stem)
+def test_every_recording_of_a_cassette_replays(recorded: Path, root: Path) -> None:
     shutil.copy(recorded, root / "old.yaml")
     stored = load_cassette(root / "old.yaml").interactions
     assert stored

@@ -1,4 +1,8 @@
-"""Real traffic that vcrpy recorded, where the folder with it exists; read without any code of the project."""
+"""Recorded traffic, read without any code of the project.
+
+What this project recorded itself lies in ``tests/recorded``. Traffic of real providers, which vcrpy recorded, is used
+too where the folder with it exists.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CORPUS = Path(os.environ.get("AQUILA_CORPUS") or ROOT.parent / "shared" / "corpus") / "vcrpy"
+RECORDED = Path(__file__).parents[1] / "recorded"
 needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason="the recorded traffic (AQUILA_CORPUS) is not here")
 
 
@@ -50,14 +55,27 @@ class Exchange:
 @functools.cache
 def exchanges(name: str) -> list[Exchange]:
     """The exchanges of one cassette, ``suite/test`` without the suffix."""
-    with (CORPUS / f"{name}.yaml").open(encoding="utf-8") as file:
+    with path_of(name).open(encoding="utf-8") as file:
         loaded = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return [_exchange(each["request"], each["response"]) for each in loaded["interactions"]]
 
 
 def names() -> list[str]:
-    """The cassettes there are; none without the folder."""
-    return sorted(str(path.relative_to(CORPUS).with_suffix("")) for path in CORPUS.glob("*/*.yaml"))
+    """The cassettes of vcrpy that there are; those of the project come first."""
+    folders = (RECORDED / "vcrpy", CORPUS)
+    return [
+        str(path.relative_to(folder).with_suffix("")) for folder in folders for path in sorted(folder.glob("*/*.yaml"))
+    ]
+
+
+def path_of(name: str) -> Path:
+    """The file of one cassette of vcrpy, ``suite/test`` without the suffix."""
+    return (RECORDED / "vcrpy" if name.startswith("own/") else CORPUS) / f"{name}.yaml"
+
+
+def recorded_files() -> list[Path]:
+    """Every recorded file, of vcrpy and of Aquila."""
+    return [*map(path_of, names()), *sorted((RECORDED / "local").glob("*.yaml"))]
 
 
 def _exchange(request: dict[str, Any], response: dict[str, Any]) -> Exchange:

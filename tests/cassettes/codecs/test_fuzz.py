@@ -22,7 +22,7 @@ from aquila.errors import CassetteCorrupt
 from tests.cassettes.codecs.test_format import with_compact_requests
 from tests.support.cassettes import cut, plain_sse_bodies, responses
 from tests.support.mutations import mutate
-from tests.support.traffic import CORPUS
+from tests.support.traffic import recorded_files
 
 _count, _, SEED = os.environ.get("AQUILA_FUZZ", "").partition(":")
 CHANGES = int(_count or 5000)
@@ -106,7 +106,7 @@ def seeds(suffix: str) -> tuple[bytes, ...]:
     parts = [Cassette((interaction,)) for interaction in whole.interactions]
     if suffix == ".msgpack":
         return tuple(MSGPACK.dumps(cassette) for cassette in (whole, *parts))
-    recorded = [path.read_bytes() for path in sorted(CORPUS.glob("*/*.yaml")) if path.stat().st_size < 7000]
+    recorded = [path.read_bytes() for path in recorded_files() if path.stat().st_size < 7000]
     return (*[YAML.dumps(cassette) for cassette in (whole, *parts)], FOREIGN, *recorded[:6])
 
 

@@ -18,7 +18,7 @@ from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.codecs import vcrpy as vcrpy_codec
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt
-from tests.support.traffic import CORPUS, names, needs_corpus
+from tests.support.traffic import names, path_of
 
 YAML = codec_for(Path("a.yaml"))
 MSGPACK = codec_for(Path("a.msgpack"))
@@ -191,10 +191,9 @@ sys.stdout.write(serialize({"requests": requests, "responses": responses}, yamls
     assert {each.request.url for each in found} == {"https://api.example/v1?a=1"}
 
 
-@needs_corpus
 @pytest.mark.parametrize("name", names())
 def test_real_cassettes_are_read_without_loss_and_become_ours(name: str) -> None:
-    data = (CORPUS / f"{name}.yaml").read_bytes()
+    data = path_of(name).read_bytes()
     cassette = YAML.loads(data, source=name)
     written = YAML.dumps(cassette)
     assert written.startswith(b"aquila: 1\n")

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 import random
 import re
 import threading
@@ -17,6 +16,7 @@ from aquila.cassettes.redaction.known_secrets import environment_secrets, is_tri
 from aquila.cassettes.redaction.redactor import Finding, Redactor
 from aquila.config import DUMMY_KEY
 from aquila.errors import ConfigError
+from tests.support.traffic import recorded_files
 
 KEY = "sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"
 PLAIN = "Zq81-not-shaped-like-a-key-4711"
@@ -455,14 +455,7 @@ def test_scan_of_a_clean_file_is_empty() -> None:
     assert Redactor().find_secrets(b"a: [redacted]\nb: Bearer [redacted]\nc: chatcmpl-0123456789abcdefghij\n") == []
 
 
-def corpus() -> list[Path]:
-    folder = os.environ.get("AQUILA_CORPUS") or Path(__file__).parents[3].parent / "shared" / "corpus"
-    return sorted(Path(folder).rglob("*.yaml"))
-
-
-@pytest.mark.skipif(not corpus(), reason="the recorded traffic is not here (AQUILA_CORPUS)")
-def test_real_traffic_is_left_alone() -> None:
-    redactor = Redactor()
-    for path in corpus():
-        kinds = {finding.kind for finding in redactor.find_secrets(path.read_bytes())}
-        assert kinds <= {"header field with credentials"}, path.name
+@pytest.mark.parametrize("path", recorded_files(), ids=lambda path: path.stem)
+def test_recorded_traffic_is_left_alone(path: Path) -> None:
+    kinds = {finding.kind for finding in Redactor().find_secrets(path.read_bytes())}
+    assert kinds <= {"header field with credentials"}

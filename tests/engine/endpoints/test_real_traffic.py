@@ -1,4 +1,4 @@
-"""Answers that real providers gave, served byte for byte in odd pieces over a real socket."""
+"""Recorded answers of providers, served byte for byte in odd pieces over a real socket."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from tests.support.engines import Engine
 from tests.support.server import Answer, cut, serving
 from tests.support.traffic import Exchange, exchanges, names, needs_corpus
 
-pytestmark = needs_corpus
-
 PLAIN = [name for name in names() if any(each.endpoint for each in exchanges(name))]
+
+
+def own_and_real(own: str, real: str) -> pytest.MarkDecorator:
+    """Run a test with a cassette of this project, and with one of a real provider where it is here."""
+    return pytest.mark.parametrize("name", [own, pytest.param(real, marks=needs_corpus)])
 
 
 def served(*recorded: Exchange) -> list[Answer]:
@@ -65,8 +68,12 @@ def answering(*names_of_results: str) -> list[Any]:
     return [aquila.Tool(name, {}, lambda _name=name, **arguments: f"{_name} says yes") for name in names_of_results]
 
 
-def test_streamed_tool_call_of_openai_is_run_and_answered(engine: Engine) -> None:
-    recorded = exchanges("test_openai/test_run_stream_sync_streams_real_model")
+@pytest.mark.parametrize(
+    "name",
+    ["own/openai_chat_tools", pytest.param("test_openai/test_run_stream_sync_streams_real_model", marks=needs_corpus)],
+)
+def test_streamed_tool_call_of_openai_is_run_and_answered(engine: Engine, name: str) -> None:
+    recorded = exchanges(name)
     with serving(*served(*recorded)) as server:
         events = engine.events("Capital of the UK?", base_url=server.url, tools=answering("get_capital"))
     call = next(event for event in events if isinstance(event, ToolCall))
@@ -78,8 +85,12 @@ def test_streamed_tool_call_of_openai_is_run_and_answered(engine: Engine) -> Non
     assert events[-1].response.usage.total_tokens == sum(totals)
 
 
-def test_parallel_tool_calls_of_openai_are_all_answered(engine: Engine) -> None:
-    recorded = [each for each in exchanges("test_openai/test_multiple_agent_tool_calls") if each.endpoint == "chat"]
+@pytest.mark.parametrize(
+    "name",
+    ["own/openai_chat_parallel_tools", pytest.param("test_openai/test_multiple_agent_tool_calls", marks=needs_corpus)],
+)
+def test_parallel_tool_calls_of_openai_are_all_answered(engine: Engine, name: str) -> None:
+    recorded = [each for each in exchanges(name) if each.endpoint == "chat"]
     called = recorded[0].events[0]["choices"][0]["message"]["tool_calls"]
     tools = answering(*{call["function"]["name"] for call in called})
     with serving(*served(*recorded)) as server:
@@ -89,6 +100,7 @@ def test_parallel_tool_calls_of_openai_are_all_answered(engine: Engine) -> None:
     assert answered == [call["id"] for call in called]
 
 
+@needs_corpus
 def test_tool_call_of_the_responses_api_goes_on_with_the_items_as_they_came(engine: Engine) -> None:
     name = "test_openai_responses/test_openai_responses_phase_streamed_on_part_start"
     recorded = exchanges(name)
@@ -104,6 +116,7 @@ def test_tool_call_of_the_responses_api_goes_on_with_the_items_as_they_came(engi
     assert reply.text == expected_text(recorded[1])
 
 
+@needs_corpus
 def test_error_inside_a_stream_of_groq_is_told_with_its_code(engine: Engine) -> None:
     recorded = exchanges("test_groq/test_tool_use_failed_error_streaming")[0]
     assert b"event: error" in recorded.body
@@ -112,6 +125,7 @@ def test_error_inside_a_stream_of_groq_is_told_with_its_code(engine: Engine) -> 
     assert caught.value.body["code"] == "tool_use_failed"
 
 
+@needs_corpus
 def test_usage_that_groq_puts_elsewhere_is_found(engine: Engine) -> None:
     recorded = exchanges("test_groq/test_tool_use_failed_error_streaming")[-1]
     with serving(*served(recorded)) as server:
@@ -119,6 +133,7 @@ def test_usage_that_groq_puts_elsewhere_is_found(engine: Engine) -> None:
     assert reply.usage.total_tokens == recorded.events[-1]["x_groq"]["usage"]["total_tokens"]
 
 
+@needs_corpus
 def test_reasoning_and_comments_of_openrouter_are_told_from_the_text(engine: Engine) -> None:
     recorded = exchanges("test_openrouter/test_openrouter_stream_with_native_options")[0]
     deltas = [choice["delta"] for event in recorded.events for choice in event["choices"]]
@@ -130,6 +145,7 @@ def test_reasoning_and_comments_of_openrouter_are_told_from_the_text(engine: Eng
     assert events[-1].response.raw["provider"] == "xAI"
 
 
+@needs_corpus
 def test_annotations_of_openrouter_are_kept_in_raw(engine: Engine) -> None:
     recorded = exchanges("test_openrouter/test_openrouter_web_search_annotations_stream")[0]
     deltas = [choice["delta"] for event in recorded.events for choice in event["choices"]]
@@ -140,6 +156,7 @@ def test_annotations_of_openrouter_are_kept_in_raw(engine: Engine) -> None:
     assert reply.raw["choices"][0]["message"]["annotations"] == annotations
 
 
+@needs_corpus
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -159,8 +176,15 @@ def test_steps_of_built_in_tools_are_progress(engine: Engine, name: str, kind: s
     assert events[-1].response.raw["output"] == recorded.events[-1]["response"]["output"]
 
 
-def test_http_error_of_openai_is_told_in_its_own_words(engine: Engine) -> None:
-    recorded = exchanges("test_openai_responses/test_openai_responses_model_http_error")[0]
+@pytest.mark.parametrize(
+    "name",
+    [
+        "own/openai_errors",
+        pytest.param("test_openai_responses/test_openai_responses_model_http_error", marks=needs_corpus),
+    ],
+)
+def test_http_error_of_openai_is_told_in_its_own_words(engine: Engine, name: str) -> None:
+    recorded = exchanges(name)[0]
     with serving(*served(recorded)) as server, pytest.raises(BadRequest) as caught:
         engine.ask("Hi", base_url=server.url, endpoint="responses")
     message = json.loads(recorded.body)["error"]["message"]
@@ -168,7 +192,10 @@ def test_http_error_of_openai_is_told_in_its_own_words(engine: Engine) -> None:
     assert caught.value.status == recorded.status
 
 
-def test_plain_text_in_place_of_an_answer_is_invalid(engine: Engine) -> None:
-    recorded = exchanges("test_openai/test_text_response")[0]
+@pytest.mark.parametrize(
+    "name", ["own/openai_errors", pytest.param("test_openai/test_text_response", marks=needs_corpus)]
+)
+def test_plain_text_in_place_of_an_answer_is_invalid(engine: Engine, name: str) -> None:
+    recorded = next(each for each in exchanges(name) if each.content_type.startswith("text/plain"))
     with serving(*served(recorded)) as server, pytest.raises(InvalidAnswer, match="text/plain"):
         engine.ask("Hi", base_url=server.url)
