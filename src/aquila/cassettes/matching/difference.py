@@ -1,4 +1,4 @@
-"""Where two canonical requests differ: paths with both values, cut so that people can see the difference."""
+"""Lists where two canonical requests differ, and writes both values so that people can see the difference."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from typing import Any, Final
 from aquila.cassettes.matching.request_key import CanonicalRequest
 
 ABSENT: Final = object()
-"""Stands for a value that one side does not have."""
+"""Stands for a value that only the other side has."""
 
-_MOST = 1000  # differences that are looked for
-_DEEPEST = 64  # levels that are taken apart
-_WEIGHED = 50  # differences that are weighed one by one
+_MOST = 1000  # differences that are listed
+_DEEPEST = 64  # levels of JSON that are compared value by value; deeper ones are compared as text
+_WEIGHED = 50  # differences that are weighed one by one; each further one weighs 1
 _PLAIN_KEY = re.compile(r"[^.\[\]*'\"\s]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One place where two requests differ. ``path`` is written as ``ignore`` takes it if the place is ``in_body``."""
+    """One place where two requests differ.
+
+    ``path`` is written as the setting ``ignore`` takes it, if the place is ``in_body``.
+    """
 
     path: str
     recorded: Any
@@ -107,7 +110,7 @@ def _compare_json(path: str, recorded: Any, now: Any, depth: int = 0) -> Iterato
 
 
 def _compare_lists(path: str, recorded: list[Any], now: list[Any], depth: int) -> Iterator[Difference]:
-    """Compare by position; where one is longer, what both begin and end with stays paired."""
+    """Compare lists by position. If one is longer, their common beginning and end stay paired."""
     shared = min(len(recorded), len(now))
     begin = 0
     while begin < shared and _are_equal(recorded[begin], now[begin], depth):
@@ -127,13 +130,13 @@ def _are_equal(one: Any, other: Any, depth: int) -> bool:
 
 
 def weigh_differences(found: Sequence[Difference]) -> float:
-    """Say how much the differences between two requests weigh."""
+    """Return how unlike two requests are, from their differences: 0 for equal, about 1 for each changed value."""
     weight = sum(_weigh_difference(difference) + (not difference.in_body) for difference in found[:_WEIGHED])
     return weight + max(0, len(found) - _WEIGHED)
 
 
 def _weigh_difference(difference: Difference) -> float:
-    """From a little for a changed word to 1.1 for something quite different."""
+    """Return from a little above 0, for a changed word, to 1.1 for a value that has nothing in common."""
     one, other = difference.recorded, difference.now
     if not (isinstance(one, str) and isinstance(other, str)):
         return 1.1 if isinstance(one, dict | list) or isinstance(other, dict | list) else 0.6
@@ -159,7 +162,7 @@ def common_prefix_length(one: str, other: str) -> int:
 
 
 def format_value(value: Any, other: Any, width: int) -> str:
-    """Write a value for people in at most about ``width`` characters; a long text is cut around where it differs."""
+    """Write a value for people in about ``width`` characters; a long text is cut around where ``other`` differs."""
     if value is ABSENT:
         return "absent"
     if isinstance(value, _Kind):
@@ -173,7 +176,7 @@ def format_value(value: Any, other: Any, width: int) -> str:
 
 
 def dump_json(value: Any) -> str:
-    """Write a value as JSON; one that is nested too deeply for that as ``…``."""
+    """Write a value as JSON, or as ``…`` if it is nested too deeply for that."""
     try:
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
     except RecursionError:
@@ -218,5 +221,5 @@ def _excerpt_around(length: int, at: int, room: int) -> tuple[int, int]:
 
 
 def escape_unprintable(text: str) -> str:
-    """Escape what a terminal would act on, and what cannot be encoded."""
+    """Escape control characters, which a terminal would act on, and what cannot be encoded."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""Paths into JSON, as in ``messages[*].name``: the way settings say which parts of a body do not matter."""
+"""Paths into JSON, such as ``messages[*].name``. The setting ``ignore`` names with them what is not compared."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _STEP = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class JsonPath:
-    """A path that was understood. ``text`` is what the user wrote."""
+    """A parsed path. ``text`` is what the user wrote."""
 
     text: str
     steps: tuple[Step, ...]
 
     def remove_from(self, value: Any) -> None:
-        """Take what the path names out of a JSON value, in place; a path that leads nowhere changes nothing.
+        """Remove what the path names from a JSON value, in place. A path that leads nowhere changes nothing.
 
         A key disappears. An element of a list becomes null instead, so that the positions of the others stay.
         """
@@ -60,9 +60,9 @@ def _remove_at(value: Any, steps: tuple[Step, ...]) -> None:
 
 @lru_cache(maxsize=256)
 def parse_json_path(text: str) -> JsonPath:
-    """Understand one path: ``user``, ``$.user``, ``messages[*].name``, ``tools[0].function``, ``['a.b'][-1]``.
+    """Parse a path: ``user``, ``$.user``, ``messages[*].name``, ``tools[0].function``, ``['a.b'][-1]``.
 
-    Raises :class:`~aquila.errors.ConfigError` that shows where the text stops making sense.
+    Raises :class:`~aquila.errors.ConfigError`, which shows from where on the text cannot be read.
     """
     path = text.strip()
     position = 1 if path.startswith("$") else 0

@@ -1,4 +1,4 @@
-"""Why a request has no recording, for people: what was asked, what is nearest to it, where they differ, what to do."""
+"""Writes the text of a miss: the request, the nearest recording, where they differ, and the command that records."""
 
 from __future__ import annotations
 
@@ -44,12 +44,11 @@ def explain_miss(
     redactor: Redactor,
     played_out: int | None = None,
 ) -> str:
-    """Say why no recording answers a request.
+    """Return the text that says why no recording answers a request.
 
-    ``cassette`` names the file, ``command`` is what to type to record. With ``played_out`` the request was recorded,
-    but less often than it was made: this is how many times that is. Nothing that ``redactor`` takes for a secret is
-    shown; it is the session's, which knows more than the environment shows. The text is plain, bounded, and made in
-    bounded time.
+    ``cassette`` names the file and ``command`` is what to type to record. ``played_out`` is the number of this request
+    among equal ones, if it was recorded but less often than it was made. ``redactor`` is that of the session, which
+    knows the credentials of its requests; no secret that it finds is shown. Length and time are bounded.
     """
     request = redactor.redact_request(request)
     if played_out is None:
@@ -176,7 +175,7 @@ _VOLATILE = re.compile(
 
 
 def _write_ignore_hint(found: Sequence[Difference]) -> Iterator[str]:
-    """What looks new in each run (an id, a time) is better left out than recorded again and again."""
+    """Advise to ignore a field whose values look like ids or times, which are new in every run."""
     for difference in found:
         values = (difference.recorded, difference.now)
         texts = [_VOLATILE.search(str(value)) for value in values if isinstance(value, str | int)]
@@ -191,7 +190,7 @@ def _write_ignore_hint(found: Sequence[Difference]) -> Iterator[str]:
 
 
 def render_body(request: CanonicalRequest) -> list[str]:
-    """Write a canonical request's body as lines to compare: one for each value, or for each line of a text."""
+    """Write the body of a canonical request as lines: one for each value, or for each line of a text."""
     lines: list[str] = []
     if request.kind == "json":
         lines += _render_json(request.body)
@@ -235,7 +234,7 @@ def _render_list(value: list[Any], depth: int) -> list[str]:
 
 
 def _key_order(key: str) -> tuple[bool, str]:
-    """By name, after the words that say what an object is."""
+    """Sort keys by name, but first those that say what an object is."""
     return key not in ("role", "type", "name", "model"), key
 
 
@@ -266,7 +265,7 @@ def _write_hunk(tag: str, one: list[str], other: list[str]) -> Iterator[str]:
     if tag == "equal":
         yield from (f"   {_clip_line(line, 0)}" for line in one)
         return
-    # A long line is cut around where it differs from its opposite.
+    # A long line is cut around the place where it differs from the line opposite.
     places = [common_prefix_length(a, b) for a, b in zip(one, other, strict=False)]
     for sign, lines in (("-", one), ("+", other)):
         for line, place in zip(lines, itertools.chain(places, itertools.repeat(0)), strict=False):
@@ -274,7 +273,7 @@ def _write_hunk(tag: str, one: list[str], other: list[str]) -> Iterator[str]:
 
 
 def _clip_line(line: str, place: int) -> str:
-    """Cut a line to fit, but not what it begins with: its indentation and its key."""
+    """Cut a line to fit; its indentation and its key stay."""
     match = _LABEL.match(line)
     end = match.end() if match else 0
     label = line[: min(end, WIDTH // 2)]
@@ -316,7 +315,10 @@ def _explain_played_out(
 def _find_equal_recordings(
     request: RecordedRequest, recordings: Sequence[Interaction], rules: MatchRules, redactor: Redactor
 ) -> list[int]:
-    """The numbers of the recordings of this very request. Of many, those written alike and the likest are looked at."""
+    """Return the numbers (from 1) of the recordings with the key of this request.
+
+    Of many recordings only the nearest, and those with the same bytes, are looked at.
+    """
     key = key_of(request, rules)
     positions = set(find_nearest_recordings(request, recordings, 64))
     positions |= {

@@ -1,4 +1,4 @@
-"""Multipart bodies taken apart: names and contents, without the random boundary."""
+"""Parses multipart bodies into names and contents, without the random boundary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _PARAMETER = re.compile(r';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part: its field name, its file name (None for a plain field), its content type ('' if unsaid), its bytes."""
+    """One part of a multipart body.
+
+    ``filename`` is None for a plain field; ``content_type`` is empty if the part names none.
+    """
 
     name: str
     filename: str | None
@@ -19,7 +22,7 @@ class Part:
 
 
 def header_parameter(header: str, name: str) -> str | None:
-    """Return a parameter of a header value (``boundary`` of a content type), unquoted, or None."""
+    """Return a parameter of a header value without its quotes, such as ``boundary``; None if it has none."""
     for key, quoted, bare in _PARAMETER.findall(header):
         if key.lower() == name:
             return bare or re.sub(r"\\(.)", r"\1", quoted)
@@ -27,11 +30,11 @@ def header_parameter(header: str, name: str) -> str | None:
 
 
 def parse_multipart(body: bytes, content_type: str) -> list[Part] | None:
-    """Take a body apart, or return None when it is not what its content type says."""
+    """Return the parts of a body, or None if it is not what its content type says."""
     boundary = header_parameter(content_type, "boundary")
     if not boundary:
         return None
-    # Each delimiter owns the line break before it; the first one may stand at the very start.
+    # The line break before a delimiter belongs to it, and the first delimiter may have none.
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("utf-8", "surrogateescape"))
     if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
         return None

@@ -1,7 +1,7 @@
-"""Finds, among many recordings, those most like a request: first roughly in all of them, for a bounded amount of work.
+"""Finds the recordings that are most like a request, for a bounded amount of work.
 
-The rough likeness is how many small pieces of the request's body a recording's body holds, taken from places where the
-recordings differ. Ten thousand recordings of 2 KB take some 50 ms.
+Small pieces of the request's body are searched for in the body of each recording; a piece that is in all of them tells
+nothing and is left out. Ten thousand recordings of 2 KB take some 50 ms.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from functools import cache
 
 from aquila.cassettes.model import Interaction, RecordedRequest
 
-_PIECE = 12  # bytes
-_PIECES = 96  # looked at
-_SAMPLE = 32  # recordings that tell which pieces are common to all
-_WORK = 150_000_000  # bytes to search through
-_ENOUGH = 65_536  # bytes of a body at either end
+_PIECE = 12  # bytes of a piece
+_PIECES = 96  # pieces at most
+_SAMPLE = 32  # recordings among which a piece must differ
+_WORK = 150_000_000  # bytes that all searches together go through
+_ENOUGH = 65_536  # bytes of a body that are searched, at its beginning and at its end
 
 
 def find_nearest_recordings(request: RecordedRequest, recordings: Sequence[Interaction], count: int) -> list[int]:
-    """Return the positions of up to ``count`` recordings that are most like the request, the likest first.
+    """Return the positions (from 0) of up to ``count`` recordings, the one most like the request first.
 
-    Same method and path come first, then likeness of the body, likeness of the URL, and a similar length.
+    What counts, in this order: the same method and path, common pieces of the body, common words of the URL, and a
+    similar length of the body.
     """
     bodies = [_both_ends(recording.request.body) for recording in recordings]
     pieces = _distinctive_pieces(_both_ends(request.body), bodies)
@@ -57,7 +58,7 @@ def _both_ends(body: bytes) -> bytes:
 
 
 def _distinctive_pieces(body: bytes, bodies: Sequence[bytes]) -> list[bytes]:
-    """Pieces of a body from all over it, without those that a sample of the others has in common."""
+    """Return pieces from all over a body, without those that every body of a sample has."""
     step = max(1, (len(body) - _PIECE) // _PIECES)
     pieces = list(dict.fromkeys(body[at : at + _PIECE] for at in range(0, max(1, len(body) - _PIECE + 1), step)))
     sample = bodies[:: max(1, len(bodies) // _SAMPLE)]

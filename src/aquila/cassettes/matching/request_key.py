@@ -33,7 +33,7 @@ Kind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]
 
 @dataclass(frozen=True, slots=True)
 class MatchRules:
-    """What of a request is compared.
+    """Says what of a request is compared.
 
     ``match_on`` names parts (see :data:`PARTS`, and ``header:<name>``). When every entry begins with ``+`` or ``-``,
     it adds to and takes from the default, as in ``("+host", "-query")``. Afterwards it holds the resolved names in a
@@ -153,7 +153,7 @@ def _split_url(url: str) -> _Url:
         return _Url("", "", url, ())
     default_port = {"http": ":80", "https": ":443"}.get(parts.scheme, ":")
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(default_port)
-    # Bytes that are no UTF-8 stay apart from one another.
+    # Bytes that are not UTF-8 stay different from one another.
     query = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
     return _Url(parts.scheme, host, _ESCAPE.sub(_same_escape, parts.path) or "/", tuple(sorted(query)))
 
@@ -190,7 +190,7 @@ def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, 
             if parts is not None:
                 return "multipart", _group_fields(((part.name, _canonical_part(part)) for part in parts), rules)
     except (ValueError, RecursionError):
-        pass  # not what it says it is: then its bytes count
+        pass  # The body is not what its content type says, so its bytes are compared.
     return _text_or_bytes(data)
 
 
@@ -217,9 +217,9 @@ def _form_fields(data: bytes) -> Iterable[tuple[str, str]]:
 
 
 def _group_fields(pairs: Iterable[tuple[str, Any]], rules: MatchRules) -> dict[str, list[Any]]:
-    """Group by field: between fields order says nothing, within one it is a list's order.
+    """Group values by field. The order of fields does not matter; the order of the values of one field does.
 
-    Rules that name a field also name its members, which clients send as ``metadata[id]``.
+    A rule for a field is also one for its members, which clients send as ``metadata[id]``.
     """
     fields: dict[str, list[Any]] = {}
     for name, value in pairs:
@@ -231,7 +231,7 @@ def _group_fields(pairs: Iterable[tuple[str, Any]], rules: MatchRules) -> dict[s
 
 
 def _canonical_part(part: multipart.Part) -> Any:
-    """A plain field by its text; a file by name, type, size and hash."""
+    """Return a plain field as its text, and a file as its name, type, size and hash."""
     value: dict[str, Any] = {}
     if part.filename is None:
         kind, content = _text_or_bytes(part.data)
@@ -249,7 +249,7 @@ def _canonical_part(part: multipart.Part) -> Any:
 
 
 def _parse_number(text: str) -> int | float:
-    """Read a number with a point or exponent; one without a fraction equals the integer (1.0 is 1, but true is not)."""
+    """Parse a number with a point or an exponent. Without a fraction it is an integer, so that 1.0 equals 1."""
     value = float(text)
     if value.is_integer():
         return int(value) if abs(value) < 2**53 else _parse_large_number(text)
@@ -259,19 +259,19 @@ def _parse_number(text: str) -> int | float:
 def _parse_large_number(text: str) -> int | float:
     number = Decimal(text)
     if number.adjusted() > 4000:
-        raise ValueError("a number beyond all use")
+        raise ValueError("the number has too many digits")
     return int(number) if number == number.to_integral_value() else float(text)
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a key occurs twice: readers disagree on what that means")
+        raise ValueError("a key occurs twice, which readers understand differently")
     return value
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 _parse_json: Callable[[str], Any] = json.JSONDecoder(

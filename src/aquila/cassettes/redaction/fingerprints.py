@@ -1,8 +1,8 @@
-"""Fingerprints of keys: by them a child process knows a key that is hidden from it, and cannot tell what it is.
+"""Fingerprints of keys. With them a child process can redact a key that is hidden from it.
 
-While cassettes answer, children get dummies in place of the real keys. One may still be handed a real key, as an
-argument or in a file, and must not store or show it. What is handed down is a salted hash and the length. Only long
-keys of letters, digits, dashes and underscores have a fingerprint: a short password could be guessed from its hash.
+While cassettes answer, children get dummies in place of the real keys. A child may still get a real key as an argument
+or from a file, and must not store or show it. So it is given the salted hash and the length of each. Only long keys of
+letters, digits, dashes and underscores have a fingerprint: a short password could be guessed from its hash.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SALT = secrets.token_hex(16)
 
 
 def fingerprints_of(values: Iterable[str]) -> list[str]:
-    """The fingerprints of those values that can have one."""
+    """Return the fingerprints of those values that can have one."""
     return [_salted_hash(value, _SALT) for value in values if _LONG_KEY.fullmatch(value) and not is_trivial(value)]
 
 
@@ -32,7 +32,7 @@ def _salted_hash(value: str, salt: str) -> str:
 
 @lru_cache(maxsize=8)
 def fingerprint_rule(known: tuple[str, ...]) -> Callable[[str], str]:
-    """A redactor that replaces what has one of these fingerprints, where it stands as a word of its own."""
+    """Return a redactor that replaces each word that has one of these fingerprints."""
     salts = {(int(length), salt) for length, salt, _ in (each.split(":") for each in known)}
     lengths = frozenset(length for length, _ in salts)
 

@@ -1,4 +1,4 @@
-"""Secrets found in bytes: where they stand, and replacing them without moving what is around them."""
+"""Places of secrets in bytes: merging them, and replacing them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 PLACEHOLDER = b"[redacted]"
-"""What stands in place of a secret: always the same, so that two developers' requests stay equal."""
+"""Stands in place of every secret, so that the requests of two developers stay equal."""
 
 
 class FoundSecret(NamedTuple):
@@ -19,12 +19,12 @@ class FoundSecret(NamedTuple):
 
 
 def merge_found(spans: Iterable[FoundSecret]) -> list[FoundSecret]:
-    """Sort spans and join those that overlap or touch; a joint one is replaced once."""
+    """Sort places and join those that overlap or touch. A joint place is replaced once."""
     result: list[FoundSecret] = []
     for span in sorted(spans):
         if result and span.start <= result[-1].end:
             last = result[-1]
-            # Of the pieces of a secret only the first has a text; it wins over the empty ones.
+            # Only the first piece of a split secret has a replacement; the empty ones of the others give way.
             replacement = max(last.replacement, span.replacement, key=len)
             result[-1] = FoundSecret(last.start, max(last.end, span.end), last.kind, replacement)
         else:
@@ -33,15 +33,15 @@ def merge_found(spans: Iterable[FoundSecret]) -> list[FoundSecret]:
 
 
 def is_in_placeholder(data: bytes, start: int, end: int) -> bool:
-    """Say whether a place is part of a placeholder that already stands there."""
+    """Say whether the bytes from ``start`` to ``end`` are part of a placeholder."""
     at = data.find(PLACEHOLDER, max(0, end - len(PLACEHOLDER)), start + len(PLACEHOLDER))
     return at >= 0 and at <= start and end <= at + len(PLACEHOLDER)
 
 
 def replace_found(data: bytes, spans: Sequence[FoundSecret], cuts: Sequence[int] = ()) -> tuple[bytes, list[int]]:
-    """Replace merged spans. Return the new bytes, and where ``cuts`` (sorted offsets into ``data``) lie in them.
+    """Replace merged places. Return the new bytes, and the new offsets of ``cuts``, which are sorted offsets.
 
-    A cut inside a span falls at the same fraction of its replacement.
+    A cut inside a place falls at the same fraction of its replacement.
     """
     pieces: list[bytes] = []
     moved: list[int] = []

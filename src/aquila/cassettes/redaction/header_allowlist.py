@@ -1,6 +1,6 @@
-"""Which header fields a cassette may hold: a short list of allowed ones, and those that no setting can add.
+"""Says which header fields a cassette may hold: a short list, and what settings add. Credentials can never be added.
 
-A list of what is allowed fails safely: a provider's new header that echoes a key is left out until somebody names it.
+A list of allowed fields fails safely: a provider's new field that repeats the key is not stored.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def is_secret_header(name: str) -> bool:
 
 
 def check_header_names(names: Iterable[str], setting: str) -> tuple[str, ...]:
-    """Return header names in lower case, sorted and without repeats.
+    """Check names of header fields. Return them in lower case, sorted and without repeats.
 
     A name may end in ``*`` (``x-ratelimit-*``). ``setting`` names where they were written, for the message. Raises
-    :class:`~aquila.errors.ConfigError` for a field that carries credentials, and for what is no header name.
+    :class:`~aquila.errors.ConfigError` for a field that carries credentials, and for what cannot be a name.
     """
     lowered = {name.strip().lower() for name in names}
     for name in lowered:

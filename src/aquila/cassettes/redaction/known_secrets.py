@@ -1,4 +1,4 @@
-"""Secrets whose value is known: those of the environment, and the credentials that a request itself carries."""
+"""Finds secrets whose value is known: those of the environment, and the credentials of a request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aquila.cassettes.redaction.header_allowlist import is_secret_header
 from aquila.cassettes.redaction.secret_patterns import RUN, flatten_tokens
 
 MIN_LENGTH = 8
-"""Shorter values are no secrets: they would be found everywhere."""
+"""A shorter value is not taken for a secret, because it would be found everywhere."""
 
 _NAME = re.compile(
     r"(?:^|_|API|AUTH)(?:KEYS?|TOKEN|PASSWD|PASSPHRASE|CREDENTIALS?|PAT|WEBHOOK|DSN)(?:_?\d+)?$|PASSWORD|SECRET", re.I
@@ -49,7 +49,7 @@ def is_trivial(value: str) -> bool:
 
 
 def environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the secrets of an environment: value to the kind that findings name it by."""
+    """Return the secrets of an environment: each value, and the kind by which findings name it."""
     found: dict[str, str] = {}
     for name, text in environ.items():
         candidates = [text] if _names_a_secret(name) else []
@@ -66,7 +66,7 @@ def _names_a_secret(variable: str) -> bool:
 
 
 def credentials_in(headers: Headers) -> Iterator[str]:
-    """Yield the credentials that a request carries in its header fields."""
+    """Yield the credentials in the header fields of a request."""
     for name, text in headers:
         if name == "authorization" or is_secret_header(name):
             scheme, _, rest = text.strip().partition(" ")
@@ -95,10 +95,10 @@ class _Needle:
     kind: str
     replacement: bytes
     long: bool
-    """Whether it has a run of token characters that texts without secrets lack."""
+    """Whether it holds a run of token characters that texts without secrets rarely have."""
 
 
-# Words and numbers occur in longer ones that mean something else. An escape before them is no part of them.
+# A word or a number must stand alone: it may be part of a longer one. An escape before it is not part of it.
 _WHOLE = rb"(?:(?<![\w.])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%%[0-9a-fA-F]{2}))%s(?![\w.]*\w)"
 _UNICODE_ESCAPE = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 
@@ -125,7 +125,7 @@ class KnownSecrets:
                     yield FoundSecret(*match.span(), needle.kind, needle.replacement)
 
     def find_cut_off_end(self, data: bytes) -> Iterator[FoundSecret]:
-        """Find the beginning of a value at the end of ``data``: it broke off, with most of the value out."""
+        """Find the beginning of a value at the end of ``data``, where a stream broke off."""
         for value, kind in self._values:
             for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
                 if data.endswith(value[:length]):
@@ -133,7 +133,7 @@ class KnownSecrets:
                     break
 
     def find_cut_off_start(self, data: bytes) -> Iterator[FoundSecret]:
-        """Find the end of a value at the beginning of ``data``: what comes before was left out."""
+        """Find the end of a value at the beginning of ``data``, where a text was shortened."""
         for value, kind in self._values:
             for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
                 if data.startswith(value[-length:]):
@@ -145,21 +145,21 @@ class KnownSecrets:
 def _needles_for(value: str, kind: str) -> tuple[_Needle, ...]:
     raw = value.encode("utf-8", "surrogatepass")
     number = _is_number(value)
-    # A number may stand bare in JSON, where only another number may take its place.
+    # A number may stand in JSON without quotes, and then only a number may replace it.
     whole = number or (value.isalpha() and len(value) < 20)
     found: dict[bytes, _Needle] = {}
     for text in _spellings_of(value):
         pattern = re.compile((_WHOLE if whole else b"%s") % re.escape(text))
         found[text] = _Needle(text, pattern, kind, b"0" if number else PLACEHOLDER, RUN in flatten_tokens(text))
     for alphabet, core in _base64_cores(raw):
-        # The characters beside the core hold bits of the secret too; what else is in that base64 goes with it.
+        # The characters beside the core hold bits of the secret too, so all of that base64 is replaced.
         pattern = re.compile(b"[%s]*%s[%s]*={0,2}" % (alphabet, re.escape(core), alphabet))
         found.setdefault(core, _Needle(core, pattern, f"{kind}, in base64", PLACEHOLDER, RUN in flatten_tokens(core)))
     return tuple(found.values())
 
 
 def _spellings_of(value: str) -> set[bytes]:
-    """The value as encoders write it: plain, as JSON in up to three layers, percent-encoded."""
+    """Return the value as encoders write it: plain, percent-encoded, and as JSON in up to three layers."""
     texts = {value, value.replace(" ", "+")}
     texts |= {quote(value, safe=safe, errors="surrogatepass") for safe in ("", "/")}
     texts.add(quote_plus(value, errors="surrogatepass"))
@@ -172,7 +172,7 @@ def _spellings_of(value: str) -> set[bytes]:
 
 
 def _base64_cores(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The part of a base64 text that only the value decides, at each of the three places where it may start."""
+    """Yield the base64 characters that hold nothing but the value, after their alphabet, for each alignment."""
     for lead in range(3):
         text = base64.b64encode(bytes(lead) + raw)
         first = (lead * 8 + 5) // 6

@@ -1,7 +1,7 @@
-"""Keeps secrets out of cassettes: headers by an allow list, everything else searched for values and shapes of secrets.
+"""Keeps secrets out of cassettes: headers by an allow list, everything else by a search for secrets.
 
-What is found is replaced by one fixed text, before requests are compared and before anything is written. So a cassette
-that one developer recorded answers another one's requests, whatever their keys.
+Each secret is replaced by one fixed text, before requests are compared and before anything is written. So a cassette
+that one developer recorded answers the requests of another, whatever their keys.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from aquila.cassettes.redaction.split_text import find_split_secrets
 from aquila.errors import ConfigError
 
 Rule: TypeAlias = str | re.Pattern[str] | Callable[[str], str]
-"""An added redactor: a regular expression, whose matches (or first groups) are replaced, or a function on texts."""
+"""An added redactor: a regular expression whose matches, or first groups, are replaced; or a function on texts."""
 
-_DEPTH = 3  # layers of encoding that are looked through, as in JSON in a JSON string in a URL
-_PASSES = 8  # what replacing one secret brings together may be another
+_DEPTH = 3  # layers of encoding that are looked through, such as JSON in a JSON string in a URL
+_PASSES = 8  # times that a text is searched; replacing one secret may bring another together
 _USERINFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that looks like a secret: on which line (from 1), and what it looks like. Never its value."""
+    """Something that looks like a secret: its line (from 1) and its kind, never its value."""
 
     line: int
     kind: str
@@ -58,12 +58,12 @@ class _Scrubber:
         self._known = KnownSecrets(secrets.items())
         self._patterns = [_compile_rule(rule) for rule in rules if isinstance(rule, str | re.Pattern)]
         self._functions = [rule for rule in rules if not isinstance(rule, str | re.Pattern)]
-        # Every request brings the same header values and URLs.
+        # A cache, because all requests bring the same header values and URLs. It lives as long as the scrubber.
         self._short_text = functools.lru_cache(maxsize=1024)(self._scrub_any_text)
         self.scrub_url = functools.lru_cache(maxsize=1024)(self._scrub_any_url)
 
     def find_secrets(self, data: bytes, *, parameters: bool = False) -> list[FoundSecret]:
-        """Find every secret; merged spans in order."""
+        """Find every secret. Return merged places in order."""
         return self._find_through(data, None, parameters=parameters, depth=_DEPTH)
 
     def _find_through(
@@ -98,7 +98,7 @@ class _Scrubber:
     ) -> tuple[bytes, Sequence[int]]:
         """Scrub bytes and move the cuts along.
 
-        With ``split`` look at texts that come in pieces too; with ``cut_off`` at secrets of which the end is missing.
+        With ``split``, texts that come in pieces are searched too. With ``cut_off``, the end of a secret may be missing.
         """
 
         def find(text: bytes) -> list[FoundSecret]:
@@ -124,7 +124,7 @@ class _Scrubber:
         return data, cuts
 
     def scrub_chunks(self, chunks: tuple[RecordedChunk, ...], *, cut_off: bool) -> tuple[RecordedChunk, ...]:
-        """Scrub the body that the chunks make."""
+        """Scrub the body that the chunks make together. With ``cut_off`` it broke off."""
         body = b"".join(chunk.data for chunk in chunks)
         ends = list(itertools.accumulate(len(chunk.data) for chunk in chunks))
         clean, moved = self.scrub_bytes(body, cuts=ends, split=True, cut_off=cut_off)
@@ -162,12 +162,12 @@ class _Scrubber:
 class Redactor:
     """Replaces secrets in requests and responses by ``[redacted]``.
 
-    It knows the values of ``secrets`` (value to the kind that findings name it by), the shapes of common keys, and the
-    credentials of every request that it has seen. ``extra`` adds rules; nothing takes the built-in ones away. Fields
+    It knows the values of ``secrets`` (each with the kind by which findings name it), what common keys look like, and
+    the credentials of every request that it has seen. ``extra`` adds rules; the built-in ones always stay. Fields
     named in ``request_headers`` and ``response_headers`` are kept besides the usual ones; fields that carry
     credentials are refused with a :class:`~aquila.errors.ConfigError`.
 
-    Doing it twice is the same as doing it once. What holds no secret is returned as the same object. Thread-safe.
+    Redacting twice is the same as redacting once. What holds no secret is returned as the same object. Thread-safe.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Redactor:
         self._lock = threading.Lock()
         self._seen: frozenset[str] = frozenset()
         self._with: dict[frozenset[str], _Scrubber] = {}
-        # A client sends the same header fields with all its requests.
+        # A cache, because a client sends the same header fields with all its requests.
         self._examined = functools.lru_cache(maxsize=256)(self._examine_headers)
 
     @classmethod
@@ -212,7 +212,7 @@ class Redactor:
     def redact_request(self, request: RecordedRequest) -> RecordedRequest:
         """Return the request without secrets: allowed header fields only; URL and body scrubbed.
 
-        Its own credentials are scrubbed from URL and body too, and from now on from every response.
+        Its own credentials are removed from its URL and body too, and from every later response.
         """
         headers, own = self._examined(request.headers)
         scrubber = self._scrubber_knowing(own)
@@ -226,7 +226,7 @@ class Redactor:
     def with_kept_headers(self, request: RecordedRequest) -> RecordedRequest:
         """Return the request with the header fields that :meth:`request` keeps, and its URL and body as they are.
 
-        Its credentials are scrubbed from every response from now on. For comparing only: nothing may store it.
+        Its credentials are removed from every later response. Only for comparing: it must not be stored.
         """
         headers, _ = self._examined(request.headers)
         return (
@@ -236,7 +236,7 @@ class Redactor:
         )
 
     def _examine_headers(self, headers: Headers) -> tuple[Headers, frozenset[str]]:
-        """The header fields that are kept, scrubbed, and the credentials among all of them."""
+        """Return the header fields that are kept, without secrets, and the credentials among all of them."""
         own = frozenset(value for value in credentials_in(headers) if value not in self._secrets)
         if own and not own <= self._seen:
             with self._lock:
@@ -281,8 +281,8 @@ class Redactor:
     def find_secrets(self, data: bytes) -> list[Finding]:
         """Report what looks like a secret in a file, in order; each line once for each kind.
 
-        This looks at the text of the file. What a stream in it says in pieces is found by :meth:`interaction`, which
-        returns another object.
+        This looks at the text of the file. A secret that a stream in it delivers in pieces is found by
+        :meth:`redact_interaction`, which then returns another object.
         """
         found: dict[Finding, None] = {}
         line, position = 1, 0
@@ -293,7 +293,7 @@ class Redactor:
         return list(found)
 
     def _scrubber_knowing(self, values: frozenset[str]) -> _Scrubber:
-        """The scrubber that knows these values too."""
+        """Return a scrubber that knows these values too."""
         if not values:
             return self._scrubber
         with self._lock:
@@ -321,7 +321,7 @@ def _compile_rule(rule: str | re.Pattern[str]) -> re.Pattern[bytes]:
 
 
 def _find_changes(function: Callable[[str], str], data: bytes) -> list[FoundSecret]:
-    """What a function changes, as spans; exact places matter, because chunks are cut between them."""
+    """Return what a function changes. The places are exact, because chunks are cut between them."""
     before = data.decode("utf-8", "surrogateescape")
     after = function(before)
     if after == before:

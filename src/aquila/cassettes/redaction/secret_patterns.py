@@ -1,7 +1,7 @@
-"""What keys and credentials look like: shapes that say by themselves that something is a secret.
+"""Finds keys and credentials by what they look like.
 
-Tokens with a known prefix are looked for only where a run of at least 16 characters of their alphabet begins; the rest
-only where a telling word stands. So a text without secrets costs little more than one pass.
+Tokens with a known prefix are searched for only where a run of at least 16 characters of their alphabet begins. The
+others are searched for only if a word that goes with them is there. So a text without secrets costs about one pass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _ALPHABET = bytes(ord("a") if code in _TOKEN_CHARS else ord(" ") for code in ran
 RUN = b"a" * 16
 """The shortest run of token characters in :func:`flattened` bytes that is looked at."""
 
-# Letters alone make a slug (sk-learn-tutorial-for-beginners): a key has digits, and a stretch without dashes.
+# Letters and dashes alone may be a title (sk-learn-tutorial-for-beginners). A key has digits, and 16 characters
+# without a dash.
 _KEYISH = rb"(?=[\w-]{0,200}?[A-Za-z0-9]{16})(?=[\w-]{0,200}?[0-9])[\w-]{20,}"
 
 _PREFIXED: tuple[tuple[str, bytes], ...] = (
@@ -78,7 +79,7 @@ _TELLING: tuple[tuple[str, bytes, re.Pattern[bytes]], ...] = (
     ("Slack webhook", b"hooks.slack.com/", re.compile(rb"hooks\.slack\.com/services/([\w/]{20,})")),
 )
 
-# Providers mask keys in their errors, and still show the ends.
+# Providers mask keys in their errors, but show both ends.
 _MASKED = re.compile(rb"(?<![A-Za-z0-9])(?:sk|gsk|csk|hf|xai|pplx|key)[-_][\w-]{0,20}\*{4,}[\w-]{0,8}")
 
 _USERINFO = re.compile(rb"://([^\s/:@\"'\\<>?#]*:[^\s/@\"'\\<>?#]+)@")
@@ -107,11 +108,11 @@ _STRONG_NAMES = (
 _WEAK_NAMES = rb"key|token|auth|secret"
 _VALUE = rb"[^&\s\"'<>\\#]"
 _QUERY = re.compile(rb"[?&;](?i:(?:%s)=(%s{6,})|(?:%s)=(%s{16,}))" % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE))
-# In a real URL or form no prose can be meant. Dummy keys of replays are as short as their users like.
+# A URL or a form holds no prose, and dummy keys may be short, so here short values count too.
 _QUERY_STRICT = re.compile(
     rb"(?:^|[?&;])(?i:(?:%s)=(%s+)|(?:%s)=(%s{8,}))" % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE)
 )
-# In a binary file the value seems to go on with what is no text.
+# In a binary file, bytes that are not text may follow.
 _REDACTED = re.compile(rb"(?:\[|%5B)redacted(?:\]|%5D)(?![!-~])", re.IGNORECASE)
 
 
@@ -163,7 +164,7 @@ def find_header_lines(data: bytes) -> Iterator[FoundSecret]:
 
 
 def _find_values(pattern: re.Pattern[bytes], data: bytes, kind: str) -> Iterator[FoundSecret]:
-    """What the matched group holds, unless it was replaced before."""
+    """Yield the group that matched, unless it was replaced before."""
     for match in pattern.finditer(data):
         group = match.lastindex or 0
         if not _REDACTED.match(match[group]):
@@ -185,10 +186,10 @@ def _find_prefixed_keys(data: bytes, flat: bytes) -> Iterator[FoundSecret]:
 
 
 def _possible_starts(data: bytes, start: int, end: int) -> Sequence[int]:
-    """Where in a run a token may begin: at its start, behind an escape that seems to belong to it, behind a dash.
+    """Return where in a run a token may begin: at its start, after an escape that looks like part of it, after a dash.
 
-    In base64 anything occurs by chance: in the midst of it nothing begins, and in a run too long for a key, only at
-    its start.
+    Base64 may hold any prefix by chance. So nothing begins in the middle of it, and in a run that is too long for a key
+    a token begins only at the start.
     """
     before = data[start - 1] if start else 0
     if before in b"+/" and start >= 64 and _BASE64.match(data, start - 64):

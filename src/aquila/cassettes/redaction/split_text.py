@@ -1,4 +1,4 @@
-"""Texts that a stream delivers in pieces: put together, so that what is split over its events can be found."""
+"""Finds secrets in texts that a stream delivers in pieces, by putting the pieces together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LITERAL = re.compile(rb'"((?:[^"\\]|\\.)*+)"(\s*:)?|\[([\s0-9,]*[0-9][\s0-9,]*)
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """One leaf: its decoded bytes, and where it stands in the body."""
+    """One string or list of byte values in an event: its decoded bytes, and where it stands in the body."""
 
     text: bytes
     start: int
@@ -36,14 +36,14 @@ def find_split_secrets(body: bytes, find: Callable[[bytes], list[FoundSecret]]) 
         for group, piece in _find_pieces(body, start, end):
             groups.setdefault(group, []).append(piece)
     for pieces in groups.values():
-        # What is the same in each event, such as its id, is no text in pieces.
+        # A text that is the same in each event, such as its id, is not one in pieces.
         if pieces[0].codes or any(piece.text != pieces[0].text for piece in pieces):
             for span in find(b"".join(piece.text for piece in pieces)):
                 yield from _spread_over_pieces(body, span, pieces)
 
 
 def _find_documents(body: bytes) -> Iterator[tuple[int, int]]:
-    """Where the JSON values and lines of data stand: the whole body, or lines, with ``data:`` or without."""
+    """Yield where JSON values and lines of data stand: the whole body, or its lines, with ``data:`` or without."""
     if body.lstrip()[:1] in (b"{", b"[") and _parse_json(body) is not None:
         yield 0, len(body)
         return
@@ -67,7 +67,7 @@ def _find_pieces(body: bytes, start: int, end: int) -> Iterator[tuple[tuple[Any,
         return
     places = [match for match in _LITERAL.finditer(document) if match[2] is None]
     leaves = list(_find_leaves(value, (), ()))
-    if len(leaves) != len(places):  # a key that occurs twice: the parser has dropped one
+    if len(leaves) != len(places):  # a key occurs twice, and the parser has dropped one of its values
         return
     for (group, leaf), place in zip(leaves, places, strict=True):
         first, last = place.span(1) if isinstance(leaf, str) else place.span(3)
@@ -78,9 +78,10 @@ def _find_pieces(body: bytes, start: int, end: int) -> Iterator[tuple[tuple[Any,
 
 
 def _find_leaves(value: Any, path: tuple[str, ...], marks: tuple[int, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Yield strings, and lists of non-negative integers, each with what it is a piece of.
+    """Yield strings and lists of non-negative integers, each with the text that it is a piece of.
 
-    That is its path without positions in lists, and the numbers that say where it belongs (``output_index``).
+    The text is named by the path without positions in lists, and by the numbers that tell texts apart, such as
+    ``output_index``.
     """
     if isinstance(value, str):
         yield (path, marks), value
