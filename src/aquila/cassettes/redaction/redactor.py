@@ -98,7 +98,7 @@ class _Scrubber:
     ) -> tuple[bytes, Sequence[int]]:
         """Scrub bytes and move the cuts along.
 
-        With ``split``, texts that come in pieces are searched too. With ``cut_off``, the end of a secret may be missing.
+        With ``split``, texts that come in pieces are searched too. With ``cut_off``, a secret may lack its end.
         """
 
         def find(text: bytes) -> list[FoundSecret]:
