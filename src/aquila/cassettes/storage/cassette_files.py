@@ -1,4 +1,4 @@
-"""Cassette files: loaded whole, replaced atomically, changed under a lock."""
+"""Loads cassette files whole, replaces them atomically, and changes them under a lock."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 
 WORK_FOLDER = ".journal"
-"""Folder below the cassette folder for journals and locks. It ignores itself in git."""
+"""The folder below the cassette folder for journals and locks. It holds a ``.gitignore`` for itself."""
 
 _LOADED_LIMIT = 64
+# A cache, because many tests share one cassette: by suffix and hash of the bytes, so that it is never stale. It is for
+# the whole process; the oldest entries go when it is full.
 _loaded: OrderedDict[tuple[str, bytes], Cassette] = OrderedDict()
 
 
 def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
     """Return the cassette in a file. Raises ``FileNotFoundError`` or ``CassetteCorrupt``.
 
-    A file whose bytes were loaded before is not parsed again: many tests share one cassette. Between runs, a copy that
-    loads faster is kept in ``copies_folder``, if there is one.
+    A file whose bytes were loaded before is not parsed again. A copy that loads faster is kept for the next run in
+    ``copies_folder``, if there is one.
     """
     try:
         data = path.read_bytes()
@@ -44,14 +46,14 @@ def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
         except Exception as error:  # a plugin's codec, or a mistake in ours
             raise CassetteCorrupt(f"{path}: cannot be read: {reason_of(error)}") from error
         _loaded[digest] = cassette
-        with contextlib.suppress(KeyError):  # another thread may have emptied it
+        with contextlib.suppress(KeyError):  # another thread may have emptied the cache meanwhile
             while len(_loaded) > _LOADED_LIMIT:
                 _loaded.popitem(last=False)
     return cassette
 
 
 def load_cassette_or_empty(path: Path, *, copies_folder: Path | None = None) -> Cassette:
-    """Like ``load``, with an empty cassette for a file that does not exist."""
+    """Like ``load_cassette``, with an empty cassette for a file that does not exist."""
     try:
         return load_cassette(path, copies_folder=copies_folder)
     except FileNotFoundError:
@@ -76,7 +78,7 @@ def update_cassette(path: Path, change: Callable[[Cassette], Cassette], *, root:
 
 
 def save_cassette(path: Path, cassette: Cassette) -> None:
-    """Write a cassette: a new file beside the old one, then an atomic replacement. Raises ``CassetteWriteError``."""
+    """Write a cassette into a new file beside the old one, and replace that. Raises ``CassetteWriteError``."""
     data = encode_cassette(path, cassette)
     try:
         path = path.resolve()
@@ -87,7 +89,7 @@ def save_cassette(path: Path, cassette: Cassette) -> None:
 
 
 def encode_cassette(path: Path, cassette: Cassette) -> bytes:
-    """Return the content that a cassette has in a file. Raises ``CassetteWriteError`` whatever fails in its codec."""
+    """Return the content of a cassette's file. Raises ``CassetteWriteError`` for any failure of the codec."""
     codec = codec_for(path)
     try:
         return codec.dumps(cassette)
@@ -106,17 +108,17 @@ def remove_cassette(path: Path) -> None:
 
 
 def pending_path(path: Path) -> Path:
-    """The file beside a cassette that keeps what a failing test recorded."""
+    """Return the file beside a cassette that keeps what a failing test recorded."""
     return path.with_name(f"{path.stem}.pending{path.suffix}")
 
 
 def is_pending_file(path: Path) -> bool:
-    """Whether a file is the pending recording of some cassette."""
+    """Say whether a file is the pending recording of a cassette."""
     return path.stem.endswith(".pending")
 
 
 def find_cassette_files(root: Path) -> Iterator[Path]:
-    """Every cassette file below a folder, sorted, without pending ones."""
+    """Yield every cassette file below a folder, sorted, without pending ones."""
     known = cassette_suffixes()
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root).parts
@@ -125,7 +127,7 @@ def find_cassette_files(root: Path) -> Iterator[Path]:
 
 
 def work_folder(root: Path) -> Path:
-    """The folder of journals and locks, created on first use. Raises ``CassetteWriteError``."""
+    """Return the folder of journals and locks, and make it if need be. Raises ``CassetteWriteError``."""
     folder = root / WORK_FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +140,7 @@ def work_folder(root: Path) -> Path:
 
 
 def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
-    """The error for a path that could not be written."""
+    """Return the error for a path that could not be written."""
     reason = error.strerror or str(error)
     return CassetteWriteError(
         f"cannot record: {path}: {reason}. The cassette is as it was; free the disk or make the folder writable, "

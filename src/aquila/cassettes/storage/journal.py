@@ -1,4 +1,4 @@
-"""The journal of a recording: each finished interaction is on disk before its caller goes on.
+"""Keeps each finished interaction of a recording on disk, before its caller goes on.
 
 A scope that records has one journal per process, named ``<scope>.<process>.journal``. Its writer holds a lock on the
 file for as long as it lives, so a journal whose lock is free was left by a process that ended. The scope's owner merges
@@ -38,9 +38,9 @@ _CODEC = MsgpackCodec(tables=False)  # a frame lives for one run: a table of its
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One line of a journal: a finished recording, or a play in a process that does not own the scope.
+    """One entry of a journal: a finished recording, or a play in a process that does not own the scope.
 
-    ``cassette`` is the name it is for, ``rules`` what its key was computed under.
+    ``cassette`` is the name of its cassette. ``rules`` are those under which its key was computed.
     """
 
     cassette: str
@@ -51,7 +51,10 @@ class JournalEntry:
 
 
 class Journal:
-    """The journal that this process writes for one scope. Thread-safe; a forked child gets a file of its own."""
+    """The journal that this process writes for one scope.
+
+    The object owns the descriptor of the file, and with it the lock. Thread-safe; a forked child writes another file.
+    """
 
     def __init__(self, root: Path, scope: str) -> None:
         self._root = root
@@ -62,7 +65,7 @@ class Journal:
         self._path: Path | None = None
 
     def open(self) -> None:
-        """Create the file, so that a folder that cannot be written is noticed before a request is paid for."""
+        """Create the file now, so that a folder that cannot be written is noticed before a request costs money."""
         with self._lock:
             self._open_in_this_process()
 
@@ -80,14 +83,14 @@ class Journal:
                 raise cassette_write_error(self._path or self._root, error) from error
 
     def close(self) -> None:
-        """Let go of the file. It stays on disk until it is discarded."""
+        """Close the file. It stays on disk until it is discarded."""
         with self._lock:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
             self._descriptor, self._process = -1, None
 
     def remove_file(self) -> None:
-        """Remove the file, whose entries are stored, and let go of it."""
+        """Remove the file, after its entries were stored, and close it."""
         with self._lock:
             if self._descriptor >= 0 and self._path is not None:
                 _remove_file(self._path, self._descriptor)
@@ -97,8 +100,8 @@ class Journal:
         process = os.getpid()
         if self._process == process:
             return
-        # In a forked child the parent's descriptor is left open: closing the copy would be harmless, but as long as
-        # it lives the parent's journal counts as in use, and so nobody merges half of what a scope recorded.
+        # A forked child leaves its copy of the parent's descriptor open. As long as it lives, the parent's journal
+        # counts as in use, and so nobody merges only a part of what a scope recorded.
         path = work_folder(self._root) / f"{self._scope}.{process}.journal"
         try:
             descriptor = _open_locked(path)
@@ -108,12 +111,12 @@ class Journal:
 
 
 def find_journals_of(root: Path, scope: str) -> list[Path]:
-    """The journals of one scope, of all its processes."""
+    """Return the journals that all processes of a scope have written."""
     return sorted((root / WORK_FOLDER).glob(f"{scope}.*.journal"))
 
 
 def read_entries(path: Path) -> Iterator[JournalEntry]:
-    """The whole entries of a journal. A torn last one, as a kill leaves it, ends the iteration."""
+    """Yield the whole entries of a journal, up to one that is damaged or that a kill has cut off."""
     try:
         with path.open("rb", buffering=0) as file:
             file.seek(len(_LOCKED_BYTE))
@@ -131,14 +134,14 @@ def read_entries(path: Path) -> Iterator[JournalEntry]:
 
 
 def discard_journal(path: Path) -> None:
-    """Remove a journal whose entries are stored, unless its process is alive and may still add to it."""
+    """Remove a journal after its entries were stored, unless its process is alive and may still add to it."""
     descriptor = _open_unused(path)
     if descriptor is not None:
         _remove_file(path, descriptor)
 
 
 def find_abandoned_journals(root: Path) -> dict[str, list[Path]]:
-    """The journals, by scope, of runs that ended without merging them: no process holds any of them."""
+    """Return the journals of runs that ended without merging them, by scope. No process holds any of them."""
     scopes: dict[str, list[Path]] = defaultdict(list)
     for path in sorted((root / WORK_FOLDER).glob("*.journal")):
         scopes[path.name.split(".", 1)[0]].append(path)
@@ -166,10 +169,10 @@ def _open_locked(path: Path) -> int:
 
 
 def _remove_file(path: Path, descriptor: int) -> None:
-    if sys.platform == "win32":  # an open file cannot be removed there
+    if sys.platform == "win32":  # Windows removes no open file
         os.close(descriptor)
         path.unlink(missing_ok=True)
-    else:  # not after the lock is gone: somebody may have opened it anew
+    else:  # while it is locked, because afterwards somebody may have opened it anew
         path.unlink(missing_ok=True)
         os.close(descriptor)
 

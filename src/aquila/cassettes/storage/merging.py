@@ -1,4 +1,4 @@
-"""Putting recordings into a cassette that others may have changed meanwhile.
+"""Merges recordings into a cassette that others may have changed meanwhile.
 
 A recording is identified by its slot: its key, and its position among the recordings of that key. So merging twice is
 the same as merging once, and processes that recorded the same request agree on one recording.
@@ -20,12 +20,15 @@ Slot: TypeAlias = tuple[str, int]
 _Row: TypeAlias = tuple[Slot, Interaction]
 
 TRANSIENT = frozenset({408, 409, 429, *range(500, 600)})
-"""Statuses after which clients try again, so that only the last of a row says how the request ended."""
+"""Statuses after which clients try again. Only the last answer says how the request ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewRecording:
-    """A finished recording: its key, its position among the key's recordings, and when its request was made."""
+    """A finished recording.
+
+    ``position`` counts the recordings of ``key`` from 0. ``order`` grows with each request of its process.
+    """
 
     key: str
     position: int
@@ -40,7 +43,7 @@ class NewRecording:
 
 @dataclass(frozen=True, slots=True)
 class RecordingPlayed:
-    """A recording that was played: its key, its position among the key's recordings, and when it was asked for."""
+    """A recording that was played; the fields are those of :class:`NewRecording`."""
 
     key: str
     position: int
@@ -54,11 +57,11 @@ class RecordingPlayed:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one session means for its file.
+    """What one session changes in its cassette.
 
-    ``recorded`` are settled recordings in the order of their requests; ``used`` what was played; ``drop`` the slots to
-    leave out; with ``replace`` a recording takes the place of the one
-    that stands in its slot, otherwise the one that stands there stays.
+    ``recorded`` are new recordings in the order of their requests, ``used`` those that were played, and ``drop`` the
+    slots to leave out. If a slot is taken, the new recording replaces the stored one with ``replace``, and is dropped
+    without.
     """
 
     recorded: tuple[NewRecording, ...] = ()
@@ -70,18 +73,18 @@ class Changes:
         return bool(self.recorded or self.drop)
 
     def touched_slots(self) -> set[Slot]:
-        """The slots that were played or recorded."""
+        """Return the slots that were played or recorded."""
         return {row.slot for row in self.used} | {row.slot for row in self.recorded}
 
 
 def drop_retried_failures(
     recorded: Iterable[NewRecording], *, record_errors: str, whole: bool = False
 ) -> list[NewRecording]:
-    """Leave out failures that were followed by another answer to the same request, and close the gaps they leave.
+    """Leave out failures after which the same request got another answer, and close the gaps in the positions.
 
-    ``whole`` says that every request was recorded, so that any gap is one that got no answer, and is closed too.
-    With ``record_errors="all"`` nothing is left out. Of recordings in the same slot, made by processes that count their
-    requests apart, the first stays. Returned in the order of the requests.
+    ``whole`` says that every request was recorded. Then a gap is a request that got no answer, and is closed too.
+    With ``record_errors="all"`` nothing is left out. Processes count their requests apart: if two recorded the same
+    slot, the earlier recording stays. The result is in the order of the requests.
     """
     rows: dict[str, dict[int, NewRecording]] = defaultdict(dict)
     for row in sorted(recorded, key=lambda row: row.order):
@@ -170,9 +173,9 @@ def _followers(
 
 
 def _in_position(rows: list[_Row], added: set[Slot]) -> list[Interaction]:
-    """The interactions, where additions have moved so that those of one key stand in the order of their positions.
+    """Return the interactions, with additions moved so that those of one key stand in the order of their positions.
 
-    Processes number the order of their requests apart, so that what came later may have been placed earlier.
+    Processes count their requests apart, so an addition may have been placed before one of a lower position.
     """
     new: dict[str, deque[tuple[int, Interaction]]] = defaultdict(deque)
     stored: dict[str, deque[int]] = defaultdict(deque)
@@ -182,7 +185,7 @@ def _in_position(rows: list[_Row], added: set[Slot]) -> list[Interaction]:
         else:
             stored[key].append(position)
     placed: list[Interaction] = []
-    reached: dict[str, int] = defaultdict(int)  # Up to which position a key's additions have had their place.
+    reached: dict[str, int] = defaultdict(int)  # The positions of a key below which its additions may be placed.
 
     def place_new(key: str, below: int) -> None:
         while new[key] and new[key][0][0] < below:

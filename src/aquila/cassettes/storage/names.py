@@ -1,4 +1,4 @@
-"""From the name of a cassette to its file, and from a test or a fixture to the name of its cassette."""
+"""Turns the name of a cassette into its file, and a test or a fixture into the name of its cassette."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from aquila.cassettes.codecs import cassette_suffixes
 from aquila.errors import CassetteNameError
 
 _UNSAID = (".yaml", ".msgpack")
-"""The suffixes that a name without one may stand for."""
+"""The suffixes that are tried for a name without one."""
 _FORBIDDEN = re.compile(r'[<>:"|?*\\/\x00-\x1f\x7f]+')
 _LONGEST = 160
-"""Bytes of a file's name before its suffix; file systems allow 255, and a suffix such as ``.pending.yaml`` is added."""
+"""Bytes of a file's name before its suffix. File systems allow 255, with a suffix such as ``.pending.yaml``."""
 
 
 def cassette_path(root: Path, name: str) -> Path:
@@ -30,7 +30,7 @@ def cassette_path(root: Path, name: str) -> Path:
 def candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
     """Return the files that may be the cassette ``name``, the first of them by default. Raises like ``cassette_path``.
 
-    Nothing is looked for on the disk.
+    The disk is not read.
     """
     return _candidate_paths(root, name if isinstance(name, str) else "")
 
@@ -82,7 +82,7 @@ def name_of_fixture(fixture: str, *, defined: str, within: str | None = None) ->
     name = _join_with_dots(f"{inside}::@{fixture}" if inside else f"@{fixture}")
     if defined != place:
         path, _, owner = defined.partition("::")
-        # The places from which one test takes its fixtures surround each other: dots cannot make two of them equal.
+        # The places that define the fixtures of one test contain each other, so two never get the same name with dots.
         name += "@" + ".".join(
             filter(None, [*([path] if path.startswith("@") else _folders_of(path)), _join_with_dots(owner)])
         )
@@ -90,13 +90,13 @@ def name_of_fixture(fixture: str, *, defined: str, within: str | None = None) ->
 
 
 def _join_with_dots(inside: str) -> str:
-    """The names within a module, joined with dots; what is in brackets stays as it is."""
+    """Return the names within a module, joined with dots. Parameters in brackets stay as they are."""
     name, bracket, parameters = inside.partition("[")
     return name.replace("::", ".") + bracket + parameters
 
 
 def _folders_of(module: str) -> list[str]:
-    """The folders of a module's cassettes. A folder that begins with ``@`` is Aquila's own; ``@up`` is ``..``."""
+    """Return the folders of a module's cassettes. Those that begin with ``@`` are Aquila's; ``@up`` means ``..``."""
     if not module:
         return []
     folders = []
@@ -121,7 +121,7 @@ def _file_name(text: str) -> str:
 
 
 def _name_with_hash(text: str, clean: str | None = None) -> str:
-    """A name with a hash of ``text``, so that it is the name of nothing else."""
+    """Return a name with a hash of ``text``, so that no other text has it."""
     encoded = (_FORBIDDEN.sub("-", text) if clean is None else clean).encode("utf-8", "surrogateescape")
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return encoded[: _LONGEST - len(digest) - 1].decode(errors="ignore") + "-" + digest
