@@ -158,6 +158,7 @@ def test_a_copy_of_another_version_is_not_read(path: Path, tmp_path: Path, monke
 
 def test_old_copies_make_room(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled_copies, "MAX_COPIES", 10)
+    monkeypatch.setattr(compiled_copies, "PRUNE_ONE_IN", 1)
     cache = tmp_path / "cache"
     cache.mkdir()
     for number in range(11):

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import zlib
 from pathlib import Path
 
 from aquila.cassettes.codecs import Codec, codec_for
@@ -22,6 +23,9 @@ COPY_VERSION = 3
 
 MAX_COPIES = 5000
 """Copies that are kept, so about as many cassettes as one project may have."""
+
+PRUNE_ONE_IN = 16
+"""One in so many new copies looks whether there are too many: a first run writes one for each cassette."""
 
 
 def load_compiled(path: Path, cache_dir: Path | None) -> Cassette:
@@ -69,7 +73,8 @@ def _write_copy(copy: str, cassette: Cassette) -> None:
     data = _copy_codec().dumps(cassette)
     folder = os.path.dirname(copy)
     os.makedirs(folder, exist_ok=True)
-    _remove_old_copies(folder)
+    if zlib.crc32(data) % PRUNE_ONE_IN == 0:
+        _remove_old_copies(folder)
     descriptor, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
