@@ -1,0 +1,48 @@
+"""The plan in ``CONTRIBUTING.md`` names files that exist, and every package has its place in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.docs.snippets import REPOSITORY
+
+PAGE = REPOSITORY / "CONTRIBUTING.md"
+SOURCE = REPOSITORY / "src"
+
+
+def planned_paths() -> Iterator[Path]:
+    """The files and folders of the plan. Indentation says which folder a line is in."""
+    plan = PAGE.read_text(encoding="utf-8").split("```\nsrc/aquila/\n")[1].split("```")[0]
+    folders = {0: SOURCE, 2: SOURCE / "aquila"}
+    for line in plan.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if indent > 8:
+            continue  # the description of the line above
+        names = re.split(r"\s{2,}", line.strip())[0].removeprefix("src/")
+        for name in names.split(", "):
+            if name.strip(",") != "...":
+                yield folders[indent] / name.strip(",")
+        if names.endswith("/"):
+            folders[indent + 2] = folders[indent] / names.split(", ")[-1]
+
+
+def test_the_plan_names_what_exists() -> None:
+    paths = list(planned_paths())
+    assert len(paths) > 80
+    assert [str(path) for path in paths if not path.exists()] == []
+
+
+def test_every_package_is_in_the_plan() -> None:
+    packages = {path.parent for path in SOURCE.rglob("__init__.py")} - {SOURCE / "aquila"}
+    described = set(planned_paths())
+    assert {str(package) for package in packages - described} == set()
+
+
+def test_the_journeys_name_what_exists() -> None:
+    journeys = PAGE.read_text(encoding="utf-8").split("## Four journeys")[1].split("\n## ")[0]
+    named = re.findall(r"`([\w/]+\.py)`", journeys)
+    assert len(named) > 20
+    existing = {path.relative_to(SOURCE / "aquila").as_posix() for path in (SOURCE / "aquila").rglob("*.py")}
+    assert [name for name in named if not any(path.endswith(f"/{name}") or path == name for path in existing)] == []
