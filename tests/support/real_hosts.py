@@ -120,10 +120,10 @@ def _put_connections(made: dict[str, Any] | None) -> dict[str, Any]:
 
     They are set aside, not dropped: what they hold may belong to event loops of other tests.
     """
-    routing: Any = sys.modules.get("aquila.transports.routing")
-    if routing is None:
+    upstreams: Any = sys.modules.get("aquila.transports.upstreams")
+    if upstreams is None:
         return {}
-    live = routing.find_upstream("live")
+    live = upstreams.find_upstream("live")
     before: dict[str, Any] = live._made
     live._made = dict(made or {})
     return before

@@ -7,7 +7,7 @@ from typing import Any
 
 from aquila.config import SettingsLayers
 from aquila.recording.runtime import Run, current_run
-from aquila.transports import routing
+from aquila.transports import upstreams
 
 
 def separate_run(folder: Path, **layers: Any) -> Run:
@@ -17,4 +17,4 @@ def separate_run(folder: Path, **layers: Any) -> Run:
 
 def name_upstream(name: str, transport: Any) -> None:
     """Let the current run know a source of answers by a name, as if a plugin had registered it."""
-    current_run().state_of(routing.LoadedUpstreams)[name] = routing._upstream_from(transport, name)
+    current_run().state_of(upstreams.LoadedUpstreams)[name] = upstreams.upstream_from(transport, name)

@@ -20,7 +20,7 @@ from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.transports.http_libraries import HTTPX_FAMILY
 
 if TYPE_CHECKING:
-    from aquila.intercept.policy import Answering
+    from aquila.intercept.policy import AnsweringScope
 
 
 class HttpxClients:
@@ -51,7 +51,7 @@ class HttpxClients:
         yield Patch(module.AsyncHTTPTransport, "handle_async_request", self._catch_async_requests)
         yield Patch(module.AsyncHTTPTransport, "__init__", self._defer_pool)
 
-    def _find_answering_scope(self, request: Any) -> Answering | None:
+    def _find_answering_scope(self, request: Any) -> AnsweringScope | None:
         if not self._patches.in_force:
             return None
         from aquila.intercept.policy import find_answering_scope  # noqa: PLC0415 - runs without a request load no policy

@@ -1,25 +1,21 @@
-"""What becomes of a request that Aquila did not send: answered by a scope, let go, or refused.
+"""What becomes of a request that Aquila did not send: it is answered by a scope, let through, or refused.
 
-Asked by whatever sees such requests: the intercepted transports, vcrpy's stubs, the guard of connections.
+Whatever sees such requests asks here: the intercepted transports, vcrpy's stubs, the guard of connections.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from aquila import config
+from aquila.config import Settings
 from aquila.errors import CassetteRequired, LiveCallRefused, SessionClosed
 from aquila.intercept.provider_data import PROVIDERS, is_listed, is_loopback, is_model_path
 from aquila.recording import runtime
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
     from aquila.recording.scope import Scope
-
-    Answering: TypeAlias = tuple[Scope, config.Settings]
 
 
 class OwnServers:
@@ -37,11 +33,18 @@ def own_servers() -> set[tuple[str, int | None]]:
     return runtime.process_run().state_of(OwnServers).addresses
 
 
-def find_answering_scope(method: str, scheme: str, host: str, port: int | None, path: str) -> Answering | None:
-    """The scope that answers a request and its settings, or None for a request that goes its own way.
+class AnsweringScope(NamedTuple):
+    """The scope that answers a request, and its settings at that moment. They are resolved once for each request."""
 
-    Raises ``LiveCallRefused`` where nothing asked for it, ``SessionClosed`` in what has outlived its scope, and
-    ``CassetteRequired`` where several scopes could answer.
+    scope: Scope
+    settings: Settings
+
+
+def find_answering_scope(method: str, scheme: str, host: str, port: int | None, path: str) -> AnsweringScope | None:
+    """The scope that answers a request, or None for a request that is let through.
+
+    ``path`` may have a query. Raises ``LiveCallRefused`` where nothing asked for the request, ``SessionClosed`` in what
+    has outlived its scope, and ``CassetteRequired`` where several scopes could answer.
     """
     if is_own_request():
         return None
@@ -55,21 +58,22 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
         return None
     if scope is not None:
         if scope.default_cassette is not None:
-            return scope, settings
+            return AnsweringScope(scope, settings)
         # Without a cassette, another source than the provider (a local model) stands in for model requests alone.
         if settings.transport not in ("replay", "record") and asks_model(host, port, path, settings):
-            return scope, settings
+            return AnsweringScope(scope, settings)
     if is_refused(host, port, path, settings):
-        from aquila.recording import (  # here: only a refusal shows a path, which may hold a key
-            redactors,
-            session_factory,
-        )
-
-        clean = redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers).redact_text(
-            path
-        )
+        clean = _redact_path(path, settings)
         raise LiveCallRefused(refusal_message(f"{method} {scheme}://{_format_address(host, port)}{clean}"))
     return None
+
+
+def _redact_path(path: str, settings: Settings) -> str:
+    """A path as messages may show it. It may hold a key."""
+    from aquila.recording import redactors, session_factory  # noqa: PLC0415 - most runs refuse nothing
+
+    redactor = redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
+    return redactor.redact_text(path)
 
 
 def check_connection(host: str, port: int | None) -> None:
@@ -97,7 +101,7 @@ def _find_scope() -> tuple[Scope | None, Exception | None]:
         return None, error
 
 
-def is_let_through(host: str, port: int | None, path: str, settings: config.Settings) -> bool:
+def is_let_through(host: str, port: int | None, path: str, settings: Settings) -> bool:
     """Whether the settings leave a request alone: its host is ignored, or it stays on this machine."""
     if (host, port) in own_servers() or is_listed(host, port, settings.ignore_hosts):
         return True
@@ -106,12 +110,12 @@ def is_let_through(host: str, port: int | None, path: str, settings: config.Sett
     return settings.loopback == "none" or not is_model_path(path)
 
 
-def asks_model(host: str, port: int | None, path: str, settings: config.Settings) -> bool:
+def asks_model(host: str, port: int | None, path: str, settings: Settings) -> bool:
     """Whether a request is for a model: by its host, or by what it asks for there."""
     return is_provider(host, port, settings) or is_model_path(path)
 
 
-def is_provider(host: str, port: int | None, settings: config.Settings) -> bool:
+def is_provider(host: str, port: int | None, settings: Settings) -> bool:
     """Whether an address belongs to a model provider: a known one, a listed one, or that of the base URL in force."""
     if is_loopback(host):
         return is_listed(host, port, settings.providers)
@@ -120,7 +124,7 @@ def is_provider(host: str, port: int | None, settings: config.Settings) -> bool:
     return settings.base_url is not None and urlsplit(settings.base_url).hostname == host.lower()
 
 
-def is_refused(host: str, port: int | None, path: str, settings: config.Settings) -> bool:
+def is_refused(host: str, port: int | None, path: str, settings: Settings) -> bool:
     """Whether the guard of a test run refuses a request that no scope answers. ``path`` is empty if it is not known."""
     if settings.guard == "off" or settings.transport == "live" or not runtime.is_under_pytest():
         return False

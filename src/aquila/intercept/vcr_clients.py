@@ -10,16 +10,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.intercept.policy import asks_model, find_answering_scope
 from aquila.optional import import_optional
-
-if TYPE_CHECKING:
-    from aquila.intercept.policy import Answering
 
 
 class VcrClients:
@@ -67,7 +64,7 @@ class VcrClients:
         async def request(session: Any, method: str, url: Any, **kwargs: Any) -> Any:
             # The private method that joins a session's base URL and a path.
             whole = str(session._build_url(url))
-            if self._find_answering_scope(method, whole) is None:
+            if not self._is_answered(method, whole):
                 return await original(session, method, url, **kwargs)
             from aquila.intercept import vcr_stubs  # noqa: PLC0415 - needs vcrpy
 
@@ -75,30 +72,31 @@ class VcrClients:
 
         return request
 
-    def _find_answering_scope(self, method: str, url: str) -> Answering | None:
-        """The scope that answers a request, or None if it goes its own way.
+    def _is_answered(self, method: str, url: str) -> bool:
+        """Whether a scope answers a request. If not, it goes its own way.
 
-        None also if vcrpy is missing and no model is asked. Raises ``MissingDependency`` if a model is asked.
+        A request for something else than a model is not answered if vcrpy is missing. One for a model raises
+        ``MissingDependency`` then.
         """
         if not self.patches.in_force:
-            return None
+            return False
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
         answering = find_answering_scope(method, parts.scheme, host, port, parts.path)
         if answering is None:
-            return None
+            return False
         try:
             # Without path and user: they may hold secrets.
             import_optional("vcr", "vcr", purpose=f"{method} {parts.scheme}://{host}: a cassette for this client")
         except ImportError:
-            if asks_model(host, port, parts.path, answering[1]):
+            if asks_model(host, port, parts.path, answering.settings):
                 raise
-            return None
-        return answering
+            return False
+        return True
 
     def _prepare_stubs(self, method: str, url: str) -> None:
         """Put vcrpy's stubs in place for a request that a scope answers."""
-        if not self._has_stubs and self._find_answering_scope(method, url) is not None:
+        if not self._has_stubs and self._is_answered(method, url):
             self.patches.add_patches(self._make_stubs)
 
     def _make_stubs(self) -> Iterable[Undoable]:

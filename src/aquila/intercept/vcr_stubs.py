@@ -14,16 +14,14 @@ import httpx2
 import vcr.patch
 from vcr.request import Request
 
-from aquila.config import Settings
 from aquila.intercept.patching import Patch
-from aquila.intercept.policy import find_answering_scope
-from aquila.recording.scope import Scope
+from aquila.intercept.policy import AnsweringScope, find_answering_scope
 from aquila.recording.session import ReplayDecision
 from aquila.transports.intercepted_requests import route_for
 from aquila.transports.own_requests import own_request
 from aquila.transports.record import AnswerRecorder
-from aquila.transports.replay import CassetteTransport, replay_response
-from aquila.transports.routing import CASSETTE_MODES, Upstream
+from aquila.transports.routing import NO_UPSTREAM, CassetteRoute
+from aquila.transports.upstreams import Upstream
 from aquila.transports.wire import decoder_for
 
 # Parts of vcrpy that are not used. `httplib`: patching the base classes would reach into clients that are caught
@@ -117,44 +115,39 @@ class _ScopeAsCassette:
         tee.finish_answer()
 
 
-class _UpstreamIsTheClient(CassetteTransport):
-    """A decision for a request whose upstream is the client's own way to the network."""
-
-    def decide(self, request: httpx2.Request) -> httpx2.Response | AnswerRecorder:
-        decision = self._decide_about(request)
-        if isinstance(decision, ReplayDecision):
-            if self._session.mode != "replay":
-                self._scope.recording.note_play(self._session, decision)
-            return replay_response(decision, self._pace_for(request))
-        return AnswerRecorder(self._scope, self._session, decision)
-
-
 def _decide_once(request: Request) -> httpx2.Response | AnswerRecorder | None:
-    """The answer to a request, or what will record it, or None if it goes its own way. Decided once."""
+    """The answer to a request, or what will record it, or None if it goes its own way.
+
+    The stubs ask several times about one request, so what was decided is kept at the request.
+    """
     if not hasattr(request, "_aquila"):
         port = request.parsed_uri.port
         answering = find_answering_scope(request.method, request.scheme, request.host or "", port, request.path)
-        request._aquila = None if answering is None else _decide_in_scope(*answering, request)
+        request._aquila = None if answering is None else _decide(answering, request)
     decided: httpx2.Response | AnswerRecorder | None = request._aquila
     return decided
 
 
-def _decide_in_scope(scope: Scope, settings: Settings, request: Request) -> httpx2.Response | AnswerRecorder:
+def _decide(answering: AnsweringScope, request: Request) -> httpx2.Response | AnswerRecorder:
     headers = [
         (name, value.decode("latin-1") if isinstance(value, bytes) else str(value))
         for name, value in request.headers.items()
     ]
     asked = httpx2.Request(request.method, request.uri, headers=headers, content=_request_body(request))
-    decided: httpx2.Response | AnswerRecorder
-    if settings.transport in CASSETTE_MODES and (settings.transport == "replay" or settings.upstream == "live"):
-        assert scope.default_cassette is not None
-        mode = "replay" if settings.transport == "replay" else settings.record
-        decided = _UpstreamIsTheClient(scope, scope.sessions.session_for(scope.default_cassette, mode)).decide(asked)
+    # Where the client is its own upstream, the stub makes the request and hands the answer over in `append`.
+    route = route_for(*answering, _STUB)
+    if isinstance(route, CassetteRoute) and route.upstream in (_STUB, NO_UPSTREAM):
+        decision = route.decide(asked)
+        if not isinstance(decision, ReplayDecision):
+            return route.start_recording(decision)
+        answer = route.replay(decision, asked)
     else:
-        decided = route_for(scope, settings, Upstream("live", None, None)).sync_transport().handle_request(asked)
-    if isinstance(decided, httpx2.Response):
-        decided.read()
-    return decided
+        answer = route.answer(asked)
+    answer.read()
+    return answer
+
+
+_STUB = Upstream("live")
 
 
 def _is_decoded(body: bytes, headers: list[tuple[str, str]]) -> bool:

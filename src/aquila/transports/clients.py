@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
 import httpx2
 
-from aquila.transports.routing import Route, Transport, active_route, resolve_route
+from aquila.transports.routing import AsyncRoutingTransport, RoutingTransport, Transport
 
 if TYPE_CHECKING:
     from aquila.transports.client_options import HttpClientOptions
@@ -63,101 +62,3 @@ def async_client() -> httpx2.AsyncClient:
 def time_limits(*, connect: float, read: float) -> httpx2.Timeout:
     """Time limits of a request in seconds: to connect, and between two pieces of the answer."""
     return httpx2.Timeout(read, connect=connect)
-
-
-class RoutingTransport(httpx2.BaseTransport):
-    """Sends each request through the route in force when it is made."""
-
-    def __init__(self, transport: str | Transport | None = None, cassette: str | None = None) -> None:
-        self._transport = transport
-        self._cassette = cassette
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        route = active_route()
-        if route is not None:
-            return route.sync_transport().handle_request(request)
-        route = resolve_route(transport=self._transport, cassette=self._cassette)
-        if not route.is_one_call:
-            return route.sync_transport().handle_request(request)
-        try:
-            response = route.sync_transport().handle_request(request)
-        except BaseException:
-            route.close(failed=True)
-            raise
-        assert isinstance(response.stream, httpx2.SyncByteStream)
-        response.stream = _LastStream(response.stream, route)
-        return response
-
-
-class AsyncRoutingTransport(httpx2.AsyncBaseTransport):
-    """The async twin of ``RoutingTransport``."""
-
-    def __init__(self, transport: str | Transport | None = None, cassette: str | None = None) -> None:
-        self._transport = transport
-        self._cassette = cassette
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        route = active_route()
-        if route is not None:
-            return await route.async_transport().handle_async_request(request)
-        route = await resolve_route_async(transport=self._transport, cassette=self._cassette)
-        if not route.is_one_call:
-            return await route.async_transport().handle_async_request(request)
-        try:
-            response = await route.async_transport().handle_async_request(request)
-        except BaseException:
-            await close_route_async(route, failed=True)
-            raise
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _AsyncLastStream(response.stream, route)
-        return response
-
-
-class _LastStream(httpx2.SyncByteStream):
-    """The answer of a call that no scope surrounds: the call ends with it."""
-
-    def __init__(self, stream: httpx2.SyncByteStream, route: Route) -> None:
-        self._stream = stream
-        self._route = route
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._stream
-
-    def close(self) -> None:
-        try:
-            self._stream.close()
-        finally:
-            self._route.close()
-
-
-class _AsyncLastStream(httpx2.AsyncByteStream):
-    def __init__(self, stream: httpx2.AsyncByteStream, route: Route) -> None:
-        self._stream = stream
-        self._route = route
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for data in self._stream:
-            yield data
-
-    async def aclose(self) -> None:
-        try:
-            await self._stream.aclose()
-        finally:
-            await close_route_async(self._route)
-
-
-async def resolve_route_async(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:
-    """``resolve`` without blocking the event loop: a cassette is read in a thread."""
-    import anyio.to_thread
-
-    return await anyio.to_thread.run_sync(functools.partial(resolve_route, transport=transport, cassette=cassette))
-
-
-async def close_route_async(route: Route, *, failed: bool = False) -> None:
-    """``route.close`` without blocking the event loop; a cancelled caller does not keep it from being done."""
-    if not route.is_one_call:
-        return
-    import anyio.to_thread
-
-    with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(functools.partial(route.close, failed=failed))

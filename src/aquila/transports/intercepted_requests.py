@@ -1,4 +1,4 @@
-"""Answers for intercepted requests: through the same transports as Aquila's own, whichever library the client uses.
+"""Answers for intercepted requests: by the same routes as Aquila's own, whichever library the client uses.
 
 A request of httpx2 goes through as it is. One of httpx becomes a request of httpx2 and its answer one of httpx, so that
 replaying and recording exist once.
@@ -8,69 +8,103 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx2
 
 from aquila.config import Settings
+from aquila.errors import CassetteRequired
 from aquila.recording.scope import Scope
 from aquila.transports.http_libraries import HTTPX_FAMILY
-from aquila.transports.routing import CASSETTE_MODES, CassetteRoute, PlainRoute, Route, Upstream, find_upstream
+from aquila.transports.own_requests import own_request
+from aquila.transports.routing import CassetteRoute, PlainRoute, Route, session_mode
+from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream
 
-Send = Callable[[Any], Any]
-"""The client's own way to the network: a request of its library in, an answer of its library out."""
+SendOriginal = Callable[[Any], Any]
+"""The client's own way to the network: a request of its library in, an answer of its library (or its awaitable) out."""
 
 
-def answer_request(scope: Scope, settings: Settings, request: Any, send: Send) -> Any:
-    """Answer a sync request of httpx2 or httpx from a scope. ``send`` is the upstream where ``live`` is meant."""
+def answer_request(scope: Scope, settings: Settings, request: Any, send: SendOriginal) -> Any:
+    """Answer a sync request of httpx2 or httpx from a scope.
+
+    ``settings`` are those of the scope now. ``send`` is the upstream where ``live`` is meant.
+    """
     library = _library_of(request)
-    route = route_for(scope, settings, Upstream("live", lambda: _ClientsOwn(send, library), None))
+    route = route_for(scope, settings, ClientUpstream(send, library))
     if library is httpx2:
-        return route.sync_transport().handle_request(request)
+        return route.answer(request)
     request.read()
     try:
-        return _convert_response(library, route.sync_transport().handle_request(_convert_request(httpx2, request)))
+        return _convert_response(library, route.answer(_convert_request(httpx2, request)))
     except httpx2.TransportError as error:
         raise _translate_error(error, library) from error
 
 
-async def answer_request_async(scope: Scope, settings: Settings, request: Any, send: Send) -> Any:
-    """The async twin of ``answer``."""
+async def answer_request_async(scope: Scope, settings: Settings, request: Any, send: SendOriginal) -> Any:
+    """The async twin of ``answer_request``."""
     library = _library_of(request)
-    own = Upstream("live", None, lambda: _AsyncClientsOwn(send, library))
+    upstream = ClientUpstream(send, library)
     if _is_ready(scope, settings):
-        route = route_for(scope, settings, own)
+        route = route_for(scope, settings, upstream)
     else:
-        import anyio.to_thread  # a cassette is read in a thread, so that the event loop goes on
+        import anyio.to_thread  # noqa: PLC0415 - sync programs do not load it
 
-        route = await anyio.to_thread.run_sync(functools.partial(route_for, scope, settings, own))
+        # A cassette is read in a thread, so that the event loop goes on.
+        route = await anyio.to_thread.run_sync(functools.partial(route_for, scope, settings, upstream))
     if library is httpx2:
-        return await route.async_transport().handle_async_request(request)
+        return await route.answer_async(request)
     await request.aread()
     try:
-        return _convert_response(
-            library, await route.async_transport().handle_async_request(_convert_request(httpx2, request))
-        )
+        return _convert_response(library, await route.answer_async(_convert_request(httpx2, request)))
     except httpx2.TransportError as error:
         raise _translate_error(error, library) from error
 
 
 def _is_ready(scope: Scope, settings: Settings) -> bool:
-    mode = "replay" if settings.transport == "replay" else settings.record
-    return settings.transport not in CASSETTE_MODES or scope.sessions.has_session(scope.default_cassette or "", mode)
+    if settings.transport not in CASSETTE_MODES:
+        return True
+    return scope.sessions.has_session(scope.default_cassette or "", session_mode(settings.transport, settings))
 
 
-def route_for(scope: Scope, settings: Settings, own: Upstream) -> Route:
-    """The route of a request that a scope answers. ``own`` is the client's way out, where ``live`` is meant."""
+def route_for(scope: Scope, settings: Settings, client: Upstream) -> Route:
+    """The route of a request that a scope answers. ``client`` is the client's own way out, where ``live`` is meant."""
     if settings.transport not in CASSETTE_MODES:
         return PlainRoute(settings.transport, find_upstream(settings.transport))
-    assert scope.default_cassette is not None
+    if scope.default_cassette is None:
+        raise CassetteRequired(f"{scope.describe()}: no cassette answers this request")
     if settings.transport == "replay":
-        return CassetteRoute("replay", scope, scope.default_cassette, settings, None)
+        return CassetteRoute("replay", scope, settings, scope.default_cassette)
     # The client's own transport knows the client's proxies and certificates.
-    upstream = own if settings.upstream == "live" else find_upstream(settings.upstream)
-    return CassetteRoute("record", scope, scope.default_cassette, settings, upstream)
+    upstream = client if settings.upstream == "live" else find_upstream(settings.upstream)
+    return CassetteRoute("record", scope, settings, scope.default_cassette, upstream)
+
+
+class ClientUpstream(Upstream):
+    """The client's own way to the network, through the transport that it made itself.
+
+    ``send`` is that transport's original method, and ``library`` is the one that it belongs to. Its answers and its
+    errors are left as they are: the recorder reads those of httpx as well, and the client knows its own errors.
+    """
+
+    def __init__(self, send: SendOriginal, library: Any) -> None:
+        super().__init__("live")
+        self._send = send
+        self._library = library
+        self.transport_error = library.TransportError
+
+    def send_request(self, request: httpx2.Request) -> httpx2.Response:
+        with own_request():
+            response: httpx2.Response = self._send(self._request_for_client(request))
+        return response
+
+    async def send_request_async(self, request: httpx2.Request) -> httpx2.Response:
+        with own_request():
+            response: httpx2.Response = await self._send(self._request_for_client(request))
+        return response
+
+    def _request_for_client(self, request: httpx2.Request) -> Any:
+        return request if self._library is httpx2 else _convert_request(self._library, request)
 
 
 def _library_of(thing: Any) -> Any:
@@ -83,7 +117,7 @@ def _library_of(thing: Any) -> Any:
 
 
 def _convert_request(library: Any, request: Any) -> Any:
-    """A request whose body has been read, in the terms of another library."""
+    """The request of another library that says the same. Its body has been read."""
     return library.Request(
         request.method,
         str(request.url),
@@ -94,7 +128,7 @@ def _convert_request(library: Any, request: Any) -> Any:
 
 
 def _convert_response(library: Any, response: Any) -> Any:
-    """An answer that is still arriving, in the terms of another library."""
+    """The answer of another library that says the same. It may still be arriving."""
     return library.Response(
         response.status_code,
         headers=response.headers.raw,
@@ -113,47 +147,11 @@ def _translate_error(error: Exception, library: Any) -> Exception:
     return error
 
 
-class _ClientsOwn(httpx2.BaseTransport):
-    """The client's own way to the network, as a transport of httpx2."""
-
-    def __init__(self, send: Send, library: Any) -> None:
-        self._send = send
-        self._library = library
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        if self._library is httpx2:
-            response: httpx2.Response = self._send(request)
-            return response
-        try:
-            response = _convert_response(httpx2, self._send(_convert_request(self._library, request)))
-        except self._library.TransportError as error:
-            raise _translate_error(error, httpx2) from error
-        return response
-
-
-class _AsyncClientsOwn(httpx2.AsyncBaseTransport):
-    """The async twin of ``_ClientsOwn``."""
-
-    def __init__(self, send: Callable[[Any], Awaitable[Any]], library: Any) -> None:
-        self._send = send
-        self._library = library
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        if self._library is httpx2:
-            response: httpx2.Response = await self._send(request)
-            return response
-        try:
-            response = _convert_response(httpx2, await self._send(_convert_request(self._library, request)))
-        except self._library.TransportError as error:
-            raise _translate_error(error, httpx2) from error
-        return response
-
-
 @functools.cache
 def _stream_class(library: Any) -> Any:
     """A class of streams of one library that pass on the chunks of another's, and its errors translated."""
 
-    class Stream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
+    class ConvertedStream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any) -> None:
             self._stream = stream
             self._error = _library_of(stream).TransportError
@@ -177,4 +175,4 @@ def _stream_class(library: Any) -> Any:
         async def aclose(self) -> None:
             await self._stream.aclose()
 
-    return Stream
+    return ConvertedStream

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -18,7 +19,8 @@ import httpx2
 from aquila.config import DUMMY_KEY
 from aquila.errors import ConfigError
 from aquila.recording.scope import Scope
-from aquila.transports.routing import CassetteRoute, PlainRoute, Route, Upstream, find_upstream
+from aquila.transports.routing import CassetteRoute, PlainRoute, Route, session_mode
+from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream
 
 Headers = list[tuple[str, str]]
 LIVE_UPSTREAM = "https://api.openai.com"
@@ -80,7 +82,7 @@ class Proxy:
         route = await self._find_route(cassette)
         request = httpx2.Request(method, self._base + target, headers=self._forwarded_headers(headers), content=body)
         try:
-            response = await route.async_transport().handle_async_request(request)
+            response = await route.answer_async(request)
         except httpx2.TransportError as error:
             raise UpstreamFailed(f"{type(error).__name__}: {error or 'no answer'}") from error
         returned = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _HOP_BY_HOP]
@@ -90,17 +92,16 @@ class Proxy:
         scope = self._scope()
         settings = scope.settings
         name = cassette or scope.default_cassette
-        if settings.transport not in ("replay", "record"):
+        if settings.transport not in CASSETTE_MODES:
             return PlainRoute(settings.transport, self._upstream)
         if name is None:
             raise ConfigError(
                 "no cassette for this request: start the server with --cassette NAME, send the header "
                 "x-aquila-cassette: NAME, or put /@NAME before the path"
             )
-        mode = "replay" if settings.transport == "replay" else settings.record
-        upstream = None if mode == "replay" else self._upstream
-        make = functools.partial(CassetteRoute, settings.transport, scope, name, settings, upstream)
-        if scope.sessions.has_session(name, mode):
+        upstream = () if settings.transport == "replay" else (self._upstream,)
+        make = functools.partial(CassetteRoute, settings.transport, scope, settings, name, *upstream)
+        if scope.sessions.has_session(name, session_mode(settings.transport, settings)):
             return make()
         return await anyio.to_thread.run_sync(make)  # reads a file
 
@@ -119,9 +120,9 @@ class Proxy:
 
 
 async def _iterate_chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
-    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    stream: Any = response.stream
     try:
-        async for chunk in response.stream:
+        async for chunk in stream:
             yield chunk
     except httpx2.TransportError as error:
         raise UpstreamFailed(f"{type(error).__name__}: {error}") from error

@@ -1,92 +1,69 @@
-"""Record: a tee around any other transport. A chunk reaches the caller when it arrives."""
+"""Record: an answer is kept while the caller reads it. A chunk reaches the caller when it arrives."""
 
 from __future__ import annotations
 
 import threading
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from aquila.cassettes.model import End, RecordedChunk, RecordedResponse
-from aquila.recording.scope import Scope
-from aquila.recording.session import RecordDecision, ReplayDecision, Session
-from aquila.transports.replay import CassetteTransport, replay_response, replay_response_async
+from aquila.recording.session import RecordDecision, Session
 from aquila.transports.wire import Decoder, decode_headers, decoder_for, error_to_text
 
+if TYPE_CHECKING:
+    from aquila.recording.recorder import ScopeRecording
+
 _TERMINATOR = b"data: [DONE]"
-
-
-class RecordTransport(CassetteTransport, httpx2.BaseTransport):
-    """Answers from the session what it holds, and records the rest from ``upstream``."""
-
-    def __init__(self, scope: Scope, session: Session, timing: float, upstream: httpx2.BaseTransport) -> None:
-        super().__init__(scope, session, timing)
-        self._upstream = upstream
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        request.read()
-        decision = self._decide_about(request)
-        if isinstance(decision, ReplayDecision):
-            self._scope.recording.note_play(self._session, decision)
-            return replay_response(decision, self._pace_for(request))
-        tee = AnswerRecorder(self._scope, self._session, decision)
-        response = self._upstream.handle_request(request)
-        headers = tee.start_answer(response)
-        return httpx2.Response(
-            response.status_code,
-            headers=headers,
-            stream=_RecordedStream(tee, response),
-            extensions=response.extensions,
-        )
-
-
-class AsyncRecordTransport(CassetteTransport, httpx2.AsyncBaseTransport):
-    """The async twin of ``RecordTransport``."""
-
-    def __init__(self, scope: Scope, session: Session, timing: float, upstream: httpx2.AsyncBaseTransport) -> None:
-        super().__init__(scope, session, timing)
-        self._upstream = upstream
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        await request.aread()
-        decision = self._decide_about(request)
-        if isinstance(decision, ReplayDecision):
-            if not self._scope.is_owner:
-                await _run_in_thread(self._scope.recording.note_play, self._session, decision)
-            return await replay_response_async(decision, self._pace_for(request))
-        tee = AnswerRecorder(self._scope, self._session, decision)
-        response = await self._upstream.handle_async_request(request)
-        headers = tee.start_answer(response)
-        return httpx2.Response(
-            response.status_code,
-            headers=headers,
-            stream=_AsyncRecordedStream(tee, response),
-            extensions=response.extensions,
-        )
 
 
 class AnswerRecorder:
     """One recording in progress: takes in what arrives, and stores the interaction once, however it ends.
 
-    Content codings are undone on the way, for the caller too, so that a run that records sees the same bytes as one
-    that replays.
+    ``recording`` is where the interaction is stored. ``transport_error`` is what the upstream's streams raise when the
+    other side breaks off. Content codings are undone on the way, for the caller too, so that a run that records sees
+    the same bytes as one that replays.
     """
 
-    def __init__(self, scope: Scope, session: Session, record: RecordDecision) -> None:
-        self._scope = scope
+    def __init__(
+        self,
+        recording: ScopeRecording,
+        session: Session,
+        decision: RecordDecision,
+        *,
+        transport_error: type[Exception] = httpx2.TransportError,
+    ) -> None:
+        self.broken_off = (httpx2.TransportError, transport_error)
+        self._recording = recording
         self._session = session
-        self._record = record
+        self._decision = decision
         self._clock = time.monotonic()
+        # The reader and a scope that closes may both end the recording, each in a thread of its own.
         self._lock = threading.Lock()
-        self._chunks: list[RecordedChunk] = []
         self._ended = False
+        self._chunks: list[RecordedChunk] = []
         self._status = 0
         self._headers: tuple[tuple[str, str], ...] = ()
         self._started = 0
         self._decode: Decoder | None = None
+
+    def record_response(self, response: httpx2.Response) -> httpx2.Response:
+        """Return the answer for the caller. What the caller reads from it is recorded.
+
+        ``response`` may be one of httpx: what is read of it is the same.
+        """
+        headers = self.start_answer(response)
+        stream = RecordedStream(self, response)
+        return httpx2.Response(response.status_code, headers=headers, stream=stream, extensions=response.extensions)
+
+    def record_response_async(self, response: httpx2.Response) -> httpx2.Response:
+        """``record_response`` for async clients."""
+        headers = self.start_answer(response)
+        stream = AsyncRecordedStream(self, response)
+        return httpx2.Response(response.status_code, headers=headers, stream=stream, extensions=response.extensions)
 
     def start_answer(self, response: httpx2.Response) -> list[tuple[str, str]]:
         """Take in status and headers; return the headers for the caller."""
@@ -97,7 +74,7 @@ class AnswerRecorder:
         if self._decode is not None:
             headers = tuple(row for row in headers if row[0] not in ("content-encoding", "content-length"))
         self._headers = headers
-        self._scope.recording.track_unfinished(self)
+        self._recording.track_unfinished(self)
         return list(headers)
 
     def record_chunk(self, data: bytes) -> bytes:
@@ -112,29 +89,21 @@ class AnswerRecorder:
         return data
 
     def finish_answer(self) -> bytes:
-        """The body has ended: store. Returns what was left in the decoder, for the caller."""
-        rest = b""
-        if self._decode is not None:
-            rest = self.flush_decoder()
+        """Store the answer: its body has ended. Return what was left in the decoder, for the caller."""
+        rest = b"" if self._decode is None else self._decode(None)
+        if rest:
+            self._chunks.append(RecordedChunk(rest, self._elapsed_milliseconds()))
         self._store_answer("complete")
         return rest
 
-    def flush_decoder(self) -> bytes:
-        """What a decoder gives when its input has ended."""
-        assert self._decode is not None
-        rest = self._decode(None)
-        if rest:
-            self._chunks.append(RecordedChunk(rest, self._elapsed_milliseconds()))
-        return rest
-
     def finish_broken(self, error: BaseException) -> None:
-        """The other side broke off: store that too."""
+        """Store an answer that the other side broke off."""
         self._store_answer("broken", error_to_text(error))
 
     def abandon(self) -> None:
-        """The caller stopped reading: store what came, unless the end had been reached already.
+        """Store what came: the caller stopped reading.
 
-        Clients stop at the terminator of an event stream and do not read the empty rest.
+        Clients stop at the terminator of an event stream and do not read the empty rest. Such an answer is complete.
         """
         tail = b"".join(chunk.data for chunk in self._chunks[-3:]).rstrip()
         self._store_answer("complete" if tail.endswith(_TERMINATOR) else "closed")
@@ -144,77 +113,92 @@ class AnswerRecorder:
             if self._ended:
                 return
             self._ended = True
-        self._scope.recording.forget_unfinished(self)
+        self._recording.forget_unfinished(self)
         response = RecordedResponse(
             self._status, self._headers, tuple(self._chunks), end, error, self._started, self._elapsed_milliseconds()
-        )  # fmt: skip
-        self._scope.recording.store_interaction(self._session, self._record, response)
+        )
+        self._recording.store_interaction(self._session, self._decision, response)
 
     def _elapsed_milliseconds(self) -> int:
         return round((time.monotonic() - self._clock) * 1000)
 
 
-class _RecordedStream(httpx2.SyncByteStream):
-    def __init__(self, tee: AnswerRecorder, response: httpx2.Response) -> None:
-        self._tee = tee
-        self._response = response
+class RecordedStream(httpx2.SyncByteStream):
+    """The body of an answer that is being recorded. ``after_close`` is called once it is closed."""
+
+    after_close: Callable[[], None] | None = None
+
+    def __init__(self, recorder: AnswerRecorder, response: httpx2.Response) -> None:
+        self._recorder = recorder
+        stream: Any = response.stream  # may be one of httpx
+        self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        stream = self._response.stream
-        assert isinstance(stream, httpx2.SyncByteStream)
-        take = self._tee.record_chunk
+        record_chunk = self._recorder.record_chunk
         try:
-            for data in stream:
-                decoded = take(data)
+            for data in self._stream:
+                decoded = record_chunk(data)
                 if decoded:
                     yield decoded
-        except httpx2.TransportError as error:
-            self._tee.finish_broken(error)
+        except self._recorder.broken_off as error:
+            self._recorder.finish_broken(error)
             raise
-        rest = self._tee.finish_answer()
+        rest = self._recorder.finish_answer()
         if rest:
             yield rest
 
     def close(self) -> None:
         try:
-            self._tee.abandon()
+            self._recorder.abandon()
         finally:
-            self._response.close()
+            try:
+                self._stream.close()
+            finally:
+                if self.after_close is not None:
+                    self.after_close()
 
 
-class _AsyncRecordedStream(httpx2.AsyncByteStream):
-    def __init__(self, tee: AnswerRecorder, response: httpx2.Response) -> None:
-        self._tee = tee
-        self._response = response
+class AsyncRecordedStream(httpx2.AsyncByteStream):
+    """The async twin of ``RecordedStream``. What writes to disk runs in a thread."""
+
+    after_close: Callable[[], Awaitable[None]] | None = None
+
+    def __init__(self, recorder: AnswerRecorder, response: httpx2.Response) -> None:
+        self._recorder = recorder
+        stream: Any = response.stream  # may be one of httpx
+        self._stream = stream
         # One iterator for all readers: the openai SDK reads what follows the terminator by iterating once more.
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        self._arriving = aiter(response.stream)
+        self._arriving: AsyncIterator[bytes] = aiter(self._stream)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        take = self._tee.record_chunk
+        record_chunk = self._recorder.record_chunk
         try:
             async for data in self._arriving:
-                decoded = take(data)
+                decoded = record_chunk(data)
                 if decoded:
                     yield decoded
-        except httpx2.TransportError as error:
-            await _run_in_thread(self._tee.finish_broken, error)
+        except self._recorder.broken_off as error:
+            await run_in_thread(self._recorder.finish_broken, error)
             raise
-        rest = await _run_in_thread(self._tee.finish_answer)
+        rest = await run_in_thread(self._recorder.finish_answer)
         if rest:
             yield rest
 
     async def aclose(self) -> None:
         try:
-            await _run_in_thread(self._tee.abandon)
+            await run_in_thread(self._recorder.abandon)
         finally:
-            await self._response.aclose()
+            try:
+                await self._stream.aclose()
+            finally:
+                if self.after_close is not None:
+                    await self.after_close()
 
 
-async def _run_in_thread(function: Any, *arguments: Any) -> Any:
-    """Run what writes to disk in a thread; a cancelled caller does not keep it from being stored."""
-    import anyio
-    import anyio.to_thread
+async def run_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run what writes to disk in a thread. It is done even if the caller is cancelled."""
+    import anyio  # noqa: PLC0415 - sync programs do not load it
+    import anyio.to_thread  # noqa: PLC0415
 
     with anyio.CancelScope(shield=True):
         return await anyio.to_thread.run_sync(function, *arguments)

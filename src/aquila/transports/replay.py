@@ -3,57 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import httpx2
 
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.merging import TRANSIENT
 from aquila.errors import CassetteMiss
-from aquila.recording.scope import Scope
-from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision, Session
-from aquila.transports.wire import error_from_text, to_recorded_request
-
-
-class CassetteTransport:
-    """What replay and record share: one session, and the decision for each request."""
-
-    def __init__(self, scope: Scope, session: Session, timing: float = 0.0) -> None:
-        """``timing`` is the factor of the recorded times that an answer takes; 0 is at once."""
-        self._scope = scope
-        self._session = session
-        self._timing = timing
-
-    def _decide_about(self, request: httpx2.Request) -> ReplayDecision | RecordDecision:
-        decision = self._session.decide(to_recorded_request(request))
-        if isinstance(decision, RefuseDecision):
-            self._scope.remember_miss(decision.error)
-            # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
-            raise type(decision.error)(*decision.error.args)
-        return decision
-
-    def _pace_for(self, request: httpx2.Request) -> Pace | None:
-        return Pace(self._timing, request) if self._timing else None
-
-
-class ReplayTransport(CassetteTransport, httpx2.BaseTransport):
-    """Answers every request from one session, or raises ``CassetteMiss``."""
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        request.read()
-        decision = self._decide_about(request)
-        assert isinstance(decision, ReplayDecision)
-        return replay_response(decision, self._pace_for(request))
-
-
-class AsyncReplayTransport(CassetteTransport, httpx2.AsyncBaseTransport):
-    """The async twin of ``ReplayTransport``."""
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        await request.aread()
-        decision = self._decide_about(request)
-        assert isinstance(decision, ReplayDecision)
-        return await replay_response_async(decision, self._pace_for(request))
+from aquila.recording.session import ReplayDecision
+from aquila.transports.wire import error_from_text
 
 
 class Pace:
@@ -96,7 +54,7 @@ def replay_response(decision: ReplayDecision, pace: Pace | None = None) -> httpx
     response = decision.interaction.response
     if pace is not None:
         pace.wait_until(response.started)
-    return httpx2.Response(response.status, headers=_response_headers(decision), stream=_ReplayStream(response, pace))
+    return httpx2.Response(response.status, headers=_response_headers(decision), stream=ReplayStream(response, pace))
 
 
 async def replay_response_async(decision: ReplayDecision, pace: Pace | None = None) -> httpx2.Response:
@@ -105,7 +63,7 @@ async def replay_response_async(decision: ReplayDecision, pace: Pace | None = No
     if pace is not None:
         await pace.wait_until_async(response.started)
     return httpx2.Response(
-        response.status, headers=_response_headers(decision), stream=_AsyncReplayStream(response, pace)
+        response.status, headers=_response_headers(decision), stream=AsyncReplayStream(response, pace)
     )
 
 
@@ -137,7 +95,11 @@ def _final_error(response: RecordedResponse) -> Exception | None:
     )
 
 
-class _ReplayStream(httpx2.SyncByteStream):
+class ReplayStream(httpx2.SyncByteStream):
+    """The body of a recorded answer, in its chunks. ``after_close`` is called once it is closed."""
+
+    after_close: Callable[[], None] | None = None
+
     def __init__(self, response: RecordedResponse, pace: Pace | None) -> None:
         self._response = response
         self._pace = pace
@@ -150,12 +112,20 @@ class _ReplayStream(httpx2.SyncByteStream):
             for chunk in self._response.chunks:
                 self._pace.wait_until(chunk.at)
                 yield chunk.data
-        ending = _final_error(self._response)
-        if ending is not None:
-            raise ending
+        error = _final_error(self._response)
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        if self.after_close is not None:
+            self.after_close()
 
 
-class _AsyncReplayStream(httpx2.AsyncByteStream):
+class AsyncReplayStream(httpx2.AsyncByteStream):
+    """The async twin of ``ReplayStream``."""
+
+    after_close: Callable[[], Awaitable[None]] | None = None
+
     def __init__(self, response: RecordedResponse, pace: Pace | None) -> None:
         self._response = response
         self._pace = pace
@@ -166,6 +136,10 @@ class _AsyncReplayStream(httpx2.AsyncByteStream):
             if self._pace is not None:
                 await self._pace.wait_until_async(chunk.at)
             yield chunk.data
-        ending = _final_error(self._response)
-        if ending is not None:
-            raise ending
+        error = _final_error(self._response)
+        if error is not None:
+            raise error
+
+    async def aclose(self) -> None:
+        if self.after_close is not None:
+            await self.after_close()

@@ -1,208 +1,222 @@
-"""Routing: which transport a request goes through.
+"""Routing: which way a request goes.
 
-The transport comes from the ``transport=`` argument, else the settings; the cassette from the ``cassette=`` argument,
-else the scope in force. Everything is resolved when a call begins, so that mistakes show before anything is sent.
+The transport comes from the ``transport=`` argument, else the settings. The cassette comes from the ``cassette=``
+argument, else the scope in force. ``resolve_route`` finds out both when a call begins, so that mistakes show before
+anything is sent. Then one object answers: a ``PlainRoute`` sends the request upstream, a ``CassetteRoute`` asks its
+session and replays, or records what its upstream answers.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeAlias
+from typing import TypeAlias
 
 import httpx2
 
-from aquila import config
-from aquila.errors import CassetteRequired, ConfigError, UnknownTransport
-from aquila.plugins import plugin_manager
-from aquila.recording import runtime
+from aquila.config import Settings
+from aquila.errors import CassetteRequired
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
-from aquila.transports.live import AsyncLiveTransport, LiveTransport
-from aquila.transports.own_requests import own_request
-from aquila.transports.record import AsyncRecordTransport, RecordTransport
-from aquila.transports.replay import AsyncReplayTransport, ReplayTransport
+from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision
+from aquila.transports.record import AnswerRecorder, run_in_thread
+from aquila.transports.replay import Pace, replay_response, replay_response_async
+from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream, upstream_from
+from aquila.transports.wire import to_recorded_request
 
 Transport: TypeAlias = httpx2.BaseTransport | httpx2.AsyncBaseTransport
 
 
-class Route(Protocol):
-    """Where the requests of one call go: a name, and a transport for each kind of client."""
+class Route:
+    """Where the requests of one call go.
+
+    ``name`` is that of the transport. ``needs_key`` says that requests are refused without an API key.
+    """
 
     name: str
     needs_key: bool
-    is_one_call: bool
+    is_one_call: bool = False
+    """Whether ``close`` has something to end, because no scope around the call does."""
 
-    def sync_transport(self) -> httpx2.BaseTransport:
-        """The transport for sync clients. Raises ``ConfigError`` if there is none."""
+    def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        """Answer a request. The call ends with the answer if it ``is_last``.
 
-    def async_transport(self) -> httpx2.AsyncBaseTransport:
-        """The transport for async clients. Raises ``ConfigError`` if there is none."""
+        Raises ``CassetteMiss``, ``ConfigError`` where an upstream has no sync side, and what the upstream raises.
+        """
+        raise NotImplementedError
 
-    def activate(self) -> Any:
-        """A context manager: requests made within it, in this context, take this route."""
+    async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        """The async twin of ``answer``."""
+        raise NotImplementedError
+
+    @contextmanager
+    def activate(self) -> Iterator[None]:
+        """Let requests that are made within the block, in this context, take this route."""
+        before = _active_route.get()
+        _active_route.set(self)
+        try:
+            yield
+        finally:
+            _active_route.set(before)  # not reset(token): an async generator may be closed in another context
 
     def close(self, *, failed: bool = False) -> None:
         """End the call. Recordings of a call outside any scope are stored now, or kept beside if it failed."""
 
-
-class _Route:
-    """A route with everything but its transports."""
-
-    name: str = ""
-    needs_key: bool = False
-    is_one_call: bool = False
-    """Whether ``close`` has something to end, because no scope around the call does."""
-
-    @contextmanager
-    def activate(self) -> Iterator[None]:
-        before = _active.get()
-        _active.set(self)  # type: ignore[arg-type]
-        try:
-            yield
-        finally:
-            _active.set(before)
-
-    def close(self, *, failed: bool = False) -> None:
-        """Nothing is kept open."""
+    async def close_async(self, *, failed: bool = False) -> None:
+        """``close`` without blocking the event loop. It is done even if the caller is cancelled."""
+        if self.is_one_call:
+            await run_in_thread(functools.partial(self.close, failed=failed))
 
 
-class PlainRoute(_Route):
+class PlainRoute(Route):
     """A route that no cassette is on: live, local, or a transport of the user's."""
 
     def __init__(self, name: str, upstream: Upstream) -> None:
         self.name = name
         self.needs_key = upstream.needs_key
-        self.sync_transport = upstream.sync_transport
-        self.async_transport = upstream.async_transport
+        self._upstream = upstream
+
+    def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        return self._upstream.send_request(request)
+
+    async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        return await self._upstream.send_request_async(request)
 
 
-class CassetteRoute(_Route):
-    """A route through a cassette: replay, or record from an upstream."""
+NO_UPSTREAM = Upstream("replay")
+"""The upstream of a route that only replays. It answers nothing."""
+
+
+def session_mode(transport: str, settings: Settings) -> str:
+    """How a session uses its cassette for ``transport``, which is ``replay`` or ``record``."""
+    return "replay" if transport == "replay" else settings.record
+
+
+class CassetteRoute(Route):
+    """A route through a cassette: ``name`` is ``replay``, or ``record`` from an upstream.
+
+    ``settings`` are those of the scope now, and ``cassette`` is the name of the cassette. Raises what opening a
+    cassette raises.
+    """
 
     def __init__(
-        self, name: str, scope: Scope, cassette: str, settings: config.Settings, upstream: Upstream | None
+        self, name: str, scope: Scope, settings: Settings, cassette: str, upstream: Upstream = NO_UPSTREAM
     ) -> None:
         self.name = name
-        self.cassette = cassette
-        self.needs_key = upstream is not None and upstream.needs_key
-        self._scope = scope
-        self._timing = settings.replay_timing
-        self._session = scope.sessions.session_for(cassette, "replay" if upstream is None else settings.record)
-        self._upstream = upstream
+        self.needs_key = upstream.needs_key
         self.is_one_call = scope.kind == "call"
+        self._scope = scope
+        self._session = scope.sessions.session_for(cassette, session_mode(name, settings))
+        self._timing = settings.replay_timing
+        self.upstream = upstream
 
-    def sync_transport(self) -> httpx2.BaseTransport:
-        if self._upstream is None:
-            return ReplayTransport(self._scope, self._session, self._timing)
-        return RecordTransport(self._scope, self._session, self._timing, self._upstream.sync_transport())
+    def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        if is_last and self.is_one_call:
+            return self._answer_last(request)
+        request.read()
+        decision = self.decide(request)
+        if isinstance(decision, ReplayDecision):
+            return self.replay(decision, request)
+        recorder = self.start_recording(decision)
+        return recorder.record_response(self.upstream.send_request(request))
 
-    def async_transport(self) -> httpx2.AsyncBaseTransport:
-        if self._upstream is None:
-            return AsyncReplayTransport(self._scope, self._session, self._timing)
-        return AsyncRecordTransport(self._scope, self._session, self._timing, self._upstream.async_transport())
+    async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        if is_last and self.is_one_call:
+            return await self._answer_last_async(request)
+        await request.aread()
+        decision = self.decide(request)
+        if isinstance(decision, ReplayDecision):
+            if self.name != "replay" and not self._scope.is_owner:
+                await run_in_thread(self._remember_play, decision)
+            return await replay_response_async(decision, self._pace_for(request))
+        recorder = self.start_recording(decision)
+        return recorder.record_response_async(await self.upstream.send_request_async(request))
+
+    def decide(self, request: httpx2.Request) -> ReplayDecision | RecordDecision:
+        """Decide about a request whose body has been read. Raises ``CassetteMiss``."""
+        decision = self._session.decide(to_recorded_request(request))
+        if isinstance(decision, RefuseDecision):
+            self._scope.remember_miss(decision.error)
+            # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
+            raise type(decision.error)(*decision.error.args)
+        return decision
+
+    def replay(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
+        """Answer ``request`` with a recording."""
+        if self.name != "replay":
+            self._remember_play(decision)
+        return replay_response(decision, self._pace_for(request))
+
+    def start_recording(self, decision: RecordDecision) -> AnswerRecorder:
+        """Begin the recording of an answer. The request is sent now: the recorder's clock has started."""
+        error = self.upstream.transport_error
+        return AnswerRecorder(self._scope.recording, self._session, decision, transport_error=error)
 
     def close(self, *, failed: bool = False) -> None:
         if self.is_one_call:
             self._scope.close(passed=not failed)
 
+    def _remember_play(self, decision: ReplayDecision) -> None:
+        self._scope.recording.note_play(self._session, decision)
 
-class Upstream:
-    """A source of answers by name, with a transport for sync clients and one for async clients, made when needed."""
+    def _pace_for(self, request: httpx2.Request) -> Pace | None:
+        return Pace(self._timing, request) if self._timing else None
 
-    def __init__(
-        self,
-        name: str,
-        sync: Callable[[], httpx2.BaseTransport] | None,
-        async_: Callable[[], httpx2.AsyncBaseTransport] | None,
-        *,
-        needs_key: bool = False,
-    ) -> None:
-        self.name = name
-        self.needs_key = needs_key
-        self._makers = {"sync": sync, "async": async_}
-        self._made: dict[str, Any] = {}
+    def _answer_last(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            response = self.answer(request)
+        except BaseException:
+            self.close(failed=True)
+            raise
+        response.stream.after_close = self.close  # type: ignore[union-attr]
+        return response
 
-    def sync_transport(self) -> httpx2.BaseTransport:
-        """The transport for sync clients."""
-        transport: httpx2.BaseTransport = self._make_transport("sync")
-        return transport
-
-    def async_transport(self) -> httpx2.AsyncBaseTransport:
-        """The transport for async clients."""
-        transport: httpx2.AsyncBaseTransport = self._make_transport("async")
-        return transport
-
-    def _make_transport(self, kind: str) -> Any:
-        transport = self._made.get(kind)
-        if transport is None:
-            maker = self._makers[kind]
-            if maker is None:
-                base = "BaseTransport" if kind == "sync" else "AsyncBaseTransport"
-                raise ConfigError(
-                    f"transport {self.name} has no {kind} side; make it a subclass of httpx2.{base} to use it here"
-                )
-            made: Any = maker()
-            # Two threads may both make one; the first to be kept serves both.
-            transport = self._made.setdefault(kind, _Permitted(made) if kind == "sync" else _AsyncPermitted(made))
-        return transport
+    async def _answer_last_async(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            response = await self.answer_async(request)
+        except BaseException:
+            await self.close_async(failed=True)
+            raise
+        response.stream.after_close = self.close_async  # type: ignore[union-attr]
+        return response
 
 
-class _Permitted(httpx2.BaseTransport):
-    """An upstream whose requests are Aquila's own: they are neither intercepted nor refused."""
+class RoutingTransport(httpx2.BaseTransport):
+    """Sends each request of a client through the route in force when it is made.
 
-    def __init__(self, transport: httpx2.BaseTransport) -> None:
+    ``transport`` and ``cassette`` are those of ``resolve_route``.
+    """
+
+    def __init__(self, transport: str | Transport | None = None, cassette: str | None = None) -> None:
         self._transport = transport
+        self._cassette = cassette
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        with own_request():
-            return self._transport.handle_request(request)
+        route = _active_route.get()
+        if route is not None:
+            return route.answer(request)
+        return resolve_route(transport=self._transport, cassette=self._cassette).answer(request, is_last=True)
 
-    def close(self) -> None:
-        self._transport.close()
 
+class AsyncRoutingTransport(httpx2.AsyncBaseTransport):
+    """The async twin of ``RoutingTransport``."""
 
-class _AsyncPermitted(httpx2.AsyncBaseTransport):
-    """The async twin of ``_Permitted``."""
-
-    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
+    def __init__(self, transport: str | Transport | None = None, cassette: str | None = None) -> None:
         self._transport = transport
+        self._cassette = cassette
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        with own_request():
-            return await self._transport.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        await self._transport.aclose()
-
-
-def _local_sync() -> httpx2.BaseTransport:
-    from aquila.transports.local_model.local_transport import LocalTransport
-
-    return LocalTransport()
+        route = _active_route.get()
+        if route is not None:
+            return await route.answer_async(request)
+        route = await resolve_route_async(transport=self._transport, cassette=self._cassette)
+        return await route.answer_async(request, is_last=True)
 
 
-def _local_async() -> httpx2.AsyncBaseTransport:
-    from aquila.transports.local_model.local_transport import AsyncLocalTransport
-
-    return AsyncLocalTransport()
-
-
-_BUILT_IN: dict[str, Upstream] = {
-    "live": Upstream("live", LiveTransport, AsyncLiveTransport, needs_key=True),
-    "local": Upstream("local", _local_sync, _local_async),
-}
-CASSETTE_MODES = ("replay", "record")
-"""The transports that go through a cassette."""
-
-
-class LoadedUpstreams(dict[str, Upstream]):
-    """The sources of answers that were made from a name. The run owns it: within one a factory is called once."""
-
-
-_active: ContextVar[Route | None] = ContextVar("aquila_route", default=None)
+# The route of the call in progress. It belongs to the context of the call: `Route.activate` sets and restores it.
+_active_route: ContextVar[Route | None] = ContextVar("aquila_route", default=None)
 
 
 def resolve_route(
@@ -219,21 +233,30 @@ def resolve_route(
     ``UnknownTransport``, ``ConfigError``, ``CassetteRequired``, and what opening a cassette raises.
     """
     if transport is not None and not isinstance(transport, str):
-        return PlainRoute(_describe_transport(transport), _upstream_from(transport, _describe_transport(transport)))
+        name = type(transport).__name__
+        return PlainRoute(name, upstream_from(transport, name))
     scope, settings = surroundings or scopes.find_surroundings()
     name = transport or settings.transport
     if name not in CASSETTE_MODES:
         return PlainRoute(name, find_upstream(name))
     cassette = cassette or (scope.default_cassette if scope is not None else None)
     if cassette is None:
-        raise CassetteRequired(_no_cassette(name, scope))
+        raise CassetteRequired(_explain_missing_cassette(name, scope))
     if scope is None:
         scope = Scope(kind="call")
-    upstream = find_upstream(settings.upstream) if name == "record" else None
-    return CassetteRoute(name, scope, cassette, settings, upstream)
+    if name == "replay":
+        return CassetteRoute(name, scope, settings, cassette)
+    return CassetteRoute(name, scope, settings, cassette, find_upstream(settings.upstream))
 
 
-def _no_cassette(name: str, scope: Scope | None) -> str:
+async def resolve_route_async(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:
+    """``resolve_route`` without blocking the event loop: a cassette is read in a thread."""
+    import anyio.to_thread  # noqa: PLC0415 - sync programs do not load it
+
+    return await anyio.to_thread.run_sync(functools.partial(resolve_route, transport=transport, cassette=cassette))
+
+
+def _explain_missing_cassette(name: str, scope: Scope | None) -> str:
     if scope is not None and scope.kind == "test":
         return (
             f"{scope.name}: a request to a model, transport {name!r}, and no cassette. Use the fixture "
@@ -244,66 +267,3 @@ def _no_cassette(name: str, scope: Scope | None) -> str:
         f"transport {name!r} needs a cassette: pass cassette=, or make the call within aquila.use_cassette(...) "
         "or a test that uses the fixture aquila_cassette"
     )
-
-
-def find_upstream(name: str) -> Upstream:
-    """The source of answers of a name. Raises ``UnknownTransport`` or ``ConfigError``."""
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
-    loaded = runtime.current_run().state_of(LoadedUpstreams)
-    if name not in loaded:
-        loaded[name] = _upstream_from(_load_transport(name), name)
-    return loaded[name]
-
-
-def _load_transport(name: str) -> Any:
-    registered: dict[str, Any] = {}
-    for table in plugin_manager().hook.aquila_transports():
-        registered.update(table)
-    if name in registered:
-        return _call_factory(registered[name], name)
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
-        known = ", ".join((*_BUILT_IN, *CASSETTE_MODES, *sorted(registered), "module:factory"))
-        raise UnknownTransport(f"unknown transport {name!r}; known are {known}")
-    try:
-        factory: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UnknownTransport(f"transport {name!r}: cannot import {module_name!r}: {error}") from error
-    for part in attribute.split("."):
-        try:
-            factory = getattr(factory, part)
-        except AttributeError as error:
-            raise UnknownTransport(f"transport {name!r}: {module_name!r} has no {attribute!r}") from error
-    return _call_factory(factory, name)
-
-
-def _call_factory(factory: Any, name: str) -> Any:
-    if isinstance(factory, (httpx2.BaseTransport, httpx2.AsyncBaseTransport)) or not callable(factory):
-        return factory
-    try:
-        return factory()
-    except TypeError as error:
-        raise ConfigError(f"transport {name!r}: the factory must be callable without arguments: {error}") from error
-
-
-def _upstream_from(transport: Any, name: str) -> Upstream:
-    """An upstream from what a user gave: a transport, one that is both sync and async, or a pair of them."""
-    sides = transport if isinstance(transport, tuple) else (transport,)
-    sync = next((side for side in sides if isinstance(side, httpx2.BaseTransport)), None)
-    async_ = next((side for side in sides if isinstance(side, httpx2.AsyncBaseTransport)), None)
-    if sync is None and async_ is None:
-        raise ConfigError(
-            f"transport {name!r} gave {type(transport).__name__}, which is not a transport; "
-            "it must be an httpx2.BaseTransport, an httpx2.AsyncBaseTransport, or a tuple of both"
-        )
-    return Upstream(name, (lambda: sync) if sync else None, (lambda: async_) if async_ else None)
-
-
-def _describe_transport(transport: Any) -> str:
-    return type(transport).__name__
-
-
-def active_route() -> Route | None:
-    """The route that the call in progress has activated, or None."""
-    return _active.get()

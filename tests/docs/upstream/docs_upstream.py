@@ -10,17 +10,21 @@ import atexit
 import os
 from pathlib import Path
 
+import httpx2
+
 from aquila.recording.scope import Scope
 from aquila.transports.local_model.local_transport import LocalTransport
-from aquila.transports.record import RecordTransport
-from aquila.transports.replay import ReplayTransport
+from aquila.transports.routing import CassetteRoute
+from aquila.transports.upstreams import Upstream
 
 CASSETTES = Path(__file__).parents[3] / "cassettes"
 
 
-def transport() -> RecordTransport | ReplayTransport:
-    scope = Scope(kind="block", name="the documentation", options={"cassette_dir": str(CASSETTES), "repeat": "last"})
-    if os.environ.get("DOCS_RECORD"):
+def transport() -> httpx2.BaseTransport:
+    options = {"cassette_dir": str(CASSETTES), "repeat": "last", "record": "missing"}
+    scope = Scope(kind="block", name="the documentation", options=options)
+    name = "record" if os.environ.get("DOCS_RECORD") else "replay"
+    if name == "record":
         atexit.register(scope.close)
-        return RecordTransport(scope, scope.sessions.session_for("docs/commands", "missing"), 0.0, LocalTransport())
-    return ReplayTransport(scope, scope.sessions.session_for("docs/commands", "replay"))
+    route = CassetteRoute(name, scope, scope.settings, "docs/commands", Upstream("local", LocalTransport))
+    return httpx2.MockTransport(route.answer)

@@ -24,8 +24,7 @@ from aquila.errors import ConfigError, MissingKey, RequestTimeout
 from aquila.hookspecs import CallInfo
 from aquila.messages import Message, messages_from_prompt
 from aquila.recording.scope import Surroundings, find_surroundings
-from aquila.transports.clients import close_route_async, resolve_route_async
-from aquila.transports.routing import resolve_route
+from aquila.transports.routing import resolve_route, resolve_route_async
 
 ENDPOINTS: Mapping[str, str] = {
     "chat": "aquila.engine.endpoints.chat",
@@ -221,7 +220,7 @@ async def prepare_call_async(plan: CallPlan) -> PreparedCall:
     try:
         return plan.bind_to_route(route)
     except BaseException:
-        await close_route_async(route, failed=True)
+        await route.close_async(failed=True)
         raise
 
 

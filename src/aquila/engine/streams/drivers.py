@@ -16,7 +16,6 @@ from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendR
 from aquila.engine.loop.tool_execution import ToolOutcome
 from aquila.errors import InvalidAnswer, StreamClosed
 from aquila.events import Event
-from aquila.transports.clients import close_route_async
 
 T = TypeVar("T")
 
@@ -157,7 +156,7 @@ async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Even
         telemetry.report_end(error=error)
         raise
     finally:
-        await close_route_async(call.route, failed=failed)
+        await call.route.close_async(failed=failed)
 
 
 class _AsyncExchange:

@@ -1,0 +1,149 @@
+"""Upstreams: what answers where no cassette does. The network, the small local model, or a transport of the user's.
+
+``find_upstream`` finds one by its name, in the table at the end or by its factory.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+import httpx2
+
+from aquila.errors import ConfigError, UnknownTransport
+from aquila.plugins import plugin_manager
+from aquila.recording import runtime
+from aquila.transports.live import AsyncLiveTransport, LiveTransport
+from aquila.transports.own_requests import own_request
+
+CASSETTE_MODES = ("replay", "record")
+"""The transports that go through a cassette."""
+
+
+class Upstream:
+    """A source of answers by name: it sends sync and async requests through a transport for each.
+
+    ``make_sync`` and ``make_async`` make the transports when they are first needed; None says that there is none.
+    ``needs_key`` says that it refuses requests without an API key. What it sends is marked as Aquila's own, so it is
+    neither intercepted nor refused.
+    """
+
+    transport_error: type[Exception] = httpx2.TransportError
+    """What its transports raise when the other side cannot be reached, or breaks off."""
+
+    def __init__(
+        self,
+        name: str,
+        make_sync: Callable[[], httpx2.BaseTransport] | None = None,
+        make_async: Callable[[], httpx2.AsyncBaseTransport] | None = None,
+        *,
+        needs_key: bool = False,
+    ) -> None:
+        self.name = name
+        self.needs_key = needs_key
+        self._makers: dict[str, Callable[[], Any] | None] = {"sync": make_sync, "async": make_async}
+        # The transports made so far. They keep connections, so they last as long as this object.
+        self._made: dict[str, Any] = {}
+
+    def send_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request. Raises ``ConfigError`` if there is no transport for sync clients."""
+        transport = self._made.get("sync") or self._make_transport("sync")
+        with own_request():
+            response: httpx2.Response = transport.handle_request(request)
+        return response
+
+    async def send_request_async(self, request: httpx2.Request) -> httpx2.Response:
+        """The async twin of ``send_request``."""
+        transport = self._made.get("async") or self._make_transport("async")
+        with own_request():
+            response: httpx2.Response = await transport.handle_async_request(request)
+        return response
+
+    def _make_transport(self, kind: Literal["sync", "async"]) -> Any:
+        make = self._makers[kind]
+        if make is None:
+            base = "BaseTransport" if kind == "sync" else "AsyncBaseTransport"
+            raise ConfigError(
+                f"transport {self.name} has no {kind} side; make it a subclass of httpx2.{base} to use it here"
+            )
+        # Two threads may both make one; the first to be kept serves both.
+        return self._made.setdefault(kind, make())
+
+
+def _local_sync() -> httpx2.BaseTransport:
+    from aquila.transports.local_model.local_transport import LocalTransport  # noqa: PLC0415 - seldom used
+
+    return LocalTransport()
+
+
+def _local_async() -> httpx2.AsyncBaseTransport:
+    from aquila.transports.local_model.local_transport import AsyncLocalTransport  # noqa: PLC0415 - seldom used
+
+    return AsyncLocalTransport()
+
+
+# They last as long as the process, since their connections and models do. The network's connections are of one process
+# and one event loop each; see `live`.
+_BUILT_IN: dict[str, Upstream] = {
+    "live": Upstream("live", LiveTransport, AsyncLiveTransport, needs_key=True),
+    "local": Upstream("local", _local_sync, _local_async),
+}
+
+
+class LoadedUpstreams(dict[str, Upstream]):
+    """The sources of answers that were made from a name. The run owns it: within one a factory is called once."""
+
+
+def find_upstream(name: str) -> Upstream:
+    """The source of answers of a name. Raises ``UnknownTransport`` or ``ConfigError``."""
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    loaded = runtime.current_run().state_of(LoadedUpstreams)
+    if name not in loaded:
+        loaded[name] = upstream_from(_load_transport(name), name)
+    return loaded[name]
+
+
+def _load_transport(name: str) -> Any:
+    registered: dict[str, Any] = {}
+    for table in plugin_manager().hook.aquila_transports():
+        registered.update(table)
+    if name in registered:
+        return _call_factory(registered[name], name)
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        known = ", ".join((*_BUILT_IN, *CASSETTE_MODES, *sorted(registered), "module:factory"))
+        raise UnknownTransport(f"unknown transport {name!r}; known are {known}")
+    try:
+        factory: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UnknownTransport(f"transport {name!r}: cannot import {module_name!r}: {error}") from error
+    for part in attribute.split("."):
+        try:
+            factory = getattr(factory, part)
+        except AttributeError as error:
+            raise UnknownTransport(f"transport {name!r}: {module_name!r} has no {attribute!r}") from error
+    return _call_factory(factory, name)
+
+
+def _call_factory(factory: Any, name: str) -> Any:
+    if isinstance(factory, (httpx2.BaseTransport, httpx2.AsyncBaseTransport)) or not callable(factory):
+        return factory
+    try:
+        return factory()
+    except TypeError as error:
+        raise ConfigError(f"transport {name!r}: the factory must be callable without arguments: {error}") from error
+
+
+def upstream_from(transport: Any, name: str) -> Upstream:
+    """An upstream from what a user gave: a transport, one that is both sync and async, or a pair of them."""
+    sides = transport if isinstance(transport, tuple) else (transport,)
+    sync = next((side for side in sides if isinstance(side, httpx2.BaseTransport)), None)
+    async_ = next((side for side in sides if isinstance(side, httpx2.AsyncBaseTransport)), None)
+    if sync is None and async_ is None:
+        raise ConfigError(
+            f"transport {name!r} gave {type(transport).__name__}, which is not a transport; "
+            "it must be an httpx2.BaseTransport, an httpx2.AsyncBaseTransport, or a tuple of both"
+        )
+    return Upstream(name, (lambda: sync) if sync else None, (lambda: async_) if async_ else None)

@@ -1,0 +1,55 @@
+"""What `aquila serve` passes on between a client and an upstream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from aquila.recording.scope import Scope
+from aquila.transports.proxy import Proxy
+from tests.support.runs import name_upstream
+
+# RFC 9110, 7.6.1, and what the next hop says by itself.
+OF_ONE_CONNECTION = (
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+)
+
+
+class Echo(httpx2.AsyncBaseTransport):
+    """Keeps the headers of the last request, and answers with headers of one connection."""
+
+    def __init__(self, headers: list[tuple[str, str]]) -> None:
+        self.answered = headers
+        self.received: dict[str, str] = {}
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.received = dict(request.headers)
+        response = httpx2.Response(200)
+        response.headers = httpx2.Headers(self.answered)
+        return response
+
+
+@pytest.mark.parametrize("spell", [str.lower, str.title, str.upper])
+@pytest.mark.parametrize("name", OF_ONE_CONNECTION)
+def test_headers_of_one_connection_are_not_passed_on(name: str, spell: Callable[[str], str], root: Path) -> None:
+    echo = Echo([(spell(name), "theirs"), ("X-Request-Id", "1")])
+    name_upstream("echo", echo)
+    proxy = Proxy(lambda: Scope(kind="block", options={"transport": "live"}), upstream="echo")
+    answer = asyncio.run(proxy.answer_request("POST", "/v1/models", [(spell(name), "ours"), ("Accept", "a/b")], b""))
+    assert echo.received.get(name) != "ours"
+    assert echo.received["accept"] == "a/b"
+    assert answer.headers == [("x-request-id", "1")]
