@@ -70,14 +70,13 @@ def aquila_huey(pytestconfig: pytest.Config) -> Any:
     module, _, attribute = path.partition(":")
     if not module or not attribute:
         raise _config_error(
-            'which Huey is under test? Write `aquila_huey = "myapp.tasks:huey"` into the ini file '
-            "(module:attribute), or override the fixture aquila_huey"
-            + (f"; {path!r} is not of that form" if path else "")
+            'no Huey is under test: write `aquila_huey = "myapp.tasks:huey"` (module:attribute) into the ini file, '
+            "or override the fixture aquila_huey" + (f"; {path!r} is not of that form" if path else "")
         )
     found: Any = importlib.import_module(module)
     for name in attribute.split("."):
         if not hasattr(found, name):
-            raise _config_error(f"the ini key aquila_huey says {path!r}, and {module} has no {attribute!r}")
+            raise _config_error(f"the ini key aquila_huey is {path!r}, and {module} has no {attribute!r}")
         found = getattr(found, name)
     return found
 
