@@ -97,9 +97,9 @@ def _fit_to_width(columns: Sequence[str], cells: list[list[str]], width: int) ->
 
 
 def _print_with_rich(columns: Sequence[str], cells: list[list[str]], numeric: Sequence[bool]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from rich.console import Console  # noqa: PLC0415 - an optional extra
+    from rich.table import Table  # noqa: PLC0415 - an optional extra
+    from rich.text import Text  # noqa: PLC0415 - an optional extra
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for at, (column, right) in enumerate(zip(columns, numeric, strict=True)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import configparser
 import contextlib
+import difflib
 import fnmatch
 import os
 import tomllib
@@ -97,8 +98,6 @@ class Project:
 
 
 def _has_near_match(name: str, known: dict[str, Path]) -> bool:
-    import difflib
-
     return bool(difflib.get_close_matches(name, known, n=1))
 
 

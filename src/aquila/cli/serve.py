@@ -20,6 +20,7 @@ import sys
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cli import project
 from aquila.cli.output import Output
+from aquila.optional import import_optional
 from aquila.recording import runtime
 from aquila.recording.scope import Scope
 
@@ -63,13 +64,11 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
     The token comes from AQUILA_SERVER_TOKEN, because other users of the machine can see command-line arguments.
     """
-    from aquila.optional import import_optional
-
     for module in ("starlette", "uvicorn"):
         import_optional(module, "serve", purpose="aquila serve")
-    from aquila.server.application import build_application
-    from aquila.server.background_server import RenewableScope, make_server, open_listening_socket
-    from aquila.transports.proxy import Proxy
+    from aquila.server.application import build_application  # noqa: PLC0415 - an optional extra
+    from aquila.server.background_server import RenewableScope, make_server, open_listening_socket  # noqa: PLC0415 - an optional extra
+    from aquila.transports.proxy import Proxy  # noqa: PLC0415 - an optional extra
 
     token = os.environ.get("AQUILA_SERVER_TOKEN") or None
     with project.open_project(options) as here:
