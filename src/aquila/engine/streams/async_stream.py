@@ -12,7 +12,7 @@ import anyio
 from aquila.engine.calls.call_plan import CallPlan, plan_conversation, prepare_call_async
 from aquila.engine.streams.drivers import drive_call_async
 from aquila.engine.streams.sync_stream import StreamState
-from aquila.errors import StreamClosed
+from aquila.errors import ConfigError, StreamClosed, StreamError
 from aquila.events import Done, Event, Failed
 from aquila.response import ParsedT_co, Response
 from aquila.sinks import Sink, deliver_event_async, notify_failure_async
@@ -54,7 +54,7 @@ class AsyncStream(Generic[ParsedT_co]):
         return self._iterate_events()
 
     async def _iterate_events(self) -> AsyncIterator[Event]:
-        self._reader = asyncio.current_task()
+        self._reader = _current_task()
         try:
             async for event in self._events:
                 if type(event) is Done:
@@ -62,7 +62,7 @@ class AsyncStream(Generic[ParsedT_co]):
                 yield event
         except GeneratorExit:
             raise
-        except asyncio.CancelledError:
+        except anyio.get_cancelled_exc_class():
             if not self._interrupted or self._reader is None:
                 raise
             self._reader.uncancel()  # it was aclose() in another task, and no cancellation of this one
@@ -104,9 +104,9 @@ class AsyncStream(Generic[ParsedT_co]):
                 self._task.cancel()
                 await asyncio.wait((self._task,))
         elif not self._ended:
-            if (
-                getattr(self._events, "ag_running", False) and self._reader is not None
-            ):  # it is waiting for the next event
+            if getattr(self._events, "ag_running", False):  # its reader is waiting for the next event
+                if self._reader is None:
+                    raise StreamError("outside asyncio a stream is closed by the task that reads it; cancel that task")
                 self._interrupted = True
                 self._reader.cancel()
                 return
@@ -114,6 +114,8 @@ class AsyncStream(Generic[ParsedT_co]):
             await self._events.aclose()
 
     def _start_pushing(self, sink: Sink) -> None:
+        if _current_task() is None:
+            raise ConfigError("sink= and result(timeout=) of a stream need asyncio; iterate it, or use aask(sink=)")
         self._task = asyncio.create_task(self._push_events(sink), name=f"aquila-{self.ref}")
 
     async def _push_events(self, sink: Sink) -> None:
@@ -145,6 +147,14 @@ class AsyncStream(Generic[ParsedT_co]):
 
     def __repr__(self) -> str:
         return f"<AsyncStream {self.ref} {self._state.status_word()}>"
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    """The task of asyncio that runs, or None under another library, such as trio."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def open_async_stream(prompt: Any, options: dict[str, Any]) -> AsyncStream:
