@@ -30,7 +30,7 @@ def add_option(group: pytest.OptionGroup) -> None:
 
 
 def is_wanted(config: pytest.Config) -> bool:
-    """Whether this run looks for drift. Raises ``UsageError`` if it is to record as well."""
+    """Whether this run looks for drift. Raises ``UsageError`` if it also records."""
     if config.getoption("aquila_drift") is None:
         return False
     if config.getoption("aquila_record") is not None or config.getoption("aquila_transport") not in (None, "replay"):
@@ -41,7 +41,7 @@ def is_wanted(config: pytest.Config) -> bool:
 
 
 def watch_scope(scope: Scope) -> None:
-    """See the requests of a scope with the eyes of the settings that compare contents."""
+    """Compare the contents of a scope's requests, although its settings do not."""
     from aquila import config
     from aquila.recording.drift_watch import DriftWatch
     from aquila.recording.session_factory import match_rules_of
@@ -56,7 +56,8 @@ def write_report(terminal: pytest.TerminalReporter, totals: Totals, target: str)
     for test, cassette, method, url, _ in totals.drifted:
         terminal.write_line(f"aquila: {test}: {method} {url} is not in {cassette} any more", yellow=True)
     count = len(totals.drifted)
-    terminal.write_line(f"aquila: {count} request{'' if count == 1 else 's'} drifted unseen")
+    changed = "1 request has" if count == 1 else f"{count} requests have"
+    terminal.write_line(f"aquila: {changed} no recording with the same content")
     if target != "-":
         names = ("test", "cassette", "method", "url", "text")
         rows: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in totals.drifted]

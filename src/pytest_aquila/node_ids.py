@@ -1,4 +1,4 @@
-"""Where tests and fixtures are, said in the same way from whichever folder and with whichever arguments pytest runs.
+"""Name tests and fixtures, independently of the folder and the arguments with which pytest runs.
 
 pytest's own ids are relative to the root folder. Those of files outside it are relative to the arguments, or empty, so
 two such files may have the same; and the id of the whole run is empty.

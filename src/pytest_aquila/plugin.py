@@ -168,7 +168,9 @@ def pytest_runtest_makereport(
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Close the scope of the test after its fixtures: store what a passing test recorded."""
     passed = not item.stash.get(_failed, False)
-    told = not passed and not item.stash.get(_skipped, False)  # a skip says nothing of the misses that led to it
+    was_reported = not passed and not item.stash.get(
+        _skipped, False
+    )  # a skip says nothing of the misses that led to it
     item.stash[_failed] = item.stash[_skipped] = False  # for a plugin that runs the test again
     try:
         result = yield
@@ -177,7 +179,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         raise
     scope = test_scopes.opened_scope(item)
     _close_test_scope(item, passed=passed)
-    if scope is not None and scope.misses and not told:
+    if scope is not None and scope.misses and not was_reported:
         pytest.fail(str(scope.misses[-1]), pytrace=False)
     return result
 

@@ -1,4 +1,4 @@
-"""Takes secrets out of the report of a failed test: tracebacks show the arguments of functions, and logs show URLs.
+"""Redact the report of a failed test: tracebacks show the arguments of functions, and logs show URLs.
 
 pytest keeps a report as objects that hold texts, in lists and attributes. They are changed in place, before a reporter
 or another process sees them.
@@ -18,7 +18,7 @@ _LONGEST = 20_000  # Rules that are functions take time with the square of a tex
 
 
 def redact_report(report: pytest.TestReport, redactors: Collection[Redactor]) -> None:
-    """Take out of a report what any of the redactors takes for a secret."""
+    """Replace in a report what any of the redactors finds to be a secret."""
 
     def redact_text(text: str) -> str:
         if len(text) > _LONGEST:

@@ -8,7 +8,7 @@ content, as everywhere in Aquila, unless ``match_on`` says otherwise.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,24 +59,16 @@ def turn_on(config: pytest.Config, parser: pytest.Parser) -> None:
 
 
 def settings_from(config: Mapping[str, Any], *, mode: str | None, path: Path) -> dict[str, Any]:
-    """The settings that a configuration of vcrpy means. Raises ``ConfigError`` for what has no counterpart."""
+    """Return Aquila's settings for a configuration of vcrpy.
+
+    ``config`` is the configuration. ``mode`` is the record mode of the command line, which comes before that of
+    ``config``. ``path`` is the file of the cassette. Raises ``ConfigError`` for what has no counterpart.
+    """
     settings: dict[str, Any] = {}
     for name, value in config.items():
-        if name == "match_on":
-            unknown = set(value) - _MATCHERS.keys()
-            if unknown:
-                raise ConfigError(
-                    f"vcr_config: no matcher {', '.join(sorted(unknown))}; known are {', '.join(_MATCHERS)}"
-                )
-            settings["match_on"] = list(dict.fromkeys(part for one in value for part in _MATCHERS[one]))
-        elif name == "ignore_hosts":
-            settings["ignore_hosts"] = list(value)
-        elif name == "ignore_localhost":
-            settings["loopback"] = "none" if value else "all"
-        elif name == "allow_playback_repeats":
-            settings["repeat"] = "last" if value else "error"
-        elif name == "filter_post_data_parameters":
-            settings["ignore"] = [one if isinstance(one, str) else one[0] for one in value]
+        if name in _TRANSLATIONS:
+            option, translate = _TRANSLATIONS[name]
+            settings[option] = translate(value)
         elif name == "record_mode":
             mode = mode or getattr(value, "value", value)
         elif name not in _SETTINGS_WITHOUT_EFFECT:
@@ -85,6 +77,29 @@ def settings_from(config: Mapping[str, Any], *, mode: str | None, path: Path) ->
                 "use instead)"
             )
     return settings | _settings_of_mode(str(mode or "none"), path)
+
+
+def _translate_match_on(matchers: Iterable[str]) -> list[str]:
+    """The parts of a request that vcrpy's matchers compare."""
+    unknown = set(matchers) - _MATCHERS.keys()
+    if unknown:
+        raise ConfigError(f"vcr_config: no matcher {', '.join(sorted(unknown))}; known are {', '.join(_MATCHERS)}")
+    return list(dict.fromkeys(part for matcher in matchers for part in _MATCHERS[matcher]))
+
+
+def _translate_parameters(parameters: Iterable[str | tuple[str, Any]]) -> list[str]:
+    """The names of parameters, each given alone or with its replacement."""
+    return [parameter if isinstance(parameter, str) else parameter[0] for parameter in parameters]
+
+
+_TRANSLATIONS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "match_on": ("match_on", _translate_match_on),
+    "ignore_hosts": ("ignore_hosts", list),
+    "ignore_localhost": ("loopback", lambda value: "none" if value else "all"),
+    "allow_playback_repeats": ("repeat", lambda value: "last" if value else "error"),
+    "filter_post_data_parameters": ("ignore", _translate_parameters),
+}
+"""Settings of vcrpy, each with the option of Aquila that it becomes, and how its value is translated."""
 
 
 def _settings_of_mode(mode: str, path: Path) -> dict[str, str]:
@@ -164,14 +179,7 @@ def vcr(
     if not markers or option("--disable-recording"):
         yield None
         return
-    merged = dict(vcr_config)
-    for marker in reversed(markers):
-        if marker.args:
-            raise ConfigError(
-                f"{node.nodeid}: @pytest.mark.vcr with files of its own has no counterpart; put their recordings "
-                "into the test's cassette, or name one with @pytest.mark.default_cassette"
-            )
-        merged.update(marker.kwargs)
+    merged = _merge_markers(vcr_config, markers, node.nodeid)
     path = Path(vcr_cassette_dir, default_cassette_name)
     path = path if path.suffix in (".yaml", ".msgpack") else path.with_name(f"{path.name}.yaml")
     settings = settings_from(merged, mode=option("--record-mode"), path=path)
@@ -184,3 +192,16 @@ def vcr(
     scope.override_settings({**settings, "cassette_dir": vcr_cassette_dir}, source=f"{node.nodeid}: vcr_config")
     scope.use_cassette(default_cassette_name, owned=True)
     yield UsedCassette(scope)
+
+
+def _merge_markers(config: Mapping[str, Any], markers: Sequence[pytest.Mark], test: str) -> dict[str, Any]:
+    """The configuration of a test: that of its module, then that of its markers; the closest marker wins."""
+    merged = dict(config)
+    for marker in reversed(markers):
+        if marker.args:
+            raise ConfigError(
+                f"{test}: @pytest.mark.vcr with files of its own has no counterpart; put their recordings into the "
+                "test's cassette, or name one with @pytest.mark.default_cassette"
+            )
+        merged.update(marker.kwargs)
+    return merged

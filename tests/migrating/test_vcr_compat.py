@@ -104,7 +104,9 @@ def test_a_prompt_that_drifted_is_told_and_can_be_let_pass_while_migrating(suite
         """.replace("{{", "{").replace("}}", "}")
     suite.run(loose + drifted).assert_outcomes(passed=1)
     result = suite.run(loose + drifted, "--aquila-drift")
-    result.stdout.fnmatch_lines(["aquila: test_old.py::test_it: POST https://*", "aquila: 1 request drifted unseen"])
+    result.stdout.fnmatch_lines(
+        ["aquila: test_old.py::test_it: POST https://*", "aquila: 1 request has no recording with the same content"]
+    )
 
 
 def test_the_fixtures_of_a_suite_are_honoured(suite: Suite, pytester: pytest.Pytester) -> None:

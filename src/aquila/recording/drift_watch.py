@@ -1,4 +1,4 @@
-"""Requests that have drifted unseen: matching leaves a part of them out, and in that part no recording has them."""
+"""Find requests that have drifted although a recording answers them: it differs in a part that is not compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DriftedRequest:
-    """A request that would miss: the cassette's name, the redacted request, and how it differs from the nearest."""
+    """A request that would miss if its content were compared.
+
+    ``cassette`` is the name of the cassette, ``text`` shows how the request differs from the nearest recording.
+    """
 
     cassette: str
     method: str
@@ -24,7 +27,7 @@ class DriftedRequest:
 
 
 class DriftWatch:
-    """What drifted in one scope. ``rules`` are those that are to hold; ``command`` is what records again."""
+    """Finds what drifted in one scope. ``rules`` compare contents; ``command`` is what to type to record again."""
 
     def __init__(self, rules: MatchRules, *, command: str) -> None:
         self._rules = rules
@@ -32,7 +35,7 @@ class DriftWatch:
         self.drifted_requests: list[DriftedRequest] = []
 
     def observer_for(self, session: Session) -> Callable[[RecordedRequest], None]:
-        """What is to see the requests of a session."""
+        """Return a function that compares each request of a session with its recordings."""
         recordings = session.cassette.interactions
         known = {key_of(session.redactor.redact_request(one.request), self._rules) for one in recordings}
 

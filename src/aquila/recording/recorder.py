@@ -1,4 +1,4 @@
-"""What a scope records: each finished interaction into a journal, and at the end all of them into the cassettes."""
+"""Record: append each finished interaction to a journal, and merge all of them into the cassettes at the end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _Group: TypeAlias = tuple[str, str, str, MatchRules]
 
 
 class StorageFailure(NamedTuple):
-    """A journal that could not be read, or a cassette that what was recorded could not be put into."""
+    """A journal that could not be read, or a cassette that could not be written."""
 
     path: Path
     error: Exception
@@ -46,7 +46,7 @@ class StorageFailure(NamedTuple):
 
 
 class RecoveryResult(NamedTuple):
-    """What came of the journals of killed runs.
+    """What became of the journals of killed runs.
 
     ``cassettes`` are those that took recordings over, each with their number. ``failed`` says what could not be taken
     over; its journals stay.
@@ -75,7 +75,7 @@ class ScopeRecording:
         self._unfinished: set[UnfinishedRecording] = set()
 
     def open_journal(self) -> None:
-        """Make sure that something can be stored. Raises ``CassetteWriteError``."""
+        """Open the journal, so that what is asked for can be stored. Raises ``CassetteWriteError``."""
         self._journal.open()
 
     def track_unfinished(self, unfinished: UnfinishedRecording) -> None:
@@ -108,7 +108,7 @@ class ScopeRecording:
         session.add_recording(row)
 
     def note_play(self, session: Session, replay: ReplayDecision) -> None:
-        """Note a play where the scope is owned by another process, which must not take the recording for unused."""
+        """Tell the process that owns the scope of a play: it would drop a recording that looks unused."""
         if not self._scope.is_owner:
             self._append_to_journal(session, replay.played)
 
@@ -202,7 +202,7 @@ def _list_failures(failures: Sequence[StorageFailure]) -> str:
 
 
 def _raise_failures(failures: Sequence[StorageFailure], root: Path) -> None:
-    """Raise what stands for some failures, if there are any: the error itself if it is one of ours and alone."""
+    """Raise one error for all failures, if there are any. A single error of Aquila's own is raised as it is."""
     if not failures:
         return
     first = failures[0].error
@@ -217,7 +217,7 @@ def _raise_failures(failures: Sequence[StorageFailure], root: Path) -> None:
 def _read_journals(
     journals: Iterable[Path],
 ) -> tuple[dict[_Group, list[NewRecording | RecordingPlayed]], list[StorageFailure]]:
-    """What is in journals, by what must be settled together: processes may count their requests together.
+    """Read journals, and group their rows: processes that counted together are merged together.
 
     Of a journal that cannot be read to its end nothing is taken.
     """
@@ -237,7 +237,7 @@ def _read_journals(
 def _changes_by_cassette(
     groups: Mapping[_Group, Sequence[NewRecording | RecordingPlayed]],
 ) -> dict[str, list[tuple[Changes, MatchRules]]]:
-    """What the rows of journals mean for each cassette."""
+    """Return how the rows of journals change each cassette."""
     changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
     for (name, mode, record_errors, rules), entries in groups.items():
         recordings = [r for r in entries if isinstance(r, NewRecording)]
@@ -280,7 +280,7 @@ def _store_changes(
 def _keep_pending(
     path: Path, stored: Cassette, rows: Sequence[tuple[Changes, MatchRules]], root: Path, *, anew: bool = False
 ) -> Path:
-    """Keep what ``stored`` would become in the pending file.
+    """Write what ``stored`` would become to the pending file.
 
     Several failing tests may share a cassette: what is kept there already stays, unless ``anew``.
     """
@@ -297,7 +297,7 @@ def _keep_pending(
 
 
 def _make_merge(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cassette]:
-    """A change of a cassette: ``merge`` with its keys computed the way the recordings' keys were."""
+    """Return the change of a cassette that merges ``changes``, with keys computed as those of the recordings were."""
     redactor = redactors.redactor_for(rules)
     identify = session_factory.request_identifier(rules)
     return lambda stored: merge_changes(stored, changes, lambda request: identify(redactor.redact_request(request)))

@@ -51,7 +51,10 @@ Decision: TypeAlias = ReplayDecision | RecordDecision | RefuseDecision
 
 @dataclass(frozen=True, slots=True)
 class MissedRequest:
-    """What a miss is explained with: the redacted request, its key's recordings, and how many requests came before."""
+    """A request that no recording answers.
+
+    ``request`` is redacted. Its key has ``recording_count`` recordings, and ``earlier_count`` requests came before.
+    """
 
     request: RecordedRequest
     recording_count: int
@@ -59,7 +62,7 @@ class MissedRequest:
 
 
 class RequestCounts(Protocol):
-    """Counts the requests of several processes together. What it counts under is a label of its caller's."""
+    """Counts the requests of several processes together, under labels that the caller makes up."""
 
     def count_request(self, label: str) -> int:
         """Count a request and return how many came before it."""
@@ -159,7 +162,7 @@ class Session:
         return f"{self.mode}:{self.name}:{key}"
 
     def share_counts(self, counts: RequestCounts) -> None:
-        """Count requests together with other processes from now on. Those that were counted so far are handed over."""
+        """Count requests together with other processes from now on, and add those that were counted so far."""
         with self._lock:
             for key, asked in self._request_counts.items():
                 for _ in range(asked):
@@ -168,7 +171,7 @@ class Session:
             self._shared_counts = counts
 
     def adopt_shared_plays(self) -> None:
-        """Take in what other processes have played, as the shared counts tell it."""
+        """Mark as played what other processes have played, going by the shared counts."""
         if self._shared_counts is None or self.mode != "replay":
             return
         for key, numbers in self._recordings_by_key.items():
@@ -228,7 +231,7 @@ class Session:
     def compute_changes(
         self, *, record_errors: str, drop_unused: bool, elsewhere: Sequence[NewRecording | RecordingPlayed] = ()
     ) -> Changes:
-        """What storing this session means for its file; see ``aquila.cassettes.storage.merging``.
+        """Return how storing this session changes its file; see ``aquila.cassettes.storage.merging``.
 
         ``record_errors`` is ``last`` or ``all``; with ``drop_unused`` the recordings that this session found and
         neither played nor recorded again are dropped; ``elsewhere`` is what other processes did in this session.

@@ -1,4 +1,4 @@
-"""Opening a session: the cassette is found, loaded and indexed; what identifies and what is secret is settled."""
+"""Open a session: find and load its cassette, and choose its matching rules and its redactor."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
 
 
 def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> str:
-    """The text of a miss in a session. ``path`` is the file of its cassette."""
+    """Return the text of a miss in a session. ``path`` is the file of its cassette."""
     from aquila.cassettes.matching.miss_message import explain_miss
 
     with suppress(ValueError):
@@ -73,12 +73,15 @@ def _cached_match_rules(match_on: tuple[str, ...], ignore: tuple[str, ...]) -> M
 
 
 def match_rules_of(settings: config.Settings) -> MatchRules:
-    """What identifies a request under some settings."""
+    """Return the rules by which ``settings`` compare requests."""
     return _cached_match_rules(settings.match_on, settings.ignore)
 
 
 def request_identifier(rules: MatchRules) -> Callable[[RecordedRequest], str]:
-    """What gives a redacted request its key: a plugin's ``aquila_key`` if it wants to, else the rules."""
+    """Return the function that gives a redacted request its key.
+
+    It asks the hook ``aquila_key`` of plugins first. Where that gives nothing, ``rules`` decide.
+    """
     if not has_listeners("aquila_key"):
         return lambda request: key_of(request, rules)
     hook = plugin_manager().hook.aquila_key
