@@ -235,7 +235,7 @@ class Settings:
             object.__setattr__(self, name, values.pop(name, option.default))
         if values:
             name = next(iter(values))
-            from aquila.errors import UnknownOption
+            from aquila.errors import UnknownOption  # noqa: PLC0415 - most runs raise nothing
 
             raise UnknownOption(f"unknown option {name!r}{suggest_name(name, OPTIONS)}")
 
@@ -289,7 +289,7 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
     """Return the final value of one option given as text or as a value. ``source`` names its origin in messages."""
     option = OPTIONS.get(name)
     if option is None:
-        from aquila.errors import UnknownOption
+        from aquila.errors import UnknownOption  # noqa: PLC0415 - most runs raise nothing
 
         raise UnknownOption(f"{source}: unknown option {name!r}{suggest_name(name, OPTIONS)}")
     if value is None or value == option.default:
@@ -298,7 +298,7 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
         return option.parse(_as_text(value, option.parse))
     except (TypeError, ValueError) as error:
         shown = "" if option.secret else f" {value!r}"
-        from aquila.errors import ConfigError
+        from aquila.errors import ConfigError  # noqa: PLC0415 - most runs raise nothing
 
         raise ConfigError(f"{source}: {name}{shown}: {error} ({option.help})") from error
 
@@ -313,7 +313,7 @@ def _as_text(value: Any, parse: Callable[[str], Any]) -> str:
 
 def suggest_name(name: str, known: Any) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known name, or an empty string."""
-    import difflib  # only wrong names pay for it
+    import difflib  # noqa: PLC0415 - only wrong names need it
 
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"

@@ -42,9 +42,9 @@ def is_wanted(config: pytest.Config) -> bool:
 
 def watch_scope(scope: Scope) -> None:
     """Compare the contents of a scope's requests, although its settings do not."""
-    from aquila import config
-    from aquila.recording.drift_watch import DriftWatch
-    from aquila.recording.session_factory import match_rules_of
+    from aquila import config  # noqa: PLC0415 - only runs that look for drift
+    from aquila.recording.drift_watch import DriftWatch  # noqa: PLC0415 - only runs that look for drift
+    from aquila.recording.session_factory import match_rules_of  # noqa: PLC0415 - only runs that look for drift
 
     default = config.Settings().match_on
     strict = scope.settings.with_options({"match_on": default}, source="--aquila-drift")

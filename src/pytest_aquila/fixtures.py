@@ -18,8 +18,8 @@ def aquila_cassette(request: pytest.FixtureRequest) -> UsedCassette:
 
     It is named after the test (``cassettes/<module path>/<test>.yaml``), or as ``@pytest.mark.aquila("name")`` says.
     """
-    from aquila.recording.used_cassette import UsedCassette
-    from pytest_aquila.test_scopes import scope_of
+    from aquila.recording.used_cassette import UsedCassette  # noqa: PLC0415 - loaded when a test wants it
+    from pytest_aquila.test_scopes import scope_of  # noqa: PLC0415 - loaded when a test wants it
 
     return UsedCassette(scope_of(request.node, with_cassette=True))
 
@@ -30,14 +30,14 @@ def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest)
 
     ``OPENAI_BASE_URL`` is set to it, for child processes too.
     """
-    from aquila.optional import import_optional
+    from aquila.optional import import_optional  # noqa: PLC0415 - loaded when a test wants it
 
     for module in ("starlette", "uvicorn"):
         import_optional(module, "serve", purpose="the fixture aquila_server")
-    from aquila.server.application import build_application
-    from aquila.server.background_server import BackgroundServer
-    from aquila.transports.proxy import Proxy
-    from pytest_aquila.test_scopes import scope_of
+    from aquila.server.application import build_application  # noqa: PLC0415 - loaded when a test wants it
+    from aquila.server.background_server import BackgroundServer  # noqa: PLC0415 - loaded when a test wants it
+    from aquila.transports.proxy import Proxy  # noqa: PLC0415 - loaded when a test wants it
+    from pytest_aquila.test_scopes import scope_of  # noqa: PLC0415 - loaded when a test wants it
 
     scope = scope_of(request.node)
     settings = scope.settings

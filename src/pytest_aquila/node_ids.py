@@ -27,7 +27,7 @@ def id_of(node: Any) -> str:
 
 def fixture_cassette(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item) -> str:
     """The name of the cassette of a fixture that several tests share."""
-    from aquila.cassettes.storage.names import name_of_fixture
+    from aquila.cassettes.storage.names import name_of_fixture  # noqa: PLC0415 - only shared fixtures
 
     return name_of_fixture(
         fixture.argname + _parameter_suffix(request),

@@ -107,7 +107,7 @@ def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
         cassette = given.pop("cassette", cassette)
         if marker.args:
             if len(marker.args) > 1 or not isinstance(marker.args[0], str):
-                from aquila.errors import ConfigError
+                from aquila.errors import ConfigError  # noqa: PLC0415 - most runs raise nothing
 
                 raise ConfigError(
                     f"{item.nodeid}: @pytest.mark.aquila takes one cassette name and settings by keyword, "

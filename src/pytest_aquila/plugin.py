@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
     """Turn on what stands in for pytest-recording, if the ini file wants it: its options must be known in time."""
     if early_config.getini(options.COMPAT):
-        from pytest_aquila import vcr_compat
+        from pytest_aquila import vcr_compat  # noqa: PLC0415 - a run without cassettes loads none of it
 
         vcr_compat.turn_on(early_config, parser)
 
@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
         under_pytest=True,
         copies=lambda: _copies_folder(config),
     )
-    from aquila.intercept import activation, dummy_keys
+    from aquila.intercept import activation, dummy_keys  # noqa: PLC0415 - a run without cassettes loads none of it
 
     run = config.stash[test_scopes.RUN] = Run(layers)
     run.__enter__()
@@ -67,14 +67,14 @@ def pytest_configure(config: pytest.Config) -> None:
         run.hold(activation.guard_run())
         now = layers.resolve()
         if now.transport == "record" and not _is_worker(config):
-            from aquila.recording.recorder import recover_journals
+            from aquila.recording.recorder import recover_journals  # noqa: PLC0415 - on use
 
             found = recover_journals(now.cassette_root())
             totals = _totals_of(config)
             totals.recovered += [(str(path), count) for path, count in found.cassettes]
             totals.unrecovered += found.failures
     except Exception as error:
-        from aquila.errors import AquilaError
+        from aquila.errors import AquilaError  # noqa: PLC0415 - a run without cassettes loads none of it
 
         if isinstance(error, AquilaError):
             raise pytest.UsageError(str(error)) from error
@@ -154,7 +154,7 @@ def pytest_runtest_makereport(
     # The report of a teardown that passes repeats what the test has written.
     redactors = test_scopes.redactors_of(item) if report.failed else test_scopes.remembered_redactors(item)
     if redactors:
-        from pytest_aquila import report_redaction
+        from pytest_aquila import report_redaction  # noqa: PLC0415 - a run without cassettes loads none of it
 
         report_redaction.redact_report(report, redactors)
     if not report.passed:
@@ -219,7 +219,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     orphans = _orphans(config) if config.getoption("aquila_orphans") else None
     if totals is None and not orphans and not drift_report.is_wanted(config):
         return
-    from pytest_aquila import reporting
+    from pytest_aquila import reporting  # noqa: PLC0415 - a run without cassettes loads none of it
 
     if totals is not None or orphans:
         reporting.write_summary(terminalreporter, totals or reporting.Totals(), orphans)
@@ -244,7 +244,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def _totals_of(config: pytest.Config) -> Totals:
     if _totals not in config.stash:
-        from pytest_aquila.reporting import Totals
+        from pytest_aquila.reporting import Totals  # noqa: PLC0415 - a run without cassettes loads none of it
 
         config.stash[_totals] = Totals()
     return config.stash[_totals]
@@ -264,8 +264,8 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def _orphans(config: pytest.Config) -> list[str]:
-    from aquila.cassettes.storage.cassette_files import find_cassette_files
-    from aquila.cassettes.storage.names import cassette_path
+    from aquila.cassettes.storage.cassette_files import find_cassette_files  # noqa: PLC0415 - on use
+    from aquila.cassettes.storage.names import cassette_path  # noqa: PLC0415 - a run without cassettes loads none of it
 
     root = runtime.current_settings().cassette_root()
     totals = config.stash.get(_totals, None)

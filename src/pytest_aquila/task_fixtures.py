@@ -52,13 +52,13 @@ INI = (
 
 
 def _config_error(message: str) -> Exception:
-    from aquila.errors import ConfigError
+    from aquila.errors import ConfigError  # noqa: PLC0415 - loaded when a test wants it
 
     return ConfigError(message)
 
 
 def _load_testing() -> Any:
-    from aquila.huey import testing
+    from aquila.huey import testing  # noqa: PLC0415 - loaded when a test wants it
 
     return testing
 

@@ -45,9 +45,9 @@ def running_item(config: pytest.Config) -> pytest.Item | None:
 
 def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
     """The scope of a test, opened now if it is not. ``with_cassette`` gives it a cassette of its own if it has none."""
-    from aquila.cassettes.storage.names import name_of_test
-    from aquila.recording import scope as scopes
-    from pytest_aquila import node_ids
+    from aquila.cassettes.storage.names import name_of_test  # noqa: PLC0415 - most tests open no scope
+    from aquila.recording import scope as scopes  # noqa: PLC0415 - most tests open no scope
+    from pytest_aquila import node_ids  # noqa: PLC0415 - most tests open no scope
 
     test = node_ids.id_of(item)
     with item.config.stash[RUN].lock:  # two threads of a test that ask at once get the same
@@ -86,9 +86,9 @@ def shared_fixture_scope(
     if around is None or not around.owns_cassette:
         yield reports
         return
-    from aquila.errors import AquilaError
-    from aquila.recording import scope as scopes
-    from pytest_aquila import node_ids
+    from aquila.errors import AquilaError  # noqa: PLC0415 - most tests open no scope
+    from aquila.recording import scope as scopes  # noqa: PLC0415 - most tests open no scope
+    from pytest_aquila import node_ids  # noqa: PLC0415 - most tests open no scope
 
     typed = shlex.quote(_id_to_type(item))
     scope = scopes.Scope(
@@ -127,7 +127,7 @@ def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.Fixture
 
 def _id_to_type(item: pytest.Item) -> str:
     """The id of a test as it is typed where pytest was started, which need not be the root folder."""
-    from pytest_aquila import node_ids
+    from pytest_aquila import node_ids  # noqa: PLC0415 - most tests open no scope
 
     here, root = item.config.invocation_params.dir, item.config.rootpath
     file, colons, inside = node_ids.id_of(item).partition("::")
@@ -147,7 +147,7 @@ def shorten_traceback(call: pytest.CallInfo[None]) -> None:
 
     What matters is which line of the test or the application asked. ``--full-trace`` shows everything.
     """
-    from aquila.errors import CassetteError, LiveCallRefused
+    from aquila.errors import CassetteError, LiveCallRefused  # noqa: PLC0415 - most tests open no scope
 
     error = call.excinfo.value if call.excinfo is not None else None
     if not isinstance(error, (CassetteError, LiveCallRefused)):
@@ -178,8 +178,8 @@ def redactors_of(item: pytest.Item) -> Collection[Redactor]:
     redactors = item.stash.setdefault(_redactors, {})
     scope = opened_scope(item)
     if scope is not None:
-        from aquila.recording import redactors as known_redactors
-        from aquila.recording import session_factory
+        from aquila.recording import redactors as known_redactors  # noqa: PLC0415 - most tests open no scope
+        from aquila.recording import session_factory  # noqa: PLC0415 - most tests open no scope
 
         settings = scope.settings
         redactors.update((session.redactor, None) for session in scope.sessions.opened())
@@ -195,7 +195,7 @@ def opened_scope(item: pytest.Item) -> Scope | None:
 
 def close_scope(item: pytest.Item, *, passed: bool) -> ScopeReport | None:
     """Close the scope of a test, storing what it recorded if it passed. Raises what storing raises."""
-    from aquila.recording import scope as scopes
+    from aquila.recording import scope as scopes  # noqa: PLC0415 - most tests open no scope
 
     scope = item.stash.get(_scope, None)
     if scope is None:

@@ -166,8 +166,8 @@ def vcr(
     default_cassette_name: str,
 ) -> Iterator[UsedCassette | None]:
     """The cassette of a test that is marked, else None."""
-    from aquila.recording.used_cassette import UsedCassette
-    from pytest_aquila.test_scopes import scope_of
+    from aquila.recording.used_cassette import UsedCassette  # noqa: PLC0415 - loaded when a test wants it
+    from pytest_aquila.test_scopes import scope_of  # noqa: PLC0415 - loaded when a test wants it
 
     node, option = request.node, request.config.getoption
     markers = list(node.iter_markers("vcr"))

@@ -43,7 +43,7 @@ class DriftWatch:
             asked = session.redactor.redact_request(request)
             if not known or key_of(asked, self._rules) in known:
                 return
-            from aquila.cassettes.matching.miss_message import explain_miss
+            from aquila.cassettes.matching.miss_message import explain_miss  # noqa: PLC0415 - on use
 
             text = explain_miss(
                 asked,

@@ -146,7 +146,7 @@ class Scope:
     def recording(self) -> ScopeRecording:
         """What this scope records into: its journal, and the merge at its end."""
         if self._recording is None:
-            from aquila.recording.recorder import ScopeRecording
+            from aquila.recording.recorder import ScopeRecording  # noqa: PLC0415 - a replay loads no journal
 
             self._recording = ScopeRecording(self)
         return self._recording
