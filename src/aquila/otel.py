@@ -164,19 +164,19 @@ def _model_attributes(answer: AnswerInfo, call: CallInfo) -> dict[str, Any]:
 
 
 def _answer_attributes(answer: AnswerInfo, call: CallInfo) -> Mapping[str, Any]:
-    told: dict[str, Any] = _model_attributes(answer, call)
+    attributes: dict[str, Any] = _model_attributes(answer, call)
     if answer.id:
-        told["gen_ai.response.id"] = answer.id
+        attributes["gen_ai.response.id"] = answer.id
     if answer.finish_reason:
-        told["gen_ai.response.finish_reasons"] = [answer.finish_reason]
+        attributes["gen_ai.response.finish_reasons"] = [answer.finish_reason]
     if answer.usage.reported:
-        told |= {
+        attributes |= {
             "gen_ai.usage.input_tokens": answer.usage.input_tokens,
             "gen_ai.usage.output_tokens": answer.usage.output_tokens,
             "gen_ai.usage.cache_read.input_tokens": answer.usage.cached_tokens,
             "gen_ai.usage.reasoning.output_tokens": answer.usage.reasoning_tokens,
         }
-    return told
+    return attributes
 
 
 def _error_type(error: BaseException) -> str:

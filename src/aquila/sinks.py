@@ -17,10 +17,13 @@ from aquila.events import Chunk, Done, Event, Failed
 from aquila.response import Response
 
 caller_left: ContextVar[Callable[[], bool]] = ContextVar("aquila_left", default=lambda: False)
-"""Whether the caller has closed the stream whose events are being pushed: then nobody may make room any more."""
+"""Whether the caller has closed the stream whose events are being pushed. Set by each pushing thread, in its context.
+
+A full queue is then given up: nobody may be left who empties it.
+"""
 
 _PUT_TIMEOUT = 0.05
-"""Seconds after which a full queue is given up if the caller has left."""
+"""Seconds between two looks at whether the caller has left, while a queue is full."""
 
 
 class Sink:

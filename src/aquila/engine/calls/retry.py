@@ -38,9 +38,9 @@ def delay_before_retry(attempt: int, error: BaseException, headers: Mapping[str,
 
 
 def _is_retryable(error: AquilaError, headers: Mapping[str, str]) -> bool:
-    told = headers.get("x-should-retry")
-    if told in ("true", "false"):
-        return told == "true"
+    decision = headers.get("x-should-retry")
+    if decision in ("true", "false"):
+        return decision == "true"
     if isinstance(error, (ConnectionFailed, RequestTimeout)):
         return True
     if not isinstance(error, ProviderError) or error.status is None:

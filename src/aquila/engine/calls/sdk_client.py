@@ -17,6 +17,7 @@ from aquila.transports import clients
 
 _MOST_CLIENTS = 32
 _clients: dict[tuple[int, str, str], Any] = {}
+"""The SDK clients of this process, the oldest first. ``_cached_client`` alone fills it, and drops the oldest."""
 
 
 def _cached_client(kind: Any, http_client: Any, base_url: str, api_key: str) -> Any:
@@ -79,7 +80,7 @@ def shortest_limit(*limits: float | None) -> float | None:
 
 
 class ReadInterrupter:
-    """The answer that a synchronous driver is reading, so that another thread can end the reading."""
+    """Lets another thread end what a synchronous driver is waiting for: the answer that it reads, or a delay."""
 
     def __init__(self) -> None:
         self._stream: Any = None

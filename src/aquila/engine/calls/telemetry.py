@@ -1,4 +1,4 @@
-"""What plugins and the log are told about a call. A chunk costs nothing where no plugin listens."""
+"""Reports what happens in a call to plugins and to the log. A chunk costs nothing if no plugin implements its hook."""
 
 from __future__ import annotations
 

@@ -62,12 +62,12 @@ def _read_transcription(loop: SingleRequest, outcome: RequestOutcome, *, raw: bo
         text = answer.get("text") or ""
     if raw:
         return answer
-    told = answer if isinstance(answer, dict) else {}
+    fields = answer if isinstance(answer, dict) else {}
     return Transcription(
         text=text.rstrip("\n"),
-        language=told.get("language"),
-        duration=told.get("duration"),
-        segments=tuple(told.get("segments") or ()),
+        language=fields.get("language"),
+        duration=fields.get("duration"),
+        segments=tuple(fields.get("segments") or ()),
         raw=answer,
         meta=loop.answer_meta(),
     )

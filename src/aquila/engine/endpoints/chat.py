@@ -25,7 +25,7 @@ path = retrieve_path = "chat.completions.create"
 
 
 def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
-    """An answer of this API is always finished."""
+    """Return None: an answer of this API is always finished."""
     return None
 
 
@@ -33,7 +33,7 @@ _REFUSES_TOOL_ROLE = re.compile(r"\brole\b.*\btool\b|\btool\b.*\brole\b", re.IGN
 
 
 def has_other_form(error: BaseException, messages: Sequence[Message]) -> bool:
-    """Whether a provider refused messages of role ``tool``: results of tools can be told as a user's words."""
+    """Whether a provider refused messages of role ``tool``: the results can be written as a user's words."""
     if not isinstance(error, BadRequest) or not any(message.role == "tool" for message in messages):
         return False
     return _REFUSES_TOOL_ROLE.search(str(error)) is not None
@@ -104,7 +104,7 @@ def _tool_choice_to_wire(options: Options) -> Any:
 
 
 def without_tool_role(messages: Sequence[Message]) -> Iterator[Message]:
-    """Yield a conversation in which calls and results of tools are told in words."""
+    """Yield a conversation in which calls and results of tools are written as text."""
     names: dict[str, str] = {}
     for message in messages:
         if message.calls:

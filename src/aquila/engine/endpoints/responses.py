@@ -28,7 +28,7 @@ def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def has_other_form(error: BaseException, messages: Sequence[Message]) -> bool:
-    """There is one form only."""
+    """Return False: the API has one form only."""
     return False
 
 
@@ -45,7 +45,7 @@ def build_request(
         "tool_choice": _tool_choice_to_wire(options),
     }
     if options.store is False and options.reasoning:
-        # What is not stored can only be gone on with if the model's reasoning comes along.
+        # A conversation that is not stored can only be continued if the reasoning is sent back, encrypted.
         optional["include"] = ["reasoning.encrypted_content"]
     if options.tools:
         optional["tools"] = [_tool_to_wire(tool) for tool in options.tools.tools.values()] + [
@@ -77,7 +77,7 @@ def _tool_choice_to_wire(options: Options) -> Any:
 
 
 def _can_be_sent(item: Mapping[str, Any], options: Options) -> bool:
-    """Reasoning that the provider does not store, and that did not come along encrypted, is a reference to nothing."""
+    """Whether the provider knows what an item refers to: not reasoning that is neither stored nor sent encrypted."""
     return options.store is not False or item.get("type") != "reasoning" or bool(item.get("encrypted_content"))
 
 

@@ -73,8 +73,8 @@ class RequestLoop:
 
     def _tool_call_event(self, call: AssistantToolCall) -> ToolCall:
         """A tool call of the conversation as an event."""
-        told = decode_arguments(call.arguments)
-        return ToolCall(call.id, call.name, told, call.arguments, ref=self.call.ref, metadata=self.call.metadata)
+        arguments = decode_arguments(call.arguments)
+        return ToolCall(call.id, call.name, arguments, call.arguments, ref=self.call.ref, metadata=self.call.metadata)
 
     def _translate_error(self, error: BaseException, *, begun: bool) -> BaseException:
         return translate_error(error, self.error_context, begun=begun, request_id=self._request_id)

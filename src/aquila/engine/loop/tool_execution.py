@@ -1,4 +1,4 @@
-"""Running tools: what is pure about it, and two thin shells that call the functions."""
+"""Running tools: from a call to its arguments, from a value to the text for the model, and the running itself."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def make_tool_result(call: ToolCall, ran: ToolOutcome | str, *, raising: bool) -
     if result.error is not None:
         return replace(result, text=repair_surrogates(f"Error: {result.error}"), **about)
     try:
-        told = repair_surrogates(result.text) or value_to_text(result.value)
+        text = repair_surrogates(result.text) or value_to_text(result.value)
     except Exception as error:  # noqa: BLE001 - it comes from what the tool returned
         return make_tool_result(
             call, ToolOutcome(error=_serialization_error(error), seconds=ran.seconds), raising=raising
         )
-    return replace(result, text=told, **about)
+    return replace(result, text=text, **about)
 
 
 def _describe_error(error: Exception) -> str:
@@ -129,7 +129,7 @@ def value_to_text(value: Any) -> str:
 
 
 def _sort_sets(value: Any) -> Any:
-    """Sets have no order of their own, and would differ from run to run."""
+    """Return a value with its sets as sorted lists: the order of a set differs from run to run."""
     if isinstance(value, (set, frozenset)):
         return sorted((_sort_sets(each) for each in value), key=repr)
     if isinstance(value, Mapping):
@@ -137,23 +137,23 @@ def _sort_sets(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_sort_sets(each) for each in value]
     if hasattr(type(value), "__pydantic_serializer__") or is_dataclass(value):
-        told = to_jsonable_python(value, fallback=lambda other: remove_changing_parts(repr(other)))
-        return _sort_lists_of_sets(told, TypeAdapter(type(value)).dump_python(value, by_alias=True, warnings=False))
+        plain = to_jsonable_python(value, fallback=lambda other: remove_changing_parts(repr(other)))
+        return _sort_lists_of_sets(plain, TypeAdapter(type(value)).dump_python(value, by_alias=True, warnings=False))
     return value
 
 
-def _sort_lists_of_sets(told: Any, value: Any) -> Any:
-    """Put the lists in ``told``, the JSON form of ``value``, in order where they were sets."""
-    if isinstance(value, (set, frozenset)) and isinstance(told, list):
-        return sorted(told, key=repr)
-    if isinstance(value, Mapping) and isinstance(told, Mapping) and len(told) == len(value):
+def _sort_lists_of_sets(plain: Any, value: Any) -> Any:
+    """Put the lists in ``plain``, the JSON form of ``value``, in order where they were sets."""
+    if isinstance(value, (set, frozenset)) and isinstance(plain, list):
+        return sorted(plain, key=repr)
+    if isinstance(value, Mapping) and isinstance(plain, Mapping) and len(plain) == len(value):
         return {
             key: _sort_lists_of_sets(each, inner)
-            for (key, each), inner in zip(told.items(), value.values(), strict=True)
+            for (key, each), inner in zip(plain.items(), value.values(), strict=True)
         }
-    if isinstance(value, (list, tuple)) and isinstance(told, list) and len(told) == len(value):
-        return [_sort_lists_of_sets(each, inner) for each, inner in zip(told, value, strict=True)]
-    return told
+    if isinstance(value, (list, tuple)) and isinstance(plain, list) and len(plain) == len(value):
+        return [_sort_lists_of_sets(each, inner) for each, inner in zip(plain, value, strict=True)]
+    return plain
 
 
 def run_tools(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome]:

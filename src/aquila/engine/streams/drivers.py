@@ -1,4 +1,4 @@
-"""The two drivers of the loop. They do I/O and decide nothing."""
+"""The two drivers of a loop: they perform its steps, which is all the I/O there is. They make no decision."""
 
 from __future__ import annotations
 
