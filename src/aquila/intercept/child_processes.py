@@ -1,8 +1,8 @@
-"""Child processes: what they inherit through the environment, and how they take it up.
+"""Child processes: what they inherit through the environment, and how they join the run of their parent.
 
-``AQUILA_SESSION`` holds the settings of the run and the stamp of the open scope. A child that imports Aquila joins that
-scope: it replays from the same cassette and records into it; without a scope it refuses what its parent would refuse.
-A Python child that never imports Aquila itself is told by a ``sitecustomize`` on its ``PYTHONPATH``.
+``AQUILA_SESSION`` holds the settings of the run and a reference to the open scope. A child that imports Aquila joins
+that scope: it replays from the same cassette and records into it. Without a scope it refuses what its parent refuses.
+A Python child that does not import Aquila is made to by a ``sitecustomize`` on its ``PYTHONPATH``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def describe_run(scope: Scope | None) -> str:
     keys = runtime.machine_keys()
     known = list(keys.fingerprints)
     if keys.hidden:
-        from aquila.cassettes.redaction.fingerprints import fingerprints_of
+        from aquila.cassettes.redaction.fingerprints import fingerprints_of  # noqa: PLC0415 - needs a hidden key
 
         known += fingerprints_of(keys.hidden.values())
     if known:
@@ -68,7 +68,7 @@ def join_parent_run() -> None:
         layers = SettingsLayers.from_plain_data(inherited["around"])
     except (KeyError, ValueError, TypeError):
         return
-    from aquila.intercept import activation
+    from aquila.intercept import activation  # noqa: PLC0415 - it imports this module
 
     runtime.machine_keys().fingerprints = inherited.get("fingerprints", ())
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
@@ -82,14 +82,14 @@ def join_parent_run() -> None:
 class _ParentScope:
     """Joins the parent's scope when something asks for a scope."""
 
-    def __init__(self, stamp: dict[str, Any]) -> None:
-        self._stamp = stamp
+    def __init__(self, reference: dict[str, Any]) -> None:
+        self._reference = reference
         self._scope: Scope | None = None
 
     def __call__(self) -> Scope:
         if self._scope is None:
-            from aquila.recording import scope as scopes
+            from aquila.recording import scope as scopes  # noqa: PLC0415 - most children make no request
 
-            self._scope = scopes.join_scope(scopes.ScopeReference(**self._stamp))
+            self._scope = scopes.join_scope(scopes.ScopeReference(**self._reference))
             atexit.register(self._scope.close)
         return self._scope

@@ -93,7 +93,7 @@ def check_connection(host: str, port: int | None) -> None:
 
 
 def _find_scope() -> tuple[Scope | None, Exception | None]:
-    from aquila.recording import scope as scopes
+    from aquila.recording import scope as scopes  # noqa: PLC0415 - runs that connect nowhere do not load it
 
     try:
         return scopes.current_scope(), None

@@ -67,15 +67,15 @@ def _always(value: Any) -> Callable[[Any], Any]:
 
 
 class _ScopeAsCassette:
-    """What vcrpy's stubs take for their cassette. The scope is looked up anew for each request."""
+    """What vcrpy's stubs use as their cassette. The scope is looked up anew for each request."""
 
     skip_patchers = _LEFT_ALONE
     custom_patches = ()
     write_protected = False
-    _path = "aquila"
+    _path = "aquila"  # private, but the stubs read it for their messages
 
     def filter_request(self, request: Request) -> Request:
-        """Everything is asked for and handed over; what is stored is decided elsewhere."""
+        """Return the request as it is: what is stored is decided elsewhere."""
         return request
 
     def find_requests_with_most_matches(self, request: Request) -> list[tuple[Request, list[str], list[str]]]:
@@ -99,8 +99,8 @@ class _ScopeAsCassette:
 
     def append(self, request: Request, response: dict[str, Any]) -> None:
         """Take in what came from the network: it is stored if the request was to be recorded."""
-        tee = _decide_once(request)
-        if not isinstance(tee, AnswerRecorder):
+        recorder = _decide_once(request)
+        if not isinstance(recorder, AnswerRecorder):
             return
         body: bytes = response["body"].get("string") or b""
         headers = [
@@ -110,9 +110,9 @@ class _ScopeAsCassette:
         ]
         if _is_decoded(body, headers):
             headers = [row for row in headers if row[0] not in ("content-encoding", "content-length")]
-        tee.start_answer(httpx2.Response(response["status"]["code"], headers=headers))
-        tee.record_chunk(body)
-        tee.finish_answer()
+        recorder.start_answer(httpx2.Response(response["status"]["code"], headers=headers))
+        recorder.record_chunk(body)
+        recorder.finish_answer()
 
 
 def _decide_once(request: Request) -> httpx2.Response | AnswerRecorder | None:
@@ -180,21 +180,24 @@ async def request_aiohttp(
     original: Callable[..., Awaitable[Any]], session: Any, method: str, url: str, kwargs: Any
 ) -> Any:
     """Make a request of an aiohttp session through vcrpy's stub."""
-    from vcr.stubs.aiohttp_stubs import vcr_request
+    from vcr.stubs.aiohttp_stubs import vcr_request  # noqa: PLC0415 - needs aiohttp
 
-    async def real(*args: Any, **options: Any) -> Any:
+    async def request_network(*args: Any, **options: Any) -> Any:
         with own_request():
             return await original(*args, **options)
 
-    return await vcr_request(_ScopeAsCassette(), real)(session, method, url, **await _with_bytes(session, kwargs))
+    return await vcr_request(_ScopeAsCassette(), request_network)(
+        session, method, url, **await _with_bytes(session, kwargs)
+    )
 
 
 async def _with_bytes(session: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a request with its body as the bytes that are sent, which is what identifies it."""
-    import aiohttp
+    """The arguments of a request, with its body as the bytes that are sent: they identify the request."""
+    import aiohttp  # noqa: PLC0415 - optional
 
     data, json = kwargs.get("data"), kwargs.get("json")
     if json is not None and data is None:
+        # Private of aiohttp, like `_prepare_headers` below: there is no public way to learn what it will send.
         written = session._json_serialize(json)
         body, content_type = written.encode() if isinstance(written, str) else written, "application/json"
     elif data is None or isinstance(data, (bytes, bytearray, str)) or hasattr(data, "__aiter__"):

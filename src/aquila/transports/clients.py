@@ -45,12 +45,13 @@ def sync_client() -> httpx2.Client:
     return http_client()
 
 
+# One client for each event loop, which it cannot leave. Weak: an entry goes with its loop.
 _async_clients: weakref.WeakKeyDictionary[Any, httpx2.AsyncClient] = weakref.WeakKeyDictionary()
 
 
 def async_client() -> httpx2.AsyncClient:
     """The client of the running event loop through which async calls go."""
-    import anyio.lowlevel
+    import anyio.lowlevel  # noqa: PLC0415 - sync programs do not load it
 
     loop = anyio.lowlevel.current_token().native_token
     client = _async_clients.get(loop)

@@ -40,6 +40,7 @@ class LiveTransport(httpx2.BaseTransport):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        # By process and proxy: a forked child must not use its parent's connections. Emptied by `close`.
         self._pools: dict[tuple[int, str | None], httpx2.HTTPTransport] = {}
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -62,11 +63,12 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
     """The async twin of ``LiveTransport``. Connections belong to an event loop, so each loop has its own."""
 
     def __init__(self) -> None:
+        # By event loop, then by proxy. Weak: the connections of a loop go with it.
         self._loops: weakref.WeakKeyDictionary[Any, dict[str | None, httpx2.AsyncHTTPTransport]]
         self._loops = weakref.WeakKeyDictionary()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        import anyio.lowlevel
+        import anyio.lowlevel  # noqa: PLC0415 - sync programs do not load it
 
         # A forked child never runs its parent's loop, so this key also starts anew after a fork.
         pools = self._loops.setdefault(anyio.lowlevel.current_token().native_token, {})
@@ -77,7 +79,7 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
         return await pool.handle_async_request(request)
 
     async def aclose(self) -> None:
-        import anyio.lowlevel
+        import anyio.lowlevel  # noqa: PLC0415 - sync programs do not load it
 
         for pool in self._loops.pop(anyio.lowlevel.current_token().native_token, {}).values():
             await pool.aclose()

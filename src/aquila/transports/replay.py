@@ -39,7 +39,7 @@ class Pace:
 
     async def wait_until_async(self, at: int) -> None:
         """The async twin of ``sleep``."""
-        import anyio
+        import anyio  # noqa: PLC0415 - sync programs do not load it
 
         seconds = self._seconds_until(at)
         if self._limit is not None and seconds > self._limit:

@@ -1,4 +1,4 @@
-"""Between httpx2's requests and responses and what a cassette holds."""
+"""Translates httpx2's requests, headers and errors into what a cassette holds, and back."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _deflate_decoder() -> Decoder:
 
 def _brotli_decoder() -> Decoder | None:
     try:
-        import brotli
+        import brotli  # noqa: PLC0415 - optional, and seldom needed
     except ImportError:
         return None
     decompressor = brotli.Decompressor()

@@ -85,7 +85,7 @@ class AsyncLocalTransport(httpx2.AsyncBaseTransport):
         model = self._model or runtime.current_settings().local_model
         server = find_running(model)
         if server is None:
-            import anyio.to_thread
+            import anyio.to_thread  # noqa: PLC0415 - only while a model is loaded
 
             server = await anyio.to_thread.run_sync(find_or_start, model)
         http = httpx2.AsyncHTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)

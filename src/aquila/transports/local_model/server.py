@@ -110,7 +110,9 @@ class _Servers:
     """The model servers that this process started, by model file."""
 
     def __init__(self) -> None:
+        # Held while a server starts, so that threads that ask for the same model get the same server.
         self._lock = threading.Lock()
+        # By model file; None is the packaged model. Entries go with `stop_all`, and in a forked child.
         self._running: dict[str | None, ModelServer] = {}
 
     def find_running(self, file: str | os.PathLike[str] | None) -> ModelServer | None:
@@ -137,7 +139,7 @@ class _Servers:
             _wait_for_exit(server.process)
 
     def forget_all(self) -> None:
-        """Forget the servers without ending them, and without a word from their destructors."""
+        """Forget the servers without ending them. Their destructors then warn of nothing."""
         self._lock = threading.Lock()
         running, self._running = self._running, {}
         for server in running.values():
@@ -158,7 +160,7 @@ def _start_server(model: Model, packages: str) -> ModelServer:
     with tempfile.TemporaryFile() as log:
         try:
             process = subprocess.Popen(
-                # -I: the user's import path is none of its business. The key goes by pipe: arguments are public.
+                # -I: the process must not see the user's import path. The key goes by pipe: arguments are public.
                 [sys.executable, "-I", str(script)],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
@@ -191,15 +193,15 @@ def _start_server(model: Model, packages: str) -> ModelServer:
 
 
 def _exchange_config(process: subprocess.Popen[bytes], lifeline: int, config: dict[str, Any]) -> dict[str, str]:
-    """Hand over ``config`` and return the answer, or an empty one if the process ended without."""
-    assert process.stdout is not None
+    """Hand over ``config`` and return the answer. It is empty if the process ended without one."""
     late = threading.Timer(START_SECONDS, process.kill)
     late.daemon = True
     late.start()
     try:
-        with process.stdout, contextlib.suppress(BrokenPipeError):
+        answers: Any = process.stdout  # a pipe, as the process was started with one
+        with answers, contextlib.suppress(BrokenPipeError):
             os.write(lifeline, json.dumps(config).encode() + b"\n")
-            line = process.stdout.readline()
+            line: bytes = answers.readline()
             if line.endswith(b"\n"):
                 answer: dict[str, str] = json.loads(line)
                 return answer
@@ -216,7 +218,7 @@ def _describe_exit(status: int) -> str:
 
 
 def _wait_for_exit(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a process whose lifeline is closed; it needs no more than a moment."""
+    """Wait for a process whose lifeline is closed. It ends within a moment, or is killed after 5 seconds."""
     try:
         process.wait(timeout=5)
     except subprocess.TimeoutExpired:
@@ -224,6 +226,7 @@ def _wait_for_exit(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+# A server is a process of this process, whatever runs begin and end in it: so the table is one for the process.
 _servers = _Servers()
 find_running = _servers.find_running
 """``find_running(file)``: the running server of a model file (None: the packaged model), or None. Never blocks."""
