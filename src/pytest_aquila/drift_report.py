@@ -12,33 +12,6 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from pytest_aquila.reporting import Totals
 
-LOOSE_SETTINGS = {"transport": "replay", "match_on": "method path", "repeat": "last"}
-"""The settings of such a run: every request gets an answer, so that a test reaches its next one."""
-
-
-def add_option(group: pytest.OptionGroup) -> None:
-    """Declare the option."""
-    group.addoption(
-        "--aquila-drift",
-        nargs="?",
-        const="-",
-        default=None,
-        metavar="FILE",
-        help="List the requests whose content no recording has, and replay by method and path meanwhile; with FILE, "
-        "write them there as JSON.",
-    )
-
-
-def is_wanted(config: pytest.Config) -> bool:
-    """Whether this run looks for drift. Raises ``UsageError`` if it also records."""
-    if config.getoption("aquila_drift") is None:
-        return False
-    if config.getoption("aquila_record") is not None or config.getoption("aquila_transport") not in (None, "replay"):
-        raise pytest.UsageError(
-            "--aquila-drift looks at what replays; leave --aquila-record and --aquila-transport out"
-        )
-    return True
-
 
 def watch_scope(scope: Scope) -> None:
     """Compare the contents of a scope's requests, although its settings do not."""

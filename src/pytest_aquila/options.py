@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from aquila import config
-from pytest_aquila import drift_report, task_fixtures
+from pytest_aquila import task_fixtures
 
 MARKER = "aquila"
 LIVE = "aquila_live"
 COMPAT = "aquila_vcr_compat"
+
+
+_LOOSE_SETTINGS = {"transport": "replay", "match_on": "method path", "repeat": "last"}
+"""The settings of such a run: every request gets an answer, so that a test reaches its next one."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -51,12 +55,25 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         help="After the run, list cassettes that no test used. Meaningful for a run of the whole suite.",
     )
-    drift_report.add_option(group)
+    _add_drift_option(group)
     for name, help in config.ini_options():
         parser.addini(name, help, default=None)
     parser.addini(COMPAT, "understand the marks, fixtures and options of pytest-recording", type="bool", default=False)
     for name, help in task_fixtures.INI:
         parser.addini(name, help, default=None)
+
+
+def _add_drift_option(group: pytest.OptionGroup) -> None:
+    """Declare ``--aquila-drift``."""
+    group.addoption(
+        "--aquila-drift",
+        nargs="?",
+        const="-",
+        default=None,
+        metavar="FILE",
+        help="List the requests whose content no recording has, and replay by method and path meanwhile; with FILE, "
+        "write them there as JSON.",
+    )
 
 
 def _parse_record_mode(value: str) -> str:
@@ -69,6 +86,17 @@ def _parse_record_mode(value: str) -> str:
     return value
 
 
+def wants_drift(config: pytest.Config) -> bool:
+    """Whether this run looks for drift. Raises ``UsageError`` if it also records."""
+    if config.getoption("aquila_drift") is None:
+        return False
+    if config.getoption("aquila_record") is not None or config.getoption("aquila_transport") not in (None, "replay"):
+        raise pytest.UsageError(
+            "--aquila-drift looks at what replays; leave --aquila-record and --aquila-transport out"
+        )
+    return True
+
+
 def command_line_settings(pytest_config: pytest.Config) -> dict[str, Any]:
     """The settings that the command line gives."""
     options = {
@@ -76,8 +104,8 @@ def command_line_settings(pytest_config: pytest.Config) -> dict[str, Any]:
         "upstream": pytest_config.getoption("aquila_upstream"),
         "replay_timing": pytest_config.getoption("aquila_replay_timing"),
     }
-    if drift_report.is_wanted(pytest_config):
-        return {**drift_report.LOOSE_SETTINGS}
+    if wants_drift(pytest_config):
+        return {**_LOOSE_SETTINGS}
     record = pytest_config.getoption("aquila_record")
     if record is not None:
         if options["transport"] not in (None, "record"):

@@ -15,7 +15,7 @@ import pytest
 from aquila.config import SettingsLayers
 from aquila.recording import runtime
 from aquila.recording.runtime import Run
-from pytest_aquila import drift_report, options, test_scopes
+from pytest_aquila import options, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
 from pytest_aquila.task_fixtures import *  # noqa: F403
 
@@ -217,13 +217,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Write what was replayed, recorded and missed."""
     totals = config.stash.get(_totals, None)
     orphans = _orphans(config) if config.getoption("aquila_orphans") else None
-    if totals is None and not orphans and not drift_report.is_wanted(config):
+    if totals is None and not orphans and not options.wants_drift(config):
         return
     from pytest_aquila import reporting  # noqa: PLC0415 - a run without cassettes loads none of it
 
     if totals is not None or orphans:
         reporting.write_summary(terminalreporter, totals or reporting.Totals(), orphans)
-    if drift_report.is_wanted(config):
+    if options.wants_drift(config):
+        from pytest_aquila import drift_report  # noqa: PLC0415 - only runs that look for drift
+
         drift_report.write_report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aquila import drift_report, options
+from pytest_aquila import options
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
@@ -62,7 +62,9 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
                 options=settings,
             )
             item.stash[_scope] = scope
-            if drift_report.is_wanted(item.config):
+            if options.wants_drift(item.config):
+                from pytest_aquila import drift_report  # noqa: PLC0415 - only runs that look for drift
+
                 drift_report.watch_scope(scope)
             with_cassette = with_cassette or item.get_closest_marker(options.MARKER) is not None
             if with_cassette and named is None:
