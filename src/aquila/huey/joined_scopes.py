@@ -29,7 +29,7 @@ class JoinedScopes:
 
     def join_scope(self, huey: Any, reference: Mapping[str, Any]) -> Scope:
         """Return the scope of another process that a reference names. The one unused for the longest may be closed."""
-        from aquila.recording.scope import ScopeReference, join_scope
+        from aquila.recording.scope import ScopeReference, join_scope  # noqa: PLC0415 - only workers under test join
 
         with self._lock:
             scope = self._scopes.get(reference["scope"])

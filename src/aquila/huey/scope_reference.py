@@ -56,7 +56,7 @@ def find_current_scope() -> Scope | None:
     """Return the scope in force here, which opens that of a running test. Raises what ``current_scope`` raises."""
     if "aquila.recording.scope" not in sys.modules and not runtime.current_run().can_open_scope:
         return None  # No scope can be open, and a producer in production pays for no more than this.
-    from aquila.recording.scope import current_scope
+    from aquila.recording.scope import current_scope  # noqa: PLC0415 - not in production
 
     return current_scope()
 

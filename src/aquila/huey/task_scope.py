@@ -82,6 +82,6 @@ def make_refusing_scope(task: Any, reason: str) -> Scope:
 
 
 def _make_scope(**options: Any) -> Scope:
-    from aquila.recording.scope import Scope
+    from aquila.recording.scope import Scope  # noqa: PLC0415 - not in production
 
     return Scope(**options)

@@ -66,6 +66,6 @@ def codec_for(path: Path) -> Codec:
 
 
 def _plugin_codecs() -> list[Codec]:
-    from aquila.plugins import plugin_manager
+    from aquila.plugins import plugin_manager  # noqa: PLC0415 - plugins are asked once a file has no built-in codec
 
     return [codec for codecs in plugin_manager().hook.aquila_codecs() for codec in codecs]

@@ -101,7 +101,7 @@ class MsgpackCodec:
 
 
 def _encode_table(chunks: tuple[RecordedChunk, ...]) -> dict[str, Any] | None:
-    from aquila.cassettes.codecs.event_streams.table_writer import write_table  # only recording runs write
+    from aquila.cassettes.codecs.event_streams.table_writer import write_table  # noqa: PLC0415 - only recording writes
 
     written = write_table(chunks)
     if written is None:

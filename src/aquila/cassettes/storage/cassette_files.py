@@ -150,7 +150,7 @@ def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
 
 @contextlib.contextmanager
 def _hold_cassette_lock(path: Path, root: Path) -> Iterator[None]:
-    from filelock import FileLock
+    from filelock import FileLock  # noqa: PLC0415 - only recording locks
 
     name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     lock = FileLock(work_folder(root) / f"{name}.lock")

@@ -58,7 +58,7 @@ def load_compiled_bytes(data: bytes, path: Path, cache_dir: Path | None, digest:
 
 def _copy_codec() -> Codec:
     """The codec of copies. It keeps the chunks of streams as they came, since building them takes time."""
-    from aquila.cassettes.codecs.msgpack import MsgpackCodec  # only when a cassette is loaded
+    from aquila.cassettes.codecs.msgpack import MsgpackCodec  # noqa: PLC0415 - loads with the first cassette
 
     return MsgpackCodec(tables=False)
 

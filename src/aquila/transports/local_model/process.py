@@ -48,7 +48,7 @@ def main() -> None:
     os.dup2(2, 1)
     sys.path.append(config["packages"])
     try:
-        import xllamacpp
+        import xllamacpp  # noqa: PLC0415 - found only after sys.path is set
 
         server = xllamacpp.Server(_server_parameters(xllamacpp, config))
         answer = {"url": server.listening_address}

@@ -24,7 +24,7 @@ class YamlCodec:
 
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content."""
-        from aquila.cassettes.codecs.yaml import writer  # only recording runs write
+        from aquila.cassettes.codecs.yaml import writer  # noqa: PLC0415 - only recording writes
 
         with pause_garbage_collection():
             items = "".join(map(writer.write_interaction, cassette.interactions))
@@ -32,7 +32,7 @@ class YamlCodec:
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
-        from aquila.cassettes.codecs.yaml import parser  # compiled copies need no parser
+        from aquila.cassettes.codecs.yaml import parser  # noqa: PLC0415 - a compiled copy needs no parser
 
         try:
             with pause_garbage_collection():
@@ -52,7 +52,7 @@ class YamlCodec:
 
 def _load_foreign(tree: Tree) -> Cassette:
     """Build a cassette from a document of another recorder. Raises FormatError for what is none that Aquila reads."""
-    from aquila.cassettes.codecs import cassetter, foreign, vcrpy  # rarely needed
+    from aquila.cassettes.codecs import cassetter, foreign, vcrpy  # noqa: PLC0415 - only for files of others
 
     if tree is None:
         raise reader.FormatError("the file is empty", ())
@@ -68,7 +68,7 @@ def _load_foreign(tree: Tree) -> Cassette:
 
 
 def _corrupt_error(error: reader.FormatError, data: bytes, source: str) -> CassetteCorrupt:
-    from aquila.cassettes.codecs.yaml import parser  # see `YamlCodec.loads`
+    from aquila.cassettes.codecs.yaml import parser  # noqa: PLC0415 - a compiled copy needs no parser
 
     line = parser.line_of(data, error.path) + error.below
     if error.newer:

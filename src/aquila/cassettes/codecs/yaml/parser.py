@@ -58,7 +58,7 @@ def open_event_parser(data: bytes) -> Any:
     Raises yaml.YAMLError, as ``get_event`` does.
     """
     try:
-        from yaml._yaml import CParser  # PyYAML may be built without libyaml
+        from yaml._yaml import CParser  # noqa: PLC0415 - PyYAML may be built without libyaml
     except ImportError:
         return _PurePythonParser(data)
     return CParser(data)
