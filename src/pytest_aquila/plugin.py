@@ -6,6 +6,7 @@ only when something in it asks for one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
         ini=options.ini_settings(config),
         command_line=options.command_line_settings(config),
         under_pytest=True,
-        copies=lambda: _copies_folder(config),
+        copies=functools.cache(lambda: _copies_folder(config)),  # once a run: pytest makes the folder at each call
     )
     from aquila.intercept import activation, dummy_keys  # noqa: PLC0415 - a run without cassettes loads none of it
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -55,14 +56,20 @@ def codec_for(path: Path) -> Codec:
     """
     suffix = path.suffix.lower()
     if suffix in _BUILT_IN:
-        module, name = _BUILT_IN[suffix]
-        codec: Codec = getattr(importlib.import_module(module), name)()
-        return codec
+        return _built_in_codec(suffix)
     for codec in _plugin_codecs():
         if codec.suffix == suffix:
             return codec
     known = ", ".join(cassette_suffixes())
     raise ConfigError(f"{path.name}: no cassette format has the suffix {suffix!r}; use one of {known}.")
+
+
+@cache
+def _built_in_codec(suffix: str) -> Codec:
+    """One instance of each codec, for the life of the process: codecs hold no state."""
+    module, name = _BUILT_IN[suffix]
+    codec: Codec = getattr(importlib.import_module(module), name)()
+    return codec
 
 
 def _plugin_codecs() -> list[Codec]:

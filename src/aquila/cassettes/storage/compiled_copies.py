@@ -24,6 +24,9 @@ COPY_VERSION = 3
 MAX_COPIES = 5000
 """Copies that are kept, so about as many cassettes as one project may have."""
 
+_COPIED = (".yaml", ".yml")
+# Asked of the path and not of its codec, which a run whose cassettes all have copies never loads.
+
 PRUNE_ONE_IN = 16
 """One in so many new copies looks whether there are too many: a first run writes one for each cassette."""
 
@@ -42,15 +45,14 @@ def load_compiled_bytes(data: bytes, path: Path, cache_dir: Path | None, digest:
 
     ``digest`` is a cryptographic hash of the bytes, of at least 16 bytes, if the caller has one.
     """
-    codec = codec_for(path)
-    if cache_dir is None or codec.suffix != ".yaml":
-        return codec.loads(data, source=str(path))
+    if cache_dir is None or path.suffix.lower() not in _COPIED:
+        return codec_for(path).loads(data, source=str(path))
     if digest is None:
         digest = hashlib.blake2b(data, digest_size=16).digest()
     copy = os.path.join(cache_dir, f"{digest.hex()}.{FORMAT_VERSION}-{COPY_VERSION}.msgpack")
     with contextlib.suppress(OSError, CassetteCorrupt):  # there is none, or it is damaged and written anew
         return _read_copy(copy)
-    cassette = codec.loads(data, source=str(path))
+    cassette = codec_for(path).loads(data, source=str(path))
     with contextlib.suppress(OSError):
         _write_copy(copy, cassette)
     return cassette

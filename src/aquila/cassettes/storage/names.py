@@ -49,7 +49,7 @@ def _candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
     path = root.joinpath(*parts)
     return (
         (path,)
-        if path.suffix in cassette_suffixes()
+        if path.suffix and path.suffix in cassette_suffixes()  # a name seldom has one: plugins need not be asked
         else tuple(path.with_name(path.name + suffix) for suffix in _UNSAID)
     )
 
