@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -62,6 +64,7 @@ ONLY_IMPORTERS = {
 """A third-party package, and the only modules or packages that may import it, inside functions too."""
 
 LONGEST_MODULE = 450
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,21 @@ def test_the_package_of_cassettes_loads_no_part_of_it() -> None:
 def test_no_module_is_too_long_to_read() -> None:
     lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()}
     assert {name: length for name, length in lengths.items() if length > LONGEST_MODULE} == {}
+
+
+def test_docstrings_name_only_exceptions_that_exist() -> None:
+    # A rename does not reach prose, and a reader searches for the old name in vain.
+    sources = [path.read_text(encoding="utf-8") for path in modules().values()]
+    classes = {name for source in sources for name in re.findall(r"^ *class (\w+)", source, re.MULTILINE)}
+    named: set[tuple[str, str]] = set()
+    for source in sources:
+        for text in (
+            ast.get_docstring(node) or "" for node in ast.walk(ast.parse(source)) if isinstance(node, DOCUMENTED)
+        ):
+            for sentence in re.findall(r"\bRaises? ([^.]*)", text):
+                named.update(re.findall(r"^`*([A-Z]\w+)|\b([A-Z][a-z]+(?:[A-Z][a-z]+)+)\b", sentence))
+    names = {first or other for first, other in named}
+    assert names - classes - {*dir(builtins), *dir(pytest)} == set()
 
 
 def test_imports_are_found_wherever_they_hide() -> None:

@@ -171,7 +171,7 @@ def _raw_environment() -> Mapping[Any, Any]:
 
 
 def _option_variables() -> tuple[Any, ...]:
-    """The variables of ``_ENVIRONMENT`` as they are now, in a form that can only be compared."""
+    """The variables of ``_OPTION_OF_VARIABLE`` as they are now, in a form that can only be compared."""
     variables = _raw_environment()
     return tuple(map(variables.get, _raw_names(variables, tuple(_OPTION_OF_VARIABLE))))
 

@@ -15,8 +15,8 @@ LIVE = "aquila_live"
 COMPAT = "aquila_vcr_compat"
 
 
-_LOOSE_SETTINGS = {"transport": "replay", "match_on": "method path", "repeat": "last"}
-"""The settings of such a run: every request gets an answer, so that a test reaches its next one."""
+_DRIFT_SETTINGS = {"transport": "replay", "match_on": "method path", "repeat": "last"}
+"""The settings of a run that looks for drift: every request gets an answer, so that a test reaches its next one."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -105,7 +105,7 @@ def command_line_settings(pytest_config: pytest.Config) -> dict[str, Any]:
         "replay_timing": pytest_config.getoption("aquila_replay_timing"),
     }
     if wants_drift(pytest_config):
-        return {**_LOOSE_SETTINGS}
+        return {**_DRIFT_SETTINGS}
     record = pytest_config.getoption("aquila_record")
     if record is not None:
         if options["transport"] not in (None, "record"):

@@ -2,5 +2,5 @@
 
 ``calls`` prepares a call and translates its errors, ``loop`` is the conversation with tools as pure steps,
 ``endpoints`` are the provider's APIs, ``streams`` drive the loop for synchronous and asynchronous callers.
-Begin with ``calls.call``.
+Begin with ``calls.call_plan``.
 """

@@ -48,8 +48,8 @@ class StorageFailure(NamedTuple):
 class RecoveryResult(NamedTuple):
     """What became of the journals of killed runs.
 
-    ``cassettes`` are those that took recordings over, each with their number. ``failed`` says what could not be taken
-    over; its journals stay.
+    ``cassettes`` are those that took recordings over, each with the number of recordings it took. ``failures`` says
+    what could not be taken over; its journals stay.
     """
 
     cassettes: list[tuple[Path, int]]
@@ -71,7 +71,7 @@ class ScopeRecording:
         self._settings = scope.settings
         self._root = self._settings.cassette_root()
         self._journal = journal.Journal(self._root, scope.id)
-        # Alive until they end: an answer that its caller dropped without closing it was left, not unasked.
+        # Strong references: an answer that its caller dropped without closing must still be stored, as closed early.
         self._unfinished: set[UnfinishedRecording] = set()
 
     def open_journal(self) -> None:
@@ -103,7 +103,9 @@ class ScopeRecording:
             model=model_of_answer(response.body),
         )
         row = NewRecording(record.key, record.position, record.order, interaction)
-        if not session.closed:  # else it is too late, as `add` says: nobody would merge the journal
+        if (
+            not session.closed
+        ):  # a closed session refuses it: `add_recording` raises, and nobody would merge the journal
             self._append_to_journal(session, row)
         session.add_recording(row)
 
@@ -124,6 +126,7 @@ class ScopeRecording:
             self._journal.close()  # only now: until it is merged, no other run may take it for abandoned
 
     def _merge_journals(self, *, passed: bool) -> StoredRecordings:
+        """Store what this process and all others of the scope recorded, and remove the journals that are stored."""
         owned = self._scope.default_cassette if self._scope.owns_cassette else None
         changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
         mine = f"{self._scope.id}.{os.getpid()}.journal"
@@ -140,7 +143,8 @@ class ScopeRecording:
                 elsewhere=foreign.pop((name, mode, record_errors, session.rules), ()),
             )
             used_elsewhere = {row.slot for group, rows in foreign.items() if group[0] == name for row in rows}
-            own = Changes(own.recorded, own.used, own.drop - used_elsewhere, own.replace)
+            # Another process may have played what this session did not: that is not unused.
+            own = replace(own, drop=own.drop - used_elsewhere)
             changes[name].append((own, session.rules))
         for name, rows in _changes_by_cassette(foreign).items():
             changes[name] += rows
@@ -219,7 +223,7 @@ def _read_journals(
 ) -> tuple[dict[_Group, list[NewRecording | RecordingPlayed]], list[StorageFailure]]:
     """Read journals, and group their rows: processes that counted together are merged together.
 
-    Of a journal that cannot be read to its end nothing is taken.
+    A journal that cannot be read to its end is skipped whole.
     """
     rows: dict[_Group, list[NewRecording | RecordingPlayed]] = defaultdict(list)
     failures: list[StorageFailure] = []

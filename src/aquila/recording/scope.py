@@ -4,8 +4,8 @@ Within a scope each cassette has one session, so that the n-th identical request
 whichever thread makes it. The scope in force is the one bound to the current context, else the one that is open in
 the process; two that are open beside each other are never guessed between.
 
-A scope has one owner. Another process may join it by its id (see ``Stamp``): it replays by itself and records into a
-journal of its own, and the owner merges the journals when it closes the scope.
+A scope has one owner. Another process may join it by its id (see ``ScopeReference``). It replays by itself and records
+into a journal of its own. The owner merges the journals when it closes the scope.
 """
 
 from __future__ import annotations

@@ -75,8 +75,7 @@ class Session:
     """One use of a cassette.
 
     ``mode`` is ``replay``, ``missing`` (replay what is there, record the rest) or ``all`` (record everything).
-    ``identify`` gives a redacted request its key under ``rules``. ``explain`` makes the text of a miss; it is only
-    called for one.
+    ``identify_request`` gives a redacted request its key under ``rules``. ``explain_miss`` makes the text of a miss.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
         cassette=shown if path.exists() else f"{shown} (no such file)",
         command=scope.record_command(),
         redactor=session.redactor,
-        played_out=missed.earlier_count + 1 if missed.recording_count else None,
+        request_number=missed.earlier_count + 1 if missed.recording_count else None,
     )
 
 

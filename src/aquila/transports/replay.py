@@ -38,7 +38,7 @@ class Pace:
             time.sleep(seconds)
 
     async def wait_until_async(self, at: int) -> None:
-        """The async twin of ``sleep``."""
+        """The async twin of ``wait_until``."""
         import anyio  # noqa: PLC0415 - sync programs do not load it
 
         seconds = self._seconds_until(at)

@@ -40,7 +40,7 @@ def explain(
     asked: RecordedRequest,
     *recorded: RecordedRequest,
     rules: MatchRules = RULES,
-    played_out: int | None = None,
+    request_number: int | None = None,
     cassette: str = "cassettes/jobs.yaml",
 ) -> str:
     return explain_miss(
@@ -49,7 +49,7 @@ def explain(
         rules=rules,
         cassette=cassette,
         command=COMMAND,
-        played_out=played_out,
+        request_number=request_number,
         redactor=REDACTOR,
     )
 
@@ -210,7 +210,7 @@ def test_other_bytes() -> None:
 
 def test_played_out() -> None:
     asked = chat("Tell me about eagles.")
-    assert explain(asked, asked, chat("Other."), asked, played_out=3) == text(
+    assert explain(asked, asked, chat("Other."), asked, request_number=3) == text(
         """
         Every recording of this request has been played.
 
@@ -264,8 +264,8 @@ def test_a_text_that_fits_is_not_cut(length: int) -> None:
     assert (len(cut), cut[0], cut[-1]) == (length - 2, "…", "x")
 
 
-@pytest.mark.parametrize("played_out", [None, 2])
-def test_a_request_without_a_body_leaves_no_gap(played_out: int | None) -> None:
+@pytest.mark.parametrize("request_number", [None, 2])
+def test_a_request_without_a_body_leaves_no_gap(request_number: int | None) -> None:
     asked = RecordedRequest("GET", URL)
     for recordings in ((), (Interaction(asked, RecordedResponse(200)),)):
         text = explain_miss(
@@ -275,7 +275,7 @@ def test_a_request_without_a_body_leaves_no_gap(played_out: int | None) -> None:
             cassette="a.yaml",
             command=COMMAND,
             redactor=REDACTOR,
-            played_out=played_out,
+            request_number=request_number,
         )
         assert "\n\n\n" not in text
 
@@ -345,7 +345,7 @@ def test_a_recording_that_only_a_plugin_tells_apart() -> None:
 
 
 def test_a_request_played_out_that_cannot_be_found_again() -> None:
-    assert "recorded   less often; this is request number 4" in explain(chat("a"), chat("b"), played_out=4)
+    assert "recorded   less often; this is request number 4" in explain(chat("a"), chat("b"), request_number=4)
 
 
 # --- properties
@@ -365,7 +365,7 @@ requests = st.one_of(
 def test_any_miss_can_be_explained_in_bounded_space(
     asked: RecordedRequest, recorded: list[RecordedRequest], number: int | None
 ) -> None:
-    shown = explain(asked, *recorded, played_out=number)
+    shown = explain(asked, *recorded, request_number=number)
     lines = shown.encode().decode().split("\n")
     assert len(lines) <= 100
     assert all(len(line) <= WIDTH for line in lines)
@@ -393,7 +393,7 @@ def test_no_secret_is_shown(value: Any, length: int, place: str) -> None:
         )
     else:
         one, other = (RecordedRequest("GET", f"https://me:{KEY}@x/y?q={KEY}&page={page}") for page in (1, 2))
-    for shown in (explain(other, one), explain(other), explain(one, one, played_out=2)):
+    for shown in (explain(other, one), explain(other), explain(one, one, request_number=2)):
         assert not any(KEY[start : start + 8] in shown for start in range(8, len(KEY) - 8))
 
 

@@ -1,4 +1,8 @@
-"""File formats of cassettes, chosen by the file's suffix."""
+"""File formats of cassettes, chosen by the file's suffix.
+
+``yaml`` and ``msgpack`` are our own formats; both store event streams as ``event_streams`` says. ``vcrpy`` and
+``cassetter`` are read and never written, and ``foreign`` is what reading them shares.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _BODY = ("body", "body_type", "body_content")
 
 
 def cassette_from_cassetter(tree: dict[str, Tree]) -> Cassette:
-    """Turn a document into a cassette. Raises Mistake."""
+    """Turn a document into a cassette. Raises FormatError."""
     if tree.get("version", "1") != "1":
         raise FormatError("a cassette of cassetter of a version that is not known", ("version",))
     for name, what in _OTHERS.items():

@@ -68,7 +68,7 @@ def is_cassetter(tree: Tree) -> bool:
 
 
 def check_keys(tree: dict[str, Tree], known: Collection[str], path: TreePath, recorder: str) -> None:
-    """Raise Mistake for a key that a recorder is not known to write."""
+    """Raise FormatError for a key that a recorder is not known to write."""
     for name in tree:
         if name not in known:
             shown = name if len(name) <= 40 else name[:39] + "…"
@@ -76,7 +76,7 @@ def check_keys(tree: dict[str, Tree], known: Collection[str], path: TreePath, re
 
 
 def require_mapping(tree: Tree, name: str, path: TreePath) -> dict[str, Tree]:
-    """The mapping that a document has under a name. Raises Mistake."""
+    """The mapping that a document has under a name. Raises FormatError."""
     if type(tree) is not dict or type(tree.get(name)) is not dict:
         raise FormatError(f"{name!r} must be a mapping", path)
     found: dict[str, Tree] = tree[name]
@@ -84,7 +84,7 @@ def require_mapping(tree: Tree, name: str, path: TreePath) -> dict[str, Tree]:
 
 
 def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
-    """The text under a name. Raises Mistake."""
+    """The text under a name. Raises FormatError."""
     value = tree.get(name)
     if not isinstance(value, str):
         raise FormatError(f"{name!r} must be text", path)
@@ -92,14 +92,14 @@ def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
 
 
 def parse_status(value: Tree, path: TreePath) -> int:
-    """A status code. Raises Mistake."""
+    """A status code. Raises FormatError."""
     if type(value) is not Number or not value.isdigit() or len(value) > 3 or int(value) not in STATUSES:
         raise FormatError(f"'status' must have a code from {STATUSES[0]} to {STATUSES[-1]}", path)
     return int(value)
 
 
 def keep_allowed_headers(tree: Tree, allowed: Collection[str], path: TreePath) -> Headers:
-    """Header fields, of which those are kept that a recording of ours would have. Raises Mistake."""
+    """The header fields that our own recordings keep, of those in a document. Raises FormatError."""
     if tree is None:
         return ()
     if type(tree) is not dict:

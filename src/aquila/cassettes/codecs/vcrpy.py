@@ -2,7 +2,7 @@
 
 vcrpy has no chunks and no times: a body comes back as one chunk at 0 ms. Its bodies may be compressed still; they are
 unpacked, as ours are. A JSON body that was stored as a value (``parsed_body``) has no exact bytes any more: it is
-written compactly, as the openai SDK writes. Of the headers those are kept that a recording of ours would have.
+written compactly, as the openai SDK writes. Only the headers that our own recordings keep are kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def is_vcrpy(tree: Tree) -> bool:
 
 
 def cassette_from_vcrpy(tree: dict[str, Tree]) -> Cassette:
-    """Turn a document into a cassette. Raises Mistake."""
+    """Turn a document into a cassette. Raises FormatError."""
     if tree.get("version", "1") != "1":
         raise FormatError("a cassette of vcrpy of a version that is not known", ("version",))
     foreign.check_keys(tree, _TOP, (), "vcrpy")

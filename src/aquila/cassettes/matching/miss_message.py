@@ -42,19 +42,19 @@ def explain_miss(
     cassette: str,
     command: str,
     redactor: Redactor,
-    played_out: int | None = None,
+    request_number: int | None = None,
 ) -> str:
     """Return the text that says why no recording answers a request.
 
-    ``cassette`` names the file and ``command`` is what to type to record. ``played_out`` is the number of this request
-    among equal ones, if it was recorded but less often than it was made. ``redactor`` is that of the session, which
+    ``cassette`` names the file and ``command`` is what to type to record. ``request_number`` is the place of this
+    request among equal ones, from 1; None if it was never recorded. ``redactor`` is that of the session, which
     knows the credentials of its requests; no secret that it finds is shown. Length and time are bounded.
     """
     request = redactor.redact_request(request)
-    if played_out is None:
+    if request_number is None:
         lines = list(_explain_unrecorded(request, recordings, rules, cassette, command, redactor))
     else:
-        lines = list(_explain_played_out(request, recordings, rules, cassette, command, redactor, played_out))
+        lines = list(_explain_played_out(request, recordings, rules, cassette, command, redactor, request_number))
     return redactor.redact_text("\n".join(lines).encode("utf-8", "backslashreplace").decode())
 
 

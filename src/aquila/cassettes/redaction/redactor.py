@@ -184,10 +184,10 @@ class Redactor:
         self._response_headers = check_header_names(response_headers, "response headers to keep")
         self._scrubber = _Scrubber(self._secrets, self._rules)
         self._lock = threading.Lock()
-        self._seen: frozenset[str] = frozenset()
-        self._with: dict[frozenset[str], _Scrubber] = {}
+        self._seen_credentials: frozenset[str] = frozenset()
+        self._scrubber_by_credentials: dict[frozenset[str], _Scrubber] = {}
         # A cache, because a client sends the same header fields with all its requests.
-        self._examined = functools.lru_cache(maxsize=256)(self._examine_headers)
+        self._examine_headers_cached = functools.lru_cache(maxsize=256)(self._examine_headers)
 
     @classmethod
     def from_environment(
@@ -214,7 +214,7 @@ class Redactor:
 
         Its own credentials are removed from its URL and body too, and from every later response.
         """
-        headers, own = self._examined(request.headers)
+        headers, own = self._examine_headers_cached(request.headers)
         scrubber = self._scrubber_knowing(own)
         url = scrubber.scrub_url(request.url)
         form = request.first_header("content-type").lower().startswith("application/x-www-form-urlencoded")
@@ -224,11 +224,11 @@ class Redactor:
         return RecordedRequest(request.method, url, headers, body)
 
     def with_kept_headers(self, request: RecordedRequest) -> RecordedRequest:
-        """Return the request with the header fields that :meth:`request` keeps, and its URL and body as they are.
+        """Return the request with the header fields that :meth:`redact_request` keeps. URL and body stay as they are.
 
         Its credentials are removed from every later response. Only for comparing: it must not be stored.
         """
-        headers, _ = self._examined(request.headers)
+        headers, _ = self._examine_headers_cached(request.headers)
         return (
             request
             if headers == request.headers
@@ -238,9 +238,9 @@ class Redactor:
     def _examine_headers(self, headers: Headers) -> tuple[Headers, frozenset[str]]:
         """Return the header fields that are kept, without secrets, and the credentials among all of them."""
         own = frozenset(value for value in credentials_in(headers) if value not in self._secrets)
-        if own and not own <= self._seen:
+        if own and not own <= self._seen_credentials:
             with self._lock:
-                self._seen |= own
+                self._seen_credentials |= own
         return _keep_allowed_headers(headers, REQUEST_HEADERS, self._request_headers, self._scrubber_knowing(own)), own
 
     def redact_response(self, response: RecordedResponse) -> RecordedResponse:
@@ -249,7 +249,7 @@ class Redactor:
         A secret may be split over chunks, and over the texts of a stream's events. A chunk that was all secret may
         become empty.
         """
-        scrubber = self._scrubber_knowing(self._seen)
+        scrubber = self._scrubber_knowing(self._seen_credentials)
         headers = _keep_allowed_headers(response.headers, RESPONSE_HEADERS, self._response_headers, scrubber)
         chunks = scrubber.scrub_chunks(response.chunks, cut_off=response.end != "complete")
         error = scrubber.scrub_text(response.error)
@@ -267,13 +267,13 @@ class Redactor:
 
     def redact_text(self, text: str) -> str:
         """Return a text without secrets, those of requests seen so far included."""
-        return self._scrubber_knowing(self._seen).scrub_text(text)
+        return self._scrubber_knowing(self._seen_credentials).scrub_text(text)
 
     def redact_shortened_text(self, text: str) -> str:
         """Return a text without secrets, in which ``...`` may stand for the middle of one, as in a shortened repr."""
         parts = self.redact_text(text).split("...")
         for number in range(1, len(parts)):
-            parts[number - 1 : number + 1] = self._scrubber_knowing(self._seen).scrub_around_gap(
+            parts[number - 1 : number + 1] = self._scrubber_knowing(self._seen_credentials).scrub_around_gap(
                 *parts[number - 1 : number + 1]
             )
         return "...".join(parts)
@@ -286,7 +286,9 @@ class Redactor:
         """
         found: dict[Finding, None] = {}
         line, position = 1, 0
-        for span in sorted((*self._scrubber_knowing(self._seen).find_secrets(data), *find_header_lines(data))):
+        for span in sorted(
+            (*self._scrubber_knowing(self._seen_credentials).find_secrets(data), *find_header_lines(data))
+        ):
             line += data.count(b"\n", position, span.start)
             position = span.start
             found[Finding(line, span.kind)] = None
@@ -297,10 +299,10 @@ class Redactor:
         if not values:
             return self._scrubber
         with self._lock:
-            if values not in self._with:
+            if values not in self._scrubber_by_credentials:
                 secrets = self._secrets | dict.fromkeys(values, "credentials of a request")
-                self._with[values] = _Scrubber(secrets, self._rules)
-            return self._with[values]
+                self._scrubber_by_credentials[values] = _Scrubber(secrets, self._rules)
+            return self._scrubber_by_credentials[values]
 
 
 def _keep_allowed_headers(

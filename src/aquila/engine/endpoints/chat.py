@@ -32,18 +32,18 @@ def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
 _REFUSES_TOOL_ROLE = re.compile(r"\brole\b.*\btool\b|\btool\b.*\brole\b", re.IGNORECASE | re.DOTALL)
 
 
-def has_other_form(error: BaseException, messages: Sequence[Message]) -> bool:
-    """Whether a provider refused messages of role ``tool``: the results can be written as a user's words."""
+def refused_usual_form(error: BaseException, messages: Sequence[Message]) -> bool:
+    """Whether the provider refused the role ``tool``. If so, tool results are sent as user messages."""
     if not isinstance(error, BadRequest) or not any(message.role == "tool" for message in messages):
         return False
     return _REFUSES_TOOL_ROLE.search(str(error)) is not None
 
 
 def build_request(
-    messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False
+    messages: Sequence[Message], options: Options, *, model: str, fallback_form: bool = False
 ) -> dict[str, Any]:
     """Return the arguments of ``chat.completions.create``."""
-    wire = [message_to_wire(message) for message in (without_tool_role(messages) if other_form else messages)]
+    wire = [message_to_wire(message) for message in (without_tool_role(messages) if fallback_form else messages)]
     if options.instructions:
         wire.insert(0, {"role": "system", "content": options.instructions})
     optional: dict[str, Any] = {

@@ -61,16 +61,16 @@ class Endpoint(Protocol):
     retrieve_path: str
 
     def build_request(
-        self, messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False
+        self, messages: Sequence[Message], options: Options, *, model: str, fallback_form: bool = False
     ) -> dict[str, Any]:
         """Return the arguments of the SDK's method, built from a conversation. Pure. Raises ``ConfigError``.
 
-        ``other_form``: write it for a provider that has refused the usual form.
+        ``fallback_form``: write it for a provider that has refused the usual form.
         """
         ...
 
-    def has_other_form(self, error: BaseException, messages: Sequence[Message]) -> bool:
-        """Whether a provider refused the form of the conversation, and another form may be taken."""
+    def refused_usual_form(self, error: BaseException, messages: Sequence[Message]) -> bool:
+        """Whether an error says that the provider refuses the usual form, and ``fallback_form`` may help."""
         ...
 
     def poll_request(self, answer: Mapping[str, Any]) -> dict[str, Any] | None:

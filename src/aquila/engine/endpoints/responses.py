@@ -27,13 +27,13 @@ def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"response_id": answer["id"]} if answer.get("status") in ("queued", "in_progress") else None
 
 
-def has_other_form(error: BaseException, messages: Sequence[Message]) -> bool:
+def refused_usual_form(error: BaseException, messages: Sequence[Message]) -> bool:
     """Return False: the API has one form only."""
     return False
 
 
 def build_request(
-    messages: Sequence[Message], options: Options, *, model: str, other_form: bool = False
+    messages: Sequence[Message], options: Options, *, model: str, fallback_form: bool = False
 ) -> dict[str, Any]:
     """Return the arguments of ``responses.create``."""
     optional: dict[str, Any] = {

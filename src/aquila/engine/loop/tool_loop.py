@@ -43,16 +43,16 @@ class ToolLoop(RequestLoop):
         self._polls = plan.polls
         self._waits = plan.waits
         self._messages = list(plan.messages)
-        self._other_form = False
+        self._fallback_form = False
         self._request = self._next_request(self._options)
         self._rounds = ToolRounds(self._options)
         self._calls: list[ToolCall] = []
         self._usage = Usage(reported=False)
 
     def _rewrite_request(self, error: BaseException) -> bool:
-        if self._other_form or not self._endpoint.has_other_form(error, self._messages):
+        if self._fallback_form or not self._endpoint.refused_usual_form(error, self._messages):
             return False
-        self._other_form = True
+        self._fallback_form = True
         self._request = self._next_request(self._options)
         return True
 
@@ -78,7 +78,7 @@ class ToolLoop(RequestLoop):
 
     def _next_request(self, options: Options) -> dict[str, Any]:
         request = self._endpoint.build_request(
-            self._messages, options, model=self.call.model, other_form=self._other_form
+            self._messages, options, model=self.call.model, fallback_form=self._fallback_form
         )
         return {**request, "extra_body": dict(options.provider_options) or None}
 

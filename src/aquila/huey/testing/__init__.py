@@ -8,7 +8,8 @@
         assert_enqueued(send_mail, to="me@example.org")
         assert drain_queue() == {"complete": 1}
 
-Begin reading with ``performing`` (one task) and ``queue_under_test`` (where tasks go in a test). Only ``pytest_aquila``
+Begin reading with ``performing`` (one task), ``task_execution`` (executes it as a worker would) and
+``queue_under_test`` (where tasks go in a test). Only ``pytest_aquila``
 and ``aquila.testing`` import from here. Names are imported when they are first used, so that the types of the fixtures
 can be imported without Huey.
 """

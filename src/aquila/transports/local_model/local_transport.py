@@ -1,6 +1,6 @@
 """Answers from a small real model on this machine: no key, no network.
 
-The request is sent, as it is, to the server of an embedded model (see ``_model_server``), which starts on first use and
+The request is sent, as it is, to the server of an embedded model (see ``server``), which starts on first use and
 ends with the process. Any provider's URL leads to it.
 """
 
