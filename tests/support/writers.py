@@ -95,7 +95,8 @@ def record_from_eight_threads(folder: Path, process: int, together: Any) -> None
 
 def join_record_and_die(folder: Path, stamp: scopes.ScopeReference) -> None:
     """Record as a part of another process's scope, and be killed."""
-    with recording_project(folder), scopes.binding_scope(scopes.join_scope(stamp)), aquila.http_client() as client:
+    with recording_project(folder), aquila.http_client() as client:
+        scopes.bind_scope(scopes.join_scope(stamp))
         post(client, "child")
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -263,16 +262,6 @@ def bind_scope(scope: Scope | None) -> Scope | None:
     before = bound_scope.get()
     bound_scope.set(scope)
     return before
-
-
-@contextmanager
-def binding_scope(scope: Scope | None) -> Iterator[None]:
-    """Make a scope the one in force in this context, and only here; None hides an outer one."""
-    before = bind_scope(scope)
-    try:
-        yield
-    finally:
-        bind_scope(before)  # not reset(token): a fixture may be left in another context than it was entered in
 
 
 def open_scope(scope: Scope) -> None:

@@ -58,8 +58,3 @@ def async_client() -> httpx2.AsyncClient:
     if client is None:
         client = _async_clients[loop] = async_http_client()
     return client
-
-
-def time_limits(*, connect: float, read: float) -> httpx2.Timeout:
-    """Time limits of a request in seconds: to connect, and between two pieces of the answer."""
-    return httpx2.Timeout(read, connect=connect)
