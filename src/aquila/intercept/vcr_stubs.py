@@ -6,7 +6,6 @@ vcrpy sees a cassette of its own kind. Keys, redaction, misses and the order of 
 from __future__ import annotations
 
 import http
-import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import httpx2
 import vcr.patch
 from vcr.request import Request
 
+from aquila.cassettes.content_codings import DamagedBody, decoder_for
 from aquila.intercept.patching import Patch
 from aquila.intercept.policy import AnsweringScope, find_answering_scope
 from aquila.recording.session import ReplayDecision
@@ -22,7 +22,6 @@ from aquila.transports.own_requests import own_request
 from aquila.transports.record import AnswerRecorder
 from aquila.transports.routing import NO_UPSTREAM, CassetteRoute
 from aquila.transports.upstreams import Upstream
-from aquila.transports.wire import decoder_for
 
 # Parts of vcrpy that are not used. `httplib`: patching the base classes would reach into clients that are caught
 # elsewhere, and would break real connections that are made meanwhile. The others are caught closer to the network, or
@@ -156,8 +155,8 @@ def _is_decoded(body: bytes, headers: list[tuple[str, str]]) -> bool:
     if decoder is None:
         return False
     try:
-        decoder(body)
-    except (zlib.error, ValueError):
+        decoder.decode(body)
+    except DamagedBody:
         return True
     return False
 

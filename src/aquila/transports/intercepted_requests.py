@@ -141,7 +141,7 @@ def _translate_error(error: Exception, library: Any) -> Exception:
     """The exception of the same name in another library of the family."""
     for base in type(error).__mro__:
         same: Any = getattr(library, base.__name__, None)
-        if same is not None and issubclass(same, library.TransportError):
+        if same is not None and issubclass(same, library.RequestError):
             translated: Exception = same(str(error))
             return translated
     return error
@@ -154,7 +154,8 @@ def _stream_class(library: Any) -> Any:
     class ConvertedStream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any) -> None:
             self._stream = stream
-            self._error = _library_of(stream).TransportError
+            # Of the network, and of a body that is not what its content coding says.
+            self._error = _library_of(stream).RequestError
 
         def __iter__(self) -> Iterator[bytes]:
             try:

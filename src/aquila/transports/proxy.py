@@ -124,7 +124,7 @@ async def _iterate_chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
     try:
         async for chunk in stream:
             yield chunk
-    except httpx2.TransportError as error:
+    except httpx2.RequestError as error:  # of the network, or of a body that is not what its coding says
         raise UpstreamFailed(f"{type(error).__name__}: {error}") from error
 
 

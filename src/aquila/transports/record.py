@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
 from aquila.cassettes.model import End, RecordedChunk, RecordedResponse
 from aquila.recording.session import RecordDecision, Session
-from aquila.transports.wire import Decoder, decode_headers, decoder_for, error_to_text
+from aquila.transports.wire import decode_headers, error_to_text
 
 if TYPE_CHECKING:
     from aquila.recording.recorder import ScopeRecording
@@ -36,7 +36,7 @@ class AnswerRecorder:
         *,
         transport_error: type[Exception] = httpx2.TransportError,
     ) -> None:
-        self.broken_off = (httpx2.TransportError, transport_error)
+        self.broken_off = (httpx2.TransportError, httpx2.DecodingError, transport_error)
         self._recording = recording
         self._session = session
         self._decision = decision
@@ -48,7 +48,7 @@ class AnswerRecorder:
         self._status = 0
         self._headers: tuple[tuple[str, str], ...] = ()
         self._started = 0
-        self._decode: Decoder | None = None
+        self._decoder: Decoder | None = None
 
     def record_response(self, response: httpx2.Response) -> httpx2.Response:
         """Return the answer for the caller. What the caller reads from it is recorded.
@@ -70,27 +70,35 @@ class AnswerRecorder:
         self._status = response.status_code
         self._started = self._elapsed_milliseconds()
         headers = decode_headers(response.headers.raw)
-        self._decode = decoder_for(response.headers.get("content-encoding", ""))
-        if self._decode is not None:
+        self._decoder = decoder_for(response.headers.get("content-encoding", ""))
+        if self._decoder is not None:
             headers = tuple(row for row in headers if row[0] not in ("content-encoding", "content-length"))
         self._headers = headers
         self._recording.track_unfinished(self)
         return list(headers)
 
     def record_chunk(self, data: bytes) -> bytes:
-        """Take in a chunk as it came; return it decoded, for the caller."""
-        if self._decode is not None:
+        """Take in a chunk as it came; return it decoded, for the caller. Raises ``httpx2.DecodingError``."""
+        if self._decoder is not None:
             try:
-                data = self._decode(data)
-            except (zlib.error, ValueError) as error:
-                raise httpx2.RemoteProtocolError(f"the body is not what its Content-Encoding says: {error}") from error
+                data = self._decoder.decode(data)
+            except DamagedBody as error:
+                raise httpx2.DecodingError(f"the body is not what its Content-Encoding says: {error}") from error
         if data:
             self._chunks.append(RecordedChunk(data, self._elapsed_milliseconds()))
         return data
 
     def finish_answer(self) -> bytes:
-        """Store the answer: its body has ended. Return what was left in the decoder, for the caller."""
-        rest = b"" if self._decode is None else self._decode(None)
+        """Store the answer: its body has ended. Return what was left in the decoder, for the caller.
+
+        Raises ``httpx2.DecodingError`` if the body ended too early for its coding. That is stored too.
+        """
+        try:
+            rest = b"" if self._decoder is None else self._decoder.finish()
+        except DamagedBody as error:
+            damage = httpx2.DecodingError(f"the body is not what its Content-Encoding says: {error}")
+            self.finish_broken(damage)
+            raise damage from error
         if rest:
             self._chunks.append(RecordedChunk(rest, self._elapsed_milliseconds()))
         self._store_answer("complete")

@@ -18,7 +18,7 @@ from aquila.cassettes.codecs.yaml.parser import MAX_BYTES
 from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, Number, Tree
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, RESPONSE_HEADERS
+from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 
 _NAME = "cassetter"
@@ -61,7 +61,7 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
         ),
         RecordedResponse(
             foreign.parse_status(answered.get("status"), (*response, "status")),
-            foreign.keep_allowed_headers(answered.get("headers"), RESPONSE_HEADERS, (*response, "headers")),
+            foreign.keep_allowed_headers(answered.get("headers"), foreign.RESPONSE_HEADERS, (*response, "headers")),
             (RecordedChunk(body),) if body else (),
         ),
         _recorded_moment(tree, path) if "recorded_at" in tree else "",

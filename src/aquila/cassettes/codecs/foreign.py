@@ -11,6 +11,10 @@ from collections.abc import Callable, Collection
 from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
 from aquila.cassettes.model import STATUSES, Headers
+from aquila.cassettes.redaction import header_allowlist
+
+RESPONSE_HEADERS = header_allowlist.RESPONSE_HEADERS - {"content-encoding"}
+"""The fields of an answer that are kept. Bodies are read without their content codings."""
 
 
 def describe_foreign_file(tree: Tree) -> str:

@@ -16,7 +16,7 @@ from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import Tree
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, RESPONSE_HEADERS
+from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS
 
 MAX_BODY = 256 * 1024 * 1024
 """A compressed body that unpacks to more bytes than this is refused."""
@@ -69,7 +69,7 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
         ),
         RecordedResponse(
             foreign.parse_status(status, (*response, "status")),
-            foreign.keep_allowed_headers(answered.get("headers"), RESPONSE_HEADERS, (*response, "headers")),
+            foreign.keep_allowed_headers(answered.get("headers"), foreign.RESPONSE_HEADERS, (*response, "headers")),
             (RecordedChunk(body),) if body else (),
         ),
     )

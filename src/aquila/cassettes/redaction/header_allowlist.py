@@ -17,6 +17,7 @@ REQUEST_HEADERS = frozenset({"accept", "content-type", "anthropic-beta", "anthro
 RESPONSE_HEADERS = frozenset(
     {
         "content-disposition",
+        "content-encoding",
         "content-type",
         "link",
         "location",
@@ -29,7 +30,10 @@ RESPONSE_HEADERS = frozenset(
         "x-should-retry",
     }
 )
-"""Response fields that are stored. Lengths, encodings, cookies, dates and rate limits are not among them."""
+"""Response fields that are stored. Lengths, cookies, dates and rate limits are not among them.
+
+A content coding is undone before an answer is stored, and its field dropped. Where that is impossible it is kept.
+"""
 
 _SECRET_NAME = re.compile(
     "(?:^|[-_])(?:apikey|assertion|auth|authentication|authorization|bearer|cookie2?|credentials?|csrf|jwt|key|passwd"

@@ -1,0 +1,218 @@
+"""Undoes content codings (RFC 9110, 8.4.1): the compression that ``Content-Encoding`` names.
+
+What cassettes hold is readable, so a coding is undone before a body is stored. That happens here alone, for every
+client. A coding that cannot be undone, because it is unknown or its library is missing, is left on the body.
+"""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, Protocol
+
+MAX_CODINGS = 5
+"""How many codings may lie on one body. Clients refuse more, since each may make a small body large."""
+
+
+class DamagedBody(ValueError):
+    """A body is not what its content coding says."""
+
+
+class Decoder(Protocol):
+    """Undoes codings piece by piece."""
+
+    def decode(self, data: bytes) -> bytes:
+        """Return what a further piece becomes. Raises ``DamagedBody``."""
+
+    def finish(self) -> bytes:
+        """Return what is left when the body has ended. Raises ``DamagedBody``."""
+
+
+def decoder_for(encoding: str) -> Decoder | None:
+    """A decoder for the value of a Content-Encoding, or None for a body that is left as it is."""
+    codings = [coding for coding in (part.strip().lower() for part in encoding.split(",")) if coding]
+    codings = [coding for coding in codings if coding != "identity"]
+    if not codings or len(codings) > MAX_CODINGS:
+        return None
+    decoders: list[Decoder] = []
+    for coding in reversed(codings):  # the last one named was applied last
+        make = _CODINGS.get(coding)
+        decoder = None if make is None else make()
+        if decoder is None:
+            return None
+        decoders.append(decoder)
+    return decoders[0] if len(decoders) == 1 else _StackDecoder(decoders)
+
+
+def decode_body(body: bytes, encoding: str) -> bytes:
+    """A whole body without its codings. One that is damaged, or cannot be decoded here, is returned as it is."""
+    decoder = decoder_for(encoding) if encoding and body else None
+    if decoder is None:
+        return body
+    try:
+        return decoder.decode(body) + decoder.finish()
+    except DamagedBody:
+        return body
+
+
+class _StackDecoder:
+    """Several codings, one on top of the other. ``decoders`` begins with the outermost."""
+
+    def __init__(self, decoders: list[Decoder]) -> None:
+        self._decoders = decoders
+
+    def decode(self, data: bytes) -> bytes:
+        for decoder in self._decoders:
+            data = decoder.decode(data)
+        return data
+
+    def finish(self) -> bytes:
+        rest = b""
+        for decoder in self._decoders:
+            rest = decoder.decode(rest) + decoder.finish()
+        return rest
+
+
+class _GzipDecoder:
+    """gzip: one member after the other. What follows the last member and is none itself is ignored, as clients do."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._is_first = True
+        self._has_ended = False
+
+    def decode(self, data: bytes) -> bytes:
+        pieces = []
+        while data and not self._has_ended:
+            if self._member.eof:
+                self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                self._is_first = False
+            try:
+                pieces.append(self._member.decompress(data))
+            except zlib.error as error:
+                if self._is_first:
+                    raise DamagedBody(str(error)) from error
+                self._has_ended = True
+            data = self._member.unused_data
+        return b"".join(pieces)
+
+    def finish(self) -> bytes:
+        return self._member.flush()
+
+
+class _DeflateDecoder:
+    """deflate: zlib's format, or what some servers send instead: the same without its header."""
+
+    def __init__(self) -> None:
+        self._beginning = b""  # until there is enough to tell the two formats apart
+        self._inflating: Any = None
+
+    def decode(self, data: bytes) -> bytes:
+        if self._inflating is None:
+            data = self._beginning = self._beginning + data
+            if len(data) < 2:
+                return b""
+            self._inflating = self._begin(data)
+        try:
+            return bytes(self._inflating.decompress(data))
+        except zlib.error as error:
+            raise DamagedBody(str(error)) from error
+
+    @staticmethod
+    def _begin(data: bytes) -> Any:
+        # RFC 1950, 2.2: the method is 8, and both bytes together are a multiple of 31.
+        has_header = len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
+        return zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
+
+    def finish(self) -> bytes:
+        try:
+            rest = b""
+            if self._inflating is None:
+                self._inflating = self._begin(self._beginning)
+                rest = self._inflating.decompress(self._beginning)
+            return bytes(rest + self._inflating.flush())
+        except zlib.error as error:
+            raise DamagedBody(str(error)) from error
+
+
+class _BrotliDecoder:
+    """br, with the package ``brotli`` or ``brotlicffi``."""
+
+    def __init__(self, library: Any) -> None:
+        decompressor = library.Decompressor()
+        # The same thing has two names, by package.
+        self._decompress: Callable[[bytes], bytes] = getattr(decompressor, "process", None) or decompressor.decompress
+        self._error: type[Exception] = library.error
+
+    def decode(self, data: bytes) -> bytes:
+        if not data:
+            return b""
+        try:
+            return bytes(self._decompress(data))
+        except self._error as error:
+            raise DamagedBody(str(error)) from error
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class _ZstdDecoder:
+    """zstd: one frame after the other, with the standard library, its backport, or the package ``zstandard``."""
+
+    def __init__(self, library: Any) -> None:
+        self._error: type[Exception] = library.ZstdError
+        self._make_frame: Callable[[], Any] = (
+            (lambda: library.ZstdDecompressor().decompressobj())
+            if library.__name__ == "zstandard"
+            else library.ZstdDecompressor
+        )
+        self._frame: Any = None
+
+    def decode(self, data: bytes) -> bytes:
+        pieces = []
+        try:
+            while data:
+                if self._frame is None or self._frame.eof:
+                    self._frame = self._make_frame()
+                pieces.append(self._frame.decompress(data))
+                data = self._frame.unused_data if self._frame.eof else b""
+        except self._error as error:
+            raise DamagedBody(str(error)) from error
+        return b"".join(pieces)
+
+    def finish(self) -> bytes:
+        if self._frame is not None and not self._frame.eof:
+            raise DamagedBody("the zstd data is incomplete")
+        return b""
+
+
+def _first_library(*names: str) -> ModuleType | None:
+    """The first of these modules that is installed. Clients accept a coding if one of them is."""
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    return None
+
+
+def _make_brotli() -> Decoder | None:
+    library = _first_library("brotli", "brotlicffi")
+    return None if library is None else _BrotliDecoder(library)
+
+
+def _make_zstd() -> Decoder | None:
+    library = _first_library("compression.zstd", "backports.zstd", "zstandard")
+    return None if library is None else _ZstdDecoder(library)
+
+
+_CODINGS: Mapping[str, Callable[[], Decoder | None]] = {
+    "gzip": _GzipDecoder,
+    "x-gzip": _GzipDecoder,
+    "deflate": _DeflateDecoder,
+    "br": _make_brotli,
+    "zstd": _make_zstd,
+}
+"""Codings by name, and what makes a decoder, or None where its library is missing."""

@@ -1,0 +1,107 @@
+"""Compressed answers: recorded readable, and seen by a program as if nothing recorded or replayed them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import brotli
+import httpx
+import httpx2
+import pytest
+
+import aquila
+from aquila.cassettes.storage.cassette_files import load_cassette
+from tests.support.compression import zstd
+from tests.support.upstream import Answer, Upstream
+
+PATH = "/v1/chat/completions"
+TEXT = b'{"text": "' + b"an eagle " * 3000 + b'"}'
+
+BODIES: dict[str, tuple[str, bytes]] = {
+    "gzip": ("gzip", gzip.compress(TEXT)),
+    "deflate": ("deflate", zlib.compress(TEXT)),
+    "br": ("br", brotli.compress(TEXT)),
+    "zstd": ("zstd", zstd.compress(TEXT)),
+    "gzip under br": ("gzip, br", brotli.compress(gzip.compress(TEXT))),
+    "br under gzip": ("br, gzip", gzip.compress(brotli.compress(TEXT))),
+    "identity": ("identity", TEXT),
+    "unknown": ("x-secret", b"\x00\x01" + TEXT[::-1]),
+    "damaged gzip": ("gzip", gzip.compress(TEXT)[:40] + b"\xff" * 40),
+    "no gzip": ("gzip", TEXT),
+    "damaged br": ("br", brotli.compress(TEXT)[:10] + b"\xff" * 40),
+    "damaged zstd": ("zstd", b"(\xb5/\xfd" + b"\xff" * 40),
+    "cut gzip": ("gzip", gzip.compress(TEXT)[:-20]),
+    "damaged stack": ("gzip, br", brotli.compress(b"no gzip")),
+}
+READABLE = ("gzip", "deflate", "br", "zstd", "gzip under br", "br under gzip", "identity")
+
+Get = Callable[[str], tuple[int, bytes]]
+
+
+def by_httpx2(url: str) -> tuple[int, bytes]:
+    with httpx2.Client() as client:
+        answer = client.post(url)
+        return answer.status_code, answer.content
+
+
+def by_httpx2_async(url: str) -> tuple[int, bytes]:
+    async def go() -> tuple[int, bytes]:
+        async with httpx2.AsyncClient() as client, client.stream("POST", url) as answer:
+            return answer.status_code, b"".join([piece async for piece in answer.aiter_bytes()])
+
+    return asyncio.run(go())
+
+
+def by_httpx(url: str) -> tuple[int, bytes]:
+    with httpx.Client() as client, client.stream("POST", url) as answer:
+        return answer.status_code, b"".join(answer.iter_bytes())
+
+
+def by_httpx_async(url: str) -> tuple[int, bytes]:
+    async def go() -> tuple[int, bytes]:
+        async with httpx.AsyncClient() as client:
+            answer = await client.post(url)
+            return answer.status_code, answer.content
+
+    return asyncio.run(go())
+
+
+WAYS: list[Get] = [by_httpx2, by_httpx2_async, by_httpx, by_httpx_async]
+
+
+def outcome(get: Get, url: str) -> tuple[int, bytes] | type[Exception]:
+    """What a program sees: the answer, or the class of the client's error."""
+    try:
+        return get(url)
+    except Exception as error:  # noqa: BLE001 - whatever the client raises is compared
+        return type(error)
+
+
+@pytest.mark.parametrize("get", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("name", BODIES)
+def test_a_coded_answer_is_seen_alike_without_aquila_when_recorded_and_when_replayed(
+    get: Get, name: str, server: Upstream, root: Path
+) -> None:
+    encoding, coded = BODIES[name]
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    server.script = lambda path, body: Answer(headers=headers, chunks=[coded[:7], coded[7:30], coded[30:]])
+    with aquila.use_cassette("x", transport="live"):
+        plain = outcome(get, server.url + PATH)
+    with aquila.use_cassette("x", transport="record"):
+        assert outcome(get, server.url + PATH) == plain
+    with aquila.use_cassette("x") as cassette:
+        assert outcome(get, server.url + PATH) == plain
+        assert cassette.all_played
+        assert not cassette.misses
+    (stored,) = load_cassette(root / "x.yaml").interactions
+    if name in READABLE:
+        assert plain == (200, TEXT)
+        assert stored.response.body == TEXT
+        assert stored.response.first_header("content-encoding") in ("", "identity")
+    if name == "unknown":
+        assert stored.response.body == coded
+        assert stored.response.first_header("content-encoding") == encoding
