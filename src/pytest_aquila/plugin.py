@@ -160,6 +160,9 @@ def pytest_runtest_makereport(
         report_redaction.redact_report(report, redactors)
     if not report.passed:
         item.stash[_failed] = True
+        scope = test_scopes.opened_scope(item)
+        if scope is not None:
+            scope.note_failure()
     if report.skipped and not hasattr(report, "wasxfail"):
         item.stash[_skipped] = True
     return report

@@ -14,8 +14,9 @@ from aquila.errors import CassetteWriteError
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Header fields in order, names in lower case."""
 
-End: TypeAlias = Literal["complete", "closed", "broken"]
-"""How an answer ended: read to its end, left by the caller, or broken off by the other side."""
+End: TypeAlias = Literal["complete", "closed", "broken", "silent"]
+"""How an answer ended: read to its end, left by the caller, broken off by the other side, or left by a caller that was
+waiting for more of it."""
 
 Kind: TypeAlias = Literal["http"]
 """What an interaction is. Later versions know more kinds; a file with one is refused as too new."""
@@ -77,6 +78,11 @@ class RecordedResponse:
     def body(self) -> bytes:
         """The whole body."""
         return b"".join(chunk.data for chunk in self.chunks)
+
+    @property
+    def was_left(self) -> bool:
+        """Whether the caller left before the answer had ended."""
+        return self.end in ("closed", "silent")
 
     def first_header(self, name: str) -> str:
         """Return the first value of a header, or an empty string. ``name`` is in lower case."""

@@ -59,8 +59,8 @@ class RecoveryResult(NamedTuple):
 class UnfinishedRecording(Protocol):
     """A recording whose answer is still arriving."""
 
-    def abandon(self) -> None:
-        """End it as left by the caller."""
+    def abandon(self, *, left_open: bool) -> None:
+        """End it as left by the caller. ``left_open`` is that of ``NewRecording``."""
 
 
 class ScopeRecording:
@@ -89,10 +89,15 @@ class ScopeRecording:
     def abandon_unfinished(self) -> None:
         """End every recording in progress."""
         for unfinished in list(self._unfinished):
-            unfinished.abandon()
+            unfinished.abandon(left_open=True)
 
-    def store_interaction(self, session: Session, record: RecordDecision, response: RecordedResponse) -> None:
-        """Store a finished interaction: into the journal first, then into the session."""
+    def store_interaction(
+        self, session: Session, record: RecordDecision, response: RecordedResponse, *, left_open: bool = False
+    ) -> None:
+        """Store a finished interaction: into the journal first, then into the session.
+
+        ``left_open`` is that of ``NewRecording``.
+        """
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
         response = session.redactor.redact_response(response)
         interaction = Interaction(
@@ -102,7 +107,7 @@ class ScopeRecording:
             upstream=self._settings.upstream,
             model=model_of_answer(response.body),
         )
-        row = NewRecording(record.key, record.position, record.order, interaction)
+        row = NewRecording(record.key, record.position, record.order, interaction, left_open or self._scope.has_failed)
         if (
             not session.closed
         ):  # a closed session refuses it: `add_recording` raises, and nobody would merge the journal
@@ -148,6 +153,10 @@ class ScopeRecording:
             changes[name].append((own, session.rules))
         for name, rows in _changes_by_cassette(foreign).items():
             changes[name] += rows
+        if not passed:
+            changes = {
+                name: [(each.without_left_open(), rules) for each, rules in rows] for name, rows in changes.items()
+            }
         stored, failed = _store_changes(changes, self._root, passed=passed, owned=owned)
         if not failed:
             for path in others:
@@ -162,13 +171,14 @@ def recover_journals(root: Path) -> RecoveryResult:
     """Merge what killed runs left in their journals.
 
     Nothing that a cassette holds is replaced: where a killed run was recording anew, its recordings are kept in the
-    cassette's pending file. What fails is named and left where it is, and the rest is taken over.
+    cassette's pending file. What fails is named and left where it is, and the rest is taken over. An answer that
+    nobody read to its end is not: nothing says that it was the program that left it.
     """
     recovered = RecoveryResult([], [])
     for paths in journal.find_abandoned_journals(root).values():
         groups, failures = _read_journals(paths)
         left = {failure.path for failure in failures}
-        for name, rows in _changes_by_cassette(groups).items():
+        for name, rows in _changes_by_cassette(_without_left_answers(groups)).items():
             path = root / name
             try:
                 path = cassette_path(root, name)
@@ -188,6 +198,20 @@ def recover_journals(root: Path) -> RecoveryResult:
                 f"They stay in {kept}. Try again with: aquila cassettes accept. To give them up, delete that file."
             )
     return recovered
+
+
+def _without_left_answers(
+    groups: Mapping[_Group, Sequence[NewRecording | RecordingPlayed]],
+) -> dict[_Group, list[NewRecording | RecordingPlayed]]:
+    """Leave out the answers that were not read to their end.
+
+    The test was interrupted, so even one that was closed in good order may have been closed because of that: by a
+    thread that was told to stop, say.
+    """
+    return {
+        group: [row for row in rows if not (isinstance(row, NewRecording) and row.interaction.response.was_left)]
+        for group, rows in groups.items()
+    }
 
 
 def _add_recordings(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root: Path) -> int:

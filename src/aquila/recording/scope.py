@@ -82,6 +82,7 @@ class Scope:
         self.misses = MissLog()
         self._recording: ScopeRecording | None = None
         self._block_reports: list[ScopeReport] = []
+        self.has_failed = False
         self.run = runtime.current_run()
         self.run.scopes.register(self)
 
@@ -157,6 +158,10 @@ class Scope:
             return
         if self.parent is not None and not self.parent.closed:
             self.parent.remember_miss(error)
+
+    def note_failure(self) -> None:
+        """Say that what runs in the scope has failed: an answer that is closed from now on may be closed for that."""
+        self.has_failed = True
 
     def add_block_report(self, report: ScopeReport) -> None:
         """Take in what a block within this scope did."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -108,15 +110,15 @@ class AnswerRecorder:
         """Store an answer that the other side broke off."""
         self._store_answer("broken", error_to_text(error))
 
-    def abandon(self) -> None:
-        """Store what came: the caller stopped reading.
+    def abandon(self, *, left_open: bool) -> None:
+        """Store what came: the caller stopped reading. ``left_open`` is that of ``NewRecording``.
 
         Clients stop at the terminator of an event stream and do not read the empty rest. Such an answer is complete.
         """
         tail = b"".join(chunk.data for chunk in self._chunks[-3:]).rstrip()
-        self._store_answer("complete" if tail.endswith(_TERMINATOR) else "closed")
+        self._store_answer("complete" if tail.endswith(_TERMINATOR) else "closed", left_open=left_open)
 
-    def _store_answer(self, end: End, error: str = "") -> None:
+    def _store_answer(self, end: End, error: str = "", *, left_open: bool = False) -> None:
         with self._lock:
             if self._ended:
                 return
@@ -125,7 +127,7 @@ class AnswerRecorder:
         response = RecordedResponse(
             self._status, self._headers, tuple(self._chunks), end, error, self._started, self._elapsed_milliseconds()
         )
-        self._recording.store_interaction(self._session, self._decision, response)
+        self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
 
     def _elapsed_milliseconds(self) -> int:
         return round((time.monotonic() - self._clock) * 1000)
@@ -157,7 +159,7 @@ class RecordedStream(httpx2.SyncByteStream):
 
     def close(self) -> None:
         try:
-            self._recorder.abandon()
+            self._recorder.abandon(left_open=sys.exception() is not None)
         finally:
             try:
                 self._stream.close()
@@ -194,7 +196,7 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         try:
-            await run_in_thread(self._recorder.abandon)
+            await run_in_thread(functools.partial(self._recorder.abandon, left_open=sys.exception() is not None))
         finally:
             try:
                 await self._stream.aclose()

@@ -3,8 +3,8 @@
 A file is one msgpack value, ``["aquila", version, checksum, [interaction, ...]]``. The checksum is the CRC-32 of the
 bytes of the list that follows it, always written in four bytes. An interaction is ``[kind, method, url, headers, body,
 recorded, upstream, model, status, headers, started, ended, end, error, chunks]``: headers are a flat list of names and
-values, ``end`` is 0 (complete), 1 (closed) or 2 (broken). Chunks are a flat list of times and bytes, or, for an event
-table, a map of ``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.table_reader`).
+values, ``end`` is 0 (complete), 1 (closed), 2 (broken) or 3 (silent). Chunks are a flat list of times and bytes, or,
+for an event table, a map of ``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.table_reader`).
 """
 
 from __future__ import annotations

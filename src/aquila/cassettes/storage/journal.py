@@ -213,6 +213,7 @@ def _pack_entry(entry: JournalEntry) -> bytes:
         [
             *(entry.cassette, entry.mode, entry.record_errors, entry.rules.match_on, entry.rules.ignore),
             *(row.key, row.position, row.order, frame),
+            isinstance(row, NewRecording) and row.left_open,
         ]
     )
     packed: bytes = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
@@ -222,13 +223,14 @@ def _pack_entry(entry: JournalEntry) -> bytes:
 def _unpack_entry(payload: bytes, path: Path) -> JournalEntry:
     row: NewRecording | RecordingPlayed
     try:
-        cassette, mode, record_errors, match_on, ignore, key, position, order, frame = msgpack.unpackb(payload)
+        cassette, mode, record_errors, match_on, ignore, *fields = msgpack.unpackb(payload)
+        key, position, order, frame, left_open = fields
         rules = MatchRules(match_on=tuple(match_on), ignore=tuple(ignore))
         if frame is None:
             row = RecordingPlayed(key, position, order)
         else:
             (interaction,) = _CODEC.loads(frame, source=str(path)).interactions
-            row = NewRecording(key, position, order, interaction)
+            row = NewRecording(key, position, order, interaction, left_open)
     except (ValueError, TypeError) as error:
         raise CassetteCorrupt(
             f"{path}: not a journal of this version; remove it or use the version that wrote it"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
@@ -28,12 +28,14 @@ class NewRecording:
     """A finished recording.
 
     ``position`` counts the recordings of ``key`` from 0. ``order`` grows with each request of its process.
+    ``left_open`` says that an exception, or the end of the scope, closed the answer: perhaps nobody chose that.
     """
 
     key: str
     position: int
     order: int
     interaction: Interaction
+    left_open: bool = False
 
     @property
     def slot(self) -> Slot:
@@ -69,6 +71,11 @@ class Changes:
     drop: frozenset[Slot] = frozenset()
     replace: bool = False
 
+    def without_left_open(self) -> Changes:
+        """Return what is left of them when the scope did not pass: no ending that the program may not have chosen."""
+        chosen = tuple([row for row in self.recorded if not (row.left_open and row.interaction.response.was_left)])
+        return replace(self, recorded=chosen)
+
     def __bool__(self) -> bool:
         return bool(self.recorded or self.drop)
 
@@ -94,10 +101,10 @@ def drop_retried_failures(
         dropped = 0
         in_order = [same[position] for position in sorted(same)]
         if whole:
-            in_order = [NewRecording(row.key, n, row.order, row.interaction) for n, row in enumerate(in_order)]
+            in_order = [replace(row, position=n) for n, row in enumerate(in_order)]
         for row, following in itertools.zip_longest(in_order, in_order[1:]):
             if record_errors == "all" or following is None or row.interaction.response.status not in TRANSIENT:
-                settled.append(NewRecording(row.key, row.position - dropped, row.order, row.interaction))
+                settled.append(replace(row, position=row.position - dropped))
             else:
                 dropped += 1
     return sorted(settled, key=lambda row: row.order)

@@ -1,0 +1,241 @@
+"""What an interrupted or failed test left open is no ending that its program chose. With real processes and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aquila.cassettes.storage import cassette_files
+from tests.support.upstream import Upstream, streamed, upstream
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+
+STREAMED = """
+import os, threading
+import httpx2, openai
+
+client = openai.OpenAI(api_key="not needed", base_url=os.environ["PROVIDER"] + "/v1", max_retries=0)
+
+def tell():
+    os.write(int(os.environ["TELL"]), b".")
+
+def words(stream):
+    for chunk in stream:
+        yield (chunk.choices[0].delta.content or "") if chunk.choices else ""
+
+def ask(prompt):
+    messages = [{"role": "user", "content": prompt}]
+    return client.chat.completions.create(model="m", messages=messages, stream=True)
+"""
+
+TESTS = {
+    "with": """
+def test_a_stream(aquila_cassette):
+    with ask("eagles") as stream:
+        arriving = words(stream)
+        taken = [next(arriving), next(arriving)]
+        tell()
+        taken += arriving
+    assert "".join(taken) == "one two three"
+""",
+    "generator": """
+def test_a_stream(aquila_cassette):
+    taken = []
+    for word in words(ask("eagles")):
+        taken.append(word)
+        if len(taken) == 2:
+            tell()
+    assert "".join(taken) == "one two three"
+""",
+    "async": """
+import asyncio
+
+async def main():
+    messages = [{"role": "user", "content": "eagles"}]
+    taken = []
+    async with openai.AsyncOpenAI(api_key="-", base_url=client.base_url, max_retries=0) as asynchronous:
+        async for chunk in await asynchronous.chat.completions.create(model="m", messages=messages, stream=True):
+            taken.append((chunk.choices[0].delta.content or "") if chunk.choices else "")
+            if len(taken) == 2:
+                tell()
+    return taken
+
+def test_a_stream(aquila_cassette):
+    assert "".join(asyncio.run(main())) == "one two three"
+""",
+    "thread": """
+def read(stop, taken):
+    with ask("eagles") as stream:
+        for word in words(stream):
+            taken.append(word)
+            if len(taken) == 2:
+                tell()
+            if stop.is_set():
+                return  # in good order, because the test was told to end
+
+def test_a_stream(aquila_cassette):
+    stop, taken = threading.Event(), []
+    reader = threading.Thread(target=read, args=(stop, taken))
+    reader.start()
+    try:
+        reader.join()
+    finally:
+        stop.set()
+        reader.join()
+    assert "".join(taken) == "one two three"
+""",
+    "ask": """
+import aquila
+
+def test_a_stream(aquila_cassette):
+    with aquila.stream("eagles", base_url=os.environ["PROVIDER"] + "/v1", endpoint="chat", api_key="-") as stream:
+        taken = []
+        for event in stream:
+            if isinstance(event, aquila.Chunk):
+                taken.append(event.text)
+                if len(taken) == 1:
+                    tell()
+    assert "".join(taken) == "one two three"
+""",
+}
+
+
+class Interrupted:
+    """A project whose provider holds back the end of its first answer until the run has been ended."""
+
+    def __init__(self, folder: Path, server: Upstream) -> None:
+        self.folder = folder
+        self.server = server
+        self.goes_on = threading.Event()
+        server.script = lambda path, body: streamed("one two three", before_chunk=self._hold_back)
+
+    def _hold_back(self, number: int) -> None:
+        if number == 2:
+            self.goes_on.wait(60)
+
+    def start(self, *arguments: str) -> tuple[subprocess.Popen[bytes], int]:
+        """Start a run; what the test writes with ``tell`` can be read from the descriptor."""
+        reads, writes = os.pipe()
+        environment = {**os.environ, "PROVIDER": self.server.url, "TELL": str(writes)}
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments]
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            pass_fds=[writes],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        os.close(writes)
+        return process, reads
+
+    def run(self, *arguments: str) -> str:
+        """Run to the end; the exit code stands before what was written."""
+        process, reads = self.start(*arguments)
+        output = process.communicate(timeout=60)[0].decode()
+        os.close(reads)
+        return f"exit {process.returncode}\n{output}"
+
+    def end_run(self, how: int, *arguments: str) -> int:
+        """Run until the test reads the stream, and end it with a signal."""
+        process, reads = self.start(*arguments)
+        assert os.read(reads, 1) == b"."
+        os.close(reads)
+        process.send_signal(how)
+        if how == signal.SIGINT:
+            threading.Timer(0.2, self.goes_on.set).start()  # a thread that reads on has to be told to stop first
+        process.communicate(timeout=60)
+        self.goes_on.set()
+        return process.returncode
+
+    def stored(self, pattern: str = "**/*.yaml") -> list[tuple[str, str]]:
+        """The end of each stored answer, by file."""
+        files = sorted((self.folder / "cassettes").glob(pattern))
+        return [
+            (path.name, row.response.end) for path in files for row in cassette_files.load_cassette(path).interactions
+        ]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Interrupted]:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    with upstream(lambda path, body: streamed("one two three")) as server:
+        made = Interrupted(tmp_path, server)
+        yield made
+        made.goes_on.set()
+
+
+# Only SIGINT lets the program of a test go on, so only there it matters how it reads.
+@pytest.mark.parametrize(
+    ("program", "how"),
+    [*((program, "SIGINT") for program in TESTS), ("with", "SIGTERM"), ("with", "SIGKILL")],
+)
+def test_the_next_recording_run_asks_again_and_its_cassette_replays(
+    project: Interrupted, program: str, how: str
+) -> None:
+    number = signal.Signals[how]
+    (project.folder / "test_x.py").write_text(STREAMED + TESTS[program])
+    assert project.end_run(number, "--aquila-record") in (-number, 2)
+    again = project.run("--aquila-record")
+    assert again.startswith("exit 0"), again
+    assert project.stored() == [("test_a_stream.yaml", "complete")]
+    assert len(project.server.requests) == 2
+    replay = project.run()
+    assert replay.startswith("exit 0"), replay
+    assert len(project.server.requests) == 2
+
+
+FAILS = """
+def test_a_stream(aquila_cassette):
+    with ask("left on purpose") as stream:
+        assert next(words(stream)) == ""
+    with ask("eagles") as stream:
+        for word in words(stream):
+            assert word in os.environ["EXPECTED"]
+"""
+
+
+def test_what_a_failed_test_left_open_is_not_kept_beside_but_what_it_left_on_purpose_is(
+    project: Interrupted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.goes_on.set()
+    monkeypatch.setenv("EXPECTED", "one ")
+    (project.folder / "test_x.py").write_text(STREAMED + FAILS)
+    failed = project.run("--aquila-record")
+    assert failed.startswith("exit 1"), failed
+    assert project.stored() == [("test_a_stream.pending.yaml", "closed")]
+    accepted = subprocess.run(
+        [sys.executable, "-m", "aquila.cli", "cassettes", "accept"], cwd=project.folder, capture_output=True, check=True
+    )
+    assert accepted.returncode == 0
+    monkeypatch.setenv("EXPECTED", "one two three")
+    for arguments in (["--aquila-record"], []):
+        result = project.run(*arguments)
+        assert result.startswith("exit 0"), result
+    assert [end for _, end in project.stored()] == ["closed", "complete"]
+    assert len(project.server.requests) == 3
+
+
+def test_a_stream_that_a_passing_test_left_because_of_an_exception_is_kept(project: Interrupted) -> None:
+    project.goes_on.set()
+    program = """
+import pytest
+
+def test_a_stream(aquila_cassette):
+    with pytest.raises(ZeroDivisionError), ask("eagles") as stream:
+        for word in words(stream):
+            1 / 0
+"""
+    (project.folder / "test_x.py").write_text(STREAMED + program)
+    for arguments in (["--aquila-record"], []):
+        result = project.run(*arguments)
+        assert result.startswith("exit 0"), result
+    assert project.stored() == [("test_a_stream.yaml", "closed")]
+    assert len(project.server.requests) == 1
