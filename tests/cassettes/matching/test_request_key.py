@@ -188,14 +188,16 @@ def test_an_empty_body_is_not_an_empty_object() -> None:
 # --- metadata and ignored paths
 
 
-def test_metadata_at_the_top_is_left_out() -> None:
-    assert key('{"model": "m", "metadata": {"job": 1}}') == key('{"model": "m"}')
-    assert key('{"tools": [{"metadata": 1}]}') != key('{"tools": [{"metadata": 2}]}')
+@pytest.mark.parametrize("label", ["metadata", "prompt_cache_key"])
+def test_a_label_at_the_top_is_left_out(label: str) -> None:
+    assert key(f'{{"model": "m", "{label}": "job 1"}}') == key('{"model": "m"}')
+    assert key(f'{{"tools": [{{"{label}": 1}}]}}') != key(f'{{"tools": [{{"{label}": 2}}]}}')
 
 
-def test_metadata_can_be_compared_when_asked_for() -> None:
-    rules = MatchRules(("+metadata",))
-    assert key('{"metadata": 1}', rules=rules) != key('{"metadata": 2}', rules=rules)
+@pytest.mark.parametrize("label", ["metadata", "prompt_cache_key"])
+def test_a_label_can_be_compared_when_asked_for(label: str) -> None:
+    rules = MatchRules((f"+{label}",))
+    assert key(f'{{"{label}": 1}}', rules=rules) != key(f'{{"{label}": 2}}', rules=rules)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What makes two requests the same: the canonical form of a request, and the key computed from it.
 
-JSON is compared by value, forms and multipart bodies by their fields, anything else by its bytes. ``metadata`` at the
-top of a body is left out: fresh job ids live there, and they must not make a replay miss.
+JSON is compared by value, forms and multipart bodies by their fields, anything else by its bytes. ``metadata`` and
+``prompt_cache_key`` at the top of a body are left out: clients put fresh ids there, which must not make a replay miss.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, check_header_names
 from aquila.errors import ConfigError
 
-PARTS = ("method", "scheme", "host", "path", "query", "headers", "body", "metadata")
+PARTS = ("method", "scheme", "host", "path", "query", "headers", "body", "metadata", "prompt_cache_key")
 """Every part of a request that ``match_on`` can name, besides ``header:<name>``."""
+
+LABELS = ("metadata", "prompt_cache_key")
+"""Parts of a body that are no part of what is asked: they tell the provider's books and caches to whom it belongs."""
 
 DEFAULT_MATCH_ON = ("method", "path", "query", "body")
 
@@ -49,6 +52,8 @@ class MatchRules:
     header_names: frozenset[str] = field(init=False, repr=False, compare=False)
     """Header fields that are compared, in lower case."""
     paths: tuple[json_path.JsonPath, ...] = field(init=False, repr=False, compare=False)
+    labels: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """Those of ``LABELS`` that are left out."""
 
     def __post_init__(self) -> None:
         names = _resolve_match_on(self.match_on)
@@ -60,6 +65,7 @@ class MatchRules:
         object.__setattr__(self, "ignore", ignore)
         object.__setattr__(self, "header_names", frozenset(fields))
         object.__setattr__(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore))
+        object.__setattr__(self, "labels", tuple(label for label in LABELS if label not in names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +212,9 @@ def _size_and_hash(data: bytes) -> dict[str, Any]:
 
 
 def _leave_out(value: Any, rules: MatchRules) -> None:
-    if isinstance(value, dict) and "metadata" in value and "metadata" not in rules.match_on:
-        del value["metadata"]
+    if isinstance(value, dict):
+        for label in rules.labels:
+            value.pop(label, None)
     for path in rules.paths:
         path.remove_from(value)
 
@@ -225,8 +232,7 @@ def _group_fields(pairs: Iterable[tuple[str, Any]], rules: MatchRules) -> dict[s
     for name, value in pairs:
         fields.setdefault(name, []).append(value)
     unwanted = {path.steps[0] for path in rules.paths if len(path.steps) == 1}
-    if "metadata" not in rules.match_on:
-        unwanted.add("metadata")
+    unwanted.update(rules.labels)
     return {name: values for name, values in fields.items() if unwanted.isdisjoint((name, name.partition("[")[0]))}
 
 
@@ -299,8 +305,9 @@ def _resolve_match_on(match_on: tuple[str, ...]) -> tuple[str, ...]:
             names.add(name)
     if not names:
         raise ConfigError("match_on: nothing is left to compare, so every request would get the same answer.")
-    if "metadata" in names and "body" not in names:
-        raise ConfigError("match_on: 'metadata' is part of the body; add 'body'.")
+    for label in LABELS:
+        if label in names and "body" not in names:
+            raise ConfigError(f"match_on: '{label}' is part of the body; add 'body'.")
     return tuple(sorted(names, key=lambda name: (PARTS.index(name) if name in PARTS else len(PARTS), name)))
 
 
