@@ -113,3 +113,63 @@ def test_every_module_imports_alone_without_a_warning() -> None:
         *modules(),
     )
     assert failures == ""
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "aquila.ask('hi')",
+        "aquila.stream('hi')",
+        "aquila.transcribe(b'sound')",
+        "aquila.retrieve_response('resp_1')",
+        "asyncio.run(aquila.aask('hi'))",
+    ],
+)
+def test_without_openai_a_call_names_the_command_that_installs_it(ask: str) -> None:
+    shown = run(
+        f"""
+        import asyncio, sys
+        sys.modules.update(dict.fromkeys({{"openai", "pydantic", "pydantic_core", "jiter", "distro", "tqdm"}}))
+        from aquila import *
+        import aquila
+        try:
+            {ask}
+        except ImportError as error:
+            print(type(error).__name__, error)
+        """
+    )
+    assert shown.startswith("MissingDependency aquila.ask needs the package 'openai'")
+    assert "pip install 'pytest-aquila[openai]'" in shown
+
+
+def test_with_an_openai_that_is_too_old_a_call_says_which_is_needed() -> None:
+    shown = run(
+        """
+        import sys, types
+        sys.modules["openai"] = types.SimpleNamespace(__version__="2.30.1")
+        import aquila
+        try:
+            aquila.ask("hi")
+        except aquila.errors.MissingDependency as error:
+            print(error)
+        """
+    )
+    assert "needs openai 3 or newer, and openai 2.30.1 is installed" in shown
+    assert "pip install 'pytest-aquila[openai]'" in shown
+
+
+def test_every_module_imports_without_openai() -> None:
+    failures = run(
+        """
+        import importlib, sys, traceback
+
+        sys.modules.update(dict.fromkeys({"openai", "pydantic", "pydantic_core", "jiter", "distro", "tqdm"}))
+        for name in sys.argv[1:]:
+            try:
+                importlib.import_module(name)
+            except BaseException:
+                print(f"{name}: {traceback.format_exc()}")
+        """,
+        *modules(),
+    )
+    assert failures == ""

@@ -66,7 +66,11 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: Path, clone: P
     assert "[pytest11]\naquila = pytest_aquila.plugin" in entry_points
     assert metadata["Name"] == "pytest-aquila"
     assert metadata["Requires-Python"] == ">=3.11"
-    assert {"huey", "redis", "postgres", "vcr", "local", "cli", "otel"} <= set(metadata.get_all("Provides-Extra", []))
+    extras = set(metadata.get_all("Provides-Extra", []))
+    assert {"openai", "huey", "redis", "postgres", "vcr", "local", "cli", "otel"} <= extras
+    # A base that named a version of a client would push that client, or what stands on it, to another version.
+    base = [needed for needed in metadata.get_all("Requires-Dist", []) if "extra ==" not in needed]
+    assert not [needed for needed in base if needed.startswith("openai")]
     assert metadata["Description-Content-Type"] == "text/markdown"
 
 
@@ -110,20 +114,89 @@ def test_asks(aquila_cassette):
 """
 
 
-@pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of a virtual environment into which the wheel, with its extra for Huey, was installed."""
-    folder = tmp_path_factory.mktemp("environment")
+def make_environment(folder: Path, requirement: str) -> Path:
+    """Install ``requirement`` into a new virtual environment, and return its Python."""
     done = run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
     assert done.returncode == 0, done.stderr
     python = folder / "bin" / "python"
     # The pip of this environment installs into that one, which is much faster than installing pip there first.
     pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check")
-    done = run(*pip, f"{wheel}[huey]", cwd=folder)
+    done = run(*pip, requirement, cwd=folder)
     if done.returncode and "CI" not in os.environ:
         pytest.skip(f"the wheel's dependencies cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
     return python
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a virtual environment into which the wheel, with what the examples need, was installed."""
+    return make_environment(tmp_path_factory.mktemp("environment"), f"{wheel}[huey,openai]")
+
+
+CLIENT_TESTS = """
+import importlib.metadata
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import httpx2
+import pytest
+
+import aquila
+from aquila import *
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", "15")
+        self.end_headers()
+        self.wfile.write(b'{"text": "yes"}')
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def address(request, aquila_cassette):
+    if not request.config.getoption("--aquila-record"):
+        return "http://127.0.0.1:9"
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    request.addfinalizer(server.server_close)
+    request.addfinalizer(server.shutdown)
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def test_nothing_brings_openai():
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version("openai")
+
+
+def test_a_client_is_answered(address):
+    assert httpx2.post(f"{address}/v1/chat/completions", json={"messages": []}).json() == {"text": "yes"}
+
+
+def test_ask_names_what_it_needs(aquila_cassette):
+    with pytest.raises(aquila.errors.MissingDependency, match=r"pip install 'pytest-aquila\\[openai\\]'"):
+        aquila.ask("hello")
+"""
+
+
+def test_the_base_records_and_replays_clients_without_openai(wheel: Path, tmp_path: Path) -> None:
+    (tmp_path / "environment").mkdir()
+    python = make_environment(tmp_path / "environment", str(wheel))
+    (tmp_path / "test_app.py").write_text(CLIENT_TESTS)
+    pytest_ = (python, "-W", "error", "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "test_app.py")
+
+    recorded = run(*pytest_, "--aquila-record", cwd=tmp_path)
+    assert recorded.returncode == 0, recorded.stdout + recorded.stderr
+    assert "1 recorded" in recorded.stdout
+    replayed = run(*pytest_, cwd=tmp_path)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    assert "1 replayed" in replayed.stdout
 
 
 def test_the_wheel_works_in_an_empty_environment(environment: Path, tmp_path: Path) -> None:

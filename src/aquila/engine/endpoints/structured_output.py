@@ -7,8 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import pydantic
-
 from aquila import schemas
 from aquila.engine.calls.options import Options
 from aquila.errors import InvalidAnswer
@@ -33,6 +31,8 @@ def parse_answer(wanted: Any, text: str, finish_reason: str | None, refusal: str
     """
     if not isinstance(wanted, type) or refusal or finish_reason in _UNFINISHED:
         return None
+    import pydantic  # noqa: PLC0415 - comes with the extra openai
+
     try:
         return wanted.model_validate_json(text)  # type: ignore[attr-defined]
     except pydantic.ValidationError as error:

@@ -60,8 +60,8 @@ class RequestLoop:
                 else:
                     delay = delay_before_retry(attempt, translated, outcome.headers, limit=self._options.max_retries)
             if delay is None:
-                if translated is error:
-                    raise error
+                if translated is error or translated is error.__cause__:
+                    raise translated
                 raise translated from error
             yield self._report_and_emit(
                 Retry(attempt, delay, translated, ref=self.call.ref, metadata=self.call.metadata)

@@ -14,8 +14,6 @@ from typing import Any
 
 import anyio
 from anyio.to_thread import run_sync
-from pydantic import TypeAdapter
-from pydantic_core import to_json, to_jsonable_python
 
 from aquila.engine.endpoints.text_buffer import repair_surrogates
 from aquila.errors import CassetteError, LiveCallRefused, ToolError
@@ -125,6 +123,8 @@ def value_to_text(value: Any) -> str:
     """Return a tool's value as the text that the model is sent: text as it is, anything else as JSON."""
     if isinstance(value, str):
         return repair_surrogates(value)
+    from pydantic_core import to_json  # noqa: PLC0415 - comes with the extra openai
+
     return to_json(_sort_sets(value), fallback=lambda other: remove_changing_parts(repr(other))).decode()
 
 
@@ -137,6 +137,9 @@ def _sort_sets(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_sort_sets(each) for each in value]
     if hasattr(type(value), "__pydantic_serializer__") or is_dataclass(value):
+        from pydantic import TypeAdapter  # noqa: PLC0415 - comes with the extra openai
+        from pydantic_core import to_jsonable_python  # noqa: PLC0415
+
         plain = to_jsonable_python(value, fallback=lambda other: remove_changing_parts(repr(other)))
         return _sort_lists_of_sets(plain, TypeAdapter(type(value)).dump_python(value, by_alias=True, warnings=False))
     return value

@@ -1,0 +1,66 @@
+"""The names of the openai package that the engine uses. The package is an extra, loaded by the first call.
+
+So everything of Aquila imports without it. What needs it says which command installs it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from aquila.errors import MissingDependency
+from aquila.optional import import_optional, install_command
+
+if TYPE_CHECKING:
+    from openai import (
+        APIConnectionError,
+        APIError,
+        APIStatusError,
+        APITimeoutError,
+        AsyncOpenAI,
+        OpenAI,
+        Timeout,
+    )
+    from openai.types.chat import ChatCompletionChunk
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncOpenAI",
+    "ChatCompletionChunk",
+    "OpenAI",
+    "Timeout",
+]
+
+_OLDEST = 3
+"""The first major version that stands on httpx2, as the transports do."""
+
+_PURPOSE = "aquila.ask"
+
+_MODULES = {"ChatCompletionChunk": "openai.types.chat"}
+"""Where a name is defined that the package itself does not have."""
+
+
+@cache
+def require_sdk() -> None:
+    """Load the openai package. Raises ``MissingDependency`` where there is none, or one that is too old."""
+    installed: str = import_optional("openai", "openai", purpose=_PURPOSE).__version__
+    if int(installed.partition(".")[0]) < _OLDEST:
+        raise MissingDependency(
+            f"{_PURPOSE} needs openai {_OLDEST} or newer, and openai {installed} is installed; to upgrade it: "
+            f"{install_command('openai')}. Recording and replaying other clients works with this version too"
+        )
+
+
+if not TYPE_CHECKING:  # otherwise any misspelt name would be taken for one of the package
+
+    def __getattr__(name: str) -> Any:
+        """Take a name from the openai package when it is first used."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        require_sdk()
+        module = import_optional(_MODULES.get(name, "openai"), "openai", purpose=_PURPOSE)
+        value = globals()[name] = getattr(module, name)
+        return value
