@@ -16,17 +16,20 @@ import pytest
 from aquila.config import SettingsLayers
 from aquila.recording import runtime
 from aquila.recording.runtime import Run
-from pytest_aquila import options, test_scopes
+from pytest_aquila import fixture_cassettes, options, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
 from pytest_aquila.task_fixtures import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from aquila.recording.reports import ScopeReport
+    from typing import Literal
+
     from pytest_aquila.reporting import Totals
 
+    Outcome = Literal["passed", "skipped", "xfailed", "failed"]
+
 _totals: pytest.StashKey[Totals] = pytest.StashKey()
-_failed: pytest.StashKey[bool] = pytest.StashKey()
-_skipped: pytest.StashKey[bool] = pytest.StashKey()
+_outcome: pytest.StashKey[Outcome] = pytest.StashKey()
+"""What came of a test before its teardown. There is none while nothing but passing is known."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -98,8 +101,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Open the scope of a marked test at once: its child processes need to know of it."""
-    if item.get_closest_marker(options.MARKER) is not None or item.get_closest_marker(options.LIVE) is not None:
+    """Open the scope of a test that wants one at once: child processes and clients that it starts need it."""
+    if test_scopes.wants_cassette(item):
         test_scopes.scope_of(item)
 
 
@@ -107,20 +110,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Keep the requests of a fixture that tests share out of the cassette of the test that happens to come first."""
+    """Answer what a fixture asks from a cassette of its own, if it is not the test's alone, at its teardown too."""
     item = test_scopes.running_item(request.config)
-    if fixturedef.scope == "function" or item is None:
+    if item is None or not fixture_cassettes.has_own_cassette(fixturedef, item):
         return (yield)
-    reports: list[ScopeReport] = []
+    cassette = fixture_cassettes.FixtureCassette(
+        fixturedef, request, item, lambda report, settings: _totals_of(item.config).add_report(report, settings)
+    )
+    request.addfinalizer(cassette.end_teardown)  # the last to run is the first that was added
     try:
-        with test_scopes.shared_fixture_scope(item, fixturedef, request) as reports:
-            return (yield)
+        with cassette.answer_setup():
+            result = yield
     except BaseException as error:
         test_scopes.cache_setup_failure(fixturedef, request, error)
         raise
-    finally:
-        if reports:
-            _totals_of(item.config).add_report(reports[0], runtime.current_settings())
+    request.addfinalizer(cassette.begin_teardown)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
@@ -158,44 +163,54 @@ def pytest_runtest_makereport(
         from pytest_aquila import report_redaction  # noqa: PLC0415 - a run without cassettes loads none of it
 
         report_redaction.redact_report(report, redactors)
-    if not report.passed:
-        item.stash[_failed] = True
+    if report.failed:
+        item.stash[_outcome] = "failed"
         scope = test_scopes.opened_scope(item)
         if scope is not None:
             scope.note_failure()
-    if report.skipped and not hasattr(report, "wasxfail"):
-        item.stash[_skipped] = True
+    elif report.skipped:
+        item.stash[_outcome] = "xfailed" if hasattr(report, "wasxfail") else "skipped"
     return report
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Close the scope of the test after its fixtures: store what a passing test recorded."""
-    passed = not item.stash.get(_failed, False)
-    was_reported = not passed and not item.stash.get(
-        _skipped, False
-    )  # a skip says nothing of the misses that led to it
-    item.stash[_failed] = item.stash[_skipped] = False  # for a plugin that runs the test again
+    outcome: Outcome = item.stash.get(_outcome, "passed")
+    item.stash[_outcome] = "passed"  # for a plugin that runs the test again
     try:
         result = yield
-    except BaseException:
-        _close_test_scope(item, passed=False)
+    except pytest.fail.Exception:
+        # What plugins raise here on purpose, to be noticed, is no failure of the code that was recorded.
+        _close_test_scope(item, outcome)
         raise
+    except BaseException:
+        _close_test_scope(item, "failed")
+        raise
+    finally:
+        misses = test_scopes.take_teardown_misses(item.config)
     scope = test_scopes.opened_scope(item)
-    _close_test_scope(item, passed=passed)
-    if scope is not None and scope.misses and not was_reported:
-        pytest.fail(str(scope.misses[-1]), pytrace=False)
+    _close_test_scope(item, outcome)
+    if scope is not None and outcome in ("passed", "skipped"):  # a skip says nothing of the misses that led to it
+        misses += scope.misses
+    if misses:
+        pytest.fail(str(misses[-1]), pytrace=False)
     return result
 
 
-def _close_test_scope(item: pytest.Item, *, passed: bool) -> None:
+def _close_test_scope(item: pytest.Item, outcome: Outcome) -> None:
     scope = test_scopes.opened_scope(item)
     if scope is None:
         return
     settings = scope.settings
-    if scope.misses or not passed:
+    if scope.misses or outcome != "passed":
         test_scopes.redactors_of(item)  # its reports are still to come
-    report = test_scopes.close_scope(item, passed=passed and not scope.misses)
+    report = test_scopes.close_scope(
+        item,
+        passed=outcome == "passed" and not scope.misses,
+        # It ended where it meant to: a replay needs what led there. It may have asked less than another run would.
+        adds_only=outcome in ("skipped", "xfailed") and not scope.misses,
+    )
     if report is not None:
         _totals_of(item.config).add_report(report, settings)
 
@@ -233,6 +248,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         drift_report.write_report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))
 
 
+@pytest.hookimpl(trylast=True)  # pytest tears down here what an interrupted run has left
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """An xdist worker sends its sums to the controller."""
     totals = session.config.stash.get(_totals, None)

@@ -16,6 +16,7 @@ from pytest_aquila import options
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
+    from aquila.errors import CassetteMiss
     from aquila.recording.reports import ScopeReport
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
@@ -57,16 +58,18 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             scope = scopes.Scope(
                 kind="test",
                 name=test,
-                command=f"pytest {shlex.quote(_id_to_type(item))} --aquila-record",
+                command=f"pytest {shlex.quote(id_to_type(item))} --aquila-record",
                 default_cassette=named,
                 options=settings,
             )
             item.stash[_scope] = scope
-            if options.wants_drift(item.config):
-                from pytest_aquila import drift_report  # noqa: PLC0415 - only runs that look for drift
-
-                drift_report.watch_scope(scope)
-            with_cassette = with_cassette or item.get_closest_marker(options.MARKER) is not None
+            watch_drift(scope, item.config)
+            with_cassette = (
+                with_cassette
+                or item.get_closest_marker(options.MARKER) is not None
+                # Known before it is set up: other fixtures, and their clients, may come first.
+                or uses_cassette_fixture(item)
+            )
             if with_cassette and named is None:
                 scope.use_cassette(name_of_test(test), owned=True)
             scopes.open_scope(scope)
@@ -75,45 +78,26 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
         return scope
 
 
-@contextlib.contextmanager
-def shared_fixture_scope(
-    item: pytest.Item, fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest
-) -> Iterator[list[ScopeReport]]:
-    """Give a fixture that several tests share a cassette of its own while it is set up.
+def watch_drift(scope: Scope, config: pytest.Config) -> None:
+    """Note what drifts in a scope, in a run that looks for drift."""
+    if options.wants_drift(config):
+        from pytest_aquila import drift_report  # noqa: PLC0415 - only runs that look for drift
 
-    Which of the tests comes first would else decide whose cassette its requests are in. Only tests with a cassette of
-    their own need it. Gives a list that holds the report of the fixture's scope afterwards, if it had one.
-    """
-    around, reports = opened_scope(item), list[Any]()
-    if around is None or not around.owns_cassette:
-        yield reports
-        return
-    from aquila.errors import AquilaError  # noqa: PLC0415 - most tests open no scope
-    from aquila.recording import scope as scopes  # noqa: PLC0415 - most tests open no scope
-    from pytest_aquila import node_ids  # noqa: PLC0415 - most tests open no scope
+        drift_report.watch_scope(scope)
 
-    typed = shlex.quote(_id_to_type(item))
-    scope = scopes.Scope(
-        kind="block",
-        name=f"fixture {fixture.argname} of {node_ids.id_of(request.node) or 'the run'}",
-        command=f"pytest {typed} --aquila-record",
-        default_cassette=node_ids.fixture_cassette(fixture, request, item),
-        owns_cassette=True,
+
+def wants_cassette(item: pytest.Item) -> bool:
+    """Whether a test says, by a marker or by the fixtures that it uses, that it has a cassette or settings."""
+    return (
+        item.get_closest_marker(options.MARKER) is not None
+        or item.get_closest_marker(options.LIVE) is not None
+        or uses_cassette_fixture(item)
     )
-    try:
-        scopes.open_scope(scope)
-        yield reports
-    except BaseException as error:
-        scopes.remove_scope(scope)
-        try:
-            reports.append(scope.close(passed=False))
-        except (AquilaError, OSError) as failure:
-            error.add_note(f"and its recording could not be kept: {failure}")
-        raise
-    scopes.remove_scope(scope)
-    reports.append(scope.close(passed=not scope.misses))
-    if scope.misses:
-        pytest.fail(str(scope.misses[0]), pytrace=False)
+
+
+def uses_cassette_fixture(item: pytest.Item) -> bool:
+    """Whether a test uses ``aquila_cassette``, itself or through another fixture."""
+    return "aquila_cassette" in getattr(item, "fixturenames", ())
 
 
 def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
@@ -127,7 +111,7 @@ def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.Fixture
         fixture.cached_result = None, fixture.cache_key(request), (error, error.__traceback__)  # type: ignore[arg-type]
 
 
-def _id_to_type(item: pytest.Item) -> str:
+def id_to_type(item: pytest.Item) -> str:
     """The id of a test as it is typed where pytest was started, which need not be the root folder."""
     from pytest_aquila import node_ids  # noqa: PLC0415 - most tests open no scope
 
@@ -168,6 +152,8 @@ def shorten_traceback(call: pytest.CallInfo[None]) -> None:
 
 
 _redactors: pytest.StashKey[dict[Redactor, None]] = pytest.StashKey()
+"""Of a test: what its reports are redacted with. Of the configuration: the same for what tests share."""
+_teardown_misses: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
 
 
 def remembered_redactors(item: pytest.Item) -> Collection[Redactor]:
@@ -177,17 +163,39 @@ def remembered_redactors(item: pytest.Item) -> Collection[Redactor]:
 
 def redactors_of(item: pytest.Item) -> Collection[Redactor]:
     """The redactors of all that a failed test has used. There are none if nothing in it asked for a scope."""
-    redactors = item.stash.setdefault(_redactors, {})
+    redactors, shared = item.stash.setdefault(_redactors, {}), item.config.stash.setdefault(_redactors, {})
+    redactors.update(shared)
     scope = opened_scope(item)
     if scope is not None:
-        from aquila.recording import redactors as known_redactors  # noqa: PLC0415 - most tests open no scope
-        from aquila.recording import session_factory  # noqa: PLC0415 - most tests open no scope
-
-        settings = scope.settings
-        redactors.update((session.redactor, None) for session in scope.sessions.opened())
-        # A block within the test has sessions of its own; what they know of the machine, this one knows.
-        redactors[known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)] = None
+        redactors.update(dict.fromkeys(_redactors_of_scope(scope)))
     return redactors
+
+
+def redact_reports_for(config: pytest.Config, scope: Scope) -> None:
+    """Keep the secrets of a scope out of the report of every test that fails from now on."""
+    config.stash.setdefault(_redactors, {}).update(dict.fromkeys(_redactors_of_scope(scope)))
+
+
+def _redactors_of_scope(scope: Scope) -> Iterator[Redactor]:
+    from aquila.recording import redactors as known_redactors  # noqa: PLC0415 - most tests open no scope
+    from aquila.recording import session_factory  # noqa: PLC0415 - most tests open no scope
+
+    settings = scope.settings
+    yield from (session.redactor for session in scope.sessions.opened())
+    # A block within the scope has sessions of its own; what they know of the machine, this one knows.
+    yield known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
+
+
+def remember_teardown_miss(config: pytest.Config, miss: CassetteMiss) -> None:
+    """Remember a miss of a fixture that is being torn down, until ``take_teardown_misses``."""
+    config.stash.setdefault(_teardown_misses, []).append(miss)
+
+
+def take_teardown_misses(config: pytest.Config) -> list[CassetteMiss]:
+    """The misses of fixtures that were torn down since the last call."""
+    misses = config.stash.get(_teardown_misses, [])
+    config.stash[_teardown_misses] = []
+    return misses
 
 
 def opened_scope(item: pytest.Item) -> Scope | None:
@@ -195,8 +203,11 @@ def opened_scope(item: pytest.Item) -> Scope | None:
     return item.stash.get(_scope, None)
 
 
-def close_scope(item: pytest.Item, *, passed: bool) -> ScopeReport | None:
-    """Close the scope of a test, storing what it recorded if it passed. Raises what storing raises."""
+def close_scope(item: pytest.Item, *, passed: bool, adds_only: bool = False) -> ScopeReport | None:
+    """Close the scope of a test, storing what it recorded if it passed. Raises what storing raises.
+
+    With ``adds_only`` what the cassette does not have is stored anyway; see ``Scope.close``.
+    """
     from aquila.recording import scope as scopes  # noqa: PLC0415 - most tests open no scope
 
     scope = item.stash.get(_scope, None)
@@ -210,7 +221,7 @@ def close_scope(item: pytest.Item, *, passed: bool) -> ScopeReport | None:
                 scope.sessions.session_for(scope.default_cassette, settings.record)
             elif settings.transport == "replay" and settings.unplayed != "ignore":
                 scope.sessions.session_for(scope.default_cassette, "replay")
-        return scope.close(passed=passed)
+        return scope.close(passed=passed, adds_only=adds_only)
     finally:
         scopes.remove_scope(scope)
         del item.stash[_scope]  # a test that is run again starts anew

@@ -200,10 +200,45 @@ def test_failing_tests_that_share_a_cassette_keep_the_recordings_of_both(project
     assert [row.request.body for row in pending] == [b'{"prompt":"good"}', b'{"prompt":"one"}', b'{"prompt":"two"}']
 
 
-@pytest.mark.parametrize("outcome", ["pytest.skip('later')", "pytest.xfail('later')"])
-def test_a_test_that_did_not_pass_stores_nothing(project: Project, outcome: str) -> None:
-    project.record(tests=f"def test_it(aquila_cassette):\n    post('one')\n    {outcome}\n")
-    assert not (project.cassettes / "test_app" / "test_it.yaml").exists()
+@pytest.mark.parametrize(("ending", "outcome"), [("skip", "skipped"), ("xfail", "xfailed")])
+def test_what_a_test_asked_before_it_skipped_is_added_and_replayed(project: Project, ending: str, outcome: str) -> None:
+    tests = f"""
+        def test_it(aquila_cassette):
+            if post('one') == 1:
+                pytest.{ending}('later')
+        """
+    project.record(tests=tests).assert_outcomes(**{outcome: 1})
+    for _ in range(2):
+        result = project.run()
+        result.assert_outcomes(**{outcome: 1})
+        result.stdout.fnmatch_lines(["aquila: 1 replayed, 0 recorded, 0 missed*"])
+    assert len(project.calls) == 1
+    assert not list(project.cassettes.rglob("*.pending.yaml"))
+
+
+@pytest.mark.parametrize("mode", ["missing", "all"])
+def test_a_test_that_skips_replaces_and_drops_nothing(project: Project, mode: str) -> None:
+    project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
+    before = (project.cassettes / "test_app" / "test_it.yaml").read_text()
+    tests = "def test_it(aquila_cassette):\n    post('one')\n    pytest.skip('later')\n"
+    result = project.run(f"--aquila-record={mode}", tests=tests)
+    result.assert_outcomes(skipped=1)
+    assert (project.cassettes / "test_app" / "test_it.yaml").read_text() == before
+    assert bool(list(project.cassettes.rglob("*.pending.yaml"))) == (mode == "all")
+
+
+def test_what_a_plugin_raises_on_purpose_in_a_teardown_is_no_failed_test(project: Project) -> None:
+    tests = """
+        @pytest.fixture(autouse=True)
+        def notice():
+            yield
+            pytest.fail("your snapshot was written", pytrace=False)
+
+        def test_it(aquila_cassette):
+            assert post("one") == 1
+        """
+    project.record(tests=tests).assert_outcomes(passed=1, errors=1)
+    project.run(tests=tests.replace("pytest.fail", "str").replace(", pytrace=False", "")).assert_outcomes(passed=1)
 
 
 def test_a_test_that_no_longer_calls_anything_loses_its_cassette(project: Project) -> None:
@@ -386,18 +421,6 @@ def test_the_command_that_records_again_starts_from_the_current_folder(
     result = project.run()
     result.stdout.fnmatch_lines(["*  pytest test_below.py::test_it --aquila-record"])
     assert project.cassettes.parent == project.pytester.path
-
-
-def test_a_fixture_that_tests_share_is_told_to_name_its_cassette(project: Project) -> None:
-    tests = """
-        @pytest.fixture(scope="module")
-        def answer():
-            return post("hi")
-
-        def test_it(answer, aquila_cassette):
-            pass
-    """
-    project.run(tests=tests).stdout.fnmatch_lines(["*cassette= (as a fixture that several tests share must)*"])
 
 
 def test_what_a_block_within_a_test_did_counts(project: Project) -> None:

@@ -55,12 +55,6 @@ def test_a_miss_that_a_shared_fixture_swallows_fails_its_tests(project: Project)
     result.stdout.fnmatch_lines(["*No recording answers this request*", "*@summary.yaml*"])
 
 
-def test_without_the_marker_a_shared_fixture_is_told_to_name_its_cassette(project: Project) -> None:
-    result = project.run(tests=TESTS.replace("pytestmark = pytest.mark.aquila", ""))
-    result.assert_outcomes(errors=2)
-    result.stdout.fnmatch_lines(["*as a fixture that several tests share must*"])
-
-
 SCOPES = """
 pytestmark = pytest.mark.aquila
 

@@ -57,7 +57,7 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
     if settings.transport == "live":
         return None
     if scope is not None:
-        if scope.default_cassette is not None:
+        if scope.default_cassette is not None and (not scope.models_only or asks_model(host, port, path, settings)):
             return AnsweringScope(scope, settings)
         # Without a cassette, another source than the provider (a local model) stands in for model requests alone.
         if settings.transport not in ("replay", "record") and asks_model(host, port, path, settings):

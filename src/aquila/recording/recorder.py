@@ -123,14 +123,16 @@ class ScopeRecording:
         entry = journal.JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
         self._journal.append_entry(entry)
 
-    def close(self, *, passed: bool) -> StoredRecordings:
+    def close(self, *, passed: bool, adds_only: bool = False) -> StoredRecordings:
         """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""
         try:
-            return self._merge_journals(passed=passed) if self._scope.is_owner else StoredRecordings()
+            if not self._scope.is_owner:
+                return StoredRecordings()
+            return self._merge_journals(passed=passed, adds_only=adds_only)
         finally:
             self._journal.close()  # only now: until it is merged, no other run may take it for abandoned
 
-    def _merge_journals(self, *, passed: bool) -> StoredRecordings:
+    def _merge_journals(self, *, passed: bool, adds_only: bool) -> StoredRecordings:
         """Store what this process and all others of the scope recorded, and remove the journals that are stored."""
         owned = self._scope.default_cassette if self._scope.owns_cassette else None
         changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
@@ -153,11 +155,14 @@ class ScopeRecording:
             changes[name].append((own, session.rules))
         for name, rows in _changes_by_cassette(foreign).items():
             changes[name] += rows
-        if not passed:
-            changes = {
-                name: [(each.without_left_open(), rules) for each, rules in rows] for name, rows in changes.items()
-            }
-        stored, failed = _store_changes(changes, self._root, passed=passed, owned=owned)
+        if adds_only:
+            stored, failed = _store_additions(changes, self._root)
+        else:
+            if not passed:
+                changes = {
+                    name: [(each.without_left_open(), rules) for each, rules in rows] for name, rows in changes.items()
+                }
+            stored, failed = _store_changes(changes, self._root, passed=passed, owned=owned)
         if not failed:
             for path in others:
                 if all(path != failure.path for failure in unread):
@@ -303,6 +308,31 @@ def _store_changes(
         except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
             failures.append(StorageFailure(path, error))
     return StoredRecordings(count, tuple(written), tuple(pending)), failures
+
+
+def _store_additions(
+    changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path
+) -> tuple[StoredRecordings, list[StorageFailure]]:
+    """Add to each cassette what it does not have, and keep beside it what would replace a recording."""
+    failures: list[StorageFailure] = []
+    written: list[Path] = []
+    pending: list[Path] = []
+    count = 0
+    for name, rows in changes.items():
+        path = cassette_path(root, name)
+        for change, rules in rows if any(change.recorded for change, _ in rows) else ():
+            try:
+                has_rival = change.replace and bool(cassette_files.load_cassette_or_empty(path).interactions)
+                adding = Changes(change.recorded, change.used)
+                stored = cassette_files.update_cassette(path, _make_merge(adding, rules), root=root)
+                if has_rival:
+                    pending.append(_keep_pending(path, stored, [(replace(change, drop=frozenset()), rules)], root))
+            except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
+                failures.append(StorageFailure(path, error))
+            else:
+                written.append(path)
+                count += len(change.recorded)
+    return StoredRecordings(count, tuple(dict.fromkeys(written)), tuple(dict.fromkeys(pending))), failures
 
 
 def _keep_pending(

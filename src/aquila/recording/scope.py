@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
 """The scope that a context is bound to. It belongs to the context: whoever binds one restores the one before."""
 
-Kind = Literal["test", "block", "task", "call"]
+Kind = Literal["test", "fixture", "block", "task", "call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class ScopeReference:
     name: str
     default_cassette: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
+    models_only: bool = False
 
 
 class Scope:
@@ -58,6 +59,7 @@ class Scope:
         command: str = "",
         default_cassette: str | None = None,
         owns_cassette: bool = False,
+        models_only: bool = False,
         options: Mapping[str, Any] | None = None,
         joined_id: str | None = None,
         refusal: str | None = None,
@@ -65,9 +67,10 @@ class Scope:
         """``name`` says what runs (a test's id), ``command`` what to type to record it again.
 
         ``default_cassette`` answers requests that name no cassette. ``owns_cassette`` says that it belongs to this
-        scope alone, so that recordings it no longer uses may be dropped. ``options`` override settings. ``joined_id``
-        is the id of a scope of another process, of which this one is a part. ``refusal`` says why
-        nothing may answer its requests, if that is so.
+        scope alone, so that recordings it no longer uses may be dropped. ``models_only`` says that requests for
+        something else than a model go their own way, as if there were no cassette. ``options`` override settings.
+        ``joined_id`` is the id of a scope of another process, of which this one is a part. ``refusal`` says why nothing
+        may answer its requests, if that is so.
         """
         self.id = joined_id or secrets.token_hex(8)
         self.kind = kind
@@ -75,6 +78,7 @@ class Scope:
         self.command = command
         self.default_cassette = default_cassette
         self.owns_cassette = owns_cassette
+        self.models_only = models_only
         self._process = os.getpid() if joined_id is None else None
         self.parent: Scope | None = None
         self._own_settings = ScopeSettings(options or {}, source=name or "use_cassette")
@@ -178,10 +182,12 @@ class Scope:
         if recording and settings.transport == "record":
             self.recording.open_journal()  # the owner's journal marks the scope as alive
         options = {**self._own_settings.options, "transport": settings.transport, "record": settings.record}
-        return ScopeReference(self.id, self.name, self.default_cassette, options)
+        return ScopeReference(self.id, self.name, self.default_cassette, options, self.models_only)
 
-    def close(self, *, passed: bool = True) -> ScopeReport:
+    def close(self, *, passed: bool = True, adds_only: bool = False) -> ScopeReport:
         """End the scope: what was recorded is stored if it ``passed``, and kept beside otherwise.
+
+        With ``adds_only`` what no cassette has yet is stored all the same, and no recording is replaced or dropped.
 
         Raises ``CassetteWriteError`` if it cannot be stored; the journals then stay and the next recording run merges
         them.
@@ -193,7 +199,8 @@ class Scope:
         self.sessions.close()
         if self._recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
             self._recording = self.recording  # child processes may have recorded where this one did not
-        stored = self._recording.close(passed=passed) if self._recording is not None else StoredRecordings()
+        recording = self._recording
+        stored = recording.close(passed=passed, adds_only=adds_only) if recording is not None else StoredRecordings()
         return summarize_scope(self, stored)
 
 
@@ -255,6 +262,7 @@ def join_scope(reference: ScopeReference) -> Scope:
         kind="task",
         name=reference.name,
         default_cassette=reference.default_cassette,
+        models_only=reference.models_only,
         options=reference.options,
         joined_id=reference.scope,
     )
@@ -271,7 +279,7 @@ def bind_scope(scope: Scope | None) -> Scope | None:
 
 def open_scope(scope: Scope) -> None:
     """Let a scope surround what its run does from now on: threads that are bound to no other find it."""
-    scope.nest_within(None if scope.kind == "test" else _scope_around(scope.run))
+    scope.nest_within(None if scope.kind in ("test", "fixture") else _scope_around(scope.run))
     scope.run.scopes.add(scope)
 
 
@@ -283,7 +291,7 @@ def _scope_around(run: runtime.Run) -> Scope | None:
     # A block that another thread has open is beside this one, not around it; a test is around all its threads.
     if run.scopes.innermost() is None:
         run.open_test_scope()
-    return next((scope for scope in run.scopes.surrounding() if scope.kind == "test"), None)
+    return next((scope for scope in run.scopes.surrounding() if scope.kind in ("test", "fixture")), None)
 
 
 def suspend_scope(scope: Scope) -> None:

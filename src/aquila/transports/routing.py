@@ -260,8 +260,7 @@ def _explain_missing_cassette(name: str, scope: Scope | None) -> str:
     if scope is not None and scope.kind == "test":
         return (
             f"{scope.name}: a request to a model, transport {name!r}, and no cassette. Use the fixture "
-            "aquila_cassette, name one with cassette= (as a fixture that several tests share must), or run with "
-            "--aquila-transport=live to reach the provider."
+            "aquila_cassette, name one with cassette=, or run with --aquila-transport=live to reach the provider."
         )
     return (
         f"transport {name!r} needs a cassette: pass cassette=, or make the call within aquila.use_cassette(...) "

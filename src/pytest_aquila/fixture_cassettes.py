@@ -1,0 +1,164 @@
+"""The cassettes of fixtures: of those that tests share, and of those in tests that have no cassette.
+
+Which test comes first, or runs alone, would else decide whose cassette the requests of such a fixture are in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_aquila import options, test_scopes
+
+if TYPE_CHECKING:
+    from aquila.config import Settings
+    from aquila.recording.reports import ScopeReport
+    from aquila.recording.runtime import Run
+    from aquila.recording.scope import Scope
+
+    TakeReport = Callable[[ScopeReport, Settings], None]
+
+
+def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:
+    """Whether the requests of a fixture are kept apart from those of the test that sets it up."""
+    if fixture.scope != "function":
+        return True
+    scope = test_scopes.opened_scope(item)
+    return scope is None or (scope.default_cassette is None and scope.settings.transport != "live")
+
+
+class FixtureCassette:
+    """Answers what one fixture asks while it is set up and torn down. Its scope opens when it asks something.
+
+    ``item`` is the test that sets it up. ``take_report`` gets the report of the scope and its settings at its end.
+    Between setup and teardown the scope is put aside, and goes on counting afterwards.
+    """
+
+    def __init__(
+        self,
+        fixture: pytest.FixtureDef[Any],
+        request: pytest.FixtureRequest,
+        item: pytest.Item,
+        take_report: TakeReport,
+    ) -> None:
+        self._fixture = fixture
+        self._request = request
+        self._item = item
+        self._take_report = take_report
+        self._run: Run = item.config.stash[test_scopes.RUN]
+        self._scope: Scope | None = None
+        # What ends when the fixture has been torn down. Empty outside the teardown.
+        self._tearing_down = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def answer_setup(self) -> Iterator[None]:
+        """Answer what is asked within the block. A miss that it swallows fails it."""
+        try:
+            with self._answer():
+                yield
+            scope = self._scope
+            if scope is not None and scope.misses:
+                pytest.fail(str(scope.misses[0]), pytrace=False)
+        except BaseException as error:
+            self._close_after(error)
+            raise
+
+    def begin_teardown(self) -> None:
+        """Answer what is asked until ``end_teardown``."""
+        item = test_scopes.running_item(self._item.config) or self._item
+        if self._scope is None and not has_own_cassette(self._fixture, item):
+            return  # it is a fixture that gave its test a cassette
+        self._tearing_down.enter_context(self._answer())
+
+    def end_teardown(self) -> None:
+        """Store what was recorded. Raises what storing raises. Does nothing after a setup that failed."""
+        self._tearing_down.close()
+        if self._scope is not None:
+            for miss in self._scope.misses:
+                test_scopes.remember_teardown_miss(self._item.config, miss)
+            self._close(passed=not self._scope.misses)
+
+    def _close_after(self, error: BaseException) -> None:
+        """Close the scope of a setup that ended with ``error``."""
+        if self._scope is None:
+            return
+        from aquila.errors import AquilaError  # noqa: PLC0415 - most fixtures ask nothing
+
+        skipped = isinstance(error, pytest.skip.Exception) and not self._scope.misses
+        if not skipped:
+            test_scopes.redact_reports_for(self._item.config, self._scope)  # of every test that uses the fixture
+        try:
+            self._close(passed=False, adds_only=skipped)
+        except (AquilaError, OSError) as failure:
+            error.add_note(f"and its recording could not be kept: {failure}")
+
+    def _close(self, *, passed: bool, adds_only: bool = False) -> None:
+        from aquila.recording import scope as scopes  # noqa: PLC0415 - most fixtures ask nothing
+
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            settings = scope.settings
+            scopes.remove_scope(scope)
+            self._take_report(scope.close(passed=passed, adds_only=adds_only), settings)
+
+    @contextlib.contextmanager
+    def _answer(self) -> Iterator[None]:
+        """Put the scopes of the test and of other fixtures aside, and answer in their place.
+
+        A block of ``use_cassette`` that is open goes on answering: somebody has said so.
+        """
+        around = self._run.scopes.surrounding()
+        if any(scope.kind not in ("test", "fixture") for scope in around):
+            yield
+            return
+        with self._run.running_test(self._run.test_name, self._open_scope), contextlib.ExitStack() as aside:
+            if around or self._scope is not None:
+                from aquila.recording import scope as scopes  # noqa: PLC0415 - most fixtures ask nothing
+
+                # Opened before the others go and after they are back: the keys in the environment stay as they are.
+                if self._scope is not None:
+                    scopes.resume_scope(self._scope)
+                else:
+                    self._open_scope()  # a client that is made here needs the keys that the test's scope has put there
+                for scope in around:
+                    scopes.suspend_scope(scope)
+                    aside.callback(scopes.resume_scope, scope)
+            try:
+                yield
+            finally:
+                aside.close()
+                if self._scope is not None:
+                    from aquila.recording import scope as scopes  # noqa: PLC0415 - most fixtures ask nothing
+
+                    scopes.suspend_scope(self._scope)
+
+    def _open_scope(self) -> Scope:
+        """The scope of the fixture, opened now if it is not."""
+        from aquila.recording import scope as scopes  # noqa: PLC0415 - most fixtures ask nothing
+        from pytest_aquila import node_ids  # noqa: PLC0415 - most fixtures ask nothing
+
+        with self._run.lock:  # two threads that ask at once get the same
+            if self._scope is None:
+                item, node = self._item, self._request.node
+                _, settings = options.marker_options(node)
+                if item.get_closest_marker(options.LIVE) is not None:
+                    settings["transport"] = "live"
+                scope = scopes.Scope(
+                    kind="fixture",
+                    name=f"{self._fixture.argname} of {node_ids.id_of(node) or 'the run'}",
+                    command=f"pytest {shlex.quote(test_scopes.id_to_type(item))} --aquila-record",
+                    default_cassette=node_ids.fixture_cassette(self._fixture, self._request, item),
+                    # Not that of one test alone: whatever sets the fixture up again may ask something else.
+                    owns_cassette=False,
+                    # Only a marker of its module or its class, which does not depend on the test, takes in the rest.
+                    models_only=node.get_closest_marker(options.MARKER) is None,
+                    options=settings,
+                )
+                test_scopes.watch_drift(scope, item.config)
+                scopes.open_scope(scope)
+                self._scope = scope
+            return self._scope

@@ -1,0 +1,355 @@
+"""Fixtures that ask by themselves: for tests that have no cassette, at their teardown, in any process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aquila.cassettes.storage.cassette_files import load_cassette
+from tests.plugin.conftest import Project
+
+
+def bodies(project: Project, name: str) -> list[bytes]:
+    return [row.request.body for row in load_cassette(project.cassettes / "test_app" / f"{name}.yaml").interactions]
+
+
+def names(project: Project) -> set[str]:
+    return {path.relative_to(project.cassettes).as_posix() for path in project.cassettes.rglob("*.yaml")}
+
+
+@pytest.mark.parametrize("arguments", ["scope='session'", "scope='package'", "scope='module'", "scope='class'", ""])
+@pytest.mark.parametrize("autouse", [True, False])
+def test_a_fixture_of_tests_without_a_cassette_has_its_own(project: Project, arguments: str, autouse: bool) -> None:
+    tests = f"""
+        @pytest.fixture({arguments}{", " if arguments else ""}autouse={autouse})
+        def answer():
+            yield post("setup")
+            assert post("teardown")
+
+        class TestIt:
+            def test_one(self, answer):
+                assert answer == 1
+
+            def test_two(self, answer):
+                assert answer
+        """
+    name = "TestIt.@answer@test_app" if "class" in arguments else "@answer"
+    project.record(tests=tests).assert_outcomes(passed=2)
+    assert names(project) == {f"test_app/{name}.yaml"}
+    assert bodies(project, name) == [b'{"prompt":"setup"}', b'{"prompt":"teardown"}']
+    recorded = project.calls
+    for chosen in ((), ("-k", "test_one")):
+        project.run(*chosen).assert_outcomes(passed=2 - len(chosen) // 2)
+    project.record().assert_outcomes(passed=2)
+    assert project.calls == recorded
+    assert bodies(project, name) == [b'{"prompt":"setup"}', b'{"prompt":"teardown"}']
+
+
+MIXED = """
+@pytest.fixture(scope="session", autouse=True)
+def shared():
+    yield post("shared")
+    post("end")
+
+@pytest.fixture
+def mine():
+    return post("mine")
+
+def test_unmarked(shared):
+    pass
+
+@pytest.mark.aquila
+def test_marked(mine, shared):
+    post("marked")
+
+def test_with_cassette(mine, aquila_cassette):
+    assert aquila_cassette.play_count + aquila_cassette.record_count == 1
+
+@pytest.mark.aquila("named")
+def test_named(mine):
+    pass
+
+def test_block(mine):
+    with aquila.use_cassette("block"):
+        post("block")
+"""
+
+
+@pytest.mark.parametrize("first", ["unmarked", "marked", "with_cassette", "named", "block"])
+def test_whose_cassette_has_a_request_does_not_depend_on_the_order_of_tests(project: Project, first: str) -> None:
+    project.pytester.makeconftest(
+        f"def pytest_collection_modifyitems(items):\n    items.sort(key=lambda item: item.name != 'test_{first}')\n"
+    )
+    project.record(tests=MIXED).assert_outcomes(passed=5)
+    assert names(project) == {
+        "named.yaml",
+        "block.yaml",
+        "test_app/@shared.yaml",
+        "test_app/@mine.yaml",
+        "test_app/test_marked.yaml",
+        "test_app/test_with_cassette.yaml",
+    }
+    assert bodies(project, "test_marked") == [b'{"prompt":"mine"}', b'{"prompt":"marked"}']
+    assert bodies(project, "@shared") == [b'{"prompt":"shared"}', b'{"prompt":"end"}']
+    recorded = project.calls
+    project.pytester.makeconftest("")
+    project.run("-p", "no:randomly").assert_outcomes(passed=5)
+    for test in ("unmarked", "marked", "with_cassette", "named", "block"):
+        project.run("-k", f"test_{test}").assert_outcomes(passed=1)
+    assert project.calls == recorded
+
+
+def test_a_changed_prompt_of_a_fixture_is_a_miss_of_each_test_that_uses_it(project: Project) -> None:
+    tests = """
+        @pytest.fixture(scope="module")
+        def answer():
+            return post("PROMPT")
+
+        def test_one(answer):
+            pass
+
+        def test_two(answer):
+            pass
+
+        def test_three():
+            pass
+        """
+    project.record(tests=tests).assert_outcomes(passed=3)
+    result = project.run(tests=tests.replace("PROMPT", "changed"))
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.fnmatch_lines(["*@answer.yaml*", "*test_app.py::test_one --aquila-record*"])
+
+
+@pytest.mark.parametrize("swallowed", [True, False])
+def test_a_miss_at_the_teardown_of_a_fixture_is_an_error(project: Project, swallowed: bool) -> None:
+    tests = """
+        @pytest.fixture(scope="module")
+        def answer():
+            yield post("setup")
+            try:
+                post("PROMPT")
+            except Exception:
+                if not SWALLOWED:
+                    raise
+
+        def test_one(answer):
+            pass
+
+        def test_two(answer):
+            pass
+        """.replace("SWALLOWED", str(swallowed))
+    project.record(tests=tests).assert_outcomes(passed=2)
+    result = project.run(tests=tests.replace("PROMPT", "changed"))
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_two*", "*@answer.yaml*"])
+
+
+def test_a_fixture_that_fails_keeps_what_it_recorded_beside_its_cassette(project: Project) -> None:
+    tests = """
+        @pytest.fixture(scope="session")
+        def answer():
+            post("one")
+            raise ValueError("no")
+
+        def test_one(answer):
+            pass
+        """
+    project.record(tests=tests).assert_outcomes(errors=1)
+    assert names(project) == {"test_app/@answer.pending.yaml"}
+    project.record(tests=tests.replace('raise ValueError("no")', 'pytest.skip("later")')).assert_outcomes(skipped=1)
+    project.run().assert_outcomes(skipped=1)
+
+
+def test_what_a_fixture_records_for_each_value_of_another_is_kept(project: Project) -> None:
+    tests = """
+        @pytest.fixture(scope="session", params=["a", "b"])
+        def model(request):
+            return request.param
+
+        @pytest.fixture(scope="session")
+        def answer(model):
+            return post(model)
+
+        def test_one(answer):
+            pass
+        """
+    project.record(tests=tests).assert_outcomes(passed=2)
+    project.record("-k", "[a]").assert_outcomes(passed=1)
+    project.run().assert_outcomes(passed=2)
+    assert len(project.calls) == 2
+
+
+def test_only_requests_to_models_are_in_the_cassette_of_a_fixture_of_the_whole_run(project: Project) -> None:
+    tests = """
+        import http.server, threading
+        import httpx2
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *arguments):
+                pass
+
+        @pytest.fixture(scope="session")
+        def service():
+            server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            post("warm up")
+            with httpx2.Client() as client:
+                yield client.get(f"http://127.0.0.1:{server.server_port}/health").status_code
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        def test_one(service):
+            assert service == 200
+
+        @pytest.mark.aquila
+        def test_two(service):
+            assert service == 200
+        """
+    project.pytester.makeini("[pytest]\naquila_loopback = all\n")
+    project.record(tests=tests).assert_outcomes(passed=2)
+    assert bodies(project, "@service") == [b'{"prompt":"warm up"}']
+    project.run("-k", "test_two").assert_outcomes(passed=1)
+
+
+def test_a_fixture_that_asks_for_another_while_it_is_set_up_keeps_its_own_cassette(project: Project) -> None:
+    tests = """
+        @pytest.fixture(scope="session")
+        def inner():
+            yield post("inner")
+            post("inner end")
+
+        @pytest.fixture(scope="session")
+        def outer(request):
+            post("before")
+            request.getfixturevalue("inner")
+            yield post("after")
+            post("outer end")
+
+        def test_one(outer):
+            pass
+        """
+    project.record(tests=tests).assert_outcomes(passed=1)
+    assert bodies(project, "@inner") == [b'{"prompt":"inner"}', b'{"prompt":"inner end"}']
+    assert bodies(project, "@outer") == [b'{"prompt":"before"}', b'{"prompt":"after"}', b'{"prompt":"outer end"}']
+    project.run().assert_outcomes(passed=1)
+
+
+def test_a_block_that_a_fixture_keeps_open_answers_other_fixtures_and_tests(project: Project) -> None:
+    tests = """
+        @pytest.fixture(scope="session", autouse=True)
+        def everything():
+            with aquila.use_cassette("all"):
+                yield
+
+        @pytest.fixture(scope="module")
+        def answer(everything):
+            return post("fixture")
+
+        def test_one(answer):
+            post("one")
+
+        @pytest.mark.aquila
+        def test_two(answer):
+            post("two")
+        """
+    project.record(tests=tests).assert_outcomes(passed=2)
+    assert "all.yaml" in names(project)
+    project.run().assert_outcomes(passed=2)
+    project.run("-k", "test_two").assert_outcomes(passed=1)
+
+
+def test_fixtures_of_live_tests_are_live(project: Project) -> None:
+    tests = """
+        @pytest.fixture(scope="module")
+        def answer():
+            return aquila.config.Settings and aquila.recording.scope.find_surroundings().settings.transport
+
+        @pytest.mark.aquila_live
+        def test_one(answer):
+            assert answer == "live"
+        """
+    project.run(tests="import aquila.config, aquila.recording.scope\n" + _dedented(tests)).assert_outcomes(passed=1)
+
+
+def _dedented(text: str) -> str:
+    import textwrap
+
+    return textwrap.dedent(text)
+
+
+def test_a_client_that_a_fixture_makes_before_the_cassette_of_the_test_needs_no_key(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    tests = """
+        import openai
+
+        @pytest.fixture(scope="session")
+        def shared_client():
+            return openai.OpenAI()
+
+        @pytest.fixture
+        def client():
+            return openai.OpenAI()
+
+        def test_one(shared_client, client, aquila_cassette):
+            pass
+        """
+    project.run(tests=tests).assert_outcomes(passed=1)
+
+
+def test_the_secrets_of_a_fixture_stay_out_of_the_reports_of_all_its_tests(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-proj-0123456789abcdefghijklmnop")
+    tests = """
+        import os
+
+        @pytest.fixture(scope="module")
+        def answer():
+            post("one")
+            raise ValueError("rejected " + os.environ["OPENAI_API_KEY"])
+
+        def test_one(answer):
+            pass
+
+        def test_two(answer):
+            pass
+        """
+    result = project.record(tests=tests)
+    result.assert_outcomes(errors=2)
+    assert "0123456789abcdefghijklmnop" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("dist", ["load", "loadscope", "worksteal", "each"])
+def test_workers_of_xdist_each_set_a_fixture_up_from_one_cassette(project: Project, dist: str) -> None:
+    pytest.importorskip("xdist")
+    project.pytester.makepyfile(
+        test_app="""
+        import pytest
+        from app import post
+
+        @pytest.fixture(scope="session", autouse=True)
+        def shared(worker_id):
+            yield post("shared")
+            post("end")
+
+        @pytest.mark.parametrize("number", range(6))
+        def test_it(number, shared):
+            assert shared
+        """
+    )
+    count = 12 if dist == "each" else 6
+    distribution = ["--dist=each", "--tx=2*popen"] if dist == "each" else [f"--dist={dist}", "-n2"]
+    arguments = ["-p", "no:cacheprovider", f"--aquila-upstream={project.module}:transport"]
+    for extra in ([*distribution, "--aquila-record"], distribution, ["-n0"]):
+        result = project.pytester.runpytest_subprocess(*arguments, *extra)
+        result.assert_outcomes(passed=6 if extra == ["-n0"] else count)
+    assert bodies(project, "@shared") == [b'{"prompt":"shared"}', b'{"prompt":"end"}']
