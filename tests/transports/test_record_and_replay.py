@@ -201,8 +201,8 @@ def test_a_retried_failure_is_not_kept_and_the_last_one_is_not_waited_for(
     answers = iter([Answer(429, chunks=[b"slow down"]), Answer(200), Answer(503, chunks=[b"down"])])
     recording.script = lambda path, body: next(answers)
     with aquila.use_cassette("x"), aquila.http_client() as http:
-        for prompt in ("a", "a", "b"):
-            http.post(URL, json={"prompt": prompt})
+        for prompt, retry in (("a", 0), ("a", 1), ("b", 0)):
+            http.post(URL, json={"prompt": prompt}, headers={"x-stainless-retry-count": str(retry)})
     assert [row.response.status for row in interactions(root, "x")] == [200, 503]
     monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
     with aquila.use_cassette("x"), aquila.http_client() as http:
@@ -215,13 +215,13 @@ def test_every_failure_is_kept_on_request_and_followed_at_once(
     answers = iter([Answer(429, {"retry-after": "20"}), Answer(200)])
     recording.script = lambda path, body: next(answers)
     with aquila.use_cassette("x", record_errors="all"), aquila.http_client() as http:
-        http.post(URL)
-        http.post(URL)
+        http.post(URL, headers={"x-stainless-retry-count": "0"})
+        http.post(URL, headers={"x-stainless-retry-count": "1"})
     monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
     with aquila.use_cassette("x"), aquila.http_client() as http:
-        first = http.post(URL)
-        assert (first.status_code, first.headers["retry-after-ms"]) == (429, "1")
-        assert http.post(URL).status_code == 200
+        first = http.post(URL, headers={"x-stainless-retry-count": "0"})
+        assert (first.status_code, first.headers["retry-after"], first.headers["retry-after-ms"]) == (429, "20", "1")
+        assert http.post(URL, headers={"x-stainless-retry-count": "1"}).status_code == 200
 
 
 def test_a_call_outside_any_scope_is_stored_when_its_answer_ends(root: Path, recording: Upstream) -> None:
@@ -431,7 +431,10 @@ def test_a_request_that_got_no_answer_leaves_no_old_one_in_its_place(
         with pytest.raises(httpx2.ConnectError):
             ask("hi")
         assert ask("hi") == [b"new"]
-    assert [row.response.body for row in interactions(root, "x")] == [b"new"]
+    assert [(row.response.status, row.response.error) for row in interactions(root, "x")] == [
+        (0, "ConnectError: down"),
+        (200, ""),
+    ]
 
 
 def test_an_answer_that_was_dropped_without_being_closed_is_recorded_as_left(

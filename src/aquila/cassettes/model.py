@@ -23,13 +23,19 @@ Kind: TypeAlias = Literal["http"]
 
 FORMAT_VERSION = 1
 
+NO_STATUS = 0
+"""The status of an answer that never began."""
+
+ENDS_WITHOUT_ANSWER = ("broken", "silent")
+"""How it ended if no answer began: the connection broke, or the caller gave up waiting."""
+
 STATUSES = range(100, 600)
 """The statuses that HTTP has. An answer with another one is neither written nor read."""
 
 
-def check_status_is_writable(status: int) -> None:
+def check_status_is_writable(status: int, end: End = "complete") -> None:
     """Raise CassetteWriteError for a status that would be refused when the cassette is read."""
-    if status not in STATUSES:
+    if status not in STATUSES and not (status == NO_STATUS and end in ENDS_WITHOUT_ANSWER):
         raise CassetteWriteError(
             f"the server answered with the status {status}, which is none of HTTP's (from {STATUSES[0]} to "
             f"{STATUSES[-1]}). Such an answer cannot be recorded; ask the server for another one"
@@ -62,8 +68,11 @@ class RecordedChunk:
 class RecordedResponse:
     """The answer: status, headers, and the body as the chunks in which it came (content decoding already undone).
 
+    ``status`` is ``NO_STATUS`` if no answer began, because the connection broke before, or the caller gave up waiting.
+
     ``started`` is the time from sending the request to the headers, in milliseconds; ``ended`` to the end of the body.
     ``error`` names, for a broken answer, the kind of failure (for example ``RemoteProtocolError``) and its text.
+    ``attempts`` is given for a failure with which a client gave up: so often had it sent the request in that call.
     """
 
     status: int
@@ -73,6 +82,12 @@ class RecordedResponse:
     error: str = ""
     started: int = 0
     ended: int = 0
+    attempts: int = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an answer came at all."""
+        return self.status != NO_STATUS
 
     @property
     def body(self) -> bytes:

@@ -15,7 +15,8 @@ from aquila.recording.session_factory import match_rules_of
 def status_of(interaction: Interaction) -> str:
     """Return the status, and how the answer ended if it did not end completely."""
     response = interaction.response
-    return f"{response.status}" if response.end == "complete" else f"{response.status} {response.end}"
+    status = str(response.status) if response.has_begun else "no answer,"
+    return status if response.end == "complete" else f"{status} {response.end}"
 
 
 def model_of(interaction: Interaction) -> str:
@@ -38,9 +39,10 @@ def describe_interaction(interaction: Interaction, number: int, *, full: bool = 
         "method": request.method,
         "url": request.url,
         "model": model_of(interaction) or None,
-        "status": response.status,
+        "status": response.status if response.has_begun else None,
         "end": response.end,
         "error": response.error or None,
+        "attempts": response.attempts or None,
         "chunks": len(response.chunks),
         "tokens": count_tokens(interaction),
         "started": response.started,

@@ -107,7 +107,9 @@ class ScopeRecording:
             upstream=self._settings.upstream,
             model=model_of_answer(response.body),
         )
-        row = NewRecording(record.key, record.position, record.order, interaction, left_open or self._scope.has_failed)
+        row = NewRecording(
+            record.key, record.position, record.order, interaction, left_open or self._scope.has_failed, record.call
+        )
         if (
             not session.closed
         ):  # a closed session refuses it: `add_recording` raises, and nobody would merge the journal

@@ -16,13 +16,20 @@ from typing import Protocol, TypeAlias
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.cassettes.storage.merging import Changes, NewRecording, RecordingPlayed, drop_retried_failures
+from aquila.cassettes.storage.merging import (
+    Changes,
+    NewRecording,
+    RecordingPlayed,
+    drop_retried_failures,
+    is_failure,
+)
 from aquila.errors import CassetteMiss, PlayedOut, SessionClosed
+from aquila.recording.client_calls import ClientCall, OpenCalls
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayDecision:
-    """Answer with this recording. ``last`` says that no recording of the same request follows it."""
+    """Answer with this recording. ``last`` says that no other answer to the same call follows it."""
 
     interaction: Interaction
     played: RecordingPlayed
@@ -31,12 +38,16 @@ class ReplayDecision:
 
 @dataclass(frozen=True, slots=True)
 class RecordDecision:
-    """Ask upstream and record the answer as the ``position``-th (from 0) of its key. ``request`` is redacted."""
+    """Ask upstream and record the answer as the ``position``-th (from 0) of its key. ``request`` is redacted.
+
+    ``call`` names the call of a client that asks.
+    """
 
     request: RecordedRequest
     key: str
     position: int
     order: int
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,8 @@ class Session:
         self._play_counts: list[int] = [0] * len(cassette.interactions)
         self._play_order: list[tuple[int, int]] = []
         self._new_recordings: list[NewRecording] = []
+        # The calls that have got no answer yet, or a failure: these may ask again. Guarded by the lock.
+        self._open_calls = OpenCalls()
 
     def decide(self, request: RecordedRequest) -> Decision:
         """Say what to do with a request: replay a recording, record, or refuse. Thread-safe, without I/O."""
@@ -129,26 +142,48 @@ class Session:
                     f"{sent.method} {self.redactor.redact_request(sent).url}: the use of cassette {self.name!r} has "
                     "ended; a thread or task outlived its test. Wait for it before the test returns."
                 )
-            asked = self._count_request(key)
             numbers = self._recordings_by_key.get(key, ())
+            call = self._open_calls.find_call(key, sent) if self._open_calls else None
+            if call is not None and self._has_given_up(call, numbers):
+                return self._play_recording(key, call.position, numbers, sent, call)
+            asked = self._count_request(key)
             if self.mode != "all":
                 if asked < len(numbers):
-                    return self._play_recording(key, asked, numbers)
+                    return self._play_recording(key, asked, numbers, sent, call)
                 if numbers and self._repeat_last:
-                    return self._play_recording(key, len(numbers) - 1, numbers)
+                    return self._play_recording(key, len(numbers) - 1, numbers, sent, call)
             if self.mode != "replay":
-                return RecordDecision(request, key, asked, next(self._order))
+                call = call or self._open_calls.add_call(key, sent)
+                return RecordDecision(request, key, asked, next(self._order), call.name)
         request = self.redactor.redact_request(sent)
         miss = PlayedOut if numbers else CassetteMiss
         return RefuseDecision(miss(self._explain_miss(MissedRequest(request, len(numbers), asked))))
 
-    def _play_recording(self, key: str, position: int, numbers: Sequence[int]) -> ReplayDecision:
+    def _play_recording(
+        self, key: str, position: int, numbers: Sequence[int], sent: RecordedRequest, call: ClientCall | None
+    ) -> ReplayDecision:
         number, order = numbers[position], next(self._order)
         self._play_counts[number] += 1
         self._play_order.append((order, number))
-        return ReplayDecision(
-            self.cassette.interactions[number], RecordingPlayed(key, position, order), last=position + 1 == len(numbers)
-        )
+        interaction, last = self.cassette.interactions[number], position + 1 == len(numbers)
+        if is_failure(interaction.response):
+            call = call or self._open_calls.add_call(key, sent)
+            call.position = position
+            last = last or interaction.response.attempts > 0
+        elif call is not None:
+            self._open_calls.forget_call(key, call.name)
+        return ReplayDecision(interaction, RecordingPlayed(key, position, order), last=last)
+
+    def _has_given_up(self, call: ClientCall, numbers: Sequence[int]) -> bool:
+        """Whether a call that asks again had given up by then when it was recorded. It gets its last answer again.
+
+        Recordings of other tools do not say where a call ended, so there it goes by what is left.
+        """
+        if not 0 <= call.position < len(numbers):
+            return False
+        if self.cassette.interactions[numbers[call.position]].response.attempts:
+            return True
+        return self.mode == "replay" and call.position + 1 == len(numbers)
 
     def _count_request(self, key: str) -> int:
         if self._shared_counts is not None:
@@ -191,11 +226,14 @@ class Session:
             if self.closed:
                 raise SessionClosed(f"cassette {self.name!r}: a recording finished after its session had ended")
             self._new_recordings.append(recorded)
+            if not is_failure(recorded.interaction.response):
+                self._open_calls.forget_call(recorded.key, recorded.call)
 
     def close(self) -> None:
         """End the session: later requests are refused."""
         with self._lock:
             self.closed = True
+            self._open_calls.clear()
 
     @property
     def new_recordings(self) -> Sequence[NewRecording]:

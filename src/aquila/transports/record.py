@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
-from aquila.cassettes.model import End, RecordedChunk, RecordedResponse
+from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedResponse
 from aquila.recording.session import RecordDecision, Session
 from aquila.transports.wire import decode_headers, error_to_text
 
@@ -47,7 +47,7 @@ class AnswerRecorder:
         self._lock = threading.Lock()
         self._ended = False
         self._chunks: list[RecordedChunk] = []
-        self._status = 0
+        self._status = NO_STATUS
         self._headers: tuple[tuple[str, str], ...] = ()
         self._started = 0
         self._decoder: Decoder | None = None
@@ -105,6 +105,12 @@ class AnswerRecorder:
             self._chunks.append(RecordedChunk(rest, self._elapsed_milliseconds()))
         self._store_answer("complete")
         return rest
+
+    def finish_unanswered(self, error: BaseException) -> None:
+        """Store how a request ended that got no answer, if the other side is why."""
+        if isinstance(error, self.broken_off):
+            self._started = self._elapsed_milliseconds()
+            self.finish_broken(error)
 
     def finish_broken(self, error: BaseException) -> None:
         """Store an answer that the other side broke off."""

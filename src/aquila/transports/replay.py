@@ -54,6 +54,8 @@ def replay_response(decision: ReplayDecision, pace: Pace | None = None) -> httpx
     response = decision.interaction.response
     if pace is not None:
         pace.wait_until(response.started)
+    if not response.has_begun:
+        raise error_from_text(response.error)
     return httpx2.Response(response.status, headers=_response_headers(decision), stream=ReplayStream(response, pace))
 
 
@@ -62,6 +64,8 @@ async def replay_response_async(decision: ReplayDecision, pace: Pace | None = No
     response = decision.interaction.response
     if pace is not None:
         await pace.wait_until_async(response.started)
+    if not response.has_begun:
+        raise error_from_text(response.error)
     return httpx2.Response(
         response.status, headers=_response_headers(decision), stream=AsyncReplayStream(response, pace)
     )

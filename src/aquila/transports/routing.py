@@ -120,7 +120,12 @@ class CassetteRoute(Route):
         if isinstance(decision, ReplayDecision):
             return self.replay(decision, request)
         recorder = self.start_recording(decision)
-        return recorder.record_response(self.upstream.send_request(request))
+        try:
+            response = self.upstream.send_request(request)
+        except BaseException as error:
+            recorder.finish_unanswered(error)
+            raise
+        return recorder.record_response(response)
 
     async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
         if is_last and self.is_one_call:
@@ -132,7 +137,12 @@ class CassetteRoute(Route):
                 await run_in_thread(self._remember_play, decision)
             return await replay_response_async(decision, self._pace_for(request))
         recorder = self.start_recording(decision)
-        return recorder.record_response_async(await self.upstream.send_request_async(request))
+        try:
+            response = await self.upstream.send_request_async(request)
+        except BaseException as error:
+            await run_in_thread(recorder.finish_unanswered, error)
+            raise
+        return recorder.record_response_async(response)
 
     def decide(self, request: httpx2.Request) -> ReplayDecision | RecordDecision:
         """Decide about a request whose body has been read. Raises ``CassetteMiss``."""

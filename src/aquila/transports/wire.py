@@ -13,8 +13,17 @@ from aquila.cassettes.model import Headers, RecordedRequest
 ERRORS: dict[str, type[httpx2.RequestError]] = {
     error.__name__: error
     for error in (
+        httpx2.ConnectError,
+        httpx2.ConnectTimeout,
         httpx2.ReadError,
         httpx2.ReadTimeout,
+        httpx2.WriteError,
+        httpx2.WriteTimeout,
+        httpx2.CloseError,
+        httpx2.PoolTimeout,
+        httpx2.ProxyError,
+        httpx2.UnsupportedProtocol,
+        httpx2.LocalProtocolError,
         httpx2.RemoteProtocolError,
         httpx2.NetworkError,
         httpx2.TimeoutException,
@@ -23,7 +32,7 @@ ERRORS: dict[str, type[httpx2.RequestError]] = {
         httpx2.DecodingError,
     )
 }
-"""The ways in which an answer breaks off, by the names under which cassettes keep them."""
+"""The ways in which an answer breaks off, or never comes, by the names under which cassettes keep them."""
 
 
 def to_recorded_request(request: httpx2.Request) -> RecordedRequest:

@@ -86,7 +86,9 @@ def test_streams_are_tables_and_may_be_left_as_they_came() -> None:
         {"model": b"m"},
         {"started": -1},
         {"ended": -1},
-        {"end": 3},
+        {"end": 4},
+        {"status": 0},
+        {"status": 0, "end": 1},
         {"end": -1},
         {"end": True},
         {"error": None},
@@ -103,7 +105,11 @@ def test_streams_are_tables_and_may_be_left_as_they_came() -> None:
         {"chunks": {"events": "b\n", "layouts": {"a": "x"}, "crlf": False, "chunks": "5"}},
         {"chunks": {"events": "a\n", "layouts": {"a": "x"}, "crlf": False, "chunks": "5 6"}},
         {"chunks": {"events": "a\n", "layouts": {"a": "x"}, "crlf": False, "chunks": "5", "more": 1}},
-        {"more": 1},
+        {"more": 0},
+        {"more": -1},
+        {"more": True},
+        {"more": "1"},
+        {"more": 1, "still more": 1},
     ],
 )
 def test_a_field_of_another_kind_is_refused(changes: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import Cassette, End, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.merging import (
     Changes,
     NewRecording,
@@ -36,8 +36,8 @@ def cassette(*rows: str) -> Cassette:
     return Cassette.from_interactions(interaction(*row.split(":")) for row in rows)
 
 
-def recorded(key: str, position: int, order: int, answer: str, status: int = 200) -> NewRecording:
-    return NewRecording(key, position, order, interaction(key, answer, status))
+def recorded(key: str, position: int, order: int, answer: str, status: int = 200, *, call: str = "") -> NewRecording:
+    return NewRecording(key, position, order, interaction(key, answer, status), call=call)
 
 
 def test_additions_to_an_untouched_cassette_come_last_in_the_order_of_their_requests() -> None:
@@ -78,14 +78,30 @@ def test_what_another_process_added_meanwhile_is_kept() -> None:
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 503, 529])
-def test_a_failure_is_left_out_only_if_another_answer_to_the_request_followed(status: int) -> None:
-    rows = [recorded("a", 0, 0, "busy", status), recorded("a", 1, 1, "fine"), recorded("b", 0, 2, "busy", status)]
-    kept = drop_retried_failures(rows, record_errors="last")
-    assert [(row.key, row.position, row.interaction.response.body) for row in kept] == [
-        ("a", 0, b"fine"),
-        ("b", 0, b"busy"),
+def test_a_failure_is_left_out_only_if_the_same_call_got_another_answer(status: int) -> None:
+    rows = [
+        recorded("a", 0, 0, "busy", status, call="1"),
+        recorded("a", 1, 1, "fine", call="1"),
+        recorded("a", 2, 2, "busy", status, call="2"),
+        recorded("a", 3, 3, "busy again", status, call="2"),
+        recorded("a", 4, 4, "fine", call="3"),
+        recorded("b", 0, 5, "busy", status),
     ]
-    assert drop_retried_failures(rows, record_errors="all") == rows
+    kept = drop_retried_failures(rows, record_errors="last")
+    assert [
+        (row.key, row.position, row.interaction.response.body, row.interaction.response.attempts) for row in kept
+    ] == [("a", 0, b"fine", 0), ("a", 1, b"busy again", 2), ("a", 2, b"fine", 0), ("b", 0, b"busy", 0)]
+    every = drop_retried_failures(rows, record_errors="all")
+    assert [row.interaction.response.body for row in every] == [row.interaction.response.body for row in rows]
+
+
+@pytest.mark.parametrize("end", ["broken", "silent"])
+def test_an_answer_that_broke_off_is_overcome_by_the_next_of_its_call(end: End) -> None:
+    request = RecordedRequest("POST", "https://x/a")
+    broke = NewRecording("a", 0, 0, Interaction(request, RecordedResponse(0, end=end)), call="1")
+    assert drop_retried_failures([broke, recorded("a", 1, 1, "fine", call="1")], record_errors="last") == [
+        recorded("a", 0, 1, "fine", call="1")
+    ]
 
 
 def test_of_two_recordings_with_one_position_the_one_that_was_asked_for_first_stays() -> None:

@@ -2,9 +2,10 @@
 
 A file is one msgpack value, ``["aquila", version, checksum, [interaction, ...]]``. The checksum is the CRC-32 of the
 bytes of the list that follows it, always written in four bytes. An interaction is ``[kind, method, url, headers, body,
-recorded, upstream, model, status, headers, started, ended, end, error, chunks]``: headers are a flat list of names and
-values, ``end`` is 0 (complete), 1 (closed), 2 (broken) or 3 (silent). Chunks are a flat list of times and bytes, or,
-for an event table, a map of ``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.table_reader`).
+recorded, upstream, model, status, headers, started, ended, end, error, chunks]``, and ``attempts`` behind them if that
+is not 0. Headers are a flat list of names and values, ``status`` is 0 if no answer began, ``end`` is 0 (complete), 1
+(closed), 2 (broken) or 3 (silent). Chunks are a flat list of times and bytes, or, for an event table, a map of
+``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.table_reader`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from aquila.cassettes.codecs.event_streams.table_reader import EventTable, Table
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml.tree import ADVICE, FOREIGN_ADVICE
 from aquila.cassettes.model import (
+    ENDS_WITHOUT_ANSWER,
     FORMAT_VERSION,
+    NO_STATUS,
     STATUSES,
     Cassette,
     End,
@@ -77,7 +80,7 @@ class MsgpackCodec:
 
     def _encode_row(self, interaction: Interaction) -> list[Any]:
         request, response = interaction.request, interaction.response
-        check_status_is_writable(response.status)
+        check_status_is_writable(response.status, response.end)
         chunks: Any = [part for chunk in response.chunks for part in (chunk.at, chunk.data)]
         if self._tables:
             chunks = _encode_table(response.chunks) or chunks
@@ -97,6 +100,7 @@ class MsgpackCodec:
             _ENDS.index(response.end),
             response.error,
             chunks,
+            *((response.attempts,) if response.attempts else ()),
         ]
 
 
@@ -160,10 +164,18 @@ def _too_new_error(what: str, source: str) -> CassetteTooNew:
 
 
 def _build_interaction(row: Any) -> Interaction:
-    if type(row) is not list or row[:1] != ["http"] or tuple(map(type, row[:-1])) != _TYPES:
+    attempts = row.pop() if type(row) is list and len(row) == len(_TYPES) + 2 else None
+    if (
+        type(row) is not list
+        or row[:1] != ["http"]
+        or tuple(map(type, row[:-1])) != _TYPES
+        or type(attempts) not in (int, type(None))
+    ):
         raise _wrong_row_error(row)
     _, method, url, asked, body, recorded, upstream, model, status, answered, started, ended, end, error, chunks = row
-    if not 0 <= end < len(_ENDS) or status not in STATUSES or started < 0 or ended < 0:
+    if not 0 <= end < len(_ENDS) or started < 0 or ended < 0 or (attempts is not None and attempts < 1):
+        raise _WrongField("a number out of range")
+    if status not in STATUSES and not (status == NO_STATUS and _ENDS[end] in ENDS_WITHOUT_ANSWER):
         raise _WrongField("a number out of range")
     return Interaction(
         RecordedRequest(sys.intern(method), sys.intern(url), _build_headers(asked), body),
@@ -175,6 +187,7 @@ def _build_interaction(row: Any) -> Interaction:
             error,
             started,
             ended,
+            attempts or 0,
         ),
         sys.intern(recorded),
         sys.intern(upstream),

@@ -213,7 +213,7 @@ def _pack_entry(entry: JournalEntry) -> bytes:
         [
             *(entry.cassette, entry.mode, entry.record_errors, entry.rules.match_on, entry.rules.ignore),
             *(row.key, row.position, row.order, frame),
-            isinstance(row, NewRecording) and row.left_open,
+            *((row.left_open, row.call) if isinstance(row, NewRecording) else (False, "")),
         ]
     )
     packed: bytes = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
@@ -224,13 +224,13 @@ def _unpack_entry(payload: bytes, path: Path) -> JournalEntry:
     row: NewRecording | RecordingPlayed
     try:
         cassette, mode, record_errors, match_on, ignore, *fields = msgpack.unpackb(payload)
-        key, position, order, frame, left_open = fields
+        key, position, order, frame, left_open, call = fields
         rules = MatchRules(match_on=tuple(match_on), ignore=tuple(ignore))
         if frame is None:
             row = RecordingPlayed(key, position, order)
         else:
             (interaction,) = _CODEC.loads(frame, source=str(path)).interactions
-            row = NewRecording(key, position, order, interaction, left_open)
+            row = NewRecording(key, position, order, interaction, left_open, call)
     except (ValueError, TypeError) as error:
         raise CassetteCorrupt(
             f"{path}: not a journal of this version; remove it or use the version that wrote it"

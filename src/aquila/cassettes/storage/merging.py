@@ -6,13 +6,12 @@ the same as merging once, and processes that recorded the same request agree on 
 
 from __future__ import annotations
 
-import itertools
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 
 Slot: TypeAlias = tuple[str, int]
 """A key, and the position of a recording among those of that key."""
@@ -20,7 +19,12 @@ Slot: TypeAlias = tuple[str, int]
 _Row: TypeAlias = tuple[Slot, Interaction]
 
 TRANSIENT = frozenset({408, 409, 429, *range(500, 600)})
-"""Statuses after which clients try again. Only the last answer says how the request ended."""
+"""Statuses after which clients try again."""
+
+
+def is_failure(response: RecordedResponse) -> bool:
+    """Whether clients try again after an answer. Only the last answer then says how their call ended."""
+    return response.status in TRANSIENT or response.end in ("broken", "silent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class NewRecording:
 
     ``position`` counts the recordings of ``key`` from 0. ``order`` grows with each request of its process.
     ``left_open`` says that an exception, or the end of the scope, closed the answer: perhaps nobody chose that.
+    ``call`` names the call of a client that made the request; empty if it made no other attempt.
     """
 
     key: str
@@ -36,6 +41,7 @@ class NewRecording:
     order: int
     interaction: Interaction
     left_open: bool = False
+    call: str = ""
 
     @property
     def slot(self) -> Slot:
@@ -87,8 +93,9 @@ class Changes:
 def drop_retried_failures(
     recorded: Iterable[NewRecording], *, record_errors: str, whole: bool = False
 ) -> list[NewRecording]:
-    """Leave out failures after which the same request got another answer, and close the gaps in the positions.
+    """Leave out failures that a call of a client has overcome, and close the gaps in the positions.
 
+    The last answer of a call stays, and says after how many attempts the call gave up if it is a failure too.
     ``whole`` says that every request was recorded. Then a gap is a request that got no answer, and is closed too.
     With ``record_errors="all"`` nothing is left out. Processes count their requests apart: if two recorded the same
     slot, the earlier recording stays. The result is in the order of the requests.
@@ -102,12 +109,23 @@ def drop_retried_failures(
         in_order = [same[position] for position in sorted(same)]
         if whole:
             in_order = [replace(row, position=n) for n, row in enumerate(in_order)]
-        for row, following in itertools.zip_longest(in_order, in_order[1:]):
-            if record_errors == "all" or following is None or row.interaction.response.status not in TRANSIENT:
-                settled.append(replace(row, position=row.position - dropped))
-            else:
+        attempts = Counter(row.call for row in in_order)
+        last = {row.call: row for row in in_order}
+        for row in in_order:
+            failed, is_last = is_failure(row.interaction.response), not row.call or last[row.call] is row
+            if failed and not is_last and record_errors != "all":
                 dropped += 1
+                continue
+            if failed and is_last and row.call:
+                settled.append(_with_attempts(row, attempts[row.call], position=row.position - dropped))
+            else:
+                settled.append(replace(row, position=row.position - dropped))
     return sorted(settled, key=lambda row: row.order)
+
+
+def _with_attempts(row: NewRecording, attempts: int, *, position: int) -> NewRecording:
+    response = replace(row.interaction.response, attempts=attempts)
+    return replace(row, position=position, interaction=replace(row.interaction, response=response))
 
 
 def merge_changes(stored: Cassette, changes: Changes, key: Callable[[RecordedRequest], str]) -> Cassette:

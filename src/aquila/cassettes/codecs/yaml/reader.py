@@ -13,6 +13,7 @@ from aquila.cassettes.codecs.event_streams.chunk_list import ChunkListError, cut
 from aquila.cassettes.codecs.event_streams.table_reader import EventTable, TableError, build_stream
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
 from aquila.cassettes.model import (
+    ENDS_WITHOUT_ANSWER,
     FORMAT_VERSION,
     STATUSES,
     Cassette,
@@ -33,10 +34,12 @@ _INTERACTION = frozenset({"kind", "request", "recorded", "upstream", "model", "r
 _REQUEST = frozenset({"method", "url", "headers", "json", "body", "base64", "body_file"})
 _RESPONSE = frozenset(
     {
-        *("status", "text", "headers", "started", "ended", "end", "error", "chunks", "newline", "layouts"),
+        *("status", "text", "headers", "started", "ended", "end", "error", "attempts", "chunks", "newline", "layouts"),
         *("json_style", "json_literals", *_BODIES),
     }
 )
+
+_RESPONSE_WITHOUT_ANSWER = frozenset({"started", "ended", "end", "error", "attempts"})
 
 
 class FormatError(Exception):
@@ -113,9 +116,10 @@ def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:
 
 
 def _build_response(tree: Tree, path: TreePath) -> RecordedResponse:
-    _check_keys(tree, _RESPONSE, ("status",), path)
+    never_began = type(tree) is dict and tree.get("end") in ENDS_WITHOUT_ANSWER and "status" not in tree
+    _check_keys(tree, _RESPONSE_WITHOUT_ANSWER if never_began else _RESPONSE, () if never_began else ("status",), path)
     status = _require_number(tree, "status", path)
-    if status not in STATUSES:
+    if status not in STATUSES and not never_began:
         raise FormatError(f"'status' must be from {STATUSES[0]} to {STATUSES[-1]}", (*path, "status"))
     end = tree.get("end", "complete")
     if end not in _ENDS:
@@ -128,6 +132,7 @@ def _build_response(tree: Tree, path: TreePath) -> RecordedResponse:
         _require_text(tree, "error", path),
         _require_number(tree, "started", path),
         _require_number(tree, "ended", path),
+        _require_number(tree, "attempts", path),
     )
 
 

@@ -25,7 +25,7 @@ _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 def write_interaction(interaction: Interaction) -> str:
     """Write an interaction as an item of the list. Raises CassetteWriteError."""
-    check_status_is_writable(interaction.response.status)
+    check_status_is_writable(interaction.response.status, interaction.response.end)
     tree: dict[str, Any] = {"request": _request_tree(interaction.request)}
     if interaction.recorded:
         plain = _MOMENT.fullmatch(interaction.recorded)
@@ -48,7 +48,7 @@ def _request_tree(request: RecordedRequest) -> dict[str, Any]:
 
 def _response_tree(response: RecordedResponse) -> dict[str, Any]:
     body = response.body
-    tree: dict[str, Any] = {"status": response.status}
+    tree: dict[str, Any] = {"status": response.status} if response.has_begun else {}
     text = answer_summary.text_of_stream(body)
     if text:
         tree["text"] = text
@@ -62,6 +62,8 @@ def _response_tree(response: RecordedResponse) -> dict[str, Any]:
         tree["end"] = response.end
     if response.error:
         tree["error"] = response.error
+    if response.attempts:
+        tree["attempts"] = response.attempts
     written = write_table(response.chunks)
     if written is not None:
         table, chunk_list = written

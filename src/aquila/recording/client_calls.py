@@ -1,0 +1,152 @@
+"""Which call of which client sent a request.
+
+Clients send a request again when it fails. What a program sees is how the last attempt ended, so attempts of one call
+have to be told from calls of the program. The call is found in the stack: it is the outermost function of installed
+code on the way to the request. That holds for every client, and for the loops that libraries build around one.
+
+Code of the project, and what runs code of the project (pytest, Huey, threads, event loops), ends the search. A project
+that is installed for its tests is known by its folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import sysconfig
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from aquila.cassettes.model import RecordedRequest
+from aquila.recording import runtime
+
+_RETRY_COUNT = "x-stainless-retry-count"
+"""A header in which many SDKs say how often they have sent a request before. A hint where the stack says nothing."""
+_RUNNERS = frozenset(
+    {"_pytest", "pluggy", "pytest", "huey", "celery", "dramatiq", "rq", "gevent", "uvicorn", "starlette"}
+)
+"""Packages that call a program, and are no part of its calls."""
+_RUNNING_MODULES = frozenset(
+    {
+        *("asyncio.base_events", "asyncio.events", "asyncio.runners", "concurrent.futures.thread", "threading"),
+        *("multiprocessing.process", "trio._core._run", "unittest.case", "aquila.huey.prompt_tasks"),
+    }
+)
+"""Modules that do so, of packages that do other things as well."""
+_INSTALLED = ("site-packages", "dist-packages")
+_MOST_CALLS = 64
+"""So many calls with the same request are remembered; the oldest is forgotten first."""
+
+
+@dataclass(eq=False)
+class ClientCall:
+    """One call of a client, and what is known of its attempts so far.
+
+    ``frame`` is that of the client's function. It is held, because a later call could get the same object otherwise.
+    ``position`` is that of the recording that answered last.
+    """
+
+    name: str
+    frame: FrameType | None = field(repr=False)
+    retry_count: int | None
+    position: int = -1
+
+
+class OpenCalls:
+    """The calls that may send their request once more, by the key of the request. Its owner guards it with a lock."""
+
+    def __init__(self, name: str = "") -> None:
+        self._name = name
+        self._number = 0
+        self._calls: dict[str, list[ClientCall]] = defaultdict(list)
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def find_call(self, key: str, request: RecordedRequest) -> ClientCall | None:
+        """Find the call that sends ``request`` again, or None if no call that is known does."""
+        calls = self._calls.get(key)
+        if not calls:
+            return None
+        frame, retry_count = find_calling_frame(), _retry_count_of(request)
+        for call in reversed(calls):
+            if call.frame is not None and call.frame is frame:
+                break
+            if retry_count and call.retry_count == retry_count - 1:
+                break
+        else:
+            return None
+        call.retry_count = retry_count
+        return call
+
+    def add_call(self, key: str, request: RecordedRequest) -> ClientCall:
+        """Remember the call that sends ``request`` for the first time."""
+        self._number += 1
+        call = ClientCall(f"{self._name}{self._number}", find_calling_frame(), _retry_count_of(request))
+        calls = self._calls[key]
+        calls.append(call)
+        del calls[:-_MOST_CALLS]
+        return call
+
+    def forget_call(self, key: str, name: str) -> None:
+        """Forget a call: it has got an answer that ends it."""
+        calls = [call for call in self._calls.pop(key, ()) if call.name != name]
+        if calls:
+            self._calls[key] = calls
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._calls.clear()
+
+
+def _retry_count_of(request: RecordedRequest) -> int | None:
+    value = request.first_header(_RETRY_COUNT)
+    return int(value) if value.isdigit() and len(value) < 10 else None
+
+
+def find_calling_frame() -> FrameType | None:
+    """Find the frame of the function of a client that the program has called to send a request.
+
+    Returns None if the program sends its requests itself.
+    """
+    frame: FrameType | None = sys._getframe(1)  # there is no public way to the frames of a caller
+    found = None
+    root = runtime.current_run().layers.root
+    while frame is not None:
+        whose = _owner_of(frame.f_code.co_filename, frame.f_globals.get("__name__") or "", root)
+        if whose != "library":
+            break
+        found = frame
+        frame = frame.f_back
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _owner_of(filename: str, module: str, root: Path) -> Literal["library", "runner", "program"]:
+    """Whose code a function is. ``root`` is the folder of the project."""
+    package = module.partition(".")[0]
+    if package in _RUNNERS or module in _RUNNING_MODULES:
+        return "runner"
+    if package == "aquila" or filename.startswith("<frozen "):
+        return "library"
+    if filename.startswith("<"):  # made by a library, or typed in
+        return "program" if module == "__main__" or filename.startswith("<ipython") else "library"
+    parts = Path(filename).parts
+    for folder in _INSTALLED:
+        if folder in parts:
+            below = parts[len(parts) - parts[::-1].index(folder) :]
+            return "program" if _is_of_project(below[0].removesuffix(".py"), root) else "library"
+    return "library" if filename.startswith(_standard_library()) else "program"
+
+
+@functools.cache
+def _standard_library() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple({str(Path(paths[name])) + "/" for name in ("stdlib", "platstdlib")})
+
+
+def _is_of_project(name: str, root: Path) -> bool:
+    """Whether an installed package is what the project is about: its source is in the folder ``root``."""
+    return any((folder / name).is_dir() or (folder / f"{name}.py").is_file() for folder in (root, root / "src"))
