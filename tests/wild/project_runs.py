@@ -21,7 +21,7 @@ PROMPT = "What flies?"
 PATIENCE = 15
 """How many seconds a piece of a stream may take to arrive before the stream counts as delivered whole."""
 
-SECRET = "a-key-that-no-cassette-may-hold"
+SECRET = "akeythatnocassettemayhold"
 
 # What a developer's shell may hold for one client or another must not decide a run.
 _FOREIGN = ("API_KEY", "_TOKEN", "AWS_", "OPENAI_", "AQUILA_", "PYTEST_", "ANTHROPIC_", "WILD_", "COV_")
@@ -92,7 +92,7 @@ class Project:
         environment = {name: value for name, value in os.environ.items() if not _is_foreign(name)}
         environment |= self.client.settings
         if key:
-            environment |= dict.fromkeys(self.client.key, SECRET)
+            environment |= dict.fromkeys(self.client.key, self.client.key_form.format(SECRET))
         environment |= {
             "WILD_WAYS": " ".join(self.client.ways),
             "WILD_PROMPT": prompt,

@@ -29,6 +29,7 @@ class Client:
         distributions: The packages whose versions are told, the client's own first.
         hosts: Where it sends requests, by the provider's real names.
         key: The environment variable that holds its key, or several of them.
+        key_form: What a key looks like, for clients that look at theirs.
         group: The dependency group whose environment has it.
         settings: Other environment variables that its users set.
         says: What each way comes to.
@@ -41,6 +42,7 @@ class Client:
     distributions: tuple[str, ...]
     hosts: tuple[str, ...] = ("api.openai.com",)
     key: tuple[str, ...] = ("OPENAI_API_KEY",)
+    key_form: str = "{}"
     group: str = "wild"
     settings: Mapping[str, str] = field(default_factory=dict)
     says: str = TEXT
@@ -89,10 +91,10 @@ CLIENTS = (
     Client("langchain-openai, langgraph", "langchain_chat", ("langchain-openai", "langgraph")),
     Client("pydantic-ai", "pydantic_agent", ("pydantic-ai-slim",)),
     Client("smolagents", "smol_agents", ("smolagents",)),
-    Client("huggingface_hub", "hugging_face", ("huggingface_hub",), _HUGGING_FACE, ("HF_TOKEN",)),
+    Client("huggingface_hub", "hugging_face", ("huggingface_hub",), _HUGGING_FACE, ("HF_TOKEN",), key_form="hf_{}"),
     Client("ollama", "ollama_chat", ("ollama",), ("ollama.com",), ("OLLAMA_API_KEY",)),
     Client("httpx", "plain_httpx", ("httpx",)),
     Client("requests", "plain_requests", ("requests",)),
     Client("aiohttp", "plain_aiohttp", ("aiohttp",)),
-    Client("niquests", "plain_niquests", ("niquests",)),
+    Client("niquests", "plain_niquests", ("niquests",), group="wild-openai2"),
 )

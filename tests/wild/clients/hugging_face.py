@@ -22,7 +22,8 @@ def said(prompt):
 
 
 def ask(prompt):
-    return InferenceClient(MODEL).chat_completion(said(prompt)).choices[0].message.content
+    with InferenceClient(MODEL) as client:
+        return client.chat_completion(said(prompt)).choices[0].message.content
 
 
 async def ask_async(prompt):
@@ -31,9 +32,10 @@ async def ask_async(prompt):
 
 
 def stream(prompt):
-    for chunk in InferenceClient(MODEL).chat_completion(said(prompt), stream=True):
-        if chunk.choices and chunk.choices[0].delta.content:
-            yield chunk.choices[0].delta.content
+    with InferenceClient(MODEL) as client:
+        for chunk in client.chat_completion(said(prompt), stream=True):
+            if chunk.choices and chunk.choices[0].delta.content:
+                yield chunk.choices[0].delta.content
 
 
 async def stream_async(prompt):

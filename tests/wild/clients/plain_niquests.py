@@ -39,14 +39,14 @@ async def ask_async(prompt):
 
 def stream(prompt):
     with niquests.post(URL, json=body(prompt, stream=True), headers=headers(), stream=True) as answer:
-        for line in answer.iter_lines(decode_unicode=True):
-            if word := word_of(line):
+        for line in answer.iter_lines():
+            if word := word_of(line.decode()):
                 yield word
 
 
 async def stream_async(prompt):
     async with niquests.AsyncSession() as session:
         answer = await session.post(URL, json=body(prompt, stream=True), headers=headers(), stream=True)
-        async for line in await answer.iter_lines(decode_unicode=True):
-            if word := word_of(line):
+        async for line in await answer.iter_lines():
+            if word := word_of(line.decode()):
                 yield word

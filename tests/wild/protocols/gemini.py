@@ -10,7 +10,7 @@ from tests.wild.protocols.conversation import TEXT, WORDS, Asked, event_stream, 
 
 def answer(asked: Asked) -> Answer:
     offered = [one for tool in asked.body.get("tools") or () for one in tool.get("functionDeclarations") or ()]
-    call = asked.call({one["name"]: one.get("parameters") or one.get("parametersJsonSchema") or {} for one in offered})
+    call = asked.call({one["name"]: _schema(one) for one in offered})
     if call:
         parts = [{"functionCall": {"name": call.name, "args": call.arguments}}]
     elif ":stream" in asked.path:
@@ -19,6 +19,11 @@ def answer(asked: Asked) -> Answer:
         parts = [{"text": TEXT}]
     chunks = [_chunk(part, last=part is parts[-1]) for part in parts]
     return event_stream(*chunks) if ":stream" in asked.path else whole(chunks[0])
+
+
+def _schema(function: dict[str, Any]) -> dict[str, Any]:
+    names = ("parameters", "parametersJsonSchema", "parameters_json_schema")
+    return next((function[name] for name in names if name in function), {})
 
 
 def _chunk(part: dict[str, Any], *, last: bool) -> dict[str, Any]:
