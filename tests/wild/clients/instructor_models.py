@@ -21,10 +21,12 @@ async def ask_async(prompt):
 def stream(prompt):
     client = instructor.from_provider("openai/gpt-4o-mini")
     for animal in client.create_partial(response_model=Animal, messages=[{"role": "user", "content": prompt}]):
-        yield str(animal.animal)
+        if animal.animal:
+            yield animal.animal
 
 
 async def stream_async(prompt):
     client = instructor.from_provider("openai/gpt-4o-mini", async_client=True)
     async for animal in client.create_partial(response_model=Animal, messages=[{"role": "user", "content": prompt}]):
-        yield str(animal.animal)
+        if animal.animal:
+            yield animal.animal
