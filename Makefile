@@ -52,12 +52,12 @@ test-clients:
 GROUPS ?= wild wild-openai2
 
 test-wild:
-	@mkdir -p build/wild
+	@rm -rf build/wild && mkdir -p build/wild
 	@for group in $(GROUPS); do \
 	    sh scripts/environment.sh .venv-$$group $$group without-model || exit 1; \
 	    echo "== $$group"; \
 	    WILD_GROUP=$$group .venv-$$group/bin/pytest tests/wild -n $(WORKERS) --maxprocesses 4 --dist worksteal \
-	        --durations 15 --junitxml=build/wild/$$group.xml $(ARGS) || failed=yes; \
+	        -o faulthandler_timeout=600 --durations 15 --junitxml=build/wild/$$group.xml $(ARGS) || failed=yes; \
 	done; [ -z "$$failed" ]
 
 bench:

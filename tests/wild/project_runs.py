@@ -17,7 +17,6 @@ from typing import Any
 from tests.wild.table import Client
 
 _FILES = Path(__file__).parent / "project"
-PROMPT = "What flies?"
 PATIENCE = 15
 """How many seconds a piece of a stream may take to arrive before the stream counts as delivered whole."""
 
@@ -49,12 +48,16 @@ class Outcome:
     code: int
     reports: tuple[Report, ...]
 
-    def of(self, way: str) -> Report:
-        """The report that decides a way: its failure if it has one, else that of its call."""
-        reports = [report for report in self.reports if report.way == way]
-        assert reports, f"no test ran for {way}:\n{self.output}"
+    def of(self, test: str, way: str) -> Report:
+        """The report that decides a test: its failure if it has one, else that of its call."""
+        reports = [report for report in self.reports if (report.test, report.way) == (test, way)]
+        assert reports, f"{test} did not run for {way}:\n{self.output}"
         failed = [report for report in reports if report.outcome != "passed"]
         return (failed or [report for report in reports if report.when == "call"])[0]
+
+    def failures(self, test: str, way: str) -> list[Report]:
+        """Every report of a test that is not one of success."""
+        return [one for one in self.reports if (one.test, one.way) == (test, way) and one.outcome != "passed"]
 
 
 class Project:
@@ -85,8 +88,8 @@ class Project:
             time.sleep(0.01)
         return False
 
-    def run(self, *arguments: str, key: bool, prompt: str = PROMPT, file: str = "test_asking.py") -> Outcome:
-        """Run the tests of a file with pytest's arguments, and the provider's key in the environment or not."""
+    def run(self, *arguments: str, key: bool) -> Outcome:
+        """Run pytest with these arguments, and with the provider's key in the environment or without."""
         report = self.folder / "report.json"
         report.unlink(missing_ok=True)
         environment = {name: value for name, value in os.environ.items() if not _is_foreign(name)}
@@ -95,11 +98,10 @@ class Project:
             environment |= dict.fromkeys(self.client.key, self.client.key_form.format(SECRET))
         environment |= {
             "WILD_WAYS": " ".join(self.client.ways),
-            "WILD_PROMPT": prompt,
             "WILD_REPORT": str(report),
             "HOME": str(self.folder),  # no key of anybody's, nor settings
         }
-        command = [sys.executable, "-m", "pytest", "-p", "observer", "-p", "no:randomly", "-rA", file, *arguments]
+        command = [sys.executable, "-m", "pytest", "-p", "observer", "-p", "no:randomly", "-rA", *arguments]
         done = subprocess.run(
             command, cwd=self.folder, env=environment, text=True, capture_output=True, timeout=240, check=False
         )

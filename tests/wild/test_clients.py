@@ -13,38 +13,39 @@ from pathlib import Path
 import pytest
 
 from tests.support.real_hosts import reachable, real_hosts
-from tests.support.upstream import Answer, Upstream
+from tests.support.upstream import Answer
+from tests.wild.project.statuses import STATUSES
 from tests.wild.project_runs import SECRET, Outcome, Project, Report
-from tests.wild.protocols import answer
+from tests.wild.protocols import answer, failure
 from tests.wild.results import Results
 from tests.wild.table import CLIENTS, Client
 
 HERE = [client for client in CLIENTS if client.group == os.environ["WILD_GROUP"]]
-OTHER_PROMPT = "What swims?"
 NOTHING_LISTENS = 9
 """A port that is the provider's when it has been stopped."""
 
 
 @pytest.mark.parametrize("client", [pytest.param(client, id=client.name) for client in HERE])
 def test_a_client_works_in_every_situation(client: Client, tmp_path: Path) -> None:
+    """Clients take seconds to import, so each has three processes: it records, records again, and replays."""
     results = Results(client)
     project = Project(client, tmp_path / "project")
-    recorded = record(project, results)
-    record_again(project, results)
-    replay(project, recorded, results)
-    change_the_prompt(project, results)
-    ask_without_cassette(client, tmp_path / "another", results)
-    ask_unasked(project, results)
+    recorded = _record(project, results)
+    _record_again(project, results)
+    _replay(project, recorded, results)
     results.write()
     if differences := results.differences_from_table():
         pytest.fail(f"{client.name}\n{differences}", pytrace=False)
 
 
-def record(project: Project, results: Results) -> Outcome:
+def _record(project: Project, results: Results) -> Outcome:
     """Everything passes while it is recorded, and streams arrive piece by piece. No key is in a cassette."""
     whole: set[str] = set()
 
     def script(path: str, body: bytes) -> Answer:
+        failing = re.search(rb"Fail with (\d+)!", body)
+        if failing is not None:
+            return failure(int(failing[1]))
         given = answer(path, body)
         way = project.streaming
         if way is not None:
@@ -58,103 +59,94 @@ def record(project: Project, results: Results) -> Outcome:
         return given
 
     with real_hosts(*project.client.hosts, script=script) as provider:
-        outcome = project.run("--aquila-record", key=True)
+        outcome = project.run("test_asking.py", "test_failing.py", "--aquila-record", key=True)
         assert provider.requests, f"nothing reached the provider:\n{outcome.output}"
     for way in project.client.ways:
-        report = outcome.of(way)
-        trouble = _not_passed(report)
-        if trouble is None and way in whole:
-            trouble = "the stream arrived as a whole"
-        if trouble is None and _text(report) != project.client.says:
-            trouble = f"it said {report.heard!r}"
-        results.note("record", way, trouble)
-    cassettes = "".join(file.read_text("utf-8") for file in project.folder.rglob("cassettes/**/*.yaml"))
-    assert cassettes
+        report = outcome.of("test_asking", way)
+        results.note("while it is recorded", way, _not_passed(report) or _said(report, project.client.says))
+        if way in whole:
+            results.note("while it is recorded", way, "the stream arrived as a whole")
+        for status in STATUSES:
+            failing = outcome.of("test_failing", f"{way} {status}")
+            results.note(f"recording that the provider fails with {status}", way, _not_passed(failing))
+    cassettes = "".join(file.read_text("utf-8") for file in project.folder.rglob("cassettes/*.yaml"))
+    assert cassettes, outcome.output
     assert SECRET not in cassettes
     return outcome
 
 
-def record_again(project: Project, results: Results) -> None:
-    """In another process every request is the same again: nothing reaches the provider."""
+def _record_again(project: Project, results: Results) -> None:
+    """In another process every request is the same again: nothing reaches the provider.
+
+    A test that says nothing of a cassette is refused, also in such a run.
+    """
     with real_hosts(*project.client.hosts, script=answer) as provider:
-        outcome = project.run("--aquila-record", key=True)
+        files = ("test_asking.py", "test_failing.py", "test_unasked.py")
+        outcome = project.run(*files, "--aquila-record", key=True)
     asked = [path for path, _ in provider.requests]
     for way in project.client.ways:
-        results.note("record again", way, _not_passed(outcome.of(way)))
-    if asked:
-        results.note("record again", project.client.ways[0], f"the provider was asked again: {asked}")
+        results.note("recorded again", way, _not_passed(outcome.of("test_asking", way)))
+        results.note("without a word of cassettes", way, _not_itself(outcome, "test_unasked", way, "LiveCallRefused"))
+        if asked:
+            results.note("recorded again", way, f"some way asked the provider again: {asked}")
 
 
-def replay(project: Project, recorded: Outcome, results: Results) -> None:
-    """Without a key and without the provider, everything gets what it got while it was recorded."""
+def _replay(project: Project, recorded: Outcome, results: Results) -> None:
+    """Without a key and without the provider everything gets what it got while it was recorded.
+
+    Before that, each test fails with the miss itself, at once and once, because the prompt is another one; and after
+    that, because nothing has been recorded.
+    """
+    files = ("test_changed.py", "test_asking.py", "test_failing.py", "test_new.py")
     with reachable(dict.fromkeys(project.client.hosts, NOTHING_LISTENS)):
-        outcome = project.run(key=False)
+        outcome = project.run(*files, key=False)
     for way in project.client.ways:
-        report = outcome.of(way)
-        trouble = _not_passed(report)
-        if trouble is None and report.heard != recorded.of(way).heard:
-            trouble = f"it said {report.heard!r}, and {recorded.of(way).heard!r} while it was recorded"
-        results.note("replay", way, trouble or _slept(report))
+        miss = _not_itself(outcome, "test_changed", way, "CassetteMiss", rf"\S.* differs? from recording \d+ of {FILE}")
+        results.note("with another prompt", way, miss)
+        results.note("replayed", way, _not_the_same(recorded, outcome, "test_asking", way) or _slept(outcome, way))
+        for status in STATUSES:
+            trouble = _not_the_same(recorded, outcome, "test_failing", f"{way} {status}")
+            results.note(f"replaying that the provider fails with {status}", way, trouble)
+        results.note("without a cassette", way, _not_itself(outcome, "test_new", way, "CassetteMiss"))
+    assert not list(project.folder.rglob("new-*"))
 
 
-def change_the_prompt(project: Project, results: Results) -> None:
-    """Each test fails with the miss itself, at once, and with one only."""
-    with real_hosts(*project.client.hosts, script=answer) as provider:
-        outcome = project.run(prompt=OTHER_PROMPT, key=False)
-    for way in project.client.ways:
-        results.note("changed prompt", way, _not_itself(outcome, way, "CassetteMiss", CRASH))
-    _nothing_asked(provider, outcome)
-
-
-def ask_without_cassette(client: Client, folder: Path, results: Results) -> None:
-    """The same where nothing has been recorded yet."""
-    project = Project(client, folder)
-    with real_hosts(*client.hosts, script=answer) as provider:
-        outcome = project.run(key=False)
-    for way in client.ways:
-        results.note("no cassette", way, _not_itself(outcome, way, "CassetteMiss"))
-    _nothing_asked(provider, outcome)
-    assert not (folder / "cassettes").exists()
-
-
-def ask_unasked(project: Project, results: Results) -> None:
-    """A test that says nothing of a cassette is refused, in the same manner."""
-    with real_hosts(*project.client.hosts, script=answer) as provider:
-        outcome = project.run(file="test_unasked.py", key=True)
-    for way in project.client.ways:
-        results.note("unasked", way, _not_itself(outcome, way, "LiveCallRefused"))
-    _nothing_asked(provider, outcome)
-
-
-CRASH = r"\S.* differs? from recording \d+ of cassettes/\S+\.yaml"
-"""What the line of a miss says after the error's name, where there is a recording to compare with."""
+FILE = r"cassettes/\S+\.yaml"
 
 
 def _not_passed(report: Report) -> str | None:
-    return None if report.outcome == "passed" else f"{report.when} {report.outcome}: {report.crash}"
+    return None if report.outcome == "passed" else f"{report.when} {report.outcome}: {_first_line(report.crash)}"
 
 
-def _slept(report: Report) -> str | None:
-    return f"it slept {report.slept} s" if report.slept else None
+def _said(report: Report, expected: str) -> str | None:
+    text = "".join(report.heard) if isinstance(report.heard, list) else str(report.heard)
+    return None if text == expected else f"it said {report.heard!r}"
 
 
-def _not_itself(outcome: Outcome, way: str, error: str, line: str = r"\S.*") -> str | None:
+def _not_the_same(recorded: Outcome, replayed: Outcome, test: str, way: str) -> str | None:
+    before, now = recorded.of(test, way), replayed.of(test, way)
+    if trouble := _not_passed(now):
+        return trouble
+    return None if now.heard == before.heard else f"it said {now.heard!r}, and {before.heard!r} while it was recorded"
+
+
+def _slept(outcome: Outcome, way: str) -> str | None:
+    slept = outcome.of("test_asking", way).slept
+    return f"it slept {slept} s" if slept else None
+
+
+def _not_itself(outcome: Outcome, test: str, way: str, error: str, line: str = r"\S.*") -> str | None:
     """What is wrong with a failure that should be an error of Aquila's and nothing else."""
-    report = outcome.of(way)
-    failures = [one for one in outcome.reports if one.way == way and one.outcome != "passed"]
+    failures = outcome.failures(test, way)
     if not failures:
         return "it passed"
-    if not re.fullmatch(rf"(aquila\.errors\.)?{error}: {line}", report.crash.partition("\n")[0]):
-        return f"{report.when} {report.outcome}: {report.crash}"
+    first = failures[0]
+    if not re.fullmatch(rf"(aquila\.errors\.)?{error}: {line}", _first_line(first.crash)):
+        return f"{first.when} {first.outcome}: {_first_line(first.crash)}"
     if len(failures) > 1:
         return f"it failed {len(failures)} times: {[one.crash for one in failures]}"
-    return _slept(report)
+    return f"it slept {first.slept} s" if first.slept else None
 
 
-def _nothing_asked(provider: Upstream, outcome: Outcome) -> None:
-    asked = [path for path, _ in provider.requests]
-    assert asked == [], f"this reached the provider: {asked}\n{outcome.output}"
-
-
-def _text(report: Report) -> str:
-    return "".join(report.heard) if isinstance(report.heard, list) else str(report.heard)
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

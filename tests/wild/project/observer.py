@@ -1,4 +1,4 @@
-"""Runs in the project of a client: uses its application, and notes what each test came to.
+"""Runs in the project of a client: uses its application, and reports what each test came to.
 
 Loaded with ``-p observer``, before the application, so that it sees every sleep.
 """
@@ -14,22 +14,26 @@ from pathlib import Path
 BRIEF = 0.1
 """Sleeps below this many seconds are none: a loop that polls, not a client that backs off."""
 
-reports = []
-notes = {}
-"""What the tests that run now heard and how long they slept, by their way."""
+_reports = []
+_now = {}
+"""What the test that runs now has heard, and how long it has slept."""
 
 
 def use(way, function, prompt):
     """Use the application in one way, and note what it gave, piece by piece."""
-    note = notes.setdefault(way, {"slept": [], "heard": None})
     streaming, received = Path("streaming"), Path("received")
     received.unlink(missing_ok=True)
-    if way.startswith("stream"):
+    if way in ("stream", "stream_async"):
         streaming.write_text(way, "utf-8")
     try:
-        note["heard"] = _heard(function(prompt), received)
+        note(way, _heard(function(prompt), received))
     finally:
         streaming.unlink(missing_ok=True)
+
+
+def note(way, heard):
+    """Note what a test has heard."""
+    _now["heard"] = heard
 
 
 def _heard(answer, received):
@@ -52,29 +56,21 @@ async def _collected(stream, received):
     return heard
 
 
-def pytest_runtest_setup(item):
-    if hasattr(item, "callspec"):
-        notes[item.callspec.params["way"]] = {"slept": [], "heard": None}
+def pytest_runtest_logstart():
+    _now.clear()
+    _now.update(slept=[], heard=None)
 
 
 def pytest_runtest_logreport(report):
     crash = getattr(report.longrepr, "reprcrash", None)
-    way = report.nodeid.partition("[")[2].rstrip("]")
-    reports.append(
-        {
-            "test": report.nodeid.partition("[")[0].rpartition("::")[2],
-            "way": way,
-            "when": report.when,
-            "outcome": report.outcome,
-            "crash": crash.message if crash is not None else str(report.longrepr or ""),
-            "text": report.longreprtext,
-            **notes.get(way, {}),
-        }
-    )
+    name, _, way = report.nodeid.rpartition("::")[2].partition("[")
+    row = {"test": name, "way": way.rstrip("]"), "when": report.when, "outcome": report.outcome}
+    row["crash"] = crash.message if crash is not None else str(report.longrepr or "")
+    _reports.append({**row, "text": report.longreprtext, **_now, "slept": list(_now["slept"])})
 
 
 def pytest_unconfigure():
-    Path(os.environ["WILD_REPORT"]).write_text(json.dumps(reports), "utf-8")
+    Path(os.environ["WILD_REPORT"]).write_text(json.dumps(_reports), "utf-8")
 
 
 def _watch_sleeps():
@@ -82,10 +78,9 @@ def _watch_sleeps():
     sleep, call_later = time.sleep, asyncio.base_events.BaseEventLoop.call_later
 
     def shortened(delay):
-        if threading.current_thread() is not threading.main_thread() or delay < BRIEF:
+        if threading.current_thread() is not threading.main_thread() or delay < BRIEF or "slept" not in _now:
             return delay
-        for note in list(notes.values())[-1:]:
-            note["slept"].append(delay)
+        _now["slept"].append(delay)
         return 0
 
     def watched_sleep(delay):

@@ -1,16 +1,11 @@
-"""The tests of a user's project: each way of its client, from a cassette."""
-
-import os
+"""Each way of the client, from a cassette."""
 
 import app
 import observer
-import pytest
-
-WAYS = os.environ["WILD_WAYS"].split()
-PROMPT = os.environ["WILD_PROMPT"]
+from ways import PROMPT, each_way
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_way()
 def test_asking(way, aquila_cassette):
     observer.use(way, getattr(app, way), PROMPT)
     assert aquila_cassette.all_played

@@ -5,11 +5,9 @@ import os
 import app
 import observer
 import pytest
-
-WAYS = os.environ["WILD_WAYS"].split()
-PROMPT = os.environ["WILD_PROMPT"]
+from ways import PROMPT
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", os.environ["WILD_WAYS"].split())
 def test_unasked(way):
     observer.use(way, getattr(app, way), PROMPT)

@@ -39,5 +39,11 @@ def answer(path: str, body: bytes) -> Answer:
         if re.fullmatch(pattern, route):
             asked: dict[str, Any] = json.loads(body) if body else {}
             return protocol(Asked(path, asked, body.decode()))
-    error = {"message": f"nothing at {path}", "type": "invalid_request_error", "param": None, "code": None}
-    return Answer(404, chunks=[json.dumps({"error": error}).encode()])
+    return failure(404, f"nothing at {path}")
+
+
+def failure(status: int, message: str = "not now") -> Answer:
+    """A failure, with a body that holds what each of the protocols has in its own."""
+    error = {"message": message, "type": "api_error", "param": None, "code": None}
+    body = {"type": "error", "error": error, "message": message}
+    return Answer(status, chunks=[json.dumps(body).encode()])
