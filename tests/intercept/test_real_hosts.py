@@ -63,6 +63,20 @@ WAYS = {
         import httplib2
         return json.loads(httplib2.Http().request(URL, "POST", body=json.dumps(BODY))[1])
         """,
+    "urllib_request": """
+        import urllib.request
+        headers = {"content-type": "application/json"}
+        request = urllib.request.Request(URL, data=json.dumps(BODY).encode(), headers=headers)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+        """,
+    "http_client": """
+        import contextlib, http.client
+        with contextlib.closing(http.client.HTTPSConnection("api.openai.com")) as connection:
+            headers = {"content-type": "application/json"}
+            connection.request("POST", "/v1/chat/completions", json.dumps(BODY), headers)
+            return json.load(connection.getresponse())
+        """,
     "aiohttp": """
         import asyncio, aiohttp
         async def go():
@@ -221,14 +235,14 @@ def test_a_guard_of_all_lets_a_recording_through_and_nothing_else(
     pytester.makeini("[pytest]\naquila_guard = all\n")
     result = run(
         """
-        import urllib.request
+        import socket
         from aquila.errors import LiveCallRefused
 
         @pytest.mark.parametrize("way", ways.NAMES)
         def test_it(way, aquila_cassette):
             assert getattr(ways, way)()["id"] == "c"
             with pytest.raises(LiveCallRefused):
-                urllib.request.urlopen("https://api.openai.com/other")
+                socket.create_connection(("api.openai.com", 443))
         """,
         "--aquila-record",
     )

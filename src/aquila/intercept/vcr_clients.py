@@ -1,8 +1,8 @@
-"""Every other HTTP client: requests, urllib3, botocore, httplib2 and aiohttp, through vcrpy's stubs (extra ``vcr``).
+"""Every other HTTP client: urllib3, on which requests and botocore are built, httplib2, ``http.client`` and aiohttp.
 
-vcrpy's patches are many, and its stubs hold back an answer until it is whole. So they are put in place only when a
-client makes a request that a scope answers. Until then one method each is patched of urllib3 (on which requests and
-botocore are built), httplib2 and aiohttp.
+They go through vcrpy's stubs (extra ``vcr``). vcrpy's patches are many, so they are put in place only when a client
+makes a request that a scope answers. Until then one method each is patched of urllib3, httplib2, ``http.client`` and
+aiohttp.
 """
 
 from __future__ import annotations
@@ -18,13 +18,21 @@ from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.intercept.policy import asks_model, find_answering_scope
 from aquila.optional import import_optional
 
+_HTTPS_PORT = 443
+
 
 class VcrClients:
     """Interception of the clients that vcrpy knows. In force while its ``patches`` are."""
 
     def __init__(self, hooks: ImportHooks) -> None:
         self.patches = PatchSet(
-            hooks, {"urllib3": self._patch_urllib3, "httplib2": self._patch_httplib2, "aiohttp": self._patch_aiohttp}
+            hooks,
+            {
+                "http.client": self._patch_http_client,
+                "urllib3": self._patch_urllib3,
+                "httplib2": self._patch_httplib2,
+                "aiohttp": self._patch_aiohttp,
+            },
         )
         # Whether vcrpy's stubs are among the patches. They take this back themselves when they are undone.
         self._has_stubs = False
@@ -40,6 +48,26 @@ class VcrClients:
     def _patch_aiohttp(self, module: ModuleType) -> Iterable[Undoable]:
         # `get`, `post` and `request` all call this private method, and vcrpy patches it too.
         yield Patch(module.ClientSession, "_request", self._catch_aiohttp)
+
+    def _patch_http_client(self, module: ModuleType) -> Iterable[Undoable]:
+        # What every request of a connection begins with, those of `urllib.request` too.
+        yield Patch(module.HTTPConnection, "putrequest", self._catch_http_client)
+
+    def _catch_http_client(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def putrequest(connection: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            scheme = "https" if connection.default_port == _HTTPS_PORT else "http"
+            # In a tunnel the connection's own host is the proxy.
+            host, port = connection._tunnel_host or connection.host, connection._tunnel_port or connection.port
+            whole = url if "://" in url else f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{url}"
+            if not self._is_answered(method, whole):
+                return original(connection, method, url, *args, **kwargs)
+            from aquila.intercept.vcr_stubs import turn_into_stub  # noqa: PLC0415 - needs vcrpy
+
+            turn_into_stub(connection)
+            return connection.putrequest(method, url, *args, **kwargs)
+
+        return putrequest
 
     def _catch_urllib3(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -66,9 +94,9 @@ class VcrClients:
             whole = str(session._build_url(url))
             if not self._is_answered(method, whole):
                 return await original(session, method, url, **kwargs)
-            from aquila.intercept import vcr_stubs  # noqa: PLC0415 - needs vcrpy
+            from aquila.intercept import aiohttp_stub  # noqa: PLC0415 - needs vcrpy
 
-            return await vcr_stubs.request_aiohttp(original, session, method, whole, kwargs)
+            return await aiohttp_stub.request_aiohttp(original, session, method, whole, kwargs)
 
         return request
 

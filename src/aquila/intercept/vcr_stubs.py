@@ -1,31 +1,30 @@
-"""vcrpy's stubs over a scope: they ask for answers, and hand over what they got from the network.
+"""Clients on ``http.client`` over a scope, through vcrpy's stubs: urllib3, requests, botocore, httplib2 and the like.
 
-vcrpy sees a cassette of its own kind. Keys, redaction, misses and the order of answers are those of any other client.
+A stub stands in for a connection: it collects a request, and holds back the connecting until it is known that the
+network is needed. What answers is a route, as for any other client. The stubs' own way to answer is not used, since it
+hands out answers only when they are whole.
 """
 
 from __future__ import annotations
 
-import http
-from collections.abc import Awaitable, Callable
+import functools
+import http.client
+import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx2
 import vcr.patch
 from vcr.request import Request
+from vcr.stubs import VCRConnection, VCRHTTPConnection, VCRHTTPSConnection
 
-from aquila.cassettes.content_codings import DamagedBody, decoder_for
 from aquila.intercept.patching import Patch
-from aquila.intercept.policy import AnsweringScope, find_answering_scope
-from aquila.recording.session import ReplayDecision
+from aquila.intercept.policy import find_answering_scope
+from aquila.transports.http_client_answers import ConnectionUpstream, own_error, to_connection_error, to_http_client
 from aquila.transports.intercepted_requests import route_for
 from aquila.transports.own_requests import own_request
-from aquila.transports.record import AnswerRecorder
-from aquila.transports.routing import NO_UPSTREAM, CassetteRoute
-from aquila.transports.upstreams import Upstream
 
-# Parts of vcrpy that are not used. `httplib`: patching the base classes would reach into clients that are caught
-# elsewhere, and would break real connections that are made meanwhile. The others are caught closer to the network, or
-# not at all.
+# Parts of vcrpy that are not used: these clients are caught closer to the network, elsewhere, or not at all.
 _LEFT_ALONE = ("httplib", "tornado", "aiohttp", "httpx", "httpx2")
 
 
@@ -43,11 +42,11 @@ class VcrPatches:
         self._pools: list[Any] = []
         # vcrpy's public context manager would patch everything and push a cassette of its own. The builder lists the
         # patches one by one, so those that are not wanted can be left out.
-        for patcher in vcr.patch.CassettePatcherBuilder(_ScopeAsCassette()).build():
+        for patcher in vcr.patch.CassettePatcherBuilder(_NoCassette()).build():
             if isinstance(patcher, vcr.patch.ConnectionRemover):
                 self._pools.append(patcher)
             elif patcher.attribute not in _REAL_NAMES:
-                self._patches.append(Patch(patcher.getter(), patcher.attribute, _always(patcher.new)))
+                self._patches.append(Patch(patcher.getter(), patcher.attribute, _always(_let_answer(patcher.new))))
         # vcrpy takes all its patches off while a stub uses the network. The classes below the stubs are not patched
         # here, so only the guard has to be told.
         self._patches.append(Patch(vcr.patch, "force_reset", _always(own_request)))
@@ -65,149 +64,234 @@ def _always(value: Any) -> Callable[[Any], Any]:
     return lambda original: value
 
 
-class _ScopeAsCassette:
-    """What vcrpy's stubs use as their cassette. The scope is looked up anew for each request."""
+class _NoCassette:
+    """What vcrpy takes for its cassette while it builds the patches. Its stubs never ask it anything."""
 
     skip_patchers = _LEFT_ALONE
     custom_patches = ()
-    write_protected = False
-    _path = "aquila"  # private, but the stubs read it for their messages
+    _path = "aquila"  # private, but the names of the stubs are made of it
 
-    def filter_request(self, request: Request) -> Request:
-        """Return the request as it is: what is stored is decided elsewhere."""
-        return request
 
-    def find_requests_with_most_matches(self, request: Request) -> list[tuple[Request, list[str], list[str]]]:
-        """What a redirect leads to, for aiohttp."""
-        return [(request, [], [])]
+def _let_answer(new: Any) -> Any:
+    """The stubs among what vcrpy would put in place, so that they answer from a scope."""
+    if isinstance(new, dict):
+        return {scheme: _let_answer(stub) for scheme, stub in new.items()}
+    return _answering_stub(new) if isinstance(new, type) and issubclass(new, VCRConnection) else new
 
-    def can_play_response_for(self, request: Request) -> bool:
-        """Whether a request is answered here. Decided once: the stubs ask again. Raises ``CassetteMiss``."""
-        return isinstance(_decide_once(request), httpx2.Response)
 
-    def play_response(self, request: Request) -> dict[str, Any]:
+@functools.cache
+def _answering_stub(stub: type[VCRConnection]) -> type[VCRConnection]:
+    answers_late = any(base.__module__.startswith("urllib3.") for base in stub.__mro__)
+    return type(stub.__name__, (_AnsweringConnection, stub), {"_answers_late": answers_late})
+
+
+@functools.cache
+def _stub_of(connection: Any) -> type[VCRConnection]:
+    """The stub of a class of connections that vcrpy does not know."""
+    secure = issubclass(connection, http.client.HTTPSConnection) or connection.default_port == http.client.HTTPS_PORT
+    base = VCRHTTPSConnection if secure else VCRHTTPConnection
+    return _answering_stub(type(connection.__name__, (base, connection), {"_baseclass": connection}))
+
+
+def turn_into_stub(connection: http.client.HTTPConnection) -> None:
+    """Make a stub of a connection that is about to begin a request, whatever its class."""
+    real = object.__new__(type(connection))
+    real.__dict__.update(connection.__dict__)
+    stub: Any = connection
+    kind: Any = type(connection)
+    stub.__class__ = _stub_of(kind)
+    stub.__dict__.clear()
+    stub.__dict__.update(real_connection=real, _sock=None)
+
+
+class _AnsweringConnection:
+    """Mixed into a stub: asks a route for the answer, and connects only if that sends the request."""
+
+    real_connection: Any
+    timeout: Any
+    _vcr_request: Request
+    _answers_late = False
+    # What becomes of the request in progress: nothing yet, an answer, or a failure that belongs to its answer.
+    _answer: Any = None
+    _failure: Exception | None = None
+    _options: dict[str, Any] | None = None
+    _connect_timeout: Any = None
+    _failed_connecting = False
+
+    def connect(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: whether the network is needed is known when there is a request."""
+
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Take in a request."""
+        self._begin(kwargs)
+        super().request(method, url, body, headers)  # type: ignore[misc]
+        self._ask_early()
+
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        """Begin a request."""
+        self._begin(None)
+        super().putrequest(method, url)  # type: ignore[misc]
+
+    def putheader(self, header: Any, *values: Any) -> None:
+        """Add a field to the request."""
+        name = header.decode("latin-1") if isinstance(header, bytes) else str(header)
+        texts = [value.decode("latin-1") if isinstance(value, bytes) else str(value) for value in values]
+        self._vcr_request.headers[name] = "\r\n\t".join(texts)
+
+    def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
+        """End the fields of the request. Its body may follow."""
+        self._vcr_request.body = _join_body(message_body)
+        fields = self._vcr_request.headers
+        is_more_to_come = message_body is None and (
+            "transfer-encoding" in fields or fields.get("content-length", "0") != "0"
+        )
+        if not is_more_to_come:
+            self._ask_early()
+
+    def getresponse(self, *args: Any, **kwargs: Any) -> Any:
         """The answer."""
-        answer = _decide_once(request)
-        if not isinstance(answer, httpx2.Response):
-            raise httpx2.RemoteProtocolError(f"{request.method} {request.host}: the redirect leads out of the cassette")
-        headers: dict[str, list[str]] = {}
-        for name, value in answer.headers.multi_items():
-            headers.setdefault(name, []).append(value)
-        status = {"code": answer.status_code, "message": _reason_phrase(answer.status_code)}
-        return {"status": status, "headers": headers, "body": {"string": answer.content}}
+        answer, failure = self._answer, self._failure
+        self._answer = self._failure = None
+        if failure is not None:
+            raise failure
+        return self._ask() if answer is None else answer
 
-    def append(self, request: Request, response: dict[str, Any]) -> None:
-        """Take in what came from the network: it is stored if the request was to be recorded."""
-        recorder = _decide_once(request)
-        if not isinstance(recorder, AnswerRecorder):
+    def _begin(self, options: dict[str, Any] | None) -> None:
+        self._options = options
+        self._answer = self._failure = None
+        # urllib3 has one limit for connecting, and sets another one for reading when the request has been made.
+        self._connect_timeout = self.timeout
+
+    def _ask_early(self) -> None:
+        """Ask now, as a connection sends its request now: clients tell its failures from those of the answer.
+
+        urllib3 does not. It sets the limit for reading later.
+        """
+        if self._answers_late:
             return
-        body: bytes = response["body"].get("string") or b""
-        headers = [
-            (name.lower(), value)
-            for name, values in response["headers"].items()
-            for value in ([values] if isinstance(values, str) else values)
-        ]
-        if _is_decoded(body, headers):
-            headers = [row for row in headers if row[0] not in ("content-encoding", "content-length")]
-        recorder.start_answer(httpx2.Response(response["status"]["code"], headers=headers))
-        recorder.record_chunk(body)
-        recorder.finish_answer()
+        try:
+            self._answer = self._ask()
+        except _network_errors() as error:
+            if self._failed_connecting:
+                raise
+            self._failure = error
 
-
-def _decide_once(request: Request) -> httpx2.Response | AnswerRecorder | None:
-    """The answer to a request, or what will record it, or None if it goes its own way.
-
-    The stubs ask several times about one request, so what was decided is kept at the request.
-    """
-    if not hasattr(request, "_aquila"):
+    def _ask(self) -> Any:
+        request = self._vcr_request
         port = request.parsed_uri.port
         answering = find_answering_scope(request.method, request.scheme, request.host or "", port, request.path)
-        request._aquila = None if answering is None else _decide(answering, request)
-    decided: httpx2.Response | AnswerRecorder | None = request._aquila
-    return decided
+        if answering is None:
+            with own_request():
+                self._open()
+                self._send(**(self._options or {}))
+                return self.real_connection.getresponse()
+        headers = [(name, _text_of(value)) for name, value in request.headers.items()]
+        asked = httpx2.Request(request.method, request.uri, headers=headers, content=_join_body(request.body_bytes))
+        failure = None
+        upstream = ConnectionUpstream(self._open, self._send_live, _network_errors())
+        try:
+            answer = route_for(*answering, upstream).answer(asked)
+        except httpx2.RequestError as error:
+            self._failed_connecting = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout))
+            failure = self._translate_error(error, before_body=True)
+        if failure is not None:
+            raise failure  # out here, so that it keeps the context that it has
+        translate = functools.partial(self._translate_error, before_body=False)
+        return self._as_urllib3(to_http_client(answer, request.method, translate))
+
+    def _send_live(self) -> http.client.HTTPResponse:
+        self._send()
+        # Not the method of a subclass: urllib3's makes an answer of its own, which decodes.
+        return http.client.HTTPConnection.getresponse(self.real_connection)
+
+    def _open(self) -> None:
+        """Connect, if the connection is not open."""
+        real, limit = self.real_connection, self.timeout
+        if real.sock is None:
+            real.timeout, self._failed_connecting = self._connect_timeout, True
+            try:
+                real.connect()
+            finally:
+                real.timeout = limit
+            self._failed_connecting = False
+        if real.sock is not None and (limit is None or isinstance(limit, (int, float))):
+            real.sock.settimeout(limit)
+
+    def _send(self, **options: Any) -> None:
+        real, request = self.real_connection, self._vcr_request
+        # The body is whole by now, so it goes out with its length.
+        fields = {name: value for name, value in request.headers.items() if name.lower() != "transfer-encoding"}
+        options.pop("chunked", None)
+        options.pop("encode_chunked", None)
+        url = self._url(request.uri)  # type: ignore[attr-defined]
+        real.request(request.method, url, body=_join_body(request.body_bytes) or None, headers=fields, **options)
+
+    def _translate_error(self, error: httpx2.RequestError, *, before_body: bool) -> Exception:
+        """The client's own error."""
+        own = own_error(error, _network_errors())
+        if own is not None:
+            return own
+        exceptions: Any = sys.modules["urllib3.exceptions"] if self._answers_late else None
+        if isinstance(error, httpx2.DecodingError):
+            if exceptions is not None:
+                decoding: Exception = exceptions.DecodeError(str(error), error)
+                return decoding
+            httplib2 = sys.modules.get("httplib2")
+            if httplib2 is not None and isinstance(self, httplib2.HTTPConnectionWithTimeout):
+                damaged: Exception = httplib2.FailedToDecompressContent(str(error), None, "")
+                return damaged
+        if exceptions is not None and before_body:
+            if isinstance(error, httpx2.ConnectTimeout):
+                timeout: Exception = exceptions.ConnectTimeoutError(self.real_connection, str(error))
+                return timeout
+            if isinstance(error, httpx2.ConnectError):
+                connecting: Exception = exceptions.NewConnectionError(self.real_connection, str(error))
+                return connecting
+        return to_connection_error(error, before_body=before_body)
+
+    def _as_urllib3(self, response: http.client.HTTPResponse) -> Any:
+        """The answer as a connection of urllib3 2 gives it. Others give that of ``http.client``."""
+        if "_response_options" not in self.real_connection.__dict__:
+            return response
+        import urllib3  # noqa: PLC0415 - it is loaded: it made the connection
+
+        options = self._options
+        if options is None:
+            options = self.real_connection._response_options._asdict()
+        return urllib3.HTTPResponse(
+            body=response,
+            headers=urllib3.HTTPHeaderDict(response.msg.items()),
+            status=response.status,
+            version=response.version,
+            reason=response.reason,
+            preload_content=options.get("preload_content", True),
+            decode_content=options.get("decode_content", True),
+            enforce_content_length=options.get("enforce_content_length", True),
+            original_response=response,
+            request_method=self._vcr_request.method,
+            request_url=self._vcr_request.uri,
+        )
 
 
-def _decide(answering: AnsweringScope, request: Request) -> httpx2.Response | AnswerRecorder:
-    headers = [
-        (name, value.decode("latin-1") if isinstance(value, bytes) else str(value))
-        for name, value in request.headers.items()
-    ]
-    asked = httpx2.Request(request.method, request.uri, headers=headers, content=_request_body(request))
-    # Where the client is its own upstream, the stub makes the request and hands the answer over in `append`.
-    route = route_for(*answering, _STUB)
-    if isinstance(route, CassetteRoute) and route.upstream in (_STUB, NO_UPSTREAM):
-        decision = route.decide(asked)
-        if not isinstance(decision, ReplayDecision):
-            return route.start_recording(decision)
-        answer = route.replay(decision, asked)
-    else:
-        answer = route.answer(asked)
-    answer.read()
-    return answer
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What the connections of clients raise when the network fails."""
+    exceptions: Any = sys.modules.get("urllib3.exceptions")
+    own = () if exceptions is None else (exceptions.HTTPError,)
+    return (OSError, http.client.HTTPException, *own)
 
 
-_STUB = Upstream("live")
+def _text_of(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def _is_decoded(body: bytes, headers: list[tuple[str, str]]) -> bool:
-    """Whether a library has undone a body's content coding already; some do and leave the header as it was."""
-    decoder = decoder_for(", ".join(value for name, value in headers if name == "content-encoding"))
-    if decoder is None:
-        return False
-    try:
-        decoder.decode(body)
-    except DamagedBody:
-        return True
-    return False
-
-
-def _request_body(request: Request) -> bytes:
-    body = request.body_bytes
+def _join_body(body: Any) -> bytes:
+    """A body as the bytes that are sent: they identify the request."""
     if body is None:
         return b""
-    return body.encode() if isinstance(body, str) else bytes(body)
-
-
-def _reason_phrase(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""
-
-
-async def request_aiohttp(
-    original: Callable[..., Awaitable[Any]], session: Any, method: str, url: str, kwargs: Any
-) -> Any:
-    """Make a request of an aiohttp session through vcrpy's stub."""
-    from vcr.stubs.aiohttp_stubs import vcr_request  # noqa: PLC0415 - needs aiohttp
-
-    async def request_network(*args: Any, **options: Any) -> Any:
-        with own_request():
-            return await original(*args, **options)
-
-    return await vcr_request(_ScopeAsCassette(), request_network)(
-        session, method, url, **await _with_bytes(session, kwargs)
-    )
-
-
-async def _with_bytes(session: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a request, with its body as the bytes that are sent: they identify the request."""
-    import aiohttp  # noqa: PLC0415 - optional
-
-    data, json = kwargs.get("data"), kwargs.get("json")
-    if json is not None and data is None:
-        # Private of aiohttp, like `_prepare_headers` below: there is no public way to learn what it will send.
-        written = session._json_serialize(json)
-        body, content_type = written.encode() if isinstance(written, str) else written, "application/json"
-    elif data is None or isinstance(data, (bytes, bytearray, str)) or hasattr(data, "__aiter__"):
-        return kwargs
-    else:
-        form = data if isinstance(data, aiohttp.FormData) else aiohttp.FormData(data)
-        payload = form()
-        body, content_type = await payload.as_bytes(), payload.content_type
-        if payload.headers is not None and "Content-Type" in payload.headers:
-            content_type = payload.headers["Content-Type"]
-    headers = dict(session._prepare_headers(kwargs.get("headers")))
-    if not any(name.lower() == "content-type" for name in headers):
-        headers["Content-Type"] = content_type
-    return {**kwargs, "json": None, "data": body, "headers": headers}
+    if isinstance(body, str):
+        return body.encode()
+    if hasattr(body, "read"):
+        return _join_body(body.read())
+    if isinstance(body, Iterable) and not isinstance(body, (bytes, bytearray, memoryview)):
+        return b"".join(_join_body(piece) for piece in body)
+    return bytes(body)

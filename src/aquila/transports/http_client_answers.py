@@ -1,0 +1,218 @@
+"""Answers of ``http.client``, on which urllib3, requests, botocore, httplib2 and urllib.request are built.
+
+A real one becomes an answer of httpx2, so that replaying and recording exist once; what comes of that becomes an
+answer of ``http.client`` again. Either way it may still be arriving: a piece is handed on when it is there.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2
+
+from aquila.transports.own_requests import own_request
+from aquila.transports.upstreams import Upstream
+
+Translate = Callable[[httpx2.RequestError], Exception]
+"""From what a route raises to what a client's own connection would raise."""
+
+_PIECE = 65536
+_WITHOUT_BODY = frozenset({204, 304})
+
+
+class ConnectionUpstream(Upstream):
+    """The client's own way to the network, through a connection that it made itself.
+
+    ``connect`` opens it, and ``send`` sends the request and returns the answer. ``errors`` are those that say that the
+    network failed. They arrive as the cause of an error of httpx2: see ``own_error``.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], None],
+        send: Callable[[], http.client.HTTPResponse],
+        errors: tuple[type[Exception], ...],
+    ) -> None:
+        super().__init__("live")
+        self._connect = connect
+        self._send = send
+        self._errors = errors
+
+    def send_request(self, request: httpx2.Request) -> httpx2.Response:
+        with own_request():
+            try:
+                self._connect()
+            except self._errors as error:
+                kind = httpx2.ConnectTimeout if _is_timeout(error) else httpx2.ConnectError
+                raise kind(str(error)) from error
+            try:
+                real = self._send()
+            except self._errors as error:
+                raise _to_transport_error(error) from error
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in real.msg.items()]
+        return httpx2.Response(
+            real.status,
+            headers=headers,
+            stream=_ArrivingBody(real, self._errors),
+            extensions={"reason_phrase": real.reason.encode("latin-1", "replace")},
+        )
+
+
+class _ArrivingBody(httpx2.SyncByteStream):
+    """The body of an answer of ``http.client``, in the pieces in which it comes."""
+
+    def __init__(self, real: http.client.HTTPResponse, errors: tuple[type[Exception], ...]) -> None:
+        self._real = real
+        self._errors = errors
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while data := self._real.read1(_PIECE):
+                yield data
+            if self._real.length:  # `read1` does not tell an end that comes too early from another
+                raise http.client.IncompleteRead(b"", self._real.length)
+        except self._errors as error:
+            raise _to_transport_error(error) from error
+        finally:
+            self._real.close()  # nor does it see that nothing more will come, which frees the connection
+
+    def close(self) -> None:
+        self._real.close()
+
+
+def _is_timeout(error: Exception) -> bool:
+    # By name: the classes of urllib3 and httplib2 that say the same are no subclasses of the standard library's.
+    return isinstance(error, TimeoutError) or any("Timeout" in base.__name__ for base in type(error).__mro__)
+
+
+def _to_transport_error(error: Exception) -> httpx2.TransportError:
+    """The error of httpx2 for what went wrong on an open connection."""
+    if _is_timeout(error):
+        return httpx2.ReadTimeout(str(error))
+    # `RemoteDisconnected` is both, and says that there was no answer at all.
+    is_protocol = isinstance(error, http.client.HTTPException)
+    return httpx2.RemoteProtocolError(str(error)) if is_protocol else httpx2.ReadError(str(error))
+
+
+def own_error(error: BaseException, errors: tuple[type[Exception], ...]) -> Exception | None:
+    """The client's own error that a connection raised, if an error of httpx2 was made of one."""
+    cause = error.__cause__
+    return cause if isinstance(cause, errors) else None
+
+
+def to_connection_error(error: httpx2.RequestError, *, before_body: bool) -> Exception:
+    """What ``http.client`` raises where httpx2 raises ``error``."""
+    text = str(error)
+    if isinstance(error, httpx2.TimeoutException):
+        return TimeoutError(text or "timed out")
+    if isinstance(error, httpx2.ConnectError):
+        return ConnectionRefusedError(text)
+    if isinstance(error, httpx2.ProtocolError):
+        return http.client.RemoteDisconnected(text) if before_body else http.client.IncompleteRead(b"")
+    if isinstance(error, httpx2.DecodingError):
+        return http.client.HTTPException(text)
+    return ConnectionResetError(text)
+
+
+def to_http_client(answer: httpx2.Response, method: str, translate: Translate) -> http.client.HTTPResponse:
+    """The answer as one of ``http.client``. Reading it raises what ``translate`` makes of the errors of httpx2."""
+    socket: Any = _AnswerSocket(_AnswerFile(answer, method, translate))
+    response = http.client.HTTPResponse(socket, method=method)
+    response.begin()
+    return response
+
+
+class _AnswerSocket:
+    """As much of a socket as ``http.client`` uses for an answer."""
+
+    def __init__(self, file: _AnswerFile) -> None:
+        self._file = file
+
+    def makefile(self, *args: Any, **kwargs: Any) -> io.BufferedReader:
+        return io.BufferedReader(self._file)
+
+
+class _AnswerFile(io.RawIOBase):
+    """What a connection delivers: the status line, the fields, and the body, each piece when it is there.
+
+    A body without a length is sent in chunks. So a client gets it piece by piece, which it does not if it ends with the
+    connection.
+    """
+
+    def __init__(self, answer: httpx2.Response, method: str, translate: Translate) -> None:
+        super().__init__()
+        stream: Any = answer.stream
+        self._stream = stream
+        self._pieces: Iterator[bytes] = iter(stream)
+        self._translate = translate
+        self._length = _length_of(answer)
+        is_bodiless = method == "HEAD" or answer.status_code in _WITHOUT_BODY or self._length == 0
+        self._chunked = self._length is None and not is_bodiless
+        self._delivered = 0
+        self._pending = memoryview(self._head(answer))
+        self._has_ended = False
+        if is_bodiless:
+            self._read_to_end()
+
+    def _head(self, answer: httpx2.Response) -> bytes:
+        lines = [b"HTTP/1.1 %d %s" % (answer.status_code, answer.reason_phrase.encode("latin-1", "replace"))]
+        # A field may have been written over several lines, which is one line here.
+        lines += [
+            b"%s: %s" % (name, b" ".join(map(bytes.strip, value.splitlines()))) for name, value in answer.headers.raw
+        ]
+        if self._chunked and "transfer-encoding" not in answer.headers:
+            lines.append(b"transfer-encoding: chunked")
+        return b"\r\n".join([*lines, b"", b""])
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._pending and not self._has_ended:
+            self._pull()
+        size = min(len(buffer), len(self._pending))
+        buffer[:size] = self._pending[:size]
+        self._pending = self._pending[size:]
+        return size
+
+    def _pull(self) -> None:
+        """Get the next piece."""
+        piece = failure = None
+        try:
+            piece = next(self._pieces, None)
+        except httpx2.RequestError as error:
+            self._has_ended = True
+            failure = self._translate(error)
+        if isinstance(failure, http.client.IncompleteRead):
+            return  # the end comes too early, and each client sees that in its own way
+        if failure is not None:
+            raise failure  # out here, so that it keeps the context that it has
+        if piece is None:
+            self._has_ended = True
+            self._pending = memoryview(b"0\r\n\r\n" if self._chunked else b"")
+        elif piece:
+            self._pending = memoryview(b"%x\r\n%s\r\n" % (len(piece), piece) if self._chunked else piece)
+            self._delivered += len(piece)
+            if self._delivered == self._length:
+                # A client that knows the length does not ask for the end, which is when an answer is complete.
+                self._read_to_end()
+
+    def _read_to_end(self) -> None:
+        for _ in self._pieces:
+            pass
+        self._has_ended = True
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._stream.close()
+
+
+def _length_of(answer: httpx2.Response) -> int | None:
+    """The length of a body, if it is sent with one."""
+    length = answer.headers.get("content-length", "")
+    known = length.isascii() and length.isdigit() and "transfer-encoding" not in answer.headers
+    return int(length) if known else None

@@ -1,0 +1,343 @@
+"""Clients on ``http.client``, and aiohttp, get an answer piece by piece while it is recorded, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httplib2
+import pytest
+import requests
+import urllib3
+
+import aquila
+from aquila.cassettes.model import RecordedResponse
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.errors import CassetteMiss
+from tests.support.upstream import Answer, Upstream, chat_chunks
+
+PATH = "/v1/chat/completions"
+CHUNKS = chat_chunks("one two three")
+Read = Callable[[str], Iterator[bytes]]
+
+
+def by_requests_content(url: str) -> Iterator[bytes]:
+    with requests.post(url, stream=True, timeout=10) as answer:
+        yield from answer.iter_content(None)
+
+
+def by_requests_lines(url: str) -> Iterator[bytes]:
+    with requests.post(url, stream=True, timeout=10) as answer:
+        for line in answer.iter_lines():
+            yield line + b"\n"
+
+
+def by_urllib3_stream(url: str) -> Iterator[bytes]:
+    with urllib3.request("POST", url, preload_content=False, retries=False) as answer:
+        yield from answer.stream()
+
+
+def by_urllib3_read1(url: str) -> Iterator[bytes]:
+    with urllib3.request("POST", url, preload_content=False, retries=False) as answer:
+        while data := answer.read1():
+            yield data
+
+
+def by_urllib_request(url: str) -> Iterator[bytes]:
+    with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as answer:
+        while data := answer.read1():
+            yield data
+
+
+def by_http_client(url: str) -> Iterator[bytes]:
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
+        connection.request("POST", urlsplit(url).path)
+        with connection.getresponse() as answer:
+            while data := answer.read1():
+                yield data
+
+
+def by_lines_of_http_client(url: str) -> Iterator[bytes]:
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
+        connection.putrequest("POST", urlsplit(url).path)
+        connection.putheader("content-length", "2")
+        connection.endheaders()
+        connection.send(b"{}")
+        with connection.getresponse() as answer:
+            yield from answer
+
+
+WAYS: list[Read] = [
+    by_requests_content,
+    by_requests_lines,
+    by_urllib3_stream,
+    by_urllib3_read1,
+    by_urllib_request,
+    by_http_client,
+    by_lines_of_http_client,
+]
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: way.__name__)
+def read(request: pytest.FixtureRequest) -> Read:
+    way: Read = request.param
+    return way
+
+
+def stored_response(root: Path) -> RecordedResponse:
+    (stored,) = load_cassette(root / "x.yaml").interactions
+    return stored.response
+
+
+def stream(chunks: list[bytes], **answer: Any) -> Callable[[str, bytes], Answer]:
+    return lambda path, body: Answer(headers={"content-type": "text/event-stream"}, chunks=chunks, **answer)
+
+
+def test_a_chunk_reaches_the_caller_before_the_next_one_is_sent(read: Read, server: Upstream, root: Path) -> None:
+    arrived = threading.Semaphore(0)
+
+    def hold_back(number: int) -> None:
+        if number:
+            assert arrived.acquire(timeout=10), "a chunk was held back"
+
+    server.script = stream(CHUNKS, before_chunk=hold_back)
+    got = b""
+    with aquila.use_cassette("x", transport="record"):
+        for piece in read(server.url + PATH):
+            before = len(got.split(b"data: "))
+            got += piece
+            for _ in range(len(got.split(b"data: ")) - before):
+                arrived.release()
+    assert got == b"".join(CHUNKS)
+    stored = stored_response(root)
+    assert ([chunk.data for chunk in stored.chunks], stored.end) == (CHUNKS, "complete")
+    with aquila.use_cassette("x"):
+        assert b"".join(read(server.url + PATH)) == b"".join(CHUNKS)
+    assert len(server.requests) == 1
+
+
+def test_a_stream_that_the_caller_left_ends_where_it_left(read: Read, server: Upstream, root: Path) -> None:
+    left = threading.Event()
+
+    def hold_back(number: int) -> None:
+        if number == 2:
+            left.wait(10)
+
+    server.script = stream(CHUNKS, before_chunk=hold_back)
+
+    def first() -> bytes:
+        reading = read(server.url + PATH)
+        got = next(reading)
+        while b"one" not in got:
+            got += next(reading)
+        reading.close()  # type: ignore[attr-defined]
+        return got
+
+    with aquila.use_cassette("x", transport="record"):
+        recorded = first()
+        left.set()
+    stored = stored_response(root)
+    assert stored.end == "closed"
+    assert [chunk.data for chunk in stored.chunks] == CHUNKS[:2]
+    with aquila.use_cassette("x"):
+        assert first() == recorded
+    with aquila.use_cassette("x"), pytest.raises(CassetteMiss, match="ends after 2 chunks"):
+        list(read(server.url + PATH))
+
+
+def outcome(read: Read, url: str) -> tuple[bytes, type[Exception] | None]:
+    got = b""
+    try:
+        for piece in read(url):
+            got += piece
+    except Exception as error:  # noqa: BLE001 - whatever the client raises is compared
+        return got, type(error)
+    return got, None
+
+
+def test_a_stream_that_breaks_does_so_in_the_clients_own_class_of_error(
+    read: Read, server: Upstream, root: Path
+) -> None:
+    server.script = stream(CHUNKS[:3], breaks=True)
+    with aquila.use_cassette("x", transport="live"):
+        plain = outcome(read, server.url + PATH)
+    # To read by lines is the one way that does not tell this end from another.
+    assert plain[1] is not None or read is by_lines_of_http_client
+    with aquila.use_cassette("x", transport="record"):
+        assert outcome(read, server.url + PATH) == plain
+    stored = stored_response(root)
+    assert (stored.body, stored.end) == (b"".join(CHUNKS[:3]), "broken")
+    with aquila.use_cassette("x"):
+        assert outcome(read, server.url + PATH) == plain
+
+
+def test_a_stream_that_falls_silent_does_so_in_the_clients_own_class_of_error(server: Upstream, root: Path) -> None:
+    over = threading.Event()
+    server.script = stream(CHUNKS[:2], before_chunk=lambda number: over.wait(10) if number == 1 else None)
+
+    def read(url: str) -> Iterator[bytes]:
+        with requests.post(url, stream=True, timeout=(10, 0.3)) as answer:
+            yield from answer.iter_content(None)
+
+    with aquila.use_cassette("x", transport="record"):
+        assert outcome(read, server.url + PATH) == (CHUNKS[0], requests.exceptions.ConnectionError)
+    over.set()
+    assert stored_response(root).error.startswith("ReadTimeout")
+    with aquila.use_cassette("x"):
+        assert outcome(read, server.url + PATH) == (CHUNKS[0], requests.exceptions.ConnectionError)
+
+
+def by_httplib2(url: str) -> Iterator[bytes]:
+    yield httplib2.Http(timeout=10).request(url, "POST")[1]
+
+
+class Failing:
+    """A server below HTTP that answers each connection with the same bytes and closes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            with connection:
+                if not connection.recv(65536):
+                    return
+                connection.sendall(self._answer)
+
+    def close(self) -> None:
+        with socket.create_connection(self._listening.getsockname()):
+            pass
+        self._thread.join()
+        self._listening.close()
+
+
+@pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 2"], ids=["nothing", "garbage", "a part"])
+@pytest.mark.parametrize("read", [*WAYS, by_httplib2], ids=lambda way: way.__name__)
+def test_recording_does_not_change_the_class_of_an_error_before_the_answer(
+    read: Read, answer: bytes, root: Path
+) -> None:
+    server = Failing(answer)
+    try:
+        with aquila.use_cassette("x", transport="live"):
+            plain = outcome(read, server.url + PATH)
+        assert plain[1] is not None
+        with aquila.use_cassette("x", transport="record"):
+            assert outcome(read, server.url + PATH) == plain
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("read", [*WAYS, by_httplib2], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid"])
+def test_recording_does_not_change_the_class_of_an_error_of_connecting(read: Read, host: str, root: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    url = f"http://{host}:{port}{PATH}"
+    with aquila.use_cassette("x", transport="live"):
+        plain = outcome(read, url)
+    assert plain[1] is not None
+    with aquila.use_cassette("x", transport="record"):
+        assert outcome(read, url) == plain
+
+
+def test_an_answer_with_a_length_keeps_it_and_is_complete_without_a_further_read(root: Path, server: Upstream) -> None:
+    answering = Failing(b"HTTP/1.1 200 Very well\r\ncontent-length: 5\r\nx-own: a\r\n b\r\n\r\nhello")
+    try:
+        with aquila.use_cassette("x", transport="record"):
+            got = requests.get(answering.url + PATH, stream=True, timeout=10)
+            assert (got.reason, got.headers["content-length"], got.headers["x-own"]) == ("Very well", "5", "a b")
+            assert got.raw.read(5) == b"hello"
+            got.close()
+    finally:
+        answering.close()
+    stored = stored_response(root)
+    assert (stored.body, stored.end) == (b"hello", "complete")
+
+
+@pytest.mark.parametrize("length", [b"content-length: 50\r\n", b"transfer-encoding: chunked\r\n"])
+def test_an_answer_that_ends_too_early_is_kept_as_broken(length: bytes, root: Path) -> None:
+    body = b"hello" if b"length" in length else b"5\r\nhello\r\n"
+    answering = Failing(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n" + body)
+    try:
+        with aquila.use_cassette("x", transport="live"):
+            plain = outcome(by_requests_content, answering.url + PATH)
+        with aquila.use_cassette("x", transport="record"):
+            assert outcome(by_requests_content, answering.url + PATH) == plain
+    finally:
+        answering.close()
+    assert stored_response(root).end == "broken"
+    with aquila.use_cassette("x"):
+        # A body without a length is replayed in chunks, so what came of it reaches the program before the error.
+        assert outcome(by_requests_content, answering.url + PATH) == (b"hello", plain[1])
+
+
+@pytest.mark.parametrize("status", [200, 204, 304])
+def test_an_answer_without_a_body_is_complete(status: int, root: Path) -> None:
+    answering = Failing(b"HTTP/1.1 %d OK\r\ncontent-length: 0\r\n\r\n" % status)
+    head = Failing(b"HTTP/1.1 200 OK\r\ncontent-length: 70\r\n\r\n")
+    try:
+        with aquila.use_cassette("x", transport="record"):
+            assert requests.get(answering.url + PATH, timeout=10).content == b""
+        with aquila.use_cassette("y", transport="record"):
+            assert requests.head(head.url + PATH, timeout=10).status_code == 200
+    finally:
+        answering.close()
+        head.close()
+    assert stored_response(root).end == "complete"
+    with aquila.use_cassette("x"):
+        assert requests.get(answering.url + PATH, timeout=10).status_code == status
+    with aquila.use_cassette("y"):
+        assert requests.head(head.url + PATH, timeout=10).status_code == 200
+
+
+def test_a_body_that_is_made_while_it_is_sent_goes_out_and_is_compared(server: Upstream) -> None:
+    server.script = lambda path, body: Answer(chunks=[b"got ", body])
+
+    def pieces() -> Iterator[bytes]:
+        yield b"one "
+        yield b"two"
+
+    def send() -> list[bytes]:
+        url = server.url + PATH
+        by_urllib = urllib.request.urlopen(urllib.request.Request(url, data=pieces(), method="POST"), timeout=10)
+        return [requests.post(url, data=pieces(), timeout=10).content, by_urllib.read()]
+
+    with aquila.use_cassette("x", transport="record"):
+        assert send() == 2 * [b"got one two"]
+    with aquila.use_cassette("x") as cassette:
+        assert send() == 2 * [b"got one two"]
+        assert cassette.all_played
+
+
+def test_a_connection_is_used_again_and_works_after_the_cassette(server: Upstream) -> None:
+    server.script = lambda path, body: Answer(chunks=[b"echo ", body])
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
+
+    def ask(body: str) -> bytes:
+        connection.request("POST", PATH, body, {"content-type": "text/plain"})
+        return connection.getresponse().read()
+
+    assert ask("1") == b"echo 1"
+    with aquila.use_cassette("x", transport="record"):
+        assert [ask("2"), ask("3")] == [b"echo 2", b"echo 3"]
+    with aquila.use_cassette("x"):
+        assert [ask("2"), ask("3")] == [b"echo 2", b"echo 3"]
+    assert ask("4") == b"echo 4"
+    connection.close()
+    assert [body for _, body in server.requests] == [b"1", b"2", b"3", b"4"]
