@@ -15,7 +15,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src"
 
 LAYERS = [
-    {"aquila.errors", "aquila.optional", "aquila.lazy_names"},
+    {"aquila.errors", "aquila.optional", "aquila.lazy_imports"},
     {"aquila.config", "aquila.config_types"},
     {
         "aquila.messages",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from aquila.lazy_imports import lazy_modules
+
 TYPE_CHECKING = False  # type checkers take it for True; ``typing`` alone takes most of the time of ``import aquila``
 if not TYPE_CHECKING:
 
@@ -28,6 +30,19 @@ if TYPE_CHECKING:
     from aquila.response import Response, Transcription
 
     ModelT = TypeVar("ModelT", bound=BaseModel)
+    from anyio import to_thread
+
+    from aquila.engine.calls import stored_answers, transcription
+    from aquila.engine.streams import async_stream, sync_stream
+else:
+    lazy_modules(
+        globals(),
+        async_stream="aquila.engine.streams.async_stream",
+        stored_answers="aquila.engine.calls.stored_answers",
+        sync_stream="aquila.engine.streams.sync_stream",
+        to_thread="anyio.to_thread",
+        transcription="aquila.engine.calls.transcription",
+    )
 
 
 @overload
@@ -67,9 +82,7 @@ def ask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOpt
     Raises ``ConfigError`` for what cannot be sent, ``ProviderError`` for what the provider does, and what the transport
     raises, such as ``CassetteMiss``.
     """
-    from aquila.engine.streams.sync_stream import answer_prompt  # noqa: PLC0415 - import aquila loads no engine
-
-    return answer_prompt(prompt, {**options, "response_format": response_format})
+    return sync_stream.answer_prompt(prompt, {**options, "response_format": response_format})
 
 
 @overload
@@ -83,9 +96,7 @@ def stream(prompt: Prompt, *, response_format: Any = None, **options: Unpack[Ask
 
     With ``sink=`` the stream starts at once on a background thread and pushes its events there.
     """
-    from aquila.engine.streams.sync_stream import open_stream  # noqa: PLC0415 - import aquila loads no engine
-
-    return open_stream(prompt, {**options, "response_format": response_format})
+    return sync_stream.open_stream(prompt, {**options, "response_format": response_format})
 
 
 @overload
@@ -96,9 +107,7 @@ async def aask(
 ) -> Response[None]: ...
 async def aask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOptions]) -> Response[Any]:
     """``ask`` for asynchronous code: the same options, answers and errors."""
-    from aquila.engine.streams.async_stream import answer_prompt_async  # noqa: PLC0415 - import aquila loads no engine
-
-    return await answer_prompt_async(prompt, {**options, "response_format": response_format})
+    return await async_stream.answer_prompt_async(prompt, {**options, "response_format": response_format})
 
 
 @overload
@@ -109,9 +118,7 @@ def astream(
 ) -> AsyncStream[None]: ...
 def astream(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOptions]) -> AsyncStream[Any]:
     """``stream`` for asynchronous code: the same options, events and errors. Not a coroutine: use ``async with``."""
-    from aquila.engine.streams.async_stream import open_async_stream  # noqa: PLC0415 - import aquila loads no engine
-
-    return open_async_stream(prompt, {**options, "response_format": response_format})
+    return async_stream.open_async_stream(prompt, {**options, "response_format": response_format})
 
 
 def retrieve_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
@@ -121,54 +128,36 @@ def retrieve_response(id: str | Response, **options: Unpack[RequestOptions]) -> 
     of where requests go: ``cassette``, ``transport``, ``base_url``, ``api_key``, ``timeout``, ``max_retries`` and
     ``metadata``.
     """
-    from aquila.engine.calls.stored_answers import plan_retrieval  # noqa: PLC0415 - import aquila loads no engine
-    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - import aquila loads no engine
-
-    response: Response = run_call(plan_retrieval(id, options))
+    response: Response = sync_stream.run_call(stored_answers.plan_retrieval(id, options))
     return response
 
 
 async def aretrieve_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """``retrieve_response`` for asynchronous code."""
-    from aquila.engine.calls.stored_answers import plan_retrieval  # noqa: PLC0415 - import aquila loads no engine
-    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - import aquila loads no engine
-
-    response: Response = await run_call_async(plan_retrieval(id, options))
+    response: Response = await async_stream.run_call_async(stored_answers.plan_retrieval(id, options))
     return response
 
 
 def cancel_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """Stop an answer that is being made in the background; return it as it is then. Options: ``retrieve_response``."""
-    from aquila.engine.calls.stored_answers import plan_cancellation  # noqa: PLC0415 - import aquila loads no engine
-    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - import aquila loads no engine
-
-    response: Response = run_call(plan_cancellation(id, options))
+    response: Response = sync_stream.run_call(stored_answers.plan_cancellation(id, options))
     return response
 
 
 async def acancel_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """``cancel_response`` for asynchronous code."""
-    from aquila.engine.calls.stored_answers import plan_cancellation  # noqa: PLC0415 - import aquila loads no engine
-    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - import aquila loads no engine
-
-    response: Response = await run_call_async(plan_cancellation(id, options))
+    response: Response = await async_stream.run_call_async(stored_answers.plan_cancellation(id, options))
     return response
 
 
 def delete_response(id: str | Response, **options: Unpack[RequestOptions]) -> None:
     """Delete a stored answer. Options: ``retrieve_response``."""
-    from aquila.engine.calls.stored_answers import plan_deletion  # noqa: PLC0415 - import aquila loads no engine
-    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - import aquila loads no engine
-
-    run_call(plan_deletion(id, options))
+    sync_stream.run_call(stored_answers.plan_deletion(id, options))
 
 
 async def adelete_response(id: str | Response, **options: Unpack[RequestOptions]) -> None:
     """``delete_response`` for asynchronous code."""
-    from aquila.engine.calls.stored_answers import plan_deletion  # noqa: PLC0415 - import aquila loads no engine
-    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - import aquila loads no engine
-
-    await run_call_async(plan_deletion(id, options))
+    await async_stream.run_call_async(stored_answers.plan_deletion(id, options))
 
 
 @overload
@@ -192,10 +181,9 @@ def transcribe(
 
     A recording replays for the same sound, and is a miss for another one.
     """
-    from aquila.engine.calls.transcription import plan_transcription  # noqa: PLC0415 - import aquila loads no engine
-    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - import aquila loads no engine
-
-    transcribed: Transcription | dict[str, Any] | str = run_call(plan_transcription(source, {**options, "raw": raw}))
+    transcribed: Transcription | dict[str, Any] | str = sync_stream.run_call(
+        transcription.plan_transcription(source, {**options, "raw": raw})
+    )
     return transcribed
 
 
@@ -211,11 +199,6 @@ async def atranscribe(
     source: str | os.PathLike[str] | bytes, *, raw: bool = False, **options: Unpack[TranscribeOptions]
 ) -> Transcription | dict[str, Any] | str:
     """``transcribe`` for asynchronous code; the file is read off the event loop."""
-    from anyio.to_thread import run_sync  # noqa: PLC0415 - import aquila loads no anyio
-
-    from aquila.engine.calls.transcription import plan_transcription  # noqa: PLC0415 - import aquila loads no engine
-    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - import aquila loads no engine
-
-    plan = await run_sync(plan_transcription, source, {**options, "raw": raw})
-    transcribed: Transcription | dict[str, Any] | str = await run_call_async(plan)
+    plan = await to_thread.run_sync(transcription.plan_transcription, source, {**options, "raw": raw})
+    transcribed: Transcription | dict[str, Any] | str = await async_stream.run_call_async(plan)
     return transcribed

@@ -11,7 +11,16 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    import difflib
+
+    from aquila import errors
+else:
+    lazy_modules(globals(), difflib="difflib", errors="aquila.errors")
 
 # Exceptions are imported where they are raised: most test runs load this module and raise none.
 
@@ -235,9 +244,7 @@ class Settings:
             object.__setattr__(self, name, values.pop(name, option.default))
         if values:
             name = next(iter(values))
-            from aquila.errors import UnknownOption  # noqa: PLC0415 - most runs raise nothing
-
-            raise UnknownOption(f"unknown option {name!r}{suggest_name(name, OPTIONS)}")
+            raise errors.UnknownOption(f"unknown option {name!r}{suggest_name(name, OPTIONS)}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"settings are immutable; use with_options({name}=...)")
@@ -289,18 +296,14 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
     """Return the final value of one option given as text or as a value. ``source`` names its origin in messages."""
     option = OPTIONS.get(name)
     if option is None:
-        from aquila.errors import UnknownOption  # noqa: PLC0415 - most runs raise nothing
-
-        raise UnknownOption(f"{source}: unknown option {name!r}{suggest_name(name, OPTIONS)}")
+        raise errors.UnknownOption(f"{source}: unknown option {name!r}{suggest_name(name, OPTIONS)}")
     if value is None or value == option.default:
         return option.default
     try:
         return option.parse(_as_text(value, option.parse))
     except (TypeError, ValueError) as error:
         shown = "" if option.secret else f" {value!r}"
-        from aquila.errors import ConfigError  # noqa: PLC0415 - most runs raise nothing
-
-        raise ConfigError(f"{source}: {name}{shown}: {error} ({option.help})") from error
+        raise errors.ConfigError(f"{source}: {name}{shown}: {error} ({option.help})") from error
 
 
 def _as_text(value: Any, parse: Callable[[str], Any]) -> str:
@@ -313,8 +316,6 @@ def _as_text(value: Any, parse: Callable[[str], Any]) -> str:
 
 def suggest_name(name: str, known: Any) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known name, or an empty string."""
-    import difflib  # noqa: PLC0415 - only wrong names need it
-
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
 

@@ -13,17 +13,29 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from aquila import api
 from aquila.errors import ConfigError
+from aquila.lazy_imports import lazy_modules
 from aquila.response import Response
 from aquila.tools import make_toolbox
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from aquila.engine.calls import call_plan, stored_answers, timeouts
     from aquila.engine.calls.call_plan import CallPlan
     from aquila.engine.calls.options import AskOptions, RequestOptions, ResultOptions
+    from aquila.engine.streams import async_stream, sync_stream
     from aquila.engine.streams.async_stream import AsyncStream
     from aquila.engine.streams.sync_stream import Stream
     from aquila.messages import Prompt
+else:
+    lazy_modules(
+        globals(),
+        async_stream="aquila.engine.streams.async_stream",
+        call_plan="aquila.engine.calls.call_plan",
+        stored_answers="aquila.engine.calls.stored_answers",
+        sync_stream="aquila.engine.streams.sync_stream",
+        timeouts="aquila.engine.calls.timeouts",
+    )
 
 __all__ = [
     "MODEL",
@@ -55,9 +67,7 @@ def create(
     **options: Unpack[AskOptions],
 ) -> Response:
     """Start a research and return at once; ``reply.meta["id"]`` is what the other functions take."""
-    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - importing research loads no engine
-
-    response: Response = run_call(_plan_research(prompt, response_format, options))
+    response: Response = sync_stream.run_call(_plan_research(prompt, response_format, options))
     return response
 
 
@@ -68,9 +78,7 @@ async def acreate(
     **options: Unpack[AskOptions],
 ) -> Response:
     """``create`` for asynchronous code."""
-    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - importing research loads no engine
-
-    response: Response = await run_call_async(_plan_research(prompt, response_format, options))
+    response: Response = await async_stream.run_call_async(_plan_research(prompt, response_format, options))
     return response
 
 
@@ -84,9 +92,7 @@ def stream(
 
     If the stream breaks, the research goes on, and the rest of its answer is fetched.
     """
-    from aquila.engine.streams.sync_stream import open_stream  # noqa: PLC0415 - importing research loads no engine
-
-    return open_stream(prompt, _research_options(response_format, options))
+    return sync_stream.open_stream(prompt, _research_options(response_format, options))
 
 
 def astream(
@@ -96,9 +102,7 @@ def astream(
     **options: Unpack[AskOptions],
 ) -> AsyncStream:
     """``stream`` for asynchronous code."""
-    from aquila.engine.streams.async_stream import open_async_stream  # noqa: PLC0415 - importing research loads no engine
-
-    return open_async_stream(prompt, _research_options(response_format, options))
+    return async_stream.open_async_stream(prompt, _research_options(response_format, options))
 
 
 def fetch(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
@@ -127,35 +131,26 @@ def result(id: str | Response, **options: Unpack[ResultOptions]) -> Response:
     ``timeout`` is the longest wait in seconds; ``RequestTimeout`` afterwards, and the research goes on.
     ``poll_interval`` is the time between two looks in seconds (10). ``sink=`` is handed ``Progress`` events.
     """
-    from aquila.engine.streams.sync_stream import run_call  # noqa: PLC0415 - importing research loads no engine
-
-    response: Response = run_call(_plan_result(id, options))
+    response: Response = sync_stream.run_call(_plan_result(id, options))
     return response
 
 
 async def aresult(id: str | Response, **options: Unpack[ResultOptions]) -> Response:
     """``result`` for asynchronous code."""
-    from aquila.engine.streams.async_stream import run_call_async  # noqa: PLC0415 - importing research loads no engine
-
-    response: Response = await run_call_async(_plan_result(id, options))
+    response: Response = await async_stream.run_call_async(_plan_result(id, options))
     return response
 
 
 def _plan_research(prompt: Prompt, response_format: Any, options: Mapping[str, Any]) -> CallPlan:
-    from aquila.engine.calls.call_plan import plan_conversation  # noqa: PLC0415 - importing research loads no engine
-
-    return plan_conversation(prompt, _research_options(response_format, options), waits=False)
+    return call_plan.plan_conversation(prompt, _research_options(response_format, options), waits=False)
 
 
 def _plan_result(id: str | Response, options: Mapping[str, Any]) -> CallPlan:
-    from aquila.engine.calls.stored_answers import plan_waiting  # noqa: PLC0415 - importing research loads no engine
-    from aquila.engine.calls.timeouts import Timeouts  # noqa: PLC0415 - importing research loads no engine
-
     given = {"poll_interval": _POLL_INTERVAL, **options}
     timeout = given.get("timeout")
-    if timeout is not None and not isinstance(timeout, Timeouts):
-        given["timeout"] = Timeouts(total=timeout)
-    return plan_waiting("research.result", id, given)
+    if timeout is not None and not isinstance(timeout, timeouts.Timeouts):
+        given["timeout"] = timeouts.Timeouts(total=timeout)
+    return stored_answers.plan_waiting("research.result", id, given)
 
 
 def _research_options(response_format: Any, options: Mapping[str, Any]) -> dict[str, Any]:

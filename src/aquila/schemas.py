@@ -9,10 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from aquila.errors import ConfigError
+from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    import pydantic
+    from pydantic import BaseModel, fields
+else:
+    lazy_modules(globals(), fields="pydantic.fields", pydantic="pydantic")
 
 Schema = dict[str, Any]
 
@@ -55,15 +59,12 @@ def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Seque
 
 
 def _describe_hint(hint: Any, description: str | None) -> Any:
-    from pydantic import Field  # noqa: PLC0415 - pydantic takes 60 ms; only tools need it
-    from pydantic.fields import FieldInfo  # noqa: PLC0415 - pydantic takes 60 ms; only tools need it
-
     if typing.get_origin(hint) is Annotated:
         extras = typing.get_args(hint)[1:]
         texts = [extra for extra in extras if isinstance(extra, str)]
-        given = any(isinstance(extra, FieldInfo) and extra.description for extra in extras)
+        given = any(isinstance(extra, fields.FieldInfo) and extra.description for extra in extras)
         description = None if given else texts[0] if texts else description
-    return Annotated[hint, Field(description=description)] if description else hint
+    return Annotated[hint, pydantic.Field(description=description)] if description else hint
 
 
 _GOOGLE_HEAD = re.compile(r"^(Args|Arguments|Parameters):\s*$")

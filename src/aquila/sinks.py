@@ -10,11 +10,17 @@ import inspect
 import queue
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError, SinkError, StreamClosed
 from aquila.events import Chunk, Done, Event, Failed
+from aquila.lazy_imports import lazy_modules
 from aquila.response import Response
+
+if TYPE_CHECKING:
+    from anyio import to_thread
+else:
+    lazy_modules(globals(), to_thread="anyio.to_thread")
 
 caller_left: ContextVar[Callable[[], bool]] = ContextVar("aquila_left", default=lambda: False)
 """Whether the caller has closed the stream whose events are being pushed. Set by each pushing thread, in its context.
@@ -135,15 +141,13 @@ class _QueueSink(Sink):
             await self._target.put(event)
             return
         # A blocking put must not hold up the event loop.
-        from anyio.to_thread import run_sync  # noqa: PLC0415 - sinks of synchronous calls need no anyio
-
         if not self._bounded:
-            await run_sync(self._target.put, event)
+            await to_thread.run_sync(self._target.put, event)
             return
         try:
             self._target.put_nowait(event)
         except queue.Full:
-            while not await run_sync(
+            while not await to_thread.run_sync(
                 self._put_for_a_moment, event
             ):  # for a moment each: a cancelled call leaves no thread behind
                 pass

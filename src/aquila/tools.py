@@ -18,10 +18,14 @@ from aquila import schemas
 from aquila.config import suggest_name
 from aquila.errors import ConfigError
 from aquila.events import ToolCall
+from aquila.lazy_imports import lazy_modules
 from aquila.schema_check import find_problems
 
 if TYPE_CHECKING:
+    import pydantic
     from pydantic import BaseModel
+else:
+    lazy_modules(globals(), pydantic="pydantic")
 
 CONTEXT = "tool_context"
 """The parameter with which a tool asks for the context of the call; the model does not see it."""
@@ -120,8 +124,6 @@ def decode_arguments(raw: str) -> dict[str, Any] | None:
 
 
 def _validate_arguments(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    import pydantic  # noqa: PLC0415 - pydantic takes 60 ms; only tools need it
-
     try:
         instance = model.model_validate(arguments)
     except pydantic.ValidationError as error:

@@ -8,20 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila.lazy_imports import lazy_modules
+
 if TYPE_CHECKING:
+    from aquila import config
+    from aquila.recording import drift_watch, session_factory
     from aquila.recording.scope import Scope
     from pytest_aquila.reporting import Totals
+else:
+    lazy_modules(
+        globals(),
+        config="aquila.config",
+        drift_watch="aquila.recording.drift_watch",
+        session_factory="aquila.recording.session_factory",
+    )
 
 
 def watch_scope(scope: Scope) -> None:
     """Compare the contents of a scope's requests, although its settings do not."""
-    from aquila import config  # noqa: PLC0415 - only runs that look for drift
-    from aquila.recording.drift_watch import DriftWatch  # noqa: PLC0415 - only runs that look for drift
-    from aquila.recording.session_factory import match_rules_of  # noqa: PLC0415 - only runs that look for drift
-
     default = config.Settings().match_on
     strict = scope.settings.with_options({"match_on": default}, source="--aquila-drift")
-    scope.sessions.watch_drift(DriftWatch(match_rules_of(strict), command=scope.record_command()))
+    scope.sessions.watch_drift(
+        drift_watch.DriftWatch(session_factory.match_rules_of(strict), command=scope.record_command())
+    )
 
 
 def write_report(terminal: pytest.TerminalReporter, totals: Totals, target: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila.lazy_imports import lazy_modules
 from pytest_aquila import options, test_scopes
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 
     TakeReport = Callable[[ScopeReport, Settings], None]
+    from aquila import errors
+    from aquila.recording import scope as scopes
+    from pytest_aquila import node_ids
+else:
+    lazy_modules(globals(), errors="aquila.errors", node_ids="pytest_aquila.node_ids", scopes="aquila.recording.scope")
 
 
 def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:
@@ -86,19 +92,15 @@ class FixtureCassette:
         """Close the scope of a setup that ended with ``error``."""
         if self._scope is None:
             return
-        from aquila.errors import AquilaError  # noqa: PLC0415 - most fixtures ask nothing
-
         skipped = isinstance(error, pytest.skip.Exception) and not self._scope.misses
         if not skipped:
             test_scopes.redact_reports_for(self._item.config, self._scope)  # of every test that uses the fixture
         try:
             self._close(passed=False, adds_only=skipped)
-        except (AquilaError, OSError) as failure:
+        except (errors.AquilaError, OSError) as failure:
             error.add_note(f"and its recording could not be kept: {failure}")
 
     def _close(self, *, passed: bool, adds_only: bool = False) -> None:
-        from aquila.recording import scope as scopes  # noqa: PLC0415 - most fixtures ask nothing
-
         scope, self._scope = self._scope, None
         if scope is not None:
             settings = scope.settings
@@ -117,8 +119,6 @@ class FixtureCassette:
             return
         with self._run.running_test(self._run.test_name, self._open_scope), contextlib.ExitStack() as aside:
             if around or self._scope is not None:
-                from aquila.recording import scope as scopes  # noqa: PLC0415 - most fixtures ask nothing
-
                 # Opened before the others go and after they are back: the keys in the environment stay as they are.
                 if self._scope is not None:
                     scopes.resume_scope(self._scope)
@@ -132,15 +132,10 @@ class FixtureCassette:
             finally:
                 aside.close()
                 if self._scope is not None:
-                    from aquila.recording import scope as scopes  # noqa: PLC0415 - most fixtures ask nothing
-
                     scopes.suspend_scope(self._scope)
 
     def _open_scope(self) -> Scope:
         """The scope of the fixture, opened now if it is not."""
-        from aquila.recording import scope as scopes  # noqa: PLC0415 - most fixtures ask nothing
-        from pytest_aquila import node_ids  # noqa: PLC0415 - most fixtures ask nothing
-
         with self._run.lock:  # two threads that ask at once get the same
             if self._scope is None:
                 item, node = self._item, self._request.node

@@ -7,9 +7,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aquila.lazy_imports import lazy_modules
+
 if TYPE_CHECKING:
+    from aquila import optional
+    from aquila.recording import used_cassette
     from aquila.recording.used_cassette import UsedCassette
+    from aquila.server import application, background_server
     from aquila.server.background_server import BackgroundServer
+    from aquila.transports import proxy
+    from pytest_aquila import test_scopes
+else:
+    lazy_modules(
+        globals(),
+        application="aquila.server.application",
+        background_server="aquila.server.background_server",
+        optional="aquila.optional",
+        proxy="aquila.transports.proxy",
+        test_scopes="pytest_aquila.test_scopes",
+        used_cassette="aquila.recording.used_cassette",
+    )
 
 
 @pytest.fixture
@@ -18,10 +35,7 @@ def aquila_cassette(request: pytest.FixtureRequest) -> UsedCassette:
 
     It is named after the test (``cassettes/<module path>/<test>.yaml``), or as ``@pytest.mark.aquila("name")`` says.
     """
-    from aquila.recording.used_cassette import UsedCassette  # noqa: PLC0415 - loaded when a test wants it
-    from pytest_aquila.test_scopes import scope_of  # noqa: PLC0415 - loaded when a test wants it
-
-    return UsedCassette(scope_of(request.node, with_cassette=True))
+    return used_cassette.UsedCassette(test_scopes.scope_of(request.node, with_cassette=True))
 
 
 @pytest.fixture
@@ -30,20 +44,15 @@ def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest)
 
     ``OPENAI_BASE_URL`` is set to it, for child processes too.
     """
-    from aquila.optional import import_optional  # noqa: PLC0415 - loaded when a test wants it
-
     for module in ("starlette", "uvicorn"):
-        import_optional(module, "serve", purpose="the fixture aquila_server")
-    from aquila.server.application import build_application  # noqa: PLC0415 - loaded when a test wants it
-    from aquila.server.background_server import BackgroundServer  # noqa: PLC0415 - loaded when a test wants it
-    from aquila.transports.proxy import Proxy  # noqa: PLC0415 - loaded when a test wants it
-    from pytest_aquila.test_scopes import scope_of  # noqa: PLC0415 - loaded when a test wants it
-
-    scope = scope_of(request.node)
+        optional.import_optional(module, "serve", purpose="the fixture aquila_server")
+    scope = test_scopes.scope_of(request.node)
     settings = scope.settings
     upstream = settings.base_url if settings.upstream == "live" else settings.upstream
     with (
-        BackgroundServer(build_application(Proxy(lambda: scope, upstream=upstream, key=settings.api_key))) as running,
+        background_server.BackgroundServer(
+            application.build_application(proxy.Proxy(lambda: scope, upstream=upstream, key=settings.api_key))
+        ) as running,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("OPENAI_BASE_URL", running.base_url)

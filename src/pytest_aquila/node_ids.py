@@ -11,9 +11,16 @@ import functools
 import inspect
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cassettes.storage import names
+else:
+    lazy_modules(globals(), names="aquila.cassettes.storage.names")
 
 
 def id_of(node: Any) -> str:
@@ -27,9 +34,7 @@ def id_of(node: Any) -> str:
 
 def fixture_cassette(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item) -> str:
     """The name of the cassette of a fixture that several tests share."""
-    from aquila.cassettes.storage.names import name_of_fixture  # noqa: PLC0415 - only shared fixtures
-
-    return name_of_fixture(
+    return names.name_of_fixture(
         fixture.argname + _parameter_suffix(request),
         defined=_definition_of(fixture, item),
         within=id_of(request.node) if fixture.scope in ("module", "class") else None,

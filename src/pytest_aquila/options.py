@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aquila import config
+from aquila.lazy_imports import lazy_modules
 from pytest_aquila import task_fixtures
+
+if TYPE_CHECKING:
+    from aquila import errors
+else:
+    lazy_modules(globals(), errors="aquila.errors")
 
 MARKER = "aquila"
 LIVE = "aquila_live"
@@ -135,9 +141,7 @@ def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
         cassette = given.pop("cassette", cassette)
         if marker.args:
             if len(marker.args) > 1 or not isinstance(marker.args[0], str):
-                from aquila.errors import ConfigError  # noqa: PLC0415 - most runs raise nothing
-
-                raise ConfigError(
+                raise errors.ConfigError(
                     f"{item.nodeid}: @pytest.mark.aquila takes one cassette name and settings by keyword, "
                     f"not {', '.join(map(repr, marker.args))}"
                 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.config import SettingsLayers
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.runtime import Run
 from pytest_aquila import fixture_cassettes, options, test_scopes
@@ -26,6 +27,25 @@ if TYPE_CHECKING:
     from pytest_aquila.reporting import Totals
 
     Outcome = Literal["passed", "skipped", "xfailed", "failed"]
+    from aquila import errors
+    from aquila.cassettes.storage import cassette_files, names
+    from aquila.intercept import activation, dummy_keys
+    from aquila.recording import recorder
+    from pytest_aquila import drift_report, report_redaction, reporting, vcr_compat
+else:
+    lazy_modules(
+        globals(),
+        activation="aquila.intercept.activation",
+        cassette_files="aquila.cassettes.storage.cassette_files",
+        drift_report="pytest_aquila.drift_report",
+        dummy_keys="aquila.intercept.dummy_keys",
+        errors="aquila.errors",
+        names="aquila.cassettes.storage.names",
+        recorder="aquila.recording.recorder",
+        report_redaction="pytest_aquila.report_redaction",
+        reporting="pytest_aquila.reporting",
+        vcr_compat="pytest_aquila.vcr_compat",
+    )
 
 _totals: pytest.StashKey[Totals] = pytest.StashKey()
 _outcome: pytest.StashKey[Outcome] = pytest.StashKey()
@@ -40,8 +60,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
     """Turn on what stands in for pytest-recording, if the ini file wants it: its options must be known in time."""
     if early_config.getini(options.COMPAT):
-        from pytest_aquila import vcr_compat  # noqa: PLC0415 - a run without cassettes loads none of it
-
         vcr_compat.turn_on(early_config, parser)
 
 
@@ -61,8 +79,6 @@ def pytest_configure(config: pytest.Config) -> None:
         under_pytest=True,
         copies=functools.cache(lambda: _copies_folder(config)),  # once a run: pytest makes the folder at each call
     )
-    from aquila.intercept import activation, dummy_keys  # noqa: PLC0415 - a run without cassettes loads none of it
-
     run = config.stash[test_scopes.RUN] = Run(layers)
     run.__enter__()
     try:
@@ -71,16 +87,12 @@ def pytest_configure(config: pytest.Config) -> None:
         run.hold(activation.guard_run())
         now = layers.resolve()
         if now.transport == "record" and not _is_worker(config):
-            from aquila.recording.recorder import recover_journals  # noqa: PLC0415 - on use
-
-            found = recover_journals(now.cassette_root())
+            found = recorder.recover_journals(now.cassette_root())
             totals = _totals_of(config)
             totals.recovered += [(str(path), count) for path, count in found.cassettes]
             totals.unrecovered += found.failures
     except Exception as error:
-        from aquila.errors import AquilaError  # noqa: PLC0415 - a run without cassettes loads none of it
-
-        if isinstance(error, AquilaError):
+        if isinstance(error, errors.AquilaError):
             raise pytest.UsageError(str(error)) from error
         raise
 
@@ -160,8 +172,6 @@ def pytest_runtest_makereport(
     # The report of a teardown that passes repeats what the test has written.
     redactors = test_scopes.redactors_of(item) if report.failed else test_scopes.remembered_redactors(item)
     if redactors:
-        from pytest_aquila import report_redaction  # noqa: PLC0415 - a run without cassettes loads none of it
-
         report_redaction.redact_report(report, redactors)
     if report.failed:
         item.stash[_outcome] = "failed"
@@ -238,13 +248,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     orphans = _orphans(config) if config.getoption("aquila_orphans") else None
     if totals is None and not orphans and not options.wants_drift(config):
         return
-    from pytest_aquila import reporting  # noqa: PLC0415 - a run without cassettes loads none of it
-
     if totals is not None or orphans:
         reporting.write_summary(terminalreporter, totals or reporting.Totals(), orphans)
     if options.wants_drift(config):
-        from pytest_aquila import drift_report  # noqa: PLC0415 - only runs that look for drift
-
         drift_report.write_report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))
 
 
@@ -266,9 +272,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def _totals_of(config: pytest.Config) -> Totals:
     if _totals not in config.stash:
-        from pytest_aquila.reporting import Totals  # noqa: PLC0415 - a run without cassettes loads none of it
-
-        config.stash[_totals] = Totals()
+        config.stash[_totals] = reporting.Totals()
     return config.stash[_totals]
 
 
@@ -286,12 +290,11 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def _orphans(config: pytest.Config) -> list[str]:
-    from aquila.cassettes.storage.cassette_files import find_cassette_files  # noqa: PLC0415 - on use
-    from aquila.cassettes.storage.names import cassette_path  # noqa: PLC0415 - a run without cassettes loads none of it
-
     root = runtime.current_settings().cassette_root()
     totals = config.stash.get(_totals, None)
-    used = {cassette_path(root, name) for name in (totals.cassettes if totals is not None else ())}
+    used = {names.cassette_path(root, name) for name in (totals.cassettes if totals is not None else ())}
     return (
-        [str(path.relative_to(root)) for path in find_cassette_files(root) if path not in used] if root.is_dir() else []
+        [str(path.relative_to(root)) for path in cassette_files.find_cassette_files(root) if path not in used]
+        if root.is_dir()
+        else []
     )

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from aquila.lazy_imports import lazy_modules
+
 if TYPE_CHECKING:
-    from aquila.huey import AquilaHuey
+    from aquila import errors
+    from aquila.huey import AquilaHuey, testing
     from aquila.testing import (
         AllEnqueued,
         AssertEnqueued,
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
         TaskRun,
         UseTestQueue,
     )
+else:
+    lazy_modules(globals(), errors="aquila.errors", testing="aquila.huey.testing")
 
 __all__ = [
     "all_enqueued",
@@ -52,14 +57,10 @@ INI = (
 
 
 def _config_error(message: str) -> Exception:
-    from aquila.errors import ConfigError  # noqa: PLC0415 - loaded when a test wants it
-
-    return ConfigError(message)
+    return errors.ConfigError(message)
 
 
 def _load_testing() -> Any:
-    from aquila.huey import testing  # noqa: PLC0415 - loaded when a test wants it
-
     return testing
 
 

@@ -12,14 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila.lazy_imports import lazy_modules
 from pytest_aquila import options
 
 if TYPE_CHECKING:
+    from aquila import errors
     from aquila.cassettes.redaction.redactor import Redactor
+    from aquila.cassettes.storage import names
     from aquila.errors import CassetteMiss
+    from aquila.recording import redactors as known_redactors
+    from aquila.recording import scope as scopes
+    from aquila.recording import session_factory
     from aquila.recording.reports import ScopeReport
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
+    from pytest_aquila import drift_report, node_ids
+else:
+    lazy_modules(
+        globals(),
+        drift_report="pytest_aquila.drift_report",
+        errors="aquila.errors",
+        known_redactors="aquila.recording.redactors",
+        names="aquila.cassettes.storage.names",
+        node_ids="pytest_aquila.node_ids",
+        scopes="aquila.recording.scope",
+        session_factory="aquila.recording.session_factory",
+    )
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """The run of a configuration: entered when pytest is configured, left when it is unconfigured."""
@@ -46,10 +64,6 @@ def running_item(config: pytest.Config) -> pytest.Item | None:
 
 def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
     """The scope of a test, opened now if it is not. ``with_cassette`` gives it a cassette of its own if it has none."""
-    from aquila.cassettes.storage.names import name_of_test  # noqa: PLC0415 - most tests open no scope
-    from aquila.recording import scope as scopes  # noqa: PLC0415 - most tests open no scope
-    from pytest_aquila import node_ids  # noqa: PLC0415 - most tests open no scope
-
     test = node_ids.id_of(item)
     with item.config.stash[RUN].lock:  # two threads of a test that ask at once get the same
         scope = item.stash.get(_scope, None)
@@ -71,18 +85,16 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
                 or uses_cassette_fixture(item)
             )
             if with_cassette and named is None:
-                scope.use_cassette(name_of_test(test), owned=True)
+                scope.use_cassette(names.name_of_test(test), owned=True)
             scopes.open_scope(scope)
         elif with_cassette and scope.default_cassette is None:
-            scope.use_cassette(name_of_test(test), owned=True)
+            scope.use_cassette(names.name_of_test(test), owned=True)
         return scope
 
 
 def watch_drift(scope: Scope, config: pytest.Config) -> None:
     """Note what drifts in a scope, in a run that looks for drift."""
     if options.wants_drift(config):
-        from pytest_aquila import drift_report  # noqa: PLC0415 - only runs that look for drift
-
         drift_report.watch_scope(scope)
 
 
@@ -113,8 +125,6 @@ def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.Fixture
 
 def id_to_type(item: pytest.Item) -> str:
     """The id of a test as it is typed where pytest was started, which need not be the root folder."""
-    from pytest_aquila import node_ids  # noqa: PLC0415 - most tests open no scope
-
     here, root = item.config.invocation_params.dir, item.config.rootpath
     file, colons, inside = node_ids.id_of(item).partition("::")
     with contextlib.suppress(ValueError):  # another drive
@@ -133,10 +143,8 @@ def shorten_traceback(call: pytest.CallInfo[None]) -> None:
 
     What matters is which line of the test or the application asked. ``--full-trace`` shows everything.
     """
-    from aquila.errors import CassetteError, LiveCallRefused  # noqa: PLC0415 - most tests open no scope
-
     error = call.excinfo.value if call.excinfo is not None else None
-    if not isinstance(error, (CassetteError, LiveCallRefused)):
+    if not isinstance(error, (errors.CassetteError, errors.LiveCallRefused)):
         return
     rows = []
     row = error.__traceback__
@@ -177,9 +185,6 @@ def redact_reports_for(config: pytest.Config, scope: Scope) -> None:
 
 
 def _redactors_of_scope(scope: Scope) -> Iterator[Redactor]:
-    from aquila.recording import redactors as known_redactors  # noqa: PLC0415 - most tests open no scope
-    from aquila.recording import session_factory  # noqa: PLC0415 - most tests open no scope
-
     settings = scope.settings
     yield from (session.redactor for session in scope.sessions.opened())
     # A block within the scope has sessions of its own; what they know of the machine, this one knows.
@@ -208,8 +213,6 @@ def close_scope(item: pytest.Item, *, passed: bool, adds_only: bool = False) -> 
 
     With ``adds_only`` what the cassette does not have is stored anyway; see ``Scope.close``.
     """
-    from aquila.recording import scope as scopes  # noqa: PLC0415 - most tests open no scope
-
     scope = item.stash.get(_scope, None)
     if scope is None:
         return None

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.errors import ConfigError
+from aquila.lazy_imports import lazy_modules
 from pytest_aquila.options import COMPAT
 
 if TYPE_CHECKING:
+    from aquila.recording import used_cassette
     from aquila.recording.used_cassette import UsedCassette
+    from pytest_aquila import test_scopes
+else:
+    lazy_modules(globals(), test_scopes="pytest_aquila.test_scopes", used_cassette="aquila.recording.used_cassette")
 
 RECORD_MODES = ("none", "once", "new_episodes", "all", "rewrite")
 _REPLACED_PLUGINS = {"recording": "pytest-recording", "vcr": "pytest-vcr"}
@@ -166,16 +171,13 @@ def vcr(
     default_cassette_name: str,
 ) -> Iterator[UsedCassette | None]:
     """The cassette of a test that is marked, else None."""
-    from aquila.recording.used_cassette import UsedCassette  # noqa: PLC0415 - loaded when a test wants it
-    from pytest_aquila.test_scopes import scope_of  # noqa: PLC0415 - loaded when a test wants it
-
     node, option = request.node, request.config.getoption
     markers = list(node.iter_markers("vcr"))
     blocked = option("--block-network") or node.get_closest_marker("block_network") is not None
     if blocked:
-        scope_of(node).override_settings({"guard": "all"}, source=f"{node.nodeid}: block_network")
+        test_scopes.scope_of(node).override_settings({"guard": "all"}, source=f"{node.nodeid}: block_network")
     if option("--disable-recording"):
-        scope_of(node).override_settings({"transport": "live"}, source="--disable-recording")
+        test_scopes.scope_of(node).override_settings({"transport": "live"}, source="--disable-recording")
     if not markers or option("--disable-recording"):
         yield None
         return
@@ -188,10 +190,10 @@ def vcr(
             settings.pop(name, None)
     if option("aquila_drift"):
         settings.pop("match_on", None)
-    scope = scope_of(node)
+    scope = test_scopes.scope_of(node)
     scope.override_settings({**settings, "cassette_dir": vcr_cassette_dir}, source=f"{node.nodeid}: vcr_config")
     scope.use_cassette(default_cassette_name, owned=True)
-    yield UsedCassette(scope)
+    yield used_cassette.UsedCassette(scope)
 
 
 def _merge_markers(config: Mapping[str, Any], markers: Sequence[pytest.Mark], test: str) -> dict[str, Any]:

@@ -8,7 +8,16 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from rich import console
+    from rich import table as rich_table
+    from rich import text as rich_text
+else:
+    lazy_modules(globals(), console="rich.console", rich_table="rich.table", rich_text="rich.text")
 
 Cell: TypeAlias = str | int
 """Numbers are written with separators and aligned to the right."""
@@ -97,16 +106,12 @@ def _fit_to_width(columns: Sequence[str], cells: list[list[str]], width: int) ->
 
 
 def _print_with_rich(columns: Sequence[str], cells: list[list[str]], numeric: Sequence[bool]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - an optional extra
-    from rich.table import Table  # noqa: PLC0415 - an optional extra
-    from rich.text import Text  # noqa: PLC0415 - an optional extra
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = rich_table.Table(box=None, pad_edge=False, header_style="bold")
     for at, (column, right) in enumerate(zip(columns, numeric, strict=True)):
         last = at == len(columns) - 1
         table.add_column(
             column, justify="right" if right else "left", no_wrap=True, overflow="ellipsis" if last else "fold"
         )
     for row in cells:
-        table.add_row(*map(Text, row))
-    Console().print(table)
+        table.add_row(*map(rich_text.Text, row))
+    console.Console().print(table)

@@ -16,13 +16,26 @@ import contextlib
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cli import project
 from aquila.cli.output import Output
+from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.recording import runtime
 from aquila.recording.scope import Scope
+
+if TYPE_CHECKING:
+    from aquila.server import application, background_server
+    from aquila.transports import proxy as proxies
+else:
+    lazy_modules(
+        globals(),
+        application="aquila.server.application",
+        background_server="aquila.server.background_server",
+        proxies="aquila.transports.proxy",
+    )
 
 _SHOWN = {None: "replay", "missing": "record what is missing", "all": "record everything"}
 """How the first line of the server names each value of ``--record``."""
@@ -66,16 +79,12 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     """
     for module in ("starlette", "uvicorn"):
         import_optional(module, "serve", purpose="aquila serve")
-    from aquila.server.application import build_application  # noqa: PLC0415 - an optional extra
-    from aquila.server.background_server import RenewableScope, make_server, open_listening_socket  # noqa: PLC0415 - an optional extra
-    from aquila.transports.proxy import Proxy  # noqa: PLC0415 - an optional extra
-
     token = os.environ.get("AQUILA_SERVER_TOKEN") or None
     with project.open_project(options) as here:
         settings = runtime.current_settings()
         if options.cassette is not None:
             cassette_path(here.folder, options.cassette)  # raises for a name that cannot be a cassette
-        served = RenewableScope(
+        served = background_server.RenewableScope(
             lambda: Scope(
                 kind="block",
                 name="aquila serve",
@@ -84,12 +93,14 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 options=scope_options(options.record),
             )
         )
-        proxy = Proxy(served.current_scope, upstream=options.upstream or settings.base_url, key=settings.api_key)
-        app = build_application(
+        proxy = proxies.Proxy(
+            served.current_scope, upstream=options.upstream or settings.base_url, key=settings.api_key
+        )
+        app = application.build_application(
             proxy, token=token, largest_body=options.max_body * 1024 * 1024, reset=served.reset_scope
         )
         try:
-            with open_listening_socket(options.host, options.port, token=token) as bound:
+            with background_server.open_listening_socket(options.host, options.port, token=token) as bound:
                 host, port = bound.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
                 mode = _SHOWN[options.record]
@@ -97,7 +108,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 sys.stdout.flush()
                 signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stores recordings too
                 with contextlib.suppress(KeyboardInterrupt):
-                    make_server(app).run([bound])
+                    background_server.make_server(app).run([bound])
         finally:
             recorded = served.close()
         output.print_line(f"{recorded} recorded")

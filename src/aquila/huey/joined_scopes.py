@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.huey.scope_reference import select_allowed_options
 from aquila.huey.scope_sharing import share_counts
+from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
+else:
+    lazy_modules(globals(), scopes="aquila.recording.scope")
 
 _MAX_OPEN = 16
 
@@ -29,13 +33,13 @@ class JoinedScopes:
 
     def join_scope(self, huey: Any, reference: Mapping[str, Any]) -> Scope:
         """Return the scope of another process that a reference names. The one unused for the longest may be closed."""
-        from aquila.recording.scope import ScopeReference, join_scope  # noqa: PLC0415 - only workers under test join
-
         with self._lock:
             scope = self._scopes.get(reference["scope"])
             if scope is None:
                 options = select_allowed_options(reference["options"])
-                scope = join_scope(ScopeReference(reference["scope"], reference["name"], reference["default"], options))
+                scope = scopes.join_scope(
+                    scopes.ScopeReference(reference["scope"], reference["name"], reference["default"], options)
+                )
                 share_counts(huey, scope)
                 self._scopes[scope.id] = scope
                 while len(self._scopes) > _MAX_OPEN:

@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from aquila.errors import CassetteRequired, MessageRejected, SessionClosed
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
     from aquila.config import Settings
+    from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
+else:
+    lazy_modules(globals(), scopes="aquila.recording.scope")
 
 KEY = "__aquila__"
 """The keyword argument. A worker without Aquila fails on it with a TypeError instead of answering from anywhere."""
@@ -56,9 +60,7 @@ def find_current_scope() -> Scope | None:
     """Return the scope in force here, which opens that of a running test. Raises what ``current_scope`` raises."""
     if "aquila.recording.scope" not in sys.modules and not runtime.current_run().can_open_scope:
         return None  # No scope can be open, and a producer in production pays for no more than this.
-    from aquila.recording.scope import current_scope  # noqa: PLC0415 - not in production
-
-    return current_scope()
+    return scopes.current_scope()
 
 
 def _reference_to_scope(scope: Scope) -> str:

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 from aquila.huey.joined_scopes import JoinedScopes
 from aquila.huey.scope_reference import parse_reference, was_made_here
 from aquila.huey.scope_sharing import share_counts, store_misses
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
+    from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
+else:
+    lazy_modules(globals(), scopes="aquila.recording.scope")
 
 _NOT_EXECUTED = object()  # A task that was revoked or has expired has no outcome.
 
@@ -29,9 +33,7 @@ def enter_task_scope(huey: Any, task: Any) -> tuple[Scope, int] | None:
     )
     if scope is None:
         return None
-    from aquila.recording.scope import bind_scope  # noqa: PLC0415 - a task without a scope need not load it
-
-    bind_scope(scope)
+    scopes.bind_scope(scope)
     return scope, len(scope.misses)
 
 
@@ -82,6 +84,4 @@ def make_refusing_scope(task: Any, reason: str) -> Scope:
 
 
 def _make_scope(**options: Any) -> Scope:
-    from aquila.recording.scope import Scope  # noqa: PLC0415 - not in production
-
-    return Scope(**options)
+    return scopes.Scope(**options)

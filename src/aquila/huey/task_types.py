@@ -115,7 +115,6 @@ if TYPE_CHECKING:
         def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> AsyncTaskWrapper[..., T]: ...
         @overload
         def __call__(self, function: Callable[..., T], /) -> AquilaTaskWrapper[..., T]: ...
-
 else:
     from huey.api import Result, Task
 

@@ -20,12 +20,16 @@ from aquila.intercept import child_processes
 from aquila.intercept.dummy_keys import DummyKeys
 from aquila.intercept.httpx_clients import HttpxClients
 from aquila.intercept.import_hooks import ImportHooks
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
+    from aquila.intercept import socket_guard, vcr_clients
     from aquila.intercept.socket_guard import SocketGuard
     from aquila.intercept.vcr_clients import VcrClients
     from aquila.recording.scope import Scope
+else:
+    lazy_modules(globals(), socket_guard="aquila.intercept.socket_guard", vcr_clients="aquila.intercept.vcr_clients")
 
 
 class Interception:
@@ -47,16 +51,12 @@ class Interception:
     @cached_property
     def vcr_clients(self) -> VcrClients:
         """Interception of the clients of other libraries. Made when a scope opens."""
-        from aquila.intercept.vcr_clients import VcrClients  # noqa: PLC0415 - runs that open no scope do not load it
-
-        return VcrClients(self._import_hooks)
+        return vcr_clients.VcrClients(self._import_hooks)
 
     @cached_property
     def socket_guard(self) -> SocketGuard:
         """The guard of connections. Made when a run refuses something."""
-        from aquila.intercept.socket_guard import SocketGuard  # noqa: PLC0415 - programs without a guard do not load it
-
-        return SocketGuard(self._import_hooks)
+        return socket_guard.SocketGuard(self._import_hooks)
 
     def scope_opened(self, scope: Scope) -> None:
         """A scope is open, or has changed."""

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import http
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 from vcr.request import Request
 
 from aquila.cassettes.content_codings import DamagedBody, decoder_for
 from aquila.intercept.policy import AnsweringScope, find_answering_scope
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.session import ReplayDecision
 from aquila.transports.intercepted_requests import route_for
 from aquila.transports.own_requests import own_request
 from aquila.transports.record import AnswerRecorder
 from aquila.transports.routing import NO_UPSTREAM, CassetteRoute
 from aquila.transports.upstreams import Upstream
+
+if TYPE_CHECKING:
+    import aiohttp
+    from vcr.stubs import aiohttp_stubs
+else:
+    lazy_modules(globals(), aiohttp="aiohttp", aiohttp_stubs="vcr.stubs.aiohttp_stubs")
 
 
 class _ScopeAsCassette:
@@ -133,21 +140,18 @@ async def request_aiohttp(
     original: Callable[..., Awaitable[Any]], session: Any, method: str, url: str, kwargs: Any
 ) -> Any:
     """Make a request of an aiohttp session through vcrpy's stub."""
-    from vcr.stubs.aiohttp_stubs import vcr_request  # noqa: PLC0415 - needs aiohttp
 
     async def request_network(*args: Any, **options: Any) -> Any:
         with own_request():
             return await original(*args, **options)
 
-    return await vcr_request(_ScopeAsCassette(), request_network)(
+    return await aiohttp_stubs.vcr_request(_ScopeAsCassette(), request_network)(
         session, method, url, **await _with_bytes(session, kwargs)
     )
 
 
 async def _with_bytes(session: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a request, with its body as the bytes that are sent: they identify the request."""
-    import aiohttp  # noqa: PLC0415 - optional
-
     data, json = kwargs.get("data"), kwargs.get("json")
     if json is not None and data is None:
         # Private of aiohttp, like `_prepare_headers` below: there is no public way to learn what it will send.

@@ -16,10 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aquila.config import SettingsLayers
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
+    from aquila.cassettes.redaction import fingerprints
+    from aquila.intercept import activation
+    from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
+else:
+    lazy_modules(
+        globals(),
+        activation="aquila.intercept.activation",
+        fingerprints="aquila.cassettes.redaction.fingerprints",
+        scopes="aquila.recording.scope",
+    )
 
 VARIABLE = "AQUILA_SESSION"
 SITE_FOLDER = str(Path(__file__).parent.parent / "_site")
@@ -32,9 +43,7 @@ def describe_run(scope: Scope | None) -> str:
     keys = runtime.machine_keys()
     known = list(keys.fingerprints)
     if keys.hidden:
-        from aquila.cassettes.redaction.fingerprints import fingerprints_of  # noqa: PLC0415 - needs a hidden key
-
-        known += fingerprints_of(keys.hidden.values())
+        known += fingerprints.fingerprints_of(keys.hidden.values())
     if known:
         inherited["fingerprints"] = known
     if scope is not None:
@@ -68,8 +77,6 @@ def join_parent_run() -> None:
         layers = SettingsLayers.from_plain_data(inherited["around"])
     except (KeyError, ValueError, TypeError):
         return
-    from aquila.intercept import activation  # noqa: PLC0415 - it imports this module
-
     runtime.machine_keys().fingerprints = inherited.get("fingerprints", ())
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
     joining = _ParentScope(inherited["scope"]) if inherited.get("scope") is not None else None
@@ -88,8 +95,6 @@ class _ParentScope:
 
     def __call__(self) -> Scope:
         if self._scope is None:
-            from aquila.recording import scope as scopes  # noqa: PLC0415 - most children make no request
-
             self._scope = scopes.join_scope(scopes.ScopeReference(**self._reference))
             atexit.register(self._scope.close)
         return self._scope

@@ -17,10 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
+from aquila.lazy_imports import lazy_modules
 from aquila.transports.http_libraries import HTTPX_FAMILY
 
 if TYPE_CHECKING:
+    from aquila.intercept import policy
     from aquila.intercept.policy import AnsweringScope
+    from aquila.transports import intercepted_requests, own_requests
+else:
+    lazy_modules(
+        globals(),
+        intercepted_requests="aquila.transports.intercepted_requests",
+        own_requests="aquila.transports.own_requests",
+        policy="aquila.intercept.policy",
+    )
 
 
 class HttpxClients:
@@ -54,10 +64,8 @@ class HttpxClients:
     def _find_answering_scope(self, request: Any) -> AnsweringScope | None:
         if not self._patches.in_force:
             return None
-        from aquila.intercept.policy import find_answering_scope  # noqa: PLC0415 - runs without a request load no policy
-
         url = request.url
-        return find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
+        return policy.find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
 
     def _catch_requests(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -65,8 +73,6 @@ class HttpxClients:
             answering = self._find_answering_scope(request)
             if answering is None:
                 return original(transport, request)
-            from aquila.transports import intercepted_requests  # noqa: PLC0415 - needs httpx2
-
             return intercepted_requests.answer_request(*answering, request, functools.partial(original, transport))
 
         return handle_request
@@ -77,8 +83,6 @@ class HttpxClients:
             answering = self._find_answering_scope(request)
             if answering is None:
                 return await original(transport, request)
-            from aquila.transports import intercepted_requests  # noqa: PLC0415 - needs httpx2
-
             send = functools.partial(original, transport)
             return await intercepted_requests.answer_request_async(*answering, request, send)
 
@@ -103,17 +107,13 @@ class HttpxClients:
 
 
 def _is_own_request() -> bool:
-    from aquila.transports.own_requests import is_own_request  # noqa: PLC0415 - runs without a client do not load it
-
-    return is_own_request()
+    return own_requests.is_own_request()
 
 
 def _patch_executors(module: ModuleType) -> Iterable[Undoable]:
     """Let through what an own request runs in an executor, such as resolving a name."""
-    from aquila.transports.own_requests import share_with_executors  # noqa: PLC0415 - runs without threads skip it
-
     # `asyncio` resolves names in a ThreadPoolExecutor, without the context of the request.
-    yield Patch(module.ThreadPoolExecutor, "submit", share_with_executors)
+    yield Patch(module.ThreadPoolExecutor, "submit", own_requests.share_with_executors)
 
 
 class DeferredPool:

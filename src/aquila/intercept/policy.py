@@ -11,11 +11,22 @@ from urllib.parse import urlsplit
 from aquila.config import Settings
 from aquila.errors import CassetteRequired, LiveCallRefused, SessionClosed
 from aquila.intercept.provider_data import PROVIDERS, is_listed, is_loopback, is_model_path
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
+    from aquila.recording import redactors as known_redactors
+    from aquila.recording import scope as scopes
+    from aquila.recording import session_factory
     from aquila.recording.scope import Scope
+else:
+    lazy_modules(
+        globals(),
+        known_redactors="aquila.recording.redactors",
+        scopes="aquila.recording.scope",
+        session_factory="aquila.recording.session_factory",
+    )
 
 
 class OwnServers:
@@ -70,9 +81,7 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
 
 def _redact_path(path: str, settings: Settings) -> str:
     """A path as messages may show it. It may hold a key."""
-    from aquila.recording import redactors, session_factory  # noqa: PLC0415 - most runs refuse nothing
-
-    redactor = redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
+    redactor = known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
     return redactor.redact_text(path)
 
 
@@ -93,8 +102,6 @@ def check_connection(host: str, port: int | None) -> None:
 
 
 def _find_scope() -> tuple[Scope | None, Exception | None]:
-    from aquila.recording import scope as scopes  # noqa: PLC0415 - runs that connect nowhere do not load it
-
     try:
         return scopes.current_scope(), None
     except (SessionClosed, CassetteRequired) as error:

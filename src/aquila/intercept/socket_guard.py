@@ -10,10 +10,16 @@ import functools
 import socket
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.intercept import policy
+else:
+    lazy_modules(globals(), policy="aquila.intercept.policy")
 
 _MOST_NAMES = 1000
 """How many resolved addresses are remembered. A test run reaches far fewer hosts."""
@@ -44,9 +50,7 @@ class SocketGuard:
     def _check(self, host: str | None, port: object) -> None:
         """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""
         if host is not None and self.patches.in_force:
-            from aquila.intercept.policy import check_connection  # noqa: PLC0415 - runs that connect nowhere skip it
-
-            check_connection(host, port if isinstance(port, int) else None)
+            policy.check_connection(host, port if isinstance(port, int) else None)
 
     def _check_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)

@@ -10,13 +10,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.intercept.policy import asks_model, find_answering_scope
+from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
+
+if TYPE_CHECKING:
+    from aquila.intercept import aiohttp_stub, vcr_stubs
+else:
+    lazy_modules(globals(), aiohttp_stub="aquila.intercept.aiohttp_stub", vcr_stubs="aquila.intercept.vcr_stubs")
 
 _HTTPS_PORT = 443
 
@@ -62,9 +68,7 @@ class VcrClients:
             whole = url if "://" in url else f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{url}"
             if not self._is_answered(method, whole):
                 return original(connection, method, url, *args, **kwargs)
-            from aquila.intercept.vcr_stubs import turn_into_stub  # noqa: PLC0415 - needs vcrpy
-
-            turn_into_stub(connection)
+            vcr_stubs.turn_into_stub(connection)
             return connection.putrequest(method, url, *args, **kwargs)
 
         return putrequest
@@ -94,8 +98,6 @@ class VcrClients:
             whole = str(session._build_url(url))
             if not self._is_answered(method, whole):
                 return await original(session, method, url, **kwargs)
-            from aquila.intercept import aiohttp_stub  # noqa: PLC0415 - needs vcrpy
-
             return await aiohttp_stub.request_aiohttp(original, session, method, whole, kwargs)
 
         return request
@@ -129,10 +131,8 @@ class VcrClients:
 
     def _make_stubs(self) -> Iterable[Undoable]:
         if not self._has_stubs:  # another thread may have been first
-            from aquila.intercept.vcr_stubs import VcrPatches  # noqa: PLC0415 - needs vcrpy
-
             self._has_stubs = True
-            yield VcrPatches(on_undo=self._forget_stubs)
+            yield vcr_stubs.VcrPatches(on_undo=self._forget_stubs)
 
     def _forget_stubs(self) -> None:
         self._has_stubs = False

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.matching.request_key import MatchRules, key_of
 from aquila.cassettes.model import RecordedRequest
+from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from aquila.cassettes.matching import miss_message
     from aquila.recording.session import Session
+else:
+    lazy_modules(globals(), miss_message="aquila.cassettes.matching.miss_message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,7 @@ class DriftWatch:
             asked = session.redactor.redact_request(request)
             if not known or key_of(asked, self._rules) in known:
                 return
-            from aquila.cassettes.matching.miss_message import explain_miss  # noqa: PLC0415 - on use
-
-            text = explain_miss(
+            text = miss_message.explain_miss(
                 asked,
                 recordings=recordings,
                 rules=self._rules,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from aquila import config
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.miss_log import MissLog
 from aquila.recording.reports import ScopeReport, StoredRecordings, summarize_scope
@@ -26,7 +27,10 @@ from aquila.recording.scope_sessions import ScopeSessions
 from aquila.recording.scope_settings import ScopeSettings
 
 if TYPE_CHECKING:
+    from aquila.recording import recorder
     from aquila.recording.recorder import ScopeRecording
+else:
+    lazy_modules(globals(), recorder="aquila.recording.recorder")
 
 bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
 """The scope that a context is bound to. It belongs to the context: whoever binds one restores the one before."""
@@ -150,9 +154,7 @@ class Scope:
     def recording(self) -> ScopeRecording:
         """What this scope records into: its journal, and the merge at its end."""
         if self._recording is None:
-            from aquila.recording.recorder import ScopeRecording  # noqa: PLC0415 - a replay loads no journal
-
-            self._recording = ScopeRecording(self)
+            self._recording = recorder.ScopeRecording(self)
         return self._recording
 
     def remember_miss(self, error: CassetteMiss) -> None:

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aquila.errors import CassetteRequired, SessionClosed
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.session import RequestCounts, Session
 
 if TYPE_CHECKING:
+    from aquila.recording import session_factory
     from aquila.recording.drift_watch import DriftWatch
     from aquila.recording.scope import Scope
+else:
+    lazy_modules(globals(), session_factory="aquila.recording.session_factory")
 
 
 class ScopeSessions:
@@ -58,8 +62,6 @@ class ScopeSessions:
         return [session for session in self.opened() if session.name == cassette]
 
     def _open_session(self, cassette: str, mode: str) -> Session:
-        from aquila.recording import session_factory  # noqa: PLC0415 - a scope without requests loads no codec
-
         if mode != "replay":
             self._scope.recording.open_journal()  # first: nothing is asked for that could not be stored
         session = session_factory.open_session(self._scope, cassette, mode)

@@ -18,12 +18,16 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import CassetteWriteError
+from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording import redactors
 from aquila.recording.session import MissedRequest, Session
 
 if TYPE_CHECKING:
+    from aquila.cassettes.matching import miss_message
     from aquila.recording.scope import Scope
+else:
+    lazy_modules(globals(), miss_message="aquila.cassettes.matching.miss_message")
 
 
 def open_session(scope: Scope, cassette: str, mode: str) -> Session:
@@ -51,12 +55,10 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
 
 def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> str:
     """Return the text of a miss in a session. ``path`` is the file of its cassette."""
-    from aquila.cassettes.matching.miss_message import explain_miss  # noqa: PLC0415 - most runs miss nothing
-
     with suppress(ValueError):
         path = path.relative_to(Path.cwd())
     shown = str(path)
-    return explain_miss(
+    return miss_message.explain_miss(
         missed.request,
         recordings=session.cassette.interactions,
         rules=session.rules,

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import httpx2
 
+from aquila.lazy_imports import lazy_modules
 from aquila.transports.routing import AsyncRoutingTransport, RoutingTransport, Transport
 
 if TYPE_CHECKING:
+    from anyio import lowlevel
+
     from aquila.transports.client_options import HttpClientOptions
+else:
+    lazy_modules(globals(), lowlevel="anyio.lowlevel")
 
 # The openai SDK's own limits: ten minutes, and five seconds to connect.
 _TIMEOUT = httpx2.Timeout(600.0, connect=5.0)
@@ -51,9 +56,7 @@ _async_clients: weakref.WeakKeyDictionary[Any, httpx2.AsyncClient] = weakref.Wea
 
 def async_client() -> httpx2.AsyncClient:
     """The client of the running event loop through which async calls go."""
-    import anyio.lowlevel  # noqa: PLC0415 - sync programs do not load it
-
-    loop = anyio.lowlevel.current_token().native_token
+    loop = lowlevel.current_token().native_token
     client = _async_clients.get(loop)
     if client is None:
         client = _async_clients[loop] = async_http_client()

@@ -9,17 +9,23 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from aquila.config import Settings
 from aquila.errors import CassetteRequired
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.scope import Scope
 from aquila.transports.http_libraries import HTTPX_FAMILY
 from aquila.transports.own_requests import own_request
 from aquila.transports.routing import CassetteRoute, PlainRoute, Route, session_mode
 from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream
+
+if TYPE_CHECKING:
+    from anyio import to_thread
+else:
+    lazy_modules(globals(), to_thread="anyio.to_thread")
 
 SendOriginal = Callable[[Any], Any]
 """The client's own way to the network: a request of its library in, an answer of its library (or its awaitable) out."""
@@ -48,10 +54,8 @@ async def answer_request_async(scope: Scope, settings: Settings, request: Any, s
     if _is_ready(scope, settings):
         route = route_for(scope, settings, upstream)
     else:
-        import anyio.to_thread  # noqa: PLC0415 - sync programs do not load it
-
         # A cassette is read in a thread, so that the event loop goes on.
-        route = await anyio.to_thread.run_sync(functools.partial(route_for, scope, settings, upstream))
+        route = await to_thread.run_sync(functools.partial(route_for, scope, settings, upstream))
     if library is httpx2:
         return await route.answer_async(request)
     await request.aread()

@@ -9,11 +9,17 @@ import os
 import threading
 import urllib.request
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+
+if TYPE_CHECKING:
+    from anyio import lowlevel
+else:
+    lazy_modules(globals(), lowlevel="anyio.lowlevel")
 
 
 def _connection_limits() -> httpx2.Limits:
@@ -68,10 +74,8 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
         self._loops = weakref.WeakKeyDictionary()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        import anyio.lowlevel  # noqa: PLC0415 - sync programs do not load it
-
         # A forked child never runs its parent's loop, so this key also starts anew after a fork.
-        pools = self._loops.setdefault(anyio.lowlevel.current_token().native_token, {})
+        pools = self._loops.setdefault(lowlevel.current_token().native_token, {})
         proxy = _proxy_for(request.url)
         pool = pools.get(proxy)
         if pool is None:
@@ -79,7 +83,5 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
         return await pool.handle_async_request(request)
 
     async def aclose(self) -> None:
-        import anyio.lowlevel  # noqa: PLC0415 - sync programs do not load it
-
-        for pool in self._loops.pop(anyio.lowlevel.current_token().native_token, {}).values():
+        for pool in self._loops.pop(lowlevel.current_token().native_token, {}).values():
             await pool.aclose()

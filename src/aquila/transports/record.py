@@ -13,11 +13,17 @@ import httpx2
 
 from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
 from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedResponse
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.session import RecordDecision, Session
 from aquila.transports.wire import decode_headers, error_to_text
 
 if TYPE_CHECKING:
+    import anyio
+    from anyio import to_thread
+
     from aquila.recording.recorder import ScopeRecording
+else:
+    lazy_modules(globals(), anyio="anyio", to_thread="anyio.to_thread")
 
 _TERMINATOR = b"data: [DONE]"
 
@@ -213,8 +219,5 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
 
 async def run_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run what writes to disk in a thread. It is done even if the caller is cancelled."""
-    import anyio  # noqa: PLC0415 - sync programs do not load it
-    import anyio.to_thread  # noqa: PLC0415
-
     with anyio.CancelScope(shield=True):
-        return await anyio.to_thread.run_sync(function, *arguments)
+        return await to_thread.run_sync(function, *arguments)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
 
 import httpx2
 
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.merging import TRANSIENT
 from aquila.errors import CassetteMiss
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.session import ReplayDecision
 from aquila.transports.wire import error_from_text
+
+if TYPE_CHECKING:
+    import anyio
+else:
+    lazy_modules(globals(), anyio="anyio")
 
 
 class Pace:
@@ -39,8 +46,6 @@ class Pace:
 
     async def wait_until_async(self, at: int) -> None:
         """The async twin of ``wait_until``."""
-        import anyio  # noqa: PLC0415 - sync programs do not load it
-
         seconds = self._seconds_until(at)
         if self._limit is not None and seconds > self._limit:
             await anyio.sleep(self._limit)

@@ -12,12 +12,13 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import httpx2
 
 from aquila.config import Settings
 from aquila.errors import CassetteRequired
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
 from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision
@@ -25,6 +26,11 @@ from aquila.transports.record import AnswerRecorder, run_in_thread
 from aquila.transports.replay import Pace, replay_response, replay_response_async
 from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream, upstream_from
 from aquila.transports.wire import to_recorded_request
+
+if TYPE_CHECKING:
+    from anyio import to_thread
+else:
+    lazy_modules(globals(), to_thread="anyio.to_thread")
 
 Transport: TypeAlias = httpx2.BaseTransport | httpx2.AsyncBaseTransport
 
@@ -261,9 +267,7 @@ def resolve_route(
 
 async def resolve_route_async(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:
     """``resolve_route`` without blocking the event loop: a cassette is read in a thread."""
-    import anyio.to_thread  # noqa: PLC0415 - sync programs do not load it
-
-    return await anyio.to_thread.run_sync(functools.partial(resolve_route, transport=transport, cassette=cassette))
+    return await to_thread.run_sync(functools.partial(resolve_route, transport=transport, cassette=cassette))
 
 
 def _explain_missing_cassette(name: str, scope: Scope | None) -> str:

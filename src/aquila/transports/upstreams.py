@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
 from aquila.errors import ConfigError, UnknownTransport
+from aquila.lazy_imports import lazy_modules
 from aquila.plugins import plugin_manager
 from aquila.recording import runtime
 from aquila.transports.live import AsyncLiveTransport, LiveTransport
 from aquila.transports.own_requests import own_request
+
+if TYPE_CHECKING:
+    from aquila.transports.local_model import local_transport
+else:
+    lazy_modules(globals(), local_transport="aquila.transports.local_model.local_transport")
 
 CASSETTE_MODES = ("replay", "record")
 """The transports that go through a cassette."""
@@ -72,15 +78,11 @@ class Upstream:
 
 
 def _local_sync() -> httpx2.BaseTransport:
-    from aquila.transports.local_model.local_transport import LocalTransport  # noqa: PLC0415 - seldom used
-
-    return LocalTransport()
+    return local_transport.LocalTransport()
 
 
 def _local_async() -> httpx2.AsyncBaseTransport:
-    from aquila.transports.local_model.local_transport import AsyncLocalTransport  # noqa: PLC0415 - seldom used
-
-    return AsyncLocalTransport()
+    return local_transport.AsyncLocalTransport()
 
 
 # They last as long as the process, since their connections and models do. The network's connections are of one process

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from aquila.errors import ConfigError
+from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from aquila import plugins
     from aquila.cassettes.model import Cassette
+else:
+    lazy_modules(globals(), plugins="aquila.plugins")
 
 
 class Codec(Protocol):
@@ -77,6 +81,4 @@ def _built_in_codec(suffix: str) -> Codec:
 
 
 def _plugin_codecs() -> list[Codec]:
-    from aquila.plugins import plugin_manager  # noqa: PLC0415 - plugins are asked once a file has no built-in codec
-
-    return [codec for codecs in plugin_manager().hook.aquila_codecs() for codec in codecs]
+    return [codec for codecs in plugins.plugin_manager().hook.aquila_codecs() for codec in codecs]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import zlib
 from functools import lru_cache
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgpack
 
@@ -36,6 +36,12 @@ from aquila.cassettes.model import (
     check_status_is_writable,
 )
 from aquila.errors import CassetteCorrupt, CassetteTooNew
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cassettes.codecs.event_streams import table_writer
+else:
+    lazy_modules(globals(), table_writer="aquila.cassettes.codecs.event_streams.table_writer")
 
 MAGIC = "aquila"
 # A file begins with these bytes: an array of four, the mark, the version, and the head of a number of four bytes.
@@ -105,9 +111,7 @@ class MsgpackCodec:
 
 
 def _encode_table(chunks: tuple[RecordedChunk, ...]) -> dict[str, Any] | None:
-    from aquila.cassettes.codecs.event_streams.table_writer import write_table  # noqa: PLC0415 - only recording writes
-
-    written = write_table(chunks)
+    written = table_writer.write_table(chunks)
     if written is None:
         return None
     table, chunk_list = written

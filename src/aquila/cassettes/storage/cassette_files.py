@@ -9,11 +9,18 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aquila.cassettes.codecs import cassette_suffixes, codec_for
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    import filelock
+else:
+    lazy_modules(globals(), filelock="filelock")
 
 WORK_FOLDER = ".journal"
 """The folder below the cassette folder for journals and locks. It holds a ``.gitignore`` for itself."""
@@ -150,10 +157,8 @@ def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
 
 @contextlib.contextmanager
 def _hold_cassette_lock(path: Path, root: Path) -> Iterator[None]:
-    from filelock import FileLock  # noqa: PLC0415 - only recording locks
-
     name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    lock = FileLock(work_folder(root) / f"{name}.lock")
+    lock = filelock.FileLock(work_folder(root) / f"{name}.lock")
     try:
         lock.acquire()
     except OSError as error:

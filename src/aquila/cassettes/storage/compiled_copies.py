@@ -13,10 +13,17 @@ import os
 import tempfile
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aquila.cassettes.codecs import Codec, codec_for
 from aquila.cassettes.model import FORMAT_VERSION, Cassette
 from aquila.errors import CassetteCorrupt
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cassettes.codecs import msgpack as msgpack_codec
+else:
+    lazy_modules(globals(), msgpack_codec="aquila.cassettes.codecs.msgpack")
 
 COPY_VERSION = 3
 """Changes with the form of a copy, or with how a YAML file is understood."""
@@ -60,9 +67,7 @@ def load_compiled_bytes(data: bytes, path: Path, cache_dir: Path | None, digest:
 
 def _copy_codec() -> Codec:
     """The codec of copies. It keeps the chunks of streams as they came, since building them takes time."""
-    from aquila.cassettes.codecs.msgpack import MsgpackCodec  # noqa: PLC0415 - loads with the first cassette
-
-    return MsgpackCodec(tables=False)
+    return msgpack_codec.MsgpackCodec(tables=False)
 
 
 def _read_copy(copy: str) -> Cassette:

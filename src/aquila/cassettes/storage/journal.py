@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgpack
 
@@ -27,6 +28,12 @@ from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.cassette_files import WORK_FOLDER, cassette_write_error, work_folder
 from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
 from aquila.errors import CassetteCorrupt
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    import filelock
+else:
+    lazy_modules(globals(), filelock="filelock")
 
 _FRAME = struct.Struct(">II")
 _LOCKED_BYTE = b"\0"
@@ -198,10 +205,8 @@ def _open_unused(path: Path) -> int | None:
 
 def _try_lock(descriptor: int) -> bool:
     """Lock a journal, and say whether that worked. The lock ends with the last copy of the descriptor."""
-    from filelock import lock_descriptor  # noqa: PLC0415 - only recording pays for its import
-
     try:
-        return lock_descriptor(descriptor, blocking=False)
+        return filelock.lock_descriptor(descriptor, blocking=False)
     except OSError:  # a file system that has no locks
         return False
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquila import schemas
 from aquila.engine.calls.options import Options
 from aquila.errors import InvalidAnswer
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    import pydantic
+else:
+    lazy_modules(globals(), pydantic="pydantic")
 
 
 def response_format_to_wire(wanted: Any) -> dict[str, Any] | None:
@@ -31,8 +37,6 @@ def parse_answer(wanted: Any, text: str, finish_reason: str | None, refusal: str
     """
     if not isinstance(wanted, type) or refusal or finish_reason in _UNFINISHED:
         return None
-    import pydantic  # noqa: PLC0415 - comes with the extra openai
-
     try:
         return wanted.model_validate_json(text)  # type: ignore[attr-defined]
     except pydantic.ValidationError as error:

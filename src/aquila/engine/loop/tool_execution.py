@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, is_dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.to_thread import run_sync
@@ -18,7 +18,14 @@ from anyio.to_thread import run_sync
 from aquila.engine.endpoints.text_buffer import repair_surrogates
 from aquila.errors import CassetteError, LiveCallRefused, ToolError
 from aquila.events import ToolCall, ToolResult
+from aquila.lazy_imports import lazy_modules
 from aquila.tools import CONTEXT, Toolbox
+
+if TYPE_CHECKING:
+    import pydantic
+    import pydantic_core
+else:
+    lazy_modules(globals(), pydantic="pydantic", pydantic_core="pydantic_core")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +130,7 @@ def value_to_text(value: Any) -> str:
     """Return a tool's value as the text that the model is sent: text as it is, anything else as JSON."""
     if isinstance(value, str):
         return repair_surrogates(value)
-    from pydantic_core import to_json  # noqa: PLC0415 - comes with the extra openai
-
-    return to_json(_sort_sets(value), fallback=lambda other: remove_changing_parts(repr(other))).decode()
+    return pydantic_core.to_json(_sort_sets(value), fallback=lambda other: remove_changing_parts(repr(other))).decode()
 
 
 def _sort_sets(value: Any) -> Any:
@@ -137,11 +142,10 @@ def _sort_sets(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_sort_sets(each) for each in value]
     if hasattr(type(value), "__pydantic_serializer__") or is_dataclass(value):
-        from pydantic import TypeAdapter  # noqa: PLC0415 - comes with the extra openai
-        from pydantic_core import to_jsonable_python  # noqa: PLC0415
-
-        plain = to_jsonable_python(value, fallback=lambda other: remove_changing_parts(repr(other)))
-        return _sort_lists_of_sets(plain, TypeAdapter(type(value)).dump_python(value, by_alias=True, warnings=False))
+        plain = pydantic_core.to_jsonable_python(value, fallback=lambda other: remove_changing_parts(repr(other)))
+        return _sort_lists_of_sets(
+            plain, pydantic.TypeAdapter(type(value)).dump_python(value, by_alias=True, warnings=False)
+        )
     return value
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aquila.lazy_names import lazy_names
+from aquila.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from aquila.huey.testing.consumer import RunningConsumer as RunningConsumer

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import os
 import ssl
+from typing import TYPE_CHECKING
 
 import httpx2
 
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.transports.local_model.server import ModelServer, find_or_start, find_running
+
+if TYPE_CHECKING:
+    from anyio import to_thread
+else:
+    lazy_modules(globals(), to_thread="anyio.to_thread")
 
 # What the model's server needs to know. Credentials, cookies and provider headers stay here.
 _FORWARDED = frozenset({"accept", "content-type", "content-length", "transfer-encoding"})
@@ -85,8 +92,6 @@ class AsyncLocalTransport(httpx2.AsyncBaseTransport):
         model = self._model or runtime.current_settings().local_model
         server = find_running(model)
         if server is None:
-            import anyio.to_thread  # noqa: PLC0415 - only while a model is loaded
-
-            server = await anyio.to_thread.run_sync(find_or_start, model)
+            server = await to_thread.run_sync(find_or_start, model)
         http = httpx2.AsyncHTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
         return await http.handle_async_request(_redirect_request(request, server))

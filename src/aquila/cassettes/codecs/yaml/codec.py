@@ -6,11 +6,27 @@ a run whose cassettes have compiled copies never imports `yaml`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml import reader
 from aquila.cassettes.codecs.yaml.tree import ADVICE, Tree, advice_for
 from aquila.cassettes.model import FORMAT_VERSION, Cassette
 from aquila.errors import CassetteCorrupt, CassetteTooNew
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cassettes.codecs import cassetter, foreign, vcrpy
+    from aquila.cassettes.codecs.yaml import parser, writer
+else:
+    lazy_modules(
+        globals(),
+        cassetter="aquila.cassettes.codecs.cassetter",
+        foreign="aquila.cassettes.codecs.foreign",
+        parser="aquila.cassettes.codecs.yaml.parser",
+        vcrpy="aquila.cassettes.codecs.vcrpy",
+        writer="aquila.cassettes.codecs.yaml.writer",
+    )
 
 _HEAD = f"aquila: {FORMAT_VERSION}\ninteractions:"
 _END = "...\n"
@@ -24,16 +40,12 @@ class YamlCodec:
 
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content."""
-        from aquila.cassettes.codecs.yaml import writer  # noqa: PLC0415 - only recording writes
-
         with pause_garbage_collection():
             items = "".join(map(writer.write_interaction, cassette.interactions))
             return f"{_HEAD}\n{items}{_END}".encode() if items else f"{_HEAD} []\n{_END}".encode()
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
-        from aquila.cassettes.codecs.yaml import parser  # noqa: PLC0415 - a compiled copy needs no parser
-
         try:
             with pause_garbage_collection():
                 tree = parser.load_tree(data, source=source, convert=reader.build_item)
@@ -52,8 +64,6 @@ class YamlCodec:
 
 def _load_foreign(tree: Tree) -> Cassette:
     """Build a cassette from a document of another recorder. Raises FormatError for what is none that Aquila reads."""
-    from aquila.cassettes.codecs import cassetter, foreign, vcrpy  # noqa: PLC0415 - only for files of others
-
     if tree is None:
         raise reader.FormatError("the file is empty", ())
     missing = "not a cassette: the line 'aquila: 1' at the top is missing"
@@ -68,8 +78,6 @@ def _load_foreign(tree: Tree) -> Cassette:
 
 
 def _corrupt_error(error: reader.FormatError, data: bytes, source: str) -> CassetteCorrupt:
-    from aquila.cassettes.codecs.yaml import parser  # noqa: PLC0415 - a compiled copy needs no parser
-
     line = parser.line_of(data, error.path) + error.below
     if error.newer:
         return CassetteTooNew(

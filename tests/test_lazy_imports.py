@@ -1,0 +1,99 @@
+"""Modules that are imported when they are first used."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aquila.lazy_imports import lazy_modules
+from tests.test_layers import imports, is_type_checking, modules
+
+MODULE = "antigravity_of_tests"
+
+
+@pytest.fixture
+def unloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module that nothing has imported."""
+    (tmp_path / f"{MODULE}.py").write_text("answer = 42\ndef double(number): return 2 * number\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield MODULE
+    sys.modules.pop(MODULE, None)
+
+
+def test_a_module_is_imported_when_a_name_of_it_is_used_and_then_takes_the_place(unloaded: str) -> None:
+    namespace: dict[str, object] = {}
+    lazy_modules(namespace, lazy=unloaded)
+    assert unloaded not in sys.modules
+    assert namespace["lazy"].double(3) == 6  # type: ignore[attr-defined]
+    assert namespace["lazy"] is sys.modules[unloaded]
+
+
+def test_one_who_looks_at_everything_in_a_namespace_imports_nothing(unloaded: str) -> None:
+    # pytest asks each name of a plugin or a conftest for these, to find fixtures.
+    namespace: dict[str, object] = {}
+    lazy_modules(namespace, lazy=unloaded)
+    for name in ("_mock_name", "__wrapped__", "__file__", "_private"):
+        assert not hasattr(namespace["lazy"], name)
+    assert unloaded in repr(namespace["lazy"])
+    assert unloaded not in sys.modules
+
+
+def test_one_who_kept_what_stands_for_a_module_can_still_use_it(unloaded: str) -> None:
+    namespace: dict[str, object] = {}
+    lazy_modules(namespace, lazy=unloaded)
+    kept = namespace["lazy"]
+    assert kept.answer == 42  # type: ignore[attr-defined]
+    assert not isinstance(kept, types.ModuleType)
+    assert kept.double(1) == 2  # type: ignore[attr-defined]
+
+
+def test_a_name_that_a_module_does_not_have_and_a_module_that_is_missing_are_told_as_always(unloaded: str) -> None:
+    namespace: dict[str, object] = {}
+    lazy_modules(namespace, lazy=unloaded, missing="no_such_module_of_tests")
+    with pytest.raises(AttributeError, match=unloaded):
+        _ = namespace["lazy"].nothing  # type: ignore[attr-defined]
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_of_tests"):
+        _ = namespace["missing"].anything  # type: ignore[attr-defined]
+
+
+def lazy_tables(tree: ast.Module) -> Iterator[tuple[set[tuple[str, str]], set[tuple[str, str]]]]:
+    """For each table of lazy modules: its rows, and what type checkers are told, as pairs of name and module."""
+    for node in tree.body:
+        if not (isinstance(node, ast.If) and is_type_checking(node.test)):
+            continue
+        for statement in node.orelse:
+            match statement:
+                case ast.Expr(value=ast.Call(func=ast.Name(id="lazy_modules"), keywords=rows)):
+                    table = {(row.arg or "", ast.literal_eval(row.value)) for row in rows}
+                    yield table, set(imported_names(node.body))
+
+
+def imported_names(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
+    for statement in body:
+        if isinstance(statement, ast.Import):
+            yield from ((alias.asname or alias.name, alias.name) for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            yield from ((alias.asname or alias.name, f"{statement.module}.{alias.name}") for alias in statement.names)
+
+
+def test_type_checkers_and_the_layers_test_see_every_lazy_module() -> None:
+    found = 0
+    for name, path in modules().items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "lazy_modules"]
+        tables = list(lazy_tables(tree))
+        assert len(tables) == len(calls), f"{name}: a table stands in the else of `if TYPE_CHECKING:`"
+        for table, told in tables:
+            assert table - told == set(), name
+            found += len(table)
+    assert found > 50
+
+
+def test_few_imports_stand_inside_functions() -> None:
+    inside = [one for one in imports() if not one.on_load and not one.for_types]
+    assert len(inside) <= 8, [str(one) for one in inside]
