@@ -6,13 +6,14 @@ import io
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from aquila.cassettes.matching.request_key import MatchRules, key_of
-from aquila.cassettes.model import Cassette
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cassettes.storage.journal import Journal
 from aquila.cassettes.storage.merging import NewRecording
@@ -363,3 +364,34 @@ def test_prune_refuses_what_is_no_output_of_a_run(content: str | None, littered:
 def test_prune_of_a_tidy_folder_removes_nothing(cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", conversation("one", "1"))
     assert cassettes.run("prune").out == "nothing to remove\n"
+
+
+def with_large_body(body: bytes = b"\0large" * 60_000) -> Interaction:
+    one = conversation("hi", "x")
+    return replace(one, response=replace(one.response, chunks=(RecordedChunk(body, 1),)))
+
+
+def test_convert_takes_large_bodies_along(cassettes: Cassettes) -> None:
+    cassettes.write("a/x.yaml", with_large_body())
+    assert cassettes.run("convert", "a/x.yaml", "--to", "msgpack", "--output", "elsewhere").code == 0
+    (moved,) = cassette_files.load_cassette(Path("elsewhere/a/x.msgpack")).interactions
+    assert moved.response.body == b"\0large" * 60_000
+    assert sorted(path.name for path in Path("elsewhere/a").iterdir()) == sorted(["@bodies", "x.msgpack"])
+
+
+def test_scan_searches_large_bodies(cassettes: Cassettes) -> None:
+    cassettes.write("x.yaml", with_large_body(b"much " * 60_000 + b"sk-proj-" + b"a1B2c3D4e5F6g7H8i9J0 "))
+    done = cassettes.run("scan")
+    assert done.code == 1
+    assert "secret in the answer" in done.out
+
+
+def test_prune_removes_large_bodies_that_no_cassette_has_any_more(cassettes: Cassettes) -> None:
+    cassettes.write("x.yaml", with_large_body())
+    cassettes.write("y.yaml", with_large_body())
+    cassettes.write("x.yaml", conversation("hi", "small"))
+    assert "nothing to remove" in cassettes.run("prune", "--yes").out
+    cassettes.write("y.yaml", conversation("hi", "small"))
+    done = cassettes.run("prune", "--yes")
+    assert "no cassette has this body" in done.out
+    assert not (cassettes.folder / "@bodies").exists()

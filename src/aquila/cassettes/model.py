@@ -5,7 +5,7 @@ Bytes are the truth here. Nothing in this module knows a file format, a provider
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -51,6 +51,15 @@ class RecordedRequest:
     headers: Headers = ()
     body: bytes = b""
 
+    @property
+    def size(self) -> int:
+        """The bytes of the body."""
+        return len(self.body)
+
+    def with_parts(self, url: str, headers: Headers) -> RecordedRequest:
+        """Return the request with another URL and other headers, and the same body."""
+        return RecordedRequest(self.method, url, headers, self.body)
+
     def first_header(self, name: str) -> str:
         """Return the first value of a header, or an empty string. ``name`` is in lower case."""
         return next((value for key, value in self.headers if key == name), "")
@@ -73,11 +82,12 @@ class RecordedResponse:
     ``started`` is the time from sending the request to the headers, in milliseconds; ``ended`` to the end of the body.
     ``error`` names, for a broken answer, the kind of failure (for example ``RemoteProtocolError``) and its text.
     ``attempts`` is given for a failure with which a client gave up: so often had it sent the request in that call.
+    ``chunks`` is a tuple, or what reads the chunks of a large body from its file (see ``body_file``).
     """
 
     status: int
     headers: Headers = ()
-    chunks: tuple[RecordedChunk, ...] = ()
+    chunks: Sequence[RecordedChunk] = ()
     end: End = "complete"
     error: str = ""
     started: int = 0

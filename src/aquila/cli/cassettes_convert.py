@@ -92,6 +92,8 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     if _is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded
         clean = redactor_for(match_rules_of(settings), settings.keep_headers).redact_interaction
         cassette = Cassette.from_interactions(map(clean, cassette.interactions))
+    # Large bodies first: what is compared below then has their names, and need not hold them.
+    cassette = cassette_files.move_large_bodies_out(cassette, target)
     data = cassette_files.encode_cassette(target, cassette)
     # Requests in JSON are compared by value: their blanks may change on the way.
     expected, read = (

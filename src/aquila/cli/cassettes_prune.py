@@ -1,7 +1,8 @@
 """Remove files of the cassette folder that nothing uses, after asking.
 
 These are pending recordings that are older than their cassette, .msgpack cassettes beside a .yaml cassette of the same
-name (which is used instead), and files that a killed process left half written.
+name (which is used instead), large bodies in @bodies that no cassette beside that folder speaks of, and files that a
+killed process left half written.
 
 With --orphans, cassettes that no test used are removed too. FILE is the output of a run of the whole suite with
 --aquila-orphans, or "-" for standard input:
@@ -21,14 +22,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.cli import FAILED, project
 from aquila.cli.output import Output, format_count, format_size
 from aquila.errors import ConfigError
 
 _ORPHAN = re.compile(r"aquila: no test used (.+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_HALF_WRITTEN = re.compile(r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp")
 _OLD = 3600.0
 """Seconds after which a temporary file is no longer being written."""
 
@@ -78,6 +79,7 @@ def _find_unused(here: project.Project, orphans: str | None) -> list[UnusedFile]
     reasons = {
         **_find_superseded(here),
         **_find_shadowed(here.list_cassettes()),
+        **dict.fromkeys(large_bodies.find_unused_bodies(here.folder), "no cassette has this body"),
         **_find_half_written(here.folder),
     }
     if orphans is not None:
@@ -145,5 +147,7 @@ def _read_orphans(source: str, here: project.Project) -> Iterator[Path]:
 def _remove_empty_folders(folder: Path) -> None:
     """Remove empty folders below ``folder``."""
     for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
-        if not any(inner.iterdir()):
+        if inner.name == large_bodies.BODIES_FOLDER:
+            large_bodies.remove_folder_without_bodies(inner)
+        elif not any(inner.iterdir()):
             inner.rmdir()

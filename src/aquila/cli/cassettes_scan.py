@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
-from aquila.cassettes.model import Interaction
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cli import FAILED, FOUND, project
 from aquila.cli.output import Output, format_count
@@ -96,9 +97,9 @@ def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None
     """Name the first part of an interaction that a recording would redact, apart from headers that it never stores."""
     clean = known.redact_interaction(interaction)
     before, after = interaction.request, clean.request
-    if (before.url, before.body) != (after.url, after.body):
+    if before.url != after.url or _content_of(before) != _content_of(after):
         return "secret in the request"
-    if (interaction.response.body, interaction.response.error) != (clean.response.body, clean.response.error):
+    if interaction.response.error != clean.response.error or not _is_same_body(interaction.response, clean.response):
         return "secret in the answer"
     kept = dict(clean.request.headers) | dict(clean.response.headers)
     changed = [
@@ -107,3 +108,14 @@ def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None
         if name in kept and kept[name] != value and "[redacted]" in kept[name]
     ]
     return f"secret in the header field {changed[0]}" if changed else None
+
+
+def _content_of(request: RecordedRequest) -> object:
+    """What two requests have in common if their bodies are the same. A large one without secrets stays in its file."""
+    return request.file if isinstance(request, StoredRequest) else request.body
+
+
+def _is_same_body(before: RecordedResponse, after: RecordedResponse) -> bool:
+    if isinstance(before.chunks, StoredChunks):
+        return before.chunks == after.chunks
+    return before.body == after.body

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.codecs.answer_summary import model_of_answer
 from aquila.cassettes.matching.request_key import MatchRules
-from aquila.cassettes.model import Cassette, Interaction, RecordedResponse
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cassettes.storage.merging import (
     Changes,
@@ -24,11 +25,15 @@ from aquila.cassettes.storage.merging import (
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, CassetteWriteError, reason_of
 from aquila.recording import redactors, session_factory
+from aquila.recording.large_answer import LargeAnswer
 from aquila.recording.reports import StoredRecordings
 from aquila.recording.session import RecordDecision, ReplayDecision, Session
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
+
+MODEL_WITHIN = 64 * 1024
+"""Bytes of a large answer in which the name of its model is looked for."""
 
 _Group: TypeAlias = tuple[str, str, str, MatchRules]
 """Cassette, mode, ``record_errors`` and rules of a session."""
@@ -98,15 +103,24 @@ class ScopeRecording:
 
         ``left_open`` is that of ``NewRecording``.
         """
+        # What is written in a file already was redacted on its way.
+        chunks = response.chunks if isinstance(response.chunks, StoredChunks) else None
+        if chunks is not None:
+            response = replace(response, chunks=())
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
         response = session.redactor.redact_response(response)
+        beginning = response.body if chunks is None else chunks.file.first_bytes(MODEL_WITHIN)
+        if chunks is not None:
+            response = replace(response, chunks=chunks)
         interaction = Interaction(
             record.request,
             response,
             f"{now.isoformat()}Z",
             upstream=self._settings.upstream,
-            model=model_of_answer(response.body),
+            model=model_of_answer(beginning),
         )
+        if not session.closed:
+            interaction = self._journal.move_bodies_out(interaction)
         row = NewRecording(
             record.key, record.position, record.order, interaction, left_open or self._scope.has_failed, record.call
         )
@@ -115,6 +129,10 @@ class ScopeRecording:
         ):  # a closed session refuses it: `add_recording` raises, and nobody would merge the journal
             self._append_to_journal(session, row)
         session.add_recording(row)
+
+    def begin_large_answer(self, session: Session, chunks: Sequence[RecordedChunk], *, is_stream: bool) -> LargeAnswer:
+        """Begin to write an answer to disk while it arrives. Raises ``CassetteWriteError``."""
+        return LargeAnswer(self._journal.open_body(), session.redactor.redact_large_answer(is_stream=is_stream), chunks)
 
     def note_play(self, session: Session, replay: ReplayDecision) -> None:
         """Tell the process that owns the scope of a play: it would drop a recording that looks unused."""
@@ -182,6 +200,7 @@ def recover_journals(root: Path) -> RecoveryResult:
     nobody read to its end is not: nothing says that it was the program that left it.
     """
     recovered = RecoveryResult([], [])
+    journal.remove_stray_bodies(root)
     for paths in journal.find_abandoned_journals(root).values():
         groups, failures = _read_journals(paths)
         left = {failure.path for failure in failures}
@@ -360,4 +379,9 @@ def _make_merge(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cas
     """Return the change of a cassette that merges ``changes``, with keys computed as those of the recordings were."""
     redactor = redactors.redactor_for(rules)
     identify = session_factory.request_identifier(rules)
-    return lambda stored: merge_changes(stored, changes, lambda request: identify(redactor.redact_request(request)))
+
+    def key_of_stored(request: RecordedRequest) -> str:
+        # A body in a file was redacted when it was written, as in `Session.key_of`.
+        return identify(request if isinstance(request, StoredRequest) else redactor.redact_request(request))
+
+    return lambda stored: merge_changes(stored, changes, key_of_stored)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
+from aquila.cassettes.body_file import StoredRequest, identity_of
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
@@ -117,7 +118,7 @@ class Session:
         # Most requests of a replay equal a recorded one byte for byte: finding that out costs a fifth of their key.
         self._known_keys: dict[RecordedRequest, str] = {}
         for number, interaction in enumerate(cassette.interactions):
-            key = self._known_keys[interaction.request] = self.key_of(interaction.request)
+            key = self._known_keys[identity_of(interaction.request)] = self.key_of(interaction.request)
             self._recordings_by_key[key].append(number)
         self._request_counts: dict[str, int] = defaultdict(int)
         self._shared_counts: RequestCounts | None = None
@@ -132,7 +133,7 @@ class Session:
         sent = request
         if self._observe_request is not None:
             self._observe_request(sent)
-        key = self._known_keys.get(self.redactor.with_kept_headers(sent))
+        key = self._known_keys.get(identity_of(self.redactor.with_kept_headers(sent)))
         if key is None or self.mode != "replay":
             request = self.redactor.redact_request(sent)
             key = self._identify_request(request)
@@ -284,5 +285,10 @@ class Session:
         return replace(changes, drop=frozenset(slots.values()) - changes.touched_slots()) if drop_unused else changes
 
     def key_of(self, request: RecordedRequest) -> str:
-        """The key of a request under this session's rules."""
+        """The key of a request under this session's rules.
+
+        A body in a file is not redacted again: it was when it was written, and searching it would take long.
+        """
+        if isinstance(request, StoredRequest):
+            return self._identify_request(request)
         return self._identify_request(self.redactor.redact_request(request))

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from aquila.cassettes.body_file import LARGE
 from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
 from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedResponse
+from aquila.errors import CassetteWriteError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.session import RecordDecision, Session
 from aquila.transports.wire import decode_headers, error_to_text
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
     import anyio
     from anyio import to_thread
 
+    from aquila.recording import large_answer
     from aquila.recording.recorder import ScopeRecording
 else:
-    lazy_modules(globals(), anyio="anyio", to_thread="anyio.to_thread")
+    lazy_modules(globals(), anyio="anyio", to_thread="anyio.to_thread", large_answer="aquila.recording.large_answer")
 
 _TERMINATOR = b"data: [DONE]"
 
@@ -53,9 +56,15 @@ class AnswerRecorder:
         self._lock = threading.Lock()
         self._ended = False
         self._chunks: list[RecordedChunk] = []
+        self._size = 0
+        self._large_from = LARGE
+        self._large: large_answer.LargeAnswer | None = None
+        self.has_full_window = False
+        """Whether ``write_windows`` has something to do."""
         self._status = NO_STATUS
         self._headers: tuple[tuple[str, str], ...] = ()
         self._started = 0
+        self._failure: CassetteWriteError | None = None
         self._decoder: Decoder | None = None
 
     def record_response(self, response: httpx2.Response) -> httpx2.Response:
@@ -93,8 +102,39 @@ class AnswerRecorder:
             except DamagedBody as error:
                 raise httpx2.DecodingError(f"the body is not what its Content-Encoding says: {error}") from error
         if data:
-            self._chunks.append(RecordedChunk(data, self._elapsed_milliseconds()))
+            self._add_chunk(data)
         return data
+
+    def _add_chunk(self, data: bytes) -> None:
+        if self._large is not None:
+            self.has_full_window = self._large.add_chunk(data, self._elapsed_milliseconds())
+            return
+        self._chunks.append(RecordedChunk(data, self._elapsed_milliseconds()))
+        self._size += len(data)
+        if self._size > self._large_from:
+            self._begin_large()
+
+    def _begin_large(self) -> None:
+        """Write the answer to disk from now on, if it is none that may be larger."""
+        beginning = self._chunks[0].data
+        self._large_from = large_answer.most_in_memory(self._headers, beginning)
+        if self._size <= self._large_from or self._ended:
+            return
+        is_stream = large_answer.is_event_stream(self._headers, beginning)
+        try:
+            self._large = self._recording.begin_large_answer(self._session, self._chunks, is_stream=is_stream)
+        except CassetteWriteError as error:
+            self._failure = error  # told at the end: the caller gets the whole answer first
+            self._large_from = sys.maxsize
+        else:
+            self._chunks = []
+            self.has_full_window = True
+
+    def write_windows(self) -> None:
+        """Write to disk what has come of a large answer."""
+        self.has_full_window = False
+        if self._large is not None:
+            self._large.write_windows()
 
     def finish_answer(self) -> bytes:
         """Store the answer: its body has ended. Return what was left in the decoder, for the caller.
@@ -108,7 +148,7 @@ class AnswerRecorder:
             self.finish_broken(damage)
             raise damage from error
         if rest:
-            self._chunks.append(RecordedChunk(rest, self._elapsed_milliseconds()))
+            self._add_chunk(rest)
         self._store_answer("complete")
         return rest
 
@@ -127,7 +167,8 @@ class AnswerRecorder:
 
         Clients stop at the terminator of an event stream and do not read the empty rest. Such an answer is complete.
         """
-        tail = b"".join(chunk.data for chunk in self._chunks[-3:]).rstrip()
+        last = self._chunks[-3:] if self._large is None else self._large.last_chunks()
+        tail = b"".join(chunk.data for chunk in last).rstrip()
         self._store_answer("complete" if tail.endswith(_TERMINATOR) else "closed", left_open=left_open)
 
     def _store_answer(self, end: End, error: str = "", *, left_open: bool = False) -> None:
@@ -136,8 +177,12 @@ class AnswerRecorder:
                 return
             self._ended = True
         self._recording.forget_unfinished(self)
+        if self._failure is not None:
+            raise self._failure
+        large = self._large
+        chunks = tuple(self._chunks) if large is None else large.finish(cut_off=end != "complete")
         response = RecordedResponse(
-            self._status, self._headers, tuple(self._chunks), end, error, self._started, self._elapsed_milliseconds()
+            self._status, self._headers, chunks, end, error, self._started, self._elapsed_milliseconds()
         )
         self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
 
@@ -160,6 +205,8 @@ class RecordedStream(httpx2.SyncByteStream):
         try:
             for data in self._stream:
                 decoded = record_chunk(data)
+                if self._recorder.has_full_window:
+                    self._recorder.write_windows()
                 if decoded:
                     yield decoded
         except self._recorder.broken_off as error:
@@ -197,6 +244,8 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
         try:
             async for data in self._arriving:
                 decoded = record_chunk(data)
+                if self._recorder.has_full_window:
+                    await run_in_thread(self._recorder.write_windows)
                 if decoded:
                     yield decoded
         except self._recorder.broken_off as error:

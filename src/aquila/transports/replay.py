@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
+from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.merging import TRANSIENT
 from aquila.errors import CassetteMiss
@@ -57,6 +58,8 @@ class Pace:
 def replay_response(decision: ReplayDecision, pace: Pace | None = None) -> httpx2.Response:
     """The recorded answer as an httpx2 response."""
     response = decision.interaction.response
+    if isinstance(response.chunks, StoredChunks):
+        response.chunks.check_present()
     if pace is not None:
         pace.wait_until(response.started)
     if not response.has_begun:
@@ -67,6 +70,8 @@ def replay_response(decision: ReplayDecision, pace: Pace | None = None) -> httpx
 async def replay_response_async(decision: ReplayDecision, pace: Pace | None = None) -> httpx2.Response:
     """The recorded answer as an httpx2 response for async clients."""
     response = decision.interaction.response
+    if isinstance(response.chunks, StoredChunks):
+        response.chunks.check_present()
     if pace is not None:
         await pace.wait_until_async(response.started)
     if not response.has_begun:

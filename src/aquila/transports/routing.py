@@ -25,7 +25,7 @@ from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecis
 from aquila.transports.record import AnswerRecorder, run_in_thread
 from aquila.transports.replay import Pace, replay_response, replay_response_async
 from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream, upstream_from
-from aquila.transports.wire import to_recorded_request
+from aquila.transports.wire import read_request, read_request_async, to_recorded_request
 
 if TYPE_CHECKING:
     from anyio import to_thread
@@ -121,7 +121,7 @@ class CassetteRoute(Route):
     def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
         if is_last and self.is_one_call:
             return self._answer_last(request)
-        request.read()
+        read_request(request)
         decision = self.decide(request)
         if isinstance(decision, ReplayDecision):
             return self.replay(decision, request)
@@ -136,7 +136,7 @@ class CassetteRoute(Route):
     async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
         if is_last and self.is_one_call:
             return await self._answer_last_async(request)
-        await request.aread()
+        await read_request_async(request)
         decision = self.decide(request)
         if isinstance(decision, ReplayDecision):
             if self.name != "replay" and not self._scope.is_owner:

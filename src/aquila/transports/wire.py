@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any
 
 import httpx2
 
+from aquila.cassettes.body_file import BodyFile, StoredRequest
 from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.transports.upload_spool import UploadSpool
 
 ERRORS: dict[str, type[httpx2.RequestError]] = {
     error.__name__: error
@@ -35,12 +38,71 @@ ERRORS: dict[str, type[httpx2.RequestError]] = {
 """The ways in which an answer breaks off, or never comes, by the names under which cassettes keep them."""
 
 
+class UploadedFile(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """The body of a request that is too large for memory, in a temporary file from which it is sent."""
+
+    def __init__(self, file: BodyFile) -> None:
+        self.file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.file.pieces()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.file.pieces():
+            yield piece
+
+
+def read_request(request: httpx2.Request) -> None:
+    """Read the body of a request: into memory, or into a temporary file if it is large and comes piece by piece."""
+    if _is_in_memory(request):
+        return
+    stream: Any = request.stream
+    spool = UploadSpool()
+    for piece in stream:
+        spool.add(piece)
+    _keep_body(request, spool)
+
+
+async def read_request_async(request: httpx2.Request) -> None:
+    """The async twin of ``read_request``."""
+    if _is_in_memory(request):
+        return
+    stream: Any = request.stream
+    spool = UploadSpool()
+    async for piece in stream:
+        spool.add(piece)
+    _keep_body(request, spool)
+
+
+def _is_in_memory(request: httpx2.Request) -> bool:
+    try:
+        request.content  # noqa: B018 - raises if the body was not read yet
+    except httpx2.RequestNotRead:
+        return isinstance(request.stream, UploadedFile)
+    return True
+
+
+def _keep_body(request: httpx2.Request, spool: UploadSpool) -> None:
+    content = spool.finish()
+    if isinstance(content, BodyFile):
+        request.stream = UploadedFile(content)
+    else:
+        request.stream = httpx2.ByteStream(content)
+        request.read()
+
+
 def to_recorded_request(request: httpx2.Request) -> RecordedRequest:
     """The recordable form of a request whose body has been read."""
     # Without the length of the body, all requests of a client have the same fields.
     fields = [field for field in request.headers.raw if field[0] not in (b"Content-Length", b"content-length")]
     headers, encoding = _decode_headers_cached(tuple(fields))
-    return RecordedRequest(request.method, str(request.url), headers, decode_body(request.content, encoding))
+    if isinstance(request.stream, UploadedFile):
+        if not encoding:
+            return StoredRequest(request.method, str(request.url), headers, request.stream.file)
+        body = request.stream.file.read()
+    else:
+        body = request.content
+    return RecordedRequest(request.method, str(request.url), headers, decode_body(body, encoding))
 
 
 @functools.lru_cache(maxsize=256)

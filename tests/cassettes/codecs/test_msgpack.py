@@ -164,7 +164,6 @@ def test_what_is_no_cassette_is_told_so_in_bounded_memory(data: bytes) -> None:
     ("changes", "what"),
     [
         ({"kind": "websocket"}, "an interaction of the kind 'websocket'"),
-        ({"body": {"file": "sha256-00"}}, "a body in a file of its own"),
     ],
 )
 def test_what_later_versions_will_write_says_how_to_get_on(changes: dict[str, Any], what: str) -> None:

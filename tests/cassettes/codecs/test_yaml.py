@@ -203,12 +203,6 @@ def test_a_file_that_is_cut_off_is_never_read_as_a_shorter_one(size: int) -> Non
     [
         ("- request:", "- kind: websocket\n  request:", 3, "an interaction of the kind 'websocket'"),
         ("- request:", "- kind: websocket\n  handshake: {}\n  request:", 3, "an interaction of the kind 'websocket'"),
-        (
-            "    json:\n      id: x\n      text: |-\n        a\n        b\n",
-            "    body_file: sha256-00\n",
-            16,
-            "a body in a file",
-        ),
     ],
 )
 def test_what_later_versions_will_write_says_how_to_get_on(old: str, new: str, line: int, what: str) -> None:

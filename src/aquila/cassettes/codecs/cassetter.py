@@ -14,9 +14,8 @@ from typing import Any
 
 from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.vcrpy import undo_content_encoding
-from aquila.cassettes.codecs.yaml.parser import MAX_BYTES
 from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
-from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, Number, Tree
+from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, MAX_BYTES, Number, Tree
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS
 from aquila.errors import CassetteCorrupt, CassetteWriteError

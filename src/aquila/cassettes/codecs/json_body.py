@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any, NoReturn
 
+from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
 from aquila.cassettes.model import Interaction, RecordedRequest
 
@@ -128,6 +129,8 @@ def parse_by_value(request: RecordedRequest) -> Tree | None:
 
 def with_compact_request(interaction: Interaction) -> Interaction:
     """Return an interaction whose request's body is written as a YAML cassette gives it back."""
+    if isinstance(interaction.request, StoredRequest):
+        return interaction  # a file keeps the bytes
     value = parse_by_value(interaction.request)
     if value is None:
         return interaction

@@ -5,18 +5,22 @@ bytes of the list that follows it, always written in four bytes. An interaction 
 recorded, upstream, model, status, headers, started, ended, end, error, chunks]``, and ``attempts`` behind them if that
 is not 0. Headers are a flat list of names and values, ``status`` is 0 if no answer began, ``end`` is 0 (complete), 1
 (closed), 2 (broken) or 3 (silent). Chunks are a flat list of times and bytes, or, for an event table, a map of
-``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.table_reader`).
+``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.table_reader`). A body that lies
+in a file of its own is a map of ``file`` and ``size``; as chunks, of ``sizes`` and ``times`` too.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgpack
 
+from aquila.cassettes.body_file import BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs.event_streams.chunk_list import ChunkListError, cut_body
 from aquila.cassettes.codecs.event_streams.table_reader import EventTable, TableError, build_stream
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
@@ -48,6 +52,7 @@ MAGIC = "aquila"
 _HEAD = b"\x94\xa6aquila" + bytes([FORMAT_VERSION]) + b"\xce"
 _ENDS = get_args(End)
 _TYPES = (str, str, str, list, bytes, str, str, str, int, list, int, int, int, str)
+_BODY_NAME = re.compile("sha256-[0-9a-f]{64}")
 _TABLE = {"events": str, "layouts": dict, "crlf": bool, "chunks": str}
 
 
@@ -87,15 +92,20 @@ class MsgpackCodec:
     def _encode_row(self, interaction: Interaction) -> list[Any]:
         request, response = interaction.request, interaction.response
         check_status_is_writable(response.status, response.end)
-        chunks: Any = [part for chunk in response.chunks for part in (chunk.at, chunk.data)]
-        if self._tables:
-            chunks = _encode_table(response.chunks) or chunks
+        chunks: Any
+        if isinstance(response.chunks, StoredChunks):
+            stored = response.chunks
+            chunks = _encode_file(stored.file) | {"sizes": stored.sizes(), "times": stored.times()}
+        else:
+            chunks = [part for chunk in response.chunks for part in (chunk.at, chunk.data)]
+            if self._tables:
+                chunks = _encode_table(response.chunks) or chunks
         return [
             interaction.kind,
             request.method,
             request.url,
             [part for pair in request.headers for part in pair],
-            request.body,
+            _encode_file(request.file) if isinstance(request, StoredRequest) else request.body,
             interaction.recorded,
             interaction.upstream,
             interaction.model,
@@ -110,7 +120,11 @@ class MsgpackCodec:
         ]
 
 
-def _encode_table(chunks: tuple[RecordedChunk, ...]) -> dict[str, Any] | None:
+def _encode_file(file: BodyFile) -> dict[str, Any]:
+    return {"file": file.name, "size": file.size}
+
+
+def _encode_table(chunks: Sequence[RecordedChunk]) -> dict[str, Any] | None:
     written = table_writer.write_table(chunks)
     if written is None:
         return None
@@ -169,12 +183,8 @@ def _too_new_error(what: str, source: str) -> CassetteTooNew:
 
 def _build_interaction(row: Any) -> Interaction:
     attempts = row.pop() if type(row) is list and len(row) == len(_TYPES) + 2 else None
-    if (
-        type(row) is not list
-        or row[:1] != ["http"]
-        or tuple(map(type, row[:-1])) != _TYPES
-        or type(attempts) not in (int, type(None))
-    ):
+    well_formed = type(row) is list and row[:1] == ["http"] and tuple(map(type, row[:-1])) == _TYPES
+    if not (well_formed or _has_stored_request(row)) or type(attempts) not in (int, type(None)):
         raise _wrong_row_error(row)
     _, method, url, asked, body, recorded, upstream, model, status, answered, started, ended, end, error, chunks = row
     if not 0 <= end < len(_ENDS) or started < 0 or ended < 0 or (attempts is not None and attempts < 1):
@@ -182,11 +192,11 @@ def _build_interaction(row: Any) -> Interaction:
     if status not in STATUSES and not (status == NO_STATUS and _ENDS[end] in ENDS_WITHOUT_ANSWER):
         raise _WrongField("a number out of range")
     return Interaction(
-        RecordedRequest(sys.intern(method), sys.intern(url), _build_headers(asked), body),
+        _build_request(sys.intern(method), sys.intern(url), _build_headers(asked), body),
         RecordedResponse(
             status,
             _build_headers(answered),
-            _build_chunks(chunks) if type(chunks) is list else _build_from_table(chunks),
+            _build_chunks(chunks) if type(chunks) is list else _build_from_map(chunks),
             _ENDS[end],
             error,
             started,
@@ -199,12 +209,47 @@ def _build_interaction(row: Any) -> Interaction:
     )
 
 
+def _has_stored_request(row: Any) -> bool:
+    """Say whether a row is well formed but for its request's body, which is in a file."""
+    return (
+        type(row) is list
+        and row[:1] == ["http"]
+        and len(row) == len(_TYPES) + 1
+        and type(row[4]) is dict
+        and tuple(map(type, (*row[:4], b"", *row[5:-1]))) == _TYPES
+    )
+
+
+def _build_request(method: str, url: str, headers: Headers, body: Any) -> RecordedRequest:
+    if type(body) is bytes:
+        return RecordedRequest(method, url, headers, body)
+    return StoredRequest(method, url, headers, _build_body_file(body))
+
+
+def _build_body_file(fields: dict[Any, Any]) -> BodyFile:
+    name, size = fields.get("file"), fields.get("size")
+    if type(name) is not str or not _BODY_NAME.fullmatch(name) or type(size) is not int or size < 0:
+        raise _WrongField("a body in a file that has no name or no size")
+    return BodyFile(name, size)
+
+
+def _build_from_map(fields: Any) -> Sequence[RecordedChunk]:
+    if type(fields) is not dict or "file" not in fields:
+        return _build_from_table(fields)
+    file, sizes, times = _build_body_file(fields), fields.get("sizes"), fields.get("times")
+    if type(sizes) is not list or type(times) is not list or len(sizes) != len(times):
+        raise _WrongField("chunks of a body in a file that are not sizes and times")
+    if not {int}.issuperset(map(type, (*sizes, *times))) or min((*sizes, *times), default=0) < 0:
+        raise _WrongField("a number out of range")
+    if sum(sizes) != file.size:
+        raise _WrongField("chunks that do not fit the body in a file")
+    return StoredChunks.from_sizes(file, sizes, times)
+
+
 def _wrong_row_error(row: Any) -> Exception:
     """The error for a row that is no interaction, as far as this version knows."""
     if type(row) is list and row and type(row[0]) is str and row[0] != "http":
         return _FromNewerVersion(f"an interaction of the kind {row[0][:40]!r}")
-    if type(row) is list and len(row) == len(_TYPES) + 1 and type(row[4]) is dict:
-        return _FromNewerVersion("a body in a file of its own")
     return _WrongField("an interaction with the wrong fields")
 
 

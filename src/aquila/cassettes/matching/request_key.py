@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, Literal, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
+from aquila.cassettes.body_file import LARGE, PREFIX, BodyFile, StoredRequest
 from aquila.cassettes.matching import json_path, multipart
 from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, check_header_names
@@ -181,9 +182,11 @@ def _without_boundary(name: str, value: str) -> str:
 
 
 def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, Any]:
-    data = request.body
     content_type = request.first_header("content-type")
     media = content_type.partition(";")[0].strip().lower()
+    if isinstance(request, StoredRequest) and not _is_structured(media, request.file):
+        return "bytes", {"bytes": request.file.size, "sha256": request.file.name.removeprefix(PREFIX)}
+    data = request.body
     try:
         if media == "application/json" or media.endswith("+json") or (not media and data.lstrip()[:1] in (b"{", b"[")):
             value = _parse_json(data.decode())
@@ -200,7 +203,16 @@ def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, 
     return _text_or_bytes(data)
 
 
+def _is_structured(media: str, file: BodyFile) -> bool:
+    """Say whether a body in a file is compared by its parts, for which it must be read."""
+    if media.startswith("multipart/") or media in ("application/json", "application/x-www-form-urlencoded"):
+        return True
+    return media.endswith("+json") or (not media and file.first_bytes(64).lstrip()[:1] in (b"{", b"["))
+
+
 def _text_or_bytes(data: bytes) -> tuple[Kind, Any]:
+    if len(data) > LARGE:
+        return "bytes", _size_and_hash(data)
     try:
         return "text", data.decode()
     except UnicodeDecodeError:

@@ -124,6 +124,13 @@ class KnownSecrets:
                 for match in needle.pattern.finditer(data):
                     yield FoundSecret(*match.span(), needle.kind, needle.replacement)
 
+    def find_outside_texts(self, data: bytes, shortest: int) -> Iterator[FoundSecret]:
+        """Find the values that are no ASCII text of at least ``shortest`` characters, whatever is around them."""
+        for needle in (*self._short, *self._long):
+            if (len(needle.text) < shortest or not needle.text.isascii()) and needle.text in data:
+                for match in needle.pattern.finditer(data):
+                    yield FoundSecret(*match.span(), needle.kind, needle.replacement)
+
     def find_cut_off_end(self, data: bytes) -> Iterator[FoundSecret]:
         """Find the beginning of a value at the end of ``data``, where a stream broke off."""
         for value, kind in self._values:

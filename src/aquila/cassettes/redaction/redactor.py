@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 import itertools
 import re
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from aquila.cassettes.body_file import LARGE, PREFIX, StoredChunks, StoredRequest, looks_like_event_stream
 from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.decoded_views import DecodedView, decoded_views, widen_to_whole_escapes
 from aquila.cassettes.redaction.found_secrets import (
@@ -31,6 +33,7 @@ from aquila.cassettes.redaction.header_allowlist import (
     is_allowed_header,
 )
 from aquila.cassettes.redaction.known_secrets import KnownSecrets, credentials_in, environment_secrets
+from aquila.cassettes.redaction.large_bodies import LargeBodyRedactor, find_in_window, redact_pieces
 from aquila.cassettes.redaction.secret_patterns import find_header_lines, find_secret_patterns, flatten_tokens
 from aquila.cassettes.redaction.split_text import find_split_secrets
 from aquila.errors import ConfigError
@@ -40,6 +43,7 @@ Rule: TypeAlias = str | re.Pattern[str] | Callable[[str], str]
 
 _DEPTH = 3  # layers of encoding that are looked through, such as JSON in a JSON string in a URL
 _PASSES = 8  # times that a text is searched; replacing one secret may bring another together
+_MANY_WORDS = 4000
 _USERINFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
 
 
@@ -95,14 +99,16 @@ class _Scrubber:
         cuts: Sequence[int] = (),
         split: bool = False,
         cut_off: bool = False,
+        large: bool = False,
     ) -> tuple[bytes, Sequence[int]]:
         """Scrub bytes and move the cuts along.
 
         With ``split``, texts that come in pieces are searched too. With ``cut_off``, a secret may lack its end.
+        ``large`` says that the bytes are a window of a large body.
         """
 
         def find(text: bytes) -> list[FoundSecret]:
-            spans = self.find_secrets(text, parameters=parameters)
+            spans = find_in_window(text, self) if large else self.find_secrets(text, parameters=parameters)
             return merge_found((*spans, *self._known.find_cut_off_end(text))) if cut_off else spans
 
         for _ in range(_PASSES):
@@ -123,17 +129,50 @@ class _Scrubber:
                 data, cuts = replace_found(data, spans, cuts)
         return data, cuts
 
-    def scrub_chunks(self, chunks: tuple[RecordedChunk, ...], *, cut_off: bool) -> tuple[RecordedChunk, ...]:
+    @property
+    def changes_texts(self) -> bool:
+        """Whether there are rules that are functions, which every text must go through."""
+        return bool(self._functions)
+
+    def find_outside_texts(self, data: bytes, shortest: int) -> list[FoundSecret]:
+        """Find the known values that are no text of at least ``shortest`` characters."""
+        return merge_found(self._known.find_outside_texts(data, shortest))
+
+    def scrub_large_body(self, body: bytes) -> bytes:
+        """Scrub a large body. One without secrets is returned as the same object."""
+        clean = b"".join([part.data for part in redact_pieces([body], self)])
+        return body if clean == body else clean
+
+    def scrub_chunks(self, chunks: Sequence[RecordedChunk], *, cut_off: bool) -> Sequence[RecordedChunk]:
         """Scrub the body that the chunks make together. With ``cut_off`` it broke off."""
+        if isinstance(chunks, StoredChunks):
+            return self._scrub_stored_chunks(chunks, cut_off=cut_off)
         body = b"".join(chunk.data for chunk in chunks)
         ends = list(itertools.accumulate(len(chunk.data) for chunk in chunks))
         clean, moved = self.scrub_bytes(body, cuts=ends, split=True, cut_off=cut_off)
         if clean is body:
             return chunks
-        bounds = itertools.pairwise((0, *moved))
-        return tuple(
-            RecordedChunk(clean[start:end], chunk.at) for chunk, (start, end) in zip(chunks, bounds, strict=True)
-        )
+        return _cut_again(clean, moved, [chunk.at for chunk in chunks])
+
+    def _scrub_stored_chunks(self, chunks: StoredChunks, *, cut_off: bool) -> Sequence[RecordedChunk]:
+        """Scrub a body that lies in a file. If it holds no secret, as any that was recorded, nothing is kept of it."""
+        is_stream = looks_like_event_stream(chunks.file.first_bytes(64))
+        pieces = (chunk.data for chunk in chunks)
+        parts = redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off)
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part.data)
+        if chunks.file.name == PREFIX + digest.hexdigest():
+            return chunks
+        clean: list[bytes] = []
+        ends: list[int] = []
+        size = 0
+        pieces = (chunk.data for chunk in chunks)
+        for part in redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off):
+            clean.append(part.data)
+            ends += [size + end for end in part.ends]
+            size += len(part.data)
+        return _cut_again(b"".join(clean), ends, chunks.times())
 
     def scrub_text(self, text: str) -> str:
         """Scrub a text."""
@@ -217,8 +256,15 @@ class Redactor:
         headers, own = self._examine_headers_cached(request.headers)
         scrubber = self._scrubber_knowing(own)
         url = scrubber.scrub_url(request.url)
+        if isinstance(request, StoredRequest):
+            clean = _scrub_stored_request(request, scrubber)
+            same = headers == request.headers and url == request.url and clean is request
+            return clean if same else clean.with_parts(url, headers)
         form = request.first_header("content-type").lower().startswith("application/x-www-form-urlencoded")
-        body, _ = scrubber.scrub_bytes(request.body, parameters=form)
+        if len(request.body) > LARGE and not form:
+            body = scrubber.scrub_large_body(request.body)
+        else:
+            body, _ = scrubber.scrub_bytes(request.body, parameters=form)
         if headers == request.headers and url == request.url and body is request.body:
             return request
         return RecordedRequest(request.method, url, headers, body)
@@ -229,11 +275,7 @@ class Redactor:
         Its credentials are removed from every later response. Only for comparing: it must not be stored.
         """
         headers, _ = self._examine_headers_cached(request.headers)
-        return (
-            request
-            if headers == request.headers
-            else RecordedRequest(request.method, request.url, headers, request.body)
-        )
+        return request if headers == request.headers else request.with_parts(request.url, headers)
 
     def _examine_headers(self, headers: Headers) -> tuple[Headers, frozenset[str]]:
         """Return the header fields that are kept, without secrets, and the credentials among all of them."""
@@ -256,6 +298,10 @@ class Redactor:
         if headers == response.headers and chunks is response.chunks and error == response.error:
             return response
         return replace(response, headers=headers, chunks=chunks, error=error)
+
+    def redact_large_answer(self, *, is_stream: bool) -> LargeBodyRedactor:
+        """Return what redacts the body of an answer while it arrives. ``is_stream`` says that it is an event stream."""
+        return LargeBodyRedactor(self._scrubber_knowing(self._seen_credentials), is_stream=is_stream)
 
     def redact_interaction(self, interaction: Interaction) -> Interaction:
         """Return the interaction without secrets."""
@@ -305,6 +351,21 @@ class Redactor:
             return self._scrubber_by_credentials[values]
 
 
+def _scrub_stored_request(request: StoredRequest, scrubber: _Scrubber) -> RecordedRequest:
+    digest = hashlib.sha256()
+    for part in redact_pieces(request.file.pieces(), scrubber):
+        digest.update(part.data)
+    if request.file.name == PREFIX + digest.hexdigest():
+        return request
+    body = b"".join([part.data for part in redact_pieces(request.file.pieces(), scrubber)])
+    return RecordedRequest(request.method, request.url, request.headers, body)
+
+
+def _cut_again(body: bytes, ends: Sequence[int], times: Sequence[int]) -> tuple[RecordedChunk, ...]:
+    bounds = itertools.pairwise((0, *ends))
+    return tuple(RecordedChunk(body[start:end], at) for at, (start, end) in zip(times, bounds, strict=True))
+
+
 def _keep_allowed_headers(
     headers: Headers, allowed: frozenset[str], added: Sequence[str], scrubber: _Scrubber
 ) -> Headers:
@@ -322,6 +383,11 @@ def _compile_rule(rule: str | re.Pattern[str]) -> re.Pattern[bytes]:
         raise ConfigError(f"redact: {rule!r} is not a regular expression: {error}.") from None
 
 
+def _count_common(old: Sequence[str], new: Sequence[str]) -> int:
+    """Count the words at the beginning that are the same in both."""
+    return next((at for at, (one, other) in enumerate(zip(old, new)) if one != other), min(len(old), len(new)))  # noqa: B905 - of two lengths
+
+
 def _find_changes(function: Callable[[str], str], data: bytes) -> list[FoundSecret]:
     """Return what a function changes. The places are exact, because chunks are cut between them."""
     before = data.decode("utf-8", "surrogateescape")
@@ -329,8 +395,13 @@ def _find_changes(function: Callable[[str], str], data: bytes) -> list[FoundSecr
     if after == before:
         return []
     old, new = (re.findall(r"\w+|\W", text) for text in (before, after))
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    offsets = [0]
+    # What is the same at both ends is left out, and of a long text frequent words: comparing them all takes hours.
+    ahead = _count_common(old, new)
+    behind = _count_common(old[ahead:][::-1], new[ahead:][::-1])
+    start = len("".join(old[:ahead]).encode("utf-8", "surrogateescape"))
+    old, new = old[ahead : len(old) - behind], new[ahead : len(new) - behind]
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=len(old) + len(new) > _MANY_WORDS)
+    offsets = [start]
     for word in old:
         offsets.append(offsets[-1] + len(word.encode("utf-8", "surrogateescape")))
     return [

@@ -6,12 +6,15 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shlex
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.codecs import cassette_suffixes, codec_for
+from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, cassette_suffixes, codec_for
+from aquila.cassettes.codecs.yaml.tree import MAX_BYTES
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
@@ -19,16 +22,50 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     import filelock
+
+    from aquila.cassettes.storage import large_bodies
 else:
-    lazy_modules(globals(), filelock="filelock")
+    lazy_modules(globals(), filelock="filelock", large_bodies="aquila.cassettes.storage.large_bodies")
 
 WORK_FOLDER = ".journal"
 """The folder below the cassette folder for journals and locks. It holds a ``.gitignore`` for itself."""
 
-_LOADED_LIMIT = 64
-# A cache, because many tests share one cassette: by suffix and hash of the bytes, so that it is never stale. It is for
-# the whole process; the oldest entries go when it is full.
-_loaded: OrderedDict[tuple[str, bytes], Cassette] = OrderedDict()
+_LIMITED_SUFFIXES = (".yaml", ".yml")
+_BODY_NAME = b"sha256-"
+"""What the name of each large body begins with."""
+
+
+class _LoadedCassettes:
+    """The cassettes that were loaded last, because many tests share one.
+
+    By folder, suffix and hash of the bytes, so that none is ever stale. For the whole process, and as many as their
+    files have ``limit`` bytes together; the one that was loaded last stays whatever its size.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._entries: OrderedDict[tuple[object, ...], tuple[Cassette, int]] = OrderedDict()
+        # Any thread may load; two that add at once would lose count of the size.
+        self._lock = threading.Lock()
+
+    def find(self, key: tuple[object, ...]) -> Cassette | None:
+        """Return a cassette that was loaded before."""
+        known = self._entries.get(key)
+        return known[0] if known is not None else None
+
+    def add(self, key: tuple[object, ...], cassette: Cassette, size: int) -> None:
+        """Keep a cassette whose file has ``size`` bytes, and give up the oldest ones that do not fit beside it."""
+        with self._lock:
+            if key in self._entries:
+                return
+            self._entries[key] = cassette, size
+            self._size += size
+            while self._size > self._limit and len(self._entries) > 1:
+                self._size -= self._entries.popitem(last=False)[1][1]
+
+
+_loaded = _LoadedCassettes(limit=64 * 1024 * 1024)
 
 
 def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
@@ -43,20 +80,25 @@ def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
         raise
     except OSError as error:
         raise CassetteCorrupt(f"{path}: cannot be read: {error.strerror}") from error
-    digest = (path.suffix, hashlib.blake2b(data, digest_size=16).digest())
-    cassette = _loaded.get(digest)
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    # Only a file that speaks of bodies in other files depends on where it lies.
+    key = (path.suffix, digest, path.parent if _BODY_NAME in data else None)
+    cassette = _loaded.find(key)
     if cassette is None:
         try:
-            cassette = load_compiled_bytes(data, path, copies_folder, digest[1])
+            cassette = load_compiled_bytes(data, path, copies_folder, digest)
+            if _BODY_NAME in data:
+                cassette = _locate_bodies(cassette, path)
         except AquilaError:
             raise
         except Exception as error:  # a plugin's codec, or a mistake in ours
             raise CassetteCorrupt(f"{path}: cannot be read: {reason_of(error)}") from error
-        _loaded[digest] = cassette
-        with contextlib.suppress(KeyError):  # another thread may have emptied the cache meanwhile
-            while len(_loaded) > _LOADED_LIMIT:
-                _loaded.popitem(last=False)
+        _loaded.add(key, cassette, len(data))
     return cassette
+
+
+def _locate_bodies(cassette: Cassette, path: Path) -> Cassette:
+    return large_bodies.locate_bodies(cassette, large_bodies.bodies_folder(path))
 
 
 def load_cassette_or_empty(path: Path, *, copies_folder: Path | None = None) -> Cassette:
@@ -85,25 +127,54 @@ def update_cassette(path: Path, change: Callable[[Cassette], Cassette], *, root:
 
 
 def save_cassette(path: Path, cassette: Cassette) -> None:
-    """Write a cassette into a new file beside the old one, and replace that. Raises ``CassetteWriteError``."""
-    data = encode_cassette(path, cassette)
+    """Write a cassette into a new file beside the old one, and replace that. Raises ``CassetteWriteError``.
+
+    Large bodies are written first, into files of their own.
+    """
     try:
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace_file(path, data)
+        cassette = move_large_bodies_out(cassette, path)
+        _replace_file(path, encode_cassette(path, cassette))
     except OSError as error:
         raise cassette_write_error(path, error) from error
 
 
+def move_large_bodies_out(cassette: Cassette, path: Path) -> Cassette:
+    """Write the large bodies of a cassette into files beside its own; return it with these in their place.
+
+    ``path`` is the cassette's file. One in the format of a plugin keeps its bodies: it need not know such files. Raises
+    ``CassetteWriteError``, and ``CassetteCorrupt`` for a body whose file is missing.
+    """
+    if path.suffix.lower() not in BUILT_IN_SUFFIXES:
+        return cassette
+    folder = large_bodies.bodies_folder(path.resolve())
+    try:
+        return large_bodies.move_large_bodies_out(cassette, folder)
+    except OSError as error:
+        raise cassette_write_error(folder, error) from error
+
+
 def encode_cassette(path: Path, cassette: Cassette) -> bytes:
-    """Return the content of a cassette's file. Raises ``CassetteWriteError`` for any failure of the codec."""
+    """Return the content of a cassette's file.
+
+    Raises ``CassetteWriteError`` for any failure of the codec, and for a content that could not be read again.
+    """
     codec = codec_for(path)
     try:
-        return codec.dumps(cassette)
+        data = codec.dumps(cassette)
     except AquilaError:
         raise
     except Exception as error:
         raise CassetteWriteError(f"{path}: the cassette cannot be written: {reason_of(error)}") from error
+    if len(data) > MAX_BYTES and path.suffix.lower() in _LIMITED_SUFFIXES:
+        name = shlex.quote(str(path))
+        raise CassetteWriteError(
+            f"{path}: the cassette would have {len(data):,} bytes, and a file in YAML may have {MAX_BYTES:,}. It is as "
+            f"it was. Give each test its own cassette, or write this one as msgpack, which has no limit: "
+            f"aquila cassettes convert {name} --to msgpack --replace"
+        )
+    return data
 
 
 def remove_cassette(path: Path) -> None:

@@ -3,12 +3,16 @@
 A scope that records has one journal per process, named ``<scope>.<process>.journal``. Its writer holds a lock on the
 file for as long as it lives, so a journal whose lock is free was left by a process that ended. The scope's owner merges
 the journals at its end; what a killed run left is merged by the next recording run.
+
+Large bodies are not in the journal but in the folder ``<scope>.<process>.bodies`` beside it, from where the merge links
+them to their cassettes. The folder goes with its journal.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import struct
 import sys
 import threading
@@ -24,8 +28,9 @@ import msgpack
 
 from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.matching.request_key import MatchRules
-from aquila.cassettes.model import Cassette
+from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage.cassette_files import WORK_FOLDER, cassette_write_error, work_folder
+from aquila.cassettes.storage.large_bodies import BodyWriter, has_large_bodies, locate_bodies, move_interaction_out
 from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
 from aquila.errors import CassetteCorrupt
 from aquila.lazy_imports import lazy_modules
@@ -81,13 +86,37 @@ class Journal:
         frame = _pack_entry(entry)
         with self._lock:
             self._open_in_this_process()
+            path = self._path or self._root
             try:
                 written = os.write(self._descriptor, frame)
                 if written < len(frame):  # a full disk may take a part
                     os.truncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
                     raise OSError(28, os.strerror(28))
             except OSError as error:
-                raise cassette_write_error(self._path or self._root, error) from error
+                raise cassette_write_error(path, error) from error
+
+    def open_body(self) -> BodyWriter:
+        """Begin to write a large body that an entry will have. Raises ``CassetteWriteError``."""
+        folder = self._open_bodies_folder()
+        try:
+            return BodyWriter(folder)
+        except OSError as error:
+            raise cassette_write_error(folder, error) from error
+
+    def move_bodies_out(self, interaction: Interaction) -> Interaction:
+        """Write the large bodies of an interaction beside the journal. Raises ``CassetteWriteError``."""
+        if not has_large_bodies(interaction):
+            return interaction
+        folder = self._open_bodies_folder()
+        try:
+            return move_interaction_out(interaction, folder)
+        except OSError as error:
+            raise cassette_write_error(folder, error) from error
+
+    def _open_bodies_folder(self) -> Path:
+        with self._lock:
+            self._open_in_this_process()
+            return bodies_folder_of(self._path or self._root)
 
     def close(self) -> None:
         """Close the file. It stays on disk until it is discarded."""
@@ -115,6 +144,11 @@ class Journal:
         except OSError as error:
             raise cassette_write_error(path, error) from error
         self._descriptor, self._process, self._path = descriptor, process, path
+
+
+def bodies_folder_of(journal: Path) -> Path:
+    """Return the folder of the large bodies of a journal."""
+    return journal.with_suffix(".bodies")
 
 
 def find_journals_of(root: Path, scope: str) -> list[Path]:
@@ -176,12 +210,25 @@ def _open_locked(path: Path) -> int:
 
 
 def _remove_file(path: Path, descriptor: int) -> None:
+    """Remove a journal that is open and locked, and its large bodies. What is half removed, the next run removes."""
     if sys.platform == "win32":  # Windows removes no open file
         os.close(descriptor)
         path.unlink(missing_ok=True)
     else:  # while it is locked, because afterwards somebody may have opened it anew
         path.unlink(missing_ok=True)
         os.close(descriptor)
+    _remove_bodies(bodies_folder_of(path))
+
+
+def _remove_bodies(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_stray_bodies(root: Path) -> None:
+    """Remove the large bodies of journals that are gone: somebody was killed while it removed both."""
+    for folder in (root / WORK_FOLDER).glob("*.bodies"):
+        if not folder.with_suffix(".journal").exists():
+            _remove_bodies(folder)
 
 
 def _is_unused(path: Path) -> bool:
@@ -234,7 +281,8 @@ def _unpack_entry(payload: bytes, path: Path) -> JournalEntry:
         if frame is None:
             row = RecordingPlayed(key, position, order)
         else:
-            (interaction,) = _CODEC.loads(frame, source=str(path)).interactions
+            stored = locate_bodies(_CODEC.loads(frame, source=str(path)), bodies_folder_of(path))
+            (interaction,) = stored.interactions
             row = NewRecording(key, position, order, interaction, left_open, call)
     except (ValueError, TypeError) as error:
         raise CassetteCorrupt(

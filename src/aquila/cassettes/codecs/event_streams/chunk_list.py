@@ -16,6 +16,8 @@ from aquila.cassettes.model import RecordedChunk
 
 _ITEM = re.compile(r"([0-9]{1,15})(?:x([0-9]{1,9})|:([0-9]{1,15}))?", re.ASCII)
 
+_SIZES = re.compile(r"[0-9]{1,15}:[0-9]{1,15}(?: [0-9]{1,15}:[0-9]{1,15})*", re.ASCII)
+
 
 class ChunkListError(ValueError):
     """A chunk list that does not fit its body."""
@@ -40,6 +42,25 @@ def write_chunk_list(chunks: Sequence[RecordedChunk], event_ends: Sequence[int])
             done = ended
         start = stop
     return " ".join(items)
+
+
+def write_sizes(sizes: Sequence[int], times: Sequence[int]) -> str:
+    """Return the chunk list of a body that is not at hand: the time and the bytes of each chunk."""
+    return " ".join([f"{at}:{size}" for at, size in zip(times, sizes, strict=True)])
+
+
+def read_sizes(chunk_list: str, total: int) -> tuple[list[int], list[int]]:
+    """Return sizes and times as `write_sizes` wrote them. Raises ChunkListError if they do not have ``total`` bytes."""
+    if not chunk_list:
+        return [], []
+    found = _SIZES.fullmatch(chunk_list)
+    if found is None:
+        raise ChunkListError("'chunks' of a body in a file must be times with bytes ('412:1024 451:18')")
+    numbers = list(map(int, chunk_list.replace(":", " ").split(" ")))
+    times, sizes = numbers[::2], numbers[1::2]
+    if sum(sizes) != total:
+        raise ChunkListError(f"the chunks have {sum(sizes)} bytes, the body {total}")
+    return sizes, times
 
 
 def cut_body(body: bytes, event_ends: Sequence[int], chunk_list: str) -> tuple[RecordedChunk, ...]:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from string import ascii_lowercase
 
+from aquila.cassettes.body_file import looks_like_event_stream
 from aquila.cassettes.codecs.event_streams.chunk_list import cut_body, write_chunk_list
 from aquila.cassettes.codecs.event_streams.table_reader import MAX_GROWTH, SPACES, EventTable, build_stream
 from aquila.cassettes.model import RecordedChunk
@@ -19,7 +20,6 @@ from aquila.cassettes.model import RecordedChunk
 MAX_BODY = 32 * 1024 * 1024
 """A stream with more bytes is not written as a table."""
 
-_STREAM = re.compile(rb"(?:data|event|id|retry|):")
 _NOT_IN_A_TABLE = re.compile("[\t\r\0]")  # a tab separates cells; a CR is left only where it stands alone
 _STRING = r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"'
 _SCALAR = re.compile(
@@ -57,7 +57,7 @@ def _write_checked_table(chunks: Sequence[RecordedChunk]) -> tuple[EventTable, s
 
 
 def _table_of(body: bytes) -> EventTable | None:
-    if len(body) > MAX_BODY or not _STREAM.match(body):
+    if len(body) > MAX_BODY or not looks_like_event_stream(body):
         return None
     try:
         text = body.decode()

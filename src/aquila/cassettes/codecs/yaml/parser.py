@@ -20,11 +20,8 @@ import yaml.parser
 import yaml.reader
 import yaml.scanner
 
-from aquila.cassettes.codecs.yaml.tree import MAX_DEPTH, NUMBER, Number, Tree, advice_for
+from aquila.cassettes.codecs.yaml.tree import MAX_BYTES, MAX_DEPTH, NUMBER, Number, Tree, advice_for
 from aquila.errors import CassetteCorrupt
-
-MAX_BYTES = 256 * 1024 * 1024
-"""A file with more bytes is refused without being parsed."""
 
 _BINARY = "tag:yaml.org,2002:binary"
 _STRING = "tag:yaml.org,2002:str"

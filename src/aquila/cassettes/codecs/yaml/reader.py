@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias, get_args
 
+from aquila.cassettes.body_file import BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import json_body
-from aquila.cassettes.codecs.event_streams.chunk_list import ChunkListError, cut_body
+from aquila.cassettes.codecs.event_streams.chunk_list import ChunkListError, cut_body, read_sizes
 from aquila.cassettes.codecs.event_streams.table_reader import EventTable, TableError, build_stream
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
 from aquila.cassettes.model import (
@@ -29,13 +32,14 @@ TreePath: TypeAlias = tuple[str | int, ...]
 """Where something stands in a document: the keys and indexes that lead to it from the top."""
 
 _ENDS = get_args(End)
+_BODY_NAME = re.compile("sha256-[0-9a-f]{64}")
 _BODIES = ("json", "body", "base64", "events", "body_file")
 _INTERACTION = frozenset({"kind", "request", "recorded", "upstream", "model", "response"})
-_REQUEST = frozenset({"method", "url", "headers", "json", "body", "base64", "body_file"})
+_REQUEST = frozenset({"method", "url", "headers", "json", "body", "base64", "body_file", "body_size"})
 _RESPONSE = frozenset(
     {
         *("status", "text", "headers", "started", "ended", "end", "error", "attempts", "chunks", "newline", "layouts"),
-        *("json_style", "json_literals", *_BODIES),
+        *("json_style", "json_literals", "body_size", *_BODIES),
     }
 )
 
@@ -107,12 +111,11 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
 
 def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:
     _check_keys(tree, _REQUEST, ("method", "url"), path)
-    return RecordedRequest(
-        sys.intern(_require_text(tree, "method", path)),
-        sys.intern(_require_text(tree, "url", path)),
-        _build_headers(tree, path),
-        _build_body(tree, path),
-    )
+    method, url = (sys.intern(_require_text(tree, name, path)) for name in ("method", "url"))
+    headers = _build_headers(tree, path)
+    if "body_file" in tree:
+        return StoredRequest(method, url, headers, _build_body_file(tree, path))
+    return RecordedRequest(method, url, headers, _build_body(tree, path))
 
 
 def _build_response(tree: Tree, path: TreePath) -> RecordedResponse:
@@ -139,8 +142,10 @@ def _build_response(tree: Tree, path: TreePath) -> RecordedResponse:
 # --- bodies
 
 
-def _build_chunks(tree: dict[str, Tree], path: TreePath) -> tuple[RecordedChunk, ...]:
+def _build_chunks(tree: dict[str, Tree], path: TreePath) -> Sequence[RecordedChunk]:
     """Build a response's body and cut it into its chunks. A body without a chunk list came whole at its end."""
+    if "body_file" in tree:
+        return _build_stored_chunks(tree, path)
     if "events" in tree:
         body, event_ends = _build_event_stream(tree, path)
     else:
@@ -152,6 +157,27 @@ def _build_chunks(tree: dict[str, Tree], path: TreePath) -> tuple[RecordedChunk,
         return cut_body(body, event_ends, _require_text(tree, "chunks", path))
     except ChunkListError as error:
         raise FormatError(str(error), (*path, "chunks")) from None
+
+
+def _build_stored_chunks(tree: dict[str, Tree], path: TreePath) -> StoredChunks:
+    file = _build_body_file(tree, path)
+    if "chunks" not in tree:
+        return StoredChunks(file, [file.size], [_require_number(tree, "ended", path)])
+    try:
+        sizes, times = read_sizes(_require_text(tree, "chunks", path), file.size)
+    except ChunkListError as error:
+        raise FormatError(str(error), (*path, "chunks")) from None
+    return StoredChunks.from_sizes(file, sizes, times)
+
+
+def _build_body_file(tree: dict[str, Tree], path: TreePath) -> BodyFile:
+    for other in _BODIES:
+        if other in tree and other != "body_file":
+            raise FormatError(f"a body is given as '{other}' and as 'body_file'", (*path, "body_file"))
+    name = _require_text(tree, "body_file", path)
+    if not _BODY_NAME.fullmatch(name):  # it becomes a path
+        raise FormatError("'body_file' must be sha256- and the hash of the body", (*path, "body_file"))
+    return BodyFile(name, _require_number(tree, "body_size", path))
 
 
 def _build_body(tree: dict[str, Tree], path: TreePath) -> bytes:
@@ -167,8 +193,6 @@ def _build_body(tree: dict[str, Tree], path: TreePath) -> bytes:
             return base64.b64decode(_require_text(tree, "base64", path), validate=True)
         except (ValueError, binascii.Error):
             raise FormatError("not base64", (*path, "base64")) from None
-    if "body_file" in tree:
-        raise FormatError("a body in a file of its own, 'body_file'", (*path, "body_file"), newer=True)
     return b""
 
 

@@ -6,8 +6,9 @@ import base64
 import re
 from typing import Any
 
+from aquila.cassettes.body_file import BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import answer_summary, json_body
-from aquila.cassettes.codecs.event_streams.chunk_list import write_chunk_list
+from aquila.cassettes.codecs.event_streams.chunk_list import write_chunk_list, write_sizes
 from aquila.cassettes.codecs.event_streams.table_writer import write_table
 from aquila.cassettes.codecs.yaml import emitter
 from aquila.cassettes.codecs.yaml.tree import Number
@@ -42,12 +43,16 @@ def _request_tree(request: RecordedRequest) -> dict[str, Any]:
     tree: dict[str, Any] = {"method": request.method, "url": request.url}
     if request.headers:
         tree["headers"] = _headers_tree(request.headers)
+    if isinstance(request, StoredRequest):
+        return tree | _file_tree(request.file)
     value = json_body.parse_by_value(request)
     return tree | ({"json": value} if value is not None else _bytes_tree(request.body))
 
 
 def _response_tree(response: RecordedResponse) -> dict[str, Any]:
-    body = response.body
+    chunks = response.chunks
+    stored = chunks if isinstance(chunks, StoredChunks) else None
+    body = b"" if stored is not None else response.body
     tree: dict[str, Any] = {"status": response.status} if response.has_begun else {}
     text = answer_summary.text_of_stream(body)
     if text:
@@ -64,6 +69,10 @@ def _response_tree(response: RecordedResponse) -> dict[str, Any]:
         tree["error"] = response.error
     if response.attempts:
         tree["attempts"] = response.attempts
+    if stored is not None:
+        if stored:
+            tree["chunks"] = Number(write_sizes(stored.sizes(), stored.times()))
+        return tree | _file_tree(stored.file)
     written = write_table(response.chunks)
     if written is not None:
         table, chunk_list = written
@@ -74,6 +83,10 @@ def _response_tree(response: RecordedResponse) -> dict[str, Any]:
             tree["layouts"] = dict(table.layouts)
         return tree | {"events": table.events}
     return tree | _chunks_tree(response, write_chunk_list(response.chunks, [len(body)])) | _answer_tree(body)
+
+
+def _file_tree(file: BodyFile) -> dict[str, Any]:
+    return {"body_size": file.size, "body_file": file.name}
 
 
 def _headers_tree(headers: Headers) -> Any:

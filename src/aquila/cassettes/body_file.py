@@ -1,0 +1,255 @@
+"""Bodies that lie in files of their own, and what stands for them in a cassette.
+
+A body of many megabytes is not held in memory, and not written into a cassette. It lies in a file that is named by the
+hash of its content, and is read piece by piece. `StoredChunks` and `StoredRequest` are what an interaction has then in
+place of its chunks and its request. Whoever does not care sees chunks and bytes as always.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, overload
+
+from aquila.cassettes.model import Headers, RecordedChunk, RecordedRequest
+from aquila.errors import CassetteCorrupt
+
+LARGE = 256 * 1024
+"""A body with more bytes than this lies in a file of its own."""
+
+LARGE_STREAM = 4 * 1024 * 1024
+"""The same for an event stream, because its table is much shorter than it is."""
+
+_STREAM = re.compile(rb"(?:data|event|id|retry|):")
+PREFIX = "sha256-"
+PIECE = 256 * 1024
+"""Bytes that are read at once."""
+
+_LFS_POINTER = b"version https://git-lfs.github.com/"
+_FOUND_INTACT: set[tuple[str, int, int]] = set()
+"""Files whose content was compared with their name: path, size and time of change. A cache, for the whole process."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFile:
+    """A body in a file of its own.
+
+    ``name`` is ``sha256-`` with the hash of the content in hexadecimal, ``size`` its bytes. ``folder`` is where the
+    file lies; None if nobody has said yet. Two are equal if their contents are. ``owner`` is kept alive: a temporary
+    file goes with it.
+    """
+
+    name: str
+    size: int
+    folder: Path | None = field(default=None, compare=False)
+    owner: object = field(default=None, compare=False, repr=False)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return (self.folder or Path()) / self.name
+
+    def within(self, folder: Path) -> BodyFile:
+        """Return the same body in a file of another folder."""
+        return BodyFile(self.name, self.size, folder)
+
+    def open(self) -> IO[bytes]:
+        """Open the file. Raises ``CassetteCorrupt`` if it is missing or has another length."""
+        try:
+            file = self.path.open("rb", buffering=0)
+        except OSError as error:
+            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+            raise self._error(reason) from error
+        if os.fstat(file.fileno()).st_size != self.size:
+            start = file.read(len(_LFS_POINTER))
+            file.close()
+            if start == _LFS_POINTER:
+                raise CassetteCorrupt(f"{self.path}: is a pointer of Git LFS, not the body. Get it with: git lfs pull")
+            raise self._error(f"does not have the {self.size:,} bytes that were recorded")
+        return file
+
+    def first_bytes(self, size: int) -> bytes:
+        """Return the beginning of the content. Raises ``CassetteCorrupt``."""
+        with self.open() as file:
+            return file.read(size)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the content. Raises ``CassetteCorrupt``, before the last piece if the content is not what it was."""
+        yield from self.cut_into(itertools.chain(itertools.repeat(PIECE, self.size // PIECE), (self.size % PIECE,)))
+
+    def cut_into(self, sizes: Iterable[int]) -> Iterator[bytes]:
+        """Yield the content in pieces of these sizes, which have the file's size together. Raises like ``pieces``."""
+        with self.open() as file:
+            changed = os.fstat(file.fileno())
+            mark = (str(self.path), changed.st_size, changed.st_mtime_ns)
+            check = None if mark in _FOUND_INTACT else hashlib.sha256()
+            left, ahead, at = self.size, b"", 0
+            for size in sizes:
+                if size > len(ahead) - at:
+                    more = self._read_exactly(file, min(left, max(PIECE, size)))
+                    left -= len(more)
+                    if check is not None:
+                        check.update(more)
+                        if not left:
+                            self._compare_hash(check.hexdigest(), mark)
+                    ahead, at = ahead[at:] + more if at < len(ahead) else more, 0
+                whole = at == 0 and size == len(ahead)
+                yield ahead if whole else ahead[at : at + size]
+                at += size
+
+    def _read_exactly(self, file: IO[bytes], size: int) -> bytes:
+        data = file.read(size)
+        while len(data) < size:
+            more = file.read(size - len(data))
+            if not more:
+                raise self._error("became shorter while it was read")
+            data += more
+        return data
+
+    def _compare_hash(self, digest: str, mark: tuple[str, int, int]) -> None:
+        if PREFIX + digest != self.name:
+            raise self._error("was changed: its content does not fit its name")
+        _FOUND_INTACT.add(mark)
+
+    def read(self) -> bytes:
+        """Return the content as a whole. Raises ``CassetteCorrupt``."""
+        return b"".join(self.pieces())
+
+    def _error(self, what: str) -> CassetteCorrupt:
+        return CassetteCorrupt(
+            f"{self.path}: the body of a recording, which {what}. Restore it (for example: git checkout -- "
+            f"'{self.path}'), or record again with: pytest --aquila-record=all"
+        )
+
+
+class StoredChunks(Sequence[RecordedChunk]):
+    """The chunks of a body that lies in a file. ``ends`` are their ends in the body, ``times`` their milliseconds."""
+
+    __slots__ = ("_ends", "_times", "file")
+
+    def __init__(self, file: BodyFile, ends: Iterable[int], times: Iterable[int]) -> None:
+        self.file = file
+        self._ends = array("Q", ends)
+        self._times = array("Q", times)
+
+    @classmethod
+    def from_sizes(cls, file: BodyFile, sizes: Iterable[int], times: Iterable[int]) -> StoredChunks:
+        """Build from the sizes of the chunks."""
+        return cls(file, itertools.accumulate(sizes), times)
+
+    def within(self, folder: Path) -> StoredChunks:
+        """Return the same chunks of a file in another folder."""
+        return StoredChunks(self.file.within(folder), self._ends, self._times)
+
+    def sizes(self) -> list[int]:
+        """Return the sizes of the chunks, in bytes."""
+        return [end - start for start, end in zip((0, *self._ends), self._ends)]  # noqa: B905 - one start too many
+
+    def times(self) -> list[int]:
+        """Return the times of the chunks, in milliseconds since the request."""
+        return list(self._times)
+
+    def check_present(self) -> None:
+        """Raise ``CassetteCorrupt`` if the file is not there, before anybody has read a part of it."""
+        self.file.open().close()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[RecordedChunk]:
+        return map(RecordedChunk, self.file.cut_into(self.sizes()), self._times)
+
+    @overload
+    def __getitem__(self, index: int) -> RecordedChunk: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[RecordedChunk]: ...
+    def __getitem__(self, index: int | slice) -> RecordedChunk | Sequence[RecordedChunk]:
+        places = range(len(self))[index]
+        with self.file.open() as file:
+            if isinstance(places, int):
+                return self._read_chunk(file, places)
+            return tuple([self._read_chunk(file, place) for place in places])
+
+    def _read_chunk(self, file: IO[bytes], place: int) -> RecordedChunk:
+        start = self._ends[place - 1] if place else 0
+        file.seek(start)
+        return RecordedChunk(file.read(self._ends[place] - start), self._times[place])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StoredChunks):
+            return NotImplemented
+        return (self.file, self._ends, self._times) == (other.file, other._ends, other._times)
+
+    def __hash__(self) -> int:
+        return hash((self.file, len(self._ends)))
+
+    def __repr__(self) -> str:
+        return f"<StoredChunks: {len(self)} of {self.file.size} bytes in {self.file.path}>"
+
+
+class StoredRequest(RecordedRequest):
+    """A request whose body lies in a file. ``body`` reads that file anew each time."""
+
+    __slots__ = ("file",)
+
+    file: BodyFile
+
+    def __init__(self, method: str, url: str, headers: Headers, file: BodyFile) -> None:
+        for name, value in (("method", method), ("url", url), ("headers", headers), ("file", file)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return self.file.read()
+
+    @property
+    def size(self) -> int:
+        """The bytes of the body."""
+        return self.file.size
+
+    def with_parts(self, url: str, headers: Headers) -> StoredRequest:
+        """Return the request with another URL and other headers, and the same body."""
+        return StoredRequest(self.method, url, headers, self.file)
+
+    def within(self, folder: Path) -> StoredRequest:
+        """Return the same request with its file in another folder."""
+        return StoredRequest(self.method, self.url, self.headers, self.file.within(folder))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StoredRequest):
+            return NotImplemented
+        return (self.method, self.url, self.headers, self.file) == (
+            *(other.method, other.url, other.headers),
+            other.file,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.method, self.url, self.headers, self.file))
+
+    def __repr__(self) -> str:
+        return f"<StoredRequest: {self.method} {self.url}, {self.file.size} bytes in {self.file.path}>"
+
+
+def looks_like_event_stream(body: bytes) -> bool:
+    """Say whether a body, or its beginning, may be a stream of server-sent events."""
+    return _STREAM.match(body) is not None
+
+
+def name_of_body(body: bytes) -> str:
+    """Return the name of the file for a body."""
+    return PREFIX + hashlib.sha256(body).hexdigest()
+
+
+def identity_of(request: RecordedRequest) -> RecordedRequest:
+    """Return a request that compares fast: one with a large body becomes one with the hash of that body."""
+    if isinstance(request, StoredRequest) or len(request.body) <= LARGE:
+        return request
+    file = BodyFile(name_of_body(request.body), len(request.body))
+    return StoredRequest(request.method, request.url, request.headers, file)

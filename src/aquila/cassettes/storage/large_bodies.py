@@ -1,0 +1,241 @@
+"""Keeps large bodies in files of their own, in the folder ``@bodies`` beside the cassettes that have them.
+
+Each file is named by the hash of its content, so it is written once, however many cassettes of the folder share it, and
+two processes that write the same body cannot harm each other. ``body_file`` says how such a file is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from aquila.cassettes.body_file import (
+    LARGE,
+    LARGE_STREAM,
+    PREFIX,
+    BodyFile,
+    StoredChunks,
+    StoredRequest,
+    looks_like_event_stream,
+)
+from aquila.cassettes.codecs.event_streams.table_writer import write_table
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk
+
+BODIES_FOLDER = "@bodies"
+"""The folder beside cassettes that holds their large bodies. No test's cassette can have this name."""
+
+_ATTRIBUTES = ".gitattributes"
+_GIT_ATTRIBUTES = "# Written by Aquila: these are bytes as they came, and git must not change or show them.\n* binary\n"
+_NAMED = re.compile(rb"sha256-[0-9a-f]{64}")
+
+
+def bodies_folder(cassette: Path) -> Path:
+    """Return the folder of the large bodies of a cassette file."""
+    return cassette.parent / BODIES_FOLDER
+
+
+class BodyWriter:
+    """Writes a body whose length is not known yet. ``folder`` is made if need be. Raises ``OSError``.
+
+    Until ``finish`` the file has a name of its own, so that nobody takes a part for the whole.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._temporary = folder / f".{secrets.token_hex(8)}.tmp"
+        self._file = self._temporary.open("xb", buffering=0)
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Add to the body."""
+        view = memoryview(data)
+        while view:
+            written = self._file.write(view)
+            view = view[written:]
+        self._hash.update(data)
+        self.size += len(data)
+
+    def finish(self, *, durable: bool = False) -> BodyFile:
+        """Give the file its name. With ``durable`` it survives a loss of power."""
+        body = BodyFile(PREFIX + self._hash.hexdigest(), self.size, self.folder)
+        if durable:
+            os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._temporary, body.path)
+        return body
+
+    def abandon(self) -> None:
+        """Remove what was written. May be called at any time, and twice."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def write_body(folder: Path, pieces: Iterable[bytes], *, durable: bool = False) -> BodyFile:
+    """Write a body into a folder and return its file. Raises ``OSError``."""
+    writer = BodyWriter(folder)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+        return writer.finish(durable=durable)
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+def move_large_bodies_out(cassette: Cassette, folder: Path) -> Cassette:
+    """Return a cassette whose large bodies all lie in ``folder``. What lies there already is not written again.
+
+    Raises ``OSError``, and ``CassetteCorrupt`` if a body is in a file that is missing.
+    """
+    return _change_interactions(cassette, lambda one: move_interaction_out(one, folder, durable=True))
+
+
+def has_large_bodies(interaction: Interaction) -> bool:
+    """Say whether a body of an interaction lies in a file, or belongs into one."""
+    request, chunks = interaction.request, interaction.response.chunks
+    if isinstance(request, StoredRequest) or isinstance(chunks, StoredChunks):
+        return True
+    return len(request.body) > LARGE or _is_large(chunks)
+
+
+def move_interaction_out(interaction: Interaction, folder: Path, *, durable: bool = False) -> Interaction:
+    """Do for one interaction what ``move_large_bodies_out`` does for a cassette."""
+    request, response = interaction.request, interaction.response
+    if isinstance(request, StoredRequest):
+        if request.file.folder != folder:
+            _place_file(request.file, folder)
+            request = request.within(folder)
+    elif len(request.body) > LARGE:
+        file = write_body(folder, [request.body], durable=durable)
+        request = StoredRequest(request.method, request.url, request.headers, file)
+    chunks = response.chunks
+    if isinstance(chunks, StoredChunks):
+        if chunks.file.folder != folder:
+            _place_file(chunks.file, folder)
+            chunks = chunks.within(folder)
+    elif _is_large(chunks):
+        file = write_body(folder, [chunk.data for chunk in chunks], durable=durable)
+        chunks = StoredChunks.from_sizes(file, [len(chunk.data) for chunk in chunks], [chunk.at for chunk in chunks])
+    if request is interaction.request and chunks is response.chunks:
+        return interaction
+    write_git_attributes(folder)
+    return replace(interaction, request=request, response=replace(response, chunks=chunks))
+
+
+def locate_bodies(cassette: Cassette, folder: Path) -> Cassette:
+    """Return a cassette that was just read, with its large bodies in ``folder``."""
+
+    def locate(interaction: Interaction) -> Interaction:
+        request, response = interaction.request, interaction.response
+        if isinstance(request, StoredRequest):
+            request = request.within(folder)
+        if isinstance(response.chunks, StoredChunks):
+            response = replace(response, chunks=response.chunks.within(folder))
+        if request is interaction.request and response is interaction.response:
+            return interaction
+        return replace(interaction, request=request, response=response)
+
+    return _change_interactions(cassette, locate)
+
+
+def _change_interactions(cassette: Cassette, change: Callable[[Interaction], Interaction]) -> Cassette:
+    changed = tuple(map(change, cassette.interactions))
+    same = all(new is old for new, old in zip(changed, cassette.interactions, strict=True))
+    return cassette if same else Cassette(changed)
+
+
+def bodies_of(cassette: Cassette) -> Iterator[BodyFile]:
+    """Yield the files of a cassette's large bodies."""
+    for interaction in cassette.interactions:
+        if isinstance(interaction.request, StoredRequest):
+            yield interaction.request.file
+        if isinstance(interaction.response.chunks, StoredChunks):
+            yield interaction.response.chunks.file
+
+
+def names_in(data: bytes) -> set[str]:
+    """Return the names of the bodies that the bytes of a cassette file, or of a journal, speak of."""
+    return {name.decode() for name in _NAMED.findall(data)}
+
+
+def find_body_files(root: Path) -> Iterator[Path]:
+    """Yield every file in a folder of large bodies at or below ``root``, without what is being written."""
+    for folder in sorted(root.rglob(BODIES_FOLDER)):
+        yield from sorted(path for path in folder.iterdir() if path.name.startswith(PREFIX))
+
+
+def find_unused_bodies(root: Path) -> list[Path]:
+    """Return the bodies below ``root`` that no file beside their folder speaks of, cassette or other."""
+    used: dict[Path, set[str]] = {}
+    unused = []
+    for path in find_body_files(root):
+        owners = path.parent.parent
+        if owners not in used:
+            used[owners] = set().union(*[names_in(_read(one)) for one in owners.iterdir() if one.is_file()])
+        if path.name not in used[owners]:
+            unused.append(path)
+    return unused
+
+
+def _read(path: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    return b""
+
+
+def write_git_attributes(folder: Path) -> None:
+    """Tell git that the files of a folder are binary: it may otherwise change the ends of their lines."""
+    attributes = folder / _ATTRIBUTES
+    if not attributes.exists():
+        attributes.write_text(_GIT_ATTRIBUTES)
+
+
+def remove_folder_without_bodies(folder: Path) -> None:
+    """Remove a folder of large bodies if there is none in it any more."""
+    if all(path.name == _ATTRIBUTES for path in folder.iterdir()):
+        (folder / _ATTRIBUTES).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _is_large(chunks: Sequence[RecordedChunk]) -> bool:
+    size = sum([len(chunk.data) for chunk in chunks])
+    if size <= LARGE:
+        return False
+    if size > LARGE_STREAM or not looks_like_event_stream(chunks[0].data):
+        return True
+    written = write_table(chunks)
+    return written is None or len(written[0]) > LARGE
+
+
+def _place_file(body: BodyFile, folder: Path) -> None:
+    """Let a body lie in ``folder`` too. A file of its name that was damaged there is replaced."""
+    target = folder / body.name
+    body.open().close()
+    folder.mkdir(parents=True, exist_ok=True)
+    if target.exists() and _hash_of(target) == body.name:
+        return
+    temporary = folder / f".{secrets.token_hex(8)}.tmp"
+    try:
+        try:
+            os.link(body.path, temporary)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(body.path, temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return PREFIX + hashlib.file_digest(file, "sha256").hexdigest()

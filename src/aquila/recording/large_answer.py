@@ -1,0 +1,94 @@
+"""Takes in an answer that is too large for memory: redacted and written to disk while it arrives."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aquila.cassettes.body_file import LARGE, LARGE_STREAM, StoredChunks, looks_like_event_stream
+from aquila.cassettes.model import Headers, RecordedChunk
+from aquila.cassettes.redaction.large_bodies import CleanPart, LargeBodyRedactor
+from aquila.cassettes.storage.cassette_files import cassette_write_error
+from aquila.errors import CassetteWriteError
+
+if TYPE_CHECKING:
+    from aquila.cassettes.storage.large_bodies import BodyWriter
+
+
+def is_event_stream(headers: Headers, beginning: bytes) -> bool:
+    """Say whether an answer is an event stream, by its headers or by how it begins."""
+    kind = next((value for name, value in headers if name == "content-type"), "")
+    return kind.startswith("text/event-stream") or looks_like_event_stream(beginning)
+
+
+def most_in_memory(headers: Headers, beginning: bytes) -> int:
+    """Return how many bytes of an answer are held in memory before it is written to disk."""
+    return LARGE_STREAM if is_event_stream(headers, beginning) else LARGE
+
+
+class LargeAnswer:
+    """An answer that goes to disk while it arrives.
+
+    ``writer`` takes what is clean, ``redactor`` cleans it, ``chunks`` are those that came so far. A failure to write is
+    kept until the end: the caller gets the whole answer first.
+    """
+
+    def __init__(self, writer: BodyWriter, redactor: LargeBodyRedactor, chunks: Sequence[RecordedChunk]) -> None:
+        self._writer = writer
+        self._redactor = redactor
+        self._times = [chunk.at for chunk in chunks]
+        self._ends: list[int] = []
+        self._failure: OSError | None = None
+        # The reader writes, and a scope that closes ends the recording, each in a thread of its own.
+        self._lock = threading.Lock()
+        self._ended = False
+        self._last = deque(chunks, maxlen=3)
+        for chunk in chunks:
+            redactor.add_chunk(chunk.data)
+
+    def add_chunk(self, data: bytes, at: int) -> bool:
+        """Take in a chunk. Return whether there is something for ``write_windows`` to do."""
+        with self._lock:
+            self._times.append(at)
+            self._last.append(RecordedChunk(data, at))
+            self._redactor.add_chunk(data)
+            return self._redactor.is_full
+
+    def last_chunks(self) -> Sequence[RecordedChunk]:
+        """Return the chunks that came last."""
+        return tuple(self._last)
+
+    def write_windows(self) -> None:
+        """Write what is surely clean."""
+        with self._lock:
+            while self._redactor.is_full and not self._ended:
+                self._write(self._redactor.take_part())
+
+    def finish(self, *, cut_off: bool) -> StoredChunks:
+        """Write the rest, and return the chunks in their file. Raises ``CassetteWriteError``."""
+        self.write_windows()
+        with self._lock:
+            self._ended = True
+            self._write(self._redactor.take_rest(cut_off=cut_off))
+            if self._failure is None:
+                try:
+                    return StoredChunks(self._writer.finish(), self._ends, self._times)
+                except OSError as error:
+                    self._failure = error
+            self._writer.abandon()
+            raise self._write_error(self._failure) from self._failure
+
+    def _write(self, part: CleanPart) -> None:
+        start = self._writer.size
+        self._ends += [start + end for end in part.ends]
+        if self._failure is None:
+            try:
+                self._writer.write(part.data)
+            except OSError as error:
+                self._failure = error
+                self._writer.abandon()
+
+    def _write_error(self, error: OSError) -> CassetteWriteError:
+        return cassette_write_error(self._writer.folder, error)

@@ -1,0 +1,150 @@
+"""Large bodies are redacted window by window: wherever a secret lies, and however the body is cut into chunks."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import random
+
+import pytest
+
+from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction import large_bodies
+from aquila.cassettes.redaction.redactor import Redactor
+
+PASSWORD = "hunter2-horse-battery"
+SHAPED = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
+REDACTOR = Redactor({PASSWORD: "value of PASSWORD", "kurz-1zü": "value of SHORT"})
+
+
+def filler(kind: str, size: int, dice: random.Random) -> bytes:
+    if kind == "binary":
+        return dice.randbytes(size)
+    if kind == "base64":
+        return base64.b64encode(dice.randbytes(size))[:size]
+    if kind == "one letter":
+        return b"a" * size
+    return b"".join(b"line %d of a text\n" % n for n in range(size // 16))[:size]
+
+
+def clean(body: bytes, dice: random.Random, *, is_stream: bool = False) -> tuple[bytes, list[int]]:
+    """The clean body of chunks of random sizes, and where its chunks end."""
+    redactor = REDACTOR.redact_large_answer(is_stream=is_stream)
+    done, ends, chunks = b"", [], 0
+    rest = body
+    while rest:
+        size = dice.choice((1, 100, 4000, 65_536, 700_000))
+        redactor.add_chunk(rest[:size])
+        chunks += 1
+        rest = rest[size:]
+        while redactor.is_full:
+            part = redactor.take_part()
+            ends += [len(done) + end for end in part.ends]
+            done += part.data
+    part = redactor.take_rest(cut_off=False)
+    ends += [len(done) + end for end in part.ends]
+    done += part.data
+    assert len(ends) == chunks
+    assert ends == sorted(ends)
+    assert ends[-1] == len(done)
+    return done, ends
+
+
+@pytest.mark.parametrize("kind", ["binary", "base64", "text", "one letter"])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_secret_is_found_wherever_windows_and_chunks_end(kind: str, seed: int) -> None:
+    dice = random.Random(f"{kind} {seed}")
+    window, overlap = large_bodies.WINDOW, large_bodies.OVERLAP
+    borders = [window - overlap, window, 2 * (window - overlap), 2 * window - overlap]
+    secrets = [f' "{PASSWORD}" ', f" {SHAPED} ", " Bearer abcdef0123456789abcdef ", ' {"api_key": "abcdef0123456789"} ']
+    secret = dice.choice(secrets).encode()
+    body = filler(kind, 600_000, dice)
+    at = dice.choice(borders) - dice.randrange(len(secret) + 2)
+    body = body[:at] + secret + body[at:]
+    done, _ = clean(body, dice)
+    words = (PASSWORD, SHAPED, "abcdef0123456789abcdef", "abcdef0123456789")
+    assert not any(word.encode() in done for word in words)
+    assert done.count(b"[redacted]") == 1
+    assert done.partition(b"[redacted]")[0] == body[: body.index(next(w.encode() for w in words if w.encode() in body))]
+
+
+def test_a_short_value_is_found_between_bytes_that_are_no_text() -> None:
+    body = b"\0" * 300_000 + b"\xff" + "kurz-1zü".encode() + b"\xff" + bytes(300_000)
+    done, _ = clean(body, random.Random(1))
+    assert done == body.replace("kurz-1zü".encode(), b"[redacted]")
+
+
+@pytest.mark.parametrize("kind", ["binary", "base64", "text"])
+def test_a_body_without_secrets_stays_what_it_is(kind: str) -> None:
+    dice = random.Random(kind)
+    body = filler(kind, 900_000, dice)
+    assert clean(body, dice)[0] == body
+
+
+def test_a_secret_in_pieces_of_a_long_stream_is_found_across_windows() -> None:
+    def event(text: str) -> bytes:
+        return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}).encode() + b"\n\n"
+
+    before = [event(f" word{n}") for n in range(30_000)]
+    sizes = itertools.accumulate(map(len, before))
+    border = large_bodies.STREAM_WINDOW - large_bodies.STREAM_OVERLAP - 400
+    place = next(number for number, size in enumerate(sizes) if size > border)
+    pieces = [event(PASSWORD[at : at + 2]) for at in range(0, len(PASSWORD), 2)]
+    body = b"".join([*before[:place], *pieces, *before[place:]])
+    done, _ = clean(body, random.Random(3), is_stream=True)
+    texts = [json.loads(line[6:])["choices"][0]["delta"]["content"] for line in done.decode().split("\n\n") if line]
+    assert PASSWORD not in "".join(texts)
+    assert "".join(texts).count("[redacted]") == 1
+    assert done.count(b"word") == body.count(b"word")
+
+
+def test_a_large_request_and_a_large_answer_are_searched_too() -> None:
+    body = b"x " * 300_000 + SHAPED.encode() + b" x" * 300_000
+    request = REDACTOR.redact_request(RecordedRequest("POST", "https://x.test/", (), body))
+    assert request.body == body.replace(SHAPED.encode(), b"[redacted]")
+    chunks = tuple(RecordedChunk(body[at : at + 65_536]) for at in range(0, len(body), 65_536))
+    response = REDACTOR.redact_response(RecordedResponse(200, (), chunks))
+    assert response.body == request.body
+    assert len(response.chunks) == len(chunks)
+
+
+def test_rules_of_a_project_change_large_bodies_too() -> None:
+    redactor = Redactor(extra=[r"acct-\d+", lambda text: text.replace("Alice", "Somebody")])
+    body = b"fill " * 100_000 + b"acct-123 Alice " + b"fill " * 100_000
+    answer = redactor.redact_large_answer(is_stream=False)
+    parts = []
+    for start in range(0, len(body), 50_000):
+        answer.add_chunk(body[start : start + 50_000])
+        while answer.is_full:
+            parts.append(answer.take_part().data)
+    parts.append(answer.take_rest(cut_off=False).data)
+    assert b"".join(parts) == body.replace(b"acct-123", b"[redacted]").replace(b"Alice", b"Somebody")
+
+
+def test_tokens_whose_prefix_ends_with_a_dot_are_found() -> None:
+    for token in (
+        "ya29." + "a0AfH6SMBx1234567890abcdefghijk",
+        "SG." + "abcdefghij1234567890AB.abcdefghij1234567890ABCDE",
+    ):
+        assert REDACTOR.redact_text(f"the token {token} is secret") == "the token [redacted] is secret"
+
+
+def test_searching_for_prefixes_finds_what_looking_at_every_run_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aquila.cassettes.redaction import secret_patterns
+
+    dice = random.Random(11)
+    tokens = [
+        *(SHAPED, "ghp_" + "a1B2" * 9, "AKIA" + "ABCDEFGH234567AB", "AIza" + "a1B2c3-_" * 4 + "abc"),
+        *("hf_" + "a1B2" * 9, "xoxb-" + "1234567890-abcdefgh", "ya29." + "a1B2" * 8, "npm_" + "a1B2" * 9),
+    ]
+    for _ in range(30):
+        pieces = [base64.b64encode(dice.randbytes(dice.randrange(20, 90))).decode() for _ in range(2000)]
+        for _ in range(8):
+            pieces.insert(dice.randrange(len(pieces)), dice.choice(tokens))
+        data = dice.choice((" ", "+", "/", ".", "\\n")).join(pieces).encode()
+        flat = secret_patterns.flatten_tokens(data)
+        fast = list(secret_patterns._find_prefixed_keys(data, flat))
+        with monkeypatch.context() as patched:
+            patched.setattr(secret_patterns, "_MANY_RUNS", 10**9)
+            assert fast == list(itertools.chain(secret_patterns._find_prefixed_keys(data, flat)))
