@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from aquila.intercept.foreign_mocks import is_pool_replaced, is_replaced
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
@@ -56,20 +57,30 @@ class HttpxClients:
     def _patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         # `handle_request` is where a request leaves for the network, with its final URL, headers and body.
         # `__init__` builds the connection pool, which is slow and mostly not needed while cassettes answer.
-        yield Patch(module.HTTPTransport, "handle_request", self._catch_requests)
+        library = module.__name__
+        yield Patch(module.HTTPTransport, "handle_request", functools.partial(self._catch_requests, library))
         yield Patch(module.HTTPTransport, "__init__", self._defer_pool)
-        yield Patch(module.AsyncHTTPTransport, "handle_async_request", self._catch_async_requests)
+        catch_async = functools.partial(self._catch_async_requests, library)
+        yield Patch(module.AsyncHTTPTransport, "handle_async_request", catch_async)
         yield Patch(module.AsyncHTTPTransport, "__init__", self._defer_pool)
 
     def _find_answering_scope(self, request: Any) -> AnsweringScope | None:
-        if not self._patches.in_force:
-            return None
         url = request.url
         return policy.find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
 
-    def _catch_requests(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _is_left_alone(self, transport: Any, library: str, original: Callable[..., Any]) -> bool:
+        """Whether a mock answers in the place of the library. What it lets through meets the guard of connections."""
+        return (
+            not self._patches.in_force
+            or is_replaced(original, library)
+            or is_pool_replaced(transport, library, original.__name__)
+        )
+
+    def _catch_requests(self, library: str, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def handle_request(transport: Any, request: Any) -> Any:
+            if self._is_left_alone(transport, library, original):
+                return original(transport, request)
             answering = self._find_answering_scope(request)
             if answering is None:
                 return original(transport, request)
@@ -77,9 +88,11 @@ class HttpxClients:
 
         return handle_request
 
-    def _catch_async_requests(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _catch_async_requests(self, library: str, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         async def handle_async_request(transport: Any, request: Any) -> Any:
+            if self._is_left_alone(transport, library, original):
+                return await original(transport, request)
             answering = self._find_answering_scope(request)
             if answering is None:
                 return await original(transport, request)

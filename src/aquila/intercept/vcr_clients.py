@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from aquila.intercept.foreign_mocks import has_foreign_cassette, is_replaced
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.intercept.policy import asks_model, find_answering_scope
@@ -78,7 +79,8 @@ class VcrClients:
         def urlopen(pool: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
             port = f":{pool.port}" if pool.port else ""
             whole = url if "://" in url else f"{pool.scheme}://{pool.host}{port}{url}"
-            self._prepare_stubs(method, whole)
+            if not has_foreign_cassette(pool.ConnectionCls):
+                self._prepare_stubs(method, whole)
             return original(pool, method, url, *args, **kwargs)
 
         return urlopen
@@ -96,7 +98,7 @@ class VcrClients:
         async def request(session: Any, method: str, url: Any, **kwargs: Any) -> Any:
             # The private method that joins a session's base URL and a path.
             whole = str(session._build_url(url))
-            if not self._is_answered(method, whole):
+            if is_replaced(original, "aiohttp") or not self._is_answered(method, whole):
                 return await original(session, method, url, **kwargs)
             return await aiohttp_stub.request_aiohttp(original, session, method, whole, kwargs)
 
