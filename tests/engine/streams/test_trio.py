@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
 import httpx2
 import pytest
 import trio
+import trio.testing
 
 import aquila
-from aquila.errors import ConfigError
+from aquila.errors import ConfigError, StreamClosed, StreamError
 from tests.support.provider import chat_stream
+from tests.support.runs import name_upstream
+from tests.support.upstream import Answer, Upstream, upstream
 
 # The generators inside the openai SDK and httpx2 are left to the garbage collector, which trio reports.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -39,5 +46,122 @@ def test_what_needs_a_task_of_its_own_is_refused_under_trio() -> None:
             aquila.astream("Hi", transport=answering(), sink=aquila.Sink.ignore())
         with pytest.raises(ConfigError, match="need asyncio"):
             await aquila.astream("Hi", transport=answering()).result(timeout=5)
+
+    trio.run(scenario)
+
+
+@pytest.fixture
+def slow() -> Iterator[Upstream]:
+    """A server that sends one word, and holds back the rest until the test is over."""
+    over = threading.Event()
+    whole = chat_stream("a", "b")
+    first = whole.index(b"\n\n", whole.index(b'"a"')) + 2
+
+    def script(path: str, body: bytes) -> Answer:
+        return Answer(
+            headers=HEADERS,
+            chunks=(whole[:first], whole[first:]),
+            before_chunk=lambda number: over.wait() if number else None,
+        )
+
+    with upstream(script) as running:
+        yield running
+        over.set()
+
+
+async def read(stream: aquila.AsyncStream, came: trio.Event) -> None:
+    async for event in stream:
+        if isinstance(event, aquila.Chunk):
+            came.set()
+
+
+@pytest.mark.parametrize("moment", ["at once", "while it waits"])
+def test_a_stream_is_closed_from_another_task(slow: Upstream, moment: str) -> None:
+    async def read_until_closed(stream: aquila.AsyncStream, came: trio.Event, ended: trio.Event) -> None:
+        with pytest.raises(StreamClosed):
+            await read(stream, came)
+        ended.set()
+
+    async def scenario() -> None:
+        stream = aquila.astream("Hi", transport=slow.transport())
+        came, ended = trio.Event(), trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_until_closed, stream, came, ended)
+            await came.wait()
+            if moment == "while it waits":
+                await trio.testing.wait_all_tasks_blocked()
+            await stream.aclose()
+            await ended.wait()
+        await stream.aclose()
+
+    trio.run(scenario)
+
+
+def test_a_task_that_is_cancelled_while_it_reads_ends(slow: Upstream) -> None:
+    async def scenario() -> None:
+        stream = aquila.astream("Hi", transport=slow.transport())
+        came = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, stream, came)
+            await came.wait()
+            nursery.cancel_scope.cancel()
+        with pytest.raises(StreamError, match="not complete"):
+            _ = stream.response
+
+    trio.run(scenario)
+
+
+def test_a_cancelled_ask_ends(slow: Upstream) -> None:
+    async def scenario() -> None:
+        asked = trio.Event()
+
+        async def ask() -> None:
+            await aquila.aask("Hi", transport=slow.transport(), sink=aquila.Sink.callback(lambda event: asked.set()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await asked.wait()
+            nursery.cancel_scope.cancel()
+
+    trio.run(scenario)
+
+
+@pytest.mark.parametrize("ending", ["close", "cancel"])
+def test_a_stream_that_ends_early_while_it_is_recorded_ends_and_is_kept(
+    slow: Upstream, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AQUILA_CASSETTE_DIR", str(tmp_path))
+    name_upstream("slow", slow.transport())
+
+    async def scenario() -> None:
+        stream = aquila.astream("Hi")
+        came = trio.Event()
+
+        async def read_to_its_end() -> None:
+            try:
+                await read(stream, came)
+            except StreamClosed:
+                assert ending == "close"
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_to_its_end)
+            await came.wait()
+            if ending == "close":
+                await stream.aclose()
+            else:
+                nursery.cancel_scope.cancel()
+
+    with aquila.use_cassette("early", transport="record", upstream="slow"):
+        trio.run(scenario)
+    assert (tmp_path / "early.yaml").exists()
+    assert len(slow.requests) == 1
+
+
+def test_leaving_the_loop_and_closing_ends_the_call(slow: Upstream) -> None:
+    async def scenario() -> None:
+        async with aquila.astream("Hi", transport=slow.transport()) as stream:
+            async for event in stream:
+                if isinstance(event, aquila.Chunk):
+                    break
 
     trio.run(scenario)

@@ -12,7 +12,7 @@ import anyio
 from aquila.engine.calls.call_plan import CallPlan, plan_conversation, prepare_call_async
 from aquila.engine.streams.drivers import drive_call_async
 from aquila.engine.streams.sync_stream import StreamState
-from aquila.errors import ConfigError, StreamClosed, StreamError
+from aquila.errors import ConfigError, StreamClosed
 from aquila.events import Done, Event, Failed
 from aquila.response import ParsedT_co, Response
 from aquila.sinks import Sink, deliver_event_async, notify_failure_async
@@ -32,6 +32,8 @@ class AsyncStream(Generic[ParsedT_co]):
         self._task: asyncio.Task[None] | None = None
         self._ended = False
         self._reader: asyncio.Task[Any] | None = None
+        # Outside asyncio: what another task cancels while this one waits for the next event.
+        self._waiting: anyio.CancelScope | None = None
         self._interrupted = False
         sink = plan.options.sink
         if sink is not None:
@@ -56,7 +58,7 @@ class AsyncStream(Generic[ParsedT_co]):
     async def _iterate_events(self) -> AsyncIterator[Event]:
         self._reader = _current_task()
         try:
-            async for event in self._events:
+            async for event in self._events if self._reader is not None else self._each_while_waiting():
                 if type(event) is Done:
                     self._state.response = event.response
                 yield event
@@ -73,6 +75,19 @@ class AsyncStream(Generic[ParsedT_co]):
             self._ended = True
         if self._state.closed and self._state.response is None:
             raise StreamClosed(f"stream {self.ref} was closed while it was read")
+
+    async def _each_while_waiting(self) -> AsyncIterator[Event]:
+        """Yield the events of the call, each awaited in a scope of its own: a scope must not be open at a ``yield``."""
+        while True:
+            with anyio.CancelScope() as self._waiting:
+                try:
+                    event = await anext(self._events)
+                except StopAsyncIteration:
+                    return
+            self._waiting = None
+            if self._interrupted:
+                return
+            yield event
 
     async def result(self, timeout: float | None = None) -> Response[ParsedT_co]:
         """Return the complete answer; events that nobody has read yet are dropped.
@@ -105,10 +120,11 @@ class AsyncStream(Generic[ParsedT_co]):
                 await asyncio.wait((self._task,))
         elif not self._ended:
             if getattr(self._events, "ag_running", False):  # its reader is waiting for the next event
-                if self._reader is None:
-                    raise StreamError("outside asyncio a stream is closed by the task that reads it; cancel that task")
                 self._interrupted = True
-                self._reader.cancel()
+                if self._reader is not None:
+                    self._reader.cancel()
+                elif self._waiting is not None:
+                    self._waiting.cancel()
                 return
             self._ended = True
             await self._events.aclose()
