@@ -17,10 +17,10 @@
     │   ├── CassetteCorrupt          a file that is not a readable cassette
     │   │   └── CassetteTooNew       written by a newer Aquila
     │   ├── CassetteWriteError       the recording cannot be stored; the old file is as it was
-    │   ├── CassetteMiss             no recording for a request
-    │   │   └── PlayedOut            more identical requests than recordings
+    │   ├── CassetteMiss             no recording for a request *
+    │   │   └── PlayedOut            more identical requests than recordings *
     │   └── SessionClosed            a request through a session that has ended
-    ├── LiveCallRefused              a request to a provider that nothing asked for
+    ├── LiveCallRefused              a request to a provider that nothing asked for *
     ├── StreamError
     │   ├── StreamTimeout            nothing arrived for longer than the idle timeout (also a TimeoutError)
     │   ├── StreamConsumed           a stream was iterated a second time
@@ -42,12 +42,15 @@
         ├── RemoteTaskError          a task's exception whose class is not known here, as it arrived from the worker
         └── TaskContractBroken       a task that a worker would not run as the test does (also an AssertionError)
 
+``*``: in a test it is no ``AquilaError``, and no ``Exception``: see ``UnansweredRequest``, the base of these.
+
 A message says what happened, where, and what to do next. None contains a secret.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, ClassVar, Self, cast
 
 
 class AquilaError(Exception):
@@ -130,8 +133,54 @@ class CassetteWriteError(CassetteError):
     """A recording could not be stored. The cassette is as it was before."""
 
 
-class CassetteMiss(CassetteError):
+class UnansweredRequest(BaseException):
+    """Base of what says that nothing answers a request, and nothing may: a miss, or a refusal.
+
+    There are two kinds of each class below. Calling the class makes the ordinary one: an ``AquilaError``, and so an
+    ``Exception``. In a test the request raises the other, which ``except Exception`` does not catch: clients retry and
+    rewrite any ``Exception``. The name of the class catches both. ``difference`` names the fields that differ, a line
+    for each, or is None. ``group`` is equal for requests that differ from their recordings by the same change.
+    """
+
+    public_class: ClassVar[type[UnansweredRequest]]
+    """In a kind of a public class: that class."""
+    ordinary_base: ClassVar[type[AquilaError]] = AquilaError
+    """What the ordinary kind is besides."""
+
+    def __new__(cls, *args: object, **options: object) -> Self:
+        kind: Any = cls if "public_class" in vars(cls) else kind_of(cls, cls.ordinary_base)
+        return cast(Self, BaseException.__new__(kind, *args))
+
+    def __init__(self, message: str, *, difference: str | None = None, group: str | None = None) -> None:
+        super().__init__(message)
+        self.difference = difference
+        self.group = group
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Arrive as the ordinary kind: what unpickles it may be no test."""
+        return type(self).public_class, (str(self),), {"difference": self.difference, "group": self.group}
+
+    @property
+    def sentence(self) -> str:
+        """The first line of the message: what happened, in one sentence."""
+        return str(self).partition("\n")[0]
+
+
+def kind_of(public: type[UnansweredRequest], base: type[BaseException], module: str = "") -> Any:
+    """Return the class of a public class's errors that are also of ``base``. It says that it is of ``module``."""
+    return _make_kind(cast(Any, public), cast(Any, base), module)
+
+
+@functools.cache  # a kind is a class, so there is one of each for as long as the process lives
+def _make_kind(public: Any, base: Any, module: str) -> Any:
+    named = {"__module__": module or public.__module__, "__qualname__": public.__qualname__, "__doc__": public.__doc__}
+    return type(public.__name__, (public, base), {**named, "public_class": public})
+
+
+class CassetteMiss(UnansweredRequest):
     """No recording answers the request. The message shows the nearest recording and how the request differs."""
+
+    ordinary_base = CassetteError
 
 
 class PlayedOut(CassetteMiss):
@@ -142,7 +191,7 @@ class SessionClosed(CassetteError):
     """A request came through a session that has already ended."""
 
 
-class LiveCallRefused(AquilaError):
+class LiveCallRefused(UnansweredRequest):
     """A request to a provider was refused because nothing in the run asked for it."""
 
 

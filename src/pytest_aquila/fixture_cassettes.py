@@ -24,9 +24,15 @@ if TYPE_CHECKING:
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila import errors
     from aquila.recording import scope as scopes
-    from pytest_aquila import node_ids
+    from pytest_aquila import node_ids, outcomes
 else:
-    lazy_modules(globals(), errors="aquila.errors", node_ids="pytest_aquila.node_ids", scopes="aquila.recording.scope")
+    lazy_modules(
+        globals(),
+        errors="aquila.errors",
+        node_ids="pytest_aquila.node_ids",
+        outcomes="pytest_aquila.outcomes",
+        scopes="aquila.recording.scope",
+    )
 
 
 def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:
@@ -68,7 +74,7 @@ class FixtureCassette:
                 yield
             scope = self._scope
             if scope is not None and scope.misses:
-                pytest.fail(str(scope.misses[0]), pytrace=False)
+                raise outcomes.make_outcome(scope.misses[0], with_traceback=False)
         except BaseException as error:
             self._close_after(error)
             raise

@@ -11,7 +11,8 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import optional
-    from aquila.recording import used_cassette
+    from aquila.recording import refusals, used_cassette
+    from aquila.recording.refusals import Refusals
     from aquila.recording.used_cassette import UsedCassette
     from aquila.server import application, background_server
     from aquila.server.background_server import BackgroundServer
@@ -24,6 +25,7 @@ else:
         background_server="aquila.server.background_server",
         optional="aquila.optional",
         proxy="aquila.transports.proxy",
+        refusals="aquila.recording.refusals",
         test_scopes="pytest_aquila.test_scopes",
         used_cassette="aquila.recording.used_cassette",
     )
@@ -36,6 +38,15 @@ def aquila_cassette(request: pytest.FixtureRequest) -> UsedCassette:
     It is named after the test (``cassettes/<module path>/<test>.yaml``), or as ``@pytest.mark.aquila("name")`` says.
     """
     return used_cassette.UsedCassette(test_scopes.scope_of(request.node, with_cassette=True))
+
+
+@pytest.fixture
+def aquila_refusals(request: pytest.FixtureRequest) -> Refusals:
+    """What the guard refused in this test. A test that is about refusals ends with ``aquila_refusals.forget()``."""
+    running = request.config.stash[test_scopes.RUN].test
+    if running is None:
+        raise RuntimeError("no test runs")  # a plugin that runs tests by another way than pytest's protocol
+    return refusals.Refusals(running)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from pytest_aquila.task_fixtures import *  # noqa: F403
 if TYPE_CHECKING:
     from typing import Literal
 
+    from aquila.errors import UnansweredRequest
     from pytest_aquila.reporting import Totals
 
     Outcome = Literal["passed", "skipped", "xfailed", "failed"]
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.storage import cassette_files, names
     from aquila.intercept import activation, dummy_keys
     from aquila.recording import recorder
-    from pytest_aquila import drift_report, report_redaction, reporting, vcr_compat
+    from pytest_aquila import drift_report, outcomes, report_redaction, reporting, unanswered, vcr_compat
 else:
     lazy_modules(
         globals(),
@@ -41,9 +42,11 @@ else:
         dummy_keys="aquila.intercept.dummy_keys",
         errors="aquila.errors",
         names="aquila.cassettes.storage.names",
+        outcomes="pytest_aquila.outcomes",
         recorder="aquila.recording.recorder",
         report_redaction="pytest_aquila.report_redaction",
         reporting="pytest_aquila.reporting",
+        unanswered="pytest_aquila.unanswered",
         vcr_compat="pytest_aquila.vcr_compat",
     )
 
@@ -79,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         under_pytest=True,
         copies=functools.cache(lambda: _copies_folder(config)),  # once a run: pytest makes the folder at each call
     )
-    run = config.stash[test_scopes.RUN] = Run(layers)
+    run = config.stash[test_scopes.RUN] = Run(layers, make_outcome=_make_outcome)
     run.__enter__()
     try:
         # Fail closed: for the whole run, what nothing asked for is refused, in this process and in its children.
@@ -95,6 +98,10 @@ def pytest_configure(config: pytest.Config) -> None:
         if isinstance(error, errors.AquilaError):
             raise pytest.UsageError(str(error)) from error
         raise
+
+
+def _make_outcome(error: UnansweredRequest) -> UnansweredRequest:
+    return outcomes.make_outcome(error)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -142,22 +149,18 @@ def pytest_fixture_setup(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test whose code swallowed a miss."""
+    """Fail a test whose code swallowed a miss or a refusal."""
     try:
         result = yield
     except BaseException as error:
-        scope = test_scopes.opened_scope(item)
-        if scope is not None:
-            for text in dict.fromkeys(map(str, scope.misses)):
-                if text not in str(error):
-                    item.add_report_section("call", "aquila", text)
+        if test_scopes.has_unanswered(item):
+            unanswered.add_section(item, "call", error)
         raise
+    if test_scopes.has_unanswered(item):
+        unanswered.fail_for_swallowed(unanswered.unanswered_in(item)[0])
     scope = test_scopes.opened_scope(item)
-    if scope is not None:
-        if scope.misses:
-            pytest.fail(str(scope.misses[0]), pytrace=False)
-        if scope.settings.unplayed == "fail":
-            _fail_for_unplayed(item)
+    if scope is not None and scope.settings.unplayed == "fail":
+        _fail_for_unplayed(item)
     return result
 
 
@@ -166,9 +169,12 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember whether everything before the teardown passed; show what explains itself without the way to it."""
-    if call.excinfo is not None and not item.config.getoption("fulltrace"):
-        test_scopes.shorten_traceback(call)
+    simplifies = call.excinfo is not None and not item.config.getoption("fulltrace")
+    if simplifies:
+        unanswered.simplify_failure(item, call)
     report = yield
+    if simplifies:
+        unanswered.shorten_crash_line(report, call)
     # The report of a teardown that passes repeats what the test has written.
     redactors = test_scopes.redactors_of(item) if report.failed else test_scopes.remembered_redactors(item)
     if redactors:
@@ -190,21 +196,23 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     item.stash[_outcome] = "passed"  # for a plugin that runs the test again
     try:
         result = yield
-    except pytest.fail.Exception:
+    except pytest.fail.Exception as error:
         # What plugins raise here on purpose, to be noticed, is no failure of the code that was recorded.
-        _close_test_scope(item, outcome)
+        _close_test_scope(item, "failed" if isinstance(error, errors.UnansweredRequest) else outcome)
+        test_scopes.forget_refusals(item)
         raise
     except BaseException:
         _close_test_scope(item, "failed")
+        test_scopes.forget_refusals(item)
         raise
     finally:
-        misses = test_scopes.take_teardown_misses(item.config)
-    scope = test_scopes.opened_scope(item)
+        swallowed: list[UnansweredRequest] = [*test_scopes.take_teardown_misses(item.config)]
+    if outcome in ("passed", "skipped") and test_scopes.has_unanswered(item):  # a skip says nothing of what led to it
+        swallowed += unanswered.unanswered_in(item)
     _close_test_scope(item, outcome)
-    if scope is not None and outcome in ("passed", "skipped"):  # a skip says nothing of the misses that led to it
-        misses += scope.misses
-    if misses:
-        pytest.fail(str(misses[-1]), pytrace=False)
+    test_scopes.forget_refusals(item)
+    if swallowed:
+        unanswered.fail_for_swallowed(swallowed[-1])
     return result
 
 

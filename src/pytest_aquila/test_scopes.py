@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 from collections.abc import Collection, Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +14,6 @@ from aquila.lazy_imports import lazy_modules
 from pytest_aquila import options
 
 if TYPE_CHECKING:
-    from aquila import errors
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.cassettes.storage import names
     from aquila.errors import CassetteMiss
@@ -31,7 +28,6 @@ else:
     lazy_modules(
         globals(),
         drift_report="pytest_aquila.drift_report",
-        errors="aquila.errors",
         known_redactors="aquila.recording.redactors",
         names="aquila.cassettes.storage.names",
         node_ids="pytest_aquila.node_ids",
@@ -132,33 +128,6 @@ def id_to_type(item: pytest.Item) -> str:
     return file + colons + inside
 
 
-# Compiled when a test fails, not in every run.
-_FRAMES_TO_HIDE = (
-    r"[\\/](?:aquila|openai|httpx2?|httpcore2?|anyio|requests|urllib3|vcr|aiohttp|httplib2|botocore|boto3)[\\/]"
-)
-
-
-def shorten_traceback(call: pytest.CallInfo[None]) -> None:
-    """Leave the frames of HTTP clients and of Aquila itself out of the traceback of a miss or a refused request.
-
-    What matters is which line of the test or the application asked. ``--full-trace`` shows everything.
-    """
-    error = call.excinfo.value if call.excinfo is not None else None
-    if not isinstance(error, (errors.CassetteError, errors.LiveCallRefused)):
-        return
-    rows = []
-    row = error.__traceback__
-    while row is not None:
-        if not re.search(_FRAMES_TO_HIDE, row.tb_frame.f_code.co_filename):
-            rows.append(row)
-        row = row.tb_next
-    shown: TracebackType | None = None
-    for row in reversed(rows):
-        shown = TracebackType(shown, row.tb_frame, row.tb_lasti, row.tb_lineno)
-    if shown is not None:
-        call.excinfo = pytest.ExceptionInfo.from_exception(error.with_traceback(shown))
-
-
 _redactors: pytest.StashKey[dict[Redactor, None]] = pytest.StashKey()
 """Of a test: what its reports are redacted with. Of the configuration: the same for what tests share."""
 _teardown_misses: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
@@ -206,6 +175,19 @@ def take_teardown_misses(config: pytest.Config) -> list[CassetteMiss]:
 def opened_scope(item: pytest.Item) -> Scope | None:
     """The scope of a test if anything has asked for it."""
     return item.stash.get(_scope, None)
+
+
+def has_unanswered(item: pytest.Item) -> bool:
+    """Whether the running test asked something in vain: a request was missed or refused."""
+    scope, running = opened_scope(item), item.config.stash[RUN].test
+    return bool((scope is not None and scope.misses) or (running is not None and running.refusals))
+
+
+def forget_refusals(item: pytest.Item) -> None:
+    """Begin anew, for a plugin that runs the test again."""
+    running = item.config.stash[RUN].test
+    if running is not None:
+        running.refusals.clear()
 
 
 def close_scope(item: pytest.Item, *, passed: bool, adds_only: bool = False) -> ScopeReport | None:

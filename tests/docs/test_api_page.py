@@ -31,7 +31,7 @@ MODULES = (
 )
 """The public modules. One that does not exist yet adds nothing."""
 
-NOT_FOR_USERS = {"reason_of"}
+NOT_FOR_USERS = {"kind_of", "reason_of"}
 """Names of modules without ``__all__`` that only this package uses."""
 
 INTERNAL_VARIABLES = {"AQUILA_SESSION"}

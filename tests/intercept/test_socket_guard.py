@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.forgiving import FORGIVING
 from tests.support.upstream import Upstream, streamed, upstream
 
 WAYS = {
@@ -81,12 +83,13 @@ class Run:
         for name, code in WAYS.items():
             ways += [f"def {name}():", textwrap.indent(textwrap.dedent(code), "    ")]
         self._pytester.makepyfile(
+            forgiving=FORGIVING,
             ways="\n".join(ways),
             test_it=f"import pytest\nimport ways\nfrom ways import *\n{textwrap.dedent(tests)}",
         )
         self._pytester.syspathinsert()
         start = self._pytester.runpytest_subprocess if subprocess else self._pytester.runpytest_inprocess
-        return start("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
+        return start("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "forgiving", *arguments)
 
 
 def output(result: pytest.RunResult) -> str:
@@ -98,7 +101,7 @@ def test_every_way_out_is_refused_in_the_test_itself(run: Run, provider: Upstrea
         """
         @pytest.mark.parametrize("way", ways.NAMES)
         def test_it(way):
-            with pytest.raises(Exception) as caught:
+            with pytest.raises(BaseException) as caught:
                 getattr(ways, way)()
             error = caught.value
             assert type(error).__name__ == "LiveCallRefused", repr(error)
@@ -211,7 +214,7 @@ def test_between_tests_nothing_gets_out(run: Run, pytester: pytest.Pytester, pro
         )
     )
     result = run("def test_it(): pass", "-s")
-    assert "REFUSED no test is running" in output(result)
+    assert re.search(r"REFUSED .*\n\n  test       none is running", output(result))
     assert provider.requests == []
 
 
@@ -223,7 +226,7 @@ def test_child_processes_that_know_nothing_of_aquila_are_refused(run: Run, provi
         @pytest.mark.parametrize("way", ["httpx2", "openai", "urllib", "aiohttp"])
         def test_a_subprocess(way):
             done = subprocess.run([sys.executable, "-c", f"import ways; ways.{way}()"], capture_output=True, text=True)
-            assert "LiveCallRefused: test_it.py::test_a_subprocess" in done.stderr, done.stderr
+            assert "LiveCallRefused: " in done.stderr and "test_it.py::test_a_subprocess" in done.stderr, done.stderr
             assert done.returncode == 1
 
         @pytest.mark.parametrize("method", ["spawn", "fork"])

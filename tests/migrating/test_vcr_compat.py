@@ -208,10 +208,13 @@ def test_what_has_no_counterpart_is_told(suite: Suite) -> None:
 def test_the_network_can_be_blocked(suite: Suite) -> None:
     result = suite.run(
         """
+        from aquila.errors import LiveCallRefused
+
         @pytest.mark.block_network
-        def test_it():
-            with pytest.raises(Exception, match="was refused"):
+        def test_it(aquila_refusals):
+            with pytest.raises(LiveCallRefused, match="was refused"):
                 httpx2.get("http://192.0.2.1/")
+            aquila_refusals.forget()
         """
     )
     result.assert_outcomes(passed=1)

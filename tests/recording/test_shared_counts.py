@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aquila.cassettes.matching.miss_message import Explanation
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
@@ -53,7 +54,7 @@ def session(cassette: Cassette = Cassette(), mode: str = "replay") -> Session:  
         rules=MatchRules(),
         identify_request=key,
         redactor=Redactor.from_environment({}),
-        explain_miss=lambda explained: f"miss after {explained.earlier_count}",
+        explain_miss=lambda missed: Explanation(f"miss after {missed.earlier_count}"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -17,6 +17,7 @@ from aquila.huey.running_task import CurrentTask, attempt_of, current_task, dele
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.task_scope import enter_task_scope, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
+from aquila.recording.places import outcome_boundary
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -188,6 +189,12 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
                 leave_task_scope(self, task, *entered)
             if self.keep_running and not getattr(task, "_aquila_interrupted", False):
                 lost_tasks.delete_running_copy(self, task)
+
+    @contextlib.contextmanager
+    def _timeout_context(self, task: Task) -> Iterator[None]:
+        """Enclose the code of a task. Under pytest a miss leaves it as an exception, which Huey takes for a failure."""
+        with outcome_boundary(), super()._timeout_context(task):
+            yield
 
     def _execute(self, task: Task, timestamp: Any) -> Any:
         """Execute a task that is due, not revoked and not expired."""

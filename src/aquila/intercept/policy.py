@@ -13,6 +13,7 @@ from aquila.errors import CassetteRequired, LiveCallRefused, SessionClosed
 from aquila.intercept.provider_data import PROVIDERS, is_listed, is_loopback, is_model_path
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+from aquila.recording.places import suit_to_place
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
             return AnsweringScope(scope, settings)
     if is_refused(host, port, path, settings):
         clean = _redact_path(path, settings)
-        raise LiveCallRefused(refusal_message(f"{method} {scheme}://{_format_address(host, port)}{clean}"))
+        raise _refuse(f"{method} {scheme}://{_format_address(host, port)}{clean}")
     return None
 
 
@@ -98,7 +99,14 @@ def check_connection(host: str, port: int | None) -> None:
     if is_listed(host, port, settings.ignore_hosts):
         return
     if is_refused(host, port, "", settings):
-        raise LiveCallRefused(refusal_message(f"a connection to {_format_address(host, port)}"))
+        raise _refuse(f"a connection to {_format_address(host, port)}")
+
+
+def _refuse(what: str) -> BaseException:
+    """The error to raise for what was refused, which the running test remembers."""
+    refusal = LiveCallRefused(refusal_message(what))
+    runtime.current_run().remember_refusal(refusal)
+    return suit_to_place(refusal)
 
 
 def _find_scope() -> tuple[Scope | None, Exception | None]:
@@ -141,13 +149,16 @@ def is_refused(host: str, port: int | None, path: str, settings: Settings) -> bo
 
 
 def refusal_message(what: str) -> str:
-    """The sentence for what was refused: which test, which URL, and what to add."""
-    test = runtime.current_run().test_name or "no test is running (something that outlived its test?)"
+    """The text for what was refused: in its first line what, then which test, and what to add."""
+    test = runtime.current_run().test_name or "none is running (something that outlived its test?)"
     return (
-        f"{test}: {what} was refused: it would reach the network, and nothing in this run asks for that. "
-        "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila. To let it go, mark the "
-        "test @pytest.mark.aquila_live, or run with --aquila-transport=live. The ini keys aquila_guard and "
-        "aquila_ignore_hosts say what is refused."
+        f"{what} was refused: nothing in this run asks for the network\n"
+        "\n"
+        f"  test       {test}\n"
+        "\n"
+        "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila.\n"
+        "To let it go, mark the test @pytest.mark.aquila_live, or run with --aquila-transport=live.\n"
+        "The ini keys aquila_guard and aquila_ignore_hosts say what is refused."
     )
 
 

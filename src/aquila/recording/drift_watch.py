@@ -47,7 +47,7 @@ class DriftWatch:
             asked = session.redactor.redact_request(request)
             if not known or key_of(asked, self._rules) in known:
                 return
-            text = miss_message.explain_miss(
+            explained = miss_message.explain_miss(
                 asked,
                 recordings=recordings,
                 rules=self._rules,
@@ -55,6 +55,6 @@ class DriftWatch:
                 command=self._command,
                 redactor=session.redactor,
             )
-            self.drifted_requests.append(DriftedRequest(session.name, asked.method, asked.url, text))
+            self.drifted_requests.append(DriftedRequest(session.name, asked.method, asked.url, explained.text))
 
         return compare_request

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import overload
 
 from aquila.errors import CassetteMiss
@@ -12,23 +12,25 @@ class MissLog(Sequence[CassetteMiss]):
     """Misses, oldest first. Any thread may add one."""
 
     def __init__(self) -> None:
-        self._misses: list[CassetteMiss] = []
+        # With what marks the attempts at one request, or None. Never changed in place: threads read it meanwhile.
+        self._rows: tuple[tuple[CassetteMiss, Hashable], ...] = ()
 
     @overload
     def __getitem__(self, index: int) -> CassetteMiss: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[CassetteMiss]: ...
     def __getitem__(self, index: int | slice) -> CassetteMiss | Sequence[CassetteMiss]:
-        return self._misses[index]
+        return [miss for miss, _ in self._rows][index]
 
     def __len__(self) -> int:
-        return len(self._misses)
+        return len(self._rows)
 
-    def remember(self, miss: CassetteMiss) -> None:
-        """Add a miss."""
-        self._misses.append(miss)
+    def remember(self, miss: CassetteMiss, attempt: Hashable = None) -> None:
+        """Add a miss, unless it is another attempt at a request that has missed: then ``attempt`` is equal."""
+        if attempt is None or all(attempt != known for _, known in self._rows):
+            self._rows += ((miss, attempt),)
 
     def forget(self, misses: Collection[CassetteMiss]) -> None:
         """Remove some misses: these very objects, not those that are equal."""
         forgotten = set(map(id, misses))
-        self._misses = [miss for miss in self._misses if id(miss) not in forgotten]
+        self._rows = tuple(row for row in self._rows if id(row[0]) not in forgotten)

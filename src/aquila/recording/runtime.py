@@ -10,6 +10,7 @@ A module of its own, so that a test run can say what runs without loading more.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,21 +21,28 @@ from aquila.recording.open_scopes import OpenScopes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeVar
+    from typing import Any, TypeAlias, TypeVar
 
+    from aquila.errors import LiveCallRefused, UnansweredRequest
     from aquila.recording.scope import Scope
+
+    MakeOutcome: TypeAlias = Callable[[UnansweredRequest], UnansweredRequest]
 
     T = TypeVar("T")
 
 
 class RunningTest:
-    """The test that runs. ``name`` is its id, for messages. ``open_scope`` opens its scope, or returns the open one."""
+    """The test that runs. ``name`` is its id, for messages. ``open_scope`` opens its scope, or returns the open one.
 
-    __slots__ = ("name", "open_scope")
+    ``refusals`` are what the guard refused while it ran, oldest first. Any thread may add one.
+    """
+
+    __slots__ = ("name", "open_scope", "refusals")
 
     def __init__(self, name: str | None, open_scope: Callable[[], Scope] | None) -> None:
         self.name = name
         self.open_scope = open_scope
+        self.refusals: list[LiveCallRefused] = []
 
 
 class MachineKeys:
@@ -52,10 +60,17 @@ class MachineKeys:
 
 
 class Run:
-    """The state of one run. ``layers`` are its settings around the environment."""
+    """The state of one run. ``layers`` are its settings around the environment.
 
-    def __init__(self, layers: SettingsLayers) -> None:
+    ``make_outcome`` turns an unanswered request into an outcome of a test, if the run is one of tests.
+    """
+
+    def __init__(self, layers: SettingsLayers, *, make_outcome: MakeOutcome | None = None) -> None:
         self.layers = layers
+        self.make_outcome = make_outcome
+        self.process = os.getpid()
+        self.thread = threading.get_ident()
+        """The thread in which tests run: that of the running one, else the one that began the run."""
         self.test: RunningTest | None = None
         self.scopes = OpenScopes()
         self.lock = threading.RLock()
@@ -96,12 +111,19 @@ class Run:
     @contextlib.contextmanager
     def running_test(self, name: str | None, open_scope: Callable[[], Scope] | None) -> Iterator[None]:
         """Say which test runs until the block ends."""
-        before = self.test
-        self.test = RunningTest(name, open_scope)
+        before = self.test, self.thread
+        self.test, self.thread = RunningTest(name, open_scope), threading.get_ident()
+        if before[0] is not None:
+            self.test.refusals = before[0].refusals  # a part of the test, such as a fixture
         try:
             yield
         finally:
-            self.test = before
+            self.test, self.thread = before
+
+    def remember_refusal(self, refusal: LiveCallRefused) -> None:
+        """Let the running test know what was refused: it fails even if its code swallows that."""
+        if self.test is not None:
+            self.test.refusals.append(refusal)
 
     @property
     def test_name(self) -> str | None:

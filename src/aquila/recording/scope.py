@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -157,13 +157,16 @@ class Scope:
             self._recording = recorder.ScopeRecording(self)
         return self._recording
 
-    def remember_miss(self, error: CassetteMiss) -> None:
-        """Remember a miss here, and in the scopes around that end after this one."""
-        self.misses.remember(error)
+    def remember_miss(self, error: CassetteMiss, attempt: Hashable = None) -> None:
+        """Remember a miss here, and in the scopes around that end after this one.
+
+        Of misses with an equal ``attempt``, if it is not None, only the first is remembered.
+        """
+        self.misses.remember(error, attempt)
         if self.kind == "call" or not self.is_owner:
             return
         if self.parent is not None and not self.parent.closed:
-            self.parent.remember_miss(error)
+            self.parent.remember_miss(error, attempt)
 
     def note_failure(self) -> None:
         """Say that what runs in the scope has failed: an answer that is closed from now on may be closed for that."""

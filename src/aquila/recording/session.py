@@ -11,7 +11,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from aquila.cassettes.body_file import StoredRequest, identity_of
 from aquila.cassettes.matching.request_key import MatchRules
@@ -26,6 +26,9 @@ from aquila.cassettes.storage.merging import (
 )
 from aquila.errors import CassetteMiss, PlayedOut, SessionClosed
 from aquila.recording.client_calls import ClientCall, OpenCalls
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching.miss_message import Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,10 @@ class RecordDecision:
 
 @dataclass(frozen=True, slots=True)
 class RefuseDecision:
-    """No recording answers the request: raise ``error``."""
+    """No recording answers the request: raise ``error``. ``key`` is that of the request."""
 
     error: CassetteMiss
+    key: str
 
 
 Decision: TypeAlias = ReplayDecision | RecordDecision | RefuseDecision
@@ -87,7 +91,7 @@ class Session:
     """One use of a cassette.
 
     ``mode`` is ``replay``, ``missing`` (replay what is there, record the rest) or ``all`` (record everything).
-    ``identify_request`` gives a redacted request its key under ``rules``. ``explain_miss`` makes the text of a miss.
+    ``identify_request`` gives a redacted request its key under ``rules``. ``explain_miss`` says why one misses.
     """
 
     def __init__(
@@ -99,7 +103,7 @@ class Session:
         rules: MatchRules,
         identify_request: Callable[[RecordedRequest], str],
         redactor: Redactor,
-        explain_miss: Callable[[MissedRequest], str],
+        explain_miss: Callable[[MissedRequest], Explanation],
         repeat_last: bool = False,
     ) -> None:
         self.name = name
@@ -158,7 +162,8 @@ class Session:
                 return RecordDecision(request, key, asked, next(self._order), call.name)
         request = self.redactor.redact_request(sent)
         miss = PlayedOut if numbers else CassetteMiss
-        return RefuseDecision(miss(self._explain_miss(MissedRequest(request, len(numbers), asked))))
+        explained = self._explain_miss(MissedRequest(request, len(numbers), asked))
+        return RefuseDecision(miss(explained.text, difference=explained.difference, group=explained.group), key)
 
     def _play_recording(
         self, key: str, position: int, numbers: Sequence[int], sent: RecordedRequest, call: ClientCall | None

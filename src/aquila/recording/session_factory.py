@@ -53,8 +53,8 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
     return session
 
 
-def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> str:
-    """Return the text of a miss in a session. ``path`` is the file of its cassette."""
+def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> miss_message.Explanation:
+    """Explain a miss in a session. ``path`` is the file of its cassette."""
     with suppress(ValueError):
         path = path.relative_to(Path.cwd())
     shown = str(path)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aquila.huey.testing.fixture_types import UseTestQueue as UseTestQueue
     from aquila.huey.testing.task_run import ScheduledRetry as ScheduledRetry
     from aquila.huey.testing.task_run import TaskRun as TaskRun
+    from aquila.recording.refusals import Refusals as Refusals
     from aquila.recording.used_cassette import UsedCassette as UsedCassette
     from aquila.server.background_server import BackgroundServer as BackgroundServer
 
@@ -41,6 +42,7 @@ _NAMES = {
     "DrainQueue": "aquila.huey.testing.fixture_types",
     "Drained": "aquila.huey.testing.draining",
     "PerformJob": "aquila.huey.testing.fixture_types",
+    "Refusals": "aquila.recording.refusals",
     "RefuteEnqueued": "aquila.huey.testing.fixture_types",
     "RunConsumer": "aquila.huey.testing.fixture_types",
     "RunPeriodic": "aquila.huey.testing.fixture_types",

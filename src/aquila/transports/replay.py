@@ -13,6 +13,7 @@ from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.merging import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
+from aquila.recording.places import suit_to_place
 from aquila.recording.session import ReplayDecision
 from aquila.transports.wire import error_from_text
 
@@ -97,15 +98,17 @@ def _response_headers(decision: ReplayDecision) -> list[tuple[str, str]]:
     return headers
 
 
-def _final_error(response: RecordedResponse) -> Exception | None:
+def _final_error(response: RecordedResponse) -> BaseException | None:
     """What a reader meets after the last recorded chunk."""
     if response.end == "complete":
         return None
     if response.end == "broken":
         return error_from_text(response.error)
-    return CassetteMiss(
-        f"the recorded answer ends after {len(response.chunks)} chunks, because the caller stopped reading there when "
-        "it was recorded; now it reads on. Record this answer again with --aquila-record=all."
+    return suit_to_place(
+        CassetteMiss(
+            f"the recorded answer ends after {len(response.chunks)} chunks, because the caller stopped reading there "
+            "when it was recorded; now it reads on. Record this answer again with --aquila-record=all."
+        )
     )
 
 

@@ -20,6 +20,7 @@ from aquila.config import Settings
 from aquila.errors import CassetteRequired
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import scope as scopes
+from aquila.recording.places import attempt_of, suit_to_place
 from aquila.recording.scope import Scope
 from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision
 from aquila.transports.record import AnswerRecorder, run_in_thread
@@ -154,9 +155,10 @@ class CassetteRoute(Route):
         """Decide about a request whose body has been read. Raises ``CassetteMiss``."""
         decision = self._session.decide(to_recorded_request(request))
         if isinstance(decision, RefuseDecision):
-            self._scope.remember_miss(decision.error)
             # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
-            raise type(decision.error)(*decision.error.args)
+            raised = suit_to_place(decision.error)
+            self._scope.remember_miss(decision.error, attempt_of(raised, decision.key))
+            raise raised
         return decision
 
     def replay(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:

@@ -51,7 +51,7 @@ def explain(
         command=COMMAND,
         request_number=request_number,
         redactor=REDACTOR,
-    )
+    ).text
 
 
 def text(block: str) -> str:
@@ -68,7 +68,7 @@ def test_a_changed_prompt() -> None:
         chat("Summarise the report in three sentences.", temperature=0.2, seed=7),
     ) == text(
         """
-        No recording answers this request.
+        messages[1].content and 2 other fields differ from recording 2 of cassettes/jobs.yaml
 
           cassette   cassettes/jobs.yaml: 2 recordings
           requested  POST https://api.openai.com/v1/chat/completions
@@ -101,7 +101,7 @@ def test_a_changed_prompt() -> None:
 def test_an_empty_cassette() -> None:
     assert explain(chat("Tell me\nabout eagles."), cassette="cassettes/jobs.yaml (no such file)") == text(
         """
-        No recording answers this request.
+        nothing is recorded yet in cassettes/jobs.yaml (no such file)
 
           cassette   cassettes/jobs.yaml (no such file): nothing recorded yet
           requested  POST https://api.openai.com/v1/chat/completions
@@ -128,7 +128,7 @@ def test_only_the_query_differs() -> None:
     )
     assert explain(other, one) == text(
         """
-        No recording answers this request.
+        query api-version differs from recording 1 of cassettes/jobs.yaml
 
           cassette   cassettes/jobs.yaml: 1 recording
           requested  GET https://x.azure.com/openai/models?api-version=2&limit=2
@@ -146,7 +146,7 @@ def test_only_the_query_differs() -> None:
 def test_another_kind_of_request() -> None:
     assert explain(RecordedRequest("GET", "https://api.openai.com/v1/models"), chat("Tell me about eagles.")) == text(
         """
-        No recording answers this request.
+        cassettes/jobs.yaml holds no GET https://api.openai.com/v1/models
 
           cassette   cassettes/jobs.yaml: 1 recording
           requested  GET https://api.openai.com/v1/models
@@ -175,7 +175,7 @@ def test_another_file() -> None:
     old, new = (hashlib.sha256(data).hexdigest()[:12] for data in (b"\x00" * 20, b"\xff" * 1500))
     assert explain(upload(b"\xff" * 1500, "gpt-4o-transcribe"), upload(b"\x00" * 20)) == text(
         f"""
-        No recording answers this request.
+        model and 1 other field differ from recording 1 of cassettes/jobs.yaml
 
           cassette   cassettes/jobs.yaml: 1 recording
           requested  POST https://api.openai.com/v1/chat/completions
@@ -212,7 +212,7 @@ def test_played_out() -> None:
     asked = chat("Tell me about eagles.")
     assert explain(asked, asked, chat("Other."), asked, request_number=3) == text(
         """
-        Every recording of this request has been played.
+        this is request number 3 of its kind, and cassettes/jobs.yaml holds 2 recordings of it
 
           cassette   cassettes/jobs.yaml
           requested  POST https://api.openai.com/v1/chat/completions
@@ -276,7 +276,7 @@ def test_a_request_without_a_body_leaves_no_gap(request_number: int | None) -> N
             command=COMMAND,
             redactor=REDACTOR,
             request_number=request_number,
-        )
+        ).text
         assert "\n\n\n" not in text
 
 
@@ -326,7 +326,7 @@ def test_matched_headers_are_compared() -> None:
         cassette="c",
         command="x",
         redactor=redactor,
-    )
+    ).text
     assert "    host: recorded 'a.com', now 'b.com'\n    header x-tenant: recorded 'a', now 'b'\n" in shown
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -189,12 +190,37 @@ def _describe_file(value: dict[str, Any]) -> str:
     return f"{name}{value['bytes']:,} bytes{media} (sha256 {value['sha256'][:12]}…)"
 
 
+def identify_change(found: Sequence[Difference]) -> str:
+    """Return a text that is equal for lists of differences by the same change.
+
+    Of two texts only the words that differ count: the same edit of a template changes requests that have nothing else
+    in common. The values cannot be read from it.
+    """
+    changes = []
+    for difference in found:
+        one, other = map(_text_of, (difference.recorded, difference.now))
+        begin = _last_space(one, common_prefix_length(one, other))
+        one, other = one[begin:], other[begin:]
+        end = _last_space(one[::-1], common_prefix_length(one[::-1], other[::-1]))
+        changes.append([part[: len(part) - end] for part in (one, other)])
+    return hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:16]
+
+
+def _text_of(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is ABSENT else dump_json(value)
+
+
+def _last_space(text: str, before: int) -> int:
+    """Where the last word begins that is not wholly before an offset."""
+    return max(text.rfind(space, 0, before) for space in " \n") + 1
+
+
 def quote_around(text: str, at: int, width: int) -> str:
     """Quote a text as Python does, in ``width`` characters around offset ``at``; ``…`` marks what is left out."""
-    start, end = _excerpt_around(len(text), at, width - 2)
-    body = repr(text[start:end])
-    inner = _mark_cut_end("…" * (start > 0) + body[1:-1], width - 2, whole=end == len(text))
-    return body[0] + inner + body[-1]
+    start, end = max(0, at - width), at + width  # no more can be shown
+    quote = repr(text[start:end])[0]
+    units = [f"\\{quote}" if c == quote else repr(c)[1:-1] if c != "'" else c for c in text[start:end]]
+    return quote + _cut_around(units, at - start, width - 2, before=start > 0, after=end < len(text)) + quote
 
 
 def clip_around(text: str, at: int, width: int) -> str:
@@ -202,22 +228,32 @@ def clip_around(text: str, at: int, width: int) -> str:
 
     Control characters are escaped.
     """
-    start, end = _excerpt_around(len(text), at, width)
-    return _mark_cut_end("…" * (start > 0) + escape_unprintable(text[start:end]), width, whole=end == len(text))
+    start, end = max(0, at - width), at + width
+    units = [escape_unprintable(c) for c in text[start:end]]
+    return _cut_around(units, at - start, width, before=start > 0, after=end < len(text))
 
 
-def _mark_cut_end(text: str, width: int, *, whole: bool) -> str:
-    """Add the mark at the end unless the text is ``whole`` and fits; escapes may have made it longer than its room."""
-    return text if whole and len(text) <= width else text[: width - 1] + "…"
+def _cut_around(units: Sequence[str], at: int, room: int, *, before: bool, after: bool) -> str:
+    """Join as many units as fit into the room, around the one at ``at``: a third before it, unless more is free there.
 
-
-def _excerpt_around(length: int, at: int, room: int) -> tuple[int, int]:
-    """Return where to cut a text of some length, so that the excerpt and a mark at either end fit into the room."""
-    if length <= room:
-        return 0, length
-    room -= 2
-    start = max(0, min(at - room // 3, length - room))
-    return start, start + room
+    A unit is one character as it is shown. ``before`` and ``after`` say that there are more units than these.
+    """
+    if not (before or after) and sum(map(len, units)) <= room:
+        return "".join(units)
+    room -= 2  # for the marks
+    start = at = min(at, len(units))
+    following = sum(map(len, units[at:])) + room * after
+    free = max(room // 3, room - following)
+    while start and len(units[start - 1]) <= free:
+        start -= 1
+        free -= len(units[start])
+    end = at
+    free = room - sum(map(len, units[start:at]))
+    while end < len(units) and len(units[end]) <= free:
+        free -= len(units[end])
+        end += 1
+    head = "…" if start or before else ""
+    return head + "".join(units[start:end]) + ("…" if end < len(units) or after else "")
 
 
 def escape_unprintable(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -16,6 +17,7 @@ from aquila.cassettes.matching.difference import (
     escape_unprintable,
     find_differences,
     format_value,
+    identify_change,
     weigh_differences,
 )
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
@@ -34,6 +36,20 @@ _CANDIDATES = 8
 _DEEPEST = 32
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why no recording answers a request.
+
+    The first line of ``text`` says it in one sentence. ``difference`` are the lines that name the fields that differ
+    from the nearest recording. ``group`` is equal for requests that differ by the same change. Both are None where no
+    recording is near.
+    """
+
+    text: str
+    difference: str | None = None
+    group: str | None = None
+
+
 def explain_miss(
     request: RecordedRequest,
     *,
@@ -43,19 +59,32 @@ def explain_miss(
     command: str,
     redactor: Redactor,
     request_number: int | None = None,
-) -> str:
-    """Return the text that says why no recording answers a request.
+) -> Explanation:
+    """Say why no recording answers a request.
 
     ``cassette`` names the file and ``command`` is what to type to record. ``request_number`` is the place of this
     request among equal ones, from 1; None if it was never recorded. ``redactor`` is that of the session, which
     knows the credentials of its requests; no secret that it finds is shown. Length and time are bounded.
     """
     request = redactor.redact_request(request)
-    if request_number is None:
-        lines = list(_explain_unrecorded(request, recordings, rules, cassette, command, redactor))
-    else:
+    difference: list[str] = []
+    group = None
+    if request_number is not None:
         lines = list(_explain_played_out(request, recordings, rules, cassette, command, redactor, request_number))
-    return redactor.redact_text("\n".join(lines).encode("utf-8", "backslashreplace").decode())
+    elif not recordings:
+        lines = list(_explain_empty(request, rules, cassette, command))
+    else:
+        now = canonical_request(request, rules)
+        nearest = _find_nearest(request, now, recordings, rules, redactor)
+        lines = list(_explain_unrecorded(request, now, nearest, len(recordings), cassette, command))
+        if nearest.found and not nearest.is_another_kind:
+            difference = list(_write_differences(nearest.found))
+            group = identify_change(nearest.found)
+
+    def show(lines: Sequence[str]) -> str:
+        return redactor.redact_text("\n".join(lines).encode("utf-8", "backslashreplace").decode())
+
+    return Explanation(show(lines), show([line.removeprefix("    ") for line in difference]) or None, group)
 
 
 def _write_head(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
@@ -76,50 +105,70 @@ def _count_of(number: int, noun: str) -> str:
 # --- no recording
 
 
+@dataclass(frozen=True, slots=True)
+class _Nearest:
+    """The recording that differs least: its number in the cassette (from 1), its form, and its differences."""
+
+    number: int
+    request: CanonicalRequest
+    found: Sequence[Difference]
+
+    @property
+    def is_another_kind(self) -> bool:
+        """Whether it is for something else, so that its body says nothing."""
+        return any(difference.path in ("method", "path") for difference in self.found)
+
+
+def _explain_empty(request: RecordedRequest, rules: MatchRules, cassette: str, command: str) -> Iterator[str]:
+    holds = "cassette", f"{cassette}: nothing recorded yet"
+    yield from _write_head(f"nothing is recorded yet in {cassette}", (holds, _request_row(request)))
+    yield from _write_preview(canonical_request(request, rules))
+    yield from _write_advice("To record it:", command)
+
+
 def _explain_unrecorded(
-    request: RecordedRequest,
-    recordings: Sequence[Interaction],
-    rules: MatchRules,
-    cassette: str,
-    command: str,
-    redactor: Redactor,
+    request: RecordedRequest, now: CanonicalRequest, nearest: _Nearest, count: int, cassette: str, command: str
 ) -> Iterator[str]:
-    now = canonical_request(request, rules)
-    title = "No recording answers this request."
-    holds = (
-        "cassette",
-        f"{cassette}: {_count_of(len(recordings), 'recording') if recordings else 'nothing recorded yet'}",
-    )
-    if not recordings:
-        yield from _write_head(title, (holds, _request_row(request)))
-        yield from _write_preview(now)
-        yield from _write_advice("To record it:", command)
-        return
-    number, nearest, found = _find_nearest(request, now, recordings, rules, redactor)
-    near = f"recording {number} of {len(recordings):,}"
+    holds = "cassette", f"{cassette}: {_count_of(count, 'recording')}"
+    near = f"recording {nearest.number} of {count:,}"
+    found = nearest.found
     if not found:
+        title = f"no recording of {cassette} answers this request, although recording {nearest.number} looks the same"
         yield from _write_head(title, (holds, _request_row(request), ("nearest", f"{near}, which looks the same")))
         yield ""
         yield "  What identifies requests here sees a difference that these rules do not compare:"
         yield "  look at the aquila_key hook of your plugins."
         yield from _write_advice("To record it again:", command)
         return
-    another = any(difference.path in ("method", "path") for difference in found)
+    another = nearest.is_another_kind
     if another:
         found = [difference for difference in found if not difference.in_body and difference.path != "body"]
         near += ", which is another kind of request"
-    yield from _write_head(
-        title, (holds, _request_row(request), ("nearest", f"{near}; they differ in" if not another else near))
-    )
+        title = f"{cassette} holds no {request.method.upper()} {request.url}"
+    else:
+        near += "; they differ in"
+        title = f"{_name_fields(found)} from recording {nearest.number} of {cassette}"
+    yield from _write_head(title, (holds, _request_row(request), ("nearest", near)))
     yield ""
+    yield from _write_differences(found)
+    if not another:
+        yield from _write_unified_diff(render_body(nearest.request), render_body(now), f"recording {nearest.number}")
+    yield from _write_advice("If the change is meant, record it again:" if not another else "To record it:", command)
+    yield from _write_ignore_hint(found)
+
+
+def _name_fields(found: Sequence[Difference]) -> str:
+    first = clip_around(found[0].path, len(found[0].path), 60)
+    if len(found) == 1:
+        return f"{first} differs"
+    return f"{first} and {_count_of(len(found) - 1, 'other field')} differ"
+
+
+def _write_differences(found: Sequence[Difference]) -> Iterator[str]:
     for difference in found[:_MOST_PATHS]:
         yield from _write_difference(difference)
     if len(found) > _MOST_PATHS:
         yield f"    … and {len(found) - _MOST_PATHS} more"
-    if not another:
-        yield from _write_unified_diff(render_body(nearest), render_body(now), f"recording {number}")
-    yield from _write_advice("If the change is meant, record it again:" if not another else "To record it:", command)
-    yield from _write_ignore_hint(found)
 
 
 def _find_nearest(
@@ -128,8 +177,8 @@ def _find_nearest(
     recordings: Sequence[Interaction],
     rules: MatchRules,
     redactor: Redactor,
-) -> tuple[int, CanonicalRequest, list[Difference]]:
-    """Return the recording that differs least: its number in the cassette (from 1), its form, and its differences.
+) -> _Nearest:
+    """Return the recording that differs least.
 
     Only a few candidates are compared value by value. There must be at least one recording.
     """
@@ -139,7 +188,7 @@ def _find_nearest(
         found = find_differences(candidate, now)
         compared.append((weigh_differences(found), position, candidate, found))
     _, position, nearest, found = min(compared, key=lambda row: row[:2])
-    return position + 1, nearest, found
+    return _Nearest(position + 1, nearest, found)
 
 
 def _write_difference(difference: Difference) -> Iterator[str]:
@@ -293,13 +342,14 @@ def _explain_played_out(
     number: int,
 ) -> Iterator[str]:
     same = _find_equal_recordings(request, recordings, rules, redactor)
+    held = _count_of(len(same), "recording") if same else "fewer recordings"
     numbers = ", ".join(map(str, same[:10])) + ", …" * (len(same) > 10)
     if 1 < len(same) <= 10:
         numbers = " and ".join(numbers.rsplit(", ", 1))
     times = {0: "less often", 1: "once", 2: "twice"}.get(len(same), f"{len(same):,} times")
     which = f" (recording{'s' if len(same) > 1 else ''} {numbers})" if same else ""
     yield from _write_head(
-        "Every recording of this request has been played.",
+        f"this is request number {number:,} of its kind, and {cassette} holds {held} of it",
         (
             ("cassette", cassette),
             _request_row(request),

@@ -22,6 +22,7 @@ from aquila.huey.instances import AquilaHuey
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_difference
+from aquila.recording.places import outcome_boundary
 
 _OUTCOMES = frozenset(
     ("complete", "error", "timeout", "locked", "rate-limited", "canceled", "revoked", "expired", "interrupted")
@@ -101,7 +102,7 @@ class ObservedHuey(AquilaHuey):
             return
         started = time.perf_counter()
         try:
-            with _limit_time(seen, task.timeout):
+            with _limit_time(seen, task.timeout), outcome_boundary():
                 yield
             seen.returned = True
         except BaseException as error:

@@ -1,0 +1,86 @@
+"""In which form an unanswered request is raised: as an outcome of the test, or as an ordinary exception.
+
+An outcome passes through ``except Exception``, so no client retries or rewrites it. It is raised in the thread of the
+test, where what runs the test expects it. Elsewhere a ``BaseException`` ends a worker, breaks a pool, or leaves whoever
+waits for a result waiting: there the ordinary exception is raised. ``outcome_boundary`` is for code that starts others'
+code, and can turn an outcome into an exception at the end of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Hashable, Iterator
+from contextvars import ContextVar
+
+from aquila.errors import UnansweredRequest
+from aquila.recording import runtime
+
+# The thread in which a boundary encloses this context. Threads that copy the context are outside of it.
+_bounded_thread: ContextVar[int | None] = ContextVar("aquila_bounded_thread", default=None)
+
+
+def suit_to_place(error: UnansweredRequest) -> UnansweredRequest:
+    """Return an error in the form in which it is to be raised here. It is made anew, without a traceback."""
+    run = runtime.current_run()
+    if run.make_outcome is not None and takes_outcomes(run):
+        return run.make_outcome(error)
+    return to_ordinary(error)
+
+
+def takes_outcomes(run: runtime.Run) -> bool:
+    """Whether an outcome that is raised here reaches what runs the tests of ``run``, or a boundary."""
+    # A forked child has the threads of its parent by number.
+    here = threading.get_ident()
+    return run.process == os.getpid() and here in (run.thread, _bounded_thread.get())
+
+
+def attempt_of(raised: UnansweredRequest, key: str) -> Hashable:
+    """Return what is equal for each attempt at one request, or None if the error that is raised allows only one.
+
+    ``key`` is that of the request. Beside a test a client may catch the exception and try again, in the same thread.
+    """
+    tests = runtime.current_run().make_outcome is not None
+    return (threading.get_ident(), key) if tests and isinstance(raised, Exception) else None
+
+
+def to_ordinary(error: UnansweredRequest) -> UnansweredRequest:
+    """Return an error anew, as an ordinary exception."""
+    return type(error).public_class(str(error), difference=error.difference, group=error.group)
+
+
+@contextlib.contextmanager
+def outcome_boundary() -> Iterator[None]:
+    """Let outcomes be raised within the block, and turn one that leaves it into an ordinary exception."""
+    if runtime.current_run().make_outcome is None:
+        yield
+        return
+    before = _bounded_thread.get()
+    _bounded_thread.set(threading.get_ident())
+    try:
+        yield
+    except Exception:
+        raise
+    except (UnansweredRequest, BaseExceptionGroup) as error:
+        raise _ordinary_form(error).with_traceback(error.__traceback__) from None
+    finally:
+        _bounded_thread.set(before)
+
+
+def _ordinary_form(error: BaseException) -> BaseException:
+    if isinstance(error, BaseExceptionGroup):
+        return BaseExceptionGroup(error.message, [_ordinary_form(each) for each in error.exceptions])
+    if isinstance(error, UnansweredRequest) and not isinstance(error, Exception):
+        return to_ordinary(error).with_traceback(error.__traceback__)
+    return error
+
+
+def only_unanswered(error: BaseException) -> UnansweredRequest | None:
+    """Return the first error of a group that holds nothing but unanswered requests, or the error if it is one."""
+    if isinstance(error, UnansweredRequest):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        found = [only_unanswered(each) for each in error.exceptions]
+        return found[0] if all(found) else None
+    return None

@@ -1,0 +1,155 @@
+"""Show what no recording answered, and what the guard refused, as the failure of the test that asked.
+
+The error of the test is then the miss or the refusal, whatever a client made of it. Its traceback shows the frames of
+the project alone, and its last line is one sentence. ``--full-trace`` shows everything as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from aquila.errors import CassetteError, UnansweredRequest
+from aquila.recording import places
+from aquila.recording.places import only_unanswered
+from pytest_aquila import test_scopes
+from pytest_aquila.outcomes import make_outcome
+
+
+def unanswered_in(item: pytest.Item) -> Sequence[UnansweredRequest]:
+    """What the running test asked in vain so far, the misses first."""
+    scope, running = test_scopes.opened_scope(item), item.config.stash[test_scopes.RUN].test
+    found: list[UnansweredRequest] = list(scope.misses) if scope is not None else []
+    return found + list(running.refusals) if running is not None else found
+
+
+def fail_for_swallowed(error: UnansweredRequest) -> None:
+    """Fail the test with an error that its code has swallowed. Only the text of the error is shown."""
+    raise make_outcome(error, with_traceback=False)
+
+
+def add_section(item: pytest.Item, when: str, error: BaseException) -> None:
+    """Add to the report of a test that fails with ``error`` what it asked in vain and the error does not tell."""
+    told = str(_behind(item, error) or error)
+    for text in dict.fromkeys(map(str, unanswered_in(item))):
+        if text not in told:
+            item.add_report_section(when, "aquila", text)
+
+
+def simplify_failure(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Make what the test asked in vain its error, with the frames of the project alone."""
+    # The errors of a unittest.TestCase are kept aside, and take the place of the call's later.
+    aside: Any = getattr(item, "_excinfo", None)
+    for position, kept in enumerate(aside if isinstance(aside, list) else ()):
+        aside[position] = _simplified(item, kept)
+    if call.excinfo is not None:
+        call.excinfo = _simplified(item, call.excinfo)
+
+
+def shorten_crash_line(report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
+    """Make the line that sums up the failure the sentence of its error: pytest does not cut it where ``CI`` is set."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if isinstance(error, UnansweredRequest) and crash is not None:
+        crash.message = f"{type(error).__name__}: {error.sentence}"
+
+
+def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
+    error = info.value
+    shown: BaseException | None = _behind(item, error)
+    if shown is None:
+        if not isinstance(error, CassetteError):
+            return info
+        shown = error
+    rows = _project_rows(error, shown) or list(_rows_of(error.__traceback__))
+    if isinstance(shown, UnansweredRequest):
+        pytrace = getattr(error, "pytrace", True)
+        shown = make_outcome(shown, with_traceback=pytrace)  # anew: the code under test may hold the other
+    traceback: TracebackType | None = None
+    for row in reversed(rows):
+        traceback = TracebackType(traceback, row.tb_frame, row.tb_lasti, row.tb_lineno)
+    if traceback is None:
+        return info
+    return pytest.ExceptionInfo.from_exception(shown.with_traceback(traceback))
+
+
+def _behind(item: pytest.Item, error: BaseException) -> UnansweredRequest | None:
+    """The unanswered request that a failure is about, if it is about one.
+
+    That is the failure itself, what a group holds and nothing else, or what a client made its error of. A failed
+    assertion is about something else.
+    """
+    found = only_unanswered(error)
+    if found is not None:
+        return found
+    remembered = set(map(str, unanswered_in(item)))
+    if not remembered or isinstance(error, (AssertionError, pytest.fail.Exception, pytest.skip.Exception)):
+        return None
+    for cause in _causes_of(error):
+        found = only_unanswered(cause)
+        if found is not None and str(found) in remembered:
+            return found
+    return None
+
+
+def _causes_of(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        if cause is not None:
+            yield cause
+
+
+def _rows_of(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+def _project_rows(error: BaseException, shown: BaseException) -> list[TracebackType]:
+    """The rows of the tracebacks of an error, and of the one that is shown in its place, that are of the project."""
+    rows: list[TracebackType] = []
+    frames: set[int] = set()
+    for each in dict.fromkeys((error, *_path_to(error, shown))):
+        for row in _rows_of(each.__traceback__):
+            if id(row.tb_frame) not in frames and _is_of_project(row.tb_frame.f_code.co_filename):
+                frames.add(id(row.tb_frame))
+                rows.append(row)
+    return rows
+
+
+def _path_to(error: BaseException, shown: BaseException) -> Iterator[BaseException]:
+    """The errors between one and what is shown in its place, the latter included."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            if only_unanswered(each) is shown:
+                yield each
+                yield from _path_to(each, shown)
+                return
+    for cause in _causes_of(error):
+        yield cause
+        if cause is shown:
+            return
+
+
+_OURS = (os.path.dirname(os.path.dirname(places.__file__)), os.path.dirname(__file__))
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def _is_of_project(file: str) -> bool:
+    """Whether a frame is of the tests or of what they test: not of Python, of an installed library, or of Aquila."""
+    if file.startswith("<"):
+        return file.startswith("<doctest")
+    paths = sysconfig.get_paths()
+    foreign = (*_OURS, paths["stdlib"], paths["platstdlib"])
+    return not any(file.startswith(folder + os.sep) for folder in foreign) and not set(_INSTALLED) & set(
+        Path(file).parts
+    )

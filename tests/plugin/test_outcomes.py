@@ -1,0 +1,302 @@
+"""A miss or a refusal is an outcome of the test that asked: it passes through clients and through code that hides."""
+
+from __future__ import annotations
+
+import concurrent.futures.process  # noqa: F401 - loaded here, so that runs within this process do not load it anew
+import copy
+import pickle
+import threading
+
+import pytest
+
+from aquila.errors import AquilaError, CassetteError, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
+from pytest_aquila.outcomes import make_outcome
+from tests.plugin.conftest import Project
+
+RETRYING = """
+    import time
+
+    class ConnectionFailed(Exception):
+        pass
+
+    def ask(prompt="hi"):
+        "A client that tries again after any exception, and makes one of its own of the last."
+        for attempt in range(3):
+            try:
+                return post(prompt)
+            except Exception as error:
+                last = error
+        raise ConnectionFailed("Connection error.") from last
+    """
+
+HARMLESS = """
+    def test_next(aquila_cassette):
+        assert aquila_cassette.misses == ()
+    """
+
+
+@pytest.mark.parametrize("public", [CassetteMiss, PlayedOut, LiveCallRefused])
+def test_both_kinds_are_caught_by_the_public_class_and_can_be_sent(public: type[UnansweredRequest]) -> None:
+    ordinary = public("what happened\n\nmore", difference="a: 1", group="g")
+    outcome = make_outcome(ordinary)
+    assert isinstance(ordinary, AquilaError)
+    assert isinstance(ordinary, CassetteError) == issubclass(public, CassetteMiss)
+    assert isinstance(outcome, pytest.fail.Exception)
+    assert not isinstance(outcome, Exception)
+    for error in (ordinary, outcome):
+        assert isinstance(error, public)
+        assert error.sentence == "what happened"
+        for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+            assert type(again) is type(ordinary)
+            assert (str(again), again.difference, again.group) == (str(ordinary), "a: 1", "g")
+
+
+def test_a_subclass_of_a_public_class_is_an_exception_too() -> None:
+    class Own(CassetteMiss):
+        pass
+
+    assert isinstance(Own("x"), CassetteError)
+
+
+def test_a_client_that_retries_lets_a_miss_and_a_refusal_through_at_once(project: Project) -> None:
+    result = project.run(
+        tests=RETRYING
+        + """
+    def test_miss(aquila_cassette):
+        ask()
+
+    def test_refusal():
+        import httpx2
+        try:
+            httpx2.get("https://api.openai.com/v1/models")
+        except Exception:
+            pass
+
+    def test_known_by_name(aquila_cassette, aquila_refusals):
+        with pytest.raises(aquila.errors.CassetteMiss):
+            ask()
+        aquila_cassette.forget_misses()
+        with pytest.raises(aquila.errors.LiveCallRefused):
+            import socket
+            socket.getaddrinfo("api.openai.com", 443)
+        aquila_refusals.forget()
+    """
+        + HARMLESS
+    )
+    result.assert_outcomes(failed=2, passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "E  *CassetteMiss: nothing is recorded yet in cassettes*",
+            "FAILED *::test_miss - CassetteMiss: nothing is recorded*",
+            "FAILED *::test_refusal - LiveCallRefused: GET https://api.openai*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Connection error*")
+    result.stdout.fnmatch_lines(["*1 missed*"])
+
+
+def test_what_a_bare_except_swallowed_fails_the_test(project: Project) -> None:
+    result = project.run(
+        tests="""
+        import asyncio, httpx2
+
+        def test_refusal():
+            try:
+                httpx2.get("https://api.openai.com/v1/models")
+            except BaseException:
+                pass
+
+        def test_gathered(aquila_cassette):
+            async def go():
+                async with aquila.async_http_client() as http:
+                    await asyncio.gather(http.get("https://provider.example/v1/x"), return_exceptions=True)
+            asyncio.run(go())
+        """
+        + HARMLESS.replace("    def", "        def").replace("        assert", "            assert")
+    )
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.fnmatch_lines(
+        ["FAILED *::test_refusal - LiveCallRefused: *", "FAILED *::test_gathered - CassetteMiss: *"]
+    )
+
+
+@pytest.mark.parametrize(
+    "place",
+    {
+        "gather": """
+            async def go():
+                await asyncio.gather(aask(), aask())
+            asyncio.run(go())
+        """,
+        "asyncio.TaskGroup": """
+            async def go():
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(aask())
+                    group.create_task(aask("ho"))
+            asyncio.run(go())
+        """,
+        "anyio task group": """
+            async def go():
+                async with anyio.create_task_group() as outer, anyio.create_task_group() as group:
+                    group.start_soon(aask)
+            anyio.run(go)
+        """,
+        "trio": """
+            async def go():
+                async with anyio.create_task_group() as group:
+                    group.start_soon(aask)
+            anyio.run(go, backend="trio")
+        """,
+        "asyncio.to_thread": "asyncio.run(asyncio.to_thread(ask))",
+        "ThreadPoolExecutor": """
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(ask).result()
+                raise AssertionError
+        """,
+        "ProcessPoolExecutor": """
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+                try:
+                    pool.submit(post, "hi").result()
+                finally:
+                    assert pool.submit(len, "ab").result() == 2
+        """,
+        "portal of a test client": """
+            async def app(scope, receive, send):
+                ask()
+            from starlette.testclient import TestClient
+            with TestClient(app) as client:
+                client.get("/")
+        """,
+    }.items(),
+    ids=lambda place: place[0],
+)
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_wherever_it_is_asked_the_miss_is_the_error_and_nothing_breaks(
+    place: tuple[str, str], project: Project
+) -> None:
+    name, body = place
+    head = RETRYING + (
+        """
+    import asyncio, multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+    import anyio
+    from aquila.errors import CassetteMiss
+
+    async def aask(prompt="hi"):
+        for attempt in range(3):
+            try:
+                async with aquila.async_http_client() as http:
+                    return await http.post("https://provider.example/v1/x", json={"prompt": prompt})
+            except Exception as error:
+                last = error
+        raise ConnectionFailed("Connection error.") from last
+
+    def test_it(aquila_cassette):
+"""
+    )
+    import textwrap
+
+    result = project.run(tests=head + textwrap.indent(textwrap.dedent(body).strip(), " " * 8) + "\n" + HARMLESS)
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: nothing is recorded*"])
+    output = result.stdout.str()
+    assert "ConnectionFailed" not in output.replace("raise ConnectionFailed", "").replace("class ConnectionFailed", "")
+    assert output.count("To record it:") == 1
+    # What one client asked three times in a thread is one miss. Another process counts its own.
+    if name not in ("gather", "asyncio.TaskGroup", "ProcessPoolExecutor"):
+        result.stdout.fnmatch_lines(["aquila: * 1 missed*"])
+
+
+def test_a_miss_in_a_fixture_harms_no_other_test(project: Project) -> None:
+    result = project.run(
+        tests="""
+        @pytest.fixture
+        def asking(aquila_cassette):
+            yield
+            post("bye")
+
+        @pytest.fixture(scope="module")
+        def shared():
+            return post("shared")
+
+        def test_one(asking): pass
+        def test_two(aquila_cassette, shared): pass
+        def test_three(aquila_cassette, shared): pass
+        def test_four(aquila_cassette): pass
+        """
+    )
+    result.assert_outcomes(passed=2, errors=3)
+    for name in ("one", "two", "three"):
+        result.stdout.fnmatch_lines([f"ERROR *::test_{name} - CassetteMiss: nothing is recorded*"])
+
+
+def test_the_last_line_is_one_sentence_where_pytest_does_not_cut(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = "def test_it(aquila_cassette):\n    post('one')\n"
+    project.record(tests=test)
+    monkeypatch.setenv("CI", "1")
+    lines = project.run(tests=test.replace("one", "two")).outlines
+    file = "cassettes/test_app/test_it.yaml"
+    assert f"FAILED test_app.py::test_it - CassetteMiss: prompt differs from recording 1 of {file}" in lines
+    start = next(n for n, line in enumerate(lines) if "short test summary" in line)
+    assert len(lines) == start + 3
+
+
+def test_only_the_frames_of_the_project_are_shown(project: Project) -> None:
+    output = project.run(tests=RETRYING + "\n    def test_it(aquila_cassette):\n        ask()\n").stdout.str()
+    assert [line for line in output.splitlines() if line.startswith(("test_app.py:", "app.py:"))] == [
+        line for line in output.splitlines() if ".py:" in line and "rootdir" not in line and "::" not in line
+    ]
+    assert "httpx2" not in output.partition("FAILURES")[2]
+
+
+@pytest.mark.parametrize("base", ["TestCase", "IsolatedAsyncioTestCase"])
+def test_a_unittest_fails_with_the_miss_and_the_next_one_does_not(base: str, project: Project) -> None:
+    call = "def" if base == "TestCase" else "async def"
+    result = project.run(
+        tests=f"""
+        import unittest
+
+        class TestIt(unittest.{base}):
+            @pytest.fixture(autouse=True)
+            def cassette(self, aquila_cassette):
+                pass
+
+            {call} test_asks(self):
+                try:
+                    post("hi")
+                except Exception:
+                    pass
+
+            {call} test_next(self):
+                pass
+        """
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["FAILED *::test_asks - CassetteMiss: nothing is recorded*"])
+    assert result.stdout.str().count("To record it:") == 1
+
+
+def test_in_a_thread_of_the_application_a_miss_is_an_exception(project: Project) -> None:
+    project.run(
+        tests="""
+        import threading
+
+        def test_it(aquila_cassette):
+            caught = []
+
+            def work():
+                try:
+                    post("hi")
+                except Exception as error:
+                    caught.append(error)
+
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            assert isinstance(caught[0], aquila.errors.CassetteMiss)
+            aquila_cassette.forget_misses()
+        """
+    ).assert_outcomes(passed=1)
+    assert threading.active_count() >= 1
