@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
 import brotli
 import httplib2
 import httpx
@@ -93,7 +94,16 @@ def by_httplib2(url: str) -> tuple[int, bytes]:
     return int(answer.status), content
 
 
+def by_aiohttp(url: str) -> tuple[int, bytes]:
+    async def go() -> tuple[int, bytes]:
+        async with aiohttp.ClientSession() as session, session.post(url) as answer:
+            return answer.status, await answer.read()
+
+    return asyncio.run(go())
+
+
 WAYS: list[Get] = [
+    by_aiohttp,
     by_httpx2,
     by_httpx2_async,
     by_httpx,
@@ -121,6 +131,8 @@ def test_a_coded_answer_is_seen_alike_without_aquila_when_recorded_and_when_repl
 ) -> None:
     if get is by_httplib2 and name not in KNOWN_TO_HTTPLIB2:
         pytest.skip("httplib2 does not say that it accepts this")
+    if get is by_aiohttp and "," in BODIES[name][0]:
+        pytest.skip("aiohttp undoes one coding alone")
     encoding, coded = BODIES[name]
     headers = {"content-type": "application/json", "content-encoding": encoding}
     server.script = lambda path, body: Answer(headers=headers, chunks=[coded[:7], coded[7:30], coded[30:]])

@@ -1,14 +1,14 @@
 """Every other HTTP client: urllib3, on which requests and botocore are built, httplib2, ``http.client`` and aiohttp.
 
-They go through vcrpy's stubs (extra ``vcr``). vcrpy's patches are many, so they are put in place only when a client
-makes a request that a scope answers. Until then one method each is patched of urllib3, httplib2, ``http.client`` and
-aiohttp.
+One method of each is patched. aiohttp is answered by a middleware. The others go through vcrpy's stubs (extra ``vcr``):
+vcrpy's patches are many, so they are put in place only when a client makes a request that a scope answers.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,16 +16,20 @@ from urllib.parse import urlsplit
 from aquila.intercept.foreign_mocks import has_foreign_cassette, is_replaced
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
-from aquila.intercept.policy import asks_model, find_answering_scope
+from aquila.intercept.policy import AnsweringScope, asks_model, find_answering_scope
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 
 if TYPE_CHECKING:
-    from aquila.intercept import aiohttp_stub, vcr_stubs
+    from aquila.intercept import aiohttp_answers, vcr_stubs
 else:
-    lazy_modules(globals(), aiohttp_stub="aquila.intercept.aiohttp_stub", vcr_stubs="aquila.intercept.vcr_stubs")
+    lazy_modules(globals(), aiohttp_answers="aquila.intercept.aiohttp_answers", vcr_stubs="aquila.intercept.vcr_stubs")
 
 _HTTPS_PORT = 443
+
+# Whether somebody else's cassette of vcrpy has the request in hand. Its stub sends what it records by a connection of
+# `http.client`. Set for the duration of one request.
+_is_below_mock: ContextVar[bool] = ContextVar("aquila_below_mock", default=False)
 
 
 class VcrClients:
@@ -67,7 +71,7 @@ class VcrClients:
             # In a tunnel the connection's own host is the proxy.
             host, port = connection._tunnel_host or connection.host, connection._tunnel_port or connection.port
             whole = url if "://" in url else f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{url}"
-            if not self._is_answered(method, whole):
+            if is_replaced(original, "http") or _is_below_mock.get() or not self._is_answered(method, whole):
                 return original(connection, method, url, *args, **kwargs)
             vcr_stubs.turn_into_stub(connection)
             return connection.putrequest(method, url, *args, **kwargs)
@@ -81,7 +85,13 @@ class VcrClients:
             whole = url if "://" in url else f"{pool.scheme}://{pool.host}{port}{url}"
             if not has_foreign_cassette(pool.ConnectionCls):
                 self._prepare_stubs(method, whole)
-            return original(pool, method, url, *args, **kwargs)
+                return original(pool, method, url, *args, **kwargs)
+            before = _is_below_mock.get()
+            _is_below_mock.set(True)
+            try:
+                return original(pool, method, url, *args, **kwargs)
+            finally:
+                _is_below_mock.set(before)
 
         return urlopen
 
@@ -98,9 +108,9 @@ class VcrClients:
         async def request(session: Any, method: str, url: Any, **kwargs: Any) -> Any:
             # The private method that joins a session's base URL and a path.
             whole = str(session._build_url(url))
-            if is_replaced(original, "aiohttp") or not self._is_answered(method, whole):
+            if is_replaced(original, "aiohttp") or self._find_answering_scope(method, whole) is None:
                 return await original(session, method, url, **kwargs)
-            return await aiohttp_stub.request_aiohttp(original, session, method, whole, kwargs)
+            return await original(session, method, url, **aiohttp_answers.with_middleware(session, kwargs))
 
         return request
 
@@ -110,13 +120,11 @@ class VcrClients:
         A request for something else than a model is not answered if vcrpy is missing. One for a model raises
         ``MissingDependency`` then.
         """
-        if not self.patches.in_force:
+        answering = self._find_answering_scope(method, url)
+        if answering is None:
             return False
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
-        answering = find_answering_scope(method, parts.scheme, host, port, parts.path)
-        if answering is None:
-            return False
         try:
             # Without path and user: they may hold secrets.
             import_optional("vcr", "vcr", purpose=f"{method} {parts.scheme}://{host}: a cassette for this client")
@@ -125,6 +133,12 @@ class VcrClients:
                 raise
             return False
         return True
+
+    def _find_answering_scope(self, method: str, url: str) -> AnsweringScope | None:
+        if not self.patches.in_force:
+            return None
+        parts = urlsplit(url)
+        return find_answering_scope(method, parts.scheme, parts.hostname or "", parts.port, parts.path)
 
     def _prepare_stubs(self, method: str, url: str) -> None:
         """Put vcrpy's stubs in place for a request that a scope answers."""

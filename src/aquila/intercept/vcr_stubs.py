@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import http.client
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -20,7 +21,13 @@ from vcr.stubs import VCRConnection, VCRHTTPConnection, VCRHTTPSConnection
 
 from aquila.intercept.patching import Patch
 from aquila.intercept.policy import find_answering_scope
-from aquila.transports.http_client_answers import ConnectionUpstream, own_error, to_connection_error, to_http_client
+from aquila.transports.http_client_answers import (
+    ConnectionUpstream,
+    os_error_from_text,
+    own_error,
+    to_connection_error,
+    to_http_client,
+)
 from aquila.transports.intercepted_requests import route_for
 from aquila.transports.own_requests import own_request
 
@@ -244,10 +251,21 @@ class _AnsweringConnection:
             if isinstance(error, httpx2.ConnectTimeout):
                 timeout: Exception = exceptions.ConnectTimeoutError(self.real_connection, str(error))
                 return timeout
-            if isinstance(error, httpx2.ConnectError):
-                connecting: Exception = exceptions.NewConnectionError(self.real_connection, str(error))
-                return connecting
+            if isinstance(error, httpx2.ConnectError) and "[SSL" not in str(error):
+                return self._new_connection_error(exceptions, str(error))
         return to_connection_error(error, before_body=before_body)
+
+    def _new_connection_error(self, exceptions: Any, text: str) -> Exception:
+        cause = os_error_from_text(text)
+        by_name = getattr(exceptions, "NameResolutionError", None)  # there since urllib3 2
+        error: Exception
+        if by_name is not None and isinstance(cause, socket.gaierror):
+            error = by_name(self.real_connection.host, self.real_connection, cause)
+        else:
+            error = exceptions.NewConnectionError(
+                self.real_connection, f"Failed to establish a new connection: {cause}"
+            )
+        return error
 
     def _as_urllib3(self, response: http.client.HTTPResponse) -> Any:
         """The answer as a connection of urllib3 2 gives it. Others give that of ``http.client``."""

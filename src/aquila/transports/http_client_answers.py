@@ -6,8 +6,12 @@ answer of ``http.client`` again. Either way it may still be arriving: a piece is
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
+import re
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -47,7 +51,7 @@ class ConnectionUpstream(Upstream):
                 self._connect()
             except self._errors as error:
                 kind = httpx2.ConnectTimeout if _is_timeout(error) else httpx2.ConnectError
-                raise kind(str(error)) from error
+                raise kind(str(_root_of(error))) from error
             try:
                 real = self._send()
             except self._errors as error:
@@ -84,8 +88,16 @@ class _ArrivingBody(httpx2.SyncByteStream):
 
 
 def _is_timeout(error: Exception) -> bool:
+    root = _root_of(error)
+    if isinstance(root, OSError):
+        return isinstance(root, TimeoutError)
     # By name: the classes of urllib3 and httplib2 that say the same are no subclasses of the standard library's.
-    return isinstance(error, TimeoutError) or any("Timeout" in base.__name__ for base in type(error).__mro__)
+    return any("Timeout" in base.__name__ for base in type(error).__mro__)
+
+
+def _root_of(error: Exception) -> BaseException:
+    """The error of the operating system behind one of a client, which says the same to every client."""
+    return error.__cause__ if isinstance(error.__cause__, OSError) else error
 
 
 def _to_transport_error(error: Exception) -> httpx2.TransportError:
@@ -109,18 +121,39 @@ def to_connection_error(error: httpx2.RequestError, *, before_body: bool) -> Exc
     if isinstance(error, httpx2.TimeoutException):
         return TimeoutError(text or "timed out")
     if isinstance(error, httpx2.ConnectError):
-        return ConnectionRefusedError(text)
+        return os_error_from_text(text)
     if isinstance(error, httpx2.ProtocolError):
-        return http.client.RemoteDisconnected(text) if before_body else http.client.IncompleteRead(b"")
+        if not before_body:
+            return http.client.IncompleteRead(b"")
+        return http.client.RemoteDisconnected(text) if is_disconnection(text) else http.client.BadStatusLine(text)
     if isinstance(error, httpx2.DecodingError):
         return http.client.HTTPException(text)
-    return ConnectionResetError(text)
+    return os_error_from_text(text)
+
+
+def is_disconnection(text: str) -> bool:
+    """Whether a protocol error says that nothing was answered at all, in the words of any client."""
+    return not text or any(words in text for words in ("disconnected", "closed connection"))
+
+
+_NUMBERED = re.compile(r"\[Errno (-?\d+)\] (.*)", re.DOTALL)
+
+
+def os_error_from_text(text: str) -> OSError:
+    """The error of the operating system that ``text`` quotes: its number decides its class."""
+    if "[SSL" in text:
+        return (ssl.SSLCertVerificationError if "CERTIFICATE_VERIFY_FAILED" in text else ssl.SSLError)(1, text)
+    found = _NUMBERED.search(text)
+    if found is None:
+        return ConnectionResetError(errno.ECONNRESET, text or "Connection reset by peer")
+    number = int(found[1])
+    return socket.gaierror(number, found[2]) if number < 0 else OSError(number, found[2])
 
 
 def to_http_client(answer: httpx2.Response, method: str, translate: Translate) -> http.client.HTTPResponse:
     """The answer as one of ``http.client``. Reading it raises what ``translate`` makes of the errors of httpx2."""
-    socket: Any = _AnswerSocket(_AnswerFile(answer, method, translate))
-    response = http.client.HTTPResponse(socket, method=method)
+    connection: Any = _AnswerSocket(_AnswerFile(answer, method, translate))
+    response = http.client.HTTPResponse(connection, method=method)
     response.begin()
     return response
 

@@ -50,12 +50,7 @@ def answer_request(scope: Scope, settings: Settings, request: Any, send: SendOri
 async def answer_request_async(scope: Scope, settings: Settings, request: Any, send: SendOriginal) -> Any:
     """The async twin of ``answer_request``."""
     library = _library_of(request)
-    upstream = ClientUpstream(send, library)
-    if _is_ready(scope, settings):
-        route = route_for(scope, settings, upstream)
-    else:
-        # A cassette is read in a thread, so that the event loop goes on.
-        route = await to_thread.run_sync(functools.partial(route_for, scope, settings, upstream))
+    route = await route_for_async(scope, settings, ClientUpstream(send, library))
     if library is httpx2:
         return await route.answer_async(request)
     await request.aread()
@@ -63,6 +58,13 @@ async def answer_request_async(scope: Scope, settings: Settings, request: Any, s
         return _convert_response(library, await route.answer_async(_convert_request(httpx2, request)))
     except httpx2.TransportError as error:
         raise _translate_error(error, library) from error
+
+
+async def route_for_async(scope: Scope, settings: Settings, client: Upstream) -> Route:
+    """``route_for`` without blocking the event loop: a cassette is read in a thread."""
+    if _is_ready(scope, settings):
+        return route_for(scope, settings, client)
+    return await to_thread.run_sync(functools.partial(route_for, scope, settings, client))
 
 
 def _is_ready(scope: Scope, settings: Settings) -> bool:

@@ -1,0 +1,296 @@
+"""Requests of aiohttp over a scope: a middleware of aiohttp's own stands nearest to the network and asks a route.
+
+So everything above it is aiohttp's own: redirects, cookies, authentication, limits, errors by status. A real answer is
+read while it arrives; what comes of it, or a recorded one, is read through a reader of aiohttp's own kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import httpx2
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from aquila.cassettes.content_codings import DamagedBody, decoder_for
+from aquila.intercept.policy import find_answering_scope
+from aquila.transports.http_client_answers import is_disconnection, os_error_from_text, own_error
+from aquila.transports.intercepted_requests import route_for_async
+from aquila.transports.own_requests import own_request
+from aquila.transports.upstreams import Upstream
+
+_Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
+
+_ERRORS: tuple[type[Exception], ...] = (aiohttp.ClientError, OSError)
+"""What aiohttp raises when the network fails. Time-outs are among the second."""
+
+_REAL = "aquila_aiohttp_response"
+"""Where an answer of httpx2 keeps the answer of aiohttp that it was made of."""
+
+
+def with_middleware(session: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a request of a session, with the middleware that answers it from a scope."""
+    own = options.get("middlewares")
+    # The session's own are private, and a request's replace them.
+    own = session._middlewares if own is None else own
+    # The recorder undoes content codings, for all clients alike. What it cannot undo aiohttp could not either.
+    return {**options, "middlewares": (*own, _answer_request), "auto_decompress": False}
+
+
+async def _answer_request(request: aiohttp.ClientRequest, handler: _Handler) -> aiohttp.ClientResponse:
+    url = request.url
+    answering = find_answering_scope(request.method, url.scheme, url.host or "", url.port, url.raw_path)
+    if answering is None:  # a redirect has led to where no scope answers
+        return _decode(await handler(request))
+    body = request.body if isinstance(request.body, bytes) else await request.body.as_bytes()
+    asked = httpx2.Request(request.method, str(url), headers=list(request.headers.items()), content=body)
+    route = await route_for_async(*answering, _SessionUpstream(request, handler))
+    failure = None
+    try:
+        answer = await route.answer_async(asked)
+    except httpx2.RequestError as error:
+        failure = _error_before_body(error, request)
+    if failure is not None:
+        raise failure  # out here, so that it keeps the context that it has
+    real: aiohttp.ClientResponse | None = answer.extensions.get(_REAL)
+    has_arrived = real is not None and real.content.is_eof()
+    response = _make_response(request, answer) if real is None else _without_coding(real, answer.headers)
+    stream: Any = answer.stream
+    reader = _AnswerReader(aiter(stream), getattr(stream, "abandon", None))
+    if real is None:
+        reader.on_eof(response._response_eof)
+    response.content = reader
+    if has_arrived:
+        # Many programs do not read the body of an error. It is here, so it is recorded as a whole.
+        await reader.read_ahead()
+    return response
+
+
+class _SessionUpstream(Upstream):
+    """The session's own way to the network."""
+
+    def __init__(self, request: aiohttp.ClientRequest, handler: _Handler) -> None:
+        super().__init__("live")
+        self._request = request
+        self._handler = handler
+
+    async def send_request_async(self, request: httpx2.Request) -> httpx2.Response:
+        with own_request():
+            try:
+                real = await self._handler(self._request)
+            except _ERRORS as error:
+                raise _to_transport_error(error) from error
+        reason = (real.reason or "").encode("latin-1", "replace")
+        return httpx2.Response(
+            real.status,
+            headers=list(real.raw_headers),
+            stream=_ArrivingBody(real.content),
+            extensions={"reason_phrase": reason, _REAL: real},
+        )
+
+
+class _ArrivingBody(httpx2.AsyncByteStream):
+    """The body of an answer of aiohttp, in the pieces in which it comes."""
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                data, has_ended = await self._content.readchunk()  # the flag is for a chunk of HTTP, not for the body
+                if data:
+                    yield data
+                elif not has_ended:
+                    return
+        except _ERRORS as error:
+            raise _to_transport_error(error) from error
+
+    async def aclose(self) -> None:
+        """Do nothing: the program closes the answer itself."""
+
+
+class _AnswerReader(aiohttp.StreamReader):
+    """What a program reads an answer with. A piece is asked for when the program waits for it.
+
+    ``abandon`` is called if the program leaves the answer before its end.
+    """
+
+    def __init__(self, pieces: AsyncIterator[bytes], abandon: Callable[[], None] | None) -> None:
+        super().__init__(_NoConnection(), 2**16, loop=asyncio.get_running_loop())  # type: ignore[arg-type]
+        self._pieces = pieces
+        self._abandon = abandon
+        # The piece that is on its way. It outlives a reader that stops waiting for it, and is there for the next one.
+        self._awaited: asyncio.Task[bytes | None] | None = None
+
+    async def _wait(self, func_name: str) -> None:
+        # The one method, private, in which every way to read waits for data.
+        if self._awaited is None:
+            self._awaited = asyncio.ensure_future(_next_piece(self._pieces))
+        failure = None
+        try:
+            piece = await asyncio.shield(self._awaited)
+        except httpx2.RequestError as error:
+            failure = _error_in_body(error)
+        except asyncio.CancelledError:
+            if not self._awaited.cancelled():
+                raise  # the reader stopped waiting
+            failure = aiohttp.ClientConnectionError("Connection closed")
+        self._awaited = None
+        if failure is not None:
+            super().set_exception(failure)
+            raise failure  # out here, so that it keeps the context that it has
+        if piece is None:
+            self.feed_eof()
+        else:
+            self.feed_data(piece)
+
+    async def read_ahead(self) -> None:
+        """Read to the end. An error is met by the program, when it has read what came before."""
+        try:
+            while not self._eof:
+                await self._wait("read_ahead")
+        except _ERRORS:
+            pass
+
+    def set_exception(self, exc: Any, *args: Any) -> None:
+        # An answer that is closed or released tells its reader so, whether or not it has been read.
+        super().set_exception(exc, *args)
+        if self._awaited is not None:
+            self._awaited.cancel()
+        if self._abandon is not None and not self._eof:
+            self._abandon()
+
+
+async def _next_piece(pieces: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(pieces, None)
+
+
+class _NoConnection:
+    """What a reader takes for the connection that it slows down. A piece is not asked for before it is needed."""
+
+    connected = True
+    _reading_paused = False
+
+    def pause_reading(self) -> None:
+        """Do nothing."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Do nothing."""
+
+
+_WRITER = (
+    {"stream_writer": types.SimpleNamespace(output_size=0)}
+    if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters
+    else {}
+)
+"""What newer versions ask of a response besides: the writer of its request, which has sent nothing."""
+
+
+def _make_response(request: aiohttp.ClientRequest, answer: httpx2.Response) -> aiohttp.ClientResponse:
+    """An answer of aiohttp that no connection gave."""
+    make: Any = request.response_class
+    response: aiohttp.ClientResponse = make(
+        request.method,
+        request.original_url,
+        writer=None,
+        continue100=None,
+        timer=None,
+        request_info=request.request_info,
+        traces=[],
+        loop=asyncio.get_running_loop(),
+        session=request._session,
+        **_WRITER,
+    )
+    # What `ClientResponse.start` fills in from a connection. Most of it is private.
+    response._closed = False
+    response.version = aiohttp.HttpVersion11
+    response.status = answer.status_code
+    response.reason = answer.reason_phrase
+    _set_headers(response, answer.headers.raw)
+    cookies = response._headers.getall("Set-Cookie", ())
+    if cookies:
+        response._raw_cookie_headers = tuple(cookies)
+    return response
+
+
+def _set_headers(response: aiohttp.ClientResponse, raw: list[tuple[bytes, bytes]]) -> None:
+    fields = [
+        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")) for name, value in raw
+    ]
+    response._headers = CIMultiDictProxy(CIMultiDict(fields))
+    response._raw_headers = tuple(raw)
+    response._cache.clear()  # where `headers` is kept once it was asked for
+
+
+def _without_coding(real: aiohttp.ClientResponse, headers: httpx2.Headers) -> aiohttp.ClientResponse:
+    """A real answer without the fields that the recorder took away, if it undid a content coding."""
+    if "content-encoding" in real.headers and "content-encoding" not in headers:
+        gone = (b"content-encoding", b"content-length")
+        _set_headers(real, [field for field in real.raw_headers if field[0].lower() not in gone])
+    return real
+
+
+def _decode(real: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+    """A real answer that no scope has to do with, decoded as aiohttp would have done."""
+    decoder = decoder_for(", ".join(real.headers.getall("Content-Encoding", ())))
+    if decoder is None:
+        return real
+    arriving = real.content
+
+    async def decode() -> AsyncIterator[bytes]:
+        try:
+            while data := await arriving.readany():
+                yield decoder.decode(data)
+            yield decoder.finish()
+        except DamagedBody as error:
+            raise httpx2.DecodingError(str(error)) from error
+
+    real.content = _AnswerReader(decode(), None)
+    return real
+
+
+def _to_transport_error(error: Exception) -> httpx2.TransportError:
+    """The error of httpx2 that says the same."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return httpx2.ConnectError(str(error.os_error))
+    if isinstance(error, TimeoutError):
+        connecting = type(error).__name__ == "ConnectionTimeoutError"  # newer than the oldest version
+        return (httpx2.ConnectTimeout if connecting else httpx2.ReadTimeout)(str(error))
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return httpx2.RemoteProtocolError("Server disconnected")  # its own text may hold a part of an answer
+    return (httpx2.ReadError if isinstance(error, OSError) else httpx2.RemoteProtocolError)(str(error))
+
+
+def _error_before_body(error: httpx2.RequestError, request: aiohttp.ClientRequest) -> Exception:
+    """What aiohttp raises for a request that gets no answer."""
+    own = own_error(error, _ERRORS)
+    if own is not None:
+        return own
+    text = str(error)
+    if isinstance(error, httpx2.TimeoutException):
+        connecting = isinstance(error, httpx2.ConnectTimeout)
+        return (aiohttp.ConnectionTimeoutError if connecting else aiohttp.SocketTimeoutError)(text)
+    if isinstance(error, httpx2.ConnectError):
+        os_error = os_error_from_text(text)
+        is_name = type(os_error).__name__ == "gaierror"
+        kind = aiohttp.ClientConnectorDNSError if is_name else aiohttp.ClientConnectorError
+        return kind(request.connection_key, os_error)
+    if isinstance(error, httpx2.ProtocolError):
+        if is_disconnection(text):
+            return aiohttp.ServerDisconnectedError(text)
+        return aiohttp.ClientResponseError(request.request_info, (), status=400, message=text)
+    return aiohttp.ClientOSError(*os_error_from_text(text).args)
+
+
+def _error_in_body(error: httpx2.RequestError) -> Exception:
+    """What aiohttp raises for an answer that breaks off."""
+    own = own_error(error, _ERRORS)
+    if own is not None:
+        return own
+    is_timeout = isinstance(error, httpx2.TimeoutException)
+    return aiohttp.SocketTimeoutError(str(error)) if is_timeout else aiohttp.ClientPayloadError(str(error))

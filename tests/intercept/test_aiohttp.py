@@ -1,0 +1,164 @@
+"""aiohttp keeps all that is its own while a scope answers: redirects, cookies, limits, middlewares, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+import aquila
+from aquila.cassettes.model import RecordedResponse
+from aquila.cassettes.storage.cassette_files import load_cassette
+from tests.support.upstream import Answer, Upstream
+
+PATH = "/v1/chat/completions"
+
+
+def stored_responses(root: Path) -> list[RecordedResponse]:
+    return [stored.response for stored in load_cassette(root / "x.yaml").interactions]
+
+
+def in_both(use: Callable[[aiohttp.ClientSession], Awaitable[Any]], **options: Any) -> tuple[Any, Any]:
+    """What a program gets when it is recorded, and when it is replayed."""
+
+    async def go() -> Any:
+        async with aiohttp.ClientSession(**options) as session:
+            return await use(session)
+
+    with aquila.use_cassette("x", transport="record"):
+        recorded = asyncio.run(go())
+    with aquila.use_cassette("x") as cassette:
+        replayed = asyncio.run(go())
+        assert cassette.all_played
+        assert not cassette.misses
+    return recorded, replayed
+
+
+def test_a_reader_that_stops_waiting_misses_nothing(server: Upstream) -> None:
+    go_on = threading.Event()
+    server.script = lambda path, body: Answer(
+        chunks=[b"one ", b"two"], before_chunk=lambda number: go_on.wait(10) if number else None
+    )
+
+    async def use(session: aiohttp.ClientSession) -> bytes:
+        async with session.post(server.url + PATH) as answer:
+            got = await answer.content.readany()
+            if not go_on.is_set():
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(answer.content.readany(), 0.05)
+                go_on.set()
+            return got + await answer.read()
+
+    assert in_both(use) == (b"one two", b"one two")
+
+
+def test_a_body_that_nobody_reads_is_kept_if_it_has_arrived(server: Upstream, root: Path) -> None:
+    server.script = lambda path, body: Answer(400, chunks=[b'{"error": 1}'])
+
+    async def use(session: aiohttp.ClientSession) -> int:
+        async with session.post(server.url + PATH) as answer:
+            await asyncio.sleep(0)
+            return answer.status
+
+    assert in_both(use) == (400, 400)
+
+
+def test_an_error_by_status_is_raised(server: Upstream) -> None:
+    server.script = lambda path, body: Answer(503, chunks=[b"busy"])
+
+    async def use(session: aiohttp.ClientSession) -> tuple[int, str]:
+        with pytest.raises(aiohttp.ClientResponseError) as caught:
+            await session.post(server.url + PATH)
+        return caught.value.status, caught.value.message
+
+    assert in_both(use, raise_for_status=True) == ((503, "Service Unavailable"), (503, "Service Unavailable"))
+
+
+def test_middlewares_of_the_program_see_the_answer(server: Upstream) -> None:
+    server.script = lambda path, body: Answer()
+    seen: list[int] = []
+
+    async def watch(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        seen.append(response.status)
+        return response
+
+    async def use(session: aiohttp.ClientSession) -> Any:
+        async with session.post(server.url + PATH) as first:
+            await first.read()
+        async with session.post(server.url + PATH, middlewares=()) as second:
+            return await second.json()
+
+    assert in_both(use, middlewares=(watch,)) == ({}, {})
+    assert seen == [200, 200]
+
+
+def test_bodies_that_are_read_once_are_sent_and_compared(server: Upstream) -> None:
+    server.script = lambda path, body: Answer(chunks=[b"got ", body])
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one "
+        yield b"two"
+
+    async def use(session: aiohttp.ClientSession) -> list[bytes]:
+        got = []
+        async with session.post(server.url + PATH, data=pieces(), headers={"content-length": "7"}) as answer:
+            got.append(await answer.read())
+        for data in (io.BytesIO(b"a file"), "text"):
+            async with session.post(server.url + PATH, data=data) as answer:
+                got.append(await answer.read())
+        return got
+
+    recorded, replayed = in_both(use)
+    assert recorded == replayed == [b"got one two", b"got a file", b"got text"]
+
+
+def test_a_limit_of_the_client_is_its_own_error_also_when_replayed(server: Upstream, root: Path) -> None:
+    over = threading.Event()
+    server.script = lambda path, body: Answer(
+        chunks=[b"one", b"two"], before_chunk=lambda number: over.wait(10) if number else None
+    )
+
+    async def use(session: aiohttp.ClientSession) -> bytes:
+        got = b""
+        with pytest.raises(aiohttp.SocketTimeoutError):
+            async with session.post(server.url + PATH) as answer:
+                async for piece in answer.content.iter_any():
+                    got += piece
+        over.set()
+        return got
+
+    assert in_both(use, timeout=aiohttp.ClientTimeout(sock_read=0.3)) == (b"one", b"one")
+    assert [(response.end, response.error.partition(":")[0]) for response in stored_responses(root)] == [
+        ("broken", "ReadTimeout")
+    ]
+
+
+def test_a_redirect_leads_out_of_what_a_scope_answers(server: Upstream) -> None:
+    def script(path: str, body: bytes) -> Answer:
+        return Answer(307, headers={"location": "/shop"}) if path == PATH else Answer(chunks=[b"sold"])
+
+    server.script = script
+
+    async def use(session: aiohttp.ClientSession) -> tuple[bytes, int]:
+        async with session.post(server.url + PATH, data=b"{}") as answer:
+            return await answer.read(), len(answer.history)
+
+    assert in_both(use) == ((b"sold", 1), (b"sold", 1))
+    assert [path for path, _ in server.requests] == [PATH, "/shop", "/shop"]
+
+
+def test_an_answer_without_a_body_is_complete(server: Upstream, root: Path) -> None:
+    async def use(session: aiohttp.ClientSession) -> tuple[int, bytes]:
+        async with session.head(server.url + PATH) as answer:
+            return answer.status, await answer.read()
+
+    recorded, replayed = in_both(use)
+    assert recorded == replayed
+    assert [response.end for response in stored_responses(root)] == ["complete"]
