@@ -118,6 +118,11 @@ OPTIONS: Mapping[str, Option] = {
         parse=_parse_timing,
         env="AQUILA_REPLAY_TIMING",
     ),
+    "silence": Option(
+        5.0,
+        "seconds for which a replay stays silent beyond the recorded wait, where the program stopped waiting",
+        parse=_parse_seconds,
+    ),
     "match_on": Option(("method", "path", "query", "body"), "parts of a request that identify it", parse=_parse_words),
     "ignore": Option((), "JSON paths of the body that do not identify a request", parse=_parse_lines),
     "keep_headers": Option((), "header fields that cassettes keep besides the usual ones", parse=_parse_words),
@@ -223,6 +228,7 @@ class Settings:
     model: str
     timeout: float
     replay_timing: float
+    silence: float
     match_on: tuple[str, ...]
     ignore: tuple[str, ...]
     keep_headers: tuple[str, ...]

@@ -27,6 +27,7 @@ class CassetteOptions(TypedDict, total=False):
     model: str | None
     timeout: float | None
     replay_timing: Literal["instant", "recorded"] | float | None
+    silence: float | None
     match_on: Words | None
     ignore: Words | None
     keep_headers: Words | None

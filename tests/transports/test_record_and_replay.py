@@ -302,7 +302,7 @@ def test_an_async_stream_left_by_cancellation_is_recorded_as_left(root: Path, re
     anyio.run(run)
     leave.set()
     (stored,) = interactions(root, "x")
-    assert (stored.response.end, len(stored.response.chunks)) == ("closed", 2)
+    assert (stored.response.end, len(stored.response.chunks)) == ("silent", 2)
 
 
 def test_eight_threads_get_eight_right_answers(recording: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,8 @@ class RecordedResponse:
     ``status`` is ``NO_STATUS`` if no answer began, because the connection broke before, or the caller gave up waiting.
 
     ``started`` is the time from sending the request to the headers, in milliseconds; ``ended`` to the end of the body.
-    ``error`` names, for a broken answer, the kind of failure (for example ``RemoteProtocolError``) and its text.
+    ``error`` names, for a broken answer, the kind of failure (for example ``RemoteProtocolError``) and its text;
+    for a silent one the limit of Aquila's own that had run out, if one had.
     ``attempts`` is given for a failure with which a client gave up: so often had it sent the request in that call.
     ``chunks`` is a tuple, or what reads the chunks of a large body from its file (see ``body_file``).
     """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import huey as _huey
 from huey.api import Task, TaskWrapper
+from huey.exceptions import TaskTimeout
 
 from aquila.huey import lost_tasks, scope_reference
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, delete_progress_of, enter_current_task
@@ -18,6 +19,7 @@ from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.task_scope import enter_task_scope, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
 from aquila.recording.places import outcome_boundary
+from aquila.recording.time_limits import TimeLimit, time_limit
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -192,8 +194,14 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _timeout_context(self, task: Task) -> Iterator[None]:
-        """Enclose the code of a task. Under pytest a miss leaves it as an exception, which Huey takes for a failure."""
-        with outcome_boundary(), super()._timeout_context(task):
+        """Enclose the code of a task. Replays know of its time limit.
+
+        Under pytest a miss leaves it as an exception, which Huey takes for a failure.
+        """
+        limit = None
+        if task.timeout:
+            limit = TimeLimit("task", task.timeout, lambda: TaskTimeout(f"timeout {task.timeout}s"))
+        with outcome_boundary(), super()._timeout_context(task), time_limit(limit):
             yield
 
     def _execute(self, task: Task, timestamp: Any) -> Any:

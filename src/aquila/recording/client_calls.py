@@ -10,7 +10,9 @@ that is installed for its tests is known by its folder.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import sys
 import sysconfig
 from collections import defaultdict
@@ -137,7 +139,7 @@ def _owner_of(filename: str, module: str, root: Path) -> Literal["library", "run
     for folder in _INSTALLED:
         if folder in parts:
             below = parts[len(parts) - parts[::-1].index(folder) :]
-            return "program" if _is_of_project(below[0].removesuffix(".py"), root) else "library"
+            return "program" if below[0].removesuffix(".py") in packages_of_project(root) else "library"
     return "library" if filename.startswith(_standard_library()) else "program"
 
 
@@ -147,6 +149,18 @@ def _standard_library() -> tuple[str, ...]:
     return tuple({str(Path(paths[name])) + "/" for name in ("stdlib", "platstdlib")})
 
 
-def _is_of_project(name: str, root: Path) -> bool:
-    """Whether an installed package is what the project is about: its source is in the folder ``root``."""
-    return any((folder / name).is_dir() or (folder / f"{name}.py").is_file() for folder in (root, root / "src"))
+@functools.lru_cache(maxsize=32)
+def packages_of_project(root: Path) -> frozenset[str]:
+    """The packages and modules whose source is in the folder of a project, or in its ``src``.
+
+    It is asked for when a session opens, since it reads folders. From then on the answer is known.
+    """
+    names: set[str] = set()
+    for folder in (root, root / "src"):
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".py"):
+                    names.add(entry.name.removesuffix(".py"))
+                elif os.path.isfile(os.path.join(entry.path, "__init__.py")):
+                    names.add(entry.name)
+    return frozenset(names)

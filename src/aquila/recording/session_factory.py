@@ -16,11 +16,13 @@ from aquila.cassettes.codecs import READ_ONLY_SUFFIXES
 from aquila.cassettes.matching.request_key import MatchRules, key_of
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.merging import is_failure
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import CassetteWriteError
 from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording import redactors
+from aquila.recording.client_calls import packages_of_project
 from aquila.recording.session import MissedRequest, Session
 
 if TYPE_CHECKING:
@@ -40,9 +42,12 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
             f"aquila cassettes convert {shlex.quote(str(path))} --to yaml --replace"
         )
     rules = match_rules_of(settings)
+    stored = cassette_files.load_cassette_or_empty(path, copies_folder=scope.run.layers.copies_folder())
+    if mode != "replay" or any(is_failure(each.response) for each in stored.interactions):
+        packages_of_project(scope.run.layers.root)  # here, where files may be read, and not in an event loop
     session = Session(
         cassette,
-        cassette_files.load_cassette_or_empty(path, copies_folder=scope.run.layers.copies_folder()),
+        stored,
         mode=mode,
         rules=rules,
         identify_request=request_identifier(rules),

@@ -14,9 +14,10 @@ import httpx2
 from aquila.cassettes.body_file import LARGE
 from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
 from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedResponse
-from aquila.errors import CassetteWriteError
+from aquila.errors import AquilaError, CassetteWriteError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.session import RecordDecision, Session
+from aquila.recording.time_limits import TimeLimit, describe_run_out
 from aquila.transports.wire import decode_headers, error_to_text
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ class AnswerRecorder:
     """One recording in progress: takes in what arrives, and stores the interaction once, however it ends.
 
     ``recording`` is where the interaction is stored. ``transport_error`` is what the upstream's streams raise when the
-    other side breaks off. Content codings are undone on the way, for the caller too, so that a run that records sees
-    the same bytes as one that replays.
+    other side breaks off; ``from_network`` says that whatever else they raise comes from the caller's side. ``limits``
+    are Aquila's own around the call. Content codings are undone on the way, for the caller too, so that a run that
+    records sees the same bytes as one that replays.
     """
 
     def __init__(
@@ -46,7 +48,13 @@ class AnswerRecorder:
         decision: RecordDecision,
         *,
         transport_error: type[Exception] = httpx2.TransportError,
+        from_network: bool = False,
+        limits: tuple[TimeLimit, ...] = (),
     ) -> None:
+        self.is_awaited = False
+        """Whether a reader is waiting for the next chunk. A reader sets it, and leaves it if its wait is ended."""
+        self._from_network = from_network
+        self._limits = limits
         self.broken_off = (httpx2.TransportError, httpx2.DecodingError, transport_error)
         self._recording = recording
         self._session = session
@@ -153,14 +161,26 @@ class AnswerRecorder:
         return rest
 
     def finish_unanswered(self, error: BaseException) -> None:
-        """Store how a request ended that got no answer, if the other side is why."""
+        """Store how a request ended that got no answer: the connection broke, or the caller stopped waiting.
+
+        What else a transport of the user's may raise is no answer of a provider, and neither are refusals.
+        """
         if isinstance(error, self.broken_off):
             self._started = self._elapsed_milliseconds()
             self.finish_broken(error)
+        elif not isinstance(error, Exception) or (self._from_network and not isinstance(error, AquilaError)):
+            self._store_answer("silent", left_open=True)
 
     def finish_broken(self, error: BaseException) -> None:
-        """Store an answer that the other side broke off."""
-        self._store_answer("broken", error_to_text(error))
+        """Store an answer that the other side broke off.
+
+        Where the client gave up because a limit of Aquila's had run out, it was the caller that left.
+        """
+        text = error_to_text(error)
+        if text.partition(":")[0].endswith("Timeout") and describe_run_out(self._limits):
+            self._store_answer("silent")
+        else:
+            self._store_answer("broken", text)
 
     def abandon(self, *, left_open: bool) -> None:
         """Store what came: the caller stopped reading. ``left_open`` is that of ``NewRecording``.
@@ -169,13 +189,15 @@ class AnswerRecorder:
         """
         last = self._chunks[-3:] if self._large is None else self._large.last_chunks()
         tail = b"".join(chunk.data for chunk in last).rstrip()
-        self._store_answer("complete" if tail.endswith(_TERMINATOR) else "closed", left_open=left_open)
+        left: End = "silent" if self.is_awaited else "closed"
+        self._store_answer("complete" if tail.endswith(_TERMINATOR) else left, left_open=left_open)
 
     def _store_answer(self, end: End, error: str = "", *, left_open: bool = False) -> None:
         with self._lock:
             if self._ended:
                 return
             self._ended = True
+        error = describe_run_out(self._limits) if end == "silent" else error
         self._recording.forget_unfinished(self)
         if self._failure is not None:
             raise self._failure
@@ -202,13 +224,18 @@ class RecordedStream(httpx2.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         record_chunk = self._recorder.record_chunk
+        recorder = self._recorder
         try:
+            recorder.is_awaited = True
             for data in self._stream:
+                recorder.is_awaited = False
                 decoded = record_chunk(data)
                 if self._recorder.has_full_window:
                     self._recorder.write_windows()
                 if decoded:
                     yield decoded
+                recorder.is_awaited = True
+            recorder.is_awaited = False
         except self._recorder.broken_off as error:
             self._recorder.finish_broken(error)
             raise
@@ -241,13 +268,18 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         record_chunk = self._recorder.record_chunk
+        recorder = self._recorder
         try:
+            recorder.is_awaited = True
             async for data in self._arriving:
+                recorder.is_awaited = False
                 decoded = record_chunk(data)
                 if self._recorder.has_full_window:
                     await run_in_thread(self._recorder.write_windows)
                 if decoded:
                     yield decoded
+                recorder.is_awaited = True
+            recorder.is_awaited = False
         except self._recorder.broken_off as error:
             await run_in_thread(self._recorder.finish_broken, error)
             raise

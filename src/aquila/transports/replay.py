@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import httpx2
 
@@ -13,8 +13,8 @@ from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.merging import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.places import suit_to_place
 from aquila.recording.session import ReplayDecision
+from aquila.transports.silence import Silence
 from aquila.transports.wire import error_from_text
 
 if TYPE_CHECKING:
@@ -56,29 +56,33 @@ class Pace:
             await anyio.sleep(seconds)
 
 
-def replay_response(decision: ReplayDecision, pace: Pace | None = None) -> httpx2.Response:
-    """The recorded answer as an httpx2 response."""
+def replay_response(decision: ReplayDecision, rest: Rest | None, pace: Pace | None = None) -> httpx2.Response:
+    """The recorded answer as an httpx2 response. ``rest`` is what comes behind the last chunk, None for the end."""
     response = decision.interaction.response
     if isinstance(response.chunks, StoredChunks):
         response.chunks.check_present()
     if pace is not None:
         pace.wait_until(response.started)
-    if not response.has_begun:
-        raise error_from_text(response.error)
-    return httpx2.Response(response.status, headers=_response_headers(decision), stream=ReplayStream(response, pace))
+    if not response.has_begun and rest is not None:
+        rest.meet()
+    return httpx2.Response(
+        response.status, headers=_response_headers(decision), stream=ReplayStream(response, rest, pace)
+    )
 
 
-async def replay_response_async(decision: ReplayDecision, pace: Pace | None = None) -> httpx2.Response:
+async def replay_response_async(
+    decision: ReplayDecision, rest: Rest | None, pace: Pace | None = None
+) -> httpx2.Response:
     """The recorded answer as an httpx2 response for async clients."""
     response = decision.interaction.response
     if isinstance(response.chunks, StoredChunks):
         response.chunks.check_present()
     if pace is not None:
         await pace.wait_until_async(response.started)
-    if not response.has_begun:
-        raise error_from_text(response.error)
+    if not response.has_begun and rest is not None:
+        await rest.meet_async()
     return httpx2.Response(
-        response.status, headers=_response_headers(decision), stream=AsyncReplayStream(response, pace)
+        response.status, headers=_response_headers(decision), stream=AsyncReplayStream(response, rest, pace)
     )
 
 
@@ -98,18 +102,51 @@ def _response_headers(decision: ReplayDecision) -> list[tuple[str, str]]:
     return headers
 
 
-def _final_error(response: RecordedResponse) -> BaseException | None:
-    """What a reader meets after the last recorded chunk."""
-    if response.end == "complete":
-        return None
-    if response.end == "broken":
-        return error_from_text(response.error)
-    return suit_to_place(
-        CassetteMiss(
-            f"the recorded answer ends after {len(response.chunks)} chunks, because the caller stopped reading there "
-            "when it was recorded; now it reads on. Record this answer again with --aquila-record=all."
-        )
-    )
+class Rest:
+    """What a reader meets behind the last recorded chunk of an answer that is not complete.
+
+    ``silence`` is that of an answer that ends in one. ``refuse`` raises a miss.
+    """
+
+    def __init__(
+        self,
+        response: RecordedResponse,
+        *,
+        silence: Silence | None,
+        refuse: Callable[[CassetteMiss], NoReturn],
+    ) -> None:
+        self._response = response
+        self._silence = silence
+        self._refuse = refuse
+
+    def meet(self) -> None:
+        """Wait where nothing came any more, and raise how the answer ended."""
+        if self._silence is not None:
+            self._silence.wait()
+        self._raise_end()
+
+    async def meet_async(self) -> None:
+        """The async twin of ``meet``."""
+        if self._silence is not None:
+            await self._silence.wait_async()
+        self._raise_end()
+
+    def close(self) -> None:
+        """Wake a reader that waits: the answer is closed."""
+        if self._silence is not None:
+            self._silence.end()
+
+    def _raise_end(self) -> None:
+        response = self._response
+        if response.end == "broken":
+            raise error_from_text(response.error)
+        if response.end == "closed":
+            self._refuse(
+                CassetteMiss(
+                    f"the recorded answer ends after {len(response.chunks)} chunks, because the caller stopped reading "
+                    "there when it was recorded; now it reads on. Record this answer again with --aquila-record=all."
+                )
+            )
 
 
 class ReplayStream(httpx2.SyncByteStream):
@@ -117,8 +154,9 @@ class ReplayStream(httpx2.SyncByteStream):
 
     after_close: Callable[[], None] | None = None
 
-    def __init__(self, response: RecordedResponse, pace: Pace | None) -> None:
+    def __init__(self, response: RecordedResponse, rest: Rest | None, pace: Pace | None) -> None:
         self._response = response
+        self._rest = rest
         self._pace = pace
 
     def __iter__(self) -> Iterator[bytes]:
@@ -129,11 +167,12 @@ class ReplayStream(httpx2.SyncByteStream):
             for chunk in self._response.chunks:
                 self._pace.wait_until(chunk.at)
                 yield chunk.data
-        error = _final_error(self._response)
-        if error is not None:
-            raise error
+        if self._rest is not None:
+            self._rest.meet()
 
     def close(self) -> None:
+        if self._rest is not None:
+            self._rest.close()
         if self.after_close is not None:
             self.after_close()
 
@@ -143,8 +182,9 @@ class AsyncReplayStream(httpx2.AsyncByteStream):
 
     after_close: Callable[[], Awaitable[None]] | None = None
 
-    def __init__(self, response: RecordedResponse, pace: Pace | None) -> None:
+    def __init__(self, response: RecordedResponse, rest: Rest | None, pace: Pace | None) -> None:
         self._response = response
+        self._rest = rest
         self._pace = pace
         self._chunks = iter(response.chunks)  # the openai SDK iterates once more, for what follows the terminator
 
@@ -153,10 +193,11 @@ class AsyncReplayStream(httpx2.AsyncByteStream):
             if self._pace is not None:
                 await self._pace.wait_until_async(chunk.at)
             yield chunk.data
-        error = _final_error(self._response)
-        if error is not None:
-            raise error
+        if self._rest is not None:
+            await self._rest.meet_async()
 
     async def aclose(self) -> None:
+        if self._rest is not None:
+            self._rest.close()
         if self.after_close is not None:
             await self.after_close()

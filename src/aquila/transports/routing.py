@@ -12,19 +12,21 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import httpx2
 
 from aquila.config import Settings
-from aquila.errors import CassetteRequired
+from aquila.errors import CassetteMiss, CassetteRequired
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import scope as scopes
 from aquila.recording.places import attempt_of, suit_to_place
 from aquila.recording.scope import Scope
 from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision
+from aquila.recording.time_limits import current_limits
 from aquila.transports.record import AnswerRecorder, run_in_thread
-from aquila.transports.replay import Pace, replay_response, replay_response_async
+from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
+from aquila.transports.silence import Silence
 from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream, upstream_from
 from aquila.transports.wire import read_request, read_request_async, to_recorded_request
 
@@ -117,6 +119,7 @@ class CassetteRoute(Route):
         self._scope = scope
         self._session = scope.sessions.session_for(cassette, session_mode(name, settings))
         self._timing = settings.replay_timing
+        self._silence = settings.silence
         self.upstream = upstream
 
     def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
@@ -142,7 +145,7 @@ class CassetteRoute(Route):
         if isinstance(decision, ReplayDecision):
             if self.name != "replay" and not self._scope.is_owner:
                 await run_in_thread(self._remember_play, decision)
-            return await replay_response_async(decision, self._pace_for(request))
+            return await replay_response_async(decision, self._rest_of(decision, request), self._pace_for(request))
         recorder = self.start_recording(decision)
         try:
             response = await self.upstream.send_request_async(request)
@@ -155,22 +158,31 @@ class CassetteRoute(Route):
         """Decide about a request whose body has been read. Raises ``CassetteMiss``."""
         decision = self._session.decide(to_recorded_request(request))
         if isinstance(decision, RefuseDecision):
-            # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
-            raised = suit_to_place(decision.error)
-            self._scope.remember_miss(decision.error, attempt_of(raised, decision.key))
-            raise raised
+            self._refuse(decision.error, decision.key)
         return decision
+
+    def _refuse(self, miss: CassetteMiss, key: str) -> NoReturn:
+        # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
+        raised = suit_to_place(miss)
+        self._scope.remember_miss(miss, attempt_of(raised, key))
+        raise raised
 
     def replay(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
         """Answer ``request`` with a recording."""
         if self.name != "replay":
             self._remember_play(decision)
-        return replay_response(decision, self._pace_for(request))
+        return replay_response(decision, self._rest_of(decision, request), self._pace_for(request))
 
     def start_recording(self, decision: RecordDecision) -> AnswerRecorder:
         """Begin the recording of an answer. The request is sent now: the recorder's clock has started."""
-        error = self.upstream.transport_error
-        return AnswerRecorder(self._scope.recording, self._session, decision, transport_error=error)
+        return AnswerRecorder(
+            self._scope.recording,
+            self._session,
+            decision,
+            transport_error=self.upstream.transport_error,
+            from_network=self.upstream.name == "live",
+            limits=current_limits(),
+        )
 
     def close(self, *, failed: bool = False) -> None:
         if self.is_one_call:
@@ -178,6 +190,28 @@ class CassetteRoute(Route):
 
     def _remember_play(self, decision: ReplayDecision) -> None:
         self._scope.recording.note_play(self._session, decision)
+
+    def _rest_of(self, decision: ReplayDecision, request: httpx2.Request) -> Rest | None:
+        """What comes behind the last chunk of an answer; None if that is its end."""
+        response = decision.interaction.response
+        if response.end == "complete":
+            return None
+
+        def refuse(miss: CassetteMiss) -> NoReturn:
+            self._refuse(miss, decision.played.key)
+
+        silence = None
+        if response.end == "silent":
+            silence = Silence(
+                response,
+                request,
+                seconds=self._silence,
+                limits=current_limits(),
+                instant=not self._timing,
+                is_over=lambda: self._scope.closed,
+                refuse=refuse,
+            )
+        return Rest(response, silence=silence, refuse=refuse)
 
     def _pace_for(self, request: httpx2.Request) -> Pace | None:
         return Pace(self._timing, request) if self._timing else None

@@ -25,7 +25,9 @@ from aquila.errors import ConfigError, MissingKey, RequestTimeout
 from aquila.hookspecs import CallInfo
 from aquila.messages import Message, messages_from_prompt
 from aquila.recording.scope import Surroundings, find_surroundings
+from aquila.recording.time_limits import TimeLimit
 from aquila.transports.routing import resolve_route, resolve_route_async
+from aquila.transports.silence import make_read_timeout
 
 ENDPOINTS: Mapping[str, str] = {
     "chat": "aquila.engine.endpoints.chat",
@@ -89,6 +91,7 @@ class CallPlan:
             error_context=where,
             api_key=api_key,
             deadline=None if total is None else time.monotonic() + total,
+            total_limit=None if total is None else TimeLimit("total", total, make_read_timeout),
             interrupter=ReadInterrupter(),
         )
 
@@ -114,6 +117,8 @@ class PreparedCall:
     error_context: ErrorContext
     api_key: str = field(repr=False)
     deadline: float | None
+    total_limit: TimeLimit | None
+    """The total time as a replay sees it."""
     interrupter: ReadInterrupter
 
     def error_or_total_timeout(self, error: BaseException) -> BaseException:
@@ -134,7 +139,7 @@ class PreparedCall:
         if self.deadline is None:
             return None
         left = self.deadline - time.monotonic()
-        if left <= 0:
+        if left <= 0 or (self.total_limit is not None and self.total_limit.has_struck):
             raise self.total_timeout_error()
         return left
 

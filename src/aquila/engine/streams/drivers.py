@@ -16,6 +16,7 @@ from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendR
 from aquila.engine.loop.tool_execution import ToolOutcome
 from aquila.errors import InvalidAnswer, StreamClosed
 from aquila.events import Event
+from aquila.recording.time_limits import time_limit
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ def drive_call(call: PreparedCall) -> Generator[Event, None, None]:
 def _exchange_request(call: PreparedCall, step: SendRequest) -> Generator[Event, None, RequestOutcome]:
     try:
         client = sdk_client.sync_client(call.plan.base_url, call.api_key)
-        with call.route.activate():
+        with call.route.activate(), time_limit(call.total_limit):
             answer = sdk_client.sdk_method(client, step.path, whole=step.unstreamed)(
                 **call.sdk_arguments(step.path, step.request)
             )
@@ -171,7 +172,7 @@ class _AsyncExchange:
         call = self._call
         try:
             client = sdk_client.async_client(call.plan.base_url, call.api_key)
-            with call.route.activate():
+            with call.route.activate(), time_limit(call.total_limit):
                 send = sdk_client.sdk_method(client, self._step.path, whole=self._step.unstreamed)
                 sent = send(**call.sdk_arguments(self._step.path, self._step.request))
                 answer = await _within_total(call, sent)

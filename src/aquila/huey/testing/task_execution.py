@@ -23,6 +23,7 @@ from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_difference
 from aquila.recording.places import outcome_boundary
+from aquila.recording.time_limits import TimeLimit, time_limit
 
 _OUTCOMES = frozenset(
     ("complete", "error", "timeout", "locked", "rate-limited", "canceled", "revoked", "expired", "interrupted")
@@ -102,7 +103,8 @@ class ObservedHuey(AquilaHuey):
             return
         started = time.perf_counter()
         try:
-            with _limit_time(seen, task.timeout), outcome_boundary():
+            limit = time_limit(_replayed_limit(seen, task.timeout))
+            with _limit_time(seen, task.timeout), limit, outcome_boundary():
                 yield
             seen.returned = True
         except BaseException as error:
@@ -221,6 +223,18 @@ def _limit_time(seen: _Observation, seconds: float | None) -> Iterator[None]:
         # Somebody else's alarm, pytest-timeout's for one, is set again for what is left of it.
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, left and max(left - (time.monotonic() - started), 1e-3), interval)
+
+
+def _replayed_limit(seen: _Observation, seconds: float | None) -> TimeLimit | None:
+    """The time limit of a task as a replay sees it: what ended the recording ends the replay, without the wait."""
+    if not seconds:
+        return None
+
+    def make_error() -> TaskTimeout:
+        seen.time_is_up = True
+        return TaskTimeout(f"timeout ({seconds}s)")
+
+    return TimeLimit("task", seconds, make_error)
 
 
 def _compute_retry_delay(error: BaseException | None, eta: Any, now: Any, retry_delay: float) -> float:

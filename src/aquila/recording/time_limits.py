@@ -1,0 +1,79 @@
+"""Time limits of Aquila's own calls and of Huey's tasks, as recordings and replays see them.
+
+A replay does not take the time that the recording took, so a limit that ended an answer would be waited for again. A
+recording says which limit had run out when its answer was left. A replay lets that limit strike at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_MARK = "TimeLimit"
+_TOLERANCE = 0.05
+"""So many seconds the clock of a limit and that of what enforces it may differ."""
+
+
+class TimeLimit:
+    """A limit that begins now. ``name`` says what sets it; ``make_error`` makes what is raised where it strikes."""
+
+    def __init__(self, name: str, seconds: float, make_error: Callable[[], BaseException]) -> None:
+        self.name = name
+        self.seconds = seconds
+        self.make_error = make_error
+        self.has_struck = False
+        self._ends = time.monotonic() + seconds
+
+    @property
+    def has_run_out(self) -> bool:
+        """Whether its time is over."""
+        return time.monotonic() >= self._ends - _TOLERANCE
+
+
+# Those around the code that runs, outermost first. They belong to its context; `time_limit` sets and restores them.
+_limits: ContextVar[tuple[TimeLimit, ...]] = ContextVar("aquila_time_limits", default=())
+
+
+def current_limits() -> tuple[TimeLimit, ...]:
+    """The limits in force here, outermost first."""
+    return _limits.get()
+
+
+@contextmanager
+def time_limit(limit: TimeLimit | None) -> Iterator[None]:
+    """Put a limit in force until the block ends. None is no limit."""
+    if limit is None:
+        yield
+        return
+    before = _limits.get()
+    _limits.set((*before, limit))
+    try:
+        yield
+    finally:
+        _limits.set(before)  # not reset(token): an async generator may be closed in another context
+
+
+def describe_run_out(limits: tuple[TimeLimit, ...]) -> str:
+    """Say which limit has run out, in the form that a recording keeps. Returns an empty text if none has.
+
+    Of several the outermost counts: what it encloses ends with it.
+    """
+    return next((f"{_MARK}: {limit.name}, {limit.seconds:g} s" for limit in limits if limit.has_run_out), "")
+
+
+def strike_limit(limits: tuple[TimeLimit, ...], recorded: str) -> None:
+    """Raise the error of the limit that had run out when an answer was ``recorded``.
+
+    Returns if no such limit is in force, or if it is a longer one now.
+    """
+    mark, _, text = recorded.partition(": ")
+    name, _, seconds = text.removesuffix(" s").rpartition(", ")
+    if mark != _MARK:
+        return
+    for limit in limits:
+        # A part of a limit may be gone when a call begins, so one that is a little longer is still the same.
+        if limit.name == name and limit.seconds <= float(seconds) * 1.1 + _TOLERANCE:
+            limit.has_struck = True
+            raise limit.make_error()

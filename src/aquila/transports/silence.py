@@ -1,0 +1,115 @@
+"""The silence at the end of an answer that its caller left while it was waiting for more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+import httpx2
+
+from aquila.cassettes.model import RecordedResponse
+from aquila.errors import CassetteMiss, SessionClosed
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.time_limits import TimeLimit, strike_limit
+
+if TYPE_CHECKING:
+    import anyio
+else:
+    lazy_modules(globals(), anyio="anyio")
+
+_STEP = 0.05
+"""A wait is made of steps of so many seconds. Between two of them other threads can end it, and raise in it."""
+
+
+def make_read_timeout() -> Exception:
+    """Make the error of a read that took too long."""
+    return httpx2.ReadTimeout("timed out")
+
+
+class Silence:
+    """What a reader meets behind the last recorded chunk: nothing, until a limit ends it, or its time is over.
+
+    ``seconds`` is how long it lasts beyond the recorded wait (``aquila_silence``). ``limits`` are Aquila's own around
+    the call, and count at the ``instant`` pace only. ``is_over`` says that the scope has ended, and ``refuse``
+    raises a miss.
+    """
+
+    def __init__(
+        self,
+        response: RecordedResponse,
+        request: httpx2.Request,
+        *,
+        seconds: float,
+        limits: tuple[TimeLimit, ...],
+        instant: bool,
+        is_over: Callable[[], bool],
+        refuse: Callable[[CassetteMiss], NoReturn],
+    ) -> None:
+        self._response = response
+        self._request = request
+        self._seconds = seconds
+        self._limits = limits
+        self._instant = instant
+        self._is_over = is_over
+        self._refuse = refuse
+        self._closed = threading.Event()
+
+    def end(self) -> None:
+        """End it: the answer is closed. A reader in another thread gets the error that it gets from a connection."""
+        self._closed.set()
+
+    def wait(self) -> NoReturn:
+        """Wait. Raises ``httpx2.ReadTimeout``, the error of a limit, or ``CassetteMiss``."""
+        for seconds in self._steps():
+            self._closed.wait(seconds)
+        raise AssertionError("the last step raises")
+
+    async def wait_async(self) -> NoReturn:
+        """The async twin of ``wait``."""
+        for seconds in self._steps():
+            await anyio.sleep(seconds)
+        raise AssertionError("the last step raises")
+
+    def _steps(self) -> Iterator[float]:
+        response = self._response
+        begun = response.chunks[-1].at if response.chunks else response.started
+        recorded = max(0, response.ended - begun) / 1000
+        if self._instant:
+            strike_limit(self._limits, response.error)
+            limit = self._read_limit()
+            if limit is not None and limit <= recorded:
+                raise make_read_timeout()
+        waited, longest = 0.0, recorded + self._seconds
+        # Steps are counted instead of reading a clock: a test may have stopped it.
+        while waited < longest:
+            limit = self._read_limit()
+            if limit is not None and waited >= limit:
+                raise make_read_timeout()
+            if self._closed.is_set():
+                raise httpx2.ReadError("the answer was closed while it was read")
+            if self._is_over():
+                raise SessionClosed("the use of the cassette has ended while something was still waiting for an answer")
+            yield min(_STEP, longest - waited)
+            waited += _STEP
+        self._refuse(CassetteMiss(self._explain(recorded, longest)))
+
+    def _read_limit(self) -> float | None:
+        """The client's own limit of a read, in seconds. It may change while an answer is read."""
+        limit: float | None = (self._request.extensions.get("timeout") or {}).get("read")
+        return limit
+
+    def _explain(self, recorded: float, longest: float) -> str:
+        count = len(self._response.chunks)
+        came = (
+            f"ends in silence after {count} chunk{'s' if count != 1 else ''}"
+            if self._response.has_begun
+            else "never came"
+        )
+        return (
+            f"{self._request.method} {self._request.url.host}: the recorded answer {came}. When it was recorded, the "
+            f"program stopped waiting after {recorded:.1f} s; now it has waited for {longest:.1f} s, and nothing else "
+            "is recorded (aquila_silence says how much longer to wait). Look for the time limit or the cancellation "
+            "that ended the wait then. If the program is meant to wait for the whole answer now, record it again with "
+            "--aquila-record=all."
+        )

@@ -1,0 +1,340 @@
+"""A caller that stops waiting: what came is recorded, and a replay is silent behind it, as the provider was."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import httpx2
+import openai
+import pytest
+
+import aquila
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
+from aquila.errors import CassetteMiss, RequestTimeout, SessionClosed, StreamClosed
+from tests.support.upstream import Answer, Upstream, streamed, upstream
+
+LIMIT = 1.0
+"""So long, in seconds, the program of a test waits for what never comes."""
+
+
+class Silent:
+    """A provider that says two chunks, or nothing at all, and then nothing more."""
+
+    def __init__(self, server: Upstream) -> None:
+        self.url = f"{server.url}/v1"
+        self.server = server
+        self.goes_on = threading.Event()
+        self.says_nothing = False
+        server.script = self._answer
+
+    def _answer(self, path: str, body: bytes) -> Answer:
+        if self.says_nothing:
+            self.goes_on.wait(30)
+        return streamed("one two three", before_chunk=lambda number: number != 2 or self.goes_on.wait(30))
+
+
+@functools.cache
+def warm_clients() -> None:
+    """Load what the first request of a process loads: the programs here limit their time."""
+    with (
+        upstream(lambda path, body: streamed("one")) as server,
+        aquila.use_cassette("warm", transport="record"),
+    ):
+        url = f"{server.url}/v1"
+        stream_within(url, 60.0)
+        anyio.run(ask_within_async, url, 60.0)
+        read_on(url)
+        for program in (limit_with_anyio, limit_httpx_with_asyncio, limit_openai_with_asyncio):
+            with contextlib.suppress(TimeoutError, IndexError):
+                anyio.run(program, url, [])
+
+
+@pytest.fixture
+def provider(root: Path) -> Iterator[Silent]:
+    warm_clients()
+    with upstream(lambda path, body: Answer()) as server:
+        silent = Silent(server)
+        try:
+            yield silent
+        finally:
+            silent.goes_on.set()
+
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+
+
+async def read_async(url: str, seen: list[bytes]) -> None:
+    async with (
+        httpx2.AsyncClient() as client,
+        client.stream("POST", f"{url}/chat/completions", json=BODY, timeout=60) as answer,
+    ):
+        async for chunk in answer.aiter_raw():
+            seen.append(chunk)
+
+
+async def cancel_a_task(url: str, seen: list[bytes]) -> None:
+    task = asyncio.create_task(read_async(url, seen))
+    await asyncio.sleep(LIMIT)
+    task.cancel()
+    await task
+
+
+async def limit_with_asyncio(url: str, seen: list[bytes]) -> None:
+    async with asyncio.timeout(LIMIT):
+        await read_async(url, seen)
+
+
+async def limit_with_anyio(url: str, seen: list[bytes]) -> None:
+    with anyio.fail_after(LIMIT):
+        await read_async(url, seen)
+
+
+async def limit_httpx_with_asyncio(url: str, seen: list[bytes]) -> None:
+    async with (
+        asyncio.timeout(LIMIT),
+        httpx.AsyncClient() as client,
+        client.stream("POST", f"{url}/chat/completions", json=BODY, timeout=60) as answer,
+    ):
+        async for chunk in answer.aiter_raw():
+            seen.append(chunk)
+
+
+async def limit_openai_with_asyncio(url: str, seen: list[bytes]) -> None:
+    async with asyncio.timeout(LIMIT), openai.AsyncOpenAI(api_key="-", base_url=url) as client:
+        create: Any = client.chat.completions.create
+        async for chunk in await create(**BODY):
+            seen.append(str(chunk.choices[0].delta.content).encode())
+
+
+PROGRAMS: dict[str, Callable[[str, list[bytes]], Any]] = {
+    "a cancelled task": cancel_a_task,
+    "asyncio.timeout": limit_with_asyncio,
+    "anyio.fail_after": limit_with_anyio,
+    "asyncio.timeout around httpx": limit_httpx_with_asyncio,
+    "asyncio.timeout around openai": limit_openai_with_asyncio,
+}
+
+
+def end_of(program: str, url: str, backend: str = "asyncio") -> tuple[type[BaseException], list[bytes]]:
+    """Run a program; return how it ended and what it had read by then."""
+    seen: list[bytes] = []
+    try:
+        anyio.run(PROGRAMS[program], url, seen, backend=backend)
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever ended it
+        return type(error), seen
+    raise AssertionError("the program was not ended")
+
+
+def the_end(root: Path) -> str:
+    (stored,) = load_cassette(root / "x.yaml").interactions
+    return stored.response.end
+
+
+@pytest.mark.parametrize("says_nothing", [False, True], ids=["after two chunks", "before the answer"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_limit_of_the_program_ends_the_replay_as_it_ended_the_recording(
+    root: Path, provider: Silent, program: str, says_nothing: bool
+) -> None:
+    provider.says_nothing = says_nothing
+    with aquila.use_cassette("x", transport="record"):
+        recorded = end_of(program, provider.url)
+    assert len(recorded[1]) == (0 if says_nothing else 2)
+    assert the_end(root) == "silent"
+    with aquila.use_cassette("x", transport="replay") as cassette:
+        assert end_of(program, provider.url) == recorded
+        assert not cassette.misses
+    assert len(provider.server.requests) == 1
+
+
+def test_a_limit_ends_it_under_trio_too(root: Path, provider: Silent) -> None:
+    with aquila.use_cassette("x", transport="record"):
+        recorded = end_of("anyio.fail_after", provider.url, backend="trio")
+    with aquila.use_cassette("x", transport="replay"):
+        assert end_of("anyio.fail_after", provider.url, backend="trio") == recorded
+
+
+def read_on(url: str, **options: Any) -> None:
+    with httpx2.Client(**options) as client, client.stream("POST", f"{url}/chat/completions", json=BODY) as answer:
+        for _ in answer.iter_raw():
+            pass
+
+
+@pytest.mark.parametrize("says_nothing", [False, True])
+def test_a_program_that_waits_longer_than_recorded_misses_and_never_hangs(
+    root: Path, provider: Silent, says_nothing: bool
+) -> None:
+    provider.says_nothing = says_nothing
+    with aquila.use_cassette("x", transport="record"):
+        end_of("asyncio.timeout", provider.url)
+    with aquila.use_cassette("x", transport="replay", silence=0.1) as cassette:
+        with pytest.raises(CassetteMiss, match=r"stopped waiting after [0-9.]+ s; now it has waited for [0-9.]+ s"):
+            read_on(provider.url, timeout=None)
+        assert len(cassette.misses) == 1
+        cassette.forget_misses()
+
+
+@pytest.mark.parametrize("says_nothing", [False, True])
+def test_the_clients_own_limit_strikes_at_once_if_the_recorded_wait_had_reached_it(
+    root: Path, provider: Silent, says_nothing: bool
+) -> None:
+    provider.says_nothing = says_nothing
+    with aquila.use_cassette("x", transport="record"):
+        end_of("asyncio.timeout", provider.url)
+    (stored,) = load_cassette(root / "x.yaml").interactions
+    with aquila.use_cassette("x", transport="replay", silence=60):
+        with pytest.raises(httpx2.ReadTimeout):
+            read_on(provider.url, timeout=0.2)
+        assert stored.response.ended >= 200
+
+
+def test_a_read_after_the_caller_had_left_between_two_reads_is_a_miss_and_counts(root: Path, provider: Silent) -> None:
+    provider.goes_on.set()
+    url = f"{provider.url}/chat/completions"
+    with (
+        aquila.use_cassette("x", transport="record"),
+        httpx2.Client() as client,
+        client.stream("POST", url, json=BODY) as answer,
+    ):
+        next(answer.iter_raw())
+    assert the_end(root) == "closed"
+    with aquila.use_cassette("x", transport="replay", silence=60) as cassette:
+        with contextlib.suppress(BaseException):  # as a program does that swallows it
+            read_on(provider.url)
+        assert len(cassette.misses) == 1
+        cassette.forget_misses()
+
+
+def close_from_another_thread(url: str) -> tuple[list[bytes], type[BaseException] | None]:
+    seen: list[bytes] = []
+    with httpx2.Client(timeout=60) as client, client.stream("POST", f"{url}/chat/completions", json=BODY) as answer:
+        timer = threading.Timer(LIMIT, answer.close)
+        timer.start()
+        try:
+            for chunk in answer.iter_raw():
+                seen.append(chunk)
+        except httpx2.HTTPError as error:
+            return seen, type(error)
+        finally:
+            timer.join()
+    return seen, None
+
+
+def test_a_replay_is_ended_by_another_thread_that_closes_it(root: Path, provider: Silent) -> None:
+    ends = threading.Timer(LIMIT * 2, provider.goes_on.set)  # closing a socket does not wake its reader
+    ends.start()
+    with aquila.use_cassette("x", transport="record"):
+        recorded, _ = close_from_another_thread(provider.url)
+    ends.join()
+    assert the_end(root) == "silent"
+    with aquila.use_cassette("x", transport="replay", silence=60):
+        assert close_from_another_thread(provider.url) == (recorded[:2], httpx2.ReadError)
+
+
+def close_a_stream(url: str) -> tuple[str, type[BaseException]]:
+    stream = aquila.stream("hi", base_url=url, endpoint="chat", api_key="-", timeout=60)
+    timer = threading.Timer(LIMIT, stream.close)
+    text = ""
+    with stream:
+        timer.start()
+        try:
+            for event in stream:
+                if isinstance(event, aquila.Chunk):
+                    text += event.text
+        except StreamClosed as error:
+            return text, type(error)
+        finally:
+            timer.join()
+    raise AssertionError(f"not closed: {text!r}")
+
+
+def test_a_stream_of_aquila_that_another_thread_closes_is_closed_so_in_a_replay(root: Path, provider: Silent) -> None:
+    with aquila.use_cassette("x", transport="record"):
+        recorded = close_a_stream(provider.url)
+    assert the_end(root) == "silent"
+    with aquila.use_cassette("x", transport="replay", silence=60):
+        assert close_a_stream(provider.url) == recorded
+
+
+def ask_within(url: str, seconds: float) -> str:
+    try:
+        limits = aquila.Timeouts(total=seconds)
+        return aquila.ask("hi", base_url=url, endpoint="chat", api_key="-", timeout=limits, max_retries=2).text
+    except RequestTimeout as error:
+        return str(error)
+
+
+async def ask_within_async(url: str, seconds: float) -> str:
+    try:
+        limits = aquila.Timeouts(total=seconds)
+        answer = await aquila.aask("hi", base_url=url, endpoint="chat", api_key="-", timeout=limits, max_retries=2)
+        return answer.text
+    except RequestTimeout as error:
+        return str(error)
+
+
+def stream_within(url: str, seconds: float) -> str:
+    limits = aquila.Timeouts(total=seconds)
+    try:
+        with aquila.stream("hi", base_url=url, endpoint="chat", api_key="-", timeout=limits) as stream:
+            list(stream)
+    except RequestTimeout as error:
+        return str(error)
+    return "whole"
+
+
+@pytest.mark.parametrize("says_nothing", [False, True])
+@pytest.mark.parametrize(
+    "ask",
+    [ask_within, lambda url, seconds: anyio.run(ask_within_async, url, seconds), stream_within],
+    ids=["ask", "aask", "stream"],
+)
+def test_the_total_time_of_a_call_strikes_at_once(
+    root: Path, provider: Silent, ask: Callable[[str, float], str], says_nothing: bool
+) -> None:
+    provider.says_nothing = says_nothing
+    with aquila.use_cassette("x", transport="record"):
+        recorded = ask(provider.url, 1.5)
+    assert "total" in recorded
+    (stored,) = load_cassette(root / "x.yaml").interactions
+    assert (stored.response.end, stored.response.error) == ("silent", "TimeLimit: total, 1.5 s")
+    # A recording that says that it took an hour: whoever waited for that would not come back.
+    hour = replace(stored, response=replace(stored.response, ended=3_600_000))
+    save_cassette(root / "x.yaml", Cassette((hour,)))
+    with aquila.use_cassette("x", transport="replay", silence=3600) as cassette:
+        assert ask(provider.url, 1.5) == recorded
+        assert not cassette.misses
+
+
+def test_a_reader_that_outlives_its_cassette_is_told(root: Path, provider: Silent) -> None:
+    with aquila.use_cassette("x", transport="record"):
+        end_of("asyncio.timeout", provider.url)
+    errors: list[BaseException] = []
+    reading = threading.Event()
+
+    def read() -> None:
+        try:
+            with (
+                httpx2.Client(timeout=None) as client,
+                client.stream("POST", f"{provider.url}/chat/completions", json=BODY) as answer,
+            ):
+                for _ in answer.iter_raw():
+                    reading.set()
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
+            errors.append(error)
+
+    reader = threading.Thread(target=read)
+    with aquila.use_cassette("x", transport="replay", silence=600):
+        reader.start()
+        assert reading.wait(20)
+    reader.join(20)
+    assert [type(error) for error in errors] == [SessionClosed]
