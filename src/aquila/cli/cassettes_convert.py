@@ -61,6 +61,12 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             if "error" not in one
         ],
     )
+    for one in done:
+        if one.get("left_out"):
+            output.print_line(
+                f"{one['to']}: without the header fields {', '.join(one['left_out'])}, which recordings do not have; "
+                "aquila_keep_headers keeps them"
+            )
     output.print_json(done)
     return FAILED if failed else 0
 
@@ -89,9 +95,12 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     settings = runtime.current_settings()
     cassette = project.load_cassette(source)
     before = source.stat().st_size
+    left_out: list[str] = []
     if _is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded
         clean = redactor_for(match_rules_of(settings), settings.keep_headers).redact_interaction
+        found = cassette
         cassette = Cassette.from_interactions(map(clean, cassette.interactions))
+        left_out = _fields_left_out(found, cassette)
     # Large bodies first: what is compared below then has their names, and need not hold them.
     cassette = cassette_files.move_large_bodies_out(cassette, target)
     data = cassette_files.encode_cassette(target, cassette)
@@ -111,4 +120,14 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
         "interactions": len(cassette.interactions),
         "bytes": target.stat().st_size,
         "bytes_before": before,
+        "left_out": left_out,
     }
+
+
+def _fields_left_out(before: Cassette, after: Cassette) -> list[str]:
+    """Return the names of the header fields that a cassette of another recorder had, and that Aquila does not store."""
+    names: set[str] = set()
+    for one, other in zip(before.interactions, after.interactions, strict=True):
+        for found, kept in ((one.request, other.request), (one.response, other.response)):
+            names |= dict(found.headers).keys() - dict(kept.headers).keys()
+    return sorted(names)

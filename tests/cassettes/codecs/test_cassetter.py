@@ -29,9 +29,10 @@ def test_what_cassetter_recorded_over_http_is_read_whole(path: Path) -> None:
     assert found.keys() == {"chat", "audio", "stream", "nothing", "null"}
     chat = found["chat"]
     assert (chat.request.method, chat.request.url) == ("POST", "http://127.0.0.1:8099/chat")
-    assert chat.request.headers == (("accept", "*/*"), ("content-type", "application/json"))
+    assert {("accept", "*/*"), ("content-type", "application/json")} <= set(chat.request.headers)
     assert chat.request.body == ASKED
-    assert chat.response.headers == (("content-type", "application/json"),)
+    assert chat.response.first_header("content-type") == "application/json"
+    assert not {"content-length", "content-encoding"} & dict(chat.response.headers).keys()
     assert json.loads(chat.response.body) == {
         "id": "chat-1",
         "text": "café\nau lait",

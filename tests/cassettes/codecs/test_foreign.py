@@ -75,7 +75,7 @@ def test_what_is_no_cassette_in_msgpack_form_is_nothing_to_delete_either(value: 
         (recorded({"trailers": {}}), "unknown key 'trailers'"),
         (recorded(None, {"trailers": {}}), "unknown key 'trailers'"),
         (recorded(None, {"status": {"code": 200, "more": 1}}), "unknown key 'more'"),
-        (recorded({"body": {"file": "a.bin"}}), "unknown key 'file'"),
+        (recorded(None, {"body": {"file": "a.bin"}}), "unknown key 'file'"),
         (recorded(None, {"body": {"encoding": "UTF-8", "string": "x"}}), "unknown key 'encoding'"),
         (recorded(None, {"body": {}}), "a body must have one form"),
         (recorded().replace("- request:", "- recorded_by: me\n  request:"), "unknown key 'recorded_by'"),

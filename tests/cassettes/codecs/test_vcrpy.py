@@ -71,11 +71,92 @@ def test_the_forms_that_versions_and_serialisers_use(response: dict[str, Any], b
     assert load(recorded({"body": None}, response)).response.body == body
 
 
-def test_a_parsed_body_keeps_its_numbers_and_the_order_of_its_keys() -> None:
-    text = recorded({"body": None}).replace(
-        "    headers:\n      Accept", "    parsed_body: {z: 1e-05, a: 0.10}\n    headers:\n      Accept", 1
+@pytest.mark.parametrize("key", ["parsed_body", "body"])
+def test_a_body_that_is_a_value_is_understood_as_vcrpy_understands_it(key: str) -> None:
+    value = (
+        "{z: 1.0e-05, a: 0.10, id: 12e4567, small: 1e-05, on: yes, hex: 0x1F, octal: 010, day: 2024-01-01, "
+        "none: ~, endless: .inf, quoted: '5', list: [no, 1_000]}"
     )
-    assert load(text).request.body == b'{"z":1e-05,"a":0.10}'
+    text = recorded({"body": None}).replace("    body: null\n", "", 1)
+    text = text.replace("    headers:\n      Accept", f"    {key}: {value}\n    headers:\n      Accept", 1)
+    assert load(text).request.body == (
+        b'{"z":1.0e-05,"a":0.10,"id":"12e4567","small":"1e-05","on":true,"hex":31,"octal":8,"day":"2024-01-01",'
+        b'"none":null,"endless":".inf","quoted":"5","list":[false,1000]}'
+    )
+
+
+def test_a_body_that_is_a_mapping_is_a_form_where_its_headers_say_so() -> None:
+    found = load(
+        recorded({"body": {"a": "1 2", "b": "x"}, "headers": {"Content-Type": ["application/x-www-form-urlencoded"]}})
+    )
+    assert found.request.body == b"a=1+2&b=x"
+
+
+OBJECTS = """\
+interactions:
+- request:
+    body: !!python/object/new:_io.BytesIO
+      state: !!python/tuple
+      - !!binary |
+        eyJhIjoxfQ==
+      - 0
+      - null
+    headers: &id001
+      ? !!python/object/apply:multidict._multidict.istr
+      - Content-Type
+      : - application/json
+      ? !!python/object/new:multidict._multidict.istr {args: [X-A]}
+      : !!python/tuple
+        - !!python/unicode 'b'
+    method: POST
+    uri: !!python/str 'https://x.test/'
+  response:
+    body: {string: !!python/object/new:six.text {args: [hi]}}
+    headers: *id001
+    status: {code: !!python/int '200', message: OK}
+version: 1
+version: 1
+"""
+
+
+def test_objects_of_python_are_read_as_the_text_and_the_bytes_that_they_hold() -> None:
+    found = load(OBJECTS)
+    assert found.request.url == "https://x.test/"
+    assert found.request.body == b'{"a":1}'
+    assert found.request.headers == found.response.headers == (("content-type", "application/json"), ("x-a", "b"))
+    assert found.response.status == 200
+    assert found.response.body == b"hi"
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/object/apply:os.system [touch hacked, x]",
+        "!!python/object/apply:os.system {args: [touch hacked], kwds: {a: b}}",
+        "!!python/name:os.system ''",
+        "!!python/module:os ''",
+        "!!python/object:a.B {}",
+        "!!python/object/new:a.B {state: {x: 1}}",
+        "!!other 'x'",
+    ],
+)
+def test_what_an_object_of_python_does_is_never_done(tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CassetteCorrupt, match="is not part of the format"):
+        load(OBJECTS.replace("!!python/str 'https://x.test/'", tag))
+    assert not list(tmp_path.iterdir())
+
+
+def test_in_a_cassette_of_aquila_tags_of_python_are_refused() -> None:
+    with pytest.raises(CassetteCorrupt, match="line 2: tag"):
+        load("aquila: 1\ninteractions: !!python/tuple []\n...\n")
+
+
+def test_a_key_at_the_top_may_occur_twice_if_nothing_is_lost() -> None:
+    twice = recorded().replace("version: 1\n", "") + recorded()
+    assert len(YAML.loads(twice.encode(), source="old.yaml").interactions) == 2
+    with pytest.raises(CassetteCorrupt, match="'version' occurs twice, with another value"):
+        load(recorded() + "version: 2\n")
 
 
 BOMB = "a: &a0 [x, x]\n" + "".join(f"k{at}: &a{at + 1} [*a{at}, *a{at}]\n" for at in range(50))
@@ -121,7 +202,7 @@ def test_a_body_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPa
         load(text)
 
 
-def test_only_the_headers_of_a_recording_of_ours_are_kept() -> None:
+def test_all_headers_but_credentials_are_given_back() -> None:
     headers = {
         "Authorization": ["Bearer secret"],
         "Content-Type": ["text/plain"],
@@ -129,8 +210,20 @@ def test_only_the_headers_of_a_recording_of_ours_are_kept() -> None:
         "X-Request-Id": "7",
     }
     found = load(recorded({"headers": headers}, {"headers": headers}))
-    assert found.request.headers == (("content-type", "text/plain"),)
+    assert found.request.headers == (("content-type", "text/plain"), ("x-request-id", "7"))
     assert found.response.headers == (("content-type", "text/plain"), ("x-request-id", "7"))
+    others = {
+        "X-Amzn-Bedrock-Input-Token-Count": ["5"],
+        "x-goog-upload-url": ["https://x.test/upload"],
+        "Www-Authenticate": ["Bearer realm=x"],
+        "ETag": ["a"],
+        "Mcp-Session-Id": ["s"],
+        "Date": ["today"],
+        "x-session-token": ["secret"],
+        "Content-Length": ["7"],
+    }
+    names = [name for name, _ in load(recorded(None, {"headers": others})).response.headers]
+    assert set(names) == {name.lower() for name in others} - {"x-session-token", "content-length"}
 
 
 @pytest.mark.parametrize(

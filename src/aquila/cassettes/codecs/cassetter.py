@@ -17,7 +17,6 @@ from aquila.cassettes.codecs.vcrpy import undo_content_encoding
 from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, MAX_BYTES, Number, Tree
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 
 _NAME = "cassetter"
@@ -55,12 +54,12 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
         RecordedRequest(
             foreign.require_text(asked, "method", request),
             foreign.require_text(asked, "uri", request),
-            foreign.keep_allowed_headers(asked.get("headers"), REQUEST_HEADERS, (*request, "headers")),
+            foreign.headers_of_request(asked.get("headers"), (*request, "headers")),
             _body_bytes(asked, request),
         ),
         RecordedResponse(
             foreign.parse_status(answered.get("status"), (*response, "status")),
-            foreign.keep_allowed_headers(answered.get("headers"), foreign.RESPONSE_HEADERS, (*response, "headers")),
+            foreign.headers_of_response(answered.get("headers"), (*response, "headers")),
             (RecordedChunk(body),) if body else (),
         ),
         _recorded_moment(tree, path) if "recorded_at" in tree else "",

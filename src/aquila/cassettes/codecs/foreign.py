@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection
 from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
 from aquila.cassettes.model import STATUSES, Headers
-from aquila.cassettes.redaction import header_allowlist
+from aquila.cassettes.redaction.header_allowlist import is_secret_header
 
-RESPONSE_HEADERS = header_allowlist.RESPONSE_HEADERS - {"content-encoding"}
-"""The fields of an answer that are kept. Bodies are read without their content codings."""
+_OF_THE_BODY_AS_SENT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+"""Fields of an answer that do not fit its body any more: bodies are read without their content codings."""
 
 
 def describe_foreign_file(tree: Tree) -> str:
@@ -102,15 +102,27 @@ def parse_status(value: Tree, path: TreePath) -> int:
     return int(value)
 
 
-def keep_allowed_headers(tree: Tree, allowed: Collection[str], path: TreePath) -> Headers:
-    """The header fields that our own recordings keep, of those in a document. Raises FormatError."""
+def headers_of_request(tree: Tree, path: TreePath) -> Headers:
+    """The header fields of a request but credentials. Raises FormatError."""
+    return _headers(tree, is_secret_header, path)
+
+
+def headers_of_response(tree: Tree, path: TreePath) -> Headers:
+    """The header fields of an answer but credentials and what concerns its body as it was sent. Raises FormatError.
+
+    A replay gives them all back. What is kept when the file is converted is the same as in a recording.
+    """
+    return _headers(tree, lambda name: name in _OF_THE_BODY_AS_SENT or is_secret_header(name), path)
+
+
+def _headers(tree: Tree, is_left_out: Callable[[str], bool], path: TreePath) -> Headers:
     if tree is None:
         return ()
     if type(tree) is not dict:
         raise FormatError("'headers' must be a mapping", path)
     pairs: list[tuple[str, str]] = []
     for name, values in tree.items():
-        if name.lower() in allowed:
+        if not is_left_out(name.lower()):
             for value in values if type(values) is list else [values]:
                 pairs.append((name.lower(), _header_text(value, (*path, name))))
     return tuple(pairs)

@@ -1,8 +1,8 @@
 """Cassettes that vcrpy recorded, read as ours.
 
 vcrpy has no chunks and no times: a body comes back as one chunk at 0 ms. Its bodies may be compressed still; they are
-unpacked, as ours are. A JSON body that was stored as a value (``parsed_body``) has no exact bytes any more: it is
-written compactly, as the openai SDK writes. Only the headers that our own recordings keep are kept.
+unpacked, as ours are. A body that was stored as a value (``parsed_body``, or a mapping) has no exact bytes any more: it
+is understood by the rules of YAML 1.1, as vcrpy's own loader does, and written compactly, as the openai SDK writes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import base64
 import importlib
 import zlib
 from typing import Any
+from urllib.parse import urlencode
 
 from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import Tree
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS
 
 MAX_BODY = 256 * 1024 * 1024
 """A compressed body that unpacks to more bytes than this is refused."""
@@ -64,12 +64,12 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
         RecordedRequest(
             foreign.require_text(asked, "method", request),
             foreign.require_text(asked, "uri", request),
-            foreign.keep_allowed_headers(asked.get("headers"), REQUEST_HEADERS, (*request, "headers")),
+            foreign.headers_of_request(asked.get("headers"), (*request, "headers")),
             _body_bytes(asked, request),
         ),
         RecordedResponse(
             foreign.parse_status(status, (*response, "status")),
-            foreign.keep_allowed_headers(answered.get("headers"), foreign.RESPONSE_HEADERS, (*response, "headers")),
+            foreign.headers_of_response(answered.get("headers"), (*response, "headers")),
             (RecordedChunk(body),) if body else (),
         ),
     )
@@ -77,14 +77,13 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
 
 def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
     if tree.get("parsed_body") is not None:
-        try:
-            return json_body.write_json(tree["parsed_body"], json_body.JsonStyle()).encode()
-        except ValueError as error:
-            raise FormatError(str(error), (*path, "parsed_body")) from None
+        return _json_bytes(tree["parsed_body"], (*path, "parsed_body"))
     name = "content" if "content" in tree else "body"
     if "parsed_body" in tree and name not in tree:
         return b"null"
     value = tree.get(name)
+    if type(value) is dict and "uri" in tree and value and not value.keys() & {"string", "base64_string"}:
+        return _value_bytes(tree, value, (*path, name))  # a filter has put a value in place of the bytes
     if type(value) is dict:
         foreign.check_keys(value, ("string", "base64_string"), (*path, name), "vcrpy")
         if len(value) != 1:
@@ -99,6 +98,23 @@ def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
     if isinstance(value, bytes):
         return value
     raise FormatError(f"{name!r} must be text or binary", (*path, name))
+
+
+def _value_bytes(tree: dict[str, Tree], value: Tree, path: TreePath) -> bytes:
+    """The bytes of a request's body that is a mapping: a form where the headers say so, else JSON."""
+    form = foreign.first_header(tree.get("headers"), "content-type").startswith("application/x-www-form-urlencoded")
+    if form and type(value) is dict and all(isinstance(one, str) for one in value.values()):
+        return urlencode({name: str(one) for name, one in value.items()}).encode()
+    return _json_bytes(value, path)
+
+
+def _json_bytes(value: Tree, path: TreePath) -> bytes:
+    from aquila.cassettes.codecs.yaml.values_1_1 import resolve_values  # noqa: PLC0415 - needs yaml
+
+    try:
+        return json_body.write_json(resolve_values(value), json_body.JsonStyle()).encode()
+    except ValueError as error:
+        raise FormatError(str(error), path) from None
 
 
 def _from_base64(value: Tree, path: TreePath) -> bytes:

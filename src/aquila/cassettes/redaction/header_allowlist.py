@@ -16,18 +16,18 @@ REQUEST_HEADERS = frozenset({"accept", "content-type", "anthropic-beta", "anthro
 
 RESPONSE_HEADERS = frozenset(
     {
-        "content-disposition",
-        "content-encoding",
-        "content-type",
-        "link",
-        "location",
-        "openai-processing-ms",
-        "openai-version",
-        "request-id",
-        "retry-after",
-        "retry-after-ms",
-        "x-request-id",
-        "x-should-retry",
+        *(
+            "allow",
+            "apim-request-id",
+            "content-disposition",
+            "content-encoding",
+            "content-range",
+            "content-type",
+            "etag",
+        ),
+        *("last-modified", "link", "location", "mcp-protocol-version", "mcp-session-id", "openai-processing-ms"),
+        *("openai-version", "operation-location", "range", "request-id", "retry-after", "retry-after-ms"),
+        *("tus-resumable", "upload-length", "upload-offset", "www-authenticate", "x-request-id", "x-should-retry"),
     }
 )
 """Response fields that are stored. Lengths, cookies, dates and rate limits are not among them.
@@ -35,18 +35,21 @@ RESPONSE_HEADERS = frozenset(
 A content coding is undone before an answer is stored, and its field dropped. Where that is impossible it is kept.
 """
 
+RESPONSE_PATTERNS = ("x-amz-*", "x-amzn-*", "x-goog-*", "x-ms-*")
+"""Families of response fields that are stored: token counts, upload URLs, ids, without which clients cannot go on."""
+
 _SECRET_NAME = re.compile(
     "(?:^|[-_])(?:apikey|assertion|auth|authentication|authorization|bearer|cookie2?|credentials?|csrf|jwt|key|passwd"
     "|password|secret|session|sig|signature|token|xsrf)(?:[-_]|$)"
 )
-_NOT_SECRET = frozenset({"idempotency-key"})
+_NOT_SECRET = re.compile("idempotency-key|mcp-session-id|.*-token-count")
 
 
 @lru_cache(maxsize=1024)
 def is_secret_header(name: str) -> bool:
     """Say whether a header field carries credentials by its name (``authorization``, ``x-api-key``, ``set-cookie``)."""
     name = name.lower()
-    return name not in _NOT_SECRET and _SECRET_NAME.search(name) is not None
+    return not _NOT_SECRET.fullmatch(name) and _SECRET_NAME.search(name) is not None
 
 
 def check_header_names(names: Iterable[str], setting: str) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from aquila.cassettes.redaction.found_secrets import (
 from aquila.cassettes.redaction.header_allowlist import (
     REQUEST_HEADERS,
     RESPONSE_HEADERS,
+    RESPONSE_PATTERNS,
     check_header_names,
     is_allowed_header,
 )
@@ -292,7 +293,8 @@ class Redactor:
         become empty.
         """
         scrubber = self._scrubber_knowing(self._seen_credentials)
-        headers = _keep_allowed_headers(response.headers, RESPONSE_HEADERS, self._response_headers, scrubber)
+        patterns = (*RESPONSE_PATTERNS, *self._response_headers)
+        headers = _keep_allowed_headers(response.headers, RESPONSE_HEADERS, patterns, scrubber)
         chunks = scrubber.scrub_chunks(response.chunks, cut_off=response.end != "complete")
         error = scrubber.scrub_text(response.error)
         if headers == response.headers and chunks is response.chunks and error == response.error:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(globals(), msgpack_codec="aquila.cassettes.codecs.msgpack")
 
-COPY_VERSION = 4
+COPY_VERSION = 5
 """Changes with the form of a copy, or with how a YAML file is understood."""
 
 MAX_COPIES = 5000

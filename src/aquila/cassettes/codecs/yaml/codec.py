@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml import reader
-from aquila.cassettes.codecs.yaml.tree import ADVICE, Tree, advice_for
+from aquila.cassettes.codecs.yaml.tree import ADVICE, Tree, advice_for, as_texts
 from aquila.cassettes.model import FORMAT_VERSION, Cassette
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
@@ -71,7 +71,7 @@ def _load_foreign(tree: Tree) -> Cassette:
     if kind:
         raise reader.FormatError(f"{missing}; it looks like {kind}", ())
     if foreign.is_cassetter(tree):
-        return cassetter.cassette_from_cassetter(tree)
+        return cassetter.cassette_from_cassetter(as_texts(tree))
     if vcrpy.is_vcrpy(tree):
         return vcrpy.cassette_from_vcrpy(tree)
     raise reader.FormatError(missing, ())

@@ -20,7 +20,8 @@ import yaml.parser
 import yaml.reader
 import yaml.scanner
 
-from aquila.cassettes.codecs.yaml.tree import MAX_BYTES, MAX_DEPTH, NUMBER, Number, Tree, advice_for
+from aquila.cassettes.codecs.yaml import python_values
+from aquila.cassettes.codecs.yaml.tree import MAX_BYTES, MAX_DEPTH, NUMBER, Number, PlainText, Tree, advice_for
 from aquila.errors import CassetteCorrupt
 
 _BINARY = "tag:yaml.org,2002:binary"
@@ -90,6 +91,9 @@ class _Document:
         self._get_event = open_event_parser(data).get_event
         self._convert = convert
         self._top: Tree = None  # the mapping at the top while it is being filled
+        # Known when the interactions begin: until then nothing is read that the two understand differently.
+        self._read_scalar: Callable[[Any], Tree] = _read_scalar
+        self._is_foreign = False
         self._first_anchor: tuple[str, int] | None = None
         self._anchored: dict[str, Any] = {}
         self._alias_budget = 4 * len(data)  # how many characters all aliases together may stand for
@@ -123,7 +127,10 @@ class _Document:
         if event.anchor is not None:
             self._define_anchor(event)
         if kind is yaml.ScalarEvent:
-            value = _read_scalar(event)
+            value = self._read_scalar(event)
+        elif self._is_foreign and str(event.tag).startswith(python_values.PREFIX):
+            children = self._read_mapping(depth) if kind is yaml.MappingStartEvent else self._read_sequence(depth)
+            value = self._plain_value(event, children)
         else:
             if event.tag is not None:
                 raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", _line_of_event(event))
@@ -137,27 +144,57 @@ class _Document:
     def _read_mapping(self, depth: int) -> dict[str, Tree]:
         # The loop is written out for plain scalars, which nearly all nodes are: this is where a load spends its time.
         get_event, scalar_event, end_event = self._get_event, yaml.ScalarEvent, yaml.MappingEndEvent
+        read_scalar = self._read_scalar
         tree: dict[str, Tree] = {}
         if depth == 0:
             self._top = tree
         while True:
             event = get_event()
-            if type(event) is not scalar_event:
-                if type(event) is end_event:
-                    return tree
-                raise Unreadable("a key that is not text", _line_of_event(event))
-            if event.tag is not None or event.anchor is not None:
-                raise Unreadable("a tag or an anchor on a key", _line_of_event(event))
-            key = event.value
+            if type(event) is end_event:
+                return tree
+            if type(event) is not scalar_event or event.tag is not None or event.anchor is not None:
+                key = self._read_unusual_key(event, depth)
+            else:
+                key = event.value
             if key in tree:
-                raise Unreadable(f"key {_shortened(key)!r} occurs twice", _line_of_event(event))
+                if depth or "aquila" in tree:
+                    raise Unreadable(f"key {_shortened(key)!r} occurs twice", _line_of_event(event))
+                self._read_again(tree, key, _line_of_event(event))
+                continue
             event = get_event()
             if type(event) is scalar_event and event.anchor is None:
-                tree[key] = event.value if event.style and event.tag is None else _read_scalar(event)
+                tree[key] = event.value if event.style and event.tag is None else read_scalar(event)
             elif depth == 0 and key == "interactions" and type(event) is yaml.SequenceStartEvent:
                 tree[key] = self._read_interactions(event)
             else:
                 tree[key] = self._read_node(event, depth + 1)
+
+    def _read_unusual_key(self, event: Any, depth: int) -> str:
+        """Read a key with a tag or an anchor, which other recorders write for names that are objects of Python."""
+        if not self._is_foreign:
+            tagged = type(event) is yaml.ScalarEvent
+            raise Unreadable(
+                "a tag or an anchor on a key" if tagged else "a key that is not text", _line_of_event(event)
+            )
+        key = self._read_node(event, depth + 1)
+        if not isinstance(key, str):
+            raise Unreadable("a key that is not text", _line_of_event(event))
+        return str(key)
+
+    def _read_again(self, tree: dict[str, Tree], key: str, line: int) -> None:
+        """Read the value of a key at the top that occurs twice in a file of another recorder. Nothing of it is lost."""
+        value = self._read_node(self._get_event(), 1)
+        if type(value) is list and type(tree[key]) is list:
+            tree[key] = [*tree[key], *value]
+        elif value != tree[key]:
+            raise Unreadable(f"key {_shortened(key)!r} occurs twice, with another value", line)
+
+    def _plain_value(self, event: Any, children: Tree) -> Tree:
+        """The text or the bytes that an object of Python holds. Nothing is executed."""
+        value = python_values.plain_value(event.tag, children)
+        if value is None:
+            raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", _line_of_event(event))
+        return value
 
     def _read_sequence(self, depth: int) -> list[Tree]:
         get_event, end_event = self._get_event, yaml.SequenceEndEvent
@@ -171,6 +208,9 @@ class _Document:
     def _read_interactions(self, event: Any) -> list[Any]:
         """Read the list of interactions, and convert each item as soon as it has ended."""
         if self._convert is None or "aquila" not in self._top or event.tag is not None or event.anchor is not None:
+            self._is_foreign = "aquila" not in self._top
+            if self._is_foreign:
+                self._read_scalar = _read_foreign_scalar
             items: list[Any] = self._read_node(event, 1)
             return items
         items = []
@@ -221,6 +261,15 @@ def _read_scalar(event: Any) -> Tree:
     if value[:1] in _NUMBER_STARTS:
         return Number(value) if NUMBER.fullmatch(value) else value
     return _WORDS.get(value, value)
+
+
+def _read_foreign_scalar(event: Any) -> Tree:
+    """Read a scalar in a file of another recorder. A plain one that YAML 1.1 may take for a value is marked."""
+    if event.tag is not None and event.tag.startswith(python_values.PREFIX):
+        event.tag = python_values.plain_tag(event.tag)
+        event.style = event.style if event.tag else None  # `!!python/int '5'` is a number
+    value = _read_scalar(event)
+    return PlainText(value) if type(value) is str and not event.style and event.tag is None else value
 
 
 def _read_tagged_scalar(event: Any) -> Tree:

@@ -39,3 +39,18 @@ class Number(str):
     """A number as its literal text: ``1e-05`` and ``-0.0000012`` must come back as they stood."""
 
     __slots__ = ()
+
+
+class PlainText(str):
+    """A plain scalar in a file of another recorder that is no value of JSON, such as ``yes`` or ``0x1F``."""
+
+    __slots__ = ()
+
+
+def as_texts(tree: Tree) -> Tree:
+    """Return a tree in which plain scalars that are no values of JSON are texts like any other."""
+    if type(tree) is dict:
+        return {name: as_texts(value) for name, value in tree.items()}
+    if type(tree) is list:
+        return [as_texts(value) for value in tree]
+    return str(tree) if type(tree) is PlainText else tree

@@ -1,0 +1,46 @@
+"""Values by the rules of YAML 1.1, as PyYAML and so vcrpy understand them.
+
+Aquila's own cassettes have the numbers and words of JSON. In a file of vcrpy ``12e4567`` is a text, ``yes`` is true and
+``0x1F`` is 31.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import yaml
+import yaml.constructor
+import yaml.resolver
+
+from aquila.cassettes.codecs.yaml.tree import Number, PlainText, Tree
+
+_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
+
+
+def resolve_values(tree: Tree) -> Tree:
+    """Return a tree with its plain scalars understood by YAML 1.1. What JSON has no form for stays text."""
+    if type(tree) is dict:
+        return {name: resolve_values(value) for name, value in tree.items()}
+    if type(tree) is list:
+        return [resolve_values(value) for value in tree]
+    return _resolve_scalar(tree) if type(tree) in (Number, PlainText) else tree
+
+
+def _resolve_scalar(text: str) -> Tree:
+    resolver: Any = yaml.resolver.Resolver()
+    tag = resolver.resolve(yaml.ScalarNode, str(text), (True, False))
+    if tag not in _TAGS:
+        return str(text)
+    try:
+        value = yaml.constructor.SafeConstructor().construct_object(yaml.ScalarNode(tag, str(text)))
+    except ValueError:
+        return str(text)
+    if value is None or isinstance(value, bool):
+        return value
+    if type(text) is Number:
+        return text  # with the digits that it has
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(text)
+    return Number(json.dumps(value))
