@@ -1,0 +1,89 @@
+"""What a miss costs more than a replayed answer, with a client that has its default retries.
+
+The time is that of the clock on the wall: a client that takes a miss for a failed connection sleeps before it tries
+again, for seconds. The recording that is nearest is one of a hundred: finding it and explaining the difference is part
+of the matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import openai
+
+import aquila
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage import cassette_files
+from aquila.config import SettingsLayers
+from aquila.errors import CassetteMiss
+from aquila.recording.runtime import Run
+from benchmarks import traffic
+from benchmarks.harness import Report, main, paired
+from pytest_aquila.outcomes import make_outcome
+
+RECORDINGS = 100
+MOST_SECONDS = 0.1
+
+
+def ask(via: openai.OpenAI, number: int) -> None:
+    """One chat completion."""
+    assert via.chat.completions.create(**traffic.body_of(number)).choices
+
+
+def ask_async(number: int) -> None:
+    """One chat completion of a client for asynchronous code."""
+
+    async def go() -> None:
+        async with openai.AsyncOpenAI(api_key="no-key") as via:
+            assert (await via.chat.completions.create(**traffic.body_of(number))).choices
+
+    asyncio.run(go())
+
+
+def missing(ask: Callable[[int], None]) -> Callable[[], None]:
+    """Ask something that is not recorded, and expect the miss itself."""
+
+    def ask_in_vain() -> None:
+        try:
+            ask(RECORDINGS)
+        except CassetteMiss:
+            return
+        raise AssertionError("it was answered, or the client hid the miss")
+
+    return ask_in_vain
+
+
+def run(report: Report) -> None:
+    """Measure."""
+    with tempfile.TemporaryDirectory() as name, Run(layers(Path(name)), make_outcome=make_outcome):
+        recordings = [traffic.interaction(number) for number in range(RECORDINGS)]
+        cassette_files.save_cassette(Path(name) / "traffic.yaml", Cassette.from_interactions(recordings))
+        with openai.OpenAI(api_key="no-key") as client, aquila.use_cassette("traffic", repeat="last"):
+            for title, asking in (
+                ("openai.OpenAI()", functools.partial(ask, client)),
+                ("openai.AsyncOpenAI()", ask_async),
+            ):
+                times = paired(
+                    {"replayed": functools.partial(asking, 0), "missed": missing(asking)},
+                    rounds=15,
+                    clock=time.perf_counter,
+                )
+                report.table(f"A miss through {title} with its default retries", times, base="replayed")
+                more = times.difference("missed", "replayed")
+                report.aim(f"a miss through {title}", more, at_most=MOST_SECONDS, unit="s more than a replayed answer")
+
+
+def layers(folder: Path) -> SettingsLayers:
+    """Settings as pytest has them, with the cassettes in ``folder``."""
+    return SettingsLayers(
+        folder, defaults={"transport": "replay"}, ini={"cassette_dir": str(folder)}, under_pytest=True
+    )
+
+
+if __name__ == "__main__":
+    main(run)
