@@ -24,7 +24,9 @@ from pytest_aquila.task_fixtures import *  # noqa: F403
 if TYPE_CHECKING:
     from typing import Literal
 
+    from aquila.config import Settings
     from aquila.errors import UnansweredRequest
+    from aquila.recording.reports import ScopeReport
     from pytest_aquila.reporting import Totals
 
     Outcome = Literal["passed", "skipped", "xfailed", "failed"]
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.storage import cassette_files, names
     from aquila.intercept import activation, dummy_keys
     from aquila.recording import recorder
-    from pytest_aquila import drift_report, outcomes, report_redaction, reporting, unanswered, vcr_compat
+    from pytest_aquila import drift_report, miss_report, outcomes, report_redaction, reporting, unanswered, vcr_compat
 else:
     lazy_modules(
         globals(),
@@ -41,6 +43,7 @@ else:
         drift_report="pytest_aquila.drift_report",
         dummy_keys="aquila.intercept.dummy_keys",
         errors="aquila.errors",
+        miss_report="pytest_aquila.miss_report",
         names="aquila.cassettes.storage.names",
         outcomes="pytest_aquila.outcomes",
         recorder="aquila.recording.recorder",
@@ -133,9 +136,7 @@ def pytest_fixture_setup(
     item = test_scopes.running_item(request.config)
     if item is None or not fixture_cassettes.has_own_cassette(fixturedef, item):
         return (yield)
-    cassette = fixture_cassettes.FixtureCassette(
-        fixturedef, request, item, lambda report, settings: _totals_of(item.config).add_report(report, settings)
-    )
+    cassette = fixture_cassettes.FixtureCassette(fixturedef, request, item, functools.partial(_add_report, item))
     request.addfinalizer(cassette.end_teardown)  # the last to run is the first that was added
     try:
         with cassette.answer_setup():
@@ -230,7 +231,12 @@ def _close_test_scope(item: pytest.Item, outcome: Outcome) -> None:
         adds_only=outcome in ("skipped", "xfailed") and not scope.misses,
     )
     if report is not None:
-        _totals_of(item.config).add_report(report, settings)
+        _add_report(item, report, settings)
+
+
+def _add_report(item: pytest.Item, report: ScopeReport, settings: Settings) -> None:
+    """Add to the sums of the run what a scope did: that of a test, or of a fixture that the test set up."""
+    _totals_of(item.config).add_report(report, settings, test_scopes.id_to_type(item))
 
 
 def _fail_for_unplayed(item: pytest.Item) -> None:
@@ -257,6 +263,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if totals is None and not orphans and not options.wants_drift(config):
         return
     if totals is not None or orphans:
+        if totals is not None and totals.changed:
+            miss_report.write_groups(terminalreporter, totals.changed)
         reporting.write_summary(terminalreporter, totals or reporting.Totals(), orphans)
     if options.wants_drift(config):
         drift_report.write_report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))

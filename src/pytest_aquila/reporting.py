@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from aquila.config import Settings
     from aquila.recording.reports import ScopeReport
+    from pytest_aquila.miss_report import ChangedRequest
 
 
 @dataclasses.dataclass
@@ -31,9 +32,10 @@ class Totals:
     recovered: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     unrecovered: list[str] = dataclasses.field(default_factory=list)
     drifted: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
+    changed: list[ChangedRequest] = dataclasses.field(default_factory=list)
 
-    def add_report(self, report: ScopeReport, settings: Settings) -> None:
-        """Take in what one test did."""
+    def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
+        """Take in what one test did. ``test`` is how to type it."""
         self.used = True
         self.replayed += report.replayed
         self.recorded += report.recorded
@@ -43,6 +45,7 @@ class Totals:
         self.pending += report.pending
         self.cassettes += report.cassettes
         self.drifted += [(report.name, one.cassette, one.method, one.url, one.text) for one in report.drifted]
+        self.changed += [(group, difference, test) for group, difference in report.changes]
         if settings.unplayed == "warn":
             self.unplayed += [(report.name, cassette, count) for cassette, count in report.unplayed]
         if settings.max_age is not None and report.oldest and _age_in_days(report.oldest) > settings.max_age:

@@ -57,15 +57,16 @@ def store_misses(huey: Any, task: Any, scope: Scope, known: int) -> None:
     """
     for number, miss in enumerate(scope.misses[known:], start=known):
         key = f"{_MISS_PREFIX}{scope.id}.{task.id}.{os.getpid()}.{number}"
-        huey.put(key, [isinstance(miss, PlayedOut), str(miss)])
+        huey.put(key, [isinstance(miss, PlayedOut), str(miss), miss.difference, miss.group])
 
 
 def collect_misses(huey: Any, scope: Scope) -> None:
     """Move the misses of workers in other processes from the result store to their scope."""
     for key in sorted(huey.all_results()):
         if key.startswith(f"{_MISS_PREFIX}{scope.id}."):
-            played_out, text = huey.get(key)
-            scope.remember_miss(PlayedOut(text) if played_out else CassetteMiss(text))
+            played_out, text, difference, group = huey.get(key)
+            kind = PlayedOut if played_out else CassetteMiss
+            scope.remember_miss(kind(text, difference=difference, group=group))
 
 
 def collect_misses_of_current_scope(huey: Any) -> None:

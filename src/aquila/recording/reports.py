@@ -34,6 +34,8 @@ class ScopeReport:
 
     ``seconds`` and ``tokens`` are what the replayed answers took when they were recorded. ``unplayed`` counts, per
     cassette that the scope owns, recordings it did not play. ``oldest`` is the earliest recording date that was played.
+    ``changes`` has a pair for each miss that is near a recording: what its change has in common with others, and the
+    fields that differ.
     """
 
     name: str
@@ -46,7 +48,7 @@ class ScopeReport:
     pending: tuple[str, ...] = ()
     cassettes: tuple[str, ...] = ()
     oldest: str = ""
-    misses: tuple[str, ...] = field(default=(), repr=False)
+    changes: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     drifted: tuple[DriftedRequest, ...] = field(default=(), repr=False)
 
 
@@ -65,7 +67,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
         pending=tuple(map(str, stored.pending)),
         cassettes=tuple(session.name for session in sessions),
         oldest=min((interaction.recorded for interaction in played if interaction.recorded), default=""),
-        misses=tuple(map(str, scope.misses)),
+        changes=tuple((one.group, one.difference or "") for one in scope.misses if one.group is not None),
         drifted=_drifted_requests(scope),
     )
     return _with_blocks(own, blocks) if blocks else replace(own, cassettes=tuple(sorted(set(own.cassettes))))

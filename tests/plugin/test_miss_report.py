@@ -1,0 +1,76 @@
+"""Tests that miss by one change are grouped at the end of the run."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from tests.plugin.conftest import Project
+
+SEVERAL = """
+    INSTRUCTIONS = "Answer in one sentence"
+
+    @pytest.mark.parametrize("city", ["Rome", "Oslo", "a small town"])
+    def test_city(aquila_cassette, city):
+        post(f"{INSTRUCTIONS}. Where is {city}? Say it well.")
+
+    def test_river(aquila_cassette):
+        post("Where is the Rhine?")
+
+    def test_list(aquila_cassette):
+        post(f"{INSTRUCTIONS}. Name lakes.")
+    """
+
+
+def groups(result: pytest.RunResult) -> list[str]:
+    """The lines between the first line of a group and the sum of the run."""
+    lines = result.outlines
+    start = next((n for n, line in enumerate(lines) if line.startswith("aquila:")), len(lines))
+    return lines[start : next(n for n, line in enumerate(lines) if " replayed, " in line)]
+
+
+def test_a_change_that_breaks_several_tests_is_told_once_with_one_command(project: Project) -> None:
+    project.record(tests=SEVERAL).assert_outcomes(passed=5)
+    result = project.run(tests=SEVERAL.replace("one sentence", "two sentences").replace("the Rhine", "the Elbe"))
+    result.assert_outcomes(failed=5)
+    tests = [f"test_app.py::test_city[{city}]" for city in ("Rome", "Oslo", "a small town")]
+    quoted = " ".join(f"'{test}'" for test in tests)
+    assert groups(result) == [
+        "aquila: 4 tests miss by the same change:",
+        "    prompt:",
+        "      recorded  'Answer in one sentence. Where is Rome? Say it well.'",
+        "      now       'Answer in two sentences. Where is Rome? Say it well.'",
+        *(f"  {test}" for test in tests),
+        "  test_app.py::test_list",
+        f"  If it is meant, record them again: pytest {quoted} test_app.py::test_list --aquila-record",
+    ]
+
+
+def test_many_tests_are_named_by_their_files(project: Project) -> None:
+    many = """
+        @pytest.mark.parametrize("number", range(13))
+        def test_it(aquila_cassette, number):
+            post("one")
+        """
+    project.record(tests=many)
+    lines = groups(project.run(tests=many.replace("one", "two")))
+    assert lines[:2] == ["aquila: 13 tests miss by the same change:", "    prompt: recorded 'one', now 'two'"]
+    assert lines[-2:] == [
+        "  … and 3 more",
+        "  If it is meant, record them again: pytest test_app.py --aquila-record",
+    ]
+
+
+def test_single_changes_and_cassettes_that_are_missing_make_no_group(project: Project) -> None:
+    result = project.run(tests=SEVERAL)
+    result.assert_outcomes(failed=5)
+    assert groups(result) == []
+
+
+def test_the_workers_of_a_distributed_run_are_grouped_together(project: Project) -> None:
+    project.record(tests=SEVERAL)
+    changed = textwrap.dedent(SEVERAL).replace("one sentence", "1")
+    project.pytester.makepyfile(test_app=f"from app import post\nimport pytest\n{changed}")
+    result = project.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2")
+    result.stdout.fnmatch_lines(["aquila: 4 tests miss by the same change:", "aquila: * 4 missed*"])
