@@ -12,24 +12,32 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from aquila.intercept import child_processes
 from aquila.intercept.dummy_keys import DummyKeys
-from aquila.intercept.httpx_clients import HttpxClients
 from aquila.intercept.import_hooks import ImportHooks
+from aquila.intercept.patching import PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+from aquila.transports import HTTPX_FAMILY
 
 if TYPE_CHECKING:
-    from aquila.intercept import socket_guard, vcr_clients
+    from types import ModuleType
+
+    from aquila.intercept import httpx_clients, socket_guard, vcr_clients
     from aquila.intercept.socket_guard import SocketGuard
     from aquila.intercept.vcr_clients import VcrClients
     from aquila.recording.scope import Scope
 else:
-    lazy_modules(globals(), socket_guard="aquila.intercept.socket_guard", vcr_clients="aquila.intercept.vcr_clients")
+    lazy_modules(
+        globals(),
+        httpx_clients="aquila.intercept.httpx_clients",
+        socket_guard="aquila.intercept.socket_guard",
+        vcr_clients="aquila.intercept.vcr_clients",
+    )
 
 
 class Interception:
@@ -38,7 +46,11 @@ class Interception:
     def __init__(self) -> None:
         self._import_hooks = ImportHooks()
         self._dummy_keys = DummyKeys()
-        self._httpx_clients = HttpxClients(self._import_hooks)
+        libraries = {
+            **dict.fromkeys(HTTPX_FAMILY, self._patch_httpx),
+            "concurrent.futures.thread": self._patch_executors,
+        }
+        self._httpx_patches = PatchSet(self._import_hooks, libraries)
         # Any thread may open or close a scope. One at a time changes the environment and the fields below.
         self._lock = threading.RLock()
         # The scopes that surround other code now, by id.
@@ -47,6 +59,14 @@ class Interception:
         self._intercepting: set[str] = set()
         # For each run, what the variable for child processes was before its first scope opened.
         self._inherited: weakref.WeakKeyDictionary[runtime.Run, str | None] = weakref.WeakKeyDictionary()
+
+    # Most runs import neither of these libraries, so what patches them is loaded with the first that is.
+
+    def _patch_httpx(self, module: ModuleType) -> Iterable[Undoable]:
+        return httpx_clients.HttpxClients(self._httpx_patches, self._intercepting).patch_library(module)
+
+    def _patch_executors(self, module: ModuleType) -> Iterable[Undoable]:
+        return httpx_clients.patch_executors(module)
 
     @cached_property
     def vcr_clients(self) -> VcrClients:
@@ -65,7 +85,7 @@ class Interception:
                 self._inherited[scope.run] = os.environ.get(child_processes.VARIABLE)
             self._open[scope.id] = scope
             self._intercepting.add(scope.id)
-            self._httpx_clients.put_in_force(scope.id, is_scope=True)
+            self._httpx_patches.put_in_force(scope.id)
             self.vcr_clients.patches.put_in_force(scope.id)
             self._adjust_environment(scope.run)
 
@@ -82,20 +102,20 @@ class Interception:
                 self._adjust_environment(scope.run)
             if scope.id in self._intercepting:
                 self._intercepting.discard(scope.id)
-                self._httpx_clients.withdraw(scope.id)
+                self._httpx_patches.withdraw(scope.id)
                 self.vcr_clients.patches.withdraw(scope.id)
 
     def put_guard_in_force(self, holder: object) -> None:
         """Refuse what no scope answers until ``withdraw_guard`` is called with the same ``holder``."""
         with self._lock:
-            self._httpx_clients.put_in_force(holder)
+            self._httpx_patches.put_in_force(holder)
             self.socket_guard.patches.put_in_force(holder)
 
     def withdraw_guard(self, holder: object) -> None:
         """Undo ``put_guard_in_force``."""
         with self._lock:
             self.socket_guard.patches.withdraw(holder)
-            self._httpx_clients.withdraw(holder)
+            self._httpx_patches.withdraw(holder)
 
     def _scopes_of(self, run: runtime.Run) -> list[Scope]:
         """The open scopes of a run, outermost first. Child processes join one of the run that starts them."""

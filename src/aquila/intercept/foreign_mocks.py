@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from aquila.transports.http_libraries import CORE_LIBRARIES
+from aquila.transports import CORE_LIBRARIES
 
 
 def is_replaced(function: Any, library: str) -> bool:

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from aquila.intercept.foreign_mocks import is_pool_replaced, is_replaced
-from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
-from aquila.transports.http_libraries import HTTPX_FAMILY
 
 if TYPE_CHECKING:
     from aquila.intercept import policy
@@ -37,24 +35,13 @@ else:
 class HttpxClients:
     """Interception of the clients of httpx2 and httpx."""
 
-    def __init__(self, hooks: ImportHooks) -> None:
-        libraries = dict.fromkeys(HTTPX_FAMILY, self._patch_library)
-        self._patches = PatchSet(hooks, {**libraries, "concurrent.futures.thread": _patch_executors})
-        # The holders that are scopes: while there are any, cassettes answer. An entry goes when its scope withdraws.
-        self._scopes: set[object] = set()
+    def __init__(self, patches: PatchSet, scopes: Collection[str]) -> None:
+        """``patches`` are those of these libraries. ``scopes`` are open: while there are any, cassettes answer."""
+        self._patches = patches
+        self._scopes = scopes
 
-    def put_in_force(self, holder: object, *, is_scope: bool = False) -> None:
-        """Intercept until ``holder`` withdraws. ``is_scope`` says that cassettes answer meanwhile."""
-        if is_scope:
-            self._scopes.add(holder)
-        self._patches.put_in_force(holder)
-
-    def withdraw(self, holder: object) -> None:
-        """Undo ``put_in_force``."""
-        self._scopes.discard(holder)
-        self._patches.withdraw(holder)
-
-    def _patch_library(self, module: ModuleType) -> Iterable[Undoable]:
+    def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
+        """Patch httpx2 or httpx."""
         # `handle_request` is where a request leaves for the network, with its final URL, headers and body.
         # `__init__` builds the connection pool, which is slow and mostly not needed while cassettes answer.
         library = module.__name__
@@ -123,7 +110,7 @@ def _is_own_request() -> bool:
     return own_requests.is_own_request()
 
 
-def _patch_executors(module: ModuleType) -> Iterable[Undoable]:
+def patch_executors(module: ModuleType) -> Iterable[Undoable]:
     """Let through what an own request runs in an executor, such as resolving a name."""
     # `asyncio` resolves names in a ThreadPoolExecutor, without the context of the request.
     yield Patch(module.ThreadPoolExecutor, "submit", own_requests.share_with_executors)

@@ -6,3 +6,12 @@ cassette does, ``upstreams`` what answers where no cassette does (``live``, ``lo
 ``aquila serve``. ``own_requests`` marks what Aquila itself sends, so that interception lets it through. Besides
 ``intercept.vcr_stubs`` this is the only place that imports httpx2.
 """
+
+from __future__ import annotations
+
+HTTPX_FAMILY = ("httpx2", "httpx")
+"""Import names of the libraries whose transports are patched. They share their shape; the second is the ancestor of the
+first. Here, so that reading it loads neither of them."""
+
+CORE_LIBRARIES = {"httpx2": "httpcore2", "httpx": "httpcore"}
+"""The library below each, which has the pools of connections."""

@@ -17,7 +17,7 @@ from aquila.config import Settings
 from aquila.errors import CassetteRequired
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.scope import Scope
-from aquila.transports.http_libraries import HTTPX_FAMILY
+from aquila.transports import HTTPX_FAMILY
 from aquila.transports.own_requests import own_request
 from aquila.transports.routing import CassetteRoute, PlainRoute, Route, session_mode
 from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream

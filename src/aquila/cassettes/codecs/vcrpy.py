@@ -10,13 +10,19 @@ from __future__ import annotations
 import base64
 import importlib
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import Tree
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cassettes.codecs.yaml import values_1_1
+else:
+    lazy_modules(globals(), values_1_1="aquila.cassettes.codecs.yaml.values_1_1")
 
 MAX_BODY = 256 * 1024 * 1024
 """A compressed body that unpacks to more bytes than this is refused."""
@@ -109,10 +115,8 @@ def _value_bytes(tree: dict[str, Tree], value: Tree, path: TreePath) -> bytes:
 
 
 def _json_bytes(value: Tree, path: TreePath) -> bytes:
-    from aquila.cassettes.codecs.yaml.values_1_1 import resolve_values  # noqa: PLC0415 - needs yaml
-
     try:
-        return json_body.write_json(resolve_values(value), json_body.JsonStyle()).encode()
+        return json_body.write_json(values_1_1.resolve_values(value), json_body.JsonStyle()).encode()
     except ValueError as error:
         raise FormatError(str(error), path) from None
 
