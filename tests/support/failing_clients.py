@@ -158,5 +158,5 @@ def what_is_seen(client: str, url: str, retries: int) -> Saw:
 
 
 def _statuses_of(error: Exception) -> list[int]:
-    names = ("status_code", "status", "code")
+    names = ("status_code", "status")
     return [value for name in names if isinstance(value := getattr(error, name, None), int)][:1]

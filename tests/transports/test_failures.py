@@ -37,21 +37,8 @@ def replay(client: str, url: str, *, retries: int = 0) -> list[str]:
         return seen
 
 
-# What the stubs of these clients do not hand over yet, by the client.
-_MISSING = {
-    "aiohttp": ("refused", "reset", "timeout", "garbage", "closed"),
-    **dict.fromkeys(("requests", "requests with Retry", "urllib3", "boto3"), ("refused",)),
-}
-
-
-def skip_what_is_missing(server: FailingServer, client: str) -> None:
-    if server.always in _MISSING.get(client, ()):
-        pytest.skip("the stub of this client does not hand over this failure")
-
-
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_program_sees_the_same_live_recorded_and_replayed(root: Path, server: FailingServer, client: str) -> None:
-    skip_what_is_missing(server, client)
     live = what_is_seen(client, server.url, 0)
     assert record(client, server.url) == live
     asked = server.requests
@@ -63,7 +50,6 @@ def test_a_program_sees_the_same_live_recorded_and_replayed(root: Path, server: 
 def test_a_client_that_gives_up_does_so_again_however_often_it_tries(
     root: Path, server: FailingServer, client: str
 ) -> None:
-    skip_what_is_missing(server, client)
     live = record(client, server.url, retries=1)
     (stored,) = load_cassette(root / "x.yaml").interactions
     assert stored.response.attempts == 2

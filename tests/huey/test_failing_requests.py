@@ -1,0 +1,201 @@
+"""Tasks whose requests fail or are not waited for, recorded and replayed: whatever ends them, and in which worker."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huey.exceptions import TaskTimeout
+
+import aquila
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
+from aquila.huey import FileHuey, MemoryHuey, ask_task, follow, partial_answer
+from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
+from tests.support.failing_server import failing_server
+from tests.support.upstream import Answer, Upstream, streamed, upstream
+
+LIMIT = 1.0
+"""The time limit of the tasks, in seconds."""
+
+
+class Silent:
+    """A provider that says the beginning of an answer, and then nothing."""
+
+    def __init__(self, server: Upstream) -> None:
+        self.url = f"{server.url}/v1"
+        self.server = server
+        self.goes_on = threading.Event()
+        server.script = self._answer
+
+    def _answer(self, path: str, body: bytes) -> Answer:
+        return streamed("one two three", before_chunk=lambda number: number != 3 or self.goes_on.wait(60))
+
+
+@pytest.fixture
+def provider(root: Path) -> Iterator[Silent]:
+    with upstream(lambda path, body: streamed("warm")) as server:
+        with aquila.use_cassette("warm", transport="record"):  # what the first request loads takes time
+            aquila.ask("hi", base_url=f"{server.url}/v1", endpoint="chat", api_key="-")
+        silent = Silent(server)
+        server.requests.clear()
+        try:
+            yield silent
+        finally:
+            silent.goes_on.set()
+
+
+@pytest.fixture
+def huey() -> Iterator[Any]:
+    made = MemoryHuey("app", store_none=True)
+    with use_test_queue(made):
+        yield made
+
+
+def open_stream(url: str) -> aquila.Stream:
+    limits = aquila.Timeouts(read=7200, idle=7200)
+    return aquila.stream("hi", base_url=url, endpoint="chat", api_key="-", timeout=limits, max_retries=0)
+
+
+def take_an_hour(path: Path) -> None:
+    """Let a recording say that its wait took an hour. Who waited for that in a replay would not come back."""
+    (stored,) = load_cassette(path).interactions
+    assert stored.response.end == "silent"
+    save_cassette(path, Cassette((replace(stored, response=replace(stored.response, ended=3_600_000)),)))
+
+
+def run_recorded_and_replayed(root: Path, provider: Silent, run: Callable[[], object]) -> tuple[object, object]:
+    with aquila.use_cassette("x", transport="record"):
+        recorded = run()
+    asked = len(provider.server.requests)
+    take_an_hour(root / "x.yaml")
+    with aquila.use_cassette("x", transport="replay") as cassette:
+        replayed = run()
+        assert not cassette.misses
+    assert len(provider.server.requests) == asked
+    return recorded, replayed
+
+
+def test_the_limit_of_a_performed_task_strikes_in_a_replay(root: Path, provider: Silent, huey: Any) -> None:
+    @huey.task(timeout=LIMIT)
+    def job() -> None:
+        with open_stream(provider.url) as stream:
+            list(stream)
+
+    recorded, replayed = run_recorded_and_replayed(root, provider, lambda: perform_job(job, raises=TaskTimeout).state)
+    assert recorded == replayed == "timeout"
+
+
+def test_the_limit_of_a_task_that_asks_strikes_in_a_replay(root: Path, provider: Silent, huey: Any) -> None:
+    task = ask_task(
+        huey, "{x}", name="slow", base_url=provider.url, endpoint="chat", api_key="-",
+        time_limit=LIMIT, timeout=60, retries=2, cassette="",
+    )  # fmt: skip
+    outcomes: list[tuple[str, object]] = []
+
+    def run() -> tuple[str, object]:
+        # In a thread, as in a thread worker: no alarm can strike there.
+        outcomes.clear()
+
+        def perform() -> None:
+            done = perform_job(task, "hi", raises=TaskTimeout)
+            outcomes.append((done.state, type(done.exception)))
+
+        thread = threading.Thread(target=perform)
+        thread.start()
+        thread.join()
+        return outcomes[0]
+
+    assert run_recorded_and_replayed(root, provider, run) == (("timeout", TaskTimeout),) * 2
+
+
+def test_the_limit_of_a_followed_stream_strikes_in_a_thread_worker(root: Path, provider: Silent, huey: Any) -> None:
+    signals: list[str] = []
+    huey.signal()(lambda name, task, error=None: signals.append(name))
+
+    @huey.task(timeout=LIMIT)
+    def job() -> None:
+        with open_stream(provider.url) as stream:
+            list(follow(stream, every=5))
+
+    def run() -> tuple[str | None, list[str]]:
+        signals.clear()
+        with run_consumer(raise_errors=False) as consumer:
+            result = job()
+            consumer.wait_for(lambda: "timeout" in signals)
+        return partial_answer(huey, result), list(signals)
+
+    recorded, replayed = run_recorded_and_replayed(root, provider, run)
+    assert recorded == replayed
+
+
+def test_a_task_that_is_revoked_while_it_waits_is_so_in_a_replay(root: Path, provider: Silent, huey: Any) -> None:
+    signals: list[str] = []
+    huey.signal()(lambda name, task, error=None: signals.append(name))
+
+    @huey.task()
+    def job() -> None:
+        with open_stream(provider.url) as stream:
+            list(follow(stream, every=0.02))
+
+    def run() -> tuple[str | None, list[str]]:
+        signals.clear()
+        with run_consumer() as consumer:
+            result = job()
+            consumer.wait_for(lambda: partial_answer(huey, result.id))
+            result.revoke()
+            consumer.wait_for(lambda: "canceled" in signals)
+        return partial_answer(huey, result), list(signals)
+
+    recorded, replayed = run_recorded_and_replayed(root, provider, run)
+    assert recorded == replayed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and alarms")
+def test_the_limit_of_a_task_strikes_in_a_process_worker(root: Path, provider: Silent, tmp_path: Path) -> None:
+    huey = FileHuey("app", path=str(tmp_path / "queue"))
+
+    @huey.task(timeout=LIMIT)
+    def job() -> str:
+        try:
+            with open_stream(provider.url) as stream:
+                list(stream)
+        except TaskTimeout:
+            return "out of time"
+        return "whole"
+
+    def run() -> str:
+        with use_test_queue(huey, storage="own"), run_consumer("process", huey=huey) as consumer:
+            value: str = consumer.wait(job())
+            return value
+
+    assert run_recorded_and_replayed(root, provider, run) == ("out of time", "out of time")
+
+
+@pytest.mark.parametrize("failure", ["500", "closed", "reset"])
+def test_the_first_failure_of_a_task_that_huey_retries_is_kept_and_replays(root: Path, huey: Any, failure: str) -> None:
+    with failing_server("") as server, contextlib.ExitStack() as stack:
+        server.failures = [failure]
+        task = ask_task(
+            huey, "{x}", name="again", base_url=server.url, endpoint="chat", api_key="-",
+            timeout=60, max_retries=0, retries=1, cassette="",
+        )  # fmt: skip
+
+        def run() -> list[tuple[str, object]]:
+            task("hi")
+            return [(each.state, type(each.exception)) for each in drain_queue(with_scheduled=True).runs]
+
+        stack.enter_context(aquila.use_cassette("x", transport="record"))
+        recorded = run()
+        stack.close()
+        asked = server.requests
+        assert ([state for state, _ in recorded], asked) == (["error", "complete"], 2)
+        stack.enter_context(aquila.use_cassette("x", transport="replay"))
+        assert run() == recorded
+        assert server.requests == asked
