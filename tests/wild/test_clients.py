@@ -39,14 +39,20 @@ def test_a_client_works_in_every_situation(client: Client, tmp_path: Path) -> No
 
 
 def _record(project: Project, results: Results) -> Outcome:
-    """Everything passes while it is recorded, and streams arrive piece by piece. No key is in a cassette."""
+    """Everything passes while it is recorded, and streams arrive piece by piece.
+
+    No key is in a cassette, and what the client asks for besides goes nowhere.
+    """
     whole: set[str] = set()
+    strays: set[str] = set()
 
     def script(path: str, body: bytes) -> Answer:
         failing = re.search(rb"Fail with (\d+)!", body)
         if failing is not None:
             return failure(int(failing[1]))
         given = answer(path, body)
+        if given.status == 404:
+            strays.add(path)
         way = project.streaming
         if way is not None:
             last = len(list(given.chunks)) - 1
@@ -69,6 +75,8 @@ def _record(project: Project, results: Results) -> Outcome:
         for status in STATUSES:
             failing = outcome.of("test_failing", f"{way} {status}")
             results.note(f"recording that the provider fails with {status}", way, _not_passed(failing))
+        if strays:
+            results.note("while it is recorded", way, f"side requests reached the provider: {strays}")
     cassettes = "".join(file.read_text("utf-8") for file in project.folder.rglob("cassettes/*.yaml"))
     assert cassettes, outcome.output
     assert SECRET not in cassettes

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.upstream import Answer
-from tests.wild.protocols import anthropic, bedrock, chat, cohere, gemini, hub, ollama, responses
+from tests.wild.protocols import anthropic, bedrock, chat, cohere, gemini, ollama, responses
 from tests.wild.protocols.conversation import Asked
 
 Protocol = Callable[[Asked], Answer]
@@ -27,7 +27,6 @@ PROTOCOLS: dict[str, Protocol] = {
     r"/v2/chat": cohere.answer,
     r"/model/[^/]+/converse(-stream)?": bedrock.answer,
     r"/api/(chat|generate)": ollama.answer,
-    r"/api/models/.+": hub.answer,
 }
 """A pattern of paths, and what answers them."""
 
