@@ -67,6 +67,9 @@ class VcrPatches:
         self._on_undo()
 
 
+_PIECE = 65536
+
+
 def _always(value: Any) -> Callable[[Any], Any]:
     return lambda original: value
 
@@ -209,7 +212,8 @@ class _AnsweringConnection:
     def _send_live(self) -> http.client.HTTPResponse:
         self._send()
         # Not the method of a subclass: urllib3's makes an answer of its own, which decodes.
-        return http.client.HTTPConnection.getresponse(self.real_connection)
+        answer: http.client.HTTPResponse = _protocol_of(self.real_connection).getresponse(self.real_connection)
+        return answer
 
     def _open(self) -> None:
         """Connect, if the connection is not open."""
@@ -269,15 +273,16 @@ class _AnsweringConnection:
 
     def _as_urllib3(self, response: http.client.HTTPResponse) -> Any:
         """The answer as a connection of urllib3 2 gives it. Others give that of ``http.client``."""
-        if "_response_options" not in self.real_connection.__dict__:
+        real = self.real_connection
+        if "_response_options" not in real.__dict__ and isinstance(real, http.client.HTTPConnection):
             return response
         import urllib3  # noqa: PLC0415 - it is loaded: it made the connection
 
         options = self._options
         if options is None:
-            options = self.real_connection._response_options._asdict()
+            options = real._response_options._asdict()
         return urllib3.HTTPResponse(
-            body=response,
+            body=response if isinstance(real, http.client.HTTPConnection) else _NextPieces(response),
             headers=urllib3.HTTPHeaderDict(response.msg.items()),
             status=response.status,
             version=response.version,
@@ -289,6 +294,32 @@ class _AnsweringConnection:
             request_method=self._vcr_request.method,
             request_url=self._vcr_request.uri,
         )
+
+
+class _NextPieces:
+    """An answer for urllib3-future, which asks for -1 bytes where it means the next piece."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._response = response
+
+    def read(self, size: int | None = None) -> bytes:
+        if size is None:
+            return self._response.read()
+        return self._response.read1(size if size > 0 else _PIECE)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+
+def _protocol_of(connection: Any) -> Any:
+    """The class that speaks HTTP for a connection: ``http.client``'s, or that of urllib3-future, niquests' urllib3.
+
+    That fork has a backend in the place of ``http.client``, with answers that are read alike.
+    """
+    if isinstance(connection, http.client.HTTPConnection):
+        return http.client.HTTPConnection
+    kinds = type(connection).__mro__
+    return next(kind for kind in kinds if "getresponse" in vars(kind) and ".backend" in kind.__module__)
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

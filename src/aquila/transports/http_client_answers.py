@@ -74,7 +74,7 @@ class _ArrivingBody(httpx2.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            while data := self._real.read1(_PIECE):
+            while not self._real.isclosed() and (data := self._real.read1(_PIECE)):
                 yield data
             if self._real.length:  # `read1` does not tell an end that comes too early from another
                 raise http.client.IncompleteRead(b"", self._real.length)

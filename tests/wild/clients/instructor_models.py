@@ -21,12 +21,10 @@ async def ask_async(prompt):
 def stream(prompt):
     client = instructor.from_provider("openai/gpt-4o-mini")
     for animal in client.create_partial(response_model=Animal, messages=[{"role": "user", "content": prompt}]):
-        if animal.animal:
-            yield animal.animal
+        yield animal.animal or ""
 
 
 async def stream_async(prompt):
     client = instructor.from_provider("openai/gpt-4o-mini", async_client=True)
     async for animal in client.create_partial(response_model=Animal, messages=[{"role": "user", "content": prompt}]):
-        if animal.animal:
-            yield animal.animal
+        yield animal.animal or ""
