@@ -292,3 +292,42 @@ def test_a_resolver_that_asks_the_system_for_nothing_is_recorded_and_refused_ali
     )
     result.assert_outcomes(passed=2)
     assert len(provider.requests) == 1
+
+
+SOCKETS = """
+    import asyncio, socket
+
+    def ask():
+        socket.create_connection(("api.openai.com", 443))
+
+    async def ask_async():
+        await asyncio.open_connection("api.openai.com", 443, ssl=True)
+    """
+
+
+@pytest.mark.parametrize("call", ["ownsockets.ask()", "asyncio.run(ownsockets.ask_async())"])
+@pytest.mark.parametrize("record", [True, False], ids=["recording", "replaying"])
+def test_a_client_that_cannot_be_recorded_is_named_with_what_helps(
+    call: str, record: bool, run: Run, pytester: pytest.Pytester, provider: Upstream
+) -> None:
+    pytester.makepyfile(ownsockets=textwrap.dedent(SOCKETS))
+    pytester.makepyfile(framework="import asyncio, ownsockets\ndef ask():\n    " + call)
+    result = run(
+        """
+        import framework
+
+        def test_it(aquila_cassette):
+            framework.ask()
+        """,
+        *(["--aquila-record"] if record else []),
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*a connection to api.openai.com:443 was refused: no cassette can answer its client (ownsockets, used by "
+            "framework)",
+            "*aquila serve --cassette NAME*",
+        ]
+    )
+    assert "use the fixture aquila_cassette" not in result.stdout.str()
+    assert provider.requests == []

@@ -5,6 +5,7 @@ Whatever sees such requests asks here: the intercepted transports, vcrpy's stubs
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -99,12 +100,30 @@ def check_connection(host: str, port: int | None) -> None:
     if is_listed(host, port, settings.ignore_hosts):
         return
     if is_refused(host, port, "", settings):
-        raise _refuse(f"a connection to {_format_address(host, port)}")
+        what = f"a connection to {_format_address(host, port)}"
+        has_cassette = scope is not None and scope.default_cassette is not None
+        raise _refuse(what, unrecordable=_name_client() if has_cassette else None)
 
 
-def _refuse(what: str) -> BaseException:
+_NOT_CLIENTS = frozenset({"aquila", "pytest_aquila", "pytest", "_pytest", "pluggy", "__main__"})
+
+
+def _name_client() -> str:
+    """The package that connects here, by the functions that are running; and the one that uses it, if there is one."""
+    packages: list[str] = []
+    frame = sys._getframe(1)  # `inspect.stack` would read every source file
+    while frame is not None and len(packages) < 2:
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in sys.stdlib_module_names and package not in _NOT_CLIENTS and package not in packages:
+            packages.append(package)
+        frame = frame.f_back  # type: ignore[assignment]
+    return ", used by ".join(packages) or "a client"
+
+
+def _refuse(what: str, unrecordable: str | None = None) -> BaseException:
     """The error to raise for what was refused, which the running test remembers."""
-    refusal = LiveCallRefused(refusal_message(what))
+    message = refusal_message(what) if unrecordable is None else _unrecordable_message(what, unrecordable)
+    refusal = LiveCallRefused(message)
     runtime.current_run().remember_refusal(refusal)
     return suit_to_place(refusal)
 
@@ -146,6 +165,21 @@ def is_refused(host: str, port: int | None, path: str, settings: Settings) -> bo
     if is_provider(host, port, settings):
         return True
     return not is_loopback(host) and (settings.guard == "all" or is_model_path(path))
+
+
+def _unrecordable_message(what: str, client: str) -> str:
+    """The text for a connection that is refused although a cassette is in use, which its client never asked."""
+    test = runtime.current_run().test_name or "none is running"
+    return (
+        f"{what} was refused: no cassette can answer its client ({client})\n"
+        "\n"
+        f"  test       {test}\n"
+        "\n"
+        "It connects by itself, not through one of the HTTP clients that are recorded: httpx2, httpx, aiohttp,\n"
+        "requests, urllib3, botocore, httplib2, urllib.request, http.client. To record it, start\n"
+        "`aquila serve --cassette NAME` and give it the server's address as its base URL.\n"
+        "To let it go, mark the test @pytest.mark.aquila_live, or name the host in the ini key aquila_ignore_hosts."
+    )
 
 
 def refusal_message(what: str) -> str:

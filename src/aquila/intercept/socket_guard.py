@@ -29,7 +29,9 @@ class SocketGuard:
     """The guard of connections. In force while its ``patches`` are."""
 
     def __init__(self, hooks: ImportHooks) -> None:
-        self.patches = PatchSet(hooks, {"socket": self._patch_socket, "ssl": self._patch_ssl})
+        self.patches = PatchSet(
+            hooks, {"socket": self._patch_socket, "ssl": self._patch_ssl, "asyncio.base_events": self._patch_asyncio}
+        )
         # Addresses and the names that were resolved to them, so that the setting `ignore_hosts`, which lists names,
         # holds for the connection too. Emptied when it is full.
         self._names: dict[str, str] = {}
@@ -46,6 +48,18 @@ class SocketGuard:
         # a keyword or a positional argument of both; its position does not count `self`.
         yield Patch(module.SSLContext, "wrap_socket", functools.partial(self._check_server_names, position=4))
         yield Patch(module.SSLContext, "wrap_bio", functools.partial(self._check_server_names, position=3))
+
+    def _patch_asyncio(self, module: ModuleType) -> Iterable[Undoable]:
+        # Event loops resolve names in another thread. Here it can still be seen which client asks for it.
+        yield Patch(module.BaseEventLoop, "getaddrinfo", self._check_names_of_loops)
+
+    def _check_names_of_loops(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        async def getaddrinfo(loop: Any, host: Any, port: Any, **kwargs: Any) -> Any:
+            self._check(_decode_host(host), port)
+            return await original(loop, host, port, **kwargs)
+
+        return getaddrinfo
 
     def _check(self, host: str | None, port: object) -> None:
         """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""
