@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 import types
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aquila.lazy_imports import lazy_modules
+from aquila.lazy_imports import LazyModule, lazy_modules
 from tests.test_layers import imports, is_type_checking, modules
 
 MODULE = "antigravity_of_tests"
@@ -59,6 +60,20 @@ def test_a_name_that_a_module_does_not_have_and_a_module_that_is_missing_are_tol
         _ = namespace["lazy"].nothing  # type: ignore[attr-defined]
     with pytest.raises(ModuleNotFoundError, match="no_such_module_of_tests"):
         _ = namespace["missing"].anything  # type: ignore[attr-defined]
+
+
+def test_what_stands_for_a_module_stands_only_where_it_can_be_replaced() -> None:
+    # Where a star import takes it along, every use of it would go through it again, and it may hide a loaded module.
+    wrong = []
+    for name, path in modules().items():
+        if "import *" in path.read_text(encoding="utf-8"):
+            namespace = vars(importlib.import_module(name))
+            wrong += [
+                f"{name}.{known_as}"
+                for known_as, value in namespace.items()
+                if isinstance(value, LazyModule) and value._namespace is not namespace
+            ]
+    assert wrong == []
 
 
 def lazy_tables(tree: ast.Module) -> Iterator[tuple[set[tuple[str, str]], set[tuple[str, str]]]]:

@@ -30,6 +30,8 @@ else:
         used_cassette="aquila.recording.used_cassette",
     )
 
+__all__ = ["aquila_cassette", "aquila_refusals", "aquila_server"]
+
 
 @pytest.fixture
 def aquila_cassette(request: pytest.FixtureRequest) -> UsedCassette:
