@@ -300,3 +300,47 @@ def test_in_a_thread_of_the_application_a_miss_is_an_exception(project: Project)
         """
     ).assert_outcomes(passed=1)
     assert threading.active_count() >= 1
+
+
+TASKS = (
+    RETRYING
+    + """
+    import huey as plain
+    from aquila.huey import MemoryHuey, instrument
+
+    mixed_in, instrumented = MemoryHuey("one"), instrument(plain.MemoryHuey("two"))
+
+    @pytest.fixture(params=[mixed_in, instrumented], ids=["mixed in", "instrumented"])
+    def aquila_huey(request):
+        return request.param
+
+    @pytest.fixture
+    def job(aquila_huey):
+        @aquila_huey.task()
+        def asking():
+            return ask()
+        yield asking
+        asking.unregister()
+    """
+)
+
+
+def test_where_a_task_ends_a_miss_is_an_exception_that_a_worker_survives(project: Project) -> None:
+    result = project.run(
+        tests=TASKS
+        + """
+    def test_performed(perform_job, aquila_cassette, job):
+        perform_job(job)
+
+    def test_worker(use_test_queue, run_consumer, aquila_cassette, aquila_huey, job):
+        with pytest.raises(aquila.errors.CassetteMiss), run_consumer() as consumer:
+            for result in (job(), job()):
+                with pytest.raises(aquila.errors.RemoteTaskError, match="CassetteMiss"):
+                    consumer.wait(result)
+        aquila_cassette.forget_misses()
+    """
+        + HARMLESS
+    )
+    result.assert_outcomes(failed=2, passed=3)
+    result.stdout.fnmatch_lines(["FAILED *::test_performed* - CassetteMiss: *"])
+    result.stdout.no_fnmatch_line("*ConnectionFailed*")
