@@ -12,13 +12,9 @@ import contextlib
 import os
 import threading
 from collections.abc import Hashable, Iterator
-from contextvars import ContextVar
 
 from aquila.errors import UnansweredRequest
 from aquila.recording import runtime
-
-# The thread in which a boundary encloses this context. Threads that copy the context are outside of it.
-_bounded_thread: ContextVar[int | None] = ContextVar("aquila_bounded_thread", default=None)
 
 
 def suit_to_place(error: UnansweredRequest) -> UnansweredRequest:
@@ -33,7 +29,7 @@ def takes_outcomes(run: runtime.Run) -> bool:
     """Whether an outcome that is raised here reaches what runs the tests of ``run``, or a boundary."""
     # A forked child has the threads of its parent by number.
     here = threading.get_ident()
-    return run.process == os.getpid() and here in (run.thread, _bounded_thread.get())
+    return run.process == os.getpid() and (here == run.thread or here in run.bounded_threads)
 
 
 def attempt_of(raised: UnansweredRequest, key: str) -> Hashable:
@@ -53,11 +49,11 @@ def to_ordinary(error: UnansweredRequest) -> UnansweredRequest:
 @contextlib.contextmanager
 def outcome_boundary() -> Iterator[None]:
     """Let outcomes be raised within the block, and turn one that leaves it into an ordinary exception."""
-    if runtime.current_run().make_outcome is None:
+    run, here = runtime.current_run(), threading.get_ident()
+    if run.make_outcome is None or here in run.bounded_threads:
         yield
         return
-    before = _bounded_thread.get()
-    _bounded_thread.set(threading.get_ident())
+    run.bounded_threads.add(here)
     try:
         yield
     except Exception:
@@ -65,7 +61,7 @@ def outcome_boundary() -> Iterator[None]:
     except (UnansweredRequest, BaseExceptionGroup) as error:
         raise _ordinary_form(error).with_traceback(error.__traceback__) from None
     finally:
-        _bounded_thread.set(before)
+        run.bounded_threads.discard(here)
 
 
 def _ordinary_form(error: BaseException) -> BaseException:

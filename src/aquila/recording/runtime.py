@@ -71,6 +71,8 @@ class Run:
         self.process = os.getpid()
         self.thread = threading.get_ident()
         """The thread in which tests run: that of the running one, else the one that began the run."""
+        self.bounded_threads: set[int] = set()
+        """The threads that are within a boundary of ``aquila.recording.places`` now."""
         self.test: RunningTest | None = None
         self.scopes = OpenScopes()
         self.lock = threading.RLock()

@@ -17,6 +17,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from aquila.recording import runtime
+from aquila.recording.places import outcome_boundary
+
 
 class _OwnRequest:
     """The mark of one request. ``in_progress`` is true until the request has been answered."""
@@ -52,18 +55,27 @@ def is_own_request() -> bool:
 def share_with_executors(submit: Callable[..., Any]) -> Callable[..., Any]:
     """Make ``ThreadPoolExecutor.submit`` hand the mark on to the function that it gets, and nothing else.
 
-    ``asyncio`` runs functions in executors without the context of the caller. ``submit`` is the original method.
+    ``asyncio`` runs functions in executors without the context of the caller. ``submit`` is the original method. In a
+    run of tests a miss is an outcome within the function, and the exception of its future.
     """
 
     @functools.wraps(submit)
     def submit_with_mark(self: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         mark = _own_request.get()
         # An interpreter pool takes only what can be pickled, and its interpreters have no marks of ours.
-        if mark is not None and mark.in_progress and type(self).__name__ != "InterpreterPoolExecutor":
-            function = functools.partial(_run_as_part_of, mark, function)
+        if type(self).__name__ != "InterpreterPoolExecutor":
+            if mark is not None and mark.in_progress:
+                function = functools.partial(_run_as_part_of, mark, function)
+            if runtime.current_run().make_outcome is not None:
+                function = functools.partial(_run_within_boundary, function)
         return submit(self, function, *args, **kwargs)
 
     return submit_with_mark
+
+
+def _run_within_boundary(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    with outcome_boundary():
+        return function(*args, **kwargs)
 
 
 def _run_as_part_of(mark: _OwnRequest, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
