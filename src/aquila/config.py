@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,8 +158,9 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "providers": Option((), "further hosts that count as model providers", parse=_parse_words),
     "dummy_keys": Option(
-        ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"),
-        "environment variables that hold a dummy key during replay where they are not set",
+        (),
+        "further environment variables that hold a dummy while nothing needs a key; NAME=value gives one of its own, "
+        "-NAME leaves one out",
         parse=_parse_words,
     ),
     "log_content": Option(
@@ -198,6 +199,12 @@ def _raw_names(variables: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[st
 @functools.cache
 def _encoded_names(names: tuple[str, ...]) -> tuple[bytes, ...]:
     return tuple(map(os.fsencode, names))
+
+
+def find_missing_variables(names: Iterable[str]) -> list[str]:
+    """Return those of some variables that are not set."""
+    variables, asked = _raw_environment(), tuple(names)
+    return [name for name, raw in zip(asked, _raw_names(variables, asked), strict=True) if raw not in variables]
 
 
 def copy_environment_without(names: tuple[str, ...]) -> Mapping[Any, Any]:

@@ -34,7 +34,16 @@ if TYPE_CHECKING:
     from aquila.cassettes.storage import cassette_files, names
     from aquila.intercept import activation, dummy_keys
     from aquila.recording import recorder
-    from pytest_aquila import drift_report, miss_report, outcomes, report_redaction, reporting, unanswered, vcr_compat
+    from pytest_aquila import (
+        drift_report,
+        key_advice,
+        miss_report,
+        outcomes,
+        report_redaction,
+        reporting,
+        unanswered,
+        vcr_compat,
+    )
 else:
     lazy_modules(
         globals(),
@@ -43,6 +52,7 @@ else:
         drift_report="pytest_aquila.drift_report",
         dummy_keys="aquila.intercept.dummy_keys",
         errors="aquila.errors",
+        key_advice="pytest_aquila.key_advice",
         miss_report="pytest_aquila.miss_report",
         names="aquila.cassettes.storage.names",
         outcomes="pytest_aquila.outcomes",
@@ -90,6 +100,8 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         # Fail closed: for the whole run, what nothing asked for is refused, in this process and in its children.
         run.hold(dummy_keys.remember_environment())
+        if not _starts_workers(config):  # they inherit its environment, and may need the real keys
+            run.hold(activation.show_dummy_keys())
         run.hold(activation.guard_run())
         now = layers.resolve()
         if now.transport == "record" and not _is_worker(config):
@@ -181,6 +193,7 @@ def pytest_runtest_makereport(
     if redactors:
         report_redaction.redact_report(report, redactors)
     if report.failed:
+        _add_key_advice(report, call.excinfo, item.config)
         item.stash[_outcome] = "failed"
         scope = test_scopes.opened_scope(item)
         if scope is not None:
@@ -188,6 +201,27 @@ def pytest_runtest_makereport(
     elif report.skipped:
         item.stash[_outcome] = "xfailed" if hasattr(report, "wasxfail") else "skipped"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Advise where a client that a module makes when it is imported wants a key."""
+    report = yield
+    if report.failed:
+        call: pytest.CallInfo[Any] | None = getattr(report, "call", None)
+        _add_key_advice(report, call.excinfo if call is not None else None, collector.config)
+    return report
+
+
+def _add_key_advice(
+    report: pytest.TestReport | pytest.CollectReport, failure: pytest.ExceptionInfo[Any] | None, config: pytest.Config
+) -> None:
+    if failure is not None:
+        advice = key_advice.advise_on_missing_key(str(failure.value), config.stash[test_scopes.RUN])
+        if advice is not None:
+            report.sections.append(("aquila", advice))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -303,6 +337,11 @@ def _copies_folder(config: pytest.Config) -> Path | None:
 
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
+
+
+def _starts_workers(config: pytest.Config) -> bool:
+    """Whether this process leaves the tests to workers of pytest-xdist."""
+    return not _is_worker(config) and config.getoption("dist", "no") != "no"
 
 
 def _orphans(config: pytest.Config) -> list[str]:

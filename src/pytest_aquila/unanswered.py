@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from aquila.errors import CassetteError, UnansweredRequest
+from aquila.errors import CassetteError, MissingDependency, MissingKey, UnansweredRequest
 from aquila.recording import places
 from aquila.recording.places import only_unanswered
 from pytest_aquila import test_scopes
@@ -64,7 +64,7 @@ def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) ->
     error = info.value
     shown: BaseException | None = _behind(item, error)
     if shown is None:
-        if not isinstance(error, CassetteError):
+        if not isinstance(error, (CassetteError, MissingKey, MissingDependency)):
             return info
         shown = error
     rows = _project_rows(error, shown) or list(_rows_of(error.__traceback__))

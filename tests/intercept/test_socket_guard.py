@@ -353,52 +353,6 @@ def test_a_guard_of_all_refuses_every_connection_but_loopback(run: Run, provider
     result.assert_outcomes(passed=1)
 
 
-def test_real_keys_are_out_of_reach_in_a_replay_and_come_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GROQ_API_KEY", "machines-own-key-1")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    result = run(
-        """
-        import os
-
-        def test_before():
-            assert "OPENAI_API_KEY" not in os.environ
-            assert os.environ["GROQ_API_KEY"] == "machines-own-key-1"
-
-        def test_replay(aquila_cassette):
-            assert os.environ["OPENAI_API_KEY"] == os.environ["GROQ_API_KEY"] == "aquila-no-key"
-            assert "MISTRAL_API_KEY" not in os.environ
-            import aquila, openai
-            openai.OpenAI().close()
-            with aquila.use_cassette("x", transport="record"):
-                assert "OPENAI_API_KEY" not in os.environ
-                assert os.environ["GROQ_API_KEY"] == "machines-own-key-1"
-            assert os.environ["GROQ_API_KEY"] == "aquila-no-key"
-
-        def test_own_value(monkeypatch, aquila_cassette):
-            assert os.environ["GROQ_API_KEY"] == "aquila-no-key"
-            monkeypatch.setenv("GROQ_API_KEY", "for this test")
-
-        @pytest.fixture
-        def set_first(monkeypatch):
-            monkeypatch.setenv("GROQ_API_KEY", "for this test")
-
-        def test_set_first(set_first, aquila_cassette):
-            assert os.environ["GROQ_API_KEY"] == "for this test"
-
-        @pytest.mark.aquila(dummy_keys="MISTRAL_API_KEY")
-        def test_named(aquila_cassette):
-            assert os.environ["MISTRAL_API_KEY"] == "aquila-no-key"
-            assert "OPENAI_API_KEY" not in os.environ
-
-        def test_after():
-            test_before()
-            assert "MISTRAL_API_KEY" not in os.environ
-        """
-    )
-    result.assert_outcomes(passed=6)
-    assert os.environ["GROQ_API_KEY"] == "machines-own-key-1"
-
-
 def test_after_the_run_everything_is_put_back(run: Run) -> None:
     import socket
     import ssl

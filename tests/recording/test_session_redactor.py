@@ -42,13 +42,13 @@ SHAPELESS = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
 def test_a_dummy_in_the_environment_hides_no_key_from_the_redactor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISTRAL_API_KEY", SHAPELESS)
     monkeypatch.setattr(runtime.machine_keys(), "environment", {})
-    keys = dummy_keys.DummyKeys()
-    keys.replace_keys(["OPENAI_API_KEY"])
+    keys = dummy_keys.DummyKeys(dummy_keys.NO_DUMMIES)
+    keys.show({"MISTRAL_API_KEY": DUMMY_KEY, "OPENAI_API_KEY": DUMMY_KEY})
     try:
         assert os.environ["MISTRAL_API_KEY"] == DUMMY_KEY
         assert redactor_for(RULES).redact_text(f"{SHAPELESS} {DUMMY_KEY}") == "[redacted] [redacted]"
     finally:
-        keys.restore_keys()
+        keys.show(dummy_keys.NO_DUMMIES)
     assert os.environ["MISTRAL_API_KEY"] == SHAPELESS
     assert runtime.machine_keys().hidden == {}
 

@@ -12,11 +12,11 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from aquila.intercept import child_processes
+from aquila.intercept import child_processes, dummy_keys
 from aquila.intercept.dummy_keys import DummyKeys
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import PatchSet, Undoable
@@ -45,7 +45,8 @@ class Interception:
 
     def __init__(self) -> None:
         self._import_hooks = ImportHooks()
-        self._dummy_keys = DummyKeys()
+        # Of each run that shows some, the innermost last; the first is that of the process, which shows none.
+        self._dummy_keys = [DummyKeys(dummy_keys.NO_DUMMIES)]
         libraries = {
             **dict.fromkeys(HTTPX_FAMILY, self._patch_httpx),
             "concurrent.futures.thread": self._patch_executors,
@@ -117,6 +118,19 @@ class Interception:
             self.socket_guard.patches.withdraw(holder)
             self._httpx_patches.withdraw(holder)
 
+    @contextlib.contextmanager
+    def dummies_shown(self, dummies: Mapping[str, str]) -> Iterator[None]:
+        """Show ``dummies`` until the block ends, while no scope that is opened within it says otherwise."""
+        with self._dummy_keys[-1].suspended():
+            with self._lock:
+                self._dummy_keys.append(DummyKeys(dummies, self._open))
+                self._adjust_keys()
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._dummy_keys.pop().show(dummy_keys.NO_DUMMIES)
+
     def _scopes_of(self, run: runtime.Run) -> list[Scope]:
         """The open scopes of a run, outermost first. Child processes join one of the run that starts them."""
         return [scope for scope in self._sort_open() if scope.run is run]
@@ -127,11 +141,7 @@ class Interception:
 
     def _adjust_environment(self, run: runtime.Run) -> None:
         """Bring the keys in step with all scopes, and the variable for child processes with those of ``run``."""
-        answering = [scope for scope in self._sort_open() if scope.default_cassette is not None]
-        if answering and all(scope.settings.transport == "replay" for scope in answering):
-            self._dummy_keys.replace_keys(answering[-1].settings.dummy_keys)
-        else:
-            self._dummy_keys.restore_keys()
+        self._adjust_keys()
         scopes = self._scopes_of(run)
         if scopes:
             innermost = scopes[-1] if _are_nested(scopes) else None
@@ -140,6 +150,22 @@ class Interception:
             os.environ.pop(child_processes.VARIABLE, None)
         else:
             os.environ[child_processes.VARIABLE] = inherited
+
+    def _adjust_keys(self) -> None:
+        """Show a dummy for each key that nothing needs now."""
+        keys = self._dummy_keys[-1]
+        scopes = [scope for scope in self._sort_open() if scope.id not in keys.outside]
+        answering = [scope for scope in scopes if scope.default_cassette is not None]
+        deciding = answering or scopes
+        if not deciding:
+            dummies = keys.base
+        elif not all(dummy_keys.needs_no_key(scope.settings) for scope in deciding):
+            dummies = dummy_keys.NO_DUMMIES
+        elif answering:
+            dummies = dummy_keys.dummies_of_scope(answering[-1].settings)
+        else:
+            dummies = dummy_keys.dummies_of_run(scopes[-1].settings)
+        keys.show(dummies, anew=len(scopes) == 1)
 
 
 def _are_nested(scopes: list[Scope]) -> bool:
@@ -155,6 +181,19 @@ def interception() -> Interception:
 def watch_scopes() -> None:
     """Intercept for the scopes of the current run from now on, for as long as it lasts."""
     runtime.current_run().scopes.watch(interception())
+
+
+@contextlib.contextmanager
+def show_dummy_keys() -> Iterator[None]:
+    """Hide the machine's keys until the block ends, wherever the settings say that nothing needs them.
+
+    So that what a test module makes when it is imported can be made. Does nothing without a guard: then a request that
+    has no cassette may go out, and needs a key.
+    """
+    settings = runtime.current_settings()
+    dummies = dummy_keys.NO_DUMMIES if settings.guard == "off" else dummy_keys.dummies_of_run(settings)
+    with interception().dummies_shown(dummies):
+        yield
 
 
 @contextlib.contextmanager

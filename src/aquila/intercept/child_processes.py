@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +44,19 @@ def describe_run(scope: Scope | None) -> str:
     keys = runtime.machine_keys()
     known = list(keys.fingerprints)
     if keys.hidden:
-        known += fingerprints.fingerprints_of(keys.hidden.values())
+        known += _fingerprints_of_hidden(tuple(keys.hidden.values()))
     if known:
         inherited["fingerprints"] = known
     if scope is not None:
         joined = scope.make_reference(recording=False)
         inherited["scope"] = {name: getattr(joined, name) for name in joined.__slots__}
     return json.dumps(inherited, default=str)
+
+
+@functools.lru_cache(maxsize=4)
+def _fingerprints_of_hidden(values: tuple[str, ...]) -> Sequence[str]:
+    # Every test asks, and the same keys are hidden in most of them. They are in memory already.
+    return fingerprints.fingerprints_of(values)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
-"""Dummy API keys in the environment while cassettes answer, so that clients can be built and real keys stay unused.
+"""Dummy API keys in the environment while nothing needs a real one: clients construct, and real keys stay unused.
 
-The variables of the setting ``dummy_keys`` get the dummy where they are not set. (Not every known variable:
-applications choose a provider by which key is there.) A key that is set is replaced if it is the machine's own. A key
-that a test sets for itself is left alone. Everything is put back afterwards, unless it was changed meanwhile.
+The variables of ``provider_keys``, and those of the setting ``dummy_keys``, get the dummy where they are not set. A key
+that is set is replaced if it is the machine's own. A key that a test sets for itself is left alone. Everything is put
+back afterwards, unless it was changed meanwhile.
 
 Redactors must know the real keys all the while: an application may have read them before the dummies were there.
 """
@@ -10,31 +10,16 @@ Redactors must know the real keys all the while: an application may have read th
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
-from aquila.config import DUMMY_KEY
+from aquila.config import DUMMY_KEY, Settings, find_missing_variables
+from aquila.intercept import provider_keys
 from aquila.recording import runtime
 
-VARIABLES = (
-    "ANTHROPIC_API_KEY",
-    "AZURE_OPENAI_API_KEY",
-    "CEREBRAS_API_KEY",
-    "COHERE_API_KEY",
-    "CO_API_KEY",
-    "DEEPSEEK_API_KEY",
-    "FIREWORKS_API_KEY",
-    "GOOGLE_API_KEY",
-    "GROQ_API_KEY",
-    "GEMINI_API_KEY",
-    "MISTRAL_API_KEY",
-    "OPENAI_API_KEY",
-    "OPENROUTER_API_KEY",
-    "PERPLEXITY_API_KEY",
-    "TOGETHER_API_KEY",
-    "XAI_API_KEY",
-)
-"""The variables from which clients of providers take their keys."""
+NO_DUMMIES: Mapping[str, str] = {}
+"""What is shown while requests may need a key: the environment as it is."""
 
 
 @contextlib.contextmanager
@@ -42,50 +27,114 @@ def remember_environment() -> Iterator[None]:
     """Know until the block ends what is the machine's own: what is set now, before any test has set something."""
     keys = runtime.machine_keys()
     outer = keys.environment
-    keys.environment = {**os.environ, **keys.hidden}  # a run within a test that replays sees the dummies
+    # A run within a test that replays sees the dummies. What that test has set for itself is the machine's, here.
+    keys.environment = {
+        name: keys.hidden.get(name, value) if value == DUMMY_KEY else value for name, value in os.environ.items()
+    }
     try:
         yield
     finally:
         keys.environment = outer
 
 
+def needs_no_key(settings: Settings) -> bool:
+    """Whether no request under these settings needs a key: cassettes or the local model answer all of them."""
+    if settings.transport == "record":
+        return settings.upstream == "local"
+    return settings.transport in ("replay", "local")
+
+
+@functools.lru_cache(maxsize=16)
+def _cached_dummies(extra: tuple[str, ...], *, answers: bool) -> Mapping[str, str]:
+    return provider_keys.dummies_for_answers(extra) if answers else provider_keys.dummies_for_run(extra)
+
+
+def dummies_of_run(settings: Settings) -> Mapping[str, str]:
+    """The dummies that a run shows outside its scopes: none unless nothing in it needs a key."""
+    return _cached_dummies(settings.dummy_keys, answers=False) if needs_no_key(settings) else NO_DUMMIES
+
+
+def dummies_of_scope(settings: Settings) -> Mapping[str, str]:
+    """The dummies that are shown while a scope with these settings answers."""
+    return _cached_dummies(settings.dummy_keys, answers=True) if needs_no_key(settings) else NO_DUMMIES
+
+
 class DummyKeys:
-    """The dummies in the environment of this process. Nothing is replaced at first."""
+    """The dummies that a run shows in the environment of this process. Nothing is replaced at first.
 
-    def __init__(self) -> None:
-        # The values that dummies have replaced, by variable, or None while nothing is replaced. `replace_keys` sets it
-        # and `restore_keys` clears it; their caller lets one thread at a time change the environment.
-        self._replaced: dict[str, str | None] | None = None
+    ``base`` is what it shows outside its scopes; ``outside`` are the ids of the scopes that were open when it began.
+    """
 
-    def replace_keys(self, missing: Sequence[str]) -> None:
-        """Put the dummy in place of the machine's own keys, and into the ``missing`` variables that are not set."""
-        if self._replaced is not None:
-            return
-        environment = os.environ
-        values = {name: environment.get(name) for name in {*VARIABLES, *missing}}
-        self._replaced = {
-            name: value
-            for name, value in values.items()
-            if ((name in missing) if value is None else _is_the_machines(name, value))
-        }
+    def __init__(self, base: Mapping[str, str], outside: Iterable[str] = ()) -> None:
+        self.base = base
+        self.outside = frozenset(outside)
+        # By variable: the value that its dummy has replaced, or None, and the dummy. `show` changes both fields; its
+        # callers let one thread at a time change the environment.
+        self._replaced: dict[str, tuple[str | None, str]] = {}
+        self._shown = NO_DUMMIES
+
+    def show(self, dummies: Mapping[str, str], *, anew: bool = False) -> None:
+        """Show these dummies and no others from now on. An empty mapping puts everything back.
+
+        ``anew``: also where a dummy has gone since it was put there; the test before may have taken it away. What is
+        shown already is not touched: every replayed test comes by here, and there are many variables.
+        """
+        if dummies is not self._shown:
+            self._restore([name for name in self._replaced if name not in dummies])
+            self._replace([name for name in dummies if name not in self._replaced], dummies)
+            self._shown = dummies
+        if anew and (gone := find_missing_variables(dummies)):
+            self._replace(gone, dummies)
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Put everything back for the time of the block: a run within a test has a world of its own."""
+        shown, there = (
+            self._shown,
+            {
+                name: self._replaced[name]
+                for name, (_, dummy) in self._replaced.items()
+                if os.environ.get(name) == dummy
+            },
+        )
+        self.show(NO_DUMMIES)
+        try:
+            yield
+        finally:
+            self._put(there)
+            self._shown = shown
+
+    def _replace(self, names: list[str], dummies: Mapping[str, str]) -> None:
+        found: dict[str, tuple[str | None, str]] = {}
+        for name in names:
+            value, dummy = os.environ.get(name), dummies[name]
+            if value is None:
+                found[name] = self._replaced.get(name, (None, ""))[0], dummy
+            elif dummy == DUMMY_KEY and _is_the_machines(name, value):  # another dummy is no key: it may well be set
+                found[name] = value, dummy
+        self._put(found)
+
+    def _put(self, replaced: Mapping[str, tuple[str | None, str]]) -> None:
+        self._replaced.update(replaced)
         # First: in no thread may a key be gone from the environment and not be known as hidden.
-        runtime.machine_keys().hidden = {name: value for name, value in self._replaced.items() if value is not None}
-        for name in self._replaced:
-            environment[name] = DUMMY_KEY
+        self._tell_hidden()
+        for name, (_, dummy) in replaced.items():
+            os.environ[name] = dummy
 
-    def restore_keys(self) -> None:
-        """Undo ``replace_keys``. A variable that somebody has changed since keeps its value."""
-        if self._replaced is None:
-            return
-        replaced, self._replaced = self._replaced, None
-        environment = os.environ
-        for name, value in replaced.items():
-            if environment.get(name) == DUMMY_KEY:
+    def _restore(self, names: Iterable[str]) -> None:
+        for name in names:
+            value, dummy = self._replaced.pop(name)
+            if os.environ.get(name) == dummy:
                 if value is None:
-                    del environment[name]
+                    del os.environ[name]
                 else:
-                    environment[name] = value
-        runtime.machine_keys().hidden = {}
+                    os.environ[name] = value
+        self._tell_hidden()
+
+    def _tell_hidden(self) -> None:
+        runtime.machine_keys().hidden = {
+            name: value for name, (value, _) in self._replaced.items() if value is not None
+        }
 
 
 def _is_the_machines(name: str, value: str) -> bool:

@@ -46,6 +46,8 @@ class Route:
 
     name: str
     needs_key: bool
+    source: str = ""
+    """The name of the upstream that answers, "" where only recordings do."""
     is_one_call: bool = False
     """Whether ``close`` has something to end, because no scope around the call does."""
 
@@ -85,6 +87,7 @@ class PlainRoute(Route):
     def __init__(self, name: str, upstream: Upstream) -> None:
         self.name = name
         self.needs_key = upstream.needs_key
+        self.source = name
         self._upstream = upstream
 
     def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
@@ -94,7 +97,7 @@ class PlainRoute(Route):
         return await self._upstream.send_request_async(request)
 
 
-NO_UPSTREAM = Upstream("replay")
+NO_UPSTREAM = Upstream("")
 """The upstream of a route that only replays. It answers nothing."""
 
 
@@ -115,6 +118,7 @@ class CassetteRoute(Route):
     ) -> None:
         self.name = name
         self.needs_key = upstream.needs_key
+        self.source = upstream.name
         self.is_one_call = scope.kind == "call"
         self._scope = scope
         self._session = scope.sessions.session_for(cassette, session_mode(name, settings))
@@ -299,6 +303,14 @@ def resolve_route(
     if name == "replay":
         return CassetteRoute(name, scope, settings, cassette)
     return CassetteRoute(name, scope, settings, cassette, find_upstream(settings.upstream))
+
+
+def needs_key(transport: str | Transport | None, settings: Settings) -> bool:
+    """Whether the route for ``transport`` needs an API key. Opens nothing, unlike ``resolve_route``."""
+    if transport is not None and not isinstance(transport, str):
+        return False
+    name = transport or settings.transport
+    return name != "replay" and find_upstream(settings.upstream if name == "record" else name).needs_key
 
 
 async def resolve_route_async(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:

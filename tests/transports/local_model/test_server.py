@@ -21,6 +21,7 @@ import httpx2
 import openai
 import pytest
 
+import aquila
 from aquila.errors import LocalModelError
 from aquila.transports.local_model.local_transport import LocalTransport
 from aquila.transports.local_model.server import ModelServer, _Servers, find_model, find_or_start, stop_servers
@@ -307,6 +308,44 @@ def test_an_idle_forked_child_does_not_keep_the_model_alive() -> None:
         assert process.stdout
         assert process.wait(timeout=60) == 0
         assert_ends(process.stdout.read().strip())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_that_is_forked_while_the_model_starts_does_not_keep_it_alive() -> None:
+    script = """
+        import os, threading
+        from aquila.transports.local_model import server
+
+        urls = []
+        starting = threading.Thread(target=lambda: urls.append(server.find_or_start(None).url))
+        starting.start()
+        while not server._servers._lifelines:
+            pass
+        assert not urls
+        if os.fork() == 0:
+            os.close(1)
+            os.read(0, 1)  # lives on until the test closes its end
+            os._exit(0)
+        starting.join()
+        print(urls[0])
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=outside_of_tests(),
+    )
+    with process:  # closes standard input at the end, whatever happens
+        assert process.stdout
+        assert process.wait(timeout=60) == 0
+        assert_ends(process.stdout.read().strip())
+
+
+def test_an_error_of_the_local_model_names_it_and_not_the_provider() -> None:
+    with pytest.raises(aquila.errors.ProviderError, match="the local model answered") as caught:
+        aquila.ask("hi", transport="local", provider_options={"messages": "nonsense"})
+    assert "openai.com" not in str(caught.value)
 
 
 def test_another_file_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -24,9 +24,10 @@ from aquila.engine.openai_sdk import require_sdk
 from aquila.errors import ConfigError, MissingKey, RequestTimeout
 from aquila.hookspecs import CallInfo
 from aquila.messages import Message, messages_from_prompt
+from aquila.recording import runtime
 from aquila.recording.scope import Surroundings, find_surroundings
 from aquila.recording.time_limits import TimeLimit
-from aquila.transports.routing import resolve_route, resolve_route_async
+from aquila.transports.routing import needs_key, resolve_route, resolve_route_async
 from aquila.transports.silence import make_read_timeout
 
 ENDPOINTS: Mapping[str, str] = {
@@ -69,9 +70,11 @@ class CallPlan:
         return {"transport": self.options.transport, "cassette": self.options.cassette}
 
     def bind_to_route(self, route: Any) -> PreparedCall:
-        """Return the call on its route. Raises ``MissingKey``, and ``ConfigError`` for what the endpoint refuses."""
-        api_key = self._key_for(route)
-        where = ErrorContext(self.host, self.timeouts, (api_key,) if api_key != config.DUMMY_KEY else ())
+        """Return the call on its route. Raises ``ConfigError`` for what the endpoint refuses."""
+        # A replay must not depend on a key, nor hand a real one to anything.
+        api_key = (None if route.name in _NEVER_WITH_A_KEY else self._find_key()) or config.DUMMY_KEY
+        host = "the local model" if route.source == "local" else self.host
+        where = ErrorContext(host, self.timeouts, (api_key,) if api_key != config.DUMMY_KEY else ())
         info = CallInfo(
             ref=self.ref,
             operation=self.operation or self.endpoint.name,
@@ -95,15 +98,19 @@ class CallPlan:
             interrupter=ReadInterrupter(),
         )
 
-    def _key_for(self, route: Any) -> str:
+    def check_key(self) -> None:
+        """Raise ``MissingKey`` if the call needs a key and has none. Nothing has been opened or written then."""
+        settings = self.surroundings.settings
+        if needs_key(self.options.transport, settings) and self._find_key() is None:
+            records = (self.options.transport or settings.transport) == "record"
+            raise MissingKey(_explain_missing_key(self.host, records=records))
+
+    def _find_key(self) -> str | None:
+        """The caller's key, or that of the machine, which the environment of a replay hides."""
         key = self.options.api_key or self.api_key
-        if route.needs_key and not key:
-            raise MissingKey(
-                f"a live request to {self.host} needs an API key: set OPENAI_API_KEY, or pass api_key=. Without a key, "
-                "transport='replay' answers from a cassette and transport='local' runs a small model here"
-            )
-        # A replay must not depend on a key, nor hand a real one to anything.
-        return key if key and route.name not in _NEVER_WITH_A_KEY else config.DUMMY_KEY
+        if key == config.DUMMY_KEY:
+            key = runtime.machine_keys().hidden.get("OPENAI_API_KEY")
+        return key or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +219,8 @@ def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: An
 
 
 def prepare_call(plan: CallPlan) -> PreparedCall:
-    """Return the call of a plan, its route resolved: a cassette is opened here."""
+    """Return the call of a plan, its route resolved: a cassette is opened here. Raises ``MissingKey``."""
+    plan.check_key()
     route = resolve_route(**plan.route_arguments, surroundings=plan.surroundings)
     try:
         return plan.bind_to_route(route)
@@ -223,12 +231,25 @@ def prepare_call(plan: CallPlan) -> PreparedCall:
 
 async def prepare_call_async(plan: CallPlan) -> PreparedCall:
     """``prepare_call`` without blocking the event loop."""
+    plan.check_key()
     route = await resolve_route_async(**plan.route_arguments)
     try:
         return plan.bind_to_route(route)
     except BaseException:
         await route.close_async(failed=True)
         raise
+
+
+def _explain_missing_key(host: str, *, records: bool) -> str:
+    if records and runtime.is_under_pytest():
+        return (
+            f"recording from {host} needs an API key: set OPENAI_API_KEY. Without a key, record from the small model "
+            "on this machine: add --aquila-upstream=local"
+        )
+    return (
+        f"a live request to {host} needs an API key: set OPENAI_API_KEY, or pass api_key=. Without a key, "
+        "transport='replay' answers from a cassette and transport='local' runs a small model here"
+    )
 
 
 @functools.lru_cache(maxsize=64)

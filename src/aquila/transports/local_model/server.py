@@ -114,6 +114,24 @@ class _Servers:
         self._lock = threading.Lock()
         # By model file; None is the packaged model. Entries go with `stop_all`, and in a forked child.
         self._running: dict[str | None, ModelServer] = {}
+        # Every lifeline that this process holds, also of a server that is starting. `open_lifeline` adds to it, and
+        # `close_lifeline` removes.
+        self._lifelines: set[int] = set()
+        # Held while a lifeline is opened: a fork waits for that, or its child would have one that it does not know.
+        self._fork_lock = threading.RLock()
+
+    def open_lifeline(self) -> tuple[int, int]:
+        """Return a pipe for a server's standard input: the end to read, and the lifeline."""
+        with self._fork_lock:
+            stdin, lifeline = os.pipe()
+            self._lifelines.add(lifeline)
+        return stdin, lifeline
+
+    def close_lifeline(self, lifeline: int) -> None:
+        """Let the server at the other end end."""
+        with self._fork_lock:
+            self._lifelines.discard(lifeline)
+            os.close(lifeline)
 
     def find_running(self, file: str | os.PathLike[str] | None) -> ModelServer | None:
         server = self._running.get(None if file is None else os.fspath(file))
@@ -126,16 +144,16 @@ class _Servers:
                 name = None if file is None else os.fspath(file)
                 ended = self._running.pop(name, None)
                 if ended is not None:
-                    os.close(ended.lifeline)
+                    self.close_lifeline(ended.lifeline)
                 packages = _package_folder(file)
-                server = self._running[name] = _start_server(find_model(file), packages)
+                server = self._running[name] = self._start(find_model(file), packages)
             return server
 
     def stop_all(self) -> None:
         with self._lock:
             running, self._running = self._running, {}
         for server in running.values():
-            os.close(server.lifeline)
+            self.close_lifeline(server.lifeline)
             _wait_for_exit(server.process)
 
     def forget_all(self) -> None:
@@ -145,51 +163,68 @@ class _Servers:
         for server in running.values():
             server.process.returncode = 0
 
+    def hold_fork(self) -> None:
+        """Before a fork: wait until no lifeline is being opened."""
+        self._fork_lock.acquire()
+
+    def go_on_after_fork(self) -> None:
+        """In the parent of a fork."""
+        self._fork_lock.release()
+
     def forget_after_fork(self) -> None:
         """In a forked child: the servers are the parent's, and must not outlive it because a copy of a pipe is open."""
-        for server in self._running.values():
-            os.close(server.lifeline)
+        self._fork_lock = threading.RLock()
+        lifelines, self._lifelines = self._lifelines, set()
+        for lifeline in lifelines:
+            os.close(lifeline)
         self.forget_all()
 
-
-def _start_server(model: Model, packages: str) -> ModelServer:
-    key = secrets.token_urlsafe(24)
-    config = {"model": str(model.path), "name": model.name, "threads": model.threads, "key": key, "packages": packages}
-    script = Path(__file__).with_name("process.py")
-    stdin, lifeline = os.pipe()
-    with tempfile.TemporaryFile() as log:
-        try:
-            process = subprocess.Popen(
-                # -I: the process must not see the user's import path. The key goes by pipe: arguments are public.
-                [sys.executable, "-I", str(script)],
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C in the terminal is for this process alone
-            )
-        except OSError as error:
-            os.close(lifeline)
-            raise LocalModelError(f"the process of the local model cannot be started: {error}") from error
-        finally:
-            os.close(stdin)
-        try:
-            answer = _exchange_config(process, lifeline, config)
-        except BaseException:
-            process.kill()
-            answer = {}
-            raise
-        finally:
-            if "url" not in answer:
-                os.close(lifeline)
-                _wait_for_exit(process)
-        if "url" in answer:
-            return ModelServer(url=answer["url"], key=key, process=process, lifeline=lifeline)
-        log.seek(0)
-        reason = _REASON.search(log.read().decode("utf-8", "replace"))
-    detail = (
-        f"llama.cpp: {reason.group(1).strip()}" if reason else answer.get("error", _describe_exit(process.returncode))
-    )
-    raise LocalModelError(f"the local model {model.path} cannot be loaded ({detail}); {model.hint}")
+    def _start(self, model: Model, packages: str) -> ModelServer:
+        key = secrets.token_urlsafe(24)
+        config = {
+            "model": str(model.path),
+            "name": model.name,
+            "threads": model.threads,
+            "key": key,
+            "packages": packages,
+        }
+        script = Path(__file__).with_name("process.py")
+        stdin, lifeline = self.open_lifeline()
+        with tempfile.TemporaryFile() as log:
+            try:
+                process = subprocess.Popen(
+                    # -I: the process must not see the user's import path. The key goes by pipe: arguments are public.
+                    [sys.executable, "-I", str(script)],
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C in the terminal is for this process alone
+                )
+            except OSError as error:
+                self.close_lifeline(lifeline)
+                raise LocalModelError(f"the process of the local model cannot be started: {error}") from error
+            finally:
+                os.close(stdin)
+            try:
+                answer = _exchange_config(process, lifeline, config)
+            except BaseException:
+                process.kill()
+                answer = {}
+                raise
+            finally:
+                if "url" not in answer:
+                    self.close_lifeline(lifeline)
+                    _wait_for_exit(process)
+            if "url" in answer:
+                return ModelServer(url=answer["url"], key=key, process=process, lifeline=lifeline)
+            log.seek(0)
+            reason = _REASON.search(log.read().decode("utf-8", "replace"))
+        detail = (
+            f"llama.cpp: {reason.group(1).strip()}"
+            if reason
+            else answer.get("error", _describe_exit(process.returncode))
+        )
+        raise LocalModelError(f"the local model {model.path} cannot be loaded ({detail}); {model.hint}")
 
 
 def _exchange_config(process: subprocess.Popen[bytes], lifeline: int, config: dict[str, Any]) -> dict[str, str]:
@@ -239,4 +274,8 @@ stop_servers = _servers.stop_all
 # lifelines close with this process.
 atexit.register(_servers.forget_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_servers.forget_after_fork)
+    os.register_at_fork(
+        before=_servers.hold_fork,
+        after_in_parent=_servers.go_on_after_fork,
+        after_in_child=_servers.forget_after_fork,
+    )

@@ -1,0 +1,83 @@
+"""The variables from which clients of model providers take their keys: a table, with nothing to import.
+
+A provider that is missing is one row. A project adds its own with the setting ``dummy_keys``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aquila.config import DUMMY_KEY
+
+PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
+    "ai21": ("AI21_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "assemblyai": ("ASSEMBLYAI_API_KEY",),
+    "azure": ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY", "AZURE_AI_API_KEY", "AZURE_INFERENCE_CREDENTIAL"),
+    "cerebras": ("CEREBRAS_API_KEY",),
+    "cohere": ("CO_API_KEY", "COHERE_API_KEY"),
+    "deepgram": ("DEEPGRAM_API_KEY",),
+    "deepinfra": ("DEEPINFRA_API_KEY",),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "elevenlabs": ("ELEVENLABS_API_KEY",),
+    "fireworks": ("FIREWORKS_API_KEY",),
+    "google": ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+    "groq": ("GROQ_API_KEY",),
+    "jina": ("JINA_API_KEY",),
+    "mistral": ("MISTRAL_API_KEY",),
+    "moonshot": ("MOONSHOT_API_KEY",),
+    "nebius": ("NEBIUS_API_KEY",),
+    "nvidia": ("NVIDIA_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY",),
+    "perplexity": ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+    "replicate": ("REPLICATE_API_TOKEN",),
+    "sambanova": ("SAMBANOVA_API_KEY",),
+    "stability": ("STABILITY_API_KEY",),
+    "together": ("TOGETHER_API_KEY",),
+    "voyage": ("VOYAGE_API_KEY",),
+    "writer": ("WRITER_API_KEY",),
+    "xai": ("XAI_API_KEY",),
+}
+"""For each provider the variables that its clients read. They open nothing but models."""
+
+SHARED_KEYS: Mapping[str, str] = {
+    "AWS_ACCESS_KEY_ID": DUMMY_KEY,
+    "AWS_SECRET_ACCESS_KEY": DUMMY_KEY,
+    "HF_TOKEN": DUMMY_KEY,
+}
+"""Variables that open more than models (buckets, data sets), with their dummies.
+
+A test without a cassette may need them, so they are replaced only while a cassette answers.
+"""
+
+REGIONS: Mapping[str, str] = {"AWS_DEFAULT_REGION": "us-east-1"}
+"""What a client needs besides a key, with a value that serves where none is set. Not secret, so never replaced."""
+
+
+def dummies_for_run(extra: Sequence[str]) -> dict[str, str]:
+    """Return the dummies that a whole run can show, by variable.
+
+    ``extra`` are words of the setting ``dummy_keys``: ``NAME`` adds a variable, ``NAME=value`` one with a dummy of its
+    own, and ``-NAME`` leaves one out.
+    """
+    dummies = {name: DUMMY_KEY for names in PROVIDER_KEYS.values() for name in names}
+    return _apply_words(dummies, extra)
+
+
+def dummies_for_answers(extra: Sequence[str]) -> dict[str, str]:
+    """Return the dummies that are shown while a cassette or the local model answers: those of the run, and the shared.
+
+    ``extra`` is that of ``dummies_for_run``.
+    """
+    return _apply_words({**dummies_for_run(()), **SHARED_KEYS, **REGIONS}, extra)
+
+
+def _apply_words(dummies: dict[str, str], extra: Sequence[str]) -> dict[str, str]:
+    for word in extra:
+        if word.startswith("-"):
+            dummies.pop(word[1:], None)
+        else:
+            name, equals, value = word.partition("=")
+            dummies[name] = value if equals else DUMMY_KEY
+    return dummies

@@ -1,0 +1,195 @@
+"""Keys: dummies stand in their place whenever nothing needs a real one, and only then."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from aquila.intercept import provider_keys
+
+KEYS = sorted(provider_keys.dummies_for_run(()))
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with one key, of a provider that is not the default one."""
+    for name in provider_keys.dummies_for_answers(()):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GROQ_API_KEY", "machines-own-key-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "machines-own-key-2")
+
+
+def test_a_replay_shows_dummies_from_the_import_of_the_test_modules_on(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import os, openai
+
+        CLIENT = openai.OpenAI()  # as applications do, when they are imported
+        AT_IMPORT = dict(os.environ)
+
+        def test_without_a_cassette():
+            assert {{AT_IMPORT[name] for name in {KEYS}}} == {{"aquila-no-key"}}
+            assert {{os.environ[name] for name in {KEYS}}} == {{"aquila-no-key"}}
+            assert os.environ["AWS_ACCESS_KEY_ID"] == "machines-own-key-2"  # it opens more than models
+            assert "HF_TOKEN" not in os.environ
+
+        def test_with_a_cassette(aquila_cassette):
+            assert {{os.environ[name] for name in {KEYS}}} == {{"aquila-no-key"}}
+            assert os.environ["AWS_ACCESS_KEY_ID"] == os.environ["HF_TOKEN"] == "aquila-no-key"
+            assert os.environ["AWS_DEFAULT_REGION"] == "us-east-1"
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+    assert os.environ["GROQ_API_KEY"] == "machines-own-key-1"
+    assert "OPENAI_API_KEY" not in os.environ
+
+
+def test_real_keys_are_there_where_a_request_needs_one(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os, aquila, pytest
+
+        def keys():
+            return os.environ.get("GROQ_API_KEY"), os.environ.get("OPENAI_API_KEY")
+
+        def test_replay(aquila_cassette):
+            assert keys() == ("aquila-no-key", "aquila-no-key")
+            with aquila.use_cassette("x", transport="record"):
+                assert keys() == ("machines-own-key-1", None)
+            assert keys() == ("aquila-no-key", "aquila-no-key")
+
+        @pytest.mark.aquila_live
+        def test_live():
+            assert keys() == ("machines-own-key-1", None)
+
+        @pytest.mark.aquila(transport="record")
+        def test_record():
+            assert keys() == ("machines-own-key-1", None)
+
+        @pytest.mark.aquila(transport="record", upstream="local")
+        def test_record_from_the_local_model():
+            assert keys() == ("aquila-no-key", "aquila-no-key")
+
+        def test_after():
+            assert keys() == ("aquila-no-key", "aquila-no-key")
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=5)
+
+
+@pytest.mark.parametrize("arguments", [["--aquila-record"], ["--aquila-transport=live"], ["-o", "aquila_guard=off"]])
+def test_a_run_whose_requests_may_need_a_key_shows_the_machines_own(
+    arguments: list[str], pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_it():
+            assert os.environ["GROQ_API_KEY"] == "machines-own-key-1"
+            assert "OPENAI_API_KEY" not in os.environ
+        """
+    )
+    pytester.runpytest_inprocess(*arguments).assert_outcomes(passed=1)
+
+
+def test_workers_of_xdist_have_the_real_keys_where_they_need_them(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        @pytest.mark.aquila_live
+        def test_live():
+            assert os.environ["GROQ_API_KEY"] == "machines-own-key-1"
+
+        def test_replay(aquila_cassette):
+            assert os.environ["GROQ_API_KEY"] == "aquila-no-key"
+        """
+    )
+    pytester.runpytest_subprocess("-n", "1").assert_outcomes(passed=2)
+
+
+def test_what_a_test_sets_or_takes_away_is_its_own_affair(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        def test_own_value(monkeypatch, aquila_cassette):
+            monkeypatch.setenv("GROQ_API_KEY", "for this test")
+
+        @pytest.fixture
+        def set_first(monkeypatch):
+            monkeypatch.setenv("GROQ_API_KEY", "for this test")
+
+        def test_set_first(set_first, aquila_cassette):
+            assert os.environ["GROQ_API_KEY"] == "for this test"
+
+        def test_taken_away_for_good():
+            del os.environ["GROQ_API_KEY"], os.environ["MISTRAL_API_KEY"]
+
+        def test_after(aquila_cassette):
+            assert os.environ["GROQ_API_KEY"] == os.environ["MISTRAL_API_KEY"] == "aquila-no-key"
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=4)
+    assert os.environ["GROQ_API_KEY"] == "machines-own-key-1"
+    assert "MISTRAL_API_KEY" not in os.environ
+
+
+def test_a_project_adds_variables_and_leaves_others_out(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\naquila_dummy_keys = OWN_KEY OWN_ENDPOINT=https://x.example -GROQ_API_KEY")
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        def test_it(aquila_cassette):
+            assert os.environ["OWN_KEY"] == os.environ["MISTRAL_API_KEY"] == "aquila-no-key"
+            assert os.environ["OWN_ENDPOINT"] == "https://x.example"
+            assert os.environ["GROQ_API_KEY"] == "machines-own-key-1"
+
+        @pytest.mark.aquila(dummy_keys="OTHER_KEY")
+        def test_marked():
+            assert os.environ["OTHER_KEY"] == os.environ["GROQ_API_KEY"] == "aquila-no-key"
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+def test_a_client_that_wants_another_variable_is_told_of_the_setting(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_call="""
+        def test_it(aquila_cassette):
+            raise RuntimeError("set the ACME_API_KEY environment variable or pass api_key=")
+        """,
+        test_import="""
+        import os
+        KEY = os.environ["OTHER_API_TOKEN"]
+        """,
+    )
+    result = pytester.runpytest_inprocess("--continue-on-collection-errors")
+    for name in ("ACME_API_KEY", "OTHER_API_TOKEN"):
+        result.stdout.fnmatch_lines(f"*{name}*no request needs*aquila_dummy_keys = {name}*")
+
+
+def test_a_failure_that_names_a_known_variable_gets_no_advice(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(aquila_cassette):
+            raise RuntimeError("OPENAI_API_KEY was refused")
+        """
+    )
+    assert "aquila_dummy_keys" not in pytester.runpytest_inprocess().stdout.str()
+
+
+@pytest.mark.parametrize("ask", ["aquila.ask('hi')", "list(aquila.stream('hi'))"])
+def test_ask_without_a_key_while_recording_advises_the_local_model(ask: str, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(app=f"import aquila\n\ndef answer():\n    return {ask}\n")
+    pytester.makepyfile("import app\n\ndef test_it(aquila_cassette):\n    app.answer()\n")
+    pytester.syspathinsert()
+    result = pytester.runpytest_inprocess("--aquila-record")
+    result.stdout.fnmatch_lines(["*MissingKey: recording from api.openai.com needs*--aquila-upstream=local*"])
+    shown = result.stdout.str()
+    assert "app.py" in shown
+    assert "call_plan.py" not in shown
+    assert not (pytester.path / "cassettes").exists()
