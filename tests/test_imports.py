@@ -11,19 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from aquila.intercept.provider_keys import dummies_for_run
 from tests.test_layers import modules
 
 HEAVY = {"openai", "httpx2", "httpx", "httpcore2", "yaml", "msgpack", "huey", "vcr", "pydantic", "anyio", "xllamacpp"}
 
 
 def run(code: str, *arguments: str) -> str:
+    hidden = {"AQUILA_SESSION", "PYTHONPATH", *dummies_for_run(())}  # with keys there is more to keep secret
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
         check=False,
         capture_output=True,
         text=True,
         timeout=120,
-        env={name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")},
+        env={name: value for name, value in os.environ.items() if name not in hidden},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -69,6 +71,7 @@ LOADED_BY_AN_EMPTY_RUN = {
     "aquila.intercept.dummy_keys",
     "aquila.intercept.import_hooks",
     "aquila.intercept.patching",
+    "aquila.intercept.provider_keys",
     "aquila.intercept.socket_guard",
     "aquila.lazy_imports",
     "aquila.recording",
@@ -80,6 +83,7 @@ LOADED_BY_AN_EMPTY_RUN = {
     "pytest_aquila.fixtures",
     "pytest_aquila.options",
     "pytest_aquila.plugin",
+    "pytest_aquila.root_folder",
     "pytest_aquila.task_fixtures",
     "pytest_aquila.test_scopes",
 }

@@ -157,6 +157,12 @@ OPTIONS: Mapping[str, Option] = {
         parse=_choice_of("models", "all", "none"),
     ),
     "providers": Option((), "further hosts that count as model providers", parse=_parse_words),
+    "side_requests": Option(
+        (),
+        "requests that no test asks for, a line each (POST api.example.com/v1/x), which fail as without a network; - "
+        "before a row of the built-in table takes it away",
+        parse=_parse_lines,
+    ),
     "dummy_keys": Option(
         (),
         "further environment variables that hold a dummy while nothing needs a key; NAME=value gives one of its own, "
@@ -247,6 +253,7 @@ class Settings:
     ignore_hosts: tuple[str, ...]
     loopback: str
     providers: tuple[str, ...]
+    side_requests: tuple[str, ...]
     dummy_keys: tuple[str, ...]
     log_content: str
     local_model: str | None

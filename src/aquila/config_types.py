@@ -39,6 +39,7 @@ class CassetteOptions(TypedDict, total=False):
     ignore_hosts: Words | None
     loopback: Literal["models", "all", "none"] | None
     providers: Words | None
+    side_requests: Words | None
     dummy_keys: Words | None
     log_content: Literal["off", "on"] | None
     local_model: str | PathLike[str] | None

@@ -110,8 +110,8 @@ class DummyKeys:
             value, dummy = os.environ.get(name), dummies[name]
             if value is None:
                 found[name] = self._replaced.get(name, (None, ""))[0], dummy
-            elif dummy == DUMMY_KEY and _is_the_machines(name, value):  # another dummy is no key: it may well be set
-                found[name] = value, dummy
+            elif dummy == DUMMY_KEY != value and _is_the_machines(name, value):
+                found[name] = value, dummy  # a dummy of another form stands for no key, and what is set there may stay
         self._put(found)
 
     def _put(self, replaced: Mapping[str, tuple[str | None, str]]) -> None:

@@ -10,6 +10,7 @@ Nothing here imports an HTTP client. A library that is not loaded is patched whe
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
 from types import ModuleType
@@ -20,7 +21,7 @@ from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.intercept import policy
+    from aquila.intercept import policy, side_requests
     from aquila.intercept.policy import AnsweringScope
     from aquila.transports import intercepted_requests, own_requests
 else:
@@ -29,6 +30,7 @@ else:
         intercepted_requests="aquila.transports.intercepted_requests",
         own_requests="aquila.transports.own_requests",
         policy="aquila.intercept.policy",
+        side_requests="aquila.intercept.side_requests",
     )
 
 
@@ -51,9 +53,12 @@ class HttpxClients:
         yield Patch(module.AsyncHTTPTransport, "handle_async_request", catch_async)
         yield Patch(module.AsyncHTTPTransport, "__init__", self._defer_pool)
 
-    def _find_answering_scope(self, request: Any) -> AnsweringScope | None:
+    def _find_answering_scope(self, request: Any, library: str) -> AnsweringScope | None:
         url = request.url
-        return policy.find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
+        try:
+            return policy.find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
+        except side_requests.NoNetwork as error:
+            raise sys.modules[library].ConnectError(str(error), request=request) from error
 
     def _is_left_alone(self, transport: Any, library: str, original: Callable[..., Any]) -> bool:
         """Whether a mock answers in the place of the library. What it lets through meets the guard of connections."""
@@ -68,7 +73,7 @@ class HttpxClients:
         def handle_request(transport: Any, request: Any) -> Any:
             if self._is_left_alone(transport, library, original):
                 return original(transport, request)
-            answering = self._find_answering_scope(request)
+            answering = self._find_answering_scope(request, library)
             if answering is None:
                 return original(transport, request)
             return intercepted_requests.answer_request(*answering, request, functools.partial(original, transport))
@@ -80,7 +85,7 @@ class HttpxClients:
         async def handle_async_request(transport: Any, request: Any) -> Any:
             if self._is_left_alone(transport, library, original):
                 return await original(transport, request)
-            answering = self._find_answering_scope(request)
+            answering = self._find_answering_scope(request, library)
             if answering is None:
                 return await original(transport, request)
             send = functools.partial(original, transport)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from aquila.config import Settings
 from aquila.errors import CassetteRequired, LiveCallRefused, SessionClosed
+from aquila.intercept import side_requests
 from aquila.intercept.provider_data import PROVIDERS, is_listed, is_loopback, is_model_path
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -56,13 +57,15 @@ class AnsweringScope(NamedTuple):
 def find_answering_scope(method: str, scheme: str, host: str, port: int | None, path: str) -> AnsweringScope | None:
     """The scope that answers a request, or None for a request that is let through.
 
-    ``path`` may have a query. Raises ``LiveCallRefused`` where nothing asked for the request, ``SessionClosed`` in what
-    has outlived its scope, and ``CassetteRequired`` where several scopes could answer.
+    ``path`` may have a query. Raises ``NoNetwork`` for a side request, ``LiveCallRefused`` where nothing asked for
+    it, ``SessionClosed`` in what has outlived its scope, and ``CassetteRequired`` where several scopes could answer.
     """
     if is_own_request():
         return None
     scope, problem = _find_scope()
     settings = scope.settings if scope is not None else runtime.current_settings()
+    if fails_as_side_request(method, host, port, path, settings, answers=scope is not None or problem is not None):
+        raise side_requests.NoNetwork
     if is_let_through(host, port, path, settings):
         return None
     if problem is not None:
@@ -81,6 +84,17 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
     return None
 
 
+def fails_as_side_request(
+    method: str, host: str, port: int | None, path: str, settings: Settings, *, answers: bool
+) -> bool:
+    """Whether a request is a side request, where that matters: in a test run, and where a scope ``answers``."""
+    if settings.transport == "live" or is_listed(host, port, settings.ignore_hosts):
+        return False
+    if not answers and (settings.guard == "off" or is_loopback(host) or not runtime.is_under_pytest()):
+        return False
+    return side_requests.is_side_request(method, host, port, path, settings.side_requests)
+
+
 def _redact_path(path: str, settings: Settings) -> str:
     """A path as messages may show it. It may hold a key."""
     redactor = known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
@@ -88,7 +102,10 @@ def _redact_path(path: str, settings: Settings) -> str:
 
 
 def check_connection(host: str, port: int | None) -> None:
-    """Raise ``LiveCallRefused`` for a connection that nothing asked for. Only the address is known here."""
+    """Raise ``LiveCallRefused`` for a connection that nothing asked for, ``NoNetwork`` for one to telemetry.
+
+    Only the address is known here.
+    """
     if is_own_request() or (host, port) in own_servers():
         return
     settings = runtime.current_settings()
@@ -99,6 +116,9 @@ def check_connection(host: str, port: int | None) -> None:
         settings = scope.settings
     if is_listed(host, port, settings.ignore_hosts):
         return
+    guarded = settings.guard != "off" and settings.transport != "live" and runtime.is_under_pytest()
+    if guarded and side_requests.is_side_host(host, settings.side_requests):
+        raise side_requests.NoNetwork
     if is_refused(host, port, "", settings):
         what = f"a connection to {_format_address(host, port)}"
         has_cassette = scope is not None and scope.default_cassette is not None

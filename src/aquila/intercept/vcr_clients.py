@@ -7,6 +7,7 @@ vcrpy's patches are many, so they are put in place only when a client makes a re
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from types import ModuleType
@@ -17,6 +18,7 @@ from aquila.intercept.foreign_mocks import has_foreign_cassette, is_replaced
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.intercept.policy import AnsweringScope, asks_model, find_answering_scope
+from aquila.intercept.side_requests import NoNetwork
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 
@@ -84,7 +86,12 @@ class VcrClients:
             port = f":{pool.port}" if pool.port else ""
             whole = url if "://" in url else f"{pool.scheme}://{pool.host}{port}{url}"
             if not has_foreign_cassette(pool.ConnectionCls):
-                self._prepare_stubs(method, whole)
+                try:
+                    self._prepare_stubs(method, whole)
+                except NoNetwork as error:
+                    exceptions = sys.modules["urllib3"].exceptions
+                    reason = exceptions.NewConnectionError(pool, f"Failed to resolve {pool.host!r} ({error})")
+                    raise exceptions.MaxRetryError(pool, url, reason) from error
                 return original(pool, method, url, *args, **kwargs)
             before = _is_below_mock.get()
             _is_below_mock.set(True)
@@ -98,7 +105,10 @@ class VcrClients:
     def _catch_httplib2(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def request(client: Any, uri: str, method: str = "GET", *args: Any, **kwargs: Any) -> Any:
-            self._prepare_stubs(method, uri)
+            try:
+                self._prepare_stubs(method, uri)
+            except NoNetwork as error:
+                raise sys.modules["httplib2"].ServerNotFoundError(str(error)) from error
             return original(client, uri, method, *args, **kwargs)
 
         return request
@@ -108,7 +118,11 @@ class VcrClients:
         async def request(session: Any, method: str, url: Any, **kwargs: Any) -> Any:
             # The private method that joins a session's base URL and a path.
             whole = str(session._build_url(url))
-            if is_replaced(original, "aiohttp") or self._find_answering_scope(method, whole) is None:
+            try:
+                answering = None if is_replaced(original, "aiohttp") else self._find_answering_scope(method, whole)
+            except NoNetwork as error:
+                raise sys.modules["aiohttp"].ClientOSError(*error.args) from error
+            if answering is None:
                 return await original(session, method, url, **kwargs)
             return await original(session, method, url, **aiohttp_answers.with_middleware(session, kwargs))
 
@@ -142,7 +156,7 @@ class VcrClients:
 
     def _prepare_stubs(self, method: str, url: str) -> None:
         """Put vcrpy's stubs in place for a request that a scope answers."""
-        if not self._has_stubs and self._is_answered(method, url):
+        if self._is_answered(method, url) and not self._has_stubs:  # asked in any case: it may be a side request
             self.patches.add_patches(self._make_stubs)
 
     def _make_stubs(self) -> Iterable[Undoable]:
