@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from pytest_aquila.root_folder import root_of
 
 if TYPE_CHECKING:
     from aquila.cassettes.storage import names
@@ -25,9 +26,12 @@ else:
 
 def id_of(node: Any) -> str:
     """The id of a test, a class, a module or a folder, with a path relative to the root folder. Empty for the run."""
-    path = _path_of_outsider(node.path, node.config.rootpath)
-    if path is None:
+    root = root_of(node.config)
+    path = _path_of_outsider(node.path, root)
+    if path is None and root == node.config.rootpath:
         return str(node.nodeid)
+    if path is None:
+        path = node.path.relative_to(root).as_posix().removeprefix(".")
     _, colons, inside = node.nodeid.partition("::")
     return path if isinstance(node, pytest.Directory) else path + colons + inside
 
@@ -59,7 +63,7 @@ def _definition_of(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> str:
     with contextlib.suppress(TypeError, OSError):  # one that is not written in Python
         file = Path(inspect.getfile(function))
     if file.name == "conftest.py":
-        root = item.config.rootpath
+        root = root_of(item.config)
         return _path_of_outsider(file, root) or file.relative_to(root).as_posix()
     if function.__module__ == getattr(getattr(item, "module", None), "__name__", None):
         return id_of(item).partition("::")[0]

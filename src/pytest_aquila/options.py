@@ -135,7 +135,13 @@ def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
     Raises ``UnknownOption`` or ``ConfigError`` for what is not a setting.
     """
     cassette: str | None = None
-    options: dict[str, Any] = {"transport": "live"} if item.get_closest_marker(LIVE) is not None else {}
+    is_live = item.get_closest_marker(LIVE) is not None
+    if is_live and item.get_closest_marker(MARKER) is not None:
+        raise errors.ConfigError(
+            f"{item.nodeid}: @pytest.mark.{MARKER} and @pytest.mark.{LIVE} contradict each other: the one is for a "
+            "test that a cassette answers, the other for one that reaches the provider. Take one of them away"
+        )
+    options: dict[str, Any] = {"transport": "live"} if is_live else {}
     for marker in reversed(list(item.iter_markers(MARKER))):
         given = dict(marker.kwargs)
         cassette = given.pop("cassette", cassette)

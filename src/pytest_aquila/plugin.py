@@ -7,6 +7,7 @@ only when something in it asks for one.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from aquila.recording import runtime
 from aquila.recording.runtime import Run
 from pytest_aquila import fixture_cassettes, options, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
+from pytest_aquila.root_folder import find_root_folder
 from pytest_aquila.task_fixtures import *  # noqa: F403
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from aquila.recording import recorder
     from pytest_aquila import (
         drift_report,
+        environment_check,
         key_advice,
         miss_report,
         outcomes,
@@ -51,6 +54,7 @@ else:
         cassette_files="aquila.cassettes.storage.cassette_files",
         drift_report="pytest_aquila.drift_report",
         dummy_keys="aquila.intercept.dummy_keys",
+        environment_check="pytest_aquila.environment_check",
         errors="aquila.errors",
         key_advice="pytest_aquila.key_advice",
         miss_report="pytest_aquila.miss_report",
@@ -87,10 +91,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "(transport, match_on, ignore, repeat, replay_timing, ...)",
     )
     config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
+    _warn_of_unknown_variables(config)
+    ini = options.ini_settings(config)
     layers = SettingsLayers(
-        config.rootpath,
+        find_root_folder(config, ini.get("cassette_dir", "cassettes")),
         defaults={"transport": "replay"},
-        ini=options.ini_settings(config),
+        ini=ini,
         command_line=options.command_line_settings(config),
         under_pytest=True,
         copies=functools.cache(lambda: _copies_folder(config)),  # once a run: pytest makes the folder at each call
@@ -117,6 +123,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _make_outcome(error: UnansweredRequest) -> UnansweredRequest:
     return outcomes.make_outcome(error)
+
+
+def _warn_of_unknown_variables(config: pytest.Config) -> None:
+    if _is_worker(config) or not any(name.startswith("AQUILA_") for name in os.environ):
+        return
+    for sentence in environment_check.find_unknown_variables():
+        try:
+            config.issue_config_time_warning(pytest.PytestConfigWarning(sentence), stacklevel=2)
+        except pytest.PytestConfigWarning as warning:  # where warnings are errors
+            raise pytest.UsageError(str(warning)) from None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

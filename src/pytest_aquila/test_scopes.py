@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import options
+from pytest_aquila import options, root_folder
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from aquila.recording import scope as scopes
     from aquila.recording import session_factory
     from aquila.recording.reports import ScopeReport
-    from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
     from pytest_aquila import drift_report, node_ids
 else:
@@ -35,8 +34,7 @@ else:
         session_factory="aquila.recording.session_factory",
     )
 
-RUN: pytest.StashKey[Run] = pytest.StashKey()
-"""The run of a configuration: entered when pytest is configured, left when it is unconfigured."""
+RUN = root_folder.RUN
 _scope: pytest.StashKey[Scope] = pytest.StashKey()
 _item: pytest.StashKey[pytest.Item] = pytest.StashKey()
 
@@ -121,7 +119,7 @@ def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.Fixture
 
 def id_to_type(item: pytest.Item) -> str:
     """The id of a test as it is typed where pytest was started, which need not be the root folder."""
-    here, root = item.config.invocation_params.dir, item.config.rootpath
+    here, root = item.config.invocation_params.dir, root_folder.root_of(item.config)
     file, colons, inside = node_ids.id_of(item).partition("::")
     with contextlib.suppress(ValueError):  # another drive
         file = file if here == root else os.path.relpath(root / file, here)

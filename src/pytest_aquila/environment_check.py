@@ -1,0 +1,23 @@
+"""Variables that look like settings of Aquila and are none: a misspelt one changes nothing, and says nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from aquila.config import OPTIONS, suggest_name
+
+_PREFIX = "AQUILA_"
+_OTHERS = ("SESSION", "SERVER_TOKEN", "UNDER_TEST", "CORPUS", "FUZZ")
+"""What follows the prefix in variables that are no settings: between processes, and of this project's own tests."""
+_OTHER_PREFIXES = ("BENCH_", "SUBJECT")
+
+
+def find_unknown_variables() -> Iterator[str]:
+    """Yield a sentence for each variable that looks like a setting and that nothing reads."""
+    settings = {option.env for option in OPTIONS.values() if option.env}
+    for name in sorted(os.environ):
+        inner = name.removeprefix(_PREFIX)
+        if inner == name or name in settings or inner in _OTHERS or inner.startswith(_OTHER_PREFIXES):
+            continue
+        yield f"the environment variable {name} means nothing to Aquila{suggest_name(name, settings)}"

@@ -1,0 +1,59 @@
+"""What is wrong with a marker, or with a variable of the environment, is said where it is."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_a_test_cannot_be_both_live_and_answered_by_a_cassette(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.aquila
+        @pytest.mark.aquila_live
+        def test_it():
+            pass
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*::test_it: @pytest.mark.aquila and @pytest.mark.aquila_live contradict each other*"])
+
+
+@pytest.mark.parametrize(
+    ("marker", "expected"),
+    [
+        ("replay_timing='fast'", "*::test_it: @pytest.mark.aquila: replay_timing 'fast'*"),
+        ("timeout=-1", "*::test_it: @pytest.mark.aquila: timeout -1*"),
+        ("repeat='never'", "*::test_it: @pytest.mark.aquila: repeat 'never': must be one of error, last*"),
+        ("reapet='last'", "*::test_it: @pytest.mark.aquila: unknown option 'reapet'; did you mean 'repeat'?*"),
+        ("1", "*::test_it: @pytest.mark.aquila takes one cassette name*"),
+    ],
+)
+def test_a_wrong_value_names_test_and_marker(marker: str, expected: str, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(f"import pytest\n\n@pytest.mark.aquila({marker})\ndef test_it():\n    pass\n")
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([expected])
+
+
+def test_an_unknown_variable_warns_with_a_suggestion(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AQUILA_TRANSPRT", "live")
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*AQUILA_TRANSPRT means nothing to Aquila; did you mean 'AQUILA_TRANSPORT'?*"])
+
+
+def test_where_warnings_are_errors_an_unknown_variable_ends_the_run_in_one_sentence(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AQUILA_TRANSPRT", "live")
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest_subprocess("-W", "error")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *AQUILA_TRANSPRT means nothing to Aquila*"])
+    assert "Traceback" not in result.stderr.str()

@@ -1,0 +1,48 @@
+"""The same cassettes, from whichever folder of a project pytest is started."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.server import json_answer, serving
+
+TEST = """
+    import httpx2
+
+    def test_it(aquila_cassette):
+        url = "URL/chat/completions"
+        assert httpx2.post(url, json={"prompt": "hi"}).json() == {"text": "yes"}
+    """
+
+
+@pytest.mark.parametrize("ini", ["pytest.ini", "pyproject.toml", ".git", ""], ids=lambda name: name or "nothing")
+@pytest.mark.parametrize("recorded_in", [".", "tests", "tests/unit"])
+def test_a_recording_is_found_from_every_folder(ini: str, recorded_in: str, pytester: pytest.Pytester) -> None:
+    if not ini and recorded_in != ".":
+        pytest.skip("nothing says where the project is before it has cassettes")
+    contents = {"pytest.ini": "[pytest]\n", "pyproject.toml": "[project]\nname = 'x'\n"}
+    if ini == ".git":
+        (pytester.path / ini).mkdir()
+    elif ini:
+        (pytester.path / ini).write_text(contents[ini])
+    folder = pytester.path / "tests" / "unit"
+    folder.mkdir(parents=True)
+    with serving(json_answer({"text": "yes"})) as server:
+        pytester.makepyfile(**{"tests/unit/test_app": TEST.replace("URL", server.url)})
+        for started, arguments in [(recorded_in, ["--aquila-record"]), (".", []), ("tests", []), ("tests/unit", [])]:
+            pytester._path, before = pytester.path / started, pytester.path
+            try:
+                result = run_in(pytester, *arguments)
+            finally:
+                pytester._path = before
+            result.assert_outcomes(passed=1)
+    assert [path.relative_to(pytester.path).as_posix() for path in pytester.path.rglob("*.yaml")] == [
+        "cassettes/tests/unit/test_app/test_it.yaml"
+    ]
+    assert len(server.seen) == 1
+
+
+def run_in(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(pytester.path)
+        return pytester.runpytest_inprocess(*arguments)
