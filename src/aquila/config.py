@@ -136,6 +136,11 @@ OPTIONS: Mapping[str, Option] = {
         "answers of 408, 409, 429 and 5xx to keep: last (only if nothing followed) or all",
         parse=_choice_of("last", "all"),
     ),
+    "durable": Option(
+        "off",
+        "whether each recorded answer survives a loss of power before the program goes on: off or fsync",
+        parse=_choice_of("off", "fsync"),
+    ),
     "unplayed": Option(
         "ignore",
         "recordings of a test's own cassette that it did not play: ignore, warn or fail",
@@ -247,6 +252,7 @@ class Settings:
     keep_headers: tuple[str, ...]
     repeat: str
     record_errors: str
+    durable: str
     unplayed: str
     max_age: float | None
     guard: str
@@ -295,8 +301,14 @@ class Settings:
         return Settings(root=self.root, **values)
 
     def cassette_root(self) -> Path:
-        """The absolute folder of the cassettes."""
-        current = "" if self.root.is_absolute() else os.getcwd()
+        """The absolute folder of the cassettes. Raises ``ConfigError`` if the working directory was deleted."""
+        try:
+            current = "" if self.root.is_absolute() or os.path.isabs(self.cassette_dir) else os.getcwd()
+        except FileNotFoundError as error:
+            raise errors.ConfigError(
+                f"the folder of the cassettes, {self.cassette_dir!r}, is relative, and the working directory was "
+                "deleted. Run in a folder that exists, or give an absolute one in AQUILA_CASSETTE_DIR"
+            ) from error
         return _absolute_folder(self.root, self.cassette_dir, current)
 
 

@@ -33,6 +33,7 @@ class CassetteOptions(TypedDict, total=False):
     keep_headers: Words | None
     repeat: Literal["error", "last"] | None
     record_errors: Literal["last", "all"] | None
+    durable: Literal["off", "fsync"] | None
     unplayed: Literal["ignore", "warn", "fail"] | None
     max_age: str | float | None
     guard: Literal["providers", "all", "off"] | None

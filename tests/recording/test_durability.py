@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import random
 import shutil
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -283,3 +286,122 @@ def test_a_cassette_is_replaced_whole_or_not_at_all(root: Path, monkeypatch: pyt
     assert (root / "x.yaml").read_bytes() == before
     assert not list(root.glob(".*.tmp"))
     assert journal.find_abandoned_journals(root)
+
+
+def test_what_a_damaged_journal_still_holds_is_taken_over_and_the_rest_is_named(root: Path) -> None:
+    for name in ("first", "second"):
+        path = leave_journal(root, name)
+    data = path.read_bytes()
+    at = data.index(b"first")
+    path.write_bytes(data[:at] + b"?" + data[at + 1 :])
+    found = recorder.recover_journals(root)
+    assert found.cassettes == [(root / "second.yaml", 1)]
+    (message,) = found.failures
+    kept = path.with_suffix(".damaged")
+    assert str(path) in message
+    assert str(kept) in message
+    assert "pytest --aquila-record" in message
+    assert b"?irst" in kept.read_bytes()
+    assert not path.exists()
+
+
+def test_temporary_files_of_killed_writers_are_removed_and_those_of_living_ones_stay(root: Path) -> None:
+    root.mkdir(exist_ok=True)
+    dead, living, other = root / ".x.yaml.0123abcd.tmp", root / ".y.yaml.0123abcd.tmp", root / ".other.tmp"
+    for path in (dead, living, other):
+        path.touch()
+        os.utime(path, (1, 1))
+    with living.open("rb+") as file:
+        cassette_files.lock_half_written_file(file.fileno())
+        recorder.recover_journals(root)
+    assert [path for path in (dead, living, other) if path.exists()] == [living, other]
+
+
+def test_who_holds_a_lock_for_long_is_said(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root.mkdir(exist_ok=True)
+    monkeypatch.setattr(cassette_files, "_SAID_AFTER", 0.05)
+    entered, said = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with cassette_files._hold_cassette_lock(root / "x.yaml", root):
+            entered.set()
+            said.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    entered.wait(60)
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+            said.set()
+
+    messages: list[str] = []
+    logger = logging.getLogger("aquila")
+    listener = Listener()
+    logger.addHandler(listener)
+    try:
+        with cassette_files._hold_cassette_lock(root / "x.yaml", root):
+            pass
+    finally:
+        logger.removeHandler(listener)
+        holder.join()
+    (message,) = messages
+    assert f"{root / 'x.yaml'}: waiting to write it; process {os.getpid()} on " in message
+
+
+def test_a_cassette_that_would_be_too_large_to_read_loses_no_answer(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record("first")
+    before = (root / "x.yaml").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(cassette_files, "MAX_BYTES", len(before) + 10)
+        with pytest.raises(CassetteWriteError, match=r"may have .* waits in the journal.*convert .*--to msgpack"):
+            record("second")
+        assert (root / "x.yaml").read_bytes() == before
+        stored = cassette_files.load_cassette(root / "x.yaml")
+        cassette_files.save_cassette(root / "x.msgpack", stored)
+        (root / "x.yaml").unlink()
+        assert recorder.recover_journals(root) == ([(root / "x.msgpack", 1)], [])
+    assert prompts(root / "x.msgpack") == ["first", "second"]
+
+
+def test_without_a_free_file_descriptor_the_error_says_so(root: Path) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+        with pytest.raises(OSError, match="Too many"):
+            while True:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(CassetteWriteError, match=r"Too many open files.*ulimit -n"):
+            record("first")
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_deleted_working_directory_is_a_clear_error(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, aquila\n"
+        "from aquila.recording import runtime\n"
+        "os.rmdir(os.getcwd())\n"
+        "try:\n"
+        "    runtime.current_settings().cassette_root()\n"
+        "except aquila.errors.ConfigError as error:\n"
+        "    print(error)\n"
+    )
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AQUILA_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True, env=environment
+    )
+    assert "the working directory was deleted" in done.stdout
+    assert "AQUILA_CASSETTE_DIR" in done.stdout

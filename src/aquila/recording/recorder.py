@@ -23,7 +23,7 @@ from aquila.cassettes.storage.merging import (
     merge_changes,
 )
 from aquila.cassettes.storage.names import cassette_path
-from aquila.errors import AquilaError, CassetteWriteError, reason_of
+from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.recording import redactors, session_factory
 from aquila.recording.large_answer import LargeAnswer
 from aquila.recording.reports import StoredRecordings
@@ -75,7 +75,7 @@ class ScopeRecording:
         self._scope = scope
         self._settings = scope.settings
         self._root = self._settings.cassette_root()
-        self._journal = journal.Journal(self._root, scope.id)
+        self._journal = journal.Journal(self._root, scope.id, durable=self._settings.durable == "fsync")
         # Strong references: an answer that its caller dropped without closing must still be stored, as closed early.
         self._unfinished: set[UnfinishedRecording] = set()
 
@@ -201,9 +201,10 @@ def recover_journals(root: Path) -> RecoveryResult:
     """
     recovered = RecoveryResult([], [])
     journal.remove_stray_bodies(root)
+    cassette_files.remove_half_written_files(root)
     for paths in journal.find_abandoned_journals(root).values():
         groups, failures = _read_journals(paths)
-        left = {failure.path for failure in failures}
+        left = {failure.path for failure in failures if failure.path.suffix != ".damaged"}
         for name, rows in _changes_by_cassette(_without_left_answers(groups)).items():
             path = root / name
             try:
@@ -217,6 +218,9 @@ def recover_journals(root: Path) -> RecoveryResult:
         for journal_path in paths:
             if journal_path not in left:
                 journal.discard_journal(journal_path)
+        lost = [failure for failure in failures if failure.path.suffix == ".damaged"]
+        recovered.failures.extend([f"{failure}." for failure in lost])
+        failures = [failure for failure in failures if failure not in lost]
         if failures:
             kept = " ".join(sorted(map(str, left)))
             recovered.failures.append(
@@ -273,19 +277,29 @@ def _read_journals(
 ) -> tuple[dict[_Group, list[NewRecording | RecordingPlayed]], list[StorageFailure]]:
     """Read journals, and group their rows: processes that counted together are merged together.
 
-    A journal that cannot be read to its end is skipped whole.
+    A journal that cannot be read is skipped whole. A damaged entry costs only itself: its bytes are kept and named.
     """
     rows: dict[_Group, list[NewRecording | RecordingPlayed]] = defaultdict(list)
     failures: list[StorageFailure] = []
     for path in journals:
         try:
             entries = list(journal.read_entries(path))
+            damaged = journal.keep_damaged_entries(path)
         except Exception as error:  # noqa: BLE001 - one journal must not keep the others from being stored
             failures.append(StorageFailure(path, error))
             continue
+        if damaged is not None:
+            failures.append(StorageFailure(damaged, CassetteCorrupt(_describe_damage(path, damaged, len(entries)))))
         for entry in entries:
             rows[entry.cassette, entry.mode, entry.record_errors, entry.rules].append(entry.row)
     return rows, failures
+
+
+def _describe_damage(path: Path, damaged: Path, count: int) -> str:
+    return (
+        f"{path} was damaged or cut off: {count} entries of it are whole and are taken over. The damaged bytes are "
+        f"kept in {damaged}; what they held must be recorded again with: pytest --aquila-record. Then delete that file"
+    )
 
 
 def _changes_by_cassette(

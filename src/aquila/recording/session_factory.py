@@ -60,7 +60,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
 
 def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> miss_message.Explanation:
     """Explain a miss in a session. ``path`` is the file of its cassette."""
-    with suppress(ValueError):
+    with suppress(ValueError, OSError):  # the working directory may have been deleted
         path = path.relative_to(Path.cwd())
     shown = str(path)
     return miss_message.explain_miss(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import textwrap
@@ -55,7 +56,7 @@ def test_whole_entries_are_read_back_wherever_the_file_was_torn(
     writer.close()
 
 
-def test_an_entry_that_was_damaged_ends_the_journal(tmp_path: Path) -> None:
+def test_a_damaged_entry_costs_itself_alone_and_its_bytes_are_kept(tmp_path: Path) -> None:
     writer = journal.Journal(tmp_path, "scope")
     entries = [
         journal.JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
@@ -65,8 +66,16 @@ def test_an_entry_that_was_damaged_ends_the_journal(tmp_path: Path) -> None:
         writer.append_entry(entry)
     writer.close()
     (path,) = journal.find_journals_of(tmp_path, "scope")
-    path.write_bytes(path.read_bytes().replace(b"key 1", b"key 7"))  # still a whole entry, of another request
-    assert list(journal.read_entries(path)) == entries[:1]
+    assert journal.keep_damaged_entries(path) is None
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"key 1", b"key 7"))  # still a whole entry, of another request
+    assert list(journal.read_entries(path)) == [entries[0], entries[2]]
+    kept = journal.keep_damaged_entries(path)
+    assert kept is not None
+    assert b"key 7" in kept.read_bytes()
+    for at in range(1, len(whole)):  # any damage, also of the lengths
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        assert len(list(journal.read_entries(path))) == 2
 
 
 def test_a_journal_counts_as_abandoned_only_when_its_process_has_ended(tmp_path: Path) -> None:
@@ -180,3 +189,21 @@ def test_a_frame_of_another_version_is_named_with_its_file(tmp_path: Path) -> No
     path.write_bytes(b"\0" + len(payload).to_bytes(4) + zlib.crc32(payload).to_bytes(4) + payload)
     with pytest.raises(CassetteCorrupt, match=r"x\.1\.journal: not a journal of this version"):
         list(journal.read_entries(path))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no folder is synced there")
+def test_a_durable_journal_is_on_the_disk_before_the_caller_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def note(descriptor: int) -> None:
+        synced.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    monkeypatch.setattr(os, "fsync", note)
+    entry = journal.JournalEntry("x", "missing", "last", MatchRules(), RecordingPlayed("key", 0, 0))
+    for durable, expected in ((False, []), (True, ["folder", "folder", "file"])):
+        writer = journal.Journal(tmp_path, f"scope{durable}", durable=durable)
+        writer.append_entry(entry)
+        writer.close()
+        assert synced == expected

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import secrets
 import shlex
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, cassette_suffixes, codec_for
 from aquila.cassettes.codecs.yaml.tree import MAX_BYTES
@@ -21,16 +24,25 @@ from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reas
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    import logging
+    import platform
+
     import filelock
 
     from aquila.cassettes.storage import large_bodies
 else:
-    lazy_modules(globals(), filelock="filelock", large_bodies="aquila.cassettes.storage.large_bodies")
+    lazy_modules(globals(), logging="logging", platform="platform", filelock="filelock")
+    lazy_modules(globals(), large_bodies="aquila.cassettes.storage.large_bodies")
 
 WORK_FOLDER = ".journal"
 """The folder below the cassette folder for journals and locks. It holds a ``.gitignore`` for itself."""
 
 _LIMITED_SUFFIXES = (".yaml", ".yml")
+_HALF_WRITTEN = re.compile(r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp")
+_SAID_AFTER = 2.0
+"""Seconds after which it is said that another process holds a lock, and after which a file without one was left."""
+
+_OLD = 3600.0
 _BODY_NAME = b"sha256-"
 """What the name of each large body begins with."""
 
@@ -171,8 +183,9 @@ def encode_cassette(path: Path, cassette: Cassette) -> bytes:
         name = shlex.quote(str(path))
         raise CassetteWriteError(
             f"{path}: the cassette would have {len(data):,} bytes, and a file in YAML may have {MAX_BYTES:,}. It is as "
-            f"it was. Give each test its own cassette, or write this one as msgpack, which has no limit: "
-            f"aquila cassettes convert {name} --to msgpack --replace"
+            "it was, and what was recorded waits in the journal. Write the cassette as msgpack, which has no limit, "
+            f"and take it over: aquila cassettes convert {name} --to msgpack --replace; aquila cassettes accept. Or "
+            "give each test a cassette of its own"
         )
     return data
 
@@ -220,24 +233,69 @@ def work_folder(root: Path) -> Path:
 def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
     """Return the error for a path that could not be written."""
     reason = error.strerror or str(error)
-    return CassetteWriteError(
-        f"cannot record: {path}: {reason}. The cassette is as it was; free the disk or make the folder writable, "
-        "or set another folder with aquila_cassette_dir."
-    )
+    advice = "free the disk or make the folder writable, or set another folder with aquila_cassette_dir"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        advice = "close files or connections that the program keeps open, or allow more of them (ulimit -n 4096)"
+    return CassetteWriteError(f"cannot record: {path}: {reason}. The cassette is as it was; {advice}.")
 
 
 @contextlib.contextmanager
 def _hold_cassette_lock(path: Path, root: Path) -> Iterator[None]:
     name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     lock = filelock.FileLock(work_folder(root) / f"{name}.lock")
+    owner = Path(lock.lock_file).with_suffix(".owner")
     try:
-        lock.acquire()
+        _acquire_lock(lock, path, owner)
+        owner.write_text(f"process {os.getpid()} on {platform.node()}")
     except OSError as error:
         raise cassette_write_error(Path(lock.lock_file), error) from error
     try:
         yield
     finally:
+        with contextlib.suppress(OSError):
+            owner.unlink()
         lock.release()
+
+
+def _acquire_lock(lock: Any, path: Path, owner: Path) -> None:
+    """Wait for the lock of a cassette. After a while, say who holds it: a process that hangs would be a riddle."""
+    try:
+        lock.acquire(timeout=_SAID_AFTER)
+    except filelock.Timeout:
+        try:
+            holder = owner.read_text()
+        except OSError:
+            holder = "another process"
+        logging.getLogger("aquila").warning(
+            "%s: waiting to write it; %s is writing it now (lock %s)", path, holder, lock.lock_file
+        )
+        lock.acquire()
+
+
+def remove_half_written_files(root: Path) -> None:
+    """Remove the temporary files below a folder whose writers were killed. What is being written now is locked."""
+    for path in root.rglob(".*.tmp"):
+        if _HALF_WRITTEN.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _SAID_AFTER and _is_unlocked(path):
+                    path.unlink()
+
+
+def _is_unlocked(path: Path) -> bool:
+    """Say whether nobody writes a file. Where files cannot be locked, an old one is taken for that."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        return filelock.lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return time.time() - path.stat().st_mtime > _OLD
+    finally:
+        os.close(descriptor)
+
+
+def lock_half_written_file(descriptor: int) -> None:
+    """Mark a temporary file as being written, for as long as its descriptor is open."""
+    with contextlib.suppress(OSError):
+        filelock.lock_descriptor(descriptor, blocking=False)
 
 
 def _replace_file(path: Path, data: bytes) -> None:
@@ -245,12 +303,24 @@ def _replace_file(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as file:
+            lock_half_written_file(descriptor)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):
             os.chmod(temporary, path.stat().st_mode & 0o777)
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder survive a loss of power, where the system can do that."""
+    with contextlib.suppress(OSError):  # Windows opens no folder, and some file systems sync none
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

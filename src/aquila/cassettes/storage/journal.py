@@ -29,7 +29,7 @@ import msgpack
 from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette, Interaction
-from aquila.cassettes.storage.cassette_files import WORK_FOLDER, cassette_write_error, work_folder
+from aquila.cassettes.storage.cassette_files import WORK_FOLDER, cassette_write_error, sync_folder, work_folder
 from aquila.cassettes.storage.large_bodies import BodyWriter, has_large_bodies, locate_bodies, move_interaction_out
 from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
 from aquila.errors import CassetteCorrupt
@@ -68,8 +68,10 @@ class Journal:
     The object owns the descriptor of the file, and with it the lock. Thread-safe; a forked child writes another file.
     """
 
-    def __init__(self, root: Path, scope: str) -> None:
+    def __init__(self, root: Path, scope: str, *, durable: bool = False) -> None:
+        """``root`` is the cassette folder. With ``durable`` what is written survives a loss of power."""
         self._root = root
+        self._durable = durable
         self._scope = scope
         self._lock = threading.Lock()
         self._process: int | None = None
@@ -92,6 +94,8 @@ class Journal:
                 if written < len(frame):  # a full disk may take a part
                     os.truncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
                     raise OSError(28, os.strerror(28))
+                if self._durable:
+                    os.fsync(self._descriptor)
             except OSError as error:
                 raise cassette_write_error(path, error) from error
 
@@ -99,7 +103,7 @@ class Journal:
         """Begin to write a large body that an entry will have. Raises ``CassetteWriteError``."""
         folder = self._open_bodies_folder()
         try:
-            return BodyWriter(folder)
+            return BodyWriter(folder, durable=self._durable)
         except OSError as error:
             raise cassette_write_error(folder, error) from error
 
@@ -109,7 +113,7 @@ class Journal:
             return interaction
         folder = self._open_bodies_folder()
         try:
-            return move_interaction_out(interaction, folder)
+            return move_interaction_out(interaction, folder, durable=self._durable)
         except OSError as error:
             raise cassette_write_error(folder, error) from error
 
@@ -141,6 +145,9 @@ class Journal:
         path = work_folder(self._root) / f"{self._scope}.{process}.journal"
         try:
             descriptor = _open_locked(path)
+            if self._durable:
+                sync_folder(path.parent)
+                sync_folder(self._root)
         except OSError as error:
             raise cassette_write_error(path, error) from error
         self._descriptor, self._process, self._path = descriptor, process, path
@@ -157,21 +164,61 @@ def find_journals_of(root: Path, scope: str) -> list[Path]:
 
 
 def read_entries(path: Path) -> Iterator[JournalEntry]:
-    """Yield the whole entries of a journal, up to one that is damaged or that a kill has cut off."""
+    """Yield the whole entries of a journal. Those that are damaged, or that a kill has cut off, are left out."""
+    for payload in _split_frames(_read_frames(path))[0]:
+        yield _unpack_entry(payload, path)
+
+
+def keep_damaged_entries(path: Path) -> Path | None:
+    """Write what is damaged in a journal into a file beside it, and return that file; None if nothing is.
+
+    Raises ``OSError``.
+    """
+    damaged = _split_frames(_read_frames(path))[1]
+    if not damaged:
+        return None
+    beside = path.with_suffix(".damaged")
+    beside.write_bytes(b"".join(damaged))
+    return beside
+
+
+def _read_frames(path: Path) -> bytes:
     try:
         with path.open("rb", buffering=0) as file:
             file.seek(len(_LOCKED_BYTE))
-            data = file.read()
+            return file.read()
     except FileNotFoundError:
-        return
-    at = 0
-    while at + _FRAME.size <= len(data):
-        length, checksum = _FRAME.unpack_from(data, at)
-        payload = data[at + _FRAME.size : at + _FRAME.size + length]
-        if len(payload) < length or zlib.crc32(payload) != checksum:
-            return
-        yield _unpack_entry(payload, path)
-        at += _FRAME.size + length
+        return b""
+
+
+def _split_frames(data: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return the payloads of the whole frames, and what lies between them."""
+    payloads: list[bytes] = []
+    damaged: list[bytes] = []
+    at = lost_from = 0
+    while at < len(data):
+        payload = _frame_at(data, at)
+        if payload is None:  # its length may be what is damaged, so the next frame may begin anywhere
+            at += 1
+            continue
+        if lost_from < at:
+            damaged.append(data[lost_from:at])
+        payloads.append(payload)
+        at = lost_from = at + _FRAME.size + len(payload)
+    if lost_from < len(data):
+        damaged.append(data[lost_from:])
+    return payloads, damaged
+
+
+def _frame_at(data: bytes, at: int) -> bytes | None:
+    """Return the payload of the frame that begins at an offset, if there is a whole one."""
+    if at + _FRAME.size >= len(data):
+        return None
+    length, checksum = _FRAME.unpack_from(data, at)
+    end = at + _FRAME.size + length
+    if not length or end > len(data) or zlib.crc32(memoryview(data)[at + _FRAME.size : end]) != checksum:
+        return None
+    return data[at + _FRAME.size : end]
 
 
 def discard_journal(path: Path) -> None:

@@ -27,6 +27,7 @@ from aquila.cassettes.body_file import (
 )
 from aquila.cassettes.codecs.event_streams.table_writer import write_table
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk
+from aquila.cassettes.storage.cassette_files import lock_half_written_file, sync_folder
 
 BODIES_FOLDER = "@bodies"
 """The folder beside cassettes that holds their large bodies. No test's cassette can have this name."""
@@ -44,14 +45,17 @@ def bodies_folder(cassette: Path) -> Path:
 class BodyWriter:
     """Writes a body whose length is not known yet. ``folder`` is made if need be. Raises ``OSError``.
 
-    Until ``finish`` the file has a name of its own, so that nobody takes a part for the whole.
+    With ``durable`` a finished body survives a loss of power. Until ``finish`` the file has a name of its own, so that
+    nobody takes a part for the whole.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        self._durable = durable
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._temporary = folder / f".{secrets.token_hex(8)}.tmp"
         self._file = self._temporary.open("xb", buffering=0)
+        lock_half_written_file(self._file.fileno())
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -64,13 +68,15 @@ class BodyWriter:
         self._hash.update(data)
         self.size += len(data)
 
-    def finish(self, *, durable: bool = False) -> BodyFile:
-        """Give the file its name. With ``durable`` it survives a loss of power."""
+    def finish(self) -> BodyFile:
+        """Give the file its name."""
         body = BodyFile(PREFIX + self._hash.hexdigest(), self.size, self.folder)
-        if durable:
+        if self._durable:
             os.fsync(self._file.fileno())
         self._file.close()
         os.replace(self._temporary, body.path)
+        if self._durable:
+            sync_folder(self.folder)
         return body
 
     def abandon(self) -> None:
@@ -81,11 +87,11 @@ class BodyWriter:
 
 def write_body(folder: Path, pieces: Iterable[bytes], *, durable: bool = False) -> BodyFile:
     """Write a body into a folder and return its file. Raises ``OSError``."""
-    writer = BodyWriter(folder)
+    writer = BodyWriter(folder, durable=durable)
     try:
         for piece in pieces:
             writer.write(piece)
-        return writer.finish(durable=durable)
+        return writer.finish()
     except BaseException:
         writer.abandon()
         raise
@@ -227,9 +233,11 @@ def _place_file(body: BodyFile, folder: Path) -> None:
     try:
         try:
             os.link(body.path, temporary)
+            os.utime(temporary)  # so that nobody takes it for one that a killed process left
         except OSError:  # another file system, or one without links
             shutil.copyfile(body.path, temporary)
         with temporary.open("rb+") as file:
+            lock_half_written_file(file.fileno())
             os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
