@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def test_list_tells_count_size_and_age(cassettes: Cassettes) -> None:
     path = cassettes.write("jobs/a.yaml", conversation("one", "1"), conversation("two", "2"))
     cassettes.write("b.msgpack", conversation("one", "1"))
     out = cassettes.run("list").out.splitlines()
-    assert out[0].split() == ["CASSETTE", "INTERACTIONS", "SIZE", "RECORDED", "NOTE"]
+    assert out[0].split() == ["CASSETTE", "INTERACTIONS", "SIZE", "RECORDED", "ANSWERED", "BY", "NOTE"]
     assert [line.split()[0] for line in out[1:]] == ["b.msgpack", "jobs/a"]
     found = {one["name"]: one for one in cassettes.run("list", "--json").json}
     assert found["jobs/a"] == {
@@ -29,9 +30,25 @@ def test_list_tells_count_size_and_age(cassettes: Cassettes) -> None:
         "bytes": path.stat().st_size,
         "interactions": 2,
         "recorded": "2026-11-24T12:00:00Z",
+        "answered_by": [],
         "pending": False,
         "error": None,
     }
+
+
+def test_list_and_show_tell_an_answer_of_the_local_model_from_the_providers(cassettes: Cassettes) -> None:
+    provider = replace(conversation("one", "1"), upstream="live", model="gpt-4.1-mini-2025-04-14")
+    small = replace(conversation("two", "2"), upstream="local", model="smollm2")
+    cassettes.write("a.yaml", provider, provider, small)
+    assert "live gpt-4.1-mini-2025-04-14, local smollm2" in cassettes.run("list").out
+    assert cassettes.run("list", "--json").json[0]["answered_by"] == ["live gpt-4.1-mini-2025-04-14", "local smollm2"]
+    lines = cassettes.run("show", "a").out.splitlines()
+    assert "  ANSWERED BY  " in lines[2]
+    assert ["live gpt-4.1-mini-2025-04-14" in line for line in lines[3:]] == [True, True, False]
+    assert "  local smollm2  " in lines[5]
+    assert "recorded 2026-11-24T12:00:00Z, answered by local smollm2" in cassettes.run("show", "a", "-n", "3").out
+    about = cassettes.run("show", "a", "-n", "3", "--json").json
+    assert (about["model"], about["upstream"], about["answered_by"]) == ("gpt-4.1-mini", "local", "local smollm2")
 
 
 def test_list_says_when_there_is_nothing(cassettes: Cassettes) -> None:

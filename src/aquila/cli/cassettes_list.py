@@ -13,6 +13,7 @@ from typing import Any
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.cassette_files import pending_path
 from aquila.cli import FAILED, project
+from aquila.cli.interaction_summary import answered_by
 from aquila.cli.output import Output, format_count, format_size
 
 
@@ -37,10 +38,17 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 def _print_cassettes(found: list[dict[str, Any]], output: Output) -> None:
     rows = [
-        (one["name"], one["interactions"] or 0, format_size(one["bytes"]), one["recorded"] or "-", _note_for(one))
+        (
+            one["name"],
+            one["interactions"] or 0,
+            format_size(one["bytes"]),
+            one["recorded"] or "-",
+            ", ".join(one["answered_by"]) or "-",
+            _note_for(one),
+        )
         for one in found
     ]
-    output.print_table(("CASSETTE", "INTERACTIONS", "SIZE", "RECORDED", "NOTE"), rows)
+    output.print_table(("CASSETTE", "INTERACTIONS", "SIZE", "RECORDED", "ANSWERED BY", "NOTE"), rows)
 
 
 def _print_what_waits(pending: int, interrupted: bool, output: Output) -> None:
@@ -59,6 +67,7 @@ def _describe_cassette(path: Path, here: project.Project) -> dict[str, Any]:
         "bytes": 0,
         "interactions": None,
         "recorded": None,
+        "answered_by": [],
         "pending": pending_path(path).exists(),
         "error": None,
     }
@@ -71,6 +80,7 @@ def _describe_cassette(path: Path, here: project.Project) -> dict[str, Any]:
         about["bytes"] = project.size_of(path)
     about["interactions"] = len(cassette.interactions)
     about["recorded"] = max((one.recorded for one in cassette.interactions if one.recorded), default=None)
+    about["answered_by"] = sorted({answered_by(one) for one in cassette.interactions} - {""})
     return about
 
 

@@ -16,7 +16,7 @@ from aquila.cassettes.matching.miss_message import render_body
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
 from aquila.cli import project
-from aquila.cli.interaction_summary import describe_interaction, model_of, readable_text_of, status_of
+from aquila.cli.interaction_summary import answered_by, describe_interaction, model_of, readable_text_of, status_of
 from aquila.cli.output import Output, format_count, format_size, shorten_to_line
 from aquila.errors import CassetteError
 from aquila.recording import runtime
@@ -56,12 +56,13 @@ def _print_all(interactions: list[Interaction], path: Path, output: Output) -> N
     output.print_line(f"{path}: {format_count(len(interactions), 'interaction')}")
     output.print_line()
     output.print_table(
-        ("#", "REQUEST", "MODEL", "STATUS", "CHUNKS", "TOKENS", "ANSWER"),
+        ("#", "REQUEST", "MODEL", "ANSWERED BY", "STATUS", "CHUNKS", "TOKENS", "ANSWER"),
         [
             (
                 number,
                 f"{one.request.method} {urlsplit(one.request.url).path}",
                 model_of(one),
+                answered_by(one),
                 status_of(one),
                 len(one.response.chunks),
                 count_tokens(one),
@@ -85,6 +86,7 @@ def _print_one(interactions: list[Interaction], number: int, path: Path, output:
 def _print_in_full(interaction: Interaction, number: int, output: Output) -> None:
     request, response = interaction.request, interaction.response
     recorded = f", recorded {interaction.recorded}" if interaction.recorded else ""
+    recorded += f", answered by {answered_by(interaction)}" if answered_by(interaction) else ""
     output.print_line(f"#{number}  {request.method} {request.url}{recorded}")
     for name, value in request.headers:
         output.print_line(f"  {name}: {value}")

@@ -26,6 +26,14 @@ def model_of(interaction: Interaction) -> str:
     return model if isinstance(model, str) else ""
 
 
+def answered_by(interaction: Interaction) -> str:
+    """Return what answered: the upstream it was recorded from and the model that the answer names, as far as known.
+
+    It tells an answer of the small local model (``local smollm2``) from one of the provider (``live gpt-4.1``).
+    """
+    return " ".join(filter(None, (interaction.upstream, interaction.model)))
+
+
 def readable_text_of(interaction: Interaction) -> str:
     """Return the text of an answer, else the error that ended it, else an empty string."""
     return text_of_answer(interaction.response.body) or interaction.response.error
@@ -39,6 +47,8 @@ def describe_interaction(interaction: Interaction, number: int, *, full: bool = 
         "method": request.method,
         "url": request.url,
         "model": model_of(interaction) or None,
+        "upstream": interaction.upstream or None,
+        "answered_by": answered_by(interaction) or None,
         "status": response.status if response.has_begun else None,
         "end": response.end,
         "error": response.error or None,
