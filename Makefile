@@ -48,13 +48,15 @@ test-clients:
 	.venv-clients/bin/pytest tests/clients -W ignore::pytest.PytestUnraisableExceptionWarning -W ignore::ResourceWarning $(ARGS)
 
 # Libraries and plugins as people have them: the newest of each, and what the versions of others force apart. Each is a
-# dependency group of pyproject.toml, and an environment. GROUPS=wild-openai2 chooses.
-GROUPS ?= wild wild-openai2
+# dependency group of pyproject.toml, and an environment. GROUPS=wild-openai2 chooses. The plugins are tried on the newest
+# Python of this machine; the older ones, and the clients, on the one that is asked for.
+GROUPS ?= wild wild-openai2 wild-plugins wild-oldest
 
 test-wild:
 	@rm -rf build/wild && mkdir -p build/wild
 	@for group in $(GROUPS); do \
-	    sh scripts/environment.sh .venv-$$group $$group without-model || exit 1; \
+	    python=$$PYTHON; [ $$group != wild-plugins ] || python=$$(sh scripts/find-python.sh newest) || exit 1; \
+	    PYTHON=$$python sh scripts/environment.sh .venv-$$group $$group without-model || exit 1; \
 	    echo "== $$group"; \
 	    WILD_GROUP=$$group .venv-$$group/bin/pytest tests/wild -n $(WORKERS) --maxprocesses 4 --dist worksteal \
 	        -o faulthandler_timeout=600 --durations 15 --junitxml=build/wild/$$group.xml $(ARGS) || failed=yes; \

@@ -3,6 +3,6 @@
 import os
 
 if "WILD_GROUP" not in os.environ:
-    collect_ignore_glob = ["test_*.py", "project/*", "clients/*"]
+    collect_ignore_glob = ["test_*.py", "project/*", "clients/*", "plugins/*"]
 else:
-    collect_ignore_glob = ["project/*", "clients/*"]
+    collect_ignore_glob = ["project/*", "clients/*", "plugins/*"]

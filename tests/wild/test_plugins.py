@@ -1,0 +1,109 @@
+"""Every plugin of the table beside Aquila, alone and with all others in one process. `make test-wild` runs it.
+
+The tests of a user's project are recorded, replayed twice, and run with other prompts. The provider is in the process
+of the tests, so that what a plugin does with sockets and processes is the plugin's own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.wild.document_plugins import GROUPS, forget, note_success
+from tests.wild.plugin_table import PLUGINS, Plugin
+
+if os.environ["WILD_GROUP"] not in GROUPS:
+    pytest.skip("the plugins are in environments of their own", allow_module_level=True)
+
+_FILES = Path(__file__).parent / "plugins"
+_SHARED = ("app.py", "provider.py", "pytest.ini", "django_settings.py", "django_urls.py")
+_OUTCOME = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|rerun)\b")
+_FOREIGN = ("API_KEY", "AQUILA_", "PYTEST_", "WILD_", "COV_", "DJANGO_")
+TOGETHER = [plugin for plugin in PLUGINS if not plugin.alone]
+
+
+class Project:
+    """A user's project with the tests of some plugins. ``plugins`` are loaded, or all that are installed."""
+
+    def __init__(self, folder: Path, files: set[str], *, plugins: tuple[str, ...] | None) -> None:
+        self.folder = folder
+        self._plugins = plugins
+        folder.mkdir()
+        for name in {*_SHARED, *files}:
+            copy = shutil.copytree if (_FILES / name).is_dir() else shutil.copy
+            copy(_FILES / name, folder / name)
+
+    @property
+    def calls(self) -> int:
+        """How often the provider was asked."""
+        file = self.folder / "calls.txt"
+        return len(file.read_text("utf-8").splitlines()) if file.exists() else 0
+
+    def run(self, *arguments: str, drift: str = "") -> tuple[Counter[str], str]:
+        """Run pytest, with ``drift`` at the end of every prompt; return the number of each outcome, and the output."""
+        environment = {name: value for name, value in os.environ.items() if not any(part in name for part in _FOREIGN)}
+        environment |= {"WILD_CALLS": str(self.folder / "calls.txt"), "WILD_DRIFT": drift}
+        loaded: list[str] = []
+        if self._plugins is not None:
+            environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+            loaded = [part for name in ("aquila", *self._plugins) for part in ("-p", name)]
+        command = [sys.executable, "-m", "pytest", *loaded, *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, text=True, capture_output=True, timeout=300, check=False
+        )
+        output = done.stdout + done.stderr
+        last = next((line for line in reversed(done.stdout.splitlines()) if _OUTCOME.search(line)), "")
+        found = Counter({name.replace("errors", "error"): int(count) for count, name in _OUTCOME.findall(last)})
+        return found, output
+
+
+def check_project(project: Project, rows: list[Plugin], arguments: tuple[str, ...]) -> None:
+    """Record, replay twice, and run with changed prompts."""
+    outcomes: Counter[str] = Counter()
+    recorded: Counter[str] = Counter()
+    extra: list[str] = []
+    for row in rows:
+        outcomes.update(row.outcomes)
+        more, expected = row.recording or ((), row.outcomes)
+        extra += more
+        recorded.update(expected)
+    for counted in (outcomes, recorded):
+        if "errors" in counted:
+            counted["error"] = counted.pop("errors")
+
+    found, output = project.run("--aquila-record", "--aquila-upstream=provider:transport", *extra, *arguments)
+    assert found == recorded, output
+    calls = project.calls
+    assert calls, output
+    for _ in range(2):
+        found, output = project.run(*arguments)
+        assert found == outcomes, output
+        assert project.calls == calls, output
+
+    found, output = project.run(*arguments, drift=" changed")
+    assert project.calls == calls, output
+    assert found["passed"] == 0, output
+    assert "INTERNALERROR" not in output
+    assert "CassetteMiss" in output
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
+def test_a_plugin_alone(plugin: Plugin, tmp_path: Path) -> None:
+    group = os.environ["WILD_GROUP"]
+    forget(plugin, group)
+    project = Project(tmp_path / "project", set(plugin.files), plugins=plugin.load)
+    check_project(project, [plugin], plugin.arguments)
+    note_success(plugin, group)
+
+
+def test_all_plugins_in_one_process(tmp_path: Path) -> None:
+    rows = list({row.files: row for row in TOGETHER}.values())
+    project = Project(tmp_path / "project", {file for row in rows for file in row.files}, plugins=None)
+    check_project(project, rows, ())
