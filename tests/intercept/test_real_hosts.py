@@ -331,3 +331,32 @@ def test_a_client_that_cannot_be_recorded_is_named_with_what_helps(
     )
     assert "use the fixture aquila_cassette" not in result.stdout.str()
     assert provider.requests == []
+
+
+def test_a_client_that_connects_in_a_task_of_its_own_is_refused_and_does_not_hang(run: Run, provider: Upstream) -> None:
+    """tornado, say: its task hands on an exception, and nothing at all if something else ends it."""
+    result = run(
+        """
+        import asyncio
+        from aquila.errors import LiveCallRefused
+
+        async def connect(answer):
+            try:
+                await asyncio.open_connection("api.openai.com", 443, ssl=True)
+            except Exception as error:
+                answer.set_exception(error)
+
+        async def go():
+            answer = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(connect(answer))
+            await asyncio.wait([task])
+            assert answer.done()
+            await answer
+
+        def test_it(aquila_cassette, aquila_refusals):
+            with pytest.raises(LiveCallRefused, match="no cassette can answer its client"):
+                asyncio.run(go())
+            aquila_refusals.forget()
+        """
+    )
+    result.assert_outcomes(passed=1)

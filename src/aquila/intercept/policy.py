@@ -101,10 +101,11 @@ def _redact_path(path: str, settings: Settings) -> str:
     return redactor.redact_text(path)
 
 
-def check_connection(host: str, port: int | None) -> None:
+def check_connection(host: str, port: int | None, *, within_loop: bool = False) -> None:
     """Raise ``LiveCallRefused`` for a connection that nothing asked for, ``NoNetwork`` for one to telemetry.
 
-    Only the address is known here.
+    Only the address is known here. ``within_loop`` says that an event loop asks. Then a refusal is an ordinary
+    exception: clients connect in tasks of their own there, and some wait for ever for one that ends in an outcome.
     """
     if is_own_request() or (host, port) in own_servers():
         return
@@ -122,7 +123,7 @@ def check_connection(host: str, port: int | None) -> None:
     if is_refused(host, port, "", settings):
         what = f"a connection to {_format_address(host, port)}"
         has_cassette = scope is not None and scope.default_cassette is not None
-        raise _refuse(what, unrecordable=_name_client() if has_cassette else None)
+        raise _refuse(what, unrecordable=_name_client() if has_cassette else None, ordinary=within_loop)
 
 
 _NOT_CLIENTS = frozenset({"aquila", "pytest_aquila", "pytest", "_pytest", "pluggy", "__main__"})
@@ -140,12 +141,12 @@ def _name_client() -> str:
     return ", used by ".join(packages) or "a client"
 
 
-def _refuse(what: str, unrecordable: str | None = None) -> BaseException:
+def _refuse(what: str, unrecordable: str | None = None, *, ordinary: bool = False) -> BaseException:
     """The error to raise for what was refused, which the running test remembers."""
     message = refusal_message(what) if unrecordable is None else _unrecordable_message(what, unrecordable)
     refusal = LiveCallRefused(message)
     runtime.current_run().remember_refusal(refusal)
-    return suit_to_place(refusal)
+    return refusal if ordinary else suit_to_place(refusal)
 
 
 def _find_scope() -> tuple[Scope | None, Exception | None]:

@@ -56,15 +56,15 @@ class SocketGuard:
     def _check_names_of_loops(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         async def getaddrinfo(loop: Any, host: Any, port: Any, **kwargs: Any) -> Any:
-            self._check(_decode_host(host), port)
+            self._check(_decode_host(host), port, within_loop=True)
             return await original(loop, host, port, **kwargs)
 
         return getaddrinfo
 
-    def _check(self, host: str | None, port: object) -> None:
+    def _check(self, host: str | None, port: object, *, within_loop: bool = False) -> None:
         """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""
         if host is not None and self.patches.in_force:
-            policy.check_connection(host, port if isinstance(port, int) else None)
+            policy.check_connection(host, port if isinstance(port, int) else None, within_loop=within_loop)
 
     def _check_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
