@@ -6,6 +6,7 @@ only when something in it asks for one.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 from collections.abc import Generator
@@ -140,6 +141,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     run = config.stash.get(test_scopes.RUN, None)
     if run is not None:
         run.__exit__(None, None, None)
+        if runtime.current_run() is runtime.process_run():
+            # What is registered last is called first: before what tests and libraries have left for the end.
+            atexit.register(_guard_the_end, run)
+
+
+def _guard_the_end(run: Run) -> None:
+    """Refuse what nothing asked for while the process ends, as during the run: exporters send what they have kept."""
+    run.make_outcome = None  # no test is left that could fail
+    run.__enter__()
+    run.hold(activation.guard_run())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
