@@ -37,6 +37,8 @@ else:
 RUN = root_folder.RUN
 _scope: pytest.StashKey[Scope] = pytest.StashKey()
 _item: pytest.StashKey[pytest.Item] = pytest.StashKey()
+_marked: pytest.StashKey[tuple[str | None, dict[str, Any]]] = pytest.StashKey()
+"""The cassette and the settings that the markers of a test gave its scope."""
 
 
 @contextlib.contextmanager
@@ -70,7 +72,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
                 default_cassette=named,
                 options=settings,
             )
-            item.stash[_scope] = scope
+            item.stash[_scope], item.stash[_marked] = scope, (named, settings)
             watch_drift(scope, item.config)
             with_cassette = (
                 with_cassette
@@ -81,9 +83,22 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             if with_cassette and named is None:
                 scope.use_cassette(names.name_of_test(test), owned=True)
             scopes.open_scope(scope)
-        elif with_cassette and scope.default_cassette is None:
-            scope.use_cassette(names.name_of_test(test), owned=True)
+        elif with_cassette:
+            _follow_markers(item, scope)
+            if scope.default_cassette is None:
+                scope.use_cassette(names.name_of_test(test), owned=True)
         return scope
+
+
+def _follow_markers(item: pytest.Item, scope: Scope) -> None:
+    """Heed markers that a fixture has added to a test since its scope was opened."""
+    named, settings = options.marker_options(item)
+    if (named, settings) == item.stash[_marked]:
+        return
+    item.stash[_marked] = named, settings
+    if named is not None:
+        scope.use_cassette(named, owned=False)
+    scope.override_settings(settings, source=item.nodeid)
 
 
 def watch_drift(scope: Scope, config: pytest.Config) -> None:

@@ -100,7 +100,7 @@ def test_stream_that_is_left_early_is_recorded_as_closed(folder: Path) -> None:
         assert next(iter(stream)) == Chunk("first")
 
 
-def test_cancelled_task_is_recorded_as_closed(folder: Path) -> None:
+def test_cancelled_task_is_recorded_as_not_waiting_any_longer(folder: Path) -> None:
     async def scenario(url: str) -> None:
         arrived = asyncio.Event()
 
@@ -116,10 +116,10 @@ def test_cancelled_task_is_recorded_as_closed(folder: Path) -> None:
 
     with serving(Answer([FIRST, threading.Event()])) as server:
         asyncio.run(scenario(server.url))
-    assert [row.response.end for row in recorded(folder)] == ["closed"]
+    assert [row.response.end for row in recorded(folder)] == ["silent"]
 
 
-def test_pushed_stream_that_is_closed_while_the_provider_is_silent_is_recorded_as_closed(folder: Path) -> None:
+def test_pushed_stream_that_is_closed_while_the_provider_is_silent_is_recorded_as_silent(folder: Path) -> None:
     arrived = threading.Event()
 
     def note(event: Event) -> None:
@@ -129,7 +129,7 @@ def test_pushed_stream_that_is_closed_while_the_provider_is_silent_is_recorded_a
         stream = aquila.stream("Hi", **recording(server.url, sink=aquila.Sink.callback(note)))
         assert arrived.wait(10)
         stream.close()
-    assert [row.response.end for row in recorded(folder)] == ["closed"]
+    assert [row.response.end for row in recorded(folder)] == ["silent"]
 
 
 def test_broken_stream_breaks_again_on_replay(engine: Engine, folder: Path) -> None:

@@ -18,7 +18,7 @@ def copies(project: Project) -> object:
 
 
 def run(project: Project, *arguments: str) -> pytest.RunResult:
-    cassette_files._loaded.clear()  # as in a new process
+    cassette_files._loaded = cassette_files._LoadedCassettes(limit=1 << 20)  # as in a new process
     return project.pytester.runpytest_inprocess(
         "-p", "no:xdist", f"--aquila-upstream={project.module}:transport", *arguments
     )

@@ -57,3 +57,19 @@ def test_where_warnings_are_errors_an_unknown_variable_ends_the_run_in_one_sente
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: *AQUILA_TRANSPRT means nothing to Aquila*"])
     assert "Traceback" not in result.stderr.str()
+
+
+def test_a_marker_that_a_fixture_adds_counts_as_one_above_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def place(request):
+            request.node.add_marker(pytest.mark.aquila("shared", repeat="last"))
+
+        def test_it(place, aquila_cassette):
+            assert aquila_cassette.path.name == "shared.yaml"
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
