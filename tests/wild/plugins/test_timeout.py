@@ -4,7 +4,7 @@ import pytest
 from app import ask
 
 
-@pytest.mark.timeout(1)
+@pytest.mark.timeout(5)
 @pytest.mark.aquila
 def test_waits_for_ever():
     ask("timeout one")
