@@ -6,6 +6,7 @@ where it is text.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,6 +43,9 @@ class WindowScrubber(Protocol):
 
     def find_secrets(self, data: bytes) -> list[FoundSecret]:
         """Return the merged places of secrets, in order."""
+
+    def find_split_secrets(self, data: bytes) -> list[list[FoundSecret]]:
+        """Return for each secret that is split over events the places of its parts, in order."""
 
     def find_outside_texts(self, data: bytes, shortest: int) -> list[FoundSecret]:
         """Return the places of those known values that are no text of at least ``shortest`` characters."""
@@ -114,21 +118,24 @@ class LargeBodyRedactor:
             size += len(taken[-1])
         window = b"".join(taken)
         found = find_in_window(window, self._scrubber)
-        stop = self._safe_stop(window, found)
+        split = self._scrubber.find_split_secrets(window) if self._is_stream else []
+        stop = self._safe_stop(window, found, split)
         self._enough = len(window) - stop + self._window - self._overlap
-        return self._hand_on(window, stop, found, cut_off=False)
+        return self._hand_on(window, stop, merge_found(itertools.chain(found, *split)), cut_off=False)
 
     def take_rest(self, *, cut_off: bool) -> CleanPart:
         """Return the last part. With ``cut_off`` the body broke off, and a secret may lack its end."""
         window = b"".join(self._pieces)
         self._pieces.clear()
-        return self._hand_on(window, len(window), find_in_window(window, self._scrubber), cut_off=cut_off)
+        found = find_in_window(window, self._scrubber)
+        split = self._scrubber.find_split_secrets(window) if self._is_stream else []
+        return self._hand_on(window, len(window), merge_found(itertools.chain(found, *split)), cut_off=cut_off)
 
     def _hand_on(self, window: bytes, stop: int, found: Sequence[FoundSecret], *, cut_off: bool) -> CleanPart:
         count = bisect_right(self._cuts, stop)
         ends: Sequence[int] = self._cuts[:count]
         data = window if stop == len(window) else window[:stop]
-        if self._is_stream or cut_off or self._scrubber.changes_texts or (found and found[0].start < stop):
+        if cut_off or self._scrubber.changes_texts or (found and found[0].start < stop):
             data, ends = self._scrubber.scrub_bytes(data, cuts=ends, split=self._is_stream, cut_off=cut_off, large=True)
         if stop < len(window):
             self._pieces.appendleft(window[stop:])
@@ -136,12 +143,15 @@ class LargeBodyRedactor:
         self._cuts = [cut - stop for cut in self._cuts[count:]]
         return CleanPart(data, ends)
 
-    def _safe_stop(self, window: bytes, found: Sequence[FoundSecret]) -> int:
+    def _safe_stop(self, window: bytes, found: Sequence[FoundSecret], split: Iterable[Sequence[FoundSecret]]) -> int:
         """Return where a window may be cut. 0 if nowhere: then the next one is larger."""
         stop = len(window) - self._overlap
         if self._is_stream:
-            stop = max(window.rfind(b"\n\n", 0, stop) + 2, window.rfind(b"\r\n\r\n", 0, stop) + 4)
-            stop = 0 if stop <= 4 else stop
+            stop = _end_of_event(window, stop)
+            # No part of a secret is handed on before the others: they would no longer be found.
+            for parts in sorted(split, key=lambda parts: parts[0].start, reverse=True):
+                if parts[0].start < stop <= parts[-1].start:
+                    stop = _end_of_event(window, parts[0].start)
         else:
             # A line or a word is whole if there is an end of one nearby.
             near = max(window.rfind(b"\n", stop - _CONTEXT, stop), window.rfind(b" ", stop - _CONTEXT, stop)) + 1
@@ -150,6 +160,13 @@ class LargeBodyRedactor:
             if one.start - _CONTEXT < stop < one.end:
                 stop = one.end if one.end < len(window) else max(0, one.start - _CONTEXT)
         return stop if stop > 0 or len(window) < 4 * self._window else len(window)
+
+
+def _end_of_event(window: bytes, before: int) -> int:
+    """Return where the last event ends that ends before a place, or 0."""
+    blank_lines = (b"\n\n", b"\r\n\r\n", b"\r\r")
+    ends = [at + len(line) for line in blank_lines if (at := window.rfind(line, 0, before)) >= 0]
+    return max(ends, default=0)
 
 
 def redact_pieces(

@@ -115,7 +115,7 @@ class _Scrubber:
         for _ in range(_PASSES):
             spans = find(data)
             if split:
-                spans = merge_found((*spans, *find_split_secrets(data, find)))
+                spans = merge_found(itertools.chain(spans, *find_split_secrets(data, find)))
             if not spans:
                 break
             before = data
@@ -126,7 +126,7 @@ class _Scrubber:
             changes = functools.partial(_find_changes, function)
             if spans := changes(data):
                 data, cuts = replace_found(data, spans, cuts)
-            if split and (spans := merge_found(find_split_secrets(data, changes))):
+            if split and (spans := merge_found(itertools.chain(*find_split_secrets(data, changes)))):
                 data, cuts = replace_found(data, spans, cuts)
         return data, cuts
 
@@ -138,6 +138,10 @@ class _Scrubber:
     def find_outside_texts(self, data: bytes, shortest: int) -> list[FoundSecret]:
         """Find the known values that are no text of at least ``shortest`` characters."""
         return merge_found(self._known.find_outside_texts(data, shortest))
+
+    def find_split_secrets(self, data: bytes) -> list[list[FoundSecret]]:
+        """Find the secrets that are split over the events of a window of a stream: for each the places of its parts."""
+        return find_split_secrets(data, lambda text: find_in_window(text, self))
 
     def scrub_large_body(self, body: bytes) -> bytes:
         """Scrub a large body. One without secrets is returned as the same object."""

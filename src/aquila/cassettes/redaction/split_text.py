@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aquila.cassettes.redaction.decoded_views import decode_json_escapes
+from aquila.cassettes.redaction.event_layouts import EventReader, Group
 from aquila.cassettes.redaction.found_secrets import FoundSecret
 
-_LINE = re.compile(rb"^(data:[ \t]*)?([^\r\n]+)", re.MULTILINE)
+_LINE = re.compile(rb"(?<![^\r\n])(data:[ \t]*)?([^\r\n]+)")
+_LONG = 32 * 1024
+"""From so many bytes on it is worth while to learn how the events of a body look."""
+
 _LITERAL = re.compile(rb'"((?:[^"\\]|\\.)*+)"(\s*:)?|\[([\s0-9,]*[0-9][\s0-9,]*)\]', re.DOTALL)
 
 
@@ -26,30 +30,62 @@ class _Piece:
     """Whether it is written as a list of byte values, as log probabilities give them."""
 
 
-def find_split_secrets(body: bytes, find: Callable[[bytes], list[FoundSecret]]) -> Iterator[FoundSecret]:
-    """Find what ``find`` finds in the assembled texts of a body; one span for each piece that holds a part of it.
+def find_split_secrets(body: bytes, find: Callable[[bytes], list[FoundSecret]]) -> list[list[FoundSecret]]:
+    """Find what ``find`` finds in the assembled texts of a body. Return for each secret the places of its parts.
 
     The first part is to be replaced by the placeholder, the others by nothing.
     """
-    groups: dict[tuple[Any, ...], list[_Piece]] = {}
-    for start, end in _find_documents(body):
+    is_one_document = body.lstrip()[:1] in (b"{", b"[") and _parse_json(body) is not None
+    if not is_one_document and len(body) > _LONG and not _may_hold_secret(body, find):
+        return []
+    documents = [(0, len(body))] if is_one_document else [line.span(2) for line in _find_lines(body)]
+    groups: dict[Group, list[_Piece]] = {}
+    for start, end in documents:
         for group, piece in _find_pieces(body, start, end):
-            groups.setdefault(group, []).append(piece)
-    for pieces in groups.values():
+            groups.setdefault((group, piece.codes), []).append(piece)
+    return [
+        list(_spread_over_pieces(body, span, pieces))
+        for pieces in groups.values()
         # A text that is the same in each event, such as its id, is not one in pieces.
-        if pieces[0].codes or any(piece.text != pieces[0].text for piece in pieces):
-            for span in find(b"".join(piece.text for piece in pieces)):
-                yield from _spread_over_pieces(body, span, pieces)
+        if pieces[0].codes or any(piece.text != pieces[0].text for piece in pieces)
+        for span in find(b"".join([piece.text for piece in pieces]))
+    ]
 
 
-def _find_documents(body: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where JSON values and lines of data stand: the whole body, or its lines, with ``data:`` or without."""
-    if body.lstrip()[:1] in (b"{", b"[") and _parse_json(body) is not None:
-        yield 0, len(body)
-        return
-    for match in _LINE.finditer(body):
-        if match[1] or match[2][:1] in b"{[":
-            yield match.span(2)
+def _may_hold_secret(body: bytes, find: Callable[[bytes], list[FoundSecret]]) -> bool:
+    """Say whether an assembled text holds a secret, without the places of its pieces, which take long to find."""
+    reader = EventReader(body, _describe_document)
+    line = next(_find_lines(body), None)
+    while line is not None:
+        end = reader.read_events(line.start())
+        if end == line.start():
+            end = line.end()
+            for group, piece in _find_pieces(body, *line.span(2)):
+                reader.add_piece((group, piece.codes), piece.text)
+            reader.learn_layout(line[2])
+        line = next(_find_lines(body, end), None)
+    return any(
+        find(b"".join(pieces))
+        for (_, codes), pieces in reader.texts.items()
+        if codes or pieces.count(pieces[0]) != len(pieces)
+    )
+
+
+def _describe_document(document: bytes) -> Sequence[Group] | None:
+    """Return the groups of the texts of a JSON document, in order, and whether each is a list of byte values."""
+    value = _parse_json(document)
+    if not isinstance(value, dict | list):
+        return None
+    leaves = list(_find_leaves(value, (), ()))
+    places = sum(match[2] is None for match in _LITERAL.finditer(document))
+    return [(group, not isinstance(leaf, str)) for group, leaf in leaves] if len(leaves) == places else None
+
+
+def _find_lines(body: bytes, start: int = 0) -> Iterator[re.Match[bytes]]:
+    """Yield the lines of data from ``start`` on: those with ``data:``, and those that may be JSON."""
+    for line in _LINE.finditer(body, start):
+        if line[1] or line[2][:1] in b"{[":
+            yield line
 
 
 def _parse_json(data: bytes) -> Any:
