@@ -19,7 +19,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from aquila.errors import LocalModelError, MissingDependency
 from aquila.optional import INSTALL_LOCAL_MODEL
@@ -117,15 +117,29 @@ class _Servers:
         # Every lifeline that this process holds, also of a server that is starting. `open_lifeline` adds to it, and
         # `close_lifeline` removes.
         self._lifelines: set[int] = set()
-        # Held while a lifeline is opened: a fork waits for that, or its child would have one that it does not know.
+        # Held while a server's process is started: a fork waits for that. Its child would have a lifeline that it does
+        # not know, and the pipe on which `Popen` waits for the process to begin, so that `Popen` waited for the child.
         self._fork_lock = threading.RLock()
 
-    def open_lifeline(self) -> tuple[int, int]:
-        """Return a pipe for a server's standard input: the end to read, and the lifeline."""
+    def start_process(self, arguments: list[str], log: IO[bytes]) -> tuple[subprocess.Popen[bytes], int]:
+        """Start a server's process and return it with its lifeline, which is its standard input. Raises ``OSError``."""
         with self._fork_lock:
             stdin, lifeline = os.pipe()
             self._lifelines.add(lifeline)
-        return stdin, lifeline
+            try:
+                process = subprocess.Popen(
+                    arguments,
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C in the terminal is for this process alone
+                )
+            except BaseException:
+                self.close_lifeline(lifeline)
+                raise
+            finally:
+                os.close(stdin)
+        return process, lifeline
 
     def close_lifeline(self, lifeline: int) -> None:
         """Let the server at the other end end."""
@@ -164,7 +178,7 @@ class _Servers:
             server.process.returncode = 0
 
     def hold_fork(self) -> None:
-        """Before a fork: wait until no lifeline is being opened."""
+        """Before a fork: wait until no process is being started."""
         self._fork_lock.acquire()
 
     def go_on_after_fork(self) -> None:
@@ -189,22 +203,12 @@ class _Servers:
             "packages": packages,
         }
         script = Path(__file__).with_name("process.py")
-        stdin, lifeline = self.open_lifeline()
         with tempfile.TemporaryFile() as log:
             try:
-                process = subprocess.Popen(
-                    # -I: the process must not see the user's import path. The key goes by pipe: arguments are public.
-                    [sys.executable, "-I", str(script)],
-                    stdin=stdin,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    start_new_session=True,  # Ctrl-C in the terminal is for this process alone
-                )
+                # -I: the process must not see the user's import path. The key goes by pipe: arguments are public.
+                process, lifeline = self.start_process([sys.executable, "-I", str(script)], log)
             except OSError as error:
-                self.close_lifeline(lifeline)
                 raise LocalModelError(f"the process of the local model cannot be started: {error}") from error
-            finally:
-                os.close(stdin)
             try:
                 answer = _exchange_config(process, lifeline, config)
             except BaseException:
