@@ -65,6 +65,7 @@ def test_importing_aquila_is_light() -> None:
 LOADED_BY_AN_EMPTY_RUN = {
     "aquila",
     "aquila.config",
+    "aquila.option_table",
     "aquila.intercept",
     "aquila.intercept.activation",
     "aquila.intercept.child_processes",

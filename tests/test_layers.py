@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 LAYERS = [
     {"aquila.errors", "aquila.optional", "aquila.lazy_imports"},
-    {"aquila.config", "aquila.config_types"},
+    {"aquila.config", "aquila.config_types", "aquila.option_table"},
     {
         "aquila.messages",
         "aquila.content",

@@ -1,6 +1,6 @@
 """The settings as type checkers see them where they are given by name. Nothing imports this at run time.
 
-``aquila.config.OPTIONS`` is the declaration that is read at run time; a test keeps the two in step. There are two
+``aquila.option_table.OPTIONS`` is the declaration that is read at run time; a test keeps the two in step. There are two
 because the plugin loads ``config`` in every test run, and building typed dictionaries takes more time than all
 of it.
 """

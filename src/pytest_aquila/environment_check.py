@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from aquila.config import OPTIONS, suggest_name
+from aquila.config import suggest_name
+from aquila.option_table import OPTIONS
 
 _PREFIX = "AQUILA_"
 _OTHERS = ("SESSION", "SERVER_TOKEN", "UNDER_TEST", "CORPUS", "FUZZ")

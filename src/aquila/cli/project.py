@@ -21,6 +21,7 @@ from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import cassette_path
 from aquila.config import SettingsLayers
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
+from aquila.option_table import OPTIONS
 from aquila.recording import runtime
 
 _FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
@@ -168,7 +169,7 @@ def _find_project(start: Path) -> tuple[Path, dict[str, str]]:
 
 
 def _is_setting(name: str) -> bool:
-    return name in config.OPTIONS and config.OPTIONS[name].ini
+    return name in OPTIONS and OPTIONS[name].ini
 
 
 def _read_settings(path: Path) -> dict[str, str] | None:
