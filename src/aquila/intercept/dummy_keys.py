@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 from aquila.config import DUMMY_KEY, Settings, find_missing_variables
 from aquila.intercept import provider_keys
@@ -80,11 +80,12 @@ class DummyKeys:
         shown already is not touched: every replayed test comes by here, and there are many variables.
         """
         if dummies is not self._shown:
-            self._restore([name for name in self._replaced if name not in dummies])
-            self._replace([name for name in dummies if name not in self._replaced], dummies)
+            # Between two tests these differ by the few that are shown while a cassette answers alone.
+            self._restore(self._replaced.keys() - dummies.keys())
+            self._replace(dummies.keys() - self._replaced.keys(), dummies)
             self._shown = dummies
-        if anew and (gone := find_missing_variables(dummies)):
-            self._replace(gone, dummies)
+        if anew and (gone := find_missing_variables(dummies.keys())):
+            self._replace(set(gone), dummies)
 
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:
@@ -104,32 +105,37 @@ class DummyKeys:
             self._put(there)
             self._shown = shown
 
-    def _replace(self, names: list[str], dummies: Mapping[str, str]) -> None:
+    def _replace(self, names: Set[str], dummies: Mapping[str, str]) -> None:
         found: dict[str, tuple[str | None, str]] = {}
-        for name in names:
-            value, dummy = os.environ.get(name), dummies[name]
-            if value is None:
-                found[name] = self._replaced.get(name, (None, ""))[0], dummy
-            elif dummy == DUMMY_KEY != value and _is_the_machines(name, value):
+        missing = find_missing_variables(names)
+        for name in missing:
+            found[name] = self._replaced.get(name, (None, ""))[0], dummies[name]
+        for name in names - set(missing):
+            value, dummy = os.environ[name], dummies[name]
+            if dummy == DUMMY_KEY != value and _is_the_machines(name, value):
                 found[name] = value, dummy  # a dummy of another form stands for no key, and what is set there may stay
-        self._put(found)
+        if found:
+            self._put(found)
 
     def _put(self, replaced: Mapping[str, tuple[str | None, str]]) -> None:
         self._replaced.update(replaced)
-        # First: in no thread may a key be gone from the environment and not be known as hidden.
-        self._tell_hidden()
+        if any(value is not None for value, _ in replaced.values()):
+            self._tell_hidden()  # first: in no thread may a key be gone from the environment and not be known as hidden
         for name, (_, dummy) in replaced.items():
             os.environ[name] = dummy
 
     def _restore(self, names: Iterable[str]) -> None:
+        was_hidden = False
         for name in names:
             value, dummy = self._replaced.pop(name)
+            was_hidden = was_hidden or value is not None
             if os.environ.get(name) == dummy:
                 if value is None:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
-        self._tell_hidden()
+        if was_hidden:
+            self._tell_hidden()
 
     def _tell_hidden(self) -> None:
         runtime.machine_keys().hidden = {
