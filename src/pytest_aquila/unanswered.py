@@ -95,6 +95,15 @@ def _behind(item: pytest.Item, error: BaseException) -> UnansweredRequest | None
         found = only_unanswered(cause)
         if found is not None and str(found) in remembered:
             return found
+    return _taken_for_answer(item, error)
+
+
+def _taken_for_answer(item: pytest.Item, error: BaseException) -> UnansweredRequest | None:
+    """The unanswered request that was used as if it were an answer, as one that ``asyncio.gather`` returned."""
+    if isinstance(error, AttributeError):
+        return error.obj if isinstance(error.obj, UnansweredRequest) else None
+    if isinstance(error, TypeError):  # which does not say what it is about but in its text
+        return next((each for each in unanswered_in(item) if f"'{type(each).__name__}'" in str(error)), None)
     return None
 
 

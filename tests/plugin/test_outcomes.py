@@ -208,6 +208,27 @@ def test_wherever_it_is_asked_the_miss_is_the_error_and_nothing_breaks(
         result.stdout.fnmatch_lines(["aquila: * 1 missed*"])
 
 
+@pytest.mark.parametrize("use", ["answer.status_code", "answer['text']", "answer + ''"])
+def test_a_miss_that_was_taken_for_an_answer_is_the_error(use: str, project: Project) -> None:
+    """As langchain does with what `asyncio.gather` returns."""
+    result = project.run(
+        tests=f"""
+        import asyncio, httpx2
+
+        async def ask():
+            async with httpx2.AsyncClient() as http:
+                asking = http.get("https://provider.example/v1/x")
+                [answer] = await asyncio.gather(asking, return_exceptions=True)
+                return {use}
+
+        def test_it(aquila_cassette):
+            asyncio.run(ask())
+        """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: *"])
+
+
 def test_a_miss_in_a_fixture_harms_no_other_test(project: Project) -> None:
     result = project.run(
         tests="""

@@ -29,7 +29,7 @@ def remember_environment() -> Iterator[None]:
     outer = keys.environment
     # A run within a test that replays sees the dummies. What that test has set for itself is the machine's, here.
     keys.environment = {
-        name: keys.hidden.get(name, value) if value == DUMMY_KEY else value for name, value in os.environ.items()
+        name: keys.hidden.get(name, value) if DUMMY_KEY in value else value for name, value in os.environ.items()
     }
     try:
         yield
@@ -112,8 +112,8 @@ class DummyKeys:
             found[name] = self._replaced.get(name, (None, ""))[0], dummies[name]
         for name in names - set(missing):
             value, dummy = os.environ[name], dummies[name]
-            if dummy == DUMMY_KEY != value and _is_the_machines(name, value):
-                found[name] = value, dummy  # a dummy of another form stands for no key, and what is set there may stay
+            if DUMMY_KEY in dummy and value != dummy and _is_the_machines(name, value):
+                found[name] = value, dummy  # any other dummy stands for no key, and what is set there may stay
         if found:
             self._put(found)
 

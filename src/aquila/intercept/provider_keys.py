@@ -44,7 +44,7 @@ PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
 SHARED_KEYS: Mapping[str, str] = {
     "AWS_ACCESS_KEY_ID": DUMMY_KEY,
     "AWS_SECRET_ACCESS_KEY": DUMMY_KEY,
-    "HF_TOKEN": DUMMY_KEY,
+    "HF_TOKEN": f"hf_{DUMMY_KEY}",  # its client looks at the form
 }
 """Variables that open more than models (buckets, data sets), with their dummies.
 
