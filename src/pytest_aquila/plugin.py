@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,17 +141,21 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Take back the settings of the run."""
     run = config.stash.get(test_scopes.RUN, None)
     if run is not None:
+        if runtime.is_outermost(run):  # what tests and libraries have left may ask until the process ends
+            if _ends_with_pytest(config):
+                activation.guard_from_now_on(run.layers)
+            else:
+                # A program has called pytest, and is free until it ends. What is registered last is called first.
+                atexit.register(activation.guard_from_now_on, run.layers)
         run.__exit__(None, None, None)
-        if runtime.current_run() is runtime.process_run():
-            # What is registered last is called first: before what tests and libraries have left for the end.
-            atexit.register(_guard_the_end, run)
 
 
-def _guard_the_end(run: Run) -> None:
-    """Refuse what nothing asked for while the process ends, as during the run: exporters send what they have kept."""
-    run.make_outcome = None  # no test is left that could fail
-    run.__enter__()
-    run.hold(activation.guard_run())
+def _ends_with_pytest(config: pytest.Config) -> bool:
+    """Whether pytest is all that this process does."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    program = spec.name.partition(".")[0] if spec is not None else Path(getattr(main, "__file__", None) or "").stem
+    return _is_worker(config) or program in ("pytest", "py")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -29,8 +29,12 @@ LEFT = """
         outcome = [ask("/v1/chat/completions"), ask("/v1/traces/ingest"), connect()]
         pathlib.Path("outcome").write_text(json.dumps(outcome))
 
-    def test_it(aquila_cassette):
+    def after_the_run():
+        pathlib.Path("late").write_text(ask("/v1/chat/completions"))
+
+    def test_it(aquila_cassette, request):
         atexit.register(at_exit)
+        request.config.add_cleanup(after_the_run)
     """
 
 
@@ -42,6 +46,7 @@ def test_nothing_goes_out_when_the_process_ends(arguments: tuple[str, ...], pyte
     assert provider.requests == []
     outcome = pytester.path.joinpath("outcome").read_text("utf-8")
     assert outcome == '["LiveCallRefused", "ConnectError", "LiveCallRefused"]'
+    assert pytester.path.joinpath("late").read_text("utf-8") == "LiveCallRefused"
 
 
 def test_a_program_that_has_run_pytest_may_ask_afterwards(

@@ -27,6 +27,7 @@ from aquila.transports import HTTPX_FAMILY
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from aquila.config import SettingsLayers
     from aquila.intercept import httpx_clients, socket_guard, vcr_clients
     from aquila.intercept.socket_guard import SocketGuard
     from aquila.intercept.vcr_clients import VcrClients
@@ -218,3 +219,9 @@ def install_guard() -> object | None:
     holder = object()
     interception().put_guard_in_force(holder)
     return holder
+
+
+def guard_from_now_on(layers: SettingsLayers) -> None:
+    """Begin a run without tests that never ends: exporters send what they have kept when a process ends."""
+    runtime.Run(layers).__enter__()
+    install_guard()

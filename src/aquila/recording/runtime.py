@@ -168,6 +168,11 @@ def process_run() -> Run:
     return _runs[0]
 
 
+def is_outermost(run: Run) -> bool:
+    """Whether no other run but that of the process is around this one."""
+    return _runs[1] is run
+
+
 def current_settings() -> Settings:
     """The settings of the run in force, outside any scope."""
     return _runs[-1].layers.resolve()
