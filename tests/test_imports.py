@@ -17,7 +17,7 @@ from tests.test_layers import modules
 HEAVY = {"openai", "httpx2", "httpx", "httpcore2", "yaml", "msgpack", "huey", "vcr", "pydantic", "anyio", "xllamacpp"}
 
 
-def run(code: str, *arguments: str) -> str:
+def run(code: str, *arguments: str, **variables: str) -> str:
     hidden = {"AQUILA_SESSION", "PYTHONPATH", *dummies_for_run(())}  # with keys there is more to keep secret
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
@@ -25,7 +25,7 @@ def run(code: str, *arguments: str) -> str:
         capture_output=True,
         text=True,
         timeout=120,
-        env={name: value for name, value in os.environ.items() if name not in hidden},
+        env={name: value for name, value in os.environ.items() if name not in hidden} | variables,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -97,8 +97,7 @@ def test_loading_the_plugin_is_light() -> None:
     assert ours(loaded) <= LOADED_BY_AN_EMPTY_RUN
 
 
-@pytest.fixture
-def empty_run(tmp_path: Path) -> dict[str, str]:
+def run_empty_test(tmp_path: Path, **variables: str) -> dict[str, str]:
     """The modules that a run of one empty test has loaded in the end, each with the class of its loader."""
     (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass\n")
     return dict(
@@ -114,15 +113,29 @@ def empty_run(tmp_path: Path) -> dict[str, str]:
                 print(json.dumps({name: type(spec and spec.loader).__name__ for name, spec in specs.items()}))
                 """,
                 str(tmp_path),
+                **variables,
             )
         )
     )
+
+
+@pytest.fixture
+def empty_run(tmp_path: Path) -> dict[str, str]:
+    """What ``run_empty_test`` returns on a machine without keys."""
+    return run_empty_test(tmp_path)
 
 
 def test_a_test_run_that_does_not_use_the_plugin_stays_light(empty_run: dict[str, str]) -> None:
     loaded = set(empty_run)
     assert heavy(loaded) == set()
     assert ours(loaded) == LOADED_BY_AN_EMPTY_RUN
+
+
+def test_a_key_on_the_machine_makes_such_a_run_little_heavier(tmp_path: Path) -> None:
+    loaded = set(run_empty_test(tmp_path, OPENAI_API_KEY="sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"))
+    assert heavy(loaded) == set()
+    fingerprints = {f"aquila.cassettes.redaction.{name}" for name in ("fingerprints", "trivial_values")}
+    assert ours(loaded) == LOADED_BY_AN_EMPTY_RUN | fingerprints | {"aquila.cassettes", "aquila.cassettes.redaction"}
 
 
 def test_the_loader_that_rewrites_assertions_is_not_used_for_aquila(empty_run: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,23 +40,30 @@ SITE_FOLDER = str(Path(__file__).parent.parent / "_site")
 
 def describe_run(scope: Scope | None) -> str:
     """The value of the variable while ``scope`` is the one that children join, or while there is none."""
-    inherited: dict[str, Any] = {"around": runtime.current_run().layers.as_plain_data()}
-    keys = runtime.machine_keys()
-    known = list(keys.fingerprints)
-    if keys.hidden:
-        known += _fingerprints_of_hidden(tuple(keys.hidden.values()))
-    if known:
-        inherited["fingerprints"] = known
-    if scope is not None:
-        joined = scope.make_reference(recording=False)
-        inherited["scope"] = {name: getattr(joined, name) for name in joined.__slots__}
-    return json.dumps(inherited, default=str)
+    layers, keys = runtime.current_run().layers, runtime.machine_keys()
+    around = _describe_layers(layers, layers.root.absolute(), tuple(keys.fingerprints), tuple(keys.hidden.values()))
+    if scope is None:
+        return around
+    joined = scope.make_reference(recording=False)
+    reference = _encode_json({name: getattr(joined, name) for name in joined.__slots__})
+    return f'{around[:-1]}, "scope": {reference}}}'
+
+
+_encode_json = json.JSONEncoder(default=str).encode
 
 
 @functools.lru_cache(maxsize=4)
-def _fingerprints_of_hidden(values: tuple[str, ...]) -> Sequence[str]:
-    # Every test asks, and the same keys are hidden in most of them. They are in memory already.
-    return fingerprints.fingerprints_of(values)
+def _describe_layers(layers: SettingsLayers, root: Path, known: tuple[str, ...], hidden: tuple[str, ...]) -> str:
+    """Describe all but the scope. Every test asks, and nearly always the answer is that of the test before.
+
+    ``known`` are the fingerprints of keys that were hidden in the parent, and ``hidden`` the keys that are hidden here.
+    They are in memory already.
+    """
+    inherited: dict[str, Any] = {"around": layers.as_plain_data()}
+    found = [*known, *(fingerprints.fingerprints_of(hidden) if hidden else ())]
+    if found:
+        inherited["fingerprints"] = found
+    return _encode_json(inherited)
 
 
 @contextlib.contextmanager

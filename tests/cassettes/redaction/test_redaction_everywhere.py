@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.matching.request_key import MatchRules, key_of
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction.known_secrets import is_trivial
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.redaction.trivial_values import is_trivial
 
 ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 RULES = MatchRules()

@@ -8,16 +8,23 @@ letters, digits, dashes and underscores have a fingerprint: a short password cou
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-import secrets
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from aquila.cassettes.redaction.found_secrets import PLACEHOLDER
-from aquila.cassettes.redaction.known_secrets import is_trivial
+from aquila.cassettes.redaction.trivial_values import is_trivial
+from aquila.lazy_imports import lazy_modules
+
+# Every run on a machine with keys makes fingerprints. Few search for them.
+if TYPE_CHECKING:
+    from aquila.cassettes.redaction import found_secrets
+else:
+    lazy_modules(globals(), found_secrets="aquila.cassettes.redaction.found_secrets")
 
 _LONG_KEY = re.compile(r"[\w-]{16,256}", re.ASCII)
-_SALT = secrets.token_hex(16)
+_SALT = os.urandom(16).hex()
 
 
 def fingerprints_of(values: Iterable[str]) -> list[str]:
@@ -41,7 +48,7 @@ def fingerprint_rule(known: tuple[str, ...]) -> Callable[[str], str]:
         if len(value) in lengths and any(
             _salted_hash(value, salt) in known for length, salt in salts if length == len(value)
         ):
-            return PLACEHOLDER.decode()
+            return found_secrets.PLACEHOLDER.decode()
         return value
 
     def redact_known(text: str) -> str:
