@@ -104,7 +104,9 @@ OPTIONS: Mapping[str, Option] = {
         "seconds for which a replay stays silent beyond the recorded wait, where the program stopped waiting",
         parse=_parse_seconds,
     ),
-    "match_on": Option(("method", "path", "query", "body"), "parts of a request that identify it", parse=_parse_words),
+    "match_on": Option(
+        ("method", "origin", "path", "query", "body"), "parts of a request that identify it", parse=_parse_words
+    ),
     "ignore": Option((), "JSON paths of the body that do not identify a request", parse=_parse_lines),
     "keep_headers": Option((), "header fields that cassettes keep besides the usual ones", parse=_parse_words),
     "repeat": Option(

@@ -28,8 +28,13 @@ def watch_scope(scope: Scope) -> None:
     """Compare the contents of a scope's requests, although its settings do not."""
     default = config.Settings().match_on
     strict = scope.settings.with_options({"match_on": default}, source="--aquila-drift")
+    rules = session_factory.match_rules_of(strict)
     scope.sessions.watch_drift(
-        drift_watch.DriftWatch(session_factory.match_rules_of(strict), command=scope.record_command())
+        drift_watch.DriftWatch(
+            rules,
+            command=scope.record_command(),
+            takes_other_origins=lambda request: session_factory.takes_other_origins(request, rules, strict),
+        )
     )
 
 

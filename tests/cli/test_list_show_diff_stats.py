@@ -200,3 +200,17 @@ def test_stats_add_up(cassettes: Cassettes) -> None:
     assert found["statuses"] == {"200": 3}
     assert found["bytes"] == sum(path.stat().st_size for path in cassettes.folder.glob("*.yaml"))
     assert "gpt-4.1-mini" in cassettes.run("stats").out
+
+
+def test_diff_tells_that_a_request_went_to_another_host(cassettes: Cassettes) -> None:
+    row = conversation("one", "1")
+    moved = replace(row, request=replace(row.request, url=row.request.url.replace("://", "://gateway.")))
+    cassettes.write("a.yaml", row, row)
+    cassettes.write("b.yaml", row, moved)
+    found = cassettes.run("diff", "a", "b", "--json").json
+    assert (found["same"], found["only_a"], found["only_b"]) == (1, [], [])
+    assert [(one["a"], one["b"], [d["path"] for d in one["differences"]]) for one in found["requests"]] == [
+        (2, 2, ["host"])
+    ]
+    (cassettes.folder.parent / "pytest.ini").write_text("[pytest]\naquila_match_on = -origin\n")
+    assert cassettes.run("diff", "a", "b").code == 0

@@ -12,7 +12,7 @@ from aquila.errors import ConfigError
     [
         (("boddy",), r"no part 'boddy'. Did you mean 'body'\?"),
         (("+hots",), r"no part '\+hots'. Did you mean 'host'\?"),
-        (("xyzzy",), r"no part 'xyzzy'. Known: method, scheme, host, path"),
+        (("xyzzy",), r"no part 'xyzzy'. Known: method, scheme, host, origin, path"),
         (("header:",), "not the name of a header field"),
         (("header:a b",), "not the name of a header field"),
         (("header:x-*",), r"name one header field, without \*"),

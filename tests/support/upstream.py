@@ -36,6 +36,17 @@ class Upstream:
         self.script = script
         self.requests: list[tuple[str, bytes]] = []
         self.headers: list[dict[str, str]] = []
+        self._asked = threading.local()
+
+    @property
+    def asked_host(self) -> str:
+        """The host of the request that the script answers now, in its thread."""
+        host: str = self._asked.host
+        return host
+
+    @asked_host.setter
+    def asked_host(self, host: str) -> None:
+        self._asked.host = host
 
     def transport(self) -> Redirected:
         """A transport that sends any request here."""
@@ -74,6 +85,7 @@ def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[U
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             running.requests.append((self.path, body))
             running.headers.append({name.lower(): value for name, value in self.headers.items()})
+            running.asked_host = self.headers.get("host", "").partition(":")[0]
             answer = running.script(self.path, body)
             self.send_response(answer.status)
             for name, value in answer.headers.items():

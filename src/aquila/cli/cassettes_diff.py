@@ -16,7 +16,7 @@ from typing import Any
 from aquila.cassettes.matching.difference import ABSENT, Difference, find_differences, format_value, weigh_differences
 from aquila.cassettes.matching.miss_message import render_body
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
-from aquila.cassettes.matching.request_key import MatchRules, canonical_request
+from aquila.cassettes.matching.request_key import MatchRules, canonical_request, without_origin
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cli import FOUND, project
 from aquila.cli.interaction_summary import readable_text_of, status_of
@@ -96,6 +96,8 @@ def _number_by_slot(cassette: Cassette, rules: MatchRules) -> dict[tuple[str, in
     slots = {}
     for number, interaction in enumerate(cassette.interactions):
         key = identify(interaction.request)
+        if not rules.compares_origin:
+            key = without_origin(key)
         slots[key, counts[key]] = number
         counts[key] += 1
     return slots
@@ -109,6 +111,7 @@ def _answer_of(interaction: Interaction) -> tuple[object, ...]:
 def _pair_changed_request(found: Comparison, other: int, a: Cassette, b: Cassette, rules: MatchRules) -> None:
     """Pair request ``other``, which only B has, with the most similar request that only A has, if any is similar."""
     rest = [a.interactions[number] for number in found.only_a]
+    rules = rules.with_origin() if rules.compares_origin else rules
     now = canonical_request(b.interactions[other].request, rules)
     best: tuple[float, int, list[Difference]] | None = None
     for position in find_nearest_recordings(b.interactions[other].request, rest, _CANDIDATES):

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
 from aquila.config import Settings
 from aquila.errors import CassetteRequired, LiveCallRefused, SessionClosed
 from aquila.intercept import side_requests
-from aquila.intercept.provider_data import PROVIDERS, is_listed, is_loopback, is_model_path
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.places import suit_to_place
+from aquila.recording.provider_data import asks_model, is_listed, is_loopback, is_model_path, is_provider
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
@@ -163,20 +162,6 @@ def is_let_through(host: str, port: int | None, path: str, settings: Settings) -
     if settings.loopback == "all" or not is_loopback(host) or is_listed(host, port, settings.providers):
         return False
     return settings.loopback == "none" or not is_model_path(path)
-
-
-def asks_model(host: str, port: int | None, path: str, settings: Settings) -> bool:
-    """Whether a request is for a model: by its host, or by what it asks for there."""
-    return is_provider(host, port, settings) or is_model_path(path)
-
-
-def is_provider(host: str, port: int | None, settings: Settings) -> bool:
-    """Whether an address belongs to a model provider: a known one, a listed one, or that of the base URL in force."""
-    if is_loopback(host):
-        return is_listed(host, port, settings.providers)
-    if is_listed(host, port, PROVIDERS) or is_listed(host, port, settings.providers):
-        return True
-    return settings.base_url is not None and urlsplit(settings.base_url).hostname == host.lower()
 
 
 def is_refused(host: str, port: int | None, path: str, settings: Settings) -> bool:

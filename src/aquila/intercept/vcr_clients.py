@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 from aquila.intercept.foreign_mocks import has_foreign_cassette, is_replaced
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
-from aquila.intercept.policy import AnsweringScope, asks_model, find_answering_scope
+from aquila.intercept.policy import AnsweringScope, find_answering_scope
 from aquila.intercept.side_requests import NoNetwork
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
+from aquila.recording.provider_data import asks_model
 
 if TYPE_CHECKING:
     from aquila.intercept import aiohttp_answers, vcr_stubs

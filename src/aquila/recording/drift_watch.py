@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.matching.request_key import MatchRules, key_at_origin, without_origin
 from aquila.cassettes.model import RecordedRequest
 from aquila.lazy_imports import lazy_modules
 
@@ -31,21 +31,31 @@ class DriftedRequest:
 
 
 class DriftWatch:
-    """Finds what drifted in one scope. ``rules`` compare contents; ``command`` is what to type to record again."""
+    """Finds what drifted in one scope.
 
-    def __init__(self, rules: MatchRules, *, command: str) -> None:
+    ``rules`` compare contents. ``command`` is what to type to record again. ``takes_other_origins`` says whether
+    recordings of another host may answer a request.
+    """
+
+    def __init__(
+        self, rules: MatchRules, *, command: str, takes_other_origins: Callable[[RecordedRequest], bool]
+    ) -> None:
         self._rules = rules
+        self._takes_other_origins = takes_other_origins
         self._command = command
         self.drifted_requests: list[DriftedRequest] = []
 
     def observer_for(self, session: Session) -> Callable[[RecordedRequest], None]:
         """Return a function that compares each request of a session with its recordings."""
         recordings = session.cassette.interactions
-        known = {key_of(session.redactor.redact_request(one.request), self._rules) for one in recordings}
+        known = {key_at_origin(session.redactor.redact_request(one.request), self._rules) for one in recordings}
+        contents = {without_origin(key) for key in known}
 
         def compare_request(request: RecordedRequest) -> None:
             asked = session.redactor.redact_request(request)
-            if not known or key_of(asked, self._rules) in known:
+            key = key_at_origin(asked, self._rules)
+            same_content = without_origin(key) in contents
+            if not known or key in known or (same_content and self._takes_other_origins(asked)):
                 return
             explained = miss_message.explain_miss(
                 asked,
@@ -54,6 +64,7 @@ class DriftWatch:
                 cassette=session.name,
                 command=self._command,
                 redactor=session.redactor,
+                compares_origin=same_content,
             )
             self.drifted_requests.append(DriftedRequest(session.name, asked.method, asked.url, explained.text))
 

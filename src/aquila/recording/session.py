@@ -21,11 +21,13 @@ from aquila.cassettes.storage.merging import (
     Changes,
     NewRecording,
     RecordingPlayed,
+    Slot,
     drop_retried_failures,
     is_failure,
 )
 from aquila.errors import CassetteMiss, PlayedOut, SessionClosed
 from aquila.recording.client_calls import ClientCall, OpenCalls
+from aquila.recording.other_origins import OtherOrigins, move_to_origin
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
@@ -70,11 +72,13 @@ class MissedRequest:
     """A request that no recording answers.
 
     ``request`` is redacted. Its key has ``recording_count`` recordings, and ``earlier_count`` requests came before.
+    ``compares_origin`` says that only recordings of its own scheme, host and port could have answered it.
     """
 
     request: RecordedRequest
     recording_count: int
     earlier_count: int
+    compares_origin: bool
 
 
 class RequestCounts(Protocol):
@@ -91,7 +95,9 @@ class Session:
     """One use of a cassette.
 
     ``mode`` is ``replay``, ``missing`` (replay what is there, record the rest) or ``all`` (record everything).
-    ``identify_request`` gives a redacted request its key under ``rules``. ``explain_miss`` says why one misses.
+    ``identify_request`` gives a redacted request its key under ``rules``, with its origin. ``takes_other_origins`` says
+    whether recordings of another origin may answer a request that has none of its own. ``explain_miss`` says why one
+    misses.
     """
 
     def __init__(
@@ -104,6 +110,7 @@ class Session:
         identify_request: Callable[[RecordedRequest], str],
         redactor: Redactor,
         explain_miss: Callable[[MissedRequest], Explanation],
+        takes_other_origins: Callable[[RecordedRequest], bool] = lambda request: True,
         repeat_last: bool = False,
     ) -> None:
         self.name = name
@@ -111,6 +118,7 @@ class Session:
         self.mode = mode
         self.rules = rules
         self._identify_request = identify_request
+        self._takes_other_origins = takes_other_origins
         self.redactor = redactor
         self.closed = False
         self._explain_miss = explain_miss
@@ -126,6 +134,7 @@ class Session:
             known = identity_of(redactor.with_kept_headers(interaction.request))
             key = self._known_keys[known] = self.key_of(interaction.request)
             self._recordings_by_key[key].append(number)
+        self._other_origins = OtherOrigins(self._recordings_by_key)
         self._request_counts: dict[str, int] = defaultdict(int)
         self._shared_counts: RequestCounts | None = None
         self._play_counts: list[int] = [0] * len(cassette.interactions)
@@ -149,8 +158,13 @@ class Session:
                     f"{sent.method} {self.redactor.redact_request(sent).url}: the use of cassette {self.name!r} has "
                     "ended; a thread or task outlived its test. Wait for it before the test returns."
                 )
-            numbers = self._recordings_by_key.get(key, ())
-            call = self._open_calls.find_call(key, sent) if self._open_calls else None
+            numbers: Sequence[int] = self._recordings_by_key.get(key, ())
+            borrowed = self._find_borrowed(key, request) if not numbers and self.mode != "all" else ()
+            if borrowed:
+                key, call = self._choose_borrowed_key(borrowed, sent)
+                numbers = self._recordings_by_key[key]
+            else:
+                call = self._open_calls.find_call(key, sent) if self._open_calls else None
             if call is not None and self._has_given_up(call, numbers):
                 return self._play_recording(key, call.position, numbers, sent, call)
             asked = self._count_request(key)
@@ -161,10 +175,16 @@ class Session:
                     return self._play_recording(key, len(numbers) - 1, numbers, sent, call)
             if self.mode != "replay":
                 call = call or self._open_calls.add_call(key, sent)
+                if borrowed:
+                    request = self._move_to_origin_of(numbers[-1], request)
                 return RecordDecision(request, key, asked, next(self._order), call.name)
         request = self.redactor.redact_request(sent)
         miss = PlayedOut if numbers else CassetteMiss
-        explained = self._explain_miss(MissedRequest(request, len(numbers), asked))
+        compares_origin = not borrowed and (bool(numbers) or not self._takes_other_origins(request))
+        others = len(borrowed) - len(numbers) if borrowed else 0
+        explained = self._explain_miss(
+            MissedRequest(request, len(numbers) + others, asked + others, compares_origin=compares_origin)
+        )
         return RefuseDecision(miss(explained.text, difference=explained.difference, group=explained.group), key)
 
     def _play_recording(
@@ -181,6 +201,30 @@ class Session:
         elif call is not None:
             self._open_calls.forget_call(key, call.name)
         return ReplayDecision(interaction, RecordingPlayed(key, position, order), last=last)
+
+    def _find_borrowed(self, key: str, request: RecordedRequest) -> Sequence[Slot]:
+        """The recordings of other origins that answer a request whose own has none."""
+        slots = self._other_origins.find_slots(key)
+        return slots if slots and self._takes_other_origins(request) else ()
+
+    def _choose_borrowed_key(self, slots: Sequence[Slot], sent: RecordedRequest) -> tuple[str, ClientCall | None]:
+        """The key that a request counts for which other origins answer, and the call that sends it again, if one does.
+
+        It is the key of the first recording that has not been played; where all have been, of the last one.
+        """
+        for key in dict.fromkeys(key for key, _ in slots) if self._open_calls else ():
+            call = self._open_calls.find_call(key, sent)
+            if call is not None:
+                return key, call
+        return next((key for key, position in slots if position >= self._count_of(key)), slots[-1][0]), None
+
+    def _move_to_origin_of(self, number: int, request: RecordedRequest) -> RecordedRequest:
+        """The request as it is recorded behind a recording of another origin that has answered so far.
+
+        With its own origin it would be the first of that, and answer the first request of the next run.
+        """
+        url = move_to_origin(request.url, self.cassette.interactions[number].request.url)
+        return request.with_parts(url, request.headers)
 
     def _has_given_up(self, call: ClientCall, numbers: Sequence[int]) -> bool:
         """Whether a call that asks again had given up by then when it was recorded. It gets its last answer again.
@@ -200,6 +244,11 @@ class Session:
         self._request_counts[key] = asked + 1
         return asked
 
+    def _count_of(self, key: str) -> int:
+        if self._shared_counts is not None:
+            return self._shared_counts.count_of(self._count_label(key))
+        return self._request_counts.get(key, 0)
+
     def _count_label(self, key: str) -> str:
         return f"{self.mode}:{self.name}:{key}"
 
@@ -217,7 +266,7 @@ class Session:
         if self._shared_counts is None or self.mode != "replay":
             return
         for key, numbers in self._recordings_by_key.items():
-            asked = self._shared_counts.count_of(self._count_label(key))
+            asked = self._count_of(key)
             with self._lock:
                 for number in numbers[:asked]:
                     if not self._play_counts[number]:

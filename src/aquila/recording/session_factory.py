@@ -10,10 +10,11 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from aquila import config
 from aquila.cassettes.codecs import READ_ONLY_SUFFIXES
-from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.matching.request_key import MatchRules, key_at_origin
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.merging import is_failure
@@ -23,6 +24,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording import redactors
 from aquila.recording.client_calls import packages_of_project
+from aquila.recording.provider_data import asks_model
 from aquila.recording.session import MissedRequest, Session
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         mode=mode,
         rules=rules,
         identify_request=request_identifier(rules),
+        takes_other_origins=lambda request: takes_other_origins(request, rules, settings),
         redactor=redactors.redactor_for(rules, settings.keep_headers),
         explain_miss=lambda missed: _explain_miss(scope, session, path, missed),
         repeat_last=settings.repeat == "last",
@@ -70,6 +73,7 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
         cassette=shown if path.exists() else f"{shown} (no such file)",
         command=scope.record_command(),
         redactor=session.redactor,
+        compares_origin=missed.compares_origin,
         request_number=missed.earlier_count + 1 if missed.recording_count else None,
     )
 
@@ -84,19 +88,31 @@ def match_rules_of(settings: config.Settings) -> MatchRules:
     return _cached_match_rules(settings.match_on, settings.ignore)
 
 
-def request_identifier(rules: MatchRules) -> Callable[[RecordedRequest], str]:
-    """Return the function that gives a redacted request its key.
+def takes_other_origins(request: RecordedRequest, rules: MatchRules, settings: config.Settings) -> bool:
+    """Whether recordings of another scheme, host or port may answer a request, where there are none of its own."""
+    if not rules.compares_origin:
+        return True
+    try:
+        parts = urlsplit(request.url)
+        return asks_model(parts.hostname or "", parts.port, parts.path, settings)
+    except ValueError:  # such as brackets that do not close
+        return False
 
-    It asks the hook ``aquila_key`` of plugins first. Where that gives nothing, ``rules`` decide.
+
+def request_identifier(rules: MatchRules) -> Callable[[RecordedRequest], str]:
+    """Return the function that gives a redacted request the key under which its recordings are counted.
+
+    It asks the hook ``aquila_key`` of plugins first: their key says all, the origin too. Where that gives nothing,
+    ``rules`` decide.
     """
     if not has_listeners("aquila_key"):
-        return lambda request: key_of(request, rules)
+        return lambda request: key_at_origin(request, rules)
     hook = plugin_manager().hook.aquila_key
 
     def identify(request: RecordedRequest) -> str:
         value = hook(request=request)
         if value is None:
-            return key_of(request, rules)
+            return key_at_origin(request, rules)
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         return "plugin:" + hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -450,8 +450,8 @@ def test_matching_headers_ignores_the_boundary_and_volatile_fields() -> None:
 
 
 def test_rules_are_compared_by_what_they_mean() -> None:
-    assert MatchRules(("+host",)) == MatchRules(("body", "host", "query", "method", "path"))
-    assert MatchRules(("+host",)).match_on == ("method", "host", "path", "query", "body")
+    assert MatchRules(("+host",)) == MatchRules(("body", "host", "query", "method", "origin", "path"))
+    assert MatchRules(("+host",)).match_on == ("method", "host", "origin", "path", "query", "body")
     assert hash(MatchRules(ignore=("a", "a"))) == hash(MatchRules(ignore=("a",)))
 
 

@@ -58,15 +58,20 @@ def explain_miss(
     cassette: str,
     command: str,
     redactor: Redactor,
+    compares_origin: bool = False,
     request_number: int | None = None,
 ) -> Explanation:
     """Say why no recording answers a request.
 
     ``cassette`` names the file and ``command`` is what to type to record. ``request_number`` is the place of this
-    request among equal ones, from 1; None if it was never recorded. ``redactor`` is that of the session, which
-    knows the credentials of its requests; no secret that it finds is shown. Length and time are bounded.
+    request among equal ones, from 1; None if it was never recorded. ``compares_origin`` says that only recordings of
+    its own scheme, host and port could have answered it. ``redactor`` is that of the session, which knows the
+    credentials of its requests; no secret that it finds is shown. Length and time are bounded.
     """
     request = redactor.redact_request(request)
+    hints_at_origin = compares_origin and "host" not in rules.match_on
+    if compares_origin:
+        rules = rules.with_origin()
     difference: list[str] = []
     group = None
     if request_number is not None:
@@ -77,6 +82,8 @@ def explain_miss(
         now = canonical_request(request, rules)
         nearest = _find_nearest(request, now, recordings, rules, redactor)
         lines = list(_explain_unrecorded(request, now, nearest, len(recordings), cassette, command))
+        if hints_at_origin and nearest.differs_in_origin:
+            lines += _ORIGIN_HINT
         if nearest.found and not nearest.is_another_kind:
             difference = list(_write_differences(nearest.found))
             group = identify_change(nearest.found)
@@ -117,6 +124,11 @@ class _Nearest:
     def is_another_kind(self) -> bool:
         """Whether it is for something else, so that its body says nothing."""
         return any(difference.path in ("method", "path") for difference in self.found)
+
+    @property
+    def differs_in_origin(self) -> bool:
+        """Whether it is the same request to another scheme, host or port."""
+        return bool(self.found) and all(difference.path in ("scheme", "host") for difference in self.found)
 
 
 def _explain_empty(request: RecordedRequest, rules: MatchRules, cassette: str, command: str) -> Iterator[str]:
@@ -217,6 +229,12 @@ def _write_preview(now: CanonicalRequest) -> Iterator[str]:
 def _write_advice(title: str, command: str) -> Iterator[str]:
     yield from ("", title, "", f"  {command}")
 
+
+_ORIGIN_HINT = (
+    "",
+    "Only a request to a model may be answered by a recording of another host. If this is one,",
+    "name its host in aquila_providers. If hosts do not matter here: aquila_match_on = -origin",
+)
 
 _VOLATILE = re.compile(
     r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\b1[5-9]\d{8}(?:\d{3})?\b"

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal, NoReturn, TypeAlias
@@ -23,13 +23,17 @@ from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, check_header_names
 from aquila.errors import ConfigError
 
-PARTS = ("method", "scheme", "host", "path", "query", "headers", "body", "metadata", "prompt_cache_key")
-"""Every part of a request that ``match_on`` can name, besides ``header:<name>``."""
+PARTS = ("method", "scheme", "host", "origin", "path", "query", "headers", "body", "metadata", "prompt_cache_key")
+"""Every part of a request that ``match_on`` can name, besides ``header:<name>``.
+
+``origin`` is scheme, host and port together. It tells apart only requests that are for no model: one for a model may be
+recorded through a proxy, and is then answered by the recordings of that.
+"""
 
 LABELS = ("metadata", "prompt_cache_key")
 """Parts of a body that are no part of what is asked: they tell the provider's books and caches to whom it belongs."""
 
-DEFAULT_MATCH_ON = ("method", "path", "query", "body")
+DEFAULT_MATCH_ON = ("method", "origin", "path", "query", "body")
 
 Kind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]
 """How a body was understood; ``none`` when it is not compared."""
@@ -68,6 +72,15 @@ class MatchRules:
         object.__setattr__(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore))
         object.__setattr__(self, "labels", tuple(label for label in LABELS if label not in names))
 
+    @property
+    def compares_origin(self) -> bool:
+        """Whether a request that is for no model is answered only by recordings of its own origin."""
+        return "origin" in self.match_on
+
+    def with_origin(self) -> MatchRules:
+        """Return rules that compare scheme, host and port too, whatever a request is for."""
+        return replace(self, match_on=(*self.match_on, "scheme", "host"))
+
 
 @dataclass(frozen=True, slots=True)
 class CanonicalRequest:
@@ -91,6 +104,22 @@ class CanonicalRequest:
 def key_of(request: RecordedRequest, rules: MatchRules) -> str:
     """Return the key of a request: equal for requests that the rules hold to be the same. 32 hexadecimal digits."""
     return _hash_parts(*_reduce_request(request, rules))
+
+
+def key_at_origin(request: RecordedRequest, rules: MatchRules) -> str:
+    """Return the key under which recordings are counted: ``key_of`` and the origin of the request, ``key@origin``."""
+    return f"{key_of(request, rules)}@{origin_of(request.url)}"
+
+
+def without_origin(key: str) -> str:
+    """Return the part of a key that says nothing of the origin."""
+    return key.partition("@")[0]
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a URL, as ``https://host``. The default port of a scheme is left out."""
+    parts = _split_url(url)
+    return f"{parts.scheme}://{parts.host}"
 
 
 def canonical_request(request: RecordedRequest, rules: MatchRules) -> CanonicalRequest:
@@ -315,7 +344,7 @@ def _resolve_match_on(match_on: tuple[str, ...]) -> tuple[str, ...]:
             names.discard(name)
         else:
             names.add(name)
-    if not names:
+    if names <= {"origin"}:
         raise ConfigError("match_on: nothing is left to compare, so every request would get the same answer.")
     for label in LABELS:
         if label in names and "body" not in names:

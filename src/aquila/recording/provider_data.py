@@ -1,10 +1,15 @@
-"""What a request's address says: a model provider, this machine, or something else. Pure, and nothing to import."""
+"""What a request's address says: a model provider, this machine, or something else. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from aquila.config import Settings
 
 PROVIDERS = (
     "*.ai.azure.com",
@@ -127,3 +132,17 @@ def is_loopback(host: str) -> bool:
 def is_model_path(path: str) -> bool:
     """Say whether a path is one that model servers answer (``/v1/chat/completions``, ``/api/generate``, …)."""
     return re.search(_MODEL_PATH, path.partition("?")[0].rstrip("/")) is not None
+
+
+def asks_model(host: str, port: int | None, path: str, settings: Settings) -> bool:
+    """Whether a request is for a model: by its host, or by what it asks for there."""
+    return is_provider(host, port, settings) or is_model_path(path)
+
+
+def is_provider(host: str, port: int | None, settings: Settings) -> bool:
+    """Whether an address belongs to a model provider: a known one, a listed one, or that of the base URL in force."""
+    if is_loopback(host):
+        return is_listed(host, port, settings.providers)
+    if is_listed(host, port, PROVIDERS) or is_listed(host, port, settings.providers):
+        return True
+    return settings.base_url is not None and urlsplit(settings.base_url).hostname == host.lower()

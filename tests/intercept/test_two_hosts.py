@@ -1,0 +1,226 @@
+"""Two hosts that are asked the same: each gets its own answer, with every client, and again in the next run."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+import pytest
+
+import tests.support.preloaded  # noqa: F401
+from tests.support.real_hosts import real_hosts
+from tests.support.upstream import Answer, Upstream
+
+HOSTS = ("api.openai.com", "api.groq.com", "gateway.example", "data.example", "mirror.example")
+
+ASK = """
+    import asyncio, concurrent.futures, json, threading
+    import aiohttp, httpx, httpx2, pytest, requests
+    import aquila
+
+    PATHS = {"model": "/v1/chat/completions", "data": "/data"}
+    BODY = {"messages": [{"role": "user", "content": "hi"}]}
+
+    def with_httpx2(url):
+        return httpx2.post(url, json=BODY).json()
+
+    def with_httpx(url):
+        return httpx.post(url, json=BODY).json()
+
+    def with_requests(url):
+        return requests.post(url, json=BODY, timeout=10).json()
+
+    def with_aiohttp(url):
+        async def go():
+            async with aiohttp.ClientSession() as session, session.post(url, json=BODY) as answer:
+                return await answer.json(content_type=None)
+        return asyncio.run(go())
+
+    CLIENTS = [with_httpx2, with_httpx, with_requests, with_aiohttp]
+
+    def ask(host, kind="model", client=with_httpx2):
+        answer = client(f"https://{host}{PATHS[kind]}")
+        return answer["host"]
+    """
+
+
+@pytest.fixture
+def hosts() -> Iterator[Upstream]:
+    """A server of all hosts whose answers say which was asked."""
+    running: list[Upstream] = []
+
+    def answer(path: str, body: bytes) -> Answer:
+        return Answer(chunks=[b'{"host": "%s"}' % running[0].asked_host.encode()])
+
+    with real_hosts(*HOSTS, script=answer) as server:
+        running.append(server)
+        yield server
+
+
+def run(pytester: pytest.Pytester, tests: str, *arguments: str) -> pytest.RunResult:
+    pytester.makepyfile(asking=textwrap.dedent(ASK), test_it="from asking import *\n" + textwrap.dedent(tests))
+    pytester.syspathinsert()
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
+
+
+def test_each_host_gets_its_own_answer_with_every_client_in_any_order(
+    pytester: pytest.Pytester, hosts: Upstream
+) -> None:
+    tests = """
+        @pytest.mark.parametrize("client", CLIENTS)
+        @pytest.mark.parametrize("kind", PATHS)
+        def test_it(client, kind, aquila_cassette, request):
+            names = ["api.openai.com", "api.groq.com"]
+            if request.config.getoption("aquila_record") is None:
+                names.reverse()
+            for _ in range(2):
+                for name in names:
+                    assert ask(name, kind, client) == name
+        """
+    run(pytester, tests, "--aquila-record").assert_outcomes(passed=8)
+    assert len(hosts.requests) == 32
+    run(pytester, tests).assert_outcomes(passed=8)
+    run(pytester, tests, "--aquila-record").assert_outcomes(passed=8)
+    assert len(hosts.requests) == 32
+
+
+def test_threads_at_once_get_each_the_answer_of_their_host(pytester: pytest.Pytester, hosts: Upstream) -> None:
+    tests = """
+        def test_it(aquila_cassette):
+            names = ["api.openai.com", "api.groq.com"] * 8
+            gate = threading.Barrier(len(names))
+            def go(name):
+                gate.wait(10)
+                return ask(name)
+            with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+                assert list(pool.map(go, names)) == names
+        """
+    run(pytester, tests, "--aquila-record").assert_outcomes(passed=1)
+    assert len(hosts.requests) == 16
+    for _ in range(3):
+        run(pytester, tests).assert_outcomes(passed=1)
+
+
+def test_what_a_proxy_answered_replays_for_the_provider_and_is_kept_by_a_recording_run(
+    pytester: pytest.Pytester, hosts: Upstream
+) -> None:
+    proxied = 'def test_it(aquila_cassette):\n    assert ask("gateway.example") == "gateway.example"\n'
+    direct = 'def test_it(aquila_cassette):\n    assert ask("api.openai.com") == "gateway.example"\n'
+    run(pytester, proxied, "--aquila-record").assert_outcomes(passed=1)
+    run(pytester, direct).assert_outcomes(passed=1)
+    run(pytester, direct, "--aquila-record").assert_outcomes(passed=1)
+    assert len(hosts.requests) == 1
+    run(pytester, proxied).assert_outcomes(passed=1)
+
+
+def test_a_request_more_than_the_proxy_had_is_recorded_so_that_the_next_run_is_the_same(
+    pytester: pytest.Pytester, hosts: Upstream
+) -> None:
+    proxied = 'def test_it(aquila_cassette):\n    ask("gateway.example")\n'
+    twice = """
+        def test_it(aquila_cassette):
+            assert [ask("api.openai.com"), ask("api.openai.com")] == ["gateway.example", "api.openai.com"]
+        """
+    run(pytester, proxied, "--aquila-record").assert_outcomes(passed=1)
+    result = run(pytester, twice)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*this is request number 2 of its kind, and * holds 1 recording of it*"])
+    run(pytester, twice, "--aquila-record").assert_outcomes(passed=1)
+    assert len(hosts.requests) == 2
+    run(pytester, twice).assert_outcomes(passed=1)
+    run(pytester, twice, "--aquila-record").assert_outcomes(passed=1)
+    assert len(hosts.requests) == 2
+
+
+def test_a_request_for_no_model_misses_on_another_host_and_is_told_that_only_the_host_differs(
+    pytester: pytest.Pytester, hosts: Upstream
+) -> None:
+    run(pytester, 'def test_it(aquila_cassette):\n    ask("data.example", "data")\n', "--aquila-record")
+    other = 'def test_it(aquila_cassette):\n    assert ask("mirror.example", "data") == "data.example"\n'
+    result = run(pytester, other)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*host differs from recording 1 of *",
+            "*requested  POST https://mirror.example/data*",
+            "*host: recorded 'data.example', now 'mirror.example'*",
+            "*aquila_match_on = -origin*",
+        ]
+    )
+    run(pytester, other, "-o", "aquila_match_on=-origin").assert_outcomes(passed=1)
+    run(pytester, other, "-o", "aquila_providers=mirror.example").assert_outcomes(passed=1)
+    assert len(hosts.requests) == 1
+
+
+def test_another_port_or_scheme_is_another_origin(pytester: pytest.Pytester, hosts: Upstream) -> None:
+    run(pytester, 'def test_it(aquila_cassette):\n    ask("data.example", "data")\n', "--aquila-record")
+    for other, difference in (
+        ("https://data.example:8443", "*host: recorded 'data.example', now 'data.example:8443'*"),
+        ("http://data.example", "*scheme: recorded 'https', now 'http'*"),
+    ):
+        result = run(pytester, f'def test_it(aquila_cassette):\n    with_httpx2("{other}/data")\n')
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines([difference])
+
+
+def test_a_drift_of_the_host_is_reported_only_where_hosts_count(pytester: pytest.Pytester, hosts: Upstream) -> None:
+    run(
+        pytester,
+        """
+        def test_it(aquila_cassette):
+            ask("gateway.example"), ask("data.example", "data")
+        """,
+        "--aquila-record",
+    )
+    result = run(
+        pytester,
+        """
+        def test_it(aquila_cassette):
+            ask("api.openai.com"), ask("mirror.example", "data")
+        """,
+        "--aquila-drift",
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*POST https://mirror.example/data is not in *", "*1 request has no recording*"])
+    assert "api.openai.com" not in "".join(line for line in result.outlines if "is not in" in line)
+
+
+VCRPY = """
+version: 1
+interactions:
+{rows}
+"""
+VCRPY_ROW = """
+- request:
+    method: POST
+    uri: https://{host}{path}
+    body: '{{"messages": [{{"role": "user", "content": "hi"}}]}}'
+    headers: {{content-type: [application/json]}}
+  response:
+    status: {{code: 200, message: OK}}
+    headers: {{content-type: [application/json]}}
+    body: {{string: '{{"host": "{host}"}}'}}
+"""
+
+
+def test_the_cassettes_of_vcrpy_answer_each_host_too(pytester: pytest.Pytester) -> None:
+    rows = [(host, path) for host in ("api.openai.com", "api.groq.com") for path in ("/v1/chat/completions", "/data")]
+    text = VCRPY.format(rows="".join(VCRPY_ROW.format(host=host, path=path) for host, path in rows))
+    folder = pytester.mkdir("cassettes")
+    (folder / "old.yaml").write_text(text)
+    result = run(
+        pytester,
+        """
+        @pytest.mark.parametrize("client", CLIENTS)
+        @pytest.mark.aquila(cassette="old")
+        def test_it(client):
+            for kind in PATHS:
+                for name in ("api.groq.com", "api.openai.com"):
+                    assert ask(name, kind, client) == name
+
+        @pytest.mark.aquila(cassette="old")
+        def test_proxied():
+            assert ask("gateway.example") == "api.openai.com"
+        """,
+    )
+    result.assert_outcomes(passed=5)
