@@ -9,13 +9,12 @@ export PYTHON
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-all test-clients test-wild bench clean environment
+.PHONY: help demo check test test-all test-wild bench clean environment
 
 help:
 	@echo 'make demo    see it all: record from a real model, replay, a Huey worker, a prompt that drifts'
 	@echo 'make test    ruff, mypy, the tests that are not slow (ARGS="-k name" goes to pytest)'
 	@echo 'make test-all   the same, with the slow tests'
-	@echo 'make test-clients   client libraries as people use them, in an environment of their own'
 	@echo 'make test-wild   client libraries and plugins as people have them, in environments of their own'
 	@echo 'make bench   how fast it is, beside its peers     (ARGS goes to the benchmarks)'
 	@echo 'make clean   remove environments, caches and build results'
@@ -40,12 +39,6 @@ test: check
 
 test-all: check
 	$(pytest) $(ARGS)
-
-# Of what these libraries leave behind (unclosed event loops) nothing is ours.
-test-clients:
-	@sh scripts/environment.sh .venv-clients clients
-	@.venv-clients/bin/pip list --format=freeze | grep -E '^(openai|anthropic|pydantic-ai|langchain-openai)'
-	.venv-clients/bin/pytest tests/clients -W ignore::pytest.PytestUnraisableExceptionWarning -W ignore::ResourceWarning $(ARGS)
 
 # Libraries and plugins as people have them: the newest of each, and what the versions of others force apart. Each is a
 # dependency group of pyproject.toml, and an environment. GROUPS=wild-openai2 chooses. The plugins are tried on the newest

@@ -34,7 +34,7 @@ def table_of_clients(versions: Mapping[str, str]) -> str:
 
 
 def _row(client: Client, versions: str) -> tuple[str, ...]:
-    reasons = [f"{way}: {reason}" for way, reason in client.fails.items()]
+    reasons = list(dict.fromkeys(client.fails.values()))
     cells = (_cell(client, ways) for ways in _COLUMNS.values())
     return (client.name, versions, *cells, "; ".join([client.remarks, *reasons] if client.remarks else reasons))
 

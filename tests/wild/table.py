@@ -34,6 +34,7 @@ class Client:
         settings: Other environment variables that its users set.
         says: What each way comes to.
         fails: The ways that do not work, with the reason for the documentation.
+        whole: The ways whose streams the client itself hands on when they are whole, with Aquila or without.
         remarks: What the documentation says besides.
     """
 
@@ -47,6 +48,7 @@ class Client:
     settings: Mapping[str, str] = field(default_factory=dict)
     says: str = TEXT
     fails: Mapping[str, str] = field(default_factory=dict)
+    whole: tuple[str, ...] = ()
     remarks: str = ""
 
     @property
@@ -90,7 +92,15 @@ CLIENTS = (
     Client("litellm, to OpenAI", "litellm_openai", ("litellm",)),
     Client("litellm, to Anthropic", "litellm_anthropic", ("litellm",), ("api.anthropic.com",), ("ANTHROPIC_API_KEY",)),
     Client("openai-agents", "openai_agents", ("openai-agents",)),
-    Client("instructor", "instructor_models", ("instructor",), group="wild-openai2", says="eagle"),
+    Client(
+        "instructor",
+        "instructor_models",
+        ("instructor",),
+        group="wild-openai2",
+        says="eagle",
+        whole=("stream",),
+        remarks="it hands on a synchronous stream when it is whole, without Aquila too",
+    ),
     Client("llama-index", "llama_index_chat", ("llama-index-llms-openai",), group="wild-openai2"),
     Client("langchain-openai, langgraph", "langchain_chat", ("langchain-openai", "langgraph")),
     Client("pydantic-ai", "pydantic_agent", ("pydantic-ai-slim",)),

@@ -54,7 +54,7 @@ def _record(project: Project, results: Results) -> Outcome:
         if given.status == 404:
             strays.add(path)
         way = project.streaming
-        if way is not None:
+        if way is not None and way not in project.client.whole:
             last = len(list(given.chunks)) - 1
 
             def before_chunk(number: int) -> None:
