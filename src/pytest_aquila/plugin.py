@@ -103,7 +103,7 @@ def pytest_configure(config: pytest.Config) -> None:
         under_pytest=True,
         copies=functools.cache(lambda: _copies_folder(config)),  # once a run: pytest makes the folder at each call
     )
-    run = config.stash[test_scopes.RUN] = Run(layers, make_outcome=_make_outcome)
+    run = config.stash[test_scopes.RUN] = Run(layers, make_outcome=_make_outcome, tell=functools.partial(_tell, config))
     run.__enter__()
     try:
         # Fail closed: for the whole run, what nothing asked for is refused, in this process and in its children.
@@ -125,6 +125,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _make_outcome(error: UnansweredRequest) -> UnansweredRequest:
     return outcomes.make_outcome(error)
+
+
+def _tell(config: pytest.Config, sentence: str) -> None:
+    """Show a sentence at once, although pytest captures what is written. A worker's are told in the summary."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not _is_worker(config):
+        terminal.ensure_newline()
+        terminal.write_line(f"aquila: {sentence}", yellow=True)
+    else:
+        _totals_of(config).told.append(sentence)
 
 
 def _warn_of_unknown_variables(config: pytest.Config) -> None:
@@ -322,9 +332,17 @@ def _fail_for_unplayed(item: pytest.Item) -> None:
             )
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Write what was replayed, recorded and missed."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+    """Write what was replayed, recorded and missed, and last what waits in journals."""
     totals = config.stash.get(_totals, None)
+    _write_summary(terminalreporter, config, totals)
+    if exitstatus or (totals is not None and totals.recorded):
+        root = runtime.current_settings().cassette_root()
+        if (folder := root / cassette_files.WORK_FOLDER).is_dir():
+            reporting.write_waiting(terminalreporter, recorder.find_waiting_recordings(root), str(folder))
+
+
+def _write_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config, totals: Totals | None) -> None:
     orphans = _orphans(config) if config.getoption("aquila_orphans") else None
     if totals is None and not orphans and not options.wants_drift(config):
         return
@@ -338,7 +356,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(trylast=True)  # pytest tears down here what an interrupted run has left
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """An xdist worker sends its sums to the controller."""
+    """Take in what could not be stored. An xdist worker sends its sums to the controller."""
+    unstored = session.config.stash[test_scopes.RUN].unstored
+    if unstored:
+        _totals_of(session.config).unstored += unstored
     totals = session.config.stash.get(_totals, None)
     if totals is not None and _is_worker(session.config):
         session.config.workeroutput["aquila"] = totals.as_plain_data()  # type: ignore[attr-defined]

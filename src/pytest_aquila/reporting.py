@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import os
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from aquila.config import Settings
     from aquila.recording.reports import ScopeReport
     from pytest_aquila.miss_report import ChangedRequest
+
+_MOST_NAMES = 5
 
 
 @dataclasses.dataclass
@@ -31,6 +34,8 @@ class Totals:
     cassettes: list[str] = dataclasses.field(default_factory=list)
     recovered: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     unrecovered: list[str] = dataclasses.field(default_factory=list)
+    unstored: list[str] = dataclasses.field(default_factory=list)
+    told: list[str] = dataclasses.field(default_factory=list)
     drifted: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
     changed: list[ChangedRequest] = dataclasses.field(default_factory=list)
 
@@ -90,6 +95,11 @@ def write_summary(terminal: pytest.TerminalReporter, totals: Totals, orphans: li
             "(aquila cassettes accept)",
             yellow=True,
         )
+    for text, count in collections.Counter(totals.unstored).items():
+        times = f" ({count} processes)" if count > 1 else ""
+        terminal.write_line(f"aquila: not stored: {text}{times}", red=True)
+    for text in dict.fromkeys(totals.told):
+        terminal.write_line(f"aquila: {text}", yellow=True)
     for test, cassette, count in totals.unplayed:
         terminal.write_line(f"aquila: {test} did not play {count} recordings of {cassette}", yellow=True)
     for test, recorded in totals.stale:
@@ -97,7 +107,26 @@ def write_summary(terminal: pytest.TerminalReporter, totals: Totals, orphans: li
     for name in orphans or ():
         terminal.write_line(f"aquila: no test used {name}", yellow=True)
     if totals.used:
-        terminal.write_line(summary_line(totals), red=bool(totals.missed))
+        terminal.write_line(summary_line(totals), red=bool(totals.missed or totals.unstored))
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def write_waiting(terminal: pytest.TerminalReporter, waiting: list[tuple[str, int]], folder: str) -> None:
+    """Write what waits in the journals under ``folder``, for each cassette, and what takes it over."""
+    if not waiting:
+        return
+    count = sum(count for _, count in waiting)
+    what = f"{_count(count, 'recording')} {'waits' if count == 1 else 'wait'}"
+    names = ", ".join([f"{name} ({count})" for name, count in waiting[:_MOST_NAMES]])
+    more = f" and {len(waiting) - _MOST_NAMES} others" if len(waiting) > _MOST_NAMES else ""
+    terminal.write_line(
+        f"aquila: {what} in {folder}: {names}{more}. The next recording run (pytest --aquila-record) "
+        "takes them over; to do it now: aquila cassettes accept",
+        yellow=True,
+    )
 
 
 def summary_line(totals: Totals) -> str:
@@ -105,4 +134,6 @@ def summary_line(totals: Totals) -> str:
     line = f"aquila: {totals.replayed} replayed, {totals.recorded} recorded, {totals.missed} missed"
     if totals.replayed:
         line += f"; saved {totals.seconds:.1f} s and {totals.tokens:,} tokens"
+    if totals.unstored:
+        line += f"; {_count(len(totals.unstored), 'error')} of storage"
     return line

@@ -369,6 +369,19 @@ def test_a_cassette_that_would_be_too_large_to_read_loses_no_answer(
     assert prompts(root / "x.msgpack") == ["first", "second"]
 
 
+def test_a_new_cassette_that_would_be_too_large_is_taken_over_as_msgpack(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cassette_files, "MAX_BYTES", 10)
+    with pytest.raises(CassetteWriteError, match=r"Nothing was written.*aquila cassettes accept --to msgpack"):
+        record("first")
+    assert not (root / "x.yaml").exists()
+    assert recorder.recover_journals(root, new_as=".msgpack") == ([(root / "x.msgpack", 1)], [])
+    record("first", "second")
+    assert prompts(root / "x.msgpack") == ["first", "second"]
+    assert not (root / "x.yaml").exists()
+
+
 def test_without_a_free_file_descriptor_the_error_says_so(root: Path) -> None:
     import resource
 

@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     project.add_arguments(parser)
     parser.add_argument("names", nargs="*", metavar="CASSETTE", help="which cassettes (default: all, and journals)")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument(
+        "--to", choices=("yaml", "msgpack"), default="yaml", help="the format of cassettes that are new (default: yaml)"
+    )
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
@@ -41,7 +44,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     with project.open_project(options) as here:
         chosen = _choose_pending(here, options.names)
         if not options.names:
-            steps += _accept_journals(here, dry_run=options.dry_run)
+            steps += _accept_journals(here, dry_run=options.dry_run, new_as=f".{options.to}")
         steps += [_accept_file(name, path, here.folder, dry_run=options.dry_run) for name, path in chosen.items()]
     for step in steps:
         output.print_line(step.line)
@@ -76,7 +79,7 @@ def _choose_pending(here: project.Project, names: list[str]) -> dict[str, Path]:
     return {name: path for name, path in pending.items() if _is_wanted(name, names)}
 
 
-def _accept_journals(here: project.Project, *, dry_run: bool) -> list[Step]:
+def _accept_journals(here: project.Project, *, dry_run: bool, new_as: str) -> list[Step]:
     """Store what interrupted runs left in their journals."""
     abandoned = journal.find_abandoned_journals(here.folder)
     if not abandoned:
@@ -85,7 +88,7 @@ def _accept_journals(here: project.Project, *, dry_run: bool) -> list[Step]:
         runs = format_count(len(abandoned), "interrupted run")
         json = {"cassette": None, "action": "merge journals", "runs": len(abandoned)}
         return [Step(f"would store the recordings of {runs}", json)]
-    recovered = recover_journals(here.folder)
+    recovered = recover_journals(here.folder, new_as=new_as)
     steps = []
     for path, recorded in recovered.cassettes:
         name, number = here.name_of(path), format_count(recorded, "recording")

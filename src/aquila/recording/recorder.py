@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
@@ -22,9 +23,9 @@ from aquila.cassettes.storage.merging import (
     drop_retried_failures,
     merge_changes,
 )
-from aquila.cassettes.storage.names import cassette_path
+from aquila.cassettes.storage.names import candidate_paths, cassette_path
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
-from aquila.recording import redactors, session_factory
+from aquila.recording import redactors, runtime, session_factory
 from aquila.recording.large_answer import LargeAnswer
 from aquila.recording.reports import StoredRecordings
 from aquila.recording.session import RecordDecision, ReplayDecision, Session
@@ -81,7 +82,18 @@ class ScopeRecording:
 
     def open_journal(self) -> None:
         """Open the journal, so that what is asked for can be stored. Raises ``CassetteWriteError``."""
-        self._journal.open()
+        with self.counting_failures():
+            self._journal.open()
+
+    @contextlib.contextmanager
+    def counting_failures(self) -> Iterator[None]:
+        """Let the run know what could not be written: the program that gets the error may swallow it."""
+        try:
+            yield
+        except (CassetteWriteError, CassetteCorrupt) as error:
+            if str(error) not in self._scope.run.unstored:
+                self._scope.run.unstored.append(str(error))
+            raise
 
     def track_unfinished(self, unfinished: UnfinishedRecording) -> None:
         """Remember a recording in progress: it is ended as ``closed`` if the scope closes first."""
@@ -120,7 +132,8 @@ class ScopeRecording:
             model=model_of_answer(beginning),
         )
         if not session.closed:
-            interaction = self._journal.move_bodies_out(interaction)
+            with self.counting_failures():
+                interaction = self._journal.move_bodies_out(interaction)
         row = NewRecording(
             record.key, record.position, record.order, interaction, left_open or self._scope.has_failed, record.call
         )
@@ -132,7 +145,9 @@ class ScopeRecording:
 
     def begin_large_answer(self, session: Session, chunks: Sequence[RecordedChunk], *, is_stream: bool) -> LargeAnswer:
         """Begin to write an answer to disk while it arrives. Raises ``CassetteWriteError``."""
-        return LargeAnswer(self._journal.open_body(), session.redactor.redact_large_answer(is_stream=is_stream), chunks)
+        with self.counting_failures():
+            body = self._journal.open_body()
+        return LargeAnswer(body, session.redactor.redact_large_answer(is_stream=is_stream), chunks)
 
     def note_play(self, session: Session, replay: ReplayDecision) -> None:
         """Tell the process that owns the scope of a play: it would drop a recording that looks unused."""
@@ -141,14 +156,16 @@ class ScopeRecording:
 
     def _append_to_journal(self, session: Session, row: NewRecording | RecordingPlayed) -> None:
         entry = journal.JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
-        self._journal.append_entry(entry)
+        with self.counting_failures():
+            self._journal.append_entry(entry)
 
     def close(self, *, passed: bool, adds_only: bool = False) -> StoredRecordings:
         """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""
         try:
             if not self._scope.is_owner:
                 return StoredRecordings()
-            return self._merge_journals(passed=passed, adds_only=adds_only)
+            with self.counting_failures():
+                return self._merge_journals(passed=passed, adds_only=adds_only)
         finally:
             self._journal.close()  # only now: until it is merged, no other run may take it for abandoned
 
@@ -192,8 +209,18 @@ class ScopeRecording:
         return stored
 
 
-def recover_journals(root: Path) -> RecoveryResult:
-    """Merge what killed runs left in their journals.
+def find_waiting_recordings(root: Path) -> list[tuple[str, int]]:
+    """Return what the journals of ended processes hold: the names of cassettes, each with a number of recordings."""
+    waiting: Counter[str] = Counter()
+    for paths in journal.find_abandoned_journals(root).values():
+        groups, _ = _read_journals(paths, keep_damaged=False)
+        for (name, *_), rows in groups.items():
+            waiting[name] += sum(isinstance(row, NewRecording) for row in rows)
+    return sorted((name, count) for name, count in waiting.items() if count)
+
+
+def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
+    """Merge what killed runs left in their journals. ``new_as`` is the suffix of cassettes that do not exist yet.
 
     Nothing that a cassette holds is replaced: where a killed run was recording anew, its recordings are kept in the
     cassette's pending file. What fails is named and left where it is, and the rest is taken over. An answer that
@@ -208,7 +235,7 @@ def recover_journals(root: Path) -> RecoveryResult:
         for name, rows in _changes_by_cassette(_without_left_answers(groups)).items():
             path = root / name
             try:
-                path = cassette_path(root, name)
+                path = _path_for(root, name, new_as)
                 count = _add_recordings(path, rows, root)
             except Exception as error:  # noqa: BLE001 - one cassette must not stop a run, whatever is wrong with it
                 failures.append(StorageFailure(path, error))
@@ -230,6 +257,14 @@ def recover_journals(root: Path) -> RecoveryResult:
     return recovered
 
 
+def _path_for(root: Path, name: str, new_as: str) -> Path:
+    """Return the file of a cassette; where none exists and the name has no suffix, one with the suffix ``new_as``."""
+    possible = candidate_paths(root, name)
+    if len(possible) == 1 or any(path.exists() for path in possible):
+        return cassette_path(root, name)
+    return next((path for path in possible if path.suffix == new_as), possible[0])
+
+
 def _without_left_answers(
     groups: Mapping[_Group, Sequence[NewRecording | RecordingPlayed]],
 ) -> dict[_Group, list[NewRecording | RecordingPlayed]]:
@@ -249,7 +284,7 @@ def _add_recordings(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root
     count = sum(len(change.recorded) for change, _ in rows)
     for change, rules in rows if count else ():
         adding = Changes(change.recorded, change.used)
-        stored = cassette_files.update_cassette(path, _make_merge(adding, rules), root=root)
+        stored = _update_cassette(path, _make_merge(adding, rules), root=root)
         if change.replace:
             _keep_pending(path, stored, [(change, rules)], root)
     return count
@@ -272,8 +307,12 @@ def _raise_failures(failures: Sequence[StorageFailure], root: Path) -> None:
     ) from first
 
 
+def _update_cassette(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) -> Cassette:
+    return cassette_files.update_cassette(path, change, root=root, tell=runtime.current_run().tell)
+
+
 def _read_journals(
-    journals: Iterable[Path],
+    journals: Iterable[Path], *, keep_damaged: bool = True
 ) -> tuple[dict[_Group, list[NewRecording | RecordingPlayed]], list[StorageFailure]]:
     """Read journals, and group their rows: processes that counted together are merged together.
 
@@ -284,7 +323,7 @@ def _read_journals(
     for path in journals:
         try:
             entries = list(journal.read_entries(path))
-            damaged = journal.keep_damaged_entries(path)
+            damaged = journal.keep_damaged_entries(path) if keep_damaged else None
         except Exception as error:  # noqa: BLE001 - one journal must not keep the others from being stored
             failures.append(StorageFailure(path, error))
             continue
@@ -332,7 +371,7 @@ def _store_changes(
         try:
             if passed:
                 for change, rules in rows:
-                    cassette_files.update_cassette(path, _make_merge(change, rules), root=root)
+                    _update_cassette(path, _make_merge(change, rules), root=root)
                 if name == owned:
                     cassette_files.remove_cassette(cassette_files.pending_path(path))
                 written.append(path)
@@ -359,7 +398,7 @@ def _store_additions(
             try:
                 has_rival = change.replace and bool(cassette_files.load_cassette_or_empty(path).interactions)
                 adding = Changes(change.recorded, change.used)
-                stored = cassette_files.update_cassette(path, _make_merge(adding, rules), root=root)
+                stored = _update_cassette(path, _make_merge(adding, rules), root=root)
                 if has_rival:
                     pending.append(_keep_pending(path, stored, [(replace(change, drop=frozenset()), rules)], root))
             except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
@@ -385,7 +424,7 @@ def _keep_pending(
         return result
 
     beside = cassette_files.pending_path(path)
-    cassette_files.update_cassette(beside, change, root=root)
+    _update_cassette(beside, change, root=root)
     return beside
 
 

@@ -62,12 +62,22 @@ class MachineKeys:
 class Run:
     """The state of one run. ``layers`` are its settings around the environment.
 
-    ``make_outcome`` turns an unanswered request into an outcome of a test, if the run is one of tests.
+    ``make_outcome`` turns an unanswered request into an outcome of a test, if the run is one of tests. ``tell`` shows
+    the user a sentence at once, where the log may be captured.
     """
 
-    def __init__(self, layers: SettingsLayers, *, make_outcome: MakeOutcome | None = None) -> None:
+    def __init__(
+        self,
+        layers: SettingsLayers,
+        *,
+        make_outcome: MakeOutcome | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self.layers = layers
         self.make_outcome = make_outcome
+        self.tell = tell
+        self.unstored: list[str] = []
+        """What could not be written to disk, each error once, for the summary. Programs may swallow these errors."""
         self.process = os.getpid()
         self.thread = threading.get_ident()
         """The thread in which tests run: that of the running one, else the one that began the run."""

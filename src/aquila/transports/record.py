@@ -6,7 +6,7 @@ import functools
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -202,7 +202,10 @@ class AnswerRecorder:
         if self._failure is not None:
             raise self._failure
         large = self._large
-        chunks = tuple(self._chunks) if large is None else large.finish(cut_off=end != "complete")
+        chunks: Sequence[RecordedChunk] = tuple(self._chunks)
+        if large is not None:
+            with self._recording.counting_failures():
+                chunks = large.finish(cut_off=end != "complete")
         response = RecordedResponse(
             self._status, self._headers, chunks, end, error, self._started, self._elapsed_milliseconds()
         )

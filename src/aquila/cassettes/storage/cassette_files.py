@@ -121,13 +121,20 @@ def load_cassette_or_empty(path: Path, *, copies_folder: Path | None = None) -> 
         return Cassette()
 
 
-def update_cassette(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) -> Cassette:
+def update_cassette(
+    path: Path,
+    change: Callable[[Cassette], Cassette],
+    *,
+    root: Path,
+    tell: Callable[[str], None] | None = None,
+) -> Cassette:
     """Change a cassette under its lock and return what is stored now.
 
     ``change`` gets the cassette as it is in the file (empty if there is none). A result without interactions removes
-    the file. ``root`` is the cassette folder. Raises ``CassetteWriteError``; the file is then as it was.
+    the file. ``root`` is the cassette folder. ``tell`` is told what is waited for, besides the log. Raises
+    ``CassetteWriteError``; the file is then as it was.
     """
-    with _hold_cassette_lock(path, root):
+    with _hold_cassette_lock(path, root, tell):
         before = load_cassette_or_empty(path)
         after = change(before)
         if after.interactions:
@@ -180,14 +187,25 @@ def encode_cassette(path: Path, cassette: Cassette) -> bytes:
     except Exception as error:
         raise CassetteWriteError(f"{path}: the cassette cannot be written: {reason_of(error)}") from error
     if len(data) > MAX_BYTES and path.suffix.lower() in _LIMITED_SUFFIXES:
-        name = shlex.quote(str(path))
         raise CassetteWriteError(
-            f"{path}: the cassette would have {len(data):,} bytes, and a file in YAML may have {MAX_BYTES:,}. It is as "
-            "it was, and what was recorded waits in the journal. Write the cassette as msgpack, which has no limit, "
-            f"and take it over: aquila cassettes convert {name} --to msgpack --replace; aquila cassettes accept. Or "
-            "give each test a cassette of its own"
+            f"{path}: the cassette would have {len(data):,} bytes, and a file in YAML may have {MAX_BYTES:,}. "
+            f"{_advise_msgpack(path)}. Or give each test a cassette of its own"
         )
     return data
+
+
+def _advise_msgpack(path: Path) -> str:
+    """Say what to type so that what waits for a cassette that is too large for YAML is stored as msgpack."""
+    if path.exists():
+        return (
+            "It is as it was, and what was recorded waits in the journal. Write the cassette as msgpack, which has no "
+            f"limit, and take it over: aquila cassettes convert {shlex.quote(str(path))} --to msgpack --replace; "
+            "aquila cassettes accept"
+        )
+    return (
+        "Nothing was written, and what was recorded waits in the journal. Take it over as msgpack, which has no limit: "
+        "aquila cassettes accept --to msgpack. The cassette is then used by its name without a suffix, or with .msgpack"
+    )
 
 
 def remove_cassette(path: Path) -> None:
@@ -240,12 +258,12 @@ def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
 
 
 @contextlib.contextmanager
-def _hold_cassette_lock(path: Path, root: Path) -> Iterator[None]:
+def _hold_cassette_lock(path: Path, root: Path, tell: Callable[[str], None] | None = None) -> Iterator[None]:
     name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     lock = filelock.FileLock(work_folder(root) / f"{name}.lock")
     owner = Path(lock.lock_file).with_suffix(".owner")
     try:
-        _acquire_lock(lock, path, owner)
+        _acquire_lock(lock, path, owner, tell)
         owner.write_text(f"process {os.getpid()} on {platform.node()}")
     except OSError as error:
         raise cassette_write_error(Path(lock.lock_file), error) from error
@@ -257,7 +275,7 @@ def _hold_cassette_lock(path: Path, root: Path) -> Iterator[None]:
         lock.release()
 
 
-def _acquire_lock(lock: Any, path: Path, owner: Path) -> None:
+def _acquire_lock(lock: Any, path: Path, owner: Path, tell: Callable[[str], None] | None) -> None:
     """Wait for the lock of a cassette. After a while, say who holds it: a process that hangs would be a riddle."""
     try:
         lock.acquire(timeout=_SAID_AFTER)
@@ -266,9 +284,10 @@ def _acquire_lock(lock: Any, path: Path, owner: Path) -> None:
             holder = owner.read_text()
         except OSError:
             holder = "another process"
-        logging.getLogger("aquila").warning(
-            "%s: waiting to write it; %s is writing it now (lock %s)", path, holder, lock.lock_file
-        )
+        sentence = f"{path}: waiting to write it; {holder} is writing it now (lock {lock.lock_file})"
+        logging.getLogger("aquila").warning("%s", sentence)
+        if tell is not None:
+            tell(sentence)
         lock.acquire()
 
 

@@ -1,0 +1,122 @@
+"""The last lines of a run say what could not be stored, what waits in journals, and what a recording waits for."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from aquila.cassettes.storage import journal
+from tests.plugin.conftest import Project, _dedented
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+
+
+def run_workers(project: Project, tests: str, *arguments: str) -> pytest.RunResult:
+    pytest.importorskip("xdist")
+    project.pytester.makepyfile(test_app="from app import post\nimport aquila, pytest\n" + _dedented(tests))
+    return project.pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", f"--aquila-upstream={project.module}:transport", *arguments
+    )
+
+
+CRASH = """
+import os, signal
+
+def test_crashes(aquila_cassette):
+    post("one")
+    post("two")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_after_a_crashed_worker_the_last_lines_say_what_waits_and_what_takes_it_over(project: Project) -> None:
+    result = run_workers(project, CRASH, "--aquila-record", "-n1", "--max-worker-restart=0")
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(
+        [
+            f"aquila: 2 recordings wait in {project.cassettes / '.journal'}: test_app/test_crashes (2). "
+            "The next recording run (pytest --aquila-record) takes them over; to do it now: aquila cassettes accept"
+        ]
+    )
+    result = project.record(tests="def test_it(aquila_cassette): post('three')")
+    result.stdout.fnmatch_lines(["aquila: took over 2 recordings of an interrupted run into *test_crashes.yaml"])
+    result.stdout.no_fnmatch_line("*recording* wait*")
+
+
+def test_a_run_that_leaves_nothing_in_journals_says_nothing_of_them(project: Project) -> None:
+    result = project.record(tests="def test_it(aquila_cassette): post('three'); assert 0")
+    result.stdout.no_fnmatch_line("*recording* wait*")
+
+
+def test_errors_of_the_disk_are_counted_even_if_the_program_swallows_them(project: Project) -> None:
+    result = project.record(
+        tests="""
+        import os, errno
+
+        def test_it(aquila_cassette, monkeypatch):
+            def full(*arguments):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+            from aquila.cassettes.storage import journal
+            monkeypatch.setattr(journal, "_open_locked", full)
+            for _ in range(3):
+                try:
+                    post("one")
+                except aquila.errors.CassetteWriteError:
+                    pass
+        """
+    )
+    result.stdout.fnmatch_lines(
+        [
+            "aquila: not stored: cannot record: *Too many open files*ulimit -n*",
+            "*recorded, * missed*; 1 error of storage",
+        ]
+    )
+
+
+def test_a_cassette_that_cannot_be_written_is_counted_and_what_waits_is_said(project: Project) -> None:
+    result = project.record(
+        tests="""
+        def test_it(aquila_cassette):
+            import pathlib
+            post("one")
+            pathlib.Path(ROOT, "test_app", "test_it.yaml").mkdir(parents=True)
+        """.replace("ROOT", repr(str(project.cassettes)))
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["aquila: not stored: *test_it.yaml*", "aquila: 1 recording waits in *test_app/test_it (1)*"]
+    )
+    assert journal.find_abandoned_journals(project.cassettes)
+
+
+def test_who_holds_a_lock_is_said_although_pytest_captures_the_log(project: Project) -> None:
+    result = project.record(
+        tests="""
+        import logging, threading
+        from pathlib import Path
+        from aquila.cassettes.storage import cassette_files
+
+        root = Path(ROOT)
+        entered, said = threading.Event(), threading.Event()
+
+        class Listener(logging.Handler):
+            def emit(self, record):
+                said.set()
+
+        def hold():
+            with cassette_files._hold_cassette_lock(root / "test_app" / "test_it.yaml", root):
+                entered.set()
+                said.wait(60)
+
+        def test_it(aquila_cassette):
+            post("one")
+            cassette_files._SAID_AFTER = 0.05
+            logging.getLogger("aquila").addHandler(Listener())
+            threading.Thread(target=hold).start()
+            entered.wait(60)
+        """.replace("ROOT", repr(str(project.cassettes)))
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["aquila: *test_it.yaml: waiting to write it; process * is writing it now (lock *)"])
