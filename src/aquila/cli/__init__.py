@@ -41,6 +41,12 @@ COMMANDS = (
     Command("cassettes scan", "cassettes_scan", "look for secrets; exit with 1 if there are any"),
     Command("cassettes accept", "cassettes_accept", "store what failing tests and interrupted runs recorded"),
     Command("cassettes prune", "cassettes_prune", "remove files that nothing uses any more"),
+    Command("cassettes merge", "cassettes_merge", "merge two branches' versions of a cassette, for git"),
+    Command(
+        "cassettes install-merge-driver",
+        "cassettes_install_merge_driver",
+        "let git merge cassettes request by request, in this clone",
+    ),
     Command("cassettes drift", "cassettes_drift", "list the requests whose content no recording has"),
     Command("serve", "serve", "answer any program from cassettes, over HTTP"),
 )

@@ -143,12 +143,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def open_project(options: argparse.Namespace) -> Iterator[Project]:
-    """Apply the settings of the project around the current folder within the block, and yield the project.
+def open_project(options: argparse.Namespace, *, start: Path | None = None) -> Iterator[Project]:
+    """Apply the settings of the project around a folder within the block, and yield the project.
+
+    ``start`` is that folder, by default the current one.
 
     Raises ``ConfigError`` for settings that cannot be read.
     """
-    root, ini = _find_project(Path.cwd())
+    root, ini = _find_project(start or Path.cwd())
     command_line = {"cassette_dir": os.path.abspath(options.dir)} if options.dir else {}
     with runtime.Run(SettingsLayers(root=root, ini=ini, command_line=command_line)):
         yield Project(runtime.current_settings().cassette_root())

@@ -32,6 +32,18 @@ _HEAD = f"aquila: {FORMAT_VERSION}\ninteractions:"
 _END = "...\n"
 """The end of a YAML document. Without it, a file that was cut off between two lines would read as a shorter answer."""
 
+_CONFLICT = b"\n<<<<<<< "
+"""How git marks a conflict. In a cassette nothing of a body begins a line."""
+
+
+def _describe_conflict(data: bytes, source: str) -> str:
+    line = data.count(b"\n", 0, data.index(_CONFLICT)) + 2
+    return (
+        f"{source}, line {line}: git conflict: two branches changed this cassette, and both versions are in it. Merge "
+        f"them by request: aquila cassettes install-merge-driver; git checkout --merge {source}; git add {source}. "
+        f"Or take one side: git checkout --ours {source} (or --theirs), and record again what is missing"
+    )
+
 
 class YamlCodec:
     """Cassettes for people: readable in a review, exact to the byte. Reads those of vcrpy and cassetter, too."""
@@ -46,6 +58,8 @@ class YamlCodec:
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
+        if _CONFLICT in data:
+            raise CassetteCorrupt(_describe_conflict(data, source))
         try:
             with pause_garbage_collection():
                 tree = parser.load_tree(data, source=source, convert=reader.build_item)

@@ -1,0 +1,65 @@
+"""Merges the recordings of two branches, request by request, knowing what both began from. No file is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.storage.merging import Changes, NewRecording, RecordingPlayed, Slot, merge_changes
+
+
+class BranchMerge(NamedTuple):
+    """The merged cassette, and what had to be decided, one sentence each."""
+
+    cassette: Cassette
+    decisions: list[str]
+
+
+def merge_branches(
+    base: Cassette, ours: Cassette, theirs: Cassette, key: Callable[[RecordedRequest], str]
+) -> BranchMerge:
+    """Merge what two branches made of one cassette.
+
+    What one branch added, recorded again or removed is done. Where both recorded a request again, the later recording
+    stays, because both answer the same request. What one removed and the other recorded again stays too.
+    """
+    before, mine = _by_slot(base, key), _by_slot(ours, key)
+    others = _by_slot(theirs, key)
+    recorded: list[NewRecording] = []
+    used: list[RecordingPlayed] = []
+    decisions: list[str] = []
+    for order, (slot, now) in enumerate(others.items()):
+        old, own = before.get(slot), mine.get(slot)
+        if own is None and now == old:
+            continue  # we have removed it
+        if own is None and old is not None:
+            decisions.append(f"{_describe(now)} was removed in one branch and recorded again in the other: it is kept")
+        if own is None or own == old or (now not in (old, own) and now.recorded > own.recorded):
+            recorded.append(NewRecording(*slot, order, now))
+        else:
+            used.append(RecordingPlayed(*slot, order))
+        if own is not None and now != own and old not in (now, own):
+            later = max(now.recorded, own.recorded)
+            decisions.append(f"{_describe(now)} was recorded in both branches: the later recording is kept ({later})")
+    for slot, own in mine.items():
+        if slot in before and slot not in others and own != before[slot]:
+            decisions.append(f"{_describe(own)} was removed in one branch and recorded again in the other: it is kept")
+    removed = {slot for slot, own in mine.items() if slot not in others and before.get(slot) == own}
+    changes = Changes(tuple(recorded), tuple(used), frozenset(removed), replace=True)
+    return BranchMerge(merge_changes(ours, changes, key), decisions)
+
+
+def _by_slot(cassette: Cassette, key: Callable[[RecordedRequest], str]) -> dict[Slot, Interaction]:
+    counts: Counter[str] = Counter()
+    slots: dict[Slot, Interaction] = {}
+    for interaction in cassette.interactions:
+        mine = key(interaction.request)
+        slots[mine, counts[mine]] = interaction
+        counts[mine] += 1
+    return slots
+
+
+def _describe(interaction: Interaction) -> str:
+    return f"{interaction.request.method} {interaction.request.url}"

@@ -1,0 +1,56 @@
+"""Let git merge cassettes request by request, in this clone.
+
+It tells git's configuration of this clone how cassettes are merged and shown, and the file .gitattributes of the
+cassette folder which files they are. Commit that file; run this command once in each clone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from aquila.cli import project
+from aquila.cli.output import Output
+from aquila.errors import CassetteError
+
+_ATTRIBUTES = {"*.yaml": "merge=aquila", "*.msgpack": "merge=aquila diff=aquila"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    project.add_arguments(parser)
+
+
+def run_command(options: argparse.Namespace, output: Output) -> int:
+    """Write the configuration and the attributes. What is there already stays."""
+    with project.open_project(options) as here:
+        here.list_cassettes()  # raises if there is no cassette folder
+        # With the whole path, because git may be used where this environment is not active.
+        command = f"{shlex.quote(Path(sys.executable).as_posix())} -m aquila.cli cassettes"
+        _configure(here.folder, "merge.aquila.name", "Aquila cassettes, request by request")
+        _configure(here.folder, "merge.aquila.driver", f"{command} merge %O %A %B %P")
+        _configure(here.folder, "diff.aquila.textconv", f"{command} show --yaml")
+        attributes = here.folder / ".gitattributes"
+        lines = attributes.read_text(encoding="utf-8").splitlines() if attributes.exists() else []
+        missing = [f"{files} {what}" for files, what in _ATTRIBUTES.items() if f"{files} {what}" not in lines]
+        if missing:
+            attributes.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8")
+    output.print_line(f"git merges the cassettes in {here.folder} request by request in this clone now.")
+    output.print_line(f"Commit {attributes}, and run this command once in each other clone.")
+    output.print_json({"attributes": str(attributes), "added": missing})
+    return 0
+
+
+def _configure(folder: Path, name: str, value: str) -> None:
+    try:
+        subprocess.run(
+            ["git", "config", "--local", name, value], cwd=folder, check=True, capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        raise CassetteError("git is not installed") from None
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr or "").strip()
+        raise CassetteError(f"git cannot be told of {name} in {folder}: {reason}. Is this a git repository?") from None

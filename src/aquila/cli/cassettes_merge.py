@@ -1,0 +1,69 @@
+"""Merge two branches' versions of a cassette; git calls this (see aquila cassettes install-merge-driver).
+
+BASE is what both began from. The result is written to OURS. PATH is the cassette's place in the repository, whose
+suffix says its format. What one branch added, recorded again or removed is done; where both recorded the same request,
+the later recording stays. A file that is no cassette of Aquila is merged line by line, as git does it. The exit code is
+0, or 1 if conflicts are left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage import large_bodies
+from aquila.cassettes.storage.branch_merge import merge_branches
+from aquila.cli import FOUND, project
+from aquila.cli.output import Output
+from aquila.errors import AquilaError, CassetteCorrupt, reason_of
+from aquila.recording import runtime
+from aquila.recording.session_factory import match_rules_of, request_identifier
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    for name in ("base", "ours", "theirs"):
+        parser.add_argument(name, metavar=name.upper(), type=Path)
+    parser.add_argument("path", metavar="PATH", type=Path, nargs="?")
+    parser.add_argument("--dir", help=argparse.SUPPRESS)
+
+
+def run_command(options: argparse.Namespace, output: Output) -> int:
+    """Merge, and write the result."""
+    path: Path = options.path or options.ours
+    with project.open_project(options, start=path.absolute().parent):
+        key = request_identifier(match_rules_of(runtime.current_settings()))
+        try:
+            base, ours, theirs = (_read(version, path) for version in (options.base, options.ours, options.theirs))
+            merged = merge_branches(base, ours, theirs, key)
+            # Large bodies lie in files that git merges itself, so what is written are only their names.
+            data = codec_for(path).dumps(merged.cassette)
+        except (AquilaError, OSError) as error:
+            print(f"aquila: {path}: merged line by line, because {reason_of(error)}", file=sys.stderr)
+            return _merge_lines(options)
+    options.ours.write_bytes(data)
+    for decision in merged.decisions:
+        print(f"aquila: {path}: {decision}", file=sys.stderr)
+    return 0
+
+
+def _read(version: Path, path: Path) -> Cassette:
+    """Read a version of the cassette ``path``. An empty file is what git gives where a branch has none."""
+    data = version.read_bytes()
+    if not data:
+        return Cassette()
+    if path.suffix != ".msgpack" and not data.startswith(b"aquila:"):
+        raise CassetteCorrupt("it was not written by Aquila")
+    cassette = codec_for(path).loads(data, source=str(path))
+    assert isinstance(cassette, Cassette)
+    return large_bodies.locate_bodies(cassette, large_bodies.bodies_folder(path.absolute()))
+
+
+def _merge_lines(options: argparse.Namespace) -> int:
+    versions = [str(version) for version in (options.ours, options.base, options.theirs)]
+    labels = ["-L", "ours", "-L", "base", "-L", "theirs"]
+    return FOUND if subprocess.run(["git", "merge-file", *labels, *versions], check=False).returncode else 0

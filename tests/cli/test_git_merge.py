@@ -1,0 +1,187 @@
+"""Branches that both recorded are merged by request. With real repositories and git's own commands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aquila.cassettes.body_file import LARGE
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage import cassette_files
+from aquila.errors import CassetteCorrupt
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+
+def recording(prompt: str, answer: str = "first", day: int = 1) -> Interaction:
+    request = RecordedRequest("POST", "https://provider.example/v1/x", (), json.dumps({"prompt": prompt}).encode())
+    response = RecordedResponse(200, (), (RecordedChunk(answer.encode()),))
+    return Interaction(request, response, f"2026-11-{day:02}T12:00:00Z")
+
+
+class Repository:
+    """A repository with a cassette, and branches that change it."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.cassette = folder / "cassettes" / name
+        self.git("init", "-q", "-b", "main")
+        self.git("config", "user.email", "someone@example.org")
+        self.git("config", "user.name", "Someone")
+
+    def git(self, *arguments: str, fails: bool = False) -> str:
+        done = subprocess.run(["git", *arguments], cwd=self.folder, capture_output=True, text=True, check=False)
+        assert bool(done.returncode) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def aquila(self, *arguments: str) -> str:
+        command = [sys.executable, "-m", "aquila.cli", "cassettes", *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def commit(self, *interactions: Interaction) -> None:
+        cassette_files.save_cassette(self.cassette, Cassette.from_interactions(interactions))
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", "record")
+
+    def branch(self, name: str, *interactions: Interaction) -> None:
+        self.git("checkout", "-q", "-b", name, "main")
+        self.commit(*interactions)
+
+    def merge(self, *, fails: bool = False) -> str:
+        return self.git("merge", "-q", "-m", "merge", "other", fails=fails)
+
+    def held(self) -> list[tuple[str, str]]:
+        """The prompts and answers that the cassette holds."""
+        stored = cassette_files.load_cassette(self.cassette).interactions
+        return [(json.loads(one.request.body)["prompt"], one.response.body.decode()) for one in stored]
+
+
+@pytest.fixture(params=["chat.yaml", "chat.msgpack"])
+def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Repository:
+    made = Repository(tmp_path, request.param)
+    made.commit(recording("a"), recording("b"))
+    made.aquila("install-merge-driver")
+    made.git("add", "-A")
+    made.git("commit", "-q", "-m", "attributes")
+    return made
+
+
+A, B = recording("a"), recording("b")
+
+
+def test_what_both_branches_appended_is_kept(repository: Repository) -> None:
+    repository.branch("other", A, B, recording("theirs"))
+    repository.branch("mine", A, B, recording("ours"))
+    repository.merge()
+    assert sorted(repository.held()[2:]) == [("ours", "first"), ("theirs", "first")]
+    assert repository.held()[:2] == [("a", "first"), ("b", "first")]
+
+
+def test_each_branch_may_record_another_request_again(repository: Repository) -> None:
+    repository.branch("other", recording("a", "theirs", 2), B)
+    repository.branch("mine", A, recording("b", "ours", 3))
+    repository.merge()
+    assert repository.held() == [("a", "theirs"), ("b", "ours")]
+
+
+@pytest.mark.parametrize("day", [2, 4])
+def test_of_two_new_recordings_of_a_request_the_later_is_kept(repository: Repository, day: int) -> None:
+    repository.branch("other", recording("a", "theirs", day), B)
+    repository.branch("mine", recording("a", "ours", 3), B)
+    told = repository.merge()
+    assert repository.held() == [("a", "ours" if day < 3 else "theirs"), ("b", "first")]
+    assert "was recorded in both branches" in told
+
+
+@pytest.mark.parametrize("first", ["other", "mine"])
+def test_what_one_branch_removed_is_removed(repository: Repository, first: str) -> None:
+    changes = {first: (B,), ("mine" if first == "other" else "other"): (A, B, recording("c"))}
+    for name in ("other", "mine"):
+        repository.branch(name, *changes[name])
+    repository.merge()
+    assert repository.held() == [("b", "first"), ("c", "first")]
+
+
+@pytest.mark.parametrize("first", ["other", "mine"])
+def test_what_one_removed_and_the_other_recorded_again_is_kept(repository: Repository, first: str) -> None:
+    changes = {first: (B,), ("mine" if first == "other" else "other"): (recording("a", "again", 2), B)}
+    for name in ("other", "mine"):
+        repository.branch(name, *changes[name])
+    assert "removed in one branch and recorded again" in repository.merge()
+    assert repository.held() == [("a", "again"), ("b", "first")]
+
+
+def test_a_cassette_that_both_branches_began_is_merged(repository: Repository) -> None:
+    repository.cassette = repository.cassette.with_name(f"new{repository.cassette.suffix}")
+    repository.branch("other", recording("theirs"))
+    repository.branch("mine", recording("ours"))
+    repository.merge()
+    assert sorted(repository.held()) == [("ours", "first"), ("theirs", "first")]
+
+
+def test_large_bodies_of_both_branches_are_there(repository: Repository) -> None:
+    large = {name: name * LARGE for name in ("xy", "uv")}
+    repository.branch("other", A, B, recording("theirs", large["xy"]))
+    repository.branch("mine", A, B, recording("ours", large["uv"]))
+    repository.merge()
+    assert sorted(repository.held()[2:]) == [("ours", large["uv"]), ("theirs", large["xy"])]
+    assert len(list((repository.cassette.parent / "@bodies").glob("sha256-*"))) == 2
+
+
+def test_a_conflict_of_lines_is_named_and_what_is_advised_solves_it(tmp_path: Path) -> None:
+    repository = Repository(tmp_path, "chat.yaml")
+    repository.commit(A, B)
+    repository.branch("other", A, B, recording("theirs"))
+    repository.branch("mine", A, B, recording("ours"))
+    repository.merge(fails=True)
+    with pytest.raises(CassetteCorrupt, match=r"chat\.yaml, line \d+: git conflict.*install-merge-driver"):
+        cassette_files.load_cassette(repository.cassette)
+    repository.aquila("install-merge-driver")
+    repository.git("checkout", "--merge", str(repository.cassette))
+    repository.git("add", str(repository.cassette))
+    assert sorted(repository.held()[2:]) == [("ours", "first"), ("theirs", "first")]
+
+
+def test_a_file_that_is_no_cassette_is_merged_line_by_line(tmp_path: Path) -> None:
+    repository = Repository(tmp_path, "chat.yaml")
+    repository.commit(A)
+    repository.aquila("install-merge-driver")
+    other = repository.cassette.with_name("settings.yaml")
+    for branch, text in (
+        ("main", "a: 1\n\n\n\nb: 2\n"),
+        ("other", "a: 1\n\n\n\nb: 3\n"),
+        ("mine", "a: 0\n\n\n\nb: 2\n"),
+    ):
+        repository.git("checkout", "-q", *(() if branch == "main" else ("-b", branch)), "main")
+        other.write_text(text)
+        repository.git("add", "-A")
+        repository.git("commit", "-q", "-m", branch)
+    repository.merge()
+    assert other.read_text() == "a: 0\n\n\n\nb: 3\n"
+
+
+def test_installing_twice_changes_nothing_and_outside_a_repository_it_says_so(
+    repository: Repository, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    attributes = repository.folder / "cassettes" / ".gitattributes"
+    before = attributes.read_text()
+    repository.aquila("install-merge-driver")
+    assert attributes.read_text() == before
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "cassettes").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "aquila.cli", "cassettes", "install-merge-driver"],
+        cwd=outside,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Is this a git repository?" in done.stderr
