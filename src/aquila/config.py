@@ -97,6 +97,7 @@ class Settings:
     silence: float
     match_on: tuple[str, ...]
     ignore: tuple[str, ...]
+    ignore_query: tuple[str, ...]
     keep_headers: tuple[str, ...]
     repeat: str
     record_errors: str

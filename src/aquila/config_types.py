@@ -30,6 +30,7 @@ class CassetteOptions(TypedDict, total=False):
     silence: float | None
     match_on: Words | None
     ignore: Words | None
+    ignore_query: Words | None
     keep_headers: Words | None
     repeat: Literal["error", "last"] | None
     record_errors: Literal["last", "all"] | None

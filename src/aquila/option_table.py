@@ -108,6 +108,7 @@ OPTIONS: Mapping[str, Option] = {
         ("method", "origin", "path", "query", "body"), "parts of a request that identify it", parse=_parse_words
     ),
     "ignore": Option((), "JSON paths of the body that do not identify a request", parse=_parse_lines),
+    "ignore_query": Option((), "query parameters that do not identify a request, such as X-Amz-*", parse=_parse_words),
     "keep_headers": Option((), "header fields that cassettes keep besides the usual ones", parse=_parse_words),
     "repeat": Option(
         "error",

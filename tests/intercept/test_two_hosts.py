@@ -224,3 +224,36 @@ def test_the_cassettes_of_vcrpy_answer_each_host_too(pytester: pytest.Pytester) 
         """,
     )
     result.assert_outcomes(passed=5)
+
+
+def test_a_query_parameter_that_a_marker_or_a_block_ignores_may_differ_with_every_client(
+    pytester: pytest.Pytester, hosts: Upstream
+) -> None:
+    tests = """
+        import time
+
+        def signed():
+            return f"https://data.example/file?X-Amz-Date={time.time_ns()}&part=1"
+
+        @pytest.mark.parametrize("client", CLIENTS)
+        @pytest.mark.aquila(ignore_query=["X-Amz-Date"])
+        def test_marked(client):
+            assert client(signed())["host"] == "data.example"
+
+        @pytest.mark.parametrize("client", CLIENTS)
+        def test_block(client):
+            with aquila.use_cassette(client.__name__, ignore_query="X-Amz-*"):
+                assert client(signed())["host"] == "data.example"
+        """
+    run(pytester, tests, "--aquila-record").assert_outcomes(passed=8)
+    run(pytester, tests).assert_outcomes(passed=8)
+    run(pytester, tests, "--aquila-record").assert_outcomes(passed=8)
+    assert len(hosts.requests) == 8
+
+
+def test_a_query_parameter_that_the_project_ignores_may_differ(pytester: pytest.Pytester, hosts: Upstream) -> None:
+    pytester.makeini("[pytest]\naquila_ignore_query = X-Amz-Date\n    Expires\n")
+    tests = 'def test_it(aquila_cassette):\n    with_httpx2("https://data.example/file?Expires={}&part={}")\n'
+    run(pytester, tests.format(1, 1), "--aquila-record").assert_outcomes(passed=1)
+    run(pytester, tests.format(2, 1)).assert_outcomes(passed=1)
+    run(pytester, tests.format(1, 2)).assert_outcomes(failed=1)

@@ -38,7 +38,7 @@ class Output:
     def print_json(self, value: Any) -> None:
         """Write a JSON value."""
         if self.as_json:
-            print(json.dumps(value, indent=2, ensure_ascii=False))
+            print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
     def print_line(self, text: str = "") -> None:
         """Write a line. Control characters are escaped, so that a recording cannot change the terminal's state."""

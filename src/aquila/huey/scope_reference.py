@@ -31,7 +31,16 @@ KEY = "__aquila__"
 """The keyword argument. A worker without Aquila fails on it with a TypeError instead of answering from anywhere."""
 
 # The settings that a message may decide. None of them names a host, a folder, a key or code.
-_ALLOWED_OPTIONS = ("record", "match_on", "ignore", "repeat", "record_errors", "replay_timing", "silence")
+_ALLOWED_OPTIONS = (
+    "record",
+    "match_on",
+    "ignore",
+    "ignore_query",
+    "repeat",
+    "record_errors",
+    "replay_timing",
+    "silence",
+)
 _ALLOWED_TRANSPORTS = ("replay", "record", "live", "local")
 
 # A reference says which process made it. A fork has the same token and another process id.

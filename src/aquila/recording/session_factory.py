@@ -79,13 +79,15 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
 
 
 @lru_cache(maxsize=32)
-def _cached_match_rules(match_on: tuple[str, ...], ignore: tuple[str, ...]) -> MatchRules:
-    return MatchRules(match_on=match_on, ignore=ignore)
+def _cached_match_rules(
+    match_on: tuple[str, ...], ignore: tuple[str, ...], ignore_query: tuple[str, ...]
+) -> MatchRules:
+    return MatchRules(match_on=match_on, ignore=ignore, ignore_query=ignore_query)
 
 
 def match_rules_of(settings: config.Settings) -> MatchRules:
     """Return the rules by which ``settings`` compare requests."""
-    return _cached_match_rules(settings.match_on, settings.ignore)
+    return _cached_match_rules(settings.match_on, settings.ignore, settings.ignore_query)
 
 
 def takes_other_origins(request: RecordedRequest, rules: MatchRules, settings: config.Settings) -> bool:

@@ -340,6 +340,25 @@ def test_what_is_new_in_every_run_is_pointed_out(value: Any) -> None:
     assert "leave it out" not in explain(request({"n": 2}), request({"n": 1}))
 
 
+def test_a_query_parameter_that_is_new_in_every_run_is_pointed_out() -> None:
+    def signed(parameter: str) -> RecordedRequest:
+        return RecordedRequest("GET", f"https://bucket.example/key?part=1&{parameter}")
+
+    assert "X-Amz-Date is new in every run, leave it out of the comparison: ignore_query X-Amz-Date" in explain(
+        signed("X-Amz-Date=20260101T000000Z"), signed("X-Amz-Date=20260102T000000Z")
+    )
+    assert "leave it out" not in explain(signed("page=1"), signed("page=2"))
+
+
+def test_numbers_that_are_no_floats_are_shown_with_all_digits() -> None:
+    def sent(number: str) -> RecordedRequest:
+        headers = (("content-type", "application/json"),)
+        return RecordedRequest("POST", "https://x/y", headers, f'{{"n": {number}, "m": [{number}]}}'.encode())
+
+    shown = explain(sent("0.10000000000000000000001"), sent("0.10000000000000000000002"))
+    assert "n: recorded 0.10000000000000000000002, now 0.10000000000000000000001" in shown
+
+
 def test_a_recording_that_only_a_plugin_tells_apart() -> None:
     assert "recording 1 of 1, which looks the same" in explain(chat("a"), chat("a"))
 

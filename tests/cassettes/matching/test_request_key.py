@@ -126,6 +126,14 @@ def test_any_changed_leaf_changes_the_key(body: dict[str, Any], data: st.DataObj
         ('""', "null"),
         ("9007199254740993", "9007199254740992"),
         ("1e400", "1e401"),
+        ("0.1", "0.10000000000000000000001"),
+        ("1", "1.00000000000000000000001"),
+        ("123456789.12345678901", "123456789.12345678902"),
+        ("4503599627370497.5000000001", "4503599627370497.5"),
+        ("0", "1e-400"),
+        ("1e-400", "2e-400"),
+        ("0.10000000000000000000001", '[NaN, "0.10000000000000000000001"]'),
+        ("0.10000000000000000000001", '"0.10000000000000000000001"'),
         ('"\\ud800"', '"\\ud801"'),
     ],
 )
@@ -139,6 +147,31 @@ def test_unequal_values_have_unequal_keys(one: str, other: str) -> None:
 )
 def test_numbers_are_compared_by_value(one: str, other: str) -> None:
     assert key(f'{{"x": {one}}}') == key(f'{{"x": {other}}}')
+
+
+decimals = st.builds(
+    lambda sign, digits, exponent: f"{sign}{digits}e{exponent}",
+    st.sampled_from(["", "-"]),
+    st.integers(0, 10**40),
+    st.integers(-60, 20),
+)
+
+
+@given(decimals, decimals, st.integers(0, 5))
+@example("-0e0", "0e0", 0)
+@example("1e-1", "100000000000000005551115123125782702118158340454101562e-54", 0)  # the exact value of the float 0.1
+def test_numbers_of_any_length_are_equal_if_their_values_are(one: str, other: str, zeros: int) -> None:
+    for text in (one, other):
+        digits, _, exponent = text.partition("e")
+        zeros = zeros if digits.strip("-0") else 0  # JSON has no 00
+        assert key(f"[{text}]") == key(f"[{digits}{'0' * zeros}.00e{int(exponent) - zeros}]")
+    assert (key(f"[{one}]") == key(f"[{other}]")) == (Decimal(one) == Decimal(other))
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_float_is_equal_however_many_digits_of_it_are_written(value: float) -> None:
+    written = f"{Decimal(repr(value)):f}"
+    assert key(json.dumps([value])) == key(f"[{written}0]" if "." in written else f"[{written}.0]")
 
 
 def test_a_missing_key_is_not_null() -> None:
@@ -163,6 +196,8 @@ def test_every_json_content_type_is_json(media: str) -> None:
         '{"a": 1, "a": 2}',
         '{"a": ' + "1" * 5000 + "}",
         '{"a": 1e99999999999, "b": 1}',
+        '{"a": 1e-99999999999, "b": 1}',
+        '{"a": 1e99999999999999999999, "b": 1}',
         "[" * 100_000 + "]" * 100_000,
         '{"a":' * 100_000,
         '{"a": 1',
@@ -289,6 +324,8 @@ def test_urls_that_differ_have_different_keys(one: str, other: str) -> None:
         ("https://x/a%7eb%2f", "https://x/a~b%2F"),
         ("https://x/a#top", "https://x/a"),
         ("https://user:pass@x/a", "https://x/a"),
+        ("https://x/a?b", "https://x/a?b="),
+        ("https://x/a?b&c=1", "https://x/a?c=1&b=&"),
     ],
 )
 def test_host_scheme_and_notation_do_not_count(one: str, other: str) -> None:
@@ -298,6 +335,28 @@ def test_host_scheme_and_notation_do_not_count(one: str, other: str) -> None:
 def test_methods_count_but_not_their_case() -> None:
     assert key_of(post("", method="post"), DEFAULT) == key_of(post("", method="POST"), DEFAULT)
     assert key_of(post("", method="PUT"), DEFAULT) != key_of(post("", method="POST"), DEFAULT)
+
+
+names = st.text("aAbX-*", min_size=1, max_size=4)
+
+
+@given(st.lists(st.tuples(names, st.text(max_size=3)), max_size=6), st.sets(names.map(lambda name: name.strip("*"))))
+def test_an_ignored_query_parameter_may_change_or_be_absent(pairs: list[tuple[str, str]], ignored: set[str]) -> None:
+    rules = MatchRules(ignore_query=tuple(sorted(ignored - {""})))
+    changed = [(name, value + "x" if name in rules.ignore_query else value) for name, value in pairs]
+    left = [(name, value) for name, value in pairs if name not in rules.ignore_query]
+    keys = {key_of_url(f"https://x/y?{urlencode(rows)}", rules=rules) for rows in (pairs, changed, left)}
+    assert len(keys) == 1
+    assert key_of_url(f"https://x/y?{urlencode([*left, ('other', '')])}", rules=rules) not in keys
+
+
+def test_a_star_ignores_the_query_parameters_that_begin_alike() -> None:
+    rules = MatchRules(ignore_query=("X-Amz-*",))
+    signed = "https://bucket.example/key?X-Amz-Date=20260101T000000Z&X-Amz-Signature=ab12&versionId=1"
+    assert key_of_url(signed, rules=rules) == key_of_url("https://bucket.example/key?versionId=1", rules=rules)
+    assert key_of_url(signed, rules=rules) != key_of_url("https://bucket.example/key?versionId=2", rules=rules)
+    assert key_of_url("https://x/?x-amz-date=1", rules=rules) != key_of_url("https://x/", rules=rules)
+    assert key_of_url("https://x/?aX-Amz-Date=1", rules=rules) != key_of_url("https://x/", rules=rules)
 
 
 # --- forms and multipart
@@ -395,6 +454,57 @@ def test_broken_multipart_counts_by_its_bytes(body: bytes) -> None:
 def test_forms_are_compared_by_fields() -> None:
     assert key("a=1&b=x+y", headers=FORM) == key("b=x%20y&a=1", headers=FORM)
     assert key("a=1&b=", headers=FORM) != key("a=1", headers=FORM)
+
+
+def test_a_field_of_a_form_without_a_value_is_empty() -> None:
+    assert key("a&b=1", headers=FORM) == key("b=1&a=", headers=FORM)
+    assert key("a", headers=FORM) != key("b", headers=FORM)
+    assert canonical_request(post('{"a": 1}', headers=FORM), DEFAULT).kind == "text"
+
+
+def test_order_across_the_fields_of_a_form_does_not_count() -> None:
+    """Not even where a server would read lists of objects from it."""
+    one, other = "p[][a]=1&p[][b]=2&p[][a]=3", "p[][a]=1&p[][a]=3&p[][b]=2"
+    assert key(one, headers=FORM) == key(other, headers=FORM)
+
+
+def test_a_file_name_with_a_charset_is_compared_as_text() -> None:
+    def named(parameters: str) -> str:
+        part = f"Content-Disposition: form-data; name=file; {parameters}\r\n\r\nx"
+        return key_of(multipart(part, boundary="b"), DEFAULT)
+
+    assert named("filename*=UTF-8''na%C3%AFve.txt") == named('filename="naïve.txt"')
+    assert named("filename*=iso-8859-1'en'na%EFve.txt") == named('filename="naïve.txt"')
+    assert named("filename=naive.txt; filename*=utf-8''na%C3%AFve.txt") == named('filename="naïve.txt"')
+    assert named("filename*=utf-8''a.txt") != named("filename*=utf-8''b.txt")
+    # What cannot be decoded gives way to the plain name, or is compared as it was sent.
+    assert named("filename*=utf-8''%FF; filename=a.txt") == named("filename=a.txt")
+    assert named("filename*=klingon''a.txt") != named("filename*=klingon''b.txt")
+    assert named("filename*=plain.txt") == named("filename=plain.txt")
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12))
+def test_any_file_name_is_the_same_in_both_ways_of_writing_it(name: str) -> None:
+    plain = name.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "_").replace("\n", "_")
+    plain_name = name.replace("\r", "_").replace("\n", "_")
+    one, other = (
+        multipart(f"Content-Disposition: form-data; name=file; {parameter}\r\n\r\nx", boundary="b")
+        for parameter in (f'filename="{plain}"', f"filename*=UTF-8''{quote(plain_name, safe='')}")
+    )
+    assert key_of(one, DEFAULT) == key_of(other, DEFAULT)
+
+
+def test_an_encoding_of_a_part_counts_unless_it_changes_nothing() -> None:
+    def encoded(encoding: str, content: str = "aGVsbG8=") -> str:
+        head = "Content-Disposition: form-data; name=a" + (
+            f"\r\nContent-Transfer-Encoding: {encoding}" if encoding else ""
+        )
+        return key_of(multipart(f"{head}\r\n\r\n{content}", boundary="b"), DEFAULT)
+
+    assert encoded("binary") == encoded("8bit") == encoded("7BIT") == encoded("")
+    assert encoded("base64") != encoded("")
+    assert encoded("base64") == encoded("BASE64")
+    assert encoded("base64") != encoded("base64", "aGVsbG9v")
 
 
 def test_metadata_and_ignored_fields_of_forms_do_not_count() -> None:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from aquila.cassettes.matching.request_key import CanonicalRequest
@@ -178,8 +179,10 @@ def format_value(value: Any, other: Any, width: int) -> str:
 
 def dump_json(value: Any) -> str:
     """Write a value as JSON, or as ``…`` if it is nested too deeply for that."""
+    if isinstance(value, Decimal):  # a number that is no float
+        return str(value)
     try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
     except RecursionError:
         return "…"
 

@@ -238,18 +238,23 @@ _ORIGIN_HINT = (
 
 _VOLATILE = re.compile(
     r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\b1[5-9]\d{8}(?:\d{3})?\b"
+    r"|\b\d{8}T\d{6}Z\b|\b[0-9a-f]{32,}\b"
 )
 
 
 def _write_ignore_hint(found: Sequence[Difference]) -> Iterator[str]:
-    """Advise to ignore a field whose values look like ids or times, which are new in every run."""
+    """Advise to ignore a field, or a query parameter, whose values look like ids or times, new in every run."""
     for difference in found:
         values = (difference.recorded, difference.now)
         texts = [_VOLATILE.search(str(value)) for value in values if isinstance(value, str | int)]
-        if difference.in_body and len(texts) == 2 and all(texts) and len(difference.path) <= 60:
+        part, _, parameter = difference.path.partition(" ")
+        setting, name = ("ignore_query", parameter) if part == "query" else ("ignore", difference.path)
+        if not difference.in_body and part != "query":
+            continue
+        if len(texts) == 2 and all(texts) and len(name) <= 60:
             yield ""
-            yield f"If {difference.path} is new in every run, leave it out of the comparison: ignore {difference.path}"
-            yield "(aquila_ignore in the project's settings, ignore= at the marker or the call)."
+            yield f"If {name} is new in every run, leave it out of the comparison: {setting} {name}"
+            yield f"(aquila_{setting} in the project's settings, {setting}= at the marker or the call)."
             return
 
 

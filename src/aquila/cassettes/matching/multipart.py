@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 _PARAMETER = re.compile(r';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))')
 
@@ -12,12 +13,14 @@ _PARAMETER = re.compile(r';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))
 class Part:
     """One part of a multipart body.
 
-    ``filename`` is None for a plain field; ``content_type`` is empty if the part names none.
+    ``filename`` is None for a plain field; ``content_type`` is empty if the part names none. ``data`` is as it was
+    sent: ``transfer_encoding`` says how it is encoded, such as ``base64``, and is empty if it is not.
     """
 
     name: str
     filename: str | None
     content_type: str
+    transfer_encoding: str
     data: bytes
 
 
@@ -27,6 +30,23 @@ def header_parameter(header: str, name: str) -> str | None:
         if key.lower() == name:
             return bare or re.sub(r"\\(.)", r"\1", quoted)
     return None
+
+
+def _text_parameter(header: str, name: str) -> str | None:
+    """Return a parameter that may be given as ``name*``, with its charset (RFC 8187). That one comes first."""
+    extended = header_parameter(header, f"{name}*")
+    charset, _, rest = (extended or "").partition("'")
+    _, quote, encoded = rest.partition("'")
+    if quote:
+        try:
+            return unquote_to_bytes(encoded.encode("utf-8", "surrogateescape")).decode(charset)
+        except (LookupError, ValueError):
+            pass  # a charset that nobody knows, or bytes that it does not have
+    plain = header_parameter(header, name)
+    return extended if plain is None else plain
+
+
+_UNENCODED = ("7bit", "8bit", "binary")
 
 
 def parse_multipart(body: bytes, content_type: str) -> list[Part] | None:
@@ -55,9 +75,11 @@ def _parse_part(piece: bytes) -> Part | None:
         key, _, value = raw.partition(":")
         fields[key.strip().lower()] = value.strip()
     disposition = fields.get("content-disposition", "")
+    encoding = fields.get("content-transfer-encoding", "").lower()
     return Part(
-        name=header_parameter(disposition, "name") or "",
-        filename=header_parameter(disposition, "filename"),
+        name=_text_parameter(disposition, "name") or "",
+        filename=_text_parameter(disposition, "filename"),
         content_type=fields.get("content-type", ""),
+        transfer_encoding="" if encoding in _UNENCODED else encoding,
         data=data,
     )

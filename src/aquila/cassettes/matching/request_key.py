@@ -35,6 +35,9 @@ LABELS = ("metadata", "prompt_cache_key")
 
 DEFAULT_MATCH_ON = ("method", "origin", "path", "query", "body")
 
+_MOST_DIGITS = 4000
+"""A number with an exponent may have so many digits before or after its point."""
+
 Kind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]
 """How a body was understood; ``none`` when it is not compared."""
 
@@ -46,7 +49,7 @@ class MatchRules:
     ``match_on`` names parts (see :data:`PARTS`, and ``header:<name>``). When every entry begins with ``+`` or ``-``,
     it adds to and takes from the default, as in ``("+host", "-query")``. Afterwards it holds the resolved names in a
     fixed order. ``ignore`` holds JSON paths that are left out of bodies; for forms and multipart bodies, names of
-    fields.
+    fields. ``ignore_query`` holds names of query parameters that are left out; ``*`` stands for any characters.
 
     Raises :class:`~aquila.errors.ConfigError` for an unknown part, a path that cannot be read, and a header field that
     is never stored.
@@ -54,9 +57,12 @@ class MatchRules:
 
     match_on: tuple[str, ...] = DEFAULT_MATCH_ON
     ignore: tuple[str, ...] = ()
+    ignore_query: tuple[str, ...] = ()
     header_names: frozenset[str] = field(init=False, repr=False, compare=False)
     """Header fields that are compared, in lower case."""
     paths: tuple[json_path.JsonPath, ...] = field(init=False, repr=False, compare=False)
+    unwanted_query: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
+    """What the names of the query parameters of ``ignore_query`` match."""
     labels: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Those of ``LABELS`` that are left out."""
 
@@ -69,6 +75,8 @@ class MatchRules:
         object.__setattr__(self, "match_on", names)
         object.__setattr__(self, "ignore", ignore)
         object.__setattr__(self, "header_names", frozenset(fields))
+        object.__setattr__(self, "ignore_query", tuple(dict.fromkeys(self.ignore_query)))
+        object.__setattr__(self, "unwanted_query", _compile_names(self.ignore_query))
         object.__setattr__(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore))
         object.__setattr__(self, "labels", tuple(label for label in LABELS if label not in names))
 
@@ -152,15 +160,25 @@ def _reduce_request(request: RecordedRequest, rules: MatchRules) -> _Reduced:
         url.scheme if "scheme" in on else None,
         url.host if "host" in on else None,
         url.path if "path" in on else None,
-        url.query if "query" in on else None,
+        _wanted_query(url.query, rules) if "query" in on else None,
         _compared_headers(request.headers, rules.header_names) if rules.header_names else None,
         kind,
         body,
     )
 
 
+def _encode_number(value: Any) -> list[Any]:
+    """Encode what no float holds. No JSON has a NaN, so this is the encoding of nothing else."""
+    if isinstance(value, Decimal):
+        return [_NAN, str(value)]
+    raise TypeError(f"{type(value).__name__} is not part of a canonical request")
+
+
+_NAN = float("nan")
 # ASCII escapes, so that text with lone surrogates can be hashed too.
-_encode: Callable[[Any], str] = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
+_encode: Callable[[Any], str] = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), check_circular=False, default=_encode_number
+).encode
 
 
 def _hash_parts(*reduced: Any) -> str:
@@ -197,6 +215,15 @@ def _split_url(url: str) -> _Url:
 def _same_escape(match: re.Match[str]) -> str:
     char = chr(int(match[1], 16))
     return char if char.isascii() and (char.isalnum() or char in "-._~") else match[0].upper()
+
+
+def _compile_names(names: tuple[str, ...]) -> re.Pattern[str] | None:
+    return re.compile("|".join(re.escape(name).replace(r"\*", ".*") for name in names), re.DOTALL) if names else None
+
+
+def _wanted_query(query: tuple[tuple[str, str], ...], rules: MatchRules) -> tuple[tuple[str, str], ...]:
+    unwanted = rules.unwanted_query
+    return query if unwanted is None else tuple(row for row in query if not unwanted.fullmatch(row[0]))
 
 
 def _compared_headers(headers: Headers, names: frozenset[str]) -> Headers:
@@ -260,8 +287,15 @@ def _leave_out(value: Any, rules: MatchRules) -> None:
         path.remove_from(value)
 
 
+_BARE_FIELD = re.compile(r"[A-Za-z0-9*._~+%\[\]-]*")
+
+
 def _form_fields(data: bytes) -> Iterable[tuple[str, str]]:
-    return parse_qsl(data.decode("ascii"), keep_blank_values=True, strict_parsing=bool(data), errors="surrogateescape")
+    """Parse a form. ``a`` is ``a=``, as in a query. Raises ``ValueError`` for what can be no form."""
+    text = data.decode("ascii")
+    if not all("=" in field or _BARE_FIELD.fullmatch(field) for field in text.split("&")):
+        raise ValueError("not a form")
+    return parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
 
 
 def _group_fields(pairs: Iterable[tuple[str, Any]], rules: MatchRules) -> dict[str, list[Any]]:
@@ -282,32 +316,50 @@ def _canonical_part(part: multipart.Part) -> Any:
     value: dict[str, Any] = {}
     if part.filename is None:
         kind, content = _text_or_bytes(part.data)
-        if kind == "text" and not part.content_type:
+        if kind == "text" and not (part.content_type or part.transfer_encoding):
             return content
         value["content"] = content
     else:
         value = {"filename": part.filename, **_size_and_hash(part.data)}
     if part.content_type:
         value["content_type"] = part.content_type
+    if part.transfer_encoding:
+        value["transfer_encoding"] = part.transfer_encoding
     return value
 
 
 # --- JSON by value
 
 
-def _parse_number(text: str) -> int | float:
-    """Parse a number with a point or an exponent. Without a fraction it is an integer, so that 1.0 equals 1."""
+def _parse_number(text: str) -> int | float | Decimal:
+    """Parse a number with a point or an exponent. Without a fraction it is an integer, so that 1.0 equals 1.
+
+    Where a float would be written otherwise, because it does not hold all digits, it stays a ``Decimal``.
+    """
     value = float(text)
-    if value.is_integer():
-        return int(value) if abs(value) < 2**53 else _parse_large_number(text)
-    return value if abs(value) != float("inf") else _parse_large_number(text)
-
-
-def _parse_large_number(text: str) -> int | float:
-    number = Decimal(text)
-    if number.adjusted() > 4000:
+    written = repr(value)
+    if text == written and not value.is_integer():  # as most are
+        return value
+    number = _strip_zeros(text)
+    if abs(number.adjusted()) > _MOST_DIGITS:
         raise ValueError("the number has too many digits")
-    return int(number) if number == number.to_integral_value() else float(text)
+    if number == number.to_integral_value():
+        return int(number)
+    return value if Decimal(written) == number else number
+
+
+def _strip_zeros(text: str) -> Decimal:
+    """Return a number without zeros at its end, so that equal numbers are written alike. No digit is rounded away."""
+    try:
+        sign, digits, exponent = Decimal(text).as_tuple()
+    except ArithmeticError:
+        raise ValueError("the exponent is too large") from None
+    if not any(digits):
+        return Decimal(0)
+    end = len(digits)
+    while not digits[end - 1]:
+        end -= 1
+    return Decimal((sign, digits[:end], exponent + len(digits) - end))  # type: ignore[operator]
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

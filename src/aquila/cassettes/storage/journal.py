@@ -313,6 +313,7 @@ def _pack_entry(entry: JournalEntry) -> bytes:
             *(entry.cassette, entry.mode, entry.record_errors, entry.rules.match_on, entry.rules.ignore),
             *(row.key, row.position, row.order, frame),
             *((row.left_open, row.call) if isinstance(row, NewRecording) else (False, "")),
+            entry.rules.ignore_query,
         ]
     )
     packed: bytes = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
@@ -323,8 +324,9 @@ def _unpack_entry(payload: bytes, path: Path) -> JournalEntry:
     row: NewRecording | RecordingPlayed
     try:
         cassette, mode, record_errors, match_on, ignore, *fields = msgpack.unpackb(payload)
-        key, position, order, frame, left_open, call = fields
-        rules = MatchRules(match_on=tuple(match_on), ignore=tuple(ignore))
+        key, position, order, frame, left_open, call, *more = fields
+        ignore_query = more[0] if more else ()  # a journal of an earlier version has none
+        rules = MatchRules(match_on=tuple(match_on), ignore=tuple(ignore), ignore_query=tuple(ignore_query))
         if frame is None:
             row = RecordingPlayed(key, position, order)
         else:
