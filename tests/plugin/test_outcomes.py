@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures.process  # noqa: F401 - loaded here, so that runs within this process do not load it anew
 import copy
 import pickle
+import textwrap
 import threading
 
 import pytest
@@ -195,8 +196,6 @@ def test_wherever_it_is_asked_the_miss_is_the_error_and_nothing_breaks(
     def test_it(aquila_cassette):
 """
     )
-    import textwrap
-
     result = project.run(tests=head + textwrap.indent(textwrap.dedent(body).strip(), " " * 8) + "\n" + HARMLESS)
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: nothing is recorded*"])
@@ -227,6 +226,66 @@ def test_a_miss_that_was_taken_for_an_answer_is_the_error(use: str, project: Pro
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: *"])
+
+
+@pytest.mark.parametrize(
+    "waits_for",
+    {
+        "queue": """
+            queue = asyncio.Queue()
+            queue.put_nowait("hi")
+            async def work():
+                while True:
+                    prompt = await queue.get()
+                    try:
+                        await aask(prompt)
+                    except Exception:
+                        failures.append(prompt)
+                    queue.task_done()
+            task = asyncio.create_task(work())
+            await asyncio.wait_for(queue.join(), 60)
+            task.cancel()
+        """,
+        "future": """
+            future = asyncio.get_running_loop().create_future()
+            async def work():
+                try:
+                    future.set_result(await aask("hi"))
+                except Exception as error:
+                    failures.append(error)
+                    future.set_exception(error)
+            tasks = {asyncio.create_task(work())}
+            next(iter(tasks)).add_done_callback(tasks.discard)
+            await asyncio.wait_for(future, 60)
+        """,
+    }.items(),
+    ids=lambda waits_for: waits_for[0],
+)
+def test_who_waits_for_what_a_background_task_tells_is_told(waits_for: tuple[str, str], project: Project) -> None:
+    body = textwrap.indent(textwrap.dedent(waits_for[1]).strip(), " " * 12)
+    result = project.run(
+        tests="""
+    import asyncio
+
+    async def aask(prompt):
+        async with aquila.async_http_client() as http:
+            return await http.post("https://provider.example/v1/x", json={"prompt": prompt})
+
+    def test_it(aquila_cassette):
+        failures = []
+        async def go():
+"""
+        + body
+        + """
+        try:
+            asyncio.run(go())
+        finally:
+            assert failures  # nobody was left waiting
+"""
+        + HARMLESS
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: nothing is recorded*"])
 
 
 def test_a_miss_in_a_fixture_harms_no_other_test(project: Project) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Hashable, Iterator
+from typing import Any
 
 from aquila.errors import UnansweredRequest
 from aquila.recording import runtime
@@ -29,7 +31,40 @@ def takes_outcomes(run: runtime.Run) -> bool:
     """Whether an outcome that is raised here reaches what runs the tests of ``run``, or a boundary."""
     # A forked child has the threads of its parent by number.
     here = threading.get_ident()
-    return run.process == os.getpid() and (here == run.thread or here in run.bounded_threads)
+    reaches = run.process == os.getpid() and (here == run.thread or here in run.bounded_threads)
+    return reaches and not _is_in_background_task()
+
+
+def _is_in_background_task() -> bool:
+    """Whether this is a task of asyncio for which nothing waits, while the loop runs until another one is done.
+
+    What such a task finds out it tells by other means, such as a queue or a future, and ``except Exception`` is where
+    it tells of failures. An outcome would end it in silence, and whoever waits for the queue would wait for ever.
+    """
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return False
+    if task is None or _waiting_modules(task):
+        return False
+    # A loop that runs for a plain future has been handed the work otherwise: then this may be the test itself.
+    return any("asyncio.base_events" in _waiting_modules(other) for other in asyncio.all_tasks())
+
+
+def _waiting_modules(task: Any) -> set[str]:
+    """The modules of what the event loop's libraries have to wait for a task."""
+    # There is no public way to ask. A program's own callbacks, such as `set.discard`, wait for nothing.
+    callbacks = [getattr(row[0], "func", row[0]) for row in getattr(task, "_callbacks", None) or ()]
+    modules = {
+        getattr(each, "__module__", None) or type(getattr(each, "__self__", None)).__module__ for each in callbacks
+    }
+    return {module for module in modules if module.partition(".")[0] in _LOOP_LIBRARIES}
+
+
+_LOOP_LIBRARIES = ("asyncio", "_asyncio", "anyio")
 
 
 def attempt_of(raised: UnansweredRequest, key: str) -> Hashable:
