@@ -51,7 +51,8 @@ test-wild:
 	    python=$$PYTHON; [ $$group != wild-plugins ] || python=$$(sh scripts/find-python.sh newest) || exit 1; \
 	    PYTHON=$$python sh scripts/environment.sh .venv-$$group $$group without-model || exit 1; \
 	    echo "== $$group"; \
-	    WILD_GROUP=$$group .venv-$$group/bin/pytest tests/wild -n $(WORKERS) --maxprocesses 4 --dist worksteal \
+	    WILD_GROUP=$$group PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
+	        .venv-$$group/bin/pytest tests/wild -p xdist -n $(WORKERS) --maxprocesses 4 --dist worksteal \
 	        -o faulthandler_timeout=600 --durations 15 --junitxml=build/wild/$$group.xml $(ARGS) || failed=yes; \
 	done; [ -z "$$failed" ]
 
