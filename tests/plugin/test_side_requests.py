@@ -102,12 +102,15 @@ def test_without_a_cassette_it_gets_no_further(way: str, pytester: pytest.Pytest
         f"""
         import senders
 
-        def test_it():
+        def test_on_a_host_of_telemetry():
             assert "name resolution" in str(senders.{way}("https://eu.i.posthog.com/batch/"))
+
+        def test_on_the_host_of_a_provider():
+            assert "name resolution" in str(senders.{way}({TRACES!r}))
         """
     )
     pytester.syspathinsert()
-    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
 
 
 def test_a_project_adds_rows_and_takes_others_away(pytester: pytest.Pytester) -> None:
@@ -140,6 +143,12 @@ def test_a_project_adds_rows_and_takes_others_away(pytester: pytest.Pytester) ->
         ("POST", "api.openai.com/v1/chat/completions", False),
         ("GET", "raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json", True),
         ("GET", "raw.githubusercontent.com/acme/prompts/main/x.txt", False),
+        ("GET", "raw.githubusercontent.com/BerriAI/litellm/main/README.md", False),
+        ("POST", "eu.api.smith.langchain.com/runs/multipart", True),
+        ("POST", "api.smith.langchain.com/runs/query", False),
+        ("POST", "us.i.posthog.com/flags/", False),
+        ("POST", "o1.ingest.us.sentry.io/api/7/envelope/", True),
+        ("GET", "logfire-us.pydantic.dev/v1/query", False),
         ("POST", "localhost/api/show", False),
         ("POST", "evil-api.openai.com/v1/traces/ingest", False),
     ],
@@ -155,6 +164,28 @@ def test_a_port_is_part_of_a_host_where_a_row_names_it() -> None:
 
 
 def test_only_rows_for_a_whole_host_speak_for_it() -> None:
-    assert is_side_host("eu.i.posthog.com", ())
-    assert not is_side_host("api.openai.com", ())
-    assert not is_side_host("raw.githubusercontent.com", ())
+    rows = ("* *.telemetry.example/*", "POST api.acme.example/v1/spans")
+    assert is_side_host("eu.telemetry.example", rows)
+    assert not is_side_host("api.acme.example", rows)
+    assert not is_side_host("api.openai.com", rows)
+
+
+def test_what_tiktoken_downloads_is_neither_answered_nor_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        from aquila.intercept.policy import find_answering_scope
+
+        def find(path="/encodings/cl100k_base.tiktoken"):
+            return find_answering_scope("GET", "https", "openaipublic.blob.core.windows.net", None, path)
+
+        def test_with_a_cassette(aquila_cassette):
+            assert find() is None
+            assert find("/other") is not None
+
+        @pytest.mark.aquila(side_requests="-GET openaipublic.blob.core.windows.net/*encodings/*")
+        def test_taken_away():
+            assert find() is not None
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)

@@ -19,6 +19,8 @@ import pytest
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import ConfigError, UnknownTransport
 from aquila.recording.recorder import ScopeRecording
+from aquila.recording.scope import Scope
+from aquila.server.application import build_application
 from aquila.server.background_server import BackgroundServer, open_listening_socket
 from aquila.transports.proxy import Proxy
 from tests.server.conftest import Serve
@@ -65,6 +67,16 @@ def test_a_chunk_is_passed_on_before_the_next_one_arrives(serve: Serve, provider
         first = next(arriving)
         received.set()
         assert first + b"".join(arriving) == b"".join(chat_chunks("one two three"))
+
+
+@pytest.mark.parametrize("transport", ["record", "replay"])
+def test_a_side_request_is_neither_sent_nor_recorded(transport: str, root: Path) -> None:
+    scope = Scope(kind="block", default_cassette="x", options={"transport": transport, "upstream": "live"})
+    with BackgroundServer(build_application(Proxy(lambda: scope))) as running:
+        answer = post(running, {"data": []}, "/v1/traces/ingest")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "side_request")
+    assert answer.headers["x-should-retry"] == "false"
+    assert (scope.close().recorded, len(scope.misses)) == (0, 0)
 
 
 def test_only_what_is_missing_is_fetched(serve: Serve, provider: Upstream, root: Path) -> None:

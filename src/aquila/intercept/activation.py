@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from aquila.config import SettingsLayers
     from aquila.intercept import httpx_clients, socket_guard, vcr_clients
     from aquila.intercept.socket_guard import SocketGuard
-    from aquila.intercept.vcr_clients import VcrClients
     from aquila.recording.scope import Scope
 else:
     lazy_modules(
@@ -39,6 +38,10 @@ else:
         socket_guard="aquila.intercept.socket_guard",
         vcr_clients="aquila.intercept.vcr_clients",
     )
+
+
+_OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")
+"""The libraries that ``vcr_clients`` patches."""
 
 
 class Interception:
@@ -50,9 +53,11 @@ class Interception:
         self._dummy_keys = [DummyKeys(dummy_keys.NO_DUMMIES)]
         libraries = {
             **dict.fromkeys(HTTPX_FAMILY, self._patch_httpx),
+            **dict.fromkeys(_OTHER_CLIENTS, self._patch_other_client),
             "concurrent.futures.thread": self._patch_executors,
         }
-        self._httpx_patches = PatchSet(self._import_hooks, libraries)
+        self._client_patches = PatchSet(self._import_hooks, libraries)
+        self._stub_patches = PatchSet(self._import_hooks, {})
         # Any thread may open or close a scope. One at a time changes the environment and the fields below.
         self._lock = threading.RLock()
         # The scopes that surround other code now, by id.
@@ -65,15 +70,13 @@ class Interception:
     # Most runs import neither of these libraries, so what patches them is loaded with the first that is.
 
     def _patch_httpx(self, module: ModuleType) -> Iterable[Undoable]:
-        return httpx_clients.HttpxClients(self._httpx_patches, self._intercepting).patch_library(module)
+        return httpx_clients.HttpxClients(self._client_patches, self._intercepting).patch_library(module)
+
+    def _patch_other_client(self, module: ModuleType) -> Iterable[Undoable]:
+        return vcr_clients.VcrClients(self._client_patches, self._stub_patches).patch_library(module)
 
     def _patch_executors(self, module: ModuleType) -> Iterable[Undoable]:
         return httpx_clients.patch_executors(module)
-
-    @cached_property
-    def vcr_clients(self) -> VcrClients:
-        """Interception of the clients of other libraries. Made when a scope opens."""
-        return vcr_clients.VcrClients(self._import_hooks)
 
     @cached_property
     def socket_guard(self) -> SocketGuard:
@@ -87,8 +90,8 @@ class Interception:
                 self._inherited[scope.run] = os.environ.get(child_processes.VARIABLE)
             self._open[scope.id] = scope
             self._intercepting.add(scope.id)
-            self._httpx_patches.put_in_force(scope.id)
-            self.vcr_clients.patches.put_in_force(scope.id)
+            self._client_patches.put_in_force(scope.id)
+            self._stub_patches.put_in_force(scope.id)
             self._adjust_environment(scope.run)
 
     def scope_suspended(self, scope: Scope) -> None:
@@ -104,20 +107,20 @@ class Interception:
                 self._adjust_environment(scope.run)
             if scope.id in self._intercepting:
                 self._intercepting.discard(scope.id)
-                self._httpx_patches.withdraw(scope.id)
-                self.vcr_clients.patches.withdraw(scope.id)
+                self._client_patches.withdraw(scope.id)
+                self._stub_patches.withdraw(scope.id)
 
     def put_guard_in_force(self, holder: object) -> None:
         """Refuse what no scope answers until ``withdraw_guard`` is called with the same ``holder``."""
         with self._lock:
-            self._httpx_patches.put_in_force(holder)
+            self._client_patches.put_in_force(holder)
             self.socket_guard.patches.put_in_force(holder)
 
     def withdraw_guard(self, holder: object) -> None:
         """Undo ``put_guard_in_force``."""
         with self._lock:
             self.socket_guard.patches.withdraw(holder)
-            self._httpx_patches.withdraw(holder)
+            self._client_patches.withdraw(holder)
 
     @contextlib.contextmanager
     def dummies_shown(self, dummies: Mapping[str, str]) -> Iterator[None]:

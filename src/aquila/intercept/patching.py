@@ -74,6 +74,11 @@ class PatchSet:
         return bool(self._holders)
 
     @property
+    def has_patches(self) -> bool:
+        """Whether anything is patched now."""
+        return bool(self._patches)
+
+    @property
     def holders(self) -> frozenset[object]:
         """Those who need the patches."""
         return frozenset(self._holders)

@@ -67,6 +67,8 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
         raise side_requests.NoNetwork
     if is_let_through(host, port, path, settings):
         return None
+    if side_requests.is_download(method, host, path, settings.side_requests) and settings.guard != "all":
+        return None
     if problem is not None:
         raise problem
     if settings.transport == "live":
@@ -81,6 +83,14 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
         clean = _redact_path(path, settings)
         raise _refuse(f"{method} {scheme}://{_format_address(host, port)}{clean}")
     return None
+
+
+def check_side_request(method: str, host: str, port: int | None, path: str) -> None:
+    """Raise ``NoNetwork`` for a side request where no scope is open."""
+    if not is_own_request() and fails_as_side_request(
+        method, host, port, path, runtime.current_settings(), answers=False
+    ):
+        raise side_requests.NoNetwork
 
 
 def fails_as_side_request(

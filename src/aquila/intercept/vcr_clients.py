@@ -15,18 +15,22 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aquila.intercept.foreign_mocks import has_foreign_cassette, is_replaced
-from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
-from aquila.intercept.policy import AnsweringScope, find_answering_scope
-from aquila.intercept.side_requests import NoNetwork
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.recording.provider_data import asks_model
 
 if TYPE_CHECKING:
-    from aquila.intercept import aiohttp_answers, vcr_stubs
+    from aquila.intercept import aiohttp_answers, policy, side_requests, vcr_stubs
+    from aquila.intercept.policy import AnsweringScope
 else:
-    lazy_modules(globals(), aiohttp_answers="aquila.intercept.aiohttp_answers", vcr_stubs="aquila.intercept.vcr_stubs")
+    lazy_modules(
+        globals(),
+        aiohttp_answers="aquila.intercept.aiohttp_answers",
+        policy="aquila.intercept.policy",
+        side_requests="aquila.intercept.side_requests",
+        vcr_stubs="aquila.intercept.vcr_stubs",
+    )
 
 _HTTPS_PORT = 443
 
@@ -36,20 +40,22 @@ _is_below_mock: ContextVar[bool] = ContextVar("aquila_below_mock", default=False
 
 
 class VcrClients:
-    """Interception of the clients that vcrpy knows. In force while its ``patches`` are."""
+    """Interception of the clients that vcrpy knows."""
 
-    def __init__(self, hooks: ImportHooks) -> None:
-        self.patches = PatchSet(
-            hooks,
-            {
-                "http.client": self._patch_http_client,
-                "urllib3": self._patch_urllib3,
-                "httplib2": self._patch_httplib2,
-                "aiohttp": self._patch_aiohttp,
-            },
-        )
-        # Whether vcrpy's stubs are among the patches. They take this back themselves when they are undone.
-        self._has_stubs = False
+    def __init__(self, patches: PatchSet, stubs: PatchSet) -> None:
+        """``patches`` are those of these libraries. ``stubs`` are in force while a scope is open, which may answer."""
+        self._patches = patches
+        self._stubs = stubs
+
+    def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
+        """Patch ``http.client``, urllib3, httplib2 or aiohttp."""
+        patch = {
+            "http.client": self._patch_http_client,
+            "urllib3": self._patch_urllib3,
+            "httplib2": self._patch_httplib2,
+            "aiohttp": self._patch_aiohttp,
+        }[module.__name__]
+        return patch(module)
 
     def _patch_urllib3(self, module: ModuleType) -> Iterable[Undoable]:
         # The method that every request of urllib3 goes through, before a connection is chosen.
@@ -89,7 +95,7 @@ class VcrClients:
             if not has_foreign_cassette(pool.ConnectionCls):
                 try:
                     self._prepare_stubs(method, whole)
-                except NoNetwork as error:
+                except side_requests.NoNetwork as error:
                     exceptions = sys.modules["urllib3"].exceptions
                     reason = exceptions.NewConnectionError(pool, f"Failed to resolve {pool.host!r} ({error})")
                     raise exceptions.MaxRetryError(pool, url, reason) from error
@@ -108,7 +114,7 @@ class VcrClients:
         def request(client: Any, uri: str, method: str = "GET", *args: Any, **kwargs: Any) -> Any:
             try:
                 self._prepare_stubs(method, uri)
-            except NoNetwork as error:
+            except side_requests.NoNetwork as error:
                 raise sys.modules["httplib2"].ServerNotFoundError(str(error)) from error
             return original(client, uri, method, *args, **kwargs)
 
@@ -121,7 +127,7 @@ class VcrClients:
             whole = str(session._build_url(url))
             try:
                 answering = None if is_replaced(original, "aiohttp") else self._find_answering_scope(method, whole)
-            except NoNetwork as error:
+            except side_requests.NoNetwork as error:
                 raise sys.modules["aiohttp"].ClientOSError(*error.args) from error
             if answering is None:
                 return await original(session, method, url, **kwargs)
@@ -150,20 +156,20 @@ class VcrClients:
         return True
 
     def _find_answering_scope(self, method: str, url: str) -> AnsweringScope | None:
-        if not self.patches.in_force:
+        if not self._patches.in_force:
             return None
         parts = urlsplit(url)
-        return find_answering_scope(method, parts.scheme, parts.hostname or "", parts.port, parts.path)
+        if not self._stubs.in_force:
+            # Whatever else is wrong with the request, the guard of connections says.
+            policy.check_side_request(method, parts.hostname or "", parts.port, parts.path)
+            return None
+        return policy.find_answering_scope(method, parts.scheme, parts.hostname or "", parts.port, parts.path)
 
     def _prepare_stubs(self, method: str, url: str) -> None:
         """Put vcrpy's stubs in place for a request that a scope answers."""
-        if self._is_answered(method, url) and not self._has_stubs:  # asked in any case: it may be a side request
-            self.patches.add_patches(self._make_stubs)
+        if self._is_answered(method, url) and not self._stubs.has_patches:  # asked in any case: a side request raises
+            self._stubs.add_patches(self._make_stubs)
 
     def _make_stubs(self) -> Iterable[Undoable]:
-        if not self._has_stubs:  # another thread may have been first
-            self._has_stubs = True
-            yield vcr_stubs.VcrPatches(on_undo=self._forget_stubs)
-
-    def _forget_stubs(self) -> None:
-        self._has_stubs = False
+        if not self._stubs.has_patches:  # another thread may have been first
+            yield vcr_stubs.VcrPatches()

@@ -41,10 +41,9 @@ _REAL_NAMES = ("HTTPConnectionWithTimeout", "HTTPSConnectionWithTimeout")
 
 
 class VcrPatches:
-    """vcrpy's patches of urllib3, botocore and httplib2, from now until ``undo``. ``on_undo`` is called then."""
+    """vcrpy's patches of urllib3, botocore and httplib2, from now until ``undo``."""
 
-    def __init__(self, *, on_undo: Callable[[], None]) -> None:
-        self._on_undo = on_undo
+    def __init__(self) -> None:
         self._patches: list[Patch] = []
         self._pools: list[Any] = []
         # vcrpy's public context manager would patch everything and push a cassette of its own. The builder lists the
@@ -64,7 +63,6 @@ class VcrPatches:
             patch.undo()
         for pool in self._pools:
             pool.__exit__()
-        self._on_undo()
 
 
 _PIECE = 65536

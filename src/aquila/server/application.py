@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import anyio
 from starlette.applications import Starlette
@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from aquila.config import DUMMY_KEY
 from aquila.errors import AquilaError, CassetteMiss, CassetteNameError, ConfigError, SessionClosed
+from aquila.intercept import side_requests
 from aquila.transports.proxy import Answer, Proxy, UpstreamFailed
 
 logger = logging.getLogger("aquila")
@@ -85,6 +86,13 @@ class _Endpoints:
             limit = f"the request's body is larger than {self._largest_body} bytes"
             return make_error_response(413, limit, "request_too_large")
         target, cassette = _read_target(request)
+        if self._is_side_request(request.method, target):
+            return make_error_response(
+                502,
+                f"{request.method} {target.partition('?')[0]} is a side request, which is never sent nor recorded "
+                "(aquila_side_requests)",
+                "side_request",
+            )
         headers = [
             (name, value if self._token is None else value.replace(self._token, DUMMY_KEY))
             for name, value in request.headers.items()
@@ -102,6 +110,12 @@ class _Endpoints:
         except AquilaError as error:
             return make_error_response(500, str(error), type(error).__name__)
         return _StreamedAnswer(answer)
+
+    def _is_side_request(self, method: str, target: str) -> bool:
+        settings, url = self._proxy.settings, urlsplit(self._proxy.base + target)
+        return settings.transport != "live" and side_requests.is_side_request(
+            method, url.hostname or "", url.port, url.path, settings.side_requests
+        )
 
     def _has_token(self, request: Request) -> bool:
         if self._token is None:

@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 import httpx2
 
-from aquila.config import DUMMY_KEY
+from aquila.config import DUMMY_KEY, Settings
 from aquila.errors import ConfigError
 from aquila.recording.scope import Scope
 from aquila.transports.routing import CassetteRoute, PlainRoute, Route, session_mode
@@ -70,6 +70,16 @@ class Proxy:
         self._scope = scope
         self._key = key
         self._base, self._upstream = _resolve_upstream(upstream or LIVE_UPSTREAM)
+
+    @property
+    def base(self) -> str:
+        """The URL that takes the place of the server's own, without a slash at its end."""
+        return self._base
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the scope that answers now."""
+        return self._scope().settings
 
     async def answer_request(
         self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes, *, cassette: str | None = None
