@@ -8,7 +8,7 @@ from typing import Any
 
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.redaction import fingerprints
-from aquila.cassettes.redaction.known_secrets import environment_secrets
+from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.config import DUMMY_KEY, copy_environment_without
 from aquila.plugins import plugin_manager

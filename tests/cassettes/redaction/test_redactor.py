@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction.known_secrets import environment_secrets
+from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.redactor import Finding, Redactor
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from aquila.config import DUMMY_KEY

@@ -52,6 +52,11 @@ def is_secret_header(name: str) -> bool:
     return not _NOT_SECRET.fullmatch(name) and _SECRET_NAME.search(name) is not None
 
 
+def is_credential_header(name: str) -> bool:
+    """Say whether the value of a request's header field, with its name in lower case, is searched for everywhere."""
+    return name == "authorization" or is_secret_header(name)
+
+
 def check_header_names(names: Iterable[str], setting: str) -> tuple[str, ...]:
     """Check names of header fields. Return them in lower case, sorted and without repeats.
 

@@ -5,44 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 from aquila.cassettes.model import Headers
 from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, FoundSecret
-from aquila.cassettes.redaction.header_allowlist import is_secret_header
+from aquila.cassettes.redaction.header_allowlist import is_credential_header
 from aquila.cassettes.redaction.secret_patterns import RUN, flatten_tokens
 from aquila.cassettes.redaction.trivial_values import MIN_LENGTH, is_trivial
-
-_NAME = re.compile(
-    r"(?:^|_|API|AUTH)(?:KEYS?|TOKEN|PASSWD|PASSPHRASE|CREDENTIALS?|PAT|WEBHOOK|DSN)(?:_?\d+)?$|PASSWORD|SECRET", re.I
-)
-_URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
-
-
-def environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the secrets of an environment: each value, and the kind by which findings name it."""
-    found: dict[str, str] = {}
-    for name, text in environ.items():
-        candidates = [text] if _names_a_secret(name) else []
-        candidates += _URL_PASSWORD.findall(text) if "://" in text else ()
-        for value in map(str.strip, candidates):
-            if not is_trivial(value):
-                found.setdefault(value, f"value of {name}")
-    return found
-
-
-@lru_cache(maxsize=4096)
-def _names_a_secret(variable: str) -> bool:
-    return _NAME.search(variable) is not None
 
 
 def credentials_in(headers: Headers) -> Iterator[str]:
     """Yield the credentials in the header fields of a request."""
     for name, text in headers:
-        if name == "authorization" or is_secret_header(name):
+        if is_credential_header(name):
             scheme, _, rest = text.strip().partition(" ")
             value = rest.strip() if rest and scheme.isalpha() else text.strip()
             if scheme.lower() == "basic":
