@@ -133,9 +133,14 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True)
 class Cassette:
-    """The interactions of one file, in the order in which they are stored."""
+    """The interactions of one file, in the order in which they are stored.
+
+    ``requests_differ`` says that under the default rules no two requests are the same that are not equal. False if that
+    is not known.
+    """
 
     interactions: tuple[Interaction, ...] = field(default=())
+    requests_differ: bool = field(default=False, compare=False, repr=False)
 
     @classmethod
     def from_interactions(cls, interactions: Iterable[Interaction]) -> Cassette:

@@ -16,6 +16,7 @@ import os
 import sys
 import sysconfig
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -97,6 +98,12 @@ class OpenCalls:
         calls = [call for call in self._calls.pop(key, ()) if call.name != name]
         if calls:
             self._calls[key] = calls
+
+    def rename_keys(self, renamed: Mapping[str, str]) -> None:
+        """Go on under other keys."""
+        calls, self._calls = self._calls, defaultdict(list)
+        for key, same in calls.items():
+            self._calls[renamed[key]] += same
 
     def clear(self) -> None:
         """Forget all of them."""

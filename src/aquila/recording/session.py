@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from aquila.cassettes.body_file import StoredRequest, identity_of
+from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
@@ -28,6 +28,7 @@ from aquila.cassettes.storage.merging import (
 from aquila.errors import CassetteMiss, PlayedOut, SessionClosed
 from aquila.recording.client_calls import ClientCall, OpenCalls
 from aquila.recording.other_origins import OtherOrigins, move_to_origin
+from aquila.recording.recording_keys import RecordingKeys
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
@@ -98,6 +99,7 @@ class Session:
     ``identify_request`` gives a redacted request its key under ``rules``, with its origin. ``takes_other_origins`` says
     whether recordings of another origin may answer a request that has none of its own. ``explain_miss`` says why one
     misses.
+    ``compute_keys_later`` says that the recordings get theirs when one is needed; see ``RecordingKeys``.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Session:
         explain_miss: Callable[[MissedRequest], Explanation],
         takes_other_origins: Callable[[RecordedRequest], bool] = lambda request: True,
         repeat_last: bool = False,
+        compute_keys_later: bool = False,
     ) -> None:
         self.name = name
         self.cassette = cassette
@@ -125,16 +128,9 @@ class Session:
         self._repeat_last = repeat_last
         self._lock = threading.Lock()
         self._order = itertools.count()
-        self._recordings_by_key: dict[str, list[int]] = defaultdict(list)
         self._observe_request: Callable[[RecordedRequest], None] | None = None
-        # Most requests of a replay equal a recorded one byte for byte: finding that out costs a fifth of their key.
-        self._known_keys: dict[RecordedRequest, str] = {}
-        for number, interaction in enumerate(cassette.interactions):
-            # With the fields that requests have when they are compared: foreign recordings have more.
-            known = identity_of(redactor.with_kept_headers(interaction.request))
-            key = self._known_keys[known] = self.key_of(interaction.request)
-            self._recordings_by_key[key].append(number)
-        self._other_origins = OtherOrigins(self._recordings_by_key)
+        self._keys = RecordingKeys(cassette, redactor=redactor, compute_key=self.key_of, later=compute_keys_later)
+        self._other_origins = OtherOrigins(self._keys.numbers_by_key())
         self._request_counts: dict[str, int] = defaultdict(int)
         self._shared_counts: RequestCounts | None = None
         self._play_counts: list[int] = [0] * len(cassette.interactions)
@@ -148,21 +144,25 @@ class Session:
         sent = request
         if self._observe_request is not None:
             self._observe_request(sent)
-        key = self._known_keys.get(identity_of(self.redactor.with_kept_headers(sent)))
-        if key is None or self.mode != "replay":
+        identity = self._keys.identify(sent)
+        key = None
+        if self.mode != "replay" or self._keys.find(identity) is None:
             request = self.redactor.redact_request(sent)
             key = self._identify_request(request)
+            self._compute_keys()
         with self._lock:
+            # Not before: another thread may compute the keys meanwhile.
+            key = key or self._keys.find(identity) or ""
             if self.closed:
                 raise SessionClosed(
                     f"{sent.method} {self.redactor.redact_request(sent).url}: the use of cassette {self.name!r} has "
                     "ended; a thread or task outlived its test. Wait for it before the test returns."
                 )
-            numbers: Sequence[int] = self._recordings_by_key.get(key, ())
+            numbers: Sequence[int] = self._keys.numbers_of(key)
             borrowed = self._find_borrowed(key, request) if not numbers and self.mode != "all" else ()
             if borrowed:
                 key, call = self._choose_borrowed_key(borrowed, sent)
-                numbers = self._recordings_by_key[key]
+                numbers = self._keys.numbers_of(key)
             else:
                 call = self._open_calls.find_call(key, sent) if self._open_calls else None
             if call is not None and self._has_given_up(call, numbers):
@@ -185,7 +185,10 @@ class Session:
         explained = self._explain_miss(
             MissedRequest(request, len(numbers) + others, asked + others, compares_origin=compares_origin)
         )
-        return RefuseDecision(miss(explained.text, difference=explained.difference, group=explained.group), key)
+        return RefuseDecision(
+            miss(explained.text, difference=explained.difference, group=explained.group),
+            self._identify_request(request),
+        )
 
     def _play_recording(
         self, key: str, position: int, numbers: Sequence[int], sent: RecordedRequest, call: ClientCall | None
@@ -252,8 +255,20 @@ class Session:
     def _count_label(self, key: str) -> str:
         return f"{self.mode}:{self.name}:{key}"
 
+    def _compute_keys(self) -> None:
+        """Give the recordings their own keys, and count on under these."""
+        with self._lock:
+            if self._keys.are_provisional:
+                renamed = self._keys.compute()
+                counts, self._request_counts = self._request_counts, defaultdict(int)
+                for provisional, asked in counts.items():
+                    self._request_counts[renamed[provisional]] += asked
+                self._open_calls.rename_keys(renamed)
+                self._other_origins = OtherOrigins(self._keys.numbers_by_key())
+
     def share_counts(self, counts: RequestCounts) -> None:
         """Count requests together with other processes from now on, and add those that were counted so far."""
+        self._compute_keys()
         with self._lock:
             for key, asked in self._request_counts.items():
                 for _ in range(asked):
@@ -265,7 +280,7 @@ class Session:
         """Mark as played what other processes have played, going by the shared counts."""
         if self._shared_counts is None or self.mode != "replay":
             return
-        for key, numbers in self._recordings_by_key.items():
+        for key, numbers in self._keys.numbers_by_key().items():
             asked = self._count_of(key)
             with self._lock:
                 for number in numbers[:asked]:
@@ -330,11 +345,14 @@ class Session:
         ``record_errors`` is ``last`` or ``all``; with ``drop_unused`` the recordings that this session found and
         neither played nor recorded again are dropped; ``elsewhere`` is what other processes did in this session.
         """
+        self._compute_keys()
         with self._lock:
             others = [row for row in elsewhere if isinstance(row, NewRecording)]
             rows = [*self._new_recordings, *others]
             recorded = drop_retried_failures(rows, record_errors=record_errors, whole=self.mode == "all")
-            slots = {number: (key, at) for key, row in self._recordings_by_key.items() for at, number in enumerate(row)}
+            slots = {
+                number: (key, at) for key, row in self._keys.numbers_by_key().items() for at, number in enumerate(row)
+            }
             used = [RecordingPlayed(*slots[number], order) for order, number in self._play_order]
         used += [row for row in elsewhere if isinstance(row, RecordingPlayed)]
         changes = Changes(tuple(recorded), tuple(used), replace=self.mode == "all")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from aquila import config
 from aquila.cassettes.codecs import READ_ONLY_SUFFIXES
-from aquila.cassettes.matching.request_key import MatchRules, key_at_origin
+from aquila.cassettes.matching.request_key import DEFAULT_MATCH_ON, MatchRules, key_at_origin
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.merging import is_failure
@@ -57,6 +57,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         redactor=redactors.redactor_for(rules, settings.keep_headers),
         explain_miss=lambda missed: _explain_miss(scope, session, path, missed),
         repeat_last=settings.repeat == "last",
+        compute_keys_later=mode == "replay" and stored.requests_differ and _are_default(rules),
     )
     return session
 
@@ -76,6 +77,12 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
         compares_origin=missed.compares_origin,
         request_number=missed.earlier_count + 1 if missed.recording_count else None,
     )
+
+
+def _are_default(rules: MatchRules) -> bool:
+    """Whether keys are those by which a compiled copy says that requests differ, or finer by their origin."""
+    is_default = rules.match_on == DEFAULT_MATCH_ON and not (rules.ignore or rules.ignore_query)
+    return is_default and not has_listeners("aquila_key")
 
 
 @lru_cache(maxsize=32)

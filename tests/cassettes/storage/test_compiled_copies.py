@@ -188,3 +188,22 @@ def test_threads_that_load_at_once_all_get_the_cassette(path: Path, tmp_path: Pa
         thread.join()
     assert results == [made()] * 40
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "differ"), [(b'{"q":2}', True), (b'{"q":1}', True), (b'{"q":1,"metadata":{"a":"b"}}', False)]
+)
+def test_a_copy_says_whether_unequal_requests_have_different_keys(tmp_path: Path, other: bytes, differ: bool) -> None:
+    path = tmp_path / "demo.yaml"
+    requests = (
+        RecordedRequest("POST", "https://x/v1", (("content-type", "application/json"),), body)
+        for body in (b'{"q":1}', other)
+    )
+    path.write_bytes(
+        codec_for(path).dumps(
+            Cassette.from_interactions(Interaction(request, RecordedResponse(200)) for request in requests)
+        )
+    )
+    assert load_compiled(path, tmp_path / "copies").requests_differ is differ
+    assert load_compiled(path, tmp_path / "copies").requests_differ is differ  # from the copy now
+    assert not load_compiled(path, None).requests_differ  # nobody has looked

@@ -1,8 +1,9 @@
 """Compiled copies: reading a YAML cassette leaves a copy in msgpack form, which loads many times as fast.
 
 A copy is named after the hash of the YAML's bytes, so it can never be stale. It carries a checksum, so damage is
-noticed. It may be deleted at any time, and where the folder cannot be written there is none. A run whose cassettes all
-have copies never imports `yaml`, so files of every size get one.
+noticed. It begins with whether the requests differ, so that a replay need not compute a key for each. It may be deleted
+at any time, and where the folder cannot be written there is none. A run whose cassettes all have copies never imports
+`yaml`, so files of every size get one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.codecs import Codec, codec_for
 from aquila.cassettes.model import FORMAT_VERSION, Cassette
 from aquila.errors import CassetteCorrupt
@@ -22,11 +24,16 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila.cassettes.codecs import msgpack as msgpack_codec
+    from aquila.cassettes.matching import request_key
 else:
     lazy_modules(globals(), msgpack_codec="aquila.cassettes.codecs.msgpack")
+    lazy_modules(globals(), request_key="aquila.cassettes.matching.request_key")
 
-COPY_VERSION = 5
+COPY_VERSION = 6
 """Changes with the form of a copy, or with how a YAML file is understood."""
+
+_DIFFERENT, _NOT_KNOWN = b"differ;", b"unknown"
+"""What a copy begins with. Of the same length."""
 
 MAX_COPIES = 5000
 """Copies that are kept, so about as many cassettes as one project may have."""
@@ -60,9 +67,18 @@ def load_compiled_bytes(data: bytes, path: Path, cache_dir: Path | None, digest:
     with contextlib.suppress(OSError, CassetteCorrupt):  # there is none, or it is damaged and written anew
         return _read_copy(copy)
     cassette = codec_for(path).loads(data, source=str(path))
+    cassette = Cassette(cassette.interactions, requests_differ=_have_keys_of_their_own(cassette))
     with contextlib.suppress(OSError):
         _write_copy(copy, cassette)
     return cassette
+
+
+def _have_keys_of_their_own(cassette: Cassette) -> bool:
+    """Whether requests of a cassette that are not equal have different keys under the default rules."""
+    requests = {interaction.request for interaction in cassette.interactions}
+    if any(isinstance(request, StoredRequest) for request in requests):  # the file would have to be read
+        return False
+    return len({request_key.key_of(request, request_key.MatchRules()) for request in requests}) == len(requests)
 
 
 def _copy_codec() -> Codec:
@@ -72,12 +88,14 @@ def _copy_codec() -> Codec:
 
 def _read_copy(copy: str) -> Cassette:
     with open(copy, "rb", buffering=0) as file:
-        return _copy_codec().loads(file.read(), source=copy)
+        requests_differ = file.read(len(_DIFFERENT)) == _DIFFERENT
+        cassette = _copy_codec().loads(file.read(), source=copy)
+    return Cassette(cassette.interactions, requests_differ=requests_differ)
 
 
 def _write_copy(copy: str, cassette: Cassette) -> None:
     """Write a copy beside its place and move it there: another process sees all of it, or nothing."""
-    data = _copy_codec().dumps(cassette)
+    data = (_DIFFERENT if cassette.requests_differ else _NOT_KNOWN) + _copy_codec().dumps(cassette)
     folder = os.path.dirname(copy)
     os.makedirs(folder, exist_ok=True)
     if zlib.crc32(data) % PRUNE_ONE_IN == 0:

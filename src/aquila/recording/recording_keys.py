@@ -1,0 +1,68 @@
+"""Which recordings of a cassette answer which requests: by their keys, and for equal requests without one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from aquila.cassettes.body_file import identity_of
+from aquila.cassettes.model import Cassette, RecordedRequest
+from aquila.cassettes.redaction.redactor import Redactor
+
+
+class RecordingKeys:
+    """The keys of the recordings of one session, whose lock guards this object.
+
+    Most requests of a replay equal a recorded one byte for byte, and finding that out costs little of what their key
+    does. ``compute_key`` gives a recorded request its key. With ``later`` a recording has a provisional one, which
+    stands for all equal requests, until ``compute`` gives it its own: only where unequal requests have different keys.
+    """
+
+    def __init__(
+        self,
+        cassette: Cassette,
+        *,
+        redactor: Redactor,
+        compute_key: Callable[[RecordedRequest], str],
+        later: bool,
+    ) -> None:
+        self._cassette = cassette
+        self._redactor = redactor
+        self._compute_key = compute_key
+        self.are_provisional = later
+        self._known: dict[RecordedRequest, str] = {}
+        self._numbers: dict[str, list[int]] = defaultdict(list)
+        for number, interaction in enumerate(cassette.interactions):
+            identity = self.identify(interaction.request)
+            if later:
+                key = self._known.setdefault(identity, f"{number}")
+            else:
+                key = self._known[identity] = compute_key(interaction.request)
+            self._numbers[key].append(number)
+
+    def identify(self, request: RecordedRequest) -> RecordedRequest:
+        """Return what equal requests have in common. Foreign recordings have more header fields than are compared."""
+        return identity_of(self._redactor.with_kept_headers(request))
+
+    def find(self, identity: RecordedRequest) -> str | None:
+        """Return the key of a request that equals a recorded one."""
+        return self._known.get(identity)
+
+    def numbers_of(self, key: str) -> Sequence[int]:
+        """Return the numbers (from 0) of the recordings that have a key."""
+        return self._numbers.get(key, ())
+
+    def numbers_by_key(self) -> Mapping[str, Sequence[int]]:
+        """Return the numbers of all recordings, by key."""
+        return self._numbers
+
+    def compute(self) -> Mapping[str, str]:
+        """Give each recording its own key. Return the new keys by the provisional ones."""
+        interactions, provisional = self._cassette.interactions, self._numbers
+        renamed = {key: self._compute_key(interactions[numbers[0]].request) for key, numbers in provisional.items()}
+        self._known = {identity: renamed[key] for identity, key in self._known.items()}
+        self._numbers = defaultdict(list)
+        for number, key in sorted((number, key) for key, numbers in provisional.items() for number in numbers):
+            self._numbers[renamed[key]].append(number)
+        self.are_provisional = False
+        return renamed
