@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 
 import tests.support.preloaded  # noqa: F401
 from tests.support.real_hosts import real_hosts
-from tests.support.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream, upstream
 
 HOSTS = ("api.openai.com", "api.groq.com", "gateway.example", "data.example", "mirror.example")
 
@@ -257,3 +258,55 @@ def test_a_query_parameter_that_the_project_ignores_may_differ(pytester: pytest.
     run(pytester, tests.format(1, 1), "--aquila-record").assert_outcomes(passed=1)
     run(pytester, tests.format(2, 1)).assert_outcomes(passed=1)
     run(pytester, tests.format(1, 2)).assert_outcomes(failed=1)
+
+
+LOCAL = """
+    SERVER = {url!r}
+
+    @pytest.mark.parametrize("client", CLIENTS)
+    def test_it(client, aquila_cassette):
+        for path in ("/shop/a%20b%252F?page=1", "/shop/orders"):
+            assert client(SERVER + path)["path"] == path
+    """
+
+
+@pytest.fixture
+def shop() -> Iterator[Upstream]:
+    """A server on this machine whose answers say what was asked."""
+    with upstream(lambda path, body: Answer(chunks=[json.dumps({"path": path}).encode()])) as server:
+        yield server
+
+
+def test_what_was_recorded_of_this_machine_replays_without_a_setting(pytester: pytest.Pytester, shop: Upstream) -> None:
+    tests = LOCAL.format(url=shop.url)
+    run(pytester, tests, "--aquila-record", "-o", "aquila_loopback=all").assert_outcomes(passed=4)
+    assert len(shop.requests) == 8
+    run(pytester, tests).assert_outcomes(passed=4)
+    run(pytester, tests, "--aquila-record").assert_outcomes(passed=4)
+    assert len(shop.requests) == 8
+    run(pytester, tests, "-o", "aquila_loopback=none").assert_outcomes(passed=4)
+    assert len(shop.requests) == 16
+
+
+def test_what_a_cassette_does_not_hold_of_this_machine_is_let_through(
+    pytester: pytest.Pytester, shop: Upstream
+) -> None:
+    run(pytester, LOCAL.format(url=shop.url), "--aquila-record", "-o", "aquila_loopback=all")
+    asked = len(shop.requests)
+    other = LOCAL.format(url=shop.url).replace("/shop", "/stock")
+    run(pytester, other).assert_outcomes(passed=4)
+    assert len(shop.requests) == asked + 8
+    run(pytester, other, "--aquila-record").assert_outcomes(passed=4)
+    assert len(shop.requests) == asked + 16
+
+
+def test_a_request_to_a_recorded_url_of_this_machine_that_differs_is_a_miss(
+    pytester: pytest.Pytester, shop: Upstream
+) -> None:
+    tests = LOCAL.format(url=shop.url)
+    run(pytester, tests, "--aquila-record", "-o", "aquila_loopback=all")
+    asked = len(shop.requests)
+    result = run(pytester, tests.replace("page=1", "page=2"))
+    result.assert_outcomes(failed=4)
+    result.stdout.fnmatch_lines(["*query page: recorded '1', now '2'*"])
+    assert len(shop.requests) == asked

@@ -66,6 +66,8 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
     if fails_as_side_request(method, host, port, path, settings, answers=scope is not None or problem is not None):
         raise side_requests.NoNetwork
     if is_let_through(host, port, path, settings):
+        if scope is not None and _is_recorded_of_loopback(scope, settings, scheme, host, port, path):
+            return AnsweringScope(scope, settings)
         return None
     if side_requests.is_download(method, host, path, settings.side_requests) and settings.guard != "all":
         return None
@@ -172,6 +174,22 @@ def is_let_through(host: str, port: int | None, path: str, settings: Settings) -
     if settings.loopback == "all" or not is_loopback(host) or is_listed(host, port, settings.providers):
         return False
     return settings.loopback == "none" or not is_model_path(path)
+
+
+def _is_recorded_of_loopback(
+    scope: Scope, settings: Settings, scheme: str, host: str, port: int | None, path: str
+) -> bool:
+    """Whether the cassette of a scope holds the URL of a request that would be let through for staying here.
+
+    Settings that say something about loopback or the host have their way.
+    """
+    if settings.loopback != "models" or settings.transport not in ("replay", "record") or scope.models_only:
+        return False
+    if scope.default_cassette is None or not is_loopback(host):
+        return False
+    if (host, port) in own_servers() or is_listed(host, port, settings.ignore_hosts):
+        return False
+    return scope.sessions.holds_address(scope.default_cassette, f"{scheme}://{_format_address(host, port)}{path}")
 
 
 def is_refused(host: str, port: int | None, path: str, settings: Settings) -> bool:

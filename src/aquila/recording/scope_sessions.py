@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from aquila.cassettes.matching.request_key import address_of
 from aquila.errors import CassetteRequired, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.session import RequestCounts, Session
@@ -28,6 +29,7 @@ class ScopeSessions:
         # One thread opens a session while the others of its scope wait, so that all get the same.
         self._lock = threading.RLock()
         self._sessions: dict[tuple[str, str], Session] = {}
+        self._addresses: dict[str, frozenset[str]] = {}
         self.counts: RequestCounts | None = None
         self.drift_watch: DriftWatch | None = None
 
@@ -52,6 +54,16 @@ class ScopeSessions:
     def has_session(self, cassette: str, mode: str) -> bool:
         """Whether the session is open already, so that getting it does no I/O."""
         return (cassette, mode) in self._sessions
+
+    def holds_address(self, cassette: str, url: str) -> bool:
+        """Whether a cassette held a recording of a URL, whatever its query, when this was first asked.
+
+        Raises what loading and naming raise.
+        """
+        with self._lock:
+            if cassette not in self._addresses:
+                self._addresses[cassette] = session_factory.addresses_in_cassette(self._scope, cassette)
+        return address_of(url) in self._addresses[cassette]
 
     def opened(self) -> Sequence[Session]:
         """The sessions that were opened so far. Those of a closed scope stay, for its report."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from aquila import config
 from aquila.cassettes.codecs import READ_ONLY_SUFFIXES
-from aquila.cassettes.matching.request_key import DEFAULT_MATCH_ON, MatchRules, key_at_origin
+from aquila.cassettes.matching.request_key import DEFAULT_MATCH_ON, MatchRules, address_of, key_at_origin
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.merging import is_failure
@@ -60,6 +60,13 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         compute_keys_later=mode == "replay" and stored.requests_differ and _are_default(rules),
     )
     return session
+
+
+def addresses_in_cassette(scope: Scope, cassette: str) -> frozenset[str]:
+    """Return the addresses (see ``address_of``) of which a cassette of a scope holds recordings."""
+    path = cassette_path(scope.settings.cassette_root(), cassette)
+    stored = cassette_files.load_cassette_or_empty(path, copies_folder=scope.run.layers.copies_folder())
+    return frozenset(address_of(each.request.url) for each in stored.interactions)
 
 
 def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> miss_message.Explanation:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal, NoReturn, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aquila.cassettes.body_file import LARGE, PREFIX, BodyFile, StoredRequest
 from aquila.cassettes.matching import json_path, multipart
@@ -122,6 +122,15 @@ def key_at_origin(request: RecordedRequest, rules: MatchRules) -> str:
 def without_origin(key: str) -> str:
     """Return the part of a key that says nothing of the origin."""
     return key.partition("@")[0]
+
+
+@lru_cache(maxsize=512)
+def address_of(url: str) -> str:
+    """Return a URL without its query, in a form that is the same for all ways of writing it, also with no escapes."""
+    path = _split_url(url).path
+    while "%" in path and (decoded := unquote(path)) != path:
+        path = decoded
+    return f"{origin_of(url)}{path}"
 
 
 def origin_of(url: str) -> str:
