@@ -135,6 +135,47 @@ def test_large_bodies_of_both_branches_are_there(repository: Repository) -> None
     assert len(list((repository.cassette.parent / "@bodies").glob("sha256-*"))) == 2
 
 
+def diff(repository: Repository, *arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "aquila.cli", "cassettes", "diff", *arguments]
+    done = subprocess.run(command, cwd=repository.folder, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_cassette_is_compared_with_what_it_was(repository: Repository) -> None:
+    repository.commit(recording("a", "second", 2), B)
+    name = repository.cassette.name.removesuffix(".yaml")
+    for arguments in (
+        ("HEAD~1", "--", name),
+        ("HEAD~1", name),
+        ("HEAD~1",),
+        ("HEAD~1", f"cassettes/{repository.cassette.name}"),
+    ):
+        code, told = diff(repository, *arguments)
+        assert code == 1
+        assert "the answer to #1 of A differs" in told
+    assert diff(repository, "HEAD", name)[0] == 0
+    assert diff(repository, "no-such-thing", name)[0] == 2
+    assert "neither now nor in HEAD~1" in diff(repository, "HEAD~1", "nothing")[1]
+
+
+def test_a_folder_is_compared_with_what_it_was_and_with_another(repository: Repository) -> None:
+    first = repository.cassette
+    for place in ("old/one", "old/two", "new/one"):
+        repository.cassette = first.parent / f"{place}{first.suffix}"
+        repository.commit(A, B)
+    repository.cassette.unlink()
+    repository.cassette = repository.cassette.with_stem("three")
+    repository.commit(A)
+    code, told = diff(repository, "HEAD~1", "--", "new")
+    assert code == 1
+    assert "new/one" in told
+    assert "new/three" in told
+    assert "2 cassettes compared, 2 differ" in told
+    code, told = diff(repository, "old", "new")
+    assert code == 1
+    assert "3 cassettes compared, 3 differ" in told
+
+
 def test_a_conflict_of_lines_is_named_and_what_is_advised_solves_it(tmp_path: Path) -> None:
     repository = Repository(tmp_path, "chat.yaml")
     repository.commit(A, B)

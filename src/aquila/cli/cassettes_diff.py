@@ -1,7 +1,8 @@
 """Compare two cassettes: requests that only one has, requests that changed, and answers that differ.
 
-A and B are names of cassettes, or files. The project's settings (match_on, ignore) decide which requests are the same.
-Times are not compared. The exit code is 0 if both hold the same, and 1 if they differ.
+A and B are names of cassettes, files, or two folders of cassettes. If A is a revision of git (HEAD~3, main), the
+cassettes that B names, or all, are compared with what they were there. The project's settings (match_on, ignore) decide
+which requests are the same. Times are not compared. The exit code is 0 if both hold the same, and 1 if they differ.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import MatchRules, canonical_request, without_origin
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cli import FOUND, project
+from aquila.cli.compared_files import choose_pairs
 from aquila.cli.interaction_summary import readable_text_of, status_of
 from aquila.cli.output import Output, format_count
 from aquila.recording import runtime
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
     parser.add_argument("a", metavar="A")
-    parser.add_argument("b", metavar="B")
+    parser.add_argument("b", metavar="B", nargs="?")
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
@@ -58,14 +60,23 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         settings = runtime.current_settings()
         rules = match_rules_of(settings)
         clean = redactor_for(rules, settings.keep_headers).redact_interaction
-        a, b = (
-            Cassette.from_interactions(map(clean, project.load_cassette(here.find_one(name)).interactions))
-            for name in (options.a, options.b)
-        )
-        found = compare_cassettes(a, b, rules)
-        _print_comparison(found, a, b, rules, output)
-        output.print_json(_as_json(found))
-    return FOUND if found else 0
+        pairs = choose_pairs(here, options.a, options.b)
+        differing = 0
+        results: list[dict[str, Any]] = []
+        for pair in pairs:
+            a, b = (Cassette.from_interactions(map(clean, load().interactions)) for load in (pair.load_a, pair.load_b))
+            found = compare_cassettes(a, b, rules)
+            differing += bool(found)
+            results.append({"cassette": pair.name, **_as_json(found)} if pair.name else _as_json(found))
+            if len(pairs) > 1:
+                if not found:
+                    continue
+                output.print_line(f"{pair.name}:")
+            _print_comparison(found, a, b, rules, output)
+        if len(pairs) > 1:
+            output.print_line(f"{format_count(len(pairs), 'cassette')} compared, {differing} differ")
+        output.print_json(results if len(pairs) > 1 else results[0])
+    return FOUND if differing else 0
 
 
 def compare_cassettes(a: Cassette, b: Cassette, rules: MatchRules) -> Comparison:

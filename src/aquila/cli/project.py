@@ -78,6 +78,19 @@ class Project:
             raise CassetteError(f"{name!r} names {len(found)} cassettes; give one of them")
         return found[0]
 
+    def names_a_cassette(self, name: str) -> bool:
+        """Say whether ``find_one`` or ``choose_files`` would find something."""
+        try:
+            return bool(self._find_named(name))
+        except AquilaError:
+            return False
+
+    def is_named(self, path: Path, name: str) -> bool:
+        """Say whether ``name`` means the file ``path`` of the cassette folder, which need not exist."""
+        known, stem = self.name_of(path), name.rstrip("/")
+        is_given = Path(name).absolute() == path or self.folder / name == path
+        return is_given or known == stem or known.startswith(f"{stem}/") or fnmatch.fnmatchcase(known, name)
+
     def _find_named(self, name: str) -> list[Path]:
         given = Path(name)
         if given.is_file():

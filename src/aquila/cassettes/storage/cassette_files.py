@@ -228,11 +228,15 @@ def is_pending_file(path: Path) -> bool:
 
 def find_cassette_files(root: Path) -> Iterator[Path]:
     """Yield every cassette file below a folder, sorted, without pending ones."""
-    known = cassette_suffixes()
     for path in sorted(root.rglob("*")):
-        inside = path.relative_to(root).parts
-        if path.suffix in known and not is_pending_file(path) and WORK_FOLDER not in inside and not path.is_dir():
+        if is_cassette_name(path, root) and not path.is_dir():
             yield path
+
+
+def is_cassette_name(path: Path, root: Path) -> bool:
+    """Say whether a file below ``root`` with this path is a cassette, and no pending one."""
+    inside = path.relative_to(root).parts
+    return path.suffix in cassette_suffixes() and not is_pending_file(path) and WORK_FOLDER not in inside
 
 
 def work_folder(root: Path) -> Path:
