@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.redaction import event_layouts, large_bodies, split_text
 from aquila.cassettes.redaction.found_secrets import FoundSecret
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.redaction.scrubber import Scrubber
 
 REDACTOR = Redactor()
 KEY = "sk-proj-Abc123Def456Ghi789Jkl012Mno345"
@@ -117,7 +118,7 @@ def test_few_events_of_a_long_stream_are_parsed(monkeypatch: pytest.MonkeyPatch)
     parse = split_text._parse_json
     monkeypatch.setattr(split_text, "_parse_json", lambda data: parsed.append(data) or parse(data))
     body = b"".join([event(f" word{number}\n") for number in range(5000)])
-    assert split_text.find_split_secrets(body, REDACTOR._scrubber.find_secrets) == []
+    assert split_text.find_split_secrets(body, Scrubber({}, ()).find_secrets) == []
     assert len(parsed) < 10
 
 
@@ -126,5 +127,5 @@ def test_a_secret_in_byte_values_of_one_event_is_found_in_a_long_stream() -> Non
         return b"data: " + json.dumps({"logprobs": {"token": "x", "bytes": list(text.encode())}}).encode() + b"\n\n"
 
     body = b"".join([*[with_bytes(" a")] * 2000, with_bytes(f" {KEY} "), *[with_bytes(" b")] * 2000])
-    found = list(itertools.chain(*split_text.find_split_secrets(body, REDACTOR._scrubber.find_secrets)))
+    found = list(itertools.chain(*split_text.find_split_secrets(body, Scrubber({}, ()).find_secrets)))
     assert [body[one.start : one.end] for one in found] == [json.dumps(list(f" {KEY} ".encode()))[1:-1].encode()]

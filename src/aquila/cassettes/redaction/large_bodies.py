@@ -57,10 +57,11 @@ class WindowScrubber(Protocol):
 
 
 class CleanPart(NamedTuple):
-    """Bytes without secrets, and where in them chunks end."""
+    """Bytes without secrets, where in them chunks end, and whether there was a secret."""
 
     data: bytes
     ends: Sequence[int]
+    changed: bool
 
 
 def find_in_window(data: bytes, scrubber: WindowScrubber) -> list[FoundSecret]:
@@ -134,14 +135,14 @@ class LargeBodyRedactor:
     def _hand_on(self, window: bytes, stop: int, found: Sequence[FoundSecret], *, cut_off: bool) -> CleanPart:
         count = bisect_right(self._cuts, stop)
         ends: Sequence[int] = self._cuts[:count]
-        data = window if stop == len(window) else window[:stop]
+        data = before = window if stop == len(window) else window[:stop]
         if cut_off or self._scrubber.changes_texts or (found and found[0].start < stop):
             data, ends = self._scrubber.scrub_bytes(data, cuts=ends, split=self._is_stream, cut_off=cut_off, large=True)
         if stop < len(window):
             self._pieces.appendleft(window[stop:])
         self._size -= stop
         self._cuts = [cut - stop for cut in self._cuts[count:]]
-        return CleanPart(data, ends)
+        return CleanPart(data, ends, data != before)
 
     def _safe_stop(self, window: bytes, found: Sequence[FoundSecret], split: Iterable[Sequence[FoundSecret]]) -> int:
         """Return where a window may be cut. 0 if nowhere: then the next one is larger."""

@@ -7,14 +7,13 @@ that one developer recorded answers the requests of another, whatever their keys
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from aquila.cassettes.body_file import LARGE, PREFIX, StoredRequest
+from aquila.cassettes.body_file import LARGE, StoredRequest
 from aquila.cassettes.model import Headers, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.header_allowlist import (
@@ -234,10 +233,7 @@ class Redactor:
 
 
 def _scrub_stored_request(request: StoredRequest, scrubber: Scrubber) -> RecordedRequest:
-    digest = hashlib.sha256()
-    for part in large_bodies.redact_pieces(request.file.pieces(), scrubber):
-        digest.update(part.data)
-    if request.file.name == PREFIX + digest.hexdigest():
+    if not any(part.changed for part in large_bodies.redact_pieces(request.file.pieces(), scrubber)):
         return request
     body = b"".join([part.data for part in large_bodies.redact_pieces(request.file.pieces(), scrubber)])
     return RecordedRequest(request.method, request.url, request.headers, body)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import difflib
 import functools
-import hashlib
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.body_file import PREFIX, StoredChunks, looks_like_event_stream
+from aquila.cassettes.body_file import StoredChunks, looks_like_event_stream
 from aquila.cassettes.model import RecordedChunk
 from aquila.cassettes.redaction.decoded_views import DecodedView, decoded_views, widen_to_whole_escapes
 from aquila.cassettes.redaction.found_secrets import (
@@ -145,11 +144,7 @@ class Scrubber:
         """Scrub a body that lies in a file. If it holds no secret, as any that was recorded, nothing is kept of it."""
         is_stream = looks_like_event_stream(chunks.file.first_bytes(64))
         pieces = (chunk.data for chunk in chunks)
-        parts = redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off)
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(part.data)
-        if chunks.file.name == PREFIX + digest.hexdigest():
+        if not any(part.changed for part in redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off)):
             return chunks
         clean: list[bytes] = []
         ends: list[int] = []
