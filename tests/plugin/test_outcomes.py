@@ -288,6 +288,45 @@ def test_who_waits_for_what_a_background_task_tells_is_told(waits_for: tuple[str
     result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: nothing is recorded*"])
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_what_a_child_process_swallowed_fails_the_test(project: Project) -> None:
+    result = project.run(
+        tests="""
+        import os, subprocess, sys
+
+        def swallow():
+            for attempt in range(2):
+                try:
+                    post("hi")
+                except Exception:
+                    pass
+
+        def test_forked(aquila_cassette):
+            child = os.fork()
+            if not child:
+                swallow()
+                os._exit(0)
+            os.waitpid(child, 0)
+
+        def test_started(aquila_cassette):
+            with aquila.use_cassette("of a block"):
+                subprocess.run([sys.executable, "-c", "import test_app; test_app.swallow()"], check=True)
+
+        def test_expected(aquila_cassette):
+            subprocess.run([sys.executable, "-c", "import test_app; test_app.swallow()"], check=True)
+            assert len(aquila_cassette.misses) == 1
+            aquila_cassette.forget_misses()
+        """
+        + HARMLESS.replace("    def", "        def").replace("        assert", "            assert")
+    )
+    result.assert_outcomes(failed=2, passed=2)
+    for name in ("forked", "started"):
+        result.stdout.fnmatch_lines(
+            [f"*  pytest test_app.py::test_{name} --aquila-record", f"FAILED *::test_{name} - CassetteMiss: nothing*"],
+        )
+    result.stdout.fnmatch_lines(["aquila: * 2 missed*"])
+
+
 def test_a_miss_in_a_fixture_harms_no_other_test(project: Project) -> None:
     result = project.run(
         tests="""

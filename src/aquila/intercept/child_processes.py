@@ -23,12 +23,14 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import fingerprints
     from aquila.intercept import activation
+    from aquila.recording import child_misses
     from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
 else:
     lazy_modules(
         globals(),
         activation="aquila.intercept.activation",
+        child_misses="aquila.recording.child_misses",
         fingerprints="aquila.cassettes.redaction.fingerprints",
         scopes="aquila.recording.scope",
     )
@@ -45,8 +47,12 @@ def describe_run(scope: Scope | None) -> str:
     if scope is None:
         return around
     joined = scope.make_reference(recording=False)
-    reference = _encode_json({name: getattr(joined, name) for name in joined.__slots__})
-    return f'{around[:-1]}, "scope": {reference}}}'
+    told = {
+        "scope": {name: getattr(joined, name) for name in joined.__slots__},
+        "command": next((each.command for each in scope.enclosing() if each.command), ""),
+        "misses": child_misses.misses_folder(runtime.current_run()),
+    }
+    return f"{around[:-1]}, {_encode_json(told)[1:]}"
 
 
 _encode_json = json.JSONEncoder(default=str).encode
@@ -93,22 +99,27 @@ def join_parent_run() -> None:
         return
     runtime.machine_keys().fingerprints = inherited.get("fingerprints", ())
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
-    joining = _ParentScope(inherited["scope"]) if inherited.get("scope") is not None else None
+    reference, command = inherited.get("scope"), inherited.get("command", "")
+    joining = _ParentScope(reference, command) if reference is not None else None
     run = runtime.Run(layers)
+    if inherited.get("misses"):
+        run.state_of(child_misses.ChildMisses).folder = inherited["misses"]
     run.__enter__()  # and never left: it lasts as long as this process
     run.hold(run.running_test(test, joining))
     activation.install_guard()
 
 
 class _ParentScope:
-    """Joins the parent's scope when something asks for a scope."""
+    """Joins the parent's scope when something asks for a scope. ``command`` records again what runs there."""
 
-    def __init__(self, reference: dict[str, Any]) -> None:
+    def __init__(self, reference: dict[str, Any], command: str) -> None:
         self._reference = reference
+        self._command = command
         self._scope: Scope | None = None
 
     def __call__(self) -> Scope:
         if self._scope is None:
             self._scope = scopes.join_scope(scopes.ScopeReference(**self._reference))
+            self._scope.command = self._command
             atexit.register(self._scope.close)
         return self._scope

@@ -21,6 +21,7 @@ from aquila import config
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+from aquila.recording.child_misses import ChildMisses
 from aquila.recording.miss_log import MissLog
 from aquila.recording.reports import ScopeReport, StoredRecordings, summarize_scope
 from aquila.recording.scope_sessions import ScopeSessions
@@ -87,7 +88,7 @@ class Scope:
         self.parent: Scope | None = None
         self._own_settings = ScopeSettings(options or {}, source=name or "use_cassette")
         self.sessions = ScopeSessions(self, refusal=refusal)
-        self.misses = MissLog()
+        self._misses = MissLog()
         self._recording: ScopeRecording | None = None
         self._block_reports: list[ScopeReport] = []
         self.has_failed = False
@@ -157,12 +158,22 @@ class Scope:
             self._recording = recorder.ScopeRecording(self)
         return self._recording
 
+    @property
+    def misses(self) -> MissLog:
+        """The misses so far, those of child processes included."""
+        if self.is_owner:
+            for miss in self.run.state_of(ChildMisses).take(self.id):
+                self.remember_miss(miss, str(miss))
+        return self._misses
+
     def remember_miss(self, error: CassetteMiss, attempt: Hashable = None) -> None:
         """Remember a miss here, and in the scopes around that end after this one.
 
         Of misses with an equal ``attempt``, if it is not None, only the first is remembered.
         """
-        self.misses.remember(error, attempt)
+        self._misses.remember(error, attempt)
+        if not self.is_owner:
+            self.run.state_of(ChildMisses).tell(self.id, error)
         if self.kind == "call" or not self.is_owner:
             return
         if self.parent is not None and not self.parent.closed:
