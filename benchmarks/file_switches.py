@@ -140,7 +140,7 @@ def journey_of_yaml(folder: Path) -> SwitchCounter:
         stream_with_openai()
     file = folder / "cassettes" / "loaded.yaml"
     cassette_files.load_cassette(file)
-    cassette_files._loaded.clear()  # as in a new process
+    cassette_files._loaded = cassette_files._LoadedCassettes(limit=0)  # as in a new process
     return count_switches(lambda: cassette_files.load_cassette(file))
 
 

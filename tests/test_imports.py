@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.cassette_files import save_cassette
 from aquila.intercept.provider_keys import dummies_for_run
 from tests.test_layers import modules
 
@@ -229,3 +231,43 @@ def test_every_module_imports_without_openai() -> None:
         *modules(),
     )
     assert failures == ""
+
+
+REPLAYED = """
+import openai
+
+def test_replays(aquila_cassette):
+    with openai.OpenAI(base_url="https://api.example/v1", api_key="a-key", max_retries=0) as client:
+        client.models.list()
+"""
+NEEDED_BY_NO_REPLAY = {
+    "aquila.cassettes.codecs.event_streams.table_reader",
+    "aquila.cassettes.redaction.known_secrets",
+    "aquila.cassettes.redaction.scrubber",
+    "aquila.cassettes.redaction.secret_patterns",
+    "aquila.recording.drift_watch",
+}
+
+
+def test_a_replay_of_equal_requests_loads_nothing_that_searches_for_secrets(tmp_path: Path) -> None:
+    (tmp_path / "test_replayed.py").write_text(REPLAYED)
+    cassette = tmp_path / "cassettes" / "test_replayed" / "test_replays.yaml"
+    interaction = Interaction(
+        RecordedRequest("GET", "https://api.example/v1/models", (("accept", "application/json"),)),
+        RecordedResponse(
+            200, (("content-type", "application/json"),), (RecordedChunk(b'{"object":"list","data":[]}'),)
+        ),
+    )
+    save_cassette(cassette, Cassette.from_interactions([interaction]))
+    code = """
+        import contextlib, io, json, os, sys
+        import pytest
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert pytest.main(["-q", "-p", "pytest_aquila.plugin", "--rootdir", sys.argv[1], sys.argv[1]]) == 0
+        print(json.dumps(sorted(sys.modules)))
+        """
+    run(code, str(tmp_path))  # leaves a compiled copy
+    loaded = set(json.loads(run(code, str(tmp_path))))
+    assert "aquila.transports.replay" in loaded
+    assert not loaded & NEEDED_BY_NO_REPLAY

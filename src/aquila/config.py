@@ -30,6 +30,7 @@ DUMMY_KEY = "aquila-no-key"
 
 
 _OPTION_OF_VARIABLE = {option.env: name for name, option in OPTIONS.items() if option.env}
+_VARIABLES = tuple(_OPTION_OF_VARIABLE)
 
 
 def _raw_environment() -> Mapping[Any, Any]:
@@ -44,7 +45,7 @@ def _raw_environment() -> Mapping[Any, Any]:
 def _option_variables() -> tuple[Any, ...]:
     """The variables of ``_OPTION_OF_VARIABLE`` as they are now, in a form that can only be compared."""
     variables = _raw_environment()
-    return tuple(map(variables.get, _raw_names(variables, tuple(_OPTION_OF_VARIABLE))))
+    return tuple(map(variables.get, _raw_names(variables, _VARIABLES)))
 
 
 def _raw_names(variables: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[str | bytes, ...]:

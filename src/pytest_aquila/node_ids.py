@@ -95,6 +95,7 @@ def _parameter_suffix(request: pytest.FixtureRequest) -> str:
     return f"[#{getattr(request, 'param_index', 0)}]"
 
 
+@functools.lru_cache(maxsize=1024)  # each test asks a few times, and its module has one path
 def _path_of_outsider(path: Path, root: Path) -> str | None:
     """The path of a file outside the root folder, relative to it; None for one inside."""
     if path.is_relative_to(root):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.model import Interaction, RecordedChunk
 from aquila.errors import CassetteCorrupt
-from aquila.recording.drift_watch import DriftedRequest
 
 if TYPE_CHECKING:
+    from aquila.recording.drift_watch import DriftedRequest
     from aquila.recording.scope import Scope
 
 _TOTAL = re.compile(rb'"total_tokens"\s*:\s*(\d{1,12})')
@@ -65,12 +65,12 @@ def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
         tokens=sum(map(count_tokens, played)),
         unplayed=_count_unplayed(scope),
         pending=tuple(map(str, stored.pending)),
-        cassettes=tuple(session.name for session in sessions),
+        cassettes=tuple(sorted({session.name for session in sessions})),
         oldest=min((interaction.recorded for interaction in played if interaction.recorded), default=""),
         changes=tuple((one.group, one.difference or "") for one in scope.misses if one.group is not None),
         drifted=_drifted_requests(scope),
     )
-    return _with_blocks(own, blocks) if blocks else replace(own, cassettes=tuple(sorted(set(own.cassettes))))
+    return _with_blocks(own, blocks) if blocks else own
 
 
 def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport:

@@ -10,8 +10,8 @@ import itertools
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.matching.request_key import MatchRules
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayDecision:
+class ReplayDecision(NamedTuple):
     """Answer with this recording. ``last`` says that no other answer to the same call follows it."""
 
     interaction: Interaction
@@ -43,8 +42,7 @@ class ReplayDecision:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RecordDecision:
+class RecordDecision(NamedTuple):
     """Ask upstream and record the answer as the ``position``-th (from 0) of its key. ``request`` is redacted.
 
     ``call`` names the call of a client that asks.
@@ -57,8 +55,7 @@ class RecordDecision:
     call: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RefuseDecision:
+class RefuseDecision(NamedTuple):
     """No recording answers the request: raise ``error``. ``key`` is that of the request."""
 
     error: CassetteMiss
@@ -68,8 +65,7 @@ class RefuseDecision:
 Decision: TypeAlias = ReplayDecision | RecordDecision | RefuseDecision
 
 
-@dataclass(frozen=True, slots=True)
-class MissedRequest:
+class MissedRequest(NamedTuple):
     """A request that no recording answers.
 
     ``request`` is redacted. Its key has ``recording_count`` recordings, and ``earlier_count`` requests came before.

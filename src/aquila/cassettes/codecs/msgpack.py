@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgpack
 
 from aquila.cassettes.body_file import BodyFile, StoredChunks, StoredRequest
-from aquila.cassettes.codecs.event_streams.chunk_list import ChunkListError, cut_body
-from aquila.cassettes.codecs.event_streams.table_reader import EventTable, TableError, build_stream
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml.tree import ADVICE, FOREIGN_ADVICE
 from aquila.cassettes.model import (
@@ -43,9 +41,14 @@ from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.cassettes.codecs.event_streams import table_writer
-else:
-    lazy_modules(globals(), table_writer="aquila.cassettes.codecs.event_streams.table_writer")
+    from aquila.cassettes.codecs.event_streams import chunk_list, table_reader, table_writer
+else:  # a compiled copy has no tables
+    lazy_modules(
+        globals(),
+        chunk_list="aquila.cassettes.codecs.event_streams.chunk_list",
+        table_reader="aquila.cassettes.codecs.event_streams.table_reader",
+        table_writer="aquila.cassettes.codecs.event_streams.table_writer",
+    )
 
 MAGIC = "aquila"
 # A file begins with these bytes: an array of four, the mark, the version, and the head of a number of four bytes.
@@ -86,7 +89,7 @@ class MsgpackCodec:
                 return Cassette(tuple([_build_interaction(rows.pop()) for _ in range(len(rows))]))
             except _FromNewerVersion as newer:
                 raise _too_new_error(str(newer), source) from None
-            except (_WrongField, ChunkListError, TableError) as wrong:
+            except (_WrongField, chunk_list.ChunkListError, table_reader.TableError) as wrong:
                 raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {ADVICE}") from None
 
     def _encode_row(self, interaction: Interaction) -> list[Any]:
@@ -284,5 +287,5 @@ def _build_from_table(fields: Any) -> tuple[RecordedChunk, ...]:
     layouts = fields["layouts"]
     if not {str}.issuperset(map(type, (*layouts, *layouts.values()))):
         raise _WrongField("an event table that is not text")
-    body, event_ends = build_stream(EventTable(fields["events"], layouts, fields["crlf"]))
-    return cut_body(body, event_ends, fields["chunks"])
+    body, event_ends = table_reader.build_stream(table_reader.EventTable(fields["events"], layouts, fields["crlf"]))
+    return chunk_list.cut_body(body, event_ends, fields["chunks"])
