@@ -356,10 +356,12 @@ def _write_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Con
 
 @pytest.hookimpl(trylast=True)  # pytest tears down here what an interrupted run has left
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Take in what could not be stored. An xdist worker sends its sums to the controller."""
-    unstored = session.config.stash[test_scopes.RUN].unstored
-    if unstored:
-        _totals_of(session.config).unstored += unstored
+    """Take in what belongs to no test. An xdist worker sends its sums to the controller."""
+    run = session.config.stash[test_scopes.RUN]
+    if run.unstored:
+        _totals_of(session.config).unstored += run.unstored
+    if run.unasked:
+        _totals_of(session.config).unasked += run.unasked
     totals = session.config.stash.get(_totals, None)
     if totals is not None and _is_worker(session.config):
         session.config.workeroutput["aquila"] = totals.as_plain_data()  # type: ignore[attr-defined]

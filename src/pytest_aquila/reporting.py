@@ -37,6 +37,7 @@ class Totals:
     unstored: list[str] = dataclasses.field(default_factory=list)
     told: list[str] = dataclasses.field(default_factory=list)
     drifted: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
+    unasked: list[str] = dataclasses.field(default_factory=list)
     changed: list[ChangedRequest] = dataclasses.field(default_factory=list)
 
     def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
@@ -106,6 +107,13 @@ def write_summary(terminal: pytest.TerminalReporter, totals: Totals, orphans: li
         terminal.write_line(f"aquila: {test} plays recordings that are old (from {recorded})", yellow=True)
     for name in orphans or ():
         terminal.write_line(f"aquila: no test used {name}", yellow=True)
+    for request in dict.fromkeys(totals.unasked):
+        terminal.write_line(
+            f"aquila: {request} failed as without a network: it came from what no test had started, and nothing "
+            "answered it. Name it in aquila_side_requests to hear no more of it, or its host in aquila_ignore_hosts "
+            "to let it go",
+            yellow=True,
+        )
     if totals.used:
         terminal.write_line(summary_line(totals), red=bool(totals.missed or totals.unstored))
 

@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 
+import tests.support.preloaded  # noqa: F401
 from aquila.intercept.side_requests import is_side_host, is_side_request
 
 TRACES = "https://api.openai.com/v1/traces/ingest"

@@ -18,6 +18,8 @@ for _name in (
     "aquila.transports.intercepted_requests",
     "aquila.intercept.vcr_stubs",
     "aquila.intercept.socket_guard",
+    "aquila.intercept.vcr_clients",
+    "aquila.recording.askers",
     "httpcore",
     "httpcore2",
     "httpx",

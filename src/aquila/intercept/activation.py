@@ -8,18 +8,19 @@ that. ``guard_run`` refuses what no scope answers.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from aquila.intercept import child_processes, dummy_keys
 from aquila.intercept.dummy_keys import DummyKeys
 from aquila.intercept.import_hooks import ImportHooks
-from aquila.intercept.patching import PatchSet, Undoable
+from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.transports import HTTPX_FAMILY
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
     from aquila.config import SettingsLayers
     from aquila.intercept import httpx_clients, socket_guard, vcr_clients
     from aquila.intercept.socket_guard import SocketGuard
+    from aquila.recording import askers
     from aquila.recording.scope import Scope
 else:
     lazy_modules(
         globals(),
+        askers="aquila.recording.askers",
         httpx_clients="aquila.intercept.httpx_clients",
         socket_guard="aquila.intercept.socket_guard",
         vcr_clients="aquila.intercept.vcr_clients",
@@ -55,6 +58,7 @@ class Interception:
             **dict.fromkeys(HTTPX_FAMILY, self._patch_httpx),
             **dict.fromkeys(_OTHER_CLIENTS, self._patch_other_client),
             "concurrent.futures.thread": self._patch_executors,
+            "threading": _patch_threads,
         }
         self._client_patches = PatchSet(self._import_hooks, libraries)
         self._stub_patches = PatchSet(self._import_hooks, {})
@@ -170,6 +174,19 @@ class Interception:
         else:
             dummies = dummy_keys.dummies_of_run(scopes[-1].settings)
         keys.show(dummies, anew=len(scopes) == 1)
+
+
+def _patch_threads(module: ModuleType) -> Iterable[Undoable]:
+    yield Patch(module.Thread, "start", _mark_threads)
+
+
+def _mark_threads(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    @functools.wraps(start)
+    def mark_and_start(thread: threading.Thread) -> None:
+        askers.mark_thread(thread)
+        start(thread)
+
+    return mark_and_start
 
 
 def _are_nested(scopes: list[Scope]) -> bool:

@@ -18,13 +18,14 @@ from aquila.recording.provider_data import asks_model, is_listed, is_loopback, i
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
+    from aquila.recording import askers, session_factory
     from aquila.recording import redactors as known_redactors
     from aquila.recording import scope as scopes
-    from aquila.recording import session_factory
     from aquila.recording.scope import Scope
 else:
     lazy_modules(
         globals(),
+        askers="aquila.recording.askers",
         known_redactors="aquila.recording.redactors",
         scopes="aquila.recording.scope",
         session_factory="aquila.recording.session_factory",
@@ -82,8 +83,9 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
         if settings.transport not in ("replay", "record") and asks_model(host, port, path, settings):
             return AnsweringScope(scope, settings)
     if is_refused(host, port, path, settings):
-        clean = _redact_path(path, settings)
-        raise _refuse(f"{method} {scheme}://{_format_address(host, port)}{clean}")
+        what = f"{method} {scheme}://{_format_address(host, port)}{_redact_path(path, settings)}"
+        _fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
+        raise _refuse(what)
     return None
 
 
@@ -133,8 +135,16 @@ def check_connection(host: str, port: int | None, *, within_loop: bool = False) 
         raise side_requests.NoNetwork
     if is_refused(host, port, "", settings):
         what = f"a connection to {_format_address(host, port)}"
+        _fail_if_unasked(what, is_for_model=is_provider(host, port, settings))
         has_cassette = scope is not None and scope.default_cassette is not None
         raise _refuse(what, unrecordable=_name_client() if has_cassette else None, ordinary=within_loop)
+
+
+def _fail_if_unasked(what: str, *, is_for_model: bool) -> None:
+    """Raise ``NoNetwork`` for what no test asked for, unless it asks a model: that never goes unnoticed."""
+    if not is_for_model and askers.is_unasked():
+        runtime.current_run().unasked[what] = None
+        raise side_requests.NoNetwork("no test asked for it")
 
 
 _NOT_CLIENTS = frozenset({"aquila", "pytest_aquila", "pytest", "_pytest", "pluggy", "__main__"})

@@ -66,10 +66,10 @@ machine.
 
 
 class NoNetwork(socket.gaierror):
-    """What a side request fails with, in the terms of the client that made it."""
+    """What a side request fails with, in the terms of the client that made it. ``reason`` says why it does."""
 
-    def __init__(self) -> None:
-        super().__init__(socket.EAI_AGAIN, "Temporary failure in name resolution (a side request: see Aquila's table)")
+    def __init__(self, reason: str = "a side request: see Aquila's table") -> None:
+        super().__init__(socket.EAI_AGAIN, f"Temporary failure in name resolution ({reason})")
 
 
 def is_side_request(method: str, host: str, port: int | None, path: str, extra: Sequence[str]) -> bool:

@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 
 from aquila.config import Settings, SettingsLayers
@@ -31,16 +32,22 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
+asker: ContextVar[object | None] = ContextVar("aquila_asker", default=None)
+"""The mark of the test for which this context works; None where that is not known. See ``aquila.recording.askers``."""
+
+
 class RunningTest:
     """The test that runs. ``name`` is its id, for messages. ``open_scope`` opens its scope, or returns the open one.
 
     ``refusals`` are what the guard refused while it ran, oldest first. Any thread may add one.
     """
 
-    __slots__ = ("name", "open_scope", "refusals")
+    __slots__ = ("mark", "name", "open_scope", "refusals")
 
     def __init__(self, name: str | None, open_scope: Callable[[], Scope] | None) -> None:
         self.name = name
+        self.mark = object()
+        """Stands for this test where something else must not keep it alive; see ``aquila.recording.askers``."""
         self.open_scope = open_scope
         self.refusals: list[LiveCallRefused] = []
 
@@ -84,6 +91,8 @@ class Run:
         self.bounded_threads: set[int] = set()
         """The threads that are within a boundary of ``aquila.recording.places`` now."""
         self.test: RunningTest | None = None
+        self.unasked: dict[str, None] = {}
+        """The requests that no test asked for and nothing answered, in their order. Any thread may add one."""
         self.scopes = OpenScopes()
         self.lock = threading.RLock()
         """Held while a test's scope opens, so that its threads get the same."""
@@ -123,19 +132,26 @@ class Run:
     @contextlib.contextmanager
     def running_test(self, name: str | None, open_scope: Callable[[], Scope] | None) -> Iterator[None]:
         """Say which test runs until the block ends."""
-        before = self.test, self.thread
+        before, asker_before = (self.test, self.thread), asker.get()
         self.test, self.thread = RunningTest(name, open_scope), threading.get_ident()
         if before[0] is not None:
             self.test.refusals = before[0].refusals  # a part of the test, such as a fixture
+        asker.set(self.test.mark)
         try:
             yield
         finally:
             self.test, self.thread = before
+            asker.set(asker_before)
 
     def remember_refusal(self, refusal: LiveCallRefused) -> None:
         """Let the running test know what was refused: it fails even if its code swallows that."""
         if self.test is not None:
             self.test.refusals.append(refusal)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process in which the run began, not a forked child of it."""
+        return self.process == os.getpid()
 
     @property
     def test_name(self) -> str | None:

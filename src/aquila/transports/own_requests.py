@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from aquila.recording import runtime
+from aquila.recording import askers, runtime
 from aquila.recording.places import outcome_boundary
 
 
@@ -67,14 +67,14 @@ def share_with_executors(submit: Callable[..., Any]) -> Callable[..., Any]:
             if mark is not None and mark.in_progress:
                 function = functools.partial(_run_as_part_of, mark, function)
             if runtime.current_run().make_outcome is not None:
-                function = functools.partial(_run_within_boundary, function)
+                function = functools.partial(_run_within_boundary, askers.find_asker(), function)
         return submit(self, function, *args, **kwargs)
 
     return submit_with_mark
 
 
-def _run_within_boundary(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    with outcome_boundary():
+def _run_within_boundary(asker: object, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    with askers.working_for(asker), outcome_boundary():
         return function(*args, **kwargs)
 
 

@@ -9,6 +9,7 @@ session and replays, or records what its upstream answers.
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,8 +20,10 @@ import httpx2
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, CassetteRequired
 from aquila.lazy_imports import lazy_modules
+from aquila.recording import askers, runtime
 from aquila.recording import scope as scopes
 from aquila.recording.places import attempt_of, suit_to_place
+from aquila.recording.provider_data import asks_model
 from aquila.recording.scope import Scope
 from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision
 from aquila.recording.time_limits import current_limits
@@ -162,8 +165,19 @@ class CassetteRoute(Route):
         """Decide about a request whose body has been read. Raises ``CassetteMiss``."""
         decision = self._session.decide(to_recorded_request(request))
         if isinstance(decision, RefuseDecision):
+            if askers.is_unasked():
+                self._fail_unless_for_model(request)
             self._refuse(decision.error, decision.key)
         return decision
+
+    def _fail_unless_for_model(self, request: httpx2.Request) -> None:
+        """Fail as without a network what no test asked for, unless it asks a model: that never goes unnoticed."""
+        url = request.url
+        if not asks_model(url.host, url.port, url.path, self._scope.settings):
+            named = f"{request.method} {url.copy_with(query=None, fragment=None, username=None, password=None)}"
+            runtime.current_run().unasked[self._session.redactor.redact_text(named)] = None
+            failure = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution (no test asked for it)")
+            raise httpx2.ConnectError(str(failure), request=request)
 
     def _refuse(self, miss: CassetteMiss, key: str) -> NoReturn:
         # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.

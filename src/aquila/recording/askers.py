@@ -1,0 +1,63 @@
+"""For which test a thread works, if for any: what no test started must not fail the one that happens to run.
+
+A thread works for the test that started it. What is handed to an executor, an event loop or a portal works for the test
+that handed it over, whoever started the thread there. What a shared fixture, an import or a plugin started works for
+none, and so does what has outlived its test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aquila.recording import scope as scopes
+else:
+    # Loaded with the first thread of a run, which may use no cassette.
+    lazy_modules(globals(), scopes="aquila.recording.scope")
+
+NOBODY = object()
+"""Stands for no test."""
+
+_ATTRIBUTE = "_aquila_asker"
+"""Where a thread keeps for which test it was started."""
+
+
+def find_asker() -> object:
+    """The mark of the test for which this thread works, or ``NOBODY``."""
+    run = runtime.current_run()
+    if threading.get_ident() == run.thread:
+        return run.test.mark if run.test is not None else NOBODY
+    handed = runtime.asker.get()
+    if handed is not None:
+        return handed
+    return getattr(threading.current_thread(), _ATTRIBUTE, NOBODY)
+
+
+def mark_thread(thread: threading.Thread) -> None:
+    """Let a thread that is about to start know for which test it is started."""
+    setattr(thread, _ATTRIBUTE, find_asker())
+
+
+@contextlib.contextmanager
+def working_for(asker: object) -> Iterator[None]:
+    """Say until the block ends for which test this context works."""
+    before = runtime.asker.get()
+    runtime.asker.set(asker)
+    try:
+        yield
+    finally:
+        runtime.asker.set(before)
+
+
+def is_unasked() -> bool:
+    """Whether a request that is made here, in a run of tests, comes from what the running test has not started."""
+    run = runtime.current_run()
+    if run.make_outcome is None or run.test is None or scopes.bound_scope.get() is not None or not run.is_here:
+        return False
+    return find_asker() is not run.test.mark
