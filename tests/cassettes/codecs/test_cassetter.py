@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx2
 import pytest
 
 import aquila
@@ -132,3 +133,15 @@ def test_nothing_is_recorded_into_toml_and_that_is_told_before_anything_is_asked
         pytest.raises(CassetteWriteError, match=r"aquila cassettes convert .*x\.toml --to yaml --replace"),
     ):
         client.post("http://127.0.0.1:9/x")
+
+
+def test_a_recording_of_this_machine_replays_without_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    with separate_run(tmp_path):
+        (tmp_path / "cassettes").mkdir()
+        (tmp_path / "cassettes" / "old.yaml").write_bytes(HTTP[0].read_bytes())
+        with aquila.use_cassette("old"):
+            answer = httpx2.post(
+                "http://127.0.0.1:8099/chat", content=ASKED, headers={"content-type": "application/json"}
+            )
+    assert answer.json()["id"] == "chat-1"
