@@ -13,8 +13,8 @@ from aquila.errors import CassetteRequired, LiveCallRefused, SessionClosed
 from aquila.intercept import side_requests
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+from aquila.recording.model_hosts import asks_model, is_listed, is_loopback, is_model_path, is_provider
 from aquila.recording.places import suit_to_place
-from aquila.recording.provider_data import asks_model, is_listed, is_loopback, is_model_path, is_provider
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from aquila.intercept.foreign_mocks import has_foreign_cassette, is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
-from aquila.recording.provider_data import asks_model
+from aquila.recording.model_hosts import asks_model
 
 if TYPE_CHECKING:
     from aquila.intercept import aiohttp_answers, policy, side_requests, vcr_stubs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import LARGE, LARGE_STREAM, StoredChunks, looks_like_event_stream
 from aquila.cassettes.model import Headers, RecordedChunk
-from aquila.cassettes.redaction.large_bodies import CleanPart, LargeBodyRedactor
+from aquila.cassettes.redaction.window_redaction import CleanPart, LargeBodyRedactor
 from aquila.cassettes.storage.cassette_files import cassette_write_error
 from aquila.errors import CassetteWriteError
 

@@ -96,7 +96,7 @@ class ScopeRecording:
             raise
 
     def track_unfinished(self, unfinished: UnfinishedRecording) -> None:
-        """Remember a recording in progress: it is ended as ``closed`` if the scope closes first."""
+        """Remember a recording in progress: its ``abandon`` ends it if the scope closes first."""
         self._unfinished.add(unfinished)
 
     def forget_unfinished(self, unfinished: UnfinishedRecording) -> None:

@@ -24,7 +24,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording import redactors
 from aquila.recording.client_calls import packages_of_project
-from aquila.recording.provider_data import asks_model
+from aquila.recording.model_hosts import asks_model
 from aquila.recording.session import MissedRequest, Session
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from aquila.errors import ConfigError
 from aquila.intercept.policy import own_servers
-from aquila.recording.provider_data import is_loopback
+from aquila.recording.model_hosts import is_loopback
 from aquila.recording.scope import Scope
 
 

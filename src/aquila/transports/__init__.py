@@ -3,8 +3,9 @@
 Begin with ``routing``: one ``Route`` answers each request. ``replay`` and ``record`` are what a route through a
 cassette does, ``upstreams`` what answers where no cassette does (``live``, ``local_model``, a transport of the user's).
 ``clients`` builds HTTP clients on top, ``intercepted_requests`` answers for clients of other libraries, ``proxy`` for
-``aquila serve``. ``own_requests`` marks what Aquila itself sends, so that interception lets it through. Besides
-``intercept.vcr_stubs`` this is the only place that imports httpx2.
+``aquila serve``. ``own_requests`` marks what Aquila itself sends, so that interception lets it through. ``silence``
+is what a replay does where the caller had stopped waiting. Besides ``intercept.vcr_stubs`` and
+``intercept.aiohttp_answers`` this is the only place that imports httpx2.
 """
 
 from __future__ import annotations

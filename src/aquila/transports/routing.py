@@ -22,8 +22,8 @@ from aquila.errors import CassetteMiss, CassetteRequired
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import askers, runtime
 from aquila.recording import scope as scopes
+from aquila.recording.model_hosts import asks_model
 from aquila.recording.places import attempt_of, suit_to_place
-from aquila.recording.provider_data import asks_model
 from aquila.recording.scope import Scope
 from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision
 from aquila.recording.time_limits import current_limits

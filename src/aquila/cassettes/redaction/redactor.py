@@ -27,15 +27,15 @@ from aquila.cassettes.redaction.header_allowlist import (
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.cassettes.redaction import known_secrets, large_bodies, secret_patterns
+    from aquila.cassettes.redaction import known_secrets, secret_patterns, window_redaction
     from aquila.cassettes.redaction import scrubber as scrubbers
-    from aquila.cassettes.redaction.large_bodies import LargeBodyRedactor
     from aquila.cassettes.redaction.scrubber import Scrubber
+    from aquila.cassettes.redaction.window_redaction import LargeBodyRedactor
 else:
     lazy_modules(
         globals(),
         known_secrets="aquila.cassettes.redaction.known_secrets",
-        large_bodies="aquila.cassettes.redaction.large_bodies",
+        window_redaction="aquila.cassettes.redaction.window_redaction",
         scrubbers="aquila.cassettes.redaction.scrubber",
         secret_patterns="aquila.cassettes.redaction.secret_patterns",
     )
@@ -178,7 +178,7 @@ class Redactor:
 
     def redact_large_answer(self, *, is_stream: bool) -> LargeBodyRedactor:
         """Return what redacts the body of an answer while it arrives. ``is_stream`` says that it is an event stream."""
-        return large_bodies.LargeBodyRedactor(
+        return window_redaction.LargeBodyRedactor(
             self._scrubber_knowing(self._find_seen_credentials()), is_stream=is_stream
         )
 
@@ -233,9 +233,9 @@ class Redactor:
 
 
 def _scrub_stored_request(request: StoredRequest, scrubber: Scrubber) -> RecordedRequest:
-    if not any(part.changed for part in large_bodies.redact_pieces(request.file.pieces(), scrubber)):
+    if not any(part.changed for part in window_redaction.redact_pieces(request.file.pieces(), scrubber)):
         return request
-    body = b"".join([part.data for part in large_bodies.redact_pieces(request.file.pieces(), scrubber)])
+    body = b"".join([part.data for part in window_redaction.redact_pieces(request.file.pieces(), scrubber)])
     return RecordedRequest(request.method, request.url, request.headers, body)
 
 

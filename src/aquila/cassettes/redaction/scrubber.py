@@ -23,9 +23,9 @@ from aquila.cassettes.redaction.found_secrets import (
     replace_found,
 )
 from aquila.cassettes.redaction.known_secrets import KnownSecrets
-from aquila.cassettes.redaction.large_bodies import find_in_window, redact_pieces
 from aquila.cassettes.redaction.secret_patterns import find_secret_patterns, flatten_tokens
 from aquila.cassettes.redaction.split_text import find_split_secrets
+from aquila.cassettes.redaction.window_redaction import find_in_window, redact_pieces
 from aquila.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -2,5 +2,6 @@
 
 Begin with ``cassette_files``, which loads, updates under a lock and replaces atomically. ``names`` turns a name into a
 path and a test into a name. ``journal`` keeps the finished interactions of a running recording, ``merging`` puts them
-into a cassette, ``compiled_copies`` keeps a form that loads faster.
+into a cassette, ``compiled_copies`` keeps a form that loads faster. ``large_bodies`` writes and finds the files of
+large bodies, and ``branch_merge`` unites what two branches of git recorded.
 """

@@ -2,7 +2,8 @@
 
 A scope that records has one journal per process, named ``<scope>.<process>.journal``. Its writer holds a lock on the
 file for as long as it lives, so a journal whose lock is free was left by a process that ended. The scope's owner merges
-the journals at its end; what a killed run left is merged by the next recording run.
+the journals at its end; what a killed run left is merged by the next pytest run that records, or
+by ``aquila cassettes accept``; see ``recording.recorder.recover_journals``.
 
 Large bodies are not in the journal but in the folder ``<scope>.<process>.bodies`` beside it, from where the merge links
 them to their cassettes. The folder goes with its journal.

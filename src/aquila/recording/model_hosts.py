@@ -1,4 +1,7 @@
-"""What a request's address says: a model provider, this machine, or something else. Pure."""
+"""Which hosts and paths are for a model: the table of providers, and what an address says by it. Pure.
+
+``intercept.policy.is_refused`` is the guard that uses it.
+"""
 
 from __future__ import annotations
 

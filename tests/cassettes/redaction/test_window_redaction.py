@@ -10,7 +10,7 @@ import random
 import pytest
 
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction import large_bodies
+from aquila.cassettes.redaction import window_redaction
 from aquila.cassettes.redaction.redactor import Redactor
 
 PASSWORD = "hunter2-horse-battery"
@@ -55,7 +55,7 @@ def clean(body: bytes, dice: random.Random, *, is_stream: bool = False) -> tuple
 @pytest.mark.parametrize("seed", range(12))
 def test_a_secret_is_found_wherever_windows_and_chunks_end(kind: str, seed: int) -> None:
     dice = random.Random(f"{kind} {seed}")
-    window, overlap = large_bodies.WINDOW, large_bodies.OVERLAP
+    window, overlap = window_redaction.WINDOW, window_redaction.OVERLAP
     borders = [window - overlap, window, 2 * (window - overlap), 2 * window - overlap]
     secrets = [f' "{PASSWORD}" ', f" {SHAPED} ", " Bearer abcdef0123456789abcdef ", ' {"api_key": "abcdef0123456789"} ']
     secret = dice.choice(secrets).encode()
@@ -88,7 +88,7 @@ def test_a_secret_in_pieces_of_a_long_stream_is_found_across_windows() -> None:
 
     before = [event(f" word{n}") for n in range(30_000)]
     sizes = itertools.accumulate(map(len, before))
-    border = large_bodies.STREAM_WINDOW - large_bodies.STREAM_OVERLAP - 400
+    border = window_redaction.STREAM_WINDOW - window_redaction.STREAM_OVERLAP - 400
     place = next(number for number, size in enumerate(sizes) if size > border)
     pieces = [event(PASSWORD[at : at + 2]) for at in range(0, len(PASSWORD), 2)]
     body = b"".join([*before[:place], *pieces, *before[place:]])
