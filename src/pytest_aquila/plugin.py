@@ -178,6 +178,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Open the scope of a test that wants one at once: child processes and clients that it starts need it."""
+    test_scopes.begin_test(item)
     if test_scopes.wants_cassette(item):
         test_scopes.scope_of(item)
 
@@ -294,7 +295,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 
 
 def _close_test_scope(item: pytest.Item, outcome: Outcome) -> None:
-    scope = test_scopes.opened_scope(item)
+    scope = test_scopes.end_test(item)
     if scope is None:
         return
     settings = scope.settings

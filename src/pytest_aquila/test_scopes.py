@@ -37,6 +37,8 @@ else:
 RUN = root_folder.RUN
 _scope: pytest.StashKey[Scope] = pytest.StashKey()
 _item: pytest.StashKey[pytest.Item] = pytest.StashKey()
+_ended: pytest.StashKey[bool] = pytest.StashKey()
+"""Whether the scope of a test was closed. Set and read under the lock of the run."""
 _marked: pytest.StashKey[tuple[str | None, dict[str, Any]]] = pytest.StashKey()
 """The cassette and the settings that the markers of a test gave its scope."""
 
@@ -47,7 +49,7 @@ def running_test(item: pytest.Item) -> Iterator[None]:
     stash = item.config.stash
     stash[_item] = item
     try:
-        with stash[RUN].running_test(item.nodeid, lambda: scope_of(item)):
+        with stash[RUN].running_test(item.nodeid, lambda: _scope_until_end(item)):
             yield
     finally:
         del stash[_item]
@@ -56,6 +58,24 @@ def running_test(item: pytest.Item) -> Iterator[None]:
 def running_item(config: pytest.Config) -> pytest.Item | None:
     """The test that runs, or None between tests."""
     return config.stash.get(_item, None)
+
+
+def _scope_until_end(item: pytest.Item) -> Scope | None:
+    """The scope of a test, or None after its teardown: nobody would close what a thread opens then."""
+    with item.config.stash[RUN].lock:
+        return opened_scope(item) if item.stash.get(_ended, False) else scope_of(item)
+
+
+def begin_test(item: pytest.Item) -> None:
+    """Let a test open its scope. A plugin may run it again after its teardown."""
+    item.stash[_ended] = False
+
+
+def end_test(item: pytest.Item) -> Scope | None:
+    """Open no scope for a test any more. Returns the one that is open."""
+    with item.config.stash[RUN].lock:
+        item.stash[_ended] = True
+        return opened_scope(item)
 
 
 def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:

@@ -37,14 +37,15 @@ asker: ContextVar[object | None] = ContextVar("aquila_asker", default=None)
 
 
 class RunningTest:
-    """The test that runs. ``name`` is its id, for messages. ``open_scope`` opens its scope, or returns the open one.
+    """The test that runs. ``name`` is its id, for messages. ``open_scope`` opens its scope, or returns the open one,
+    or None once the test has ended.
 
     ``refusals`` are what the guard refused while it ran, oldest first. Any thread may add one.
     """
 
     __slots__ = ("mark", "name", "open_scope", "refusals")
 
-    def __init__(self, name: str | None, open_scope: Callable[[], Scope] | None) -> None:
+    def __init__(self, name: str | None, open_scope: Callable[[], Scope | None] | None) -> None:
         self.name = name
         self.mark = object()
         """Stands for this test where something else must not keep it alive; see ``aquila.recording.askers``."""
@@ -130,7 +131,7 @@ class Run:
         return state
 
     @contextlib.contextmanager
-    def running_test(self, name: str | None, open_scope: Callable[[], Scope] | None) -> Iterator[None]:
+    def running_test(self, name: str | None, open_scope: Callable[[], Scope | None] | None) -> Iterator[None]:
         """Say which test runs until the block ends."""
         before, asker_before = (self.test, self.thread), asker.get()
         self.test, self.thread = RunningTest(name, open_scope), threading.get_ident()
