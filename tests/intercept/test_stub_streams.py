@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import http.client
+import re
 import socket
 import threading
 import urllib.error
@@ -279,9 +280,22 @@ class Failing:
             except OSError:
                 return
             with connection:
-                if not connection.recv(65536):
+                if not self._read_request(connection):
                     return
                 connection.sendall(self._answer)
+
+    def _read_request(self, connection: socket.socket) -> bool:
+        """Read all of a request: closing on bytes that nobody has read resets the connection, sooner or later."""
+        head, end, body = b"", b"", b""
+        while not end:
+            data = connection.recv(65536)
+            if not data:
+                return False
+            head, end, body = (head + data).partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+        while length is not None and len(body) < int(length[1]):
+            body += connection.recv(65536)
+        return True
 
     def close(self) -> None:
         with socket.create_connection(self._listening.getsockname()):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aquila.cassettes.redaction import event_layouts, large_bodies, split_text
+from aquila.cassettes.redaction import event_layouts, split_text, window_redaction
 from aquila.cassettes.redaction.found_secrets import FoundSecret
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.scrubber import Scrubber
@@ -97,7 +97,7 @@ def event(text: str) -> bytes:
 @pytest.mark.parametrize("ahead", range(-45, 10, 5))
 def test_a_secret_in_pieces_is_found_where_a_window_is_handed_on(ahead: int) -> None:
     other = event(" word")
-    count = (large_bodies.STREAM_WINDOW - large_bodies.STREAM_OVERLAP) // len(other) + ahead
+    count = (window_redaction.STREAM_WINDOW - window_redaction.STREAM_OVERLAP) // len(other) + ahead
     body = [other] * count + [event(piece) for piece in f" {KEY} "] + [other] * 3000
     answer = REDACTOR.redact_large_answer(is_stream=True)
     parts = []
