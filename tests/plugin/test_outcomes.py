@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+import tests.support.preloaded  # noqa: F401
 from aquila.errors import AquilaError, CassetteError, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
 from pytest_aquila.outcomes import make_outcome
 from tests.plugin.conftest import Project

@@ -8,10 +8,12 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx2
+
+from tests.support.http_server import LoopbackServer
 
 
 @dataclass
@@ -108,7 +110,7 @@ def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[U
         def log_message(self, *arguments: Any) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
+    class Server(LoopbackServer):
         def process_request_thread(self, request: Any, client_address: Any) -> None:
             if tls is not None:  # here, in the thread of the connection: a slow client must not hold up others
                 try:
@@ -119,7 +121,6 @@ def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[U
             super().process_request_thread(request, client_address)
 
     server = Server(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
     scheme = "http" if tls is None else "https"
     running = Upstream(f"{scheme}://127.0.0.1:{server.server_address[1]}", script)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
