@@ -7,9 +7,7 @@ the project alone, and its last line is one sentence. ``--full-trace`` shows eve
 from __future__ import annotations
 
 import os
-import sysconfig
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 
 from aquila.errors import CassetteError, MissingDependency, MissingKey, UnansweredRequest
 from aquila.recording import places
+from aquila.recording.installed_code import is_standard_library, package_of
 from aquila.recording.places import only_unanswered
 from pytest_aquila import test_scopes
 from pytest_aquila.outcomes import make_outcome
@@ -149,16 +148,11 @@ def _path_to(error: BaseException, shown: BaseException) -> Iterator[BaseExcepti
             return
 
 
-_OURS = (os.path.dirname(os.path.dirname(places.__file__)), os.path.dirname(__file__))
-_INSTALLED = ("site-packages", "dist-packages")
+_OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(places.__file__), __file__))
 
 
 def _is_of_project(file: str) -> bool:
     """Whether a frame is of the tests or of what they test: not of Python, of an installed library, or of Aquila."""
     if file.startswith("<"):
         return file.startswith("<doctest")
-    paths = sysconfig.get_paths()
-    foreign = (*_OURS, paths["stdlib"], paths["platstdlib"])
-    return not any(file.startswith(folder + os.sep) for folder in foreign) and not set(_INSTALLED) & set(
-        Path(file).parts
-    )
+    return not (file.startswith(_OURS) or is_standard_library(file) or package_of(file) is not None)

@@ -14,7 +14,6 @@ import contextlib
 import functools
 import os
 import sys
-import sysconfig
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Literal
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.recording import runtime
+from aquila.recording.installed_code import is_standard_library, package_of
 
 _RETRY_COUNT = "x-stainless-retry-count"
 """A header in which many SDKs say how often they have sent a request before. A hint where the stack says nothing."""
@@ -38,7 +38,6 @@ _RUNNING_MODULES = frozenset(
     }
 )
 """Modules that do so, of packages that do other things as well."""
-_INSTALLED = ("site-packages", "dist-packages")
 _MOST_CALLS = 64
 """So many calls with the same request are remembered; the oldest is forgotten first."""
 
@@ -142,18 +141,10 @@ def _owner_of(filename: str, module: str, root: Path) -> Literal["library", "run
         return "library"
     if filename.startswith("<"):  # made by a library, or typed in
         return "program" if module == "__main__" or filename.startswith("<ipython") else "library"
-    parts = Path(filename).parts
-    for folder in _INSTALLED:
-        if folder in parts:
-            below = parts[len(parts) - parts[::-1].index(folder) :]
-            return "program" if below[0].removesuffix(".py") in packages_of_project(root) else "library"
-    return "library" if filename.startswith(_standard_library()) else "program"
-
-
-@functools.cache
-def _standard_library() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    return tuple({str(Path(paths[name])) + "/" for name in ("stdlib", "platstdlib")})
+    installed = package_of(filename)
+    if installed is not None:
+        return "program" if installed in packages_of_project(root) else "library"
+    return "library" if is_standard_library(filename) else "program"
 
 
 @functools.lru_cache(maxsize=32)
