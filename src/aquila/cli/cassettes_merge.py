@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.model import Cassette
-from aquila.cassettes.storage import large_bodies
+from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.branch_merge import merge_branches
 from aquila.cli import FOUND, project
 from aquila.cli.output import Output
@@ -58,9 +58,7 @@ def _read(version: Path, path: Path) -> Cassette:
         return Cassette()
     if path.suffix != ".msgpack" and not data.startswith(b"aquila:"):
         raise CassetteCorrupt("it was not written by Aquila")
-    cassette = codec_for(path).loads(data, source=str(path))
-    assert isinstance(cassette, Cassette)
-    return large_bodies.locate_bodies(cassette, large_bodies.bodies_folder(path.absolute()))
+    return cassette_files.read_version(data, path.absolute(), source=str(path))
 
 
 def _merge_lines(options: argparse.Namespace) -> int:

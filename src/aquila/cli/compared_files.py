@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.model import Cassette
-from aquila.cassettes.storage import cassette_files, large_bodies
+from aquila.cassettes.storage import cassette_files
 from aquila.cli import project
 from aquila.errors import CassetteError
 
@@ -76,9 +75,7 @@ def _version_loader(folder: Path, revision: str, path: Path) -> Callable[[], Cas
     def load() -> Cassette:
         inside = path.relative_to(folder).as_posix()
         data = _git(folder, "show", f"{revision}:./{inside}")
-        cassette = codec_for(path).loads(data, source=f"{revision}:{inside}")
-        assert isinstance(cassette, Cassette)
-        return large_bodies.locate_bodies(cassette, large_bodies.bodies_folder(path))
+        return cassette_files.read_version(data, path, source=f"{revision}:{inside}")
 
     return load
 

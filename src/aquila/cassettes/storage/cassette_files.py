@@ -113,6 +113,14 @@ def _locate_bodies(cassette: Cassette, path: Path) -> Cassette:
     return large_bodies.locate_bodies(cassette, large_bodies.bodies_folder(path))
 
 
+def read_version(data: bytes, path: Path, *, source: str) -> Cassette:
+    """Read the bytes of another version of the cassette ``path``, whose large bodies lie where those of ``path`` do.
+
+    ``source`` is what messages call it. Raises ``CassetteCorrupt``.
+    """
+    return _locate_bodies(codec_for(path).loads(data, source=source), path)
+
+
 def load_cassette_or_empty(path: Path, *, copies_folder: Path | None = None) -> Cassette:
     """Like ``load_cassette``, with an empty cassette for a file that does not exist."""
     try:
