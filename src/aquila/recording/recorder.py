@@ -231,7 +231,9 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
     cassette_files.remove_half_written_files(root)
     for paths in journal.find_abandoned_journals(root).values():
         groups, failures = _read_journals(paths)
-        left = {failure.path for failure in failures if failure.path.suffix != ".damaged"}
+        damaged = [failure for failure in failures if failure.path.suffix == journal.DAMAGED]
+        failures = [failure for failure in failures if failure not in damaged]
+        left = {failure.path for failure in failures}
         for name, rows in _changes_by_cassette(_without_left_answers(groups)).items():
             path = root / name
             try:
@@ -245,9 +247,7 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
         for journal_path in paths:
             if journal_path not in left:
                 journal.discard_journal(journal_path)
-        lost = [failure for failure in failures if failure.path.suffix == ".damaged"]
-        recovered.failures.extend([f"{failure}." for failure in lost])
-        failures = [failure for failure in failures if failure not in lost]
+        recovered.failures.extend([f"{failure}." for failure in damaged])
         if failures:
             kept = " ".join(sorted(map(str, left)))
             recovered.failures.append(

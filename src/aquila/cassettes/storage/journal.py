@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 else:
     lazy_modules(globals(), filelock="filelock")
 
+DAMAGED = ".damaged"
+"""The suffix of a file beside a journal that keeps the bytes of it which cannot be read."""
 _FRAME = struct.Struct(">II")
 _LOCKED_BYTE = b"\0"
 """The first byte of a journal. On Windows nobody can read the byte that its writer has locked."""
@@ -178,7 +180,7 @@ def keep_damaged_entries(path: Path) -> Path | None:
     damaged = _split_frames(_read_frames(path))[1]
     if not damaged:
         return None
-    beside = path.with_suffix(".damaged")
+    beside = path.with_suffix(DAMAGED)
     beside.write_bytes(b"".join(damaged))
     return beside
 
