@@ -108,7 +108,7 @@ class AnswerRecorder:
             try:
                 data = self._decoder.decode(data)
             except DamagedBody as error:
-                raise httpx2.DecodingError(f"the body is not what its Content-Encoding says: {error}") from error
+                raise _damage_of(error) from error
         if data:
             self._add_chunk(data)
         return data
@@ -152,7 +152,7 @@ class AnswerRecorder:
         try:
             rest = b"" if self._decoder is None else self._decoder.finish()
         except DamagedBody as error:
-            damage = httpx2.DecodingError(f"the body is not what its Content-Encoding says: {error}")
+            damage = _damage_of(error)
             self.finish_broken(damage)
             raise damage from error
         if rest:
@@ -213,6 +213,10 @@ class AnswerRecorder:
 
     def _elapsed_milliseconds(self) -> int:
         return round((time.monotonic() - self._clock) * 1000)
+
+
+def _damage_of(error: DamagedBody) -> httpx2.DecodingError:
+    return httpx2.DecodingError(f"the body is not what its Content-Encoding says: {error}")
 
 
 class RecordedStream(httpx2.SyncByteStream):
