@@ -277,18 +277,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     except pytest.fail.Exception as error:
         # What plugins raise here on purpose, to be noticed, is no failure of the code that was recorded.
         _close_test_scope(item, "failed" if isinstance(error, errors.UnansweredRequest) else outcome)
-        test_scopes.forget_refusals(item)
         raise
     except BaseException:
         _close_test_scope(item, "failed")
-        test_scopes.forget_refusals(item)
         raise
     finally:
         swallowed: list[UnansweredRequest] = [*test_scopes.take_teardown_misses(item.config)]
     if outcome in ("passed", "skipped") and test_scopes.has_unanswered(item):  # a skip says nothing of what led to it
         swallowed += unanswered.unanswered_in(item)
     _close_test_scope(item, outcome)
-    test_scopes.forget_refusals(item)
     if swallowed:
         unanswered.fail_for_swallowed(swallowed[-1])
     return result

@@ -72,8 +72,14 @@ def begin_test(item: pytest.Item) -> None:
 
 
 def end_test(item: pytest.Item) -> Scope | None:
-    """Open no scope for a test any more. Returns the one that is open."""
-    with item.config.stash[RUN].lock:
+    """Open no scope for a test any more. Returns the one that is open.
+
+    What was refused so far is forgotten, for a plugin that runs the test again.
+    """
+    run = item.config.stash[RUN]
+    if run.test is not None:
+        run.test.refusals.clear()
+    with run.lock:
         item.stash[_ended] = True
         return opened_scope(item)
 
@@ -214,13 +220,6 @@ def has_unanswered(item: pytest.Item) -> bool:
     """Whether the running test asked something in vain: a request was missed or refused."""
     scope, running = opened_scope(item), item.config.stash[RUN].test
     return bool((scope is not None and scope.misses) or (running is not None and running.refusals))
-
-
-def forget_refusals(item: pytest.Item) -> None:
-    """Begin anew, for a plugin that runs the test again."""
-    running = item.config.stash[RUN].test
-    if running is not None:
-        running.refusals.clear()
 
 
 def close_scope(item: pytest.Item, *, passed: bool, adds_only: bool = False) -> ScopeReport | None:
