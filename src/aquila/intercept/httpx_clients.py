@@ -21,16 +21,17 @@ from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.intercept import policy, side_requests
+    from aquila.intercept import policy
     from aquila.intercept.policy import AnsweringScope
+    from aquila.recording import no_network
     from aquila.transports import intercepted_requests, own_requests
 else:
     lazy_modules(
         globals(),
         intercepted_requests="aquila.transports.intercepted_requests",
         own_requests="aquila.transports.own_requests",
+        no_network="aquila.recording.no_network",
         policy="aquila.intercept.policy",
-        side_requests="aquila.intercept.side_requests",
     )
 
 
@@ -57,7 +58,7 @@ class HttpxClients:
         url = request.url
         try:
             return policy.find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
-        except side_requests.NoNetwork as error:
+        except no_network.NoNetwork as error:
             raise sys.modules[library].ConnectError(str(error), request=request) from error
 
     def _is_left_alone(self, transport: Any, library: str, original: Callable[..., Any]) -> bool:

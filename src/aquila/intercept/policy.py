@@ -14,6 +14,7 @@ from aquila.intercept import side_requests
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.model_hosts import asks_model, is_listed, is_loopback, is_model_path, is_provider
+from aquila.recording.no_network import NoNetwork, fail_unasked
 from aquila.recording.places import suit_to_place
 from aquila.transports.own_requests import is_own_request
 
@@ -65,7 +66,7 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
     scope, problem = _find_scope()
     settings = scope.settings if scope is not None else runtime.current_settings()
     if fails_as_side_request(method, host, port, path, settings, answers=scope is not None or problem is not None):
-        raise side_requests.NoNetwork
+        raise NoNetwork
     if is_let_through(host, port, path, settings):
         if scope is not None and _is_recorded_of_loopback(scope, settings, scheme, host, port, path):
             return AnsweringScope(scope, settings)
@@ -94,7 +95,7 @@ def check_side_request(method: str, host: str, port: int | None, path: str) -> N
     if not is_own_request() and fails_as_side_request(
         method, host, port, path, runtime.current_settings(), answers=False
     ):
-        raise side_requests.NoNetwork
+        raise NoNetwork
 
 
 def fails_as_side_request(
@@ -132,7 +133,7 @@ def check_connection(host: str, port: int | None, *, within_loop: bool = False) 
         return
     guarded = settings.guard != "off" and settings.transport != "live" and runtime.is_under_pytest()
     if guarded and side_requests.is_side_host(host, settings.side_requests):
-        raise side_requests.NoNetwork
+        raise NoNetwork
     if is_refused(host, port, "", settings):
         what = f"a connection to {_format_address(host, port)}"
         _fail_if_unasked(what, is_for_model=is_provider(host, port, settings))
@@ -143,8 +144,7 @@ def check_connection(host: str, port: int | None, *, within_loop: bool = False) 
 def _fail_if_unasked(what: str, *, is_for_model: bool) -> None:
     """Raise ``NoNetwork`` for what no test asked for, unless it asks a model: that never goes unnoticed."""
     if not is_for_model and askers.is_unasked():
-        runtime.current_run().unasked[what] = None
-        raise side_requests.NoNetwork("no test asked for it")
+        raise fail_unasked(what)
 
 
 _NOT_CLIENTS = frozenset({"aquila", "pytest_aquila", "pytest", "_pytest", "pluggy", "__main__"})

@@ -8,7 +8,6 @@ adds rows.
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -63,13 +62,6 @@ DOWNLOADS = ("GET openaipublic.blob.core.windows.net/*encodings/*",)  # tiktoken
 It is neither recorded nor missed, and goes out: code under test needs it, and whether it is asked for depends on the
 machine.
 """
-
-
-class NoNetwork(socket.gaierror):
-    """What a side request fails with, in the terms of the client that made it. ``reason`` says why it does."""
-
-    def __init__(self, reason: str = "a side request: see Aquila's table") -> None:
-        super().__init__(socket.EAI_AGAIN, f"Temporary failure in name resolution ({reason})")
 
 
 def is_side_request(method: str, host: str, port: int | None, path: str, extra: Sequence[str]) -> bool:

@@ -21,14 +21,15 @@ from aquila.optional import import_optional
 from aquila.recording.model_hosts import asks_model
 
 if TYPE_CHECKING:
-    from aquila.intercept import aiohttp_answers, policy, side_requests, vcr_stubs
+    from aquila.intercept import aiohttp_answers, policy, vcr_stubs
     from aquila.intercept.policy import AnsweringScope
+    from aquila.recording import no_network
 else:
     lazy_modules(
         globals(),
         aiohttp_answers="aquila.intercept.aiohttp_answers",
+        no_network="aquila.recording.no_network",
         policy="aquila.intercept.policy",
-        side_requests="aquila.intercept.side_requests",
         vcr_stubs="aquila.intercept.vcr_stubs",
     )
 
@@ -95,7 +96,7 @@ class VcrClients:
             if not has_foreign_cassette(pool.ConnectionCls):
                 try:
                     self._prepare_stubs(method, whole)
-                except side_requests.NoNetwork as error:
+                except no_network.NoNetwork as error:
                     exceptions = sys.modules["urllib3"].exceptions
                     reason = exceptions.NewConnectionError(pool, f"Failed to resolve {pool.host!r} ({error})")
                     raise exceptions.MaxRetryError(pool, url, reason) from error
@@ -114,7 +115,7 @@ class VcrClients:
         def request(client: Any, uri: str, method: str = "GET", *args: Any, **kwargs: Any) -> Any:
             try:
                 self._prepare_stubs(method, uri)
-            except side_requests.NoNetwork as error:
+            except no_network.NoNetwork as error:
                 raise sys.modules["httplib2"].ServerNotFoundError(str(error)) from error
             return original(client, uri, method, *args, **kwargs)
 
@@ -127,7 +128,7 @@ class VcrClients:
             whole = str(session._build_url(url))
             try:
                 answering = None if is_replaced(original, "aiohttp") else self._find_answering_scope(method, whole)
-            except side_requests.NoNetwork as error:
+            except no_network.NoNetwork as error:
                 raise sys.modules["aiohttp"].ClientOSError(*error.args) from error
             if answering is None:
                 return await original(session, method, url, **kwargs)

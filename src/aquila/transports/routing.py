@@ -9,7 +9,6 @@ session and replays, or records what its upstream answers.
 from __future__ import annotations
 
 import functools
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,9 +19,10 @@ import httpx2
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, CassetteRequired
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import askers, runtime
+from aquila.recording import askers
 from aquila.recording import scope as scopes
 from aquila.recording.model_hosts import asks_model
+from aquila.recording.no_network import fail_unasked
 from aquila.recording.places import attempt_of, suit_to_place
 from aquila.recording.scope import Scope
 from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision
@@ -175,9 +175,7 @@ class CassetteRoute(Route):
         url = request.url
         if not asks_model(url.host, url.port, url.path, self._scope.settings):
             named = f"{request.method} {url.copy_with(query=None, fragment=None, username=None, password=None)}"
-            runtime.current_run().unasked[self._session.redactor.redact_text(named)] = None
-            failure = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution (no test asked for it)")
-            raise httpx2.ConnectError(str(failure), request=request)
+            raise httpx2.ConnectError(str(fail_unasked(self._session.redactor.redact_text(named))), request=request)
 
     def _refuse(self, miss: CassetteMiss, key: str) -> NoReturn:
         # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
