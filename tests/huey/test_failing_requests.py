@@ -19,23 +19,11 @@ from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.huey import FileHuey, MemoryHuey, ask_task, follow, partial_answer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from tests.support.failing_server import failing_server
-from tests.support.upstream import Answer, Upstream, streamed, upstream
+from tests.support.silent_provider import Silent
+from tests.support.upstream import streamed, upstream
 
 LIMIT = 1.0
 """The time limit of the tasks, in seconds."""
-
-
-class Silent:
-    """A provider that says the beginning of an answer, and then nothing."""
-
-    def __init__(self, server: Upstream) -> None:
-        self.url = f"{server.url}/v1"
-        self.server = server
-        self.goes_on = threading.Event()
-        server.script = self._answer
-
-    def _answer(self, path: str, body: bytes) -> Answer:
-        return streamed("one two three", before_chunk=lambda number: number != 3 or self.goes_on.wait(60))
 
 
 @pytest.fixture
@@ -43,7 +31,7 @@ def provider(root: Path) -> Iterator[Silent]:
     with upstream(lambda path, body: streamed("warm")) as server:
         with aquila.use_cassette("warm", transport="record"):  # what the first request loads takes time
             aquila.ask("hi", base_url=f"{server.url}/v1", endpoint="chat", api_key="-")
-        silent = Silent(server)
+        silent = Silent(server, chunks=3)
         server.requests.clear()
         try:
             yield silent

@@ -21,26 +21,11 @@ import aquila
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.errors import CassetteMiss, RequestTimeout, SessionClosed, StreamClosed
-from tests.support.upstream import Answer, Upstream, streamed, upstream
+from tests.support.silent_provider import Silent
+from tests.support.upstream import Answer, streamed, upstream
 
 LIMIT = 1.0
 """So long, in seconds, the program of a test waits for what never comes."""
-
-
-class Silent:
-    """A provider that says two chunks, or nothing at all, and then nothing more."""
-
-    def __init__(self, server: Upstream) -> None:
-        self.url = f"{server.url}/v1"
-        self.server = server
-        self.goes_on = threading.Event()
-        self.says_nothing = False
-        server.script = self._answer
-
-    def _answer(self, path: str, body: bytes) -> Answer:
-        if self.says_nothing:
-            self.goes_on.wait(30)
-        return streamed("one two three", before_chunk=lambda number: number != 2 or self.goes_on.wait(30))
 
 
 @functools.cache
@@ -63,7 +48,7 @@ def warm_clients() -> None:
 def provider(root: Path) -> Iterator[Silent]:
     warm_clients()
     with upstream(lambda path, body: Answer()) as server:
-        silent = Silent(server)
+        silent = Silent(server, chunks=2)
         try:
             yield silent
         finally:

@@ -284,6 +284,21 @@ def test_a_forked_child_has_a_model_of_its_own_and_leaves_the_parents_alone() ->
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def assert_model_ends_before_the_child(script: str, *python: str) -> None:
+    """Run a program that prints the model's URL and leaves a child, which lives until its standard input ends."""
+    process = subprocess.Popen(
+        [sys.executable, *python, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=outside_of_tests(),
+    )
+    with process:  # closes standard input at the end, whatever happens
+        assert process.stdout
+        assert process.wait(timeout=60) == 0
+        assert_ends(process.stdout.read().strip())
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_an_idle_forked_child_does_not_keep_the_model_alive() -> None:
     script = """
@@ -297,17 +312,7 @@ def test_an_idle_forked_child_does_not_keep_the_model_alive() -> None:
             os._exit(0)
         print(url)
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=outside_of_tests(),
-    )
-    with process:  # closes standard input at the end, whatever happens
-        assert process.stdout
-        assert process.wait(timeout=60) == 0
-        assert_ends(process.stdout.read().strip())
+    assert_model_ends_before_the_child(script)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -329,17 +334,7 @@ def test_a_child_that_is_forked_while_the_model_starts_does_not_keep_it_alive() 
         starting.join()
         print(urls[0])
     """
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=outside_of_tests(),
-    )
-    with process:  # closes standard input at the end, whatever happens
-        assert process.stdout
-        assert process.wait(timeout=60) == 0
-        assert_ends(process.stdout.read().strip())
+    assert_model_ends_before_the_child(script, "-W", "ignore::DeprecationWarning")
 
 
 def test_an_error_of_the_local_model_names_it_and_not_the_provider() -> None:
