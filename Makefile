@@ -9,13 +9,14 @@ export PYTHON
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-all test-wild bench clean environment
+.PHONY: help demo check test test-all test-wild fuzz bench clean environment
 
 help:
-	@echo 'make demo    see it all: record from a real model, replay, a Huey worker, a prompt that drifts'
+	@echo 'make demo    see it all: record from a real model, replay, a Huey worker, a cut stream, a prompt that drifts'
 	@echo 'make test    ruff, mypy, the tests that are not slow (ARGS="-k name" goes to pytest)'
 	@echo 'make test-all   the same, with the slow tests'
 	@echo 'make test-wild   client libraries and plugins as people have them, in environments of their own'
+	@echo 'make fuzz    what strangers may write: random messages, journals, cassettes, secrets (FUZZ_SECONDS=60)'
 	@echo 'make bench   how fast it is, beside its peers     (ARGS goes to the benchmarks)'
 	@echo 'make clean   remove environments, caches and build results'
 	@echo
@@ -34,8 +35,11 @@ check: environment
 
 pytest := $(bin)/pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --durations 15
 
+# The fast tests wait for a part of their time, so they get one process more than there are cores.
+fast_workers = $(if $(filter auto,$(WORKERS)),$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1),$(WORKERS))
+
 test: check
-	$(pytest) -m "not slow" $(ARGS)
+	$(pytest) -n $(fast_workers) -m "not slow" $(ARGS)
 
 test-all: check
 	$(pytest) $(ARGS)
@@ -55,6 +59,12 @@ test-wild:
 	        .venv-$$group/bin/pytest tests/wild -p xdist -n $(WORKERS) --maxprocesses 4 --dist worksteal \
 	        -o faulthandler_timeout=600 --durations 15 --junitxml=build/wild/$$group.xml $(ARGS) || failed=yes; \
 	done; [ -z "$$failed" ]
+
+# Random inputs until the time is over; a failure is made small, and its seed is named. An hour: make fuzz FUZZ_SECONDS=3600
+FUZZ_SECONDS ?= 60
+
+fuzz: environment
+	$(bin)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
 bench:
 	@sh scripts/environment.sh .venv-bench bench

@@ -29,12 +29,14 @@ from vcr.serializers import yamlserializer
 
 import aquila
 from aquila.cassettes.codecs import codec_for
-from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.compiled_copies import load_compiled
-from aquila.recording.session import ReplayDecision, Session
+from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
+from aquila.recording.decisions import ReplayDecision
+from aquila.recording.session import Session
 from benchmarks import traffic
 from benchmarks.harness import QUICK, Report, Times, duration, in_process, main, paired, size
 
@@ -172,7 +174,7 @@ def loading(report: Report, folder: Path) -> None:
 
 def warm_load(path: Path) -> object:
     """Load a file that an earlier run has loaded: its copy is there, nothing is in memory."""
-    return load_compiled(path, path.parent / "copies")
+    return load_compiled_bytes(path.read_bytes(), path, path.parent / "copies")
 
 
 def load_aims(report: Report, what: str, times: Times) -> None:

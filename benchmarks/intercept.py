@@ -52,7 +52,7 @@ def small_test(report: Report, folder: Path) -> None:
     )
     report.table("A whole small test with a foreign client: enter, OpenAI(), two calls, leave", times, base="floor")
     report.aim("a whole small test, foreign client", times.ratio("aquila", "floor"), at_most=1.3, unit="x the floor")
-    with runtime.Run(SettingsLayers(root=folder, under_pytest=True)), activation.guard_run():
+    with _guarded(folder):
         times = paired({"floor": floor, "aquila": in_a_run}, number=8)
     report.table("The same while the guard of a test run is in force", times, base="floor")
 
@@ -101,16 +101,16 @@ class _guarded:
     """A test run's guard, without a cassette."""
 
     def __init__(self, folder: Path) -> None:
-        self._layers = runtime.Run(SettingsLayers(root=folder, under_pytest=True))
-        self._guard = activation.guard_run()
+        self._run = runtime.Run(SettingsLayers(root=folder, under_pytest=True))
+        self._guard = activation.RunGuard()
 
     def __enter__(self) -> None:
-        self._layers.__enter__()
-        self._guard.__enter__()
+        self._run.__enter__()
+        self._guard.put_in_force()
 
     def __exit__(self, *error: object) -> None:
-        self._guard.__exit__(None, None, None)
-        self._layers.__exit__(None, None, None)
+        self._guard.lift()
+        self._run.__exit__(None, None, None)
 
 
 def building(report: Report) -> None:

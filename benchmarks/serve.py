@@ -41,11 +41,12 @@ def _bare(pipe: Connection) -> None:
 
     with open_listening_socket("127.0.0.1", 0) as bound:
         pipe.send(bound.getsockname()[1])
-        make_server(app).run([bound])  # type: ignore[arg-type]
+        make_server(app).run([bound])
 
 
 def _aquila(pipe: Connection) -> None:
     from aquila.recording.scope import Scope
+    from aquila.server.admission import Admission
     from aquila.server.application import build_application
     from aquila.server.background_server import make_server, open_listening_socket
     from aquila.transports.proxy import Proxy
@@ -53,7 +54,7 @@ def _aquila(pipe: Connection) -> None:
     scope = Scope(kind="block", default_cassette="traffic", options={"transport": "replay", "repeat": "last"})
     with open_listening_socket("127.0.0.1", 0) as bound:
         pipe.send(bound.getsockname()[1])
-        make_server(build_application(Proxy(lambda: scope))).run([bound])
+        make_server(build_application(Proxy(lambda: scope), Admission("no token is needed"))).run([bound])
 
 
 class _Client:

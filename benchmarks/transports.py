@@ -22,9 +22,10 @@ import vcr
 import aquila
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.compiled_copies import load_compiled
+from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 from aquila.config import SettingsLayers
 from aquila.recording import runtime
+from aquila.testing import use_script
 from benchmarks import traffic
 from benchmarks.harness import Report, main, paired
 
@@ -123,6 +124,34 @@ def one_call(report: Report, folder: Path) -> None:
         report.aim(f"one replayed {short}", times.ratio("aquila", "floor"), at_most=1.05, unit="x the floor")
 
 
+def scripted(report: Report, folder: Path) -> None:
+    """An answer that was written by hand, against the same one replayed."""
+    for title, interaction, action, number, short in (
+        ("One scripted chat completion", CALL, call, 40, "call"),
+        ("A scripted stream of 200 chunks", STREAM, stream, 4, "stream"),
+    ):
+        write(folder, interaction)
+
+        @contextlib.contextmanager
+        def by_hand() -> Iterator[None]:
+            with use_script() as script:
+                # As many events as the recorded stream has: the client reads each, and that is most of the time.
+                pieces = ["word "] * (200 - EVENTS_WITHOUT_TEXT) if short == "stream" else ["word"]  # noqa: B023
+                script.when(model="*").reply(chunks=pieces, usage=False)
+                yield
+
+        times = paired(
+            {"replayed": functools.partial(action, client()), "scripted": functools.partial(action, client())},
+            number=number,
+            within={"replayed": within_cassettes(folder)["aquila"], "scripted": by_hand},
+        )
+        report.table(title, times, base="replayed")
+        report.aim(f"one scripted {short}", times.ratio("scripted", "replayed"), at_most=1.05, unit="x a replayed one")
+
+
+EVENTS_WITHOUT_TEXT = 2
+"""How many events of a scripted stream carry no text: the one that begins it and the one that ends it."""
+
 TESTS = 80
 """How many different cassettes the small tests have between them: more than Aquila keeps in memory."""
 
@@ -136,7 +165,8 @@ def small_test(report: Report, folder: Path) -> None:
     for test in range(2 * TESTS):
         write(folder / str(test), traffic.interaction(2 * test), traffic.interaction(2 * test + 1))
     for test in range(TESTS):
-        load_compiled(folder / str(test) / "traffic.yaml", folder / "copies")  # an earlier run has left copies
+        path = folder / str(test) / "traffic.yaml"
+        load_compiled_bytes(path.read_bytes(), path, folder / "copies")  # an earlier run has left copies
     turns = {name: itertools.cycle(range(TESTS)) for name in ("floor", "aquila", "vcrpy", "cassetter")}
     others = itertools.cycle(range(TESTS, 2 * TESTS))  # what one subject has read is in memory for the next
 
@@ -187,6 +217,7 @@ def run(report: Report) -> None:
             folder = Path(name)
             with runtime.Run(SettingsLayers(root=folder, copies=lambda: folder / "copies" if keep_copies[0] else None)):
                 one_call(report, folder)
+                scripted(report, folder)
                 small_test(report, folder)
         finally:
             os.environ.pop("AQUILA_CASSETTE_DIR")

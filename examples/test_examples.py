@@ -27,6 +27,7 @@ print("guarded")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_tests_of_an_example_replay_from_its_cassettes(example: str, tmp_path: Path) -> None:
     project = tmp_path / example

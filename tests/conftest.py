@@ -1,8 +1,13 @@
 """The suite's own surroundings: what a developer's shell happens to hold must not decide a test."""
 
+import functools
+import importlib.metadata
 import os
+import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +20,67 @@ for _name in list(os.environ):
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Tests talk to servers on this machine; a proxy that was needed to install packages must not stand between.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
+# A shell lets what it starts in the background ignore Ctrl-C, and so would the children that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio"
+"""For runs of pytest that tests start: of the plugins of the environment these take longest, and have nothing to do."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Be patient on a slow machine, and let hypothesis try fewer examples where the slow tests are left out."""
+    if find_spec("hypothesis") is None:  # the environments of tests/wild have none
+        return
+    import httpx
+    import httpx2
+    from hypothesis import HealthCheck, settings
+
+    # Both give a request five seconds, which a busy machine may need.
+    for limits in (httpx._config.DEFAULT_TIMEOUT_CONFIG, httpx2._config.DEFAULT_TIMEOUT_CONFIG):
+        limits.connect = limits.read = limits.write = limits.pool = 60.0
+    fast = "not slow" in config.option.markexpr
+    # How fast this machine is decides no test.
+    settings.register_profile(
+        "suite",
+        max_examples=25 if fast else 100,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        derandomize="AQUILA_FUZZ" not in os.environ,
+    )
+    settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _runs_without_idle_plugins() -> Iterator[None]:
+    """In the processes that run tests: their own workers have all plugins."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_ADDOPTS", _WITHOUT_IDLE_PLUGINS)
+        yield
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """pytest's own, whose runs leave out the same plugins as all others.
+
+    Each run in this process would read the metadata of all that is installed twice, which is a fifth of a short run.
+    """
+    monkeypatch.setenv("PYTEST_ADDOPTS", _WITHOUT_IDLE_PLUGINS)
+    run, known = pytester.inline_run, _distributions_with_plugins()
+
+    def run_with_known_plugins(*arguments: str, **options: Any) -> pytest.HookRecorder:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(importlib.metadata, "distributions", lambda: iter(known))
+            return run(*arguments, **options)
+
+    monkeypatch.setattr(pytester, "inline_run", run_with_known_plugins)
+    return pytester
+
+
+@functools.cache
+def _distributions_with_plugins() -> list[importlib.metadata.Distribution]:
+    found = importlib.metadata.distributions()
+    return [one for one in found if {"pytest11", "aquila"} & {point.group for point in one.entry_points}]
 
 
 @pytest.fixture

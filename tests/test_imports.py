@@ -26,7 +26,7 @@ def run(code: str, *arguments: str, **variables: str) -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={name: value for name, value in os.environ.items() if name not in hidden} | variables,
     )
     assert done.returncode == 0, done.stderr
@@ -80,6 +80,7 @@ LOADED_BY_AN_EMPTY_RUN = {
     "aquila.recording",
     "aquila.recording.open_scopes",
     "aquila.recording.runtime",
+    "aquila.recording.under_test",
     "aquila.transports",
     "pytest_aquila",
     "pytest_aquila.fixture_cassettes",
@@ -87,6 +88,7 @@ LOADED_BY_AN_EMPTY_RUN = {
     "pytest_aquila.options",
     "pytest_aquila.plugin",
     "pytest_aquila.root_folder",
+    "pytest_aquila.run_life",
     "pytest_aquila.task_fixtures",
     "pytest_aquila.test_scopes",
 }
@@ -146,6 +148,7 @@ def test_the_loader_that_rewrites_assertions_is_not_used_for_aquila(empty_run: d
     assert ours(set(empty_run)) - ordinary <= {"pytest_aquila"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_every_module_imports_alone_without_a_warning() -> None:
     # A fork for each module: a fresh state without the price of a new interpreter. What is not ours is loaded before.
@@ -173,31 +176,30 @@ def test_every_module_imports_alone_without_a_warning() -> None:
     assert failures == ""
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        "aquila.ask('hi')",
-        "aquila.stream('hi')",
-        "aquila.transcribe(b'sound')",
-        "aquila.retrieve_response('resp_1')",
-        "asyncio.run(aquila.aask('hi'))",
-    ],
-)
-def test_without_openai_a_call_names_the_command_that_installs_it(ask: str) -> None:
+def test_without_openai_each_call_names_the_command_that_installs_it() -> None:
     shown = run(
-        f"""
+        """
         import asyncio, sys
-        sys.modules.update(dict.fromkeys({{"openai", "pydantic", "pydantic_core", "jiter", "distro", "tqdm"}}))
+        sys.modules.update(dict.fromkeys({"openai", "pydantic", "pydantic_core", "jiter", "distro", "tqdm"}))
         from aquila import *
         import aquila
-        try:
-            {ask}
-        except ImportError as error:
-            print(type(error).__name__, error)
+        for ask in (
+            lambda: aquila.ask("hi"),
+            lambda: aquila.stream("hi"),
+            lambda: aquila.transcribe(b"sound"),
+            lambda: aquila.retrieve_response("resp_1"),
+            lambda: asyncio.run(aquila.aask("hi")),
+        ):
+            try:
+                ask()
+            except ImportError as error:
+                print(type(error).__name__, *str(error).split())
         """
     )
-    assert shown.startswith("MissingDependency aquila.ask needs the package 'openai'")
-    assert "pip install 'pytest-aquila[openai]'" in shown
+    told = shown.splitlines()
+    assert len(told) == 5
+    assert all(line.startswith("MissingDependency aquila.ask needs the package 'openai'") for line in told)
+    assert all("pip install 'pytest-aquila[openai]'" in line for line in told)
 
 
 def test_with_an_openai_that_is_too_old_a_call_says_which_is_needed() -> None:

@@ -338,8 +338,26 @@ def wait_for_jobs(process: subprocess.Popen[str], database: Path) -> None:
         time.sleep(0.1)
 
 
+def survive(demo: Demo) -> str:
+    """(d) A stream breaks after five events: the job fails, is tried again, and stores the whole answer"""
+    test = "tests/test_tasks.py::test_a_job_survives_a_stream_that_is_cut"
+    source = (demo.app / "tests" / "test_tasks.py").read_text(encoding="utf-8")
+    marker = '@pytest.mark.aquila(faults="cut_stream(after=5)")'
+    require(marker in source, f"the test does not bear {marker}")
+    say(f"  {marker}", style=DIM)
+    tests = demo.pytest("survive", test, "-v", "--log-level=ERROR", "-o", "log_cli=true")
+    tests.require_all_passed()
+    require("StreamBroken" in tests.output, "no stream broke")
+    demo.require_alone("the test")
+    require(demo.digests() == demo.cassettes, "a fault changed the cassettes")
+    stored = [row for rows in demo.stored("survive").values() for row in rows]
+    recorded = [row for rows in demo.rows.values() for row in rows if row[:2] == stored[0][:2] and row[2] == "done"]
+    require(stored == recorded[:1], "what the second attempt stored is not what was recorded")
+    return f"StreamBroken, then {len(stored[0][-1])} chunks stored, as recorded"
+
+
 def drift(demo: Demo) -> str:
-    """(d) A prompt changes, and the test that was green fails"""
+    """(e) A prompt changes, and the test that was green fails"""
     source = demo.app / "summaries" / "tasks.py"
     text = source.read_text(encoding="utf-8")
     require(text.count(PROMPT) == 1, f"tasks.py does not hold the prompt {PROMPT!r} once")
@@ -358,7 +376,7 @@ def drift(demo: Demo) -> str:
     return "CassetteMiss, with the difference and the command"
 
 
-STEPS: tuple[Callable[[Demo], str], ...] = (model_answers, record, replay, work, drift)
+STEPS: tuple[Callable[[Demo], str], ...] = (model_answers, record, replay, work, survive, drift)
 
 
 def is_open(port: int) -> bool:

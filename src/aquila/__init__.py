@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aquila import errors as errors
     from aquila import hookspecs as hookspecs
     from aquila import research as research
+    from aquila import vcr as vcr
     from aquila.api import aask as aask
     from aquila.api import acancel_response as acancel_response
     from aquila.api import adelete_response as adelete_response
@@ -108,6 +109,7 @@ _NAMES = {
     "http_client": "transports.clients",
     "async_http_client": "transports.clients",
     "use_cassette": "intercept.use_cassette",
+    "vcr": "",
     "register": "plugins",
     "unregister": "plugins",
     "errors": "",
@@ -115,7 +117,10 @@ _NAMES = {
 }
 """Every public name and the module that defines it; "" for a module of the package itself."""
 
-__all__ = [*_NAMES, "__version__"]  # noqa: PLE0604 - the table is the one list of names
+_NEEDS_AN_EXTRA = ("vcr",)
+
+# A star imports all of these, so what an extra brings is none of them.
+__all__ = [*(name for name in _NAMES if name not in _NEEDS_AN_EXTRA), "__version__"]  # noqa: PLE0604
 
 
 if not TYPE_CHECKING:  # otherwise they would take any misspelt name for a name of this package
@@ -134,11 +139,12 @@ if not TYPE_CHECKING:  # otherwise they would take any misspelt name for a name 
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_NAMES})
 
 
-if "AQUILA_SESSION" in os.environ:  # this process was started by a test run, whose rules hold here too
-    from aquila.intercept.child_processes import join_parent_run
+# This process was started by a test run, or was told to take part in one: the rules of tests hold here too.
+if "AQUILA_SESSION" in os.environ or "AQUILA_UNDER_TEST" in os.environ:
+    from aquila.intercept.parent_run import join_parent_run
 
     join_parent_run()
     del join_parent_run

@@ -29,6 +29,10 @@ DUMMY_KEY = "aquila-no-key"
 """The API key that clients are given where none is needed. Not a secret."""
 
 
+NEEDS_NETWORK = ("live", "record")
+"""Transports that a sealed run cannot use."""
+
+
 _OPTION_OF_VARIABLE = {option.env: name for name, option in OPTIONS.items() if option.env}
 _VARIABLES = tuple(_OPTION_OF_VARIABLE)
 
@@ -99,19 +103,26 @@ class Settings:
     match_on: tuple[str, ...]
     ignore: tuple[str, ...]
     ignore_query: tuple[str, ...]
+    normalize: tuple[str, ...]
     keep_headers: tuple[str, ...]
     repeat: str
     record_errors: str
+    record_budget: str | None
     durable: str
     unplayed: str
+    unused: str
+    faults: str | None
     max_age: float | None
+    outdated: str
     guard: str
+    sealed_ports: tuple[int, ...]
     ignore_hosts: tuple[str, ...]
     loopback: str
     providers: tuple[str, ...]
     side_requests: tuple[str, ...]
     dummy_keys: tuple[str, ...]
     log_content: str
+    script: str | None
     local_model: str | None
 
     def __init__(self, *, root: Path = Path(), **values: Any) -> None:
@@ -188,6 +199,23 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
         raise errors.ConfigError(f"{source}: {name}{shown}: {error} ({option.help})") from error
 
 
+def check_scope_options(options: Mapping[str, Any], around: Settings, *, source: str) -> None:
+    """Raise ``ConfigError`` for options of a scope that only the whole run could have: a run is sealed, or it is not.
+
+    ``options`` go from names to values, ``around`` are the settings of the run, and ``source`` names the options.
+    """
+    if options.get("guard") == "sealed" and around.guard != "sealed":
+        raise errors.ConfigError(
+            f"{source}: guard='sealed' is for a whole run, which is in the namespace or is not. Set aquila_guard = "
+            "sealed in the ini file, or AQUILA_GUARD=sealed"
+        )
+    if around.guard == "sealed" and (transport := options.get("transport")) in NEEDS_NETWORK:
+        raise errors.ConfigError(
+            f"{source}: the transport {transport} needs the network, and this run is sealed (aquila_guard = sealed). "
+            "Run this test without: AQUILA_GUARD=all"
+        )
+
+
 def _as_text(value: Any, parse: Callable[[str], Any]) -> str:
     if isinstance(value, (list, tuple)):
         return "\n".join(map(str, value))
@@ -202,10 +230,27 @@ def suggest_name(name: str, known: Any) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
 
 
+_MARKS = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg")
+"""What lies in the folder of a project."""
+
+
+def find_project_folder(started: Path, cassette_dir: str) -> Path:
+    """Return the folder of the project around ``started``, where no ini file says which it is.
+
+    It is the nearest folder, from there upward, that has cassettes; if there is none, the nearest that looks like that
+    of a project. ``cassette_dir`` is the name of the folder of cassettes.
+    """
+    folders = (started, *started.parents)
+    for folder in folders:
+        if (folder / cassette_dir).is_dir():
+            return folder
+    return next((folder for folder in folders if any((folder / mark).exists() for mark in _MARKS)), started)
+
+
 class SettingsLayers:
     """What a run puts around the environment: below it the ini file and its defaults, above it the command line."""
 
-    __slots__ = ("_copies", "_resolved", "command_line", "defaults", "ini", "root", "under_pytest")
+    __slots__ = ("_copies", "_resolved", "command_line", "defaults", "finds_drift", "ini", "root", "under_pytest")
 
     def __init__(
         self,
@@ -215,11 +260,13 @@ class SettingsLayers:
         ini: Mapping[str, str] | None = None,
         command_line: Mapping[str, Any] | None = None,
         under_pytest: bool = False,
+        finds_drift: bool = False,
         copies: Callable[[], Path | None] | None = None,
     ) -> None:
         """``root`` is the folder that relative folders start from. The mappings go from option names to values.
 
-        ``under_pytest`` says that the plugin runs this process: then nothing goes live unless asked for. ``copies``
+        ``under_pytest`` says that the plugin runs this process: then nothing goes live unless asked for.
+        ``finds_drift`` says that a replay answers everything, and notes what no recording does. ``copies``
         returns the folder where loading a cassette may leave a compiled copy, or None for nowhere.
         """
         self.root = root
@@ -227,6 +274,7 @@ class SettingsLayers:
         self.ini = ini or {}
         self.command_line = command_line or {}
         self.under_pytest = under_pytest
+        self.finds_drift = finds_drift
         self._copies = copies
         # By the variables of the environment. Cleared when it is full: each test changes some, and puts them back.
         self._resolved: dict[tuple[Any, ...], Settings] = {}
@@ -270,11 +318,16 @@ class SettingsLayers:
             "ini": dict(self.ini),
             "command_line": dict(self.command_line),
             "under_pytest": self.under_pytest,
+            "finds_drift": self.finds_drift,
         }
 
     @classmethod
     def from_plain_data(cls, data: Mapping[str, Any]) -> SettingsLayers:
         """Build the layers that ``as_plain_data`` described. Raises ``TypeError`` or ``KeyError`` for other data."""
+        kinds: dict[str, type] = {"defaults": dict, "ini": dict, "command_line": dict, "root": str}
+        kinds |= {"under_pytest": bool, "finds_drift": bool}
+        if not all(isinstance(data[name], kind) for name, kind in kinds.items()):
+            raise TypeError("not the layers of settings")
         return cls(**{**data, "root": Path(data["root"])})
 
 

@@ -20,7 +20,7 @@ class CassetteOptions(TypedDict, total=False):
 
     transport: str | None
     upstream: str | None
-    record: Literal["missing", "all"] | None
+    record: Literal["missing", "all", "pending"] | None
     cassette_dir: str | PathLike[str] | None
     base_url: str | None
     api_key: str | None
@@ -31,19 +31,26 @@ class CassetteOptions(TypedDict, total=False):
     match_on: Words | None
     ignore: Words | None
     ignore_query: Words | None
+    normalize: Words | None
     keep_headers: Words | None
     repeat: Literal["error", "last"] | None
     record_errors: Literal["last", "all"] | None
+    record_budget: Words | None
     durable: Literal["off", "fsync"] | None
     unplayed: Literal["ignore", "warn", "fail"] | None
+    unused: Literal["fail", "warn", "ignore"] | None
+    faults: str | Sequence[str] | None
     max_age: str | float | None
+    outdated: Literal["warn", "fail"] | None
     guard: Literal["providers", "all", "off"] | None
+    sealed_ports: Words | int | Sequence[int] | None
     ignore_hosts: Words | None
     loopback: Literal["models", "all", "none"] | None
     providers: Words | None
     side_requests: Words | None
     dummy_keys: Words | None
     log_content: Literal["off", "on"] | None
+    script: str | None
     local_model: str | PathLike[str] | None
 
 

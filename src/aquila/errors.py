@@ -18,7 +18,11 @@
     │   │   └── CassetteTooNew       written by a newer Aquila
     │   ├── CassetteWriteError       the recording cannot be stored; the old file is as it was
     │   ├── CassetteMiss             no recording for a request *
-    │   │   └── PlayedOut            more identical requests than recordings *
+    │   │   ├── PlayedOut            more identical requests than recordings *
+    │   │   ├── UnscriptedRequest    no answer was written for a request *
+    │   │   ├── FaultFailed          a fault that cannot be made of an answer, or that no request met *
+    │   │   ├── BudgetSpent      a request that the budget of a recording run has no room for *
+    │   │   └── ConversationDrifted  a request that names an id of a replayed answer: no provider knows it *
     │   └── SessionClosed            a request through a session that has ended
     ├── LiveCallRefused              a request to a provider that nothing asked for *
     ├── StreamError
@@ -42,6 +46,8 @@
         ├── RemoteTaskError          a task's exception whose class is not known here, as it arrived from the worker
         └── TaskContractBroken       a task that a worker would not run as the test does (also an AssertionError)
 
+PickledMessages                      a warning: a Huey was instrumented that reads pickles from its queue
+
 ``*``: in a test it is no ``AquilaError``, and no ``Exception``: see ``UnansweredRequest``, the base of these.
 
 A message says what happened, where, and what to do next. None contains a secret.
@@ -50,6 +56,8 @@ A message says what happened, where, and what to do next. None contains a secret
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, cast
 
 
@@ -187,6 +195,28 @@ class PlayedOut(CassetteMiss):
     """The same request was made more often than it was recorded."""
 
 
+class UnscriptedRequest(CassetteMiss):
+    """A script answers, and no answer was written for the request. The message shows it, and what was left."""
+
+
+class FaultFailed(CassetteMiss):
+    """A fault cannot be made of the answer to a request, or no request met it, or nothing ended its silence."""
+
+
+class BudgetSpent(CassetteMiss):
+    """While recording: the run may record no more, so the request was not sent. See ``aquila_record_budget``."""
+
+
+class ConversationDrifted(CassetteMiss):
+    """While recording: a request that no recording answers names an id that a replayed answer has given.
+
+    No provider knows that id, so the request was not sent. ``conversation`` are the recordings that belong together:
+    for each cassette their keys. It is empty where the code that asked cannot be run again.
+    """
+
+    conversation: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+
 class SessionClosed(CassetteError):
     """A request came through a session that has already ended."""
 
@@ -296,3 +326,7 @@ class RemoteTaskError(TaskError):
 
 class TaskContractBroken(TaskError, AssertionError):
     """A task that would not behave in a worker as it does in the test; the message says which rule it breaks."""
+
+
+class PickledMessages(UserWarning):
+    """A Huey was instrumented that reads pickles: whoever can write to its queue runs code in its workers."""

@@ -35,7 +35,7 @@ class LazyModule:
         return f"<module {self._module!r}, imported on first use>"
 
 
-def lazy_modules(namespace: dict[str, Any], **modules: str) -> None:
+def lazy_modules(namespace: dict[str, Any], /, **modules: str) -> None:
     """Put modules into a namespace that are imported when they are first used.
 
     ``namespace`` is the ``globals()`` of the importing module. ``modules`` says for each name there the full name of

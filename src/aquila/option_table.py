@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 
 def _parse_text(value: str) -> str:
@@ -20,6 +21,16 @@ def _parse_words(value: str) -> tuple[str, ...]:
 def _parse_lines(value: str) -> tuple[str, ...]:
     # JSON paths may hold spaces and commas inside brackets, so only lines separate them.
     return tuple(line.strip() for line in value.splitlines() if line.strip())
+
+
+def _parse_faults(value: str) -> str:
+    return ", ".join(_parse_lines(value))
+
+
+def _parse_normalize(value: str) -> tuple[str, ...]:
+    # A pattern may hold spaces and commas, so it has a line of its own if it does.
+    lines = [line.strip() for line in value.splitlines()]
+    return tuple(entry for line in lines for entry in ((line,) if line[:1] == "/" else _parse_words(line)))
 
 
 def _parse_seconds(value: str) -> float:
@@ -44,6 +55,36 @@ def _parse_days(value: str) -> float:
     if days <= 0:
         raise ValueError("must be an age such as 90d, 12w or 36h")
     return days
+
+
+def _parse_ports(value: str) -> tuple[int, ...]:
+    ports = tuple(dict.fromkeys(map(int, _parse_words(value))))
+    if not all(0 < port < 65536 for port in ports):
+        raise ValueError("must be ports of this machine, numbers from 1 to 65535")
+    return ports
+
+
+Budget: TypeAlias = tuple[int | None, int | None]
+"""Requests and tokens; None for no limit."""
+
+_AMOUNT = r"\s*(\d+)\s*([kM]?)\s*(requests?|tokens?)\s*"
+
+
+def read_budget(value: str) -> Budget:
+    """Return the numbers in a budget, such as ``200 requests, 50k tokens``. Raises ``ValueError``."""
+    amounts: dict[str, int] = {}
+    for part in value.replace("\n", ",").split(","):
+        match = re.fullmatch(_AMOUNT, part)
+        kind = match[3].rstrip("s") if match else ""
+        if match is None or kind in amounts:
+            raise ValueError("must be numbers of requests, of tokens, or of both: 200 requests, 50k tokens")
+        amounts[kind] = int(match[1]) * {"": 1, "k": 1_000, "M": 1_000_000}[match[2]]
+    return amounts.get("request"), amounts.get("token")
+
+
+def _parse_budget(value: str) -> str:
+    read_budget(value)
+    return value.replace("\n", ", ")
 
 
 def _choice_of(*choices: str) -> Callable[[str], str]:
@@ -79,12 +120,12 @@ class Option:
 
 
 OPTIONS: Mapping[str, Option] = {
-    "transport": Option("live", "live, replay, record, local or module:factory", env="AQUILA_TRANSPORT"),
+    "transport": Option("live", "live, replay, record, local, script or module:factory", env="AQUILA_TRANSPORT"),
     "upstream": Option("live", "what `record` records from", env="AQUILA_UPSTREAM"),
     "record": Option(
         "missing",
-        "what `record` does with recordings that match: keep (missing) or record again (all)",
-        parse=_choice_of("missing", "all"),
+        "what `record` does with recordings that match: keep (missing), record again (all), or beside them (pending)",
+        parse=_choice_of("missing", "all", "pending"),
         env="AQUILA_RECORD",
         ini=False,
     ),
@@ -109,6 +150,11 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "ignore": Option((), "JSON paths of the body that do not identify a request", parse=_parse_lines),
     "ignore_query": Option((), "query parameters that do not identify a request, such as X-Amz-*", parse=_parse_words),
+    "normalize": Option(
+        (),
+        "values that placeholders stand for when requests are compared: uuid, date, tmp_path, ..., or /pattern/",
+        parse=_parse_normalize,
+    ),
     "keep_headers": Option((), "header fields that cassettes keep besides the usual ones", parse=_parse_words),
     "repeat": Option(
         "error",
@@ -120,6 +166,12 @@ OPTIONS: Mapping[str, Option] = {
         "answers of 408, 409, 429 and 5xx to keep: last (only if nothing followed) or all",
         parse=_choice_of("last", "all"),
     ),
+    "record_budget": Option(
+        None,
+        "how much a run may record: requests, tokens, or both, such as 200 requests, 50k tokens",
+        parse=_parse_budget,
+        env="AQUILA_RECORD_BUDGET",
+    ),
     "durable": Option(
         "off",
         "whether each recorded answer survives a loss of power before the program goes on: off or fsync",
@@ -130,13 +182,32 @@ OPTIONS: Mapping[str, Option] = {
         "recordings of a test's own cassette that it did not play: ignore, warn or fail",
         parse=_choice_of("ignore", "warn", "fail"),
     ),
-    "max_age": Option(None, "age after which a recording is reported, such as 90d", parse=_parse_days),
+    "unused": Option(
+        "fail",
+        "scripted answers that nobody asked for: fail, warn or ignore",
+        parse=_choice_of("fail", "warn", "ignore"),
+    ),
+    "faults": Option(
+        None,
+        "faults that answers meet: cut_stream(after=3), or several, joined by commas",
+        parse=_parse_faults,
+        ini=False,
+    ),
+    "max_age": Option(
+        None,
+        "age from which on a recording is old, such as 90d: `record` makes it anew, and a replay reports it",
+        parse=_parse_days,
+    ),
+    "outdated": Option(
+        "warn", "recordings that a test plays and that are old: warn or fail", parse=_choice_of("warn", "fail")
+    ),
     "guard": Option(
         "providers",
-        "what is refused without a cassette under pytest: providers, all or off",
-        parse=_choice_of("providers", "all", "off"),
+        "what is refused without a cassette under pytest: providers, all, off, or all by the kernel (sealed)",
+        parse=_choice_of("providers", "all", "off", "sealed"),
         env="AQUILA_GUARD",
     ),
+    "sealed_ports": Option((), "ports of this machine that a sealed run may reach, such as 5432", parse=_parse_ports),
     "ignore_hosts": Option(
         (), "hosts that are never recorded nor refused, such as *.internal or localhost:8080", parse=_parse_words
     ),
@@ -155,7 +226,7 @@ OPTIONS: Mapping[str, Option] = {
     "dummy_keys": Option(
         (),
         "further environment variables that hold a dummy while nothing needs a key; NAME=value gives one of its own, "
-        "-NAME leaves one out",
+        "-NAME leaves one out, -unset all that are not set",
         parse=_parse_words,
     ),
     "log_content": Option(
@@ -164,6 +235,7 @@ OPTIONS: Mapping[str, Option] = {
         parse=_choice_of("off", "on"),
         env="AQUILA_LOG_CONTENT",
     ),
+    "script": Option(None, "the script that the transport script answers from", env="AQUILA_SCRIPT", ini=False),
     "local_model": Option(None, "GGUF file of the embedded model", env="AQUILA_LOCAL_MODEL", ini=False),
 }
 """Every setting, by name. Ini keys, environment variables and markers derive from it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import re
 from typing import Any
 
 from aquila.errors import MissingDependency
@@ -15,14 +17,28 @@ def install_command(extra: str) -> str:
     return f"pip install 'pytest-aquila[{extra}]'"
 
 
-def import_optional(module: str, extra: str, *, purpose: str, command: str | None = None) -> Any:
+def import_optional(
+    module: str, extra: str, *, purpose: str, command: str | None = None, oldest: str | None = None
+) -> Any:
     """Import and return ``module``.
 
     ``extra`` is the extra of this distribution that brings it, ``purpose`` what it is needed for, ``command`` the
-    install command where an extra alone does not suffice. Raises ``MissingDependency`` in one sentence otherwise.
+    install command where an extra alone does not suffice, ``oldest`` the first version that will do. Raises
+    ``MissingDependency`` in one sentence otherwise.
     """
+    install = command or install_command(extra)
     try:
-        return importlib.import_module(module)
+        imported = importlib.import_module(module)
     except ImportError as error:
-        install = command or install_command(extra)
         raise MissingDependency(f"{purpose} needs the package {module!r}; install it with: {install}") from error
+    if oldest is not None and _numbers_of(imported.__version__) < _numbers_of(oldest):
+        raise MissingDependency(
+            f"{purpose} needs the package {module!r} in version {oldest} or newer, and {imported.__version__} is "
+            f"installed; install it with: {install}"
+        )
+    return imported
+
+
+@functools.cache
+def _numbers_of(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))

@@ -1,51 +1,51 @@
-"""``--aquila-drift``: replay by method and path alone, and list what would miss if contents were compared."""
+"""``--aquila-drift``: answer what no recording answers from the nearest one, and list what differs, by change."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pytest
-
+from aquila.errors import CassetteRequired, LiveCallRefused
 from aquila.lazy_imports import lazy_modules
+from pytest_aquila import test_scopes
 
 if TYPE_CHECKING:
-    from aquila import config
-    from aquila.recording import drift_watch, session_factory
-    from aquila.recording.scope import Scope
+    import pytest
+
+    from aquila.recording import drift_groups, drift_watch
+    from pytest_aquila import reporting
     from pytest_aquila.reporting import Totals
 else:
     lazy_modules(
         globals(),
-        config="aquila.config",
+        drift_groups="aquila.recording.drift_groups",
         drift_watch="aquila.recording.drift_watch",
-        session_factory="aquila.recording.session_factory",
+        reporting="pytest_aquila.reporting",
     )
 
 
-def watch_scope(scope: Scope) -> None:
-    """Compare the contents of a scope's requests, although its settings do not."""
-    default = config.Settings().match_on
-    strict = scope.settings.with_options({"match_on": default}, source="--aquila-drift")
-    rules = session_factory.match_rules_of(strict)
-    scope.sessions.watch_drift(
-        drift_watch.DriftWatch(
-            rules,
-            command=scope.record_command(),
-            takes_other_origins=lambda request: session_factory.takes_other_origins(request, rules, strict),
-        )
-    )
+def note_test_without_cassette(item: pytest.Item, error: BaseException | None, totals: Totals) -> None:
+    """Note a test that asked a model and has no cassette. ``error`` is what it failed with."""
+    scope = test_scopes.opened_scope(item)
+    if scope is not None and scope.default_cassette is not None:
+        return
+    running = item.config.stash[test_scopes.RUN].test
+    refused = [*(running.refusals if running is not None else ())]
+    if not refused and not isinstance(error, (CassetteRequired, LiveCallRefused)):
+        return
+    text = str(refused[0] if refused else error)
+    row = drift_watch.DriftedRequest("", "", "", "without_cassette", text).as_plain_data()
+    totals.drifted.append({"test": test_scopes.id_to_type(item), **row})
 
 
-def write_report(terminal: pytest.TerminalReporter, totals: Totals, target: str) -> None:
+def write_report(reporter: pytest.TerminalReporter, totals: Totals, target: str) -> None:
     """List what was found, and write it where ``target`` says."""
-    for test, cassette, method, url, _ in totals.drifted:
-        terminal.write_line(f"aquila: {test}: {method} {url} is not in {cassette} any more", yellow=True)
-    count = len(totals.drifted)
-    changed = "1 request has" if count == 1 else f"{count} requests have"
-    terminal.write_line(f"aquila: {changed} no recording with the same content")
+    report = drift_groups.make_report(totals.drifted)
+    terminal = reporting.CleanTerminal(reporter)
+    prefix = "aquila: "
+    for line in drift_groups.describe_report(report, reporter._tw.fullwidth - len(prefix)):
+        terminal.write_line(prefix + line, yellow=bool(report["groups"]))
+        prefix = ""
     if target != "-":
-        names = ("test", "cassette", "method", "url", "text")
-        rows: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in totals.drifted]
-        Path(target).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        Path(target).write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -24,15 +24,20 @@ if TYPE_CHECKING:
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila import errors
     from aquila.recording import scope as scopes
-    from pytest_aquila import node_ids, outcomes
+    from pytest_aquila import demands, node_ids, outcomes, second_attempts
 else:
     lazy_modules(
         globals(),
+        demands="pytest_aquila.demands",
         errors="aquila.errors",
         node_ids="pytest_aquila.node_ids",
         outcomes="pytest_aquila.outcomes",
         scopes="aquila.recording.scope",
+        second_attempts="pytest_aquila.second_attempts",
     )
+
+
+_MOST_TESTS = 10
 
 
 def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:
@@ -63,6 +68,7 @@ class FixtureCassette:
         self._take_report = take_report
         self._run: Run = item.config.stash[test_scopes.RUN]
         self._scope: Scope | None = None
+        self._is_set_up = False
         # What ends when the fixture has been torn down. Empty outside the teardown.
         self._tearing_down = contextlib.ExitStack()
 
@@ -75,9 +81,14 @@ class FixtureCassette:
             scope = self._scope
             if scope is not None and scope.misses:
                 raise outcomes.make_outcome(scope.misses[0], with_traceback=False)
+            if scope is not None:
+                demands.check_plays(scope)
         except BaseException as error:
             self._close_after(error)
             raise
+        self._is_set_up = True
+        if scope is not None:
+            scope.is_shared = self._fixture.scope != "function"
 
     def begin_teardown(self) -> None:
         """Answer what is asked until ``end_teardown``."""
@@ -98,6 +109,7 @@ class FixtureCassette:
         """Close the scope of a setup that ended with ``error``."""
         if self._scope is None:
             return
+        second_attempts.plan(self._item, self._scope.misses)  # a fixture that failed is set up again
         skipped = isinstance(error, pytest.skip.Exception) and not self._scope.misses
         if not skipped:
             test_scopes.redact_reports_for(self._item.config, self._scope)  # of every test that uses the fixture
@@ -159,7 +171,21 @@ class FixtureCassette:
                     models_only=node.get_closest_marker(options.MARKER) is None,
                     options=settings,
                 )
-                test_scopes.watch_drift(scope, item.config)
+                scope.command_for_all = self._record_all_command
+                scope.is_shared = self._is_set_up and self._fixture.scope != "function"
                 scopes.open_scope(scope)
                 self._scope = scope
             return self._scope
+
+    def _record_all_command(self) -> str:
+        """What to type to record again the fixture and the tests that use it: their requests name what it gives."""
+        name = self._fixture.argname
+        users = [
+            item
+            for item in self._item.session.items
+            if self._fixture in second_attempts.fixtures_of(item).get(name, ())
+        ]
+        tests = list(dict.fromkeys(map(test_scopes.id_to_type, users or [self._item])))
+        if len(tests) > _MOST_TESTS:
+            tests = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+        return f"pytest {shlex.join(tests)} --aquila-record=all"

@@ -14,23 +14,30 @@ if TYPE_CHECKING:
     from aquila.recording import refusals, used_cassette
     from aquila.recording.refusals import Refusals
     from aquila.recording.used_cassette import UsedCassette
-    from aquila.server import application, background_server
+    from aquila.scripting import script
+    from aquila.scripting.script import Script
+    from aquila.server import admission, application, background_server
     from aquila.server.background_server import BackgroundServer
+    from aquila.testing import faults
+    from aquila.testing.faults import Faults
     from aquila.transports import proxy
     from pytest_aquila import test_scopes
 else:
     lazy_modules(
         globals(),
+        admission="aquila.server.admission",
         application="aquila.server.application",
         background_server="aquila.server.background_server",
+        faults="aquila.testing.faults",
         optional="aquila.optional",
         proxy="aquila.transports.proxy",
         refusals="aquila.recording.refusals",
+        script="aquila.scripting.script",
         test_scopes="pytest_aquila.test_scopes",
         used_cassette="aquila.recording.used_cassette",
     )
 
-__all__ = ["aquila_cassette", "aquila_refusals", "aquila_server"]
+__all__ = ["aquila_cassette", "aquila_faults", "aquila_refusals", "aquila_script", "aquila_server"]
 
 
 @pytest.fixture
@@ -40,6 +47,29 @@ def aquila_cassette(request: pytest.FixtureRequest) -> UsedCassette:
     It is named after the test (``cassettes/<module path>/<test>.yaml``), or as ``@pytest.mark.aquila("name")`` says.
     """
     return used_cassette.UsedCassette(test_scopes.scope_of(request.node, with_cassette=True))
+
+
+@pytest.fixture
+def aquila_script(request: pytest.FixtureRequest) -> Script:
+    """Answers written by hand for this test: ``aquila_script.reply("Hello")``.
+
+    Whatever client asks a model gets them, in its provider's own form. What is not scripted fails the test; with
+    ``aquila_cassette`` beside it, it is replayed or recorded. So does an answer that nobody asked for.
+    """
+    scope = test_scopes.scope_of(request.node)
+    written = script.Script()
+    scope.use_script(written)
+    return written
+
+
+@pytest.fixture
+def aquila_faults(request: pytest.FixtureRequest) -> Faults:
+    """Faults for blocks of this test: ``with aquila_faults.overloaded(times=2): ...``.
+
+    They are made of what its cassette or its script has. A test that names neither has a cassette of its own.
+    """
+    item = request.node
+    return faults.Faults(test_scopes.scope_of(item, with_cassette=not test_scopes.uses_script_fixture(item)))
 
 
 @pytest.fixture
@@ -55,18 +85,18 @@ def aquila_refusals(request: pytest.FixtureRequest) -> Refusals:
 def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest) -> Iterator[BackgroundServer]:
     """A server that answers from the cassette of this test: ``url``, and ``base_url`` for clients of OpenAI's.
 
-    ``OPENAI_BASE_URL`` is set to it, for child processes too.
+    ``OPENAI_BASE_URL`` is set to it, for child processes too. A client that sends ``token`` as its API key uses the
+    one of this process.
     """
-    for module in ("starlette", "uvicorn"):
+    for module in ("starlette", "uvicorn", "httptools"):
         optional.import_optional(module, "serve", purpose="the fixture aquila_server")
     scope = test_scopes.scope_of(request.node)
     settings = scope.settings
     upstream = settings.base_url if settings.upstream == "live" else settings.upstream
-    with (
-        background_server.BackgroundServer(
-            application.build_application(proxy.Proxy(lambda: scope, upstream=upstream, key=settings.api_key))
-        ) as running,
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    token = admission.make_token()
+    app = application.build_application(
+        proxy.Proxy(lambda: scope, upstream=upstream, key=settings.api_key), admission.Admission(token)
+    )
+    with background_server.BackgroundServer(app, token=token) as running, pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_BASE_URL", running.base_url)
         yield running

@@ -6,8 +6,14 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from aquila.lazy_imports import lazy_modules
+
 if TYPE_CHECKING:
     import pytest
+
+    from pytest_aquila import reporting
+else:
+    lazy_modules(globals(), reporting="pytest_aquila.reporting")
 
 ChangedRequest: TypeAlias = tuple[str, str, str]
 """What identifies the change, the lines that show it, and the test as it is typed."""
@@ -15,8 +21,9 @@ ChangedRequest: TypeAlias = tuple[str, str, str]
 _MOST_TESTS = 10
 
 
-def write_groups(terminal: pytest.TerminalReporter, changed: Sequence[ChangedRequest]) -> None:
+def write_groups(reporter: pytest.TerminalReporter, changed: Sequence[ChangedRequest]) -> None:
     """Write a paragraph for each change by which several tests miss."""
+    terminal = reporting.CleanTerminal(reporter)
     groups: dict[str, tuple[str, dict[str, None]]] = {}
     for group, difference, test in changed:
         groups.setdefault(group, (difference, {}))[1][test] = None

@@ -10,12 +10,14 @@ import contextlib
 import functools
 import inspect
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from aquila.recording import outgoing
 from pytest_aquila.root_folder import root_of
 
 if TYPE_CHECKING:
@@ -36,12 +38,36 @@ def id_of(node: Any) -> str:
     return path if isinstance(node, pytest.Directory) else path + colons + inside
 
 
+_folded_names: pytest.StashKey[Counter[str]] = pytest.StashKey()
+"""Of a module or a class: how many of its names are the same if capitals do not count."""
+
+
+def has_twin(test: pytest.Item | pytest.Collector) -> bool:
+    """Whether the name of a test or of a class around it has capitals, and another differs from it in these alone.
+
+    The files of their cassettes would be one where a file system does not tell capitals from small letters.
+    """
+    for node in test.iter_parents():
+        name = node.name.partition("[")[0]
+        parent = node.parent
+        if isinstance(node, pytest.File) or parent is None:
+            return False
+        if name == name.lower():
+            continue
+        if _folded_names not in parent.stash:
+            parent.stash[_folded_names] = Counter(map(str.casefold, dir(getattr(parent, "obj", None))))
+        if parent.stash[_folded_names][name.casefold()] > 1:
+            return True
+    return False
+
+
 def fixture_cassette(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item) -> str:
     """The name of the cassette of a fixture that several tests share."""
     return names.name_of_fixture(
         fixture.argname + _parameter_suffix(request),
         defined=_definition_of(fixture, item),
         within=id_of(request.node) if fixture.scope in ("module", "class") else None,
+        has_twin=fixture.argname != fixture.argname.lower() or (fixture.scope == "class" and has_twin(request.node)),
     )
 
 
@@ -88,6 +114,8 @@ def _parameter_suffix(request: pytest.FixtureRequest) -> str:
     if not hasattr(request, "param"):
         return ""
     value = request.param
+    if isinstance(value, str) and outgoing.redact_label(value) != value:
+        return f"[#{getattr(request, 'param_index', 0)}]"
     if isinstance(value, str) and value[:1].isalpha() and value not in ("None", "True", "False", "inf", "nan"):
         return f"[{value}]"
     if isinstance(value, (str, int, float, type(None))):

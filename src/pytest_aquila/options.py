@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aquila import config
 from aquila.lazy_imports import lazy_modules
+from aquila.option_table import OPTIONS
+from aquila.recording import runtime
 from pytest_aquila import task_fixtures
 
 if TYPE_CHECKING:
     from aquila import errors
+    from aquila.intercept import provider_keys
+    from aquila.recording import session_factory
 else:
-    lazy_modules(globals(), errors="aquila.errors")
+    lazy_modules(
+        globals(),
+        errors="aquila.errors",
+        provider_keys="aquila.intercept.provider_keys",
+        session_factory="aquila.recording.session_factory",
+    )
 
 MARKER = "aquila"
 LIVE = "aquila_live"
 COMPAT = "aquila_vcr_compat"
+CASSETTER_COMPAT = "aquila_cassetter_compat"
 
 
-_DRIFT_SETTINGS = {"transport": "replay", "match_on": "method path", "repeat": "last"}
-"""The settings of a run that looks for drift: every request gets an answer, so that a test reaches its next one."""
+IMPLIED_VALUES = {
+    "--aquila-record": "missing",
+    "--aquila-drift": "-",
+    "--aquila-orphans": "-",
+    "--aquila-verify": "all",
+    "--aquila-faults": "usual",
+}
+"""The options whose value may be left out, each with the one that it has then; see ``option_values``."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -31,24 +48,23 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--aquila-record",
         nargs="?",
-        const="missing",
-        type=_parse_record_mode,
-        metavar="missing|all",
+        const=IMPLIED_VALUES["--aquila-record"],
+        metavar="missing|all|pending",
         default=None,
         help="Record from the upstream what is missing or has drifted, and keep what matches; =all records everything "
-        "again. A failing test replaces nothing.",
+        "again; =pending does so beside the cassettes, for a review. A failing test replaces nothing.",
     )
     group.addoption(
         "--aquila-transport",
         default=None,
         metavar="NAME",
-        help="replay (default), live, record, local or module:factory; overrides AQUILA_TRANSPORT.",
+        help="replay (default), live, record, local, script or module:factory; overrides AQUILA_TRANSPORT.",
     )
     group.addoption(
         "--aquila-upstream",
         default=None,
         metavar="NAME",
-        help="What to record from: live (default), local or module:factory; overrides AQUILA_UPSTREAM.",
+        help="What to record from: live (default), local, script or module:factory; overrides AQUILA_UPSTREAM.",
     )
     group.addoption(
         "--aquila-replay-timing",
@@ -58,13 +74,21 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--aquila-orphans",
-        action="store_true",
-        help="After the run, list cassettes that no test used. Meaningful for a run of the whole suite.",
+        nargs="?",
+        const=IMPLIED_VALUES["--aquila-orphans"],
+        default=None,
+        metavar="FILE",
+        help="After a run of all tests, list the cassettes that no test used; with FILE, write them there as JSON, for "
+        "aquila cassettes prune.",
     )
     _add_drift_option(group)
+    _add_verify_options(group)
+    _add_fault_options(group, parser)
     for name, help in config.ini_options():
         parser.addini(name, help, default=None)
     parser.addini(COMPAT, "understand the marks, fixtures and options of pytest-recording", type="bool", default=False)
+    help = "understand the marks, fixtures and options of cassetter"
+    parser.addini(CASSETTER_COMPAT, help, type="bool", default=False)
     for name, help in task_fixtures.INI:
         parser.addini(name, help, default=None)
 
@@ -74,46 +98,119 @@ def _add_drift_option(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--aquila-drift",
         nargs="?",
-        const="-",
+        const=IMPLIED_VALUES["--aquila-drift"],
         default=None,
         metavar="FILE",
-        help="List the requests whose content no recording has, and replay by method and path meanwhile; with FILE, "
-        "write them there as JSON.",
+        help="List what no recording answers, by change, and answer it from the nearest recording meanwhile; with "
+        "FILE, write it there as JSON.",
     )
 
 
-def _parse_record_mode(value: str) -> str:
-    """What --aquila-record is given. Its value may be left out, so a path that follows is taken for it."""
-    if value not in ("missing", "all"):
-        raise argparse.ArgumentTypeError(
-            f"{value!r} is neither missing nor all. To record a test or a folder, put it first: "
-            f"pytest {value} --aquila-record"
+def _add_verify_options(group: pytest.OptionGroup) -> None:
+    """Declare ``--aquila-verify`` and ``--aquila-verify-json``."""
+    group.addoption(
+        "--aquila-verify",
+        nargs="?",
+        const=IMPLIED_VALUES["--aquila-verify"],
+        default=None,
+        metavar="SAMPLE",
+        help="Replay, and after the tests ask the upstream the same again, with real keys: what was refused, what has "
+        "another shape, what was answered. Changes nothing. =10%% or =20 takes a sample, oldest first.",
+    )
+    group.addoption(
+        "--aquila-verify-json", default=None, metavar="FILE", help="Write what --aquila-verify finds there, as JSON."
+    )
+
+
+def _add_fault_options(group: pytest.OptionGroup, parser: pytest.Parser) -> None:
+    """Declare ``--aquila-faults`` and what goes with it."""
+    group.addoption(
+        "--aquila-faults",
+        nargs="?",
+        const=IMPLIED_VALUES["--aquila-faults"],
+        default=None,
+        metavar="FAULTS",
+        help="Run each test that has a cassette or a script once more under each of some usual faults, and say what it "
+        "does; =all takes every fault, =cut_stream,overloaded(times=2) those. Touches no cassette.",
+    )
+    group.addoption(
+        "--aquila-faults-json", default=None, metavar="FILE", help="Write what --aquila-faults finds there, as JSON."
+    )
+    parser.addini("aquila_faults_timeout", "seconds that a test may take under a fault (30)", default=None)
+    parser.addini(
+        "aquila_faults_allowed",
+        "what --aquila-faults may find: lines of a test, a fault and a finding, with *",
+        type="linelist",
+        default=[],
+    )
+
+
+def wants_faults(config: pytest.Config) -> bool:
+    """Whether this run runs tests under faults, too."""
+    return config.option.aquila_faults is not None
+
+
+def _check_faults(chosen: argparse.Namespace) -> None:
+    if chosen.aquila_faults is None:
+        if chosen.aquila_faults_json is not None:
+            raise pytest.UsageError("--aquila-faults-json says where --aquila-faults writes; give that, too")
+        return
+    others = (chosen.aquila_record, chosen.aquila_drift, chosen.aquila_verify, chosen.aquila_transport)
+    if any(each is not None for each in others):
+        raise pytest.UsageError(
+            "--aquila-faults changes what replays; leave --aquila-record, --aquila-drift, --aquila-verify and "
+            "--aquila-transport out"
         )
-    return value
+
+
+def wants_verification(config: pytest.Config) -> bool:
+    """Whether this run asks the upstream again."""
+    return config.option.aquila_verify is not None
+
+
+def _check_verification(chosen: argparse.Namespace) -> None:
+    if chosen.aquila_verify is None:
+        if chosen.aquila_verify_json is not None:
+            raise pytest.UsageError("--aquila-verify-json says where --aquila-verify writes; give that, too")
+        return
+    if chosen.aquila_record is not None or chosen.aquila_drift is not None or chosen.aquila_transport is not None:
+        raise pytest.UsageError(
+            "--aquila-verify asks again what replays; leave --aquila-record, --aquila-drift and --aquila-transport out"
+        )
 
 
 def wants_drift(config: pytest.Config) -> bool:
     """Whether this run looks for drift. Raises ``UsageError`` if it also records."""
-    if config.getoption("aquila_drift") is None:
+    return _wants_drift(config.option)
+
+
+def _wants_drift(chosen: argparse.Namespace) -> bool:
+    if chosen.aquila_drift is None:
         return False
-    if config.getoption("aquila_record") is not None or config.getoption("aquila_transport") not in (None, "replay"):
+    if chosen.aquila_record is not None or chosen.aquila_transport not in (None, "replay"):
         raise pytest.UsageError(
             "--aquila-drift looks at what replays; leave --aquila-record and --aquila-transport out"
         )
     return True
 
 
-def command_line_settings(pytest_config: pytest.Config) -> dict[str, Any]:
-    """The settings that the command line gives."""
+def command_line_settings(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the command line gives. ``chosen`` are its options."""
     options = {
-        "transport": pytest_config.getoption("aquila_transport"),
-        "upstream": pytest_config.getoption("aquila_upstream"),
-        "replay_timing": pytest_config.getoption("aquila_replay_timing"),
+        "transport": chosen.aquila_transport,
+        "upstream": chosen.aquila_upstream,
+        "replay_timing": chosen.aquila_replay_timing,
     }
-    if wants_drift(pytest_config):
-        return {**_DRIFT_SETTINGS}
-    record = pytest_config.getoption("aquila_record")
+    _check_verification(chosen)
+    _check_faults(chosen)
+    if _wants_drift(chosen):
+        return {"transport": "replay"}
+    if chosen.aquila_verify is not None or chosen.aquila_faults is not None:
+        options["transport"] = "replay"
+    record = chosen.aquila_record
     if record is not None:
+        if record not in ("missing", "all", "pending"):
+            raise pytest.UsageError(f"--aquila-record={record}: {record!r} is none of missing, all and pending")
         if options["transport"] not in (None, "record"):
             raise pytest.UsageError(
                 f"--aquila-record and --aquila-transport={options['transport']} contradict each other; "
@@ -123,10 +220,26 @@ def command_line_settings(pytest_config: pytest.Config) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def replaces_recorder(pytest_config: pytest.Config) -> bool:
+    """Whether the ini file asks for a layer that stands in for another recorder's plugin."""
+    return bool(pytest_config.getini(COMPAT) or pytest_config.getini(CASSETTER_COMPAT))
+
+
 def ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
     """The settings that the ini file gives."""
     values = {name.removeprefix("aquila_"): pytest_config.getini(name) for name, _ in config.ini_options()}
+    if replaces_recorder(pytest_config):
+        # Such a suite never saw keys that are not there. It may look for one to decide whether it records.
+        values["dummy_keys"] = f"{provider_keys.NO_UNSET} {values['dummy_keys'] or ''}"
     return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def is_to_be_sealed(pytest_config: pytest.Config) -> bool:
+    """Whether the environment or the ini file asks for a sealed run. For when the settings are not yet in force."""
+    # Before pytest has read its ini file there is nothing to ask, and what it is asked then it remembers.
+    if not hasattr(pytest_config, "known_args_namespace"):
+        return False
+    return (os.environ.get("AQUILA_GUARD") or pytest_config.getini("aquila_guard")) == "sealed"
 
 
 def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
@@ -154,4 +267,16 @@ def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
             cassette = marker.args[0]
         for name, value in given.items():
             options[name] = config.parse_option(name, value, source=f"{item.nodeid}: @pytest.mark.aquila")
+    config.check_scope_options(options, runtime.current_settings(), source=item.nodeid)
+    if not _RULES.isdisjoint(options):
+        check_rules(runtime.current_settings().with_options(options, source=item.nodeid))
     return cassette, options
+
+
+_RULES = frozenset({"match_on", "ignore", "ignore_query", "normalize"})
+
+
+def check_rules(settings: config.Settings) -> None:
+    """Raise ``ConfigError`` if requests cannot be compared as settings say. Else the report of a test would fail."""
+    if any(getattr(settings, name) != OPTIONS[name].default for name in _RULES):
+        session_factory.match_rules_of(settings)

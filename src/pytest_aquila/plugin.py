@@ -6,24 +6,23 @@ only when something in it asks for one.
 
 from __future__ import annotations
 
-import atexit
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Generator
-from pathlib import Path
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila.config import SettingsLayers
+from aquila.intercept import child_processes
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.recording.runtime import Run
-from pytest_aquila import fixture_cassettes, options, test_scopes
+from pytest_aquila import fixture_cassettes, options, run_life, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
-from pytest_aquila.root_folder import find_root_folder
 from pytest_aquila.task_fixtures import *  # noqa: F403
+from pytest_aquila.test_scopes import pytest_make_parametrize_id  # noqa: F401 - a hook
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -35,38 +34,56 @@ if TYPE_CHECKING:
 
     Outcome = Literal["passed", "skipped", "xfailed", "failed"]
     from aquila import errors
-    from aquila.cassettes.storage import cassette_files, names
-    from aquila.intercept import activation, dummy_keys
-    from aquila.recording import recorder
+    from aquila.cassettes.storage import names
+    from aquila.recording import child_misses, outgoing, recovery
     from pytest_aquila import (
+        advice,
+        demands,
         drift_report,
         environment_check,
-        key_advice,
+        fault_check,
+        fault_runs,
         miss_report,
+        noted_uses,
+        option_values,
         outcomes,
+        recording_plan,
         report_redaction,
         reporting,
+        sealed_run,
+        second_attempts,
         unanswered,
+        unused_report,
         vcr_compat,
+        verify_run,
     )
 else:
     lazy_modules(
         globals(),
-        activation="aquila.intercept.activation",
-        cassette_files="aquila.cassettes.storage.cassette_files",
+        advice="pytest_aquila.advice",
+        child_misses="aquila.recording.child_misses",
+        demands="pytest_aquila.demands",
         drift_report="pytest_aquila.drift_report",
-        dummy_keys="aquila.intercept.dummy_keys",
         environment_check="pytest_aquila.environment_check",
         errors="aquila.errors",
-        key_advice="pytest_aquila.key_advice",
+        fault_check="pytest_aquila.fault_check",
+        fault_runs="pytest_aquila.fault_runs",
         miss_report="pytest_aquila.miss_report",
+        noted_uses="pytest_aquila.noted_uses",
         names="aquila.cassettes.storage.names",
+        option_values="pytest_aquila.option_values",
         outcomes="pytest_aquila.outcomes",
-        recorder="aquila.recording.recorder",
+        outgoing="aquila.recording.outgoing",
+        recovery="aquila.recording.recovery",
+        recording_plan="pytest_aquila.recording_plan",
         report_redaction="pytest_aquila.report_redaction",
         reporting="pytest_aquila.reporting",
+        second_attempts="pytest_aquila.second_attempts",
+        sealed_run="pytest_aquila.sealed_run",
         unanswered="pytest_aquila.unanswered",
+        unused_report="pytest_aquila.unused_report",
         vcr_compat="pytest_aquila.vcr_compat",
+        verify_run="pytest_aquila.verify_run",
     )
 
 _totals: pytest.StashKey[Totals] = pytest.StashKey()
@@ -74,19 +91,30 @@ _outcome: pytest.StashKey[Outcome] = pytest.StashKey()
 """What came of a test before its teardown. There is none while nothing but passing is known."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare options and ini keys."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare options and ini keys. A run that is to be sealed begins anew here, before anything else of it."""
     options.add_options(parser)
+    config = pluginmanager.get_plugin("pytestconfig")
+    if config is not None and options.is_to_be_sealed(config):
+        sealed_run.enter_sealed_run(config)
 
 
-def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
-    """Turn on what stands in for pytest-recording, if the ini file wants it: its options must be known in time."""
-    if early_config.getini(options.COMPAT):
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
+    """Begin the run before any conftest is imported, and turn on what stands in for another recorder, if wanted."""
+    if not options.IMPLIED_VALUES.keys().isdisjoint(args):
+        option_values.write_implied_values(args, early_config, parser)
+    # The command line as it was read for plugins. What it says for conftests is not known yet.
+    run_life.begin_run(early_config, early_config.known_args_namespace)
+    if options.replaces_recorder(early_config):  # its options must be known in time
         vcr_compat.turn_on(early_config, parser)
+    return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Put the settings of the run in force; a recording run first takes over what an interrupted one left."""
+    """Let the run know of its tests; a recording run first takes over what an interrupted one left."""
     config.addinivalue_line(
         "markers",
         f"{options.MARKER}(cassette=None, **settings): the cassette of this test, and settings for it "
@@ -94,33 +122,36 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
     _warn_of_unknown_variables(config)
-    ini = options.ini_settings(config)
-    layers = SettingsLayers(
-        find_root_folder(config, ini.get("cassette_dir", "cassettes")),
-        defaults={"transport": "replay"},
-        ini=ini,
-        command_line=options.command_line_settings(config),
-        under_pytest=True,
-        copies=functools.cache(lambda: _copies_folder(config)),  # once a run: pytest makes the folder at each call
-    )
-    run = config.stash[test_scopes.RUN] = Run(layers, make_outcome=_make_outcome, tell=functools.partial(_tell, config))
-    run.__enter__()
+    run = run_life.begin_tests(config, shows_keys=_starts_workers(config))
+    run.make_outcome, run.tell = _make_outcome, functools.partial(_tell, config)
+    if config.getoption("aquila_orphans") is not None:
+        config.pluginmanager.register(unused_report.UnusedReport(config, functools.partial(_used_cassettes, config)))
     try:
-        # Fail closed: for the whole run, what nothing asked for is refused, in this process and in its children.
-        run.hold(dummy_keys.remember_environment())
-        if not _starts_workers(config):  # they inherit its environment, and may need the real keys
-            run.hold(activation.show_dummy_keys())
-        run.hold(activation.guard_run())
-        now = layers.resolve()
+        now = run.layers.resolve()
+        options.check_rules(now)
+        if now.guard == "sealed":
+            sealed_run.check_sealed_run(now, verifies=options.wants_verification(config))
+        if options.wants_verification(config):
+            verify_run.read_sample(config)  # before any test, if it is wrong
+        if options.wants_faults(config):
+            config.pluginmanager.register(fault_runs.FaultRuns(config), fault_runs.FaultRuns.__name__)
+        if now.transport == "record":
+            recording_plan.watch_recording(config, run, now)
         if now.transport == "record" and not _is_worker(config):
-            found = recorder.recover_journals(now.cassette_root())
-            totals = _totals_of(config)
+            found = recovery.recover_journals(now.cassette_root())
+            totals = totals_of(config)
             totals.recovered += [(str(path), count) for path, count in found.cassettes]
             totals.unrecovered += found.failures
     except Exception as error:
         if isinstance(error, errors.AquilaError):
             raise pytest.UsageError(str(error)) from error
         raise
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse faults that are none, or that no answer of a test can have."""
+    if any("faults" in marker.kwargs for item in items for marker in item.iter_markers(options.MARKER)):
+        fault_check.check_faults(items)
 
 
 def _make_outcome(error: UnansweredRequest) -> UnansweredRequest:
@@ -132,13 +163,13 @@ def _tell(config: pytest.Config, sentence: str) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and not _is_worker(config):
         terminal.ensure_newline()
-        terminal.write_line(f"aquila: {sentence}", yellow=True)
+        reporting.CleanTerminal(terminal).write_line(f"aquila: {sentence}", yellow=True)
     else:
-        _totals_of(config).told.append(sentence)
+        totals_of(config).told.append(sentence)
 
 
 def _warn_of_unknown_variables(config: pytest.Config) -> None:
-    if _is_worker(config) or not any(name.startswith("AQUILA_") for name in os.environ):
+    if _is_worker(config) or not any(name.startswith("AQUILA_") and name != "AQUILA_SESSION" for name in os.environ):
         return
     for sentence in environment_check.find_unknown_variables():
         try:
@@ -147,38 +178,34 @@ def _warn_of_unknown_variables(config: pytest.Config) -> None:
             raise pytest.UsageError(str(warning)) from None
 
 
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say that the run is sealed."""
+    sealed = config.stash[test_scopes.RUN].layers.resolve().guard == "sealed"
+    return "aquila: sealed: this run is in a network namespace that has only its loopback" if sealed else None
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take back the settings of the run."""
+    """Let nothing be a matter of the tests any more. What else cleans up, and what tests have left, stays guarded."""
     run = config.stash.get(test_scopes.RUN, None)
     if run is not None:
-        if runtime.is_outermost(run):  # what tests and libraries have left may ask until the process ends
-            if _ends_with_pytest(config):
-                activation.guard_from_now_on(run.layers)
-            else:
-                # A program has called pytest, and is free until it ends. What is registered last is called first.
-                atexit.register(activation.guard_from_now_on, run.layers)
-        run.__exit__(None, None, None)
-
-
-def _ends_with_pytest(config: pytest.Config) -> bool:
-    """Whether pytest is all that this process does."""
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    program = spec.name.partition(".")[0] if spec is not None else Path(getattr(main, "__file__", None) or "").stem
-    return _is_worker(config) or program in ("pytest", "py")
+        run_life.end_tests(run)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Say which test runs."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Say which test runs. One in which a conversation drifted while it was recorded runs once more."""
     with test_scopes.running_test(item):
-        return (yield)
+        result = yield
+    return second_attempts.run_again(item, nextitem) if test_scopes.runs_again(item) else result
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Open the scope of a test that wants one at once: child processes and clients that it starts need it."""
+    child_processes.tell_if_forgotten()
     test_scopes.begin_test(item)
+    item.stash[_outcome] = "passed"  # a plugin may run the test again, whose teardown may have failed
     if test_scopes.wants_cassette(item):
         test_scopes.scope_of(item)
 
@@ -215,8 +242,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if test_scopes.has_unanswered(item):
         unanswered.fail_for_swallowed(unanswered.unanswered_in(item)[0])
     scope = test_scopes.opened_scope(item)
-    if scope is not None and scope.settings.unplayed == "fail":
-        _fail_for_unplayed(item)
+    if scope is not None:
+        demands.check_plays(scope)
     return result
 
 
@@ -231,19 +258,39 @@ def pytest_runtest_makereport(
     report = yield
     if simplifies:
         unanswered.shorten_crash_line(report, call)
-    # The report of a teardown that passes repeats what the test has written.
-    redactors = test_scopes.redactors_of(item) if report.failed else test_scopes.remembered_redactors(item)
-    if redactors:
-        report_redaction.redact_report(report, redactors)
+    # What a test that passes has written stands in the XML of junit, too. Each report repeats what came before.
+    tells_more = report.sections or report.user_properties or hasattr(report, "wasxfail")
+    if report.failed or report.skipped or tells_more:
+        report_redaction.redact_report(report, test_scopes.redactors_of(item))
     if report.failed:
-        _add_key_advice(report, call.excinfo, item.config)
+        advice.add_advice(report, call.excinfo, item.config.stash[test_scopes.RUN])
         item.stash[_outcome] = "failed"
         scope = test_scopes.opened_scope(item)
         if scope is not None:
             scope.note_failure()
     elif report.skipped:
         item.stash[_outcome] = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+    if not report.passed:
+        if options.wants_drift(item.config):
+            drift_report.note_test_without_cassette(item, call.excinfo and call.excinfo.value, totals_of(item.config))
+        scope = test_scopes.opened_scope(item)
+        if scope is not None and scope.misses:
+            second_attempts.plan(item, scope.misses)
+        if test_scopes.runs_again(item):
+            second_attempts.mark_as_rerun(report)
+    if report.when == "teardown" and test_scopes.runs_again(item):
+        second_attempts.hide_end(report)
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
+    """Show the first of two attempts as pytest-rerunfailures does."""
+    if report.when == test_scopes.RERUN and report.outcome == "passed":
+        return "", "", ""
+    if report.outcome == test_scopes.RERUN:
+        return test_scopes.RERUN, "R", ("RERUN", {"yellow": True})
+    return None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -253,18 +300,10 @@ def pytest_make_collect_report(
     """Advise where a client that a module makes when it is imported wants a key."""
     report = yield
     if report.failed:
+        report_redaction.redact_report(report, [outgoing.run_redactor()])
         call: pytest.CallInfo[Any] | None = getattr(report, "call", None)
-        _add_key_advice(report, call.excinfo if call is not None else None, collector.config)
+        advice.add_advice(report, call.excinfo if call is not None else None, collector.config.stash[test_scopes.RUN])
     return report
-
-
-def _add_key_advice(
-    report: pytest.TestReport | pytest.CollectReport, failure: pytest.ExceptionInfo[Any] | None, config: pytest.Config
-) -> None:
-    if failure is not None:
-        advice = key_advice.advise_on_missing_key(str(failure.value), config.stash[test_scopes.RUN])
-        if advice is not None:
-            report.sections.append(("aquila", advice))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -272,8 +311,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     """Close the scope of the test after its fixtures: store what a passing test recorded."""
     outcome: Outcome = item.stash.get(_outcome, "passed")
     item.stash[_outcome] = "passed"  # for a plugin that runs the test again
+    kept = second_attempts.keeping_shared_fixtures(item) if test_scopes.runs_again(item) else nullcontext()
     try:
-        result = yield
+        with kept:
+            result = yield
     except pytest.fail.Exception as error:
         # What plugins raise here on purpose, to be noticed, is no failure of the code that was recorded.
         _close_test_scope(item, "failed" if isinstance(error, errors.UnansweredRequest) else outcome)
@@ -295,61 +336,57 @@ def _close_test_scope(item: pytest.Item, outcome: Outcome) -> None:
     scope = test_scopes.end_test(item)
     if scope is None:
         return
-    settings = scope.settings
-    if scope.misses or outcome != "passed":
+    settings, misses = scope.settings, tuple(scope.misses)  # once: children tell of theirs through files
+    if misses:
+        second_attempts.plan(item, misses)
+    if misses or outcome != "passed":
         test_scopes.redactors_of(item)  # its reports are still to come
+    else:
+        test_scopes.remember_redactors(item, scope)
     report = test_scopes.close_scope(
         item,
-        passed=outcome == "passed" and not scope.misses,
+        passed=outcome == "passed" and not misses,
         # It ended where it meant to: a replay needs what led there. It may have asked less than another run would.
-        adds_only=outcome in ("skipped", "xfailed") and not scope.misses,
+        # One that fails for want of a fault has recorded the good answer of which it is made.
+        adds_only=(outcome in ("skipped", "xfailed") or (outcome == "failed" and settings.faults is not None))
+        and not misses,
     )
     if report is not None:
-        _add_report(item, report, settings)
+        _add_report(item, report, settings, is_whole=outcome == "passed" and not misses)
 
 
-def _add_report(item: pytest.Item, report: ScopeReport, settings: Settings) -> None:
-    """Add to the sums of the run what a scope did: that of a test, or of a fixture that the test set up."""
-    _totals_of(item.config).add_report(report, settings, test_scopes.id_to_type(item))
+def _add_report(item: pytest.Item, report: ScopeReport, settings: Settings, *, is_whole: bool = False) -> None:
+    """Add to the sums of the run what a scope did: that of a test, or of a fixture that the test set up.
 
-
-def _fail_for_unplayed(item: pytest.Item) -> None:
-    scope = test_scopes.opened_scope(item)
-    if scope is None or scope.default_cassette is None or not scope.owns_cassette:
+    ``is_whole`` says that it was a test, which ran to its end.
+    """
+    if test_scopes.runs_again(item):  # the next attempt counts
+        row = (test_scopes.id_to_type(item), second_attempts.reason_of(item))
+        if row not in totals_of(item.config).anew:
+            totals_of(item.config).anew.append(row)
         return
-    if scope.settings.transport == "replay":
-        # A test that makes no request any more has played nothing.
-        scope.sessions.session_for(scope.default_cassette, "replay")
-    for session in scope.sessions.opened_for(scope.default_cassette):
-        if session.mode == "replay" and not session.all_played:
-            numbers = ", ".join(str(number) for number, _ in session.unplayed_recordings)
-            pytest.fail(
-                f"cassette {session.name}: recordings {numbers} were not played (aquila_unplayed = fail). "
-                f"Record it again: {scope.record_command()}",
-                pytrace=False,
-            )
+    totals_of(item.config).add_report(report, settings, test_scopes.id_to_type(item))
+    if settings.transport == "record":
+        totals_of(item.config).uses += noted_uses.uses_in(item, report, is_whole=is_whole)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
     """Write what was replayed, recorded and missed, and last what waits in journals."""
     totals = config.stash.get(_totals, None)
-    _write_summary(terminalreporter, config, totals)
-    if exitstatus or (totals is not None and totals.recorded):
-        root = runtime.current_settings().cassette_root()
-        if (folder := root / cassette_files.WORK_FOLDER).is_dir():
-            reporting.write_waiting(terminalreporter, recorder.find_waiting_recordings(root), str(folder))
-
-
-def _write_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config, totals: Totals | None) -> None:
-    orphans = _orphans(config) if config.getoption("aquila_orphans") else None
-    if totals is None and not orphans and not options.wants_drift(config):
-        return
-    if totals is not None or orphans:
-        if totals is not None and totals.changed:
+    if totals is not None:
+        if totals.changed:
             miss_report.write_groups(terminalreporter, totals.changed)
-        reporting.write_summary(terminalreporter, totals or reporting.Totals(), orphans)
+        reporting.write_summary(terminalreporter, totals)
     if options.wants_drift(config):
         drift_report.write_report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))
+    if options.wants_verification(config):
+        verify_run.write_report(terminalreporter, config)
+    if exitstatus or (totals is not None and totals.recorded):
+        root = runtime.current_settings().cassette_root()
+        if (folder := root / names.WORK_FOLDER).is_dir():
+            interrupted = [scope.id for scope in runtime.current_run().scopes.unclosed()]
+            waiting = recovery.find_waiting_recordings(root, interrupted)
+            reporting.write_waiting(terminalreporter, waiting, str(folder))
 
 
 @pytest.hookimpl(trylast=True)  # pytest tears down here what an interrupted run has left
@@ -357,35 +394,44 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Take in what belongs to no test. An xdist worker sends its sums to the controller."""
     run = session.config.stash[test_scopes.RUN]
     if run.unstored:
-        _totals_of(session.config).unstored += run.unstored
+        totals_of(session.config).unstored += run.unstored
     if run.unasked:
-        _totals_of(session.config).unasked += run.unasked
+        totals_of(session.config).unasked += run.unasked
+    if refused := run.take_refused():
+        totals_of(session.config).told += refused
+    if run.notes:
+        totals_of(session.config).told += run.notes
+    # No child has told of anything before that module is loaded, and most test runs never load it.
+    if "aquila.recording.child_misses" in sys.modules:
+        totals_of(session.config).cassettes += sorted(run.state_of(child_misses.ChildMisses).take_used())
     totals = session.config.stash.get(_totals, None)
     if totals is not None and _is_worker(session.config):
         session.config.workeroutput["aquila"] = totals.as_plain_data()  # type: ignore[attr-defined]
+    elif totals is not None and totals.uses:
+        totals.unstored += noted_uses.store_uses(itertools.starmap(noted_uses.NotedUse, totals.uses))
+    if options.wants_verification(session.config):
+        if _is_worker(session.config):
+            verify_run.send_plays(session.config)
+        else:
+            verify_run.verify_session(session)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """The controller takes in a worker's sums."""
-    sent = getattr(node, "workeroutput", {}).get("aquila")
-    if sent:
-        _totals_of(node.config).merge_worker(sent)
+    output = getattr(node, "workeroutput", {})
+    if sent := output.get("aquila"):
+        totals_of(node.config).merge_worker(sent)
+    if options.wants_verification(node.config):
+        verify_run.take_plays(node.config, output)
 
 
-def _totals_of(config: pytest.Config) -> Totals:
+def totals_of(config: pytest.Config) -> Totals:
     if _totals not in config.stash:
         config.stash[_totals] = reporting.Totals()
+        if not config.pluginmanager.has_plugin(report_redaction.CleanWarnings.__name__):
+            config.pluginmanager.register(report_redaction.CleanWarnings(), report_redaction.CleanWarnings.__name__)
     return config.stash[_totals]
-
-
-def _copies_folder(config: pytest.Config) -> Path | None:
-    """Where compiled copies of cassettes are kept: pytest's cache, if there is one."""
-    cache: pytest.Cache | None = getattr(config, "cache", None)
-    try:
-        return cache.mkdir("aquila") if cache is not None else None
-    except OSError:
-        return None
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -397,12 +443,6 @@ def _starts_workers(config: pytest.Config) -> bool:
     return not _is_worker(config) and config.getoption("dist", "no") != "no"
 
 
-def _orphans(config: pytest.Config) -> list[str]:
-    root = runtime.current_settings().cassette_root()
+def _used_cassettes(config: pytest.Config) -> list[tuple[str, str]]:
     totals = config.stash.get(_totals, None)
-    used = {names.cassette_path(root, name) for name in (totals.cassettes if totals is not None else ())}
-    return (
-        [str(path.relative_to(root)) for path in cassette_files.find_cassette_files(root) if path not in used]
-        if root.is_dir()
-        else []
-    )
+    return totals.cassettes if totals is not None else []

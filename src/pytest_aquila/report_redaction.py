@@ -1,4 +1,4 @@
-"""Redact the report of a failed test: tracebacks show the arguments of functions, and logs show URLs.
+"""Redact the reports of a test: tracebacks show the arguments of functions, and logs show URLs.
 
 pytest keeps a report as objects that hold texts, in lists and attributes. They are changed in place, before a reporter
 or another process sees them.
@@ -6,26 +6,39 @@ or another process sees them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from aquila.recording import outgoing, runtime
+
 if TYPE_CHECKING:
-    import pytest
+    import warnings
 
     from aquila.cassettes.redaction.redactor import Redactor
 
-_LONGEST = 20_000  # Rules that are functions take time with the square of a text; longer ones go line by line.
+
+_OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(runtime.__file__), __file__))
 
 
-def redact_report(report: pytest.TestReport, redactors: Collection[Redactor]) -> None:
+def _hide_own_values(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Leave the arguments and the local variables out of a report's frames that are Aquila's own.
+
+    They hold requests as they were sent, and say nothing to who reads the report.
+    """
+    tracebacks = [part[0] for part in getattr(report.longrepr, "chain", ())]
+    for entry in (entry for each in tracebacks for entry in getattr(each, "reprentries", ())):
+        place = getattr(entry, "reprfileloc", None)
+        if place is not None and os.path.abspath(place.path).startswith(_OURS):
+            entry.reprlocals = entry.reprfuncargs = None
+
+
+def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: Collection[Redactor]) -> None:
     """Replace in a report what any of the redactors finds to be a secret."""
 
     def redact_text(text: str) -> str:
-        if len(text) > _LONGEST:
-            return "".join(map(redact_part, text.splitlines(keepends=True)))
-        return redact_part(text)
-
-    def redact_part(text: str) -> str:
         for redactor in redactors:
             text = redactor.redact_shortened_text(text)  # pytest shortens the values that it shows
         return text
@@ -41,5 +54,23 @@ def redact_report(report: pytest.TestReport, redactors: Collection[Redactor]) ->
                     object.__setattr__(value, name, redact_value(held))  # some of them are frozen
         return value
 
+    _hide_own_values(report)
+    if not redactors:
+        return
     report.longrepr = redact_value(report.longrepr)
     report.sections = redact_value(report.sections)
+    for name in ("user_properties", "wasxfail"):  # what a test says of itself, and why it is expected to fail
+        if held := getattr(report, name, None):
+            setattr(report, name, redact_value(held))
+
+
+class CleanWarnings:
+    """Redacts the warnings of a run: an exception of a thread is one, and so is what libraries say of a URL."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        """Redact a warning before a reporter sees it, or another process."""
+        text = str(warning_message.message)
+        clean = outgoing.redact_label(text)
+        if clean != text:
+            warning_message.message = Warning(clean)  # its category is kept apart

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import datetime
-import os
 from typing import TYPE_CHECKING, Any
+
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import outgoing
 
 if TYPE_CHECKING:
     import pytest
 
     from aquila.config import Settings
+    from aquila.recording import recording_age
     from aquila.recording.reports import ScopeReport
+    from pytest_aquila import pending_report
     from pytest_aquila.miss_report import ChangedRequest
+else:
+    lazy_modules(
+        globals(),
+        pending_report="pytest_aquila.pending_report",
+        recording_age="aquila.recording.recording_age",
+    )
 
 _MOST_NAMES = 5
 
@@ -26,19 +35,22 @@ class Totals:
     replayed: int = 0
     recorded: int = 0
     missed: int = 0
+    scripted: int = 0
     seconds: float = 0.0
     tokens: int = 0
-    pending: list[str] = dataclasses.field(default_factory=list)
+    pending: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     unplayed: list[tuple[str, str, int]] = dataclasses.field(default_factory=list)
     stale: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    cassettes: list[str] = dataclasses.field(default_factory=list)
+    cassettes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    uses: list[tuple[str, str, str, bool]] = dataclasses.field(default_factory=list)
     recovered: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     unrecovered: list[str] = dataclasses.field(default_factory=list)
     unstored: list[str] = dataclasses.field(default_factory=list)
     told: list[str] = dataclasses.field(default_factory=list)
-    drifted: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
+    drifted: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     unasked: list[str] = dataclasses.field(default_factory=list)
     changed: list[ChangedRequest] = dataclasses.field(default_factory=list)
+    anew: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
         """Take in what one test did. ``test`` is how to type it."""
@@ -46,15 +58,16 @@ class Totals:
         self.replayed += report.replayed
         self.recorded += report.recorded
         self.missed += report.missed
+        self.scripted += report.scripted
         self.seconds += report.seconds
         self.tokens += report.tokens
         self.pending += report.pending
         self.cassettes += report.cassettes
-        self.drifted += [(report.name, one.cassette, one.method, one.url, one.text) for one in report.drifted]
+        self.drifted += [{"test": test, **one} for one in report.drifted]
         self.changed += [(group, difference, test) for group, difference in report.changes]
         if settings.unplayed == "warn":
             self.unplayed += [(report.name, cassette, count) for cassette, count in report.unplayed]
-        if settings.max_age is not None and report.oldest and _age_in_days(report.oldest) > settings.max_age:
+        if settings.max_age is not None and recording_age.is_older(report.oldest, settings.max_age):
             self.stale.append((report.name, report.oldest))
 
     def merge_worker(self, sent: dict[str, Any]) -> None:
@@ -70,43 +83,53 @@ class Totals:
 
     def as_plain_data(self) -> dict[str, Any]:
         """What a worker sends."""
-        return dataclasses.asdict(self)
+        # A worker can send a tuple, and no record that is one.
+        return {**dataclasses.asdict(self), "uses": list(map(tuple, self.uses))}
 
 
 def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _age_in_days(recorded: str) -> float:
-    """Days since a recording."""
-    then = datetime.datetime.fromisoformat(recorded)
-    return (datetime.datetime.now(datetime.UTC) - then).total_seconds() / 86400
+class CleanTerminal:
+    """Writes Aquila's own lines to pytest's terminal, without secrets."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    def write_line(self, text: str, *, yellow: bool = False, red: bool = False) -> None:
+        """Write a line, in a colour if that is wanted."""
+        self._terminal.write_line(outgoing.redact_label(text), yellow=yellow, red=red)
 
 
-def write_summary(terminal: pytest.TerminalReporter, totals: Totals, orphans: list[str] | None) -> None:
+def write_summary(reporter: pytest.TerminalReporter, totals: Totals) -> None:
     """Write the lines about the run."""
+    terminal = CleanTerminal(reporter)
     for path, count in totals.recovered:
         terminal.write_line(f"aquila: took over {count} recordings of an interrupted run into {path}")
     for text in totals.unrecovered:
         terminal.write_line(f"aquila: {text}", red=True)
-    # A test that was run again and passed has taken its pending file away.
-    for path in filter(os.path.exists, dict.fromkeys(totals.pending)):
-        terminal.write_line(
-            f"aquila: the test failed, so its cassette is as it was; the recording is kept in {path} "
-            "(aquila cassettes accept)",
-            yellow=True,
-        )
+    waiting = pending_report.find_pending(totals)
+    for line in pending_report.describe_pending(waiting):
+        terminal.write_line(f"aquila: {line}", yellow=True)
     for text, count in collections.Counter(totals.unstored).items():
         times = f" ({count} processes)" if count > 1 else ""
         terminal.write_line(f"aquila: not stored: {text}{times}", red=True)
+    for test, reason in dict.fromkeys(totals.anew):
+        terminal.write_line(
+            f"aquila: {test} ran twice: a conversation was recorded anew from its beginning, because in its middle "
+            f"{reason}",
+            yellow=True,
+        )
     for text in dict.fromkeys(totals.told):
         terminal.write_line(f"aquila: {text}", yellow=True)
     for test, cassette, count in totals.unplayed:
         terminal.write_line(f"aquila: {test} did not play {count} recordings of {cassette}", yellow=True)
     for test, recorded in totals.stale:
-        terminal.write_line(f"aquila: {test} plays recordings that are old (from {recorded})", yellow=True)
-    for name in orphans or ():
-        terminal.write_line(f"aquila: no test used {name}", yellow=True)
+        terminal.write_line(
+            f"aquila: {test} plays recordings that are old (from {recorded}): --aquila-record makes them anew",
+            yellow=True,
+        )
     for request in dict.fromkeys(totals.unasked):
         terminal.write_line(
             f"aquila: {request} failed as without a network: it came from what no test had started, and nothing "
@@ -115,15 +138,16 @@ def write_summary(terminal: pytest.TerminalReporter, totals: Totals, orphans: li
             yellow=True,
         )
     if totals.used:
-        terminal.write_line(summary_line(totals), red=bool(totals.missed or totals.unstored))
+        terminal.write_line(summary_line(totals, len(waiting)), red=bool(totals.missed or totals.unstored))
 
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def write_waiting(terminal: pytest.TerminalReporter, waiting: list[tuple[str, int]], folder: str) -> None:
+def write_waiting(reporter: pytest.TerminalReporter, waiting: list[tuple[str, int]], folder: str) -> None:
     """Write what waits in the journals under ``folder``, for each cassette, and what takes it over."""
+    terminal = CleanTerminal(reporter)
     if not waiting:
         return
     count = sum(count for _, count in waiting)
@@ -137,9 +161,13 @@ def write_waiting(terminal: pytest.TerminalReporter, waiting: list[tuple[str, in
     )
 
 
-def summary_line(totals: Totals) -> str:
-    """One line: replayed, recorded, missed; seconds and tokens saved."""
+def summary_line(totals: Totals, pending: int = 0) -> str:
+    """One line: replayed, recorded, missed, and ``pending`` files that wait; seconds and tokens saved."""
     line = f"aquila: {totals.replayed} replayed, {totals.recorded} recorded, {totals.missed} missed"
+    if totals.scripted:
+        line += f", {totals.scripted} scripted"
+    if pending:
+        line += f", {pending} pending"
     if totals.replayed:
         line += f"; saved {totals.seconds:.1f} s and {totals.tokens:,} tokens"
     if totals.unstored:

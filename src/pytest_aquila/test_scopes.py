@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.cassettes.storage import names
     from aquila.errors import CassetteMiss
+    from aquila.recording import outgoing, session_factory
     from aquila.recording import redactors as known_redactors
     from aquila.recording import scope as scopes
-    from aquila.recording import session_factory
     from aquila.recording.reports import ScopeReport
     from aquila.recording.scope import Scope
-    from pytest_aquila import drift_report, node_ids
+    from pytest_aquila import node_ids
 else:
     lazy_modules(
         globals(),
-        drift_report="pytest_aquila.drift_report",
         known_redactors="aquila.recording.redactors",
         names="aquila.cassettes.storage.names",
+        outgoing="aquila.recording.outgoing",
         node_ids="pytest_aquila.node_ids",
         scopes="aquila.recording.scope",
         session_factory="aquila.recording.session_factory",
@@ -39,6 +39,16 @@ _scope: pytest.StashKey[Scope] = pytest.StashKey()
 _item: pytest.StashKey[pytest.Item] = pytest.StashKey()
 _ended: pytest.StashKey[bool] = pytest.StashKey()
 """Whether the scope of a test was closed. Set and read under the lock of the run."""
+_is_second: pytest.StashKey[bool] = pytest.StashKey()
+RECORDED_ANEW: pytest.StashKey[dict[str, dict[str, None]]] = pytest.StashKey()
+"""Of a test in which a conversation has drifted: for each cassette the keys of the recordings that are made anew."""
+REASON: pytest.StashKey[str] = pytest.StashKey()
+"""Of such a test: why it runs once more, in one sentence. It is not in the module that uses it: a run of pytester
+forgets what it has imported, and a key that is made anew is another one."""
+PREPARE_SCOPE: pytest.StashKey[Callable[[Scope], None]] = pytest.StashKey()
+"""Of a test that runs under faults: what is done with its scope before anything uses it."""
+RERUN = "rerun"
+"""The outcome of an attempt at a test that is followed by another one."""
 _marked: pytest.StashKey[tuple[str | None, dict[str, Any]]] = pytest.StashKey()
 """The cassette and the settings that the markers of a test gave its scope."""
 
@@ -48,11 +58,33 @@ def running_test(item: pytest.Item) -> Iterator[None]:
     """Make ``item`` the running test of its run."""
     stash = item.config.stash
     stash[_item] = item
+    stash[RUN].repetition.is_possible = not is_second_attempt(item)
     try:
         with stash[RUN].running_test(item.nodeid, lambda: _scope_until_end(item)):
             yield
     finally:
         del stash[_item]
+        stash[RUN].repetition.is_possible = False
+
+
+@contextlib.contextmanager
+def second_attempt(item: pytest.Item) -> Iterator[None]:
+    """Say that the protocol of a test runs for the second time within the block."""
+    item.stash[_is_second] = True
+    try:
+        yield
+    finally:
+        del item.stash[_is_second]
+
+
+def is_second_attempt(item: pytest.Item) -> bool:
+    """Whether this is the second attempt at a test."""
+    return item.stash.get(_is_second, False)
+
+
+def runs_again(item: pytest.Item) -> bool:
+    """Whether a test runs once more when this attempt has ended."""
+    return bool(item.stash.get(RECORDED_ANEW, None)) and not is_second_attempt(item)
 
 
 def running_item(config: pytest.Config) -> pytest.Item | None:
@@ -99,21 +131,45 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
                 options=settings,
             )
             item.stash[_scope], item.stash[_marked] = scope, (named, settings)
-            watch_drift(scope, item.config)
             with_cassette = (
                 with_cassette
-                or item.get_closest_marker(options.MARKER) is not None
+                or (item.get_closest_marker(options.MARKER) is not None and not uses_script_fixture(item))
                 # Known before it is set up: other fixtures, and their clients, may come first.
                 or uses_cassette_fixture(item)
             )
             if with_cassette and named is None:
-                scope.use_cassette(names.name_of_test(test), owned=True)
+                scope.use_cassette(own_cassette_name(item, test), owned=True)
+            if (prepare := item.stash.get(PREPARE_SCOPE, None)) is not None:
+                prepare(scope)
             scopes.open_scope(scope)
         elif with_cassette:
             _follow_markers(item, scope)
             if scope.default_cassette is None:
-                scope.use_cassette(names.name_of_test(test), owned=True)
+                scope.use_cassette(own_cassette_name(item, test), owned=True)
         return scope
+
+
+_SHORTEST_SECRET = 8
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Leave a secret out of the id of a test that has it as a parameter: ids are shown, and name files."""
+    text = val.decode("ascii", "backslashreplace") if isinstance(val, bytes) else val
+    if not isinstance(text, str) or len(text) < _SHORTEST_SECRET or (clean := outgoing.redact_label(text)) == text:
+        return None
+    return clean.encode("unicode_escape").decode()
+
+
+def own_cassette_name(item: pytest.Item, test: str) -> str:
+    """The name of a test's own cassette. A parameter that is a secret is named by its place, for keys are rotated."""
+    has_twin = node_ids.has_twin(item)
+    if "[" not in test:
+        return names.name_of_test(test, has_twin=has_twin)
+    clean = outgoing.redact_label(test)
+    if clean != test:
+        places = getattr(getattr(item, "callspec", None), "indices", {}).values()
+        clean += "#" + "-".join(map(str, places))
+    return names.name_of_test(clean, has_twin=has_twin)
 
 
 def _follow_markers(item: pytest.Item, scope: Scope) -> None:
@@ -127,24 +183,25 @@ def _follow_markers(item: pytest.Item, scope: Scope) -> None:
     scope.override_settings(settings, source=item.nodeid)
 
 
-def watch_drift(scope: Scope, config: pytest.Config) -> None:
-    """Note what drifts in a scope, in a run that looks for drift."""
-    if options.wants_drift(config):
-        drift_report.watch_scope(scope)
-
-
 def wants_cassette(item: pytest.Item) -> bool:
     """Whether a test says, by a marker or by the fixtures that it uses, that it has a cassette or settings."""
     return (
         item.get_closest_marker(options.MARKER) is not None
         or item.get_closest_marker(options.LIVE) is not None
         or uses_cassette_fixture(item)
+        or uses_script_fixture(item)
     )
 
 
 def uses_cassette_fixture(item: pytest.Item) -> bool:
-    """Whether a test uses ``aquila_cassette``, itself or through another fixture."""
-    return "aquila_cassette" in getattr(item, "fixturenames", ())
+    """Whether a test has a cassette of its own, because of a fixture that it uses, itself or through another one."""
+    names = getattr(item, "fixturenames", ())
+    return "aquila_cassette" in names or ("aquila_faults" in names and "aquila_script" not in names)
+
+
+def uses_script_fixture(item: pytest.Item) -> bool:
+    """Whether a test uses ``aquila_script``, itself or through another fixture."""
+    return "aquila_script" in getattr(item, "fixturenames", ())
 
 
 def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
@@ -172,19 +229,23 @@ _redactors: pytest.StashKey[dict[Redactor, None]] = pytest.StashKey()
 _teardown_misses: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
 
 
-def remembered_redactors(item: pytest.Item) -> Collection[Redactor]:
-    """What ``redactors_of`` gave last: there are none unless the test has failed."""
-    return item.stash.get(_redactors, {})
-
-
 def redactors_of(item: pytest.Item) -> Collection[Redactor]:
-    """The redactors of all that a failed test has used. There are none if nothing in it asked for a scope."""
+    """The redactors of all that a test has used. There are none if nothing in it asked for a scope."""
     redactors, shared = item.stash.setdefault(_redactors, {}), item.config.stash.setdefault(_redactors, {})
     redactors.update(shared)
     scope = opened_scope(item)
     if scope is not None:
         redactors.update(dict.fromkeys(_redactors_of_scope(scope)))
     return redactors
+
+
+def remember_redactors(item: pytest.Item, scope: Scope) -> None:
+    """Remember the redactors of a test that passes and whose scope ends: the report of its teardown is still to come.
+
+    None is made if it has used some: most tests write nothing, and making one takes long.
+    """
+    used = dict.fromkeys(session.redactor for session in scope.sessions.opened())
+    item.stash.setdefault(_redactors, {}).update(used or dict.fromkeys(_redactors_of_scope(scope)))
 
 
 def redact_reports_for(config: pytest.Config, scope: Scope) -> None:

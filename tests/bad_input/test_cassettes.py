@@ -158,6 +158,7 @@ def without_rights() -> None:
         assert ctypes.CDLL(None).prctl(drop_from_bounding_set, override_permissions, 0, 0, 0) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="taking a right from root is Linux's")
 def test_a_read_only_folder_replays_and_refuses_to_record_before_anything_is_paid_for(
     recorded: Path, project: Project
@@ -178,6 +179,7 @@ def can_mount_small_disk(folder: Path) -> bool:
     return shutil.which("mount") is not None and not subprocess.run(mount, check=False, capture_output=True).returncode
 
 
+@pytest.mark.slow
 @posix
 def test_a_full_disk_loses_nothing_and_records_again_when_there_is_room(recorded: Path, project: Project) -> None:
     disk = recorded / "cassettes"
@@ -203,6 +205,7 @@ def test_a_full_disk_loses_nothing_and_records_again_when_there_is_room(recorded
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 @posix
 def test_two_runs_that_record_at_once_both_store_what_they_recorded(recorded: Path, project: Project) -> None:
     for name in ("one", "two"):
@@ -232,6 +235,7 @@ def test_two_runs_that_record_at_once_both_store_what_they_recorded(recorded: Pa
     assert in_process(recorded)[0] == 0
 
 
+@pytest.mark.slow
 @posix
 def test_a_run_that_is_killed_loses_no_finished_answer(recorded: Path, project: Project) -> None:
     """The second answer is being sent when the run is killed; the next recording run asks only for that one."""

@@ -9,6 +9,7 @@ import pytest
 from tests.bad_input.conftest import KEY, Project, says
 from tests.support.provider import chat_stream
 from tests.support.server import Answer, json_answer
+from tests.support.slow import slow_but
 
 PAGE = b"<!DOCTYPE html><html><body>Welcome to the guest network. Please log in.</body></html>"
 STREAM = chat_stream("Hello", " there.")
@@ -63,7 +64,11 @@ ANSWERS: dict[str, tuple[Answer, str, str]] = {
 }
 
 
-@pytest.fixture(params=ANSWERS)
+EACH = pytest.mark.parametrize("failing", ANSWERS, indirect=True)
+SOME = pytest.mark.parametrize("failing", slow_but(["429", "HTML", "closed in mid-stream"], ANSWERS), indirect=True)
+
+
+@pytest.fixture
 def failing(request: pytest.FixtureRequest, project: Project) -> tuple[Project, str, str]:
     """The project with a provider that fails, the class of the error, and what it says."""
     answer, kind, message = ANSWERS[request.param]
@@ -71,6 +76,7 @@ def failing(request: pytest.FixtureRequest, project: Project) -> tuple[Project, 
     return project, kind, message
 
 
+@EACH
 def test_an_error_names_the_provider_and_what_it_answered(failing: tuple[Project, str, str]) -> None:
     project, kind, message = failing
     project.write("answer(max_retries=0)")
@@ -81,6 +87,7 @@ def test_an_error_names_the_provider_and_what_it_answered(failing: tuple[Project
     assert len(project.asked) == 1
 
 
+@SOME
 def test_an_error_never_replaces_a_good_recording(failing: tuple[Project, str, str]) -> None:
     project, kind, _ = failing
     failure = project.provider
@@ -98,6 +105,7 @@ def test_an_error_never_replaces_a_good_recording(failing: tuple[Project, str, s
     assert len(project.asked) == 2
 
 
+@SOME
 def test_an_expected_error_is_recorded_and_replays_as_the_same_error(failing: tuple[Project, str, str]) -> None:
     project, kind, _ = failing
     project.write(

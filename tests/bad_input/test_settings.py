@@ -6,7 +6,7 @@ import pytest
 
 from tests.bad_input.conftest import Project
 
-KNOWN = "known are live, local, replay, record, module:factory"
+KNOWN = "known are live, local, script, replay, record, module:factory"
 
 
 def test_no_key_for_live_names_the_variable_and_the_ways_without(
@@ -140,8 +140,8 @@ def test_a_call_that_cannot_be_sent_says_what_is_wrong_with_it(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--aquila-record=some"], "'some' is neither missing nor all"),
-        (["--aquila-record", "test_app.py"], "put it first: pytest test_app.py --aquila-record"),
+        (["--aquila-record=some"], "'some' is none of missing, all and pending"),
+        (["--aquila-record=test_app.py"], "'test_app.py' is none of missing, all and pending"),
         (["--aquila-record", "--aquila-transport=live"], "contradict each other"),
         (["-o", "aquila_repeat=first"], "must be one of error, last"),
         (["-o", "aquila_max_age=old"], "such as 90d"),

@@ -35,7 +35,7 @@ MISTAKES: dict[str, str] = {
 
         stream = aquila.stream("Say hello.", sink=aquila.Sink.callback(sink))
         with pytest.raises(aquila.errors.SinkError, match="the sink raised RuntimeError on Chunk") as caught:
-            stream.result(timeout=30)
+            stream.result(timeout=60)
         assert str(caught.value.__cause__) == "the page is gone"
         """,
     "the sink of ask raises": """

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from aquila.cli import COMMANDS, main
+from aquila.cli import COMMANDS, Command, add_command_arguments, main
 from tests.cli.conftest import Cassettes, conversation
 
 AQUILA = str(Path(sys.executable).with_name("aquila"))
@@ -34,6 +36,17 @@ def test_every_command_is_a_module_with_help(command: object, capsys: pytest.Cap
     out = capsys.readouterr().out
     assert out.startswith(f"usage: aquila {command.name}")  # type: ignore[attr-defined]
     assert importlib.import_module(f"aquila.cli.{command.module}").__doc__.splitlines()[0] in out  # type: ignore[attr-defined]
+    use = out.partition("\nexamples:\n")[2]
+    assert use.startswith(f"  aquila {command.name}")  # type: ignore[attr-defined]
+    assert "\nexit codes:\n  0  done\n" in use
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_arguments_of_every_example_are_understood(command: Command) -> None:
+    for example in command.examples:
+        parser = argparse.ArgumentParser(exit_on_error=False)
+        add_command_arguments(command, parser)
+        parser.parse_args(shlex.split(example))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +90,7 @@ def test_a_reader_that_stops_is_no_error(cassettes: Cassettes) -> None:
         assert process.stdout.readline() == "{\n"
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(30) == 141
+        assert process.wait(60) == 141
 
 
 def test_output_survives_a_terminal_that_cannot_show_it(cassettes: Cassettes) -> None:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from aquila.cassettes.matching.request_key import MatchRules, key_of
-from aquila.cassettes.model import Cassette, Interaction, RecordedChunk
-from aquila.cassettes.storage import cassette_files, journal
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedResponse
+from aquila.cassettes.storage import cassette_files, journal, recorded_uses
 from aquila.cassettes.storage.journal import Journal
+from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
+from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT
+from aquila.recording import recording_age
 from tests.cli.conftest import Cassettes, conversation
 from tests.support.cassettes import cassettes as any_cassettes
+from tests.support.examples import examples
 
 TOKEN = "ghp_" + "a1B2c3D4e5" * 4
 VCRPY = """\
@@ -41,7 +51,7 @@ CASSETTER = Path(__file__).parents[1] / "cassettes" / "codecs" / "cassetter"
 
 
 @settings(
-    max_examples=25,
+    max_examples=examples(25),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -162,7 +172,7 @@ def test_convert_makes_a_cassette_of_cassetter_aquilas(name: str, cassettes: Cas
     assert [one.response.body for one in after.interactions] == [one.response.body for one in before.interactions]
     assert [one.request.url for one in after.interactions] == [one.request.url for one in before.interactions]
     assert "without the header fields " in done.out
-    assert "date" in done.out
+    assert "server" in done.out
     assert (cassettes.folder / "http.yaml").read_bytes().startswith(b"aquila: 1\n")
 
 
@@ -214,7 +224,7 @@ def test_files_that_cannot_be_read_are_named_and_stop_nothing(words: list[str], 
 def test_accept_goes_on_behind_a_pending_recording_that_it_cannot_read(cassettes: Cassettes) -> None:
     (cassettes.folder / "a.pending.yaml").write_text("aquila: 1\ninteractions: {\n")
     cassettes.write("b.pending.yaml", conversation("one", "1"))
-    done = cassettes.run("accept")
+    done = cassettes.run("accept", "--yes")
     assert done.code == 2
     assert "not accepted: " in done.out
     assert "a.pending.yaml, line" in done.out
@@ -231,7 +241,7 @@ def age(path: Path, seconds: float) -> None:
 def test_accept_replaces_a_cassette_that_has_not_changed_since(cassettes: Cassettes) -> None:
     age(cassettes.write("a.yaml", conversation("one", "old"), conversation("gone", "x")), 60)
     pending = cassettes.write("a.pending.yaml", conversation("one", "new"))
-    done = cassettes.run("accept")
+    done = cassettes.run("accept", "--yes")
     assert (done.code, done.out) == (0, "a: replaced, 1 interaction\n")
     assert cassettes.read("a.yaml") == Cassette.from_interactions([conversation("one", "new")])
     assert not pending.exists()
@@ -240,7 +250,7 @@ def test_accept_replaces_a_cassette_that_has_not_changed_since(cassettes: Casset
 def test_accept_merges_into_a_cassette_that_was_recorded_since(cassettes: Cassettes) -> None:
     age(cassettes.write("a.pending.yaml", conversation("one", "waiting"), conversation("two", "waiting")), 60)
     cassettes.write("a.yaml", conversation("one", "recorded since"))
-    assert cassettes.run("accept").out == "a: merged, 2 interactions\n"
+    assert cassettes.run("accept", "--yes").out == "a: merged, 2 interactions\n"
     assert cassettes.read("a.yaml") == Cassette.from_interactions(
         [conversation("one", "recorded since"), conversation("two", "waiting")]
     )
@@ -248,7 +258,7 @@ def test_accept_merges_into_a_cassette_that_was_recorded_since(cassettes: Casset
 
 def test_accept_makes_a_cassette_that_was_not_there(cassettes: Cassettes) -> None:
     cassettes.write("jobs/a.pending.msgpack", conversation("one", "new"))
-    assert cassettes.run("accept", "--json").json == [
+    assert cassettes.run("accept", "--yes", "--json").json == [
         {"cassette": "jobs/a.msgpack", "action": "created", "interactions": 1}
     ]
     assert cassettes.read("jobs/a.msgpack") == Cassette.from_interactions([conversation("one", "new")])
@@ -264,6 +274,47 @@ def test_accept_takes_only_what_is_named(cassettes: Cassettes) -> None:
     assert "no pending recording of 'c'" in done.err
 
 
+@pytest.fixture
+def two_pending(cassettes: Cassettes) -> Cassettes:
+    """Two files that wait: one is new, one has another answer, a new request, and lacks one that the cassette has."""
+    new, other = conversation("two", "2"), replace(conversation("one", "new"), model="gpt-5", recorded="")
+    cassettes.write("a.pending.yaml", conversation("one", "1"))
+    age(cassettes.write("b [1].yaml", conversation("one", "old"), conversation("gone", "x")), 60)
+    cassettes.write("b [1].pending.yaml", other, replace(new, recorded=""))
+    return cassettes
+
+
+def test_accept_without_a_name_lists_what_waits_and_what_to_type_where_it_cannot_ask(two_pending: Cassettes) -> None:
+    done = two_pending.run("accept")
+    assert done.code == 1
+    assert [line.split("  ", 1)[1].strip() for line in done.out.splitlines()[1:]] == [
+        f"1 recording (1 new), {recording_age.describe_age('2026-11-24T12:00:00Z')}",
+        "2 recordings (1 new, 1 changed, 1 gone), of gpt-5",
+    ]
+    assert "nothing was accepted" in done.err
+    assert "name it: aquila cassettes accept a. To accept everything: aquila cassettes accept --yes" in done.err
+    assert [one["count"] for one in two_pending.run("accept", "--json").json] == [1, 2]
+    assert sorted(path.name for path in two_pending.folder.iterdir()) == [
+        "a.pending.yaml", "b [1].pending.yaml", "b [1].yaml",
+    ]  # fmt: skip
+
+
+def test_accept_without_a_name_asks_for_each_file(two_pending: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return "y" if "b [1]" in question else ""
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", answer)
+    assert two_pending.run("accept").out.endswith("b [1]: replaced, 2 interactions\n")
+    assert asked == ["Accept a? [y/N] ", "Accept b [1]? [y/N] "]
+    assert sorted(path.name for path in two_pending.folder.glob("*.yaml")) == ["a.pending.yaml", "b [1].yaml"]
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    assert two_pending.run("accept").out.endswith("nothing was accepted\n")
+
+
 def test_accept_only_says_what_it_would_do(cassettes: Cassettes) -> None:
     cassettes.write("a.pending.yaml", conversation("one", "new"))
     assert cassettes.run("accept", "--dry-run").out == "a: would be created, 1 interaction\n"
@@ -277,13 +328,11 @@ def test_accept_says_when_nothing_is_pending(cassettes: Cassettes) -> None:
 def test_accept_takes_over_what_an_interrupted_run_left(cassettes: Cassettes) -> None:
     one, rules = conversation("one", "from the journal"), MatchRules()
     left = Journal(cassettes.folder, "0123456789abcdef")
-    left.append_entry(
-        journal.JournalEntry("a", "missing", "last", rules, NewRecording(key_of(one.request, rules), 0, 0, one))
-    )
+    left.append_entry(JournalEntry("a", "missing", "last", rules, NewRecording(key_of(one.request, rules), 0, 0, one)))
     left.close()
     assert "aquila cassettes accept" in cassettes.run("list").out
     assert "would store the recordings of 1 interrupted run" in cassettes.run("accept", "--dry-run").out
-    assert "stored 1 recording of an interrupted run" in cassettes.run("accept").out
+    assert "stored 1 recording of an interrupted run" in cassettes.run("accept", "--yes").out
     assert cassettes.read("a.yaml") == Cassette.from_interactions([one])
     assert journal.find_abandoned_journals(cassettes.folder) == {}
 
@@ -346,22 +395,66 @@ def test_prune_asks(answer: str, removed: bool, littered: Cassettes, monkeypatch
     assert (files(littered) == SAFE) is removed
 
 
-def test_prune_takes_the_cassettes_that_no_test_used_from_a_run(littered: Cassettes) -> None:
-    Path("run.log").write_text(
-        "1 passed\n\x1b[33maquila: no test used old/orphan.yaml\x1b[0m\naquila: no test used ../../etc/passwd\n"
-    )
-    found = littered.run("prune", "--orphans", "run.log", "--yes", "--json").json
-    assert {"old/orphan.yaml"} == {one["file"] for one in found["files"] if one["why"] == "no test used it"}
-    assert files(littered) == [name for name in SAFE if name != "old/orphan.yaml"]
-    assert not (littered.folder / "old").exists()
+def report_of_run(cassettes: Cassettes, *names: str, **more: Any) -> dict[str, Any]:
+    """Write ``unused.json``, the report of a run that used none of some cassettes."""
+    rows = [
+        {"folder": "cassettes", "file": name, "sha256": sha256((cassettes.folder / name).read_bytes()).hexdigest()}
+        for name in names
+    ]
+    report = {"report": UNUSED_REPORT, "complete": True, "partial_because": [], "unused": rows, "kept": [], **more}
+    Path("unused.json").write_text(json.dumps(report))
+    return report
 
 
-@pytest.mark.parametrize("content", ["some other text\n", None])
-def test_prune_refuses_what_is_no_output_of_a_run(content: str | None, littered: Cassettes) -> None:
+def test_prune_takes_the_cassettes_that_no_test_used_from_the_report_of_a_run(littered: Cassettes) -> None:
+    littered.write("old/orphan.pending.yaml", conversation("one", "2"))
+    changed = littered.write("changed.yaml", conversation("one", "1"))
+    report = report_of_run(littered, "old/orphan.yaml", "changed.yaml")
+    report["unused"] += [{**report["unused"][0], "file": "../pytest.ini"}, {**report["unused"][0], "folder": "more"}]
+    Path("unused.json").write_text(json.dumps(report))
+    littered.write("changed.yaml", conversation("one", "recorded since"))
+    recorded_uses.update_uses(littered.folder, {"test_a": ["old/orphan", "used"]}, whole=["test_a"])
+    dry = littered.run("prune", "--orphans", "unused.json", "--dry-run").out
+    assert f"{changed} has changed since the run, and is left alone" in dry
+    assert "1 unused cassette in more: name that folder with --dir" in dry
+    found = littered.run("prune", "--orphans", "unused.json", "--yes", "--json").json
+    assert {one["file"]: one["why"] for one in found["files"] if one["file"].startswith("old/")} == {
+        "old/orphan.yaml": "no test used it",
+        "old/orphan.pending.yaml": "no test used its cassette",
+    }
+    assert Path("pytest.ini").exists()
+    assert changed.exists()
+    left = [name for name in files(littered) if not name.startswith(".journal")]
+    assert left == sorted({*SAFE, "changed.yaml", "@tests.jsonl"} - {"old/orphan.yaml"})
+    assert recorded_uses.read_uses(littered.folder) == {("used", "test_a")}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "3 passed",
+        "",
+        "[]",
+        '{"unused": []}',
+        json.dumps({"report": UNUSED_REPORT, "complete": True, "unused": [1]}),
+    ],
+)
+def test_prune_refuses_what_is_no_report_of_a_run(content: str | None, littered: Cassettes) -> None:
     if content is not None:
         Path("run.log").write_text(content)
     before = files(littered)
     assert littered.run("prune", "--orphans", "run.log", "--yes").code == 2
+    assert files(littered) == before
+
+
+@pytest.mark.parametrize("complete", [False, None, "true"])
+def test_prune_refuses_the_report_of_a_partial_run_and_removes_nothing(complete: object, littered: Cassettes) -> None:
+    report_of_run(littered, "old/orphan.yaml", complete=complete, partial_because=["-k was given"])
+    before = files(littered)
+    done = littered.run("prune", "--orphans", "unused.json", "--yes")
+    assert done.code == 2
+    assert "the run was partial, so nothing is removed: -k was given. Run all tests" in done.err
     assert files(littered) == before
 
 
@@ -390,6 +483,42 @@ def test_scan_searches_large_bodies(cassettes: Cassettes) -> None:
     assert "secret in the answer" in done.out
 
 
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "changed": (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?"), "was changed"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-1]), "does not have the"),
+    "gone": (Path.unlink, "is missing"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("asked", [True, False], ids=["request", "answer"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("list", "stats", "scan", "accept --yes", "prune --dry-run"),
+        *("convert x --to msgpack --output elsewhere", "convert x --to msgpack", "convert x --to yaml --replace"),
+    ],
+)
+def test_every_command_names_a_damaged_large_body_and_what_to_type(
+    cassettes: Cassettes, command: str, damage: str, asked: bool
+) -> None:
+    one = with_large_body()
+    if asked:
+        one = replace(one, request=replace(one.request, body=b"\0asked" * 60_000), response=RecordedResponse(200))
+    name = "x.pending.yaml" if command.startswith("accept") else "x.yaml"
+    cassettes.write(name, one)
+    before = (cassettes.folder / name).read_bytes()
+    (body,) = (cassettes.folder / "@bodies").glob("sha256-*")
+    change, what = DAMAGES[damage]
+    change(body)
+    done = cassettes.run(*command.split())
+    assert f"{body}: the body of a recording, which {what}" in done.out
+    assert "git checkout -- " in done.out
+    assert (done.code != 0) == (not command.startswith("prune"))
+    assert (cassettes.folder / name).read_bytes() == before
+    assert not (cassettes.folder / "x.msgpack").exists()
+
+
 def test_prune_removes_large_bodies_that_no_cassette_has_any_more(cassettes: Cassettes) -> None:
     cassettes.write("x.yaml", with_large_body())
     cassettes.write("y.yaml", with_large_body())
@@ -399,3 +528,64 @@ def test_prune_removes_large_bodies_that_no_cassette_has_any_more(cassettes: Cas
     done = cassettes.run("prune", "--yes")
     assert "no cassette has this body" in done.out
     assert not (cassettes.folder / "@bodies").exists()
+
+
+LIMIT = r"may have [0-9,]+\. "
+
+
+def test_a_cassette_that_convert_would_make_too_large_is_left_as_it_is(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cassettes.write("x.msgpack", conversation("a", "b"))
+    monkeypatch.setattr(cassette_files, "MAX_BYTES", 100)
+    done = cassettes.run("convert", "x.msgpack", "--to", "yaml", "--replace")
+    assert done.code != 0
+    assert re.search(LIMIT + "Nothing was changed. A cassette in msgpack has no limit", done.out)
+    assert [path.name for path in cassettes.folder.iterdir()] == ["x.msgpack"]
+
+
+def test_what_would_make_a_cassette_too_large_waits_until_it_is_msgpack(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pending = cassettes.write("x.pending.yaml", conversation("a", "later"))
+    cassettes.write("x.yaml", conversation("b", "stored"))
+    os.utime(pending, (1, 1))  # so that both are kept
+    monkeypatch.setattr(cassette_files, "MAX_BYTES", pending.stat().st_size + 10)
+    done = cassettes.run("accept", "x")
+    assert done.code != 0
+    typed = re.search(
+        LIMIT + "Nothing was changed.*?: aquila cassettes (convert .*); aquila cassettes (accept \\S+)\\. ",
+        done.out,
+    )
+    assert typed is not None
+    for command in typed.groups():
+        assert cassettes.run(*shlex.split(command)).code == 0
+    assert [path.name for path in cassettes.folder.glob("x*")] == ["x.msgpack"]
+    assert len(cassettes.read("x.msgpack").interactions) == 2
+
+
+def test_a_pending_file_of_another_form_goes_into_the_cassette_that_is_there(cassettes: Cassettes) -> None:
+    cassettes.write("x.msgpack", conversation("a", "stored"))
+    for suffix in ("yaml", "msgpack"):
+        cassettes.write(f"x.pending.{suffix}", conversation(suffix, "new"))
+        os.utime(cassettes.folder / f"x.pending.{suffix}", (1, 1))
+    assert cassettes.run("accept", "--yes").code == 0
+    assert [path.name for path in cassettes.folder.glob("x*")] == ["x.msgpack"]
+    assert len(cassettes.read("x.msgpack").interactions) == 3
+
+
+def test_what_merging_two_branches_would_make_too_large_stays_a_conflict(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = conversation("a", "b")
+    base, ours, theirs = (
+        cassettes.write(f"{name}.yaml", both, *more)
+        for name, more in (("base", []), ("ours", [conversation("c", "d")]), ("theirs", [conversation("e", "f")]))
+    )
+    before = ours.read_bytes()
+    monkeypatch.setattr(cassette_files, "MAX_BYTES", len(before) + 10)
+    done = cassettes.run("merge", str(base), str(ours), str(theirs), "cassettes/chat.yaml")
+    assert done.code != 0
+    assert "not merged" in done.err
+    assert "aquila cassettes convert cassettes/chat.yaml --to msgpack --replace" in done.err
+    assert ours.read_bytes() == before

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import json
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from aquila.cassettes.body_file import LARGE
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage import cassette_files, recorded_uses
+from aquila.cli import main
 from aquila.errors import CassetteCorrupt
+from tests.support.slow import slow_but
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -24,12 +29,22 @@ def recording(prompt: str, answer: str = "first", day: int = 1) -> Interaction:
     return Interaction(request, response, f"2026-11-{day:02}T12:00:00Z")
 
 
+def run_command(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run ``aquila cassettes ...`` in a folder; git starts the one that merges in a process of its own."""
+    told = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        code = main(["cassettes", *arguments])
+    return code, told.getvalue()
+
+
 class Repository:
     """A repository with a cassette, and branches that change it."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.cassette = folder / "cassettes" / name
+
+    def init(self) -> None:
         self.git("init", "-q", "-b", "main")
         self.git("config", "user.email", "someone@example.org")
         self.git("config", "user.name", "Someone")
@@ -40,10 +55,9 @@ class Repository:
         return done.stdout + done.stderr
 
     def aquila(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "aquila.cli", "cassettes", *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        code, told = run_command(self.folder, *arguments)
+        assert code == 0, told
+        return told
 
     def commit(self, *interactions: Interaction) -> None:
         cassette_files.save_cassette(self.cassette, Cassette.from_interactions(interactions))
@@ -63,14 +77,27 @@ class Repository:
         return [(json.loads(one.request.body)["prompt"], one.response.body.decode()) for one in stored]
 
 
-@pytest.fixture(params=["chat.yaml", "chat.msgpack"])
-def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Repository:
-    made = Repository(tmp_path, request.param)
-    made.commit(recording("a"), recording("b"))
-    made.aquila("install-merge-driver")
-    made.git("add", "-A")
-    made.git("commit", "-q", "-m", "attributes")
-    return made
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes the repository that all tests begin with, once for each form of the cassette."""
+
+    @functools.cache
+    def make(name: str) -> Path:
+        made = Repository(tmp_path_factory.mktemp("template"), name)
+        made.init()
+        made.commit(recording("a"), recording("b"))
+        made.aquila("install-merge-driver")
+        made.git("add", "-A")
+        made.git("commit", "-q", "-m", "attributes")
+        return made.folder
+
+    return make
+
+
+@pytest.fixture(params=slow_but(["chat.yaml"], ["chat.yaml", "chat.msgpack"]))
+def repository(request: pytest.FixtureRequest, tmp_path: Path, template: Callable[[str], Path]) -> Repository:
+    shutil.copytree(template(request.param), tmp_path, dirs_exist_ok=True)
+    return Repository(tmp_path, request.param)
 
 
 A, B = recording("a"), recording("b")
@@ -82,6 +109,17 @@ def test_what_both_branches_appended_is_kept(repository: Repository) -> None:
     repository.merge()
     assert sorted(repository.held()[2:]) == [("ours", "first"), ("theirs", "first")]
     assert repository.held()[:2] == [("a", "first"), ("b", "first")]
+
+
+def test_what_both_branches_noted_of_the_uses_of_cassettes_is_kept(repository: Repository) -> None:
+    uses = {("chat", "test_b"), ("chat", "test_c")}
+    for branch, use in zip(("other", "mine"), sorted(uses), strict=True):
+        repository.git("checkout", "-q", "-b", branch, "main")
+        recorded_uses.change_uses(repository.cassette.parent, lambda known, use=use: {*known, use})
+        repository.git("add", "-A")
+        repository.git("commit", "-q", "-m", "record")
+    repository.merge()
+    assert recorded_uses.read_uses(repository.cassette.parent) == uses
 
 
 def test_each_branch_may_record_another_request_again(repository: Repository) -> None:
@@ -136,9 +174,7 @@ def test_large_bodies_of_both_branches_are_there(repository: Repository) -> None
 
 
 def diff(repository: Repository, *arguments: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "aquila.cli", "cassettes", "diff", *arguments]
-    done = subprocess.run(command, cwd=repository.folder, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
+    return run_command(repository.folder, "diff", *arguments)
 
 
 def test_a_cassette_is_compared_with_what_it_was(repository: Repository) -> None:
@@ -178,6 +214,7 @@ def test_a_folder_is_compared_with_what_it_was_and_with_another(repository: Repo
 
 def test_a_conflict_of_lines_is_named_and_what_is_advised_solves_it(tmp_path: Path) -> None:
     repository = Repository(tmp_path, "chat.yaml")
+    repository.init()
     repository.commit(A, B)
     repository.branch("other", A, B, recording("theirs"))
     repository.branch("mine", A, B, recording("ours"))
@@ -192,6 +229,7 @@ def test_a_conflict_of_lines_is_named_and_what_is_advised_solves_it(tmp_path: Pa
 
 def test_a_file_that_is_no_cassette_is_merged_line_by_line(tmp_path: Path) -> None:
     repository = Repository(tmp_path, "chat.yaml")
+    repository.init()
     repository.commit(A)
     repository.aquila("install-merge-driver")
     other = repository.cassette.with_name("settings.yaml")
@@ -217,12 +255,16 @@ def test_installing_twice_changes_nothing_and_outside_a_repository_it_says_so(
     assert attributes.read_text() == before
     outside = tmp_path_factory.mktemp("outside")
     (outside / "cassettes").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "aquila.cli", "cassettes", "install-merge-driver"],
-        cwd=outside,
-        capture_output=True,
-        text=True,
-        check=False,
+    code, told = run_command(outside, "install-merge-driver")
+    assert code == 2
+    assert "Is this a git repository?" in told
+
+
+def test_a_conflict_that_begins_with_the_file_is_one_too(tmp_path: Path) -> None:
+    """The sides may be in two formats, so that their first lines differ."""
+    path = tmp_path / "chat.yaml"
+    path.write_text(
+        "<<<<<<< HEAD\naquila: 1\ninteractions: []\n...\n=======\ninteractions: []\nversion: 1\n>>>>>>> one\n"
     )
-    assert done.returncode == 2
-    assert "Is this a git repository?" in done.stderr
+    with pytest.raises(CassetteCorrupt, match=r"chat\.yaml, line 1: git conflict.*install-merge-driver"):
+        cassette_files.load_cassette(path)

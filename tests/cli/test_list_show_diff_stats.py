@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import time_machine
 
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from tests.cli.conftest import Cassettes, conversation
@@ -17,43 +19,99 @@ from tests.cli.conftest import Cassettes, conversation
 AQUILA = str(Path(sys.executable).with_name("aquila"))
 
 
+@time_machine.travel("2026-11-30T13:00:00Z", tick=False)
 def test_list_tells_count_size_and_age(cassettes: Cassettes) -> None:
     path = cassettes.write("jobs/a.yaml", conversation("one", "1"), conversation("two", "2"))
     cassettes.write("b.msgpack", conversation("one", "1"))
     out = cassettes.run("list").out.splitlines()
-    assert out[0].split() == ["CASSETTE", "INTERACTIONS", "SIZE", "RECORDED", "ANSWERED", "BY", "NOTE"]
+    assert out[0].split() == ["CASSETTE", "REQUESTS", "SIZE", "RECORDED", "AGE", "ANSWERED", "BY"]
     assert [line.split()[0] for line in out[1:]] == ["b.msgpack", "jobs/a"]
+    assert out[2].split()[-4:] == ["2026-11-24", "6", "d", "-"]
     found = {one["name"]: one for one in cassettes.run("list", "--json").json}
     assert found["jobs/a"] == {
         "name": "jobs/a",
         "path": str(path),
+        "folder": str(cassettes.folder),
         "bytes": path.stat().st_size,
         "interactions": 2,
         "recorded": "2026-11-24T12:00:00Z",
+        "oldest": "2026-11-24T12:00:00Z",
+        "age_days": 6,
         "answered_by": [],
         "pending": False,
         "error": None,
     }
 
 
-def test_list_and_show_tell_an_answer_of_the_local_model_from_the_providers(cassettes: Cassettes) -> None:
-    provider = replace(conversation("one", "1"), upstream="live", model="gpt-4.1-mini-2025-04-14")
+@time_machine.travel("2026-11-25T13:00:00Z", tick=False)
+def test_list_show_and_stats_tell_the_age_and_an_answer_of_the_local_model_from_the_providers(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = replace(
+        conversation("one", "1"), upstream="live", model="gpt-4.1-mini-2025-04-14", recorded="2025-11-25T12:00:00Z"
+    )
     small = replace(conversation("two", "2"), upstream="local", model="smollm2")
     cassettes.write("a.yaml", provider, provider, small)
-    assert "live gpt-4.1-mini-2025-04-14, local smollm2" in cassettes.run("list").out
-    assert cassettes.run("list", "--json").json[0]["answered_by"] == ["live gpt-4.1-mini-2025-04-14", "local smollm2"]
+    monkeypatch.setenv("COLUMNS", "120")
+    assert "  2026-11-24  365 d  live gpt-4.1-mini-2025-04-14, local smollm2" in cassettes.run("list").out
+    about = cassettes.run("list", "--json").json[0]
+    assert about["answered_by"] == ["live gpt-4.1-mini-2025-04-14", "local smollm2"]
+    assert (about["recorded"], about["oldest"], about["age_days"]) == (small.recorded, provider.recorded, 365)
     lines = cassettes.run("show", "a").out.splitlines()
     assert "  ANSWERED BY  " in lines[2]
     assert ["live gpt-4.1-mini-2025-04-14" in line for line in lines[3:]] == [True, True, False]
     assert "  local smollm2  " in lines[5]
-    assert "recorded 2026-11-24T12:00:00Z, answered by local smollm2" in cassettes.run("show", "a", "-n", "3").out
+    assert ["2025-11-25" in line for line in lines[3:]] == [True, True, False]
+    one = cassettes.run("show", "a", "-n", "3").out
+    assert "recorded 2026-11-24T12:00:00Z (1 d ago), answered by local smollm2" in one
     about = cassettes.run("show", "a", "-n", "3", "--json").json
     assert (about["model"], about["upstream"], about["answered_by"]) == ("gpt-4.1-mini", "local", "local smollm2")
+    assert (about["answering_model"], about["age_days"]) == ("smollm2", 1)
+    sums = cassettes.run("stats", "--json").json
+    assert sums["upstreams"] == {"live": 2, "local": 1}
+    assert sums["answered_by"] == {"live gpt-4.1-mini-2025-04-14": 2, "local smollm2": 1}
+    assert (sums["oldest"], sums["newest"], sums["age_days"]) == (provider.recorded, small.recorded, 365)
+    shown = cassettes.run("stats").out
+    assert "recorded               2025-11-25 to 2026-11-24" in shown
+    assert "live gpt-4.1-mini-2025-04-14         2" in shown
+
+
+VCRPY = """
+interactions:
+- request: {{method: POST, uri: https://api.openai.com/v1/x, body: '{{"model": "gpt-4o"}}', headers: {{}}}}
+  response:
+    status: {{code: 200, message: OK}}
+    headers: {headers}
+    body: {{string: '{body}'}}
+version: 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "day", "answered_by"),
+    [
+        ("{Date: ['Sun, 01 Nov 2026 23:30:00 -0100']}", '{"model": "gpt-4o-2024"}', "2026-11-02", ["gpt-4o-2024"]),
+        ("{}", '{"id": "x", "created": 1793600000, "model": "m"}', "2026-11-02", ["m"]),
+        ("{Date: [yesterday]}", "hello", None, []),
+    ],
+)
+def test_the_age_and_the_model_of_a_cassette_of_vcrpy_are_those_that_its_answers_tell(
+    headers: str, body: str, day: str | None, answered_by: list[str], cassettes: Cassettes
+) -> None:
+    (cassettes.folder / "theirs.yaml").write_text(VCRPY.format(headers=headers, body=body))
+    assert cassettes.run("convert", "theirs", "--to", "msgpack").code == 0
+    for about in cassettes.run("list", "--json").json:
+        assert about["recorded"] == about["oldest"]
+        assert (about["recorded"] or "")[:10] == (day or "")
+        assert about["answered_by"] == answered_by
+    assert (day or "-") in cassettes.run("show", "theirs.yaml").out.splitlines()[-1]
+    assert cassettes.run("stats", "--json").json["answered_by"] == {(answered_by or ["(unknown)"])[0]: 2}
 
 
 def test_list_says_when_there_is_nothing(cassettes: Cassettes) -> None:
     done = cassettes.run("list")
-    assert (done.code, done.out) == (0, f"no cassettes in {cassettes.folder}\n")
+    assert done.code == 0
+    assert done.out.startswith(f"no cassettes in {cassettes.folder} yet\n\nTo record one, ")
 
 
 def test_list_goes_on_behind_a_damaged_cassette_and_fails(cassettes: Cassettes) -> None:
@@ -62,27 +120,53 @@ def test_list_goes_on_behind_a_damaged_cassette_and_fails(cassettes: Cassettes) 
     cassettes.write("c.yaml", conversation("one", "1"))
     done = cassettes.run("list")
     assert done.code == 2
-    assert "unreadable: " in done.out
-    assert "b.yaml, line" in done.out
-    assert done.out.splitlines()[-1].startswith("c ")
+    lines = done.out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["a", "b", "c"]
+    assert lines[2].endswith("  unreadable")
+    assert lines[5].startswith(f"unreadable: {cassettes.folder / 'b.yaml'}, line")
 
 
 def test_list_points_at_pending_recordings(cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", conversation("one", "1"))
     cassettes.write("a.pending.yaml", conversation("one", "2"))
     out = cassettes.run("list").out
-    assert "a pending recording waits" in out
-    assert "1 pending recording: run aquila cassettes accept to store it" in out
+    assert out.splitlines()[1].endswith("  pending")
+    assert out.splitlines()[2:] == ["", "1 pending recording: run aquila cassettes accept to store it."]
 
 
-def test_show_tells_each_request_and_its_answer_at_a_glance(cassettes: Cassettes) -> None:
+def test_show_tells_each_request_and_its_answer_at_a_glance(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     cassettes.write("a.yaml", conversation("one", "first answer"), conversation("two", "second answer", chunks=4))
     lines = cassettes.run("show", "a").out.splitlines()
     assert lines[0].endswith("a.yaml: 2 interactions")
-    assert lines[3].split()[:6] == ["1", "POST", "/v1/chat/completions", "gpt-4.1-mini", "200", "1"]
-    assert lines[3].endswith("first answer")
-    assert lines[4].split()[5] == "5"
+    assert lines[3].split()[:5] == ["1", "one", "POST", "/v1/chat/completions", "gpt-4.1-mini"]
+    assert lines[3].split()[5:] == ["-", "2026-11-24", "200", "7", "first", "answer"]
     assert lines[4].endswith("second answer")
+
+
+@pytest.mark.parametrize(
+    ("body", "asked"),
+    [
+        ({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None}]}, "Hi"),
+        (
+            {"messages": [{"content": [{"type": "text", "text": "What"}, {"type": "image"}, {"text": "now?"}]}]},
+            "What now?",
+        ),
+        ({"input": "Hi"}, "Hi"),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi\nyou"}]}]}, "Hi you"),
+        ({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}, "Hi"),
+        ({"prompt": "Hi"}, "Hi"),
+        ({"messages": 1, "input": [[["deep"]]], "prompt": {}}, "deep"),
+        ({"query": "x"}, "POST /v1/chat/completions"),
+        ([1], "POST /v1/chat/completions"),
+    ],
+)
+def test_show_tells_what_was_asked_in_each_protocol(body: object, asked: str, cassettes: Cassettes) -> None:
+    row = conversation("", "ho")
+    cassettes.write("a.yaml", replace(row, request=replace(row.request, body=json.dumps(body).encode())))
+    assert cassettes.run("show", "a").out.splitlines()[3].startswith(f"1  {asked}")
 
 
 def test_show_one_in_full(cassettes: Cassettes) -> None:
@@ -213,4 +297,17 @@ def test_diff_tells_that_a_request_went_to_another_host(cassettes: Cassettes) ->
         (2, 2, ["host"])
     ]
     (cassettes.folder.parent / "pytest.ini").write_text("[pytest]\naquila_match_on = -origin\n")
+    assert cassettes.run("diff", "a", "b").code == 0
+
+
+def test_what_was_sent_is_shown_although_placeholders_stand_for_it_in_comparisons(
+    cassettes: Cassettes,
+) -> None:
+    one, other = (f"job {number}7e4a1c-8a38-4b0f-9d51-0123456789ab" for number in ("0b", "1b"))
+    cassettes.write("a.yaml", conversation(one, "1"))
+    cassettes.write("b.yaml", conversation(other, "1"))
+    assert cassettes.run("diff", "a", "b").code == 1
+    (cassettes.folder.parent / "pytest.ini").write_text("[pytest]\naquila_normalize = uuid\n")
+    assert one in cassettes.run("show", "a", "-n", "1").out
+    assert one[:12] in cassettes.run("show", "a").out
     assert cassettes.run("diff", "a", "b").code == 0

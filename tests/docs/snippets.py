@@ -120,7 +120,7 @@ class Page:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         where = f"{self.path.name}, line {block.line}: $ {command}\n"
         status = int(block.what.removeprefix("exit ")) if block.what.startswith("exit ") else 0
@@ -141,7 +141,7 @@ class Page:
             "HOME": str(self.folder),
             "COLUMNS": "80",
             "NO_COLOR": "1",
-            "PYTEST_ADDOPTS": "-p no:hypothesispytest",  # which takes long to say nothing
+            "PYTEST_ADDOPTS": "-p no:hypothesispytest -p no:anyio",  # which take long to say nothing
         }
 
     def _execute(self, block: Block) -> None:

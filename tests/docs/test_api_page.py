@@ -28,6 +28,7 @@ MODULES = (
     "aquila.otel",
     "aquila.research",
     "aquila.testing",
+    "aquila.vcr",
 )
 """The public modules. One that does not exist yet adds nothing."""
 
@@ -39,9 +40,9 @@ INTERNAL_VARIABLES = {"AQUILA_SESSION"}
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """The names of ``__all__``, or what a module without one defines itself."""
+    """The names of ``__all__`` and of what an extra brings, or what a module without one defines itself."""
     if hasattr(module, "__all__"):
-        return list(module.__all__)
+        return [*module.__all__, *getattr(module, "_NEEDS_AN_EXTRA", ())]
     return [
         name
         for name, value in vars(module).items()

@@ -19,11 +19,12 @@ from huey import MemoryHuey
 import aquila
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.errors import CassetteMiss
-from aquila.recording import recorder
+from aquila.errors import CassetteMiss, CassetteWriteError
+from aquila.recording import recovery
 from tests.docs.snippets import REPOSITORY
 from tests.support.failing_server import FailingServer, failing_server
-from tests.support.upstream import streamed, upstream
+from tests.support.slow import slow_but
+from tests.support.upstream import Answer, streamed, upstream
 
 PAGE = REPOSITORY / "docs" / "cassettes-and-testing.md"
 TITLE = "### What is kept in which case"
@@ -48,30 +49,41 @@ def ends_in(path: Path) -> list[str]:
 class Provider:
     """Streams an answer, and holds it back where a test says so; or fails."""
 
-    def __init__(self, streams: str, failing: FailingServer) -> None:
+    def __init__(self, streams: str, failing: FailingServer, says_nothing_more: threading.Event) -> None:
         self.streams = streams
         self.failing = failing
+        self.says_nothing_more = says_nothing_more  # set when it has said all that it says before it is silent
 
 
 @pytest.fixture
 def provider(root: Path) -> Iterator[Provider]:
-    silent = threading.Event()
+    over, says_nothing_more = threading.Event(), threading.Event()
+
+    def be_silent() -> None:
+        says_nothing_more.set()
+        over.wait(60)
 
     def hold_back(number: int) -> None:
         if number == 2:
-            silent.wait(60)
+            be_silent()
 
     def script(path: str, body: bytes) -> Any:
+        if b"damaged" in body:
+            return Answer(headers={"content-encoding": "gzip"}, chunks=[b"no gzip"])
+        if b"large" in body:
+            return Answer(headers={"content-type": "text/plain"}, chunks=[b"many " * 60_000, b"words"])
+        if b"odd status" in body:
+            return Answer(status=999)
         if b"nothing" in body:
-            silent.wait(60)
+            be_silent()
         return streamed("one two three", before_chunk=hold_back if b"silence" in body else lambda number: None,
                         breaks=b"breaks" in body)  # fmt: skip
 
     with upstream(script) as server, failing_server("") as failing:
         try:
-            yield Provider(server.url, failing)
+            yield Provider(server.url, failing, says_nothing_more)
         finally:
-            silent.set()
+            over.set()
 
 
 def read(provider: Provider, prompt: str, *, at_most: int = 1000) -> tuple[list[bytes], str]:
@@ -86,29 +98,51 @@ def read(provider: Provider, prompt: str, *, at_most: int = 1000) -> tuple[list[
                 seen.append(chunk)
                 if len(seen) == at_most:
                     break
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return seen, type(error).__name__
     return seen, ""
 
 
-def stop_waiting(provider: Provider, prompt: str) -> int:
-    async def read_on(seen: list[bytes]) -> None:
-        body = {"stream": True, "prompt": prompt}
-        async with (
-            httpx2.AsyncClient(timeout=60) as client,
-            client.stream("POST", f"{provider.streams}/v1/completions", json=body) as answer,
-        ):
-            async for chunk in answer.aiter_raw():
-                seen.append(chunk)
+async def read_on(provider: Provider, prompt: str, seen: list[bytes]) -> None:
+    body = {"stream": True, "prompt": prompt}
+    async with (
+        httpx2.AsyncClient(timeout=60) as client,
+        client.stream("POST", f"{provider.streams}/v1/completions", json=body) as answer,
+    ):
+        async for chunk in answer.aiter_raw():
+            seen.append(chunk)
 
+
+def stop_waiting(provider: Provider, prompt: str) -> int:
     async def limit() -> int:
         seen: list[bytes] = []
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2):
-                await read_on(seen)
+            async with asyncio.timeout(None) as within:
+                begins = asyncio.create_task(begin(within, seen))
+                await read_on(provider, prompt, seen)
+        await begins
         return len(seen)
 
+    async def begin(within: asyncio.Timeout, seen: list[bytes]) -> None:
+        while not provider.says_nothing_more.is_set() or len(seen) < (2 if prompt == "silence" else 0):
+            await asyncio.sleep(0)
+        within.reschedule(asyncio.get_running_loop().time() + 0.3)
+
     return asyncio.run(limit())
+
+
+def cancel(provider: Provider) -> int:
+    async def cancelled() -> int:
+        seen: list[bytes] = []
+        reading = asyncio.create_task(read_on(provider, "silence", seen))
+        while len(seen) < 2:
+            await asyncio.sleep(0)
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+        return len(seen)
+
+    return asyncio.run(cancelled())
 
 
 def ask(provider: Provider, *failures: str, attempts: int = 1) -> str:
@@ -167,6 +201,8 @@ PROGRAMS: dict[str, Callable[[Provider], object]] = {
     "the program stops waiting within an answer: cancelled, a time limit, closed by another thread": (
         lambda provider: stop_waiting(provider, "silence")
     ),
+    "a body is not what its content coding says": lambda provider: read(provider, "damaged"),
+    "a body of more than 256 KiB comes": lambda provider: read(provider, "large"),
     "the program stops waiting before the answer begins": lambda provider: stop_waiting(provider, "nothing"),
     "the connection breaks within an answer": lambda provider: read(provider, "breaks"),
     "the connection is refused, reset, breaks or times out before the answer": (
@@ -187,18 +223,36 @@ PROGRAMS: dict[str, Callable[[Provider], object]] = {
 }
 
 
+FAILS_FIRST = "the connection is refused, reset, breaks or times out before the answer"
+OTHER_WAYS: list[tuple[str, Callable[[Provider], object]]] = [
+    ("the program stops waiting within an answer: cancelled, a time limit, closed by another thread", cancel),
+    (FAILS_FIRST, lambda provider: once_failing(provider, lambda: ask(provider), "reset")),
+    (FAILS_FIRST, lambda provider: once_failing(provider, lambda: ask(provider), "garbage")),
+]
+"""More programs to which the same happens."""
+QUICK = [row for row in (*PROGRAMS.items(), *OTHER_WAYS) if row[1] is cancel or "stops waiting" not in row[0]]
+"""Those that wait for no limit of time."""
+
+ODD_STATUS = "the server answers with a status that HTTP does not have"
+SKIPS = "a test skips or xfails"
+
+
 def test_the_page_has_a_row_for_each_case_and_no_other() -> None:
-    assert set(rows_of_the_page()) == {*PROGRAMS, "a test fails", "a run is interrupted or killed"}
+    others = {ODD_STATUS, SKIPS, "a test fails", "a run is interrupted or killed"}
+    assert set(rows_of_the_page()) == {*PROGRAMS, *others}
 
 
-@pytest.mark.parametrize("case", PROGRAMS)
-def test_what_the_page_says_is_kept_and_the_replay_is_the_same(root: Path, provider: Provider, case: str) -> None:
+@pytest.mark.parametrize(("case", "program"), slow_but(QUICK, [*PROGRAMS.items(), *OTHER_WAYS], of_several_names=True))
+def test_what_the_page_says_is_kept_and_the_replay_is_the_same(
+    root: Path, provider: Provider, case: str, program: Callable[[Provider], object]
+) -> None:
     errors = "all" if "record_errors" in case else "last"
     with aquila.use_cassette("x", transport="record", record_errors=errors):
-        recorded = PROGRAMS[case](provider)
+        recorded = program(provider)
     assert ends_in(root / "x.yaml") == rows_of_the_page()[case]
+    assert (root / "@bodies").exists() == ("256 KiB" in case)
     with aquila.use_cassette("x", transport="replay") as cassette:
-        assert PROGRAMS[case](provider) == recorded
+        assert program(provider) == recorded
         assert cassette.all_played
         assert not cassette.misses
 
@@ -210,6 +264,32 @@ def test_a_further_read_is_a_miss(root: Path, provider: Provider) -> None:
         with pytest.raises(CassetteMiss):
             read(provider, "whole")
         cassette.forget_misses()
+
+
+def test_an_answer_with_a_status_that_http_does_not_have_is_refused(root: Path, provider: Provider) -> None:
+    with (
+        pytest.raises(CassetteWriteError, match="status 999, which is none of HTTP's"),
+        aquila.use_cassette("x", transport="record"),
+    ):
+        read(provider, "odd status")
+    assert rows_of_the_page()[ODD_STATUS] == list(root.glob("*.yaml")) == []
+
+
+@pytest.mark.parametrize("ends", slow_but(["pytest.skip()"], ["pytest.skip()", "pytest.xfail()"]))
+def test_what_a_test_asked_before_it_skips_is_added(provider: Provider, tmp_path: Path, ends: str) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_x.py").write_text(f"""
+import httpx2, pytest
+
+def test_ends(aquila_cassette):
+    assert httpx2.post({provider.streams + "/v1/completions"!r}, json={{"prompt": "whole"}}).is_success
+    {ends}
+""")
+    for arguments in (["--aquila-record"], []):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+    assert ends_in(tmp_path / "cassettes" / "test_x" / "test_ends.yaml") == rows_of_the_page()[SKIPS]
 
 
 def test_a_failed_block_keeps_beside_what_was_finished(root: Path, provider: Provider) -> None:
@@ -230,5 +310,5 @@ with aquila.use_cassette("x", transport="record", cassette_dir={str(root)!r}), h
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
-    recorder.recover_journals(root)
+    recovery.recover_journals(root)
     assert ends_in(root / "x.yaml") == rows_of_the_page()["a run is interrupted or killed"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import aquila
 from aquila.events import Chunk, Done, Reasoning, Usage
 from tests.support.engines import KEY, Engine
+from tests.support.examples import examples
 from tests.support.provider import STREAMS, chat_chunk, chat_frame, chat_stream, response_object, responses_events
 from tests.support.server import Answer, cut, json_answer, serving, sse
 
@@ -120,7 +121,7 @@ def test_ask_and_stream_agree_on_the_answer(engine: Engine, endpoint: str) -> No
     assert (asked.text, asked.usage, asked.raw) == (streamed.text, streamed.usage, streamed.raw)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), max_size=6),
     sizes=st.lists(st.integers(1, 90), min_size=1, max_size=5),

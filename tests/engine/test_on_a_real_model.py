@@ -41,6 +41,7 @@ def test_the_same_question_gets_the_same_answer_asked_or_streamed(endpoint: str)
     assert reply.meta["transport"] == "local"
 
 
+@pytest.mark.slow
 def test_conversation_goes_on(endpoint: str) -> None:
     first = aquila.ask("Name a bird.", endpoint=endpoint, **LOCAL)
     second = aquila.ask([*first.messages, "And a fish."], endpoint=endpoint, instructions="Be brief.", **LOCAL)
@@ -48,11 +49,13 @@ def test_conversation_goes_on(endpoint: str) -> None:
     assert second.text.strip()
 
 
+@pytest.mark.slow
 def test_asynchronous_answer_is_the_synchronous_one(endpoint: str) -> None:
     asked = aquila.ask("Name a bird.", endpoint=endpoint, **LOCAL)
     assert asyncio.run(aquila.aask("Name a bird.", endpoint=endpoint, **LOCAL)).text == asked.text
 
 
+@pytest.mark.slow
 def test_grammar_enforces_structured_output() -> None:
     class Bird(pydantic.BaseModel):
         flies: bool

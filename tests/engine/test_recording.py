@@ -127,7 +127,7 @@ def test_pushed_stream_that_is_closed_while_the_provider_is_silent_is_recorded_a
 
     with serving(Answer([FIRST, threading.Event()])) as server:
         stream = aquila.stream("Hi", **recording(server.url, sink=aquila.Sink.callback(note)))
-        assert arrived.wait(10)
+        assert arrived.wait(60)
         stream.close()
     assert [row.response.end for row in recorded(folder)] == ["silent"]
 

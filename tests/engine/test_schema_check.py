@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 import aquila
 from aquila.schema_check import find_problems
+from tests.support.examples import examples
 
 SCHEMAS: list[Any] = [
     True,
@@ -54,7 +55,7 @@ VALUES = st.recursive(
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=str)
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(value=VALUES)
 def test_check_decides_as_a_complete_implementation_does(schema: Any, value: Any) -> None:
     assert (find_problems(value, schema) == []) == Draft202012Validator(schema).is_valid(value)

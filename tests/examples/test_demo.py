@@ -40,7 +40,7 @@ def guarded(program: str, folder: Path, *, offline: bool) -> tuple[str, list[dic
         "DEMO_OFFLINE": "1" if offline else "0",
     }
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], env=environment, check=False, capture_output=True, text=True, timeout=300
     )
     return done.stdout + done.stderr, [json.loads(line) for line in log.read_text().splitlines()]
 

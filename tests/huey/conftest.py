@@ -8,6 +8,7 @@ from huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
 from aquila.huey.joined_scopes import JoinedScopes
 from aquila.recording import runtime
 from tests.support import servers
+from tests.support.stateful_project import stateful  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

@@ -118,7 +118,7 @@ def test_everything(place, aquila_cassette, run_consumer, drain_queue):
     else:
         program = "app:huey" if worker.startswith("program ") else False
         with run_consumer(
-            worker.removeprefix("program "), workers=2, subprocess=program, raise_errors=False, timeout=30
+            worker.removeprefix("program "), workers=2, subprocess=program, raise_errors=False, timeout=240
         ) as consumer:
             found = {{name: consumer.wait(result) for name, result in results.items()}}
             twins = [values[0] for values in consumer.wait(*same)]
@@ -164,6 +164,7 @@ def reachable(request):
         os.environ.pop(f"APP_{kind}", None)
 
 
+@pytest.mark.slow
 def test_recorded_anywhere_a_task_replays_anywhere(pytester, monkeypatch, reachable):
     calls = pytester.path / "calls.txt"
     pytester.makepyfile(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from huey.exceptions import TaskTimeout
@@ -19,11 +20,14 @@ from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.huey import FileHuey, MemoryHuey, ask_task, follow, partial_answer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from tests.support.failing_server import failing_server
+from tests.support.limits import with_a_limit_in_time
 from tests.support.silent_provider import Silent
 from tests.support.upstream import streamed, upstream
 
-LIMIT = 1.0
-"""The time limit of the tasks, in seconds."""
+T = TypeVar("T")
+
+LIMIT = 0.5
+"""The time limit of the tasks, in seconds, unless the machine needs longer until the provider falls silent."""
 
 
 @pytest.fixture
@@ -58,7 +62,8 @@ def take_an_hour(path: Path) -> None:
     save_cassette(path, Cassette((replace(stored, response=replace(stored.response, ended=3_600_000)),)))
 
 
-def run_recorded_and_replayed(root: Path, provider: Silent, run: Callable[[], object]) -> tuple[object, object]:
+def run_recorded_and_replayed(root: Path, provider: Silent, run: Callable[[], T]) -> tuple[T, T]:
+    shutil.rmtree(root, ignore_errors=True)
     with aquila.use_cassette("x", transport="record"):
         recorded = run()
     asked = len(provider.server.requests)
@@ -71,56 +76,60 @@ def run_recorded_and_replayed(root: Path, provider: Silent, run: Callable[[], ob
 
 
 def test_the_limit_of_a_performed_task_strikes_in_a_replay(root: Path, provider: Silent, huey: Any) -> None:
-    @huey.task(timeout=LIMIT)
-    def job() -> None:
-        with open_stream(provider.url) as stream:
-            list(stream)
+    def scenario(limit: float) -> None:
+        @huey.task(name=f"job {limit}", timeout=limit)
+        def job() -> None:
+            with open_stream(provider.url) as stream:
+                list(stream)
 
-    recorded, replayed = run_recorded_and_replayed(root, provider, lambda: perform_job(job, raises=TaskTimeout).state)
-    assert recorded == replayed == "timeout"
+        ends = run_recorded_and_replayed(root, provider, lambda: perform_job(job, raises=TaskTimeout).state)
+        assert ends == ("timeout", "timeout")
+
+    with_a_limit_in_time(scenario, LIMIT)
 
 
 def test_the_limit_of_a_task_that_asks_strikes_in_a_replay(root: Path, provider: Silent, huey: Any) -> None:
-    task = ask_task(
-        huey, "{x}", name="slow", base_url=provider.url, endpoint="chat", api_key="-",
-        time_limit=LIMIT, timeout=60, retries=2, cassette="",
-    )  # fmt: skip
-    outcomes: list[tuple[str, object]] = []
+    def scenario(limit: float) -> None:
+        task = ask_task(
+            huey, "{x}", name=f"slow {limit}", base_url=provider.url, endpoint="chat", api_key="-",
+            time_limit=limit, timeout=60, retries=2, cassette="",
+        )  # fmt: skip
 
-    def run() -> tuple[str, object]:
-        # In a thread, as in a thread worker: no alarm can strike there.
-        outcomes.clear()
-
-        def perform() -> None:
+        def perform() -> tuple[str, object]:
             done = perform_job(task, "hi", raises=TaskTimeout)
-            outcomes.append((done.state, type(done.exception)))
+            return done.state, type(done.exception)
 
-        thread = threading.Thread(target=perform)
-        thread.start()
-        thread.join()
-        return outcomes[0]
+        def run() -> tuple[str, object]:
+            with ThreadPoolExecutor(1) as pool:  # as in a thread worker: no alarm can strike there
+                return pool.submit(perform).result()
 
-    assert run_recorded_and_replayed(root, provider, run) == (("timeout", TaskTimeout),) * 2
+        assert run_recorded_and_replayed(root, provider, run) == (("timeout", TaskTimeout),) * 2
+
+    with_a_limit_in_time(scenario, LIMIT)
 
 
 def test_the_limit_of_a_followed_stream_strikes_in_a_thread_worker(root: Path, provider: Silent, huey: Any) -> None:
     signals: list[str] = []
     huey.signal()(lambda name, task, error=None: signals.append(name))
 
-    @huey.task(timeout=LIMIT)
-    def job() -> None:
-        with open_stream(provider.url) as stream:
-            list(follow(stream, every=5))
+    def scenario(limit: float) -> None:
+        @huey.task(name=f"job {limit}", timeout=limit)
+        def job() -> None:
+            with open_stream(provider.url) as stream:
+                list(follow(stream, every=60))
 
-    def run() -> tuple[str | None, list[str]]:
-        signals.clear()
-        with run_consumer(raise_errors=False) as consumer:
-            result = job()
-            consumer.wait_for(lambda: "timeout" in signals)
-        return partial_answer(huey, result), list(signals)
+        def run() -> tuple[str | None, list[str]]:
+            signals.clear()
+            with run_consumer(raise_errors=False) as consumer:
+                result = job()
+                consumer.wait_for(lambda: "timeout" in signals)
+            return partial_answer(huey, result), list(signals)
 
-    recorded, replayed = run_recorded_and_replayed(root, provider, run)
-    assert recorded == replayed
+        recorded, replayed = run_recorded_and_replayed(root, provider, run)
+        assert recorded == replayed
+        assert recorded[0] == "one two "
+
+    with_a_limit_in_time(scenario, LIMIT)
 
 
 def test_a_task_that_is_revoked_while_it_waits_is_so_in_a_replay(root: Path, provider: Silent, huey: Any) -> None:
@@ -136,7 +145,7 @@ def test_a_task_that_is_revoked_while_it_waits_is_so_in_a_replay(root: Path, pro
         signals.clear()
         with run_consumer() as consumer:
             result = job()
-            consumer.wait_for(lambda: partial_answer(huey, result.id))
+            consumer.wait_for(lambda: partial_answer(huey, result.id) == "one two ")
             result.revoke()
             consumer.wait_for(lambda: "canceled" in signals)
         return partial_answer(huey, result), list(signals)
@@ -147,23 +156,26 @@ def test_a_task_that_is_revoked_while_it_waits_is_so_in_a_replay(root: Path, pro
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and alarms")
 def test_the_limit_of_a_task_strikes_in_a_process_worker(root: Path, provider: Silent, tmp_path: Path) -> None:
-    huey = FileHuey("app", path=str(tmp_path / "queue"))
+    def scenario(limit: float) -> None:
+        huey = FileHuey("app", path=str(tmp_path / f"queue {limit}"))
 
-    @huey.task(timeout=LIMIT)
-    def job() -> str:
-        try:
-            with open_stream(provider.url) as stream:
-                list(stream)
-        except TaskTimeout:
-            return "out of time"
-        return "whole"
+        @huey.task(timeout=limit)
+        def job() -> str:
+            try:
+                with open_stream(provider.url) as stream:
+                    list(stream)
+            except TaskTimeout:
+                return "out of time"
+            return "whole"
 
-    def run() -> str:
-        with use_test_queue(huey, storage="own"), run_consumer("process", huey=huey) as consumer:
-            value: str = consumer.wait(job())
-            return value
+        def run() -> str:
+            with use_test_queue(huey, storage="own"), run_consumer("process", huey=huey) as consumer:
+                value: str = consumer.wait(job())
+                return value
 
-    assert run_recorded_and_replayed(root, provider, run) == ("out of time", "out of time")
+        assert run_recorded_and_replayed(root, provider, run) == ("out of time", "out of time")
+
+    with_a_limit_in_time(scenario, LIMIT)
 
 
 @pytest.mark.parametrize("failure", ["500", "closed", "reset"])

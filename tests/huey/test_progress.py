@@ -149,7 +149,7 @@ def held():
 
     def before_chunk(number):
         if number == 4:
-            go.wait(10)
+            go.wait(60)
 
     with upstream(lambda path, body: streamed("one two three four five", before_chunk=before_chunk)) as server:
         server.go = go
@@ -161,7 +161,7 @@ def held():
 def stream_job(huey, held):
     @huey.task(context=True)
     def job(task=None):
-        with aquila.stream("p", transport=held.transport(), timeout=10, max_retries=0) as stream:
+        with aquila.stream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
             for _ in follow(stream, every=0.02):
                 pass
         return stream.response.text
@@ -172,7 +172,7 @@ def stream_job(huey, held):
 def test_the_text_so_far_is_stored_and_goes_with_success(huey, held, stream_job):
     with run_consumer() as consumer:
         result = stream_job()
-        assert consumer.wait_for(lambda: partial_answer(huey, result)) == "one two three "
+        consumer.wait_for(lambda: partial_answer(huey, result) == "one two three ")
         held.go.set()
         assert consumer.wait(result) == "one two three four five"
         consumer.wait_for(lambda: partial_answer(huey, result) is None)
@@ -183,7 +183,7 @@ def test_revoking_ends_a_stream_that_is_waiting_for_the_provider(huey, held, str
     huey.signal()(lambda name, task, error=None: signals.append(name))
     with run_consumer() as consumer:
         result = stream_job()
-        consumer.wait_for(lambda: partial_answer(huey, result.id))
+        consumer.wait_for(lambda: partial_answer(huey, result.id) == "one two three ")
         result.revoke()
         consumer.wait_for(lambda: "canceled" in signals)
     assert partial_answer(huey, result) == "one two three "
@@ -191,19 +191,21 @@ def test_revoking_ends_a_stream_that_is_waiting_for_the_provider(huey, held, str
 
 
 def test_a_time_limit_ends_a_stream_in_a_thread_worker(huey, held):
-    signals = []
+    signals, text = [], ""
     huey.signal()(lambda name, task, error=None: signals.append(name))
 
-    @huey.task(timeout=0.2)
+    @huey.task(timeout=0.5)
     def job():
-        with aquila.stream("p", transport=held.transport(), timeout=10, max_retries=0) as stream:
-            for _ in follow(stream, every=5):
-                pass
+        nonlocal text
+        with aquila.stream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
+            for event in follow(stream, every=60):
+                if isinstance(event, aquila.Chunk):
+                    text += event.text
 
     with run_consumer(raise_errors=False) as consumer:
         result = job()
         consumer.wait_for(lambda: "timeout" in signals)
-    assert partial_answer(huey, result) == "one two three "
+    assert partial_answer(huey, result) == (text or None)  # all three words, unless the machine is slow
 
 
 def test_a_stream_that_breaks_leaves_what_there_was(huey):
@@ -242,7 +244,7 @@ def test_leaving_the_loop_stores_what_there_was(huey):
 def test_the_task_timeout_of_perform_job_and_of_a_stream_are_the_same(huey, held):
     @huey.task(timeout=0.1)
     def job():
-        with aquila.stream("p", transport=held.transport(), timeout=10, max_retries=0) as stream:
+        with aquila.stream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
             list(follow(stream))
 
     assert perform_job(job, raises=TaskTimeout).state == "timeout"

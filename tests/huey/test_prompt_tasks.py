@@ -167,7 +167,7 @@ def test_a_time_limit_holds_whatever_the_worker(declare):
     go = threading.Event()
 
     def script(path, body):
-        go.wait(10)
+        go.wait(60)
         return Answer()
 
     with upstream(script) as server:

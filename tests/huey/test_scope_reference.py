@@ -14,17 +14,26 @@ from types import SimpleNamespace
 import huey as plain
 import pytest
 from huey.api import chord, group
-from huey.serializer import Serializer
+from huey.serializer import Serializer, SignedSerializer
+from huey.utils import Error
 
 import aquila
-from aquila.errors import CassetteMiss, CassetteRequired, MessageRejected, RemoteTaskError
-from aquila.huey import instances
+from aquila.cassettes.storage.journal import Journal, find_journals_of
+from aquila.errors import (
+    CassetteMiss,
+    CassetteRequired,
+    ConfigError,
+    MessageRejected,
+    PickledMessages,
+    RemoteTaskError,
+)
+from aquila.huey import instances, scope_reference
 from aquila.huey.instances import attach_fields
 from aquila.huey.scope_reference import KEY
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
-from aquila.recording import runtime
 from aquila.recording import scope as scopes
+from aquila.recording.under_test import SEAL_LENGTH, run_key, under_test
 from tests.support.runs import separate_run
 
 
@@ -42,6 +51,10 @@ def replaying(monkeypatch, tmp_path):
         yield
 
 
+def fields_of(reference):
+    return json.loads(reference[SEAL_LENGTH:])
+
+
 def scope_here():
     """A task's body: which scope its requests would go to."""
     scope = scopes.current_scope()
@@ -57,7 +70,8 @@ def wire(huey):
 def huey(request):
     if request.param == "mixed in":
         return instances.MemoryHuey("app")
-    return instances.instrument(plain.MemoryHuey("app"))
+    with pytest.warns(PickledMessages):
+        return instances.instrument(plain.MemoryHuey("app"))
 
 
 def test_outside_of_any_scope_a_task_carries_nothing(huey, no_test):
@@ -74,12 +88,12 @@ def test_within_a_scope_a_task_carries_its_stamp_and_arrives_without(huey, no_te
     def task(a):
         return scope_here()
 
-    with aquila.use_cassette("folder/one") as cassette:
+    with under_test(), aquila.use_cassette("folder/one") as cassette:
         pending = task.s(a=1)
         huey.enqueue(pending)
         assert pending.kwargs == {"a": 1}
         (sent,) = wire(huey)
-        assert json.loads(sent[KEY])["default"] == "folder/one"
+        assert fields_of(sent[KEY])["default"] == "folder/one"
         assert str(cassette.path.parent.parent) not in sent[KEY]
         assert huey.pending()[0].kwargs == {"a": 1}
         assert huey.execute(huey.dequeue()) == "folder/one"
@@ -228,7 +242,7 @@ def test_a_periodic_task_of_a_scheduler_is_refused_and_run_periodic_has_the_scop
         cassette.forget_misses()
         enqueued.clear()
         with run_consumer(periodic=True):
-            assert enqueued.wait(10)
+            assert enqueued.wait(60)
         assert seen[2:] == ["none", CassetteRequired]
 
 
@@ -279,46 +293,146 @@ def test_what_is_live_on_purpose_is_not_refused(huey, monkeypatch, tmp_path):
 # Hostile references
 
 
-def reference(**changes):
-    return {"scope": secrets.token_hex(8), "name": "t", "default": "one", "options": {}, "from": "elsewhere", **changes}
+def reference(sealed=True, **changes):
+    fields = {"scope": secrets.token_hex(8), "name": "t", "default": "one", "transport": "replay", "options": {}}
+    text = json.dumps({**fields, "from": "elsewhere", **changes})
+    return (run_key().make_seal(text) if sealed else "0" * SEAL_LENGTH) + text
 
 
-def test_a_stamp_cannot_redirect_requests_nor_load_code(no_test, monkeypatch):
+def execute_with(fields, body):
+    """Execute a task whose message carries ``fields``; return what came of it: a value or the text of an error."""
     huey = instances.MemoryHuey("app")
+
+    @huey.task()
+    def task(**kwargs):
+        return body()
+
+    message = task.s(**{KEY: fields})
+    message._aquila_scope = None  # or it would get the reference to the scope that is open here
+    huey.storage.enqueue(huey.serialize_task(message))
+    value = huey.execute(huey.dequeue())
+    results = [huey.serializer.deserialize(data) for data in huey.storage.result_items().values()]
+    return next((str(found) for found in results if isinstance(found, Error)), value)
+
+
+def transport_here():
+    scope = scopes.current_scope()
+    return None if scope is None else scope.settings.transport
+
+
+@pytest.mark.parametrize("transport", ["live", "record", "local", "script", "os:system"])
+@pytest.mark.parametrize("own", ["replay", "live", "record"])
+def test_no_message_moves_a_process_to_another_transport(tmp_path, own, transport):
+    def ask_there():
+        assert transport_here() == transport == own
+        return "its own"
+
+    with separate_run(tmp_path, defaults={"transport": own}, under_pytest=True):
+        found = execute_with(reference(transport=transport), lambda: ask_there() if transport == own else ask())
+    assert found == "its own" if own == transport else "which no message changes" in found
+    assert not [*tmp_path.rglob("*.journal")]
+
+
+@pytest.mark.parametrize("own", ["replay", "live", "record"])
+def test_where_the_test_replays_its_worker_replays_whatever_it_was_started_to_do(tmp_path, own):
+    with separate_run(tmp_path, defaults={"transport": own}, under_pytest=True):
+        assert execute_with(reference(), transport_here) == "replay"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"transport": "live"}, {"record": "all"}, {"upstream": "os:system"}, {"base_url": "https://evil.example"},
+        {"api_key": "k"}, {"cassette_dir": "/"}, {"guard": "off"}, {"providers": ["x"]}, {"ignore_hosts": ["x"]},
+        {"replay_timing": 1e9}, {"silence": 1e9}, {"durable": "fsync"}, {"ignore": [1]}, {"ignore": {"a": "b"}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_message_decides_nothing_but_how_requests_are_compared(replaying, option):
+    with pytest.raises(MessageRejected, match="malformed"):
+        execute_with(reference(options=option), ask)
+    assert execute_with(reference(options={"ignore": ["user"]}), lambda: list(scopes.current_scope().settings.ignore))
+
+
+def test_options_that_cannot_be_understood_are_refused(replaying):
+    assert "options that are none" in execute_with(reference(options={"repeat": "no such word"}), ask)
+
+
+@pytest.mark.parametrize(
+    "scope",
+    ["/tmp/elsewhere", "../../x", "*", "ABCDEF0123456789", "0123456789abcdef\n", "0" * 15, "0" * 17, "", 1, None],
+)
+def test_an_id_that_is_none_is_rejected_wherever_it_comes_from(replaying, tmp_path, scope):
+    with pytest.raises(MessageRejected, match="malformed"):
+        execute_with(reference(scope=scope), ask)
+    with pytest.raises(ConfigError, match="sixteen hexadecimal digits"):
+        scopes.ScopeReference(scope, "t", None)
+    with pytest.raises(ConfigError, match="sixteen hexadecimal digits"):
+        Journal(tmp_path, scope)
+    with pytest.raises(ConfigError, match="sixteen hexadecimal digits"):
+        find_journals_of(tmp_path, scope)
+    if scope is not None:
+        with pytest.raises(ConfigError, match="sixteen hexadecimal digits"):
+            scopes.Scope(kind="task", joined_id=scope)
+
+
+@pytest.mark.parametrize("transport", ["live", "record", "replay"])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_production_worker_ignores_references_and_does_not_pass_them_on(tmp_path, transport, sealed):
     seen = []
+    with separate_run(tmp_path):
+        huey = instances.MemoryHuey("app")
 
-    @huey.task()
-    def task(**kwargs):
-        seen.append(scopes.current_scope().settings)
+        @huey.task(retries=1)
+        def task(customer):
+            seen.append((customer, scopes.current_scope()))
+            if len(seen) == 1:
+                raise ValueError
 
-    options = {
-        "transport": "os:system", "upstream": "os:system", "base_url": "https://evil.example", "api_key": "k",
-        "cassette_dir": "/", "guard": "off", "replay_timing": 2,
-    }  # fmt: skip
-    task(**{KEY: json.dumps(reference(options=options))})
-    huey.execute(huey.dequeue())
-    default = runtime.current_settings()
-    assert seen == [default.with_options({"replay_timing": 2}, source="test")]
+        for fields in (reference(sealed, transport=transport), "x" * 1_000_000, 7):
+            seen.clear()
+            huey.storage.enqueue(huey.serialize_task(task.s("Eve", **{KEY: fields})))
+            huey.execute(huey.dequeue())
+            (again,) = wire(huey)
+            assert again[KEY]["reference"] is None
+            assert huey.dequeue()._aquila_attempt == 2
+            assert seen == [("Eve", None)]
+    assert not [*tmp_path.rglob("*")]
 
 
-def test_a_stamp_cannot_leave_the_cassette_folder(replaying):
-    huey = instances.MemoryHuey("app")
+def test_a_reference_that_another_run_made_is_refused(replaying):
+    assert "not made by the run" in execute_with(reference(sealed=False), ask)
+    sealed = reference()
+    moved = sealed[:SEAL_LENGTH] + sealed[SEAL_LENGTH:].replace('"one"', '"another"')
+    assert "not made by the run" in execute_with(moved, ask)
 
-    @huey.task()
-    def task(**kwargs):
-        return ask()
 
-    task(**{KEY: json.dumps(reference(default="../../etc/passwd"))})
-    huey.execute(huey.dequeue())
-    error = huey.serializer.deserialize(huey.storage.result_items().popitem()[1])
-    assert "CassetteNameError" in str(error)
+def test_without_a_key_a_stranger_learns_no_more_from_one_message_than_that_message(replaying):
+    """What a message shows of its seal makes no other message."""
+    with aquila.use_cassette("one"):
+        scope = scopes.current_scope()
+        sent = scope_reference.reference_to_current_scope()
+        forged = sent.replace(scope.id, secrets.token_hex(8)).replace(fields_of(sent)["from"], "elsewhere")
+        assert "not made by the run" in execute_with(forged, ask)
+
+
+def test_a_reference_cannot_leave_the_cassette_folder(replaying):
+    for name in ("../../etc/passwd", "/etc/passwd", "a/../../b", "C:/x", "a\0b"):
+        assert "CassetteNameError" in execute_with(reference(default=name), ask)
+
+
+def test_a_reference_does_not_choose_the_cassette_of_a_scope_that_is_open_here(replaying):
+    with aquila.use_cassette("mine"):
+        mine = scopes.current_scope()
+        assert execute_with(reference(sealed=False, scope=mine.id, default="other"), scope_here) == "mine"
+        assert mine.default_cassette == "mine"
 
 
 NUMBERS = {"reference": None, "attempt": 1, "deliveries": 0}
 MALFORMED = [1, [], {}, "x", "null", "[]", "{}", '{"refused": 1}', "[" * 100_000]
-MALFORMED += [
-    json.dumps(reference(**changes)) for changes in ({"scope": 1}, {"default": 1}, {"options": []}, {"from": None})
-]
+MALFORMED += [reference(**changes) for changes in ({"default": 1}, {"options": []}, {"from": None}, {"transport": 1})]
+MALFORMED += [reference(refused=None), reference(refused="why"), "0" * SEAL_LENGTH + '{"refused": null}']
+MALFORMED += ["0" * SEAL_LENGTH + "[" * 10_000, reference(name="x" * 70_000)]
 MALFORMED += [
     {**NUMBERS, **changes} for changes in ({"attempt": "1"}, {"deliveries": -1}, {"reference": 1}, {"more": 1})
 ]
@@ -326,7 +440,7 @@ MALFORMED += [
 
 @pytest.mark.parametrize("malformed", MALFORMED, ids=range(len(MALFORMED)))
 def test_a_malformed_reference_is_rejected(malformed):
-    with pytest.raises(MessageRejected, match="malformed"):
+    with under_test(), pytest.raises(MessageRejected, match="malformed"):
         attach_fields(SimpleNamespace(), malformed)
 
 
@@ -418,13 +532,17 @@ def test_instrumenting_keeps_a_huey_and_its_tasks_and_happens_once():
 
     task()
     state = dict(vars(huey))
-    assert instances.instrument(huey) is huey
-    assert instances.instrument(huey) is huey
+    with pytest.warns(PickledMessages, match="the Huey 'app' reads pickles") as caught:
+        assert instances.instrument(instances.instrument(huey)) is huey
+    assert [warning.filename for warning in caught] == [__file__]
     assert isinstance(huey, plain.MemoryHuey)
     assert type(huey).__name__ == "MemoryHuey"
     assert {**vars(huey), "task_wrapper_class": None} == {**state, "task_wrapper_class": None}
     assert huey.execute(huey.dequeue()) == 1
-    assert type(instances.instrument(plain.MemoryHuey())) is type(huey)
+    safe = plain.MemoryHuey(serializer=MsgpackSerializer())
+    assert type(instances.instrument(safe)) is type(huey)
+    signed = plain.MemoryHuey(serializer=SignedSerializer("a secret of some length"))
+    assert type(instances.instrument(signed)) is type(huey)
 
 
 def test_a_test_queue_instruments_for_its_own_time():

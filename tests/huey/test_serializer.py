@@ -6,12 +6,14 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import itertools
 import os
 import pickle
 import re
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 import uuid
 import zlib
 from pathlib import Path
@@ -27,8 +29,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aquila.errors import ConfigError, MessageRejected, NotSerializable, ProviderUnavailable, RemoteTaskError
+from aquila.huey import MemoryHuey as AquilaMemoryHuey
+from aquila.huey import message_bounds
+from aquila.huey.sendable_values import find_unsendable
 from aquila.huey.serializer import MsgpackSerializer
-from aquila.huey.wire_format import find_unsendable
+from aquila.huey.wire_format import WireFormat
+from tests.support.examples import examples
 
 SECRET = "a secret of thirty-two characters"
 
@@ -108,21 +114,21 @@ ALL_SERIALIZERS = [
 @example(dt.datetime.min)
 @example({1: {2: {}}, b"": (), "": [[]]})
 @example([msgpack.ExtType(3, b"x"), msgpack.Timestamp(1)])
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_any_plain_value_arrives_equal_and_of_the_same_type(value):
     for serializer in ALL_SERIALIZERS:
         assert same(value, serializer.deserialize(serializer.serialize(value)))
 
 
 @given(messages)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_any_task_message_arrives_with_all_that_is_nested_in_it(message):
     for serializer in ALL_SERIALIZERS:
         assert same(message, serializer.deserialize(serializer.serialize(message), "task"))
 
 
 @given(values)
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_equal_values_make_equal_bytes(value):
     for serializer in ALL_SERIALIZERS:
         assert serializer.serialize(value) == serializer.serialize(value)
@@ -195,7 +201,7 @@ mixed = st.recursive(
 
 
 @given(mixed)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_the_explanation_refuses_exactly_what_the_encoder_refuses(value):
     try:
         MsgpackSerializer().serialize(value)
@@ -316,7 +322,7 @@ def test_a_task_with_an_error_handler_keeps_its_retry_when_it_fails_with_an_odd_
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_random_bytes_are_rejected_by_name(data):
     for serializer in ALL_SERIALIZERS:
         with pytest.raises(MessageRejected):
@@ -324,7 +330,7 @@ def test_random_bytes_are_rejected_by_name(data):
 
 
 @given(st.binary(max_size=300), st.integers(0, 7))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_random_bytes_behind_a_valid_header_raise_nothing_but_a_rejection(payload, flags):
     for serializer in ALL_SERIALIZERS:
         with contextlib.suppress(MessageRejected):
@@ -332,7 +338,7 @@ def test_random_bytes_behind_a_valid_header_raise_nothing_but_a_rejection(payloa
 
 
 @given(messages, st.data())
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_an_altered_message_is_rejected_when_signed(message, data):
     serializer = MsgpackSerializer(SECRET, queue="app", compression=True)
     sent = bytearray(serializer.serialize(message))
@@ -412,9 +418,147 @@ def test_a_length_that_lies_allocates_nothing():
 
 
 def test_decompression_stops_at_the_limit():
-    bomb = b"\xc1q\x01\x01" + zlib.compress(b"\xc6" + (200_000_000).to_bytes(4, "big") + b"\0" * 200_000_000, 9)
+    bomb = b"\xc1q\x01\x01" + zlib.compress(b"\xc6" + (200_000_000).to_bytes(4, "big") + b"\0" * 200_000_000, 1)
     with pytest.raises(MessageRejected, match="larger than the limit"):
-        MsgpackSerializer(max_size=1000).deserialize(bomb)
+        MsgpackSerializer(max_size=1000, compression=True).deserialize(bomb)
+    with pytest.raises(MessageRejected, match="larger than the limit"):
+        MsgpackSerializer(max_size=1000).deserialize(b"\xc1q\x01\x00" + b"\xc0" * 1100)
+
+
+def test_what_is_compressed_is_read_only_where_that_was_asked_for_or_it_is_signed(monkeypatch):
+    plain, asked = MsgpackSerializer(), MsgpackSerializer(compression=True)
+    signing = {"secret": SECRET, "queue": "app"}
+    assert MsgpackSerializer(**signing).deserialize(MsgpackSerializer(compression=True, **signing).serialize("x" * 999))
+    sent = asked.serialize("x" * 999)
+    assert asked.deserialize(sent) == "x" * 999
+    monkeypatch.setattr(zlib, "decompressobj", lambda: pytest.fail("decompressed what nobody asked for"))
+    with pytest.raises(MessageRejected, match="compressed and unsigned"):
+        plain.deserialize(sent)
+
+
+def deep(head, levels, bottom=b"\xc0"):
+    return head * levels + bottom
+
+
+BOMBS = {
+    "empty lists": lambda: b"\xdd" + (4_000_000).to_bytes(4) + b"\x90" * 4_000_000,
+    "empty dictionaries": lambda: b"\xdd" + (4_000_000).to_bytes(4) + b"\x80" * 4_000_000,
+    "pairs": lambda: (
+        b"\xdf" + (400_000).to_bytes(4) + b"".join(b"\xce" + n.to_bytes(4) + b"\x90" for n in range(400_000))
+    ),
+    "lists in lists": lambda: b"\xdc\x03\xe8" * 2 + (b"\x9f" + b"\x90" * 15) * 300_000,
+    "lists that announce millions": lambda: (b"\xdd" + (4_000_000).to_bytes(4)) * 900 + b"\xc0" * 4_000_000,
+    "texts": lambda: b"\xdd" + (2_000_000).to_bytes(4) + b"\xa1x" * 2_000_000,
+    "spans": lambda: b"\xdd" + (400_000).to_bytes(4) + b"\xc7\x0c\xfe" + bytes(12) * 400_000,
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_message_of_too_many_objects_is_rejected_before_any_is_built(bomb, compressed, monkeypatch):
+    data = BOMBS[bomb]()
+    message = b"\xc1q\x01\x01" + zlib.compress(data, 1) if compressed else b"\xc1q\x01\x00" + data
+    monkeypatch.setattr(msgpack, "unpackb", lambda *arguments, **options: pytest.fail("built something"))
+    with pytest.raises(MessageRejected, match="more than 250,000 objects"):
+        MsgpackSerializer(compression=True).deserialize(message)
+
+
+def test_a_small_message_cannot_take_much_memory(monkeypatch):
+    """The worst that fits below the size from which messages are looked through."""
+    for bomb in (b"\xdc\x0f\xf0" + b"\x90" * 4080, b"\xdc\x08\x00" * 1000 + b"\xc0" * 1000):
+        tracemalloc.start()
+        with contextlib.suppress(MessageRejected):
+            MsgpackSerializer().deserialize(b"\xc1q\x01\x00" + bomb)
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+        tracemalloc.stop()
+
+
+@given(values, st.integers(0, 60))
+@settings(max_examples=examples(100))
+def test_objects_are_counted_as_they_are(value, most):
+    """Told from the bytes alone, and as many as msgpack builds."""
+    data = WireFormat(max_objects=10**9).dumps(value)
+    announced = next(n for n in itertools.count() if not _holds_more(data, n))
+    heads = Counting(data)
+    assert announced == heads.objects
+    assert _holds_more(data, most) == (heads.objects > most)
+
+
+def _holds_more(data, most):
+    return message_bounds.holds_more_objects(data, most) if len(data) > most else False
+
+
+class Counting:
+    """Counts the objects of bytes in msgpack form with the library, one after the other."""
+
+    def __init__(self, data):
+        self.objects = 0
+
+        def count_items(items):
+            self.objects += len(items)
+
+        def count_pairs(pairs):
+            self.objects += 2 * len(pairs)
+
+        msgpack.unpackb(
+            data, list_hook=count_items, object_pairs_hook=count_pairs, ext_hook=lambda *_: None, strict_map_key=False
+        )
+        self.objects += 1
+
+
+def colliding_keys(count):
+    """Tuples of two numbers that have one hash, as a stranger computes them."""
+    prime1, prime2, prime5, mask = 11400714785074694791, 14029467366897019727, 2870177450012600261, 2**64 - 1
+    wanted, found, first = 12345, [], 0
+    before = (wanted - (2 ^ (prime5 ^ 3527539))) & mask
+    before = before * pow(prime1, -1, 2**64) & mask
+    before = (before >> 31 | before << 33) & mask
+    while len(found) < count:
+        first += 1
+        lane = (prime5 + first * prime2) & mask
+        lane = (lane << 31 | lane >> 33) & mask
+        lane = lane * prime1 & mask
+        second = (before - lane) * pow(prime2, -1, 2**64) & mask
+        if second < 2**61 - 1:
+            found.append((first, second))
+    return found
+
+
+def test_keys_that_all_have_one_hash_are_rejected_before_they_cost_anything():
+    keys = colliding_keys(2000)
+    assert len({hash(key) for key in keys}) == 1
+    with pytest.raises(NotSerializable, match="send a list of pairs"):
+        MsgpackSerializer().serialize(dict.fromkeys(keys, 1))
+    packed = [tuple.__new__(msgpack.ExtType, (-6, b"")), *keys[0]]
+    pairs = b"".join(msgpack.packb([packed[0], *key]) + b"\x01" for key in keys)
+    with pytest.raises(MessageRejected, match="send a list of pairs"):
+        MsgpackSerializer().deserialize(b"\xc1q\x01\x00\xdf" + len(keys).to_bytes(4) + pairs)
+    few = dict.fromkeys(keys[:1000], 1)
+    assert MsgpackSerializer().deserialize(MsgpackSerializer().serialize(few)) == few
+
+
+def test_a_pipeline_that_is_nested_too_deeply_is_rejected_by_the_queue():
+    huey = AquilaMemoryHuey("app")
+    huey.task(name="t")(print)
+    name = next(iter(huey._registry._registry))
+    message = None
+    for number in range(480):
+        message = Message(id=str(number), name=name, args=(), kwargs={}, on_complete=message)
+    huey.storage.enqueue(huey.serializer.serialize(message))
+    try:
+        sys.setrecursionlimit(400)
+        with pytest.raises(MessageRejected, match="nested too deeply"):
+            huey.dequeue()
+    finally:
+        sys.setrecursionlimit(1000)
+
+
+def test_a_value_of_too_many_objects_fails_at_the_producer():
+    with pytest.raises(NotSerializable, match=r"more than 250,000 objects.*max_objects="):
+        MsgpackSerializer().serialize(list(range(250_001)))
+    many = MsgpackSerializer(max_objects=300_000)
+    assert len(many.deserialize(many.serialize(list(range(250_001))))) == 250_001
+    assert MsgpackSerializer(SECRET, max_objects=300_000).for_queue("app").serialize(list(range(250_001)))
 
 
 def test_nothing_is_decompressed_before_the_signature_is_checked(monkeypatch):
@@ -499,6 +643,7 @@ def test_the_secret_is_not_in_the_repr():
     assert SECRET not in repr(MsgpackSerializer(SECRET, queue="app"))
 
 
+@pytest.mark.slow
 def test_hueys_own_suite_passes_with_this_serializer_and_with_the_mix_in():
     suite = str(Path(__file__).with_name("own_suite.py"))
     # Its databases are where it runs; in memory they cost no waiting for a disk.

@@ -10,7 +10,7 @@ import pytest
 
 import aquila
 from aquila.errors import ConfigError
-from aquila.huey import MemoryHuey, TaskLog, instrument
+from aquila.huey import MemoryHuey, MsgpackSerializer, TaskLog, instrument
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from tests.support.upstream import chat_chunks
 
@@ -125,7 +125,7 @@ def test_two_workers_do_not_mix_their_records(huey, log):
         with aquila.stream("p", transport=provider()) as stream:
             for event in stream:
                 if isinstance(event, aquila.Chunk) and event.text == "one ":
-                    meet.wait(10)  # Both are in mid-stream now.
+                    meet.wait(60)  # Both are in mid-stream now.
         return n
 
     with use_test_queue(huey), run_consumer(workers=2) as consumer:
@@ -151,7 +151,7 @@ def test_two_workers_do_not_mix_their_records(huey, log):
     ],
 )
 def test_records_of_workers_in_any_place_are_in_the_files(worker_type, make_huey, tmp_path):
-    huey = instrument(make_huey("sqlite"))
+    huey = instrument(make_huey("sqlite", serializer=MsgpackSerializer()))
     log = TaskLog(huey, folder=tmp_path / "log")
 
     @huey.task(retries=1, retry_delay=0.01)

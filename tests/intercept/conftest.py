@@ -1,4 +1,4 @@
-"""A project of its own outside pytest's rules, and a server that counts what reaches it."""
+"""Servers that count what reaches them: one for a project of its own, and one that stands in for a provider."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tests.support.preloaded  # noqa: F401
+from tests.support.guarded import GuardedRun
 from tests.support.upstream import Upstream, streamed, upstream
 
 
@@ -15,3 +16,16 @@ from tests.support.upstream import Upstream, streamed, upstream
 def server(root: Path) -> Iterator[Upstream]:
     with upstream(lambda path, body: streamed("one two three")) as running:
         yield running
+
+
+@pytest.fixture
+def provider() -> Iterator[Upstream]:
+    """A server that stands in for a provider, and that nothing should reach."""
+    with upstream(lambda path, body: streamed("never")) as running:
+        yield running
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, provider: Upstream) -> GuardedRun:
+    """A guarded run, in which the server is listed as a provider."""
+    return GuardedRun(pytester, provider)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import aquila
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
+from tests.support.limits import with_a_limit_in_time
 from tests.support.upstream import Answer, Upstream
 
 PATH = "/v1/chat/completions"
@@ -43,7 +45,7 @@ def in_both(use: Callable[[aiohttp.ClientSession], Awaitable[Any]], **options: A
 def test_a_reader_that_stops_waiting_misses_nothing(server: Upstream) -> None:
     go_on = threading.Event()
     server.script = lambda path, body: Answer(
-        chunks=[b"one ", b"two"], before_chunk=lambda number: go_on.wait(10) if number else None
+        chunks=[b"one ", b"two"], before_chunk=lambda number: go_on.wait(60) if number else None
     )
 
     async def use(session: aiohttp.ClientSession) -> bytes:
@@ -119,25 +121,38 @@ def test_bodies_that_are_read_once_are_sent_and_compared(server: Upstream) -> No
     assert recorded == replayed == [b"got one two", b"got a file", b"got text"]
 
 
-def test_a_limit_of_the_client_is_its_own_error_also_when_replayed(server: Upstream, root: Path) -> None:
+@pytest.mark.parametrize(
+    ("limit", "raised", "kept"),
+    [("sock_read", aiohttp.SocketTimeoutError, "ReadTimeout"), ("total", TimeoutError, "TimeoutException")],
+)
+def test_a_limit_of_the_client_is_its_own_error_also_when_replayed(
+    server: Upstream, root: Path, limit: str, raised: type[Exception], kept: str
+) -> None:
     over = threading.Event()
     server.script = lambda path, body: Answer(
-        chunks=[b"one", b"two"], before_chunk=lambda number: over.wait(10) if number else None
+        chunks=[b"one", b"two"], before_chunk=lambda number: over.wait(60) if number else None
     )
 
-    async def use(session: aiohttp.ClientSession) -> bytes:
+    async def use(session: aiohttp.ClientSession) -> tuple[bytes, type[Exception]]:
         got = b""
-        with pytest.raises(aiohttp.SocketTimeoutError):
+        with pytest.raises(TimeoutError) as caught:
             async with session.post(server.url + PATH) as answer:
                 async for piece in answer.content.iter_any():
                     got += piece
-        over.set()
-        return got
+        return got, caught.type
 
-    assert in_both(use, timeout=aiohttp.ClientTimeout(sock_read=0.3)) == (b"one", b"one")
-    assert [(response.end, response.error.partition(":")[0]) for response in stored_responses(root)] == [
-        ("broken", "ReadTimeout")
-    ]
+    def scenario(seconds: float) -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        # The limit of the whole request is no error of aiohttp's: a program that catches ClientError does not catch it.
+        assert in_both(use, timeout=aiohttp.ClientTimeout(**{limit: seconds})) == 2 * ((b"one", raised),)
+        assert [(response.end, response.error.partition(":")[0]) for response in stored_responses(root)] == [
+            ("broken", kept)
+        ]
+
+    try:
+        with_a_limit_in_time(scenario, 0.3)
+    finally:
+        over.set()
 
 
 def test_a_redirect_leads_out_of_what_a_scope_answers(server: Upstream) -> None:
@@ -154,11 +169,14 @@ def test_a_redirect_leads_out_of_what_a_scope_answers(server: Upstream) -> None:
     assert [path for path, _ in server.requests] == [PATH, "/shop", "/shop"]
 
 
-def test_an_answer_without_a_body_is_complete(server: Upstream, root: Path) -> None:
-    async def use(session: aiohttp.ClientSession) -> tuple[int, bytes]:
-        async with session.head(server.url + PATH) as answer:
-            return answer.status, await answer.read()
+def test_answers_without_a_body_are_complete(server: Upstream, root: Path) -> None:
+    async def use(session: aiohttp.ClientSession) -> list[tuple[int, bytes]]:
+        found = []
+        for _ in range(2):  # aiohttp has one reader for all of them, which knows only once that nothing comes
+            async with session.head(server.url + PATH) as answer:
+                found.append((answer.status, await answer.read()))
+        return found
 
     recorded, replayed = in_both(use)
     assert recorded == replayed
-    assert [response.end for response in stored_responses(root)] == ["complete"]
+    assert [response.end for response in stored_responses(root)] == ["complete"] * 2

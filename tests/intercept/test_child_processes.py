@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.intercept import child_processes
+from aquila.intercept import child_processes, parent_run
+from tests.support.real_hosts import real_hosts
 from tests.support.upstream import Answer, Upstream
 
 ASK = """
@@ -62,6 +65,7 @@ def echoing(server: Upstream) -> Upstream:
     return server
 
 
+@pytest.mark.slow
 def test_children_of_a_test_record_into_its_cassette_and_replay_from_it(
     pytester: pytest.Pytester, echoing: Upstream
 ) -> None:
@@ -73,7 +77,7 @@ def test_children_of_a_test_record_into_its_cassette_and_replay_from_it(
         "parent"
     ]
     for method in ("subprocess", "spawn", "fork"):
-        stored = load_cassette(pytester.path / "cassettes" / "test_it" / f"test_it[{method}].yaml")
+        stored = load_cassette(pytester.path / "cassettes" / "test_it" / f"test_it-{method}.yaml")
         prompts = sorted(json.loads(interaction.request.body)["prompt"] for interaction in stored.interactions)
         assert prompts == ["child", "parent"]
     echoing.script = lambda path, body: pytest.fail("reached in a replay")
@@ -132,11 +136,116 @@ def test_cassettes_beside_each_other_are_not_guessed_between(root: Path) -> None
     assert os.environ.get(child_processes.VARIABLE) == before
 
 
-@pytest.mark.parametrize("damaged", ["", "{", "[]", '{"around": null}', '{"around": {"root": 1}}'])
-def test_a_damaged_stamp_does_no_harm(damaged: str) -> None:
-    surroundings = {**os.environ, child_processes.VARIABLE: damaged}
-    surroundings.pop("PYTHONPATH", None)
-    subprocess.run([sys.executable, "-W", "error", "-c", "import aquila; aquila.ask"], check=True, env=surroundings)
+@pytest.fixture
+def provider() -> Iterator[Upstream]:
+    """The provider under its real name, for this process and its children."""
+    with real_hosts("api.openai.com", "other.example", script=lambda path, body: Answer()) as running:
+        yield running
+
+
+CONNECT = """
+import socket, sys
+for host in sys.argv[1:]:
+    try:
+        socket.create_connection((host, 443)).close()
+        print("connected")
+    except Exception as error:
+        print(type(error).__name__, error)
+    print("--")
+"""
+
+
+def connect(*hosts: str, options: Sequence[str] = (), **variables: str) -> subprocess.CompletedProcess[str]:
+    """Connect to hosts in a child that knows nothing of Aquila."""
+    return subprocess.run(
+        [sys.executable, *options, "-c", CONNECT, *hosts],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+LAYERS = {"root": "/", "defaults": {}, "ini": {}, "command_line": {}, "under_pytest": True, "finds_drift": False}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ["{", "null", '{"around": null}', json.dumps({"around": LAYERS | {"ini": 5}, "key": ""}), "cut off"],
+)
+def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: str, provider: Upstream) -> None:
+    stamp = os.environ[child_processes.VARIABLE][:-1] if damaged == "cut off" else damaged
+    hosts = ("api.openai.com", "other.example", "localhost")
+    done = connect(*hosts, **{child_processes.VARIABLE: stamp}, AQUILA_GUARD="off", AQUILA_TRANSPORT="live")
+    of_provider, of_other, of_this_machine = done.stdout.split("\n--\n")[:3]
+    for came in (of_provider, of_other):
+        assert came.startswith("LiveCallRefused"), done
+        assert "AQUILA_SESSION, in which its parent says it, is damaged" in came
+    assert of_this_machine.startswith("ConnectionRefusedError"), done
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        *("[]", "0", '"', "{}", '{"around": {"root": 1}}', "\x7f", json.dumps({"around": LAYERS})),
+        *(json.dumps({"around": LAYERS | {name: 1}, "key": ""}) for name in LAYERS),
+        *(
+            json.dumps({"around": LAYERS, "key": "", name: 1})
+            for name in ("fingerprints", "scope", "command", "misses")
+        ),
+        json.dumps({"around": LAYERS, "key": 1}),
+    ],
+)
+def test_what_is_damaged_is_told_from_what_is_whole(stamp: str) -> None:
+    assert parent_run.read_stamp(json.dumps({"around": LAYERS, "key": ""}), told=False) is not None
+    assert parent_run.read_stamp(stamp, told=False) is None
+
+
+@pytest.mark.parametrize("setting", ["AQUILA_TIMEOUT=x", "AQUILA_GUARD=of"])
+def test_a_child_with_a_setting_that_is_wrong_reaches_no_provider(setting: str, provider: Upstream) -> None:
+    name, _, value = setting.partition("=")
+    done = connect("api.openai.com", **{name: value})
+    assert done.stdout.startswith("ConfigError"), done
+    assert name in done.stdout
+    assert done.returncode == 0  # its own work goes on
+
+
+def test_an_empty_stamp_is_none(provider: Upstream) -> None:
+    done = connect("other.example", **{child_processes.VARIABLE: ""})
+    assert done.stdout == "connected\n--\n", done
+
+
+OPTIONS = {
+    "nothing": ([], {}),
+    "a path of its own": ([], {"PYTHONPATH": "."}),
+    "no path": ([], {"PYTHONPATH": ""}),
+    "ignores the environment": (["-E"], {}),
+    "no folder of the user": (["-s"], {}),
+}
+
+
+@pytest.mark.parametrize("how", OPTIONS)
+def test_a_child_is_guarded_whatever_its_path_and_options_say(how: str, provider: Upstream) -> None:
+    options, variables = OPTIONS[how]
+    done = connect("api.openai.com", options=options, **variables)
+    assert done.stdout.startswith("LiveCallRefused"), done
+
+
+def test_a_sitecustomize_on_the_path_of_the_child_runs_as_well(tmp_path: Path, provider: Upstream) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('mine')\n")
+    done = connect("api.openai.com", PYTHONPATH=str(tmp_path))
+    assert done.stdout.splitlines()[0] == "mine"
+    assert done.stdout.splitlines()[1].startswith("LiveCallRefused"), done
+
+
+def test_a_child_that_cannot_join_does_not_go_on(tmp_path: Path, provider: Upstream) -> None:
+    # As if a file of Aquila's own could not be read: where it is installed, and where it is only on the path.
+    (tmp_path / "usercustomize.py").write_text("")
+    code = "import sys; sys.modules['aquila.recording.under_test'] = None; import aquila; print('went on')"
+    done = subprocess.run([sys.executable, "-S", "-c", f"import site, sys; sys.path += {sys.path!r}; {code}"],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode != 0
+    assert "went on" not in done.stdout
 
 
 def test_another_sitecustomize_still_runs(tmp_path: Path) -> None:
@@ -147,3 +256,39 @@ def test_another_sitecustomize_still_runs(tmp_path: Path) -> None:
         command = [sys.executable, "-c", f"import sys; print({child_processes.SITE_FOLDER!r} in sys.path)"]
         done = subprocess.run(command, check=True, env=surroundings, capture_output=True, text=True)
         assert done.stdout.splitlines() == ["mine sitecustomize", "False"]
+
+
+SITE = Path(child_processes.SITE_FOLDER)
+
+
+def start_with(
+    package: str | None, tmp_path: Path, *, session: str, customized: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Start a Python whose ``site-packages`` holds the guard's file, and this for Aquila."""
+    if package is not None:
+        (tmp_path / "aquila.py").write_text(package)
+    begin = f"import site; site.addsitedir({str(tmp_path)!r})"
+    if customized:
+        begin = f"import sys, site; sys.path[:0] = [{str(SITE)!r}, {str(tmp_path)!r}]; site.execsitecustomize()"
+    else:
+        shutil.copy(SITE / "aquila_guard.pth", tmp_path)
+    environment = {**os.environ, "AQUILA_SESSION": session}
+    command = [sys.executable, "-I", "-S", "-c", f"{begin}; print('began')"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("session", ["", "{}"])
+def test_where_aquila_was_half_removed_children_begin_in_silence(session: str, tmp_path: Path) -> None:
+    done = start_with(None, tmp_path, session=session)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "began\n", "")
+
+
+@pytest.mark.parametrize("customized", [False, True])
+@pytest.mark.parametrize(
+    "package", ["raise AttributeError('KEY')", "import no_such_module", "from aquila import x", "]"]
+)
+def test_a_child_in_which_the_guard_cannot_be_loaded_ends(package: str, customized: bool, tmp_path: Path) -> None:
+    done = start_with(package, tmp_path, session="{}", customized=customized)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "aquila: the guard of the test run could not be put in force here" in done.stderr

@@ -20,6 +20,7 @@ import urllib3
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.support.compression import zstd
+from tests.support.slow import product_of
 from tests.support.upstream import Answer, Upstream
 
 PATH = "/v1/chat/completions"
@@ -75,12 +76,12 @@ def by_httpx_async(url: str) -> tuple[int, bytes]:
 
 
 def by_requests(url: str) -> tuple[int, bytes]:
-    answer = requests.post(url, timeout=10)
+    answer = requests.post(url, timeout=60)
     return answer.status_code, answer.content
 
 
 def by_requests_piecewise(url: str) -> tuple[int, bytes]:
-    with requests.post(url, stream=True, timeout=10) as answer:
+    with requests.post(url, stream=True, timeout=60) as answer:
         return answer.status_code, b"".join(answer.iter_content(100))
 
 
@@ -90,7 +91,7 @@ def by_urllib3(url: str) -> tuple[int, bytes]:
 
 
 def by_httplib2(url: str) -> tuple[int, bytes]:
-    answer, content = httplib2.Http(timeout=10).request(url, "POST")
+    answer, content = httplib2.Http(timeout=60).request(url, "POST")
     return int(answer.status), content
 
 
@@ -124,8 +125,7 @@ def outcome(get: Get, url: str) -> tuple[int, bytes] | type[Exception]:
         return type(error)
 
 
-@pytest.mark.parametrize("get", WAYS, ids=lambda way: way.__name__)
-@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize(("get", "name"), product_of(WAYS, BODIES), ids=lambda one: getattr(one, "__name__", one))
 def test_a_coded_answer_is_seen_alike_without_aquila_when_recorded_and_when_replayed(
     get: Get, name: str, server: Upstream, root: Path
 ) -> None:

@@ -228,7 +228,7 @@ def test_an_async_generator_that_is_dropped_is_closed_by_the_event_loop(closed: 
     async def run() -> None:
         async for _ in generator():
             break
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not closed:
                 await asyncio.sleep(0)
 

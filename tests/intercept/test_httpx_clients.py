@@ -87,7 +87,7 @@ def test_a_chunk_reaches_the_caller_before_the_next_one_is_sent(library: Any, se
 
     def hold_back(number: int) -> None:
         if number == 1:
-            assert received.wait(10), "the first chunk was held back"
+            assert received.wait(60), "the first chunk was held back"
 
     server.script = lambda path, body: streamed("one two three", before_chunk=hold_back)
     with (
@@ -242,9 +242,9 @@ def test_cassettes_in_threads_beside_each_other_keep_apart(server: Upstream, roo
 
     def run(number: int, transport: str) -> None:
         with aquila.use_cassette(f"thread-{number}", transport=transport), httpx2.Client() as client:
-            barrier.wait(10)
+            barrier.wait(60)
             answers[number] = post(client, server, f"prompt {number}")
-            barrier.wait(10)
+            barrier.wait(60)
 
     for transport in ("record", "replay"):
         answers.clear()
@@ -265,7 +265,7 @@ def test_a_thread_that_belongs_to_none_of_several_cassettes_is_refused(server: U
     def other() -> None:
         with second:
             entered.set()
-            leave.wait(10)
+            leave.wait(60)
 
     thread = threading.Thread(target=other)
     caught: list[BaseException] = []
@@ -279,7 +279,7 @@ def test_a_thread_that_belongs_to_none_of_several_cassettes_is_refused(server: U
 
     with first:
         thread.start()
-        assert entered.wait(10)
+        assert entered.wait(60)
         lost = threading.Thread(target=stranger)
         lost.start()
         lost.join()

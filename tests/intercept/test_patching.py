@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import inspect
 import sys
+import zipfile
+import zipimport
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
@@ -87,3 +92,27 @@ def test_more_patches_are_added_only_while_the_set_is_in_force(patches: PatchSet
     assert Client().own() == "ours around ours around theirs"
     patches.withdraw("one")
     assert Client().own() == "theirs"
+
+
+def test_a_loader_of_many_modules_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "libraries.zip"
+    with zipfile.ZipFile(archive, "w") as libraries:
+        for name in ("zipped_library", "zipped_other"):
+            libraries.writestr(f"{name}.py", "class Client:\n    def own(self):\n        return 'theirs'\n")
+    monkeypatch.syspath_prepend(archive)
+    patches = PatchSet(ImportHooks(), {"zipped_library": lambda module: [Patch(module.Client, "own", patched)]})
+    patches.put_in_force("one")
+    try:
+        for _ in range(2):  # a program that asks whether it is there, and imports something else
+            assert importlib.util.find_spec("zipped_library") is not None
+        other = importlib.import_module("zipped_other")
+        library = importlib.import_module("zipped_library")
+        assert other.Client().own() == "theirs"
+        assert library.Client().own() == "ours around theirs"
+        assert type(library.__loader__) is type(library.__spec__.loader) is zipimport.zipimporter
+        assert inspect.getsource(library.Client).startswith("class Client")
+    finally:
+        patches.withdraw("one")
+        for name in ("zipped_library", "zipped_other"):
+            sys.modules.pop(name, None)
+    assert library.Client().own() == "theirs"

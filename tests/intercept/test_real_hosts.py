@@ -10,6 +10,7 @@ import pytest
 import tests.support.preloaded  # noqa: F401
 from tests.support.forgiving import FORGIVING
 from tests.support.real_hosts import real_hosts
+from tests.support.slow import slow_but
 from tests.support.upstream import Answer, Upstream
 
 HOST = "api.openai.com"
@@ -54,7 +55,7 @@ WAYS = {
         """,
     "requests": """
         import requests
-        return requests.post(URL, json=BODY, timeout=10).json()
+        return requests.post(URL, json=BODY, timeout=60).json()
         """,
     "urllib3": """
         import urllib3
@@ -127,7 +128,9 @@ ASKING = """
     """
 
 
-@pytest.mark.parametrize("subprocess", [False, True], ids=["in this process", "in a process of its own"])
+@pytest.mark.parametrize(
+    "subprocess", slow_but([False], [False, True]), ids=["in this process", "in a process of its own"]
+)
 def test_every_client_records_and_then_replays_without_the_provider(subprocess: bool, run: Run) -> None:
     with real_hosts(HOST, script=lambda path, body: Answer(chunks=[REPLY])) as provider:
         run(ASKING, "--aquila-record", subprocess=subprocess).assert_outcomes(passed=len(WAYS))
@@ -205,7 +208,7 @@ def test_while_a_request_is_recorded_an_unasked_one_to_the_same_host_is_refused(
                     pending.append(loop.run_in_executor(pool, waiting))
 
                 def waiting():
-                    over.wait(10)
+                    over.wait(60)
                     unasked()
 
                 pending, over = [], threading.Event()

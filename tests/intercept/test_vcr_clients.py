@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ import urllib3
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, MissingDependency
+from aquila.intercept.vcr_clients import OLDEST_VCRPY
 from tests.support.runs import name_upstream
+from tests.support.traffic import ROOT
 from tests.support.upstream import Answer, Upstream
 
 Post = Callable[[str, Any], tuple[int, bytes]]
@@ -30,12 +33,12 @@ KEY = "sk-proj-abcdefghij0123456789abcdefghij"
 
 
 def by_requests(url: str, body: Any) -> tuple[int, bytes]:
-    answer = requests.post(url, json=body, headers={"authorization": f"Bearer {KEY}"}, timeout=10)
+    answer = requests.post(url, json=body, headers={"authorization": f"Bearer {KEY}"}, timeout=60)
     return answer.status_code, answer.content
 
 
 def by_a_session(url: str, body: Any) -> tuple[int, bytes]:
-    with requests.Session() as session, session.post(url, json=body, stream=True, timeout=10) as answer:
+    with requests.Session() as session, session.post(url, json=body, stream=True, timeout=60) as answer:
         return answer.status_code, b"".join(answer.iter_content(None))
 
 
@@ -181,12 +184,12 @@ def test_everything_is_put_back(post: Post, echoing: Upstream) -> None:
 def test_a_session_made_before_is_caught_and_works_afterwards(echoing: Upstream) -> None:
     with requests.Session() as session:
         url = echoing.url + PATH
-        assert session.post(url, json={"n": 1}, timeout=10).ok
+        assert session.post(url, json={"n": 1}, timeout=60).ok
         with aquila.use_cassette("x", transport="record"):
-            assert session.post(url, json={"n": 2}, timeout=10).ok
+            assert session.post(url, json={"n": 2}, timeout=60).ok
         with aquila.use_cassette("x"):
-            assert session.post(url, json={"n": 2}, timeout=10).ok
-        assert session.post(url, json={"n": 3}, timeout=10).ok
+            assert session.post(url, json={"n": 2}, timeout=60).ok
+        assert session.post(url, json={"n": 3}, timeout=60).ok
     assert [json.loads(body)["n"] for _, body in echoing.requests] == [1, 2, 3]
 
 
@@ -195,8 +198,8 @@ def test_forms_and_files_are_compared_by_their_parts(server: Upstream) -> None:
     url = server.url + "/v1/audio/transcriptions"
 
     def send() -> list[bytes]:
-        plain = requests.post(url, data={"model": "w"}, timeout=10).content
-        parts = requests.post(url, data={"model": "w"}, files={"file": ("a.wav", b"RIFF")}, timeout=10).content
+        plain = requests.post(url, data={"model": "w"}, timeout=60).content
+        parts = requests.post(url, data={"model": "w"}, files={"file": ("a.wav", b"RIFF")}, timeout=60).content
 
         async def go() -> list[bytes]:
             async with aiohttp.ClientSession() as session:
@@ -294,3 +297,16 @@ def test_without_vcrpy_a_model_request_names_what_to_install_and_others_pass(
             post(echoing.url + PATH, {"a": 1})
         assert post(echoing.url + "/shop", {"a": 1})[0] == 201
     assert [path for path, _ in echoing.requests] == ["/shop"]
+
+
+def test_a_vcrpy_that_is_too_old_is_named_with_what_installs_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["vcr"] == [f"vcrpy>={OLDEST_VCRPY}"]
+    monkeypatch.setattr("vcr.__version__", "8.10.1")
+    with (
+        aquila.use_cassette("x"),
+        pytest.raises(
+            MissingDependency, match=r"'vcr' in version 9\.4\.2 or newer, and 8\.10\.1 is .*: pip install .*\[vcr\]"
+        ),
+    ):
+        requests.post("https://api.openai.com/v1/chat/completions", json={})

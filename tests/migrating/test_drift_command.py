@@ -24,6 +24,10 @@ def test_same():
 @pytest.mark.aquila("old")
 def test_drifted():
     assert ask("changed") == ask("changed again") == "from vcrpy"
+
+@pytest.mark.aquila("new")
+def test_new():
+    ask("hi")
 """
 
 
@@ -31,6 +35,7 @@ def test_drifted():
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("AQUILA_SESSION", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
     (tmp_path / "test_old.py").write_text(TESTS)
     (tmp_path / "cassettes").mkdir()
@@ -39,20 +44,32 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_request_that_drifted_is_listed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_drifted_is_listed_by_change(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cassettes", "drift", "--full"]) == 1
     out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.splitlines()[1:3]] == 2 * ["test_old.py::test_drifted"]
+    assert out.startswith("drift: 1 test, 2 changes\n\n1 test: prompt recorded 'hi', now 'changed")
+    assert "\n1 test: prompt recorded 'hi', now 'changed'\n  record again: pytest test_old.py::test_drifted --" in out
+    assert "\n1 test with nothing recorded for what is asked\n    test_old.py::test_new\n  record it: pytest " in out
     assert "test_same" not in out
-    assert "prompt: recorded 'hi', now 'changed again'" in out
+    assert "prompt: recorded 'hi', now 'changed again'" in out.partition("test_old.py::test_drifted\n")[2]
+    assert "Some tests failed." in out
     assert main(["cassettes", "drift", "--json"]) == 1
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["cassette"] for row in rows] == ["old", "old"]
+    report = json.loads(capsys.readouterr().out)
+    assert {name: len(rows) for name, rows in report.items()} == {"groups": 2, "unrecorded": 1, "requests": 3}
+    assert {row["cassette"] for row in report["requests"]} == {"old", "new"}
     assert (project / "cassettes" / "old.yaml").read_text() == CASSETTE
 
 
 def test_arguments_go_to_pytest_and_no_drift_is_success(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cassettes", "drift", "--", "-k", "same"]) == 0
+    assert capsys.readouterr().out == "drift: none\n"
     assert main(["cassettes", "drift", "--", "--no-such-option"]) == 2
     assert "--no-such-option" in capsys.readouterr().err
+    assert main(["cassettes", "drift", "--", "-k", "no_such_test"]) == 2
+    assert "so nothing is known of drift: no test ran" in capsys.readouterr().err
+    (project / "test_broken.py").write_text("import no_such_module")
+    assert main(["cassettes", "drift"]) == 2
+    found = capsys.readouterr()
+    assert found.out == ""
+    assert "pytest ended with 2, so nothing is known of drift: ERROR test_broken.py" in found.err
     assert os.listdir(project / "cassettes") == ["old.yaml"]

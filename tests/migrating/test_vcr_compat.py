@@ -87,7 +87,28 @@ def test_a_marked_test_replays_the_cassette_that_it_has(suite: Suite) -> None:
     result.assert_outcomes(passed=4)
 
 
-def test_a_prompt_that_drifted_is_told_and_can_be_let_pass_while_migrating(suite: Suite) -> None:
+def test_a_search_for_drift_gives_what_a_matcher_of_the_suite_finds_where_paths_differ(suite: Suite) -> None:
+    path = suite.write("test_it", CASSETTE.replace("/completions", "/completions/1"))
+    row = path.read_text().removeprefix("interactions:").removesuffix("version: 1\n")
+    path.write_text(f"interactions:{row}{row.replace('from vcrpy', 'next').removeprefix(chr(10))}version: 1\n")
+    suite.pytester.makeconftest(
+        """
+        def pytest_recording_configure(config, vcr):
+            vcr.register_matcher("any", lambda one, other: one.host == other.host)
+        """
+    )
+    body = """
+        @pytest.mark.vcr(match_on=["any"])
+        def test_it():
+            assert [ask("hi"), ask("hi")] == ["from vcrpy", "next"]
+        """
+    suite.run(body).assert_outcomes(passed=1)
+    result = suite.run(body, "--aquila-drift")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["1 test: no recording has the method and path of POST*"])
+
+
+def test_a_prompt_that_drifted_is_told_and_fails_where_contents_are_compared(suite: Suite) -> None:
     suite.write("test_it")
     drifted = """
         @pytest.mark.vcr
@@ -95,17 +116,26 @@ def test_a_prompt_that_drifted_is_told_and_can_be_let_pass_while_migrating(suite
             assert ask("changed") == "from vcrpy"
         """
     result = suite.run(drifted)
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*prompt: recorded 'hi', now 'changed'*"])
-    loose = """
-        @pytest.fixture
-        def vcr_config():
-            return {{"match_on": ["method", "uri"], "filter_headers": ["authorization"]}}
-        """.replace("{{", "{").replace("}}", "}")
-    suite.run(loose + drifted).assert_outcomes(passed=1)
-    result = suite.run(loose + drifted, "--aquila-drift")
+    result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["aquila: test_old.py::test_it: POST https://*", "aquila: 1 request has no recording with the same content"]
+        ["aquila: 1 request has no recording with the same content, in 1 test, and the matchers*"]
+    )
+    suite.run(drifted.replace("changed", "hi")).stdout.no_fnmatch_line("*with the same content*")
+    missed = suite.run(drifted.replace('ask("changed")', 'requests.get("https://api.openai.com/v1/other").text'))
+    missed.assert_outcomes(failed=1)
+    missed.stdout.no_fnmatch_line("*with the same content*")  # the matchers do compare it
+    for strict in (
+        {"body": drifted, "ini": "aquila_vcr_compat = true\naquila_match_on = +body"},
+        {"body": drifted.replace("mark.vcr", "mark.vcr(additional_matchers=['body'])")},
+    ):
+        result = suite.run(**strict)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*prompt: recorded 'hi', now 'changed'*"])
+        result = suite.run(**strict | {"body": strict["body"].replace("changed", "hi")})
+        result.assert_outcomes(passed=1)
+    result = suite.run(drifted, "--aquila-drift")
+    result.stdout.fnmatch_lines(
+        ["aquila: drift: 1 test, 1 change", "1 test: prompt recorded 'hi', now 'changed'", "  record again: pytest *"]
     )
 
 
@@ -174,16 +204,77 @@ def test_record_modes_keep_their_names(mode: str, before: bool, asked: int, suit
     assert ("recorded" in (suite.cassettes / "test_it.yaml").read_text()) == bool(asked)
 
 
-def test_what_has_no_counterpart_is_told(suite: Suite) -> None:
+def test_what_has_drifted_is_recorded_by_aquilas_own_option(suite: Suite) -> None:
+    suite.write("test_it")
+    suite.pytester.makepyfile(
+        stand_in="""
+        import httpx2
+
+        def transport():
+            return httpx2.MockTransport(lambda request: httpx2.Response(200, json={"answer": "recorded"}))
+        """
+    )
+    suite.pytester.syspathinsert()
+    drifted = """
+        @pytest.mark.vcr
+        def test_it():
+            assert ask("changed") in ("from vcrpy", "recorded")
+        """
+    result = suite.run(drifted, "--aquila-record", "--aquila-upstream=stand_in:transport")
+    result.assert_outcomes(passed=1)
+    assert "from vcrpy" not in (suite.cassettes / "test_it.yaml").read_text()
+    suite.run(drifted).stdout.no_fnmatch_line("*with the same content*")
+
+
+@pytest.mark.parametrize("option", ["--record-mode=new_episodes", "--aquila-record"])
+@pytest.mark.parametrize("by", ["mark", "fixture", "test"])
+def test_what_a_test_does_not_ask_for_goes_only_where_nobody_else_may_use_it(
+    by: str, option: str, suite: Suite
+) -> None:
+    path = suite.write("test_it" if by == "test" else "shared")
+    suite.pytester.makepyfile(
+        stand_in="""
+        import httpx2
+
+        def transport():
+            return httpx2.MockTransport(lambda request: httpx2.Response(200, json={"answer": "recorded"}))
+        """
+    )
+    suite.pytester.syspathinsert()
     result = suite.run(
         """
-        @pytest.mark.vcr(before_record_request=print)
-        def test_hook():
-            pass
+        @pytest.mark.vcr(additional_matchers=["body"])
+        def test_it():
+            assert ask("other") == "recorded"
+        """
+        + (
+            """
+        test_it = pytest.mark.default_cassette("shared")(test_it)
+        """
+            if by == "mark"
+            else ""
+            if by == "test"
+            else """
+        @pytest.fixture
+        def default_cassette_name():
+            return "shared"
+        """
+        ),
+        option,
+        "--aquila-upstream=stand_in:transport",
+    )
+    result.assert_outcomes(passed=1)
+    assert "recorded" in path.read_text()
+    assert ("from vcrpy" in path.read_text()) == (by != "test" or option != "--aquila-record")
 
-        @pytest.mark.vcr("other.yaml")
-        def test_files():
-            pass
+
+def test_what_is_wrong_or_means_nothing_is_told(suite: Suite) -> None:
+    suite.write("test_niceties")
+    result = suite.run(
+        """
+        @pytest.mark.vcr(custom_patches=(1,), serializer="yaml", no_such_thing=1)
+        def test_niceties():
+            ask("hi")
 
         @pytest.mark.vcr(match_on=["phase_of_the_moon"])
         def test_matcher():
@@ -192,15 +283,20 @@ def test_what_has_no_counterpart_is_told(suite: Suite) -> None:
         @pytest.mark.vcr(record_mode="sometimes")
         def test_mode():
             pass
+
+        @pytest.mark.block_network("all")
+        def test_network():
+            pass
         """
     )
-    result.assert_outcomes(errors=4)
+    result.assert_outcomes(passed=1, errors=3)
     result.stdout.fnmatch_lines(
         [
-            "*'before_record_request' has no counterpart*",
-            "*with files of its own has no counterpart*",
-            "*no matcher phase_of_the_moon; known are method*",
-            "*record mode 'sometimes'; known are none, once*",
+            "*Matcher phase_of_the_moon doesn't exist or isn't registered*",
+            "*'sometimes' is not a valid record_mode*",
+            "*@pytest.mark.block_network takes allowed_hosts, and nothing else; not 'all'*",
+            "aquila: vcr: custom_patches has no effect: *",
+            "aquila: vcr: no_such_thing has no effect: *",
         ]
     )
 
@@ -234,3 +330,27 @@ def test_beside_its_original_it_says_so(name: str, package: str, suite: Suite) -
     result = suite.pytester.runpytest_subprocess("-p", name)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*uninstall {package}, or run with -p no:{name}*"])
+
+
+def test_a_suite_that_asks_the_environment_whether_to_record_sees_no_key_that_is_not_there(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CEREBRAS_API_KEY", raising=False)
+    monkeypatch.setenv("GROQ_API_KEY", "machines-own-key")
+    suite.write("test_it")
+    result = suite.run(
+        """
+        import os
+
+        @pytest.fixture(scope="module")
+        def vcr_config():
+            return {"record_mode": "rewrite" if os.environ.get("CEREBRAS_API_KEY") else "none"}
+
+        @pytest.mark.vcr
+        def test_it():
+            assert ask("hi") == "from vcrpy"
+            assert os.environ["GROQ_API_KEY"] == "aquila-no-key"
+        """
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["aquila: 1 replayed, 0 recorded, 0 missed*"])

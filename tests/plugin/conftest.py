@@ -14,6 +14,7 @@ import aquila.engine.calls.call_plan
 import aquila.intercept.use_cassette
 import aquila.recording.recorder
 import aquila.transports.clients  # noqa: F401
+from tests.support.stateful_project import stateful  # noqa: F401
 
 _numbers = itertools.count()
 
@@ -90,3 +91,10 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
 @pytest.fixture
 def lines() -> Callable[[pytest.RunResult], str]:
     return lambda result: "\n".join(result.outlines)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project of its own, for runs of pytest that are started as a user starts them."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    return tmp_path

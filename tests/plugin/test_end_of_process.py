@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.real_hosts import real_hosts
+from tests.support.slow import slow_but
 from tests.support.upstream import Answer
 
 LEFT = """
@@ -38,7 +39,7 @@ LEFT = """
     """
 
 
-@pytest.mark.parametrize("arguments", [(), ("--aquila-record",), ("-n", "1")], ids=" ".join)
+@pytest.mark.parametrize("arguments", slow_but([()], [(), ("--aquila-record",), ("-n", "1")]), ids=" ".join)
 def test_nothing_goes_out_when_the_process_ends(arguments: tuple[str, ...], pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_it=LEFT)
     with real_hosts("api.openai.com", script=lambda path, body: Answer()) as provider:

@@ -8,6 +8,7 @@ import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.plugin.conftest import Project
+from tests.support.slow import slow_but
 
 
 def bodies(project: Project, name: str) -> list[bytes]:
@@ -19,7 +20,7 @@ def names(project: Project) -> set[str]:
 
 
 @pytest.mark.parametrize("arguments", ["scope='session'", "scope='package'", "scope='module'", "scope='class'", ""])
-@pytest.mark.parametrize("autouse", [True, False])
+@pytest.mark.parametrize("autouse", slow_but([False], [True, False]))
 def test_a_fixture_of_tests_without_a_cassette_has_its_own(project: Project, arguments: str, autouse: bool) -> None:
     tests = f"""
         @pytest.fixture({arguments}{", " if arguments else ""}autouse={autouse})
@@ -76,7 +77,7 @@ def test_block(mine):
 """
 
 
-@pytest.mark.parametrize("first", ["unmarked", "marked", "with_cassette", "named", "block"])
+@pytest.mark.parametrize("first", slow_but(["unmarked"], ["unmarked", "marked", "with_cassette", "named", "block"]))
 def test_whose_cassette_has_a_request_does_not_depend_on_the_order_of_tests(project: Project, first: str) -> None:
     project.pytester.makeconftest(
         f"def pytest_collection_modifyitems(items):\n    items.sort(key=lambda item: item.name != 'test_{first}')\n"
@@ -328,7 +329,8 @@ def test_the_secrets_of_a_fixture_stay_out_of_the_reports_of_all_its_tests(
     assert "0123456789abcdefghijklmnop" not in result.stdout.str()
 
 
-@pytest.mark.parametrize("dist", ["load", "loadscope", "worksteal", "each"])
+@pytest.mark.slow
+@pytest.mark.parametrize("dist", ["load", "each", "loadscope", "worksteal"])
 def test_workers_of_xdist_each_set_a_fixture_up_from_one_cassette(project: Project, dist: str) -> None:
     pytest.importorskip("xdist")
     project.pytester.makepyfile(

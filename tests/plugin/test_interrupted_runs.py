@@ -13,15 +13,19 @@ from pathlib import Path
 import pytest
 
 from aquila.cassettes.storage import cassette_files
-from tests.support.upstream import Upstream, streamed, upstream
+from tests.support.upstream import Answer, Upstream, streamed, upstream
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 
 STREAMED = """
-import os, threading
-import httpx2, openai
+import functools, os, threading
+import httpx2
 
-client = openai.OpenAI(api_key="not needed", base_url=os.environ["PROVIDER"] + "/v1", max_retries=0)
+@functools.cache
+def make_client():
+    import openai
+
+    return openai.OpenAI(api_key="not needed", base_url=os.environ["PROVIDER"] + "/v1", max_retries=0)
 
 def tell():
     os.write(int(os.environ["TELL"]), b".")
@@ -32,10 +36,21 @@ def words(stream):
 
 def ask(prompt):
     messages = [{"role": "user", "content": prompt}]
-    return client.chat.completions.create(model="m", messages=messages, stream=True)
+    return make_client().chat.completions.create(model="m", messages=messages, stream=True)
 """
 
 TESTS = {
+    "httpx2": """
+def test_a_stream(aquila_cassette):
+    url = os.environ["PROVIDER"] + "/v1/chat/completions"
+    with httpx2.stream("POST", url, json={"prompt": "eagles"}, timeout=60) as answer:
+        events = []
+        for line in answer.iter_lines():
+            events += [line] if line else []
+            if line and len(events) == 2:
+                tell()
+    assert events[-1] == "data: [DONE]"
+""",
     "with": """
 def test_a_stream(aquila_cassette):
     with ask("eagles") as stream:
@@ -55,12 +70,12 @@ def test_a_stream(aquila_cassette):
     assert "".join(taken) == "one two three"
 """,
     "async": """
-import asyncio
+import asyncio, openai
 
 async def main():
     messages = [{"role": "user", "content": "eagles"}]
     taken = []
-    async with openai.AsyncOpenAI(api_key="-", base_url=client.base_url, max_retries=0) as asynchronous:
+    async with openai.AsyncOpenAI(api_key="-", base_url=make_client().base_url, max_retries=0) as asynchronous:
         async for chunk in await asynchronous.chat.completions.create(model="m", messages=messages, stream=True):
             taken.append((chunk.choices[0].delta.content or "") if chunk.choices else "")
             if len(taken) == 2:
@@ -88,6 +103,7 @@ def test_a_stream(aquila_cassette):
         reader.join()
     finally:
         stop.set()
+        tell()
         reader.join()
     assert "".join(taken) == "one two three"
 """,
@@ -132,6 +148,7 @@ class Interrupted:
             pass_fds=[writes],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         os.close(writes)
         return process, reads
@@ -139,7 +156,7 @@ class Interrupted:
     def run(self, *arguments: str) -> str:
         """Run to the end; the exit code stands before what was written."""
         process, reads = self.start(*arguments)
-        output = process.communicate(timeout=60)[0].decode()
+        output = process.communicate(timeout=240)[0].decode()
         os.close(reads)
         return f"exit {process.returncode}\n{output}"
 
@@ -147,12 +164,11 @@ class Interrupted:
         """Run until the test reads the stream, and end it with a signal."""
         process, reads = self.start(*arguments)
         assert os.read(reads, 1) == b"."
-        os.close(reads)
         process.send_signal(how)
-        if how == signal.SIGINT:
-            threading.Timer(0.2, self.goes_on.set).start()  # a thread that reads on has to be told to stop first
-        process.communicate(timeout=60)
+        os.read(reads, 1)  # until a thread that reads on has been told to stop, or the run has ended
         self.goes_on.set()
+        process.communicate(timeout=240)
+        os.close(reads)
         return process.returncode
 
     def stored(self, pattern: str = "**/*.yaml") -> list[tuple[str, str]]:
@@ -173,9 +189,11 @@ def project(tmp_path: Path) -> Iterator[Interrupted]:
 
 
 # Only SIGINT lets the program of a test go on, so only there it matters how it reads.
+MORE = [*((program, "SIGINT") for program in TESTS if program != "httpx2"), ("with", "SIGTERM"), ("with", "SIGKILL")]
+
+
 @pytest.mark.parametrize(
-    ("program", "how"),
-    [*((program, "SIGINT") for program in TESTS), ("with", "SIGTERM"), ("with", "SIGKILL")],
+    ("program", "how"), [("httpx2", "SIGINT"), *(pytest.param(*row, marks=pytest.mark.slow) for row in MORE)]
 )
 def test_the_next_recording_run_asks_again_and_its_cassette_replays(
     project: Interrupted, program: str, how: str
@@ -202,6 +220,7 @@ def test_a_stream(aquila_cassette):
 """
 
 
+@pytest.mark.slow
 def test_what_a_failed_test_left_open_is_not_kept_beside_but_what_it_left_on_purpose_is(
     project: Interrupted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +231,10 @@ def test_what_a_failed_test_left_open_is_not_kept_beside_but_what_it_left_on_pur
     assert failed.startswith("exit 1"), failed
     assert project.stored() == [("test_a_stream.pending.yaml", "closed")]
     accepted = subprocess.run(
-        [sys.executable, "-m", "aquila.cli", "cassettes", "accept"], cwd=project.folder, capture_output=True, check=True
+        [sys.executable, "-m", "aquila.cli", "cassettes", "accept", "--yes"],
+        cwd=project.folder,
+        capture_output=True,
+        check=True,
     )
     assert accepted.returncode == 0
     monkeypatch.setenv("EXPECTED", "one two three")
@@ -223,6 +245,7 @@ def test_what_a_failed_test_left_open_is_not_kept_beside_but_what_it_left_on_pur
     assert len(project.server.requests) == 3
 
 
+@pytest.mark.slow
 def test_a_stream_that_a_passing_test_left_because_of_an_exception_is_kept(project: Interrupted) -> None:
     project.goes_on.set()
     program = """
@@ -239,3 +262,46 @@ def test_a_stream(aquila_cassette):
         assert result.startswith("exit 0"), result
     assert project.stored() == [("test_a_stream.yaml", "closed")]
     assert len(project.server.requests) == 1
+
+
+FINISHES_ONE = """
+def test_a_stream(aquila_cassette):
+    assert "".join(words(ask("ravens"))) == "one two three"
+    with ask("eagles") as stream:
+        assert "".join(words(stream)) == "one two three"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [[], ["-n2"]], ids=["one process", "workers"])
+def test_after_ctrl_c_the_last_lines_say_what_waits_and_what_takes_it_over(
+    project: Interrupted, arguments: list[str]
+) -> None:
+    """A terminal sends the signal to all processes of the run."""
+    if arguments:
+        pytest.importorskip("xdist")
+    held, reached = project.server.script, threading.Event()
+
+    def answer(path: str, body: bytes) -> Answer:
+        if b"eagles" not in body:
+            return streamed("one two three")
+        reached.set()
+        return held(path, body)
+
+    project.server.script = answer
+    (project.folder / "test_x.py").write_text(STREAMED + FINISHES_ONE)
+    process, reads = project.start("--aquila-record", *arguments)
+    assert reached.wait(60)
+    os.close(reads)
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=240)[0].decode()
+    project.goes_on.set()
+    lines = [line for line in output.splitlines() if line.startswith("aquila: ")]
+    assert lines[-1] == (
+        f"aquila: 1 recording waits in {project.folder / 'cassettes' / '.journal'}: test_x/test_a_stream (1). The next "
+        "recording run (pytest --aquila-record) takes them over; to do it now: aquila cassettes accept"
+    ), output
+    again = project.run("--aquila-record")
+    assert "aquila: took over 1 recording" in again
+    assert project.stored() == [("test_a_stream.yaml", "complete"), ("test_a_stream.yaml", "complete")]
+    assert len(project.server.requests) == 3

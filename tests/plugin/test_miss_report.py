@@ -68,6 +68,7 @@ def test_single_changes_and_cassettes_that_are_missing_make_no_group(project: Pr
     assert groups(result) == []
 
 
+@pytest.mark.slow
 def test_the_workers_of_a_distributed_run_are_grouped_together(project: Project) -> None:
     project.record(tests=SEVERAL)
     changed = textwrap.dedent(SEVERAL).replace("one sentence", "1")

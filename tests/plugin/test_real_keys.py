@@ -10,6 +10,7 @@ import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.plugin.conftest import Project
+from tests.support.slow import slow_but
 
 KEY = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
 
@@ -62,7 +63,9 @@ def test_a_recording_replays_on_the_machine_that_made_it_and_on_one_with_another
     assert len(machine.calls) == 1
 
 
-@pytest.mark.parametrize("option", [(), ("--showlocals",), ("--full-trace",), ("--tb=short",)], ids=str)
+@pytest.mark.parametrize(
+    "option", slow_but([("--showlocals",)], [(), ("--showlocals",), ("--full-trace",), ("--tb=short",)]), ids=str
+)
 @pytest.mark.parametrize("place", ["body", "url"])
 def test_a_miss_shows_the_key_neither_in_the_terminal_nor_in_the_xml(
     place: str, option: tuple[str, ...], machine: Project
@@ -109,6 +112,38 @@ def test_logs_and_arguments_of_other_clients_do_not_show_the_key(machine: Projec
     assert "asking with" in text
     assert KEY[:8] not in text
     assert KEY[-8:] not in text
+
+
+@pytest.mark.parametrize("how", ["fixture", "block"])
+@pytest.mark.parametrize("workers", slow_but([()], [(), ("-p", "xdist", "-n", "1")]), ids=["one process", "a worker"])
+def test_what_a_passing_test_writes_does_not_show_the_key_in_the_xml(
+    how: str, workers: tuple[str, ...], machine: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_TOKEN", KEY[::-1])  # no key of a provider, so no dummy takes its place
+    tests = f"""
+        import aquila, app, contextlib, logging, os, pytest
+
+        @pytest.fixture
+        def end():
+            yield
+            print("teardown", os.environ["SOME_TOKEN"])
+
+        def test_it(end, {"aquila_cassette" if how == "fixture" else "aquila_refusals"}):
+            with aquila.use_cassette("one") if {how == "block"} else contextlib.nullcontext():
+                assert app.post("hi") == 1
+            print("printed", os.environ["SOME_TOKEN"])
+            logging.warning("logged %s", os.environ["SOME_TOKEN"])
+        """
+    machine.record(tests=tests).assert_outcomes(passed=1)
+    junit = machine.pytester.path / "junit.xml"
+    options = (f"--junitxml={junit}", "-o", "junit_logging=all", "-rA", *workers)
+    result = machine.run(*options, tests=tests)
+    result.assert_outcomes(passed=1)
+    text = shown(result, junit)
+    for word in ("printed", "logged", "teardown"):
+        assert word in text
+    assert KEY[::-1][:8] not in text
+    assert KEY[::-1][-8:] not in text
 
 
 def test_a_refusal_does_not_show_a_key_in_the_path(machine: Project) -> None:
@@ -161,6 +196,7 @@ def test_rules_of_plugins_hold_for_a_miss_and_for_what_it_was_compared_with(mach
     assert "patient 4713" not in text
 
 
+@pytest.mark.slow
 def test_a_worker_knows_the_key_too(machine: Project) -> None:
     machine.record(tests=asking("hi", "body")).assert_outcomes(passed=1)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from tests.plugin.conftest import Project
 
@@ -32,7 +34,7 @@ def test_a_run_goes_on_behind_a_journal_that_it_cannot_take_over_and_names_it(pr
     request, rules = RecordedRequest("POST", "https://provider.example/v1/x"), MatchRules()
     row = NewRecording(key_of(request, rules), 0, 0, Interaction(request, RecordedResponse(200)))
     left = journal.Journal(project.cassettes, "0123456789abcdef")
-    left.append_entry(journal.JournalEntry("old", "missing", "last", rules, row))
+    left.append_entry(JournalEntry("old", "missing", "last", rules, row))
     left.close()
     for _ in range(2):
         result = project.record(tests=TWO_CALLS)
@@ -66,11 +68,43 @@ def test_the_cassette_is_named_after_the_test(project: Project) -> None:
             @pytest.mark.parametrize("word", ["a", "b"])
             def test_it(self, aquila_cassette, word):
                 post(word)
+
+            @pytest.mark.parametrize("word", ["one word", "One word"])
+            def test_words(self, aquila_cassette, word):
+                post(word)
+
+        class Testgroup(TestGroup):  # differs in capitals alone, so that some systems have one file for both
+            pass
         """
     )
+    recorded = sorted(path.stem for path in (project.cassettes / "test_app").iterdir())
+    assert len({name.lower() for name in recorded}) == len(recorded) == 8
+    assert sorted(name.partition("+")[0] for name in recorded) == [
+        *(
+            "TestGroup.test_it-a",
+            "TestGroup.test_it-b",
+            "TestGroup.test_words-One-word",
+            "TestGroup.test_words-one-word",
+        ),
+        *(
+            "Testgroup.test_it-a",
+            "Testgroup.test_it-b",
+            "Testgroup.test_words-One-word",
+            "Testgroup.test_words-one-word",
+        ),
+    ]
+
+
+def test_a_test_with_plain_parameters_has_them_in_the_name_of_its_cassette(project: Project) -> None:
+    tests = """
+        @pytest.mark.parametrize("word", ["a", "gpt-4.1-mini"])
+        def test_it(aquila_cassette, word):
+            post(word)
+        """
+    project.record(tests=tests)
     assert sorted(path.name for path in (project.cassettes / "test_app").iterdir()) == [
-        "TestGroup.test_it[a].yaml",
-        "TestGroup.test_it[b].yaml",
+        "test_it-a.yaml",
+        "test_it-gpt-4.1-mini.yaml",
     ]
 
 
@@ -170,7 +204,9 @@ def test_a_failing_test_replaces_nothing_and_its_recording_is_kept_and_named(pro
     assert path.read_bytes() == before
     pending = path.with_name("test_it.pending.yaml")
     assert len(load_cassette(pending).interactions) == 2
-    result.stdout.fnmatch_lines([f"aquila: *{pending.name} (aquila cassettes accept)"])
+    result.stdout.fnmatch_lines(
+        [f"aquila: *{pending.name} (aquila cassettes accept test_app/test_it)", "*0 missed, 1 pending"]
+    )
     project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.server import json_answer, serving
+from tests.support.slow import slow_but
 
 TEST = """
     import httpx2
@@ -16,7 +17,7 @@ TEST = """
 
 
 @pytest.mark.parametrize("ini", ["pytest.ini", "pyproject.toml", ".git", ""], ids=lambda name: name or "nothing")
-@pytest.mark.parametrize("recorded_in", [".", "tests", "tests/unit"])
+@pytest.mark.parametrize("recorded_in", slow_but(["tests"], [".", "tests", "tests/unit"]))
 def test_a_recording_is_found_from_every_folder(ini: str, recorded_in: str, pytester: pytest.Pytester) -> None:
     if not ini and recorded_in != ".":
         pytest.skip("nothing says where the project is before it has cassettes")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.names import name_of_fixture
 from tests.plugin.conftest import Project
 
 TESTS = """
@@ -101,13 +102,13 @@ def test_a_shared_fixture_of_any_scope_is_recorded_once_and_replayed_for_every_t
     assert names(project) == {
         "test_app/@of_session.yaml",
         "test_app/@of_package.yaml",
-        "test_app/@of_module[a].yaml",
-        "test_app/@of_module[1].yaml",
-        "test_app/@of_module[#2].yaml",
+        "test_app/@of_module-a.yaml",
+        "test_app/@of_module-1.yaml",
+        f"{name_of_fixture('of_module[#2]', defined='test_app.py')}.yaml",
         "test_app/TestOfClass.@of_class.yaml",
-        "test_app/TestOfClass.test_two[a].yaml",
-        "test_app/TestOfClass.test_two[1].yaml",
-        "test_app/TestOfClass.test_two[of_module2].yaml",
+        "test_app/TestOfClass.test_two-a.yaml",
+        "test_app/TestOfClass.test_two-1.yaml",
+        "test_app/TestOfClass.test_two-of_module2.yaml",
         "test_app/test_three.yaml",
     }
 

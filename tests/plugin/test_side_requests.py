@@ -8,6 +8,7 @@ import pytest
 
 import tests.support.preloaded  # noqa: F401
 from aquila.intercept.side_requests import is_side_host, is_side_request
+from tests.support.slow import slow_but
 
 TRACES = "https://api.openai.com/v1/traces/ingest"
 
@@ -72,7 +73,7 @@ WAYS = ["by_httpx", "by_httpx2", "by_requests", "by_urllib3", "by_urllib", "by_a
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("arguments", [[], ["--aquila-record"]], ids=["replay", "record"])
+@pytest.mark.parametrize("arguments", slow_but([[]], [[], ["--aquila-record"]]), ids=["replay", "record"])
 def test_it_fails_as_without_a_network_and_fails_no_test(
     way: str, arguments: list[str], pytester: pytest.Pytester
 ) -> None:
@@ -96,7 +97,7 @@ def test_it_fails_as_without_a_network_and_fails_no_test(
     assert not list(pytester.path.glob("cassettes/**/*.yaml"))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", slow_but(["by_httpx2", "by_urllib"], WAYS))
 def test_without_a_cassette_it_gets_no_further(way: str, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(senders=textwrap.dedent(SENDERS))
     pytester.makepyfile(

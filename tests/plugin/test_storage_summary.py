@@ -30,6 +30,7 @@ def test_crashes(aquila_cassette):
 """
 
 
+@pytest.mark.slow
 def test_after_a_crashed_worker_the_last_lines_say_what_waits_and_what_takes_it_over(project: Project) -> None:
     result = run_workers(project, CRASH, "--aquila-record", "-n1", "--max-worker-restart=0")
     assert result.ret != 0
@@ -96,7 +97,7 @@ def test_who_holds_a_lock_is_said_although_pytest_captures_the_log(project: Proj
         tests="""
         import logging, threading
         from pathlib import Path
-        from aquila.cassettes.storage import cassette_files
+        from aquila.cassettes.storage import work_folder
 
         root = Path(ROOT)
         entered, said = threading.Event(), threading.Event()
@@ -106,13 +107,13 @@ def test_who_holds_a_lock_is_said_although_pytest_captures_the_log(project: Proj
                 said.set()
 
         def hold():
-            with cassette_files._hold_cassette_lock(root / "test_app" / "test_it.yaml", root):
+            with work_folder.hold_cassette_lock(root / "test_app" / "test_it.yaml", root):
                 entered.set()
                 said.wait(60)
 
         def test_it(aquila_cassette):
             post("one")
-            cassette_files._SAID_AFTER = 0.05
+            work_folder._SAID_AFTER = 0.05
             logging.getLogger("aquila").addHandler(Listener())
             threading.Thread(target=hold).start()
             entered.wait(60)
@@ -120,3 +121,61 @@ def test_who_holds_a_lock_is_said_although_pytest_captures_the_log(project: Proj
     )
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["aquila: *test_it.yaml: waiting to write it; process * is writing it now (lock *)"])
+
+
+def test_a_deleted_working_directory_keeps_no_test_from_recording(project: Project) -> None:
+    tests = """
+    import os, tempfile
+
+    def test_deletes_it(aquila_cassette):
+        folder = tempfile.mkdtemp()
+        os.chdir(folder)
+        os.rmdir(folder)
+        post("one")
+
+    def test_goes_on(aquila_cassette):
+        post("two")
+    """
+    project.record(tests=tests).assert_outcomes(passed=2)
+    assert sorted(path.name for path in project.cassettes.glob("test_app/*.yaml")) == [
+        *("test_deletes_it.yaml", "test_goes_on.yaml")
+    ]
+
+
+def test_no_free_descriptors_are_counted_and_nothing_is_asked_that_could_not_be_stored(project: Project) -> None:
+    tests = """
+    import os, resource
+
+    def test_first(aquila_cassette):
+        post("loads what a request needs")
+
+    def test_it(aquila_cassette):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(200, hard), hard))
+        opened = []
+        try:
+            while True:
+                try:
+                    opened.append(os.open(os.devnull, os.O_RDONLY))
+                except OSError:
+                    break
+            for _ in range(2):
+                try:
+                    post("one")
+                except aquila.errors.CassetteWriteError as error:
+                    assert "ulimit -n" in str(error)
+                else:
+                    raise AssertionError
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    """
+    result = project.record(tests=tests)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["aquila: not stored: *Too many open files*", "*; 1 error of storage"])
+
+
+def test_a_recording_run_that_records_nothing_leaves_no_folder(project: Project) -> None:
+    project.record(tests="def test_it(aquila_cassette): pass").assert_outcomes(passed=1)
+    assert not project.cassettes.exists()

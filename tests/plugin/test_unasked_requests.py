@@ -162,6 +162,7 @@ def test_what_the_guard_of_everything_stops_fails_no_test_either(project: pytest
     assert result.stdout.str().count("failed as without a network") == 2
 
 
+@pytest.mark.slow
 def test_a_worker_of_xdist_tells_of_it(project: pytest.Pytester) -> None:
     project.makepyfile(
         f"""

@@ -8,6 +8,7 @@ import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.plugin.conftest import Project
+from tests.support.slow import slow_but
 
 pytest.importorskip("xdist")
 
@@ -20,15 +21,16 @@ def test_it(number):
 """
 
 
-def run(project: Project, *arguments: str) -> pytest.RunResult:
+def run(project: Project, *arguments: str, workers: int = 4) -> pytest.RunResult:
     return project.pytester.runpytest_subprocess(
-        "-n4", "-p", "no:cacheprovider", f"--aquila-upstream={project.module}:transport", *arguments
+        f"-n{workers}", "-p", "no:cacheprovider", f"--aquila-upstream={project.module}:transport", *arguments
     )
 
 
-def test_four_workers_store_each_interaction_of_a_shared_cassette_exactly_once(project: Project) -> None:
+@pytest.mark.parametrize("workers", slow_but([2], [2, 4]))
+def test_workers_store_each_interaction_of_a_shared_cassette_exactly_once(project: Project, workers: int) -> None:
     project.pytester.makepyfile(test_app="from app import post\nimport pytest\n" + TESTS)
-    result = run(project, "--aquila-record")
+    result = run(project, "--aquila-record", workers=workers)
     result.assert_outcomes(passed=12)
     stored = Counter(row.request.body for row in load_cassette(project.cassettes / "shared.yaml").interactions)
     assert stored == {b'{"prompt":"the same"}': 1, **{b'{"prompt":"prompt %d"}' % n: 1 for n in range(12)}}
@@ -37,12 +39,13 @@ def test_four_workers_store_each_interaction_of_a_shared_cassette_exactly_once(p
     result.stdout.fnmatch_lines([f"aquila: {replayed} replayed, {recorded} recorded, 0 missed*"])
     assert not list((project.cassettes / ".journal").glob("*.journal"))
 
-    result = run(project)
+    result = run(project, workers=workers)
     result.assert_outcomes(passed=12)
     result.stdout.fnmatch_lines(["aquila: 24 replayed, 0 recorded, 0 missed; saved * s and 168 tokens"])
     assert len(project.calls) == recorded
 
 
+@pytest.mark.slow
 def test_what_workers_kept_beside_or_left_unused_is_reported_once(project: Project) -> None:
     project.pytester.makepyfile(
         test_app="from app import post\ndef test_it(aquila_cassette):\n    post('one')\n    assert 0\n"
@@ -52,4 +55,4 @@ def test_what_workers_kept_beside_or_left_unused_is_reported_once(project: Proje
     result = run(project, "--aquila-record", "--aquila-orphans")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["aquila: the test failed*test_it.pending.yaml*"])
-    result.stdout.fnmatch_lines(["aquila: no test used old.yaml"])
+    result.stdout.fnmatch_lines(["aquila: no test used old.yaml, and it is kept*"])

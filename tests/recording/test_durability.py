@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -23,14 +24,17 @@ import pytest
 
 import aquila
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
-from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.storage import cassette_files, journal
+from aquila.cassettes.storage import cassette_files, journal, work_folder
+from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.errors import CassetteWriteError
-from aquila.recording import recorder
+from aquila.recording import recovery
 from aquila.recording import scope as scopes
 from tests.support import writers
+from tests.support.slow import slow_but
 from tests.support.writers import finished, post, start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")
@@ -52,10 +56,11 @@ def record(*asked: object) -> None:
             post(client, prompt)
 
 
-def test_a_kill_at_any_moment_loses_no_finished_interaction(root: Path) -> None:
+@pytest.mark.parametrize("kills", slow_but([10], [10, 50]))
+def test_a_kill_at_any_moment_loses_no_finished_interaction(root: Path, kills: int) -> None:
     chance = random.Random(5)
     acknowledged: dict[str, int] = {}
-    for number in range(50):
+    for number in range(kills):
         done, its_end = multiprocessing.Pipe()
         process = start(writers.record_until_killed, root.parent, f"killed-{number}", its_end)
         its_end.close()
@@ -74,19 +79,19 @@ def test_a_kill_at_any_moment_loses_no_finished_interaction(root: Path) -> None:
         except EOFError:
             acknowledged[f"killed-{number}"] = seen
     assert not list(root.glob("*.yaml"))
-    assert len(recorder.recover_journals(root).cassettes) == 50
+    assert len(recovery.recover_journals(root).cassettes) == kills
     for name, count in acknowledged.items():
         stored = prompts(root / f"{name}.yaml")
         assert stored[:count] == list(range(count))
         assert len(stored) <= count + 1  # the one in progress may have been finished, and not yet reported
-    assert recorder.recover_journals(root) == ([], [])
+    assert recovery.recover_journals(root) == ([], [])
 
 
 def test_recovering_replaces_nothing_that_a_cassette_holds(root: Path) -> None:
     record("kept")
     before = (root / "x.yaml").read_bytes()
     finished(start(writers.record_anew_and_die, root.parent))
-    recorder.recover_journals(root)
+    recovery.recover_journals(root)
     assert (root / "x.yaml").read_bytes() == before
     assert prompts(root / "x.pending.yaml") == ["kept"]
 
@@ -114,7 +119,7 @@ def test_the_recordings_of_a_running_scope_are_not_recovered_by_another_run(root
     reached, its_end = multiprocessing.Pipe()
     process = start(writers.record_and_hold, root.parent, its_end)
     reached.recv_bytes()
-    assert recorder.recover_journals(root) == ([], [])
+    assert recovery.recover_journals(root) == ([], [])
     reached.send_bytes(b".")
     assert finished(process) == 0
     assert prompts(root / "x.yaml") == [1]
@@ -124,9 +129,9 @@ def test_what_a_scope_recorded_is_its_own_until_it_is_stored(root: Path, monkeyp
     save = cassette_files.save_cassette
     taken_over: list[object] = []
 
-    def saving(*arguments: object) -> None:
-        taken_over.extend(recorder.recover_journals(root).cassettes)
-        save(*arguments)  # type: ignore[arg-type]
+    def saving(*arguments: object, **options: object) -> None:
+        taken_over.extend(recovery.recover_journals(root).cassettes)
+        save(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cassette_files, "save_cassette", saving)
     with pytest.raises(ZeroDivisionError), aquila.use_cassette("x"), aquila.http_client() as client:
@@ -151,7 +156,7 @@ def test_a_cassette_that_does_not_fit_any_more_stays_and_its_recordings_wait_in_
     before = (root / "x.yaml").read_bytes()
     assert finished(start(writers.record_onto_a_full_disk, root.parent, 5000, ["new"])) == 0
     assert (root / "x.yaml").read_bytes() == before
-    assert [(path.name, count) for path, count in recorder.recover_journals(root).cassettes] == [("x.yaml", 1)]
+    assert [(path.name, count) for path, count in recovery.recover_journals(root).cassettes] == [("x.yaml", 1)]
     assert prompts(root / "x.yaml")[1:] == ["new"]
 
 
@@ -162,7 +167,7 @@ def leave_journal(root: Path, name: str, scope: str = "0123456789abcdef") -> Pat
     rules = MatchRules()
     left = journal.Journal(root, scope)
     left.append_entry(
-        journal.JournalEntry(name, "missing", "last", rules, NewRecording(key_of(request, rules), 0, 0, interaction))
+        JournalEntry(name, "missing", "last", rules, NewRecording(key_of(request, rules), 0, 0, interaction))
     )
     left.close()
     (path,) = journal.find_journals_of(root, scope)
@@ -174,7 +179,7 @@ def test_a_journal_that_cannot_be_read_is_named_and_kept_and_the_others_are_take
     payload = b"\xc1 not msgpack"
     bad.write_bytes(b"\0" + struct.pack(">II", len(payload), zlib.crc32(payload)) + payload)
     leave_journal(root, "good", "bbbbbbbbbbbbbbbb")
-    found = recorder.recover_journals(root)
+    found = recovery.recover_journals(root)
     assert found.cassettes == [(root / "good.yaml", 1)]
     (message,) = found.failures
     assert str(bad) in message
@@ -187,11 +192,11 @@ def test_a_cassette_that_takes_no_recordings_is_named_and_they_wait_for_it(root:
     (root / "broken.yaml").write_text("aquila: 1\ninteractions: {\n")
     leave_journal(root, "broken")
     leave_journal(root, "good")
-    found = recorder.recover_journals(root)
+    found = recovery.recover_journals(root)
     assert found.cassettes == [(root / "good.yaml", 1)]
     assert "broken.yaml, line" in found.failures[0]
     (root / "broken.yaml").unlink()
-    assert recorder.recover_journals(root).failures == []
+    assert recovery.recover_journals(root).failures == []
     assert prompts(root / "broken.yaml") == ["broken"]
     assert journal.find_abandoned_journals(root) == {}
 
@@ -221,10 +226,10 @@ def test_a_codec_that_fails_in_any_way_loses_nothing(root: Path, monkeypatch: py
             post(client, "easy")
         assert "secret" not in str(raised.value)
         leave_journal(root, "good")
-        found = recorder.recover_journals(root)
+        found = recovery.recover_journals(root)
         assert found.cassettes == [(root / "good.yaml", 1)]
         assert "hard.yaml" in found.failures[0]
-    assert recorder.recover_journals(root) == ([(root / "hard.yaml", 1)], [])
+    assert recovery.recover_journals(root) == ([(root / "hard.yaml", 1)], [])
     assert prompts(root / "hard.yaml") == ["hard"]
 
 
@@ -294,7 +299,7 @@ def test_what_a_damaged_journal_still_holds_is_taken_over_and_the_rest_is_named(
     data = path.read_bytes()
     at = data.index(b"first")
     path.write_bytes(data[:at] + b"?" + data[at + 1 :])
-    found = recorder.recover_journals(root)
+    found = recovery.recover_journals(root)
     assert found.cassettes == [(root / "second.yaml", 1)]
     (message,) = found.failures
     kept = path.with_suffix(".damaged")
@@ -313,7 +318,7 @@ def test_temporary_files_of_killed_writers_are_removed_and_those_of_living_ones_
         os.utime(path, (1, 1))
     with living.open("rb+") as file:
         cassette_files.lock_half_written_file(file.fileno())
-        recorder.recover_journals(root)
+        recovery.recover_journals(root)
     assert [path for path in (dead, living, other) if path.exists()] == [living, other]
 
 
@@ -321,11 +326,11 @@ def test_who_holds_a_lock_for_long_is_said(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     root.mkdir(exist_ok=True)
-    monkeypatch.setattr(cassette_files, "_SAID_AFTER", 0.05)
+    monkeypatch.setattr(work_folder, "_SAID_AFTER", 0.05)
     entered, said = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with cassette_files._hold_cassette_lock(root / "x.yaml", root):
+        with work_folder.hold_cassette_lock(root / "x.yaml", root):
             entered.set()
             said.wait(60)
 
@@ -343,13 +348,37 @@ def test_who_holds_a_lock_for_long_is_said(
     listener = Listener()
     logger.addHandler(listener)
     try:
-        with cassette_files._hold_cassette_lock(root / "x.yaml", root):
+        with work_folder.hold_cassette_lock(root / "x.yaml", root):
             pass
     finally:
         logger.removeHandler(listener)
         holder.join()
     (message,) = messages
     assert f"{root / 'x.yaml'}: waiting to write it; process {os.getpid()} on " in message
+
+
+def test_a_lock_that_another_process_holds_is_said_with_its_owner(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reached, its_end = multiprocessing.Pipe()
+    process = start(writers.hold_lock, root.parent, its_end)
+    reached.recv_bytes()
+
+    class Listener(logging.Handler):
+        def emit(self, message: logging.LogRecord) -> None:
+            reached.send_bytes(b".")
+
+    monkeypatch.setattr(work_folder, "_SAID_AFTER", 0.05)
+    listener = Listener()
+    logging.getLogger("aquila").addHandler(listener)
+    try:
+        record("one")
+    finally:
+        logging.getLogger("aquila").removeHandler(listener)
+    assert finished(process) == 0
+    assert prompts(root / "x.yaml") == ["one"]
+    (message,) = [one.getMessage() for one in caplog.records if "waiting to write" in one.getMessage()]
+    assert f"{root / 'x.yaml'}: waiting to write it; process {process.pid} on " in message
 
 
 def test_a_cassette_that_would_be_too_large_to_read_loses_no_answer(
@@ -365,7 +394,7 @@ def test_a_cassette_that_would_be_too_large_to_read_loses_no_answer(
         stored = cassette_files.load_cassette(root / "x.yaml")
         cassette_files.save_cassette(root / "x.msgpack", stored)
         (root / "x.yaml").unlink()
-        assert recorder.recover_journals(root) == ([(root / "x.msgpack", 1)], [])
+        assert recovery.recover_journals(root) == ([(root / "x.msgpack", 1)], [])
     assert prompts(root / "x.msgpack") == ["first", "second"]
 
 
@@ -376,10 +405,32 @@ def test_a_new_cassette_that_would_be_too_large_is_taken_over_as_msgpack(
     with pytest.raises(CassetteWriteError, match=r"Nothing was written.*aquila cassettes accept --to msgpack"):
         record("first")
     assert not (root / "x.yaml").exists()
-    assert recorder.recover_journals(root, new_as=".msgpack") == ([(root / "x.msgpack", 1)], [])
+    assert recovery.recover_journals(root, new_as=".msgpack") == ([(root / "x.msgpack", 1)], [])
     record("first", "second")
     assert prompts(root / "x.msgpack") == ["first", "second"]
     assert not (root / "x.yaml").exists()
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_pending_recording_that_would_be_too_large_waits_and_is_taken_over_as_msgpack(
+    root: Path, monkeypatch: pytest.MonkeyPatch, was_there: bool
+) -> None:
+    if was_there:
+        record("first")
+    room = (root / "x.yaml").stat().st_size if was_there else 0
+    with monkeypatch.context() as patched:
+        patched.setattr(cassette_files, "MAX_BYTES", room + 10)
+        command = r"convert \S*/x\.yaml --to msgpack --replace" if was_there else "accept --to msgpack"
+        with pytest.raises(ZeroDivisionError) as caught, aquila.use_cassette("x"), aquila.http_client() as client:
+            post(client, "second")
+            raise ZeroDivisionError
+        assert re.search(f"waits in the journal.*aquila cassettes {command}", "".join(caught.value.__notes__))
+        assert not (root / "x.pending.yaml").exists()
+    if was_there:
+        cassette_files.save_cassette(root / "x.msgpack", cassette_files.load_cassette(root / "x.yaml"))
+        (root / "x.yaml").unlink()
+    assert recovery.recover_journals(root, new_as=".msgpack") == ([(root / "x.msgpack", 1)], [])
+    assert prompts(root / "x.msgpack") == [*(["first"] if was_there else []), "second"]
 
 
 def test_without_a_free_file_descriptor_the_error_says_so(root: Path) -> None:

@@ -22,11 +22,12 @@ import pytest
 
 import aquila
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
+from aquila.cassettes.codecs.event_streams import table_writer
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.cassettes.storage.cassette_files import _LoadedCassettes
 from aquila.errors import CassetteCorrupt, CassetteMiss, CassetteWriteError
-from aquila.recording import recorder
+from aquila.recording import recovery
 
 KEY = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
 BLOCK = random.Random(7).randbytes(64 * 1024)
@@ -275,7 +276,9 @@ def test_a_missing_or_changed_body_is_named_with_what_to_type(damage: Any, what:
         assert b"".join(get(f"{url}/bytes/20")) == BLOCK * 20
 
 
-@pytest.mark.parametrize(("events", "in_a_file"), [(20_000, False), (200_000, True)])
+@pytest.mark.parametrize(
+    ("events", "in_a_file"), [(20_000, False), pytest.param(200_000, True, marks=pytest.mark.slow)]
+)
 def test_an_event_stream_stays_readable_as_long_as_its_table_is_short(
     events: int, in_a_file: bool, url: str, root: Path
 ) -> None:
@@ -284,6 +287,44 @@ def test_an_event_stream_stays_readable_as_long_as_its_table_is_short(
     assert bool(bodies(root)) == in_a_file
     with use("stream", "replay"):
         assert b"".join(get(f"{url}/events/{events}")) == live
+
+
+def test_the_table_of_a_long_stream_is_written_once(url: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    write = table_writer._write_checked_table
+    monkeypatch.setattr(
+        table_writer, "_write_checked_table", lambda chunks: [written.append(len(chunks)), write(chunks)][1]
+    )
+    with use("stream", "record"):
+        get(f"{url}/events/20000")
+    assert len(written) == 1
+
+
+def test_a_linked_cassette_finds_its_large_bodies(url: str, root: Path) -> None:
+    with use("elsewhere/large", "record"):
+        get(f"{url}/bytes/20")
+    (root / "linked.yaml").symlink_to(root / "elsewhere" / "large.yaml")
+    with use("linked", "replay"):
+        assert b"".join(get(f"{url}/bytes/20")) == BLOCK * 20
+    with use("linked", "record"):
+        get(f"{url}/bytes/21")
+    with use("elsewhere/large", "replay"):
+        assert b"".join(get(f"{url}/bytes/21")) == BLOCK * 21
+
+
+def test_an_upload_that_is_replayed_is_not_written_to_disk_again(
+    url: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with use("large", "record"):
+        live = upload(url, 20)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("written to disk")
+
+    monkeypatch.setattr(large_bodies, "BodyWriter", fail)
+    with use("large", "replay") as cassette:
+        assert upload(url, 20) == live
+        assert cassette.all_played
 
 
 _RECORD_AND_WAIT = """
@@ -306,7 +347,7 @@ def test_a_kill_while_a_body_is_written_loses_nothing_that_was_finished(url: str
         assert process.stdout.readline() == "spilled\n"
         process.send_signal(signal.SIGKILL)
     assert list((root / ".journal").glob("*.bodies/.*.tmp"))
-    assert recorder.recover_journals(root).cassettes == [(root / "large.yaml", 1)]
+    assert recovery.recover_journals(root).cassettes == [(root / "large.yaml", 1)]
     assert not list((root / ".journal").glob("*.bodies"))
     with use("large", "replay"):
         assert b"".join(get(f"{url}/bytes/20")) == BLOCK * 20

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aquila.cassettes.matching.request_key import MatchRules
+from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.redaction.header_allowlist import check_header_names, is_allowed_header, is_secret_header
 from aquila.errors import ConfigError
 

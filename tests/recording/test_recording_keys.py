@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.miss_message import Explanation
-from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.recording.session import RefuseDecision, ReplayDecision, Session
+from aquila.recording.decisions import RefuseDecision, ReplayDecision
+from aquila.recording.session import Session
 
 RULES = MatchRules()
 URL = "https://api.example/v1"

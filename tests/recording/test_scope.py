@@ -64,14 +64,21 @@ def test_a_block_that_raises_leaves_nothing_behind() -> None:
     assert in_thread(cassette_here) is None
 
 
+def test_a_block_ends_where_the_working_directory_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    with separate_run(Path()), aquila.use_cassette("x", transport="replay"):
+        (tmp_path / "gone").rmdir()
+
+
 def test_threads_with_blocks_of_their_own_do_not_see_each_other() -> None:
     barrier = threading.Barrier(8)
 
     def work(number: int) -> str | None:
         with aquila.use_cassette(f"x{number}"):
-            barrier.wait(10)
+            barrier.wait(60)
             seen = cassette_here()
-            barrier.wait(10)
+            barrier.wait(60)
             return seen
 
     with ThreadPoolExecutor(8) as pool:
@@ -84,11 +91,11 @@ def test_a_thread_that_belongs_to_none_of_several_blocks_is_refused_rather_than_
     def other() -> None:
         with aquila.use_cassette("other"):
             opened.set()
-            assert done.wait(10)
+            assert done.wait(60)
 
     thread = threading.Thread(target=other)
     thread.start()
-    assert opened.wait(10)
+    assert opened.wait(60)
     with aquila.use_cassette("mine"):
         assert cassette_here() == "mine"
         error = in_thread(cassette_here)

@@ -4,8 +4,10 @@ import os
 
 import pytest
 
-from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.redaction import fingerprints
 from aquila.cassettes.redaction.fingerprints import fingerprints_of
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.config import DUMMY_KEY
@@ -62,7 +64,7 @@ def test_what_the_machine_had_when_the_run_began_stays_known(monkeypatch: pytest
 
 
 def test_a_fingerprint_finds_a_key_and_does_not_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = fingerprints_of([SHAPELESS, "short-1", "with a blank in its 24th"])
+    known = fingerprints_of([SHAPELESS, "short-1", "with a blank in its 24th", "eagles"])
     assert len(known) == 1
     assert not any(SHAPELESS[at : at + 4] in known[0] for at in range(len(SHAPELESS) - 3))
     monkeypatch.setattr(runtime.machine_keys(), "fingerprints", known)
@@ -72,6 +74,47 @@ def test_a_fingerprint_finds_a_key_and_does_not_hold_it(monkeypatch: pytest.Monk
     assert clean.redact_request(request).body == b'{"k": "[redacted]"}'
     other = SHAPELESS[::-1]
     assert clean.redact_text(other) == other
+
+
+HIDDEN = ("k3y-Of-10", "p@ss!w0rd:x9", "0a1b2c3d4e5f60718293.aB3dE5gH", "aB3+dE5/gH7jK9mN1pQ3==", "Zq81~4711.x")
+
+
+@pytest.mark.parametrize("key", HIDDEN)
+def test_short_keys_and_those_with_other_characters_have_a_fingerprint(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = fingerprints_of(HIDDEN)
+    assert len(known) == len(HIDDEN)
+    assert not any(key[at : at + 8] in " ".join(known) for at in range(len(key) - 7))
+    monkeypatch.setattr(runtime.machine_keys(), "fingerprints", known)
+    clean = redactor_for(RULES).redact_text
+    for text in (
+        "{}",
+        "use {}.",
+        '{{"a": "{}"}}',
+        "a\n{}\nb",
+        "KEY={}",
+        "key: {}, so",
+        "https://x/?q=%0A{}%0A&b",
+        "({})",
+    ):
+        assert key not in clean(text.format(key))
+    assert clean(f"x{key}x") == f"x{key}x"
+    for other in (key[::-1], key[:-1], key.upper()):
+        assert clean(f"use {other}") == f"use {other}"
+
+
+def test_a_short_key_is_hashed_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bytes of a fast hash rule out most words, so that the slow one is needed for hardly any other."""
+    (known,) = fingerprints_of(["k3y-Of-10"])
+    _length, _kind, _salt, quick, slow = known.split(":")
+    assert (len(quick), len(slow)) == (4, 128)
+    calls = []
+    hash_slowly = fingerprints._hash_slowly
+    monkeypatch.setattr(fingerprints, "_hash_slowly", lambda *args: calls.append(args) or hash_slowly(*args))
+    monkeypatch.setattr(runtime.machine_keys(), "fingerprints", [known])
+    redactor_for(RULES).redact_text(" ".join(f"k3y-{number:05}" for number in range(2000)))
+    assert len(calls) < 10
 
 
 @pytest.mark.parametrize("kept", range(8, len(SHAPELESS) - 8, 5))

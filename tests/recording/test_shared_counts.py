@@ -7,12 +7,13 @@ from collections import Counter, defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.miss_message import Explanation
-from aquila.cassettes.matching.request_key import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.merging import Changes, NewRecording, drop_retried_failures, merge_changes
-from aquila.recording.session import RecordDecision, RefuseDecision, ReplayDecision, Session
+from aquila.recording.decisions import RecordDecision, RefuseDecision, ReplayDecision
+from aquila.recording.session import Session
 
 
 def interaction(key: str, answer: str, status: int = 200) -> Interaction:

@@ -12,10 +12,15 @@ import pytest
 
 from aquila.cli.serve import scope_options
 from aquila.recording.scope import Scope
+from aquila.server.admission import Admission
 from aquila.server.application import build_application
 from aquila.server.background_server import BackgroundServer, RenewableScope
+from aquila.server.connection import BoundedConnection
 from aquila.transports.proxy import Proxy
 from tests.support.upstream import Upstream, streamed, upstream
+
+TOKEN = "a-long-enough-token"
+ADMISSION = Admission(TOKEN)
 
 
 @pytest.fixture
@@ -33,14 +38,20 @@ def serve(provider: Upstream) -> Serve:
 
     @contextlib.contextmanager
     def serving(
-        record: str | None = None, cassette: str | None = "x", key: str | None = None, **options: Any
+        record: str | None = None,
+        cassette: str | None = "x",
+        key: str | None = None,
+        admission: Admission = ADMISSION,
+        connection: type[BoundedConnection] = BoundedConnection,
+        **options: Any,
     ) -> Iterator[BackgroundServer]:
         served = RenewableScope(
             lambda: Scope(kind="block", name="aquila serve", default_cassette=cassette, options=scope_options(record))
         )
         proxy = Proxy(served.current_scope, upstream=provider.url, key=key)
         try:
-            with BackgroundServer(build_application(proxy, reset=served.reset_scope, **options)) as running:
+            app = build_application(proxy, admission, reset=served.reset_scope, **options)
+            with BackgroundServer(app, token=admission.token, connection=connection) as running:
                 yield running
         finally:
             served.close()

@@ -50,6 +50,7 @@ def script(path: str, body: bytes) -> Answer:
     return Answer(chunks=[json.dumps(answer).encode()])
 
 
+@pytest.mark.slow
 def test_it_records_replays_and_hears_why_it_missed(node: Path, serve: Serve, provider: Upstream) -> None:
     provider.script = script
 
@@ -57,7 +58,7 @@ def test_it_records_replays_and_hears_why_it_missed(node: Path, serve: Serve, pr
         surroundings = {**os.environ, "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "aquila-no-key"}
         command = ["node", "client.mjs", prompt]
         done = subprocess.run(
-            command, cwd=node, env=surroundings, capture_output=True, text=True, timeout=60, check=True
+            command, cwd=node, env=surroundings, capture_output=True, text=True, timeout=300, check=True
         )
         return json.loads(done.stdout)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import itertools
 import json
-import os
-import signal
+import queue
+import re
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,15 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import ConfigError, UnknownTransport
 from aquila.recording.recorder import ScopeRecording
 from aquila.recording.scope import Scope
+from aquila.server.access_log import RequestLog
+from aquila.server.admission import Admission
 from aquila.server.application import build_application
 from aquila.server.background_server import BackgroundServer, open_listening_socket
 from aquila.transports.proxy import Proxy
-from tests.server.conftest import Serve
+from tests.server.conftest import ADMISSION, TOKEN, Serve
 from tests.support.clients import PATH, body
+from tests.support.server import json_answer, serving
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed
-
-TOKEN = "a-long-enough-token"
 
 
 def post(running: BackgroundServer, content: Any, path: str = PATH, **options: Any) -> httpx2.Response:
@@ -55,7 +57,7 @@ def test_a_chunk_is_passed_on_before_the_next_one_arrives(serve: Serve, provider
 
     def hold_back(number: int) -> None:
         if number == 1:
-            assert received.wait(10), "the first chunk was held back"
+            assert received.wait(60), "the first chunk was held back"
 
     provider.script = lambda path, body: streamed("one two three", before_chunk=hold_back)
     with (
@@ -72,7 +74,7 @@ def test_a_chunk_is_passed_on_before_the_next_one_arrives(serve: Serve, provider
 @pytest.mark.parametrize("transport", ["record", "replay"])
 def test_a_side_request_is_neither_sent_nor_recorded(transport: str, root: Path) -> None:
     scope = Scope(kind="block", default_cassette="x", options={"transport": transport, "upstream": "live"})
-    with BackgroundServer(build_application(Proxy(lambda: scope))) as running:
+    with BackgroundServer(build_application(Proxy(lambda: scope), ADMISSION)) as running:
         answer = post(running, {"data": []}, "/v1/traces/ingest")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "side_request")
     assert answer.headers["x-should-retry"] == "false"
@@ -121,13 +123,18 @@ def test_requests_name_their_cassette_by_header_or_in_the_path(serve: Serve, pro
     assert (root / "by/path.yaml").exists()
 
 
-@pytest.mark.parametrize("name", ["..%2F..%2Fetc%2Fx", "%2Fetc%2Fx", "%20"])
-def test_a_cassettes_name_never_leaves_the_folder(name: str, serve: Serve, provider: Upstream, tmp_path: Path) -> None:
-    before = set(tmp_path.rglob("*"))
-    with serve(cassette=None) as running:
-        answer = post(running, {}, f"/@{name}/v1/x")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "CassetteNameError")
-    assert set(tmp_path.rglob("*")) == before
+@pytest.mark.parametrize("record", [None, "all"])
+def test_a_cassettes_name_never_leaves_the_folder(
+    record: str | None, serve: Serve, provider: Upstream, tmp_path: Path
+) -> None:
+    with serve(record=record) as running:
+        post(running, {})
+        before = set(tmp_path.rglob("*"))
+        for name in ("..%2F..%2Fetc%2Fx", "%2Fetc%2Fx", "%20", ".journal%2Fx", "a%00b", "x" * 300):
+            answer = post(running, {}, f"/@{name}/v1/x")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "CassetteNameError"), name
+        assert set(tmp_path.rglob("*")) == before
+    assert len(provider.requests) == (record is not None)
 
 
 def test_any_path_and_method_is_passed_through(serve: Serve, provider: Upstream) -> None:
@@ -139,12 +146,10 @@ def test_any_path_and_method_is_passed_through(serve: Serve, provider: Upstream)
 
 def test_the_upstream_is_fixed(serve: Serve, provider: Upstream) -> None:
     with serve(record="all") as running, httpx2.Client() as client:
-        client.get(running.url + "/v1/models", headers={"host": "evil.example"})
-        with socket.create_connection(("127.0.0.1", int(running.url.rsplit(":", 1)[1]))) as raw:
-            raw.sendall(b"GET http://evil.example/v1/x HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n")
-            answer = b"".join(iter(lambda: raw.recv(4096), b""))
-    assert b" 404 " in answer.splitlines()[0]
-    assert [headers["host"] for headers in provider.headers] == [provider.url.removeprefix("http://")]
+        client.get(running.url + "/v1/models", headers={"x-forwarded-host": "evil.example", "forwarded": "host=evil"})
+        assert client.get(running.url + "//evil.example/v1/models").status_code == 200
+    assert [path for path, _ in provider.requests] == ["/v1/models", "/evil.example/v1/models"]
+    assert {headers["host"] for headers in provider.headers} == {provider.url.removeprefix("http://")}
 
 
 def test_a_client_that_leaves_is_recorded_as_leaving(
@@ -158,18 +163,19 @@ def test_a_client_that_leaves_is_recorded_as_leaving(
         stored.set()
 
     monkeypatch.setattr(ScopeRecording, "store_interaction", finished)
-    provider.script = lambda path, body: streamed("one two", before_chunk=lambda n: n < 2 or stored.wait(10))
+    provider.script = lambda path, body: streamed("one two", before_chunk=lambda n: n < 2 or stored.wait(60))
     with (
         serve(record="all") as running,
         httpx2.Client() as client,
         client.stream("POST", running.url + PATH, json={}) as answer,
     ):
-        next(answer.iter_raw())
+        received, chunks = b"", answer.iter_raw()  # kept: a dropped one closes the answer
+        while b"one" not in received:
+            received += next(chunks)
         answer.close()
-        assert stored.wait(10), "the server did not notice that its client had left"
+        assert stored.wait(60), "the server did not notice that its client had left"
     (interaction,) = load_cassette(root / "x.yaml").interactions
-    assert interaction.response.end == "silent"
-    assert len(interaction.response.chunks) == 2
+    assert (interaction.response.end, interaction.response.body) == ("silent", received)
 
 
 def test_an_answer_that_breaks_off_breaks_off_for_the_client(serve: Serve, provider: Upstream) -> None:
@@ -204,27 +210,138 @@ def test_large_requests_are_refused_announced_or_not(serve: Serve, provider: Ups
 
 
 def test_with_a_token_nobody_enters_without_it(serve: Serve, provider: Upstream) -> None:
-    with serve(record="all", token=TOKEN, key="the-real-key") as running:
+    with serve(record="all", admission=Admission(TOKEN, needs_token=True), key="the-real-key") as running:
         assert post(running, {}).status_code == 401
         assert post(running, {}, headers={"authorization": "Bearer wrong"}).status_code == 401
         assert post(running, {}, "/_aquila/reset").status_code == 401
-        for headers in ({"authorization": f"Bearer {TOKEN}"}, {"x-api-key": TOKEN}, {"x-aquila-token": TOKEN}):
-            assert post(running, {"by": [*headers]}, headers=headers).status_code == 200
+        shown = [
+            {"authorization": f"Bearer {TOKEN}"},
+            {"authorization": f"bearer   {TOKEN}"},
+            {"authorization": f"Bearer hf_{TOKEN}"},
+            {"x-api-key": TOKEN},
+            {"x-aquila-token": TOKEN},
+        ]
+        for number, headers in enumerate(shown):
+            assert post(running, {"by": number}, headers=headers).status_code == 200
         with httpx2.Client() as client:
             assert client.get(f"{running.url}/_aquila/health").json() == {"status": "ok"}
-    assert len(provider.requests) == 3
     assert all(TOKEN not in "".join(headers.values()) for headers in provider.headers)
-    assert provider.headers[0]["authorization"] == "Bearer the-real-key"
-    assert provider.headers[1]["x-api-key"] == "the-real-key"
+    sent = [headers.get("authorization") or headers.get("x-api-key") for headers in provider.headers]
+    assert sent == ["Bearer the-real-key", "bearer   the-real-key", "Bearer the-real-key", "the-real-key", None]
 
 
-def test_a_dummy_key_becomes_the_servers_and_another_stays(serve: Serve, provider: Upstream, root: Path) -> None:
-    with serve(record="all", key="sk-the-real-key-0123456789") as running:
-        for key in ("aquila-no-key", "sk-the-clients-own-key-012345"):
-            post(running, {"key": len(key)}, headers={"authorization": f"Bearer {key}"})
-    sent = [headers["authorization"] for headers in provider.headers]
-    assert sent == ["Bearer sk-the-real-key-0123456789", "Bearer sk-the-clients-own-key-012345"]
-    assert "sk-the" not in (root / "x.yaml").read_text()
+def test_the_servers_key_is_used_only_for_a_client_that_shows_the_token(
+    serve: Serve, provider: Upstream, root: Path
+) -> None:
+    own = {"authorization": "Bearer sk-" + "the-clients-own-key-012345"}
+    dummy = {"authorization": "Bearer aquila-no-key"}
+    with serve(record="all", key="sk-" + "the-servers-key-0123456789") as running:
+        for headers in (dummy, {"authorization": "Bearer hf_aquila-no-key"}, {"x-api-key": "aquila-no-key"}):
+            withheld = post(running, {"key": "the server's"}, headers=headers)
+            assert (withheld.status_code, withheld.json()["error"]["code"]) == (401, "no_token")
+            assert "printed it when it started" in withheld.json()["error"]["message"]
+        assert provider.requests == []
+        for headers in ({**dummy, "x-aquila-token": TOKEN}, {"authorization": f"Bearer {TOKEN}"}):
+            assert post(running, {"key": "the server's"}, headers=headers).status_code == 200
+        for headers in (own, {**own, "x-aquila-token": TOKEN}):
+            assert post(running, {"key": "its own"}, headers=headers).status_code == 200
+    sent = [headers["authorization"].removeprefix("Bearer sk-") for headers in provider.headers]
+    assert sent == ["the-servers-key-0123456789"] * 2 + ["the-clients-own-key-012345"] * 2
+    assert "-key-" not in (root / "x.yaml").read_text()
+    with serve(key="sk-" + "the-servers-key-0123456789") as running:
+        for asked in ("the server's", "its own"):  # what was withheld is not counted as a recording
+            for _ in range(2):
+                assert post(running, {"key": asked}, headers=dummy).status_code == 200
+
+
+def test_a_dummy_key_is_passed_on_where_the_server_has_no_key(serve: Serve, provider: Upstream) -> None:
+    with serve(record="all") as running:
+        assert post(running, {}, headers={"authorization": "Bearer aquila-no-key"}).status_code == 200
+        assert post(running, {}, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert [headers["authorization"] for headers in provider.headers] == ["Bearer aquila-no-key"] * 2
+
+
+def test_what_a_web_page_sends_reaches_nothing(serve: Serve, provider: Upstream, root: Path) -> None:
+    of_pages = [
+        {"host": "evil.example"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"connection": "upgrade", "upgrade": "websocket"},
+    ]
+    asked = [("POST", PATH), ("GET", "/v1/models"), ("POST", "/_aquila/reset"), ("GET", "/_aquila/health")]
+    with serve(record="all", key="the-real-key") as running, httpx2.Client() as client:
+        client.post(running.url + PATH, json=body("hi"), headers={"x-aquila-token": TOKEN})
+        for (method, path), headers in itertools.product(asked, of_pages):
+            refused = client.request(method, running.url + path, headers={"x-aquila-token": TOKEN, **headers})
+            assert refused.status_code in (403, 501), (method, path, headers)
+            assert not {name for name in refused.headers if name.startswith("access-control-")}
+        assert not (root / "x.yaml").exists(), "it was reset"
+    assert len(provider.requests) == 1
+
+
+def test_a_page_that_asks_first_is_told_nothing(serve: Serve, provider: Upstream) -> None:
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    with serve(record="all") as running, httpx2.Client() as client:
+        for origin in ({}, {"origin": "http://evil.example"}, {"origin": running.url}):
+            answer = client.request("OPTIONS", running.url + PATH, headers={**asked, **origin})
+            assert answer.status_code in (403, 405)
+            assert not {name for name in answer.headers if name.startswith("access-control-")}
+    assert provider.requests == []
+
+
+def test_nothing_below_the_servers_own_path_is_passed_on(serve: Serve, provider: Upstream) -> None:
+    with serve(record="all") as running, httpx2.Client() as client:
+        for method, path in (("GET", "reset"), ("POST", "health"), ("POST", "nothing"), ("GET", "")):
+            assert client.request(method, f"{running.url}/_aquila/{path}").status_code in (404, 405)
+    assert provider.requests == []
+
+
+def test_a_client_that_leaves_in_the_body_sends_nothing_upstream(serve: Serve, provider: Upstream, root: Path) -> None:
+    lines: queue.Queue[str] = queue.Queue()
+    head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\n"
+    partial = (
+        "content-length: 100\r\n\r\n{",
+        "transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n",
+        "transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
+        "transfer-encoding: chunked\r\n\r\n2\r\n{}\r\nnonsense\r\n",
+    )
+    with serve(record="all", log=RequestLog(str, lines.put)) as running:
+        for sent in partial:
+            with socket.create_connection(running.address) as raw:
+                raw.sendall((head + sent).encode())
+                raw.shutdown(socket.SHUT_WR)
+                assert lines.get(timeout=60).startswith(f"POST {PATH} - left ")
+        assert post(running, {}).status_code == 200
+    assert [sent for _, sent in provider.requests] == [b"{}"]
+    assert len(load_cassette(root / "x.yaml").interactions) == 1
+
+
+def test_each_request_is_a_line_in_the_log(serve: Serve, provider: Upstream) -> None:
+    lines: list[str] = []
+    log = RequestLog(lambda target: target.replace("secret", "[redacted]"), lines.append)
+    with serve(record="missing", log=log) as running:
+        post(running, body("hi"))
+        post(running, body("hi"), f"{PATH}?key=secret&{'x' * 300}")
+        post(running, body("hi"), headers={"origin": "http://evil.example"})
+        provider.script = lambda path, body: Answer(breaks=True)
+        with contextlib.suppress(httpx2.HTTPError):
+            post(running, body("breaks"))
+    with serve(log=log) as running:
+        post(running, body("hi"))
+        post(running, body("ho"))
+        with httpx2.Client() as client:
+            client.get(f"{running.url}/_aquila/health")
+    assert [re.sub(r"\d+ ms", "N ms", line) for line in lines] == [
+        f"POST {PATH} 200 recorded N ms",
+        f"POST {PATH}?key=[redacted]&{'x' * 264}... 200 recorded N ms",
+        f"POST {PATH} 403 refused N ms",
+        f"POST {PATH} 200 recorded, broke off N ms",
+        f"POST {PATH} 200 replayed N ms",
+        f"POST {PATH} 404 missed N ms",
+        "GET /_aquila/health 200 answered N ms",
+    ]
 
 
 def test_reset_stores_and_begins_anew(serve: Serve, provider: Upstream, root: Path) -> None:
@@ -246,7 +363,7 @@ def test_eight_clients_at_once_get_the_right_answers(serve: Serve, provider: Ups
         answers: dict[int, Any] = {}
 
         def ask(number: int, barrier: threading.Barrier = barrier, answers: dict[int, Any] = answers) -> None:
-            barrier.wait(10)
+            barrier.wait(60)
             answers[number] = post(running, {"number": number}).json()
 
         with serve(record=record) as running:
@@ -259,15 +376,10 @@ def test_eight_clients_at_once_get_the_right_answers(serve: Serve, provider: Ups
     assert len(provider.requests) == 8
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_listening_elsewhere_wants_a_token(host: str) -> None:
-    with pytest.raises(ConfigError, match="AQUILA_SERVER_TOKEN"):
-        open_listening_socket(host, 0)
-    with pytest.raises(ConfigError, match="too short"):
-        open_listening_socket(host, 0, token="short")
-
-
 def test_a_port_that_is_taken_and_an_upstream_that_is_none_are_told() -> None:
+    for host, port in (("127.0.0.1", 99999999), ("127.0.0.1", -1), ("x" * 300, 0), ("a b", 0)):
+        with pytest.raises(ConfigError, match=r"no port|cannot listen on"):
+            open_listening_socket(host, port)
     with open_listening_socket("127.0.0.1", 0) as taken, pytest.raises(ConfigError, match="cannot listen on"):
         open_listening_socket("127.0.0.1", taken.getsockname()[1])
     for upstream in ("ftp://x", "https://", "https://x/?a=1"):
@@ -277,39 +389,7 @@ def test_a_port_that_is_taken_and_an_upstream_that_is_none_are_told() -> None:
         Proxy(lambda: None, upstream="nonsense")  # type: ignore[arg-type, return-value]
 
 
-def test_the_command_serves_until_it_is_interrupted(provider: Upstream, root: Path, tmp_path: Path) -> None:
-    surroundings = {name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")}
-
-    def command(*options: str) -> subprocess.Popen[str]:
-        words = ["serve", *options, "--cassette", "x", "--port", "0", "--upstream", provider.url]
-        return subprocess.Popen(
-            [sys.executable, "-m", "aquila.cli", *words],
-            cwd=tmp_path,
-            env=surroundings,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    runs = [
-        (["--record"], "record what is missing", 1),
-        (["--record=all"], "record everything", 1),
-        ([], "replay", 0),
-    ]
-    for options, mode, recorded in runs:
-        with command(*options) as process:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert f"({mode})" in line
-            url = line.split("OPENAI_BASE_URL=")[1].strip()
-            asked = ["-H", "content-type: application/json", "-d", json.dumps(body("hi"))]
-            done = subprocess.run(["curl", "-sS", f"{url}/chat/completions", *asked], capture_output=True, check=True)
-            assert done.stdout == b"".join(chat_chunks("one two three"))
-            process.send_signal(signal.SIGTERM if recorded else signal.SIGINT)
-            assert process.wait(20) == 0
-            assert process.stdout.read().strip() == f"{recorded} recorded"
-    assert len(provider.requests) == 2
-
-
+@pytest.mark.slow
 def test_the_fixture_serves_the_tests_own_cassette(pytester: pytest.Pytester, provider: Upstream) -> None:
     pytester.makepyfile(
         """
@@ -342,3 +422,24 @@ def test_the_fixture_serves_the_tests_own_cassette(pytester: pytest.Pytester, pr
     replayed.assert_outcomes(passed=1, failed=1)
     replayed.stdout.fnmatch_lines(["aquila: 2 replayed, 0 recorded, 1 missed*"])
     assert len(provider.requests) == 2
+
+
+def test_it_ends_while_its_upstream_keeps_connections_open(serve: Serve, provider: Upstream) -> None:
+    with serving(by=lambda seen: json_answer({})) as keeping:
+        provider.url = keeping.url
+        with serve(record="all") as running:
+            assert post(running, body("hi")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/../x", "/v1/../../x", "/v1/%2e%2E/x", "/v1/..%2Fx", "/v1/..", "/v1/..\\x", "/@y/../x"]
+)
+def test_no_path_leads_out_of_that_of_the_upstream(path: str, serve: Serve, provider: Upstream) -> None:
+    provider.url += "/below"
+    with serve(record="all") as running, contextlib.closing(http.client.HTTPConnection(*running.address)) as client:
+        client.request("GET", path)
+        refused = client.getresponse()
+        assert (refused.status, json.loads(refused.read())["error"]["code"]) == (400, "invalid_request")
+        client.request("GET", "/v1/files/a..b?path=../x")
+        assert client.getresponse().read()
+    assert [asked for asked, _ in provider.requests] == ["/below/v1/files/a..b?path=../x"]

@@ -25,7 +25,7 @@ class SyncEngine:
             return list(stream)
 
     def push(self, prompt: Any, **options: Any) -> Response:
-        return aquila.stream(prompt, **live(options)).result(timeout=10)
+        return aquila.stream(prompt, **live(options)).result(timeout=60)
 
 
 class AsyncEngine:
@@ -45,7 +45,7 @@ class AsyncEngine:
 
     def push(self, prompt: Any, **options: Any) -> Response:
         async def wait() -> Response:
-            return await aquila.astream(prompt, **live(options)).result(timeout=10)
+            return await aquila.astream(prompt, **live(options)).result(timeout=60)
 
         return asyncio.run(wait())
 

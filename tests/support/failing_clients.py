@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-PATIENCE = 20.0
+CONNECTING = 60.0
+PATIENCE = 60.0
 """So long, in seconds, the clients wait for an answer. A test that is about that sets less."""
 
 Saw = list[str]
@@ -18,7 +19,7 @@ Saw = list[str]
 def ask_httpx(url: str, retries: int) -> Saw:
     import httpx
 
-    with httpx.Client(timeout=PATIENCE) as client:
+    with httpx.Client(timeout=httpx.Timeout(PATIENCE, connect=CONNECTING)) as client:
         return [str(client.post(f"{url}/chat/completions", json=BODY).status_code)]
 
 
@@ -26,7 +27,7 @@ def ask_httpx_async(url: str, retries: int) -> Saw:
     import httpx
 
     async def ask() -> Saw:
-        async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(timeout=httpx.Timeout(PATIENCE, connect=CONNECTING)) as client:
             return [str((await client.post(f"{url}/chat/completions", json=BODY)).status_code)]
 
     return asyncio.run(ask())
@@ -35,14 +36,14 @@ def ask_httpx_async(url: str, retries: int) -> Saw:
 def ask_httpx2(url: str, retries: int) -> Saw:
     import httpx2
 
-    with httpx2.Client(timeout=PATIENCE) as client:
+    with httpx2.Client(timeout=httpx2.Timeout(PATIENCE, connect=CONNECTING)) as client:
         return [str(client.post(f"{url}/chat/completions", json=BODY).status_code)]
 
 
 def ask_requests(url: str, retries: int) -> Saw:
     import requests
 
-    return [str(requests.post(f"{url}/chat/completions", json=BODY, timeout=PATIENCE).status_code)]
+    return [str(requests.post(f"{url}/chat/completions", json=BODY, timeout=(CONNECTING, PATIENCE)).status_code)]
 
 
 def ask_requests_with_retry(url: str, retries: int) -> Saw:
@@ -53,7 +54,7 @@ def ask_requests_with_retry(url: str, retries: int) -> Saw:
     rule = Retry(total=retries, status_forcelist=[429, 500, 503], allowed_methods=None, backoff_factor=0.01)
     with requests.Session() as session:
         session.mount("http://", HTTPAdapter(max_retries=rule))
-        return [str(session.post(f"{url}/chat/completions", json=BODY, timeout=PATIENCE).status_code)]
+        return [str(session.post(f"{url}/chat/completions", json=BODY, timeout=(CONNECTING, PATIENCE)).status_code)]
 
 
 def ask_urllib3(url: str, retries: int) -> Saw:
@@ -61,7 +62,8 @@ def ask_urllib3(url: str, retries: int) -> Saw:
 
     with urllib3.PoolManager() as pool:
         rule = urllib3.Retry(total=retries, status_forcelist=[429, 500, 503], allowed_methods=None)
-        answer = pool.request("POST", f"{url}/chat/completions", json=BODY, timeout=PATIENCE, retries=rule)
+        limits = urllib3.Timeout(connect=CONNECTING, read=PATIENCE)
+        answer = pool.request("POST", f"{url}/chat/completions", json=BODY, timeout=limits, retries=rule)
         return [str(answer.status)]
 
 
@@ -69,7 +71,7 @@ def ask_aiohttp(url: str, retries: int) -> Saw:
     import aiohttp
 
     async def ask() -> Saw:
-        limit = aiohttp.ClientTimeout(sock_read=PATIENCE, sock_connect=PATIENCE)
+        limit = aiohttp.ClientTimeout(sock_read=PATIENCE, sock_connect=CONNECTING)
         async with (
             aiohttp.ClientSession(timeout=limit) as session,
             session.post(f"{url}/chat/completions", json=BODY) as answer,
@@ -79,10 +81,16 @@ def ask_aiohttp(url: str, retries: int) -> Saw:
     return asyncio.run(ask())
 
 
+def _openai_limits() -> Any:
+    import openai
+
+    return openai.Timeout(PATIENCE, connect=CONNECTING)
+
+
 def ask_openai(url: str, retries: int) -> Saw:
     import openai
 
-    with openai.OpenAI(api_key="-", base_url=url, timeout=PATIENCE, max_retries=retries) as client:
+    with openai.OpenAI(api_key="-", base_url=url, timeout=_openai_limits(), max_retries=retries) as client:
         return [str(client.chat.completions.create(**BODY).choices[0].message.content)]  # type: ignore[call-overload]
 
 
@@ -90,7 +98,9 @@ def ask_openai_async(url: str, retries: int) -> Saw:
     import openai
 
     async def ask() -> Saw:
-        async with openai.AsyncOpenAI(api_key="-", base_url=url, timeout=PATIENCE, max_retries=retries) as client:
+        async with openai.AsyncOpenAI(
+            api_key="-", base_url=url, timeout=_openai_limits(), max_retries=retries
+        ) as client:
             answer: Any = await client.chat.completions.create(**BODY)  # type: ignore[call-overload]
             return [str(answer.choices[0].message.content)]
 
@@ -100,7 +110,7 @@ def ask_openai_async(url: str, retries: int) -> Saw:
 def ask_openai_streamed(url: str, retries: int) -> Saw:
     import openai
 
-    with openai.OpenAI(api_key="-", base_url=url, timeout=PATIENCE, max_retries=retries) as client:
+    with openai.OpenAI(api_key="-", base_url=url, timeout=_openai_limits(), max_retries=retries) as client:
         create: Any = client.chat.completions.create
         with create(**BODY, stream=True) as stream:
             return [str(len(list(stream)))]
@@ -109,7 +119,7 @@ def ask_openai_streamed(url: str, retries: int) -> Saw:
 def ask_aquila(url: str, retries: int) -> Saw:
     import aquila
 
-    limits = aquila.Timeouts(connect=PATIENCE, read=PATIENCE, idle=PATIENCE)
+    limits = aquila.Timeouts(connect=CONNECTING, read=PATIENCE, idle=PATIENCE)
     return [aquila.ask("hi", base_url=url, endpoint="chat", timeout=limits, api_key="-", max_retries=retries).text]
 
 
@@ -119,7 +129,7 @@ def ask_boto3(url: str, retries: int) -> Saw:
 
     limits = Config(
         read_timeout=PATIENCE,
-        connect_timeout=PATIENCE,
+        connect_timeout=CONNECTING,
         retries={"total_max_attempts": retries + 1, "mode": "standard"},
         proxies={},
     )

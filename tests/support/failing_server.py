@@ -25,13 +25,14 @@ class FailingServer:
         self.failures: list[str] = []
         self.headers: dict[str, str] = {"retry-after": "0"}
         self.requests = 0
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._asked = threading.Condition()
+        self._listening = socket.socket()
+        self._listening.bind(("127.0.0.1", 0))  # kept, and so nobody else's, also where it refuses connections
         self.port = self._listening.getsockname()[1]
         self._over = threading.Event()
         self._accepting: threading.Thread | None = None
-        if always == "refused":
-            self._listening.close()
-        else:
+        if always != "refused":
+            self._listening.listen()
             self._accepting = threading.Thread(target=self._accept, daemon=True)
             self._accepting.start()
 
@@ -39,14 +40,18 @@ class FailingServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
+    def wait_until_asked(self, times: int) -> None:
+        """Wait for requests, which clients that give up may have sent without having been heard yet."""
+        with self._asked:
+            assert self._asked.wait_for(lambda: self.requests >= times, 60)
+
     def close(self) -> None:
         """Stop answering: from now on connections are refused."""
-        if self._accepting is None:
-            return
-        self._over.set()
-        with contextlib.suppress(OSError):  # wakes the thread that accepts
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        self._accepting.join()
+        if self._accepting is not None:
+            self._over.set()
+            with contextlib.suppress(OSError):  # wakes the thread that accepts
+                socket.create_connection(("127.0.0.1", self.port), timeout=60).close()
+            self._accepting.join()
         self._listening.close()
 
     def _accept(self) -> None:
@@ -61,7 +66,9 @@ class FailingServer:
         with connection, contextlib.suppress(OSError):
             if not _read_request(connection):
                 return
-            self.requests += 1
+            with self._asked:
+                self.requests += 1
+                self._asked.notify_all()
             self._answer(connection, self.failures.pop(0) if self.failures else self.always)
 
     def _answer(self, connection: socket.socket, failure: str) -> None:
@@ -69,7 +76,7 @@ class FailingServer:
             # Without lingering, closing resets the connection.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif failure == "timeout":
-            self._over.wait(30)
+            self._over.wait(600)
         elif failure == "garbage":
             connection.sendall(b"\x15\x03\x01 this is no HTTP\r\n\r\n")
         elif failure != "closed":

@@ -1,11 +1,13 @@
-"""Redis and Postgres servers of the tests' own: in a folder, on a free port of the loopback, ended with the run."""
+"""Redis and Postgres servers of the tests' own, ended with the run.
+
+Each listens on a socket in a folder of its own: a free port may be taken by another program before it is used.
+"""
 
 import contextlib
 import glob
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,13 +15,7 @@ from pathlib import Path
 
 import pytest
 
-_PATIENCE = 30  # Seconds for a server to come up.
-
-
-def free_port():
-    with contextlib.closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+_PATIENCE = 120  # Seconds for a server to come up.
 
 
 def find_postgres():
@@ -37,15 +33,15 @@ def redis_server():
         pytest.skip("no redis-server here: apt-get install redis-server")
     redis = pytest.importorskip("redis", reason="the package redis is not installed")
     with tempfile.TemporaryDirectory(prefix="aquila-redis-") as folder:
-        port = free_port()
-        place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
+        path = str(Path(folder, "redis.socket"))
+        place = ["--port", "0", "--unixsocket", path, "--dir", folder]
         command = [program, *place, "--save", "", "--appendonly", "no"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
             try:
-                client = redis.Redis(port=port)
+                client = redis.Redis(unix_socket_path=path)
                 _wait_for(client.ping, server, redis.ConnectionError)
                 client.close()
-                yield f"redis://127.0.0.1:{port}/0"
+                yield f"unix://{path}?db=0"
             finally:
                 server.kill()
 
@@ -64,13 +60,13 @@ def postgres_server():
     with tempfile.TemporaryDirectory(prefix="aquila-postgres-", ignore_cleanup_errors=True) as folder:
         if as_user:
             shutil.chown(folder, "postgres", "postgres")
-        data, port = str(Path(folder, "data")), free_port()
+        data = str(Path(folder, "data"))
         create = [*as_user, f"{programs}/initdb", "-D", data, "-A", "trust", "-U", "aquila", "--no-sync"]
         subprocess.run(create, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
-        options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
-        serve = [*as_user, f"{programs}/postgres", "-D", data, "-p", str(port), *options]
+        options = ["-c", "fsync=off", "-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}"]
+        serve = [*as_user, f"{programs}/postgres", "-D", data, *options]
         with subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder) as server:
-            dsn = f"host=127.0.0.1 port={port} user=aquila dbname=postgres"
+            dsn = f"host={folder} user=aquila dbname=postgres"
             try:
                 _wait_for(lambda: psycopg.connect(dsn).close(), server, psycopg.OperationalError)
                 yield dsn

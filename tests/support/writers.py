@@ -24,6 +24,7 @@ import httpx2
 import aquila
 import aquila.cassettes.codecs.yaml.codec
 import aquila.recording.recorder  # loaded once, in the server
+from aquila.cassettes.storage import work_folder
 from aquila.errors import CassetteWriteError
 from aquila.recording import scope as scopes
 from tests.support.runs import name_upstream, separate_run
@@ -145,3 +146,10 @@ def record_without_permission(folder: Path) -> None:
     except CassetteWriteError as error:
         sys.exit(0 if not asked and "Permission denied" in str(error) and "writable" in str(error) else 2)
     sys.exit(1)
+
+
+def hold_lock(folder: Path, its_end: Connection) -> None:
+    """Hold the lock of a cassette until told."""
+    with recording_project(folder) as root, work_folder.hold_cassette_lock(root / "x.yaml", root):
+        its_end.send_bytes(b".")
+        its_end.recv_bytes()

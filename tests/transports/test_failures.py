@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -14,12 +14,19 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.support import failing_clients
 from tests.support.failing_clients import BODY, CLIENTS, RETRYING, what_is_seen
 from tests.support.failing_server import FAILURES, FailingServer, failing_server
+from tests.support.slow import product_of
 
 
-@pytest.fixture(params=FAILURES)
+def each_failure(clients: Iterable[str]) -> pytest.MarkDecorator:
+    """Every client with every failure."""
+    return pytest.mark.parametrize(("server", "client"), product_of(FAILURES, clients), indirect=["server"])
+
+
+@pytest.fixture
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingServer]:
     if request.param == "timeout":
         monkeypatch.setattr(failing_clients, "PATIENCE", 0.4)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)  # between attempts, in seconds
     with failing_server(request.param) as running:
         yield running
 
@@ -37,23 +44,25 @@ def replay(client: str, url: str, *, retries: int = 0) -> list[str]:
         return seen
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@each_failure(CLIENTS)
 def test_a_program_sees_the_same_live_recorded_and_replayed(root: Path, server: FailingServer, client: str) -> None:
     live = what_is_seen(client, server.url, 0)
     assert record(client, server.url) == live
-    asked = server.requests
+    asked = 0 if server.always == "refused" else 2
+    server.wait_until_asked(asked)
     assert replay(client, server.url) == live
     assert server.requests == asked
 
 
-@pytest.mark.parametrize("client", RETRYING)
+@each_failure(RETRYING)
 def test_a_client_that_gives_up_does_so_again_however_often_it_tries(
     root: Path, server: FailingServer, client: str
 ) -> None:
     live = record(client, server.url, retries=1)
     (stored,) = load_cassette(root / "x.yaml").interactions
     assert stored.response.attempts == 2
-    asked = server.requests
+    asked = 0 if server.always == "refused" else 2
+    server.wait_until_asked(asked)
     for retries in (0, 1, 2):
         assert replay(client, server.url, retries=retries) == live
     assert server.requests == asked
@@ -88,8 +97,7 @@ def test_what_a_loop_of_the_program_overcomes_is_kept(root: Path, client: str) -
     assert [(row.response.status, row.response.attempts) for row in stored] == [(500, 1), (429, 1), (200, 0)]
 
 
-@pytest.mark.parametrize("retries", [0, 1, 3])
-@pytest.mark.parametrize("client", RETRYING)
+@pytest.mark.parametrize(("client", "retries"), product_of(RETRYING, [0, 1, 3]))
 def test_a_call_that_gave_up_takes_no_answer_of_the_next_call(root: Path, client: str, retries: int) -> None:
     with failing_server("") as server:
         server.failures = ["500", "503"]

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import httpx2
 import pytest
+import trio
+import uvloop
+from anyio import lowlevel
 
 import aquila
+from aquila.recording import runtime
+from aquila.transports.live import AsyncLiveTransport
 from tests.support.upstream import Answer, Upstream, upstream
 
 
@@ -51,6 +60,76 @@ def test_no_connection_outlives_a_test_and_its_event_loop(server: Upstream) -> N
     gc.collect()  # an open socket would be a ResourceWarning now, and so an error
 
 
+class _KeepsOpen(BaseHTTPRequestHandler):
+    """Answers any number of requests on one connection."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "4")
+        self.end_headers()
+        self.wfile.write(b"live")
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def keeping_url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _KeepsOpen) as running:
+        running.daemon_threads = True
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}/"
+        running.shutdown()
+        thread.join()
+
+
+def _run_without_shutdown(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """End a loop as old programs do: its generators are never closed."""
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(function())
+    loop.close()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(lambda function: asyncio.run(function()), id="asyncio"),
+        pytest.param(lambda function: uvloop.run(function()), id="uvloop"),
+        pytest.param(trio.run, id="trio"),
+        pytest.param(
+            _run_without_shutdown, id="closed only", marks=pytest.mark.filterwarnings("ignore::ResourceWarning")
+        ),
+    ],
+)
+def test_idle_connections_of_a_program_are_used_again_and_end_with_their_event_loop(
+    run: Callable[[Callable[[], Coroutine[Any, Any, None]]], None], keeping_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "is_under_pytest", lambda: False)
+    transports = [AsyncLiveTransport()]
+    loops: list[weakref.ref[Any]] = []
+    ports: list[list[int]] = []
+
+    async def ask_twice() -> None:
+        loops.append(weakref.ref(lowlevel.current_token().native_token))
+        ports.append([])
+        for _ in range(2):
+            response = await transports[0].handle_async_request(httpx2.Request("GET", keeping_url))
+            ports[-1].append(response.extensions["network_stream"].get_extra_info("client_addr")[1])
+            assert await response.aread() == b"live"
+            await response.aclose()
+
+    for _ in range(4):  # each makes a TLS context, which takes a while
+        run(ask_twice)
+    gc.collect()  # an open socket would be a ResourceWarning now, and so an error
+    assert [first for first, second in ports if first != second] == []
+    assert sum(loop() is not None for loop in loops) <= 1
+    transports.clear()  # with the sockets of the last loop that was only closed: each is a warning
+    gc.collect()
+
+
 def test_threads_share_the_pool(server: Upstream) -> None:
     answers: list[bytes] = []
     with aquila.http_client(transport="live") as http:
@@ -64,15 +143,13 @@ def test_threads_share_the_pool(server: Upstream) -> None:
     assert answers == [b"live"] * 8
 
 
-def test_a_server_that_is_not_there_is_a_connection_error(unused_tcp_port_url: str) -> None:
+def test_a_server_that_is_not_there_is_a_connection_error(refusing_url: str) -> None:
     with aquila.http_client(transport="live") as http, pytest.raises(httpx2.ConnectError):
-        http.get(unused_tcp_port_url)
+        http.get(refusing_url)
 
 
 @pytest.fixture
-def unused_tcp_port_url() -> str:
-    import socket
-
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{listening.getsockname()[1]}/"
+def refusing_url() -> Iterator[str]:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen
+        yield f"http://127.0.0.1:{silent.getsockname()[1]}/"

@@ -72,7 +72,7 @@ def test_a_chunk_reaches_the_caller_before_the_next_one_is_sent(recording: Upstr
 
     def hold_back(number: int) -> None:
         if number == 1:
-            assert received.wait(10), "the first chunk was held back by the recorder"
+            assert received.wait(60), "the first chunk was held back by the recorder"
 
     recording.script = lambda path, body: streamed("one two three", before_chunk=hold_back)
     with aquila.use_cassette("x"), aquila.http_client() as http, http.stream("POST", URL, json={}) as response:
@@ -287,7 +287,7 @@ def test_async_clients_record_and_replay_the_same(
 
 def test_an_async_stream_left_by_cancellation_is_recorded_as_left(root: Path, recording: Upstream) -> None:
     leave = threading.Event()
-    recording.script = lambda path, body: streamed("one two", before_chunk=lambda n: n < 2 or leave.wait(10))
+    recording.script = lambda path, body: streamed("one two", before_chunk=lambda n: n < 2 or leave.wait(60))
 
     async def run() -> None:
         async with aquila.use_cassette("x"), aquila.async_http_client() as http:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,11 +22,15 @@ import aquila
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.errors import CassetteMiss, RequestTimeout, SessionClosed, StreamClosed
+from aquila.recording.recorder import ScopeRecording
+from aquila.transports.record import AnswerRecorder
+from tests.support.limits import with_a_limit_in_time
 from tests.support.silent_provider import Silent
+from tests.support.slow import slow_but
 from tests.support.upstream import Answer, streamed, upstream
 
-LIMIT = 1.0
-"""So long, in seconds, the program of a test waits for what never comes."""
+LIMIT = 0.5
+"""So long, in seconds, the program of a test waits for what never comes. Where a machine is slow, longer."""
 
 
 @functools.cache
@@ -41,7 +46,7 @@ def warm_clients() -> None:
         read_on(url)
         for program in (limit_with_anyio, limit_httpx_with_asyncio, limit_openai_with_asyncio):
             with contextlib.suppress(TimeoutError, IndexError):
-                anyio.run(program, url, [])
+                anyio.run(program, url, [], 60.0)
 
 
 @pytest.fixture
@@ -67,26 +72,26 @@ async def read_async(url: str, seen: list[bytes]) -> None:
             seen.append(chunk)
 
 
-async def cancel_a_task(url: str, seen: list[bytes]) -> None:
+async def cancel_a_task(url: str, seen: list[bytes], limit: float) -> None:
     task = asyncio.create_task(read_async(url, seen))
-    await asyncio.sleep(LIMIT)
+    await asyncio.sleep(limit)
     task.cancel()
     await task
 
 
-async def limit_with_asyncio(url: str, seen: list[bytes]) -> None:
-    async with asyncio.timeout(LIMIT):
+async def limit_with_asyncio(url: str, seen: list[bytes], limit: float) -> None:
+    async with asyncio.timeout(limit):
         await read_async(url, seen)
 
 
-async def limit_with_anyio(url: str, seen: list[bytes]) -> None:
-    with anyio.fail_after(LIMIT):
+async def limit_with_anyio(url: str, seen: list[bytes], limit: float) -> None:
+    with anyio.fail_after(limit):
         await read_async(url, seen)
 
 
-async def limit_httpx_with_asyncio(url: str, seen: list[bytes]) -> None:
+async def limit_httpx_with_asyncio(url: str, seen: list[bytes], limit: float) -> None:
     async with (
-        asyncio.timeout(LIMIT),
+        asyncio.timeout(limit),
         httpx.AsyncClient() as client,
         client.stream("POST", f"{url}/chat/completions", json=BODY, timeout=60) as answer,
     ):
@@ -94,14 +99,14 @@ async def limit_httpx_with_asyncio(url: str, seen: list[bytes]) -> None:
             seen.append(chunk)
 
 
-async def limit_openai_with_asyncio(url: str, seen: list[bytes]) -> None:
-    async with asyncio.timeout(LIMIT), openai.AsyncOpenAI(api_key="-", base_url=url) as client:
+async def limit_openai_with_asyncio(url: str, seen: list[bytes], limit: float) -> None:
+    async with asyncio.timeout(limit), openai.AsyncOpenAI(api_key="-", base_url=url) as client:
         create: Any = client.chat.completions.create
         async for chunk in await create(**BODY):
             seen.append(str(chunk.choices[0].delta.content).encode())
 
 
-PROGRAMS: dict[str, Callable[[str, list[bytes]], Any]] = {
+PROGRAMS: dict[str, Callable[[str, list[bytes], float], Any]] = {
     "a cancelled task": cancel_a_task,
     "asyncio.timeout": limit_with_asyncio,
     "anyio.fail_after": limit_with_anyio,
@@ -110,14 +115,26 @@ PROGRAMS: dict[str, Callable[[str, list[bytes]], Any]] = {
 }
 
 
-def end_of(program: str, url: str, backend: str = "asyncio") -> tuple[type[BaseException], list[bytes]]:
+def end_of(program: str, url: str, limit: float, backend: str = "asyncio") -> tuple[type[BaseException], list[bytes]]:
     """Run a program; return how it ended and what it had read by then."""
     seen: list[bytes] = []
     try:
-        anyio.run(PROGRAMS[program], url, seen, backend=backend)
+        anyio.run(PROGRAMS[program], url, seen, limit, backend=backend)
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever ended it
         return type(error), seen
     raise AssertionError("the program was not ended")
+
+
+def in_time(root: Path, provider: Silent, scenario: Callable[[float], None]) -> None:
+    """Run a scenario with a limit that strikes when the provider has fallen silent."""
+
+    def begin_anew(limit: float) -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        provider.server.requests.clear()
+        provider.goes_on.clear()
+        scenario(limit)
+
+    with_a_limit_in_time(begin_anew, LIMIT)
 
 
 def the_end(root: Path) -> str:
@@ -126,26 +143,44 @@ def the_end(root: Path) -> str:
 
 
 @pytest.mark.parametrize("says_nothing", [False, True], ids=["after two chunks", "before the answer"])
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", slow_but(["a cancelled task"], PROGRAMS))
 def test_a_limit_of_the_program_ends_the_replay_as_it_ended_the_recording(
     root: Path, provider: Silent, program: str, says_nothing: bool
 ) -> None:
     provider.says_nothing = says_nothing
-    with aquila.use_cassette("x", transport="record"):
-        recorded = end_of(program, provider.url)
-    assert len(recorded[1]) == (0 if says_nothing else 2)
-    assert the_end(root) == "silent"
-    with aquila.use_cassette("x", transport="replay") as cassette:
-        assert end_of(program, provider.url) == recorded
-        assert not cassette.misses
-    assert len(provider.server.requests) == 1
+
+    def scenario(limit: float) -> None:
+        with aquila.use_cassette("x", transport="record"):
+            recorded = end_of(program, provider.url, limit)
+        assert len(recorded[1]) == (0 if says_nothing else 2)
+        assert the_end(root) == "silent"
+        with aquila.use_cassette("x", transport="replay") as cassette:
+            assert end_of(program, provider.url, limit) == recorded
+            assert not cassette.misses
+        assert len(provider.server.requests) == 1
+
+    in_time(root, provider, scenario)
 
 
 def test_a_limit_ends_it_under_trio_too(root: Path, provider: Silent) -> None:
-    with aquila.use_cassette("x", transport="record"):
-        recorded = end_of("anyio.fail_after", provider.url, backend="trio")
-    with aquila.use_cassette("x", transport="replay"):
-        assert end_of("anyio.fail_after", provider.url, backend="trio") == recorded
+    def scenario(limit: float) -> None:
+        with aquila.use_cassette("x", transport="record"):
+            recorded = end_of("anyio.fail_after", provider.url, limit, backend="trio")
+        assert len(recorded[1]) == 2
+        with aquila.use_cassette("x", transport="replay"):
+            assert end_of("anyio.fail_after", provider.url, limit, backend="trio") == recorded
+
+    in_time(root, provider, scenario)
+
+
+def record_silence(root: Path, provider: Silent) -> None:
+    def scenario(limit: float) -> None:
+        with aquila.use_cassette("x", transport="record"):
+            _, seen = end_of("asyncio.timeout", provider.url, limit)
+        assert len(seen) == (0 if provider.says_nothing else 2)
+        assert the_end(root) == "silent"
+
+    in_time(root, provider, scenario)
 
 
 def read_on(url: str, **options: Any) -> None:
@@ -159,8 +194,7 @@ def test_a_program_that_waits_longer_than_recorded_misses_and_never_hangs(
     root: Path, provider: Silent, says_nothing: bool
 ) -> None:
     provider.says_nothing = says_nothing
-    with aquila.use_cassette("x", transport="record"):
-        end_of("asyncio.timeout", provider.url)
+    record_silence(root, provider)
     with aquila.use_cassette("x", transport="replay", silence=0.1) as cassette:
         with pytest.raises(CassetteMiss, match=r"stopped waiting after [0-9.]+ s; now it has waited for [0-9.]+ s"):
             read_on(provider.url, timeout=None)
@@ -173,8 +207,7 @@ def test_the_clients_own_limit_strikes_at_once_if_the_recorded_wait_had_reached_
     root: Path, provider: Silent, says_nothing: bool
 ) -> None:
     provider.says_nothing = says_nothing
-    with aquila.use_cassette("x", transport="record"):
-        end_of("asyncio.timeout", provider.url)
+    record_silence(root, provider)
     (stored,) = load_cassette(root / "x.yaml").interactions
     with aquila.use_cassette("x", transport="replay", silence=60):
         with pytest.raises(httpx2.ReadTimeout):
@@ -199,14 +232,21 @@ def test_a_read_after_the_caller_had_left_between_two_reads_is_a_miss_and_counts
         cassette.forget_misses()
 
 
-def close_from_another_thread(url: str) -> tuple[list[bytes], type[BaseException] | None]:
+def close_from_another_thread(provider: Silent, limit: float) -> tuple[list[bytes], type[BaseException] | None]:
     seen: list[bytes] = []
-    with httpx2.Client(timeout=60) as client, client.stream("POST", f"{url}/chat/completions", json=BODY) as answer:
-        timer = threading.Timer(LIMIT, answer.close)
-        timer.start()
+    url = f"{provider.url}/chat/completions"
+    with httpx2.Client(timeout=60) as client, client.stream("POST", url, json=BODY) as answer:
+
+        def close() -> None:
+            answer.close()
+            provider.goes_on.set()  # closing a socket does not wake its reader
+
+        timer = threading.Timer(limit, close)
         try:
             for chunk in answer.iter_raw():
                 seen.append(chunk)
+                if len(seen) == 2:
+                    timer.start()
         except httpx2.HTTPError as error:
             return seen, type(error)
         finally:
@@ -215,26 +255,26 @@ def close_from_another_thread(url: str) -> tuple[list[bytes], type[BaseException
 
 
 def test_a_replay_is_ended_by_another_thread_that_closes_it(root: Path, provider: Silent) -> None:
-    ends = threading.Timer(LIMIT * 2, provider.goes_on.set)  # closing a socket does not wake its reader
-    ends.start()
-    with aquila.use_cassette("x", transport="record"):
-        recorded, _ = close_from_another_thread(provider.url)
-    ends.join()
-    assert the_end(root) == "silent"
-    with aquila.use_cassette("x", transport="replay", silence=60):
-        assert close_from_another_thread(provider.url) == (recorded[:2], httpx2.ReadError)
+    def scenario(limit: float) -> None:
+        with aquila.use_cassette("x", transport="record"):
+            recorded, _ = close_from_another_thread(provider, limit)
+        assert the_end(root) == "silent"
+        with aquila.use_cassette("x", transport="replay", silence=60):
+            assert close_from_another_thread(provider, limit) == (recorded[:2], httpx2.ReadError)
+
+    in_time(root, provider, scenario)
 
 
-def close_a_stream(url: str) -> tuple[str, type[BaseException]]:
+def close_a_stream(url: str, limit: float) -> tuple[str, type[BaseException]]:
     stream = aquila.stream("hi", base_url=url, endpoint="chat", api_key="-", timeout=60)
-    timer = threading.Timer(LIMIT, stream.close)
+    timer = threading.Timer(limit, stream.close)
     text = ""
     with stream:
-        timer.start()
         try:
             for event in stream:
                 if isinstance(event, aquila.Chunk):
                     text += event.text
+                    timer.start()
         except StreamClosed as error:
             return text, type(error)
         finally:
@@ -243,11 +283,14 @@ def close_a_stream(url: str) -> tuple[str, type[BaseException]]:
 
 
 def test_a_stream_of_aquila_that_another_thread_closes_is_closed_so_in_a_replay(root: Path, provider: Silent) -> None:
-    with aquila.use_cassette("x", transport="record"):
-        recorded = close_a_stream(provider.url)
-    assert the_end(root) == "silent"
-    with aquila.use_cassette("x", transport="replay", silence=60):
-        assert close_a_stream(provider.url) == recorded
+    def scenario(limit: float) -> None:
+        with aquila.use_cassette("x", transport="record"):
+            recorded = close_a_stream(provider.url, limit)
+        assert the_end(root) == "silent"
+        with aquila.use_cassette("x", transport="replay", silence=60):
+            assert close_a_stream(provider.url, limit) == recorded
+
+    in_time(root, provider, scenario)
 
 
 def ask_within(url: str, seconds: float) -> str:
@@ -277,7 +320,7 @@ def stream_within(url: str, seconds: float) -> str:
     return "whole"
 
 
-@pytest.mark.parametrize("says_nothing", [False, True])
+@pytest.mark.parametrize("says_nothing", slow_but([False], [False, True]))
 @pytest.mark.parametrize(
     "ask",
     [ask_within, lambda url, seconds: anyio.run(ask_within_async, url, seconds), stream_within],
@@ -287,22 +330,25 @@ def test_the_total_time_of_a_call_strikes_at_once(
     root: Path, provider: Silent, ask: Callable[[str, float], str], says_nothing: bool
 ) -> None:
     provider.says_nothing = says_nothing
-    with aquila.use_cassette("x", transport="record"):
-        recorded = ask(provider.url, 1.5)
-    assert "total" in recorded
-    (stored,) = load_cassette(root / "x.yaml").interactions
-    assert (stored.response.end, stored.response.error) == ("silent", "TimeLimit: total, 1.5 s")
-    # A recording that says that it took an hour: whoever waited for that would not come back.
-    hour = replace(stored, response=replace(stored.response, ended=3_600_000))
-    save_cassette(root / "x.yaml", Cassette((hour,)))
-    with aquila.use_cassette("x", transport="replay", silence=3600) as cassette:
-        assert ask(provider.url, 1.5) == recorded
-        assert not cassette.misses
+
+    def scenario(limit: float) -> None:
+        with aquila.use_cassette("x", transport="record"):
+            recorded = ask(provider.url, limit)
+        assert "total" in recorded
+        (stored,) = load_cassette(root / "x.yaml").interactions
+        assert (stored.response.end, stored.response.error) == ("silent", f"TimeLimit: total, {limit} s")
+        # A recording that says that it took an hour: whoever waited for that would not come back.
+        hour = replace(stored, response=replace(stored.response, ended=3_600_000))
+        save_cassette(root / "x.yaml", Cassette((hour,)))
+        with aquila.use_cassette("x", transport="replay", silence=3600) as cassette:
+            assert ask(provider.url, limit) == recorded
+            assert not cassette.misses
+
+    in_time(root, provider, scenario)
 
 
 def test_a_reader_that_outlives_its_cassette_is_told(root: Path, provider: Silent) -> None:
-    with aquila.use_cassette("x", transport="record"):
-        end_of("asyncio.timeout", provider.url)
+    record_silence(root, provider)
     errors: list[BaseException] = []
     reading = threading.Event()
 
@@ -320,6 +366,45 @@ def test_a_reader_that_outlives_its_cassette_is_told(root: Path, provider: Silen
     reader = threading.Thread(target=read)
     with aquila.use_cassette("x", transport="replay", silence=600):
         reader.start()
-        assert reading.wait(20)
-    reader.join(20)
+        assert reading.wait(60)
+    reader.join(60)
     assert [type(error) for error in errors] == [SessionClosed]
+
+
+def test_a_cassette_waits_for_an_answer_that_another_thread_is_storing(
+    root: Path, provider: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.goes_on.set()
+    storing, goes_on = threading.Event(), threading.Event()
+    errors: list[Exception] = []
+    store, abandon = ScopeRecording.store_interaction, AnswerRecorder.abandon
+
+    def store_when_told(*arguments: Any, **options: Any) -> None:
+        storing.set()
+        assert goes_on.wait(60)
+        store(*arguments, **options)
+
+    def abandon_again(self: AnswerRecorder, *, left_open: bool) -> None:
+        if storing.is_set():
+            goes_on.set()  # the cassette asks for what is not stored yet
+        abandon(self, left_open=left_open)
+
+    def close() -> None:
+        try:
+            answer.close()
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            errors.append(error)
+
+    monkeypatch.setattr(ScopeRecording, "store_interaction", store_when_told)
+    monkeypatch.setattr(AnswerRecorder, "abandon", abandon_again)
+    closer = threading.Thread(target=close)
+    with aquila.use_cassette("x", transport="record"), httpx2.Client() as client:
+        answer = client.send(client.build_request("POST", f"{provider.url}/chat/completions", json=BODY), stream=True)
+        chunks = answer.iter_raw()  # kept: a dropped one closes the answer
+        next(chunks)
+        closer.start()
+        assert storing.wait(60)
+    goes_on.set()
+    closer.join()
+    assert not errors
+    assert the_end(root) == "closed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, assert_type
 
 import httpx2
@@ -10,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 import aquila
-from aquila import research
+from aquila import research, vcr
 from aquila.config_types import MarkerOptions
 
 
@@ -123,3 +124,17 @@ def marked() -> None:
 def parts() -> None:
     aquila.file("report.pdf")
     aquila.file(url="https://example.org/report.pdf")
+
+
+def vcrpy(path: Path) -> None:
+    recorder = vcr.VCR(record_mode="none", filter_headers=["authorization"])
+    with recorder.use_cassette(path / "a.yaml", match_on=["method", "uri"]) as cassette:
+        count: int = cassette.play_count
+        print(count, cassette.all_played, len(cassette.requests))
+
+    @vcr.use_cassette
+    def number() -> int:
+        return 1
+
+    one: int = number()
+    print(one)

@@ -3,6 +3,6 @@
 import os
 
 if "WILD_GROUP" not in os.environ:
-    collect_ignore_glob = ["test_*.py", "project/*", "clients/*", "plugins/*"]
+    collect_ignore_glob = ["test_*.py", "project/*", "clients/*", "plugins/*", "scripts/*", "faults/*", "faults/*"]
 else:
-    collect_ignore_glob = ["project/*", "clients/*", "plugins/*"]
+    collect_ignore_glob = ["project/*", "clients/*", "plugins/*", "scripts/*", "faults/*", "faults/*"]

@@ -28,7 +28,7 @@ _COLUMNS = {
 
 def table_of_clients(versions: Mapping[str, str]) -> str:
     """The table as Markdown. ``versions`` says for the name of each client with which versions it was seen."""
-    titles = ("client", "seen with", *_COLUMNS, "remarks")
+    titles = ("client", "seen with", *_COLUMNS, "script", "remarks")
     rows = [titles, ("---",) * len(titles), *(_row(client, versions[client.name]) for client in CLIENTS)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -36,7 +36,14 @@ def table_of_clients(versions: Mapping[str, str]) -> str:
 def _row(client: Client, versions: str) -> tuple[str, ...]:
     reasons = list(dict.fromkeys(client.fails.values()))
     cells = (_cell(client, ways) for ways in _COLUMNS.values())
-    return (client.name, versions, *cells, "; ".join([client.remarks, *reasons] if client.remarks else reasons))
+    scripted = "no" if client.unscripted else "yes"
+    return (
+        client.name,
+        versions,
+        *cells,
+        scripted,
+        "; ".join([client.remarks, *reasons] if client.remarks else reasons),
+    )
 
 
 def _cell(client: Client, ways: tuple[str, ...]) -> str:

@@ -92,8 +92,7 @@ class Project:
         """Run pytest with these arguments, and with the provider's key in the environment or without."""
         report = self.folder / "report.json"
         report.unlink(missing_ok=True)
-        environment = {name: value for name, value in os.environ.items() if not _is_foreign(name)}
-        environment |= self.client.settings
+        environment = clean_environment() | self.client.settings
         if key:
             environment |= dict.fromkeys(self.client.key, self.client.key_form.format(SECRET))
         environment |= {
@@ -111,5 +110,23 @@ class Project:
         return Outcome(output, done.returncode, tuple(Report(**row) for row in rows))
 
 
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without what a developer's shell may hold for a client."""
+    return {name: value for name, value in os.environ.items() if not _is_foreign(name)}
+
+
 def _is_foreign(name: str) -> bool:
     return any(part in name for part in _FOREIGN)
+
+
+def run_file_of_project(folder: Path, *, sources: Path, helper: str, file: str) -> None:
+    """Run the tests of a file in a process and a ``folder`` of their own; fail if they do. ``helper`` goes along."""
+    for name in (helper, file):
+        shutil.copy(sources / name, folder)
+    (folder / "pytest.ini").write_text("[pytest]\n", "utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", file]
+    environment = {**clean_environment(), "HOME": str(folder)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

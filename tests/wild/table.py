@@ -35,6 +35,7 @@ class Client:
         says: What each way comes to.
         fails: The ways that do not work, with the reason for the documentation.
         whole: The ways whose streams the client itself hands on when they are whole, with Aquila or without.
+        unscripted: Why a script answers none of its ways, if it does not.
         remarks: What the documentation says besides.
     """
 
@@ -49,6 +50,7 @@ class Client:
     says: str = TEXT
     fails: Mapping[str, str] = field(default_factory=dict)
     whole: tuple[str, ...] = ()
+    unscripted: str = ""
     remarks: str = ""
 
     @property
@@ -80,7 +82,14 @@ CLIENTS = (
     Client("groq", "groq_chat", ("groq",), ("api.groq.com",), ("GROQ_API_KEY",)),
     Client("google-genai", "gemini", ("google-genai",), ("generativelanguage.googleapis.com",), ("GEMINI_API_KEY",)),
     Client("mistralai", "mistral", ("mistralai",), ("api.mistral.ai",), ("MISTRAL_API_KEY",)),
-    Client("cohere", "cohere_chat", ("cohere",), ("api.cohere.com",), ("CO_API_KEY",)),
+    Client(
+        "cohere",
+        "cohere_chat",
+        ("cohere",),
+        ("api.cohere.com",),
+        ("CO_API_KEY",),
+        unscripted="Cohere's form is not known",
+    ),
     Client(
         "boto3, Bedrock",
         "bedrock",
@@ -88,6 +97,7 @@ CLIENTS = (
         ("bedrock-runtime.us-east-1.amazonaws.com",),
         _AWS,
         settings={"AWS_DEFAULT_REGION": "us-east-1"},
+        unscripted="Bedrock's form is not known",
     ),
     Client("litellm, to OpenAI", "litellm_openai", ("litellm",)),
     Client("litellm, to Anthropic", "litellm_anthropic", ("litellm",), ("api.anthropic.com",), ("ANTHROPIC_API_KEY",)),
@@ -106,7 +116,14 @@ CLIENTS = (
     Client("pydantic-ai", "pydantic_agent", ("pydantic-ai-slim",)),
     Client("smolagents", "smol_agents", ("smolagents",)),
     Client("huggingface_hub", "hugging_face", ("huggingface_hub",), _HUGGING_FACE, ("HF_TOKEN",), key_form="hf_{}"),
-    Client("ollama", "ollama_chat", ("ollama",), ("ollama.com",), ("OLLAMA_API_KEY",)),
+    Client(
+        "ollama",
+        "ollama_chat",
+        ("ollama",),
+        ("ollama.com",),
+        ("OLLAMA_API_KEY",),
+        unscripted="Ollama's own form is not known",
+    ),
     Client("httpx", "plain_httpx", ("httpx",)),
     Client("requests", "plain_requests", ("requests",)),
     Client("aiohttp", "plain_aiohttp", ("aiohttp",)),

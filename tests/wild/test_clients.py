@@ -103,12 +103,13 @@ def _replay(project: Project, recorded: Outcome, results: Results) -> None:
     """Without a key and without the provider everything gets what it got while it was recorded.
 
     Before that, each test fails with the miss itself, at once and once, because the prompt is another one; and after
-    that, because nothing has been recorded.
+    that, because nothing has been recorded. Last, a script answers where the provider's form is known.
     """
-    files = ("test_changed.py", "test_asking.py", "test_failing.py", "test_new.py")
+    files = ("test_changed.py", "test_asking.py", "test_failing.py", "test_new.py", "test_scripted.py")
     with reachable(dict.fromkeys(project.client.hosts, NOTHING_LISTENS)):
         outcome = project.run(*files, key=False)
-    for way in project.client.ways:
+    client = project.client
+    for way in client.ways:
         miss = _not_itself(outcome, "test_changed", way, "CassetteMiss", rf"\S.* differs? from recording \d+ of {FILE}")
         results.note("with another prompt", way, miss)
         results.note("replayed", way, _not_the_same(recorded, outcome, "test_asking", way) or _slept(outcome, way))
@@ -116,6 +117,7 @@ def _replay(project: Project, recorded: Outcome, results: Results) -> None:
             trouble = _not_the_same(recorded, outcome, "test_failing", f"{way} {status}")
             results.note(f"replaying that the provider fails with {status}", way, trouble)
         results.note("without a cassette", way, _not_itself(outcome, "test_new", way, "CassetteMiss"))
+        results.note("from a script", way, _not_as_scripted(outcome, client, way))
     assert not list(project.folder.rglob("new-*"))
 
 
@@ -129,6 +131,15 @@ def _not_passed(report: Report) -> str | None:
 def _said(report: Report, expected: str) -> str | None:
     text = "".join(report.heard) if isinstance(report.heard, list) else str(report.heard)
     return None if text == expected else f"it said {report.heard!r}"
+
+
+def _not_as_scripted(outcome: Outcome, client: Client, way: str) -> str | None:
+    if client.unscripted:
+        return _not_itself(outcome, "test_scripted", way, "UnscriptedRequest")
+    report = outcome.of("test_scripted", way)
+    if isinstance(report.heard, list) and report.heard[-1:] == [client.says]:  # each piece was the whole so far
+        return None
+    return _not_passed(report) or _said(report, client.says)
 
 
 def _not_the_same(recorded: Outcome, replayed: Outcome, test: str, way: str) -> str | None:

@@ -6,7 +6,7 @@ import pytest
 from summaries import store
 from summaries.tasks import generate_summary, stream_prompt
 
-from aquila.errors import MissingKey
+from aquila.errors import MissingKey, StreamBroken
 from aquila.testing import BuildTask, PerformJob
 
 DOCUMENT = (
@@ -54,6 +54,27 @@ def test_a_job_that_is_run_again_replaces_what_the_first_attempt_stored(
     assert row is not None
     assert "broke" not in row.text
     assert "".join(row.chunks) == row.text
+
+
+@pytest.mark.aquila(faults="cut_stream(after=5)")
+def test_a_job_survives_a_stream_that_is_cut(perform_job: PerformJob, build_task: BuildTask) -> None:
+    task = build_task(stream_prompt, PROMPT)
+
+    first = perform_job(task, raises=StreamBroken)
+
+    row = store.find(task.id)
+    assert row is not None
+    assert row.status == "failed"
+    assert 0 < len(row.chunks) < 5
+    assert first.retry is not None
+
+    second = perform_job(task)
+
+    row = store.find(task.id)
+    assert row is not None
+    assert row.status == "done"
+    assert len(row.chunks) > 20
+    assert "".join(row.chunks) == row.text == second.value
 
 
 @pytest.mark.aquila(transport="live")

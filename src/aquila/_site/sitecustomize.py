@@ -4,7 +4,6 @@ Importing Aquila in such a child puts the guard of the run in force. Another ``s
 run afterwards.
 """
 
-import contextlib
 import importlib.util
 import os
 import sys
@@ -23,7 +22,12 @@ def _run_the_hidden_one() -> None:
 
 if __name__ == "sitecustomize":
     if os.environ.get("AQUILA_SESSION"):
-        # A child may be another interpreter, without Aquila: then there is nothing to put in force.
-        with contextlib.suppress(ImportError):
+        try:
             import aquila  # noqa: F401
+        except Exception as error:
+            # A child may be another interpreter, without Aquila: then there is nothing to put in force.
+            if not (isinstance(error, ModuleNotFoundError) and error.name == "aquila"):
+                raise SystemExit(
+                    f"aquila: the guard of the test run could not be put in force here: {error!r}"
+                ) from error
     _run_the_hidden_one()

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, overload
 
-from aquila.cassettes.model import Headers, RecordedChunk, RecordedRequest
+from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest
+from aquila.cassettes.storage.regular_files import open_regular
 from aquila.errors import CassetteCorrupt
 
 LARGE = 256 * 1024
@@ -62,7 +63,7 @@ class BodyFile:
     def open(self) -> IO[bytes]:
         """Open the file. Raises ``CassetteCorrupt`` if it is missing or has another length."""
         try:
-            file = self.path.open("rb", buffering=0)
+            file = os.fdopen(open_regular(self.path, follow=True), "rb", buffering=0)
         except OSError as error:
             reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
             raise self._error(reason) from error
@@ -116,6 +117,11 @@ class BodyFile:
         if PREFIX + digest != self.name:
             raise self._error("was changed: its content does not fit its name")
         _FOUND_INTACT.add(mark)
+
+    def check_intact(self) -> None:
+        """Raise ``CassetteCorrupt`` if the file is missing, or its content is not what it was."""
+        for _ in self.pieces():
+            pass
 
     def read(self) -> bytes:
         """Return the content as a whole. Raises ``CassetteCorrupt``."""
@@ -235,6 +241,12 @@ class StoredRequest(RecordedRequest):
 
     def __repr__(self) -> str:
         return f"<StoredRequest: {self.method} {self.url}, {self.file.size} bytes in {self.file.path}>"
+
+
+def find_large_requests(interactions: Iterable[Interaction]) -> Iterable[BodyFile]:
+    """Return the bodies of recorded requests that lie in files of their own."""
+    requests = [interaction.request for interaction in interactions]
+    return dict.fromkeys([request.file for request in requests if isinstance(request, StoredRequest)])
 
 
 def looks_like_event_stream(body: bytes) -> bool:

@@ -51,6 +51,11 @@ class RecordedRequest:
     headers: Headers = ()
     body: bytes = b""
 
+    def __repr__(self) -> str:
+        # As it was sent it holds the key: in a header field, and perhaps in the query and the body.
+        names = ", ".join([name for name, _ in self.headers])
+        return f"<{type(self).__name__}: {self.method} {_without_query(self.url)}, {self.size} bytes; {names}>"
+
     @property
     def size(self) -> int:
         """The bytes of the body."""
@@ -65,12 +70,22 @@ class RecordedRequest:
         return next((value for key, value in self.headers if key == name), "")
 
 
+def _without_query(url: str) -> str:
+    address, mark, _ = url.partition("?")
+    scheme, slashes, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}{mark and '?…'}"
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedChunk:
     """A piece of a body as it arrived. ``at`` is the time since the request was sent, in milliseconds."""
 
     data: bytes
     at: int = 0
+
+    def __repr__(self) -> str:
+        return f"<RecordedChunk: {len(self.data)} bytes at {self.at} ms>"  # before it is redacted it may hold a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +109,10 @@ class RecordedResponse:
     started: int = 0
     ended: int = 0
     attempts: int = 0
+
+    def __repr__(self) -> str:
+        names = ", ".join([name for name, _ in self.headers])
+        return f"<RecordedResponse: {self.status} {self.end}, {len(self.chunks)} chunks; {names}>"
 
     @property
     def has_begun(self) -> bool:

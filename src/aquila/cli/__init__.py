@@ -9,11 +9,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from aquila.cli.output import Output
+from aquila.cli.output import Output, print_error
 from aquila.config import suggest_name
 from aquila.errors import AquilaError
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cli import completion
+else:
+    lazy_modules(globals(), completion="aquila.cli.completion")
 
 FOUND, FAILED = 1, 2
 """Exit codes. FOUND: a secret, a difference or drift was found. FAILED: the command could not do its work."""
@@ -21,34 +27,97 @@ FOUND, FAILED = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand: its name, the module of this package that implements it, and one line of help."""
+    """A subcommand: its name, the module of this package that implements it, and one line of help.
+
+    ``examples`` are command lines without ``aquila`` and the name. ``found`` says when it ends with ``FOUND``.
+    """
 
     name: str
     module: str
     help: str
+    examples: tuple[str, ...]
+    found: str = ""
 
 
 COMMANDS = (
-    Command("cassettes list", "cassettes_list", "list the cassettes with their sizes and ages"),
-    Command("cassettes show", "cassettes_show", "show what a cassette holds"),
-    Command("cassettes diff", "cassettes_diff", "compare two cassettes, request by request"),
-    Command("cassettes stats", "cassettes_stats", "sum up all cassettes: models, tokens, statuses, sizes"),
+    Command(
+        "cassettes list",
+        "cassettes_list",
+        "list the cassettes: how old they are, and what answered",
+        ("", "tests/api", "'jobs/*' --json"),
+    ),
+    Command("cassettes show", "cassettes_show", "show what a cassette holds", ("jobs/summary", "jobs/summary -n 2")),
+    Command(
+        "cassettes diff",
+        "cassettes_diff",
+        "compare two cassettes, request by request",
+        ("jobs/summary jobs/summary.pending", "HEAD~3 jobs/summary", "main"),
+        found="they differ",
+    ),
+    Command(
+        "cassettes stats",
+        "cassettes_stats",
+        "sum up all cassettes: ages, models, tokens, statuses, sizes",
+        ("", "tests/api --json"),
+    ),
     Command(
         "cassettes convert",
         "cassettes_convert",
         "turn cassettes into YAML or msgpack, also those of vcrpy and cassetter",
+        ("'jobs/*' --to msgpack --replace", "tests/cassettes/test_old.yaml --to yaml --replace"),
     ),
-    Command("cassettes scan", "cassettes_scan", "look for secrets; exit with 1 if there are any"),
-    Command("cassettes accept", "cassettes_accept", "store what failing tests and interrupted runs recorded"),
-    Command("cassettes prune", "cassettes_prune", "remove files that nothing uses any more"),
-    Command("cassettes merge", "cassettes_merge", "merge two branches' versions of a cassette, for git"),
+    Command(
+        "cassettes scan",
+        "cassettes_scan",
+        "look for secrets; exit with 1 if there are any",
+        ("", "README.md build.log"),
+        found="there is a secret",
+    ),
+    Command(
+        "cassettes accept",
+        "cassettes_accept",
+        "store what failing tests and interrupted runs recorded",
+        ("jobs/summary", "--dry-run"),
+        found="something waits, and nobody could be asked",
+    ),
+    Command(
+        "cassettes prune",
+        "cassettes_prune",
+        "remove files that nothing uses any more",
+        ("--dry-run",),
+    ),
+    Command(
+        "cassettes merge",
+        "cassettes_merge",
+        "merge two branches' versions of a cassette, for git",
+        ("base.yaml ours.yaml theirs.yaml cassettes/jobs/summary.yaml",),
+        found="conflicts are left",
+    ),
+    Command(
+        "cassettes mv",
+        "cassettes_mv",
+        "move cassettes after a test, a module or a folder was renamed",
+        ("tests/test_web.py::test_ask tests/test_web.py::test_asks", "tests/web tests/site --dry-run"),
+    ),
     Command(
         "cassettes install-merge-driver",
         "cassettes_install_merge_driver",
         "let git merge cassettes request by request, in this clone",
+        ("",),
     ),
-    Command("cassettes drift", "cassettes_drift", "list the requests whose content no recording has"),
-    Command("serve", "serve", "answer any program from cassettes, over HTTP"),
+    Command(
+        "cassettes drift",
+        "cassettes_drift",
+        "list what no recording answers, by change, with what cures it",
+        ("", "--full -- tests/api -k summary"),
+        found="a request has drifted, or a test has nothing recorded",
+    ),
+    Command(
+        "serve",
+        "serve",
+        "answer any program from cassettes, over HTTP",
+        ("--cassette jobs/summary", "--record --cassette jobs/summary --upstream https://api.openai.com"),
+    ),
 )
 
 
@@ -71,6 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     not be read or written.
     """
     try:
+        if "_ARGCOMPLETE" in os.environ and argv is None:  # a shell asks how a command line may go on
+            completion.complete_command_line()
         code = _run_command_line(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return code
@@ -83,10 +154,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + 2
     except AquilaError as error:
-        print(f"aquila: {error}", file=sys.stderr)
+        print_error(f"aquila: {error}")
         return FAILED
     except OSError as error:
-        print(f"aquila: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        print_error(f"aquila: {error.filename or 'file'}: {error.strerror or error}")
         return FAILED
 
 
@@ -111,7 +182,7 @@ def _answer_without_command(words: list[str]) -> int:
         return 0 if rest else FAILED
     known = {one.name.removeprefix(group).split()[0] for one in COMMANDS if one.name.startswith(group)}
     hint = suggest_name(rest[0], known)
-    print(f"aquila: unknown command {f'{group} {rest[0]}'.strip()!r}{hint}", file=sys.stderr)
+    print_error(f"aquila: unknown command {f'{group} {rest[0]}'.strip()!r}{hint}")
     return FAILED
 
 
@@ -128,14 +199,28 @@ def describe_commands(group: str = "") -> str:
     return "\n".join([head, "", *lines, "", "aquila COMMAND --help describes one command."])
 
 
-def _call_subcommand(command: Command, words: list[str]) -> int:
+def _describe_use(command: Command) -> str:
+    """Return what follows the options in the help of a command: examples and exit codes."""
+    lines = ["examples:", *(f"  aquila {command.name} {example}".rstrip() for example in command.examples)]
+    lines += ["", "exit codes:", "  0  done"]
+    if command.found:
+        lines.append(f"  {FOUND}  {command.found}")
+    lines.append(f"  {FAILED}  a wrong argument, or a file that cannot be read or written")
+    return "\n".join(lines)
+
+
+def add_command_arguments(command: Command, parser: argparse.ArgumentParser) -> SubcommandModule:
+    """Declare the arguments of a command, and return its module."""
     module: SubcommandModule = importlib.import_module(f"{__name__}.{command.module}")
-    parser = argparse.ArgumentParser(
-        prog=f"aquila {command.name}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
     module.add_arguments(parser)
+    return module
+
+
+def _call_subcommand(command: Command, words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog=f"aquila {command.name}", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    module = add_command_arguments(command, parser)
+    parser.description, parser.epilog = module.__doc__, _describe_use(command)
     options = parser.parse_args(words)
     return module.run_command(options, Output(as_json=getattr(options, "json", False)))

@@ -1,15 +1,16 @@
-"""Accept what waits: pending recordings of failing tests (NAME.pending.yaml) and journals of interrupted runs.
+"""Accept what waits: pending recordings (NAME.pending.yaml) and what interrupted runs have left in journals.
 
-A pending recording replaces its cassette if the cassette has not changed since. Otherwise only the recordings that the
-cassette lacks are added. CASSETTE is a name or a pattern. Without one, every pending recording and every journal is
-accepted.
+Pending are the recordings of failing tests, and those of pytest --aquila-record=pending. One replaces its cassette if
+the cassette has not changed since. Otherwise only the recordings that the cassette lacks are added. CASSETTE is a name
+or a pattern. Without one, everything that waits is listed, and asked about one by one; --yes accepts all of it.
 """
 
 from __future__ import annotations
 
 import argparse
-import fnmatch
-from collections import Counter
+import dataclasses
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +19,23 @@ from typing import Any
 from aquila import config
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
-from aquila.cassettes.storage.merging import Changes, NewRecording, merge_changes
-from aquila.cli import FAILED, project
-from aquila.cli.output import Output, format_count
+from aquila.cli import FAILED, FOUND, arguments, project
+from aquila.cli.output import Output, format_count, print_error
 from aquila.errors import CassetteError
 from aquila.recording import runtime
-from aquila.recording.recorder import recover_journals
-from aquila.recording.redactors import redactor_for
-from aquila.recording.session_factory import match_rules_of, request_identifier
+from aquila.recording.journal_merging import add_missing, stored_key
+from aquila.recording.pending_recordings import compare_pending
+from aquila.recording.recovery import find_waiting_recordings, recover_journals
+from aquila.recording.session_factory import match_rules_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    parser.add_argument("names", nargs="*", metavar="CASSETTE", help="which cassettes (default: all, and journals)")
+    names = parser.add_argument("names", nargs="*", metavar="CASSETTE", help="which cassettes (default: ask for each)")
+    arguments.complete_with(names, arguments.complete_pending)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument(
         "--to", choices=("yaml", "msgpack"), default="yaml", help="the format of cassettes that are new (default: yaml)"
     )
@@ -43,11 +46,25 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     steps: list[Step] = []
     with project.open_project(options) as here:
         chosen = _choose_pending(here, options.names)
-        if not options.names:
-            steps += _accept_journals(here, dry_run=options.dry_run, new_as=f".{options.to}")
-        steps += [_accept_file(name, path, here.folder, dry_run=options.dry_run) for name, path in chosen.items()]
+        takes_journals = not options.names
+        waiting = _find_waiting(here) if takes_journals else []
+        if not (options.names or options.yes or options.dry_run) and (chosen or waiting):
+            _list_what_waits(here, chosen, waiting, output)
+            if output.as_json or not sys.stdin.isatty():
+                return _say_what_to_type(here, chosen, options)
+            takes_journals = bool(waiting) and _is_wanted_by_user("Store what interrupted runs have left?")
+            chosen = [(name, path) for name, path in chosen if _is_wanted_by_user(f"Accept {name}?")]
+            if not (chosen or takes_journals):
+                output.print_line("nothing was accepted")
+                return 0
+        if takes_journals:
+            for folder in here.folders_with_journals:
+                steps += _accept_journals(here, folder, dry_run=options.dry_run, new_as=f".{options.to}")
+        steps += [
+            _accept_file(name, path, here.recording_folder_of(path), dry_run=options.dry_run) for name, path in chosen
+        ]
     for step in steps:
-        output.print_line(step.line)
+        output.print_problem(step.line)
     if not steps:
         output.print_line("nothing is pending")
     output.print_json([step.json for step in steps])
@@ -68,27 +85,85 @@ class Step:
         return cls(f"not accepted: {reason}", {"cassette": None, "action": "failed", "error": reason}, failed=True)
 
 
-def _choose_pending(here: project.Project, names: list[str]) -> dict[str, Path]:
-    """Find the pending files by the name of their cassette. Raises ``CassetteError`` for a name that fits none."""
+def _list_what_waits(
+    here: project.Project, pending: list[tuple[str, Path]], waiting: list[tuple[str, int]], output: Output
+) -> None:
+    """Print what ``accept`` without a name would ask about: pending files, and recordings in journals."""
+    rows: list[tuple[str, str]] = []
+    found: list[dict[str, Any]] = []
+    identify_request = _key_of_project()
+    for name, path in pending:
+        try:
+            stored = cassette_files.load_cassette_or_empty(cassette_files.cassette_of_pending(path))
+            content = compare_pending(stored, project.load_whole_cassette(path), identify_request)
+        except project.UNREADABLE as error:
+            rows.append((name, f"unreadable: {project.describe_problem(path, error)}"))
+            found.append({"cassette": name, "error": project.describe_problem(path, error)})
+        else:
+            rows.append((name, content.describe()))
+            found.append({"cassette": name, **dataclasses.asdict(content)})
+    for name, count in waiting:
+        rows.append((name, f"{format_count(count, 'recording')} of an interrupted run"))
+        found.append({"cassette": name, "count": count, "interrupted": True})
+    output.print_table(("CASSETTE", "WAITING"), rows)
+    output.print_json(found)
+
+
+def _say_what_to_type(here: project.Project, pending: list[tuple[str, Path]], options: argparse.Namespace) -> int:
+    """Say that nothing was accepted, and what to type instead."""
+    folders = "".join(f" --dir {shlex.quote(folder)}" for folder in options.folders or ())
+    first = f"aquila cassettes accept {shlex.quote(pending[0][0])}{folders}" if pending else ""
+    everything = f"aquila cassettes accept --yes{folders}"
+    reason = "--json is given" if options.json else "stdin is not a terminal"
+    print_error(
+        f"aquila: {reason}, so accept cannot ask, and nothing was accepted. To accept one, name it"
+        f"{f': {first}' if first else ''}. To accept everything: {everything}"
+    )
+    return FOUND
+
+
+def _is_wanted_by_user(question: str) -> bool:
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # the terminal was closed
+        return False
+
+
+def _choose_pending(here: project.Project, names: list[str]) -> list[tuple[str, Path]]:
+    """Find the pending files, with the names of their cassettes. Raises ``CassetteError`` for a name that fits none."""
     here.list_cassettes()  # raises if there is no cassette folder
-    pending = {here.name_of(_cassette_path_of(path)): path for path in here.list_pending()}
+    pending = [(cassette_files.cassette_of_pending(path), path) for path in here.list_pending()]
+    cassettes = list(dict.fromkeys(cassette for cassette, _ in pending))
+    chosen = set() if names else set(cassettes)
     for name in names:
-        if not any(_is_wanted(known, [name]) for known in pending):
-            hint = config.suggest_name(name, pending) if pending else "; nothing is pending"
-            raise CassetteError(f"no pending recording of {name!r} in {here.folder}{hint}")
-    return {name: path for name, path in pending.items() if _is_wanted(name, names)}
+        named = here.choose_among(cassettes, name)
+        if not named:
+            known = map(here.name_of, cassettes)
+            hint = config.suggest_name(name, known) if pending else "; nothing is pending"
+            raise CassetteError(f"no pending recording of {name!r} in {project.list_folders(here.folders)}{hint}")
+        chosen.update(named)
+    return [(here.name_of(cassette), path) for cassette, path in pending if cassette in chosen]
 
 
-def _accept_journals(here: project.Project, *, dry_run: bool, new_as: str) -> list[Step]:
-    """Store what interrupted runs left in their journals."""
-    abandoned = journal.find_abandoned_journals(here.folder)
+def _find_waiting(here: project.Project) -> list[tuple[str, int]]:
+    """Return what waits in journals: the names of cassettes, each with a number of recordings."""
+    return [
+        (here.name_of(folder / name), count)
+        for folder in here.folders_with_journals
+        for name, count in find_waiting_recordings(folder)
+    ]
+
+
+def _accept_journals(here: project.Project, folder: Path, *, dry_run: bool, new_as: str) -> list[Step]:
+    """Store what interrupted runs left in the journals of a folder."""
+    abandoned = journal.find_abandoned_journals(folder)
     if not abandoned:
         return []
     if dry_run:
         runs = format_count(len(abandoned), "interrupted run")
         json = {"cassette": None, "action": "merge journals", "runs": len(abandoned)}
         return [Step(f"would store the recordings of {runs}", json)]
-    recovered = recover_journals(here.folder, new_as=new_as)
+    recovered = recover_journals(folder, new_as=new_as)
     steps = []
     for path, recorded in recovered.cassettes:
         name, number = here.name_of(path), format_count(recorded, "recording")
@@ -108,50 +183,37 @@ def _accept_file(name: str, pending: Path, folder: Path, *, dry_run: bool) -> St
     return Step(line, {"cassette": name, "action": action, "interactions": number})
 
 
-def _is_wanted(name: str, patterns: list[str]) -> bool:
-    return not patterns or any(
-        name == pattern.removesuffix(".yaml") or fnmatch.fnmatchcase(name, pattern) for pattern in patterns
-    )
-
-
-def _cassette_path_of(pending: Path) -> Path:
-    """Return the path of the cassette that a pending file belongs to."""
-    return pending.with_name(pending.stem.removesuffix(".pending") + pending.suffix)
-
-
 def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, int]:
     """Store one pending file. Return what was done and how many interactions the cassette has now."""
-    path = _cassette_path_of(pending)
-    recorded = project.load_cassette(pending)
+    path = cassette_files.cassette_of_pending(pending)
+    recorded = project.load_whole_cassette(pending)
     if not path.exists():
         action = "created"
     elif path.stat().st_mtime_ns <= pending.stat().st_mtime_ns:
         action = "replaced"
     else:
         action = "merged"
-    change: Callable[[Cassette], Cassette] = (
-        _make_merging_change(recorded) if action == "merged" else lambda stored: recorded
-    )
+
+    def change(stored: Cassette) -> Cassette:
+        return add_missing(stored, recorded, _key_of_project()) if action == "merged" else recorded
+
     if dry_run:
         return action, len(change(cassette_files.load_cassette_or_empty(path)).interactions)
-    stored = cassette_files.update_cassette(path, change, root=root)
+
+    def advise(_: Path) -> str:
+        files = shlex.join([str(file) for file in (path, pending) if file.exists()])
+        return (
+            "Nothing was changed. Write them as msgpack, which has no limit, and accept then: "
+            f"aquila cassettes convert {files} --to msgpack --replace; "
+            f"aquila cassettes accept {shlex.quote(path.with_suffix('.msgpack').relative_to(root).as_posix())}"
+        )
+
+    stored = cassette_files.update_cassette(path, change, root=root, advise=advise)
     cassette_files.remove_cassette(pending)
     return action, len(stored.interactions)
 
 
-def _make_merging_change(recorded: Cassette) -> Callable[[Cassette], Cassette]:
-    """Make a change of a cassette that adds each recording which the cassette lacks."""
+def _key_of_project() -> Callable[[RecordedRequest], str]:
+    """Return what gives the request of a recording its key, under the settings of the project."""
     settings = runtime.current_settings()
-    rules = match_rules_of(settings)
-    identify, clean = request_identifier(rules), redactor_for(rules, settings.keep_headers).redact_request
-
-    def identify_request(request: RecordedRequest) -> str:
-        return identify(clean(request))
-
-    counts: Counter[str] = Counter()
-    rows = []
-    for order, interaction in enumerate(recorded.interactions):
-        mine = identify_request(interaction.request)
-        rows.append(NewRecording(mine, counts[mine], order, interaction))
-        counts[mine] += 1
-    return lambda stored: merge_changes(stored, Changes(tuple(rows)), identify_request)
+    return stored_key(match_rules_of(settings), settings.keep_headers)

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.difference import ABSENT, Difference, find_differences, format_value, weigh_differences
-from aquila.cassettes.matching.miss_message import render_body
+from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
-from aquila.cassettes.matching.request_key import MatchRules, canonical_request, without_origin
+from aquila.cassettes.matching.request_key import canonical_request, without_origin
 from aquila.cassettes.model import Cassette, Interaction
-from aquila.cli import FOUND, project
+from aquila.cli import FOUND, arguments, project
 from aquila.cli.compared_files import choose_pairs
 from aquila.cli.interaction_summary import readable_text_of, status_of
 from aquila.cli.output import Output, format_count
@@ -50,8 +51,10 @@ class Comparison:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    parser.add_argument("a", metavar="A")
-    parser.add_argument("b", metavar="B", nargs="?")
+    a = parser.add_argument("a", metavar="A", help="a cassette, a file, a folder, or a revision of git")
+    b = parser.add_argument("b", metavar="B", nargs="?", help="what A is compared with (default: all, for a revision)")
+    for side in (a, b):
+        arguments.complete_with(side, arguments.complete_cassettes)
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:

@@ -1,62 +1,66 @@
-"""List the requests that have drifted: those that would miss if the whole content of requests were compared.
+"""List the tests whose requests have drifted: those that would miss if the whole content of requests were compared.
 
-Runs pytest with the given arguments and replays by method and path alone, so that every request of every test gets an
-answer. Then lists each request whose content no recording has, and how it differs from the nearest recording. This is
-meant for cassettes of vcrpy, which does not compare bodies, and for settings that do not compare them. The exit code is
-1 if any request has drifted.
+Runs pytest with the given arguments. What a recording answers exactly gets that answer; anything else gets the answer
+to the nearest recording with the same method and path, so that each test reaches its next request. Then lists what
+differs, one group for each change, with the setting that leaves it out of the comparison, or the command that records
+it again; and the tests that ask and have no cassette. The exit code is 1 if there is any, and 0 if there is none.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from aquila.cli import FAILED, FOUND
+from aquila.cli import FOUND
 from aquila.cli.output import Output
 from aquila.errors import ConfigError
+from aquila.recording import drift_groups
 
-_COMPLETED = (0, 1, 5)
-"""Exit codes of a pytest run that reached its end: passed, failed, no tests."""
+_TESTS_FAILED = 1
+_NO_TESTS = 5
+_COMPLETED = (0, _TESTS_FAILED)
+"""Exit codes of a pytest run that reached its end: passed, failed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
+    parser.add_argument("--json", action="store_true", help="write JSON: groups, tests without a recording, requests")
     parser.add_argument("--full", action="store_true", help="show each difference in full")
     parser.add_argument("pytest_args", nargs="*", metavar="PYTEST ARGUMENT", help="which tests to run, after --")
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """Run the tests and print the requests that have drifted."""
-    drifted, exit_code = _run_pytest(options.pytest_args)
-    output.print_table(
-        ("TEST", "CASSETTE", "REQUEST"),
-        [(one["test"], one["cassette"], f"{one['method']} {one['url']}") for one in drifted],
-    )
+    """Run the tests and print what has drifted."""
+    report, exit_code = _run_pytest(options.pytest_args)
+    for line in drift_groups.describe_report(report, shutil.get_terminal_size().columns):
+        output.print_line(line)
     if options.full:
-        for one in drifted:
+        for one in report["requests"]:
             output.print_line()
             output.print_line(one["test"])
             output.print_text(one["text"])
-    output.print_json(drifted)
-    if exit_code not in _COMPLETED:
-        return FAILED
-    return FOUND if drifted else 0
+    if exit_code == _TESTS_FAILED:
+        output.print_line()
+        output.print_line("Some tests failed. What they would have asked after that is not in this list.")
+    output.print_json(report)
+    return FOUND if report["groups"] or report["unrecorded"] else 0
 
 
-def _run_pytest(arguments: list[str]) -> tuple[list[dict[str, Any]], int]:
-    """Run pytest and return its drift report and exit code. Raises ``ConfigError`` if pytest wrote no report."""
+def _run_pytest(arguments: list[str]) -> tuple[dict[str, Any], int]:
+    """Run pytest and return its drift report and exit code. Raises ``ConfigError`` if it did not reach its end."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "drift.json")
         command = [sys.executable, "-m", "pytest", "-q", f"--aquila-drift={report}", *arguments]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not report.exists():
+        if ran.returncode not in _COMPLETED or not report.exists():
             lines = [line for line in (ran.stderr or ran.stdout).splitlines() if line.strip()] or ["no output"]
-            reason = next((line for line in reversed(lines) if "error:" in line), lines[-1])
-            raise ConfigError(f"pytest ended with {ran.returncode}: {reason.strip()}")
+            telling = (line for line in reversed(lines) if "error:" in line or line.startswith("ERROR "))
+            reason = "no test ran" if ran.returncode == _NO_TESTS else next(telling, lines[-1])
+            raise ConfigError(f"pytest ended with {ran.returncode}, so nothing is known of drift: {reason.strip()}")
         return json.loads(report.read_text(encoding="utf-8")), ran.returncode

@@ -1,7 +1,7 @@
 """Let git merge cassettes request by request, in this clone.
 
-It tells git's configuration of this clone how cassettes are merged and shown, and the file .gitattributes of the
-cassette folder which files they are. Commit that file; run this command once in each clone.
+It tells git's configuration of this clone how cassettes are merged and shown, and the file .gitattributes of each
+cassette folder which files they are. Commit these files; run this command once in each clone.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+from aquila.cassettes.storage.recorded_uses import USES_FILE
 from aquila.cli import project
 from aquila.cli.output import Output
 from aquila.errors import CassetteError
 
-_ATTRIBUTES = {"*.yaml": "merge=aquila", "*.msgpack": "merge=aquila diff=aquila"}
+_ATTRIBUTES = {"*.yaml": "merge=aquila", "*.msgpack": "merge=aquila diff=aquila", USES_FILE: "merge=union"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,18 +32,27 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         here.list_cassettes()  # raises if there is no cassette folder
         # With the whole path, because git may be used where this environment is not active.
         command = f"{shlex.quote(Path(sys.executable).as_posix())} -m aquila.cli cassettes"
-        _configure(here.folder, "merge.aquila.name", "Aquila cassettes, request by request")
-        _configure(here.folder, "merge.aquila.driver", f"{command} merge %O %A %B %P")
-        _configure(here.folder, "diff.aquila.textconv", f"{command} show --yaml")
-        attributes = here.folder / ".gitattributes"
-        lines = attributes.read_text(encoding="utf-8").splitlines() if attributes.exists() else []
-        missing = [f"{files} {what}" for files, what in _ATTRIBUTES.items() if f"{files} {what}" not in lines]
-        if missing:
-            attributes.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8")
-    output.print_line(f"git merges the cassettes in {here.folder} request by request in this clone now.")
-    output.print_line(f"Commit {attributes}, and run this command once in each other clone.")
-    output.print_json({"attributes": str(attributes), "added": missing})
+        done: list[dict[str, Any]] = []
+        for folder in filter(Path.is_dir, here.folders):
+            _configure(folder, "merge.aquila.name", "Aquila cassettes, request by request")
+            _configure(folder, "merge.aquila.driver", f"{command} merge %O %A %B %P")
+            _configure(folder, "diff.aquila.textconv", f"{command} show --yaml")
+            attributes = folder / ".gitattributes"
+            done.append({"attributes": str(attributes), "added": _add_attributes(attributes)})
+            output.print_line(f"git merges the cassettes in {folder} request by request in this clone now.")
+    files = " and ".join(one["attributes"] for one in done)
+    output.print_line(f"Commit {files}, and run this command once in each other clone.")
+    output.print_json(done)
     return 0
+
+
+def _add_attributes(file: Path) -> list[str]:
+    """Add the lines that a file of attributes lacks, and return them."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    missing = [f"{files} {what}" for files, what in _ATTRIBUTES.items() if f"{files} {what}" not in lines]
+    if missing:
+        file.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8")
+    return missing
 
 
 def _configure(folder: Path, name: str, value: str) -> None:

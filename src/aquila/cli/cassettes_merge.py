@@ -9,17 +9,16 @@ the later recording stays. A file that is no cassette of Aquila is merged line b
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
-import sys
 from pathlib import Path
 
-from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.branch_merge import merge_branches
 from aquila.cli import FOUND, project
-from aquila.cli.output import Output
-from aquila.errors import AquilaError, CassetteCorrupt, reason_of
+from aquila.cli.output import Output, print_error
+from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.recording import runtime
 from aquila.recording.session_factory import match_rules_of, request_identifier
 
@@ -29,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("base", "ours", "theirs"):
         parser.add_argument(name, metavar=name.upper(), type=Path)
     parser.add_argument("path", metavar="PATH", type=Path, nargs="?")
-    parser.add_argument("--dir", help=argparse.SUPPRESS)
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
@@ -41,14 +39,25 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             base, ours, theirs = (_read(version, path) for version in (options.base, options.ours, options.theirs))
             merged = merge_branches(base, ours, theirs, key)
             # Large bodies lie in files that git merges itself, so what is written are only their names.
-            data = codec_for(path).dumps(merged.cassette)
+            data = cassette_files.encode_cassette(path, merged.cassette, advise=_advise)
+        except CassetteWriteError as error:  # merging lines would give what cannot be read either
+            print_error(f"aquila: not merged: {reason_of(error)}")
+            return FOUND
         except (AquilaError, OSError) as error:
-            print(f"aquila: {path}: merged line by line, because {reason_of(error)}", file=sys.stderr)
+            print_error(f"aquila: {path}: merged line by line, because {reason_of(error)}")
             return _merge_lines(options)
     options.ours.write_bytes(data)
     for decision in merged.decisions:
-        print(f"aquila: {path}: {decision}", file=sys.stderr)
+        print_error(f"aquila: {path}: {decision}")
     return 0
+
+
+def _advise(path: Path) -> str:
+    file = shlex.quote(str(path))
+    return (
+        "The file is as it was in this branch. Write it as msgpack in both, which has no limit, and merge again: "
+        f"aquila cassettes convert {file} --to msgpack --replace"
+    )
 
 
 def _read(version: Path, path: Path) -> Cassette:

@@ -4,10 +4,10 @@ These are pending recordings that are older than their cassette, .msgpack casset
 name (which is used instead), large bodies in @bodies that no cassette beside that folder speaks of, and files that a
 killed process left half written.
 
-With --orphans, cassettes that no test used are removed too. FILE is the output of a run of the whole suite with
---aquila-orphans, or "-" for standard input:
+With --orphans, cassettes that no test used are removed too, and what is pending for them. FILE is the report of a run
+of all tests, or "-" for standard input. The report of a partial run is refused:
 
-  pytest --aquila-orphans > run.log; aquila cassettes prune --orphans run.log
+  pytest --aquila-orphans=unused.json; aquila cassettes prune --orphans unused.json
 
 Recordings inside a cassette are never removed, nor are journals of interrupted runs (see aquila cassettes accept).
 """
@@ -18,17 +18,15 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aquila.cassettes.storage import cassette_files, large_bodies
-from aquila.cli import FAILED, project
-from aquila.cli.output import Output, format_count, format_size
-from aquila.errors import ConfigError
+from aquila.cassettes.storage import cassette_files, large_bodies, recorded_uses
+from aquila.cassettes.storage.names import name_of_file
+from aquila.cli import FAILED, arguments, project, unused_report
+from aquila.cli.output import Output, format_count, format_size, print_error
+from aquila.cli.progress import track
 
-_ORPHAN = re.compile(r"aquila: no test used (.+)")
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _HALF_WRITTEN = re.compile(r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp")
 _OLD = 3600.0
 """Seconds after which a temporary file is no longer being written."""
@@ -47,45 +45,58 @@ class UnusedFile:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    parser.add_argument("--orphans", metavar="FILE", help="output of pytest --aquila-orphans, or - for standard input")
+    parser.add_argument(
+        "--orphans", metavar="FILE", help="report of pytest --aquila-orphans=FILE, or - for standard input"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    arguments.add_quiet(parser)
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Find the files, ask, and remove them."""
     with project.open_project(options) as here:
-        unused = _find_unused(here, options.orphans)
+        orphans, notes = unused_report.read_report(options.orphans, here) if options.orphans else ([], [])
+        unused = _find_unused(here, orphans)
+        for note in notes:
+            output.print_line(note)
+        _print_unreadable(here, output, quiet=options.quiet)
         _print_unused(unused, output)
         remove = bool(unused) and not options.dry_run
         if remove and not options.yes:
             if output.as_json or not sys.stdin.isatty():
                 reason = "--json is given" if output.as_json else "stdin is not a terminal"
-                print(f"aquila: {reason}, so prune cannot ask; pass --yes or --dry-run", file=sys.stderr)
+                print_error(f"aquila: {reason}, so prune cannot ask; pass --yes or --dry-run")
                 return FAILED
             remove = _is_confirmed(unused)
         if remove:
             for file in unused:
                 cassette_files.remove_cassette(file.path)
-            _remove_empty_folders(here.folder)
+            _forget_uses(here.folder, orphans)
+            for folder in here.folders:
+                _remove_empty_folders(folder)
             output.print_line(f"removed {format_count(len(unused), 'file')}")
         files = [{"file": file.name, "why": file.reason, "bytes": file.size} for file in unused]
         output.print_json({"removed": remove, "files": files})
     return 0
 
 
-def _find_unused(here: project.Project, orphans: str | None) -> list[UnusedFile]:
-    """Find all files that nothing uses. ``orphans`` is the source of ``--orphans``, if it is given."""
+def _find_unused(here: project.Project, orphans: list[Path]) -> list[UnusedFile]:
+    """Find all files that nothing uses. ``orphans`` are cassettes that no test used."""
     reasons = {
         **_find_superseded(here),
         **_find_shadowed(here.list_cassettes()),
-        **dict.fromkeys(large_bodies.find_unused_bodies(here.folder), "no cassette has this body"),
-        **_find_half_written(here.folder),
     }
-    if orphans is not None:
-        reasons.update(dict.fromkeys(_read_orphans(orphans, here), "no test used it"))
+    for folder in here.folders:
+        reasons |= dict.fromkeys(large_bodies.find_unused_bodies(folder), "no cassette has this body")
+        reasons |= _find_half_written(folder)
+    for path in orphans:
+        reasons[path] = "no test used it"
+        pending = cassette_files.pending_path(path)
+        if pending.exists():
+            reasons[pending] = "no test used its cassette"
     return [
-        UnusedFile(path, str(path.relative_to(here.folder)), reason, path.stat().st_size)
+        UnusedFile(path, str(here.place_of(path) or path), reason, path.stat().st_size)
         for path, reason in reasons.items()
     ]
 
@@ -94,6 +105,18 @@ def _print_unused(unused: list[UnusedFile], output: Output) -> None:
     output.print_table(("FILE", "WHY", "SIZE"), [(file.name, file.reason, format_size(file.size)) for file in unused])
     if not unused:
         output.print_line("nothing to remove")
+
+
+def _print_unreadable(here: project.Project, output: Output, *, quiet: bool) -> None:
+    """Name the cassettes that cannot be read, or whose bodies cannot: they are damaged, not unused."""
+    problems = []
+    for path in track((*here.list_cassettes(), *here.list_pending()), "reading", quiet=quiet):
+        try:
+            project.load_whole_cassette(path)
+        except project.UNREADABLE as error:
+            problems.append(project.describe_problem(path, error))
+    for problem in problems:
+        output.print_problem(f"unreadable, and left alone: {problem}")
 
 
 def _is_confirmed(unused: list[UnusedFile]) -> bool:
@@ -130,18 +153,10 @@ def _find_half_written(folder: Path) -> dict[Path, str]:
     }
 
 
-def _read_orphans(source: str, here: project.Project) -> Iterator[Path]:
-    try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--orphans {source}: cannot be read: {error}") from error
-    if "aquila" not in text and text.strip():
-        raise ConfigError(f"--orphans {source}: this is not the output of pytest --aquila-orphans")
-    for line in _ANSI.sub("", text).splitlines():
-        match = _ORPHAN.match(line.strip())
-        path = here.folder / match[1] if match else None
-        if path is not None and path in here.list_cassettes():
-            yield path
+def _forget_uses(folder: Path, removed: list[Path]) -> None:
+    """Forget which tests used cassettes that are gone."""
+    names = {name_of_file(folder, path) for path in removed}
+    recorded_uses.change_uses(folder, lambda known: {use for use in known if use[0] not in names})
 
 
 def _remove_empty_folders(folder: Path) -> None:

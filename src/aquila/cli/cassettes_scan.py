@@ -18,8 +18,9 @@ from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.cli import FAILED, FOUND, project
+from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output, format_count
+from aquila.cli.progress import track
 from aquila.recording import runtime
 from aquila.recording.redactors import redactor_for
 from aquila.recording.session_factory import match_rules_of
@@ -42,7 +43,9 @@ class Leak:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    parser.add_argument("files", nargs="*", metavar="FILE", help="which files (default: all cassettes)")
+    files = parser.add_argument("files", nargs="*", metavar="FILE", help="which files (default: all cassettes)")
+    arguments.complete_with(files, arguments.complete_cassettes_and_files)
+    arguments.add_quiet(parser)
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
@@ -55,15 +58,15 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             files += here.list_pending()
         settings = runtime.current_settings()
         known = redactor_for(match_rules_of(settings), settings.keep_headers)
-        for path in files:
+        for path in track(files, "scanning", quiet=options.quiet):
             try:
-                leaks += _find_leaks(path, known, here.folder)
+                leaks += _find_leaks(path, known, is_inside=here.folder_of(path) is not None)
             except project.UNREADABLE as error:
                 unreadable.append(project.describe_problem(path, error))
     for leak in leaks:
         output.print_line(str(leak))
     for message in unreadable:
-        output.print_line(f"unreadable: {message}")
+        output.print_problem(f"unreadable: {message}")
     hit = len({leak.file for leak in leaks})
     read = len(files) - len(unreadable)
     output.print_line(
@@ -77,7 +80,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     return FOUND if leaks else FAILED if unreadable else 0
 
 
-def _find_leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
+def _find_leaks(path: Path, known: Redactor, *, is_inside: bool) -> Iterator[Leak]:
     """Search the text of a file. If it holds no secret, search its interactions, which may be encoded or in pieces."""
     data = path.read_bytes()
     in_text = [] if path.suffix == ".msgpack" else known.find_secrets(data)
@@ -85,8 +88,8 @@ def _find_leaks(path: Path, known: Redactor, folder: Path) -> Iterator[Leak]:
     suffix = path.suffix.lower()
     if in_text or suffix not in BUILT_IN_SUFFIXES:
         return
-    if suffix in READ_ONLY_SUFFIXES and not path.absolute().is_relative_to(folder):
-        return  # a .toml file outside the cassette folder is probably not a cassette of cassetter
+    if suffix in READ_ONLY_SUFFIXES and not is_inside:
+        return  # a .toml file outside the cassette folders is probably not a cassette of cassetter
     for number, interaction in enumerate(project.load_cassette(path).interactions, 1):
         kind = _find_hidden_secret(interaction, known)
         if kind:

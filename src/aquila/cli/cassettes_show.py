@@ -12,23 +12,47 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
-from aquila.cassettes.matching.miss_message import render_body
+from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.request_key import canonical_request
-from aquila.cassettes.model import Interaction
-from aquila.cli import project
-from aquila.cli.interaction_summary import answered_by, describe_interaction, model_of, readable_text_of, status_of
+from aquila.cassettes.model import Cassette, Interaction
+from aquila.cli import arguments, project
+from aquila.cli.interaction_summary import (
+    answered_by,
+    day_of,
+    describe_interaction,
+    format_age,
+    model_of,
+    prompt_of,
+    readable_text_of,
+    status_of,
+    with_provenance,
+)
 from aquila.cli.output import Output, format_count, format_size, shorten_to_line
+from aquila.cli.tables import Column
 from aquila.errors import CassetteError
 from aquila.recording import runtime
 from aquila.recording.redactors import redactor_for
 from aquila.recording.reports import count_tokens
 from aquila.recording.session_factory import match_rules_of
 
+_COLUMNS = (
+    Column("#"),
+    Column("ASKED", "middle", 20),
+    Column("REQUEST", "middle", 20, only_if_room=True),
+    Column("MODEL", "middle", 10, only_if_room=True),
+    Column("ANSWERED BY", "middle", 16),
+    Column("RECORDED"),
+    Column("STATUS"),
+    Column("TOKENS", only_if_room=True),
+    Column("ANSWER", "end", 15),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    parser.add_argument("cassette", metavar="CASSETTE")
+    cassette = parser.add_argument("cassette", metavar="CASSETTE", help="a name, or a file")
+    arguments.complete_with(cassette, arguments.complete_cassettes)
     parser.add_argument("-n", "--number", type=int, metavar="N", help="show the N-th interaction (from 1) in full")
     parser.add_argument("--yaml", action="store_true", help="write the whole cassette as YAML")
 
@@ -38,13 +62,13 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     with project.open_project(options) as here:
         path = here.find_one(options.cassette)
         cassette = project.load_cassette(path)
-        if options.yaml:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(YamlCodec().dumps(cassette))
-            return 0
         settings = runtime.current_settings()
         clean = redactor_for(match_rules_of(settings), settings.keep_headers).redact_interaction
-        interactions = [clean(interaction) for interaction in cassette.interactions]
+        interactions = [with_provenance(clean(one), one) for one in cassette.interactions]
+        if options.yaml:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(YamlCodec().dumps(Cassette.from_interactions(interactions)))
+            return 0
         if options.number is None:
             _print_all(interactions, path, output)
         else:
@@ -56,15 +80,16 @@ def _print_all(interactions: list[Interaction], path: Path, output: Output) -> N
     output.print_line(f"{path}: {format_count(len(interactions), 'interaction')}")
     output.print_line()
     output.print_table(
-        ("#", "REQUEST", "MODEL", "ANSWERED BY", "STATUS", "CHUNKS", "TOKENS", "ANSWER"),
+        _COLUMNS,
         [
             (
                 number,
-                f"{one.request.method} {urlsplit(one.request.url).path}",
-                model_of(one),
-                answered_by(one),
+                shorten_to_line(prompt_of(one), 500) or _request_line(one),
+                _request_line(one) if prompt_of(one) else "",
+                model_of(one) or "-",
+                answered_by(one) or "-",
+                day_of(one.recorded),
                 status_of(one),
-                len(one.response.chunks),
                 count_tokens(one),
                 shorten_to_line(readable_text_of(one), 100),
             )
@@ -72,6 +97,10 @@ def _print_all(interactions: list[Interaction], path: Path, output: Output) -> N
         ],
     )
     output.print_json([describe_interaction(one, number) for number, one in enumerate(interactions, 1)])
+
+
+def _request_line(interaction: Interaction) -> str:
+    return f"{interaction.request.method} {urlsplit(interaction.request.url).path}"
 
 
 def _print_one(interactions: list[Interaction], number: int, path: Path, output: Output) -> None:
@@ -85,13 +114,16 @@ def _print_one(interactions: list[Interaction], number: int, path: Path, output:
 
 def _print_in_full(interaction: Interaction, number: int, output: Output) -> None:
     request, response = interaction.request, interaction.response
-    recorded = f", recorded {interaction.recorded}" if interaction.recorded else ""
+    recorded = (
+        f", recorded {interaction.recorded} ({format_age(interaction.recorded)} ago)" if interaction.recorded else ""
+    )
     recorded += f", answered by {answered_by(interaction)}" if answered_by(interaction) else ""
     output.print_line(f"#{number}  {request.method} {request.url}{recorded}")
     for name, value in request.headers:
         output.print_line(f"  {name}: {value}")
     output.print_line()
-    for line in render_body(canonical_request(request, match_rules_of(runtime.current_settings()))):
+    rules = match_rules_of(runtime.current_settings()).without_placeholders()
+    for line in render_body(canonical_request(request, rules)):
         output.print_line(f"  {line}")
     output.print_line()
     pieces = f"{format_count(len(response.chunks), 'chunk')}, {format_size(len(response.body))}"

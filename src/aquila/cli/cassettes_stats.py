@@ -11,9 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aquila.cassettes.model import Interaction
-from aquila.cli import FAILED, project
-from aquila.cli.interaction_summary import model_of, status_of
+from aquila.cli import FAILED, arguments, project
+from aquila.cli.interaction_summary import (
+    answered_by,
+    day_of,
+    days_since,
+    format_age,
+    model_of,
+    status_of,
+    with_provenance,
+)
 from aquila.cli.output import Output, format_size
+from aquila.cli.progress import track
 from aquila.recording.reports import count_tokens
 
 _LARGEST = 5
@@ -23,21 +32,30 @@ _COUNTED = ("interactions", "streams", "chunks", "tokens", "milliseconds", "unre
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which cassettes (default: all)")
+    names = parser.add_argument("names", nargs="*", metavar="NAME", help="which cassettes (default: all)")
+    arguments.complete_with(names, arguments.complete_cassettes)
+    arguments.add_quiet(parser)
 
 
 @dataclass(slots=True)
 class Statistics:
-    """Sums over cassettes. ``sizes`` is in bytes by cassette name; ``dates`` are those of the recordings."""
+    """Sums over cassettes. ``sizes`` is in bytes by cassette name; ``oldest`` and ``newest`` are of all recordings.
+
+    ``upstreams`` counts what was recorded from, ``answered_by`` that with the model that the answer names.
+    """
 
     sizes: dict[str, int] = field(default_factory=dict)
     totals: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
+    upstreams: Counter[str] = field(default_factory=Counter)
+    answered_by: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
-    dates: list[str] = field(default_factory=list)
+    oldest: str | None = None
+    newest: str | None = None
 
     def add_interaction(self, interaction: Interaction) -> None:
         """Count one interaction."""
+        interaction = with_provenance(interaction)
         response = interaction.response
         self.totals["interactions"] += 1
         self.totals["streams"] += response.first_header("content-type").startswith("text/event-stream")
@@ -45,9 +63,12 @@ class Statistics:
         self.totals["tokens"] += count_tokens(interaction)
         self.totals["milliseconds"] += response.ended
         self.models[model_of(interaction) or "(none)"] += 1
+        self.upstreams[interaction.upstream or "(unknown)"] += 1
+        self.answered_by[answered_by(interaction) or "(unknown)"] += 1
         self.statuses[status_of(interaction)] += 1
         if interaction.recorded:
-            self.dates.append(interaction.recorded)
+            self.oldest = min(self.oldest or interaction.recorded, interaction.recorded)
+            self.newest = max(self.newest or interaction.recorded, interaction.recorded)
 
     def as_json(self) -> dict[str, Any]:
         """All sums as a JSON value."""
@@ -55,9 +76,12 @@ class Statistics:
             "cassettes": len(self.sizes),
             "bytes": sum(self.sizes.values()),
             **{name: self.totals[name] for name in _COUNTED},
-            "oldest": min(self.dates, default=None),
-            "newest": max(self.dates, default=None),
+            "oldest": self.oldest,
+            "newest": self.newest,
+            "age_days": days_since(self.oldest or ""),
             "models": dict(self.models.most_common()),
+            "upstreams": dict(self.upstreams.most_common()),
+            "answered_by": dict(self.answered_by.most_common()),
             "statuses": dict(self.statuses.most_common()),
             "largest": dict(sorted(self.sizes.items(), key=lambda item: -item[1])[:_LARGEST]),
         }
@@ -66,21 +90,24 @@ class Statistics:
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Count, and print the sums. A cassette that cannot be read is named and left out."""
     statistics = Statistics()
+    unreadable: list[str] = []
     with project.open_project(options) as here:
-        for path in here.choose_files(options.names):
+        for path in track(here.choose_files(options.names), "reading", quiet=options.quiet):
             statistics.sizes[here.name_of(path)] = project.size_of(path)
             try:
-                interactions = project.load_cassette(path).interactions
+                interactions = project.load_whole_cassette(path).interactions
             except project.UNREADABLE as error:
-                statistics.totals["unreadable"] += 1
-                output.print_line(f"unreadable: {project.describe_problem(path, error)}")
+                unreadable.append(project.describe_problem(path, error))
                 continue
             for interaction in interactions:
                 statistics.add_interaction(interaction)
+    for problem in unreadable:
+        output.print_problem(f"unreadable: {problem}")
+    statistics.totals["unreadable"] = len(unreadable)
     sums = statistics.as_json()
     _print_sums(sums, output)
     output.print_json(sums)
-    return FAILED if statistics.totals["unreadable"] else 0
+    return FAILED if unreadable else 0
 
 
 def _print_sums(sums: dict[str, Any], output: Output) -> None:
@@ -94,13 +121,18 @@ def _print_sums(sums: dict[str, Any], output: Output) -> None:
             ("on disk", format_size(sums["bytes"])),
             ("tokens in the answers", f"{sums['tokens']:,}"),
             ("time the answers took", f"{sums['milliseconds'] / 1000:,.1f} s"),
-            ("recorded", f"{sums['oldest'] or '-'} to {sums['newest'] or '-'}"),
+            ("recorded", f"{day_of(sums['oldest'] or '')} to {day_of(sums['newest'] or '')}"),
+            ("age of the oldest", format_age(sums["oldest"] or "")),
         ],
     )
-    for title, counts in (("MODEL", sums["models"]), ("STATUS", sums["statuses"])):
+    for title, counts in (
+        ("ANSWERED BY", sums["answered_by"]),
+        ("MODEL", sums["models"]),
+        ("STATUS", sums["statuses"]),
+    ):
         if counts:
             output.print_line()
-            output.print_table((title, "INTERACTIONS"), list(counts.items()))
+            output.print_table((title, "REQUESTS"), list(counts.items()))
     if sums["largest"]:
         output.print_line()
         rows = [(name, format_size(number)) for name, number in sums["largest"].items()]

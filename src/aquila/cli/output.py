@@ -1,29 +1,24 @@
-"""Print the output of a command: tables and lines for people, or one JSON value for programs."""
+"""Print the output of a command: tables and lines for people, or one JSON value for programs. Secrets are left out."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
-from aquila.lazy_imports import lazy_modules
-
-if TYPE_CHECKING:
-    from rich import console
-    from rich import table as rich_table
-    from rich import text as rich_text
-else:
-    lazy_modules(globals(), console="rich.console", rich_table="rich.table", rich_text="rich.text")
+from aquila.cli.tables import Column, cut_text, lay_out_table
+from aquila.recording import outgoing
 
 Cell: TypeAlias = str | int
 """Numbers are written with separators and aligned to the right."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_SHORTEST = 12
+_WIDTH = 80
+"""The width of a table that no terminal shows."""
 
 
 class Output:
@@ -38,41 +33,51 @@ class Output:
     def print_json(self, value: Any) -> None:
         """Write a JSON value."""
         if self.as_json:
-            print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+            print(json.dumps(outgoing.redact_outgoing_value(value), indent=2, ensure_ascii=False, default=str))
 
     def print_line(self, text: str = "") -> None:
         """Write a line. Control characters are escaped, so that a recording cannot change the terminal's state."""
         if not self.as_json:
-            print(escape_controls(text))
+            print(escape_controls(outgoing.redact_outgoing(text)))
 
     def print_text(self, text: str, indent: str = "  ") -> None:
         """Write a text of several lines, each after ``indent``."""
         for line in text.split("\n"):
             self.print_line(indent + line if line else "")
 
-    def print_table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-        """Write a table, unless there are no rows. In a terminal the last column is cut to the terminal's width."""
+    def print_problem(self, text: str) -> None:
+        """Write what is wrong. The lines after the first are indented."""
+        first, *others = text.split("\n")
+        self.print_line(first)
+        for line in others:
+            self.print_line(f"  {line}".rstrip())
+
+    def print_table(self, columns: Sequence[str | Column], rows: Sequence[Sequence[Cell]]) -> None:
+        """Write a table as wide as the terminal, or 80 characters without one, unless there are no rows.
+
+        The first column is never cut, and neither are columns that are given by their titles, but for the last.
+        """
         if self.as_json or not rows:
             return
-        numeric = [all(isinstance(row[at], int) for row in rows) for at in range(len(columns))]
-        cells = [[f"{cell:,}" if isinstance(cell, int) else escape_controls(cell) for cell in row] for row in rows]
-        in_terminal = sys.stdout.isatty()
-        if in_terminal and importlib.util.find_spec("rich") is not None:
-            _print_with_rich(columns, cells, numeric)
-            return
-        if in_terminal:
-            cells = _fit_to_width(columns, cells, shutil.get_terminal_size().columns)
-        _print_plain(columns, cells, numeric)
-
-
-def _print_plain(columns: Sequence[str], cells: list[list[str]], numeric: Sequence[bool]) -> None:
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    for line in (columns, *cells):
-        padded = [
-            cell.rjust(width) if is_number else cell.ljust(width)
-            for cell, width, is_number in zip(line, widths, numeric, strict=True)
+        last = len(columns) - 1
+        known = [
+            Column(column, "end" if 0 < at == last else "nowhere") if isinstance(column, str) else column
+            for at, column in enumerate(columns)
         ]
-        print("  ".join(padded).rstrip())
+        numeric = [all(isinstance(row[at], int) for row in rows) for at in range(len(columns))]
+        cells = [[f"{cell:,}" if isinstance(cell, int) else _clean_cell(cell) for cell in row] for row in rows]
+        for line in lay_out_table(known, cells, numeric, shutil.get_terminal_size((_WIDTH, 24)).columns):
+            print(line)
+
+
+def print_error(text: str) -> None:
+    """Write a message to stderr, without secrets. Control characters are escaped, line breaks are kept."""
+    print("\n".join(map(escape_controls, outgoing.redact_outgoing(text).split("\n"))), file=sys.stderr)
+
+
+def _clean_cell(text: str) -> str:
+    # Line breaks are blanks in a table: written as escapes they look like part of the text.
+    return escape_controls(" ".join(outgoing.redact_outgoing(text).split()))
 
 
 def escape_controls(text: str) -> str:
@@ -82,36 +87,27 @@ def escape_controls(text: str) -> str:
 
 def shorten_to_line(text: str, width: int) -> str:
     """Put the beginning of a text on one line of at most ``width`` characters."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= width else flat[: width - 1] + "…"
+    return cut_text(" ".join(text.split()), width)
+
+
+def shorten_path(path: str | Path) -> str:
+    """Return a path relative to the current folder, if it is inside; else the whole path."""
+    absolute = Path(path).absolute()
+    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)
 
 
 def format_size(count: int) -> str:
     """Format a number of bytes for people: ``12.3 KB``."""
     if count < 1000:
         return f"{count} B"
-    return f"{count / 1000:.1f} KB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+    size = count / 1000
+    for unit in ("KB", "MB"):
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
 
 
 def format_count(number: int, noun: str) -> str:
     """Format a number with its noun: ``1 cassette``, ``2 cassettes``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _fit_to_width(columns: Sequence[str], cells: list[list[str]], width: int) -> list[list[str]]:
-    """Cut the last column so that lines have at most ``width`` characters."""
-    others = sum(max(len(line[at]) for line in (columns, *cells)) + 2 for at in range(len(columns) - 1))
-    room = max(width - others, _SHORTEST)
-    return [[*row[:-1], row[-1] if len(row[-1]) <= room else row[-1][: room - 1] + "…"] for row in cells]
-
-
-def _print_with_rich(columns: Sequence[str], cells: list[list[str]], numeric: Sequence[bool]) -> None:
-    table = rich_table.Table(box=None, pad_edge=False, header_style="bold")
-    for at, (column, right) in enumerate(zip(columns, numeric, strict=True)):
-        last = at == len(columns) - 1
-        table.add_column(
-            column, justify="right" if right else "left", no_wrap=True, overflow="ellipsis" if last else "fold"
-        )
-    for row in cells:
-        table.add_row(*map(rich_text.Text, row))
-    console.Console().print(table)

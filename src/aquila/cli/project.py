@@ -3,115 +3,261 @@
 from __future__ import annotations
 
 import argparse
-import configparser
 import contextlib
 import difflib
 import fnmatch
+import functools
 import os
-import tomllib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from aquila import config
 from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.model import Cassette
-from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.names import cassette_path
+from aquila.cassettes.storage import cassette_files, large_bodies
+from aquila.cassettes.storage.names import WORK_FOLDER, cassette_path
+from aquila.cli.cassette_folders import USUAL_NAMES, can_be_read, find_cassette_folders, find_closed_folders
+from aquila.cli.output import format_count
+from aquila.cli.pytest_settings import SETTINGS_FILES, configured_folder, find_project
 from aquila.config import SettingsLayers
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
-from aquila.option_table import OPTIONS
 from aquila.recording import runtime
 
-_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-"""The files in which pytest looks for its settings, in the order in which it looks."""
 
-_SECTIONS = {"tox.ini": "pytest", "setup.cfg": "tool:pytest"}
-
-
-@dataclass(frozen=True, slots=True)
 class Project:
-    """The cassette folder of a project."""
+    """The cassette folders of a project.
 
-    folder: Path
+    A cassette in the main folder, ``folder``, is called by its path there, without ``.yaml``. One in another folder is
+    called by its path below ``root``, the folder of the project. Commands understand the path within its own folder
+    too, if no other cassette has the same.
+    """
+
+    def __init__(self, root: Path, folder: Path, given: Sequence[Path] | None = None) -> None:
+        """``folder`` is where pytest records. ``given`` are the only folders, if the user has named some."""
+        self.root = root
+        self.folder = folder
+        self._given = given
+
+    @functools.cached_property
+    def folders(self) -> tuple[Path, ...]:
+        """All cassette folders, the main one first, whether it exists or not. Where the user has named none, those
+        below the folder of the project are found.
+        """
+        if self._given is not None:
+            return tuple(dict.fromkeys(self._given))
+        names = USUAL_NAMES | {self.folder.name}
+        others = find_cassette_folders(self.root, names, settings_files=SETTINGS_FILES, configured=configured_folder)
+        inside = [other for other in others if not other.is_relative_to(self.folder)]
+        return (self.folder, *(other for other in inside if not self.folder.is_relative_to(other)))
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether any cassette folder exists."""
+        return any(folder.is_dir() for folder in self.folders)
+
+    def folder_of(self, path: Path) -> Path | None:
+        """Return the cassette folder in which a file is, or None for a file elsewhere."""
+        absolute = path.absolute()
+        if absolute.is_relative_to(self.folder):
+            return self.folder
+        return next((folder for folder in self.folders if absolute.is_relative_to(folder)), None)
+
+    @functools.cached_property
+    def folders_with_journals(self) -> list[Path]:
+        """Return the folders to which runs have recorded: each cassette folder, and any within it that has journals."""
+        found: dict[Path, None] = {}
+        for folder in self.folders:
+            if not can_be_read(folder):
+                continue
+            found[folder] = None
+            found.update(dict.fromkeys(sorted(path.parent for path in folder.rglob(WORK_FOLDER))))
+        return list(found)
+
+    def recording_folder_of(self, path: Path) -> Path:
+        """Return the folder to which a run records a file: the innermost with journals, where its locks are."""
+        around = [folder for folder in self.folders_with_journals if path.absolute().is_relative_to(folder)]
+        return max(around, key=lambda folder: len(folder.parts), default=self.folder)
+
+    def place_of(self, path: Path) -> Path | None:
+        """Return the path of a file in the main folder, or in another cassette folder from the folder of the project.
+
+        None for a file elsewhere.
+        """
+        absolute = path.absolute()
+        for folder in (self.folder, self.root):
+            if absolute.is_relative_to(folder) and (folder == self.folder or self.folder_of(path) is not None):
+                return absolute.relative_to(folder)
+        return None
 
     def name_of(self, path: Path) -> str:
-        """Return a cassette's name: its path below the folder without ``.yaml``. Other files have their path."""
-        try:
-            inside = path.absolute().relative_to(self.folder)
-        except ValueError:
-            return str(path)
-        return inside.with_suffix("").as_posix() if path.suffix == ".yaml" else inside.as_posix()
+        """Return what a cassette is called. Other files are called by their path."""
+        place = self.place_of(path)
+        return str(path) if place is None else _without_suffix(place)
+
+    def names_of(self, path: Path) -> tuple[str, ...]:
+        """Return the names that mean a cassette file: that of ``name_of``, and that within its own folder."""
+        folder = self.folder_of(path)
+        if folder is None or folder == self.folder:
+            return (self.name_of(path),)
+        return self.name_of(path), _without_suffix(path.absolute().relative_to(folder))
 
     def list_cassettes(self) -> list[Path]:
-        """Return all cassette files except pending ones, sorted. Raises ``ConfigError`` if there is no folder."""
-        if not self.folder.is_dir():
-            raise ConfigError(
-                f"there is no cassette folder {self.folder}; name one with --dir, AQUILA_CASSETTE_DIR, or "
-                "aquila_cassette_dir in the pytest settings"
+        """Return all cassette files except pending ones, by folder, and folders within that cannot be read.
+
+        Raises ``ConfigError`` if there is no cassette folder.
+        """
+        missing = [folder for folder in self._given or () if not folder.is_dir()]
+        if missing or not self.has_folder:
+            hint = (
+                "name one that is there with --dir or AQUILA_CASSETTE_DIR"
+                if missing
+                else "aquila cassettes list says how to record. Another folder is named by --dir, AQUILA_CASSETTE_DIR, "
+                "or aquila_cassette_dir in the pytest settings"
             )
-        return list(cassette_files.find_cassette_files(self.folder))
+            raise ConfigError(f"there is no cassette folder {[*missing, self.folder][0]}; {hint}")
+        found: list[Path] = []
+        for folder in self.folders:
+            # Each command names what it cannot read, and fails: a folder counts as a cassette then.
+            found += [*cassette_files.find_cassette_files(folder), *find_closed_folders(folder)]
+        return found
 
     def list_pending(self) -> list[Path]:
         """Return the pending recordings, which failing tests left."""
-        return sorted(path for path in self.folder.rglob("*.pending.*") if path.suffix in cassette_suffixes())
+        suffixes = cassette_suffixes()
+        return [
+            path for folder in self.folders for path in sorted(folder.rglob("*.pending.*")) if path.suffix in suffixes
+        ]
 
     def choose_files(self, names: Sequence[str]) -> list[Path]:
         """Return the files that arguments name. No argument means all cassettes.
 
         A name is a file, a cassette, a folder of cassettes, or a pattern.
 
-        Raises ``CassetteError`` for a name that fits no cassette, with the nearest names.
+        Raises ``CassetteError`` for a name that fits no cassette, with the nearest names, and for one that is the name
+        of several.
         """
         if not names:
             return self.list_cassettes()
         found: dict[Path, None] = {}
         for name in names:
-            found.update(dict.fromkeys(self._find_named(name)))
+            _check_is_given(name)
+            named = self._find_exactly(name)
+            if len(named) > 1:
+                raise self._ambiguity(name, named)
+            found.update(dict.fromkeys(named or self._find_fitting(name)))
         return list(found)
 
     def find_one(self, name: str) -> Path:
         """Return the one file that an argument names. Raises ``CassetteError`` for none or several."""
-        found = self._find_named(name)
+        _check_is_given(name)
+        found = self._find_exactly(name) or self._find_fitting(name)
         if len(found) > 1:
-            raise CassetteError(f"{name!r} names {len(found)} cassettes; give one of them")
+            raise self._ambiguity(name, found)
         return found[0]
 
     def names_a_cassette(self, name: str) -> bool:
         """Say whether ``find_one`` or ``choose_files`` would find something."""
         try:
-            return bool(self._find_named(name))
+            return bool(self._find_exactly(name) or self._find_fitting(name))
         except AquilaError:
             return False
 
     def is_named(self, path: Path, name: str) -> bool:
-        """Say whether ``name`` means the file ``path`` of the cassette folder, which need not exist."""
-        known, stem = self.name_of(path), name.rstrip("/")
-        is_given = Path(name).absolute() == path or self.folder / name == path
-        return is_given or known == stem or known.startswith(f"{stem}/") or fnmatch.fnmatchcase(known, name)
+        """Say whether ``name`` means the file ``path`` of a cassette folder, which need not exist."""
+        given = Path(name).absolute()
+        if given in (path, *path.parents) or self.folder / name == path:
+            return True
+        return any(_fits(known, name) for known in self.names_of(path))
 
-    def _find_named(self, name: str) -> list[Path]:
+    def choose_among(self, paths: Iterable[Path], name: str) -> list[Path]:
+        """Return those of some files of cassette folders that ``name`` means; they need not exist.
+
+        Raises ``CassetteError`` if it is the name of several.
+        """
+        chosen = [path for path in paths if self.is_named(path, name)]
+        called = [path for path in chosen if name in self.names_of(path)]
+        own = [path for path in called if self.name_of(path) == name]
+        if not own and len(called) > 1:
+            raise self._ambiguity(name, called)
+        return own or called or chosen
+
+    def _ambiguity(self, name: str, found: Sequence[Path]) -> CassetteError:
+        shown = ", ".join(map(self.name_of, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
+        return CassetteError(f"{name!r} names {len(found)} cassettes; give one of them: {shown}")
+
+    def _find_exactly(self, name: str) -> list[Path]:
+        """Return the file with this path or name: one, unless it is a name within several folders, or none."""
         given = Path(name)
         if given.is_file():
             return [given]
-        with contextlib.suppress(CassetteNameError):
-            path = cassette_path(self.folder, name)
-            if path.is_file():
+        own = _existing_cassette(self.folder, name)
+        if own is not None:
+            return [own]
+        for base in (Path.cwd(), self.root):
+            path = _existing_cassette(base, name)
+            if path is not None and self.folder_of(path) is not None:
                 return [path]
-        files = self.list_cassettes()
-        called = {self.name_of(path): path for path in files}
-        stem = name.rstrip("/")
-        fitting = [
-            path for known, path in called.items() if fnmatch.fnmatchcase(known, name) or known.startswith(f"{stem}/")
-        ]
-        if not fitting:
-            hint = config.suggest_name(name, called) if len(called) <= 10 or _has_near_match(name, called) else ""
-            raise CassetteError(f"no cassette {name!r} in {self.folder}{hint}")
-        return fitting
+        inside = [_existing_cassette(folder, name) for folder in self.folders[1:]]
+        return [path for path in inside if path is not None]
+
+    def _find_fitting(self, name: str) -> list[Path]:
+        """Return the files that a pattern or a folder means. Raises ``CassetteError`` for none."""
+        folder = Path(name).absolute() if Path(name).is_dir() else None
+        try:
+            files = self.list_cassettes()
+        except ConfigError:
+            if folder is None or self._given is not None:
+                raise
+            files = []
+        named = {path: self.names_of(path) for path in files}
+        fitting = [path for path, known in named.items() if any(_fits(one, name) for one in known)]
+        if not fitting and folder is not None:
+            fitting = [path for path in files if path.is_relative_to(folder)]
+            fitting = fitting or list(cassette_files.find_cassette_files(folder))
+        if fitting:
+            return fitting
+        if folder is not None:
+            raise CassetteError(f"no cassettes in {folder}")
+        called = [known[0] for known in named.values()]
+        hint = config.suggest_name(name, called) if len(called) <= _SHOWN or _has_near_match(name, called) else ""
+        raise CassetteError(f"no cassette {name!r} in {list_folders(self.folders)}{hint if called else ''}")
 
 
-def _has_near_match(name: str, known: dict[str, Path]) -> bool:
+def _check_is_given(name: str) -> None:
+    """Raise ``CassetteError`` for an empty name, which would mean the current folder."""
+    if not name.strip():
+        raise CassetteError("the name of a cassette is empty; leave it out for all cassettes")
+
+
+_SHOWN = 10
+"""So many names are listed in a message."""
+
+
+def list_folders(folders: Sequence[Path]) -> str:
+    """Name the first of several folders, and how many others there are."""
+    others = f" and {format_count(len(folders) - 1, 'other folder')}" if len(folders) > 1 else ""
+    return f"{folders[0]}{others}"
+
+
+def _without_suffix(place: Path) -> str:
+    return place.with_suffix("").as_posix() if place.suffix == ".yaml" else place.as_posix()
+
+
+def _existing_cassette(folder: Path, name: str) -> Path | None:
+    with contextlib.suppress(CassetteNameError):
+        path = cassette_path(folder, name)
+        if os.path.isfile(path):  # unlike that of `Path`, it takes what may not be looked at for absent
+            return path
+    return None
+
+
+def _fits(known: str, name: str) -> bool:
+    """Say whether a name that was given is that of a cassette, of a folder around it, or a pattern for it."""
+    stem = name.rstrip("/")
+    return known == stem or known.startswith(f"{stem}/") or fnmatch.fnmatchcase(known, name)
+
+
+def _has_near_match(name: str, known: Sequence[str]) -> bool:
     return bool(difflib.get_close_matches(name, known, n=1))
 
 
@@ -144,13 +290,22 @@ def load_cassette(path: Path) -> Cassette:
         raise CassetteError(f"{path} is not there any more") from error
 
 
+def load_whole_cassette(path: Path) -> Cassette:
+    """Read a cassette file, and check its large bodies. Raises like ``load_cassette``, also for a damaged body."""
+    cassette = load_cassette(path)
+    large_bodies.check_bodies(cassette)
+    return cassette
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that all commands about cassettes have."""
     parser.add_argument(
         "--dir",
+        dest="folders",
+        action="append",
         metavar="FOLDER",
-        help="the cassette folder; by default AQUILA_CASSETTE_DIR, else aquila_cassette_dir of the pytest settings of "
-        "this project, else cassettes",
+        help="a cassette folder; can be given several times. By default AQUILA_CASSETTE_DIR, else aquila_cassette_dir "
+        "of the pytest settings of this project (else cassettes) and all folders named cassettes in the project",
     )
     parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
 
@@ -163,55 +318,13 @@ def open_project(options: argparse.Namespace, *, start: Path | None = None) -> I
 
     Raises ``ConfigError`` for settings that cannot be read.
     """
-    root, ini = _find_project(start or Path.cwd())
-    command_line = {"cassette_dir": os.path.abspath(options.dir)} if options.dir else {}
+    root, ini = find_project(start or Path.cwd())
+    if "" in (getattr(options, "folders", None) or ()):
+        raise ConfigError("--dir is empty; leave it out for the folders of the project")
+    given = [Path(os.path.abspath(folder)) for folder in getattr(options, "folders", None) or ()]
+    command_line = {"cassette_dir": str(given[0])} if given else {}
     with runtime.Run(SettingsLayers(root=root, ini=ini, command_line=command_line)):
-        yield Project(runtime.current_settings().cassette_root())
-
-
-def _find_project(start: Path) -> tuple[Path, dict[str, str]]:
-    """Return the folder of the nearest pytest settings, in ``start`` or above, and the Aquila settings in them."""
-    for folder in (start, *start.parents):
-        for name in _FILES:
-            found = _read_settings(folder / name)
-            if found is not None:
-                return folder, {
-                    key.removeprefix("aquila_"): value
-                    for key, value in found.items()
-                    if key.startswith("aquila_") and _is_setting(key.removeprefix("aquila_"))
-                }
-    return start, {}
-
-
-def _is_setting(name: str) -> bool:
-    return name in OPTIONS and OPTIONS[name].ini
-
-
-def _read_settings(path: Path) -> dict[str, str] | None:
-    """Return the pytest settings of a file, or None if it has no section for pytest."""
-    if not path.is_file():
-        return None
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".toml":
-            return _read_toml_settings(tomllib.loads(text), path.name)
-        parser = configparser.ConfigParser(interpolation=None)
-        parser.read_string(text)
-    except (OSError, ValueError, configparser.Error) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    section = _SECTIONS.get(path.name, "pytest")
-    if parser.has_section(section):
-        return {key: value.strip() for key, value in parser.items(section)}
-    return {} if path.name.endswith("pytest.ini") else None
-
-
-def _read_toml_settings(content: dict[str, Any], name: str) -> dict[str, str] | None:
-    table: Any = content.get("pytest") if name.endswith("pytest.toml") else content.get("tool", {}).get("pytest")
-    if not isinstance(table, dict):
-        return {} if name.endswith("pytest.toml") else None
-    values = {**table, **table.get("ini_options", {})}
-    return {
-        key: "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-        for key, value in values.items()
-        if not isinstance(value, dict)
-    }
+        folder = runtime.current_settings().cassette_root()
+        if not given and os.environ.get("AQUILA_CASSETTE_DIR"):
+            given = [folder]
+        yield Project(root, folder, given or None)

@@ -6,6 +6,14 @@ request is. A request can name its cassette with the header x-aquila-cassette, o
 (http://127.0.0.1:8377/@jobs%2Fsummary/v1). POST /_aquila/reset stores what was recorded, and every recording can then
 be played again.
 
+With --script FILE what is written there answers, in the form of whatever is asked, and the cassette answers the rest.
+A reset begins the script anew.
+
+Web pages are not answered, and neither is a client that calls the server by a name other than a loopback name, --host
+or --allow-host. The server's own API key is used only for clients that send its token as their key: that of
+AQUILA_SERVER_TOKEN, else one that it prints. With AQUILA_SERVER_TOKEN, or where other machines can reach it, it answers
+nobody without the token.
+
 Recordings are stored when the server ends (Ctrl-C) or is reset. Until then they are in its journal.
 """
 
@@ -14,29 +22,45 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import signal
+import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cli import project
-from aquila.cli.output import Output
+from aquila.cli.output import Output, escape_controls
+from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.recording import runtime
+from aquila.recording.redactors import redactor_for
 from aquila.recording.scope import Scope
+from aquila.recording.session_factory import match_rules_of
 
 if TYPE_CHECKING:
-    from aquila.server import application, background_server
+    from aquila.scripting import script_file
+    from aquila.scripting.script import Script
+    from aquila.server import access_log, application, background_server
+    from aquila.server import admission as admissions
+    from aquila.server.admission import Admission
     from aquila.transports import proxy as proxies
 else:
     lazy_modules(
         globals(),
+        access_log="aquila.server.access_log",
+        admissions="aquila.server.admission",
         application="aquila.server.application",
         background_server="aquila.server.background_server",
         proxies="aquila.transports.proxy",
+        script_file="aquila.scripting.script_file",
     )
 
+_TOKEN_VARIABLE = "AQUILA_SERVER_TOKEN"
+_SHORTEST_TOKEN = 16
 _SHOWN = {None: "replay", "missing": "record what is missing", "all": "record everything"}
 """How the first line of the server names each value of ``--record``."""
 
@@ -51,6 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("missing", "all"),
         help="record requests that have no recording (missing), or every request (all); default: replay only",
     )
+    parser.add_argument(
+        "--script", metavar="FILE", help="answer from this script what it has an answer for, before any cassette"
+    )
     parser.add_argument("--cassette", metavar="NAME", help="the cassette of requests that name none")
     parser.add_argument(
         "--upstream",
@@ -59,12 +86,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "https://api.openai.com), or a transport: local, module:factory",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="the address to listen on; one that other machines can reach needs a token"
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen on; where other machines can reach it, every client needs the token",
     )
     parser.add_argument("--port", type=int, default=8377, help="the port to listen on (default: 8377; 0: any)")
     parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which clients reach the server, such as host.docker.internal; can be given several times",
+    )
+    parser.add_argument(
         "--max-body", type=int, default=32, metavar="MB", help="refuse larger requests (default: 32 megabytes)"
     )
+    parser.add_argument("--quiet", action="store_true", help="write no line for each request")
 
 
 def scope_options(record: str | None) -> dict[str, str]:
@@ -75,41 +112,120 @@ def scope_options(record: str | None) -> dict[str, str]:
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Serve until interrupted.
 
-    The token comes from AQUILA_SERVER_TOKEN, because other users of the machine can see command-line arguments.
+    A token of the user's comes from AQUILA_SERVER_TOKEN, because other users of the machine can see command-line
+    arguments.
     """
-    for module in ("starlette", "uvicorn"):
+    for module in ("starlette", "uvicorn", "httptools"):
         import_optional(module, "serve", purpose="aquila serve")
-    token = os.environ.get("AQUILA_SERVER_TOKEN") or None
+    admission = _choose_admission(options)
+    if options.max_body <= 0:
+        raise ConfigError(f"--max-body {options.max_body} refuses every request; give megabytes from 1")
+    if len(options.folders or ()) > 1:
+        raise ConfigError("serve works with one cassette folder; give --dir once")
     with project.open_project(options) as here:
         settings = runtime.current_settings()
         if options.cassette is not None:
             cassette_path(here.folder, options.cassette)  # raises for a name that cannot be a cassette
-        served = background_server.RenewableScope(
-            lambda: Scope(
+        script = None if options.script is None else Path(options.script)
+        _read_script(script)  # before anybody asks, if it is wrong
+
+        def open_scope() -> Scope:
+            scope = Scope(
                 kind="block",
                 name="aquila serve",
                 command=f"aquila serve --record --cassette {options.cassette or 'NAME'}",
                 default_cassette=options.cassette,
                 options=scope_options(options.record),
             )
-        )
+            if (read := _read_script(script)) is not None:
+                scope.use_script(read)
+            return scope
+
+        served = background_server.RenewableScope(open_scope)
         proxy = proxies.Proxy(
             served.current_scope, upstream=options.upstream or settings.base_url, key=settings.api_key
         )
         app = application.build_application(
-            proxy, token=token, largest_body=options.max_body * 1024 * 1024, reset=served.reset_scope
+            proxy,
+            admission,
+            largest_body=options.max_body * 1024 * 1024,
+            reset=served.reset_scope,
+            log=None if options.quiet else access_log.RequestLog(_redact_target, _write_log_line),
         )
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stores recordings too
         try:
-            with background_server.open_listening_socket(options.host, options.port, token=token) as bound:
-                host, port = bound.getsockname()[:2]
-                shown = f"[{host}]" if ":" in host else host
-                mode = _SHOWN[options.record]
-                output.print_line(f"serving {here.folder} ({mode}) at OPENAI_BASE_URL=http://{shown}:{port}/v1")
+            with (
+                contextlib.suppress(KeyboardInterrupt),
+                background_server.open_listening_socket(options.host, options.port) as bound,
+            ):
+                output.print_line(
+                    f"serving {here.folder} ({_SHOWN[options.record]}) at OPENAI_BASE_URL={_base_url_of(bound)}"
+                )
+                _print_token(admission, output, opens_key=options.record is not None and settings.api_key is not None)
                 sys.stdout.flush()
-                signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stores recordings too
-                with contextlib.suppress(KeyboardInterrupt):
-                    background_server.make_server(app).run([bound])
+                background_server.make_server(app).run([bound])
         finally:
             recorded = served.close()
         output.print_line(f"{recorded} recorded")
     return 0
+
+
+def _read_script(path: Path | None) -> Script | None:
+    """Read a script anew, as for each reset of the server. Raises ``ConfigError``."""
+    if path is None:
+        return None
+    try:
+        return script_file.load_script(path)
+    except FileNotFoundError:
+        raise ConfigError(f"--script {path}: there is no such file") from None
+
+
+def _choose_admission(options: argparse.Namespace) -> Admission:
+    """Choose whom the server answers, and its token. Raises ``ConfigError``."""
+    given = os.environ.get(_TOKEN_VARIABLE) or None
+    is_open = background_server.can_be_reached(options.host)
+    if given is not None:
+        check_token(given, is_open=is_open)
+    return admissions.Admission(
+        given or admissions.make_token(),
+        needs_token=is_open or given is not None,
+        hosts=admissions.read_host_names([options.host, *options.allow_host]),
+    )
+
+
+def check_token(token: str, *, is_open: bool) -> None:
+    """Raise ``ConfigError`` for a token of the user's that no header field can carry, or that is too easily guessed.
+
+    ``is_open`` says that other machines can reach the server.
+    """
+    if re.fullmatch(r"[!-~]+", token) is None:
+        raise ConfigError(f"{_TOKEN_VARIABLE} may have letters, digits and punctuation, and no spaces")
+    if is_open and len(token) < _SHORTEST_TOKEN:
+        raise ConfigError(f"{_TOKEN_VARIABLE} is too short to keep strangers out: use {_SHORTEST_TOKEN} characters")
+
+
+def _print_token(admission: Admission, output: Output, *, opens_key: bool) -> None:
+    """Say what the token is for, and what it is unless the user knows it."""
+    shown = f"the token of {_TOKEN_VARIABLE}" if os.environ.get(_TOKEN_VARIABLE) else admission.token
+    if admission.needs_token:
+        output.print_line(f"every client needs the token: OPENAI_API_KEY={shown}")
+    elif opens_key:
+        output.print_line(f"a client that is to use this server's API key: OPENAI_API_KEY={shown}")
+
+
+def _base_url_of(bound: socket.socket) -> str:
+    """The base URL for clients on this machine."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+
+
+def _redact_target(target: str) -> str:
+    settings = runtime.current_settings()
+    redactor = redactor_for(match_rules_of(settings), settings.keep_headers)
+    return redactor.redact_request(RecordedRequest("GET", f"http://localhost{target}")).url[len("http://localhost") :]
+
+
+def _write_log_line(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        print(escape_controls(line), file=sys.stderr, flush=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import huey as _huey
 from huey.api import Task, TaskWrapper
 from huey.exceptions import TaskTimeout
+from huey.serializer import Serializer
 
+from aquila.errors import MessageRejected, PickledMessages
 from aquila.huey import lost_tasks, scope_reference
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, delete_progress_of, enter_current_task
 from aquila.huey.serializer import MsgpackSerializer
@@ -20,6 +23,7 @@ from aquila.huey.task_scope import enter_task_scope, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
 from aquila.recording.places import outcome_boundary
 from aquila.recording.time_limits import TimeLimit, time_limit
+from aquila.recording.under_test import is_under_test
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -153,7 +157,11 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     def deserialize_task(self, data: bytes) -> Task:
         """Return the task of a message. Raises ``MessageRejected`` for one that is not from this queue."""
         if isinstance(self.serializer, MsgpackSerializer):
-            task = self._registry.create_task(self.serializer.deserialize(data, "task"))
+            message = self.serializer.deserialize(data, "task")
+            try:
+                task = self._registry.create_task(message)
+            except RecursionError:
+                raise MessageRejected("the tasks that follow this one are nested too deeply") from None
         else:
             task = super().deserialize_task(data)
         attach_fields(task, task.kwargs.pop(scope_reference.KEY, None))
@@ -240,7 +248,10 @@ def _fields_to_send(task: Task) -> dict[str, Any] | str | None:
 
 
 def attach_fields(task: Task, fields: Any) -> None:
-    """Give a task what its message carries. Raises ``MessageRejected`` for malformed data."""
+    """Give a task what its message carries. Raises ``MessageRejected`` for malformed data.
+
+    A process that takes part in no test does not look at the reference, and does not pass it on.
+    """
     if isinstance(fields, dict):
         for name in ("attempt", "deliveries"):
             number = fields.get(name)
@@ -248,10 +259,12 @@ def attach_fields(task: Task, fields: Any) -> None:
                 raise scope_reference.malformed_reference()
             setattr(task, f"_aquila_{name}", number)
         fields = fields.get("reference")
-    if fields is not None:
-        if not isinstance(fields, str):
-            raise scope_reference.malformed_reference()
-        scope_reference.parse_reference(fields)
+    if fields is None or not is_under_test():
+        task._aquila_scope = None
+        return
+    if not isinstance(fields, str):
+        raise scope_reference.malformed_reference()
+    scope_reference.parse_reference(fields)
     task._aquila_scope = fields
 
 
@@ -289,13 +302,32 @@ def instrument(huey: H, *, keep_running: bool = False) -> H:
 
     Tasks that are declared from now on may be ``async``; those declared before stay as they are. Call it where the Huey
     is made, so that producers and workers both have it. ``keep_running`` is that of ``AquilaHuey``. A Huey that was
-    instrumented already is not changed.
+    instrumented already is not changed. Warns with ``PickledMessages``, once for each Huey, if it reads pickles.
     """
-    kind: Any = type(huey)
-    if not isinstance(huey, AquilaHuey):
-        huey.__class__ = _class_with_aquila(kind)
-        if huey.task_wrapper_class is TaskWrapper:
-            huey.task_wrapper_class = AquilaTaskWrapper
+    is_new, own = not isinstance(huey, AquilaHuey), cast("Any", huey)
+    change_class(huey)
+    if is_new and _reads_any_pickle(type(own.serializer)):
+        warnings.warn(
+            f"the Huey {own.name!r} reads pickles: whoever can write to its queue runs code in its workers. "
+            "Make it with serializer=aquila.huey.MsgpackSerializer(), or use a class of aquila.huey. To stay with "
+            "pickle, ignore aquila.errors.PickledMessages",
+            PickledMessages,
+            stacklevel=2,
+        )
     if keep_running:
         lost_tasks.keep_running(huey)
     return huey
+
+
+def _reads_any_pickle(kind: Any) -> bool:
+    """Whether a serializer reads as Huey's own does. One that checks a signature first does not."""
+    return kind.deserialize is Serializer.deserialize and kind._deserialize is Serializer._deserialize
+
+
+def change_class(huey: Any) -> None:
+    """Give a Huey the class that ``AquilaHuey`` is mixed into, unless it has one already."""
+    if not isinstance(huey, AquilaHuey):
+        kind: Any = type(huey)
+        huey.__class__ = _class_with_aquila(kind)
+        if huey.task_wrapper_class is TaskWrapper:
+            huey.task_wrapper_class = AquilaTaskWrapper

@@ -15,8 +15,11 @@ import time
 from typing import Any
 
 from huey.api import Task
+from huey.exceptions import HueyException
 from huey.signals import SIGNAL_INTERRUPTED
 from huey.utils import Error
+
+from aquila.errors import MessageRejected
 
 logger = logging.getLogger("aquila.huey")
 
@@ -54,7 +57,7 @@ def requeue_lost_tasks(huey: Any, *, lost_after: float = 3600.0) -> list[str]:
     """
     requeued = []
     for key in sorted(huey.all_results()):
-        if not key.startswith(RUNNING_PREFIX) or (entry := huey.get(key, peek=True)) is None:
+        if not key.startswith(RUNNING_PREFIX) or (entry := _read_copy(huey, key)) is None:
             continue
         data, host, pid, since = entry
         if _is_process_alive(pid) if host == socket.gethostname() else time.time() - since < lost_after:
@@ -72,6 +75,21 @@ def requeue_lost_tasks(huey: Any, *, lost_after: float = 3600.0) -> list[str]:
     return requeued
 
 
+def _read_copy(huey: Any, key: str) -> list[Any] | None:
+    """Return what ``store_running_copy`` stored, or None. What somebody else has written stays where it is."""
+    try:
+        entry: Any = huey.get(key, peek=True)
+        if entry is None:
+            return None
+        if type(entry) is list and [type(part) for part in entry] == [bytes, str, int, float]:
+            huey.deserialize_task(entry[0])
+            return entry
+    except (MessageRejected, HueyException):
+        pass
+    logger.warning("%s in the result store is no copy of a task that was executing, and is left alone", key[:100])
+    return None
+
+
 def _give_up(huey: Any, task: Task) -> None:
     message = f"lost with its worker {task._aquila_deliveries} times and given up"
     logger.error("task %s was %s", task.id, message)
@@ -85,7 +103,7 @@ def _is_process_alive(pid: int) -> bool:
         return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

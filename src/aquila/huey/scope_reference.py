@@ -1,8 +1,13 @@
 """The reference to a scope that a task message carries: it says which cassette answers the requests of the task.
 
-It is the value of one reserved keyword argument. It holds the id of a scope and no path, so a worker on another machine
-uses its own cassette folder. A context variable or the environment cannot do this: a worker thread would read the value
-of whatever test runs when the task does, and a forked worker the value at the time of the fork.
+It is the value of one reserved keyword argument: a seal and fields in JSON. It holds the id of a scope and no path, so
+a worker on another machine uses its own cassette folder. A context variable or the environment cannot do this: a worker
+thread would read the value of whatever test runs when the task does, and a forked worker the value at the time of the
+fork.
+
+A message is data, and a stranger may have written it. A process that takes part in no test does not look at the
+reference. One that does, believes it about a scope of its own, which it knows; for that of another process the seal
+must fit. Even then the reference cannot say that something is live or recorded: see ``joined_scopes``.
 """
 
 from __future__ import annotations
@@ -10,15 +15,15 @@ from __future__ import annotations
 import functools
 import json
 import os
-import secrets
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from aquila.cassettes.storage.scope_ids import is_scope_id
 from aquila.errors import CassetteRequired, MessageRejected, SessionClosed
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import runtime
+from aquila.recording import runtime, under_test
 
 if TYPE_CHECKING:
     from aquila.config import Settings
@@ -30,21 +35,15 @@ else:
 KEY = "__aquila__"
 """The keyword argument. A worker without Aquila fails on it with a TypeError instead of answering from anywhere."""
 
-# The settings that a message may decide. None of them names a host, a folder, a key or code.
-_ALLOWED_OPTIONS = (
-    "record",
-    "match_on",
-    "ignore",
-    "ignore_query",
-    "repeat",
-    "record_errors",
-    "replay_timing",
-    "silence",
-)
-_ALLOWED_TRANSPORTS = ("replay", "record", "live", "local")
+# What of the sender's settings a message carries: how requests are compared. None of these says whom a worker calls,
+# whether it records, or where it writes. Faults are made of recorded answers.
+_OPTIONS = ("match_on", "ignore", "ignore_query", "normalize", "repeat", "faults")
+
+_LONGEST = 64 * 1024
+"""Characters of a reference."""
 
 # A reference says which process made it. A fork has the same token and another process id.
-_process_token, _process_id = secrets.token_hex(8), os.getpid()
+_process_token, _process_id = os.urandom(8).hex(), os.getpid()
 
 # The text of the reference to each scope, with the settings and the cassette it was made for: a test may enqueue
 # thousands of tasks. An entry is replaced when either changes, and goes with its scope.
@@ -61,7 +60,7 @@ def reference_to_current_scope() -> str | None:
     try:
         scope = find_current_scope()
     except (SessionClosed, CassetteRequired) as error:
-        return json.dumps({"refused": str(error)})
+        return _write_reference({"refused": str(error)[: _LONGEST // 8]})
     return _reference_to_scope(scope) if scope is not None else None
 
 
@@ -72,54 +71,68 @@ def find_current_scope() -> Scope | None:
     return scopes.current_scope()
 
 
+def _write_reference(fields: Mapping[str, Any]) -> str:
+    text = json.dumps(fields, separators=(",", ":"))  # Without spaces: it is part of every message.
+    return under_test.run_key().make_seal(text) + text
+
+
 def _reference_to_scope(scope: Scope) -> str:
     if (reason := scope.sessions.refusal) is not None:
-        return json.dumps({"refused": reason})
+        return _write_reference({"refused": reason[: _LONGEST // 8]})
     settings = scope.settings
     known = _reference_texts.get(scope)
     if known is not None and known[0] is settings and known[1] == scope.default_cassette:
         return known[2]
     reference = scope.make_reference()
-    options = select_allowed_options(reference.options)
-    if options.get("transport") != "record":
-        options.pop("record", None)
     fields = {
         "scope": reference.scope,
         "name": reference.name,
         "default": reference.default_cassette,
-        "options": options,
+        "transport": settings.transport,
+        "options": {name: reference.options[name] for name in _OPTIONS if reference.options.get(name) is not None},
         "from": _process_token,
     }
-    text = json.dumps(fields, separators=(",", ":"))  # Without spaces: it is part of every message.
+    if reference.script is not None:
+        fields["script"] = reference.script
+    text = _write_reference(fields)
     _reference_texts[scope] = settings, scope.default_cassette, text
     return text
-
-
-def select_allowed_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of ``options`` that a message may decide."""
-    allowed = {name: value for name, value in options.items() if name in _ALLOWED_OPTIONS}
-    if options.get("transport") in _ALLOWED_TRANSPORTS:
-        allowed["transport"] = options["transport"]
-    return allowed
 
 
 @functools.lru_cache(maxsize=64)  # All tasks of a test carry the same text.
 def parse_reference(reference: str) -> Mapping[str, Any]:
     """Return the fields of a reference. Raises ``MessageRejected`` for one that is malformed."""
     try:
-        fields = json.loads(reference)
+        fields = json.loads(reference[under_test.SEAL_LENGTH :]) if len(reference) <= _LONGEST else None
     except (ValueError, RecursionError):
         fields = None
-    if isinstance(fields, dict) and isinstance(fields.get("refused"), str):
-        return fields
+    if not isinstance(fields, dict):
+        raise malformed_reference()
+    if "refused" in fields:
+        if len(fields) == 1 and isinstance(fields["refused"], str):
+            return fields
+        raise malformed_reference()
+    options = fields.get("options")
     if (
-        not isinstance(fields, dict)
-        or not all(isinstance(fields.get(name), str) for name in ("scope", "name", "from"))
-        or not isinstance(fields.get("default"), str | None)
-        or not isinstance(fields.get("options"), dict)
+        not is_scope_id(fields.get("scope"))
+        or not all(isinstance(fields.get(name), str) for name in ("name", "transport", "from"))
+        or not all(isinstance(fields.get(name), str | None) for name in ("default", "script"))
+        or not isinstance(options, dict)
+        or not all(name in _OPTIONS and _is_text_or_texts(value) for name, value in options.items())
     ):
         raise malformed_reference()
     return fields
+
+
+def _is_text_or_texts(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+def has_fitting_seal(reference: str) -> bool:
+    """Whether a process of this run has made a reference. Where the environment alone put this process under test, any
+    is believed: it shares a key with nobody."""
+    seal, text = reference[: under_test.SEAL_LENGTH], reference[under_test.SEAL_LENGTH :]
+    return under_test.run_key().fits(seal, text)
 
 
 def was_made_here(reference: Mapping[str, Any]) -> bool:

@@ -7,8 +7,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from aquila.errors import CassetteMiss, CassetteRequired, PlayedOut, SessionClosed
+from aquila.errors import CassetteRequired, MessageRejected, SessionClosed
 from aquila.huey.scope_reference import find_current_scope
+from aquila.recording.child_misses import describe_miss, miss_from
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -57,16 +58,22 @@ def store_misses(huey: Any, task: Any, scope: Scope, known: int) -> None:
     """
     for number, miss in enumerate(scope.misses[known:], start=known):
         key = f"{_MISS_PREFIX}{scope.id}.{task.id}.{os.getpid()}.{number}"
-        huey.put(key, [isinstance(miss, PlayedOut), str(miss), miss.difference, miss.group])
+        huey.put(key, describe_miss(miss))
 
 
 def collect_misses(huey: Any, scope: Scope) -> None:
     """Move the misses of workers in other processes from the result store to their scope."""
     for key in sorted(huey.all_results()):
         if key.startswith(f"{_MISS_PREFIX}{scope.id}."):
-            played_out, text, difference, group = huey.get(key)
-            kind = PlayedOut if played_out else CassetteMiss
-            scope.remember_miss(kind(text, difference=difference, group=group))
+            scope.remember_miss(miss_from(_take(huey, key)))
+
+
+def _take(huey: Any, key: str) -> Any:
+    try:
+        return huey.get(key)
+    except MessageRejected:
+        huey.delete(key)
+        return None
 
 
 def collect_misses_of_current_scope(huey: Any) -> None:

@@ -35,6 +35,7 @@ _MIN_SECRET = 16
 _WORTH_COMPRESSING = 512  # Bytes; below that the saving is less than the time.
 
 DEFAULT_MAX_SIZE = 64 * 1024 * 1024
+DEFAULT_MAX_OBJECTS = 250_000
 
 
 class MsgpackSerializer(Serializer):  # type: ignore[misc]
@@ -48,8 +49,11 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
       signs and all are accepted.
     - ``queue``: the name of the queue that a signature is bound to, which is the name of the Huey. Aquila's own Huey
       classes fill it in.
-    - ``compression``: compress messages of more than 512 bytes. Compressed messages are always read.
+    - ``compression``: compress messages of more than 512 bytes. A compressed message is read only if it is signed, or
+      if compression was asked for on this side too.
     - ``max_size``: the longest message in bytes, also when it is decompressed.
+    - ``max_objects``: the most objects (texts, numbers, lists, ...) that a message may hold. They are counted before
+      any is built.
     - ``exceptions``: classes that arrive as themselves in an ``.error()`` handler, besides those of Python, Huey and
       Aquila. Others arrive as ``RemoteTaskError``.
 
@@ -63,6 +67,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         queue: str | None = None,
         compression: bool = False,
         max_size: int = DEFAULT_MAX_SIZE,
+        max_objects: int = DEFAULT_MAX_OBJECTS,
         exceptions: Iterable[type[Exception]] = (),
     ) -> None:
         super().__init__(compression=compression, use_zlib=True)
@@ -70,7 +75,8 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         self._queue = queue
         self._max_size = max_size
         self._exceptions = tuple(exceptions)
-        self._wire = WireFormat(self._exceptions)
+        self._max_objects = max_objects
+        self._wire = WireFormat(self._exceptions, max_objects=max_objects)
         self._keys: dict[Purpose, list[bytes]] = {}
         if queue is not None:
             for purpose in ("task", "value"):
@@ -93,6 +99,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
             queue=queue,
             compression=self.comp,
             max_size=self._max_size,
+            max_objects=self._max_objects,
             exceptions=self._exceptions,
         )
 
@@ -119,6 +126,8 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         ``purpose`` says whether it must be a task or a value. Without it the message may be either, as which it was
         sent. Raises ``MessageRejected`` for bytes that are damaged, foreign, too large, or not signed as they must be.
         """
+        if len(data) > self._max_size + _HEADER + _SIGNATURE:
+            raise MessageRejected(f"the message is larger than the limit of {self._max_size:,} bytes (max_size=)")
         data = bytes(data)
         header, flags = data[:_HEADER], self._check_header(data)
         sent_as: Purpose = "task" if flags & _TASK else "value"
@@ -130,6 +139,11 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         elif self._secrets:
             raise MessageRejected(
                 "the message is unsigned, and this queue needs a signature: give every producer the same secret="
+            )
+        if flags & _COMPRESSED and not flags & _SIGNED and not self.comp:
+            raise MessageRejected(
+                "the message is compressed and unsigned, and this side was not asked to read that: give it "
+                "compression=True, or both sides the same secret="
             )
         plain = self._decompress_payload(payload) if flags & _COMPRESSED else payload
         if len(plain) > self._max_size:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from aquila.errors import ConfigError, MessageRejected
 from aquila.huey.joined_scopes import JoinedScopes
-from aquila.huey.scope_reference import parse_reference, was_made_here
+from aquila.huey.scope_reference import has_fitting_seal, parse_reference, was_made_here
 from aquila.huey.scope_sharing import share_counts, store_misses
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
+    from aquila.faults import parsing as fault_parsing
     from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
 else:
-    lazy_modules(globals(), scopes="aquila.recording.scope")
+    lazy_modules(globals(), fault_parsing="aquila.faults.parsing", scopes="aquila.recording.scope")
 
 _NOT_EXECUTED = object()  # A task that was revoked or has expired has no outcome.
 
@@ -26,11 +27,7 @@ def enter_task_scope(huey: Any, task: Any) -> tuple[Scope, int] | None:
     Returns the arguments for ``leave_task_scope``: the scope and how many misses it has. None where no scope is needed.
     """
     reference = task._aquila_scope
-    scope = (
-        _find_scope_without_reference(task)
-        if reference is None
-        else _find_scope(huey, task, parse_reference(reference))
-    )
+    scope = _find_scope_without_reference(task) if reference is None else _find_scope(huey, task, reference)
     if scope is None:
         return None
     scopes.bind_scope(scope)
@@ -45,25 +42,48 @@ def leave_task_scope(huey: Any, task: Any, scope: Scope, known: int) -> None:
         scope.close(passed=getattr(task, "_aquila_error", _NOT_EXECUTED) is None)
 
 
-def _find_scope(huey: Any, task: Any, reference: Mapping[str, Any]) -> Scope:
-    if "refused" in reference:
-        return make_refusing_scope(task, reference["refused"])
+def _find_scope(huey: Any, task: Any, reference: str) -> Scope:
+    fields = parse_reference(reference)
+    if "refused" in fields:
+        return make_refusing_scope(task, fields["refused"])
     run = runtime.current_run()
-    scope = run.scopes.find(reference["scope"])
-    if scope is None and was_made_here(reference):
+    scope = run.scopes.find(fields["scope"])
+    if scope is not None and scope.is_owner:
+        return scope
+    if scope is None and was_made_here(fields):
         return make_refusing_scope(
             task,
-            f"{reference['name'] or 'the scope that'} enqueued it and has ended: let the test drain the queue, or end "
+            f"{fields['name'] or 'the scope that'} enqueued it and has ended: let the test drain the queue, or end "
             "its consumer, before it returns",
         )
+    if not has_fitting_seal(reference):
+        return make_refusing_scope(
+            task,
+            "its reference to a test was not made by the run that this process belongs to: another run uses the same "
+            "queue, or somebody else wrote the message",
+        )
     if scope is None:
-        scope = run.state_of(JoinedScopes).join_scope(huey, reference)
-    elif not scope.is_owner:
+        try:
+            scope = run.state_of(JoinedScopes).join_scope(huey, fields)
+        except (MessageRejected, ConfigError) as error:
+            return make_refusing_scope(task, str(error))
+    else:
         share_counts(huey, scope)
-    if not scope.is_owner:
-        # A test may take its cassette after it has enqueued a task.
-        scope.use_cassette(reference["default"], owned=False)
+    # A test may take its cassette after it has enqueued a task.
+    scope.use_cassette(fields["default"], owned=False)
+    try:
+        _follow_faults(scope, fields["options"].get("faults"))
+    except ConfigError as error:
+        return make_refusing_scope(task, str(error))
     return scope
+
+
+def _follow_faults(scope: Scope, faults: str | None) -> None:
+    """Let answers meet the faults that were in force where a task was enqueued: those of a block come and go."""
+    if scope.settings.faults != faults:
+        if faults is not None:
+            fault_parsing.read_faults(faults)
+        scope.override_settings({"faults": faults}, source="a message")
 
 
 def _find_scope_without_reference(task: Any) -> Scope | None:
@@ -80,7 +100,13 @@ def _find_scope_without_reference(task: Any) -> Scope | None:
 
 def make_refusing_scope(task: Any, reason: str) -> Scope:
     """Return a scope that refuses every request of a task. ``reason`` completes "the task ..., and"."""
-    return _make_scope(kind="task", name=f"{task.name} ({task.id})", default_cassette="none", refusal=reason)
+    return _make_scope(
+        kind="task",
+        name=f"{task.name} ({task.id})",
+        default_cassette="none",
+        options={"transport": "replay"},  # where the process is live, nothing would ask for the cassette
+        refusal=reason,
+    )
 
 
 def _make_scope(**options: Any) -> Scope:

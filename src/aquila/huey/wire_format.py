@@ -11,8 +11,8 @@ from __future__ import annotations
 import builtins
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgpack
@@ -22,24 +22,11 @@ from huey.utils import SKIPPED, Error
 
 from aquila import errors
 from aquila.errors import MessageRejected, NotSerializable, RemoteTaskError
+from aquila.huey.message_bounds import MAX_UNUSUAL_KEYS, holds_more_objects, may_hold_unusual_keys
+from aquila.huey.sendable_values import describe_unsendable_datetime, find_unsendable, full_name, holds_mutable_bytes
 
 # Codes below zero: `msgpack.ExtType` refuses them, so no value of a user can be taken for one of these.
 _MESSAGE, _ERROR, _TUPLE, _EXCEPTION, _SKIPPED, _DATETIME, _TIMEDELTA = range(-8, -1)
-
-_MAX_DEPTH = 1024  # Levels of nesting: the most that msgpack unpacks.
-
-_ADVICE: dict[str, str] = {
-    "set": "send sorted(...) of it",
-    "frozenset": "send sorted(...) of it",
-    "Decimal": "send str(...) of it",
-    "UUID": "send str(...) of it",
-    "date": "send .isoformat() of it",
-    "time": "send .isoformat() of it",
-    "bytearray": "send bytes(...) of it",
-    "memoryview": "send bytes(...) of it",
-    "OrderedDict": "send dict(...) of it",
-    "defaultdict": "send dict(...) of it",
-}
 
 
 def _build_extension(code: int, data: bytes = b"") -> Any:
@@ -48,11 +35,7 @@ def _build_extension(code: int, data: bytes = b"") -> Any:
 
 
 _TYPE_MARKERS = {code: _build_extension(code) for code in (_MESSAGE, _ERROR, _TUPLE, _EXCEPTION)}
-_SENDABLE_TYPES = frozenset(
-    (type(None), bool, float, bytes, timedelta, list, tuple, dict, Message, Error, msgpack.ExtType, msgpack.Timestamp)
-)
-_CONTAINERS = frozenset((list, tuple, dict, Message, Error))
-_MUTABLE_BYTES = frozenset((bytearray, memoryview))
+_USUAL_KEYS = frozenset((str, bytes, int, float, bool, type(None)))
 _TIMEDELTA_FORMAT = struct.Struct(">iii")
 
 
@@ -73,13 +56,9 @@ def _known_exceptions(extra: Iterable[type[Exception]]) -> dict[str, type[Except
     for module in (builtins, huey_exceptions, errors):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Exception):
-                found[_full_name(value)] = value
-    found.update((_full_name(value), value) for value in extra)
+                found[full_name(value)] = value
+    found.update((full_name(value), value) for value in extra)
     return found
-
-
-def _full_name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _is_public_name(key: Any) -> bool:
@@ -90,11 +69,13 @@ class WireFormat:
     """Turns values into bytes and back. Thread-safe.
 
     ``exceptions`` are classes that arrive as themselves, besides those of Python, Huey and Aquila. They are built by
-    calling the class with the exception's ``args``. Any other exception arrives as ``RemoteTaskError``.
+    calling the class with the exception's ``args``. Any other exception arrives as ``RemoteTaskError``. A value of more
+    than ``max_objects`` objects is neither written nor built.
     """
 
-    def __init__(self, exceptions: Iterable[type[Exception]] = ()) -> None:
+    def __init__(self, exceptions: Iterable[type[Exception]] = (), *, max_objects: int) -> None:
         self._exceptions = _known_exceptions(exceptions)
+        self._max_objects = max_objects
         # One packer a thread: it is not thread-safe, and making one costs as much as packing a task.
         self._of_thread = threading.local()
 
@@ -112,16 +93,38 @@ class WireFormat:
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise NotSerializable(find_unsendable(value) or f"the value cannot be sent: {error}") from None
         # msgpack turns a bytearray or memoryview into bytes without asking; only data with its headers can hold one.
-        if (b"\xc4" in data or b"\xc5" in data or b"\xc6" in data) and _holds_mutable_bytes(value):
+        if (b"\xc4" in data or b"\xc5" in data or b"\xc6" in data) and holds_mutable_bytes(value):
             raise NotSerializable(find_unsendable(value) or "the value holds a bytearray or a memoryview")
+        if excess := self._describe_excess(data):
+            raise NotSerializable(f"the value has {excess}")
+        if may_hold_unusual_keys(data):
+            try:
+                self.loads(data)
+            except MessageRejected as error:
+                raise NotSerializable(str(error)) from None
         return data
+
+    def _describe_excess(self, data: bytes | memoryview) -> str | None:
+        """Say of what a message has too much, or return None. Nothing is built."""
+        if holds_more_objects(data, self._max_objects):
+            return (
+                f"more than {self._max_objects:,} objects (texts, numbers, lists, ...): send a reference to the data, "
+                "or raise max_objects= on both sides"
+            )
+        return None
 
     def loads(self, data: bytes | memoryview) -> Any:
         """Return the value that ``dumps`` made ``data`` of. Raises ``MessageRejected`` for any other data."""
+        if excess := self._describe_excess(data):
+            raise MessageRejected(f"the message has {excess}")
         decoder = _Decoder(self._exceptions)
         try:
             value = msgpack.unpackb(
-                data, ext_hook=decoder.decode_extension, list_hook=decoder.decode_list, strict_map_key=False
+                data,
+                ext_hook=decoder.decode_extension,
+                list_hook=decoder.decode_list,
+                object_pairs_hook=decoder.decode_pairs if may_hold_unusual_keys(data) else None,
+                strict_map_key=False,
             )
         except MessageRejected:
             raise
@@ -142,7 +145,7 @@ class WireFormat:
         if kind is Error:
             return [_TYPE_MARKERS[_ERROR], value.metadata]
         if kind is datetime:
-            if offence := _describe_unsendable_datetime(value):
+            if offence := describe_unsendable_datetime(value):
                 raise TypeError(offence)
             return _build_extension(_DATETIME, f"{value.isoformat()}{'~' * value.fold}".encode())
         if kind is timedelta:
@@ -156,7 +159,7 @@ class WireFormat:
     def _take_exception_apart(self, error: Exception) -> tuple[str, str, list[Any] | None, dict[str, Any]]:
         """Return name, text, arguments and attributes of an exception. Never raises: the retry would be lost."""
         kind = type(error)
-        name = error.type_name if isinstance(error, RemoteTaskError) else _full_name(kind)
+        name = error.type_name if isinstance(error, RemoteTaskError) else full_name(kind)
         try:
             text = error.text if isinstance(error, RemoteTaskError) else str(error)
             text.encode()
@@ -182,11 +185,21 @@ class WireFormat:
 class _Decoder:
     """Builds values while msgpack reads. Each message has its own: it counts the markers whose list has not ended."""
 
-    __slots__ = ("_exceptions", "unclaimed")
+    __slots__ = ("_exceptions", "_unusual_keys", "unclaimed")
 
     def __init__(self, exceptions: dict[str, type[Exception]]) -> None:
         self._exceptions = exceptions
+        self._unusual_keys = 0
         self.unclaimed = 0
+
+    def decode_pairs(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        self._unusual_keys += sum(type(key) not in _USUAL_KEYS for key, _ in pairs)
+        if self._unusual_keys > MAX_UNUSUAL_KEYS:
+            raise MessageRejected(
+                f"more than {MAX_UNUSUAL_KEYS:,} keys of dictionaries are tuples, datetimes or the like: send a list "
+                "of pairs"
+            )
+        return dict(pairs)
 
     def decode_extension(self, code: int, data: bytes) -> Any:
         if code >= 0:
@@ -284,96 +297,3 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 _ALLOWED_TYPES = tuple(_FIELD_TYPES.get(name) for name in Message._fields)
-
-
-def _holds_mutable_bytes(value: Any) -> bool:
-    """Whether a value holds a bytearray or a memoryview. Compares types of whole lists, so plain values cost little."""
-    todo: list[Iterable[Any]] = [(value,)]
-    while todo:
-        items = todo.pop()
-        kinds = set(map(type, items))
-        if not kinds.isdisjoint(_MUTABLE_BYTES):
-            return True
-        if kinds.isdisjoint(_CONTAINERS):
-            continue
-        for item in items:
-            kind = type(item)
-            if kind is dict:
-                todo += [item, item.values()]
-            elif kind in _CONTAINERS:
-                todo.append(item)
-    return False
-
-
-def find_unsendable(value: Any) -> str | None:
-    """Say where ``value`` holds something that cannot be sent and what to send instead, or return None.
-
-    It refuses exactly what ``WireFormat.dumps`` refuses, and takes longer, because it knows the place.
-    """
-    todo: list[tuple[Any, str, int]] = [(value, "the value", 0)]
-    while todo:
-        item, where, depth = todo.pop()
-        if offence := _describe_unsendable(item):
-            return f"{where} is {offence}"
-        if depth > _MAX_DEPTH:
-            return f"{where[:60]}... is nested too deeply, or contains itself"
-        # In reverse, so that the first one that cannot be sent is found first.
-        todo.extend((part, place, depth + 1) for part, place in reversed(list(_iterate_parts(item, where))))
-    return None
-
-
-def _describe_unsendable(value: Any) -> str | None:
-    """Say why a value cannot be sent, whatever it contains, or return None."""
-    kind = type(value)
-    if kind is int:
-        return None if -(2**63) <= value < 2**64 else "an integer beyond 64 bits: send str(...) of it"
-    if kind is str:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return "text with a lone surrogate, which UTF-8 cannot hold"
-        return None
-    if kind is datetime:
-        return _describe_unsendable_datetime(value)
-    if kind in _SENDABLE_TYPES or value is SKIPPED or isinstance(value, Exception):
-        return None
-    name = kind.__qualname__ if kind.__module__ == "builtins" else _full_name(kind)
-    return f"a {name}: {_ADVICE.get(kind.__name__) or _advise_for_type(kind)}"
-
-
-def _iterate_parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
-    """Yield what a value contains, each with its place."""
-    kind = type(value)
-    if kind in (list, tuple):
-        yield from ((item, f"{where}[{index}]") for index, item in enumerate(value))
-    elif kind is dict:
-        for key, item in value.items():
-            yield key, f"a key of {where}"
-            yield item, f"{where}[{key!r}]"
-    elif kind is Error:
-        yield value.metadata, f"{where}.metadata"
-    elif kind is Message:
-        for name, item in zip(value._fields, value, strict=True):
-            yield item, f"{value.name}: {name}"
-
-
-def _describe_unsendable_datetime(value: datetime) -> str | None:
-    if value.tzinfo is None or type(value.tzinfo) is timezone:
-        return None
-    return f"a datetime in the zone {value.tzinfo}, and only its offset would arrive: send .astimezone(UTC) of it"
-
-
-def _advise_for_type(kind: type) -> str:
-    names = {base.__name__ for base in kind.__mro__}
-    if "Enum" in names:
-        return "send its .value"
-    if hasattr(kind, "_fields") and issubclass(kind, tuple):
-        return "send ._asdict() or tuple(...) of it"
-    if hasattr(kind, "__dataclass_fields__"):
-        return "send dataclasses.asdict(...) of it"
-    if hasattr(kind, "model_dump"):
-        return "send .model_dump(mode='json') of it"
-    for plain in (bool, int, float, str, bytes, list, tuple, dict):
-        if issubclass(kind, plain):
-            return f"send {plain.__name__}(...) of it"
-    return "send plain data (text, numbers, lists, dictionaries, datetimes)"

@@ -1,10 +1,15 @@
 """Other people's code: where their HTTP clients are caught, and where the network is refused.
 
 Begin with ``policy``, which says for one request or connection: answered by a scope, let through, or refused.
-``httpx_clients`` patches httpx and httpx2, ``vcr_clients`` every other HTTP client: aiohttp is answered by
-``aiohttp_answers``, the rest by ``vcr_stubs``, on the stubs of vcrpy, ``socket_guard`` sockets and TLS handshakes;
-all of them by ``patching``. ``activation`` puts them in force and takes them back, with ``dummy_keys`` and what
-``child_processes`` are told.
+
+- HTTP clients: ``httpx_clients`` patches httpx and httpx2, ``vcr_clients`` all others. Of these, aiohttp is answered by
+  ``aiohttp_answers``, the rest by ``vcr_stubs``, on the stubs of vcrpy. ``side_requests`` is the table of what
+  libraries send by themselves.
+- Connections: ``socket_guard`` patches sockets and TLS handshakes, ``native_clients`` libraries that connect by
+  themselves, and ``sealing`` puts a run where the kernel refuses.
+- ``activation`` puts all of this in force and takes it back, with ``dummy_keys``, by ``patching``.
+- Other processes and threads: ``child_processes`` tells children of the run, and ``parent_run`` joins it there;
+  ``left_threads`` are those that outlive it.
 
 ``use_cassette`` opens a scope for a block or a function.
 """

@@ -2,7 +2,7 @@
 
 ``Interception`` holds all of it. A process has one, since it has one environment and one of each patched class; the
 run around all others owns it. ``watch_scopes`` puts it to work: whoever opens scopes around other people's code calls
-that. ``guard_run`` refuses what no scope answers.
+that. ``RunGuard`` refuses what no scope answers.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from aquila.transports import HTTPX_FAMILY
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from aquila.config import SettingsLayers
+    from aquila import errors
     from aquila.intercept import httpx_clients, socket_guard, vcr_clients
     from aquila.intercept.socket_guard import SocketGuard
-    from aquila.recording import askers
+    from aquila.recording import askers, scripts
     from aquila.recording.scope import Scope
 else:
     lazy_modules(
         globals(),
+        errors="aquila.errors",
         askers="aquila.recording.askers",
         httpx_clients="aquila.intercept.httpx_clients",
+        scripts="aquila.recording.scripts",
         socket_guard="aquila.intercept.socket_guard",
         vcr_clients="aquila.intercept.vcr_clients",
     )
@@ -127,17 +129,26 @@ class Interception:
             self._client_patches.withdraw(holder)
 
     @contextlib.contextmanager
-    def dummies_shown(self, dummies: Mapping[str, str]) -> Iterator[None]:
+    def dummies_shown(self, dummies: Mapping[str, str]) -> Iterator[DummyKeys]:
         """Show ``dummies`` until the block ends, while no scope that is opened within it says otherwise."""
         with self._dummy_keys[-1].suspended():
             with self._lock:
-                self._dummy_keys.append(DummyKeys(dummies, self._open))
+                keys = DummyKeys(dummies, self._open)
+                self._dummy_keys.append(keys)
                 self._adjust_keys()
             try:
-                yield
+                yield keys
             finally:
                 with self._lock:
-                    self._dummy_keys.pop().show(dummy_keys.NO_DUMMIES)
+                    self._dummy_keys.remove(keys)
+                    keys.show(dummy_keys.NO_DUMMIES)
+
+    def change_dummies(self, keys: DummyKeys, dummies: Mapping[str, str]) -> None:
+        """Show others than those that ``dummies_shown`` has been given, also for what was set since then."""
+        with self._lock:
+            keys.base = dummies
+            self._adjust_keys()
+            keys.cover_what_was_set()
 
     def _scopes_of(self, run: runtime.Run) -> list[Scope]:
         """The open scopes of a run, outermost first. Child processes join one of the run that starts them."""
@@ -163,17 +174,22 @@ class Interception:
         """Show a dummy for each key that nothing needs now."""
         keys = self._dummy_keys[-1]
         scopes = [scope for scope in self._sort_open() if scope.id not in keys.outside]
-        answering = [scope for scope in scopes if scope.default_cassette is not None]
+        answering = [scope for scope in scopes if scope.default_cassette is not None or scope.has_script]
         deciding = answering or scopes
         if not deciding:
             dummies = keys.base
-        elif not all(dummy_keys.needs_no_key(scope.settings) for scope in deciding):
+        elif not all(_needs_no_key(scope) for scope in deciding):
             dummies = dummy_keys.NO_DUMMIES
         elif answering:
             dummies = dummy_keys.dummies_of_scope(answering[-1].settings)
         else:
             dummies = dummy_keys.dummies_of_run(scopes[-1].settings)
         keys.show(dummies, anew=len(scopes) == 1)
+
+
+def _needs_no_key(scope: Scope) -> bool:
+    settings = scope.settings
+    return dummy_keys.needs_no_key(settings) or (settings.transport == "record" and scripts.is_answered_by_hand(scope))
 
 
 def _patch_threads(module: ModuleType) -> Iterable[Undoable]:
@@ -204,44 +220,70 @@ def watch_scopes() -> None:
     runtime.current_run().scopes.watch(interception())
 
 
-@contextlib.contextmanager
-def show_dummy_keys() -> Iterator[None]:
-    """Hide the machine's keys until the block ends, wherever the settings say that nothing needs them.
+class RunGuard:
+    """What a run of tests puts in force around them: dummy keys, refusals, and what child processes are told.
 
-    So that what a test module makes when it is imported can be made. Does nothing without a guard: then a request that
-    has no cassette may go out, and needs a key.
+    It belongs to the current run, and may be put in force again when it has been lifted.
     """
+
+    def __init__(self) -> None:
+        self._in_force = contextlib.ExitStack()
+        self._keys: DummyKeys | None = None
+        self._holder: object | None = None
+
+    def put_in_force(self) -> None:
+        """Hide the machine's keys wherever nothing needs them, and refuse what no scope answers, as the settings say.
+
+        So what a test module makes when it is imported can be made, and whatever it asks is answered or refused.
+        """
+        self._in_force.enter_context(dummy_keys.remember_environment())
+        self._keys = self._in_force.enter_context(interception().dummies_shown(_dummies_in_force()))
+        self._in_force.enter_context(child_processes.tell_child_processes())
+        self._in_force.callback(self._withdraw)
+        self._refuse()
+
+    def follow_settings(self, *, shows_keys: bool) -> None:
+        """Take in what was changed since: the settings, and the environment. ``shows_keys``: hide no keys after all."""
+        dummy_keys.learn_environment()
+        if self._keys is not None:
+            dummies = dummy_keys.NO_DUMMIES if shows_keys else _dummies_in_force()
+            interception().change_dummies(self._keys, dummies)
+        self._refuse()
+        child_processes.tell_settings()
+
+    def lift(self) -> None:
+        """Undo ``put_in_force``."""
+        self._in_force.close()
+
+    def _refuse(self) -> None:
+        before, self._holder = self._holder, install_guard()
+        if before is not None:
+            interception().withdraw_guard(before)
+
+    def _withdraw(self) -> None:
+        before, self._holder = self._holder, None
+        if before is not None:
+            interception().withdraw_guard(before)
+
+
+def _dummies_in_force() -> Mapping[str, str]:
+    """The dummies of the current run. Without a guard there are none: what has no cassette goes out and needs a key."""
     settings = runtime.current_settings()
-    dummies = dummy_keys.NO_DUMMIES if settings.guard == "off" else dummy_keys.dummies_of_run(settings)
-    with interception().dummies_shown(dummies):
-        yield
-
-
-@contextlib.contextmanager
-def guard_run() -> Iterator[None]:
-    """Refuse what no scope answers until the block ends, here and in child processes, as the settings say."""
-    holder = install_guard()
-    if holder is None:
-        yield
-        return
-    try:
-        with child_processes.tell_child_processes():
-            yield
-    finally:
-        interception().withdraw_guard(holder)
+    return dummy_keys.NO_DUMMIES if settings.guard == "off" else dummy_keys.dummies_of_run(settings)
 
 
 def install_guard() -> object | None:
-    """Refuse what no scope answers in this process from now on. Return the guard's holder, or None if it is off."""
+    """Refuse what no scope answers in this process from now on. Return the guard's holder, or None if it is off.
+
+    With settings that are wrong the guard is on. Then what is asked raises the error that says what is wrong.
+    """
     watch_scopes()
-    if runtime.current_settings().guard == "off":
+    try:
+        is_off = runtime.current_settings().guard == "off"
+    except errors.AquilaError:
+        is_off = False
+    if is_off:
         return None
     holder = object()
     interception().put_guard_in_force(holder)
     return holder
-
-
-def guard_from_now_on(layers: SettingsLayers) -> None:
-    """Begin a run without tests that never ends: exporters send what they have kept when a process ends."""
-    runtime.Run(layers).__enter__()
-    install_guard()

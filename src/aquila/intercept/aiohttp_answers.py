@@ -7,6 +7,7 @@ read while it arrives; what comes of it, or a recorded one, is read through a re
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,16 +39,28 @@ def with_middleware(session: Any, options: dict[str, Any]) -> dict[str, Any]:
     # The session's own are private, and a request's replace them.
     own = session._middlewares if own is None else own
     # The recorder undoes content codings, for all clients alike. What it cannot undo aiohttp could not either.
-    return {**options, "middlewares": (*own, _answer_request), "auto_decompress": False}
+    answer = functools.partial(_answer_request, limits=_limits_of(options.get("timeout"), session.timeout))
+    return {**options, "middlewares": (*own, answer), "auto_decompress": False}
 
 
-async def _answer_request(request: aiohttp.ClientRequest, handler: _Handler) -> aiohttp.ClientResponse:
+def _limits_of(given: Any, usual: aiohttp.ClientTimeout) -> dict[str, float | None]:
+    """The limits of a request as httpx2 has them, and that of the whole request. A number is the last."""
+    if isinstance(given, (int, float)):
+        return {"total": given}
+    limits = given if isinstance(given, aiohttp.ClientTimeout) else usual
+    return {"read": limits.sock_read, "total": limits.total}
+
+
+async def _answer_request(
+    request: aiohttp.ClientRequest, handler: _Handler, *, limits: dict[str, float | None]
+) -> aiohttp.ClientResponse:
     url = request.url
     answering = find_answering_scope(request.method, url.scheme, url.host or "", url.port, url.raw_path)
     if answering is None:  # a redirect has led to where no scope answers
         return _decode(await handler(request))
     body = request.body if isinstance(request.body, bytes) else await request.body.as_bytes()
-    asked = httpx2.Request(request.method, str(url), headers=list(request.headers.items()), content=body)
+    fields = list(request.headers.items())
+    asked = httpx2.Request(request.method, str(url), headers=fields, content=body, extensions={"timeout": limits})
     route = await route_for_async(*answering, _SessionUpstream(request, handler))
     failure = None
     try:
@@ -57,6 +70,8 @@ async def _answer_request(request: aiohttp.ClientRequest, handler: _Handler) -> 
     if failure is not None:
         raise failure  # out here, so that it keeps the context that it has
     real: aiohttp.ClientResponse | None = answer.extensions.get(_REAL)
+    if real is not None and isinstance(answer.stream, _AiohttpBody):  # neither recorded nor replayed
+        return _decode(real)
     has_arrived = real is not None and real.content.is_eof()
     response = _make_response(request, answer) if real is None else _without_coding(real, answer.headers)
     stream: Any = answer.stream
@@ -88,12 +103,12 @@ class _SessionUpstream(Upstream):
         return httpx2.Response(
             real.status,
             headers=list(real.raw_headers),
-            stream=_ArrivingBody(real.content),
+            stream=_AiohttpBody(real.content),
             extensions={"reason_phrase": reason, _REAL: real},
         )
 
 
-class _ArrivingBody(httpx2.AsyncByteStream):
+class _AiohttpBody(httpx2.AsyncByteStream):
     """The body of an answer of aiohttp, in the pieces in which it comes."""
 
     def __init__(self, content: aiohttp.StreamReader) -> None:
@@ -101,7 +116,8 @@ class _ArrivingBody(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            while True:
+            # All answers without a body share one reader, whose chunks say nothing of the end after the first of them.
+            while not self._content.at_eof():
                 data, has_ended = await self._content.readchunk()  # the flag is for a chunk of HTTP, not for the body
                 if data:
                     yield data
@@ -255,10 +271,12 @@ def _decode(real: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
 
 
 def _to_transport_error(error: Exception) -> httpx2.TransportError:
-    """The error of httpx2 that says the same."""
+    """The error of httpx2 that says the same. ``_timeout_from`` is the way back."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return httpx2.ConnectError(str(error.os_error))
     if isinstance(error, TimeoutError):
+        if not isinstance(error, aiohttp.ClientError):  # ClientTimeout(total=) has run out: no error of the network
+            return httpx2.TimeoutException(str(error))
         connecting = type(error).__name__ == "ConnectionTimeoutError"  # newer than the oldest version
         return (httpx2.ConnectTimeout if connecting else httpx2.ReadTimeout)(str(error))
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -273,8 +291,7 @@ def _error_before_body(error: httpx2.RequestError, request: aiohttp.ClientReques
         return own
     text = str(error)
     if isinstance(error, httpx2.TimeoutException):
-        connecting = isinstance(error, httpx2.ConnectTimeout)
-        return (aiohttp.ConnectionTimeoutError if connecting else aiohttp.SocketTimeoutError)(text)
+        return _timeout_from(error)
     if isinstance(error, httpx2.ConnectError):
         os_error = os_error_from_text(text)
         is_name = type(os_error).__name__ == "gaierror"
@@ -292,5 +309,14 @@ def _error_in_body(error: httpx2.RequestError) -> Exception:
     own = own_error(error, _ERRORS)
     if own is not None:
         return own
-    is_timeout = isinstance(error, httpx2.TimeoutException)
-    return aiohttp.SocketTimeoutError(str(error)) if is_timeout else aiohttp.ClientPayloadError(str(error))
+    return (
+        _timeout_from(error) if isinstance(error, httpx2.TimeoutException) else aiohttp.ClientPayloadError(str(error))
+    )
+
+
+def _timeout_from(error: httpx2.TimeoutException) -> Exception:
+    """What aiohttp raises when one of its limits has run out. That of the whole request is no ``ClientError``."""
+    if type(error) is httpx2.TimeoutException:
+        return TimeoutError()
+    connecting = isinstance(error, httpx2.ConnectTimeout)
+    return (aiohttp.ConnectionTimeoutError if connecting else aiohttp.SocketTimeoutError)(str(error))

@@ -63,7 +63,7 @@ def close(scope: Scope, error: BaseException | None) -> None:
     try:
         report = scope.close(passed=error is None)
         if scope.parent is not None:
-            scope.parent.add_block_report(report)
+            scope.parent.add_block_report(report, scope.sessions.opened())
     except Exception as failure:
         if error is None:
             raise

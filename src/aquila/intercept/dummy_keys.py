@@ -1,8 +1,8 @@
 """Dummy API keys in the environment while nothing needs a real one: clients construct, and real keys stay unused.
 
-The variables of ``provider_keys``, and those of the setting ``dummy_keys``, get the dummy where they are not set. A key
-that is set is replaced if it is the machine's own. A key that a test sets for itself is left alone. Everything is put
-back afterwards, unless it was changed meanwhile.
+The variables of ``provider_keys``, and those of the setting ``dummy_keys``, get the dummy where they are not set; with
+``-unset`` in that setting they stay unset. A key that is set is replaced if it is the machine's own. A key that a test
+sets for itself is left alone. Everything is put back afterwards, unless it was changed meanwhile.
 
 Redactors must know the real keys all the while: an application may have read them before the dummies were there.
 """
@@ -27,36 +27,55 @@ def remember_environment() -> Iterator[None]:
     """Know until the block ends what is the machine's own: what is set now, before any test has set something."""
     keys = runtime.machine_keys()
     outer = keys.environment
-    # A run within a test that replays sees the dummies. What that test has set for itself is the machine's, here.
-    keys.environment = {
-        name: keys.hidden.get(name, value) if DUMMY_KEY in value else value for name, value in os.environ.items()
-    }
+    learn_environment()
     try:
         yield
     finally:
         keys.environment = outer
 
 
+def learn_environment() -> None:
+    """Take what is set now for the machine's own."""
+    keys = runtime.machine_keys()
+    # A run within a test that replays sees the dummies. What that test has set for itself is the machine's, here.
+    keys.environment = {
+        name: keys.hidden.get(name, value) if DUMMY_KEY in value else value for name, value in os.environ.items()
+    }
+
+
 def needs_no_key(settings: Settings) -> bool:
     """Whether no request under these settings needs a key: cassettes or the local model answer all of them."""
     if settings.transport == "record":
-        return settings.upstream == "local"
-    return settings.transport in ("replay", "local")
+        return settings.upstream in ("local", "script")
+    return settings.transport in ("replay", "local", "script")
 
 
 @functools.lru_cache(maxsize=16)
-def _cached_dummies(extra: tuple[str, ...], *, answers: bool) -> Mapping[str, str]:
-    return provider_keys.dummies_for_answers(extra) if answers else provider_keys.dummies_for_run(extra)
+def _cached_dummies(
+    extra: tuple[str, ...], *, answers: bool, named: bool, variables: frozenset[str] | None
+) -> Mapping[str, str]:
+    dummies = provider_keys.dummies_for_answers(extra) if answers else provider_keys.dummies_for_run(extra)
+    if variables is not None:
+        dummies = provider_keys.without_unset(dummies, extra, variables)
+    return provider_keys.name_dummies(dummies) if named else dummies
 
 
 def dummies_of_run(settings: Settings) -> Mapping[str, str]:
     """The dummies that a run shows outside its scopes: none unless nothing in it needs a key."""
-    return _cached_dummies(settings.dummy_keys, answers=False) if needs_no_key(settings) else NO_DUMMIES
+    return _dummies(settings, answers=False) if needs_no_key(settings) else NO_DUMMIES
 
 
 def dummies_of_scope(settings: Settings) -> Mapping[str, str]:
-    """The dummies that are shown while a scope with these settings answers."""
-    return _cached_dummies(settings.dummy_keys, answers=True) if needs_no_key(settings) else NO_DUMMIES
+    """The dummies that are shown while a scope with these settings answers, none of whose requests needs a key."""
+    return _dummies(settings, answers=True)
+
+
+def _dummies(settings: Settings, *, answers: bool) -> Mapping[str, str]:
+    # A run that verifies sends requests again, and puts the real keys in.
+    named = runtime.current_run().play_log is not None
+    leaves_unset = provider_keys.NO_UNSET in settings.dummy_keys
+    variables = frozenset(runtime.machine_keys().environment) if leaves_unset else None
+    return _cached_dummies(settings.dummy_keys, answers=answers, named=named, variables=variables)
 
 
 class DummyKeys:
@@ -86,6 +105,11 @@ class DummyKeys:
             self._shown = dummies
         if anew and (gone := find_missing_variables(dummies.keys())):
             self._replace(set(gone), dummies)
+
+    def cover_what_was_set(self) -> None:
+        """Show the dummies also where something else was set since, or where one was taken away."""
+        shown = self._shown
+        self._replace({name for name in shown if os.environ.get(name) != shown[name]}, shown)
 
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -50,17 +50,38 @@ class ImportHooks:
             spec = importlib.util.find_spec(name)
         finally:
             self._finding.discard(name)
-        loader: Any = spec.loader if spec is not None else None
-        if loader is None:
+        if spec is None or spec.loader is None:
             return None
-        load = loader.exec_module
-
-        def load_and_call(module: ModuleType) -> None:
-            del loader.exec_module  # the loader's class has the real one
-            load(module)
-            callback = self._callbacks.get(name)
-            if callback is not None:
-                callback(module)
-
-        loader.exec_module = load_and_call
+        loader: Any = _CallingLoader(spec.loader, self._callbacks)
+        spec.loader = loader
         return spec
+
+
+class _CallingLoader:
+    """Loads a module with the loader that was found, and calls the callback.
+
+    It changes nothing of that loader, which may be that of many modules: a zip file has one for all of its own. The
+    module keeps the one that was found.
+    """
+
+    def __init__(self, loader: Any, callbacks: Mapping[str, ModuleCallback]) -> None:
+        self._loader = loader
+        self._callbacks = callbacks
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        made: ModuleType | None = self._loader.create_module(spec)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        callback = self._callbacks.get(module.__name__)
+        if callback is not None:
+            callback(module)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_loader":  # a copy that is not made yet
+            raise AttributeError(name)
+        return getattr(self._loader, name)

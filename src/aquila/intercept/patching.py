@@ -78,11 +78,6 @@ class PatchSet:
         """Whether anything is patched now."""
         return bool(self._patches)
 
-    @property
-    def holders(self) -> frozenset[object]:
-        """Those who need the patches."""
-        return frozenset(self._holders)
-
     def put_in_force(self, holder: object) -> None:
         """Patch until ``withdraw`` is called with the same ``holder``."""
         with self._lock:

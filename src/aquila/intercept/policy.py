@@ -9,27 +9,22 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.config import Settings
-from aquila.errors import CassetteRequired, LiveCallRefused, SessionClosed
+from aquila.errors import CassetteRequired, SessionClosed
 from aquila.intercept import side_requests
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import runtime
-from aquila.recording.model_hosts import asks_model, is_listed, is_loopback, is_model_path, is_provider
-from aquila.recording.no_network import NoNetwork, fail_unasked
-from aquila.recording.places import suit_to_place
+from aquila.recording import guard, runtime
+from aquila.recording.host_names import is_loopback
+from aquila.recording.model_hosts import asks_model, is_listed, is_listed_provider, is_model_path
+from aquila.recording.no_network import NoNetwork
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
-    from aquila.recording import askers, session_factory
-    from aquila.recording import redactors as known_redactors
     from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
 else:
     lazy_modules(
         globals(),
-        askers="aquila.recording.askers",
-        known_redactors="aquila.recording.redactors",
         scopes="aquila.recording.scope",
-        session_factory="aquila.recording.session_factory",
     )
 
 
@@ -71,10 +66,12 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
         if scope is not None and _is_recorded_of_loopback(scope, settings, scheme, host, port, path):
             return AnsweringScope(scope, settings)
         return None
-    if side_requests.is_download(method, host, path, settings.side_requests) and settings.guard != "all":
+    if side_requests.is_download(method, host, path, settings.side_requests) and not guard.refuses_all(settings):
         return None
     if problem is not None:
         raise problem
+    if scope is not None and scope.has_script and asks_model(host, port, path, settings):
+        return AnsweringScope(scope, settings)  # whatever the transport: what it leaves goes there
     if settings.transport == "live":
         return None
     if scope is not None:
@@ -83,10 +80,7 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
         # Without a cassette, another source than the provider (a local model) stands in for model requests alone.
         if settings.transport not in ("replay", "record") and asks_model(host, port, path, settings):
             return AnsweringScope(scope, settings)
-    if is_refused(host, port, path, settings):
-        what = f"{method} {scheme}://{_format_address(host, port)}{_redact_path(path, settings)}"
-        _fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
-        raise _refuse(what)
+    guard.check_unanswered(method, scheme, host, port, path, scope, settings)
     return None
 
 
@@ -109,17 +103,15 @@ def fails_as_side_request(
     return side_requests.is_side_request(method, host, port, path, settings.side_requests)
 
 
-def _redact_path(path: str, settings: Settings) -> str:
-    """A path as messages may show it. It may hold a key."""
-    redactor = known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
-    return redactor.redact_text(path)
-
-
-def check_connection(host: str, port: int | None, *, within_loop: bool = False) -> None:
+def check_connection(
+    host: str, port: int | None, *, path: str = "", resolved_from: str | None = None, within_loop: bool = False
+) -> None:
     """Raise ``LiveCallRefused`` for a connection that nothing asked for, ``NoNetwork`` for one to telemetry.
 
-    Only the address is known here. ``within_loop`` says that an event loop asks. Then a refusal is an ordinary
-    exception: clients connect in tasks of their own there, and some wait for ever for one that ends in an outcome.
+    Mostly the address alone is known here; ``path`` is what is asked there, where a client tells. ``resolved_from`` is
+    the name that was last resolved to the address. ``within_loop`` says that an event loop asks. Then a refusal is an
+    ordinary exception: clients connect in tasks of their own there, and some wait for ever for one that ends in an
+    outcome.
     """
     if is_own_request() or (host, port) in own_servers():
         return
@@ -131,20 +123,22 @@ def check_connection(host: str, port: int | None, *, within_loop: bool = False) 
         settings = scope.settings
     if is_listed(host, port, settings.ignore_hosts):
         return
+    if not is_listed_provider(host, port, settings):  # what is listed stays what it is under whatever name
+        if is_loopback(host):
+            return
+        if resolved_from is not None:
+            host = resolved_from
+            if is_listed(host, port, settings.ignore_hosts):
+                return
     guarded = settings.guard != "off" and settings.transport != "live" and runtime.is_under_pytest()
     if guarded and side_requests.is_side_host(host, settings.side_requests):
         raise NoNetwork
-    if is_refused(host, port, "", settings):
-        what = f"a connection to {_format_address(host, port)}"
-        _fail_if_unasked(what, is_for_model=is_provider(host, port, settings))
+    if guard.is_refused(host, port, path, settings, scope):
+        what = f"a connection to {guard.format_address(host, port)}"
+        guard.fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
         has_cassette = scope is not None and scope.default_cassette is not None
-        raise _refuse(what, unrecordable=_name_client() if has_cassette else None, ordinary=within_loop)
-
-
-def _fail_if_unasked(what: str, *, is_for_model: bool) -> None:
-    """Raise ``NoNetwork`` for what no test asked for, unless it asks a model: that never goes unnoticed."""
-    if not is_for_model and askers.is_unasked():
-        raise fail_unasked(what)
+        message = _unrecordable_message(what, _name_client()) if has_cassette else None
+        raise guard.make_refusal(what, message, ordinary=within_loop)
 
 
 _NOT_CLIENTS = frozenset({"aquila", "pytest_aquila", "pytest", "_pytest", "pluggy", "__main__"})
@@ -162,14 +156,6 @@ def _name_client() -> str:
     return ", used by ".join(packages) or "a client"
 
 
-def _refuse(what: str, unrecordable: str | None = None, *, ordinary: bool = False) -> BaseException:
-    """The error to raise for what was refused, which the running test remembers."""
-    message = refusal_message(what) if unrecordable is None else _unrecordable_message(what, unrecordable)
-    refusal = LiveCallRefused(message)
-    runtime.current_run().remember_refusal(refusal)
-    return refusal if ordinary else suit_to_place(refusal)
-
-
 def _find_scope() -> tuple[Scope | None, Exception | None]:
     try:
         return scopes.current_scope(), None
@@ -181,7 +167,7 @@ def is_let_through(host: str, port: int | None, path: str, settings: Settings) -
     """Whether the settings leave a request alone: its host is ignored, or it stays on this machine."""
     if (host, port) in own_servers() or is_listed(host, port, settings.ignore_hosts):
         return True
-    if settings.loopback == "all" or not is_loopback(host) or is_listed(host, port, settings.providers):
+    if settings.loopback == "all" or not is_loopback(host) or is_listed_provider(host, port, settings):
         return False
     return settings.loopback == "none" or not is_model_path(path)
 
@@ -199,16 +185,23 @@ def _is_recorded_of_loopback(
         return False
     if (host, port) in own_servers() or is_listed(host, port, settings.ignore_hosts):
         return False
-    return scope.sessions.holds_address(scope.default_cassette, f"{scheme}://{_format_address(host, port)}{path}")
+    return scope.sessions.holds_address(scope.default_cassette, f"{scheme}://{guard.format_address(host, port)}{path}")
 
 
-def is_refused(host: str, port: int | None, path: str, settings: Settings) -> bool:
-    """Whether the guard of a test run refuses a request that no scope answers. ``path`` is empty if it is not known."""
-    if settings.guard == "off" or settings.transport == "live" or not runtime.is_under_pytest():
-        return False
-    if is_provider(host, port, settings):
-        return True
-    return not is_loopback(host) and (settings.guard == "all" or is_model_path(path))
+def explain_refused_connection(error: OSError, host: str | None, port: object) -> None:
+    """Add to an error that in a sealed run the servers of the machine are out of reach, if that may be why."""
+    if host is not None and isinstance(port, int) and is_loopback(host):
+        settings = runtime.current_settings()
+        if settings.guard == "sealed" and port not in settings.sealed_ports:
+            error.add_note(explain_closed_port(port))
+
+
+def explain_closed_port(port: int) -> str:
+    """What to say where a sealed run finds a port of the machine closed."""
+    return (
+        f"Nothing listens on port {port} within this sealed run (aquila_guard = sealed). If a server of the machine "
+        f"does outside of it, hand its port through: aquila_sealed_ports = {port}"
+    )
 
 
 def _unrecordable_message(what: str, client: str) -> str:
@@ -224,22 +217,3 @@ def _unrecordable_message(what: str, client: str) -> str:
         "`aquila serve --cassette NAME` and give it the server's address as its base URL.\n"
         "To let it go, mark the test @pytest.mark.aquila_live, or name the host in the ini key aquila_ignore_hosts."
     )
-
-
-def refusal_message(what: str) -> str:
-    """The text for what was refused: in its first line what, then which test, and what to add."""
-    test = runtime.current_run().test_name or "none is running (something that outlived its test?)"
-    return (
-        f"{what} was refused: nothing in this run asks for the network\n"
-        "\n"
-        f"  test       {test}\n"
-        "\n"
-        "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila.\n"
-        "To let it go, mark the test @pytest.mark.aquila_live, or run with --aquila-transport=live.\n"
-        "The ini keys aquila_guard and aquila_ignore_hosts say what is refused."
-    )
-
-
-def _format_address(host: str, port: int | None) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return shown if port is None else f"{shown}:{port}"

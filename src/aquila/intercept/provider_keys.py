@@ -5,7 +5,7 @@ A provider that is missing is one row. A project adds its own with the setting `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from aquila.config import DUMMY_KEY
 
@@ -55,11 +55,29 @@ REGIONS: Mapping[str, str] = {"AWS_DEFAULT_REGION": "us-east-1"}
 """What a client needs besides a key, with a value that serves where none is set. Not secret, so never replaced."""
 
 
+NO_UNSET = "-unset"
+"""The word of the setting ``dummy_keys`` that leaves a variable unset which the machine does not set."""
+
+_HOSTS: Mapping[str, str] = {"azure.com": "azure", "googleapis.com": "google", "x.ai": "xai"}
+"""Parts of hosts that do not hold the name of their provider."""
+
+
+def variables_of_host(host: str) -> tuple[str, ...]:
+    """Return the variables from which clients take the key for a host; none if it is no known provider's."""
+    if host.endswith(("huggingface.co", "huggingface.cloud")):
+        return ("HF_TOKEN",)
+    named = next((provider for part, provider in _HOSTS.items() if host == part or host.endswith(f".{part}")), None)
+    if named is None:
+        parts = host.split(".")
+        named = next((provider for provider in PROVIDER_KEYS if any(provider in part for part in parts[:-1])), None)
+    return PROVIDER_KEYS[named] if named is not None else ()
+
+
 def dummies_for_run(extra: Sequence[str]) -> dict[str, str]:
     """Return the dummies that a whole run can show, by variable.
 
     ``extra`` are words of the setting ``dummy_keys``: ``NAME`` adds a variable, ``NAME=value`` one with a dummy of its
-    own, and ``-NAME`` leaves one out.
+    own, and ``-NAME`` leaves one out. What ``-unset`` leaves out only ``without_unset`` can tell.
     """
     dummies = {name: DUMMY_KEY for names in PROVIDER_KEYS.values() for name in names}
     return _apply_words(dummies, extra)
@@ -73,6 +91,12 @@ def dummies_for_answers(extra: Sequence[str]) -> dict[str, str]:
     return _apply_words({**dummies_for_run(()), **SHARED_KEYS, **REGIONS}, extra)
 
 
+def without_unset(dummies: Mapping[str, str], extra: Sequence[str], variables: Container[str]) -> dict[str, str]:
+    """Leave out the dummies of variables that are not among ``variables``, except those that ``extra`` adds."""
+    added = _apply_words({}, extra)
+    return {name: dummy for name, dummy in dummies.items() if name in variables or name in added}
+
+
 def _apply_words(dummies: dict[str, str], extra: Sequence[str]) -> dict[str, str]:
     for word in extra:
         if word.startswith("-"):
@@ -81,3 +105,11 @@ def _apply_words(dummies: dict[str, str], extra: Sequence[str]) -> dict[str, str
             name, equals, value = word.partition("=")
             dummies[name] = value if equals else DUMMY_KEY
     return dummies
+
+
+def name_dummies(dummies: Mapping[str, str]) -> dict[str, str]:
+    """Return dummies that say which variable each stands for, and are dummies all the same.
+
+    A request that holds one tells so which key it needs.
+    """
+    return {name: f"{name}.{value}" if value == DUMMY_KEY else value for name, value in dummies.items()}

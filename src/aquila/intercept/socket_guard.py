@@ -1,28 +1,48 @@
 """The guard of a test run: connections that nothing asked for are refused where every Python client makes them.
 
 Names are checked when they are resolved, and when a TLS handshake names its server: that also sees through proxies.
-Addresses are checked when a socket connects. What Aquila itself sends out, and what a live test sends, passes.
+Addresses are checked when a socket connects, and for each datagram. What Aquila itself sends out, and what a live test
+sends, passes. ``native_clients`` checks for libraries that have sockets of their own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.intercept import policy
+    from aquila.intercept import native_clients, policy
+
+    Replacement: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+    FindAddress: TypeAlias = Callable[[Sequence[Any], Mapping[str, Any]], tuple[object, object]]
 else:
-    lazy_modules(globals(), policy="aquila.intercept.policy")
+    lazy_modules(globals(), native_clients="aquila.intercept.native_clients", policy="aquila.intercept.policy")
 
 _MOST_NAMES = 1000
 """How many resolved addresses are remembered. A test run reaches far fewer hosts."""
+
+_NATIVE_CLIENTS = (
+    "curl_cffi.aio",
+    "curl_cffi.curl",
+    "gevent._socket3",
+    "gevent._socketcommon",
+    "gevent.socket",
+    "gevent.ssl",
+    "grpc",
+    "grpc.aio",
+    "pycares",
+    "pycurl",
+    "socks",
+    "uvloop",
+)
+"""The libraries that ``native_clients`` patches. Few runs import any of them."""
 
 
 class SocketGuard:
@@ -30,79 +50,174 @@ class SocketGuard:
 
     def __init__(self, hooks: ImportHooks) -> None:
         self.patches = PatchSet(
-            hooks, {"socket": self._patch_socket, "ssl": self._patch_ssl, "asyncio.base_events": self._patch_asyncio}
+            hooks,
+            {
+                "socket": self.patch_socket,
+                "ssl": self.patch_ssl,
+                "asyncio.base_events": self._patch_asyncio,
+                **dict.fromkeys(_NATIVE_CLIENTS, self._patch_native_client),
+            },
         )
         # Addresses and the names that were resolved to them, so that the setting `ignore_hosts`, which lists names,
         # holds for the connection too. Emptied when it is full.
         self._names: dict[str, str] = {}
 
-    def _patch_socket(self, module: ModuleType) -> Iterable[Undoable]:
+    def patch_socket(self, module: ModuleType) -> Iterable[Undoable]:
+        """Patch ``socket``, or a module that takes its place."""
         # `getaddrinfo` is where urllib3, httpcore, asyncio and the standard library resolve names.
-        yield Patch(module, "getaddrinfo", self._check_names)
-        # `socket.socket` inherits both methods from a class in C, which cannot be patched, so they are added to it.
-        yield Patch(module.socket, "connect", self._check_addresses)
-        yield Patch(module.socket, "connect_ex", self._check_addresses)
+        yield from self.patch_resolvers(module)
+        # `socket.socket` inherits these methods from a class in C, which cannot be patched, so they are added to it.
+        connecting = functools.partial(self._check_addresses, connects=True)
+        yield Patch(module.socket, "connect", connecting)
+        yield Patch(module.socket, "connect_ex", connecting)
+        # Datagrams, as of HTTP/3, need no connection. Their address comes last, and may be left out.
+        yield Patch(module.socket, "sendto", self._check_addresses)
+        if hasattr(module.socket, "sendmsg"):  # not on Windows
+            yield Patch(module.socket, "sendmsg", functools.partial(self._check_addresses, position=4))
 
-    def _patch_ssl(self, module: ModuleType) -> Iterable[Undoable]:
-        # The two ways to begin a handshake: over a socket, and in memory, as asyncio and anyio do. `server_hostname` is
-        # a keyword or a positional argument of both; its position does not count `self`.
-        yield Patch(module.SSLContext, "wrap_socket", functools.partial(self._check_server_names, position=4))
-        yield Patch(module.SSLContext, "wrap_bio", functools.partial(self._check_server_names, position=3))
+    def patch_resolvers(self, module: ModuleType) -> Iterable[Undoable]:
+        """Patch the functions of a module that resolve names."""
+        yield Patch(module, "getaddrinfo", self._check_names)
+        yield Patch(module, "gethostbyname", self._check_names)
+        yield Patch(module, "gethostbyname_ex", self._check_names)
+
+    def patch_ssl(self, module: ModuleType) -> Iterable[Undoable]:
+        """Patch ``ssl``."""
+        # The two ways to begin a handshake: over a socket, and in memory, as asyncio and anyio do.
+        yield self.patch_handshake(module.SSLContext, "wrap_socket", position=5)
+        yield self.patch_handshake(module.SSLContext, "wrap_bio", position=4)
+
+    def patch_handshake(self, context: type, method: str, *, position: int) -> Undoable:
+        """Patch a method that begins a handshake. ``position`` is that of its argument ``server_hostname``."""
+        return Patch(
+            context, method, self.checking(lambda args, named: (find(args, named, position, "server_hostname"), None))
+        )
 
     def _patch_asyncio(self, module: ModuleType) -> Iterable[Undoable]:
         # Event loops resolve names in another thread. Here it can still be seen which client asks for it.
-        yield Patch(module.BaseEventLoop, "getaddrinfo", self._check_names_of_loops)
+        yield Patch(module.BaseEventLoop, "getaddrinfo", self.checking_in_loop(host_and_port))
 
-    def _check_names_of_loops(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        async def getaddrinfo(loop: Any, host: Any, port: Any, **kwargs: Any) -> Any:
-            self._check(_decode_host(host), port, within_loop=True)
-            return await original(loop, host, port, **kwargs)
+    def _patch_native_client(self, module: ModuleType) -> Iterable[Undoable]:
+        return native_clients.NativeClients(self).patch_library(module)
 
-        return getaddrinfo
-
-    def _check(self, host: str | None, port: object, *, within_loop: bool = False) -> None:
+    def check(self, host: object, port: object, *, path: str = "", within_loop: bool = False) -> None:
         """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""
-        if host is not None and self.patches.in_force:
-            policy.check_connection(host, port if isinstance(port, int) else None, within_loop=within_loop)
+        name = decode_host(host)
+        if name is not None and self.patches.in_force:
+            policy.check_connection(name, _decode_port(port), path=path, within_loop=within_loop)
+
+    def checking(self, find_address: FindAddress, *, connects: bool = False) -> Replacement:
+        """Return what makes a patch of a function that checks an address first, and else does what it did.
+
+        ``find_address`` finds host and port in the positional and the named arguments. ``connects`` says that this is
+        the method of a socket that connects.
+        """
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(original)
+            def checked(*args: Any, **kwargs: Any) -> Any:
+                with _closed_by_outcome(args[0]) if connects else contextlib.nullcontext():
+                    self.check(*find_address(args, kwargs))
+                return original(*args, **kwargs)
+
+            return checked
+
+        return make
+
+    def checking_in_loop(self, find_address: FindAddress) -> Replacement:
+        """The same for a coroutine of an event loop."""
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(original)
+            async def checked(*args: Any, **kwargs: Any) -> Any:
+                self.check(*find_address(args, kwargs), within_loop=True)
+                return await original(*args, **kwargs)
+
+            return checked
+
+        return make
 
     def _check_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
-        def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
-            name = _decode_host(host)
-            self._check(name, port)
-            found = original(host, port, *args, **kwargs)
+        def resolve(*args: Any, **kwargs: Any) -> Any:
+            host = find(args, kwargs, 0, "host") or kwargs.get("hostname")
+            self.check(host, find(args, kwargs, 1, "port"))
+            found = original(*args, **kwargs)
+            name = decode_host(host)
             if name is not None:
-                if len(self._names) > _MOST_NAMES:
-                    self._names.clear()
-                self._names.update((row[4][0], name) for row in found)
+                self._remember_name(name, found)
             return found
 
-        return getaddrinfo
+        return resolve
 
-    def _check_addresses(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _remember_name(self, name: str, found: Any) -> None:
+        if len(self._names) > _MOST_NAMES:
+            self._names.clear()
+        if isinstance(found, str):  # `gethostbyname`
+            self._names[found] = name
+        elif isinstance(found, tuple):  # `gethostbyname_ex`
+            self._names.update(dict.fromkeys(found[2], name))
+        else:
+            self._names.update((row[4][0], name) for row in found)
+
+    def _check_addresses(
+        self, original: Callable[..., Any], *, position: int | None = None, connects: bool = False
+    ) -> Callable[..., Any]:
+        """``position`` is that of the address, which may be left out; without it the address comes last."""
+
         @functools.wraps(original)
-        def connect(connecting: socket.socket, address: Any) -> Any:
+        def connect(*args: Any, **kwargs: Any) -> Any:
+            address = args[-1 if position is None else position] if len(args) > (position or 1) else None
             # Sockets of the file system have an address that is no tuple.
-            if isinstance(address, tuple):
-                host = _decode_host(address[0])
-                self._check(self._names.get(host, host) if host is not None else None, address[1])
-            return original(connecting, address)
+            if not (isinstance(address, tuple) and len(address) >= 2 and self.patches.in_force):
+                return original(*args, **kwargs)
+            with _closed_by_outcome(args[0]) if connects else contextlib.nullcontext():
+                self._check_address(*address[:2])
+            try:
+                return original(*args, **kwargs)
+            except ConnectionRefusedError as error:
+                policy.explain_refused_connection(error, decode_host(address[0]), address[1])
+                raise
 
         return connect
 
-    def _check_server_names(self, original: Callable[..., Any], *, position: int) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def wrap(context: Any, *args: Any, **kwargs: Any) -> Any:
-            host = args[position] if len(args) > position else kwargs.get("server_hostname")
-            self._check(_decode_host(host), None)
-            return original(context, *args, **kwargs)
-
-        return wrap
+    def _check_address(self, host: object, port: object) -> None:
+        text = decode_host(host)
+        if text is not None:
+            policy.check_connection(text, _decode_port(port), resolved_from=self._names.get(text))
 
 
-def _decode_host(host: object) -> str | None:
+@contextlib.contextmanager
+def _closed_by_outcome(connecting: Any) -> Iterator[None]:
+    """Close a socket that is not to connect, where its owner would not: an outcome passes by ``except Exception``."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        connecting.close()
+        raise
+
+
+def find(args: Sequence[Any], named: Mapping[str, Any], position: int, name: str) -> Any:
+    """An argument, by its position (``self`` counts) or its name. None if it is not given."""
+    return args[position] if len(args) > position else named.get(name)
+
+
+def host_and_port(args: Sequence[Any], named: Mapping[str, Any]) -> tuple[object, object]:
+    """The arguments ``host`` and ``port`` of a method."""
+    return find(args, named, 1, "host"), find(args, named, 2, "port")
+
+
+def decode_host(host: object) -> str | None:
     """A host name or address as text, or None. The standard library takes both text and bytes."""
     if isinstance(host, (bytes, bytearray)):
-        return host.decode("ascii", "replace")
+        return host.decode("utf-8", "replace")
     return host if isinstance(host, str) else None
+
+
+def _decode_port(port: object) -> int | None:
+    """A port, which may also be given in digits. The name of a service is none that anybody lists."""
+    if isinstance(port, (str, bytes)):
+        return int(port) if port.isdigit() else None
+    return port if isinstance(port, int) else None

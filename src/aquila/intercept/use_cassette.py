@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, Unpack
 
 from aquila.cassettes.storage.names import candidate_paths
-from aquila.intercept import activation, decorated_functions
+from aquila.config import check_scope_options
+from aquila.intercept import decorated_functions
+from aquila.intercept.scope_block import ScopeBlock
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
 from aquila.recording.used_cassette import UsedCassette
 
 if TYPE_CHECKING:
     from aquila.config_types import CassetteOptions
+    from aquila.faults import parsing as fault_parsing
+else:
+    lazy_modules(globals(), fault_parsing="aquila.faults.parsing")
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class use_cassette:
+class use_cassette(ScopeBlock[UsedCassette]):
     """Answer every model request in a block from a cassette, or record into it.
 
     As a context manager (``with`` or ``async with``) it gives a ``UsedCassette``; as a decorator it opens the cassette
@@ -36,49 +40,30 @@ class use_cassette:
     """
 
     def __init__(self, name: str, **settings: Unpack[CassetteOptions]) -> None:
+        super().__init__()
         self._name = name
         self._settings = settings
-        self._open: list[tuple[Scope, Scope | None]] = []
         known = runtime.current_settings().with_options(settings, source=self._title)
         candidate_paths(known.cassette_root(), name)  # a wrong name is refused here
+        if known.faults is not None:
+            fault_parsing.read_faults(known.faults)
 
     @property
     def _title(self) -> str:
         return f"use_cassette({self._name!r})"
 
-    def _scope(self) -> Scope:
+    def _make_scope(self) -> tuple[Scope, UsedCassette]:
         options = self._settings
         if "transport" not in options and not runtime.current_run().layers.gives("transport"):
             options = {"transport": "replay", **options}
-        return Scope(kind="block", name=self._title, default_cassette=self._name, options=options)
-
-    def __enter__(self) -> UsedCassette:
-        scope = self._scope()
-        activation.watch_scopes()
-        scopes.open_scope(scope)
-        self._open.append((scope, scopes.bind_scope(scope)))
-        return UsedCassette(scope)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        scope, before = self._open.pop()
-        scopes.bind_scope(before)
-        scopes.remove_scope(scope)
-        decorated_functions.close(scope, error)
-
-    async def __aenter__(self) -> UsedCassette:
-        return self.__enter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, traceback)
+        check_scope_options(options, runtime.current_settings(), source=self._title)
+        scope = Scope(kind="block", name=self._title, default_cassette=self._name, options=options)
+        return scope, UsedCassette(scope)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function. Raises ``UnsuitableFunction`` for what is not one, such as a class."""
         cassette = decorated_functions.DecoratorCassette(
-            self._title, lambda: type(self)(self._name, **self._settings), self._scope
+            self._title, lambda: type(self)(self._name, **self._settings), lambda: self._make_scope()[0]
         )
         decorated: Callable[P, R] = decorated_functions.decorate(function, cassette)
         return decorated

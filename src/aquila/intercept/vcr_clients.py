@@ -18,6 +18,7 @@ from aquila.intercept.foreign_mocks import has_foreign_cassette, is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
+from aquila.recording import runtime
 from aquila.recording.model_hosts import asks_model
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ _HTTPS_PORT = 443
 # Whether somebody else's cassette of vcrpy has the request in hand. Its stub sends what it records by a connection of
 # `http.client`. Set for the duration of one request.
 _is_below_mock: ContextVar[bool] = ContextVar("aquila_below_mock", default=False)
+
+OLDEST_VCRPY = "9.4.2"
+"""The first version whose stubs connect only when a request is known, as that of the extra ``vcr``."""
 
 
 class VcrClients:
@@ -81,7 +85,11 @@ class VcrClients:
             # In a tunnel the connection's own host is the proxy.
             host, port = connection._tunnel_host or connection.host, connection._tunnel_port or connection.port
             whole = url if "://" in url else f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{url}"
-            if is_replaced(original, "http") or _is_below_mock.get() or not self._is_answered(method, whole):
+            if is_replaced(original, "http") or _is_below_mock.get():
+                return original(connection, method, url, *args, **kwargs)
+            # The guard of connections sees the proxy, and not what it is asked for.
+            is_proxied = connection._tunnel_host is not None or "://" in url
+            if not self._is_answered(method, whole, is_proxied=is_proxied):
                 return original(connection, method, url, *args, **kwargs)
             vcr_stubs.turn_into_stub(connection)
             return connection.putrequest(method, url, *args, **kwargs)
@@ -95,7 +103,7 @@ class VcrClients:
             whole = url if "://" in url else f"{pool.scheme}://{pool.host}{port}{url}"
             if not has_foreign_cassette(pool.ConnectionCls):
                 try:
-                    self._prepare_stubs(method, whole)
+                    self._prepare_stubs(method, whole, is_proxied="://" in url)
                 except no_network.NoNetwork as error:
                     exceptions = sys.modules["urllib3"].exceptions
                     reason = exceptions.NewConnectionError(pool, f"Failed to resolve {pool.host!r} ({error})")
@@ -114,7 +122,7 @@ class VcrClients:
         @functools.wraps(original)
         def request(client: Any, uri: str, method: str = "GET", *args: Any, **kwargs: Any) -> Any:
             try:
-                self._prepare_stubs(method, uri)
+                self._prepare_stubs(method, uri, is_proxied=client.proxy_info is not None)
             except no_network.NoNetwork as error:
                 raise sys.modules["httplib2"].ServerNotFoundError(str(error)) from error
             return original(client, uri, method, *args, **kwargs)
@@ -127,7 +135,8 @@ class VcrClients:
             # The private method that joins a session's base URL and a path.
             whole = str(session._build_url(url))
             try:
-                answering = None if is_replaced(original, "aiohttp") else self._find_answering_scope(method, whole)
+                replaced = is_replaced(original, "aiohttp")
+                answering = None if replaced else self._find_answering_scope(method, whole, is_proxied=True)
             except no_network.NoNetwork as error:
                 raise sys.modules["aiohttp"].ClientOSError(*error.args) from error
             if answering is None:
@@ -136,41 +145,52 @@ class VcrClients:
 
         return request
 
-    def _is_answered(self, method: str, url: str) -> bool:
-        """Whether a scope answers a request. If not, it goes its own way.
+    def _is_answered(self, method: str, url: str, *, is_proxied: bool) -> bool:
+        """Whether a scope answers a request. If not, it goes its own way, maybe through a proxy.
 
         A request for something else than a model is not answered if vcrpy is missing. One for a model raises
         ``MissingDependency`` then.
         """
-        answering = self._find_answering_scope(method, url)
+        answering = self._find_answering_scope(method, url, is_proxied=is_proxied)
         if answering is None:
             return False
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
         try:
             # Without path and user: they may hold secrets.
-            import_optional("vcr", "vcr", purpose=f"{method} {parts.scheme}://{host}: a cassette for this client")
+            purpose = f"{method} {parts.scheme}://{host}: a cassette for this client"
+            import_optional("vcr", "vcr", purpose=purpose, oldest=OLDEST_VCRPY)
         except ImportError:
             if asks_model(host, port, parts.path, answering.settings):
                 raise
             return False
         return True
 
-    def _find_answering_scope(self, method: str, url: str) -> AnsweringScope | None:
+    def _find_answering_scope(self, method: str, url: str, *, is_proxied: bool) -> AnsweringScope | None:
         if not self._patches.in_force:
             return None
         parts = urlsplit(url)
-        if not self._stubs.in_force:
+        host, port = parts.hostname or "", parts.port
+        if not self._stubs.in_force and not _joins_scope_on_demand():
+            policy.check_side_request(method, host, port, parts.path)
+            if is_proxied:
+                policy.check_connection(host, port, path=parts.path)
             # Whatever else is wrong with the request, the guard of connections says.
-            policy.check_side_request(method, parts.hostname or "", parts.port, parts.path)
             return None
-        return policy.find_answering_scope(method, parts.scheme, parts.hostname or "", parts.port, parts.path)
+        return policy.find_answering_scope(method, parts.scheme, host, port, parts.path)
 
-    def _prepare_stubs(self, method: str, url: str) -> None:
+    def _prepare_stubs(self, method: str, url: str, *, is_proxied: bool) -> None:
         """Put vcrpy's stubs in place for a request that a scope answers."""
-        if self._is_answered(method, url) and not self._stubs.has_patches:  # asked in any case: a side request raises
+        # Asked in any case: a side request raises.
+        if self._is_answered(method, url, is_proxied=is_proxied) and not self._stubs.has_patches:
             self._stubs.add_patches(self._make_stubs)
 
     def _make_stubs(self) -> Iterable[Undoable]:
         if not self._stubs.has_patches:  # another thread may have been first
             yield vcr_stubs.VcrPatches()
+
+
+def _joins_scope_on_demand() -> bool:
+    """Whether this process was started within a scope of its parent, which it joins when something asks for one."""
+    run = runtime.current_run()
+    return run.can_open_scope and not run.runs_tests

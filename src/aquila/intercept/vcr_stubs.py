@@ -195,6 +195,8 @@ class _AnsweringConnection:
                 return self.real_connection.getresponse()
         headers = [(name, _text_of(value)) for name, value in request.headers.items()]
         asked = httpx2.Request(request.method, request.uri, headers=headers, content=_join_body(request.body_bytes))
+        if isinstance(self.timeout, (int, float)):  # what is replayed keeps it, as what is sent does
+            asked.extensions["timeout"] = {"read": self.timeout}
         failure = None
         upstream = ConnectionUpstream(self._open, self._send_live, _network_errors())
         try:

@@ -26,6 +26,7 @@ NOBODY = object()
 
 _ATTRIBUTE = "_aquila_asker"
 """Where a thread keeps for which test it was started."""
+_RUN_ATTRIBUTE = "_aquila_run"
 
 
 def find_asker() -> object:
@@ -40,8 +41,14 @@ def find_asker() -> object:
 
 
 def mark_thread(thread: threading.Thread) -> None:
-    """Let a thread that is about to start know for which test it is started."""
+    """Let a thread that is about to start know for which test it is started, and in which run."""
     setattr(thread, _ATTRIBUTE, find_asker())
+    setattr(thread, _RUN_ATTRIBUTE, runtime.current_run())
+
+
+def run_of(thread: threading.Thread) -> object:
+    """The run in which a thread was started, or None if that is not known."""
+    return getattr(thread, _RUN_ATTRIBUTE, None)
 
 
 @contextlib.contextmanager

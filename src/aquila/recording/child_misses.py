@@ -1,4 +1,4 @@
-"""Misses of child processes, told to the test that started them through files.
+"""Misses of child processes, told to the test that started them through files; and the cassettes that they use.
 
 A child may swallow its miss like any other code, and its parent sees an exit status at most. So it writes down each
 miss, in a folder that the run of the tests has made, and the scope of the test takes it in.
@@ -11,47 +11,164 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from aquila.errors import CassetteMiss, PlayedOut
+from aquila import errors
+from aquila.errors import CassetteMiss, ConversationDrifted
 
 if TYPE_CHECKING:
     from aquila.recording.runtime import Run
 
 
+_KINDS = {
+    kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CassetteMiss)
+}
+_ANEW = "anew.json"
+"""The file that says what is recorded anew. No id of a scope looks like that."""
+_USED = "used"
+"""The file in which children name the cassettes that they use."""
+
+
 class ChildMisses:
-    """The folder of a run, or of the run that started this process. It has a file for each scope that missed."""
+    """The folder of a run, or of the run that started this process. It has a file for each scope that missed.
+
+    Another file goes the other way: it tells the children what is recorded anew.
+    """
 
     def __init__(self) -> None:
         self.folder: str | None = None
 
     def tell(self, scope_id: str, miss: CassetteMiss) -> None:
         """Write down a miss in a scope of the parent process."""
+        self._append(scope_id, [*describe_miss(miss), _conversation_of(miss)])
+
+    def tell_drift(self, scope_id: str, row: Mapping[str, Any]) -> None:
+        """Write down a request in a scope of the parent process that has drifted."""
+        self._append(f"{scope_id}.drift", row)
+
+    def tell_met(self, mark: str, number: int) -> None:
+        """Write down that a request has met the fault with a number of a plan of the parent process."""
+        self._append(f"{mark}.faults", number)
+
+    def take_met(self, mark: str) -> Iterator[int]:
+        """What the children have told with ``tell_met`` since the last call. What was told twice comes once."""
+        for row in self._take_rows(f"{mark}.faults"):
+            if isinstance(number := _parse_row(row), int):
+                yield number
+
+    def _append(self, name: str, row: Any) -> None:
         if self.folder is None:
             return
-        row = [isinstance(miss, PlayedOut), str(miss), miss.difference, miss.group]
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         with contextlib.suppress(OSError):  # the run of the parent has ended
-            file = os.open(os.path.join(self.folder, scope_id), flags, 0o600)
+            file = os.open(os.path.join(self.folder, name), flags, 0o600)
             try:
                 os.write(file, json.dumps(row).encode() + b"\n")  # in one step: children may write at once
             finally:
                 os.close(file)
 
-    def take(self, scope_id: str) -> Iterator[CassetteMiss]:
-        """The misses of the children of a scope since the last call. What was asked again is told once."""
+    def tell_anew(self, keys: Mapping[str, Sequence[str]]) -> None:
+        """Tell the children which conversations are recorded anew: for each cassette the keys. Nothing if empty."""
         if self.folder is None:
             return
-        path = os.path.join(self.folder, scope_id)
+        path = os.path.join(self.folder, _ANEW)
+        if keys:
+            with open(path + ".new", "w", encoding="utf-8") as file:
+                json.dump({name: list(each) for name, each in keys.items()}, file)
+            os.replace(path + ".new", path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+
+    def read_anew(self) -> Mapping[str, Sequence[str]]:
+        """What the parent has told with ``tell_anew``."""
+        if self.folder is None:
+            return {}
+        try:
+            with open(os.path.join(self.folder, _ANEW), encoding="utf-8") as file:
+                keys: Mapping[str, Sequence[str]] = json.load(file)
+        except OSError:  # almost always: there is nothing to tell
+            return {}
+        return keys
+
+    def tell_used(self, folder: str, cassette: str) -> None:
+        """Name a cassette that this process uses, and its folder, if this is a child of the tests."""
+        if self.folder is not None:
+            self._append(_USED, [folder, cassette])
+
+    def take_used(self) -> set[tuple[str, str]]:
+        """The folders and names of the cassettes that children have used since the last call."""
+        found = set()
+        for row in self._take_rows(_USED):
+            match _parse_row(row):
+                case [str(folder), str(cassette)]:
+                    found.add((folder, cassette))
+        return found
+
+    def take(self, scope_id: str) -> Iterator[CassetteMiss]:
+        """The misses of the children of a scope since the last call. What was asked again is told once."""
+        for row in self._take_rows(scope_id):
+            yield _miss_of_child(_parse_row(row))
+
+    def take_drift(self, scope_id: str) -> Iterator[dict[str, Any]]:
+        """What the children of a scope have told with ``tell_drift`` since the last call."""
+        for text in self._take_rows(f"{scope_id}.drift"):
+            row = _parse_row(text)
+            if isinstance(row, dict):
+                yield row
+
+    def _take_rows(self, name: str) -> Iterator[str]:
+        if self.folder is None:
+            return
+        path = os.path.join(self.folder, name)
+        if not os.access(path, os.F_OK):  # as it is almost always, and told faster than by an exception
+            return
         try:
             os.rename(path, path + ".taken")
-        except OSError:  # almost always: there are none
+        except OSError:
             return
-        with open(path + ".taken", encoding="utf-8") as rows:
-            for row in dict.fromkeys(rows):
-                played_out, text, difference, group = json.loads(row)
-                yield (PlayedOut if played_out else CassetteMiss)(text, difference=difference, group=group)
+        with open(path + ".taken", encoding="utf-8", errors="replace") as rows:
+            yield from dict.fromkeys(rows)
+
+
+def describe_miss(miss: CassetteMiss) -> list[Any]:
+    """Return a miss as plain data, for another process."""
+    return [miss.public_class.__name__, str(miss), miss.difference, miss.group]
+
+
+def miss_from(row: Any) -> CassetteMiss:
+    """Return the miss that ``describe_miss`` described in another process.
+
+    A row that is none is a miss too: whoever damaged it must not make it go away.
+    """
+    match row:
+        case [str(kind), str(text), str() | None as difference, str() | None as group] if kind in _KINDS:
+            return _KINDS[kind](text, difference=difference, group=group)
+    return CassetteMiss("another process of this test told of a miss, and what it wrote of it cannot be read")
+
+
+def _conversation_of(miss: CassetteMiss) -> dict[str, list[str]]:
+    return {name: list(keys) for name, keys in getattr(miss, "conversation", {}).items()}
+
+
+def _miss_of_child(row: Any) -> CassetteMiss:
+    """Return the miss of a child, which may say that a conversation is to be recorded anew.
+
+    Only children say that, in a folder which nobody else may write to. No message over a queue does.
+    """
+    known = isinstance(row, list) and bool(row)
+    miss = miss_from(row[:-1] if known else row)
+    if isinstance(miss, ConversationDrifted) and isinstance(row[-1], dict):
+        miss.conversation = {str(name): list(map(str, keys)) for name, keys in row[-1].items()}
+    return miss
+
+
+def _parse_row(row: str) -> Any:
+    try:
+        return json.loads(row)
+    except (ValueError, RecursionError):
+        return None
 
 
 def misses_folder(run: Run) -> str | None:

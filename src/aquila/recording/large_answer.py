@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import LARGE, LARGE_STREAM, StoredChunks, looks_like_event_stream
 from aquila.cassettes.model import Headers, RecordedChunk
+from aquila.cassettes.redaction.split_secrets import stream_framing
 from aquila.cassettes.redaction.window_redaction import CleanPart, LargeBodyRedactor
-from aquila.cassettes.storage.cassette_files import cassette_write_error
+from aquila.cassettes.storage.work_folder import cassette_write_error
 from aquila.errors import CassetteWriteError
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ def is_event_stream(headers: Headers, beginning: bytes) -> bool:
     """Say whether an answer is an event stream, by its headers or by how it begins."""
     kind = next((value for name, value in headers if name == "content-type"), "")
     return kind.startswith("text/event-stream") or looks_like_event_stream(beginning)
+
+
+def may_come_in_pieces(headers: Headers, beginning: bytes) -> bool:
+    """Say whether an answer may deliver its texts in pieces."""
+    return is_event_stream(headers, beginning) or stream_framing.may_come_in_pieces(beginning)
 
 
 def most_in_memory(headers: Headers, beginning: bytes) -> int:

@@ -1,6 +1,6 @@
 """Which hosts and paths are for a model: the table of providers, and what an address says by it. Pure.
 
-``intercept.policy.is_refused`` is the guard that uses it.
+``recording.guard`` uses it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from aquila.recording.host_names import SPELLINGS_OF_LOOPBACK, is_loopback, normalize_host, normalize_pattern
 
 if TYPE_CHECKING:
     from aquila.config import Settings
@@ -100,18 +102,19 @@ _MODEL_PATH = (
 
 @lru_cache(maxsize=512)
 def matches_any(host: str, patterns: Sequence[str]) -> bool:
-    """Say whether a host is among ``patterns`` (in lower case, ``*`` for any characters; ``host`` or ``host:port``)."""
+    """Say whether a host is among ``patterns`` (``*`` for any characters; ``host`` or ``host:port``)."""
     return _compile_patterns(tuple(patterns)).fullmatch(host) is not None
 
 
 @lru_cache(maxsize=32)
 def _compile_patterns(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(pattern.lower()).replace(r"\*", ".*") for pattern in patterns) or "(?!)")
+    spelt = (re.escape(normalize_pattern(pattern)).replace(r"\*", ".*") for pattern in patterns)
+    return re.compile("|".join(spelt) or "(?!)")
 
 
 def address_spellings(host: str, port: int | None) -> tuple[str, str]:
     """The two spellings under which patterns know an address: the host alone, and with its port."""
-    host = host.lower().rstrip(".").strip("[]")
+    host = normalize_host(host)
     return host, f"{host}:{port}"
 
 
@@ -122,19 +125,39 @@ def is_listed(host: str, port: int | None, patterns: Sequence[str]) -> bool:
     return any(matches_any(spelling, tuple(patterns)) for spelling in address_spellings(host, port))
 
 
-@lru_cache(maxsize=512)
-def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine, by its name or address. Nothing is resolved."""
-    host = host.lower().rstrip(".").strip("[]").partition("%")[0]
-    if host in ("localhost", "::1", "0.0.0.0", "::") or host.endswith(".localhost"):
+def is_listed_provider(host: str, port: int | None, settings: Settings) -> bool:
+    """Say whether the project lists an address as that of a provider. A server of this machine goes by any name."""
+    listed = settings.providers
+    if is_listed(host, port, listed):
         return True
-    return re.fullmatch(r"(?:::ffff:)?127(?:\.\d{1,3}){1,3}", host) is not None
+    if not listed or not is_loopback(host):
+        return False
+    return any(is_listed(each, port, listed) for each in SPELLINGS_OF_LOOPBACK)
 
 
 @lru_cache(maxsize=512)
 def is_model_path(path: str) -> bool:
     """Say whether a path is one that model servers answer (``/v1/chat/completions``, ``/api/generate``, …)."""
     return re.search(_MODEL_PATH, path.partition("?")[0].rstrip("/")) is not None
+
+
+_ASKING_PATH = r"/v\d+/(?:chat|classify|complete|embed|generate|listen|speak|summarize|text-to-speech/[^/]+)$"
+"""Further paths at which providers answer prompts."""
+
+_NOT_ASKING = r"/(?:responses/.+|models(?:/[^/:]*)?|messages/batches(?:/.*)?|count_tokens)$"
+"""Paths of models that answer no prompt: what is kept, a list, a job."""
+
+
+@lru_cache(maxsize=512)
+def is_prompt(method: str, path: str) -> bool:
+    """Whether a request has a model answer a prompt, and changes nothing at the provider besides.
+
+    Files, stored answers, batches, fine-tuning and the like are none.
+    """
+    path = path.partition("?")[0].rstrip("/")
+    if method.upper() != "POST" or re.search(_NOT_ASKING, path) is not None:
+        return False
+    return is_model_path(path) or re.search(_ASKING_PATH, path) is not None
 
 
 def asks_model(host: str, port: int | None, path: str, settings: Settings) -> bool:
@@ -144,8 +167,12 @@ def asks_model(host: str, port: int | None, path: str, settings: Settings) -> bo
 
 def is_provider(host: str, port: int | None, settings: Settings) -> bool:
     """Whether an address belongs to a model provider: a known one, a listed one, or that of the base URL in force."""
-    if is_loopback(host):
-        return is_listed(host, port, settings.providers)
-    if is_listed(host, port, PROVIDERS) or is_listed(host, port, settings.providers):
+    if is_listed_provider(host, port, settings):
         return True
-    return settings.base_url is not None and urlsplit(settings.base_url).hostname == host.lower()
+    if is_loopback(host):
+        return False
+    if is_listed(host, port, PROVIDERS):
+        return True
+    return settings.base_url is not None and normalize_host(host) == normalize_host(
+        urlsplit(settings.base_url).hostname or ""
+    )

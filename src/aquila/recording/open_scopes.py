@@ -56,6 +56,10 @@ class OpenScopes:
         """The scope with an id, if it has not been closed."""
         return self._by_id.get(scope_id)
 
+    def unclosed(self) -> Sequence[Scope]:
+        """Those that have not been closed, whether they surround other code or not."""
+        return [scope for known in self._by_id.valuerefs() if (scope := known()) is not None]
+
     def add(self, scope: Scope) -> None:
         """Open a scope within those that are open."""
         self._surrounding.append(scope)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from aquila.cassettes.body_file import identity_of
+from aquila.cassettes.body_file import StoredRequest, identity_of
 from aquila.cassettes.model import Cassette, RecordedRequest
+from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.config import DUMMY_KEY
 
 
 class RecordingKeys:
@@ -32,6 +34,7 @@ class RecordingKeys:
         self.are_provisional = later
         self._known: dict[RecordedRequest, str] = {}
         self._numbers: dict[str, list[int]] = defaultdict(list)
+        self._whatever_numbers: dict[str, str] | None = None
         for number, interaction in enumerate(cassette.interactions):
             identity = self.identify(interaction.request)
             if later:
@@ -52,6 +55,22 @@ class RecordingKeys:
         """Return the numbers (from 0) of the recordings that have a key."""
         return self._numbers.get(key, ())
 
+    def find_whatever_numbers(self, request: RecordedRequest) -> str | None:
+        """Return the key of a recorded request that equals a redacted one but for the numbers of placeholders.
+
+        An answer that is replayed has placeholders where the recorded one had secrets. If the program sends them on,
+        they cannot be told from other secrets, and nor can the keys of a machine that has dummies for all of them.
+        """
+        if self._whatever_numbers is None:
+            self._whatever_numbers = {}
+            for key, numbers in self._numbers.items():
+                recorded = self._cassette.interactions[numbers[0]].request
+                if not isinstance(recorded, StoredRequest):
+                    self._whatever_numbers.setdefault(self._compute_key(_without_numbers(recorded)), key)
+        if isinstance(request, StoredRequest):
+            return None
+        return self._whatever_numbers.get(self._compute_key(_without_numbers(request)))
+
     def numbers_by_key(self) -> Mapping[str, Sequence[int]]:
         """Return the numbers of all recordings, by key."""
         return self._numbers
@@ -65,4 +84,21 @@ class RecordingKeys:
         for number, key in sorted((number, key) for key, numbers in provisional.items() for number in numbers):
             self._numbers[renamed[key]].append(number)
         self.are_provisional = False
+        self._whatever_numbers = None
         return renamed
+
+
+def _without_numbers(request: RecordedRequest) -> RecordedRequest:
+    body = without_numbers(request.body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    return RecordedRequest(request.method, without_numbers(request.url), request.headers, body)
+
+
+def holds_stand_in(request: RecordedRequest) -> bool:
+    """Whether a request holds what stands for a secret: a placeholder of an earlier answer, or the dummy key.
+
+    Nothing tells then which of its secrets that one is.
+    """
+    if isinstance(request, StoredRequest):
+        return False
+    dummy = DUMMY_KEY.encode()
+    return "redacted" in request.url or DUMMY_KEY in request.url or b"redacted" in request.body or dummy in request.body

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from aquila.cassettes.matching.request_key import MatchRules
+from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.redaction import fingerprints
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.redactor import Redactor
@@ -37,7 +37,8 @@ class RedactorCache:
         basis = copy_environment_without(_CHANGED_BY_EVERY_TEST), keys.environment, keys.hidden
         known = self._secrets
         if known is None or known[0] != basis:
-            found = {DUMMY_KEY: "the dummy key"}
+            shown = (value for value in os.environ.values() if value.endswith(DUMMY_KEY))  # some have a beginning
+            found = dict.fromkeys((DUMMY_KEY, *shown), "the dummy key")
             for environment in (os.environ, keys.hidden, keys.environment):
                 for value, kind in environment_secrets(environment).items():
                     found.setdefault(value, kind)
@@ -50,7 +51,7 @@ class RedactorCache:
         extra = tuple(rule for added in plugin_manager().hook.aquila_redactors() for rule in added)
         known_fingerprints = tuple(runtime.machine_keys().fingerprints)
         if known_fingerprints:
-            extra = (fingerprints.fingerprint_rule(known_fingerprints), *extra)
+            extra = (fingerprints.FingerprintRule(known_fingerprints), *extra)
         basis = (secrets, rules.header_names, keep_headers, extra)
         known = self._redactor
         if known is None or known[0] != basis:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aquila.cassettes.model import Interaction, RecordedChunk
-from aquila.errors import CassetteCorrupt
+from aquila.errors import CassetteCorrupt, ConfigError
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.child_misses import ChildMisses
 
 if TYPE_CHECKING:
-    from aquila.recording.drift_watch import DriftedRequest
+    from aquila.recording import drift_watch
     from aquila.recording.scope import Scope
+else:
+    lazy_modules(globals(), drift_watch="aquila.recording.drift_watch")
 
 _TOTAL = re.compile(rb'"total_tokens"\s*:\s*(\d{1,12})')
 _PARTS = re.compile(rb'"(?:input|output)_tokens"\s*:\s*(\d{1,12})')
@@ -21,11 +25,15 @@ _PARTS = re.compile(rb'"(?:input|output)_tokens"\s*:\s*(\d{1,12})')
 
 @dataclass(frozen=True, slots=True)
 class StoredRecordings:
-    """What became of a scope's recordings: how many were recorded, which files were written."""
+    """What became of a scope's recordings: how many were recorded, which files were written.
+
+    ``cassettes`` are the names of all that were used, by whichever process.
+    """
 
     recorded: int = 0
     written: tuple[Path, ...] = ()
     pending: tuple[Path, ...] = ()
+    cassettes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,43 +42,62 @@ class ScopeReport:
 
     ``seconds`` and ``tokens`` are what the replayed answers took when they were recorded. ``unplayed`` counts, per
     cassette that the scope owns, recordings it did not play. ``oldest`` is the earliest recording date that was played.
+    ``pending`` are the pending files that were written, and ``cassettes`` the names of those that were used, each after
+    the cassette folder.
     ``changes`` has a pair for each miss that is near a recording: what its change has in common with others, and the
-    fields that differ.
+    fields that differ. ``drifted`` are requests as ``aquila.recording.drift_watch`` describes them.
     """
 
     name: str
     replayed: int = 0
     recorded: int = 0
     missed: int = 0
+    scripted: int = 0
     seconds: float = 0.0
     tokens: int = 0
     unplayed: tuple[tuple[str, int], ...] = ()
-    pending: tuple[str, ...] = ()
-    cassettes: tuple[str, ...] = ()
+    pending: tuple[tuple[str, str], ...] = ()
+    cassettes: tuple[tuple[str, str], ...] = ()
     oldest: str = ""
     changes: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    drifted: tuple[DriftedRequest, ...] = field(default=(), repr=False)
+    drifted: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 
 def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
     """Sum up a scope that is closed. ``stored`` is what became of its recordings."""
-    sessions, blocks = scope.sessions.opened(), scope.block_reports
+    sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.misses
     played = [interaction for session in sessions for interaction in session.played_interactions]
+    folder = _folder_of(scope)
+    # Its own counts as used, whoever may have asked: another process, or nobody any more.
+    used = {(folder, session.name) for session in sessions} | {(folder, name) for name in stored.cassettes}
+    if scope.default_cassette is not None:
+        used.add((folder, scope.default_cassette))
+    if scope.is_owner and scope.kind in ("test", "fixture"):
+        used |= scope.run.state_of(ChildMisses).take_used()
     own = ScopeReport(
         name=scope.name,
         replayed=len(played),
         recorded=stored.recorded,
-        missed=len(scope.misses),
+        missed=len(misses),
+        scripted=scope.scripted_count,
         seconds=sum(interaction.response.ended for interaction in played) / 1000,
         tokens=sum(map(count_tokens, played)),
         unplayed=_count_unplayed(scope),
-        pending=tuple(map(str, stored.pending)),
-        cassettes=tuple(sorted({session.name for session in sessions})),
+        pending=tuple((folder, str(path)) for path in stored.pending),
+        cassettes=tuple(sorted(used)),
         oldest=min((interaction.recorded for interaction in played if interaction.recorded), default=""),
-        changes=tuple((one.group, one.difference or "") for one in scope.misses if one.group is not None),
+        changes=tuple((one.group, one.difference or "") for one in misses if one.group is not None),
         drifted=_drifted_requests(scope),
     )
     return _with_blocks(own, blocks) if blocks else own
+
+
+def _folder_of(scope: Scope) -> str:
+    """The cassette folder of a scope; empty where it cannot be told any more, for it was relative to a deleted one."""
+    try:
+        return str(scope.settings.cassette_root())
+    except ConfigError:
+        return ""
 
 
 def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport:
@@ -80,11 +107,13 @@ def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport
         own,
         replayed=sum(report.replayed for report in reports),
         recorded=sum(report.recorded for report in reports),
+        scripted=sum(report.scripted for report in reports),
         seconds=sum(report.seconds for report in reports),
         tokens=sum(report.tokens for report in reports),
-        pending=tuple(path for report in reports for path in report.pending),
-        cassettes=tuple(sorted({name for report in reports for name in report.cassettes})),
+        pending=tuple(row for report in reports for row in report.pending),
+        cassettes=tuple(sorted({row for report in reports for row in report.cassettes})),
         oldest=min((report.oldest for report in reports if report.oldest), default=""),
+        drifted=tuple(row for report in reports for row in report.drifted),
     )
 
 
@@ -96,9 +125,10 @@ def _count_unplayed(scope: Scope) -> tuple[tuple[str, int], ...]:
     return tuple((one.name, len(one.unplayed_recordings)) for one in sessions if one.unplayed_recordings)
 
 
-def _drifted_requests(scope: Scope) -> tuple[DriftedRequest, ...]:
-    watch = scope.sessions.drift_watch
-    return tuple(watch.drifted_requests) if watch is not None else ()
+def _drifted_requests(scope: Scope) -> tuple[Mapping[str, Any], ...]:
+    if not (scope.run.layers.finds_drift or scope.sessions.watches_contents):
+        return ()
+    return tuple(scope.run.state_of(drift_watch.DriftLog).take(scope))
 
 
 def count_tokens(interaction: Interaction) -> int:

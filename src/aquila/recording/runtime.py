@@ -10,6 +10,7 @@ A module of its own, so that a test run can say what runs without loading more.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -18,18 +19,36 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from aquila.config import Settings, SettingsLayers
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.open_scopes import OpenScopes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeAlias, TypeVar
+    from typing import Any, Protocol, TypeAlias, TypeVar
 
     from aquila.errors import LiveCallRefused, UnansweredRequest
     from aquila.recording.scope import Scope
 
     MakeOutcome: TypeAlias = Callable[[UnansweredRequest], UnansweredRequest]
 
+    from aquila.recording import outgoing
+    from aquila.recording.play_log import PlayLog
+    from aquila.recording.wire_watch import WireWatch
+
     T = TypeVar("T")
+
+    class LeftThreads(Protocol):
+        """Threads of a run that a program has left. See ``aquila.intercept.left_threads``."""
+
+        run: Run
+
+        def has_current(self) -> bool:
+            """Whether this thread is one of them."""
+
+        def end_with_last(self) -> bool:
+            """Take back what is in force for them, if none is alive. Return whether it was taken back."""
+else:
+    lazy_modules(globals(), outgoing="aquila.recording.outgoing")
 
 
 asker: ContextVar[object | None] = ContextVar("aquila_asker", default=None)
@@ -67,6 +86,20 @@ class MachineKeys:
         """Of keys that are hidden in the parent process; see ``aquila.cassettes.redaction.fingerprints``."""
 
 
+class Repetition:
+    """What is in force while something runs that may be run once more; see ``aquila.recording.conversations``.
+
+    ``is_possible`` says that what runs now is run once more if a conversation drifts in it. ``keys`` are the
+    recordings that are put aside meanwhile: for each cassette their keys.
+    """
+
+    __slots__ = ("is_possible", "keys")
+
+    def __init__(self) -> None:
+        self.is_possible = False
+        self.keys: Mapping[str, Sequence[str]] = {}
+
+
 class Run:
     """The state of one run. ``layers`` are its settings around the environment.
 
@@ -86,6 +119,10 @@ class Run:
         self.tell = tell
         self.unstored: list[str] = []
         """What could not be written to disk, each error once, for the summary. Programs may swallow these errors."""
+        self.runs_tests = False
+        """Whether pytest runs in it."""
+        self.has_ended = False
+        """Whether its tests are over. What they have left is refused all the same, and told at once."""
         self.process = os.getpid()
         self.thread = threading.get_ident()
         """The thread in which tests run: that of the running one, else the one that began the run."""
@@ -94,7 +131,16 @@ class Run:
         self.test: RunningTest | None = None
         self.unasked: dict[str, None] = {}
         """The requests that no test asked for and nothing answered, in their order. Any thread may add one."""
+        self.refused: dict[str, None] = {}
+        """What was refused where no test runs that could fail, in sentences. Any thread may add one."""
+        self.notes: dict[str, None] = {}
+        """What else is to be told in the summary, in sentences, each once. Any thread may add one."""
         self.scopes = OpenScopes()
+        self.repetition = Repetition()
+        self.play_log: PlayLog | None = None
+        """What its scopes have played, in a run that asks the upstream the same again."""
+        self.wire_watch: WireWatch | None = None
+        """What its programs do on the wire, in a process that judges it."""
         self.lock = threading.RLock()
         """Held while a test's scope opens, so that its threads get the same."""
         self._states: dict[type[Any], Any] = {}
@@ -115,6 +161,14 @@ class Run:
         finally:
             _runs.remove(self)
             _bind_scope(self._bound_outside)
+
+    def end_tests(self) -> None:
+        """Undo what belongs to its tests. What they have left behind is still guarded as the settings say."""
+        self.has_ended, self.make_outcome, self.test = True, None, None
+        try:
+            self._resources.close()
+        finally:
+            self.scopes.close_all()
 
     def hold(self, resource: contextlib.AbstractContextManager[T]) -> T:
         """Enter a context manager now and leave it with the run; the last one first."""
@@ -145,9 +199,22 @@ class Run:
             asker.set(asker_before)
 
     def remember_refusal(self, refusal: LiveCallRefused) -> None:
-        """Let the running test know what was refused: it fails even if its code swallows that."""
+        """Let the running test know what was refused: it fails even if its code swallows that.
+
+        Where no test runs nothing fails, so the user is told: in the summary, and at once after that.
+        """
         if self.test is not None:
             self.test.refusals.append(refusal)
+        elif not self.has_ended:
+            self.refused[refusal.sentence] = None
+        elif self.tell is not None:
+            self.tell(f"after the tests, {refusal.sentence}")
+
+    def take_refused(self) -> list[str]:
+        """What was refused where no test runs, since this was called last."""
+        refused = list(self.refused)
+        self.refused.clear()
+        return [f"outside of any test, {sentence}" for sentence in refused]
 
     @property
     def is_here(self) -> bool:
@@ -178,6 +245,13 @@ def _bind_scope(scope: Scope | None) -> Scope | None:
     return bound
 
 
+def _redact_log_record(record: logging.LogRecord) -> bool:
+    return outgoing.redact_log_record(record)
+
+
+for _logger in ("aquila", "aquila.huey"):  # a logger's filter is not asked for the records of those below it
+    logging.getLogger(_logger).addFilter(_redact_log_record)
+
 _runs = [Run(SettingsLayers(Path()))]
 """The one place that says which run is current: the last one. The first is that of the process itself.
 
@@ -185,8 +259,17 @@ Not a context variable: requests come from any thread, and a thread that a libra
 """
 
 
+left_threads: list[LeftThreads] = []
+"""Those of each run that a program has left while its threads went on. Mostly there are none."""
+
+
 def current_run() -> Run:
-    """The run in force in this process."""
+    """The run in force in this process. In a thread that has outlived its run it is that one."""
+    for left in tuple(left_threads):
+        if left.has_current():
+            return left.run
+        if left.end_with_last():
+            left_threads.remove(left)
     return _runs[-1]
 
 
@@ -196,18 +279,18 @@ def process_run() -> Run:
 
 
 def is_outermost(run: Run) -> bool:
-    """Whether no other run but that of the process is around this one."""
-    return _runs[1] is run
+    """Whether this run is not within another one of tests in this process."""
+    return next((each for each in _runs if each.runs_tests), None) is run
 
 
 def current_settings() -> Settings:
     """The settings of the run in force, outside any scope."""
-    return _runs[-1].layers.resolve()
+    return current_run().layers.resolve()
 
 
 def is_under_pytest() -> bool:
     """Whether this process runs pytest with the plugin: then nothing goes live unless asked for."""
-    return _runs[-1].layers.under_pytest
+    return current_run().layers.under_pytest
 
 
 def machine_keys() -> MachineKeys:

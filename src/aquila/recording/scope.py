@@ -11,13 +11,14 @@ into a journal of its own. The owner merges the journals when it closes the scop
 from __future__ import annotations
 
 import os
-import secrets
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from aquila import config
+from aquila.cassettes.storage.scope_ids import checked_scope_id, new_scope_id
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -26,31 +27,51 @@ from aquila.recording.miss_log import MissLog
 from aquila.recording.reports import ScopeReport, StoredRecordings, summarize_scope
 from aquila.recording.scope_sessions import ScopeSessions
 from aquila.recording.scope_settings import ScopeSettings
+from aquila.recording.stand_ins import StandIns
 
 if TYPE_CHECKING:
-    from aquila.recording import recorder
+    from collections.abc import Callable
+
+    from aquila.recording import conversations, recorder, scripts
+    from aquila.recording.filters import Filters
     from aquila.recording.recorder import ScopeRecording
+    from aquila.recording.session import Session
 else:
-    lazy_modules(globals(), recorder="aquila.recording.recorder")
+    lazy_modules(
+        globals(),
+        conversations="aquila.recording.conversations",
+        recorder="aquila.recording.recorder",
+        scripts="aquila.recording.scripts",
+    )
 
 bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
 """The scope that a context is bound to. It belongs to the context: whoever binds one restores the one before."""
+
+_RECORD_OPTION = re.compile(r"(--(?:aquila-)?record)(?![\w=-])")
 
 Kind = Literal["test", "fixture", "block", "task", "call"]
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeReference:
-    """What another process needs to join a scope. Small, and without a path: each side has its own cassette folder."""
+    """What another process needs to join a scope. Small, and without a path: each side has its own cassette folder.
+
+    Raises ``ConfigError`` if ``scope`` is no id.
+    """
 
     scope: str
     name: str
     default_cassette: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
     models_only: bool = False
+    script: str | None = None
+    """The token with which other processes ask its script, if it has one."""
+
+    def __post_init__(self) -> None:
+        checked_scope_id(self.scope)
 
 
-class Scope:
+class Scope(StandIns):
     """One run of something that counts plays: who it is, what is around it, and which cassette answers in it.
 
     Its settings, its sessions, its misses and its recording are objects of their own.
@@ -77,21 +98,32 @@ class Scope:
         ``joined_id`` is the id of a scope of another process, of which this one is a part. ``refusal`` says why nothing
         may answer its requests, if that is so.
         """
-        self.id = joined_id or secrets.token_hex(8)
+        super().__init__()
+        self.id = new_scope_id() if joined_id is None else checked_scope_id(joined_id)
         self.kind = kind
         self.name = name
         self.command = command
+        self.command_for_all: Callable[[], str] | None = None
+        """What to type to record everything again, where ``command`` does not say enough for that."""
         self.default_cassette = default_cassette
         self.owns_cassette = owns_cassette
+        self.keeps_unused = False
         self.models_only = models_only
         self._process = os.getpid() if joined_id is None else None
         self.parent: Scope | None = None
         self._own_settings = ScopeSettings(options or {}, source=name or "use_cassette")
+        self._filters: Filters | None = None
+        self._let_through: Callable[[str], bool] | None = None
         self.sessions = ScopeSessions(self, refusal=refusal)
+        self.is_shared = False
+        """Whether its code does not run again with one test: that of a fixture which several share."""
+        self.ended_sessions: list[Session] = []
+        """The sessions of blocks within it that have ended, while it records: the code goes on with their answers."""
         self._misses = MissLog()
         self._recording: ScopeRecording | None = None
         self._block_reports: list[ScopeReport] = []
         self.has_failed = False
+        self._own_faults()  # a wrong one is refused here, and not by the first request
         self.run = runtime.current_run()
         self.run.scopes.register(self)
 
@@ -111,9 +143,15 @@ class Scope:
         """Return its kind and its name, for messages."""
         return f"{self.kind} {self.name}".rstrip()
 
-    def record_command(self) -> str:
-        """Return what to type to record again what this scope runs."""
-        return self.command or "run it once with AQUILA_TRANSPORT=record in the environment"
+    def record_command(self, *, everything: bool = False) -> str:
+        """Return what to type to record again what this scope runs: what has drifted, or ``everything``."""
+        if everything and self.command_for_all is not None:
+            return self.command_for_all()
+        command = next((each.command for each in self.enclosing() if each.command), "")
+        if not command:
+            more = " and AQUILA_RECORD=all" if everything else ""
+            return f"run it once with AQUILA_TRANSPORT=record{more} in the environment"
+        return _RECORD_OPTION.sub(r"\1=all", command) if everything else command
 
     def nest_within(self, parent: Scope | None) -> None:
         """Take settings from ``parent``, and let it hear of misses."""
@@ -140,9 +178,34 @@ class Scope:
         self._own_settings.override(options)
         self._announce_change()
 
-    def use_cassette(self, cassette: str | None, *, owned: bool) -> None:
-        """Give the scope its default cassette, or none. ``owned`` says that no other scope uses it."""
-        self.default_cassette, self.owns_cassette = cassette, owned
+    def gives(self, name: str) -> bool:
+        """Whether it, or a scope around it, has a setting of its own, which comes before that of the run."""
+        return any(name in each._own_settings.options for each in self.enclosing())
+
+    @property
+    def filters(self) -> Filters | None:
+        """What changes its interactions: its own filters, else those around it. They stay in this process."""
+        return next((each._filters for each in self.enclosing() if each._filters is not None), None)
+
+    def use_filters(self, filters: Filters) -> None:
+        """Filter the interactions of every session that opens from now on."""
+        self._filters = filters
+
+    def let_through(self, hosts: Callable[[str], bool]) -> None:
+        """Let the guard refuse no host for which ``hosts`` is true, whatever the settings say."""
+        self._let_through = hosts
+
+    def lets_through(self, host: str) -> bool:
+        """Whether this scope, or one around it, lets a host through by itself."""
+        return any(each._let_through is not None and each._let_through(host) for each in self.enclosing())
+
+    def use_cassette(self, cassette: str | None, *, owned: bool, keeps_unused: bool = False) -> None:
+        """Give the scope its default cassette, or none.
+
+        ``owned`` says that no other scope uses it. ``keeps_unused`` says that recordings which the scope no longer uses
+        stay all the same.
+        """
+        self.default_cassette, self.owns_cassette, self.keeps_unused = cassette, owned, keeps_unused
         self._announce_change()
 
     def _announce_change(self) -> None:
@@ -183,9 +246,10 @@ class Scope:
         """Say that what runs in the scope has failed: an answer that is closed from now on may be closed for that."""
         self.has_failed = True
 
-    def add_block_report(self, report: ScopeReport) -> None:
-        """Take in what a block within this scope did."""
+    def add_block_report(self, report: ScopeReport, sessions: Sequence[Session]) -> None:
+        """Take in what a block within this scope did, and in which sessions."""
         self._block_reports.append(report)
+        self.ended_sessions += [session for session in sessions if session.mode != "replay"]
 
     @property
     def block_reports(self) -> Sequence[ScopeReport]:
@@ -198,7 +262,11 @@ class Scope:
         if recording and settings.transport == "record":
             self.recording.open_journal()  # the owner's journal marks the scope as alive
         options = {**self._own_settings.options, "transport": settings.transport, "record": settings.record}
-        return ScopeReference(self.id, self.name, self.default_cassette, options, self.models_only)
+        if (plan := self.faults) is not None:
+            options["faults"] = plan.text
+        has_script = self.has_script or (self.default_cassette is not None and scripts.is_answered_by_hand(self))
+        token = scripts.token_for_children(self) if has_script else None
+        return ScopeReference(self.id, self.name, self.default_cassette, options, self.models_only, token)
 
     def close(self, *, passed: bool = True, adds_only: bool = False) -> ScopeReport:
         """End the scope: what was recorded is stored if it ``passed``, and kept beside otherwise.
@@ -213,9 +281,14 @@ class Scope:
         self.sessions.stop_opening()
         self.run.scopes.close(self)
         self.sessions.close()
+        if self.run.play_log is not None and self.is_owner:
+            self.run.play_log.add_scope(self)
         if self._recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
             self._recording = self.recording  # child processes may have recorded where this one did not
         recording = self._recording
+        if recording is not None and self.is_owner and self.kind != "call" and conversations.has_drifted(self):
+            recording.discard()
+            return summarize_scope(self, StoredRecordings())
         stored = recording.close(passed=passed, adds_only=adds_only) if recording is not None else StoredRecordings()
         return summarize_scope(self, stored)
 
@@ -282,6 +355,8 @@ def join_scope(reference: ScopeReference) -> Scope:
         options=reference.options,
         joined_id=reference.scope,
     )
+    if reference.script is not None:
+        scripts.join_script(scope, reference.script)
     scope.run.scopes.announce(scope)
     return scope
 

@@ -6,17 +6,21 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.matching.request_key import address_of
 from aquila.errors import CassetteRequired, SessionClosed
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.session import RequestCounts, Session
+from aquila.recording.child_misses import ChildMisses
+from aquila.recording.request_counts import RequestCounts
+from aquila.recording.session import Session
 
 if TYPE_CHECKING:
-    from aquila.recording import session_factory
-    from aquila.recording.drift_watch import DriftWatch
+    from aquila.recording import drift_watch, session_factory
     from aquila.recording.scope import Scope
 else:
-    lazy_modules(globals(), session_factory="aquila.recording.session_factory")
+    lazy_modules(
+        globals(),
+        drift_watch="aquila.recording.drift_watch",
+        session_factory="aquila.recording.session_factory",
+    )
 
 
 class ScopeSessions:
@@ -31,7 +35,8 @@ class ScopeSessions:
         self._sessions: dict[tuple[str, str], Session] = {}
         self._addresses: dict[str, frozenset[str]] = {}
         self.counts: RequestCounts | None = None
-        self.drift_watch: DriftWatch | None = None
+        self.watches_contents = False
+        """Whether a request is noted whose content no recording has, although one answers it by the settings."""
 
     def session_for(self, cassette: str, mode: str) -> Session:
         """The session of a cassette in this scope, opened on first use.
@@ -63,7 +68,7 @@ class ScopeSessions:
         with self._lock:
             if cassette not in self._addresses:
                 self._addresses[cassette] = session_factory.addresses_in_cassette(self._scope, cassette)
-        return address_of(url) in self._addresses[cassette]
+        return session_factory.address_within(self._scope, url) in self._addresses[cassette]
 
     def opened(self) -> Sequence[Session]:
         """The sessions that were opened so far. Those of a closed scope stay, for its report."""
@@ -77,17 +82,16 @@ class ScopeSessions:
         if mode != "replay":
             self._scope.recording.open_journal()  # first: nothing is asked for that could not be stored
         session = session_factory.open_session(self._scope, cassette, mode)
-        if self.drift_watch is not None:
-            session.watch_requests(self.drift_watch.observer_for(session))
+        run = self._scope.run
+        if self.watches_contents:
+            session.observe_request = drift_watch.note_other_contents(self._scope, session)
+        if run.make_outcome is None or not run.is_here:
+            run.state_of(ChildMisses).tell_used(str(self._scope.settings.cassette_root()), cassette)
         if self.counts is not None:
             session.share_counts(self.counts)
             if self._scope.is_owner:
                 session.adopt_shared_plays()  # others may have used the cassette before this process does
         return session
-
-    def watch_drift(self, watch: DriftWatch) -> None:
-        """Let ``watch`` see the requests of every session that opens from now on."""
-        self.drift_watch = watch
 
     def share_counts(self, counts: RequestCounts) -> None:
         """Count requests together with other processes from now on, so that the n-th of all gets the n-th recording."""

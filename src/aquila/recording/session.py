@@ -6,16 +6,17 @@ threads and tasks may replay at once.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import StoredRequest
-from aquila.cassettes.matching.request_key import MatchRules
-from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.found_secrets import SecretNumbers
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.merging import (
     Changes,
@@ -25,77 +26,51 @@ from aquila.cassettes.storage.merging import (
     drop_retried_failures,
     is_failure,
 )
-from aquila.errors import CassetteMiss, PlayedOut, SessionClosed
+from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut, SessionClosed
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.client_calls import ClientCall, OpenCalls
+from aquila.recording.decisions import (
+    EVERYTHING,
+    PASS_ON,
+    Decision,
+    MissedRequest,
+    RecordDecision,
+    RefuseDecision,
+    ReplayDecision,
+)
+from aquila.recording.filters import Filters
 from aquila.recording.other_origins import OtherOrigins, move_to_origin
-from aquila.recording.recording_keys import RecordingKeys
+from aquila.recording.recording_age import leave_out_outdated
+from aquila.recording.recording_keys import RecordingKeys, holds_stand_in
+from aquila.recording.request_counts import CountedRequests, RequestCounts
 
 if TYPE_CHECKING:
+    from aquila.cassettes.matching import linked_recordings
+    from aquila.cassettes.matching.linked_recordings import GivenIds
     from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.scripting.shared_script import AnswersRequests
+else:
+    lazy_modules(globals(), linked_recordings="aquila.cassettes.matching.linked_recordings")
 
 
-class ReplayDecision(NamedTuple):
-    """Answer with this recording. ``last`` says that no other answer to the same call follows it."""
-
-    interaction: Interaction
-    played: RecordingPlayed
-    last: bool
-
-
-class RecordDecision(NamedTuple):
-    """Ask upstream and record the answer as the ``position``-th (from 0) of its key. ``request`` is redacted.
-
-    ``call`` names the call of a client that asks.
-    """
-
-    request: RecordedRequest
-    key: str
-    position: int
-    order: int
-    call: str = ""
-
-
-class RefuseDecision(NamedTuple):
-    """No recording answers the request: raise ``error``. ``key`` is that of the request."""
-
-    error: CassetteMiss
-    key: str
-
-
-Decision: TypeAlias = ReplayDecision | RecordDecision | RefuseDecision
-
-
-class MissedRequest(NamedTuple):
-    """A request that no recording answers.
-
-    ``request`` is redacted. Its key has ``recording_count`` recordings, and ``earlier_count`` requests came before.
-    ``compares_origin`` says that only recordings of its own scheme, host and port could have answered it.
-    """
-
-    request: RecordedRequest
-    recording_count: int
-    earlier_count: int
-    compares_origin: bool
-
-
-class RequestCounts(Protocol):
-    """Counts the requests of several processes together, under labels that the caller makes up."""
-
-    def count_request(self, label: str) -> int:
-        """Count a request and return how many came before it."""
-
-    def count_of(self, label: str) -> int:
-        """Return how many requests were counted."""
+_IN_ANOTHER_FILE = -1
+"""The position of a recording that is not in the cassette."""
+_UNRECORDED = "unrecorded"
+"""The key of stored requests that filters leave out."""
 
 
 class Session:
     """One use of a cassette.
 
-    ``mode`` is ``replay``, ``missing`` (replay what is there, record the rest) or ``all`` (record everything).
+    ``mode`` is ``replay``, ``missing`` (replay what is there, record the rest), ``all`` (record everything), or
+    ``pending`` (record everything, to be kept beside the cassette).
     ``identify_request`` gives a redacted request its key under ``rules``, with its origin. ``takes_other_origins`` says
     whether recordings of another origin may answer a request that has none of its own. ``explain_miss`` says why one
-    misses.
+    misses. ``find_drift`` says whether a request that is to be recorded must not be sent, because the conversation that
+    it goes on with was replayed. ``put_aside`` are keys whose recordings are to be made anew: the session goes on as if
+    there were none. Neither are there any, for such a session, of a request that has a recording which ``is_outdated``.
     ``compute_keys_later`` says that the recordings get theirs when one is needed; see ``RecordingKeys``.
+    ``filters`` are those of the scope. ``cassette`` is as it is stored.
     """
 
     def __init__(
@@ -111,39 +86,78 @@ class Session:
         takes_other_origins: Callable[[RecordedRequest], bool] = lambda request: True,
         repeat_last: bool = False,
         compute_keys_later: bool = False,
+        find_drift: Callable[[MissedRequest], ConversationDrifted | None] = lambda missed: None,
+        put_aside: frozenset[str] = frozenset(),
+        is_outdated: Callable[[Interaction], bool] | None = None,
+        filters: Filters | None = None,
     ) -> None:
         self.name = name
-        self.cassette = cassette
         self.mode = mode
+        self.script: AnswersRequests | None = None  # what answers in the place of the cassette
+        self.records_everything = mode in EVERYTHING
         self.rules = rules
         self._identify_request = identify_request
         self._takes_other_origins = takes_other_origins
         self.redactor = redactor
         self.closed = False
+        self._put_aside = put_aside
+        self._filters = filters
+        if filters is not None:
+            cassette = filters.filter_recordings(cassette)
+        if put_aside:
+            kept = (each for each in cassette.interactions if self.key_of(each.request) not in put_aside)
+            cassette = Cassette.from_interactions(kept)
+        self._outdated_slots: frozenset[Slot] = frozenset()
+        if is_outdated is not None:
+            cassette, self._outdated_slots = leave_out_outdated(cassette, self.key_of, is_outdated)
+        self._outdated = frozenset(key for key, _ in self._outdated_slots)
+        self._own_count = len(cassette.interactions)
+        """How many recordings are those of the cassette. The others come from files that nothing is stored in."""
+        if filters is not None and filters.load_further is not None:
+            further = filters.filter_recordings(filters.load_further())
+            cassette = Cassette((*cassette.interactions, *further.interactions))
+        self.cassette = cassette
+        self._find_drift = find_drift
         self._explain_miss = explain_miss
         self._repeat_last = repeat_last
         self._lock = threading.Lock()
         self._order = itertools.count()
-        self._observe_request: Callable[[RecordedRequest], None] | None = None
+        self.find_stand_in: Callable[[MissedRequest], int | None] | None = None
+        """Says which recording (from 0) is replayed for what none answers. None for a miss, as always."""
+        self.observe_request: Callable[[RecordedRequest], None] | None = None
+        """Sees every request that a recording answers."""
         self._keys = RecordingKeys(cassette, redactor=redactor, compute_key=self.key_of, later=compute_keys_later)
         self._other_origins = OtherOrigins(self._keys.numbers_by_key())
-        self._request_counts: dict[str, int] = defaultdict(int)
-        self._shared_counts: RequestCounts | None = None
+        self._counts = CountedRequests(f"{mode}:{name}:")
         self._play_counts: list[int] = [0] * len(cassette.interactions)
         self._play_order: list[tuple[int, int]] = []
+        self.spoilt: set[int] = set()  # the recordings of which faults were made: asked for, and not played
         self._new_recordings: list[NewRecording] = []
         # The calls that have got no answer yet, or a failure: these may ask again. Guarded by the lock.
         self._open_calls = OpenCalls()
 
     def decide(self, request: RecordedRequest) -> Decision:
-        """Say what to do with a request: replay a recording, record, or refuse. Thread-safe, without I/O."""
-        sent = request
-        if self._observe_request is not None:
-            self._observe_request(sent)
+        """Say what to do with a request: replay a recording, record, refuse, or pass it on. Thread-safe.
+
+        Without I/O, but for what ``find_drift`` asks other processes before a request is recorded.
+        """
+        if self._filters is not None:
+            filtered = self._filter_request(request)
+            if filtered is None:
+                return PASS_ON
+            request = filtered
+        decision = self._decide(request)
+        if self.observe_request is not None and isinstance(decision, ReplayDecision):
+            self.observe_request(request)
+        return decision
+
+    def _decide(self, sent: RecordedRequest) -> ReplayDecision | RecordDecision | RefuseDecision:
+        request = sent
         identity = self._keys.identify(sent)
-        key = None
+        secrets = SecretNumbers()
+        key, recorded = None, None
         if self.mode != "replay" or self._keys.find(identity) is None:
-            request = self.redactor.redact_request(sent)
+            request = self.redactor.redact_request(sent, secrets)
             key = self._identify_request(request)
             self._compute_keys()
         with self._lock:
@@ -154,8 +168,10 @@ class Session:
                     f"{sent.method} {self.redactor.redact_request(sent).url}: the use of cassette {self.name!r} has "
                     "ended; a thread or task outlived its test. Wait for it before the test returns."
                 )
+            if not self.records_everything and not self._keys.numbers_of(key) and holds_stand_in(sent):
+                key = self._keys.find_whatever_numbers(request) or key
             numbers: Sequence[int] = self._keys.numbers_of(key)
-            borrowed = self._find_borrowed(key, request) if not numbers and self.mode != "all" else ()
+            borrowed = self._find_borrowed(key, request) if not numbers and not self.records_everything else ()
             if borrowed:
                 key, call = self._choose_borrowed_key(borrowed, sent)
                 numbers = self._keys.numbers_of(key)
@@ -163,8 +179,8 @@ class Session:
                 call = self._open_calls.find_call(key, sent) if self._open_calls else None
             if call is not None and self._has_given_up(call, numbers):
                 return self._play_recording(key, call.position, numbers, sent, call)
-            asked = self._count_request(key)
-            if self.mode != "all":
+            asked = self._counts.count_request(key)
+            if not self.records_everything:
                 if asked < len(numbers):
                     return self._play_recording(key, asked, numbers, sent, call)
                 if numbers and self._repeat_last:
@@ -172,15 +188,26 @@ class Session:
             if self.mode != "replay":
                 call = call or self._open_calls.add_call(key, sent)
                 if borrowed:
-                    request = self._move_to_origin_of(numbers[-1], request)
-                return RecordDecision(request, key, asked, next(self._order), call.name)
-        request = self.redactor.redact_request(sent)
-        miss = PlayedOut if numbers else CassetteMiss
+                    # With its own origin it would be the first of that, and answer the first request of the next run.
+                    url = move_to_origin(request.url, self.cassette.interactions[numbers[-1]].request.url)
+                    request = request.with_parts(url, request.headers)
+                position = asked if self.records_everything else asked - self._further_count(numbers)
+                recorded = RecordDecision(request, secrets, key, position, next(self._order), call.name)
+        if recorded is not None and self.records_everything:
+            return recorded
         compares_origin = not borrowed and (bool(numbers) or not self._takes_other_origins(request))
         others = len(borrowed) - len(numbers) if borrowed else 0
-        explained = self._explain_miss(
-            MissedRequest(request, len(numbers) + others, asked + others, compares_origin=compares_origin)
-        )
+        missed = MissedRequest(sent, len(numbers) + others, asked + others, compares_origin=compares_origin)
+        if recorded is not None:
+            drifted = self._find_drift(missed)
+            return recorded if drifted is None else RefuseDecision(drifted, key)
+        if self.find_stand_in is not None:
+            nearest = self.find_stand_in(missed)
+            if numbers or nearest is not None:
+                return self._play_stand_in(numbers[-1] if numbers else nearest, asked, sent)
+        request = self.redactor.redact_request(sent)
+        miss = PlayedOut if numbers else CassetteMiss
+        explained = self._explain_miss(missed)
         return RefuseDecision(
             miss(explained.text, difference=explained.difference, group=explained.group),
             self._identify_request(request),
@@ -199,7 +226,47 @@ class Session:
             last = last or interaction.response.attempts > 0
         elif call is not None:
             self._open_calls.forget_call(key, call.name)
+        if number >= self._own_count:
+            position = _IN_ANOTHER_FILE
         return ReplayDecision(interaction, RecordingPlayed(key, position, order), last=last)
+
+    def _play_stand_in(self, like: int | None, asked: int, sent: RecordedRequest) -> ReplayDecision:
+        """Play a recording whose request is only like what was asked: the n-th of its key for the n-th that asks so."""
+        with self._lock:
+            key, numbers = next(row for row in self._keys.numbers_by_key().items() if like in row[1])
+            call = self._open_calls.find_call(key, sent) if self._open_calls else None
+            return self._play_recording(key, min(asked, len(numbers) - 1), numbers, sent, call)
+
+    def _filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
+        """What is compared and stored of a request. Its own credentials may come back in the answer all the same."""
+        if self._filters is None:
+            return request
+        if self.mode == "replay":
+            self.redactor.with_kept_headers(request)
+        else:
+            self.redactor.redact_request(request)
+        return self._filters.filter_request(request)
+
+    def filter_recorded(self, request: RecordedRequest, response: RecordedResponse) -> Interaction | None:
+        """Return what is stored of a request as it was decided about, and its answer. None if nothing is.
+
+        The answer is not redacted yet.
+        """
+        if self._filters is None:
+            return Interaction(request, response)
+        stored = self._filters.filter_recorded(request, response)
+        if stored is None or stored.request is request:
+            return stored
+        return replace(stored, request=self.redactor.redact_request(stored.request))
+
+    @property
+    def needs_whole_answers(self) -> bool:
+        """Whether what is stored of an answer depends on all of it."""
+        return self._filters is not None and self._filters.need_whole_answers
+
+    def _further_count(self, numbers: Sequence[int]) -> int:
+        """How many of some recordings come from other files."""
+        return sum(number >= self._own_count for number in numbers)
 
     def _find_borrowed(self, key: str, request: RecordedRequest) -> Sequence[Slot]:
         """The recordings of other origins that answer a request whose own has none."""
@@ -215,15 +282,7 @@ class Session:
             call = self._open_calls.find_call(key, sent)
             if call is not None:
                 return key, call
-        return next((key for key, position in slots if position >= self._count_of(key)), slots[-1][0]), None
-
-    def _move_to_origin_of(self, number: int, request: RecordedRequest) -> RecordedRequest:
-        """The request as it is recorded behind a recording of another origin that has answered so far.
-
-        With its own origin it would be the first of that, and answer the first request of the next run.
-        """
-        url = move_to_origin(request.url, self.cassette.interactions[number].request.url)
-        return request.with_parts(url, request.headers)
+        return next((key for key, position in slots if position >= self._counts.count_of(key)), slots[-1][0]), None
 
     def _has_given_up(self, call: ClientCall, numbers: Sequence[int]) -> bool:
         """Whether a call that asks again had given up by then when it was recorded. It gets its last answer again.
@@ -236,29 +295,12 @@ class Session:
             return True
         return self.mode == "replay" and call.position + 1 == len(numbers)
 
-    def _count_request(self, key: str) -> int:
-        if self._shared_counts is not None:
-            return self._shared_counts.count_request(self._count_label(key))
-        asked = self._request_counts[key]
-        self._request_counts[key] = asked + 1
-        return asked
-
-    def _count_of(self, key: str) -> int:
-        if self._shared_counts is not None:
-            return self._shared_counts.count_of(self._count_label(key))
-        return self._request_counts.get(key, 0)
-
-    def _count_label(self, key: str) -> str:
-        return f"{self.mode}:{self.name}:{key}"
-
     def _compute_keys(self) -> None:
         """Give the recordings their own keys, and count on under these."""
         with self._lock:
             if self._keys.are_provisional:
                 renamed = self._keys.compute()
-                counts, self._request_counts = self._request_counts, defaultdict(int)
-                for provisional, asked in counts.items():
-                    self._request_counts[renamed[provisional]] += asked
+                self._counts.rename_keys(renamed)
                 self._open_calls.rename_keys(renamed)
                 self._other_origins = OtherOrigins(self._keys.numbers_by_key())
 
@@ -266,27 +308,19 @@ class Session:
         """Count requests together with other processes from now on, and add those that were counted so far."""
         self._compute_keys()
         with self._lock:
-            for key, asked in self._request_counts.items():
-                for _ in range(asked):
-                    counts.count_request(self._count_label(key))
-            self._request_counts.clear()
-            self._shared_counts = counts
+            self._counts.share(counts)
 
     def adopt_shared_plays(self) -> None:
         """Mark as played what other processes have played, going by the shared counts."""
-        if self._shared_counts is None or self.mode != "replay":
+        if not self._counts.are_shared or self.mode != "replay":
             return
         for key, numbers in self._keys.numbers_by_key().items():
-            asked = self._count_of(key)
+            asked = self._counts.count_of(key)
             with self._lock:
                 for number in numbers[:asked]:
                     if not self._play_counts[number]:
                         self._play_counts[number] += 1
                         self._play_order.append((next(self._order), number))
-
-    def watch_requests(self, observe: Callable[[RecordedRequest], None]) -> None:
-        """Let ``observe`` see every request before it is decided about."""
-        self._observe_request = observe
 
     def add_recording(self, recorded: NewRecording) -> None:
         """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""
@@ -318,9 +352,28 @@ class Session:
     @property
     def unplayed_recordings(self) -> Sequence[tuple[int, Interaction]]:
         """The recordings that were never played, with their numbers in the cassette (from 1)."""
+        counts = enumerate(self.play_counts)
+        return tuple((n + 1, self.cassette.interactions[n]) for n, count in counts if not (count or n in self.spoilt))
+
+    @property
+    def play_counts(self) -> Sequence[int]:
+        """How often each recording was played."""
         with self._lock:
-            counts = tuple(self._play_counts)
-        return tuple((n + 1, self.cassette.interactions[n]) for n, count in enumerate(counts) if not count)
+            return tuple(self._play_counts)
+
+    def find_numbers(self, request: RecordedRequest) -> Sequence[int]:
+        """Return the numbers (from 0) of the recordings that answer a request, whether or not they were played."""
+        filtered = request if self._filters is None else self._filters.filter_request(request)
+        if filtered is None:
+            return ()
+        self._compute_keys()
+        key = self.key_of(filtered)
+        with self._lock:
+            return tuple(self._keys.numbers_of(key)) or self._numbers_elsewhere(key, filtered)
+
+    def _numbers_elsewhere(self, key: str, request: RecordedRequest) -> Sequence[int]:
+        """The numbers of the recordings of other origins that answer a request whose own has none."""
+        return [self._keys.numbers_of(other)[at] for other, at in self._find_borrowed(key, request)]
 
     @property
     def all_played(self) -> bool:
@@ -345,17 +398,50 @@ class Session:
         with self._lock:
             others = [row for row in elsewhere if isinstance(row, NewRecording)]
             rows = [*self._new_recordings, *others]
-            recorded = drop_retried_failures(rows, record_errors=record_errors, whole=self.mode == "all")
+            recorded = drop_retried_failures(rows, record_errors=record_errors, whole=self.records_everything)
             slots = {
-                number: (key, at) for key, row in self._keys.numbers_by_key().items() for at, number in enumerate(row)
+                number: (key, at)
+                for key, row in self._keys.numbers_by_key().items()
+                for at, number in enumerate(row)
+                if number < self._own_count
             }
-            used = [RecordingPlayed(*slots[number], order) for order, number in self._play_order]
+            used = [RecordingPlayed(*slots[number], order) for order, number in self._play_order if number in slots]
         used += [row for row in elsewhere if isinstance(row, RecordingPlayed)]
-        changes = Changes(tuple(recorded), tuple(used), replace=self.mode == "all")
-        return replace(changes, drop=frozenset(slots.values()) - changes.touched_slots()) if drop_unused else changes
+        key_of_stored = None if self._filters is None else self._key_of_stored
+        changes = Changes(
+            tuple(recorded),
+            tuple(used),
+            replace=self.records_everything,
+            key_of_stored=key_of_stored,
+            for_review=self.mode == "pending",
+        )
+        if self._put_aside and (recorded or drop_unused):
+            changes = replace(changes, drop_keys=self._put_aside)
+        found = self._outdated_slots.union(slots.values())
+        return replace(changes, drop=found - changes.touched_slots()) if drop_unused else changes
+
+    def renews(self, key: str) -> bool:
+        """Whether the recordings of a key are made anew because one of them is old."""
+        return key in self._outdated
+
+    @functools.cached_property
+    def given_ids(self) -> GivenIds:
+        """Which of its recordings give ids, and which name them."""
+        self._compute_keys()
+        keys = {number: key for key, numbers in self._keys.numbers_by_key().items() for number in numbers}
+        return linked_recordings.GivenIds(self.cassette.interactions, [keys[number] for number in sorted(keys)])
+
+    def was_played(self, number: int) -> bool:
+        """Whether the recording with a number (from 0) was played."""
+        return bool(self._play_counts[number])
+
+    def _key_of_stored(self, request: RecordedRequest) -> str:
+        """The key of a request as it is stored. Those that filters leave out have one in common, which no other has."""
+        filtered = request if self._filters is None else self._filters.filter_stored_request(request)
+        return _UNRECORDED if filtered is None else self.key_of(filtered)
 
     def key_of(self, request: RecordedRequest) -> str:
-        """The key of a request under this session's rules.
+        """The key of a request, filtered already, under this session's rules.
 
         A body in a file is not redacted again: it was when it was written, and searching it would take long.
         """

@@ -77,3 +77,15 @@ def strike_limit(limits: tuple[TimeLimit, ...], recorded: str) -> None:
         if limit.name == name and limit.seconds <= float(seconds) * 1.1 + _TOLERANCE:
             limit.has_struck = True
             raise limit.make_error()
+
+
+def strike_shortest_limit(limits: tuple[TimeLimit, ...], within: float | None) -> None:
+    """Raise the error of the shortest limit, for a silence without an end. Returns if none is as short as ``within``.
+
+    ``within`` is another limit that would strike, in seconds; None for no other.
+    """
+    shortest = min(limits, key=lambda limit: limit.seconds, default=None)
+    # A part of a limit may be gone when another is derived from what is left of it.
+    if shortest is not None and (within is None or shortest.seconds <= within * 1.1 + _TOLERANCE):
+        shortest.has_struck = True
+        raise shortest.make_error()

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from aquila.cassettes.model import Interaction, RecordedRequest
+from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import CassetteMiss, CassetteRequired
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.scope import Scope
 from aquila.recording.session import Session
+
+if TYPE_CHECKING:
+    from aquila.wire_forms import table as wire_forms
+    from aquila.wire_forms.sent import SentRequest
+else:
+    lazy_modules(globals(), wire_forms="aquila.wire_forms.table")
 
 
 class UsedCassette:
@@ -42,10 +50,14 @@ class UsedCassette:
         return sum(len(session.new_recordings) for session in self._sessions())
 
     @property
-    def requests(self) -> Sequence[RecordedRequest]:
-        """The requests that were answered, as they are stored: first the replayed ones, then the recorded ones."""
+    def requests(self) -> Sequence[SentRequest]:
+        """The requests that were answered, as they are stored: first the replayed ones, then the recorded ones.
+
+        Each tells in one form for all providers what it says (``model``, ``messages``, ``tools``), and its own.
+        """
         played = [interaction.request for session in self._sessions() for interaction in session.played_interactions]
-        return [*played, *(row.interaction.request for session in self._sessions() for row in session.new_recordings)]
+        recorded = [row.interaction.request for session in self._sessions() for row in session.new_recordings]
+        return [wire_forms.read_sent(request) for request in (*played, *recorded)]
 
     @property
     def unplayed(self) -> Sequence[Interaction]:
@@ -69,8 +81,13 @@ class UsedCassette:
             scope.misses.forget(forgotten)
 
     def _sessions(self) -> Sequence[Session]:
-        settings = self._scope.settings
-        if not self._scope.closed and settings.transport in ("replay", "record"):
-            mode = settings.record if settings.transport == "record" else "replay"
-            self._scope.sessions.session_for(self.name, mode)
-        return self._scope.sessions.opened_for(self.name)
+        return open_sessions(self._scope, self.name)
+
+
+def open_sessions(scope: Scope, cassette: str) -> Sequence[Session]:
+    """Return the sessions of a cassette in a scope. One is opened if nothing has used it yet."""
+    settings = scope.settings
+    if not scope.closed and settings.transport in ("replay", "record"):
+        mode = settings.record if settings.transport == "record" else "replay"
+        scope.sessions.session_for(cassette, mode)
+    return scope.sessions.opened_for(cassette)

@@ -1,1 +1,5 @@
-"""``aquila serve``: a server that answers any program from cassettes. Begin with ``application``."""
+"""``aquila serve``: a server that answers any program from cassettes.
+
+Begin with ``application``. ``admission`` says whom it answers, ``connection`` what HTTP it reads and within which
+limits, ``access_log`` writes the line for each request, and ``background_server`` runs it.
+"""

@@ -9,28 +9,32 @@ from types import TracebackType
 
 import anyio.to_thread
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from aquila.errors import ConfigError
 from aquila.intercept.policy import own_servers
-from aquila.recording.model_hosts import is_loopback
+from aquila.recording.host_names import ANY_ADDRESS, is_loopback, normalize_host
 from aquila.recording.scope import Scope
+from aquila.server.connection import BoundedConnection
+from aquila.transports import upstreams
+
+_LARGEST_PORT = 65535
+_MOST_CONNECTIONS = 1000
+"""How many connections there may be in all. A request on one more gets a 503."""
 
 
-def open_listening_socket(host: str, port: int, *, token: str | None = None) -> socket.socket:
+def can_be_reached(host: str) -> bool:
+    """Whether other machines can reach a server that listens on ``host``."""
+    return not is_loopback(host) or normalize_host(host) in ANY_ADDRESS
+
+
+def open_listening_socket(host: str, port: int) -> socket.socket:
     """Open a socket that listens on ``host`` and ``port``; port 0 takes a free one.
 
-    An address that other machines can reach needs a ``token`` of 16 characters or more, because whoever reaches the
-    server may spend its API key. Raises ``ConfigError`` without one, and for an address that cannot be bound.
+    Raises ``ConfigError`` for an address that cannot be bound.
     """
-    if not is_loopback(host) or host in ("0.0.0.0", "::"):
-        if token is None:
-            raise ConfigError(
-                f"{host} can be reached from other machines: set a token with AQUILA_SERVER_TOKEN, or listen on "
-                "127.0.0.1"
-            )
-        if len(token) < 16:
-            raise ConfigError("the token is too short to keep strangers out: use 16 characters or more")
+    if not 0 <= port <= _LARGEST_PORT:
+        raise ConfigError(f"there is no port {port}: the largest is {_LARGEST_PORT}, and 0 takes a free one")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named because asyncio looks at it: only then does it turn off Nagle's algorithm, which would hold
     # back the small pieces of a stream by 40 ms.
@@ -39,33 +43,58 @@ def open_listening_socket(host: str, port: int, *, token: str | None = None) -> 
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen(128)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no name of a host
         bound.close()
-        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ConfigError(f"cannot listen on {host}:{port}: {reason or error}") from error
     return bound
 
 
-def make_server(app: Starlette) -> uvicorn.Server:
-    """Make an ASGI server that logs errors only and speaks plain HTTP/1.1, without lifespan events or WebSockets."""
+def make_server(app: ASGIApp, connection: type[BoundedConnection] = BoundedConnection) -> uvicorn.Server:
+    """Make an ASGI server that logs errors only and speaks plain HTTP/1.1, without lifespan events or WebSockets.
+
+    ``connection`` is the class of its connections, which sets their limits.
+    """
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, lifespan="off", ws="none", http="h11", timeout_graceful_shutdown=2
+        app,
+        http=connection,
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,  # nobody may say for others where they come from
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=2,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await upstreams.close_network()  # uvloop fails to end a loop in which a connection is open
 
 
 class BackgroundServer:
-    """The server in a thread until the block ends. ``url`` is its root; ``base_url`` ends in ``/v1``, for clients."""
+    """The server in a thread until the block ends.
 
-    def __init__(self, app: Starlette) -> None:
+    ``url`` is its root; ``base_url`` ends in ``/v1``, for clients. ``address`` is its host and port. A client
+    that sends ``token`` as its API key uses the one of this process.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, token: str = "", connection: type[BoundedConnection] = BoundedConnection
+    ) -> None:
+        self.token = token
         self._socket = open_listening_socket("127.0.0.1", 0)
-        self._address = self._socket.getsockname()[:2]
-        self._server = make_server(app)
+        self.address: tuple[str, int] = self._socket.getsockname()[:2]
+        self._server = make_server(app, connection)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="aquila-server")
-        self.url = f"http://{self._address[0]}:{self._address[1]}"
+        self.url = f"http://{self.address[0]}:{self.address[1]}"
         self.base_url = f"{self.url}/v1"
 
     def __enter__(self) -> BackgroundServer:
-        own_servers().add(self._address)
+        own_servers().add(self.address)
         self._thread.start()
         return self
 
@@ -75,7 +104,7 @@ class BackgroundServer:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
-        own_servers().discard(self._address)
+        own_servers().discard(self.address)
 
 
 class RenewableScope:

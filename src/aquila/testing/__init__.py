@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from aquila.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
+    from aquila.faults.plan import FaultPlan as FaultPlan
     from aquila.huey.testing.consumer import RunningConsumer as RunningConsumer
     from aquila.huey.testing.draining import Drained as Drained
     from aquila.huey.testing.fixture_types import AllEnqueued as AllEnqueued
@@ -32,7 +33,15 @@ if TYPE_CHECKING:
     from aquila.huey.testing.task_run import TaskRun as TaskRun
     from aquila.recording.refusals import Refusals as Refusals
     from aquila.recording.used_cassette import UsedCassette as UsedCassette
+    from aquila.scripting.script import Rule as Rule
+    from aquila.scripting.script import Script as Script
     from aquila.server.background_server import BackgroundServer as BackgroundServer
+    from aquila.testing.faults import Faults as Faults
+    from aquila.testing.use_script import use_script as use_script
+    from aquila.wire_forms.sent import SentMessage as SentMessage
+    from aquila.wire_forms.sent import SentRequest as SentRequest
+    from aquila.wire_forms.sent import SentTool as SentTool
+    from aquila.wire_forms.sent import SentToolCall as SentToolCall
 
 _NAMES = {
     "AllEnqueued": "aquila.huey.testing.fixture_types",
@@ -41,16 +50,25 @@ _NAMES = {
     "BuildTask": "aquila.huey.testing.fixture_types",
     "DrainQueue": "aquila.huey.testing.fixture_types",
     "Drained": "aquila.huey.testing.draining",
+    "FaultPlan": "aquila.faults.plan",
+    "Faults": "aquila.testing.faults",
     "PerformJob": "aquila.huey.testing.fixture_types",
     "Refusals": "aquila.recording.refusals",
     "RefuteEnqueued": "aquila.huey.testing.fixture_types",
+    "Rule": "aquila.scripting.script",
     "RunConsumer": "aquila.huey.testing.fixture_types",
     "RunPeriodic": "aquila.huey.testing.fixture_types",
     "RunningConsumer": "aquila.huey.testing.consumer",
     "ScheduledRetry": "aquila.huey.testing.task_run",
+    "Script": "aquila.scripting.script",
+    "SentMessage": "aquila.wire_forms.sent",
+    "SentRequest": "aquila.wire_forms.sent",
+    "SentTool": "aquila.wire_forms.sent",
+    "SentToolCall": "aquila.wire_forms.sent",
     "TaskRun": "aquila.huey.testing.task_run",
     "UseTestQueue": "aquila.huey.testing.fixture_types",
     "UsedCassette": "aquila.recording.used_cassette",
+    "use_script": "aquila.testing.use_script",
 }
 """Every public name and the module that defines it."""
 

@@ -60,12 +60,12 @@ class ConnectionUpstream(Upstream):
         return httpx2.Response(
             real.status,
             headers=headers,
-            stream=_ArrivingBody(real, self._errors),
+            stream=_HttpClientBody(real, self._errors),
             extensions={"reason_phrase": real.reason.encode("latin-1", "replace")},
         )
 
 
-class _ArrivingBody(httpx2.SyncByteStream):
+class _HttpClientBody(httpx2.SyncByteStream):
     """The body of an answer of ``http.client``, in the pieces in which it comes."""
 
     def __init__(self, real: http.client.HTTPResponse, errors: tuple[type[Exception], ...]) -> None:

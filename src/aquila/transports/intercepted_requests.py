@@ -18,14 +18,17 @@ from aquila.errors import CassetteRequired
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.scope import Scope
 from aquila.transports import HTTPX_FAMILY
+from aquila.transports.cassette_route import open_route, session_mode
 from aquila.transports.own_requests import own_request
-from aquila.transports.routing import CassetteRoute, PlainRoute, Route, session_mode
+from aquila.transports.routes import PlainRoute, Route
 from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream
 
 if TYPE_CHECKING:
     from anyio import to_thread
+
+    from aquila.transports import script_route
 else:
-    lazy_modules(globals(), to_thread="anyio.to_thread")
+    lazy_modules(globals(), to_thread="anyio.to_thread", script_route="aquila.transports.script_route")
 
 SendOriginal = Callable[[Any], Any]
 """The client's own way to the network: a request of its library in, an answer of its library (or its awaitable) out."""
@@ -68,22 +71,32 @@ async def route_for_async(scope: Scope, settings: Settings, client: Upstream) ->
 
 
 def _is_ready(scope: Scope, settings: Settings) -> bool:
-    if settings.transport not in CASSETTE_MODES:
+    if settings.transport not in CASSETTE_MODES or scope.default_cassette is None:
         return True
     return scope.sessions.has_session(scope.default_cassette or "", session_mode(settings.transport, settings))
 
 
 def route_for(scope: Scope, settings: Settings, client: Upstream) -> Route:
     """The route of a request that a scope answers. ``client`` is the client's own way out, where ``live`` is meant."""
+    if not scope.has_script:
+        return _route_without_script(scope, settings, client)
+    otherwise = None
+    if scope.default_cassette is not None or settings.transport not in CASSETTE_MODES:
+        otherwise = _route_without_script(scope, settings, client)
+    return script_route.ScriptRoute(scope, settings, otherwise)
+
+
+def _route_without_script(scope: Scope, settings: Settings, client: Upstream) -> Route:
+    # The client's own transport knows the client's proxies and certificates.
     if settings.transport not in CASSETTE_MODES:
-        return PlainRoute(settings.transport, find_upstream(settings.transport))
+        name = settings.transport
+        return PlainRoute(name, client if name == "live" else find_upstream(name))
     if scope.default_cassette is None:
         raise CassetteRequired(f"{scope.describe()}: no cassette answers this request")
     if settings.transport == "replay":
-        return CassetteRoute("replay", scope, settings, scope.default_cassette)
-    # The client's own transport knows the client's proxies and certificates.
+        return open_route("replay", scope, settings, scope.default_cassette, outside=client)
     upstream = client if settings.upstream == "live" else find_upstream(settings.upstream)
-    return CassetteRoute("record", scope, settings, scope.default_cassette, upstream)
+    return open_route("record", scope, settings, scope.default_cassette, upstream, outside=client)
 
 
 class ClientUpstream(Upstream):

@@ -5,10 +5,12 @@ Built on first use, since most test runs never get here and a TLS context costs 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import urllib.request
 import weakref
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -22,14 +24,17 @@ else:
     lazy_modules(globals(), lowlevel="anyio.lowlevel")
 
 
+_SOME_IDLE = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
+_NO_IDLE = httpx2.Limits(max_connections=1000, max_keepalive_connections=0)
+
+
 def _connection_limits() -> httpx2.Limits:
     """The limits that the openai SDK gives its own clients.
 
     In a test run no connection waits for a next request: a test's event loop ends with the test, and sockets that are
     still open then are warnings, which many projects make errors.
     """
-    idle = 0 if runtime.is_under_pytest() else 100
-    return httpx2.Limits(max_connections=1000, max_keepalive_connections=idle)
+    return _NO_IDLE if runtime.is_under_pytest() else _SOME_IDLE
 
 
 def _proxy_for(url: httpx2.URL) -> str | None:
@@ -69,19 +74,67 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
     """The async twin of ``LiveTransport``. Connections belong to an event loop, so each loop has its own."""
 
     def __init__(self) -> None:
-        # By event loop, then by proxy. Weak: the connections of a loop go with it.
-        self._loops: weakref.WeakKeyDictionary[Any, dict[str | None, httpx2.AsyncHTTPTransport]]
-        self._loops = weakref.WeakKeyDictionary()
+        # By event loop. An open connection keeps its loop alive, so that an entry goes only once they are closed.
+        self._loops: weakref.WeakKeyDictionary[Any, _LoopConnections] = weakref.WeakKeyDictionary()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         # A forked child never runs its parent's loop, so this key also starts anew after a fork.
-        pools = self._loops.setdefault(lowlevel.current_token().native_token, {})
-        proxy = _proxy_for(request.url)
-        pool = pools.get(proxy)
-        if pool is None:
-            pool = pools[proxy] = httpx2.AsyncHTTPTransport(limits=_connection_limits(), proxy=proxy)
-        return await pool.handle_async_request(request)
+        loop = lowlevel.current_token().native_token
+        connections = self._loops.get(loop)
+        if connections is None:
+            self._forget_closed_loops()
+            connections = self._loops[loop] = _LoopConnections()
+            await connections.close_with_loop()
+        return await connections.pool_for(_proxy_for(request.url)).handle_async_request(request)
+
+    def _forget_closed_loops(self) -> None:
+        """Let go of the loops that were closed without ``shutdown_asyncgens``, and of the sockets left open there."""
+        for reference in self._loops.keyrefs():
+            loop = reference()
+            # Trio's have no `is_closed`, but none of them ends without closing its generators.
+            if isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed():
+                self._loops.pop(loop, None)
 
     async def aclose(self) -> None:
-        for pool in self._loops.pop(lowlevel.current_token().native_token, {}).values():
+        connections = self._loops.get(lowlevel.current_token().native_token)
+        if connections is not None:
+            await connections.aclose()
+
+
+class _LoopConnections:
+    """The connections of one event loop: a pool for each proxy."""
+
+    def __init__(self) -> None:
+        self._limits = _connection_limits()
+        self._pools: dict[str | None, httpx2.AsyncHTTPTransport] = {}
+        self._closing: AsyncGenerator[None] | None = None
+
+    def pool_for(self, proxy: str | None) -> httpx2.AsyncHTTPTransport:
+        pool = self._pools.get(proxy)
+        if pool is None:
+            pool = self._pools[proxy] = httpx2.AsyncHTTPTransport(limits=self._limits, proxy=proxy)
+        return pool
+
+    async def close_with_loop(self) -> None:
+        """Have the running loop close the idle connections before it ends.
+
+        ``asyncio.run`` and ``trio.run`` close the generators that are still open in their loop when all else is done.
+        """
+        if self._limits.max_keepalive_connections:
+            self._closing = self._close_at_end()
+            await anext(self._closing)
+
+    async def _close_at_end(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            # Other generators may still ask something while the loop ends: no connection may wait after that.
+            self._limits = _NO_IDLE
+            self._closing = None  # it refers to its loop
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        pools = list(self._pools.values())
+        self._pools.clear()
+        for pool in pools:
             await pool.aclose()

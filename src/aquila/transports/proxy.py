@@ -7,6 +7,7 @@ The server hands over a request in plain terms and gets an answer in plain terms
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,11 @@ import httpx2
 from aquila.config import DUMMY_KEY, Settings
 from aquila.errors import ConfigError
 from aquila.recording.scope import Scope
-from aquila.transports.routing import CassetteRoute, PlainRoute, Route, session_mode
+from aquila.transports.cassette_route import open_route, session_mode
+from aquila.transports.record import AsyncRecordedStream
+from aquila.transports.replay import AsyncReplayStream
+from aquila.transports.routes import PlainRoute, Route
+from aquila.transports.script_route import ScriptRoute
 from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream
 
 Headers = list[tuple[str, str]]
@@ -41,11 +46,25 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-_CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+"""The header fields in which clients send their API key."""
 
 
 class UpstreamFailed(Exception):
     """The upstream could not be reached, or broke off."""
+
+
+class KeyWithheld(Exception):
+    """A request without a key of its own would have to be sent, for a client that may not use the server's."""
+
+
+class _WithholdingTransport(httpx2.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        raise KeyWithheld
+
+
+_WITHHOLDING = Upstream("key withheld", make_async=_WithholdingTransport)
+"""The upstream of requests that may be replayed, and not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +73,8 @@ class Answer:
 
     status: int
     headers: Headers
+    origin: str
+    """Where it comes from: ``replayed``, ``recorded`` (it will be, chunk by chunk), or ``passed on``."""
     chunks: Callable[[], AsyncIterator[bytes]]
     close: Callable[[], Awaitable[None]]
 
@@ -62,7 +83,7 @@ class Proxy:
     """Answers from cassettes, or from the upstream into cassettes.
 
     ``scope`` gives the scope that counts plays; ``upstream`` is the URL that takes the place of the server's own, or a
-    transport's name (``local``, ``module:factory``) that answers instead; ``key`` stands in for a client's dummy key.
+    transport's name (``local``, ``module:factory``) that answers instead; ``key`` is the server's own API key.
     Raises ``ConfigError`` for an upstream that is neither, and ``UnknownTransport``.
     """
 
@@ -82,51 +103,87 @@ class Proxy:
         return self._scope().settings
 
     async def answer_request(
-        self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes, *, cassette: str | None = None
+        self,
+        method: str,
+        target: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes,
+        *,
+        cassette: str | None = None,
+        may_use_key: bool = False,
     ) -> Answer:
         """Answer a request. ``target`` is its path with its query, ``cassette`` overrules the scope's default.
 
-        Raises ``CassetteMiss`` and whatever opening a cassette raises, ``ConfigError`` without a cassette, and
-        ``UpstreamFailed``.
+        ``may_use_key`` puts the server's key in the place of a dummy key. Raises ``CassetteMiss`` and whatever opening
+        a cassette raises, ``ConfigError`` without a cassette, ``UpstreamFailed``, and ``KeyWithheld``.
         """
-        route = await self._find_route(cassette)
-        request = httpx2.Request(method, self._base + target, headers=self._forwarded_headers(headers), content=body)
-        try:
-            response = await route.answer_async(request)
-        except httpx2.TransportError as error:
-            raise UpstreamFailed(f"{type(error).__name__}: {error or 'no answer'}") from error
-        returned = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _HOP_BY_HOP]
-        return Answer(response.status_code, returned, functools.partial(_iterate_chunks, response), response.aclose)
-
-    async def _find_route(self, cassette: str | None) -> Route:
-        scope = self._scope()
-        settings = scope.settings
-        name = cassette or scope.default_cassette
-        if settings.transport not in CASSETTE_MODES:
-            return PlainRoute(settings.transport, self._upstream)
-        if name is None:
-            raise ConfigError(
-                "no cassette for this request: start the server with --cassette NAME, send the header "
-                "x-aquila-cassette: NAME, or put /@NAME before the path"
-            )
-        upstream = () if settings.transport == "replay" else (self._upstream,)
-        make = functools.partial(CassetteRoute, settings.transport, scope, settings, name, *upstream)
-        if scope.sessions.has_session(name, session_mode(settings.transport, settings)):
-            return make()
-        return await anyio.to_thread.run_sync(make)  # reads a file
-
-    def _forwarded_headers(self, headers: Iterable[tuple[str, str]]) -> Headers:
         sent = [
             (name, value)
             for name, value in headers
             if name.lower() not in _HOP_BY_HOP and not name.lower().startswith("x-aquila-")
         ]
-        if self._key is None:
-            return sent
-        return [
-            (name, value.replace(DUMMY_KEY, self._key) if name.lower() in _CREDENTIALS else value)
-            for name, value in sent
-        ]
+        upstream = self._upstream
+        if self._key is not None and upstream.needs_key and any(_is_dummy_credential(*field) for field in sent):
+            if may_use_key:
+                sent = [self._with_own_key(*field) for field in sent]
+            else:
+                upstream = _WITHHOLDING
+        route = await self._find_route(cassette, upstream)
+        request = httpx2.Request(method, self._base + target, headers=sent, content=body)
+        try:
+            response = await route.answer_async(request)
+        except httpx2.TransportError as error:
+            raise UpstreamFailed(f"{type(error).__name__}: {error or 'no answer'}") from error
+        returned = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _HOP_BY_HOP]
+        chunks = functools.partial(_iterate_chunks, response)
+        return Answer(response.status_code, returned, _origin_of(response), chunks, response.aclose)
+
+    async def _find_route(self, cassette: str | None, upstream: Upstream) -> Route:
+        scope = self._scope()
+        settings = scope.settings
+        name = cassette or scope.default_cassette
+        if scope.has_script:
+            otherwise = None if name is None else await self._find_route_without_script(scope, settings, name, upstream)
+            return ScriptRoute(scope, settings, otherwise)
+        return await self._find_route_without_script(scope, settings, name, upstream)
+
+    async def _find_route_without_script(
+        self, scope: Scope, settings: Settings, name: str | None, upstream: Upstream
+    ) -> Route:
+        if settings.transport not in CASSETTE_MODES:
+            return PlainRoute(settings.transport, upstream)
+        if name is None:
+            raise ConfigError(
+                "no cassette for this request: start the server with --cassette NAME, send the header "
+                "x-aquila-cassette: NAME, or put /@NAME before the path"
+            )
+        sources = () if settings.transport == "replay" else (upstream,)
+        make = functools.partial(open_route, settings.transport, scope, settings, name, *sources)
+        if scope.sessions.has_session(name, session_mode(settings.transport, settings)):
+            return make()
+        return await anyio.to_thread.run_sync(make)  # reads a file
+
+    def _with_own_key(self, name: str, value: str) -> tuple[str, str]:
+        if self._key is None or not _is_dummy_credential(name, value):
+            return name, value
+        return name, split_credential(value)[0] + self._key
+
+
+def split_credential(value: str) -> tuple[str, str]:
+    """Split the value of a header field with an API key into what stands before the key (``Bearer ``) and the key."""
+    found = re.match(r"(?i:bearer)\s+", value)
+    return (found[0], value[found.end() :].strip()) if found else ("", value.strip())
+
+
+def _is_dummy_credential(name: str, value: str) -> bool:
+    # Some clients want a beginning of their provider's: `hf_` and the dummy.
+    return name.lower() in CREDENTIALS and split_credential(value)[1].endswith(DUMMY_KEY)
+
+
+def _origin_of(response: httpx2.Response) -> str:
+    if isinstance(response.stream, AsyncReplayStream):
+        return "replayed"
+    return "recorded" if isinstance(response.stream, AsyncRecordedStream) else "passed on"
 
 
 async def _iterate_chunks(response: httpx2.Response) -> AsyncIterator[bytes]:

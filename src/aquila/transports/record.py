@@ -16,7 +16,8 @@ from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
 from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedResponse
 from aquila.errors import AquilaError, CassetteWriteError
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.session import RecordDecision, Session
+from aquila.recording.decisions import RecordDecision
+from aquila.recording.session import Session
 from aquila.recording.time_limits import TimeLimit, describe_run_out
 from aquila.transports.wire import decode_headers, error_to_text
 
@@ -60,12 +61,15 @@ class AnswerRecorder:
         self._session = session
         self._decision = decision
         self._clock = time.monotonic()
-        # The reader and a scope that closes may both end the recording, each in a thread of its own.
-        self._lock = threading.Lock()
+        # A reader, another thread that closes the answer, and a scope that closes may all end the recording. Held until
+        # it is stored: whoever comes second must not go on as if it were. A thread may come second to itself, in a
+        # signal handler or where the garbage collector closes an answer.
+        self._lock = threading.RLock()
         self._ended = False
         self._chunks: list[RecordedChunk] = []
         self._size = 0
-        self._large_from = LARGE
+        # Filters want to see an answer as a whole.
+        self._large_from = sys.maxsize if session.needs_whole_answers else LARGE
         self._large: large_answer.LargeAnswer | None = None
         self.has_full_window = False
         """Whether ``write_windows`` has something to do."""
@@ -128,9 +132,11 @@ class AnswerRecorder:
         self._large_from = large_answer.most_in_memory(self._headers, beginning)
         if self._size <= self._large_from or self._ended:
             return
-        is_stream = large_answer.is_event_stream(self._headers, beginning)
+        is_stream = large_answer.may_come_in_pieces(self._headers, beginning)
         try:
-            self._large = self._recording.begin_large_answer(self._session, self._chunks, is_stream=is_stream)
+            self._large = self._recording.begin_large_answer(
+                self._session, self._decision, self._chunks, is_stream=is_stream
+            )
         except CassetteWriteError as error:
             self._failure = error  # told at the end: the caller gets the whole answer first
             self._large_from = sys.maxsize
@@ -197,8 +203,12 @@ class AnswerRecorder:
             if self._ended:
                 return
             self._ended = True
-        error = describe_run_out(self._limits) if end == "silent" else error
-        self._recording.forget_unfinished(self)
+            try:
+                self._store_ended(end, describe_run_out(self._limits) if end == "silent" else error, left_open)
+            finally:
+                self._recording.forget_unfinished(self)
+
+    def _store_ended(self, end: End, error: str, left_open: bool) -> None:
         if self._failure is not None:
             raise self._failure
         large = self._large

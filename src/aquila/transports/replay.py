@@ -13,9 +13,11 @@ from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.merging import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.session import ReplayDecision
+from aquila.recording.decisions import ReplayDecision
+from aquila.transports.requested_delay import LONGEST_DELAY, read_requested_delay
 from aquila.transports.silence import Silence
 from aquila.transports.wire import error_from_text
+from aquila.wire_forms.table import find_wire_form
 
 if TYPE_CHECKING:
     import anyio
@@ -24,10 +26,14 @@ else:
 
 
 class Pace:
-    """Waits as long as the recorded answer took, times a factor, within the request's read timeout."""
+    """Waits as long as the recorded answer took, times a factor, within the request's read timeout.
 
-    def __init__(self, factor: float, request: httpx2.Request) -> None:
+    One that ``hurries`` waits for no timeout that will strike.
+    """
+
+    def __init__(self, factor: float, request: httpx2.Request, *, hurries: bool = False) -> None:
         self._factor = factor
+        self._hurries = hurries
         self._limit = (request.extensions.get("timeout") or {}).get("read")
         self._at = 0
 
@@ -41,7 +47,7 @@ class Pace:
         """Wait until ``at``. Raises ``httpx2.ReadTimeout`` when the client would have given up."""
         seconds = self._seconds_until(at)
         if self._limit is not None and seconds > self._limit:
-            time.sleep(self._limit)
+            time.sleep(0 if self._hurries else self._limit)
             raise httpx2.ReadTimeout("timed out")
         if seconds:
             time.sleep(seconds)
@@ -50,14 +56,19 @@ class Pace:
         """The async twin of ``wait_until``."""
         seconds = self._seconds_until(at)
         if self._limit is not None and seconds > self._limit:
-            await anyio.sleep(self._limit)
+            await anyio.sleep(0 if self._hurries else self._limit)
             raise httpx2.ReadTimeout("timed out")
         if seconds:
             await anyio.sleep(seconds)
 
 
-def replay_response(decision: ReplayDecision, rest: Rest | None, pace: Pace | None = None) -> httpx2.Response:
-    """The recorded answer as an httpx2 response. ``rest`` is what comes behind the last chunk, None for the end."""
+def replay_response(
+    decision: ReplayDecision, rest: Rest | None, pace: Pace | None = None, *, advises: bool = True
+) -> httpx2.Response:
+    """The recorded answer as an httpx2 response. ``rest`` is what comes behind the last chunk, None for the end.
+
+    ``advises`` says that a failure may tell the client not to sleep before it tries again.
+    """
     response = decision.interaction.response
     if isinstance(response.chunks, StoredChunks):
         response.chunks.check_present()
@@ -66,12 +77,12 @@ def replay_response(decision: ReplayDecision, rest: Rest | None, pace: Pace | No
     if not response.has_begun and rest is not None:
         rest.meet()
     return httpx2.Response(
-        response.status, headers=_response_headers(decision), stream=ReplayStream(response, rest, pace)
+        response.status, headers=_response_headers(decision, advises), stream=ReplayStream(response, rest, pace)
     )
 
 
 async def replay_response_async(
-    decision: ReplayDecision, rest: Rest | None, pace: Pace | None = None
+    decision: ReplayDecision, rest: Rest | None, pace: Pace | None = None, *, advises: bool = True
 ) -> httpx2.Response:
     """The recorded answer as an httpx2 response for async clients."""
     response = decision.interaction.response
@@ -82,11 +93,11 @@ async def replay_response_async(
     if not response.has_begun and rest is not None:
         await rest.meet_async()
     return httpx2.Response(
-        response.status, headers=_response_headers(decision), stream=AsyncReplayStream(response, rest, pace)
+        response.status, headers=_response_headers(decision, advises), stream=AsyncReplayStream(response, rest, pace)
     )
 
 
-def _response_headers(decision: ReplayDecision) -> list[tuple[str, str]]:
+def _response_headers(decision: ReplayDecision, advises: bool) -> list[tuple[str, str]]:
     """The recorded headers, and for a failure what keeps the client from sleeping before it tries again.
 
     A failure that another recording follows is followed at once. The last one says how the request ended, so there is
@@ -95,11 +106,23 @@ def _response_headers(decision: ReplayDecision) -> list[tuple[str, str]]:
     """
     response = decision.interaction.response
     headers = list(response.headers)
-    if response.status in TRANSIENT:
+    if advises and response.status in TRANSIENT:
+        given = {name for name, _ in headers}
+        if decision.fault and ("retry-after-ms" in given or _gives_up(decision)):
+            return headers  # it is what the fault is about
         advice = ("x-should-retry", "false") if decision.last else ("retry-after-ms", "1")
         headers = [field for field in headers if field[0] not in ("retry-after-ms", "x-should-retry")]
         headers.append(advice)
     return headers
+
+
+def _gives_up(decision: ReplayDecision) -> bool:
+    """Whether a client does not ask again after a fault, because it would have to wait too long."""
+    form = find_wire_form(decision.interaction.request)
+    if form is None or not form.name.startswith("OpenAI"):
+        return False
+    delay = read_requested_delay(dict(decision.interaction.response.headers))
+    return delay is not None and delay > LONGEST_DELAY
 
 
 class Rest:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx2
 
 from aquila.cassettes.model import RecordedResponse
-from aquila.errors import CassetteMiss, SessionClosed
+from aquila.errors import CassetteMiss, FaultFailed, SessionClosed
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.time_limits import TimeLimit, strike_limit
+from aquila.recording.time_limits import TimeLimit, strike_limit, strike_shortest_limit
 
 if TYPE_CHECKING:
     import anyio
@@ -32,7 +32,7 @@ class Silence:
 
     ``seconds`` is how long it lasts beyond the recorded wait (``aquila_silence``). ``limits`` are Aquila's own around
     the call, and count at the ``instant`` pace only. ``is_over`` says that the scope has ended, and ``refuse``
-    raises a miss.
+    raises a miss. With a ``fault`` it lasts for ever, so at that pace the shortest limit strikes at once.
     """
 
     def __init__(
@@ -45,8 +45,10 @@ class Silence:
         instant: bool,
         is_over: Callable[[], bool],
         refuse: Callable[[CassetteMiss], NoReturn],
+        fault: str = "",
     ) -> None:
         self._response = response
+        self._fault = fault
         self._request = request
         self._seconds = seconds
         self._limits = limits
@@ -76,9 +78,12 @@ class Silence:
         begun = response.chunks[-1].at if response.chunks else response.started
         recorded = max(0, response.ended - begun) / 1000
         if self._instant:
-            strike_limit(self._limits, response.error)
             limit = self._read_limit()
-            if limit is not None and limit <= recorded:
+            if self._fault:
+                strike_shortest_limit(self._limits, limit)
+                self._strike_total()
+            strike_limit(self._limits, response.error)
+            if limit is not None and (self._fault or limit <= recorded):
                 raise make_read_timeout()
         waited, longest = 0.0, recorded + self._seconds
         # Steps are counted instead of reading a clock: a test may have stopped it.
@@ -92,7 +97,22 @@ class Silence:
                 raise SessionClosed("the use of the cassette has ended while something was still waiting for an answer")
             yield min(_STEP, longest - waited)
             waited += _STEP
+        if self._fault:
+            self._refuse(
+                FaultFailed(
+                    f"{self._request.method} {self._request.url.host}: nothing ended the silence of the fault "
+                    f"{self._fault}: the program has waited for {longest:.1f} s, and its limit, if it has one, is a "
+                    "longer one (aquila_silence says how long to wait)"
+                )
+            )
         self._refuse(CassetteMiss(self._explain(recorded, longest)))
+
+    def _strike_total(self) -> None:
+        """Raise the error of a client's limit for the whole request, if it has one that is shorter than for a read."""
+        total = (self._request.extensions.get("timeout") or {}).get("total")
+        read = self._read_limit()
+        if total is not None and (read is None or total <= read):
+            raise httpx2.TimeoutException("timed out")
 
     def _read_limit(self) -> float | None:
         """The client's own limit of a read, in seconds. It may change while an answer is read."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import shutil
 import tempfile
 import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from aquila.cassettes.body_file import LARGE, BodyFile
+from aquila.cassettes.body_file import LARGE, PIECE, BodyFile
+from aquila.errors import CassetteCorrupt
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -26,10 +30,41 @@ class _TemporaryFolder:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-class UploadSpool:
-    """Takes in the pieces of one body."""
+class _Resemblance:
+    """A recorded body that is the same as far as another has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, body: BodyFile, file: IO[bytes]) -> None:
+        self.body = body
+        self._file = file
+
+    def goes_on_with(self, piece: bytes) -> bool:
+        """Whether the recorded body goes on with these bytes."""
+        return self._file.read(len(piece)) == piece
+
+    def read_again(self, size: int) -> Iterator[bytes]:
+        """Yield the first ``size`` bytes."""
+        self._file.seek(0)
+        while size:
+            data = self._file.read(min(size, PIECE))
+            if not data:
+                raise OSError(errno.EIO, f"{self.body.path} became shorter while it was read")
+            size -= len(data)
+            yield data
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class UploadSpool:
+    """Takes in the pieces of one body.
+
+    ``find_recorded`` gives the large bodies that were recorded. One that is sent again is compared with them while it
+    arrives, and not written to disk once more: of hundreds of megabytes that takes most of the time.
+    """
+
+    def __init__(self, find_recorded: Callable[[], Iterable[BodyFile]] = tuple) -> None:
+        self._find_recorded = find_recorded
+        self._alike: list[_Resemblance] | None = None
         self._pieces: list[bytes] = []
         self._size = 0
         self._folder: _TemporaryFolder | None = None
@@ -39,18 +74,57 @@ class UploadSpool:
         """Take in a piece. Raises ``OSError``."""
         if self._writer is not None:
             self._writer.write(piece)
-            return
-        self._pieces.append(piece)
+        elif self._alike is not None:
+            self._compare(piece)
+        else:
+            self._pieces.append(piece)
+            if self._size + len(piece) > LARGE:
+                piece, self._size = b"".join(self._pieces), 0
+                self._pieces.clear()
+                self._alike = _open_all(self._find_recorded())
+                self._compare(piece)
         self._size += len(piece)
-        if self._size > LARGE:
-            self._folder = _TemporaryFolder()
-            self._writer = large_bodies.BodyWriter(self._folder.path)
-            for early in self._pieces:
-                self._writer.write(early)
-            self._pieces.clear()
+
+    def _compare(self, piece: bytes) -> None:
+        """Compare the next bytes with the recorded bodies that are alike so far. Where none is any more, write all."""
+        alike = self._alike or []
+        still = [one for one in alike if one.goes_on_with(piece)]
+        if not still:
+            self._write_all(alike, piece)
+        for one in alike:
+            if one not in still:
+                one.close()
+        self._alike = still
+
+    def _write_all(self, alike: Sequence[_Resemblance], piece: bytes) -> None:
+        """Write what has come so far, which one of the recorded bodies begins with, and then ``piece``."""
+        self._folder = _TemporaryFolder()
+        self._writer = large_bodies.BodyWriter(self._folder.path)
+        for data in alike[0].read_again(self._size) if alike else ():
+            self._writer.write(data)
+        self._writer.write(piece)
 
     def finish(self) -> bytes | BodyFile:
         """Return the body, or its temporary file."""
-        if self._writer is None:
+        if self._writer is None and self._alike is None:
             return b"".join(self._pieces)
+        alike = self._alike or []
+        try:
+            for one in alike:
+                if one.body.size == self._size:
+                    return one.body
+            if self._writer is None:
+                self._write_all(alike, b"")
+        finally:
+            for one in alike:
+                one.close()
+        assert self._writer is not None
         return replace(self._writer.finish(), owner=self._folder)
+
+
+def _open_all(bodies: Iterable[BodyFile]) -> list[_Resemblance]:
+    found = []
+    for body in bodies:
+        with contextlib.suppress(CassetteCorrupt):  # said where the body is needed
+            found.append(_Resemblance(body, body.open()))
+    return found

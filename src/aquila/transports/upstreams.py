@@ -19,12 +19,21 @@ from aquila.transports.live import AsyncLiveTransport, LiveTransport
 from aquila.transports.own_requests import own_request
 
 if TYPE_CHECKING:
+    from aquila.transports import script_transport
     from aquila.transports.local_model import local_transport
 else:
-    lazy_modules(globals(), local_transport="aquila.transports.local_model.local_transport")
+    lazy_modules(
+        globals(),
+        local_transport="aquila.transports.local_model.local_transport",
+        script_transport="aquila.transports.script_transport",
+    )
 
 CASSETTE_MODES = ("replay", "record")
 """The transports that go through a cassette."""
+
+
+SCRIPT = "script"
+"""What answers from a file. Each run begins it anew."""
 
 
 class Upstream:
@@ -93,6 +102,13 @@ _BUILT_IN: dict[str, Upstream] = {
 }
 
 
+async def close_network() -> None:
+    """Close the connections to the network of this event loop, which is about to end."""
+    transport: AsyncLiveTransport | None = _BUILT_IN["live"]._made.get("async")
+    if transport is not None:
+        await transport.aclose()
+
+
 class LoadedUpstreams(dict[str, Upstream]):
     """The sources of answers that were made from a name. The run owns it: within one a factory is called once."""
 
@@ -108,6 +124,8 @@ def find_upstream(name: str) -> Upstream:
 
 
 def _load_transport(name: str) -> Any:
+    if name == SCRIPT:
+        return script_transport.ScriptTransport()
     registered: dict[str, Any] = {}
     for table in plugin_manager().hook.aquila_transports():
         registered.update(table)
@@ -115,7 +133,7 @@ def _load_transport(name: str) -> Any:
         return _call_factory(registered[name], name)
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
-        known = ", ".join((*_BUILT_IN, *CASSETTE_MODES, *sorted(registered), "module:factory"))
+        known = ", ".join((*_BUILT_IN, SCRIPT, *CASSETTE_MODES, *sorted(registered), "module:factory"))
         raise UnknownTransport(f"unknown transport {name!r}; known are {known}")
     try:
         factory: Any = importlib.import_module(module_name)

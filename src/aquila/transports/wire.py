@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import httpx2
@@ -52,23 +52,26 @@ class UploadedFile(httpx2.SyncByteStream, httpx2.AsyncByteStream):
             yield piece
 
 
-def read_request(request: httpx2.Request) -> None:
-    """Read the body of a request: into memory, or into a temporary file if it is large and comes piece by piece."""
+def read_request(request: httpx2.Request, find_recorded: Callable[[], Iterable[BodyFile]] = tuple) -> None:
+    """Read the body of a request: into memory, or into a temporary file if it is large and comes piece by piece.
+
+    ``find_recorded`` is that of ``UploadSpool``.
+    """
     if _is_in_memory(request):
         return
     stream: Any = request.stream
-    spool = UploadSpool()
+    spool = UploadSpool(find_recorded)
     for piece in stream:
         spool.add(piece)
     _keep_body(request, spool)
 
 
-async def read_request_async(request: httpx2.Request) -> None:
+async def read_request_async(request: httpx2.Request, find_recorded: Callable[[], Iterable[BodyFile]] = tuple) -> None:
     """The async twin of ``read_request``."""
     if _is_in_memory(request):
         return
     stream: Any = request.stream
-    spool = UploadSpool()
+    spool = UploadSpool(find_recorded)
     async for piece in stream:
         spool.add(piece)
     _keep_body(request, spool)

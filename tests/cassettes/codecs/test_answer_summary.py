@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.codecs.answer_summary import LONGEST, model_of_answer, text_of_answer, text_of_stream
 from tests.support.cassettes import bodies, json_bodies, sse_bodies
+from tests.support.examples import examples
 
 
 def stream(*events: dict[str, Any]) -> bytes:
@@ -226,7 +227,7 @@ def test_a_long_text_is_cut() -> None:
     assert text.endswith("…")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(bodies | sse_bodies() | json_bodies | st.binary(max_size=30).map(lambda tail: b'{"choices":' + tail))
 def test_no_body_is_an_error(body: bytes) -> None:
     text_of_answer(body).encode()

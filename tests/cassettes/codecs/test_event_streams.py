@@ -16,6 +16,7 @@ from aquila.cassettes.codecs.event_streams.table_reader import MAX_GROWTH, Event
 from aquila.cassettes.codecs.event_streams.table_writer import write_table
 from aquila.cassettes.model import RecordedChunk
 from tests.support.cassettes import chunked, cut, plain_sse_bodies, sse_bodies
+from tests.support.examples import examples
 from tests.support.traffic import exchanges, names, needs_corpus
 
 
@@ -55,7 +56,7 @@ def rebuilt(table: EventTable, chunk_list: str) -> tuple[RecordedChunk, ...]:
     return cut_body(*build_stream(table), chunk_list)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(chunked(sse_bodies() | plain_sse_bodies()))
 def test_any_stream_with_any_cuts_is_rebuilt_to_the_same_chunks(chunks: tuple[RecordedChunk, ...]) -> None:
     written = write_table(chunks)
@@ -64,7 +65,7 @@ def test_any_stream_with_any_cuts_is_rebuilt_to_the_same_chunks(chunks: tuple[Re
 
 
 @pytest.mark.parametrize("crlf", [False, True])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(body=plain_sse_bodies() | sse_bodies(), positions=st.lists(st.integers(0, 10_000), max_size=5))
 def test_streams_that_repeat_themselves_become_tables(crlf: bool, body: bytes, positions: list[int]) -> None:
     """Repeated often enough, nearly any stream is worth a table: the comparison is not between raw bodies."""
@@ -75,7 +76,7 @@ def test_streams_that_repeat_themselves_become_tables(crlf: bool, body: bytes, p
         assert rebuilt(*written) == chunks
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.text('daten: \n\r{}[]",1«»+s\t\\é', max_size=60), st.lists(st.integers(0, 60), max_size=4))
 def test_what_only_looks_like_a_stream_is_never_changed(rest: str, positions: list[int]) -> None:
     chunks = cut(f"data: {rest}".encode() * 3, positions, [1, 2, 3, 4, 5])

@@ -17,12 +17,14 @@ from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, cassette_suffixes, codec_
 from aquila.cassettes.codecs.json_body import with_compact_request
 from aquila.cassettes.codecs.yaml import emitter, parser
 from aquila.cassettes.codecs.yaml.tree import Number
-from aquila.cassettes.matching.request_key import MatchRules, key_of
-from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
+from aquila.cassettes.model import Cassette, Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteWriteError, ConfigError
 from aquila.hookspecs import hookimpl
 from aquila.plugins import register, unregister
 from tests.support.cassettes import bodies, cassettes, interactions, json_values, sse_streams
+from tests.support.examples import examples
 
 YAML = codec_for(Path("a.yaml"))
 MSGPACK = codec_for(Path("a.msgpack"))
@@ -30,7 +32,7 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".yml", ".msgpack"])
-@settings(max_examples=120, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=SLOW)
 @given(cassette=cassettes())
 def test_every_cassette_comes_back_as_it_was_and_is_written_the_same_again(suffix: str, cassette: Cassette) -> None:
     codec = codec_for(Path("any" + suffix))
@@ -45,7 +47,7 @@ def with_compact_requests(cassette: Cassette) -> Cassette:
     return Cassette(tuple(map(with_compact_request, cassette.interactions)))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=SLOW)
 @given(body=bodies, media=st.sampled_from(["", "application/json", "application/x+json; charset=utf-8", "text/plain"]))
 def test_a_request_that_is_kept_by_value_has_the_same_key(body: bytes, media: str) -> None:
     request = RecordedRequest("POST", "https://a.example/", (("content-type", media),) if media else (), body)
@@ -91,18 +93,53 @@ def test_an_answer_that_could_not_be_read_again_is_not_written(status: int) -> N
             codec.dumps(cassette)
 
 
-def test_a_stream_that_is_recorded_again_with_other_times_changes_only_the_lines_of_times() -> None:
+def test_a_stream_that_is_recorded_again_with_other_times_changes_only_the_line_of_times() -> None:
     request, response = streamed(40)
     later = tuple(replace(chunk, at=chunk.at * 2 + 1) for chunk in response.chunks)
     texts = [
         YAML.dumps(Cassette((Interaction(request, one),))).decode().splitlines()
         for one in (response, replace(response, chunks=later))
     ]
-    changed = [line for line in difflib.ndiff(*texts) if line[0] in "+-"]
-    assert [line.split(":")[0] for line in changed] == ["-     chunks", "+     chunks"]
+    changed = [line for line in difflib.ndiff(texts[0], texts[1]) if line[0] in "+-"]
+    assert [line.split(":")[0] for line in changed] == ["-   recorded", "+   recorded"]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+def test_the_same_answer_recorded_again_changes_one_line() -> None:
+    request, response = streamed(40)
+    headers = (("content-type", "text/event-stream"), ("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("x-request-id", "a"))
+    first = replace(response, headers=headers, started=5, ended=90)
+    again = replace(
+        first,
+        headers=(headers[0], ("date", "Wed, 25 Nov 2026 11:00:00 GMT"), ("x-request-id", "b, [c]")),
+        chunks=tuple([replace(chunk, at=chunk.at * 2 + 1) for chunk in response.chunks]),
+        started=7,
+        ended=200,
+    )
+    texts = []
+    for one, moment in ((first, "2026-11-24T10:00:00Z"), (again, "2026-11-25T11:00:00Z")):
+        cassette = Cassette((Interaction(request, one, moment),))
+        texts.append(YAML.dumps(cassette).decode().splitlines())
+        assert YAML.loads(YAML.dumps(cassette), source="any") == cassette
+    changed = [line for line in difflib.ndiff(texts[0], texts[1]) if line[0] in "+-"]
+    assert [line.split(":")[0] for line in changed] == ["-   recorded", "+   recorded"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("date", "1"), ("etag", "2")),
+        (("date", "1"), ("age", "2"), ("date", "3")),
+        (("date", "it's, [odd] {a}: b"), ("x-request-id", "' \" \\ \x85\n\t"), ("age", "yes")),
+        (("x-" + "y" * 2000 + "-time", "1"), ("age", "")),
+        (("a,b: {-latency", "#"), ("?-time", "? ")),
+    ],
+)
+def test_header_fields_come_back_in_their_order(headers: Headers) -> None:
+    cassette = Cassette((Interaction(RecordedRequest("GET", "https://a.example/"), RecordedResponse(200, headers)),))
+    assert YAML.loads(YAML.dumps(cassette), source="any") == cassette
+
+
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=SLOW)
 @given(response=sse_streams())
 def test_every_stream_comes_back_from_either_form(response: RecordedResponse) -> None:
     cassette = Cassette((Interaction(RecordedRequest("POST", "https://a.example/"), response),))
@@ -110,7 +147,7 @@ def test_every_stream_comes_back_from_either_form(response: RecordedResponse) ->
     assert MSGPACK.loads(MSGPACK.dumps(cassette), source="any") == cassette
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=SLOW)
 @given(cassette=cassettes(), data=st.data())
 def test_recording_one_interaction_again_changes_only_its_lines(cassette: Cassette, data: st.DataObject) -> None:
     if not cassette.interactions:
@@ -134,8 +171,7 @@ def test_the_order_is_that_of_reading() -> None:
     text = YAML.dumps(Cassette((Interaction(request, response, "2026-11-24T10:00:00Z"),))).decode()
     keys = [line.strip().removeprefix("- ").partition(":")[0] for line in text.splitlines()]
     assert " ".join(keys) == (
-        "aquila interactions request method url headers b json c recorded "
-        "response status headers a started ended end error chunks body ..."
+        "aquila interactions request method url headers b json c recorded response status headers a end error body ..."
     )
 
 
@@ -153,7 +189,7 @@ def test_a_review_shows_what_changed_and_no_more() -> None:
     assert changed == ["-           You are brief.", "+           You are wordy."]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(json_values)
 def test_other_yaml_readers_see_the_same_structure_and_never_another_type(value: Any) -> None:
     """A text is a text to everyone: ``no``, ``1e5``, ``~`` and ``2026-11-24`` are in quotes."""
@@ -226,10 +262,10 @@ def test_a_body_that_came_at_the_end_needs_no_chunks() -> None:
 
     assert "chunks" not in text((RecordedChunk(b"x", 5),))
     assert "chunks" not in text(())
-    assert "chunks: 4\n" in text((RecordedChunk(b"x", 4),))
-    assert "chunks: 5:0\n" in text((RecordedChunk(b"", 5),))
-    assert "chunks: 0 5:0\n" in text((RecordedChunk(b"x", 0), RecordedChunk(b"", 5)))
-    assert "chunks: 0:1 5\n" in text((RecordedChunk(b"x", 0), RecordedChunk(b"y", 5)))
+    assert ", chunks: 4}\n" in text((RecordedChunk(b"x", 4),))
+    assert ", chunks: 5:0}\n" in text((RecordedChunk(b"", 5),))
+    assert ", chunks: 0 5:0}\n" in text((RecordedChunk(b"x", 0), RecordedChunk(b"", 5)))
+    assert ", chunks: 0:1 5}\n" in text((RecordedChunk(b"x", 0), RecordedChunk(b"y", 5)))
 
 
 def test_an_answer_that_came_whole_shows_its_text_once() -> None:

@@ -15,12 +15,14 @@ from typing import get_args
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.model import Cassette, End, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt
 from tests.cassettes.codecs.test_format import with_compact_requests
 from tests.support.cassettes import cut, plain_sse_bodies, responses
+from tests.support.examples import examples
 from tests.support.mutations import mutate
 from tests.support.traffic import recorded_files
 
@@ -152,7 +154,7 @@ def test_a_damaged_file_is_refused_or_read_as_a_cassette(suffix: str) -> None:
     assert read or suffix == ".msgpack"  # whose checksum notices any damage
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(responses(plain_sse_bodies()))
 def test_a_stream_of_any_lines_cut_anywhere_is_read_as_it_was_written(response: RecordedResponse) -> None:
     cassette = Cassette.from_interactions(
@@ -162,14 +164,17 @@ def test_a_stream_of_any_lines_cut_anywhere_is_read_as_it_was_written(response: 
         assert codec.loads(codec.dumps(cassette), source="stream") == cassette
 
 
-def test_a_flipped_bit_in_a_msgpack_cassette_is_always_noticed() -> None:
-    rng = random.Random(SEED)
-    for _ in range(750):
-        data = bytearray(rng.choice(seeds(".msgpack")))
-        at = rng.randrange(8 * len(data))
-        data[at // 8] ^= 1 << at % 8
-        with pytest.raises(CassetteCorrupt):
-            MSGPACK.loads(bytes(data), source="damaged")
+@settings(max_examples=examples(1000), deadline=None)
+@given(st.data())
+def test_a_flipped_bit_in_a_msgpack_cassette_or_a_missing_end_is_always_noticed(data: st.DataObject) -> None:
+    damaged = bytearray(data.draw(st.sampled_from(seeds(".msgpack"))))
+    at = data.draw(st.integers(0, 8 * len(damaged) - 1))
+    if data.draw(st.booleans()):
+        damaged[at // 8] ^= 1 << at % 8
+    else:
+        del damaged[at // 8 :]
+    with pytest.raises(CassetteCorrupt):
+        MSGPACK.loads(bytes(damaged), source="damaged")
 
 
 def test_a_damaged_msgpack_cassette_whose_checksum_fits_is_refused_or_read_as_a_cassette() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.codecs import json_body
 from aquila.cassettes.codecs.json_body import JsonStyle
 from tests.support.cassettes import json_bodies, json_values
+from tests.support.examples import examples
 
 
 def again(body: bytes) -> bytes | None:
@@ -23,20 +24,20 @@ def again(body: bytes) -> bytes | None:
     return json_body.write_json(json_body.put_literals(found.value, found.literals), style).encode()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(json_bodies)
 def test_any_json_comes_back_exactly_or_is_left_alone(body: bytes) -> None:
     assert again(body) in (body, None)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.text('{}[]",:0123456789.eE-+ntrufalsN\\u/ \n\t\ud800"é', max_size=40))
 def test_what_only_looks_like_json_comes_back_exactly_or_is_left_alone(text: str) -> None:
     body = text.encode("utf-8", "surrogatepass")
     assert again(body) in (body, None)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(json_values, st.sampled_from([None, 1, 2, 4, "\t"]), st.booleans(), st.sampled_from([(",", ":"), (", ", ": ")]))
 def test_what_python_writes_is_always_taken_as_structure(
     value: object, indent: int | str | None, ascii: bool, separators: tuple[str, str]

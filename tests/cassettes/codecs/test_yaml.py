@@ -18,6 +18,7 @@ from aquila.cassettes.codecs.yaml import parser
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 from tests.support.cassettes import cassettes
+from tests.support.examples import examples
 
 YAML = codec_for(Path("a.yaml"))
 
@@ -30,13 +31,11 @@ interactions:
     json:
       model: m
       n: 1
-  recorded: 2026-11-24T10:00:00Z
+  recorded: {at: 2026-11-24T10:00:00Z, started: 5, ended: 20}
   response:
     status: 200
     headers:
       content-type: application/json
-    started: 5
-    ended: 20
     json:
       id: x
       text: |-
@@ -44,6 +43,9 @@ interactions:
         b
 ...
 """
+
+RESPONSE = "json:\n      id: x"
+"""A key of the response, before which others can stand."""
 
 MEANT = Cassette(
     (
@@ -88,7 +90,12 @@ def test_the_example_means_what_it_says() -> None:
         ("text: |-\n        a\n        b", "text: 'a\n\n        b'"),
         ("text: |-\n        a\n        b", "text: !!str |-\n        a\n        b"),
         (ONE[24:-4], ONE[24:-4].replace("\n  ", "\n    ").replace("- request", "-   request")),
-        ("    started: 5\n    ended: 20\n", "    ended: 20\n    started: 5\n"),
+        ("started: 5, ended: 20", "ended: 20, started: 5"),
+        (
+            "{at: 2026-11-24T10:00:00Z, started: 5, ended: 20}",
+            "\n    ended: 20\n    started: 5\n    at: 2026-11-24T10:00:00Z",
+        ),
+        ("ended: 20}", "ended: 20, headers: {}}"),
         ("\n...\n", "\n...\n\n"),
         ("aquila: 1\n", "---\naquila: 1\n"),
         (ONE, ONE.replace("\n", "\r\n")),
@@ -111,7 +118,7 @@ def test_a_cassette_may_be_edited_as_any_yaml(old: str, new: str) -> None:
         ("model: m", "model: m\n      model: n", 8, "'model' occurs twice"),
         ("model: m", "[model]: m", 7, "a key that is not text"),
         ("model: m", "{a: b}: m", 7, "a key that is not text"),
-        ("model: m", "model: 'm", 21, "not YAML"),
+        ("model: m", "model: 'm", 19, "not YAML"),
         ("model: m", "model: m\n     n: 2", 8, "not YAML"),
         ("model: m", "\tmodel: m", 7, "not YAML"),
         ("model: m", "model: m\x01", 7, "not YAML"),
@@ -124,35 +131,44 @@ def test_a_cassette_may_be_edited_as_any_yaml(old: str, new: str) -> None:
         ("    method: POST\n", "", 3, "'method' is missing"),
         ("method: POST", "method: null", 4, "'method' must be text"),
         ("method: POST", "method: [POST]", 4, "'method' must be text"),
-        ("started: 5", "begun: 5", 14, "unknown key 'begun'"),
-        ("started: 5", "end: soon", 14, "'end' must be one of complete, closed, broken"),
-        ("started: 5", "end: [broken]", 14, "'end' must be one of"),
-        ("started: 5", "error: {}", 14, "'error' must be text"),
-        ("  recorded: 2026", "  extra: 2026", 9, "unknown key 'extra'"),
+        (RESPONSE, "begun: 5\n    " + RESPONSE, 14, "unknown key 'begun'"),
+        (RESPONSE, "end: soon\n    " + RESPONSE, 14, "'end' must be one of complete, closed, broken"),
+        (RESPONSE, "end: [broken]\n    " + RESPONSE, 14, "'end' must be one of"),
+        (RESPONSE, "error: {}\n    " + RESPONSE, 14, "'error' must be text"),
+        ("  recorded: {at: 2026", "  extra: {at: 2026", 9, "unknown key 'extra'"),
         ("content-type: application/json", "content-type: true", 13, "'content-type' must be text"),
         ("headers:\n      content-type: application/json", "headers: text", 12, "'headers' must be a mapping"),
         ("headers:\n      content-type: application/json", "headers:\n    - a", 13, "a header must be one name"),
-        ("started: 5", "base64: aGk=", 14, "a body is given as 'json' and as 'base64'"),
-        ("started: 5", "json_style: pretty", 14, "no style of JSON: 'pretty'"),
-        ("started: 5", "json_literals: []", 14, "'json_literals' must be a mapping"),
-        ("started: 5", "json_literals:\n      /nowhere: '\"x\"'", 14, "no string at '/nowhere'"),
-        ("started: 5", "chunks: 5:1000 7", 14, "more events than the 1 of the body|have 1000 bytes"),
-        ("started: 5", "chunks: 5:10 7:2", 14, "the chunks have 12 bytes, the body 24"),
-        ("started: 5", "chunks: 5 7", 14, "the chunks have more events than the 1 of the body"),
-        ("started: 5", "chunks: 5x2", 14, "the chunks have more events than the 1 of the body"),
-        ("started: 5", "chunks: 5x0", 14, "more events"),
-        ("started: 5", "chunks: 5:10", 14, "the chunks have 10 bytes, the body 24"),
-        ("started: 5", "chunks: soon", 14, "'chunks' must be times with events or bytes"),
-        ("started: 5", "chunks: 5  7", 14, "'chunks' must be times with events or bytes"),
-        ("started: 5", "chunks: ''", 14, "'chunks' must be times with events or bytes"),
-        ("  recorded: 2026", "  kind: [a]\n  recorded: 2026", 9, "'kind' must be text"),
+        (RESPONSE, "base64: aGk=\n    " + RESPONSE, 14, "a body is given as 'json' and as 'base64'"),
+        (RESPONSE, "json_style: pretty\n    " + RESPONSE, 14, "no style of JSON: 'pretty'"),
+        (RESPONSE, "json_literals: []\n    " + RESPONSE, 14, "'json_literals' must be a mapping"),
+        (RESPONSE, "json_literals:\n      /nowhere: '\"x\"'\n    " + RESPONSE, 14, "no string at '/nowhere'"),
+        ("started: 5", "chunks: 5:1000 7", 9, "more events than the 1 of the body|have 1000 bytes"),
+        ("started: 5", "chunks: 5:10 7:2", 9, "the chunks have 12 bytes, the body 24"),
+        ("started: 5", "chunks: 5 7", 9, "the chunks have more events than the 1 of the body"),
+        ("started: 5", "chunks: 5x2", 9, "the chunks have more events than the 1 of the body"),
+        ("started: 5", "chunks: 5x0", 9, "more events"),
+        ("started: 5", "chunks: 5:10", 9, "the chunks have 10 bytes, the body 24"),
+        ("started: 5", "chunks: soon", 9, "'chunks' must be times with events or bytes"),
+        ("started: 5", "chunks: 5  7", 9, "'chunks' must be times with events or bytes"),
+        ("started: 5", "chunks: ''", 9, "'chunks' must be times with events or bytes"),
+        ("  recorded:", "  kind: [a]\n  recorded:", 9, "'kind' must be text"),
+        ("started: 5", "begun: 5", 9, "unknown key 'begun'"),
+        ("started: 5", "started: soon", 9, "'started' must be a whole number"),
+        ("at: 2026-11-24T10:00:00Z", "at: []", 9, "'at' must be text"),
+        (
+            "{at: 2026-11-24T10:00:00Z, started: 5, ended: 20}",
+            "2026-11-24T10:00:00Z",
+            9,
+            "'recorded' must be a mapping",
+        ),
         ("status: 200", "status: 99999", 11, "'status' must be from 100 to 599"),
         ("status: 200", "status: 600", 11, "'status' must be from 100 to 599"),
         ("status: 200", "status: 99", 11, "'status' must be from 100 to 599"),
         ("method: POST", "method: POST\n    json_style: spaced", 5, "unknown key 'json_style'"),
-        ("started: 5", "body_file: sha256-00", 14, "a body is given as 'json' and as 'body_file'"),
-        ("started: 5", "chunks: []", 14, "'chunks' must be text"),
-        ("started: 5", "layouts: {}\n    events: x", 17, "'json' does not go with 'events'"),
+        (RESPONSE, "body_file: sha256-00\n    " + RESPONSE, 14, "a body is given as 'json' and as 'body_file'"),
+        ("started: 5", "chunks: []", 9, "'chunks' must be text"),
+        (RESPONSE, "layouts: {}\n    events: x\n    " + RESPONSE, 16, "'json' does not go with 'events'"),
         ("  response:\n", "  response: []\n  more:\n", 11, "unknown key 'more'"),
         ("interactions:\n", "interactions: 5\nmore:\n", 3, "unknown key 'more'"),
         ("aquila: 1", "aquila: 0", 1, "there is no such format"),
@@ -261,7 +277,9 @@ def test_a_file_too_large_for_a_cassette_is_not_even_parsed(monkeypatch: pytest.
         load("# " + "x" * 200)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(cassettes())
 def test_what_we_write_is_read_alike_without_libyaml(cassette: Cassette) -> None:
     data = YAML.dumps(cassette)

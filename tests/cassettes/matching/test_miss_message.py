@@ -1,22 +1,28 @@
 """What a miss says."""
 
+import base64
 import hashlib
 import json
+import quopri
 import random
 import re
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aquila.cassettes.matching.body_lines import WIDTH
 from aquila.cassettes.matching.difference import clip_around, find_differences, quote_around
-from aquila.cassettes.matching.miss_message import WIDTH, explain_miss
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.miss_message import explain_miss
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
-from aquila.cassettes.matching.request_key import MatchRules, canonical_request, key_of
+from aquila.cassettes.matching.request_key import canonical_request, key_of
 from aquila.cassettes.model import Headers, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
+from tests.support.examples import examples
 
 URL = "https://api.openai.com/v1/chat/completions"
 JSON: Headers = (("content-type", "application/json"),)
@@ -162,18 +168,84 @@ def test_another_kind_of_request() -> None:
     )
 
 
-def upload(data: bytes, model: str = "whisper-1") -> RecordedRequest:
+def upload(
+    *files: bytes, model: str = "whisper-1", name: str = "a.wav", kind: str = "audio/wav", encoding: str = ""
+) -> RecordedRequest:
+    head = f'Content-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: {kind}\r\n'
+    head += f"Content-Transfer-Encoding: {encoding}\r\n" if encoding else ""
     parts = (
         f'Content-Disposition: form-data; name="model"\r\n\r\n{model}'.encode(),
-        b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n' + data,
+        *(head.encode() + b"\r\n" + data for data in files),
     )
     body = b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
     return request(body, headers=(("content-type", "multipart/form-data; boundary=b"),))
 
 
+NOTES = b"Eagles nest on cliffs.\nThey soar.\nThe young stay for ten weeks.\n"
+CHANGED = NOTES.replace(b"They soar", b"They glide")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "encode"),
+    [("", bytes), ("base64", base64.encodebytes), ("quoted-printable", quopri.encodestring)],
+)
+def test_another_text_in_a_file_is_shown_line_by_line(encoding: str, encode: Callable[[bytes], bytes]) -> None:
+    def notes(text: bytes) -> RecordedRequest:
+        return upload(encode(text), name="notes.md", kind="text/markdown", encoding=encoding)
+
+    lines = explain(notes(CHANGED), notes(NOTES)).splitlines()
+    assert any(f"recorded  'notes.md', {len(encode(NOTES))} bytes, text/markdown (sha256 " in line for line in lines)
+    assert any(f"now       'notes.md', {len(encode(CHANGED))} bytes, text/markdown (sha256 " in line for line in lines)
+    begin = next(at for at, line in enumerate(lines) if "+file: " in line)
+    assert [line.strip() for line in lines[begin + 1 : begin + 5]] == [
+        "Eagles nest on cliffs.",
+        "-  They soar.",
+        "+  They glide.",
+        "The young stay for ten weeks.",
+    ]
+
+
+def test_another_text_in_a_data_url_is_shown_line_by_line() -> None:
+    def asking(text: bytes) -> RecordedRequest:
+        url = f"data:text/plain;base64,{base64.b64encode(text * 2).decode()}"
+        file = {"type": "file", "file": {"filename": "notes.txt", "file_data": url}}
+        return request(json.dumps({"model": "m", "messages": [{"role": "user", "content": [file]}]}).encode())
+
+    shown = explain(asking(CHANGED), asking(NOTES))
+    assert f"recorded  data URL, {len(NOTES) * 2} bytes, text/plain (sha256 " in shown
+    lines = [line.strip() for line in shown.splitlines()]
+    assert "They soar." in [line.removeprefix("-").strip() for line in lines if line.startswith("-")]
+    assert "They glide." in [line.removeprefix("+").strip() for line in lines if line.startswith("+")]
+    assert "base64" not in shown
+
+
+def test_of_several_files_of_a_field_those_that_differ_are_named() -> None:
+    shown = explain(upload(b"one", b"two", b"three"), upload(b"one", b"2", b"three"))
+    assert "recorded  3 files: #2 'a.wav', 1 bytes, audio/wav (sha256 " in shown
+    assert "now       3 files: #2 'a.wav', 3 bytes, audio/wav (sha256 " in shown
+    assert "#1" not in shown
+    assert "#3" not in shown
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"a\x00b", b"x" * 2_000_000])
+def test_a_file_that_is_no_text_or_large_is_described_alone(data: bytes) -> None:
+    shown = explain(upload(data + b"1"), upload(data))
+    assert shown.count("'a.wav', ") == 4
+    assert len(shown) < 2000
+
+
+@pytest.mark.parametrize("encode", [bytes, base64.encodebytes])
+def test_a_secret_in_the_text_of_a_file_is_not_shown(encode: Callable[[bytes], bytes]) -> None:
+    encoding = "base64" if encode is not bytes else ""
+    now = upload(encode(f"my key is {KEY}\nnew".encode()), encoding=encoding)
+    shown = explain(now, upload(encode(b"my key\nold"), encoding=encoding))
+    assert KEY[8:20] not in shown
+    assert "my key is " in shown
+
+
 def test_another_file() -> None:
     old, new = (hashlib.sha256(data).hexdigest()[:12] for data in (b"\x00" * 20, b"\xff" * 1500))
-    assert explain(upload(b"\xff" * 1500, "gpt-4o-transcribe"), upload(b"\x00" * 20)) == text(
+    assert explain(upload(b"\xff" * 1500, model="gpt-4o-transcribe"), upload(b"\x00" * 20)) == text(
         f"""
         model and 1 other field differ from recording 1 of cassettes/jobs.yaml
 
@@ -330,26 +402,6 @@ def test_matched_headers_are_compared() -> None:
     assert "    host: recorded 'a.com', now 'b.com'\n    header x-tenant: recorded 'a', now 'b'\n" in shown
 
 
-@pytest.mark.parametrize("value", ["0b7e4a1c-8a38-4b0f-9d51-0123456789ab", "2026-11-24T14:22:31Z", 1764000000])
-def test_what_is_new_in_every_run_is_pointed_out(value: Any) -> None:
-    one = {"messages": [{"content": "a", "id": value}]}
-    other = {"messages": [{"content": "a", "id": value + 1 if isinstance(value, int) else value.replace("1", "2")}]}
-    assert "If messages[0].id is new in every run, leave it out of the comparison: ignore messages[0].id" in explain(
-        request(other), request(one)
-    )
-    assert "leave it out" not in explain(request({"n": 2}), request({"n": 1}))
-
-
-def test_a_query_parameter_that_is_new_in_every_run_is_pointed_out() -> None:
-    def signed(parameter: str) -> RecordedRequest:
-        return RecordedRequest("GET", f"https://bucket.example/key?part=1&{parameter}")
-
-    assert "X-Amz-Date is new in every run, leave it out of the comparison: ignore_query X-Amz-Date" in explain(
-        signed("X-Amz-Date=20260101T000000Z"), signed("X-Amz-Date=20260102T000000Z")
-    )
-    assert "leave it out" not in explain(signed("page=1"), signed("page=2"))
-
-
 def test_numbers_that_are_no_floats_are_shown_with_all_digits() -> None:
     def sent(number: str) -> RecordedRequest:
         headers = (("content-type", "application/json"),)
@@ -380,7 +432,7 @@ requests = st.one_of(
 
 
 @given(requests, st.lists(requests, max_size=4), st.none() | st.integers(1, 9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_any_miss_can_be_explained_in_bounded_space(
     asked: RecordedRequest, recorded: list[RecordedRequest], number: int | None
 ) -> None:
@@ -393,14 +445,14 @@ def test_any_miss_can_be_explained_in_bounded_space(
 
 
 @given(requests, requests)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_requests_with_different_keys_have_a_difference(one: RecordedRequest, other: RecordedRequest) -> None:
     same = key_of(one, RULES) == key_of(other, RULES)
     assert bool(find_differences(canonical_request(one, RULES), canonical_request(other, RULES))) != same
 
 
 @given(bodies, st.integers(0, 300), st.sampled_from(["json", "text", "query"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_no_secret_is_shown(value: Any, length: int, place: str) -> None:
     """Not even in part, where a long text is cut."""
     secret = "x " * length + KEY + " tail" * 40

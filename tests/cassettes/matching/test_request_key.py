@@ -10,9 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.matching.miss_message import render_body
-from aquila.cassettes.matching.request_key import MatchRules, canonical_request, key_of
+from aquila.cassettes.matching.body_lines import render_body
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import canonical_request, key_of
 from aquila.cassettes.model import Headers, RecordedRequest
+from tests.support.examples import examples
 
 DEFAULT = MatchRules()
 JSON: Headers = (("content-type", "application/json"),)
@@ -99,13 +101,13 @@ def exact(value: Any) -> Any:
 
 
 @given(bodies, st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_json_is_compared_by_value(body: dict[str, Any], dice: random.Random) -> None:
     assert key(written_differently(body, dice)) == key(json.dumps(body))
 
 
 @given(bodies.filter(bool), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_changed_leaf_changes_the_key(body: dict[str, Any], data: st.DataObject) -> None:
     body.pop("metadata", None)
     place = data.draw(st.sampled_from(places(body)))
@@ -274,7 +276,7 @@ def test_an_ignored_path_hides_nothing_else(path: str, one: Any, other: Any) -> 
 
 
 @given(bodies.filter(bool), leaves, st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_ignoring_the_path_of_a_leaf_makes_it_not_count(body: dict[str, Any], leaf: Any, data: st.DataObject) -> None:
     place = data.draw(st.sampled_from(places(body)))
     if any(isinstance(step, str) and {"'", '"'} <= set(step) for step in place):
@@ -290,7 +292,7 @@ def test_ignoring_the_path_of_a_leaf_makes_it_not_count(body: dict[str, Any], le
 
 
 @given(st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6)), max_size=5), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_query_is_compared_as_a_multiset(pairs: list[tuple[str, str]], dice: random.Random) -> None:
     shuffled = pairs.copy()
     dice.shuffle(shuffled)
@@ -383,7 +385,7 @@ boundaries = st.text("abcdefXYZ0123456789'()+_,-./:=?", min_size=8, max_size=40)
 
 
 @given(boundaries, boundaries, st.binary(max_size=50), st.text(max_size=10))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_multipart_boundary_does_not_count(one: str, other: str, data: bytes, text: str) -> None:
     fields = (text_field("model", text.replace("\r\n--", "")), file_field("file", "a.wav", data))
     requests = [multipart(*fields, boundary=boundary) for boundary in (f'"{one}"'.strip('"'), other)]
@@ -581,7 +583,7 @@ media_types = st.sampled_from(
 
 
 @given(media_types, st.binary(max_size=80) | st.text('ab=&%-\r\n{}[]":,0\\u', max_size=60).map(str.encode), st.text())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @example("application/json", b'{"a": "\\ud800"}', "https://[x")
 def test_any_request_has_a_key_and_can_be_shown(media: str, body: bytes, url: str) -> None:
     request = RecordedRequest("POST", url, (("content-type", media),), body)

@@ -82,7 +82,7 @@ def test_a_recording_holds_no_secret_and_replays_for_everyone(
     assert len(replayed) <= len(chunks)
     said = [json.loads(line[6:]) for line in b"".join(replayed).split(b"\n\n") if line.startswith(b"data: {")]
     text = "".join(event["choices"][0]["delta"]["content"] for event in said if "choices" in event)
-    assert text == "your key [redacted], your password [redacted]."
+    assert text == "your key [redacted], your password [redacted-2]."
     assert said[-1] == {"error": "bad key [redacted]", "basic": "[redacted]"}
     assert len(server.requests) == 1
 

@@ -10,13 +10,16 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.matching.request_key import MatchRules, key_of
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.trivial_values import is_trivial
+from tests.support.examples import examples
+from tests.support.values import is_number
 
 ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 RULES = MatchRules()
@@ -65,17 +68,9 @@ values = (
     st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=8, max_size=30).map(str.strip)
     | st.text("abcXYZ0189+/=_-\\\"'%&?:@ {}[]<>", min_size=8, max_size=40).map(str.strip)
     | made("", 24)
-).filter(lambda value: not is_trivial(value) and not (value.isalpha() and len(value) < 20) and not number(value))
+).filter(lambda value: not is_trivial(value) and not (value.isalpha() and len(value) < 20) and not is_number(value))
 # Prose in which no part of a secret can be found by chance.
 prose = st.text("éßø .,\n\t→", max_size=12)
-
-
-def number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
 
 
 def escaped(value: Any, dice: random.Random) -> str:
@@ -166,23 +161,30 @@ def check(redactor: Redactor, secret: str, body: bytes, places: Sequence[int], *
         "POST", f"https://x.example/v1?q={quote(secret)}", (("content-type", "text/plain"),), sent
     )
     response = RecordedResponse(
-        200, (("x-request-id", secret), ("x-echo", secret)), cut(body, places), "broken", secret, 3, 9
+        200,
+        (("x-echo", secret), ("server", secret), ("x-request-id", secret)),
+        cut(body, places),
+        "broken",
+        secret,
+        3,
+        9,
     )
     once = redactor.redact_interaction(Interaction(request, response, "2026-01-02T03:04:05Z"))
     stored = once.response.body
     assert redactor.redact_interaction(once) is once
     assert [chunk.at for chunk in once.response.chunks] == [chunk.at for chunk in response.chunks]
     assert (once.response.started, once.response.ended, once.recorded) == (3, 9, "2026-01-02T03:04:05Z")
-    assert "x-echo" not in dict(once.response.headers)
+    assert [name for name, _ in once.response.headers] == ["x-echo", "x-request-id"]
     for field in (stored, once.request.body, once.request.url.encode(), once.response.error.encode()):
         assert not survives(secret, field)
-    assert not survives(secret, dict(once.response.headers)["x-request-id"].encode())
+    for _, value in once.response.headers:
+        assert not survives(secret, value.encode())
     return stored
 
 
 @pytest.mark.parametrize("place", [*PLACES, *BASE64])
 @given(secret=values, before=prose, after=prose, places=cuts, dice=st.randoms(use_true_random=False))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_a_known_value_survives_nowhere(
     place: str, secret: str, before: str, after: str, places: list[int], dice: random.Random
 ) -> None:
@@ -195,7 +197,7 @@ def test_a_known_value_survives_nowhere(
 
 @pytest.mark.parametrize("place", sorted(PLACES))
 @given(secret=shaped, before=prose, after=prose, places=cuts, dice=st.randoms(use_true_random=False))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_a_known_shape_survives_nowhere(
     place: str, secret: str, before: str, after: str, places: list[int], dice: random.Random
 ) -> None:
@@ -209,7 +211,7 @@ def test_a_known_shape_survives_nowhere(
 # In the others the notation of what is around the secret differs by chance, and is compared.
 @pytest.mark.parametrize("place", sorted(PLACES.keys() - {"json in json, escaped", "percent", "percent in json"}))
 @given(one=shaped, other=shaped, before=prose, after=prose, seed=st.integers())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 def test_the_same_request_with_another_key_has_the_same_key(
     place: str, one: str, other: str, before: str, after: str, seed: int
 ) -> None:
@@ -296,7 +298,7 @@ def interleaved(event: Callable[[str, int], dict[str, Any]], other: str, pieces:
     places=st.lists(st.integers(0, 10_000), min_size=1, max_size=12),
     chunks=cuts,
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 def test_a_secret_split_over_events_survives_nowhere(
     event: Callable[[str, int], dict[str, Any]],
     framing: str,
@@ -345,7 +347,8 @@ def leaves(value: Any, name: str) -> list[str]:
 @given(
     secret=values | shaped, places=st.lists(st.integers(0, 10_000), min_size=1, max_size=8), kept=st.integers(8, 200)
 )
-@settings(max_examples=40, deadline=None)
+@example(secret="hunter-\\x", places=[0], kept=8)  # the last character looks like half an escape
+@settings(max_examples=examples(40), deadline=None)
 def test_the_beginning_of_a_known_value_that_broke_off_is_scrubbed(secret: str, places: list[int], kept: int) -> None:
     begun = secret[: min(kept, len(secret) - 1)]
     assume(len(begun.encode()) >= 8)

@@ -7,13 +7,18 @@ import random
 import re
 import threading
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.redactor import Finding, Redactor
+from aquila.cassettes.redaction.response_headers import differs_each_time
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from aquila.config import DUMMY_KEY
 from aquila.errors import ConfigError
@@ -40,7 +45,7 @@ def answer(*pieces: bytes, **fields: object) -> RecordedResponse:
 # --- headers
 
 
-def test_only_allowed_headers_are_stored() -> None:
+def test_of_a_request_only_allowed_headers_are_stored() -> None:
     request = post(
         "",
         ("accept", "application/json"),
@@ -54,10 +59,75 @@ def test_only_allowed_headers_are_stored() -> None:
         ("accept", "application/json"),
         ("openai-beta", "assistants=v2"),
     )
-    response = RecordedResponse(
-        200, (("content-type", "text/plain"), ("set-cookie", "a=b"), ("x-echo", "a"), ("date", "now"))
-    )
-    assert Redactor().redact_response(response).headers == (("content-type", "text/plain"),)
+
+
+def stored_fields(*headers: tuple[str, str], keep: Sequence[str] = ()) -> list[str]:
+    redactor = Redactor(response_headers=keep)
+    clean = redactor.redact_response(RecordedResponse(200, headers, (RecordedChunk(b"body"),)))
+    assert redactor.redact_response(clean) is clean
+    return [name for name, _ in clean.headers]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("set-cookie", "x-api-key", "authentication-info", "x-amz-security-token", "x-csrf-token"),
+        *("openai-organization", "openai-project", "anthropic-organization-id", "x-ms-account-id", "x-forwarded-for"),
+        *("cf-connecting-ip", "x-client-ip", "x-real-ip", "cf-ipcountry", "x-tenant-id", "x-oauth-scopes", "cf-ray"),
+        *("connection", "keep-alive", "transfer-encoding", "content-length", "trailer", "server", "via", "alt-svc"),
+        *("cf-cache-status", "x-envoy-attempt-count", "x-powered-by", "proxy-authenticate", "x-amz-cf-pop"),
+        *("strict-transport-security", "access-control-allow-origin", "content-security-policy", "nel", "report-to"),
+    ],
+)
+def test_credentials_who_asked_the_connection_and_browsers_are_left_out_of_answers(name: str) -> None:
+    assert stored_fields(("x-other", "1"), (name, "some value")) == ["x-other"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "x-goog-upload-url",
+            "etag",
+            "www-authenticate",
+            "location",
+            "link",
+            "mcp-session-id",
+            "allow",
+            "cache-control",
+        ),
+        *("x-amzn-bedrock-input-token-count", "x-ratelimit-remaining-tokens", "x-linked-size", "date", "retry-after"),
+        *("x-anything-at-all", "content-encoding", "x-ms-client-request-id", "inference-id", "content-location"),
+    ],
+)
+def test_every_other_field_of_an_answer_is_stored(name: str) -> None:
+    assert stored_fields((name, "12"), ("Server", "x")) == [name]
+
+
+def test_fields_that_differ_each_time_stand_last() -> None:
+    ids = ("x-request-id", "request-id", "x-amzn-requestid", "apim-request-id", "x-amz-id-2")
+    times = ("date", "age", "openai-processing-ms", "x-compute-time", "x-envoy-upstream-service-time")
+    limits = ("x-ratelimit-remaining-tokens", "anthropic-ratelimit-requests-reset", "ratelimit")
+    stable = ("content-type", "etag", "last-modified", "x-goog-upload-url", "retry-after", "location")
+    assert all(map(differs_each_time, (*ids, *times, *limits)))
+    assert not any(map(differs_each_time, stable))
+    assert stored_fields(("date", "x"), ("etag", "1"), ("x-request-id", "x"), ("link", "1")) == [
+        *("etag", "link"),
+        *("date", "x-request-id"),
+    ]
+
+
+def test_the_length_is_stored_where_an_answer_has_no_body() -> None:
+    redactor = Redactor()
+    response = RecordedResponse(200, (("content-length", "7"),))
+    assert redactor.redact_response(response).headers == response.headers
+    assert redactor.redact_response(response, body_elsewhere=True).headers == ()
+
+
+def test_settings_bring_back_all_but_credentials() -> None:
+    assert stored_fields(("server", "x"), ("cf-ray", "1"), ("x-api-key", "k"), keep=["server", "cf-*", "x-*"]) == [
+        *("server", "cf-ray")
+    ]
 
 
 def test_headers_can_be_added_but_never_credentials() -> None:
@@ -290,7 +360,7 @@ def test_a_url_stays_a_url() -> None:
     redactor = Redactor({PLAIN: "x"})
     request = post(url=f"https://user:{KEY}@{PLAIN}.example/{PLAIN}?key=AIzaDummyKey&q=a&api_key=x")
     clean = redactor.redact_request(request).url
-    assert clean == "https://%5Bredacted%5D.example/%5Bredacted%5D?key=%5Bredacted%5D&q=a&api_key=%5Bredacted%5D"
+    assert clean == "https://%5Bredacted%5D.example/%5Bredacted%5D?key=%5Bredacted-2%5D&q=a&api_key=%5Bredacted-3%5D"
     assert redactor.redact_request(post(url=clean)).url is clean
 
 
@@ -298,7 +368,7 @@ def test_a_form_loses_its_secrets_by_name() -> None:
     body = "grant_type=x&client_secret=s3&password=p&page=2"
     media = ("content-type", "application/x-www-form-urlencoded")
     assert Redactor().redact_request(post(body, media)).body == (
-        b"grant_type=x&client_secret=[redacted]&password=[redacted]&page=2"
+        b"grant_type=x&client_secret=[redacted]&password=[redacted-2]&page=2"
     )
     assert Redactor().redact_request(post("password=p", ("content-type", "text/plain"))).body == b"password=p"
 
@@ -460,3 +530,28 @@ def test_scan_of_a_clean_file_is_empty() -> None:
 def test_recorded_traffic_is_left_alone(path: Path) -> None:
     kinds = {finding.kind for finding in Redactor().find_secrets(path.read_bytes())}
     assert kinds <= {"header field with credentials"}
+
+
+@pytest.mark.parametrize(
+    ("location", "clean"),
+    [
+        ("https://app.example/back?code=4/0AX4XfWh7&state=ab", "https://app.example/back?code=[redacted]&state=ab"),
+        ("/back#access_token=ab12&expires_in=9", "/back#access_token=[redacted]&expires_in=9"),
+        ("https://x.example/y?token=short-17", "https://x.example/y?token=[redacted]"),
+        ("/shop?code=EUR&page=2", "/shop?code=EUR&page=2"),
+    ],
+)
+def test_a_redirect_loses_its_secrets_by_name_and_the_request_that_follows_it_too(location: str, clean: str) -> None:
+    redactor = Redactor()
+    answer = redactor.redact_response(RecordedResponse(302, (("location", location), ("etag", 'W/"a=b"'))))
+    assert dict(answer.headers) == {"location": clean, "etag": 'W/"a=b"'}
+    followed = redactor.redact_request(post(url=str(httpx2.URL("https://app.example").join(location))))
+    again = redactor.redact_request(post(url=str(httpx2.URL("https://app.example").join(clean))))
+    assert key_of(followed, MatchRules()) == key_of(again, MatchRules())
+
+
+def test_the_repr_of_what_was_sent_and_answered_shows_no_content() -> None:
+    request = post(KEY, ("x-api-key", KEY), url=f"https://u:{KEY}@x.example/v1?key={KEY}")
+    response = RecordedResponse(200, (("x-echo", KEY),), (RecordedChunk(KEY.encode()),), error=KEY)
+    assert KEY not in repr(request) + repr(response) + repr(Interaction(request, response)) + str(request)
+    assert "https://x.example/v1" in repr(request)

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.matching.request_key import MatchRules
+from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.storage import journal
+from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 from tests.support.cassettes import interactions
+from tests.support.examples import examples
 
 rows = st.one_of(
     st.builds(NewRecording, st.text(max_size=9), st.integers(0, 9), st.integers(0, 99), interactions()),
@@ -25,27 +27,27 @@ rows = st.one_of(
 )
 entries = st.lists(
     st.builds(
-        journal.JournalEntry,
+        JournalEntry,
         st.just("jobs/x"),
         st.sampled_from(["missing", "all"]),
         st.sampled_from(["last", "all"]),
-        st.just(MatchRules(ignore=("user",), ignore_query=("X-Amz-*",))),
+        st.just(MatchRules(ignore=("user",), ignore_query=("X-Amz-*",), normalize=("uuid",))),
         rows,
     ),
     max_size=5,
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(entries, st.data())
 def test_whole_entries_are_read_back_wherever_the_file_was_torn(
-    tmp_path_factory: pytest.TempPathFactory, written: list[journal.JournalEntry], data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, written: list[JournalEntry], data: st.DataObject
 ) -> None:
     root = tmp_path_factory.mktemp("cassettes")
-    writer = journal.Journal(root, "scope")
+    writer = journal.Journal(root, "5c09e00000000000")
     sizes = [0]
     writer.open()
-    (path,) = journal.find_journals_of(root, "scope")
+    (path,) = journal.find_journals_of(root, "5c09e00000000000")
     for entry in written:
         writer.append_entry(entry)
         sizes.append(path.stat().st_size)
@@ -57,15 +59,15 @@ def test_whole_entries_are_read_back_wherever_the_file_was_torn(
 
 
 def test_a_damaged_entry_costs_itself_alone_and_its_bytes_are_kept(tmp_path: Path) -> None:
-    writer = journal.Journal(tmp_path, "scope")
+    writer = journal.Journal(tmp_path, "5c09e00000000000")
     entries = [
-        journal.JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
+        JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
         for number in range(3)
     ]
     for entry in entries:
         writer.append_entry(entry)
     writer.close()
-    (path,) = journal.find_journals_of(tmp_path, "scope")
+    (path,) = journal.find_journals_of(tmp_path, "5c09e00000000000")
     assert journal.keep_damaged_entries(path) is None
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"key 1", b"key 7"))  # still a whole entry, of another request
@@ -83,7 +85,7 @@ def test_a_journal_counts_as_abandoned_only_when_its_process_has_ended(tmp_path:
         import sys
         from pathlib import Path
         from aquila.cassettes.storage.journal import Journal
-        Journal(Path(sys.argv[1]), "other").open()
+        Journal(Path(sys.argv[1]), "07e1200000000000").open()
         print("open", flush=True)
         sys.stdin.read()
     """)
@@ -93,11 +95,11 @@ def test_a_journal_counts_as_abandoned_only_when_its_process_has_ended(tmp_path:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == b"open"
         assert journal.find_abandoned_journals(tmp_path) == {}
-        (path,) = journal.find_journals_of(tmp_path, "other")
+        (path,) = journal.find_journals_of(tmp_path, "07e1200000000000")
         journal.discard_journal(path)
         assert path.exists()
         process.kill()
-    assert journal.find_abandoned_journals(tmp_path) == {"other": [path]}
+    assert journal.find_abandoned_journals(tmp_path) == {"07e1200000000000": [path]}
     journal.discard_journal(path)
     assert not path.exists()
 
@@ -113,17 +115,17 @@ def test_a_journal_that_another_run_holds_or_removes_while_it_is_opened_is_opene
         if len(tried) == 1:
             return False  # held by a run that looks whether anybody uses it
         if len(tried) == 2:
-            journal.find_journals_of(tmp_path, "scope")[0].unlink()  # and then removed by it
+            journal.find_journals_of(tmp_path, "5c09e00000000000")[0].unlink()  # and then removed by it
         return really(descriptor)
 
     monkeypatch.setattr(journal, "_try_lock", disturbed)
-    writer = journal.Journal(tmp_path, "scope")
+    writer = journal.Journal(tmp_path, "5c09e00000000000")
     writer.open()
     monkeypatch.undo()
-    assert len(journal.find_journals_of(tmp_path, "scope")) == 1
+    assert len(journal.find_journals_of(tmp_path, "5c09e00000000000")) == 1
     assert journal.find_abandoned_journals(tmp_path) == {}
     writer.remove_file()
-    assert journal.find_journals_of(tmp_path, "scope") == []
+    assert journal.find_journals_of(tmp_path, "5c09e00000000000") == []
 
 
 def test_a_journal_is_in_use_as_long_as_a_forked_child_of_its_writer_lives(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_a_journal_is_in_use_as_long_as_a_forked_child_of_its_writer_lives(tmp_p
         import os, sys
         from pathlib import Path
         from aquila.cassettes.storage.journal import Journal
-        journal = Journal(Path(sys.argv[1]), "scope")
+        journal = Journal(Path(sys.argv[1]), "5c09e00000000000")
         journal.open()
         if os.fork():
             os._exit(0)
@@ -148,7 +150,7 @@ def test_a_journal_is_in_use_as_long_as_a_forked_child_of_its_writer_lives(tmp_p
         assert journal.find_abandoned_journals(tmp_path) == {}
         process.stdin.close()
         process.stdout.read()  # until the child has ended
-    assert list(journal.find_abandoned_journals(tmp_path)) == ["scope"]
+    assert list(journal.find_abandoned_journals(tmp_path)) == ["5c09e00000000000"]
 
 
 def test_a_forked_child_writes_a_journal_of_its_own(tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_a_forked_child_writes_a_journal_of_its_own(tmp_path: Path) -> None:
         import os, sys
         from pathlib import Path
         from aquila.cassettes.storage.journal import Journal
-        journal = Journal(Path(sys.argv[1]), "scope")
+        journal = Journal(Path(sys.argv[1]), "5c09e00000000000")
         journal.open()
         child = os.fork()
         if not child:
@@ -165,11 +167,11 @@ def test_a_forked_child_writes_a_journal_of_its_own(tmp_path: Path) -> None:
         os.waitpid(child, 0)
     """)
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
-    assert len(journal.find_journals_of(tmp_path, "scope")) == 2
+    assert len(journal.find_journals_of(tmp_path, "5c09e00000000000")) == 2
 
 
 def test_the_work_folder_keeps_itself_out_of_git(tmp_path: Path) -> None:
-    writer = journal.Journal(tmp_path, "scope")
+    writer = journal.Journal(tmp_path, "5c09e00000000000")
     writer.open()
     writer.close()
     assert (tmp_path / ".journal" / ".gitignore").read_text() == "*\n"
@@ -178,16 +180,16 @@ def test_the_work_folder_keeps_itself_out_of_git(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CassetteWriteError, match=r"cannot record: .*file.*aquila_cassette_dir"):
-        journal.Journal(tmp_path / "file", "scope").open()
+        journal.Journal(tmp_path / "file", "5c09e00000000000").open()
 
 
 def test_a_frame_of_another_version_is_named_with_its_file(tmp_path: Path) -> None:
     import zlib
 
-    path = tmp_path / "x.1.journal"
+    path = tmp_path / "0123456789abcdef.1.journal"
     payload = b"\x91\x01"
     path.write_bytes(b"\0" + len(payload).to_bytes(4) + zlib.crc32(payload).to_bytes(4) + payload)
-    with pytest.raises(CassetteCorrupt, match=r"x\.1\.journal: not a journal of this version"):
+    with pytest.raises(CassetteCorrupt, match=r"abcdef\.1\.journal: not a journal of this version"):
         list(journal.read_entries(path))
 
 
@@ -201,9 +203,9 @@ def test_a_durable_journal_is_on_the_disk_before_the_caller_goes_on(
         synced.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
 
     monkeypatch.setattr(os, "fsync", note)
-    entry = journal.JournalEntry("x", "missing", "last", MatchRules(), RecordingPlayed("key", 0, 0))
+    entry = JournalEntry("x", "missing", "last", MatchRules(), RecordingPlayed("key", 0, 0))
     for durable, expected in ((False, []), (True, ["folder", "folder", "file"])):
-        writer = journal.Journal(tmp_path, f"scope{durable}", durable=durable)
+        writer = journal.Journal(tmp_path, f"5c09e0000000000{durable:d}", durable=durable)
         writer.append_entry(entry)
         writer.close()
         assert synced == expected

@@ -91,7 +91,7 @@ def test_live_without_a_key_names_the_ways_out(engine: Engine, monkeypatch: pyte
 
 
 def test_unknown_transport_lists_the_known_ones(engine: Engine) -> None:
-    with pytest.raises(UnknownTransport, match=r"known are live, local, replay, record"):
+    with pytest.raises(UnknownTransport, match=r"known are live, local, script, replay, record"):
         engine.ask("Hi", transport="lively")
 
 

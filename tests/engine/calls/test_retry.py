@@ -54,7 +54,7 @@ def test_delay_that_the_provider_cannot_mean_is_not_taken(value: str) -> None:
 
 
 def test_delay_until_a_date_is_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aquila.engine.calls.retry.time.time", lambda: 1000.0)
+    monkeypatch.setattr("aquila.transports.requested_delay.time.time", lambda: 1000.0)
     assert delay_before_retry(1, UNAVAILABLE, {"retry-after": formatdate(1030, usegmt=True)}, limit=2) == 30.0
 
 

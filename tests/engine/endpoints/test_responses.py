@@ -232,8 +232,8 @@ def test_background_answer_that_fails_is_an_error(engine: Engine) -> None:
 def test_polling_ends_with_the_total_time(engine: Engine) -> None:
     started = time.monotonic()
     with serving(by=lambda seen: json_answer(RUNNING)) as server, pytest.raises(errors.RequestTimeout, match="total"):
-        engine.ask("Hi", base_url=server.url, **FAST | {"poll_interval": 60, "timeout": aquila.Timeouts(total=0.2)})
-    assert time.monotonic() - started < 20
+        engine.ask("Hi", base_url=server.url, **FAST | {"poll_interval": 600, "timeout": aquila.Timeouts(total=0.2)})
+    assert time.monotonic() - started < 300
 
 
 @needs_corpus

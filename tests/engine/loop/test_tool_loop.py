@@ -305,7 +305,7 @@ def test_returned_error_is_told_and_counted(engine: Engine) -> None:
 
 
 def test_concurrent_tools_of_a_turn_run_at_once_and_answer_in_order(engine: Engine) -> None:
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=60)
 
     def meet(n: int) -> int:
         meeting.wait()  # only passes if both are here

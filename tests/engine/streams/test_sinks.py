@@ -73,7 +73,7 @@ def test_sink_that_raises_ends_the_call_and_is_the_cause(engine: Engine) -> None
         with serving(Answer([sse(chat_chunk("a"), done=False), threading.Event()])) as server:
             with pytest.raises(SinkError, match="the sink raised ZeroDivisionError on Chunk") as caught:
                 start("Hi", base_url=server.url, sink=Sink.callback(fail))
-            assert server.left.wait(5)
+            assert server.left.wait(60)
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
         assert calls == [Chunk("a")]
 
@@ -102,11 +102,11 @@ def test_full_queue_holds_the_reader_back() -> None:
         sink = Sink.tee(Counting(), Sink.queue(events))
         stream = aquila.stream("Hi", **live({"base_url": server.url, "sink": sink}))
         with taken:
-            assert taken.wait_for(lambda: len(read) == 3, timeout=10)
+            assert taken.wait_for(lambda: len(read) == 3, timeout=60)
         for got in range(52):
             assert len(read) <= got + 3
-            events.get(timeout=10)
-        assert stream.result(timeout=10).text
+            events.get(timeout=60)
+        assert stream.result(timeout=60).text
 
 
 def test_full_queue_holds_the_asynchronous_reader_back_without_blocking_the_loop() -> None:
@@ -132,10 +132,10 @@ def test_stream_whose_queue_is_full_can_be_closed() -> None:
     sink = Sink.tee(Sink.callback(lambda event: pushed.set() if events.full() else None), Sink.queue(events))
     with serving(chat_stream("a", "b", "c")) as server:
         stream = aquila.stream("Hi", **live({"base_url": server.url, "sink": sink}))
-        assert pushed.wait(10)
+        assert pushed.wait(60)
         closing = threading.Thread(target=stream.close, daemon=True)
         closing.start()
-        closing.join(10)
+        closing.join(60)
         assert not closing.is_alive()
     with pytest.raises(StreamClosed):
         stream.result()

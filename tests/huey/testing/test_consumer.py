@@ -131,13 +131,13 @@ def test_the_end_of_the_block_waits_for_what_is_executing_and_for_what_that_enqu
     @huey.task()
     def first():
         started.set()
-        go.wait(10)
+        go.wait(60)
         second()
         done.append("first")
 
     with use_test_queue(huey), run_consumer():
         first()
-        started.wait(10)
+        started.wait(60)
         go.set()
     assert sorted(done) == ["first", "second"]
 
@@ -148,30 +148,32 @@ def test_without_draining_the_rest_stays(make_huey):
     @huey.task()
     def wait():
         started.set()
-        go.wait(10)
+        go.wait(60)
 
     with use_test_queue(huey):
         with run_consumer(drain=False):
             wait()
             wait()
-            started.wait(10)
+            started.wait(60)
             threading.Timer(0.05, go.set).start()
         assert len(all_enqueued(wait)) <= 1
 
 
 def test_a_task_that_does_not_end_is_named(make_huey):
-    huey, go, interrupted = make_huey("memory"), threading.Event(), []
+    huey, started, go, interrupted = make_huey("memory"), threading.Event(), threading.Event(), []
     huey.signal("interrupted")(lambda name, task: interrupted.append(task.name))
 
     @huey.task()
     def stuck():
-        go.wait(30)
+        started.set()
+        go.wait(60)
 
     with use_test_queue(huey):
         try:
             ends = pytest.raises(TaskError, match=r"did not end within 0\.1 s; still executing: .*stuck")
             with ends, run_consumer(timeout=0.1):
                 stuck()
+                assert started.wait(60)
             assert interrupted == ["stuck"]
         finally:
             go.set()
@@ -180,13 +182,17 @@ def test_a_task_that_does_not_end_is_named(make_huey):
 def test_waiting_says_what_did_not_come_and_what_is_pending(make_huey):
     huey = make_huey("memory")
 
+    started = threading.Event()
+
     @huey.task()
     def task():
-        return None
+        started.set()
 
     late = pytest.raises(TaskError, match=r"the result of .*task: .* within 0\.05 s \(pending: 0")
     with use_test_queue(huey), run_consumer() as consumer, late:
-        consumer.wait(task(), timeout=0.05)
+        result = task()
+        assert started.wait(60)
+        consumer.wait(result, timeout=0.05)
 
 
 def test_pytest_keeps_its_signal_handlers_and_huey_its_timeouts(make_huey):
@@ -231,7 +237,7 @@ def test_periodic_tasks_run_only_on_request(make_huey):
             consumer.wait(task())
         assert not ran.is_set()
         with run_consumer(periodic=True):
-            assert ran.wait(10)
+            assert ran.wait(60)
 
 
 @pytest.mark.parametrize("arguments", [{"worker_type": "process"}, {"subprocess": "app.huey"}])
@@ -302,7 +308,7 @@ def app(tmp_path, monkeypatch, request):
 def test_a_program_of_its_own_takes_the_tasks(worker_type, kind, app):
     module = app(kind)
     with use_test_queue(module.huey, storage="own"):
-        with run_consumer(worker_type, subprocess="consumed_app:huey") as consumer:
+        with run_consumer(worker_type, subprocess="consumed_app:huey", timeout=240) as consumer:
             pid = consumer.wait(module.where())
             assert pid != os.getpid()
             result = module.fail()
@@ -312,10 +318,11 @@ def test_a_program_of_its_own_takes_the_tasks(worker_type, kind, app):
         assert consumer.process.returncode == 0
 
 
+@pytest.mark.slow
 @needs_gevent
 def test_a_greenlet_program_is_patched_before_it_imports(app):
     module = app()
-    program = {"worker_type": "greenlet", "workers": 3, "subprocess": "consumed_app.huey"}
+    program = {"worker_type": "greenlet", "workers": 3, "subprocess": "consumed_app.huey", "timeout": 240}
     with use_test_queue(module.huey, storage="own"), run_consumer(**program) as consumer:
         assert "gevent" in consumer.wait(module.blocking())
 
@@ -323,7 +330,8 @@ def test_a_greenlet_program_is_patched_before_it_imports(app):
 def test_a_program_that_dies_is_reported_with_its_log(app):
     module = app()
     dies = pytest.raises(TaskError, match=r"ended with code -9; it wrote:\n(.|\n)*Executing consumed_app\.leave")
-    with use_test_queue(module.huey, storage="own"), dies, run_consumer(subprocess="consumed_app.huey") as consumer:
+    program = run_consumer(subprocess="consumed_app.huey", timeout=240)
+    with use_test_queue(module.huey, storage="own"), dies, program as consumer:
         consumer.wait(module.leave())
 
 
@@ -336,10 +344,11 @@ def test_a_program_that_cannot_start_is_reported(app):
             pass
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_end_is_killed(app, tmp_path):
     module, begun = app(), tmp_path / "begun"
     with use_test_queue(module.huey, storage="own"), contextlib.ExitStack() as stack:
-        consumer = stack.enter_context(run_consumer(subprocess="consumed_app.huey", drain=False))
+        consumer = stack.enter_context(run_consumer(subprocess="consumed_app.huey", drain=False, timeout=240))
         module.hang(str(begun))
         consumer.wait_for(begun.exists)
         consumer.timeout = 0.1

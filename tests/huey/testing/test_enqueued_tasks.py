@@ -279,7 +279,7 @@ def test_waiting_finds_a_task_that_comes_late(send):
         return task.args == ("late",)
 
     send("first")
-    thread = threading.Thread(target=lambda: (looked.wait(10), send("late")))
+    thread = threading.Thread(target=lambda: (looked.wait(60), send("late")))
     thread.start()
     assert assert_enqueued(send, where=is_late, timeout=10).args == ("late",)
     thread.join()

@@ -87,6 +87,7 @@ def test_every_fixture_works_on_the_huey_of_the_ini_file(project):
     result.assert_outcomes(passed=9)
 
 
+@pytest.mark.slow
 def test_a_task_that_asks_no_model_opens_no_scope_and_patches_nothing(project):
     result = project(
         test_quiet="""
@@ -108,6 +109,7 @@ def test_a_task_that_asks_no_model_opens_no_scope_and_patches_nothing(project):
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_the_huey_and_its_storage_can_be_given_by_overriding(project):
     project.pytester.makeini("[pytest]\npythonpath = .\n")
     result = project(
@@ -129,13 +131,14 @@ def test_the_huey_and_its_storage_can_be_given_by_overriding(project):
                 assert consumer.wait(pid()) != os.getpid()
 
         def test_program(run_consumer):
-            with run_consumer(subprocess="app.huey") as consumer:
+            with run_consumer(subprocess="app.huey", timeout=240) as consumer:
                 assert consumer.wait(pid()) != os.getpid()
     """
     )
     result.assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_a_program_runs_the_huey_of_the_ini_file_on_its_own_storage(project):
     project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\naquila_huey_storage = own\n")
     result = project(
@@ -144,13 +147,14 @@ def test_a_program_runs_the_huey_of_the_ini_file_on_its_own_storage(project):
         from app import pid
 
         def test_program(run_consumer):
-            with run_consumer(subprocess=True) as consumer:
+            with run_consumer(subprocess=True, timeout=240) as consumer:
                 assert consumer.wait(pid()) != os.getpid()
     """
     )
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_without_a_huey_the_ini_key_is_named(project):
     uses = "def test_one(perform_job): pass"
     for ini, message in [
@@ -164,7 +168,14 @@ def test_without_a_huey_the_ini_key_is_named(project):
         result.stdout.fnmatch_lines([message])
 
 
-@pytest.mark.parametrize(("report", "outcomes"), [("ignore", {}), ("warn", {"errors": 1}), ("fail", {"errors": 1})])
+@pytest.mark.parametrize(
+    ("report", "outcomes"),
+    [
+        ("fail", {"errors": 1}),
+        pytest.param("ignore", {}, marks=pytest.mark.slow),
+        pytest.param("warn", {"errors": 1}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_task_left_behind_is_reported_on_request(project, report, outcomes):
     project.pytester.makeini(f"[pytest]\npythonpath = .\naquila_huey = app:huey\naquila_huey_leftover = {report}\n")
     result = project(

@@ -697,10 +697,10 @@ def test_a_timeout_holds(huey):
 
 @needs_alarm
 def test_a_timeout_that_the_task_swallows_is_refused(huey):
-    @huey.task(timeout=0.05)
+    @huey.task(timeout=60)
     def stubborn():
         try:
-            threading.Event().wait()
+            signal.raise_signal(signal.SIGALRM)  # as the alarm does
         except Exception:  # noqa: BLE001
             return "done"
 
@@ -712,7 +712,7 @@ def test_a_timeout_that_the_task_swallows_is_refused(huey):
 def test_an_alarm_that_was_set_before_still_strikes(huey):
     struck = threading.Event()
 
-    @huey.task(timeout=5)
+    @huey.task(timeout=60)
     def quick():
         return 1
 
@@ -720,10 +720,28 @@ def test_an_alarm_that_was_set_before_still_strikes(huey):
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
         perform_job(quick)
-        assert struck.wait(5)
+        assert struck.wait(60)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@needs_alarm
+def test_the_alarm_of_a_timeout_never_meets_the_handler_from_before(huey, monkeypatch):
+    left = []
+    set_handler = signal.signal
+
+    def set_and_look(number, handler):
+        left.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        return set_handler(number, handler)
+
+    @huey.task(timeout=60)
+    def quick():
+        return 1
+
+    monkeypatch.setattr(signal, "signal", set_and_look)
+    perform_job(quick)
+    assert left == [0, 0]
 
 
 def test_off_the_main_thread_a_task_with_a_timeout_runs_and_looks_by_itself(huey):
@@ -820,7 +838,7 @@ def test_a_context_variable_does_not_leak_from_the_task(huey):
 def test_the_huey_is_as_it_was_afterwards(huey):
     state = dict(vars(huey))
 
-    @huey.task(timeout=5)
+    @huey.task(timeout=60)
     def task():
         return 1
 

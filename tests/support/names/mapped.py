@@ -78,7 +78,7 @@ def _is_address(name: str) -> bool:
 def _guard_lifted() -> Iterator[None]:
     activation: Any = sys.modules.get("aquila.intercept.activation")
     patches = activation.interception().socket_guard.patches if activation is not None else None
-    holders = patches.holders if patches is not None else ()
+    holders = tuple(patches._holders) if patches is not None else ()
     for holder in holders:
         patches.withdraw(holder)
     try:

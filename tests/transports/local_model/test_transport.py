@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.end_headers()
         self.wfile.write(b"data: first\n\n")
-        assert self.server.first_was_read.wait(30), "the first chunk was held back"
+        assert self.server.first_was_read.wait(60), "the first chunk was held back"
         self.wfile.write(b"data: second\n\n")
 
     def log_message(self, *_: object) -> None:
@@ -164,7 +164,7 @@ def test_the_event_loop_goes_on_while_the_model_is_loaded(server: Server, monkey
     server.first_was_read.set()
 
     def load(model: object) -> ModelServer:
-        assert loaded.wait(30), "the event loop was blocked by loading"
+        assert loaded.wait(60), "the event loop was blocked by loading"
         return server.model_server
 
     monkeypatch.setattr(local_transport, "find_or_start", load)

@@ -110,7 +110,7 @@ def _text_of_object(answer: Event) -> Iterator[str]:
     if "choices" in answer:
         choice = answer["choices"][0]
         message = choice.get("message") or {}
-        yield from _content(message.get("content") or choice.get("text") or "")
+        yield from _content(message.get("content") or message.get("refusal") or choice.get("text") or "")
         for call in message.get("tool_calls") or ():
             yield _call(call["function"]["name"], call["function"]["arguments"])
     elif isinstance(answer.get("output"), list):
@@ -118,6 +118,7 @@ def _text_of_object(answer: Event) -> Iterator[str]:
             yield from _response_item(item)
     elif "content" in answer:
         yield from _content(answer["content"])
+        yield from _strings(answer.get("stop_details") or {}, "explanation")
     else:
         yield from _text_of_events([answer])
 
@@ -158,16 +159,22 @@ def _openai_chunk(event: Event, calls: Calls) -> Iterator[str]:
         return
     choice = event["choices"][0]
     delta = choice.get("delta") or choice
-    yield from _strings(delta, "content", "text")
+    yield from _strings(delta, "content", "refusal", "text")
     for call in delta.get("tool_calls") or ():
         calls.setdefault(call.get("index", 0), []).extend(_strings(call.get("function") or {}, "name", "arguments"))
 
 
 def _gemini_chunk(event: Event, calls: Calls) -> Iterator[str]:
     for part in event["candidates"][0].get("content", {}).get("parts") or ():
-        yield from _strings(part, "text")
+        if not part.get("thought"):
+            yield from _strings(part, "text")
         if "functionCall" in part:
             yield _call_of_values(part["functionCall"]["name"], part["functionCall"].get("args"))
+
+
+def _gemini_refusal(event: Event, calls: Calls) -> Iterator[str]:
+    """What Gemini says of a prompt that it does not answer."""
+    yield from _strings(event["promptFeedback"], "blockReasonMessage")
 
 
 def _bedrock_event(event: Event, calls: Calls) -> Iterator[str]:
@@ -207,6 +214,8 @@ def _typed_event(event: Event, calls: Calls) -> Iterator[str]:
         yield from _strings(event["delta"], "text")
         if event["index"] in calls:
             calls[event["index"]] += _strings(event["delta"], "partial_json")
+    elif kind == "message_delta":
+        yield from _strings(event["delta"].get("stop_details") or {}, "explanation")
     elif kind == "content-delta":
         yield from _strings(event["delta"]["message"]["content"], "text")
     elif kind in ("tool-call-start", "tool-call-delta"):
@@ -217,6 +226,7 @@ def _typed_event(event: Event, calls: Calls) -> Iterator[str]:
 _READERS: tuple[tuple[str, Callable[[Event, Calls], Iterator[str]]], ...] = (
     ("choices", _openai_chunk),
     ("candidates", _gemini_chunk),
+    ("promptFeedback", _gemini_refusal),
     ("contentBlockIndex", _bedrock_event),
     ("type", _typed_event),
     ("event_type", _cohere_line),

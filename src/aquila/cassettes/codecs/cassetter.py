@@ -59,7 +59,7 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
         ),
         RecordedResponse(
             foreign.parse_status(answered.get("status"), (*response, "status")),
-            foreign.headers_of_response(answered.get("headers"), (*response, "headers")),
+            foreign.headers_of_response(answered.get("headers"), (*response, "headers"), has_body=bool(body)),
             (RecordedChunk(body),) if body else (),
         ),
         _recorded_moment(tree, path) if "recorded_at" in tree else "",

@@ -107,12 +107,13 @@ def headers_of_request(tree: Tree, path: TreePath) -> Headers:
     return _headers(tree, is_secret_header, path)
 
 
-def headers_of_response(tree: Tree, path: TreePath) -> Headers:
+def headers_of_response(tree: Tree, path: TreePath, *, has_body: bool) -> Headers:
     """The header fields of an answer but credentials and what concerns its body as it was sent. Raises FormatError.
 
     A replay gives them all back. What is kept when the file is converted is the same as in a recording.
     """
-    return _headers(tree, lambda name: name in _OF_THE_BODY_AS_SENT or is_secret_header(name), path)
+    left_out = _OF_THE_BODY_AS_SENT if has_body else _OF_THE_BODY_AS_SENT - {"content-length"}
+    return _headers(tree, lambda name: name in left_out or is_secret_header(name), path)
 
 
 def _headers(tree: Tree, is_left_out: Callable[[str], bool], path: TreePath) -> Headers:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from aquila.cassettes.matching.request_key import CanonicalRequest
+from aquila.cassettes.matching.uploaded_file import UploadedFile, read_data_url
 
 ABSENT: Final = object()
 """Stands for a value that only the other side has."""
@@ -169,11 +170,15 @@ def format_value(value: Any, other: Any, width: int) -> str:
         return "absent"
     if isinstance(value, _Kind):
         return {"json": "JSON", "form": "a form", "multipart": "multipart", "bytes": "binary data"}.get(value, value)
+    if isinstance(value, str) and (file := read_data_url(value)) is not None:
+        return f"data URL, {_describe_file(file)}"
     if isinstance(value, str):
         at = common_prefix_length(value, other) if isinstance(other, str) else 0
         return quote_around(value, at, width)
     if isinstance(value, dict) and isinstance(value.get("bytes"), int) and isinstance(value.get("sha256"), str):
         return _describe_file(value)
+    if isinstance(value, list) and any(isinstance(each, UploadedFile) for each in value):
+        return _describe_files(value, other, width)
     return clip_around(dump_json(value), 0, width)
 
 
@@ -191,6 +196,17 @@ def _describe_file(value: dict[str, Any]) -> str:
     name = f"{quote_around(str(value['filename']), 0, 40)}, " if "filename" in value else ""
     media = f", {clip_around(str(value['content_type']), 0, 40)}" if "content_type" in value else ""
     return f"{name}{value['bytes']:,} bytes{media} (sha256 {value['sha256'][:12]}…)"
+
+
+def _describe_files(values: list[Any], other: Any, width: int) -> str:
+    """Describe those of several files of a field that the other side does not have at the same place."""
+    others = other if isinstance(other, list) else [other]
+    shown = [
+        f"#{at + 1} {format_value(value, None, width)}"
+        for at, value in enumerate(values)
+        if at >= len(others) or others[at] != value
+    ]
+    return f"{len(values)} files" + (f": {'; '.join(shown)}" if shown else "")
 
 
 def identify_change(found: Sequence[Difference]) -> str:

@@ -6,88 +6,34 @@ JSON is compared by value, forms and multipart bodies by their fields, anything 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from aquila.cassettes import multipart
 from aquila.cassettes.body_file import LARGE, PREFIX, BodyFile, StoredRequest
-from aquila.cassettes.matching import json_path, multipart
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.uploaded_file import UploadedFile, describe_content
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, check_header_names
-from aquila.errors import ConfigError
+from aquila.cassettes.redaction.found_secrets import number_placeholders_anew
+from aquila.lazy_imports import lazy_modules
 
-PARTS = ("method", "scheme", "host", "origin", "path", "query", "headers", "body", "metadata", "prompt_cache_key")
-"""Every part of a request that ``match_on`` can name, besides ``header:<name>``.
-
-``origin`` is scheme, host and port together. It tells apart only requests that are for no model: one for a model may be
-recorded through a proxy, and is then answered by the recordings of that.
-"""
-
-LABELS = ("metadata", "prompt_cache_key")
-"""Parts of a body that are no part of what is asked: they tell the provider's books and caches to whom it belongs."""
-
-DEFAULT_MATCH_ON = ("method", "origin", "path", "query", "body")
+if TYPE_CHECKING:
+    from aquila.cassettes.matching import normalizing
+else:
+    lazy_modules(globals(), normalizing="aquila.cassettes.matching.normalizing")
 
 _MOST_DIGITS = 4000
 """A number with an exponent may have so many digits before or after its point."""
 
 Kind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]
 """How a body was understood; ``none`` when it is not compared."""
-
-
-@dataclass(frozen=True, slots=True)
-class MatchRules:
-    """Says what of a request is compared.
-
-    ``match_on`` names parts (see :data:`PARTS`, and ``header:<name>``). When every entry begins with ``+`` or ``-``,
-    it adds to and takes from the default, as in ``("+host", "-query")``. Afterwards it holds the resolved names in a
-    fixed order. ``ignore`` holds JSON paths that are left out of bodies; for forms and multipart bodies, names of
-    fields. ``ignore_query`` holds names of query parameters that are left out; ``*`` stands for any characters.
-
-    Raises :class:`~aquila.errors.ConfigError` for an unknown part, a path that cannot be read, and a header field that
-    is never stored.
-    """
-
-    match_on: tuple[str, ...] = DEFAULT_MATCH_ON
-    ignore: tuple[str, ...] = ()
-    ignore_query: tuple[str, ...] = ()
-    header_names: frozenset[str] = field(init=False, repr=False, compare=False)
-    """Header fields that are compared, in lower case."""
-    paths: tuple[json_path.JsonPath, ...] = field(init=False, repr=False, compare=False)
-    unwanted_query: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
-    """What the names of the query parameters of ``ignore_query`` match."""
-    labels: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    """Those of ``LABELS`` that are left out."""
-
-    def __post_init__(self) -> None:
-        names = _resolve_match_on(self.match_on)
-        fields = {name.partition(":")[2] for name in names if name.startswith("header:")}
-        if "headers" in names:
-            fields |= REQUEST_HEADERS
-        ignore = tuple(dict.fromkeys(self.ignore))
-        object.__setattr__(self, "match_on", names)
-        object.__setattr__(self, "ignore", ignore)
-        object.__setattr__(self, "header_names", frozenset(fields))
-        object.__setattr__(self, "ignore_query", tuple(dict.fromkeys(self.ignore_query)))
-        object.__setattr__(self, "unwanted_query", _compile_names(self.ignore_query))
-        object.__setattr__(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore))
-        object.__setattr__(self, "labels", tuple(label for label in LABELS if label not in names))
-
-    @property
-    def compares_origin(self) -> bool:
-        """Whether a request that is for no model is answered only by recordings of its own origin."""
-        return "origin" in self.match_on
-
-    def with_origin(self) -> MatchRules:
-        """Return rules that compare scheme, host and port too, whatever a request is for."""
-        return replace(self, match_on=(*self.match_on, "scheme", "host"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +110,23 @@ def _reduce_request(request: RecordedRequest, rules: MatchRules) -> _Reduced:
     body: Any = None
     if "body" in on:
         kind, body = _canonical_body(request, rules)
+    path = url.path if "path" in on else None
+    query = _wanted_query(url.query, rules) if "query" in on else None
+    headers = _compared_headers(request.headers, rules.header_names) if rules.header_names else None
+    if rules.normalizer is not None:
+        rewriting = normalizing.RequestNormalizer(rules.normalizer)
+        # The query is last: where only ids tell its parameters apart, the numbers that these have got elsewhere do.
+        path = rewriting.rewrite_path(path) if path is not None else None
+        headers = rewriting.rewrite_pairs(headers)
+        kind, body = _normalize_body(kind, body, request, rewriting)
+        query = rewriting.rewrite_pairs(query)
     return (
         request.method.upper() if "method" in on else None,
         url.scheme if "scheme" in on else None,
         url.host if "host" in on else None,
-        url.path if "path" in on else None,
-        _wanted_query(url.query, rules) if "query" in on else None,
-        _compared_headers(request.headers, rules.header_names) if rules.header_names else None,
+        path,
+        query,
+        headers,
         kind,
         body,
     )
@@ -191,7 +147,11 @@ _encode: Callable[[Any], str] = json.JSONEncoder(
 
 
 def _hash_parts(*reduced: Any) -> str:
-    return hashlib.sha256(_encode(reduced).encode()).hexdigest()[:32]
+    text = _encode(reduced)
+    # They were numbered in the order in which the request has them, which may be another for an equal request.
+    if "redacted-" in text:
+        text = number_placeholders_anew(text)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 # --- URLs and headers
@@ -224,10 +184,6 @@ def _split_url(url: str) -> _Url:
 def _same_escape(match: re.Match[str]) -> str:
     char = chr(int(match[1], 16))
     return char if char.isascii() and (char.isalnum() or char in "-._~") else match[0].upper()
-
-
-def _compile_names(names: tuple[str, ...]) -> re.Pattern[str] | None:
-    return re.compile("|".join(re.escape(name).replace(r"\*", ".*") for name in names), re.DOTALL) if names else None
 
 
 def _wanted_query(query: tuple[tuple[str, str], ...], rules: MatchRules) -> tuple[tuple[str, str], ...]:
@@ -268,6 +224,22 @@ def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, 
     return _text_or_bytes(data)
 
 
+def _normalize_body(
+    kind: Kind, body: Any, request: RecordedRequest, rewriting: normalizing.RequestNormalizer
+) -> tuple[Kind, Any]:
+    """Rewrite the texts of a body. What is compared by its bytes stays as it is."""
+    if kind == "json":
+        try:
+            return kind, rewriting.rewrite_json(body)
+        except RecursionError:  # as if it were too deep to be read
+            kind, body = _text_or_bytes(request.body)
+    if kind == "text":
+        return kind, rewriting.rewrite_text(body)
+    if kind in ("form", "multipart"):
+        return kind, rewriting.rewrite_fields(body)
+    return kind, body
+
+
 def _is_structured(media: str, file: BodyFile) -> bool:
     """Say whether a body in a file is compared by its parts, for which it must be read."""
     if media.startswith("multipart/") or media in ("application/json", "application/x-www-form-urlencoded"):
@@ -277,15 +249,11 @@ def _is_structured(media: str, file: BodyFile) -> bool:
 
 def _text_or_bytes(data: bytes) -> tuple[Kind, Any]:
     if len(data) > LARGE:
-        return "bytes", _size_and_hash(data)
+        return "bytes", describe_content(data)
     try:
         return "text", data.decode()
     except UnicodeDecodeError:
-        return "bytes", _size_and_hash(data)
-
-
-def _size_and_hash(data: bytes) -> dict[str, Any]:
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        return "bytes", describe_content(data)
 
 
 def _leave_out(value: Any, rules: MatchRules) -> None:
@@ -322,14 +290,12 @@ def _group_fields(pairs: Iterable[tuple[str, Any]], rules: MatchRules) -> dict[s
 
 def _canonical_part(part: multipart.Part) -> Any:
     """Return a plain field as its text, and a file as its name, type, size and hash."""
-    value: dict[str, Any] = {}
-    if part.filename is None:
-        kind, content = _text_or_bytes(part.data)
-        if kind == "text" and not (part.content_type or part.transfer_encoding):
-            return content
-        value["content"] = content
-    else:
-        value = {"filename": part.filename, **_size_and_hash(part.data)}
+    if part.filename is not None:
+        return UploadedFile.from_part(part)
+    kind, content = _text_or_bytes(part.data)
+    if kind == "text" and not (part.content_type or part.transfer_encoding):
+        return content
+    value = {"content": content}
     if part.content_type:
         value["content_type"] = part.content_type
     if part.transfer_encoding:
@@ -385,43 +351,3 @@ def _refuse_constant(text: str) -> NoReturn:
 _parse_json: Callable[[str], Any] = json.JSONDecoder(
     parse_float=_parse_number, parse_constant=_refuse_constant, object_pairs_hook=_build_object
 ).decode
-
-
-# --- match_on
-
-
-def _resolve_match_on(match_on: tuple[str, ...]) -> tuple[str, ...]:
-    entries = [entry.strip() for entry in match_on]
-    relative = [entry[:1] in ("+", "-") for entry in entries]
-    if any(relative) and not all(relative):
-        raise ConfigError(
-            f"match_on = {', '.join(match_on)}: either name every part, or begin every entry with + or - to change the "
-            f"default ({', '.join(DEFAULT_MATCH_ON)})."
-        )
-    names = set(DEFAULT_MATCH_ON) if any(relative) else set()
-    for entry in entries:
-        name = _checked_part(entry.lstrip("+-").strip(), entry)
-        if entry.startswith("-"):
-            names.discard(name)
-        else:
-            names.add(name)
-    if names <= {"origin"}:
-        raise ConfigError("match_on: nothing is left to compare, so every request would get the same answer.")
-    for label in LABELS:
-        if label in names and "body" not in names:
-            raise ConfigError(f"match_on: '{label}' is part of the body; add 'body'.")
-    return tuple(sorted(names, key=lambda name: (PARTS.index(name) if name in PARTS else len(PARTS), name)))
-
-
-def _checked_part(name: str, entry: str) -> str:
-    if name in PARTS:
-        return name
-    if name.lower().startswith("header:"):
-        (field_name,) = check_header_names([name[7:]], "match_on")
-        if field_name.endswith("*"):
-            raise ConfigError(f"match_on: {entry!r}: name one header field, without *.")
-        return f"header:{field_name}"
-    known = (*PARTS, "header:<name>")
-    nearest = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    raise ConfigError(f"match_on: there is no part {entry!r}.{hint} Known: {', '.join(known)}.")

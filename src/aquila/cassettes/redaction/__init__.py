@@ -1,8 +1,13 @@
 """Keeps secrets out of cassettes.
 
-Begin with ``redactor``. ``known_secrets`` finds the values of the environment and of requests, ``secret_patterns`` what
-looks like a key, and ``header_allowlist`` says which header fields are kept. ``decoded_views`` looks through the
-escapes of JSON and URLs, ``split_text`` finds a secret that a stream delivers in pieces, ``found_secrets`` replaces
-what was found. ``fingerprints`` lets a child process know a key that it was not given,
-and ``trivial_values`` says what is no secret.
+Begin with ``redactor``, which redacts requests and responses. ``header_allowlist`` and ``response_headers`` say which
+header fields are kept; ``scrubber`` searches everything else.
+
+- What is a secret: ``known_secrets`` finds values that are known, from ``environment_secrets``, ``request_credentials``
+  and ``fingerprints`` (of keys that a child process was not given); ``secret_patterns`` finds what looks like a key, by
+  the table in ``key_shapes``; ``trivial_values`` says what is none.
+- Where it may hide: ``decoded_views`` looks through the escapes of JSON and URLs, ``split_secrets`` puts together what
+  a stream delivers in pieces.
+- How it is taken out: ``found_secrets`` merges, numbers and replaces what was found, ``text_changes`` finds what a rule
+  that is a function has changed, and ``window_redaction`` does all of it while a large body arrives.
 """

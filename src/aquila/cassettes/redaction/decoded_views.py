@@ -109,6 +109,12 @@ _CUT_ESCAPE = re.compile(rb"(\\+)(?:u[0-9a-fA-F]{0,3})?$")
 _WHOLE_ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 
 
+def without_cut_escape(data: bytes) -> bytes:
+    """Return what a JSON string begins with, up to an escape that is cut off at its end."""
+    cut = _CUT_ESCAPE.search(data, max(0, len(data) - 64))
+    return data[: cut.end(1) - 1] if cut and len(cut[1]) % 2 else data
+
+
 def widen_to_whole_escapes(data: bytes, start: int, end: int, view: DecodedView | None = None) -> tuple[int, int]:
     """Widen the range from ``start`` to ``end`` so that it cuts no JSON escape in two, which would leave broken JSON.
 

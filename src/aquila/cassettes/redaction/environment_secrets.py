@@ -1,4 +1,4 @@
-"""Finds the secrets of an environment.
+"""Finds the secrets of an environment: by the names of its variables, and in values that hold several things.
 
 Apart from what searches for them: every run that replays asks which there are, and few have to search.
 """
@@ -6,29 +6,194 @@ Apart from what searches for them: every run that replays asks which there are, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from aquila.cassettes.redaction.trivial_values import is_trivial
+from aquila.lazy_imports import lazy_modules
 
-_NAME = re.compile(
-    r"(?:^|_|API|AUTH)(?:KEYS?|TOKEN|PASSWD|PASSPHRASE|CREDENTIALS?|PAT|WEBHOOK|DSN)(?:_?\d+)?$|PASSWORD|SECRET", re.I
+if TYPE_CHECKING:
+    import binascii
+    import json
+else:
+    lazy_modules(globals(), binascii="binascii", json="json")
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+_SECRET = frozenset(
+    re.findall(
+        r"\w+",
+        "APIKEY APIKEYS CREDENTIAL CREDENTIALS CREDS KEY KEYS PASSCODE PASSPHRASE PASSWD PASSWORD PASSWORDS SECRET "
+        "SECRETS TOKEN TOKENS",
+    )
 )
-_URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
+"""Words that tell a secret wherever they stand in a name: ``TOKEN_GITHUB``, ``OPENAI_KEY_DEV``."""
+
+_SECRET_END = re.compile(r"(?:API|AUTH|ACCESS|SECRET|PRIVATE)KEYS?|.*(?:PASSWORD|PASSWD|SECRET|TOKEN)")
+"""The same for words that are written together: ``PGPASSWORD``."""
+
+_SECRET_AT_END = frozenset(
+    (
+        "AUTH",
+        "BEARER",
+        "CONNSTR",
+        "COOKIE",
+        "COOKIES",
+        "DSN",
+        "JWT",
+        "PASS",
+        "PAT",
+        "PWD",
+        "SALT",
+        "WEBHOOK",
+        "WEBHOOKS",
+    )
+)
+"""Words that tell one at the end of a name, or before what says for which place it is: ``DB_PASS_DEV``."""
+
+_PLACES = frozenset(
+    re.findall(
+        r"\w+",
+        "A ADMIN APP B BACKUP BOT CI DEV DEVELOPMENT EU GITHUB LIVE LOCAL MAIN NEW OLD PRIMARY PROD PRODUCTION READ "
+        "READONLY RO ROOT RW SANDBOX SECONDARY STAGE STAGING TEST TESTING URL US USER WRITE X",
+    )
+)
+_ABOUT = frozenset(
+    re.findall(
+        r"\w+",
+        "AGE ALG ALGO ALGORITHM ARN AUDIENCE BACKEND BUDGET BYTES CLASS CMD COLUMN COMMAND COUNT DAYS DIR DIRECTORY "
+        "DISABLED DOMAIN EMAIL ENABLED ENCODING ENDPOINT EXPIRATION EXPIRES EXPIRY FIELD FILE FINGERPRINT FOLDER "
+        "FORMAT HEADER HELPER HOST HOURS ID IDS ISSUER LEN LENGTH LIFETIME LIMIT METHOD MINUTES MODE NAME NAMES "
+        "PARALLELISM PATH POLICY PORT PREFIX PROGRAM PROVIDER RATE REALM REGION REQUIRED RING ROTATION SCOPE SCOPES "
+        "SECONDS SERVER SERVICE SIZE SOCK SOCKET SOURCE STORE STRATEGY SUFFIX TIMEOUT TTL TYPE URI URL VERSION "
+        "USERNAME",
+    )
+)
+"""Last words of names that say something about a secret, or where it is: ``TOKEN_URL``, ``KEY_FILE``."""
+
+_NO_SECRET_KEY = frozenset(
+    re.findall(r"\w+", "CACHE COMPOSE FOREIGN GROUP OBJECT PARTITION PRIMARY PUBLIC PUBLISHABLE ROUTING SORT")
+)
+_NO_SECRET_TOKENS = frozenset(("COUNT", "INPUT", "LIMIT", "MAX", "MIN", "NUM", "OUTPUT", "PER", "TOTAL"))
+
+_URL_USERINFO = re.compile(r"://([^\s/?#]*)@")
+_PAIR = re.compile(
+    r"(?i)(?<![a-z])(?:password|passwd|pwd|(?:account|shared_?access|access|api[_-]?|secret)_?key|(?:client_)?secret|token)"
+    r"\s?=\s?([^;&\s'\"]+)"
+)
+_PATH = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?[\\/].*\.[A-Za-z0-9]{2,5}")
+_PEM_LINES = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY[A-Z ]{0,40}-----([^-]+)-----END")
 
 
 def environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the secrets of an environment: each value, and the kind by which findings name it."""
     found: dict[str, str] = {}
     for name, text in environ.items():
-        candidates = [text] if _names_a_secret(name) else []
-        candidates += _URL_PASSWORD.findall(text) if "://" in text else ()
-        for value in map(str.strip, candidates):
+        for value in map(str.strip, _secrets_in(name, text)):
             if not is_trivial(value):
                 found.setdefault(value, f"value of {name}")
     return found
 
 
+def _secrets_in(name: str, text: str) -> Iterator[str]:
+    """Yield what may be a secret in the value of a variable: the whole of it, and its parts."""
+    if _names_a_secret(name):
+        yield from _in_named_value(name, text)
+    if "://" in text:
+        yield from _in_urls(text)
+    if "=" in text:
+        yield from _PAIR.findall(text)
+    if "PRIVATE KEY" in text:
+        yield from _in_pem(text)
+    elif text[:1] == "{" or text.lstrip()[:1] == "{":
+        yield from _in_json(text)
+
+
+def _in_named_value(name: str, text: str) -> Iterator[str]:
+    text = text.strip()
+    if text.startswith(("http://", "https://")) and not re.search("WEBHOOK|DSN", name, re.IGNORECASE):
+        return
+    if len(text) < 4096 and _PATH.fullmatch(text):
+        return
+    if not text.startswith("{"):
+        yield text
+        yield text.strip("\"'")
+    scheme, _, rest = text.partition(" ")
+    if rest and scheme.isalpha():  # Bearer …
+        yield rest
+    if re.search("S(?:_|$)", name, re.IGNORECASE) and re.search("[,;]", text):
+        yield from re.split("[,;]", text)
+    if text.startswith(("eyJ", "ewo", "ewA", "eyA")) and "." not in text:  # JSON in base64
+        try:
+            yield from _in_json(binascii.a2b_base64(text).decode())
+        except ValueError:
+            return
+
+
+def _in_urls(text: str) -> Iterator[str]:
+    for userinfo in _URL_USERINFO.findall(text):
+        user, _, password = userinfo.partition(":")
+        if not password and (len(user) < 16 or not any(map(str.isdigit, user))):
+            continue  # a name
+        yield password or user
+        yield unquote(password or user)
+
+
+def _in_pem(text: str) -> Iterator[str]:
+    plain = text.replace("\\n", "\n") if "\\n" in text else text
+    if text[:1] == "{":
+        yield from _in_json(text)
+        return
+    yield text
+    yield plain
+    for lines in _PEM_LINES.findall(plain):
+        yield "".join(lines.split())
+
+
+def _in_json(text: str) -> Iterator[str]:
+    """Yield what the names in a JSON credential say to be secret, such as the private key of a service account."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    open_values: list[tuple[str, Any]] = [("", value)]
+    while open_values:
+        name, value = open_values.pop()
+        if isinstance(value, dict):
+            open_values += value.items()
+        elif isinstance(value, list):
+            open_values += [(name, item) for item in value]
+        elif isinstance(value, str):
+            yield from _in_pem(value) if "PRIVATE KEY" in value else (value,) if _names_a_secret(name) else ()
+
+
 @lru_cache(maxsize=4096)
 def _names_a_secret(variable: str) -> bool:
-    return _NAME.search(variable) is not None
+    if len(variable) > 200:
+        return False
+    words = [word.upper() for word in _WORD.findall(variable)]
+    if not words:
+        return False
+    if words[-2:] in (
+        ["CONNECTION", "STRING"],
+        ["CONN", "STRING"],
+        ["CONN", "STR"],
+        ["SECRET", "ID"],
+        ["WEBHOOK", "URL"],
+    ):
+        return True
+    if words[-1] in _ABOUT:
+        return False
+    for at, word in enumerate(words):
+        before = words[at - 1] if at else ""
+        if word in _SECRET or _SECRET_END.fullmatch(word):
+            if word.startswith("KEY") and before in _NO_SECRET_KEY:
+                continue
+            if word.startswith("TOKEN") and not _NO_SECRET_TOKENS.isdisjoint(words):
+                continue
+            return True
+        if word in _SECRET_AT_END and _PLACES.issuperset(words[at + 1 :]) and (at or word != "PWD"):
+            return True
+    return False

@@ -1,8 +1,8 @@
 """Fingerprints of keys. With them a child process can redact a key that is hidden from it.
 
 While cassettes answer, children get dummies in place of the real keys. A child may still get a real key as an argument
-or from a file, and must not store or show it. So it is given the salted hash and the length of each. Only long keys of
-letters, digits, dashes and underscores have a fingerprint: a short password could be guessed from its hash.
+or from a file, and must not store or show it. So it is given the length and the salted hash of each. A key of less than
+16 characters could be guessed from such a hash: it has two bytes of one, which rule out most words, and a slow one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -20,38 +20,94 @@ from aquila.lazy_imports import lazy_modules
 # Every run on a machine with keys makes fingerprints. Few search for them.
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import found_secrets
+    from aquila.cassettes.redaction.found_secrets import FoundSecret
 else:
     lazy_modules(globals(), found_secrets="aquila.cassettes.redaction.found_secrets")
 
-_LONG_KEY = re.compile(r"[\w-]{16,256}", re.ASCII)
+_KINDS = (rb"[\w-]{8,}+", rb"[\w.~-]{8,}+", rb"[\w.~+/=-]{8,}+", rb"[^\s\"'`\\,;(){}<>\[\]\x7f-\xff\x00-\x1f]{8,}+")
+"""Words in which a key may stand; it is of the first kind that has all its characters."""
+
+_WORDS = tuple(re.compile(kind, re.ASCII) for kind in _KINDS)
+_EDGES = b".~+/=:-?!"
+_MOST_EDGES = 4
+_LONGEST = 256
+_LONG = 16
 _SALT = os.urandom(16).hex()
 
 
 def fingerprints_of(values: Iterable[str]) -> list[str]:
-    """Return the fingerprints of those values that can have one."""
-    return [_salted_hash(value, _SALT) for value in values if _LONG_KEY.fullmatch(value) and not is_trivial(value)]
+    """Return the fingerprints of those values that can have one: not of words, and of none with a blank in it."""
+    found = []
+    for value in values:
+        data = value.encode("utf-8", "surrogatepass")
+        kind = next((kind for kind, word in enumerate(_WORDS) if word.fullmatch(data)), None)
+        if kind is not None and len(data) <= _LONGEST and not is_trivial(value):
+            known = (
+                _hash(data, _SALT) if len(data) >= _LONG else f"{_hash(data, _SALT)[:4]}:{_hash_slowly(data, _SALT)}"
+            )
+            found.append(f"{len(data)}:{kind}:{_SALT}:{known}")
+    return found
 
 
 @lru_cache(maxsize=4096)
-def _salted_hash(value: str, salt: str) -> str:
-    return f"{len(value)}:{salt}:{hashlib.sha256((salt + value).encode()).hexdigest()}"
+def _hash(value: bytes, salt: str) -> str:
+    return hashlib.sha256(salt.encode() + value).hexdigest()
 
 
-@lru_cache(maxsize=8)
-def fingerprint_rule(known: tuple[str, ...]) -> Callable[[str], str]:
-    """Return a redactor that replaces each word that has one of these fingerprints."""
-    salts = {(int(length), salt) for length, salt, _ in (each.split(":") for each in known)}
-    lengths = frozenset(length for length, _ in salts)
+@lru_cache(maxsize=64)  # the same few words come in every request, and each takes tens of milliseconds
+def _hash_slowly(value: bytes, salt: str) -> str:
+    return hashlib.scrypt(value, salt=salt.encode(), n=2**14, r=8, p=1).hex()
 
-    def replace_known(match: re.Match[str]) -> str:
-        value = match[0]
-        if len(value) in lengths and any(
-            _salted_hash(value, salt) in known for length, salt in salts if length == len(value)
-        ):
-            return found_secrets.PLACEHOLDER.decode()
-        return value
 
-    def redact_known(text: str) -> str:
-        return _LONG_KEY.sub(replace_known, text)
+class FingerprintRule:
+    """A rule of a redactor that finds the words that have one of these fingerprints. Equal rules are equal."""
 
-    return redact_known
+    def __init__(self, known: tuple[str, ...]) -> None:
+        self._known = frozenset(known)
+        # By kind of word and length: the salt, the hash or the beginning of it, and the slow hash of a short key.
+        self._hashes: dict[int, dict[int, list[tuple[str, str, str]]]] = {}
+        for each in sorted(self._known):
+            length, kind, salt, quick, *slow = each.split(":")
+            by_length = self._hashes.setdefault(int(kind), {})
+            by_length.setdefault(int(length), []).append((salt, quick, slow[0] if slow else ""))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FingerprintRule) and self._known == other._known
+
+    def __hash__(self) -> int:
+        return hash(self._known)
+
+    def find_in(self, data: bytes) -> Iterator[FoundSecret]:
+        """Find every such word."""
+        for kind, by_length in self._hashes.items():
+            for word in _WORDS[kind].finditer(data):
+                for start, end in _places_in_word(data, *word.span()):
+                    hashes = by_length.get(end - start)
+                    if hashes and _is_known(data[start:end], hashes):
+                        yield found_secrets.FoundSecret(start, end, "a key of the parent process")
+                        break
+
+
+def _places_in_word(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield where in a word a key may stand: all of it, behind an escape, between what punctuates a sentence."""
+    yield start, end
+    before = data[start - 1 : start]
+    if before in (b"\\", b"%"):
+        yield start + (1 if before == b"\\" else 2), end
+    if end - start > _LONGEST + 2 * _MOST_EDGES:
+        return
+    word = data[start:end]
+    left, right = len(word) - len(word.lstrip(_EDGES)), len(word) - len(word.rstrip(_EDGES))
+    for skipped in range(min(left, _MOST_EDGES) + 1):
+        for left_out in range(min(right, _MOST_EDGES) + 1):
+            yield start + skipped, end - left_out
+    for mark in (b"=", b":"):
+        if (at := word.find(mark)) >= 0:
+            yield start + at + 1, end
+
+
+def _is_known(word: bytes, hashes: Iterable[tuple[str, str, str]]) -> bool:
+    return any(
+        _hash(word, salt).startswith(quick) and (not slow or _hash_slowly(word, salt) == slow)
+        for salt, quick, slow in hashes
+    )

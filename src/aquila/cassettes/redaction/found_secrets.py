@@ -1,21 +1,86 @@
-"""Places of secrets in bytes: merging them, and replacing them."""
+"""Places of secrets in bytes: merging them, numbering them, and replacing them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 PLACEHOLDER = b"[redacted]"
 """Stands in place of every secret, so that the requests of two developers stay equal."""
 
+_PLACEHOLDER = re.compile(rb"\[redacted(?:-[0-9]+)?\]")
+_LONGEST = len(PLACEHOLDER) + 20
+_IN_TEXT = re.compile(r"(\[|%5B)redacted(?:-[0-9]+)?(\]|%5D)")
+
 
 class FoundSecret(NamedTuple):
-    """Bytes ``start`` to ``end`` are a secret of this ``kind``, to be replaced by ``replacement``."""
+    """Bytes ``start`` to ``end`` are a secret of this ``kind``, to be replaced by ``replacement``.
+
+    ``value`` is the secret without the escapes it is written with. Empty stands for the bytes themselves.
+    """
 
     start: int
     end: int
     kind: str
     replacement: bytes = PLACEHOLDER
+    value: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<FoundSecret: {self.kind}, {self.start} to {self.end}>"
+
+
+class SecretNumbers:
+    """Numbers the secrets of one request and its answer, in the order in which they appear first.
+
+    The first becomes ``[redacted]``, the second ``[redacted-2]``. So two secrets differ from one that is used twice,
+    and another secret in the same place is the same request: keys are rotated, and each developer has another.
+    """
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self, values: Iterable[bytes] = ()) -> None:
+        self._numbers: dict[bytes, int] = {}
+        for value in values:
+            self.placeholder_for(value)
+
+    def __repr__(self) -> str:
+        return f"<SecretNumbers: {len(self._numbers)}>"  # the values are secrets
+
+    @property
+    def values(self) -> tuple[bytes, ...]:
+        """The secrets in the order of their numbers."""
+        return tuple(self._numbers)
+
+    def placeholder_for(self, value: bytes) -> bytes:
+        """Return what stands in place of a secret."""
+        number = self._numbers.setdefault(value, len(self._numbers) + 1)
+        return PLACEHOLDER if number == 1 else b"[redacted-%d]" % number
+
+    def number_found(self, data: bytes, spans: Sequence[FoundSecret]) -> list[FoundSecret]:
+        """Return merged places with numbered placeholders."""
+        return [
+            span._replace(replacement=self.placeholder_for(span.value or data[span.start : span.end]))
+            if span.replacement == PLACEHOLDER
+            else span
+            for span in spans
+        ]
+
+
+def number_placeholders_anew(text: str) -> str:
+    """Return a text whose placeholders are numbered in the order in which they appear first in it."""
+    numbers: dict[str, int] = {}
+
+    def renumber(match: re.Match[str]) -> str:
+        number = numbers.setdefault(match[0].replace("%5B", "[").replace("%5D", "]"), len(numbers) + 1)
+        return f"{match[1]}redacted{f'-{number}' if number > 1 else ''}{match[2]}"
+
+    return _IN_TEXT.sub(renumber, text)
+
+
+def without_numbers(text: str) -> str:
+    """Return a text whose placeholders are all the same."""
+    return _IN_TEXT.sub(r"\1redacted\2", text)
 
 
 def merge_found(spans: Iterable[FoundSecret]) -> list[FoundSecret]:
@@ -26,16 +91,25 @@ def merge_found(spans: Iterable[FoundSecret]) -> list[FoundSecret]:
             last = result[-1]
             # Only the first piece of a split secret has a replacement; the empty ones of the others give way.
             replacement = max(last.replacement, span.replacement, key=len)
-            result[-1] = FoundSecret(last.start, max(last.end, span.end), last.kind, replacement)
+            if span.end <= last.end:
+                value = last.value
+            else:
+                value = span.value if span.start == last.start else b""
+            result[-1] = FoundSecret(last.start, max(last.end, span.end), last.kind, replacement, value)
         else:
             result.append(span)
     return result
 
 
+def escape_placeholders(data: bytes) -> bytes:
+    """Write the brackets of placeholders with the escapes of URLs."""
+    return _PLACEHOLDER.sub(lambda match: b"%5B" + match[0][1:-1] + b"%5D", data)
+
+
 def is_in_placeholder(data: bytes, start: int, end: int) -> bool:
     """Say whether the bytes from ``start`` to ``end`` are part of a placeholder."""
-    at = data.find(PLACEHOLDER, max(0, end - len(PLACEHOLDER)), start + len(PLACEHOLDER))
-    return at >= 0 and at <= start and end <= at + len(PLACEHOLDER)
+    places = _PLACEHOLDER.finditer(data, max(0, end - _LONGEST), start + _LONGEST)
+    return any(match.start() <= start and end <= match.end() for match in places)
 
 
 def replace_found(data: bytes, spans: Sequence[FoundSecret], cuts: Sequence[int] = ()) -> tuple[bytes, list[int]]:

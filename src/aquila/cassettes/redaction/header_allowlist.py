@@ -1,6 +1,7 @@
-"""Says which header fields a cassette may hold: a short list, and what settings add. Credentials can never be added.
+"""Says which header fields of a request a cassette may hold, and which fields carry credentials and are never stored.
 
-A list of allowed fields fails safely: a provider's new field that repeats the key is not stored.
+A short list, and what settings add: it fails safely, whatever a client sends its key in. ``response_headers`` is about
+the fields of answers.
 """
 
 from __future__ import annotations
@@ -11,36 +12,14 @@ from functools import lru_cache
 
 from aquila.errors import ConfigError
 
-REQUEST_HEADERS = frozenset({"accept", "content-type", "anthropic-beta", "anthropic-version", "openai-beta"})
+REQUEST_HEADERS = frozenset(
+    {"accept", "content-type", "anthropic-beta", "anthropic-version", "mcp-session-id", "openai-beta"}
+)
 """Request fields that are stored, and that ``match_on = headers`` compares."""
 
-RESPONSE_HEADERS = frozenset(
-    {
-        *(
-            "allow",
-            "apim-request-id",
-            "content-disposition",
-            "content-encoding",
-            "content-range",
-            "content-type",
-            "etag",
-        ),
-        *("last-modified", "link", "location", "mcp-protocol-version", "mcp-session-id", "openai-processing-ms"),
-        *("openai-version", "operation-location", "range", "request-id", "retry-after", "retry-after-ms"),
-        *("tus-resumable", "upload-length", "upload-offset", "www-authenticate", "x-request-id", "x-should-retry"),
-    }
-)
-"""Response fields that are stored. Lengths, cookies, dates and rate limits are not among them.
-
-A content coding is undone before an answer is stored, and its field dropped. Where that is impossible it is kept.
-"""
-
-RESPONSE_PATTERNS = ("x-amz-*", "x-amzn-*", "x-goog-*", "x-ms-*")
-"""Families of response fields that are stored: token counts, upload URLs, ids, without which clients cannot go on."""
-
 _SECRET_NAME = re.compile(
-    "(?:^|[-_])(?:apikey|assertion|auth|authentication|authorization|bearer|cookie2?|credentials?|csrf|jwt|key|passwd"
-    "|password|secret|session|sig|signature|token|xsrf)(?:[-_]|$)"
+    "(?:^|[-_])(?:apikey|assertion|auth|authentication|authorization|bearer|cookie2?|credentials?|creds|csrf|jwt|key"
+    "|passcode|passphrase|passwd|password|pwd|secret|session|sig|signature|token|xsrf)(?:[-_]|$)|[-_]pass$"
 )
 _NOT_SECRET = re.compile("idempotency-key|mcp-session-id|.*-token-count")
 

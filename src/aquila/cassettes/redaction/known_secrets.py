@@ -5,37 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import re
+import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
-from aquila.cassettes.model import Headers
 from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, FoundSecret
-from aquila.cassettes.redaction.header_allowlist import is_credential_header
 from aquila.cassettes.redaction.secret_patterns import RUN, flatten_tokens
-from aquila.cassettes.redaction.trivial_values import MIN_LENGTH, is_trivial
-
-
-def credentials_in(headers: Headers) -> Iterator[str]:
-    """Yield the credentials in the header fields of a request."""
-    for name, text in headers:
-        if is_credential_header(name):
-            scheme, _, rest = text.strip().partition(" ")
-            value = rest.strip() if rest and scheme.isalpha() else text.strip()
-            if scheme.lower() == "basic":
-                yield from _basic_password(value)
-            if not is_trivial(value):
-                yield value
-
-
-def _basic_password(value: str) -> Iterator[str]:
-    try:
-        password = base64.b64decode(value).decode().partition(":")[2]
-    except ValueError:
-        return
-    if not is_trivial(password):
-        yield password
+from aquila.cassettes.redaction.trivial_values import MIN_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,48 +21,89 @@ class _Needle:
     """One way in which a value may be written."""
 
     text: bytes
-    pattern: re.Pattern[bytes]
+    value: bytes
     kind: str
-    replacement: bytes
-    long: bool
-    """Whether it holds a run of token characters that texts without secrets rarely have."""
+    whole: re.Pattern[bytes] | None = None
+    """What must match where the text is found: it stands alone."""
+    alphabet: bytes = b""
+    """The characters of the run in which it stands, all of which is replaced."""
+    replacement: bytes = PLACEHOLDER
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it holds a run of token characters that texts without secrets rarely have."""
+        return RUN in flatten_tokens(self.text)
+
+    def find_in(self, data: bytes) -> Iterator[FoundSecret]:
+        """Find every occurrence, in time linear in the data."""
+        start = data.find(self.text)
+        while start >= 0:
+            end = start + len(self.text)
+            if self.alphabet:
+                start, end = _widen_to_run(data, start, end, self.alphabet)
+            if self.whole is None or self.whole.match(data, start):
+                yield FoundSecret(start, end, self.kind, self.replacement, self.value)
+            start = data.find(self.text, end)
+
+
+def _widen_to_run(data: bytes, start: int, end: int, alphabet: bytes) -> tuple[int, int]:
+    """Widen a range to all the characters of an alphabet around it, and the padding of base64 behind them."""
+    block = 256
+    while True:  # blocks that double, so that this takes as long as the run is
+        before = data[max(0, start - block) : start]
+        rest = len(before.rstrip(alphabet))
+        start -= len(before) - rest
+        if rest or not start:
+            break
+        block *= 2
+    block = 256
+    while True:
+        behind = data[end : end + block]
+        rest = len(behind.lstrip(alphabet))
+        end += len(behind) - rest
+        if rest or len(behind) < block:
+            break
+        block *= 2
+    padding = data[end : end + 2]
+    return start, end + len(padding) - len(padding.lstrip(b"="))
 
 
 # A word or a number must stand alone: it may be part of a longer one. An escape before it is not part of it.
 _WHOLE = rb"(?:(?<![\w.])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%%[0-9a-fA-F]{2}))%s(?![\w.]*\w)"
+_ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
 _UNICODE_ESCAPE = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 
 
 class KnownSecrets:
-    """Finds known values in bytes: as they are, escaped for JSON and URLs, and in base64."""
+    """Finds known values in bytes: as they are, escaped for JSON and URLs, in base64, and in hexadecimal."""
 
-    __slots__ = ("_long", "_short", "_values", "ascii_only")
+    __slots__ = ("_all_values", "_long", "_short", "_values", "ascii_only")
 
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         known = list(secrets)
         self.ascii_only = all(value.isascii() for value, _ in known)
         self._values = [(value.encode("utf-8", "surrogatepass"), kind) for value, kind in known]
         needles = [needle for value, kind in known for needle in _needles_for(value, kind)]
-        self._long = tuple(needle for needle in needles if needle.long)
-        self._short = tuple(needle for needle in needles if not needle.long)
+        self._all_values = b"\n".join(value for value, _ in self._values)
+        self._long = tuple(needle for needle in needles if needle.is_long)
+        self._short = tuple(needle for needle in needles if not needle.is_long)
 
     def find_in(self, data: bytes, flat: bytes) -> Iterator[FoundSecret]:
         """Find every occurrence in ``data``, of which ``flat`` is the flattened form."""
-        needles = (*self._short, *self._long) if self._long and RUN in flat else self._short
-        for needle in needles:
+        for needle in (*self._short, *self._long) if self._long and RUN in flat else self._short:
             if needle.text in data:
-                for match in needle.pattern.finditer(data):
-                    yield FoundSecret(*match.span(), needle.kind, needle.replacement)
+                yield from needle.find_in(data)
 
     def find_outside_texts(self, data: bytes, shortest: int) -> Iterator[FoundSecret]:
         """Find the values that are no ASCII text of at least ``shortest`` characters, whatever is around them."""
         for needle in (*self._short, *self._long):
-            if (len(needle.text) < shortest or not needle.text.isascii()) and needle.text in data:
-                for match in needle.pattern.finditer(data):
-                    yield FoundSecret(*match.span(), needle.kind, needle.replacement)
+            if len(needle.text) < shortest or not needle.text.isascii():
+                yield from needle.find_in(data)
 
     def find_cut_off_end(self, data: bytes) -> Iterator[FoundSecret]:
         """Find the beginning of a value at the end of ``data``, where a stream broke off."""
+        if len(data) < MIN_LENGTH or data[-MIN_LENGTH:] not in self._all_values:
+            return
         for value, kind in self._values:
             for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
                 if data.endswith(value[:length]):
@@ -93,6 +112,8 @@ class KnownSecrets:
 
     def find_cut_off_start(self, data: bytes) -> Iterator[FoundSecret]:
         """Find the end of a value at the beginning of ``data``, where a text was shortened."""
+        if len(data) < MIN_LENGTH or data[:MIN_LENGTH] not in self._all_values:
+            return
         for value, kind in self._values:
             for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
                 if data.startswith(value[-length:]):
@@ -105,15 +126,17 @@ def _needles_for(value: str, kind: str) -> tuple[_Needle, ...]:
     raw = value.encode("utf-8", "surrogatepass")
     number = _is_number(value)
     # A number may stand in JSON without quotes, and then only a number may replace it.
-    whole = number or (value.isalpha() and len(value) < 20)
+    replacement = b"0" if number else PLACEHOLDER
+    stands_alone = number or (value.isalpha() and len(value) < 20)
     found: dict[bytes, _Needle] = {}
     for text in _spellings_of(value):
-        pattern = re.compile((_WHOLE if whole else b"%s") % re.escape(text))
-        found[text] = _Needle(text, pattern, kind, b"0" if number else PLACEHOLDER, RUN in flatten_tokens(text))
+        whole = re.compile(_WHOLE % re.escape(text)) if stands_alone else None
+        found[text] = _Needle(text, raw, kind, whole, replacement=replacement)
     for alphabet, core in _base64_cores(raw):
         # The characters beside the core hold bits of the secret too, so all of that base64 is replaced.
-        pattern = re.compile(b"[%s]*%s[%s]*={0,2}" % (alphabet, re.escape(core), alphabet))
-        found.setdefault(core, _Needle(core, pattern, f"{kind}, in base64", PLACEHOLDER, RUN in flatten_tokens(core)))
+        found.setdefault(core, _Needle(core, raw, f"{kind}, in base64", alphabet=alphabet))
+    for text in (raw.hex().encode(), raw.hex().upper().encode()):
+        found.setdefault(text, _Needle(text, raw, f"{kind}, in hexadecimal"))
     return tuple(found.values())
 
 
@@ -136,8 +159,8 @@ def _base64_cores(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
         text = base64.b64encode(bytes(lead) + raw)
         first = (lead * 8 + 5) // 6
         core = text[first : (lead + len(raw)) * 8 // 6]
-        yield b"A-Za-z0-9+/", core
-        yield b"A-Za-z0-9_-", core.translate(bytes.maketrans(b"+/", b"-_"))
+        yield _ALPHANUMERIC + b"+/", core
+        yield _ALPHANUMERIC + b"_-", core.translate(bytes.maketrans(b"+/", b"-_"))
 
 
 def _is_number(value: str) -> bool:

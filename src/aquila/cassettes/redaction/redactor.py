@@ -1,4 +1,4 @@
-"""Keeps secrets out of cassettes: headers by an allow list, everything else by a search for secrets.
+"""Keeps secrets out of cassettes: header fields by tables of names, everything else by a search for secrets.
 
 Each secret is replaced by one fixed text, before requests are compared and before anything is written. So a cassette
 that one developer recorded answers the requests of another, whatever their keys.
@@ -9,39 +9,46 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aquila.cassettes.body_file import LARGE, StoredRequest
 from aquila.cassettes.model import Headers, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
+from aquila.cassettes.redaction.fingerprints import FingerprintRule
 from aquila.cassettes.redaction.header_allowlist import (
     REQUEST_HEADERS,
-    RESPONSE_HEADERS,
-    RESPONSE_PATTERNS,
     check_header_names,
     is_allowed_header,
     is_credential_header,
 )
+from aquila.cassettes.redaction.response_headers import choose_response_headers
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.cassettes.redaction import known_secrets, secret_patterns, window_redaction
+    from aquila.cassettes.redaction import found_secrets, request_credentials, secret_patterns, window_redaction
     from aquila.cassettes.redaction import scrubber as scrubbers
+    from aquila.cassettes.redaction.found_secrets import SecretNumbers
+    from aquila.cassettes.redaction.request_credentials import NamedSecrets
     from aquila.cassettes.redaction.scrubber import Scrubber
     from aquila.cassettes.redaction.window_redaction import LargeBodyRedactor
 else:
     lazy_modules(
         globals(),
-        known_secrets="aquila.cassettes.redaction.known_secrets",
+        found_secrets="aquila.cassettes.redaction.found_secrets",
+        request_credentials="aquila.cassettes.redaction.request_credentials",
         window_redaction="aquila.cassettes.redaction.window_redaction",
         scrubbers="aquila.cassettes.redaction.scrubber",
         secret_patterns="aquila.cassettes.redaction.secret_patterns",
     )
 
-Rule: TypeAlias = str | re.Pattern[str] | Callable[[str], str]
+Rule: TypeAlias = str | re.Pattern[str] | Callable[[str], str] | FingerprintRule
 """An added redactor: a regular expression whose matches, or first groups, are replaced; or a function on texts."""
+
+
+_MOST_NAMED = 256
+_MOST_SCRUBBERS = 64
 
 
 class Finding(NamedTuple):
@@ -78,6 +85,8 @@ class Redactor:
         self._scrubbers: dict[frozenset[str], Scrubber] = {}
         self._lock = threading.RLock()
         self._seen_credentials: frozenset[str] = frozenset()
+        # What names say to be secret in the requests so far, oldest first.
+        self._seen_named: dict[str, None] = {}
         # Header fields of requests that hold credentials which are not among those yet.
         self._unexamined: dict[Headers, None] = {}
         if self._rules:
@@ -106,23 +115,29 @@ class Redactor:
     def __repr__(self) -> str:
         return f"<Redactor: {len(self._secrets)} known values, {len(self._rules)} added rules>"
 
-    def redact_request(self, request: RecordedRequest) -> RecordedRequest:
+    def redact_request(self, request: RecordedRequest, numbers: SecretNumbers | None = None) -> RecordedRequest:
         """Return the request without secrets: allowed header fields only; URL and body scrubbed.
 
-        Its own credentials are removed from its URL and body too, and from every later response.
+        Its own credentials are removed from its URL and body too, and from every later response. ``numbers``, which is
+        empty, takes the secrets in, so that they have the same numbers in the response.
         """
         headers, own = self._examine_headers_cached(request.headers)
+        named = self._find_named_secrets(request)
+        if not named.values <= own:
+            own |= named.values
+            headers = self._clean_headers(request.headers, own)
         scrubber = self._scrubber_knowing(own)
-        url = scrubber.scrub_url(request.url)
+        numbers = found_secrets.SecretNumbers() if numbers is None else numbers
+        url = scrubber.scrub_url(request.url, numbers)
         if isinstance(request, StoredRequest):
-            clean = _scrub_stored_request(request, scrubber)
+            clean = _scrub_stored_request(request, scrubber, numbers)
             same = headers == request.headers and url == request.url and clean is request
             return clean if same else clean.with_parts(url, headers)
         form = request.first_header("content-type").lower().startswith("application/x-www-form-urlencoded")
         if len(request.body) > LARGE and not form:
-            body = scrubber.scrub_large_body(request.body)
+            body = scrubber.scrub_large_body(request.body, numbers, named.places)
         else:
-            body, _ = scrubber.scrub_bytes(request.body, parameters=form)
+            body, _ = scrubber.scrub_bytes(request.body, parameters=form, numbers=numbers, named=named.places)
         if headers == request.headers and url == request.url and body is request.body:
             return request
         return RecordedRequest(request.method, url, headers, body)
@@ -151,41 +166,72 @@ class Redactor:
         with self._lock:
             while self._unexamined:
                 self._examine_headers_cached(self._unexamined.popitem()[0])
-            return self._seen_credentials
+            return self._seen_credentials.union(self._seen_named) if self._seen_named else self._seen_credentials
+
+    def _find_named_secrets(self, request: RecordedRequest) -> NamedSecrets:
+        """Return what the names in a request say to be secret, and remember the last values.
+
+        There may be many, of pages and uploads, and every answer is searched for all that are remembered.
+        """
+        found = request_credentials.find_named_secrets(request)
+        values = found.values.difference(self._secrets)
+        with self._lock:
+            for value in values - self._seen_credentials:
+                self._seen_named.pop(value, None)
+                self._seen_named[value] = None
+            while len(self._seen_named) > _MOST_NAMED:
+                del self._seen_named[next(iter(self._seen_named))]
+        return found._replace(values=values)
 
     def _examine_headers(self, headers: Headers) -> tuple[Headers, frozenset[str]]:
         """Return the header fields that are kept, without secrets, and the credentials among all of them."""
-        own = frozenset(value for value in known_secrets.credentials_in(headers) if value not in self._secrets)
+        own = frozenset(value for value in request_credentials.credentials_in(headers) if value not in self._secrets)
         if own and not own <= self._seen_credentials:
             with self._lock:
                 self._seen_credentials |= own
-        return _keep_allowed_headers(headers, REQUEST_HEADERS, self._request_headers, self._scrubber_knowing(own)), own
+        return self._clean_headers(headers, own), own
 
-    def redact_response(self, response: RecordedResponse) -> RecordedResponse:
+    def _clean_headers(self, headers: Headers, own: frozenset[str]) -> Headers:
+        scrubber = self._scrubber_knowing(own)
+        return tuple([(name, scrubber.scrub_text(value)) for name, value in headers if self._is_kept(name)])
+
+    def redact_response(
+        self, response: RecordedResponse, numbers: SecretNumbers | None = None, *, body_elsewhere: bool = False
+    ) -> RecordedResponse:
         """Return the response without secrets. The number of chunks and their times stay.
 
+        ``numbers`` has those of its request, and the first number of the others follows these. ``body_elsewhere`` says
+        that it has a body, though it has no chunks here.
         A secret may be split over chunks, and over the texts of a stream's events. A chunk that was all secret may
         become empty.
         """
         scrubber = self._scrubber_knowing(self._find_seen_credentials())
-        patterns = (*RESPONSE_PATTERNS, *self._response_headers)
-        headers = _keep_allowed_headers(response.headers, RESPONSE_HEADERS, patterns, scrubber)
-        chunks = scrubber.scrub_chunks(response.chunks, cut_off=response.end != "complete")
-        error = scrubber.scrub_text(response.error)
+        numbers = found_secrets.SecretNumbers() if numbers is None else numbers
+        has_body = body_elsewhere or bool(response.chunks)
+        kept = choose_response_headers(
+            response.headers, self._response_headers, has_whole_body=has_body and response.end != "broken"
+        )
+        headers = tuple([(name, scrubber.scrub_text(value, numbers, parameters=True)) for name, value in kept])
+        chunks = scrubber.scrub_chunks(response.chunks, numbers, cut_off=response.end != "complete")
+        error = scrubber.scrub_text(response.error, numbers)
         if headers == response.headers and chunks is response.chunks and error == response.error:
             return response
         return replace(response, headers=headers, chunks=chunks, error=error)
 
-    def redact_large_answer(self, *, is_stream: bool) -> LargeBodyRedactor:
-        """Return what redacts the body of an answer while it arrives. ``is_stream`` says that it is an event stream."""
+    def redact_large_answer(self, *, is_stream: bool, numbers: SecretNumbers | None = None) -> LargeBodyRedactor:
+        """Return what redacts the body of an answer while it arrives. ``is_stream`` says that it is an event stream.
+
+        ``numbers`` has the secrets of its request.
+        """
         return window_redaction.LargeBodyRedactor(
-            self._scrubber_knowing(self._find_seen_credentials()), is_stream=is_stream
+            self._scrubber_knowing(self._find_seen_credentials()), is_stream=is_stream, numbers=numbers
         )
 
     def redact_interaction(self, interaction: Interaction) -> Interaction:
         """Return the interaction without secrets."""
-        request = self.redact_request(interaction.request)
-        response = self.redact_response(interaction.response)
+        numbers = found_secrets.SecretNumbers()
+        request = self.redact_request(interaction.request, numbers)
+        response = self.redact_response(interaction.response, numbers)
         if request is interaction.request and response is interaction.response:
             return interaction
         return replace(interaction, request=request, response=response)
@@ -229,19 +275,14 @@ class Redactor:
             if known is None:
                 secrets = self._secrets | dict.fromkeys(values, "credentials of a request")
                 known = self._scrubbers[values] = scrubbers.Scrubber(secrets, self._rules)
+                if len(self._scrubbers) > _MOST_SCRUBBERS:
+                    del self._scrubbers[next(iter(self._scrubbers))]
             return known
 
 
-def _scrub_stored_request(request: StoredRequest, scrubber: Scrubber) -> RecordedRequest:
+def _scrub_stored_request(request: StoredRequest, scrubber: Scrubber, numbers: SecretNumbers) -> RecordedRequest:
     if not any(part.changed for part in window_redaction.redact_pieces(request.file.pieces(), scrubber)):
         return request
-    body = b"".join([part.data for part in window_redaction.redact_pieces(request.file.pieces(), scrubber)])
+    parts = window_redaction.redact_pieces(request.file.pieces(), scrubber, numbers=numbers)
+    body = b"".join([part.data for part in parts])
     return RecordedRequest(request.method, request.url, request.headers, body)
-
-
-def _keep_allowed_headers(
-    headers: Headers, allowed: frozenset[str], added: Sequence[str], scrubber: Scrubber
-) -> Headers:
-    return tuple(
-        (name, scrubber.scrub_text(value)) for name, value in headers if is_allowed_header(allowed, added, name.lower())
-    )

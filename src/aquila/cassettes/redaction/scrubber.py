@@ -5,26 +5,36 @@ Loaded when something must be searched: a replay of requests that equal the reco
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.body_file import StoredChunks, looks_like_event_stream
+from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import RecordedChunk
-from aquila.cassettes.redaction.decoded_views import DecodedView, decoded_views, widen_to_whole_escapes
+from aquila.cassettes.redaction.decoded_views import (
+    DecodedView,
+    decoded_views,
+    widen_to_whole_escapes,
+    without_cut_escape,
+)
+from aquila.cassettes.redaction.fingerprints import FingerprintRule
 from aquila.cassettes.redaction.found_secrets import (
-    PLACEHOLDER,
     FoundSecret,
+    SecretNumbers,
+    escape_placeholders,
     is_in_placeholder,
     merge_found,
     replace_found,
 )
 from aquila.cassettes.redaction.known_secrets import KnownSecrets
 from aquila.cassettes.redaction.secret_patterns import find_secret_patterns, flatten_tokens
-from aquila.cassettes.redaction.split_text import find_split_secrets
+from aquila.cassettes.redaction.split_secrets.amazon_frames import begins_with_frame
+from aquila.cassettes.redaction.split_secrets.frame_scrubbing import find_changes_in_frames, find_in_frames
+from aquila.cassettes.redaction.split_secrets.split_text import find_split_secrets
+from aquila.cassettes.redaction.split_secrets.stream_framing import BEGINNING, may_come_in_pieces
+from aquila.cassettes.redaction.text_changes import find_changes
 from aquila.cassettes.redaction.window_redaction import find_in_window, redact_pieces
 from aquila.errors import ConfigError
 
@@ -32,8 +42,8 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Rule
 
 _DEPTH = 3  # layers of encoding that are looked through, such as JSON in a JSON string in a URL
+_TAIL = 16 * 1024  # bytes at the end of what broke off, in which the beginning of a secret is searched
 _PASSES = 8  # times that a text is searched; replacing one secret may bring another together
-_MANY_WORDS = 4000
 _USERINFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
 
 
@@ -43,10 +53,11 @@ class Scrubber:
     def __init__(self, secrets: Mapping[str, str], rules: Sequence[Rule]) -> None:
         self._known = KnownSecrets(secrets.items())
         self._patterns = [_compile_rule(rule) for rule in rules if isinstance(rule, str | re.Pattern)]
-        self._functions = [rule for rule in rules if not isinstance(rule, str | re.Pattern)]
+        self._fingerprints = [rule for rule in rules if isinstance(rule, FingerprintRule)]
+        self._functions = [rule for rule in rules if not isinstance(rule, str | re.Pattern | FingerprintRule)]
         # A cache, because all requests bring the same header values and URLs. It lives as long as the scrubber.
         self._short_text = functools.lru_cache(maxsize=1024)(self._scrub_any_text)
-        self.scrub_url = functools.lru_cache(maxsize=1024)(self._scrub_any_url)
+        self._number_url = functools.lru_cache(maxsize=1024)(self._scrub_any_url)
 
     def find_secrets(self, data: bytes, *, parameters: bool = False) -> list[FoundSecret]:
         """Find every secret. Return merged places in order."""
@@ -61,16 +72,15 @@ class Scrubber:
         for pattern in self._patterns:
             matches = (match.span(1 if pattern.groups else 0) for match in pattern.finditer(data))
             found += [FoundSecret(*span, "added pattern") for span in matches if not is_in_placeholder(data, *span)]
+        for rule in self._fingerprints:
+            found += rule.find_in(data)
         if found:
-            found = [
-                FoundSecret(*widen_to_whole_escapes(data, *one[:2], view), *one[2:])
-                for one in found
-                if 0 <= one.start < one.end
-            ]
+            found = [_widen(data, one, view) for one in found if 0 <= one.start < one.end]
         if depth:
             for inner in decoded_views(data, ascii_only=self._known.ascii_only, outer=view):
                 for one in self._find_through(inner.data, inner, parameters=parameters, depth=depth - 1):
-                    found.append(FoundSecret(*inner.locate_in_raw(*one[:2]), *one[2:]))
+                    value = one.value or inner.data[one.start : one.end]
+                    found.append(FoundSecret(*inner.locate_in_raw(*one[:2]), one.kind, one.replacement, value))
         return merge_found(found) if found else found
 
     def scrub_bytes(
@@ -82,34 +92,72 @@ class Scrubber:
         split: bool = False,
         cut_off: bool = False,
         large: bool = False,
+        numbers: SecretNumbers | None = None,
+        named: Sequence[FoundSecret] = (),
     ) -> tuple[bytes, Sequence[int]]:
-        """Scrub bytes and move the cuts along.
+        """Scrub bytes and move the cuts along. ``numbers`` numbers the placeholders; without it they are all the same.
 
         With ``split``, texts that come in pieces are searched too. With ``cut_off``, a secret may lack its end.
-        ``large`` says that the bytes are a window of a large body.
+        ``large`` says that the bytes are a window of a large body, ``named`` what is known to be secret by its name.
         """
 
         def find(text: bytes) -> list[FoundSecret]:
             spans = find_in_window(text, self) if large else self.find_secrets(text, parameters=parameters)
-            return merge_found((*spans, *self._known.find_cut_off_end(text))) if cut_off else spans
+            return merge_found((*spans, *self._find_cut_off_end(text))) if cut_off else spans
 
         for _ in range(_PASSES):
-            spans = find(data)
+            spans = merge_found((*find(data), *named)) if named else find(data)
+            named = ()
             if split:
-                spans = merge_found(itertools.chain(spans, *find_split_secrets(data, find)))
+                spans = merge_found(itertools.chain(spans, *find_split_secrets(data, find, cut_off=cut_off)))
             if not spans:
                 break
             before = data
+            if numbers is not None:
+                spans = numbers.number_found(data, spans)
             data, cuts = replace_found(data, spans, cuts)
             if data == before:
                 break
         for function in self._functions:
-            changes = functools.partial(_find_changes, function)
+            changes = functools.partial(find_changes, function)
             if spans := changes(data):
                 data, cuts = replace_found(data, spans, cuts)
             if split and (spans := merge_found(itertools.chain(*find_split_secrets(data, changes)))):
                 data, cuts = replace_found(data, spans, cuts)
         return data, cuts
+
+    def scrub_body(
+        self,
+        data: bytes,
+        *,
+        cuts: Sequence[int] = (),
+        cut_off: bool = False,
+        large: bool = False,
+        numbers: SecretNumbers | None = None,
+    ) -> tuple[bytes, Sequence[int]]:
+        """Scrub a body whose texts may come in pieces, as events or as frames of AWS. Parameters as ``scrub_bytes``."""
+
+        def scrub(text: bytes, places: Sequence[int], in_pieces: bool) -> tuple[bytes, Sequence[int]]:
+            return self.scrub_bytes(text, cuts=places, split=in_pieces, cut_off=cut_off, large=large, numbers=numbers)
+
+        if not begins_with_frame(data):
+            return scrub(data, cuts, True)
+        changes = find_changes_in_frames(data, scrub)
+        return replace_found(data, changes, cuts) if changes else (data, cuts)
+
+    def _find_cut_off_end(self, data: bytes, view: DecodedView | None = None, depth: int = _DEPTH) -> list[FoundSecret]:
+        """Find the beginning of a known value at the end of ``data``, through the encodings that may hide it."""
+        start = max(0, len(data) - _TAIL) if view is None else 0
+        found = list(self._known.find_cut_off_end(data[start:]))
+        tail = without_cut_escape(data[start:])
+        if start + len(tail) < len(data):  # a backslash at the end may be half an escape, or belong to the value
+            found += self._known.find_cut_off_end(tail)
+        if depth:
+            for inner in decoded_views(tail, ascii_only=self._known.ascii_only, outer=view):
+                for one in self._find_cut_off_end(inner.data, inner, depth - 1):
+                    place = inner.locate_in_raw(one.start, one.end)
+                    found.append(FoundSecret(*place, one.kind, one.replacement, inner.data[one.start : one.end]))
+        return [one._replace(start=one.start + start, end=one.end + start) for one in found]
 
     @property
     def changes_texts(self) -> bool:
@@ -122,27 +170,39 @@ class Scrubber:
 
     def find_split_secrets(self, data: bytes) -> list[list[FoundSecret]]:
         """Find the secrets that are split over the events of a window of a stream: for each the places of its parts."""
-        return find_split_secrets(data, lambda text: find_in_window(text, self))
 
-    def scrub_large_body(self, body: bytes) -> bytes:
-        """Scrub a large body. One without secrets is returned as the same object."""
-        clean = b"".join([part.data for part in redact_pieces([body], self)])
+        def find(text: bytes) -> list[FoundSecret]:
+            return find_in_window(text, self)
+
+        if begins_with_frame(data):
+            return find_in_frames(data, find, lambda text: find_split_secrets(text, find))
+        return find_split_secrets(data, find)
+
+    def scrub_large_body(self, body: bytes, numbers: SecretNumbers, named: Sequence[FoundSecret] = ()) -> bytes:
+        """Scrub a large body. One without secrets is returned as the same object. ``named`` as in ``scrub_bytes``."""
+        if named:
+            body, _ = replace_found(body, numbers.number_found(body, merge_found(named)))
+        clean = b"".join([part.data for part in redact_pieces([body], self, numbers=numbers)])
         return body if clean == body else clean
 
-    def scrub_chunks(self, chunks: Sequence[RecordedChunk], *, cut_off: bool) -> Sequence[RecordedChunk]:
+    def scrub_chunks(
+        self, chunks: Sequence[RecordedChunk], numbers: SecretNumbers, *, cut_off: bool
+    ) -> Sequence[RecordedChunk]:
         """Scrub the body that the chunks make together. With ``cut_off`` it broke off."""
         if isinstance(chunks, StoredChunks):
-            return self._scrub_stored_chunks(chunks, cut_off=cut_off)
+            return self._scrub_stored_chunks(chunks, numbers, cut_off=cut_off)
         body = b"".join(chunk.data for chunk in chunks)
         ends = list(itertools.accumulate(len(chunk.data) for chunk in chunks))
-        clean, moved = self.scrub_bytes(body, cuts=ends, split=True, cut_off=cut_off)
+        clean, moved = self.scrub_body(body, cuts=ends, cut_off=cut_off, numbers=numbers)
         if clean is body:
             return chunks
         return _cut_again(clean, moved, [chunk.at for chunk in chunks])
 
-    def _scrub_stored_chunks(self, chunks: StoredChunks, *, cut_off: bool) -> Sequence[RecordedChunk]:
+    def _scrub_stored_chunks(
+        self, chunks: StoredChunks, numbers: SecretNumbers, *, cut_off: bool
+    ) -> Sequence[RecordedChunk]:
         """Scrub a body that lies in a file. If it holds no secret, as any that was recorded, nothing is kept of it."""
-        is_stream = looks_like_event_stream(chunks.file.first_bytes(64))
+        is_stream = may_come_in_pieces(chunks.file.first_bytes(BEGINNING))
         pieces = (chunk.data for chunk in chunks)
         if not any(part.changed for part in redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off)):
             return chunks
@@ -150,15 +210,28 @@ class Scrubber:
         ends: list[int] = []
         size = 0
         pieces = (chunk.data for chunk in chunks)
-        for part in redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off):
+        for part in redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off, numbers=numbers):
             clean.append(part.data)
             ends += [size + end for end in part.ends]
             size += len(part.data)
         return _cut_again(b"".join(clean), ends, chunks.times())
 
-    def scrub_text(self, text: str) -> str:
-        """Scrub a text."""
-        return self._short_text(text) if len(text) < 256 else self._scrub_any_text(text)
+    def scrub_text(self, text: str, numbers: SecretNumbers | None = None, *, parameters: bool = False) -> str:
+        """Scrub a text. ``numbers`` numbers the placeholders; without it they are all the same.
+
+        With ``parameters`` it may be a URL, whose parameters count by their names even if short.
+        """
+        if parameters and "=" in text:
+            return self._scrub_any_text(text, numbers, parameters=True)
+        clean = self._short_text(text) if len(text) < 256 else self._scrub_any_text(text)
+        return clean if numbers is None or clean == text else self._scrub_any_text(text, numbers)
+
+    def scrub_url(self, url: str, numbers: SecretNumbers) -> str:
+        """Scrub the URL of a request, whose secrets have the first numbers."""
+        clean, values = self._number_url(url)
+        for value in values:
+            numbers.placeholder_for(value)
+        return clean
 
     def scrub_around_gap(self, before: str, after: str) -> tuple[str, str]:
         """Scrub what is left of known values around a place where a text was shortened."""
@@ -167,17 +240,24 @@ class Scrubber:
         right, _ = replace_found(right, merge_found(self._known.find_cut_off_start(right)), ())
         return left.decode("utf-8", "surrogatepass"), right.decode("utf-8", "surrogatepass")
 
-    def _scrub_any_text(self, text: str) -> str:
+    def _scrub_any_text(self, text: str, numbers: SecretNumbers | None = None, *, parameters: bool = False) -> str:
         data = text.encode("utf-8", "surrogatepass")
-        clean, _ = self.scrub_bytes(data)
+        clean, _ = self.scrub_bytes(data, parameters=parameters, numbers=numbers)
         return text if clean is data else clean.decode("utf-8", "surrogatepass")
 
-    def _scrub_any_url(self, url: str) -> str:
+    def _scrub_any_url(self, url: str) -> tuple[str, tuple[bytes, ...]]:
+        numbers = SecretNumbers()
         data = _USERINFO.sub(r"\1", url).encode("utf-8", "surrogatepass")
-        clean, _ = self.scrub_bytes(data, parameters=True)
+        clean, _ = self.scrub_bytes(data, parameters=True, numbers=numbers)
         # Brackets outside the query make a URL that cannot be split.
-        text = clean.replace(PLACEHOLDER, b"%5Bredacted%5D").decode("utf-8", "surrogatepass")
-        return url if text == url else text
+        text = escape_placeholders(clean).decode("utf-8", "surrogatepass")
+        return url if text == url else text, numbers.values
+
+
+def _widen(data: bytes, one: FoundSecret, view: DecodedView | None) -> FoundSecret:
+    start, end = widen_to_whole_escapes(data, one.start, one.end, view)
+    # So that it has the same number wherever it is written in another way.
+    return one._replace(start=start, end=end, value=one.value or data[one.start : one.end])
 
 
 def _cut_again(body: bytes, ends: Sequence[int], times: Sequence[int]) -> tuple[RecordedChunk, ...]:
@@ -192,31 +272,3 @@ def _compile_rule(rule: str | re.Pattern[str]) -> re.Pattern[bytes]:
         return re.compile(rule.pattern.encode(), rule.flags & ~re.UNICODE)
     except re.error as error:
         raise ConfigError(f"redact: {rule!r} is not a regular expression: {error}.") from None
-
-
-def _count_common(old: Sequence[str], new: Sequence[str]) -> int:
-    """Count the words at the beginning that are the same in both."""
-    return next((at for at, (one, other) in enumerate(zip(old, new)) if one != other), min(len(old), len(new)))  # noqa: B905 - of two lengths
-
-
-def _find_changes(function: Callable[[str], str], data: bytes) -> list[FoundSecret]:
-    """Return what a function changes. The places are exact, because chunks are cut between them."""
-    before = data.decode("utf-8", "surrogateescape")
-    after = function(before)
-    if after == before:
-        return []
-    old, new = (re.findall(r"\w+|\W", text) for text in (before, after))
-    # What is the same at both ends is left out, and of a long text frequent words: comparing them all takes hours.
-    ahead = _count_common(old, new)
-    behind = _count_common(old[ahead:][::-1], new[ahead:][::-1])
-    start = len("".join(old[:ahead]).encode("utf-8", "surrogateescape"))
-    old, new = old[ahead : len(old) - behind], new[ahead : len(new) - behind]
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=len(old) + len(new) > _MANY_WORDS)
-    offsets = [start]
-    for word in old:
-        offsets.append(offsets[-1] + len(word.encode("utf-8", "surrogateescape")))
-    return [
-        FoundSecret(offsets[a], offsets[b], "added rule", "".join(new[c:d]).encode("utf-8", "surrogateescape"))
-        for tag, a, b, c, d in matcher.get_opcodes()
-        if tag != "equal"
-    ]

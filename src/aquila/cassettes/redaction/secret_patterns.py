@@ -12,59 +12,32 @@ import re
 from collections.abc import Iterator, Sequence
 
 from aquila.cassettes.redaction.found_secrets import FoundSecret
+from aquila.cassettes.redaction.key_shapes import KEY_SHAPES
+from aquila.cassettes.redaction.trivial_values import is_common_word
 
 _TOKEN_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _ALPHABET = bytes(ord("a") if code in _TOKEN_CHARS else ord(" ") for code in range(256))
 RUN = b"a" * 16
 """The shortest run of token characters in :func:`flattened` bytes that is looked at."""
 
-# Letters and dashes alone may be a title (sk-learn-tutorial-for-beginners). A key has digits, and 16 characters
-# without a dash.
-_KEYISH = rb"(?=[\w-]{0,200}?[A-Za-z0-9]{16})(?=[\w-]{0,200}?[0-9])[\w-]{20,}"
+_ALPHABET_BYTES = frozenset(_TOKEN_CHARS)
 
-_PREFIXED: tuple[tuple[str, bytes], ...] = (
-    ("Anthropic key", rb"sk-ant-" + _KEYISH),
-    ("OpenRouter key", rb"sk-or-" + _KEYISH),
-    ("OpenAI key", rb"sk-" + _KEYISH),
-    ("OpenAI client secret", rb"ek_[A-Za-z0-9]{20,}"),
-    ("Stripe key", rb"[sr]k_(?:live|test)_[A-Za-z0-9]{16,}"),
-    ("webhook secret", rb"whsec_[A-Za-z0-9+/]{20,}={0,2}"),
-    ("Google API key", rb"AIza[\w-]{35}"),
-    ("Google OAuth token", rb"ya29\.[\w-]{20,}"),
-    ("Google client secret", rb"GOCSPX-[\w-]{28}"),
-    ("AWS access key id", rb"A(?:KIA|SIA|BIA|CCA)[A-Z2-7]{16}(?![A-Za-z0-9])"),
-    ("AWS Bedrock key", rb"ABSK[A-Za-z0-9+/]{100,}={0,2}"),
-    ("GitHub token", rb"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}"),
-    ("GitLab token", rb"glpat-[\w-]{20,}"),
-    ("Slack token", rb"xox[a-z]-[A-Za-z0-9-]{16,}|xapp-[A-Za-z0-9-]{16,}"),
-    ("Hugging Face token", rb"hf_[A-Za-z0-9]{30,}"),
-    ("Groq key", rb"gsk_[A-Za-z0-9]{40,}"),
-    ("xAI key", rb"xai-[A-Za-z0-9]{60,}"),
-    ("Perplexity key", rb"pplx-[A-Za-z0-9]{40,}"),
-    ("Cerebras key", rb"csk-[a-z0-9]{40,}"),
-    ("Replicate token", rb"r8_[A-Za-z0-9]{36,}"),
-    ("NVIDIA key", rb"nvapi-[\w-]{60,}"),
-    ("Together key", rb"tgp_v1_[\w-]{40,}"),
-    ("LangSmith key", rb"lsv2_[a-z]{2}_[0-9a-f]{32}\w*"),
-    ("Tavily key", rb"tvly-[A-Za-z0-9-]{20,}"),
-    ("Jina key", rb"jina_[A-Za-z0-9]{40,}"),
-    ("npm token", rb"npm_[A-Za-z0-9]{36}"),
-    ("PyPI token", rb"pypi-AgEI[\w-]{40,}"),
-    ("DigitalOcean token", rb"do[opr]_v1_[0-9a-f]{64}"),
-    ("SendGrid key", rb"SG\.[\w-]{16,}\.[\w-]{16,}"),
-    ("JSON Web Token", rb"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
+_BY_FIRST_BYTE: dict[int, tuple[tuple[str, ...], re.Pattern[bytes]]] = {
+    first: (
+        tuple(kind for kind, stems, _ in KEY_SHAPES if any(stem[0] == first for stem in stems)),
+        re.compile(b"|".join(b"(%s)" % shape for _, stems, shape in KEY_SHAPES if any(s[0] == first for s in stems))),
+    )
+    for first in {stem[0] for _, stems, _ in KEY_SHAPES for stem in stems}
+}
+"""The kinds and the patterns of the keys that begin with a byte, so that few are tried at a place."""
+
+_STEMS = sorted({stem for _, stems, _ in KEY_SHAPES for stem in stems if len(stem) > 1})
+_STEMS_BEFORE_RUNS = tuple(stem for stem in _STEMS if stem[-1] not in _ALPHABET_BYTES)
+_STEMS_BY_MARK = tuple(
+    (mark, [stem for stem in _STEMS if mark == next((m for m in b"./~-_" if m in stem), stem[0])])
+    for mark in sorted({next((m for m in b"./~-_" if m in stem), stem[0]) for stem in _STEMS})
 )
-_PREFIX_STARTS: tuple[tuple[bytes, tuple[bytes, ...]], ...] = (
-    (b"A", (b"AIza", b"AKIA", b"ASIA", b"ABIA", b"ACCA", b"ABSK")),
-    (b".", (b"ya29.", b"SG.", b"eyJ")),
-    (
-        b"-",
-        (b"sk-", b"csk-", b"GOCSPX-", b"glpat-", b"xox", b"xapp-", b"xai-", b"pplx-", b"nvapi-", b"tvly-", b"pypi-"),
-    ),
-    (b"_", (b"sk_", b"rk_", b"ek_", b"gsk_", b"whsec_", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_")),
-    (b"_", (b"hf_", b"r8_", b"tgp_v1_", b"lsv2_", b"jina_", b"npm_", b"dop_v1_", b"doo_v1_", b"dor_v1_")),
-)
-"""What each pattern above begins with, after a character that goes with it."""
+"""The stems by a byte that each of them holds: where it is missing, none of them is searched for."""
 
 _MANY_RUNS = 64
 _DENSE = 256
@@ -72,40 +45,60 @@ _DENSE = 256
 
 _DASH = re.compile(rb"[-_](?=[A-Za-z])")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{64}")
-_ANY_PREFIXED = re.compile(b"|".join(b"(%s)" % pattern for _, pattern in _PREFIXED), re.ASCII)
 
 _ACCESS_KEY = rb"[\\\"'\s]*[=:][\\\"'\s]*([A-Za-z0-9+/]{40}(?![A-Za-z0-9+/]))"
+_NOTHING: tuple[tuple[str, ...], re.Pattern[bytes]] = ((), re.compile(b""))
+_IN_WORD = re.compile(rb"(?s:.{0,3})(?<=[A-Za-z0-9])\Z(?<!\\[bfnrt])(?<!%[0-9a-fA-F]{2})")
+_A_DIGIT = re.compile(rb"[0-9]")
+_MORE = (*(bytes((code,)) for code in b"=+/-"), *(bytes((code,)) for code in _TOKEN_CHARS))
+"""What must not follow base64 that is whole."""
+
 _PEM = rb"PRIVATE KEY(?: BLOCK)?-----"
 
 # Each: kind, a character and a word that must be there, the pattern. Group 1 is what is replaced.
+# No pattern here reads a stretch of text twice: what stands behind an unbounded repetition may be missing, or the
+# repetition takes no character with which the pattern can begin. tests/ check that.
 _TELLING: tuple[tuple[str, bytes, bytes, re.Pattern[bytes]], ...] = (
-    ("bearer token", b"e", b"earer", re.compile(rb"[Bb]earer[\s+]+(?=[\w.~+/-]*?[0-9])([\w.~+/-]{16,}={0,2})")),
-    ("bearer token", b"E", b"EARER", re.compile(rb"BEARER[\s+]+(?=[\w.~+/-]*?[0-9])([\w.~+/-]{16,}={0,2})")),
     (
         "private key",
         b" ",
         b"PRIVATE KEY",
         re.compile(
-            rb"(-----BEGIN [A-Z ]*%s(?:[A-Za-z0-9+/=\s:,]|-(?!-)|\\+[nrt/])*+(?:-----END [A-Z ]*%s)?)" % (_PEM, _PEM)
+            rb"(-----BEGIN [A-Z ]{0,40}%s(?:[A-Za-z0-9+/=\s:,]|-(?!-)|\\{1,16}[nrt/])*+(?:-----END [A-Z ]{0,40}%s)?)"
+            % (_PEM, _PEM)
         ),
     ),
     ("secret access key", b"_", b"ccess_key", re.compile(rb"secret_access_key" + _ACCESS_KEY)),
     ("secret access key", b"_", b"ACCESS_KEY", re.compile(rb"SECRET_ACCESS_KEY" + _ACCESS_KEY)),
     ("account key", b"=", b"AccessKey=", re.compile(rb"AccessKey=([A-Za-z0-9+/]{40,}={0,2})")),
     ("account key", b"=", b"AccountKey=", re.compile(rb"AccountKey=([A-Za-z0-9+/]{40,}={0,2})")),
-    ("Slack webhook", b".", b"hooks.slack.com/", re.compile(rb"hooks\.slack\.com/services/([\w/]{20,})")),
+    (
+        "Slack webhook",
+        b".",
+        b"hooks.slack.com/",
+        re.compile(rb"hooks\.slack\.com/(?:services|workflows|triggers)/([\w/]{20,})"),
+    ),
+    ("Discord webhook", b"/", b"/api/webhooks/", re.compile(rb"/api/webhooks/[0-9]{15,22}/([\w-]{40,})")),
+    ("Teams webhook", b".", b".webhook.office.com/", re.compile(rb"\.webhook\.office\.com/webhookb2/([\w@/-]{60,})")),
+    ("Telegram token", b":", b":AA", re.compile(rb"(?<!\w)([0-9]{8,10}:AA[\w-]{33})(?![\w-])")),
+    ("Entra client secret", b"~", b"Q~", re.compile(rb"(?<![\w.~-])([\w.~]{3}[0-9]Q~[\w.~-]{30,33}[\w~-])(?![\w~-])")),
+    ("Terraform token", b".", b".atlasv1.", re.compile(rb"(?<![A-Za-z0-9])([A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,70})")),
 )
+# Without their first letter, whose case differs: what begins with a fixed text is searched for much faster.
+_BEARER = re.compile(rb"earer[\s+]++([\w.~/-][\w.~+/-]{15,}={0,2})")
+_BEARER_IN_CAPITALS = re.compile(_BEARER.pattern.replace(b"earer", b"EARER"))
 
 # Providers mask keys in their errors, but show both ends.
 _MASKED = re.compile(rb"(?<![A-Za-z0-9])(?:sk|gsk|csk|hf|xai|pplx|key)[-_][\w-]{0,20}\*{4,}[\w-]{0,8}")
 
-_USERINFO = re.compile(rb"://([^\s/:@\"'\\<>?#]*:[^\s/@\"'\\<>?#]+)@")
-_BASIC = re.compile(rb"(?:[Bb]asic|BASIC)[\s+]+([A-Za-z0-9+/_-]{8,}={0,2})(?![\w+/=-])")
+_USERINFO = re.compile(rb"://([^\s/:@\"'\\<>?#]*:[^\s/\"'\\<>?#]+)@")  # a password may hold an @
+_BASIC = re.compile(rb"asic[\s+]++([A-Za-z0-9/_-][A-Za-z0-9+/_-]{7,}={0,2})")
+_BASIC_IN_CAPITALS = re.compile(_BASIC.pattern.replace(b"asic", b"ASIC"))
 
 # Fields of JSON, also of JSON in strings: names of header fields, as services echo them; then names of tokens.
 _FIELD = re.compile(
     rb"""["'](?i:(?:proxy-)?authorization|x-api-key|x-goog-api-key|(?:set-)?cookie)\\{0,8}["']\s*:\s*"""
-    rb"""\\{0,8}["']([^"'\\\r\n]{8,})"""
+    rb"""\\{0,8}["'](?=[^"'\\\r\n]*?[0-9])([^"'\\\r\n]{8,})"""
     rb"""|["'](?i:api[_-]?key|(?:access|refresh|id|session|auth)_?token|client_?secret)\\{0,8}["']\s*:\s*"""
     rb"""\\{0,8}["'](?=[\w.~+/=-]*?[0-9])([\w.~+/=-]{16,})"""
 )
@@ -123,14 +116,16 @@ _STRONG_NAMES = (
     rb"|sig|signature|subscription-key|awsaccesskeyid|x-(?:amz|goog)-(?:signature|credential|security-token)"
 )
 _WEAK_NAMES = rb"key|token|auth|secret"
-_VALUE = rb"[^&\s\"'<>\\#]"
-_QUERY = re.compile(rb"[?&;](?i:(?:%s)=(%s{6,})|(?:%s)=(%s{16,}))" % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE))
+_VALUE = rb"[^&\s\"'<>\\#`]"
+_QUERY = re.compile(rb"[?&;#](?i:(?:%s)=(%s{6,})|(?:%s)=(%s{16,}))" % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE))
 # A URL or a form holds no prose, and dummy keys may be short, so here short values count too.
+# A code with which a sign-in ends is long and has digits; others (``code=EUR``) do not.
 _QUERY_STRICT = re.compile(
-    rb"(?:^|[?&;])(?i:(?:%s)=(%s+)|(?:%s)=(%s{8,}))" % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE)
+    rb"(?:^|[?&;#])(?i:(?:%s)=(%s+)|(?:%s)=(%s{8,})|code=(?=[^&]*?[0-9])(%s{10,}))"
+    % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE, _VALUE)
 )
 # In a binary file, bytes that are not text may follow.
-_REDACTED = re.compile(rb"(?:\[|%5B)redacted(?:\]|%5D)(?![!-~])", re.IGNORECASE)
+_REDACTED = re.compile(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)(?![!-~])", re.IGNORECASE)
 
 
 def flatten_tokens(data: bytes) -> bytes:
@@ -149,11 +144,10 @@ def find_secret_patterns(data: bytes, flat: bytes, *, parameters: bool = False) 
         yield from _find_after_words(data)
     if b"*" in data and b"****" in data:
         yield from (FoundSecret(*match.span(), "masked key") for match in _MASKED.finditer(data))
-    if b"asic" in data or b"ASIC" in data:
-        yield from _find_basic_credentials(data)
+    yield from _find_basic_credentials(data)
     if b"@" in data and b"://" in data:
-        yield from _find_values(_USERINFO, data, "password in a URL")
-    if b"=" in data and (parameters or b"&" in data or b"?" in data):
+        yield from _find_passwords_in_urls(data)
+    if b"=" in data and (parameters or b"&" in data or b"?" in data or b"#" in data):
         yield from _find_values(_QUERY_STRICT if parameters else _QUERY, data, "secret parameter")
 
 
@@ -164,6 +158,11 @@ def _find_after_words(data: bytes) -> Iterator[FoundSecret]:
         if character in data and word in data:
             for match in pattern.finditer(data):
                 yield FoundSecret(*match.span(1), kind)
+    for word, pattern in ((b"earer", _BEARER), (b"EARER", _BEARER_IN_CAPITALS)):
+        if word in data:
+            for match in pattern.finditer(data):
+                if data[match.start() - 1 : match.start()] in (b"B", b"b") and _A_DIGIT.search(match[1]):
+                    yield FoundSecret(*match.span(1), "bearer token")
     if b":" in data:
         lowered = data.lower()
         if any(word in lowered for word in _FIELD_WORDS):
@@ -171,15 +170,26 @@ def _find_after_words(data: bytes) -> Iterator[FoundSecret]:
 
 
 def _find_basic_credentials(data: bytes) -> Iterator[FoundSecret]:
-    for match in _BASIC.finditer(data):
-        if _is_basic(match[1]):
-            yield FoundSecret(*match.span(1), "basic credentials")
+    for word, pattern in ((b"asic", _BASIC), (b"ASIC", _BASIC_IN_CAPITALS)):
+        if word in data:
+            for match in pattern.finditer(data):
+                is_word = data[match.start() - 1 : match.start()] in (b"B", b"b")
+                if is_word and data[match.end() : match.end() + 1] not in _MORE and _is_basic(match[1]):
+                    yield FoundSecret(*match.span(1), "basic credentials")
 
 
 def find_header_lines(data: bytes) -> Iterator[FoundSecret]:
     """Find header fields that carry credentials, written on lines of their own, as other recorders' files hold them."""
     for match in _HEADER_LINE.finditer(data):
         yield FoundSecret(*match.span(1), "header field with credentials")
+
+
+def _find_passwords_in_urls(data: bytes) -> Iterator[FoundSecret]:
+    """Find what stands before the host of a URL, unless its password is a word that documentation writes there."""
+    for found in _find_values(_USERINFO, data, "password in a URL"):
+        password = data[found.start : found.end].partition(b":")[2]
+        if not is_common_word(password.decode("utf-8", "replace")):
+            yield found
 
 
 def _find_values(pattern: re.Pattern[bytes], data: bytes, kind: str) -> Iterator[FoundSecret]:
@@ -191,11 +201,16 @@ def _find_values(pattern: re.Pattern[bytes], data: bytes, kind: str) -> Iterator
 
 
 def _find_prefixed_keys(data: bytes, flat: bytes) -> Iterator[FoundSecret]:
+    done = 0
     for start, end in _runs_worth_a_look(data, flat):
+        if start < done:  # the last key goes on here; some have more than one run
+            continue
         for candidate in _possible_starts(data, start, end):
-            match = _ANY_PREFIXED.match(data, candidate)
+            kinds, shapes = _BY_FIRST_BYTE.get(data[candidate], _NOTHING)
+            match = shapes.match(data, candidate) if kinds else None
             if match and match.lastindex:
-                yield FoundSecret(*match.span(), _PREFIXED[match.lastindex - 1][0])
+                done = match.end()
+                yield FoundSecret(*match.span(), kinds[match.lastindex - 1])
                 break
 
 
@@ -222,18 +237,17 @@ def _runs_worth_a_look(data: bytes, flat: bytes) -> Iterator[tuple[int, int]]:
 def _runs_with_prefix(data: bytes, flat: bytes, first: int) -> Iterator[tuple[int, int]]:
     """Yield the runs from ``first`` on that hold a prefix: base64 has many runs, and hardly a prefix."""
     places = set()
-    prefixes = [prefix for character, group in _PREFIX_STARTS for prefix in group if character in data]
-    for prefix in prefixes:
-        at = data.find(prefix, first - len(prefix))
+    for stem in [stem for mark, stems in _STEMS_BY_MARK if mark in data for stem in stems]:
+        at = data.find(stem, max(0, first - len(stem)))
         while at >= 0:
-            # Where a run begins behind the prefix, the prefix ends with a dot.
-            at += len(prefix) if prefix.endswith(b".") else 0
+            # Where the stem ends with a character that no run has, a run begins behind it.
+            at += len(stem) if stem in _STEMS_BEFORE_RUNS else 0
             start = flat.rfind(b" ", 0, at) + 1
             end = flat.find(b" ", at)
             end = len(flat) if end < 0 else end
             if end - start >= len(RUN) and start >= first:
                 places.add((start, end))
-            at = data.find(prefix, max(at + 1, end))
+            at = data.find(stem, max(at + 1, end))
     yield from sorted(places)
 
 
@@ -247,8 +261,10 @@ def _possible_starts(data: bytes, start: int, end: int) -> Sequence[int]:
     if before in b"+/" and start >= 64 and _BASE64.match(data, start - 64):
         return ()
     starts = [start]
-    if before == ord("."):  # these prefixes end with a dot, which no token has
-        starts += [start - len(prefix) for prefix in (b"ya29.", b"SG.") if data.endswith(prefix, 0, start)]
+    if before in b"./~":  # no run holds these, and some stems end with them
+        stem = next((stem for stem in _STEMS_BEFORE_RUNS if data.endswith(stem, 0, start)), b"")
+        if stem and not _IN_WORD.match(data, max(0, start - len(stem) - 3), start - len(stem)):
+            starts.append(start - len(stem))
     elif before == ord("\\"):
         starts.append(start + (5 if data[start] == ord("u") else 1))
     elif before == ord("%"):

@@ -7,19 +7,39 @@ import re
 MIN_LENGTH = 8
 """A shorter value is not taken for a secret, because it would be found everywhere."""
 
-_WORDS = re.compile(r"(?:[a-z]+|[A-Z][a-z]+|[A-Z]+)(?:[-_. /](?:[a-z]+|[A-Z][a-z]+|[A-Z]+))*")
-_PLACEHOLDER_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        "change changeme default demo disabled dummy enabled example fake foo invalid key local localhost me missing "
-        "mock my needed no none not null optional password placeholder required sample secret some test testing token "
-        "unset unused used value your",
-    )
+# Patterns are compiled when they are first needed: every run on a machine with keys loads this module, and compiling
+# takes longer than all else here.
+_WORD = r"(?:[^\W\d_A-Z]+|[^\W\d_][^\W\d_A-Z]*|[A-Z]+)"
+_WORDS = rf"{_WORD}(?:[-_. /]{_WORD})*"
+
+
+def _words_of(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_PLACEHOLDER_WORDS = _words_of(
+    "change changeme default demo disabled dummy enabled example fake foo invalid key local localhost me missing "
+    "mock my needed no none not null optional password placeholder required sample secret some test testing token "
+    "unset unused used value your"
 )
+_COMMON_WORDS = _PLACEHOLDER_WORDS | _words_of(
+    "abc admin administrator api app apikey base basic bearer cache cloud container data database db dev developer "
+    "development django docker engine guest hello host insecure integration letmein live mariadb master memory "
+    "minio mongo mongodb mysql of only pass passwd postgres postgresql prod production public pw pwd qwerty rabbit "
+    "rabbitmq redis root server service sqlite staging super superuser supersecret system the user username web "
+    "welcome worker world"
+)
+_NUMBERED = r"(.*?[^\W\d_])[-_.]?[0-9]{1,4}[!.]?"
+_FIVE_CONSONANTS = r"[b-df-hj-np-tv-xz]{5}"
+
+
+def is_common_word(value: str) -> bool:
+    """Say whether a value is one of the words that stand in place of a password: ``password``, ``postgres``."""
+    return value.strip("[]{}<>$").lower() in _COMMON_WORDS
 
 
 def is_trivial(value: str) -> bool:
-    """Say whether a value is too short or too common to be scrubbed: ``true``, ``test-key``, ``xxxxxxxx``.
+    """Say whether a value is too short or too common to be scrubbed: ``true``, ``test-key``, ``postgres1``.
 
     Scrubbing it would change texts that have nothing to do with it.
     """
@@ -27,7 +47,19 @@ def is_trivial(value: str) -> bool:
         return True
     if value.isdigit() and len(value) < 12:
         return True
-    if _WORDS.fullmatch(value):
+    if len(value) < 40 and (numbered := re.fullmatch(_NUMBERED, value)):
+        return _COMMON_WORDS.issuperset(re.split("[-_. /]", numbered[1].lower()))
+    if len(value) < 100 and re.fullmatch(_WORDS, value):
         words = re.split("[-_. /]", value.lower())
-        return len(value) < 12 or (len(value) < 32 and not _PLACEHOLDER_WORDS.isdisjoint(words))
+        if len(value) < 12 or _COMMON_WORDS.issuperset(words):
+            return True
+        if len(words) == 1:
+            return len(value) < 20 and _reads_like_a_word(words[0])
+        return len(value) < 32 and not _PLACEHOLDER_WORDS.isdisjoint(words)
     return False
+
+
+def _reads_like_a_word(word: str) -> bool:
+    """Say whether letters can be spoken: ``administrator``, and not ``qxkwvzjrmtpb``."""
+    vowels = sum(word.count(vowel) for vowel in "aeiouy")
+    return not word.isascii() or (vowels * 5 >= len(word) and re.search(_FIVE_CONSONANTS, word) is None)

@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from aquila.cassettes.redaction.found_secrets import FoundSecret, merge_found
+from aquila.cassettes.redaction.found_secrets import FoundSecret, SecretNumbers, merge_found
+from aquila.cassettes.redaction.split_secrets.amazon_frames import begins_with_frame
+from aquila.cassettes.redaction.split_secrets.frame_scrubbing import end_of_frame
 
 WINDOW = 256 * 1024
 """Bytes that are searched at once."""
@@ -26,6 +28,16 @@ STREAM_OVERLAP = 192 * 1024
 
 _CONTEXT = 1024
 """Bytes before a secret that may tell that it is one, such as the name of its field."""
+
+_BOUNDARIES: tuple[tuple[tuple[bytes, bytes], ...], ...] = (
+    ((b"\n\n", b""), (b"\r\n\r\n", b""), (b"\r\r", b"")),
+    ((b"\n", b""), (b"\r", b"")),
+    ((b"}", b'{"'), (b"},", b'{"')),
+)
+"""What ends an event, and what follows it: a blank line, else a line, else one of JSON that stands before another.
+
+No string of JSON holds them.
+"""
 
 _PRINTABLE = b"\t\n\r" + bytes(range(32, 127))
 _TEXT = bytes(ord("a") if code in _PRINTABLE else ord(" ") for code in range(256))
@@ -51,9 +63,26 @@ class WindowScrubber(Protocol):
         """Return the places of those known values that are no text of at least ``shortest`` characters."""
 
     def scrub_bytes(
-        self, data: bytes, *, cuts: Sequence[int] = (), split: bool = False, cut_off: bool = False, large: bool = False
+        self,
+        data: bytes,
+        *,
+        cuts: Sequence[int] = (),
+        cut_off: bool = False,
+        large: bool = False,
+        numbers: SecretNumbers | None = None,
     ) -> tuple[bytes, Sequence[int]]:
         """Return the data without secrets, and the cuts moved along."""
+
+    def scrub_body(
+        self,
+        data: bytes,
+        *,
+        cuts: Sequence[int] = (),
+        cut_off: bool = False,
+        large: bool = False,
+        numbers: SecretNumbers | None = None,
+    ) -> tuple[bytes, Sequence[int]]:
+        """Return data whose texts may come in pieces without secrets, and the cuts moved along."""
 
 
 class CleanPart(NamedTuple):
@@ -84,11 +113,14 @@ def find_in_window(data: bytes, scrubber: WindowScrubber) -> list[FoundSecret]:
 class LargeBodyRedactor:
     """Redacts a body that arrives in chunks. ``is_stream`` says that it is an event stream. Not thread-safe.
 
+    ``numbers`` has the secrets of the request that were found before.
+
     The clean parts together are the clean body, and their ends, one for each chunk, are where its chunks end.
     """
 
-    def __init__(self, scrubber: WindowScrubber, *, is_stream: bool) -> None:
+    def __init__(self, scrubber: WindowScrubber, *, is_stream: bool, numbers: SecretNumbers | None = None) -> None:
         self._scrubber = scrubber
+        self._numbers = numbers or SecretNumbers()
         self._is_stream = is_stream
         self._window, self._overlap = (STREAM_WINDOW, STREAM_OVERLAP) if is_stream else (WINDOW, OVERLAP)
         self._enough = self._window
@@ -118,8 +150,7 @@ class LargeBodyRedactor:
             taken.append(self._pieces.popleft())
             size += len(taken[-1])
         window = b"".join(taken)
-        found = find_in_window(window, self._scrubber)
-        split = self._scrubber.find_split_secrets(window) if self._is_stream else []
+        found, split = self._find_secrets(window)
         stop = self._safe_stop(window, found, split)
         self._enough = len(window) - stop + self._window - self._overlap
         return self._hand_on(window, stop, merge_found(itertools.chain(found, *split)), cut_off=False)
@@ -128,16 +159,22 @@ class LargeBodyRedactor:
         """Return the last part. With ``cut_off`` the body broke off, and a secret may lack its end."""
         window = b"".join(self._pieces)
         self._pieces.clear()
-        found = find_in_window(window, self._scrubber)
-        split = self._scrubber.find_split_secrets(window) if self._is_stream else []
+        found, split = self._find_secrets(window)
         return self._hand_on(window, len(window), merge_found(itertools.chain(found, *split)), cut_off=cut_off)
+
+    def _find_secrets(self, window: bytes) -> tuple[list[FoundSecret], list[list[FoundSecret]]]:
+        """Return the secrets that stand in a window as they are, and those in pieces. In frames all are in pieces."""
+        split = self._scrubber.find_split_secrets(window) if self._is_stream else []
+        framed = self._is_stream and begins_with_frame(window)
+        return ([] if framed else find_in_window(window, self._scrubber)), split
 
     def _hand_on(self, window: bytes, stop: int, found: Sequence[FoundSecret], *, cut_off: bool) -> CleanPart:
         count = bisect_right(self._cuts, stop)
         ends: Sequence[int] = self._cuts[:count]
         data = before = window if stop == len(window) else window[:stop]
         if cut_off or self._scrubber.changes_texts or (found and found[0].start < stop):
-            data, ends = self._scrubber.scrub_bytes(data, cuts=ends, split=self._is_stream, cut_off=cut_off, large=True)
+            scrub = self._scrubber.scrub_body if self._is_stream else self._scrubber.scrub_bytes
+            data, ends = scrub(data, cuts=ends, cut_off=cut_off, large=True, numbers=self._numbers)
         if stop < len(window):
             self._pieces.appendleft(window[stop:])
         self._size -= stop
@@ -147,8 +184,9 @@ class LargeBodyRedactor:
     def _safe_stop(self, window: bytes, found: Sequence[FoundSecret], split: Iterable[Sequence[FoundSecret]]) -> int:
         """Return where a window may be cut. 0 if nowhere: then the next one is larger."""
         stop = len(window) - self._overlap
-        if self._is_stream:
-            stop = _end_of_event(window, stop)
+        event_end = _end_of_event(window, stop) if self._is_stream else 0
+        if event_end or (self._is_stream and len(window) < 4 * self._window):
+            stop = event_end
             # No part of a secret is handed on before the others: they would no longer be found.
             for parts in sorted(split, key=lambda parts: parts[0].start, reverse=True):
                 if parts[0].start < stop <= parts[-1].start:
@@ -165,16 +203,25 @@ class LargeBodyRedactor:
 
 def _end_of_event(window: bytes, before: int) -> int:
     """Return where the last event ends that ends before a place, or 0."""
-    blank_lines = (b"\n\n", b"\r\n\r\n", b"\r\r")
-    ends = [at + len(line) for line in blank_lines if (at := window.rfind(line, 0, before)) >= 0]
-    return max(ends, default=0)
+    if begins_with_frame(window):
+        return end_of_frame(window, before)
+    for boundaries in _BOUNDARIES:
+        ends = [at + len(end) for end, after in boundaries if (at := window.rfind(end + after, 0, before)) >= 0]
+        if ends:
+            return max(ends)
+    return 0
 
 
 def redact_pieces(
-    pieces: Iterable[bytes], scrubber: WindowScrubber, *, is_stream: bool = False, cut_off: bool = False
+    pieces: Iterable[bytes],
+    scrubber: WindowScrubber,
+    *,
+    is_stream: bool = False,
+    cut_off: bool = False,
+    numbers: SecretNumbers | None = None,
 ) -> Iterator[CleanPart]:
-    """Yield the clean parts of a body that is given in pieces."""
-    redactor = LargeBodyRedactor(scrubber, is_stream=is_stream)
+    """Yield the clean parts of a body that is given in pieces. ``numbers`` as for ``LargeBodyRedactor``."""
+    redactor = LargeBodyRedactor(scrubber, is_stream=is_stream, numbers=numbers)
     for piece in pieces:
         redactor.add_chunk(piece)
         while redactor.is_full:

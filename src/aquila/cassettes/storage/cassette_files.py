@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -14,35 +13,31 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, cassette_suffixes, codec_for
 from aquila.cassettes.codecs.yaml.tree import MAX_BYTES
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
+from aquila.cassettes.storage.names import WORK_FOLDER, is_script
+from aquila.cassettes.storage.regular_files import read_regular
+from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_lock
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    import logging
-    import platform
-
     import filelock
 
     from aquila.cassettes.storage import large_bodies
 else:
-    lazy_modules(globals(), logging="logging", platform="platform", filelock="filelock")
-    lazy_modules(globals(), large_bodies="aquila.cassettes.storage.large_bodies")
-
-WORK_FOLDER = ".journal"
-"""The folder below the cassette folder for journals and locks. It holds a ``.gitignore`` for itself."""
+    lazy_modules(globals(), filelock="filelock", large_bodies="aquila.cassettes.storage.large_bodies")
 
 _LIMITED_SUFFIXES = (".yaml", ".yml")
 _HALF_WRITTEN = re.compile(r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp")
-_SAID_AFTER = 2.0
-"""Seconds after which it is said that another process holds a lock, and after which a file without one was left."""
-
+_LEFT_AFTER = 2.0
+"""Seconds after which a temporary file that nobody has locked was left by its writer."""
 _OLD = 3600.0
+"""The same where files cannot be locked."""
 _BODY_NAME = b"sha256-"
 """What the name of each large body begins with."""
 
@@ -87,14 +82,16 @@ def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
     ``copies_folder``, if there is one.
     """
     try:
-        data = path.read_bytes()
+        # Links are followed: a project may keep its cassettes elsewhere. The parser refuses text that is too long.
+        limit = MAX_BYTES + 1 if path.suffix.lower() in _LIMITED_SUFFIXES else -1
+        data = read_regular(path, most=limit, follow=True)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise CassetteCorrupt(f"{path}: cannot be read: {error.strerror}") from error
     digest = hashlib.blake2b(data, digest_size=16).digest()
     # Only a file that speaks of bodies in other files depends on where it lies.
-    key = (path.suffix, digest, path.parent if _BODY_NAME in data else None)
+    key = (path.suffix, digest, path.resolve().parent if _BODY_NAME in data else None)
     cassette = _loaded.find(key)
     if cassette is None:
         try:
@@ -110,7 +107,7 @@ def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
 
 
 def _locate_bodies(cassette: Cassette, path: Path) -> Cassette:
-    return large_bodies.locate_bodies(cassette, large_bodies.bodies_folder(path))
+    return large_bodies.locate_bodies(cassette, large_bodies.bodies_folder(path.resolve()))
 
 
 def read_version(data: bytes, path: Path, *, source: str) -> Cassette:
@@ -135,34 +132,50 @@ def update_cassette(
     *,
     root: Path,
     tell: Callable[[str], None] | None = None,
+    advise: Callable[[Path], str] | None = None,
 ) -> Cassette:
     """Change a cassette under its lock and return what is stored now.
 
     ``change`` gets the cassette as it is in the file (empty if there is none). A result without interactions removes
-    the file. ``root`` is the cassette folder. ``tell`` is told what is waited for, besides the log. Raises
-    ``CassetteWriteError``; the file is then as it was.
+    the file. ``root`` is the cassette folder. ``tell`` is told what is waited for, besides the log. ``advise`` is that
+    of ``encode_cassette``. Raises ``CassetteWriteError``; the file is then as it was.
     """
-    with _hold_cassette_lock(path, root, tell):
+    _refuse_what_leads_out(path, root)
+    with hold_cassette_lock(path, root, tell):
         before = load_cassette_or_empty(path)
         after = change(before)
         if after.interactions:
             if after != before or not path.exists():
-                save_cassette(path, after)
+                save_cassette(path, after, advise=advise)
         elif before.interactions:
             remove_cassette(path)
         return after
 
 
-def save_cassette(path: Path, cassette: Cassette) -> None:
+def _refuse_what_leads_out(path: Path, root: Path) -> None:
+    """Raise ``CassetteWriteError`` where a link would lead a recording out of the cassette folder."""
+    for place in (path, large_bodies.bodies_folder(path)):
+        try:
+            inside = place.resolve().is_relative_to(root.resolve())
+        except (OSError, RuntimeError):  # a link to itself
+            inside = False
+        if not inside:
+            raise CassetteWriteError(
+                f"cannot record: {place} leads out of the cassette folder {root}, over a link. Remove the link, or let "
+                "aquila_cassette_dir name the folder where the cassettes are"
+            )
+
+
+def save_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], str] | None = None) -> None:
     """Write a cassette into a new file beside the old one, and replace that. Raises ``CassetteWriteError``.
 
-    Large bodies are written first, into files of their own.
+    Large bodies are written first, into files of their own. ``advise`` is that of ``encode_cassette``.
     """
     try:
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         cassette = move_large_bodies_out(cassette, path)
-        _replace_file(path, encode_cassette(path, cassette))
+        replace_file(path, encode_cassette(path, cassette, advise=advise))
     except OSError as error:
         raise cassette_write_error(path, error) from error
 
@@ -182,10 +195,11 @@ def move_large_bodies_out(cassette: Cassette, path: Path) -> Cassette:
         raise cassette_write_error(folder, error) from error
 
 
-def encode_cassette(path: Path, cassette: Cassette) -> bytes:
+def encode_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], str] | None = None) -> bytes:
     """Return the content of a cassette's file.
 
-    Raises ``CassetteWriteError`` for any failure of the codec, and for a content that could not be read again.
+    Raises ``CassetteWriteError`` for any failure of the codec, and for a content that is too large to be read again.
+    ``advise`` says then what became of the content of a file, and what to type; by default, that it waits in a journal.
     """
     codec = codec_for(path)
     try:
@@ -197,13 +211,14 @@ def encode_cassette(path: Path, cassette: Cassette) -> bytes:
     if len(data) > MAX_BYTES and path.suffix.lower() in _LIMITED_SUFFIXES:
         raise CassetteWriteError(
             f"{path}: the cassette would have {len(data):,} bytes, and a file in YAML may have {MAX_BYTES:,}. "
-            f"{_advise_msgpack(path)}. Or give each test a cassette of its own"
+            f"{(advise or _advise_msgpack)(path)}. Or give each test a cassette of its own"
         )
     return data
 
 
 def _advise_msgpack(path: Path) -> str:
     """Say what to type so that what waits for a cassette that is too large for YAML is stored as msgpack."""
+    path = cassette_of_pending(path)
     if path.exists():
         return (
             "It is as it was, and what was recorded waits in the journal. Write the cassette as msgpack, which has no "
@@ -229,6 +244,15 @@ def pending_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.pending{path.suffix}")
 
 
+def cassette_of_pending(path: Path) -> Path:
+    """Return the cassette that a pending file belongs to, in whichever form it is there; of another file, that file."""
+    if not is_pending_file(path):
+        return path
+    own = path.with_name(path.stem.removesuffix(".pending") + path.suffix)
+    forms = [own, *(own.with_suffix(suffix) for suffix in (".yaml", ".msgpack"))]
+    return next((form for form in forms if form.exists()), own)
+
+
 def is_pending_file(path: Path) -> bool:
     """Say whether a file is the pending recording of a cassette."""
     return path.stem.endswith(".pending")
@@ -242,65 +266,11 @@ def find_cassette_files(root: Path) -> Iterator[Path]:
 
 
 def is_cassette_name(path: Path, root: Path) -> bool:
-    """Say whether a file below ``root`` with this path is a cassette, and no pending one."""
+    """Say whether a file below ``root`` with this path is a cassette, and no pending one and no script."""
     inside = path.relative_to(root).parts
-    return path.suffix in cassette_suffixes() and not is_pending_file(path) and WORK_FOLDER not in inside
-
-
-def work_folder(root: Path) -> Path:
-    """Return the folder of journals and locks, and make it if need be. Raises ``CassetteWriteError``."""
-    folder = root / WORK_FOLDER
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        ignore = folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
-    except OSError as error:
-        raise cassette_write_error(folder, error) from error
-    return folder
-
-
-def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
-    """Return the error for a path that could not be written."""
-    reason = error.strerror or str(error)
-    advice = "free the disk or make the folder writable, or set another folder with aquila_cassette_dir"
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        advice = "close files or connections that the program keeps open, or allow more of them (ulimit -n 4096)"
-    return CassetteWriteError(f"cannot record: {path}: {reason}. The cassette is as it was; {advice}.")
-
-
-@contextlib.contextmanager
-def _hold_cassette_lock(path: Path, root: Path, tell: Callable[[str], None] | None = None) -> Iterator[None]:
-    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    lock = filelock.FileLock(work_folder(root) / f"{name}.lock")
-    owner = Path(lock.lock_file).with_suffix(".owner")
-    try:
-        _acquire_lock(lock, path, owner, tell)
-        owner.write_text(f"process {os.getpid()} on {platform.node()}")
-    except OSError as error:
-        raise cassette_write_error(Path(lock.lock_file), error) from error
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            owner.unlink()
-        lock.release()
-
-
-def _acquire_lock(lock: Any, path: Path, owner: Path, tell: Callable[[str], None] | None) -> None:
-    """Wait for the lock of a cassette. After a while, say who holds it: a process that hangs would be a riddle."""
-    try:
-        lock.acquire(timeout=_SAID_AFTER)
-    except filelock.Timeout:
-        try:
-            holder = owner.read_text()
-        except OSError:
-            holder = "another process"
-        sentence = f"{path}: waiting to write it; {holder} is writing it now (lock {lock.lock_file})"
-        logging.getLogger("aquila").warning("%s", sentence)
-        if tell is not None:
-            tell(sentence)
-        lock.acquire()
+    if is_script(path) or is_pending_file(path):
+        return False
+    return path.suffix in cassette_suffixes() and WORK_FOLDER not in inside
 
 
 def remove_half_written_files(root: Path) -> None:
@@ -308,7 +278,7 @@ def remove_half_written_files(root: Path) -> None:
     for path in root.rglob(".*.tmp"):
         if _HALF_WRITTEN.fullmatch(path.name):
             with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _SAID_AFTER and _is_unlocked(path):
+                if time.time() - path.stat().st_mtime > _LEFT_AFTER and _is_unlocked(path):
                     path.unlink()
 
 
@@ -329,7 +299,8 @@ def lock_half_written_file(descriptor: int) -> None:
         filelock.lock_descriptor(descriptor, blocking=False)
 
 
-def _replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file beside the old one, and replace that in one step. Raises ``OSError``."""
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

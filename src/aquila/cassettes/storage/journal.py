@@ -3,7 +3,7 @@
 A scope that records has one journal per process, named ``<scope>.<process>.journal``. Its writer holds a lock on the
 file for as long as it lives, so a journal whose lock is free was left by a process that ended. The scope's owner merges
 the journals at its end; what a killed run left is merged by the next pytest run that records, or
-by ``aquila cassettes accept``; see ``recording.recorder.recover_journals``.
+by ``aquila cassettes accept``; see ``recording.recovery.recover_journals``.
 
 Large bodies are not in the journal but in the folder ``<scope>.<process>.bodies`` beside it, from where the merge links
 them to their cassettes. The folder goes with its journal.
@@ -11,29 +11,31 @@ them to their cassettes. The folder goes with its journal.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
+import re
 import shutil
-import struct
 import sys
 import threading
 import time
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgpack
-
-from aquila.cassettes.codecs.msgpack import MsgpackCodec
-from aquila.cassettes.matching.request_key import MatchRules
-from aquila.cassettes.model import Cassette, Interaction
-from aquila.cassettes.storage.cassette_files import WORK_FOLDER, cassette_write_error, sync_folder, work_folder
-from aquila.cassettes.storage.large_bodies import BodyWriter, has_large_bodies, locate_bodies, move_interaction_out
-from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
-from aquila.errors import CassetteCorrupt
+from aquila.cassettes.model import Interaction
+from aquila.cassettes.storage.cassette_files import sync_folder
+from aquila.cassettes.storage.journal_entries import JournalEntry, pack_entry, split_frames, unpack_entry
+from aquila.cassettes.storage.large_bodies import (
+    BodyWriter,
+    move_interaction_out,
+    surely_has_large_bodies,
+)
+from aquila.cassettes.storage.names import WORK_FOLDER
+from aquila.cassettes.storage.regular_files import open_regular, write_new_file
+from aquila.cassettes.storage.scope_ids import checked_scope_id
+from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -43,26 +45,11 @@ else:
 
 DAMAGED = ".damaged"
 """The suffix of a file beside a journal that keeps the bytes of it which cannot be read."""
-_FRAME = struct.Struct(">II")
+_NAME = re.compile(r"[0-9a-f]{16}\.[0-9]{1,10}\.journal")
 _LOCKED_BYTE = b"\0"
 """The first byte of a journal. On Windows nobody can read the byte that its writer has locked."""
 _MOST_ATTEMPTS = 20
 """So often a new journal is opened while another run holds it; then the file system has no locks."""
-_CODEC = MsgpackCodec(tables=False)  # a frame lives for one run: a table of its events would only cost time
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One entry of a journal: a finished recording, or a play in a process that does not own the scope.
-
-    ``cassette`` is the name of its cassette. ``rules`` are those under which its key was computed.
-    """
-
-    cassette: str
-    mode: str
-    record_errors: str
-    rules: MatchRules
-    row: NewRecording | RecordingPlayed
 
 
 class Journal:
@@ -75,7 +62,7 @@ class Journal:
         """``root`` is the cassette folder. With ``durable`` what is written survives a loss of power."""
         self._root = root
         self._durable = durable
-        self._scope = scope
+        self._scope = checked_scope_id(scope)
         self._lock = threading.Lock()
         self._process: int | None = None
         self._descriptor = -1
@@ -88,7 +75,7 @@ class Journal:
 
     def append_entry(self, entry: JournalEntry) -> None:
         """Write an entry. Raises ``CassetteWriteError``."""
-        frame = _pack_entry(entry)
+        frame = pack_entry(entry)
         with self._lock:
             self._open_in_this_process()
             path = self._path or self._root
@@ -112,7 +99,7 @@ class Journal:
 
     def move_bodies_out(self, interaction: Interaction) -> Interaction:
         """Write the large bodies of an interaction beside the journal. Raises ``CassetteWriteError``."""
-        if not has_large_bodies(interaction):
+        if not surely_has_large_bodies(interaction):
             return interaction
         folder = self._open_bodies_folder()
         try:
@@ -145,9 +132,15 @@ class Journal:
             return
         # A forked child leaves its copy of the parent's descriptor open. As long as it lives, the parent's journal
         # counts as in use, and so nobody merges only a part of what a scope recorded.
-        path = work_folder(self._root) / f"{self._scope}.{process}.journal"
         try:
-            descriptor = _open_locked(path)
+            for attempt in itertools.count():
+                path = work_folder(self._root) / f"{self._scope}.{process}.journal"
+                try:
+                    descriptor = _open_locked(path)
+                    break
+                except FileNotFoundError:  # another run has just removed the folder, because nothing was in it
+                    if attempt >= _MOST_ATTEMPTS:
+                        raise
             if self._durable:
                 sync_folder(path.parent)
                 sync_folder(self._root)
@@ -163,13 +156,15 @@ def bodies_folder_of(journal: Path) -> Path:
 
 def find_journals_of(root: Path, scope: str) -> list[Path]:
     """Return the journals that all processes of a scope have written."""
-    return sorted((root / WORK_FOLDER).glob(f"{scope}.*.journal"))
+    scope = checked_scope_id(scope)
+    return [path for path in _files_named_like_journals(root) if path.name.startswith(scope) and _NAME.match(path.name)]
 
 
 def read_entries(path: Path) -> Iterator[JournalEntry]:
     """Yield the whole entries of a journal. Those that are damaged, or that a kill has cut off, are left out."""
-    for payload in _split_frames(_read_frames(path))[0]:
-        yield _unpack_entry(payload, path)
+    bodies = bodies_folder_of(path)
+    for payload in split_frames(_read_frames(path))[0]:
+        yield unpack_entry(payload, path, bodies)
 
 
 def keep_damaged_entries(path: Path) -> Path | None:
@@ -177,51 +172,21 @@ def keep_damaged_entries(path: Path) -> Path | None:
 
     Raises ``OSError``.
     """
-    damaged = _split_frames(_read_frames(path))[1]
+    damaged = split_frames(_read_frames(path))[1]
     if not damaged:
         return None
     beside = path.with_suffix(DAMAGED)
-    beside.write_bytes(b"".join(damaged))
+    write_new_file(beside, b"".join(damaged))
     return beside
 
 
 def _read_frames(path: Path) -> bytes:
     try:
-        with path.open("rb", buffering=0) as file:
+        with open(open_regular(path), "rb", buffering=0) as file:
             file.seek(len(_LOCKED_BYTE))
             return file.read()
     except FileNotFoundError:
         return b""
-
-
-def _split_frames(data: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return the payloads of the whole frames, and what lies between them."""
-    payloads: list[bytes] = []
-    damaged: list[bytes] = []
-    at = lost_from = 0
-    while at < len(data):
-        payload = _frame_at(data, at)
-        if payload is None:  # its length may be what is damaged, so the next frame may begin anywhere
-            at += 1
-            continue
-        if lost_from < at:
-            damaged.append(data[lost_from:at])
-        payloads.append(payload)
-        at = lost_from = at + _FRAME.size + len(payload)
-    if lost_from < len(data):
-        damaged.append(data[lost_from:])
-    return payloads, damaged
-
-
-def _frame_at(data: bytes, at: int) -> bytes | None:
-    """Return the payload of the frame that begins at an offset, if there is a whole one."""
-    if at + _FRAME.size >= len(data):
-        return None
-    length, checksum = _FRAME.unpack_from(data, at)
-    end = at + _FRAME.size + length
-    if not length or end > len(data) or zlib.crc32(memoryview(data)[at + _FRAME.size : end]) != checksum:
-        return None
-    return data[at + _FRAME.size : end]
 
 
 def discard_journal(path: Path) -> None:
@@ -234,15 +199,44 @@ def discard_journal(path: Path) -> None:
 def find_abandoned_journals(root: Path) -> dict[str, list[Path]]:
     """Return the journals of runs that ended without merging them, by scope. No process holds any of them."""
     scopes: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted((root / WORK_FOLDER).glob("*.journal")):
-        scopes[path.name.split(".", 1)[0]].append(path)
+    for path in _files_named_like_journals(root):
+        if _why_not_a_journal(path) is None:
+            scopes[path.name.split(".", 1)[0]].append(path)
     return {scope: paths for scope, paths in scopes.items() if all(map(_is_unused, paths))}
+
+
+def find_journals_in_use(root: Path) -> list[Path]:
+    """Return the journals of runs that are going on."""
+    return [path for path in _files_named_like_journals(root) if not (_why_not_a_journal(path) or _is_unused(path))]
+
+
+def find_what_is_no_journal(root: Path) -> list[tuple[Path, str]]:
+    """Return what has the suffix of a journal and is none, or cannot be opened, and why."""
+    found = [(path, _why_not_a_journal(path)) for path in _files_named_like_journals(root)]
+    return [(path, why) for path, why in found if why is not None]
+
+
+def _files_named_like_journals(root: Path) -> list[Path]:
+    folder = root / WORK_FOLDER
+    return [] if folder.is_symlink() else sorted(folder.glob("*.journal"))
+
+
+def _why_not_a_journal(path: Path) -> str | None:
+    if not _NAME.fullmatch(path.name):
+        return "no journal has such a name"
+    try:
+        os.close(open_regular(path, os.O_RDWR))
+    except FileNotFoundError:
+        return None  # its process has removed it meanwhile
+    except OSError as error:
+        return "a link" if error.errno == errno.ELOOP else (error.strerror or str(error))
+    return None
 
 
 def _open_locked(path: Path) -> int:
     """Open a journal for writing and lock it. Where files cannot be locked it stays without a lock."""
     for attempt in itertools.count():
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
         locked = _try_lock(descriptor)
         # Until it is locked, a run that looks for abandoned journals may lock it for a moment, and then remove it.
         removed = sys.platform != "win32" and not os.fstat(descriptor).st_nlink
@@ -291,7 +285,7 @@ def _is_unused(path: Path) -> bool:
 
 def _open_unused(path: Path) -> int | None:
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = open_regular(path, os.O_RDWR)
     except OSError:
         return None
     if _try_lock(descriptor):
@@ -306,38 +300,3 @@ def _try_lock(descriptor: int) -> bool:
         return filelock.lock_descriptor(descriptor, blocking=False)
     except OSError:  # a file system that has no locks
         return False
-
-
-def _pack_entry(entry: JournalEntry) -> bytes:
-    row = entry.row
-    frame = _CODEC.dumps(Cassette((row.interaction,))) if isinstance(row, NewRecording) else None
-    payload = msgpack.packb(
-        [
-            *(entry.cassette, entry.mode, entry.record_errors, entry.rules.match_on, entry.rules.ignore),
-            *(row.key, row.position, row.order, frame),
-            *((row.left_open, row.call) if isinstance(row, NewRecording) else (False, "")),
-            entry.rules.ignore_query,
-        ]
-    )
-    packed: bytes = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
-    return packed
-
-
-def _unpack_entry(payload: bytes, path: Path) -> JournalEntry:
-    row: NewRecording | RecordingPlayed
-    try:
-        cassette, mode, record_errors, match_on, ignore, *fields = msgpack.unpackb(payload)
-        key, position, order, frame, left_open, call, *more = fields
-        ignore_query = more[0] if more else ()  # a journal of an earlier version has none
-        rules = MatchRules(match_on=tuple(match_on), ignore=tuple(ignore), ignore_query=tuple(ignore_query))
-        if frame is None:
-            row = RecordingPlayed(key, position, order)
-        else:
-            stored = locate_bodies(_CODEC.loads(frame, source=str(path)), bodies_folder_of(path))
-            (interaction,) = stored.interactions
-            row = NewRecording(key, position, order, interaction, left_open, call)
-    except (ValueError, TypeError) as error:
-        raise CassetteCorrupt(
-            f"{path}: not a journal of this version; remove it or use the version that wrote it"
-        ) from error
-    return JournalEntry(cassette, mode, record_errors, rules, row)

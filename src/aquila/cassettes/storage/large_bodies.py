@@ -25,7 +25,7 @@ from aquila.cassettes.body_file import (
     StoredRequest,
     looks_like_event_stream,
 )
-from aquila.cassettes.codecs.event_streams.table_writer import write_table
+from aquila.cassettes.codecs.event_streams.table_writer import FoldedChunks, write_table
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk
 from aquila.cassettes.storage.cassette_files import lock_half_written_file, sync_folder
 
@@ -105,16 +105,20 @@ def move_large_bodies_out(cassette: Cassette, folder: Path) -> Cassette:
     return _change_interactions(cassette, lambda one: move_interaction_out(one, folder, durable=True))
 
 
-def has_large_bodies(interaction: Interaction) -> bool:
-    """Say whether a body of an interaction lies in a file, or belongs into one."""
+def surely_has_large_bodies(interaction: Interaction) -> bool:
+    """Say whether a body of an interaction lies in a file, or belongs into one whatever its table would be."""
     request, chunks = interaction.request, interaction.response.chunks
     if isinstance(request, StoredRequest) or isinstance(chunks, StoredChunks):
         return True
-    return len(request.body) > LARGE or _is_large(chunks)
+    size = sum([len(chunk.data) for chunk in chunks])
+    return len(request.body) > LARGE or size > LARGE_STREAM or (size > LARGE and not _may_be_folded(chunks, size))
 
 
 def move_interaction_out(interaction: Interaction, folder: Path, *, durable: bool = False) -> Interaction:
-    """Do for one interaction what ``move_large_bodies_out`` does for a cassette."""
+    """Do for one interaction what ``move_large_bodies_out`` does for a cassette.
+
+    A long event stream whose table is short stays, with its table: who writes the file need not make it again.
+    """
     request, response = interaction.request, interaction.response
     if isinstance(request, StoredRequest):
         if request.file.folder != folder:
@@ -128,12 +132,12 @@ def move_interaction_out(interaction: Interaction, folder: Path, *, durable: boo
         if chunks.file.folder != folder:
             _place_file(chunks.file, folder)
             chunks = chunks.within(folder)
-    elif _is_large(chunks):
-        file = write_body(folder, [chunk.data for chunk in chunks], durable=durable)
-        chunks = StoredChunks.from_sizes(file, [len(chunk.data) for chunk in chunks], [chunk.at for chunk in chunks])
+    else:
+        chunks = _move_chunks_out(chunks, folder, durable=durable)
     if request is interaction.request and chunks is response.chunks:
         return interaction
-    write_git_attributes(folder)
+    if isinstance(request, StoredRequest) or isinstance(chunks, StoredChunks):
+        write_git_attributes(folder)
     return replace(interaction, request=request, response=replace(response, chunks=chunks))
 
 
@@ -159,13 +163,26 @@ def _change_interactions(cassette: Cassette, change: Callable[[Interaction], Int
     return cassette if same else Cassette(changed)
 
 
-def bodies_of(cassette: Cassette) -> Iterator[BodyFile]:
-    """Yield the files of a cassette's large bodies."""
+def share_bodies(data: bytes, source: Path, target: Path) -> None:
+    """Let the large bodies that the bytes of the cassette ``source`` speak of lie beside ``target`` too.
+
+    Raises ``OSError``, and ``CassetteCorrupt`` for a body that is damaged.
+    """
+    here, there = bodies_folder(source), bodies_folder(target)
+    bodies = [here / name for name in sorted(names_in(data)) if (here / name).exists()]
+    for path in bodies:
+        _place_file(BodyFile(path.name, path.stat().st_size, here), there)
+    if bodies:
+        write_git_attributes(there)
+
+
+def check_bodies(cassette: Cassette) -> None:
+    """Raise ``CassetteCorrupt`` if a large body of a cassette is missing, or is not what it was."""
     for interaction in cassette.interactions:
         if isinstance(interaction.request, StoredRequest):
-            yield interaction.request.file
+            interaction.request.file.check_intact()
         if isinstance(interaction.response.chunks, StoredChunks):
-            yield interaction.response.chunks.file
+            interaction.response.chunks.file.check_intact()
 
 
 def names_in(data: bytes) -> set[str]:
@@ -212,20 +229,26 @@ def remove_folder_without_bodies(folder: Path) -> None:
         folder.rmdir()
 
 
-def _is_large(chunks: Sequence[RecordedChunk]) -> bool:
-    size = sum([len(chunk.data) for chunk in chunks])
-    if size <= LARGE:
-        return False
-    if size > LARGE_STREAM or not looks_like_event_stream(chunks[0].data):
-        return True
-    written = write_table(chunks)
-    return written is None or len(written[0]) > LARGE
+def _may_be_folded(chunks: Sequence[RecordedChunk], size: int) -> bool:
+    """Say whether a body of more than ``LARGE`` bytes may stay in its cassette, as an event table."""
+    return size <= LARGE_STREAM and looks_like_event_stream(chunks[0].data)
+
+
+def _move_chunks_out(chunks: Sequence[RecordedChunk], folder: Path, *, durable: bool) -> Sequence[RecordedChunk]:
+    sizes = [len(chunk.data) for chunk in chunks]
+    if sum(sizes) <= LARGE:
+        return chunks
+    written = write_table(chunks) if _may_be_folded(chunks, sum(sizes)) else None
+    if written is not None and len(written[0]) <= LARGE:
+        return FoldedChunks(chunks, written)
+    file = write_body(folder, [chunk.data for chunk in chunks], durable=durable)
+    return StoredChunks.from_sizes(file, sizes, [chunk.at for chunk in chunks])
 
 
 def _place_file(body: BodyFile, folder: Path) -> None:
     """Let a body lie in ``folder`` too. A file of its name that was damaged there is replaced."""
     target = folder / body.name
-    body.open().close()
+    body.check_intact()
     folder.mkdir(parents=True, exist_ok=True)
     if target.exists() and _hash_of(target) == body.name:
         return

@@ -7,16 +7,20 @@ the same as merging once, and processes that recorded the same request agree on 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from aquila.cassettes.matching.request_key import without_origin
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 
 Slot: TypeAlias = tuple[str, int]
 """A key, and the position of a recording among those of that key."""
 
 _Row: TypeAlias = tuple[Slot, Interaction]
+
+_FIRST = -1
+"""The place before all recordings."""
 
 TRANSIENT = frozenset({408, 409, 429, *range(500, 600)})
 """Statuses after which clients try again."""
@@ -33,7 +37,8 @@ class NewRecording:
 
     ``position`` counts the recordings of ``key`` from 0. ``order`` grows with each request of its process.
     ``left_open`` says that an exception, or the end of the scope, closed the answer: perhaps nobody chose that.
-    ``call`` names the call of a client that made the request; empty if it made no other attempt.
+    ``call`` names the call of a client that made the request; empty if it made no other attempt. ``renews`` says that
+    it was made because the recording that the cassette has in its place is old.
     """
 
     key: str
@@ -42,6 +47,7 @@ class NewRecording:
     interaction: Interaction
     left_open: bool = False
     call: str = ""
+    renews: bool = False
 
     @property
     def slot(self) -> Slot:
@@ -69,21 +75,35 @@ class Changes:
 
     ``recorded`` are new recordings in the order of their requests, ``used`` those that were played, and ``drop`` the
     slots to leave out. If a slot is taken, the new recording replaces the stored one with ``replace``, and is dropped
-    without.
+    without. ``drop_keys`` are keys of which every stored recording is left out. ``key_of_stored`` gives the key of a
+    stored request, where the session has a way of its own to do so. ``for_review`` says that all this is to be kept
+    beside the cassette, which stays as it is.
     """
 
     recorded: tuple[NewRecording, ...] = ()
     used: tuple[RecordingPlayed, ...] = ()
     drop: frozenset[Slot] = frozenset()
     replace: bool = False
+    drop_keys: frozenset[str] = frozenset()
+    key_of_stored: Callable[[RecordedRequest], str] | None = field(default=None, compare=False)
+    for_review: bool = False
 
     def without_left_open(self) -> Changes:
         """Return what is left of them when the scope did not pass: no ending that the program may not have chosen."""
         chosen = tuple([row for row in self.recorded if not (row.left_open and row.interaction.response.was_left)])
         return replace(self, recorded=chosen)
 
+    def renews(self) -> bool:
+        """Say whether one of the recordings is to take the place of an old one."""
+        return any(row.renews for row in self.recorded)
+
+    def as_additions(self) -> Changes:
+        """Return what of them replaces and drops nothing."""
+        rows = tuple(replace(row, renews=False) for row in self.recorded)
+        return replace(self, recorded=rows, drop=frozenset(), replace=False, drop_keys=frozenset())
+
     def __bool__(self) -> bool:
-        return bool(self.recorded or self.drop)
+        return bool(self.recorded or self.drop or self.drop_keys)
 
     def touched_slots(self) -> set[Slot]:
         """Return the slots that were played or recorded."""
@@ -136,31 +156,23 @@ def merge_changes(stored: Cassette, changes: Changes, key: Callable[[RecordedReq
     """
     recorded = {row.slot: row.interaction for row in changes.recorded}
     kept = _kept_rows(stored, changes, recorded, key)
-    old = {slot for slot, _ in kept}
+    places = {slot: place for place, (slot, _) in enumerate(kept)}
     requests = [(row.order, row.slot) for row in changes.used] + [(row.order, row.slot) for row in changes.recorded]
     timeline = [slot for _, slot in sorted(requests)]
-    followers = _followers(timeline, recorded, old)
-
+    followers = _followers(timeline, recorded, places)
     rows: list[_Row] = []
 
-    def place_followers(slot: Slot | None) -> None:
-        # A stack instead of recursion: thousands of new recordings form one chain.
-        waiting = followers.pop(slot, [])[::-1]
-        while waiting:
-            following = waiting.pop()
-            rows.append((following, recorded[following]))
-            waiting += followers.pop(following, [])[::-1]
+    def place_followers(place: int) -> None:
+        rows.extend([(slot, recorded[slot]) for slot in followers.pop(place, ())])
 
     # Recordings that came before all others stand first; but where nothing stored was used, they are additions.
-    comes_first = not old.isdisjoint(timeline)
-    if comes_first:
-        place_followers(None)
-    for slot, interaction in kept:
-        rows.append((slot, interaction))
-        place_followers(slot)
-    if not comes_first:
-        place_followers(None)
-    return Cassette.from_interactions(_in_position(rows, {slot for slot, _ in rows} - old))
+    if not places.keys().isdisjoint(timeline):
+        place_followers(_FIRST)
+    for place, row in enumerate(kept):
+        rows.append(row)
+        place_followers(place)
+    place_followers(_FIRST)
+    return Cassette.from_interactions(_in_position(rows, {slot for slot, _ in rows} - places.keys()))
 
 
 def _kept_rows(
@@ -168,32 +180,42 @@ def _kept_rows(
 ) -> list[_Row]:
     """Return what stays of a cassette, each with its slot; with ``changes.replace`` as it was recorded again."""
     counts: dict[str, int] = defaultdict(int)
+    renewed = {row.slot for row in changes.recorded if row.renews}
     kept: list[_Row] = []
     for interaction in stored.interactions:
         mine = key(interaction.request)
         slot = (mine, counts[mine])
         counts[mine] += 1
-        if slot not in changes.drop:
-            kept.append((slot, recorded.get(slot, interaction) if changes.replace else interaction))
+        if slot not in changes.drop and mine not in changes.drop_keys:
+            replaces = changes.replace or slot in renewed
+            kept.append((slot, recorded.get(slot, interaction) if replaces else interaction))
     return kept
 
 
 def _followers(
-    timeline: Iterable[Slot], recorded: dict[Slot, Interaction], old: set[Slot]
-) -> dict[Slot | None, list[Slot]]:
-    """Return the new recordings by the slot whose request came just before theirs; None stands for the beginning.
+    timeline: Iterable[Slot], recorded: dict[Slot, Interaction], stored: Mapping[Slot, int]
+) -> dict[int, list[Slot]]:
+    """Return the new recordings by the place of the stored one behind which they are put.
 
-    ``timeline`` are the slots in the order of their requests. A slot that is neither recorded nor ``old`` is skipped.
+    That is the one whose request came just before theirs, or one behind it that answers the same from any host, and was
+    asked for before. Recordings of several hosts answer for one that has none in the order of the cassette, so that is
+    to be the order in which they were asked for. ``timeline`` are the slots in the order of their requests. A slot that
+    is neither recorded nor ``stored`` is skipped.
     """
-    followers: dict[Slot | None, list[Slot]] = defaultdict(list)
-    present = set(old)
-    before: Slot | None = None
+    followers: dict[int, list[Slot]] = defaultdict(list)
+    places = dict(stored)
+    last_of_content: dict[str, int] = {}
+    before = _FIRST
     for slot in timeline:
-        if slot in recorded and slot not in present:
-            followers[before].append(slot)
-            present.add(slot)
-        if slot in present:
-            before = slot
+        if slot not in places and slot not in recorded:
+            continue
+        content = without_origin(slot[0])
+        last = last_of_content.get(content, _FIRST)
+        if slot not in places:
+            places[slot] = max(before, last)
+            followers[places[slot]].append(slot)
+        before = places[slot]
+        last_of_content[content] = max(before, last)
     return followers
 
 

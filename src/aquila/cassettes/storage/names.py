@@ -5,28 +5,55 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from aquila.cassettes.codecs import cassette_suffixes
 from aquila.errors import CassetteNameError
 
-_UNSAID = (".yaml", ".msgpack")
+SCRIPT_SUFFIX = ".script.yaml"
+"""The end of files with answers that were written by hand. They have names like cassettes, and are none."""
+_UNSAID = (".yaml", ".msgpack", SCRIPT_SUFFIX)
 """The suffixes that are tried for a name without one."""
-_FORBIDDEN = re.compile(r'[<>:"|?*\\/\x00-\x1f\x7f]+')
+WORK_FOLDER = ".journal"
+"""The folder below the cassette folder for journals and locks. It holds a ``.gitignore`` for itself."""
+_NAME = re.compile(r"(?:\w+\.)*@?\w+")
+"""The name of a test or a fixture within its module that a file can have as it is."""
+_PARAMETERS = re.compile(r"[a-z0-9_.-]*")
+"""Parameters that a file can have as they are: without what a shell or a file system minds. Capitals are not among
+them, because not every file system tells them from small letters."""
+_PLACE = re.compile(r"(?:@[\w.@-]+)?")
+_UNSAFE = re.compile(r"[^\w.@-]+")
+_ENDS_OF_OTHER_FILES = (".pending",)
+_DIGITS = 12
+"""Hexadecimal digits of a hash in a name: 48 bits, because all tests of a module may share the readable rest."""
 _LONGEST = 160
-"""Bytes of a file's name before its suffix. File systems allow 255, with a suffix such as ``.pending.yaml``."""
+"""Bytes of a file's name before its suffix that a test gives."""
+_LONGEST_GIVEN = 200
+"""Bytes of each part of a name that a user gives. File systems allow 255, with what Aquila adds while it writes."""
+_SHOWN = 60
+"""Characters that a message shows of a name that is too long."""
+_LONGEST_NAME = 1000
+"""Bytes of a whole name. Systems allow 1024 to 4096 for a path."""
 
 
 def cassette_path(root: Path, name: str) -> Path:
     """Return the file of the cassette ``name`` below the folder ``root``.
 
-    A name is a relative path with ``/``; without a suffix it is a ``.yaml`` file, or the ``.msgpack`` file if only
-    that one exists. Raises ``CassetteNameError`` for a name that is empty, absolute or leaves the folder.
+    A name is a relative path with ``/``; without a suffix it is a ``.yaml`` file, or the ``.msgpack`` file or the
+    script if only that one exists. Raises ``CassetteNameError`` for a name that is empty, too long or absolute, leaves
+    the folder, has a control character, or is where Aquila keeps its journals.
     """
     readable, *others = candidate_paths(root, name)
     # By `os.path`: a run asks for every test, and `Path` takes several times as long.
     return next((path for path in others if os.path.exists(path) and not os.path.exists(readable)), readable)
+
+
+def is_script(path: Path) -> bool:
+    """Whether a file has answers that were written by hand."""
+    return path.name.endswith(SCRIPT_SUFFIX)
 
 
 def candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
@@ -43,7 +70,7 @@ def _candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
     spelt = name.replace("\\", "/")
     parts = [part for part in spelt.split("/") if part not in ("", ".")]
     is_absolute = spelt.startswith("/")
-    if not (parts or is_absolute) or not name.strip() or "\x00" in name:
+    if not (parts or is_absolute) or not name.strip():
         raise CassetteNameError(f"cassette name {name!r} is empty; give a name such as 'jobs/generate_summary'")
     if is_absolute or re.match(r"[A-Za-z]:", parts[0]):
         raise CassetteNameError(
@@ -51,6 +78,7 @@ def _candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
         )
     if ".." in parts:
         raise CassetteNameError(f"cassette name {name!r} leaves the cassette folder {root}; remove the '..'")
+    _check_parts(name, parts)
     path = os.path.join(root, *parts)
     stem, dot, suffix = parts[-1].rpartition(".")
     if stem and suffix and dot + suffix in cassette_suffixes():  # a name seldom has one: plugins need not be asked
@@ -58,45 +86,86 @@ def _candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
     return tuple(Path(path + suffix) for suffix in _UNSAID)
 
 
-def name_of_test(test: str) -> str:
-    """Return the cassette name of a test: ``<module path>/[Class.]test[param]``.
+def name_of_file(root: Path, path: Path) -> str:
+    """Return the name of the cassette in a file below ``root``: its path from there, without ``.yaml``."""
+    inside = path.relative_to(root)
+    return (inside.with_suffix("") if path.suffix == ".yaml" else inside).as_posix()
+
+
+def _check_parts(name: str, parts: Sequence[str]) -> None:
+    """Raise ``CassetteNameError`` for a name that no file can have, or that is Aquila's own."""
+    if re.search(r"[\x00-\x1f\x7f]", name):
+        raise CassetteNameError(f"cassette name {name[:_SHOWN]!r} has a control character; remove it")
+    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
+    if max(sizes) > _LONGEST_GIVEN or sum(sizes) + len(sizes) > _LONGEST_NAME:
+        raise CassetteNameError(
+            f"cassette name {name[:_SHOWN]!r}... is too long: at most {_LONGEST_GIVEN} bytes between two slashes, and "
+            f"{_LONGEST_NAME} in all"
+        )
+    if WORK_FOLDER in map(str.lower, parts):  # in lower case, because not every file system tells the cases apart
+        raise CassetteNameError(f"cassette name {name!r}: the folder {WORK_FOLDER} is Aquila's own; give another name")
+
+
+def name_of_test(test: str, *, has_twin: bool = False) -> str:
+    """Return the cassette name of a test: ``<module path>/[Class.]test[-parameters]``.
 
     ``test`` is pytest's id of the test, with the path of its module relative to the root folder; a module outside
-    begins with ``..``. In the test's own part, characters that some file system forbids become ``-`` and an over-long
-    name is cut; either way a hash of the original follows, so that two tests never share a name.
+    begins with ``..``. The test's own part needs no quotes in a shell. What has other characters in it than letters,
+    digits, ``_``, ``.`` and ``-``, capitals in the parameters, or too many of them, gets a hash of the original after
+    ``+``, so that two tests never share a file, also where a file system does not tell capitals from small letters.
+    ``has_twin`` says that the module has a name that differs from that of the test or its class in capitals alone.
     """
     module, _, inside = test.partition("::")
-    name = _join_with_dots(inside)
-    is_like_a_fixture = re.match(r"(?:[^\[]*\.)?@", name) is not None
-    return "/".join([*_folders_of(module), _name_with_hash(name) if is_like_a_fixture else _file_name(name)])
+    name, parameters = _split_parameters(inside)
+    # `@` marks a fixture, and a dot comes after a class. Items of plugins may have both in their names.
+    is_unsafe = has_twin or "@" in name or "." in inside.partition("[")[0]
+    return "/".join([*_folders_of(module), _file_name(name, parameters, original=inside, is_unsafe=is_unsafe)])
 
 
-def name_of_fixture(fixture: str, *, defined: str, within: str | None = None) -> str:
-    """Return the cassette name of a fixture that several tests share: ``<module path>/[Class.]@fixture``.
+def name_of_fixture(fixture: str, *, defined: str, within: str | None = None, has_twin: bool = False) -> str:
+    """Return the cassette name of a fixture that several tests share: ``<module path>/[Class.]@fixture[-parameter]``.
 
     ``fixture`` is its name, with its parameter. ``defined`` is the id of the module, the class or the ``conftest.py``
     that defines it; that of a plugin is the name of its Python module after ``@``. ``within`` is the id of the module
     or the class that the fixture is set up for; without one it is set up for the whole run, or for the package that
     defines it. A fixture may override another of its name and request it too: both have ``within`` in common, so where
-    ``defined`` differs from it, the name has both.
+    ``defined`` differs from it, the name has both. Parameters are written as in ``name_of_test``.
+    ``has_twin`` says that a name may differ from that of the fixture or its class in capitals alone.
     """
     place = within or defined
     module, _, inside = place.partition("::")
-    folders = ("@plugins", _file_name(module[1:])) if module.startswith("@") else _folders_of(module)
-    name = _join_with_dots(f"{inside}::@{fixture}" if inside else f"@{fixture}")
+    folders = ("@plugins", _folder_name(module[1:])) if module.startswith("@") else _folders_of(module)
+    original = f"{inside}::@{fixture}" if inside else f"@{fixture}"
+    name, parameters = _split_parameters(original)
+    definition = ""
     if defined != place:
         path, _, owner = defined.partition("::")
         # The places that define the fixtures of one test contain each other, so two never get the same name with dots.
-        name += "@" + ".".join(
-            filter(None, [*([path] if path.startswith("@") else _folders_of(path)), _join_with_dots(owner)])
+        definition = "@" + ".".join(
+            filter(None, [*([path] if path.startswith("@") else _folders_of(path)), owner.replace("::", ".")])
         )
-    return "/".join([*folders, _file_name(name)])
+    file = _file_name(name, parameters, definition, original=original + definition, is_unsafe=has_twin)
+    return "/".join([*folders, file])
 
 
-def _join_with_dots(inside: str) -> str:
-    """Return the names within a module, joined with dots. Parameters in brackets stay as they are."""
+def _split_parameters(inside: str) -> tuple[str, str]:
+    """Split a name within a module into its names, joined with dots, and its parameters, in their brackets."""
     name, bracket, parameters = inside.partition("[")
-    return name.replace("::", ".") + bracket + parameters
+    return name.replace("::", "."), bracket + parameters
+
+
+def folder_of_module(module: str) -> str:
+    """Return the folder, below that of all cassettes, of the cassettes of a module. ``module`` is as in an id."""
+    return "/".join(_folders_of(module))
+
+
+def module_of_folder(folder: str) -> str | None:
+    """Return the path, without its suffix, of the module whose cassettes are in a folder, if a module has that one.
+
+    It is relative to the root folder.
+    """
+    parts = [".." if part == "@up" else part for part in folder.split("/")]
+    return None if not folder or any(part.startswith("@") for part in parts) else "/".join(parts)
 
 
 @lru_cache(maxsize=256)
@@ -115,18 +184,32 @@ def _folders_of(module: str) -> tuple[str, ...]:
     return tuple(folders)
 
 
-def _file_name(text: str) -> str:
-    clean = _FORBIDDEN.sub("-", text).strip(" ")
-    if not clean or clean.endswith(cassette_suffixes()) or clean.startswith("."):
-        clean = f"-{clean}-"
-    encoded = clean.encode("utf-8", "surrogateescape")
-    if clean == text and len(encoded) <= _LONGEST:
-        return clean
-    return _name_with_hash(text, clean)
+def _folder_name(text: str) -> str:
+    return text if re.fullmatch(r"[\w-]+(?:\.[\w-]+)*", text) else _name_with_hash(text)
 
 
-def _name_with_hash(text: str, clean: str | None = None) -> str:
-    """Return a name with a hash of ``text``, so that no other text has it."""
-    encoded = (_FORBIDDEN.sub("-", text) if clean is None else clean).encode("utf-8", "surrogateescape")
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return encoded[: _LONGEST - len(digest) - 1].decode(errors="ignore") + "-" + digest
+def _file_name(name: str, parameters: str, place: str = "", *, original: str, is_unsafe: bool = False) -> str:
+    """Return the name of a file for a name within a module, its parameters in brackets, and where it is defined.
+
+    It is readable. If it is not the only one that may have it, or ``is_unsafe``, the hash of the ``original`` follows,
+    which still tells a class from a dot in a name.
+    """
+    inside = parameters[1:-1]
+    plain = f"{name}-{inside}{place}" if parameters else name + place
+    is_plain = (
+        not is_unsafe
+        and _NAME.fullmatch(name)
+        and (not parameters or (parameters.endswith("]") and _PARAMETERS.fullmatch(inside)))
+        and _PLACE.fullmatch(place)
+        and not plain.lower().endswith((*cassette_suffixes(), *_ENDS_OF_OTHER_FILES))
+        and (plain.isascii() or unicodedata.is_normalized("NFC", plain))
+        and len(plain.encode()) <= _LONGEST
+    )
+    return plain if is_plain else _name_with_hash(name + parameters + place, original)
+
+
+def _name_with_hash(text: str, original: str | None = None) -> str:
+    """Return what is readable of a text, with a hash of its ``original`` after ``+``, so that no other has the name."""
+    readable = _UNSAFE.sub("-", text).strip("-.").encode()
+    digest = hashlib.sha256((original or text).encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
+    return f"{readable[: _LONGEST - _DIGITS - 1].decode(errors='ignore')}+{digest}"

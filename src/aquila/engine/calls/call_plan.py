@@ -37,7 +37,7 @@ ENDPOINTS: Mapping[str, str] = {
 """Where each endpoint is. A new one is one file and one row."""
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
-_NEVER_WITH_A_KEY = frozenset({"replay", "local"})
+_NEVER_WITH_A_KEY = frozenset({"replay", "local", "script"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,9 @@ class CallPlan:
     def check_key(self) -> None:
         """Raise ``MissingKey`` if the call needs a key and has none. Nothing has been opened or written then."""
         settings = self.surroundings.settings
-        if needs_key(self.options.transport, settings) and self._find_key() is None:
+        if self._find_key() is not None:
+            return
+        if needs_key(self.options.transport, self.surroundings, self.options.cassette):
             records = (self.options.transport or settings.transport) == "record"
             raise MissingKey(_explain_missing_key(self.host, records=records))
 

@@ -6,17 +6,14 @@ multiplied by them, and the asynchronous driver waits without blocking.
 
 from __future__ import annotations
 
-import email.utils
-import math
 import random
-import time
 from collections.abc import Mapping
 
 from aquila.errors import AquilaError, ConnectionFailed, ProviderError, RequestTimeout
+from aquila.transports.requested_delay import LONGEST_DELAY, read_requested_delay
 
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 8.0
-_LONGEST_REQUESTED_DELAY = 120.0
 _jitter = random.Random()  # its own state: a test's random.seed() must neither steer nor feel it
 
 
@@ -28,8 +25,8 @@ def delay_before_retry(attempt: int, error: BaseException, headers: Mapping[str,
     """
     if attempt > limit or not isinstance(error, AquilaError) or not _is_retryable(error, headers):
         return None
-    asked = _requested_delay(headers)
-    if asked is not None and asked > _LONGEST_REQUESTED_DELAY:
+    asked = read_requested_delay(headers)
+    if asked is not None and asked > LONGEST_DELAY:
         return None
     if asked is not None and asked > 0:
         return asked
@@ -46,18 +43,3 @@ def _is_retryable(error: AquilaError, headers: Mapping[str, str]) -> bool:
     if not isinstance(error, ProviderError) or error.status is None:
         return False
     return error.status in (408, 409, 429) or error.status >= 500
-
-
-def _requested_delay(headers: Mapping[str, str]) -> float | None:
-    for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) / divisor
-        except (KeyError, ValueError):
-            continue
-        if not math.isnan(seconds):
-            return seconds
-    try:
-        when = email.utils.parsedate_to_datetime(headers["retry-after"])
-    except (KeyError, ValueError):
-        return None
-    return when.timestamp() - time.time()

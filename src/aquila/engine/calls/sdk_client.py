@@ -86,6 +86,9 @@ class ReadInterrupter:
 
     def __init__(self) -> None:
         self._stream: Any = None
+        # Held by who ends the reading. The driver waits for it: the answer is closed, and a recording of it stored,
+        # before the call is over. A signal handler may end what its own thread is leaving.
+        self._ending = threading.RLock()
         self.interrupted = False
         """Whether the caller has left."""
         self._waking: threading.Event | None = None
@@ -104,9 +107,10 @@ class ReadInterrupter:
         try:
             yield
         finally:
-            self._stream = None
             if timer is not None:
                 timer.cancel()
+            with self._ending:
+                self._stream = None
 
     def interrupt(self) -> None:
         """The caller leaves: end the reading, or the waiting."""
@@ -123,16 +127,17 @@ class ReadInterrupter:
 
     def end_reading(self) -> None:
         """Close the answer and wake its reader, who may be waiting for the provider."""
-        stream = self._stream
-        if stream is None or stream.response.is_closed:  # its connection may serve another request by now
-            return
-        connection = _duplicate_socket(stream)
-        # Closing comes first: a recording then notes that the caller left, not that the provider broke off.
-        stream.response.close()
-        if connection is not None:
-            # A read that waits is not woken by closing the socket, but by shutting down the connection.
-            with connection, suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        with self._ending:
+            stream = self._stream
+            if stream is None or stream.response.is_closed:  # its connection may serve another request by now
+                return
+            connection = _duplicate_socket(stream)
+            # Closing comes first: a recording then notes that the caller left, not that the provider broke off.
+            stream.response.close()
+            if connection is not None:
+                # A read that waits is not woken by closing the socket, but by shutting down the connection.
+                with connection, suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 def _duplicate_socket(stream: Any) -> socket.socket | None:

@@ -29,6 +29,7 @@ from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.consumer_delays import FIRST_DELAY, LONGEST_DELAY, QuickScheduler
 from aquila.huey.testing.fixture_types import WorkerType
 from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
+from aquila.recording.under_test import VARIABLE, under_test
 
 if TYPE_CHECKING:
     from aquila.huey.task_types import Result
@@ -152,7 +153,7 @@ def run_consumer(
     periodic: bool = False,
     drain: bool = True,
     raise_errors: bool = True,
-    timeout: float = 10,
+    timeout: float = 30,
     huey: Any = None,
 ) -> Iterator[RunningConsumer]:
     """Run a real consumer for the length of the block, and wait at its end until no task is executing.
@@ -188,7 +189,7 @@ def run_consumer(
         if subprocess
         else _run_in_process(huey, worker_type, options, timeout, drain)
     )
-    with running as consumer:
+    with under_test(), running as consumer:
         yield consumer
         if drain:
             consumer.wait_until_empty()
@@ -318,8 +319,8 @@ def _run_as_program(
         with running._log_file.open("wb") as log:
             running.process = Popen(
                 [sys.executable, *start, path.replace(":", "."), *delays, *workers],
-                # The program finds the same modules in the same order as this process.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                # The program finds the same modules in the same order as this process, and takes part in its tests.
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), VARIABLE: "1"},
                 stderr=log,
             )
         try:

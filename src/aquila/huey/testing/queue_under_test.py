@@ -11,12 +11,13 @@ from huey import Huey
 from huey.storage import BaseStorage, MemoryStorage
 
 from aquila.errors import ConfigError
-from aquila.huey.instances import instrument
+from aquila.huey.instances import change_class
 from aquila.huey.scope_sharing import collect_misses_of_current_scope
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
 from aquila.huey.testing.task_execution import put_under_observation, run_inline
 from aquila.recording import runtime
+from aquila.recording.under_test import under_test
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
         raise ConfigError(f"storage= is 'memory', 'own' or a storage of Huey, not {storage!r}")
     production = outer.production if outer else _production_storage(huey)
     # Not `huey.immediate = False`: that would build a new storage and lose what is pending.
-    with _put_under_test(huey), replace_attributes(huey, storage=used, _immediate=False):
+    with under_test(), _put_under_test(huey), replace_attributes(huey, storage=used, _immediate=False):
         if storage == "own":
             huey.flush()
         queue = OpenTestQueue(huey, mode, production)
@@ -118,7 +119,7 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
 def _put_under_test(huey: Any) -> Iterator[None]:
     """Give a Huey the class that observes its tasks, which is one of Aquila's too, for the length of the block."""
     kind, wrapper = type(huey), huey.task_wrapper_class
-    instrument(huey)
+    change_class(huey)
     put_under_observation(huey)
     try:
         yield

@@ -210,18 +210,25 @@ def _limit_time(seen: _Observation, seconds: float | None) -> Iterator[None]:
         yield
         return
 
+    has_ended = False
+
     def raise_timeout(signum: int, frame: Any) -> None:
-        seen.time_is_up = True
-        raise TaskTimeout(f"timeout ({seconds}s)")
+        if not has_ended:
+            seen.time_is_up = True
+            raise TaskTimeout(f"timeout ({seconds}s)")
 
     started = time.monotonic()
     handler = signal.signal(signal.SIGALRM, raise_timeout)
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
-    finally:
-        # Somebody else's alarm, pytest-timeout's for one, is set again for what is left of it.
+        try:
+            yield
+        finally:
+            has_ended = True
+    finally:  # also where the alarm has struck in the line above
+        signal.setitimer(signal.ITIMER_REAL, 0)  # first: struck with the handler from before, it may end the process
         signal.signal(signal.SIGALRM, handler)
+        # Somebody else's alarm, pytest-timeout's for one, is set again for what is left of it.
         signal.setitimer(signal.ITIMER_REAL, left and max(left - (time.monotonic() - started), 1e-3), interval)
 
 

@@ -32,12 +32,26 @@ _LINE_COST = 10
 """The characters that a line or a layout costs besides its text: indentation, name, line break."""
 
 
+class FoldedChunks(tuple[RecordedChunk, ...]):
+    """The chunks of an event stream whose table was written already."""
+
+    written: tuple[EventTable, str]
+
+    def __new__(cls, chunks: Sequence[RecordedChunk], written: tuple[EventTable, str]) -> FoldedChunks:
+        """Take over chunks, and what ``write_table`` gave for them."""
+        folded = super().__new__(cls, chunks)
+        folded.written = written
+        return folded
+
+
 def write_table(chunks: Sequence[RecordedChunk]) -> tuple[EventTable, str] | None:
     """Write an event stream as a table and the list of its chunks.
 
     Returns None for what is no event stream, does not get shorter, or would not be rebuilt to exactly these chunks.
     Never raises: a table makes a file shorter, and a recording is worth more than that.
     """
+    if isinstance(chunks, FoldedChunks):
+        return chunks.written
     try:
         return _write_checked_table(chunks)
     except Exception:  # noqa: BLE001 - whatever is wrong with the table, the body can be stored as it is

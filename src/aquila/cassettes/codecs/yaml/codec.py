@@ -32,12 +32,19 @@ _HEAD = f"aquila: {FORMAT_VERSION}\ninteractions:"
 _END = "...\n"
 """The end of a YAML document. Without it, a file that was cut off between two lines would read as a shorter answer."""
 
-_CONFLICT = b"\n<<<<<<< "
-"""How git marks a conflict. In a cassette nothing of a body begins a line."""
+_CONFLICT = b"<<<<<<< "
+"""How git marks a conflict, at the beginning of a line. In a cassette nothing of a body begins one."""
 
 
-def _describe_conflict(data: bytes, source: str) -> str:
-    line = data.count(b"\n", 0, data.index(_CONFLICT)) + 2
+def _find_conflict(data: bytes) -> int:
+    """Return where git has marked a conflict, or -1. It may be in the first line, if the sides are in two formats."""
+    if data.startswith(_CONFLICT):
+        return 0
+    return data.find(b"\n" + _CONFLICT) + 1 or -1
+
+
+def _describe_conflict(data: bytes, at: int, source: str) -> str:
+    line = data.count(b"\n", 0, at) + 1
     return (
         f"{source}, line {line}: git conflict: two branches changed this cassette, and both versions are in it. Merge "
         f"them by request: aquila cassettes install-merge-driver; git checkout --merge {source}; git add {source}. "
@@ -58,8 +65,9 @@ class YamlCodec:
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
-        if _CONFLICT in data:
-            raise CassetteCorrupt(_describe_conflict(data, source))
+        conflict = _find_conflict(data)
+        if conflict >= 0:
+            raise CassetteCorrupt(_describe_conflict(data, conflict, source))
         try:
             with pause_garbage_collection():
                 tree = parser.load_tree(data, source=source, convert=reader.build_item)

@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from aquila.cassettes.codecs.yaml.tree import Number
+from aquila.cassettes.codecs.yaml.tree import Number, OneLine
 
 # What YAML cannot hold as it is: control characters, CR and the other line breaks (a reader may change them), the BOM,
 # surrogates and non-characters.
 _UNSAFE = re.compile("[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _PLAIN = re.compile("[A-Za-z_/]")  # how a plain scalar may start
 _NOT_PLAIN = re.compile(r": | #|[:\s]\Z|\t|\n")
+_NOT_WITHIN = re.compile(r"[\[\],{}?]")  # what a plain scalar may have in a block, but not in a mapping on one line
 _WORDS = frozenset(["null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "none"])
 _ESCAPES = {
     '"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0",
@@ -75,19 +76,33 @@ def _write_block(value: Any, indent: int) -> str:
 
 
 def _is_on_one_line(value: Any) -> bool:
-    """Whether a container is written on one line: when empty, or a list of numbers and words."""
-    return not value or (
-        isinstance(value, list) and all(isinstance(inner, (Number, bool, type(None))) for inner in value)
+    """Whether a container is written on one line: when empty, where that is said, or a list of numbers and words."""
+    return (
+        not value
+        or isinstance(value, OneLine)
+        or (isinstance(value, list) and all(isinstance(inner, (Number, bool, type(None))) for inner in value))
     )
 
 
 def _write_flow(value: Any) -> str:
     if isinstance(value, dict):
-        return "{}"
+        return (
+            "{" + ", ".join([f"{_write_within(name)}: {_write_within(inner)}" for name, inner in value.items()]) + "}"
+        )
     return "[" + ", ".join([inner if isinstance(inner, str) else _WORD[inner] for inner in value]) + "]"
 
 
 _WORD = {None: "null", True: "true", False: "false"}
+
+
+def _write_within(value: Any) -> str:
+    """A number, a text or a mapping as a part of a mapping on one line."""
+    if isinstance(value, Number):
+        return value
+    if isinstance(value, dict):
+        return _write_flow(value)
+    written = write_inline(value)
+    return "'" + value.replace("'", "''") + "'" if written is value and _NOT_WITHIN.search(value) else written
 
 
 def write_text(value: str, indent: int) -> str:

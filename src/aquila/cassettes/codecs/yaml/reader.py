@@ -38,12 +38,14 @@ _INTERACTION = frozenset({"kind", "request", "recorded", "upstream", "model", "r
 _REQUEST = frozenset({"method", "url", "headers", "json", "body", "base64", "body_file", "body_size"})
 _RESPONSE = frozenset(
     {
-        *("status", "text", "headers", "started", "ended", "end", "error", "attempts", "chunks", "newline", "layouts"),
+        *("status", "text", "headers", "end", "error", "attempts", "newline", "layouts"),
         *("json_style", "json_literals", "body_size", *_BODIES),
     }
 )
+_RECORDED = frozenset({"at", "started", "ended", "chunks", "headers"})
 
-_RESPONSE_WITHOUT_ANSWER = frozenset({"started", "ended", "end", "error", "attempts"})
+_RESPONSE_WITHOUT_ANSWER = frozenset({"end", "error", "attempts"})
+_RECORDED_WITHOUT_ANSWER = frozenset({"at", "started", "ended"})
 
 
 class FormatError(Exception):
@@ -99,11 +101,12 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
             raise FormatError("'kind' must be text", (*path, "kind"))
         raise FormatError(f"an interaction of the kind {_shortened(kind)}", (*path, "kind"), newer=True)
     _check_keys(tree, _INTERACTION, ("request", "response"), path)
+    recorded = tree.get("recorded", {})
     return Interaction(
         _build_request(tree["request"], (*path, "request")),
-        _build_response(tree["response"], (*path, "response")),
+        _build_response(tree["response"], recorded, path),
         # Interactions have these in common: each text is held once.
-        sys.intern(_require_text(tree, "recorded", path)),
+        sys.intern(_require_text(recorded, "at", (*path, "recorded"))),
         sys.intern(_require_text(tree, "upstream", path)),
         sys.intern(_require_text(tree, "model", path)),
     )
@@ -118,9 +121,12 @@ def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:
     return RecordedRequest(method, url, headers, _build_body(tree, path))
 
 
-def _build_response(tree: Tree, path: TreePath) -> RecordedResponse:
+def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> RecordedResponse:
+    """Build a response from what was answered, and what differs when the same is recorded again."""
+    path, when = (*interaction, "response"), (*interaction, "recorded")
     never_began = type(tree) is dict and tree.get("end") in ENDS_WITHOUT_ANSWER and "status" not in tree
     _check_keys(tree, _RESPONSE_WITHOUT_ANSWER if never_began else _RESPONSE, () if never_began else ("status",), path)
+    _check_keys(recorded, _RECORDED_WITHOUT_ANSWER if never_began else _RECORDED, (), when)
     status = _require_number(tree, "status", path)
     if status not in STATUSES and not never_began:
         raise FormatError(f"'status' must be from {STATUSES[0]} to {STATUSES[-1]}", (*path, "status"))
@@ -129,12 +135,12 @@ def _build_response(tree: Tree, path: TreePath) -> RecordedResponse:
         raise FormatError(f"'end' must be one of {', '.join(_ENDS)}", (*path, "end"))
     return RecordedResponse(
         status,
-        _build_headers(tree, path),
-        _build_chunks(tree, path),
+        _build_headers(tree, path) + (_build_headers(recorded, when) if "headers" in recorded else ()),
+        _build_chunks(tree, path, recorded, when),
         end,
         _require_text(tree, "error", path),
-        _require_number(tree, "started", path),
-        _require_number(tree, "ended", path),
+        _require_number(recorded, "started", when),
+        _require_number(recorded, "ended", when),
         _require_number(tree, "attempts", path),
     )
 
@@ -142,31 +148,35 @@ def _build_response(tree: Tree, path: TreePath) -> RecordedResponse:
 # --- bodies
 
 
-def _build_chunks(tree: dict[str, Tree], path: TreePath) -> Sequence[RecordedChunk]:
+def _build_chunks(
+    tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath
+) -> Sequence[RecordedChunk]:
     """Build a response's body and cut it into its chunks. A body without a chunk list came whole at its end."""
     if "body_file" in tree:
-        return _build_stored_chunks(tree, path)
+        return _build_stored_chunks(tree, path, recorded, when)
     if "events" in tree:
         body, event_ends = _build_event_stream(tree, path)
     else:
         body = _build_body(tree, path)
         event_ends = [len(body)]
-    if "chunks" not in tree:
-        return (RecordedChunk(body, _require_number(tree, "ended", path)),) if body else ()
+    if "chunks" not in recorded:
+        return (RecordedChunk(body, _require_number(recorded, "ended", when)),) if body else ()
     try:
-        return cut_body(body, event_ends, _require_text(tree, "chunks", path))
+        return cut_body(body, event_ends, _require_text(recorded, "chunks", when))
     except ChunkListError as error:
-        raise FormatError(str(error), (*path, "chunks")) from None
+        raise FormatError(str(error), (*when, "chunks")) from None
 
 
-def _build_stored_chunks(tree: dict[str, Tree], path: TreePath) -> StoredChunks:
+def _build_stored_chunks(
+    tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath
+) -> StoredChunks:
     file = _build_body_file(tree, path)
-    if "chunks" not in tree:
-        return StoredChunks(file, [file.size], [_require_number(tree, "ended", path)])
+    if "chunks" not in recorded:
+        return StoredChunks(file, [file.size], [_require_number(recorded, "ended", when)])
     try:
-        sizes, times = read_sizes(_require_text(tree, "chunks", path), file.size)
+        sizes, times = read_sizes(_require_text(recorded, "chunks", when), file.size)
     except ChunkListError as error:
-        raise FormatError(str(error), (*path, "chunks")) from None
+        raise FormatError(str(error), (*when, "chunks")) from None
     return StoredChunks.from_sizes(file, sizes, times)
 
 

@@ -41,6 +41,10 @@ class Number(str):
     __slots__ = ()
 
 
+class OneLine(dict[str, Tree]):
+    """A mapping that is written on one line."""
+
+
 class PlainText(str):
     """A plain scalar in a file of another recorder that is no value of JSON, such as ``yes`` or ``0x1F``."""
 

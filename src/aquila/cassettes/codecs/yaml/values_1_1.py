@@ -16,6 +16,8 @@ import yaml.resolver
 
 from aquila.cassettes.codecs.yaml.tree import Number, PlainText, Tree
 
+_LONGEST = 400
+"""Characters of a scalar that may be a value. A number of base 60 takes time with the square of its length."""
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
 
 
@@ -29,6 +31,8 @@ def resolve_values(tree: Tree) -> Tree:
 
 
 def _resolve_scalar(text: str) -> Tree:
+    if len(text) > _LONGEST:
+        return text if type(text) is Number else str(text)
     resolver: Any = yaml.resolver.Resolver()
     tag = resolver.resolve(yaml.ScalarNode, str(text), (True, False))
     if tag not in _TAGS:

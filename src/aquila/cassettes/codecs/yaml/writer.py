@@ -11,7 +11,8 @@ from aquila.cassettes.codecs import answer_summary, json_body
 from aquila.cassettes.codecs.event_streams.chunk_list import write_chunk_list, write_sizes
 from aquila.cassettes.codecs.event_streams.table_writer import write_table
 from aquila.cassettes.codecs.yaml import emitter
-from aquila.cassettes.codecs.yaml.tree import Number
+from aquila.cassettes.codecs.yaml.emitter import LONG_KEY
+from aquila.cassettes.codecs.yaml.tree import Number, OneLine
 from aquila.cassettes.model import (
     Headers,
     Interaction,
@@ -20,6 +21,7 @@ from aquila.cassettes.model import (
     RecordedResponse,
     check_status_is_writable,
 )
+from aquila.cassettes.redaction.response_headers import differs_each_time
 
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
@@ -28,14 +30,17 @@ def write_interaction(interaction: Interaction) -> str:
     """Write an interaction as an item of the list. Raises CassetteWriteError."""
     check_status_is_writable(interaction.response.status, interaction.response.end)
     tree: dict[str, Any] = {"request": _request_tree(interaction.request)}
+    response, recorded = _response_tree(interaction.response)
     if interaction.recorded:
         plain = _MOMENT.fullmatch(interaction.recorded)
-        tree["recorded"] = Number(interaction.recorded) if plain else interaction.recorded
+        recorded = {"at": Number(interaction.recorded) if plain else interaction.recorded} | recorded
+    if recorded:
+        tree["recorded"] = OneLine(recorded)
     if interaction.upstream:
         tree["upstream"] = interaction.upstream
     if interaction.model:
         tree["model"] = interaction.model
-    tree["response"] = _response_tree(interaction.response)
+    tree["response"] = response
     return emitter.write_item(tree, 0)
 
 
@@ -49,20 +54,19 @@ def _request_tree(request: RecordedRequest) -> dict[str, Any]:
     return tree | ({"json": value} if value is not None else _bytes_tree(request.body))
 
 
-def _response_tree(response: RecordedResponse) -> dict[str, Any]:
+def _response_tree(response: RecordedResponse) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write a response: what was answered, and what differs when the same is recorded again."""
     chunks = response.chunks
     stored = chunks if isinstance(chunks, StoredChunks) else None
     body = b"" if stored is not None else response.body
+    recorded = {name: Number(at) for name, at in (("started", response.started), ("ended", response.ended)) if at}
+    headers, passing = _split_headers(response.headers)
     tree: dict[str, Any] = {"status": response.status} if response.has_begun else {}
     text = answer_summary.text_of_stream(body)
     if text:
         tree["text"] = text
-    if response.headers:
-        tree["headers"] = _headers_tree(response.headers)
-    if response.started:
-        tree["started"] = response.started
-    if response.ended:
-        tree["ended"] = response.ended
+    if headers:
+        tree["headers"] = _headers_tree(headers)
     if response.end != "complete":
         tree["end"] = response.end
     if response.error:
@@ -71,18 +75,31 @@ def _response_tree(response: RecordedResponse) -> dict[str, Any]:
         tree["attempts"] = response.attempts
     if stored is not None:
         if stored:
-            tree["chunks"] = Number(write_sizes(stored.sizes(), stored.times()))
-        return tree | _file_tree(stored.file)
-    written = write_table(response.chunks)
-    if written is not None:
+            recorded["chunks"] = Number(write_sizes(stored.sizes(), stored.times()))
+        tree |= _file_tree(stored.file)
+    elif (written := write_table(response.chunks)) is not None:
         table, chunk_list = written
-        tree |= _chunks_tree(response, chunk_list)
+        recorded |= _chunks_tree(response, chunk_list)
         if table.crlf:
             tree["newline"] = "crlf"
         if table.layouts:
             tree["layouts"] = dict(table.layouts)
-        return tree | {"events": table.events}
-    return tree | _chunks_tree(response, write_chunk_list(response.chunks, [len(body)])) | _answer_tree(body)
+        tree["events"] = table.events
+    else:
+        recorded |= _chunks_tree(response, write_chunk_list(response.chunks, [len(body)]))
+        tree |= _answer_tree(body)
+    return tree, recorded | ({"headers": dict(passing)} if passing else {})
+
+
+def _split_headers(headers: Headers) -> tuple[Headers, Headers]:
+    """Split off the last fields as far as they differ each time. One that occurs twice stays with the others."""
+    count = len(headers)
+    names = [name for name, _ in headers]
+    while count and differs_each_time(names[count - 1]) and len(names[count - 1]) <= LONG_KEY:
+        if names.count(names[count - 1]) > 1:
+            break
+        count -= 1
+    return headers[:count], headers[count:]
 
 
 def _file_tree(file: BodyFile) -> dict[str, Any]:
@@ -94,7 +111,7 @@ def _headers_tree(headers: Headers) -> Any:
     return mapping if len(mapping) == len(headers) else [{name: value} for name, value in headers]
 
 
-def _chunks_tree(response: RecordedResponse, chunk_list: str) -> dict[str, Any]:
+def _chunks_tree(response: RecordedResponse, chunk_list: str) -> dict[str, Number]:
     """The chunk list; a body that came whole at its end needs none, nor does one without chunks."""
     body = response.body
     if not response.chunks or (body and response.chunks == (RecordedChunk(body, response.ended),)):

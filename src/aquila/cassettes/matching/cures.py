@@ -1,0 +1,299 @@
+"""Finds the settings under which a request matches a recording: where all that differs is new in every run.
+
+A setting is advised only if the request has the key of the recording under it.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias
+
+from aquila.cassettes.matching.body_lines import WIDTH, count_of
+from aquila.cassettes.matching.difference import ABSENT, Difference, clip_around
+from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.normalizing import Normalizer, RequestNormalizer
+from aquila.cassettes.matching.request_key import key_of
+from aquila.cassettes.model import RecordedRequest
+from aquila.errors import ConfigError
+
+_MOST = 50
+"""Differences that are looked at."""
+_LONGEST = 100_000
+"""Characters of a value that is looked at."""
+_LONGEST_PATH = 60
+_MOST_NAMED = 3
+_VERSION = re.compile(r"version|(?:^|[.\]])model$", re.IGNORECASE)
+"""Fields in which a date is the name of something that somebody has chosen."""
+_ASKED = re.compile(
+    r"""^(?:tools|functions|response_format|text)\b|(?:^|[.\]])(?:content|contents|description|input|instructions|messages
+    |model|name|output|arguments|parts|prompt|query|role|system|text|type)(?:\[-?\d+\])*$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Fields that say what is asked. Nobody is advised to leave one out."""
+_MOST_IGNORED = 5
+_LONGEST_WORD = 64
+_INDEX = re.compile(r"\[-?\d+\]")
+
+Advice: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Settings by their names, each with its whole value."""
+
+
+class FreshField(NamedTuple):
+    """A field whose value is another one in every run: but for values of these ``kinds`` it is equal.
+
+    ``is_whole`` says that the whole value is one of them.
+    """
+
+    path: str
+    kinds: tuple[str, ...]
+    is_whole: bool
+
+
+class Cure(NamedTuple):
+    """What is new in every run, and settings under which the request matches: each of ``advice`` alone is enough."""
+
+    fields: tuple[FreshField, ...]
+    advice: tuple[Advice, ...]
+
+
+def find_fresh_fields(found: Sequence[Difference]) -> list[FreshField | None]:
+    """For each difference, say whether it is a value that is new in every run."""
+    return [_fresh_field_of(difference) for difference in found[:_MOST]] + [None] * len(found[_MOST:])
+
+
+def _fresh_field_of(difference: Difference) -> FreshField | None:
+    recorded, now, path = difference.recorded, difference.now, difference.path
+    if ABSENT in (recorded, now) or type(recorded) is not type(now) or _VERSION.search(path):
+        return None
+    if path in ("method", "scheme", "host") or len(str(recorded)) + len(str(now)) > _LONGEST:
+        return None
+    kinds = _kinds_that_differ(recorded, now)
+    if not kinds:
+        return None
+    is_value = isinstance(recorded, str | int | float) and (difference.in_body or path.startswith("query "))
+    is_whole = is_value and all(_is_one_value(str(value), kinds) for value in (recorded, now))
+    return FreshField(path, kinds, is_whole)
+
+
+def find_fresh_parts(found: Sequence[Difference]) -> list[FreshField]:
+    """Return the fields that hold values new in every run, also those that differ otherwise too."""
+    fresh = zip(found, find_fresh_fields(found), strict=True)
+    fields = (field or _fresh_parts_of(difference) for difference, field in fresh)
+    return [field for field in fields if field is not None]
+
+
+def _fresh_parts_of(difference: Difference) -> FreshField | None:
+    recorded, now = difference.recorded, difference.now
+    if not (isinstance(recorded, str) and isinstance(now, str)) or len(recorded) + len(now) > _LONGEST:
+        return None
+    if _VERSION.search(difference.path):
+        return None
+    kinds = []
+    for name, kind in KIND_BY_NAME.items():
+        normalizer = _normalizer_of((name,))
+        one, other = ({text[part[0] : part[1]] for part in normalizer.find_parts(text)} for text in (recorded, now))
+        if kind.has_identity and one and other and one.isdisjoint(other):
+            kinds.append(name)
+    return FreshField(difference.path, tuple(kinds[:1]), is_whole=False) if kinds else None
+
+
+def without_fresh_values(found: Sequence[Difference]) -> list[Difference]:
+    """Return differences with placeholders for what is new in every run, to tell whether two are by the same change."""
+    masked = [replace(each, recorded=_mask_value(each.recorded), now=_mask_value(each.now)) for each in found]
+    # Where nothing else differs, the change is that of the field.
+    return [
+        replace(each, recorded=_INDEX.sub("[*]", each.path), now=ABSENT) if each.recorded == each.now else each
+        for each in masked
+    ]
+
+
+def _mask_value(value: Any) -> Any:
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        return value
+    return _normalizer_of(tuple(KIND_BY_NAME)).mask_text(value)
+
+
+@cache
+def _normalizer_of(kinds: tuple[str, ...]) -> Normalizer:
+    return Normalizer(kinds)
+
+
+def _is_one_value(text: str, kinds: tuple[str, ...]) -> bool:
+    parts = _normalizer_of(kinds).find_parts(text)
+    return len(parts) == 1 and parts[0][:2] == (0, len(text))
+
+
+def _kinds_that_differ(recorded: Any, now: Any) -> tuple[str, ...]:
+    """The kinds of values without which two are equal, as few as possible. None where they differ otherwise too."""
+
+    def are_equal(kinds: tuple[str, ...]) -> bool:
+        one, other = (_rewrite_value(value, _normalizer_of(kinds)) for value in (recorded, now))
+        return bool(one == other)
+
+    kinds = tuple(KIND_BY_NAME)
+    if not are_equal(kinds):  # as it is for most: the texts of prompts are long
+        return ()
+    for name in KIND_BY_NAME:
+        if are_equal((name,)):
+            return (name,)
+    for name in KIND_BY_NAME:
+        fewer = tuple(kind for kind in kinds if kind != name)
+        if are_equal(fewer):
+            kinds = fewer
+    return kinds
+
+
+def _rewrite_value(value: Any, normalizer: Normalizer) -> Any:
+    alone = RequestNormalizer(normalizer)
+    if isinstance(value, dict) and "sha256" in value:  # a file of a multipart body
+        return alone.rewrite_fields({"": [value]})
+    return alone.rewrite_json(value)
+
+
+def find_cure(
+    request: RecordedRequest, recorded: RecordedRequest, found: Sequence[Difference], rules: MatchRules
+) -> Cure | None:
+    """Return the settings under which a request matches a recorded one from which it differs. None if none does."""
+    if not 0 < len(found) <= _MOST:
+        return None
+    fields = find_fresh_fields(found)
+    fresh = [field for field in fields if field is not None]
+    if len(fresh) < len(fields):
+        return None
+    candidates: list[Callable[[], MatchRules]] = []
+    if all(field.is_whole for field in fresh):
+        candidates += [lambda: _ignoring(rules, fresh, any_index=True), lambda: _ignoring(rules, fresh)]
+    kinds = dict.fromkeys(kind for field in fresh for kind in field.kinds)
+    candidates.append(lambda: replace(rules, normalize=(*rules.normalize, *kinds)))
+    advice: list[Advice] = []
+    for make_rules in candidates:
+        try:
+            cured = make_rules()
+        except ConfigError:  # a name of a field that no path can be written for
+            continue
+        given = _settings_that_changed(rules, cured)
+        known = any(given.keys() == other.keys() for other in advice)
+        if given and not known and key_of(request, cured) == key_of(recorded, cured):
+            advice.append(given)
+    return Cure(tuple(fresh), tuple(advice)) if advice else None
+
+
+def find_ignorable(
+    request: RecordedRequest, recorded: RecordedRequest, found: Sequence[Difference], rules: MatchRules
+) -> Cure | None:
+    """Return the settings that leave out the fields in which a request differs from a recorded one.
+
+    Only fields that say nothing of what is asked: a number, a flag, an id; no prompt, no model and no tool.
+    """
+    if not 0 < len(found) <= _MOST_IGNORED or not all(map(_can_be_ignored, found)):
+        return None
+    fields = [FreshField(difference.path, (), is_whole=True) for difference in found]
+    try:
+        cured = _ignoring(rules, fields, any_index=True)
+    except ConfigError:
+        return None
+    given = _settings_that_changed(rules, cured)
+    return Cure(tuple(fields), (given,)) if given and key_of(request, cured) == key_of(recorded, cured) else None
+
+
+def _can_be_ignored(difference: Difference) -> bool:
+    if not (difference.in_body or difference.path.startswith("query ")) or _ASKED.search(difference.path):
+        return False
+    return all(
+        value is ABSENT or value is None or isinstance(value, bool | int | float) or _is_word(value)
+        for value in (difference.recorded, difference.now)
+    )
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_WORD and not re.search(r"\s", value)
+
+
+def _ignoring(rules: MatchRules, fresh: Sequence[FreshField], *, any_index: bool = False) -> MatchRules:
+    """Rules that leave fields out. ``any_index`` says so for every element of a list, where several are fresh."""
+    paths = [field.path for field in fresh if not field.path.startswith("query ")]
+    if any(len(path) > _LONGEST_PATH or not path.isprintable() for path in paths):
+        raise ConfigError("a path that is too long to be typed")
+    general = [_INDEX.sub("[*]", path) for path in paths]
+    if any_index:
+        paths = [wide if general.count(wide) > 1 else path for path, wide in zip(paths, general, strict=True)]
+    names = [field.path.removeprefix("query ") for field in fresh if field.path.startswith("query ")]
+    if any(len(name) > _LONGEST_PATH or not name.isprintable() or re.search(r"[\s,]", name) for name in names):
+        raise ConfigError("a parameter that cannot be typed")
+    return replace(rules, ignore=(*rules.ignore, *paths), ignore_query=(*rules.ignore_query, *names))
+
+
+def _settings_that_changed(before: MatchRules, after: MatchRules) -> Advice:
+    names = ("ignore", "ignore_query", "normalize")
+    return {name: getattr(after, name) for name in names if getattr(after, name) != getattr(before, name)}
+
+
+def write_advice(cure: Cure) -> Iterator[str]:
+    """Write what is new in every run, and each setting that cures it, as lines."""
+    yield ""
+    first, *others = cure.advice
+    title = f"If {_describe_fields(cure.fields)} new in every run, "
+    yield from textwrap.wrap(title + _LEADS["normalize" if "normalize" in first else "ignore"], WIDTH)
+    yield from _write_settings(first)
+    for each in others:
+        yield from ("", "or " + _LEADS["normalize"])
+        yield from _write_settings(each)
+    names = dict.fromkeys(name for each in cure.advice for name in each)
+    yield from ("", f"(in pytest's settings; at the marker or the call: {', '.join(f'{name}=' for name in names)})")
+
+
+_LEADS = {
+    "ignore": "leave it out of the comparison:",
+    "normalize": "let any other of its kind stand in its place:",
+}
+
+
+def _write_settings(advice: Advice) -> Iterator[str]:
+    yield ""
+    for name, values in advice.items():
+        yield from (f"  {line}" for line in setting_lines(name, values))
+
+
+def setting_lines(name: str, values: Sequence[str]) -> list[str]:
+    """Write a setting as pytest's ini file takes it."""
+    line = f"aquila_{name} = {' '.join(values)}"
+    # A path or a pattern takes all of its line.
+    fill_lines = name == "ignore" or any(" " in value or value.startswith("/") for value in values)
+    if len(values) == 1 or (len(line) < WIDTH and not fill_lines):
+        return [line]
+    return [f"aquila_{name} =", *(f"    {value}" for value in values)]
+
+
+def _describe_fields(fields: Sequence[FreshField]) -> str:
+    """The beginning of a sentence, up to its verb: ``user (a UUID) is``, ``the date in input is``."""
+    named = [_describe_field(field) for field in fields[:_MOST_NAMED]]
+    if len(fields) > _MOST_NAMED:
+        named.append(count_of(len(fields) - _MOST_NAMED, "other field"))
+    verb = "is" if len(fields) == 1 and len(fields[0].kinds) == 1 else "are"
+    return f"{join_words(named)} {verb}"
+
+
+def _describe_field(field: FreshField) -> str:
+    path = clip_around(field.path, len(field.path), _LONGEST_PATH)
+    called = [KIND_BY_NAME[kind].called for kind in field.kinds]
+    return f"{path} ({called[0]})" if field.is_whole else f"{join_words(called)} in {path}"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Join words: ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def write_remark(fresh: Sequence[FreshField]) -> Iterator[str]:
+    """Say what is new in every run where something else differs too, so that no setting alone makes the two match."""
+    yield ""
+    yield from textwrap.wrap(
+        f"{_describe_fields(fresh)} perhaps new in every run. If so, recording again is not enough; when nothing else "
+        "differs any more, this message names the setting that is.",
+        WIDTH,
+    )

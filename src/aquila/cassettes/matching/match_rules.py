@@ -1,0 +1,129 @@
+"""The rules that say what of two requests is compared: which parts, and what is left out of bodies and queries."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from aquila.cassettes.matching import json_path
+from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, check_header_names
+from aquila.errors import ConfigError
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching import normalizing
+else:
+    lazy_modules(globals(), normalizing="aquila.cassettes.matching.normalizing")
+
+PARTS = ("method", "scheme", "host", "origin", "path", "query", "headers", "body", "metadata", "prompt_cache_key")
+"""Every part of a request that ``match_on`` can name, besides ``header:<name>``.
+
+``origin`` is scheme, host and port together. It tells apart only requests that are for no model: one for a model may be
+recorded through a proxy, and is then answered by the recordings of that.
+"""
+
+LABELS = ("metadata", "prompt_cache_key")
+"""Parts of a body that are no part of what is asked: they tell the provider's books and caches to whom it belongs."""
+
+DEFAULT_MATCH_ON = ("method", "origin", "path", "query", "body")
+
+
+@dataclass(frozen=True, slots=True)
+class MatchRules:
+    """Says what of a request is compared.
+
+    ``match_on`` names parts (see :data:`PARTS`, and ``header:<name>``). When every entry begins with ``+`` or ``-``,
+    it adds to and takes from the default, as in ``("+host", "-query")``. Afterwards it holds the resolved names in a
+    fixed order. ``ignore`` holds JSON paths that are left out of bodies; for forms and multipart bodies, names of
+    fields. ``ignore_query`` holds names of query parameters that are left out; ``*`` stands for any characters.
+    ``normalize`` names what is replaced by placeholders in every text: kinds of values, or patterns between slashes.
+
+    Raises :class:`~aquila.errors.ConfigError` for an unknown part or kind, a path or a pattern that cannot be read, and
+    a header field that is never stored.
+    """
+
+    match_on: tuple[str, ...] = DEFAULT_MATCH_ON
+    ignore: tuple[str, ...] = ()
+    ignore_query: tuple[str, ...] = ()
+    normalize: tuple[str, ...] = ()
+    header_names: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Header fields that are compared, in lower case."""
+    paths: tuple[json_path.JsonPath, ...] = field(init=False, repr=False, compare=False)
+    unwanted_query: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
+    """What the names of the query parameters of ``ignore_query`` match."""
+    labels: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """Those of ``LABELS`` that are left out."""
+    normalizer: normalizing.Normalizer | None = field(init=False, repr=False, compare=False)
+    """Finds what ``normalize`` names. None if that is nothing."""
+
+    def __post_init__(self) -> None:
+        names = _resolve_match_on(self.match_on)
+        fields = {name.partition(":")[2] for name in names if name.startswith("header:")}
+        if "headers" in names:
+            fields |= REQUEST_HEADERS
+        ignore = tuple(dict.fromkeys(self.ignore))
+        object.__setattr__(self, "match_on", names)
+        object.__setattr__(self, "ignore", ignore)
+        object.__setattr__(self, "header_names", frozenset(fields))
+        object.__setattr__(self, "ignore_query", tuple(dict.fromkeys(self.ignore_query)))
+        object.__setattr__(self, "unwanted_query", _compile_names(self.ignore_query))
+        object.__setattr__(self, "normalize", tuple(dict.fromkeys(self.normalize)))
+        object.__setattr__(self, "normalizer", normalizing.Normalizer(self.normalize) if self.normalize else None)
+        object.__setattr__(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore))
+        object.__setattr__(self, "labels", tuple(label for label in LABELS if label not in names))
+
+    @property
+    def compares_origin(self) -> bool:
+        """Whether a request that is for no model is answered only by recordings of its own origin."""
+        return "origin" in self.match_on
+
+    def with_origin(self) -> MatchRules:
+        """Return rules that compare scheme, host and port too, whatever a request is for."""
+        return replace(self, match_on=(*self.match_on, "scheme", "host"))
+
+    def without_placeholders(self) -> MatchRules:
+        """Return rules for showing what was sent, and not what ``normalize`` puts in its place."""
+        return replace(self, normalize=()) if self.normalize else self
+
+
+def _compile_names(names: tuple[str, ...]) -> re.Pattern[str] | None:
+    return re.compile("|".join(re.escape(name).replace(r"\*", ".*") for name in names), re.DOTALL) if names else None
+
+
+def _resolve_match_on(match_on: tuple[str, ...]) -> tuple[str, ...]:
+    entries = [entry.strip() for entry in match_on]
+    relative = [entry[:1] in ("+", "-") for entry in entries]
+    if any(relative) and not all(relative):
+        raise ConfigError(
+            f"match_on = {', '.join(match_on)}: either name every part, or begin every entry with + or - to change the "
+            f"default ({', '.join(DEFAULT_MATCH_ON)})."
+        )
+    names = set(DEFAULT_MATCH_ON) if any(relative) else set()
+    for entry in entries:
+        name = _checked_part(entry.lstrip("+-").strip(), entry)
+        if entry.startswith("-"):
+            names.discard(name)
+        else:
+            names.add(name)
+    if names <= {"origin"}:
+        raise ConfigError("match_on: nothing is left to compare, so every request would get the same answer.")
+    for label in LABELS:
+        if label in names and "body" not in names:
+            raise ConfigError(f"match_on: '{label}' is part of the body; add 'body'.")
+    return tuple(sorted(names, key=lambda name: (PARTS.index(name) if name in PARTS else len(PARTS), name)))
+
+
+def _checked_part(name: str, entry: str) -> str:
+    if name in PARTS:
+        return name
+    if name.lower().startswith("header:"):
+        (field_name,) = check_header_names([name[7:]], "match_on")
+        if field_name.endswith("*"):
+            raise ConfigError(f"match_on: {entry!r}: name one header field, without *.")
+        return f"header:{field_name}"
+    known = (*PARTS, "header:<name>")
+    nearest = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    raise ConfigError(f"match_on: there is no part {entry!r}.{hint} Known: {', '.join(known)}.")

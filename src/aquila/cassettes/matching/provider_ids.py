@@ -1,0 +1,249 @@
+"""Which ids a request names for a provider to look up, and which an answer gives.
+
+A provider that has not given an id itself, in this life, answers a request that names it with an error. What counts is
+the place where the id stands, and the table of places is here. An id of a tool call is in none of them: the history is
+sent in full, the call beside its result, and the provider pairs the two within the request.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from aquila.cassettes.body_file import StoredChunks
+from aquila.cassettes.model import Interaction, RecordedRequest
+from aquila.errors import CassetteCorrupt
+
+
+class Protocol(NamedTuple):
+    """Where the requests of one protocol name ids.
+
+    ``fields`` are names of fields in a JSON body, at any depth: the value is an id, a list of ids, or an object with an
+    ``id``. ``items`` are objects that stand for what the provider keeps: by their ``type``, the fields that would say
+    all of it instead. ``headers`` are header fields.
+    """
+
+    name: str
+    fields: tuple[str, ...] = ()
+    items: Mapping[str, tuple[str, ...]] = {}
+    headers: tuple[str, ...] = ()
+
+
+PROTOCOLS = (
+    Protocol(
+        "OpenAI Responses and Conversations",
+        fields=("previous_response_id", "conversation"),
+        items={
+            "item_reference": (),
+            "reasoning": ("encrypted_content", "content"),
+            "image_generation_call": ("result",),
+        },
+    ),
+    Protocol("OpenAI Chat Completions", fields=("audio",)),
+    Protocol(
+        "OpenAI Files, Uploads, Batches, Fine-tuning and Evals",
+        fields=("file_id", "file_ids", "part_ids", "input_file_id", "training_file", "validation_file", "eval_id"),
+    ),
+    Protocol("OpenAI Containers and Vector stores", fields=("container_id", "vector_store_id", "vector_store_ids")),
+    Protocol("OpenAI Assistants", fields=("assistant_id", "thread_id", "run_id")),
+    Protocol("Anthropic", fields=("container", "file_id", "skill_id")),
+    Protocol(
+        "Gemini",
+        fields=("cachedContent", "cached_content", "fileUri", "file_uri", "previous_interaction_id"),
+    ),
+    Protocol("Mistral", fields=("agent_id", "conversation_id", "library_ids")),
+    Protocol("AssemblyAI and others that take uploads", fields=("audio_url", "upload_id", "upload_url")),
+    Protocol("MCP", headers=("mcp-session-id",)),
+)
+"""The table. Paths and queries are in it for every protocol: an id in a URL is always looked up."""
+
+_FIELDS = frozenset(name for protocol in PROTOCOLS for name in protocol.fields)
+_ITEMS = {kind: whole for protocol in PROTOCOLS for kind, whole in protocol.items.items()}
+_HEADERS = frozenset(name for protocol in PROTOCOLS for name in protocol.headers)
+
+_WRITTEN_FREELY = frozenset(
+    {
+        *("annotations", "args", "arguments", "citations", "input_schema", "metadata", "parameters", "properties"),
+        *("response", "schema"),
+    }
+)
+"""Fields whose content a model, a tool or an author has written: nothing in it is looked up."""
+
+_BEFORE_MODELS = frozenset({"models", "model", "engines", "deployments"})
+"""Parts of a path behind which the name of a model stands, which every provider knows."""
+
+_GIVING_HEADERS = frozenset({*_HEADERS, "content-location", "location", "operation-location", "x-goog-upload-url"})
+"""Header fields of an answer that give an id, or a URL with one."""
+
+_RESOURCE_FIELDS = frozenset(
+    {"name", "uri", "fileUri", "file_uri", "upload_url", "uploadUrl", "next_page", "nextPageToken", "next_cursor"}
+)
+"""Fields of an answer that give an id, besides those whose names end in ``id`` or ``ids``."""
+
+_LARGEST = 16 * 1024 * 1024
+"""Bytes of a body that is looked into; in a larger one is a file, and no id."""
+
+_MAY_BE_JSON = re.compile(rb"\s*[{\[]|(?:data|event|id|retry)?:")
+
+
+def ids_named_by(request: RecordedRequest) -> dict[str, str]:
+    """Return the values that a request names for its provider to look up, each with where it stands.
+
+    Parts of the path are among them, whatever they mean: which of them are ids is known by the answers.
+    """
+    named: dict[str, str] = {}
+    parts = urlsplit(request.url)
+    before = ""
+    for part in map(unquote, parts.path.replace(":", "/").split("/")):
+        if part and before not in _BEFORE_MODELS:
+            named.setdefault(part, "the path")
+        before = part
+    for name, value in parse_qsl(parts.query):
+        if not value.isdecimal():  # a number of entries, or of a page
+            named.setdefault(value, f"query {name}")
+    for name, value in request.headers:
+        if name in _HEADERS:
+            named.setdefault(value, f"header {name}")
+    for body in _read_json(_body_of(request)):
+        for value, where in _named_in(body):
+            named.setdefault(value, where)
+    return named
+
+
+def _named_in(body: Any) -> Iterator[tuple[str, str]]:
+    waiting: list[tuple[Any, str]] = [(body, "")]
+    while waiting:
+        value, path = waiting.pop()
+        if isinstance(value, list):
+            waiting += [(each, f"{path}[{at}]") for at, each in reversed(list(enumerate(value)))]
+        if not isinstance(value, dict):
+            continue
+        kind, id = value.get("type"), value.get("id")
+        if isinstance(id, str) and (_is_reference(value) if kind else _is_bare_reference(value, path)):
+            yield id, f"{path}.id".removeprefix(".")
+        for name, child in value.items():
+            where = f"{path}.{name}".removeprefix(".")
+            if name in _FIELDS:
+                yield from _ids_of_field(child, where)
+            if not _is_written_freely(name, child, kind):
+                waiting.append((child, where))
+
+
+def _is_reference(item: Mapping[str, Any]) -> bool:
+    """Whether an object stands for one that the provider keeps."""
+    whole = _ITEMS.get(str(item["type"]))
+    return whole is not None and not any(item.get(name) for name in whole)
+
+
+def _is_bare_reference(item: Mapping[str, Any], path: str) -> bool:
+    """Whether an object without a type is an ``item_reference`` of the Responses API."""
+    return item.keys() <= {"id", "type"} and path.partition("[")[0] in ("input", "items")
+
+
+def _ids_of_field(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        value, where = value.get("id"), f"{where}.id"
+    for each in value if isinstance(value, list) else (value,):
+        if isinstance(each, str):
+            yield each, where
+
+
+def _is_written_freely(name: str, value: Any, kind: Any) -> bool:
+    # The input of a tool is an object; that of a request is a text or a list. What a tool of the provider's own has
+    # given comes back in the history, as `code_execution_tool_result` for one.
+    tool_input = name == "input" and isinstance(value, dict)
+    tool_output = name == "content" and isinstance(kind, str) and kind.endswith("_tool_result")
+    return name in _WRITTEN_FREELY or tool_input or tool_output
+
+
+def ids_given_by(interaction: Interaction) -> frozenset[str]:
+    """Return the ids that an answer gives."""
+    response = interaction.response
+    given: set[str] = set()
+    for name, value in response.headers:
+        if name in _GIVING_HEADERS:
+            given.add(value)
+            given.update(_ids_in_url(value))
+    chunks = response.chunks
+    if not (isinstance(chunks, StoredChunks) and chunks.file.size > _LARGEST):
+        with suppress(CassetteCorrupt):
+            for body in _read_json(response.body):
+                given.update(_given_in(body))
+    return frozenset(given)
+
+
+def _given_in(body: Any) -> Iterator[str]:
+    waiting = [body]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict) and value.get("object") != "model" and value.get("type") != "model":
+            for name, child in value.items():
+                if isinstance(child, dict | list):
+                    waiting.append(child)
+                if _gives_id(name):
+                    for each in child if isinstance(child, list) else (child,):
+                        yield from _spellings_of(name, each)
+
+
+def _gives_id(name: str) -> bool:
+    return name in ("id", "ids") or name.endswith(("_id", "_ids", "Id", "Ids")) or name in _RESOURCE_FIELDS
+
+
+def _spellings_of(name: str, value: Any) -> Iterator[str]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        yield str(value)  # as it stands in a path
+    elif isinstance(value, str) and value and not (name == "name" and "/" not in value):
+        yield value
+        if name in ("name", "id"):  # of a resource: `files/abc`
+            yield value.rpartition("/")[2]
+
+
+def _ids_in_url(url: str) -> Iterator[str]:
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        yield unquote(parts.path.rpartition("/")[2])
+        yield from (value for _, value in parse_qsl(parts.query))
+
+
+def values_in(request: RecordedRequest) -> frozenset[str]:
+    """Return every text of a request: what stands here was known to its sender."""
+    parts = urlsplit(request.url)
+    found = {request.url, *map(unquote, parts.path.replace(":", "/").split("/"))}
+    found.update(value for _, value in parse_qsl(parts.query))
+    found.update(value for name, value in request.headers if name in _HEADERS)
+    waiting = list(_read_json(_body_of(request)))
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str | int):
+            found.add(str(value))
+    return frozenset(found)
+
+
+def _body_of(request: RecordedRequest) -> bytes:
+    with suppress(CassetteCorrupt):  # the file of a large body is missing: whoever asks for the body is told
+        return request.body if request.size <= _LARGEST else b""
+    return b""
+
+
+def _read_json(body: bytes) -> Iterator[Any]:
+    """Yield the JSON values of a body: one, or one for each line or event."""
+    if not _MAY_BE_JSON.match(body):  # an upload may be large
+        return
+    with suppress(ValueError, RecursionError):
+        yield json.loads(body)
+        return
+    for line in body.splitlines():
+        text = line.removeprefix(b"data:").strip()
+        if text[:1] in (b"{", b"["):
+            with suppress(ValueError, RecursionError):
+                yield json.loads(text)

@@ -1,0 +1,82 @@
+"""A file of a multipart body: what is compared of it, and its content for people."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import quopri
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aquila.cassettes.multipart import Part, header_parameter
+
+_MOST_SHOWN = 1024 * 1024
+"""Bytes of the largest file whose content is kept to be shown: what is known of a miss stays until the run ends."""
+
+
+class UploadedFile(dict[str, Any]):
+    """The name, type, size and hash of a file. Of a part of a multipart body they are what is compared.
+
+    ``data`` is its content as it was sent, so that a difference can be shown, or None if it is large.
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, compared: Mapping[str, Any], data: bytes | None) -> None:
+        super().__init__(compared)
+        self.data = data
+
+    @classmethod
+    def from_part(cls, part: Part) -> UploadedFile:
+        """Reduce the part of a body that is a file."""
+        compared = {"filename": part.filename, **describe_content(part.data)}
+        if part.content_type:
+            compared["content_type"] = part.content_type
+        if part.transfer_encoding:
+            compared["transfer_encoding"] = part.transfer_encoding
+        return cls(compared, part.data if len(part.data) <= _MOST_SHOWN else None)
+
+    def with_fields(self, compared: Mapping[str, Any]) -> UploadedFile:
+        """Return the same file with other fields."""
+        return UploadedFile(compared, self.data)
+
+    def read_text(self) -> str | None:
+        """Return the content as text, its transfer encoding undone; None for what is no text, and for a large file."""
+        if self.data is None:
+            return None
+        try:
+            data = _DECODERS[self.get("transfer_encoding", "")](self.data)
+            text = data.decode(header_parameter(self.get("content_type", ""), "charset") or "utf-8-sig")
+        except (binascii.Error, LookupError, ValueError):
+            return None
+        return None if "\0" in text else text
+
+
+_DATA_URL = re.compile(r"data:([^,;]{0,100}(?:;[^,;]{1,100}){0,3});base64,([A-Za-z0-9+/=\s]{64,})")
+
+
+def read_data_url(text: str) -> UploadedFile | None:
+    """Return the file in a ``data:`` URL in base64, as JSON bodies hold them; None for other texts and short ones."""
+    match = _DATA_URL.fullmatch(text) if text.startswith("data:") else None
+    if match is None:
+        return None
+    try:
+        data = base64.b64decode(match[2])
+    except binascii.Error:
+        return None
+    compared = {**describe_content(data), **({"content_type": match[1]} if match[1] else {})}
+    return UploadedFile(compared, data if len(data) <= _MOST_SHOWN else None)
+
+
+_DECODERS: Mapping[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    "base64": base64.b64decode,
+    "quoted-printable": quopri.decodestring,
+}
+
+
+def describe_content(data: bytes) -> dict[str, Any]:
+    """Return the size and the hash of bytes."""
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -1,0 +1,303 @@
+"""Finds the credentials of a request: what its fields are by their names, wherever a service may repeat it.
+
+Names count in requests alone, because an answer may hold anything under any name. They count in no prompt, tool schema
+or list of tokens, which are text.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
+from urllib.parse import unquote, unquote_plus
+
+from aquila.cassettes.body_file import StoredRequest
+from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.cassettes.multipart import parse_multipart
+from aquila.cassettes.redaction.decoded_views import decode_json_escapes
+from aquila.cassettes.redaction.found_secrets import FoundSecret
+from aquila.cassettes.redaction.header_allowlist import is_credential_header
+from aquila.cassettes.redaction.trivial_values import is_trivial
+
+_TEXTS = frozenset(
+    (
+        *("choices", "completion", "contents", "documents", "examples", "input", "inputs", "instructions", "logprobs"),
+        *("messages", "output", "prompt", "prompts", "properties", "system", "system_instruction", "top_logprobs"),
+    )
+)
+"""Fields of JSON in which names tell nothing: prompts, tool schemas, tokens."""
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# What such a field holds is a secret whatever it looks like.
+_CERTAIN = re.compile(
+    r"(?:.*_)?(?:h?api_?key|(?:private|secret|account|subscription|shared_?access|(?:secret_)?access)_?key|auth_?key"
+    r"|(?:encryption|signing|master|license|licence)_?key"
+    r"|(?:client|api|app|shared|consumer|webhook|signing)_?secret|client_assertion"
+    r"|(?:access|refresh|id|auth|session|bearer|api|security|personal|sas|bot|oauth)_?token"
+    r"|password|passwd|passphrase|authorization)(?:_?\d+)?"
+)
+# What it holds is one if it looks like one.
+_LIKELY = re.compile(
+    r"(?:.*_)?(?:token|secret|auth|credentials?|creds|cookie|pwd|pass|passcode|bearer|jwt|pat)(?:_?\d+)?"
+)
+_LIKELY_PARAMETER = re.compile(
+    r"(?:app_?)?key|sig|(?:.*_)?signature|awsaccesskeyid|x_(?:amz|goog)_credential|assertion|hmac"
+)
+_SHORTEST_CODE = 10
+"""A parameter ``code`` with which a sign-in ends has so many characters, and a digit. ``code=EUR`` is none."""
+
+_NOT_SECRET = re.compile(
+    r"(?:.*_)?(?:page|next|prev|previous|continuation|cursor|sync|start|end|stop|eos|bos|pad|unk|mask|sep|cls|skip|last"
+    r"|first|offset|pagination|special|max|min|num|prompt|completion|image|audio|public|progress)_(?:token|key)s?"
+)
+_ENDS = (
+    *(b"key", b"token", b"secret", b"password", b"passwd", b"passphrase", b"authorization", b"auth", b"credential"),
+    *(b"credentials", b"creds", b"cookie", b"pwd", b"pass", b"passcode", b"bearer", b"jwt", b"pat", b"assertion"),
+)
+"""How such names end: where no name of the JSON ends so, it need not be parsed."""
+
+_MOST_READ = 8 * 1024 * 1024
+"""A body in a file that is larger is not read into memory for the names in it."""
+
+_DEPTH = 2
+"""So many layers of JSON in strings of JSON are read."""
+
+_Place: TypeAlias = tuple[int, int]
+_LONGEST_NAME = 100
+_NAME_END = re.compile(rb'\\{0,8}"\s{0,64}:\s{0,64}["\[\\]')
+_JSON = re.compile(rb'"((?:[^"\\]|\\.)*+)"(\s*:)?|[{}\[\]]', re.DOTALL)
+_USERINFO = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://([^/?#]*)@")
+_REDACTED = re.compile(r"(?:\[|%5B)redacted", re.IGNORECASE)
+_TEMPLATE = re.compile(r"\$\{.*\}|\$[A-Z_][A-Z0-9_]*|\{.*\}|<.*>|%\(\w*\)s|%[A-Z_]+%")
+
+
+class NamedSecrets(NamedTuple):
+    """The credentials of a request, and the places in its body that are replaced because of their names."""
+
+    values: frozenset[str]
+    places: list[FoundSecret]
+
+
+def find_named_secrets(request: RecordedRequest) -> NamedSecrets:
+    """Find what the names of parameters, fields and parts of a request say to be secret; its header fields apart."""
+    values = set(_in_url(request.url))
+    places: list[FoundSecret] = []
+    media = request.first_header("content-type")
+    kind = media.lower()
+    if isinstance(request, StoredRequest) and request.file.size > _MOST_READ:
+        return NamedSecrets(frozenset(values), places)
+    body = request.body
+    if kind.startswith("application/x-www-form-urlencoded"):
+        text = body.decode("utf-8", "replace")
+        values.update(_in_parameters(text))
+        for document in _json_parameters(text):
+            for name, raw, place in _in_json(document):
+                _take_in(name, raw, place, values, [], in_json=True)  # it stands elsewhere in the body
+    elif kind.startswith("multipart/"):
+        for name, data, start in _plain_parts(body, media):
+            _take_in(name, data, (start, start + len(data)), values, places)
+    elif body[:1] in (b"{", b"[") or body.lstrip()[:1] in (b"{", b"["):
+        for name, raw, place in _in_json(body):
+            _take_in(name, raw, place, values, places, in_json=True)
+    return NamedSecrets(frozenset(values), places)
+
+
+def _take_in(
+    name: str, raw: bytes, place: _Place, values: set[str], places: list[FoundSecret], *, in_json: bool = False
+) -> None:
+    """Take in what a field holds, which is ``raw`` and stands at ``place`` in the body."""
+    likelihood = _likelihood_of(name)
+    if not likelihood or not raw or b"[redacted" in raw:
+        return
+    try:
+        text: str = json.loads(b'"%s"' % raw) if in_json and b"\\" in raw else raw.decode()
+    except ValueError:
+        return
+    certain = likelihood == "certain"
+    value = _without_scheme(text) if name.lower().endswith("authorization") else text
+    counts = counts_as_secret(value, certain=certain)
+    if counts:
+        values.add(value)
+    # Another machine may have a dummy there, which is found nowhere else.
+    if counts or (certain and not _looks_like_text(text)):
+        places.append(FoundSecret(*place, "secret field", value=text.encode("utf-8", "surrogatepass")))
+
+
+@lru_cache(maxsize=2048)
+def _likelihood_of(name: str, *, parameter: bool = False) -> str:
+    """Return ``certain``, ``likely``, or nothing: whether a field with this name holds a secret."""
+    if len(name) > _LONGEST_NAME:
+        return ""
+    name = _HUMP.sub("_", name).lower().replace("-", "_").replace(".", "_")
+    if _NOT_SECRET.fullmatch(name):
+        return ""
+    if _CERTAIN.fullmatch(name):
+        return "certain"
+    return "likely" if _LIKELY.fullmatch(name) or (parameter and _LIKELY_PARAMETER.fullmatch(name)) else ""
+
+
+def counts_as_secret(value: str, *, certain: bool) -> bool:
+    """Say whether the value of a field is searched for everywhere. ``certain`` says that its name leaves no doubt.
+
+    A plain word would change texts that have nothing to do with it, and so would a path.
+    """
+    if is_trivial(value) or _REDACTED.search(value) or _looks_like_text(value):
+        return False
+    return certain or (
+        any(map(str.isdigit, value)) and any(map(str.isalpha, value)) and not any(char in "/\\" for char in value)
+    )
+
+
+def _looks_like_text(value: str) -> bool:
+    """Say whether a value is several words, or says where a value belongs: ``${API_KEY}``."""
+    return any(map(str.isspace, value.strip())) or _TEMPLATE.fullmatch(value) is not None
+
+
+def credentials_in(headers: Headers) -> Iterator[str]:
+    """Yield the credentials in the header fields of a request, and the value of each of its cookies."""
+    for name, text in headers:
+        if is_credential_header(name):
+            value = _without_scheme(text)
+            if text.strip().lower().startswith("basic "):
+                yield from _basic_password(value)
+            if name.lower() == "cookie":
+                for cookie in text.split(";"):
+                    yield from _if_it_counts(cookie.partition("=")[2].strip().strip('"'), certain=False)
+            elif name.lower().endswith("authorization"):
+                yield from _in_authorization(value)
+            if not is_trivial(value):
+                yield value
+
+
+def _without_scheme(text: str) -> str:
+    scheme, _, rest = text.strip().partition(" ")
+    return rest.strip() if rest and scheme.replace("-", "").isalnum() else text.strip()
+
+
+def _in_authorization(value: str) -> Iterator[str]:
+    """Yield what a credential consists of: ``token="..."`` and the like, or an id and a secret."""
+    pairs = [part.partition("=") for part in re.split(r"[,;\s]", value)]
+    parameters = [(name, text.strip('"')) for name, _, text in pairs if text.strip("=")]
+    for name, text in parameters:
+        if name.lower() == "response" or _likelihood_of(name, parameter=True):
+            yield from _if_it_counts(text, certain=True)
+    _, colon, secret = value.partition(":")
+    if colon and not parameters:
+        yield from _if_it_counts(secret, certain=True)
+
+
+def _basic_password(value: str) -> Iterator[str]:
+    try:
+        password = base64.b64decode(value).decode().partition(":")[2]
+    except ValueError:
+        return
+    if not is_trivial(password):
+        yield password
+
+
+def _if_it_counts(value: str, *, certain: bool) -> Iterator[str]:
+    """Yield a value as it is and without percent-encoding, if it counts."""
+    for text in {value, unquote(value)} if "%" in value else (value,):
+        if counts_as_secret(text, certain=certain):
+            yield text
+
+
+@lru_cache(maxsize=1024)
+def _in_url(url: str) -> frozenset[str]:
+    found: set[str] = set()
+    if "@" in url and (userinfo := _USERINFO.match(url)):
+        user, _, password = userinfo[1].partition(":")
+        found.update(_if_it_counts(password or user, certain=True))
+    _, _, rest = url.partition("?")
+    for part in (rest.partition("#")[0], url.partition("#")[2]):
+        found.update(_in_parameters(part))
+    return frozenset(found)
+
+
+def _in_parameters(text: str) -> Iterator[str]:
+    """Yield the secrets among the parameters of a query or a form."""
+    for pair in re.split("[&;]", text) if "=" in text else ():
+        name, _, value = pair.partition("=")
+        likelihood = _likelihood_of(unquote_plus(name), parameter=True) if value else ""
+        if name.lower() == "code" and len(value) >= _SHORTEST_CODE and any(map(str.isdigit, value)):
+            likelihood = "certain"
+        if likelihood:
+            yield from _if_it_counts(
+                value.replace("+", " ") if "+" in value else value, certain=likelihood == "certain"
+            )
+
+
+def _json_parameters(text: str) -> Iterator[bytes]:
+    """Yield the parameters of a form that are JSON, as those of Slack's ``payload=``."""
+    for pair in text.split("&"):
+        value = pair.partition("=")[2]
+        if value.startswith(("{", "[", "%7B", "%5B", "%7b", "%5b")):
+            yield unquote_plus(value).encode("utf-8", "surrogatepass")
+
+
+def _plain_parts(body: bytes, media: str) -> Iterator[tuple[str, bytes, int]]:
+    """Yield the plain fields of a multipart body: name, content, and where that stands."""
+    if not any(word in body for word in _ENDS):
+        return
+    at = 0
+    for part in parse_multipart(body, media) or ():
+        at = max(at, body.find(b"\r\n\r\n" + part.data, at) + 4)
+        if part.filename is None and not part.transfer_encoding and body.startswith(part.data, at):
+            yield part.name, part.data, at
+        at += len(part.data)
+
+
+def _in_json_string(raw: bytes, start: int, depth: int) -> Iterator[tuple[str, bytes, _Place]]:
+    """Yield the same for JSON that is written in a string, which stands from ``start`` on."""
+    view = decode_json_escapes(raw)
+    for name, inner, place in _in_json(view.data, depth):
+        if inner:
+            first, last = view.locate_in_raw(*place)
+            yield name, inner, (start + first, start + last)
+
+
+def _in_json(body: bytes, depth: int = _DEPTH) -> Iterator[tuple[str, bytes, _Place]]:
+    """Yield the strings in a JSON document under names that may be those of secrets: name, content, where it stands.
+
+    So are those in JSON that a string of it holds, ``depth`` times.
+    """
+    if not _may_name_a_secret(body):
+        return
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return
+    name = ""
+    # Of each list or object that is open: whether it is text, and the name that its items have if it is a list.
+    around: list[tuple[bool, str]] = [(False, "")]
+    for token in _JSON.finditer(body):
+        kind = token[0][:1]
+        if kind in b"{[":
+            is_text, list_name = around[-1]
+            name = name or list_name
+            around.append((is_text or name.lower() in _TEXTS, name if kind == b"[" else ""))
+            name = ""
+        elif kind in b"}]":
+            around.pop()
+            name = ""
+        elif token[2] is not None:
+            name = token[1].decode("utf-8", "replace")
+        else:
+            is_text, list_name = around[-1]
+            if not is_text and name.lower() not in _TEXTS:
+                yield name or list_name, token[1], token.span(1)
+                if depth and token[1].startswith((b'{\\"', b'[{\\"')):
+                    yield from _in_json_string(token[1], token.start(1), depth - 1)
+            name = ""
+
+
+def _may_name_a_secret(body: bytes) -> bool:
+    """Say whether a string or a list in a JSON document has a name that ends like those of secrets."""
+    for match in _NAME_END.finditer(body):
+        name = body[max(0, match.start() - 32) : match.start()]
+        if name.rstrip(b"0123456789").rstrip(b"_").lower().endswith(_ENDS):
+            return True
+    return False

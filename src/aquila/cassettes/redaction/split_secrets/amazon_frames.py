@@ -1,0 +1,120 @@
+"""Reads and writes the frames of ``application/vnd.amazon.eventstream``, in which AWS streams answers.
+
+A frame is: its length, that of its headers, the checksum of these two; the headers; the payload; the checksum of all.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+_PRELUDE = struct.Struct(">III")
+_CHECKSUM = struct.Struct(">I")
+_LEAST = _PRELUDE.size + _CHECKSUM.size
+_MOST = 25 * 1024 * 1024
+_STRING_HEADER = 7
+_HEADER_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
+_INNER = re.compile(rb'"bytes"\s*:\s*"([A-Za-z0-9+/]*={0,2})')
+
+
+class Frame(NamedTuple):
+    """A frame and where it stands. One that broke off lacks the end of its payload, or of its headers."""
+
+    start: int
+    end: int
+    headers: bytes
+    payload: bytes
+    size: int
+    header_size: int
+    """What it says of itself and its headers."""
+
+
+def begins_with_frame(data: bytes) -> bool:
+    """Say whether a body, or its beginning, is a stream of frames."""
+    return _read_prelude(data, 0) is not None
+
+
+def read_frames(data: bytes) -> Iterator[Frame]:
+    """Yield the frames of a body up to one that is none."""
+    at = 0
+    while sizes := _read_prelude(data, at):
+        size, header_size = sizes
+        end = min(at + size, len(data))
+        headers_end = min(at + _PRELUDE.size + header_size, end)
+        payload_end = min(at + size - _CHECKSUM.size, end)
+        headers, payload = data[at + _PRELUDE.size : headers_end], data[headers_end:payload_end]
+        yield Frame(at, end, headers, payload, size, header_size)
+        at = end
+
+
+def _read_prelude(data: bytes, at: int) -> tuple[int, int] | None:
+    if len(data) - at < _PRELUDE.size:
+        return None
+    size, header_size, checksum = _PRELUDE.unpack_from(data, at)
+    if not _LEAST <= size <= _MOST or header_size > size - _LEAST:
+        return None
+    return (size, header_size) if zlib.crc32(data[at : at + 8]) == checksum else None
+
+
+def write_frame(frame: Frame, headers: bytes, payload: bytes) -> bytes:
+    """Return a frame with other headers and another payload. What it lacks, it still lacks."""
+    longer = len(headers) - len(frame.headers)
+    size = frame.size + longer + len(payload) - len(frame.payload)
+    lengths = struct.pack(">II", size, frame.header_size + longer)
+    data = lengths + _CHECKSUM.pack(zlib.crc32(lengths)) + headers + payload
+    return data + _CHECKSUM.pack(zlib.crc32(data)) if frame.end - frame.start == frame.size else data
+
+
+def find_header_texts(headers: bytes) -> list[tuple[int, int]]:
+    """Return where the values that are texts stand in the headers of a frame."""
+    places, at = [], 0
+    while at < len(headers):
+        at += 1 + headers[at]
+        if at >= len(headers):
+            break
+        kind, at = headers[at], at + 1
+        if kind not in (6, _STRING_HEADER):
+            at += _HEADER_SIZES.get(kind, len(headers))
+            continue
+        size = int.from_bytes(headers[at : at + 2], "big")
+        at += 2
+        if kind == _STRING_HEADER and at + size <= len(headers):
+            places.append((at, at + size))
+        at += size
+    return places
+
+
+def replace_header_texts(headers: bytes, places: Sequence[tuple[int, int]], texts: Sequence[bytes]) -> bytes:
+    """Return headers with other texts at these places."""
+    parts: list[bytes] = []
+    at = 0
+    for (start, end), text in zip(places, texts, strict=True):
+        parts += (headers[at : start - 2], len(text).to_bytes(2, "big"), text)
+        at = end
+    return b"".join([*parts, headers[at:]])
+
+
+class Payload:
+    """A payload, and the text in it: itself, or what it holds in base64, as those of Bedrock's models do."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.text = payload
+        self.around = (b"", b"")
+        self._in_base64 = False
+        match = _INNER.search(payload) if payload[:1] == b"{" else None
+        if match:
+            try:
+                self.text = base64.b64decode(match[1][: len(match[1]) // 4 * 4], validate=True)
+            except binascii.Error:
+                return
+            self._in_base64 = True
+            self.around = payload[: match.start(1)], payload[match.end(1) :]
+
+    def with_text(self, text: bytes, around: tuple[bytes, bytes]) -> bytes:
+        """Return the payload with another text, and with what stands around it."""
+        return around[0] + (base64.b64encode(text) if self._in_base64 else text) + around[1]

@@ -1,0 +1,183 @@
+"""Finds secrets in texts that a stream delivers in pieces, by putting the pieces together."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from aquila.cassettes.redaction.decoded_views import DecodedView, decode_json_escapes
+from aquila.cassettes.redaction.found_secrets import FoundSecret
+from aquila.cassettes.redaction.split_secrets.assembled_texts import PieceGroup, Pieces, put_together
+from aquila.cassettes.redaction.split_secrets.event_layouts import EventReader, LeafGroup
+from aquila.cassettes.redaction.split_secrets.json_leaves import Leaf, decode_leaf, decode_string, find_leaves
+from aquila.cassettes.redaction.split_secrets.stream_framing import (
+    Framing,
+    StreamEvent,
+    find_events,
+    framing_of,
+    join_lines,
+    parse_json,
+)
+from aquila.cassettes.redaction.trivial_values import MIN_LENGTH
+
+_LONG = 32 * 1024
+"""From so many bytes on it is worth while to learn how the events of a body look."""
+
+_PLAIN = PieceGroup((b"data",), (), (), False)
+"""Names the text of events that are no JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One string or list of byte values in an event: its decoded bytes, and where it stands in the body."""
+
+    text: bytes
+    start: int
+    end: int
+    codes: bool = False
+    """Whether it is written as a list of byte values, as log probabilities give them."""
+
+
+def find_split_secrets(
+    body: bytes, find: Callable[[bytes], list[FoundSecret]], *, cut_off: bool = False
+) -> list[list[FoundSecret]]:
+    """Find what ``find`` finds in the assembled texts of a body. Return for each secret the places of its parts.
+
+    The first part is to be replaced by the placeholder, the others by nothing. With ``cut_off`` the body broke off,
+    so that ``find`` may find something in a text of one piece that it does not find in the body.
+    """
+    framing = framing_of(body)
+    in_lines = framing is not Framing.NONE
+    if in_lines and len(body) > _LONG and not _may_hold_secret(body, framing, find, cut_off=cut_off):
+        return []
+    groups: dict[PieceGroup, Pieces[_Piece]] = {}
+    for event in find_events(body, framing):
+        for group, piece in _find_pieces(body, event):
+            groups.setdefault(group, []).append((piece.start, piece))
+    # The fields of one JSON value are not pieces of one another.
+    across = in_lines or parse_json(body) is None
+    found: list[list[FoundSecret]] = []
+    for pieces in put_together(groups, _text_of, across_fields=across, with_single=cut_off):
+        text = b"".join([piece.text for piece in pieces])
+        found += [list(_spread_over_pieces(body, span, pieces, text)) for span in find(text)]
+        found += _find_in_growing_texts(body, pieces, find)
+    return found
+
+
+def _find_in_growing_texts(
+    body: bytes, pieces: Sequence[_Piece], find: Callable[[bytes], list[FoundSecret]]
+) -> Iterator[list[FoundSecret]]:
+    """Find the secrets of texts that each event repeats and lengthens: the events before hold a beginning of them."""
+    start = 0
+    for end in range(1, len(pieces) + 1):
+        if end < len(pieces) and _is_lengthened(pieces[end - 1], pieces[end]):
+            continue
+        growing = pieces[start:end]
+        start = end
+        if len(growing) == 1 or len(growing[0].text) == len(growing[-1].text):
+            continue
+        lengths = [len(piece.text) for piece in growing]
+        for span in find(growing[-1].text):
+            value = span.value or growing[-1].text[span.start : span.end]
+            parts = [
+                FoundSecret(*_place_in_body(body, piece, span.start, min(span.end, len(piece.text))), *span[2:4], value)
+                for piece in growing[bisect_right(lengths, span.start) :]
+                if len(piece.text) < span.end or piece is growing[-1]
+            ]
+            if len(parts) > 1:
+                yield parts
+
+
+def _is_lengthened(piece: _Piece, following: _Piece) -> bool:
+    shortest = not (piece.codes or following.codes) and len(piece.text) >= MIN_LENGTH
+    return shortest and following.text.startswith(piece.text)
+
+
+def _place_in_body(body: bytes, piece: _Piece, start: int, end: int) -> tuple[int, int]:
+    """Return where a part of a piece's text is written."""
+    raw = body[piece.start : piece.end]
+    if raw != piece.text:
+        start, end = decode_json_escapes(raw).locate_in_raw(start, end)
+    return piece.start + start, piece.start + end
+
+
+def _text_of(piece: _Piece) -> bytes:
+    return piece.text
+
+
+def _may_hold_secret(
+    body: bytes, framing: Framing, find: Callable[[bytes], list[FoundSecret]], *, cut_off: bool
+) -> bool:
+    """Say whether an assembled text holds a secret, without the places of its pieces, which take long to find."""
+    reader = EventReader(body, _describe_document)
+    event = next(find_events(body, framing), None)
+    while event is not None:
+        end = reader.read_events(event.start)
+        if end == event.start:
+            end = event.end
+            for group, piece in _find_pieces(body, event):
+                reader.add_piece(group, piece.text)
+            if len(event.lines) == 1 and not (event.is_framed and body.startswith(b'"', event.start)):
+                reader.learn_layout(body[event.start : event.end])
+        event = next(find_events(body, framing, end), None)
+    texts = put_together(reader.texts, bytes, across_fields=True, with_single=cut_off)
+    return any(find(b"".join(pieces)) for pieces in texts)
+
+
+def _describe_document(document: bytes) -> Sequence[LeafGroup] | None:
+    """Return the groups of the texts of a JSON document, in order."""
+    if not isinstance(parse_json(document), dict | list | str):
+        return None
+    return [LeafGroup(leaf.path, leaf.marks, leaf.ids, leaf.is_codes) for leaf in find_leaves(document)]
+
+
+def _find_pieces(body: bytes, event: StreamEvent) -> Iterator[tuple[PieceGroup, _Piece]]:
+    view = join_lines(body, event) if len(event.lines) > 1 else None
+    data, offset = (body, 0) if view is None else (view.data, event.start)
+    leaves = find_leaves(data, *((event.start, event.end) if view is None else ()))
+    for leaf in leaves:
+        text = decode_leaf(data, leaf)
+        if text or not leaf.is_codes:
+            start, end = _locate(view, leaf.start, leaf.end)
+            yield _group_of(data, leaf, leaves), _Piece(text, start + offset, end + offset, leaf.is_codes)
+    # A text in quotation marks is JSON too, and may be a piece of plain text all the same.
+    if event.is_framed and not isinstance(parse_json(data if view else body[event.start : event.end]), dict | list):
+        for start, end in event.lines:
+            line = body[start:end]
+            if view is None or not isinstance(parse_json(line), dict | list):
+                yield _PLAIN, _Piece(line, start, end)
+
+
+def _locate(view: DecodedView | None, start: int, end: int) -> tuple[int, int]:
+    if view is None:
+        return start, end
+    if start == end:
+        place, _ = view.locate_in_raw(start, start + 1)
+        return place, place
+    return view.locate_in_raw(start, end)
+
+
+def _group_of(data: bytes, leaf: Leaf, leaves: Sequence[Leaf]) -> PieceGroup:
+    ids = tuple(decode_string(data[leaves[one].start : leaves[one].end]) for one in leaf.ids)
+    return PieceGroup(leaf.path, leaf.marks, ids, leaf.is_codes)
+
+
+def _spread_over_pieces(body: bytes, span: FoundSecret, pieces: list[_Piece], text: bytes) -> Iterator[FoundSecret]:
+    value = span.value or text[span.start : span.end]
+    ends = list(itertools.accumulate(len(piece.text) for piece in pieces))
+    first = True
+    for number in range(bisect_right(ends, span.start), len(pieces)):
+        piece, offset = pieces[number], ends[number] - len(pieces[number].text)
+        if offset >= span.end:
+            break
+        start, end = max(span.start - offset, 0), min(span.end - offset, len(piece.text))
+        if start >= end:
+            continue
+        if piece.codes:
+            yield FoundSecret(piece.start, piece.end, span.kind, b"")
+            continue
+        replacement = span.replacement if first else b""
+        yield FoundSecret(*_place_in_body(body, piece, start, end), span.kind, replacement, value)
+        first = False

@@ -1,0 +1,119 @@
+"""Where a rule that is a function has changed a text: it says what it made of the text, not where.
+
+The work is linear in the length of the text. The places may be longer than need be; what is between them is the same.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from aquila.cassettes.redaction.found_secrets import FoundSecret
+
+_WORD = re.compile(r"\w+|\W")
+_SAME_WORDS = 4
+"""So many equal words in a row, and the two texts are taken to go on alike."""
+
+_SHORT = 64
+"""Up to so many words the shortest differences are looked for, which takes more than linear time."""
+
+_FIRST_STRETCH = 16  # words that are compared at first where the texts part
+
+
+def find_changes(function: Callable[[str], str], data: bytes) -> list[FoundSecret]:
+    """Return what a function changes. The places are exact, because chunks are cut between them."""
+    before = data.decode("utf-8", "surrogateescape")
+    after = function(before)
+    if after == before:
+        return []
+    # What is the same at both ends is left out, up to the next word: most of a text is.
+    ahead = _length_of_common_start(before, after)
+    while ahead and (before[ahead - 1].isalnum() or before[ahead - 1] == "_"):
+        ahead -= 1
+    behind = _length_of_common_end(before[ahead:], after[ahead:])
+    while behind and (before[-behind].isalnum() or before[-behind] == "_"):
+        behind -= 1
+    old = _WORD.findall(before, ahead, len(before) - behind)
+    new = _WORD.findall(after, ahead, len(after) - behind)
+    found = []
+    place, last = len(before[:ahead].encode("utf-8", "surrogateescape")), 0
+    for start, end, first, stop in _differing_stretches(old, new):
+        place += _size_of(old[last:start])
+        length = _size_of(old[start:end])
+        text = "".join(new[first:stop]).encode("utf-8", "surrogateescape")
+        found.append(FoundSecret(place, place + length, "added rule", text))
+        place, last = place + length, end
+    return found
+
+
+def _size_of(words: Sequence[str]) -> int:
+    return len("".join(words).encode("utf-8", "surrogateescape"))
+
+
+def _length_of_common_start(one: str, other: str) -> int:
+    """Count the characters at the beginning that are the same in both, by halving what is compared."""
+    same, differing = 0, min(len(one), len(other)) + 1
+    while differing - same > 1:
+        middle = (same + differing) // 2
+        if one[same:middle] == other[same:middle]:
+            same = middle
+        else:
+            differing = middle
+    return same
+
+
+def _length_of_common_end(one: str, other: str) -> int:
+    same, differing = 0, min(len(one), len(other)) + 1
+    while differing - same > 1:
+        middle = (same + differing) // 2
+        if one[len(one) - middle : len(one) - same] == other[len(other) - middle : len(other) - same]:
+            same = middle
+        else:
+            differing = middle
+    return same
+
+
+def _differing_stretches(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield where the words differ: start and end in ``old``, start and end in ``new``."""
+    a = b = 0
+    while a < len(old) or b < len(new):
+        if a < len(old) and b < len(new) and old[a] == new[b]:
+            a, b = a + 1, b + 1
+            continue
+        skipped, added = _find_next_agreement(old, new, a, b)
+        yield from _differences_within(old[a : a + skipped], new[b : b + added], a, b)
+        a, b = a + skipped, b + added
+
+
+def _differences_within(old: Sequence[str], new: Sequence[str], a: int, b: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield where two stretches differ that begin at ``a`` and ``b``. Short ones are compared word by word."""
+    if len(old) > _SHORT or len(new) > _SHORT:
+        yield a, a + len(old), b, b + len(new)
+        return
+    for tag, start, end, first, stop in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag != "equal":
+            yield a + start, a + end, b + first, b + stop
+
+
+def _find_next_agreement(old: Sequence[str], new: Sequence[str], a: int, b: int) -> tuple[int, int]:
+    """Return how many words of ``old`` from ``a``, and of ``new`` from ``b``, stand before both go on alike.
+
+    It compares stretches that double until they agree. So what this takes is in proportion to what is skipped, and
+    that is not looked at again.
+    """
+    stretch = _FIRST_STRETCH
+    while True:
+        places: dict[tuple[str, ...], int] = {}
+        for at in range(b, min(b + stretch, len(new) - _SAME_WORDS + 1)):
+            places.setdefault(tuple(new[at : at + _SAME_WORDS]), at - b)
+        nearest: tuple[int, int] | None = None
+        for at in range(a, min(a + stretch, len(old) - _SAME_WORDS + 1)):
+            added = places.get(tuple(old[at : at + _SAME_WORDS]))
+            if added is not None and (nearest is None or at - a + added < sum(nearest)):
+                nearest = at - a, added
+        if nearest:
+            return nearest
+        if a + stretch >= len(old) and b + stretch >= len(new):
+            return len(old) - a, len(new) - b
+        stretch *= 2

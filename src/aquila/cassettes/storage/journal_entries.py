@@ -1,0 +1,135 @@
+"""An entry of a journal as bytes: a frame with its length and checksum, so that damage to one costs only that one."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from aquila.cassettes.codecs.msgpack import MsgpackCodec
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage.large_bodies import locate_bodies
+from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
+from aquila.cassettes.storage.names import candidate_paths
+from aquila.errors import AquilaError, CassetteCorrupt
+
+_FRAME = struct.Struct(">II")
+_CHECKED_TIMES, _ALWAYS_CHECKED = 16, 1024 * 1024
+"""Of a damaged journal at most so many times its bytes, and so many more, are read to find whole frames again. A file
+that was made for it would otherwise be read once for each of its bytes."""
+_CODEC = MsgpackCodec(tables=False)  # an entry lives for one run: a table of its events would only cost time
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One entry of a journal: a finished recording, or a play in a process that does not own the scope.
+
+    ``cassette`` is the name of its cassette. ``rules`` are those under which its key was computed.
+    """
+
+    cassette: str
+    mode: str
+    record_errors: str
+    rules: MatchRules
+    row: NewRecording | RecordingPlayed
+
+
+def pack_entry(entry: JournalEntry) -> bytes:
+    """Return an entry as a frame: length and checksum of its content, and that."""
+    row = entry.row
+    recorded = _CODEC.dumps(Cassette((row.interaction,))) if isinstance(row, NewRecording) else None
+    payload = msgpack.packb(
+        [
+            *(entry.cassette, entry.mode, entry.record_errors, entry.rules.match_on, entry.rules.ignore),
+            *(row.key, row.position, row.order, recorded),
+            *((row.left_open, row.call) if isinstance(row, NewRecording) else (False, "")),
+            entry.rules.ignore_query,
+            entry.rules.normalize,
+            isinstance(row, NewRecording) and row.renews,
+        ]
+    )
+    packed: bytes = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+    return packed
+
+
+_ENTRY_TYPES = [
+    [str, str, str, list, list, str, int, int, recorded, bool, str, list, list, bool]
+    for recorded in (bytes, type(None))
+]
+
+
+def _refuse_nested_lists(items: list[Any]) -> list[Any]:
+    """The lists of an entry hold texts; the entry itself holds four of them."""
+    if list in map(type, items) and len(items) != len(_ENTRY_TYPES[0]):
+        raise ValueError("a list within a list")
+    return items
+
+
+def unpack_entry(payload: bytes, path: Path, bodies: Path) -> JournalEntry:
+    """Return the entry in the payload of a frame.
+
+    ``path`` is its journal, ``bodies`` the folder of its large bodies. Raises ``CassetteCorrupt``.
+    """
+    row: NewRecording | RecordingPlayed
+    try:
+        fields = msgpack.unpackb(payload, list_hook=_refuse_nested_lists, max_map_len=0, max_ext_len=0)
+        if type(fields) is not list or [type(field) for field in fields] not in _ENTRY_TYPES:
+            raise ValueError("an entry with other fields")
+        cassette, mode, record_errors, match_on, ignore, key, *rest = fields
+        position, order, recorded, left_open, call, ignore_query, normalize, renews = rest
+        if mode not in ("replay", "missing", "all", "pending") or record_errors not in ("last", "all") or position < 0:
+            raise ValueError("an entry with other values")
+        candidate_paths(path.parent, cassette)
+        rules = MatchRules(tuple(match_on), tuple(ignore), tuple(ignore_query), tuple(normalize))
+        if recorded is None:
+            row = RecordingPlayed(key, position, order)
+        else:
+            stored = locate_bodies(_CODEC.loads(recorded, source=str(path)), bodies)
+            (interaction,) = stored.interactions
+            row = NewRecording(key, position, order, interaction, left_open, call, renews)
+    except CassetteCorrupt:
+        raise
+    except (ValueError, TypeError, AquilaError) as error:
+        raise CassetteCorrupt(
+            f"{path}: not a journal of this version; remove it or use the version that wrote it"
+        ) from error
+    return JournalEntry(cassette, mode, record_errors, rules, row)
+
+
+def split_frames(data: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return the payloads of the whole frames, and what lies between them."""
+    payloads: list[bytes] = []
+    damaged: list[bytes] = []
+    at = lost_from = 0
+    budget = _CHECKED_TIMES * len(data) + _ALWAYS_CHECKED
+    while at < len(data) and budget > 0:
+        payload, cost = _frame_at(data, at)
+        budget -= cost
+        if payload is None:  # its length may be what is damaged, so the next frame may begin anywhere
+            at += 1
+            continue
+        if lost_from < at:
+            damaged.append(data[lost_from:at])
+        payloads.append(payload)
+        at = lost_from = at + _FRAME.size + len(payload)
+    if lost_from < len(data):
+        damaged.append(data[lost_from:])
+    return payloads, damaged
+
+
+def _frame_at(data: bytes, at: int) -> tuple[bytes | None, int]:
+    """Return the payload of the frame that begins at an offset, if there is a whole one, and the bytes that it took."""
+    if at + _FRAME.size >= len(data):
+        return None, 0
+    length, checksum = _FRAME.unpack_from(data, at)
+    end = at + _FRAME.size + length
+    if not length or end > len(data):
+        return None, 0
+    if zlib.crc32(memoryview(data)[at + _FRAME.size : end]) != checksum:
+        return None, length
+    return data[at + _FRAME.size : end], length

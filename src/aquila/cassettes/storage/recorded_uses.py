@@ -1,0 +1,66 @@
+"""The file ``@tests.jsonl`` of a cassette folder: which tests used which cassettes when they were last recorded.
+
+A cassette that has the name of its test needs no line. The others have one for each test, sorted, so that git shows and
+merges what has changed. Lines that cannot be read, such as those of a conflict, say nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from aquila.cassettes.storage.cassette_files import replace_file
+from aquila.cassettes.storage.regular_files import read_regular
+from aquila.cassettes.storage.work_folder import hold_cassette_lock, remove_unused_work_folder
+
+USES_FILE = "@tests.jsonl"
+UNUSED_REPORT = "aquila: unused cassettes, version 1"
+"""What a report of unused cassettes says that it is."""
+_LARGEST = 64 * 1024 * 1024
+
+Use: TypeAlias = tuple[str, str]
+"""The name of a cassette, and the id of a test, with a path relative to the root folder."""
+
+
+def read_uses(root: Path) -> set[Use]:
+    """Return what is known of the cassettes below the folder ``root``."""
+    uses: set[Use] = set()
+    with contextlib.suppress(OSError):
+        for line in read_regular(root / USES_FILE, most=_LARGEST, follow=True).decode("utf-8", "replace").splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                match json.loads(line):
+                    case [str(cassette), str(test)]:
+                        uses.add((cassette, test))
+    return uses
+
+
+def update_uses(root: Path, used: Mapping[str, Collection[str]], *, whole: Collection[str]) -> None:
+    """Store which cassettes below ``root`` some tests have used: ``used`` has their names by test.
+
+    Those in ``whole`` have run to their end, and use no others any more. Raises ``CassetteWriteError``.
+    """
+
+    def change(known: set[Use]) -> Iterable[Use]:
+        kept = {(cassette, test) for cassette, test in known if test not in whole}
+        return kept | {(cassette, test) for test, cassettes in used.items() for cassette in cassettes}
+
+    if not any(used.values()) and not (root / USES_FILE).exists():
+        return
+    change_uses(root, change)
+
+
+def change_uses(root: Path, change: Callable[[set[Use]], Iterable[Use]]) -> None:
+    """Change the file under its lock. Without a line it is removed. Raises ``CassetteWriteError``."""
+    path = root / USES_FILE
+    if not root.is_dir() or sorted(change(read_uses(root))) == sorted(read_uses(root)):
+        return
+    with hold_cassette_lock(path, root):
+        rows = sorted(set(change(read_uses(root))))
+        if rows:
+            replace_file(path, "".join([json.dumps(row, ensure_ascii=False) + "\n" for row in rows]).encode())
+        else:
+            path.unlink(missing_ok=True)
+    remove_unused_work_folder(root)

@@ -1,0 +1,244 @@
+"""Gives cassettes the names that they have after their test, module or folder was renamed, and moves their files.
+
+``find_renames`` says which files are concerned, without changing anything; ``move_files`` moves them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from aquila.cassettes.codecs import cassette_suffixes
+from aquila.cassettes.storage import cassette_files, large_bodies, recorded_uses
+from aquila.cassettes.storage.names import WORK_FOLDER, candidate_paths, folder_of_module, name_of_file, name_of_test
+from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_lock
+from aquila.errors import CassetteError
+
+_PENDING = ".pending"
+
+
+class Rename(NamedTuple):
+    """A file, and where it is to be."""
+
+    source: Path
+    target: Path
+
+
+class Renames(NamedTuple):
+    """The files that are concerned. ``unclear`` are those whose new name cannot be told.
+
+    Their names have a hash of the whole name of a test with its parameters, which cannot be read from it.
+    """
+
+    files: list[Rename]
+    unclear: list[Path]
+
+
+def find_renames(root: Path, old: str, new: str) -> Renames:
+    """Return the files below the cassette folder ``root`` that belong to ``old``, with their places under ``new``.
+
+    Both are ids of tests or classes, paths of modules, paths of folders of tests, or names of cassettes; paths are
+    relative to the root folder. Raises ``CassetteError`` if they are not of one kind, or no two names to move between.
+    """
+    if old.strip("/") == new.strip("/"):
+        raise CassetteError(f"{old!r} is the old and the new name, so nothing was moved")
+    for each in (old, new):
+        if each.endswith(_PENDING):
+            raise CassetteError(f"{each!r} is a pending recording. Name its cassette: what is pending moves along")
+    kinds = [_kind_of(each) for each in (old, new)]
+    if kinds[0] != kinds[1]:
+        raise CassetteError(f"{old!r} is {kinds[0]} and {new!r} is {kinds[1]}; name two of one kind")
+    if kinds[0] == "a test":
+        return _renames_of_test(root, old, new)
+    if kinds[0] == "a module":
+        return _renames_of_folder(root, folder_of_module(old), folder_of_module(new), recursive=False)
+    found = _renames_of_cassette(root, old, new)
+    return found if found.files else _renames_of_folder(root, old.strip("/"), new.strip("/"), recursive=True)
+
+
+def _kind_of(name: str) -> str:
+    if "::" in name:
+        return "a test"
+    return "a module" if name.endswith(".py") else "a folder or a cassette"
+
+
+def _renames_of_test(root: Path, old: str, new: str) -> Renames:
+    """The files of a test with all its parameters, or of a class; of a test with parameters, its own alone."""
+    whole = _renames_of_cassette(root, name_of_test(old), name_of_test(new))
+    if old.endswith("]"):
+        return whole
+    found, unclear = list(whole.files), list(whole.unclear)
+    known = {rename.source for rename in found}
+    name = _inside(old)
+    for path in _files_in(root / folder_of_module(old.partition("::")[0])):
+        stem = _stem_of(path)
+        if path in known or not stem.startswith((f"{name}-", f"{name}.", f"{name}+")):
+            continue
+        target = new_name(stem, old, new)
+        if target is None:
+            unclear.append(path)
+        else:
+            found.append(Rename(path, _with_name(root, target, path)))
+    return Renames(found, unclear)
+
+
+def new_name(stem: str, old: str, new: str) -> str | None:
+    """The new name of a cassette of a test with parameters, or of a test or a fixture in a class; None if unclear."""
+    name = _inside(old)
+    rest = stem[len(name) :]
+    module = folder_of_module(new.partition("::")[0])
+    if rest.startswith(".") and "@" in rest:  # a fixture of the class
+        return f"{module}/{_inside(new)}{rest}" if "+" not in rest else None
+    tests, dash, parameters = rest.partition("-")
+    tail = tests.replace(".", "::") + (f"[{parameters}]" if dash else "")
+    is_told = name_of_test(old + tail).rpartition("/")[2] == stem
+    return name_of_test(new + tail) if is_told else None
+
+
+def _inside(test: str) -> str:
+    return test.partition("::")[2].replace("::", ".")
+
+
+def _renames_of_cassette(root: Path, old: str, new: str) -> Renames:
+    """The files of one cassette: in each form, and what is pending."""
+    found = []
+    for source in candidate_paths(root, old):
+        target = candidate_paths(root, new)[0].with_suffix(source.suffix)
+        for place, beside in ((source, target), tuple(map(cassette_files.pending_path, (source, target)))):
+            if place.is_file():
+                found.append(Rename(place, beside))
+    return Renames(found, [])
+
+
+def _renames_of_folder(root: Path, old: str, new: str, *, recursive: bool) -> Renames:
+    """The files of a folder. Fixtures that are defined there name it with dots, wherever their cassettes are."""
+    candidate_paths(root, f"{new}/x")  # raises for a folder that leads out
+    dotted = re.compile(
+        rf"@{re.escape(old.replace('/', '.'))}(?=\.|$)" if recursive else rf"@{re.escape(old.replace('/', '.'))}$"
+    )
+    found = []
+    folder = root / old
+    for path in _files_in(root, recursive=True):
+        is_inside = path.is_relative_to(folder) and (recursive or path.parent == folder)
+        place = root / new / path.relative_to(folder) if is_inside else path
+        stem = _stem_of(path)
+        renamed = stem[:1] + dotted.sub(lambda found: "@" + new.replace("/", "."), stem[1:]) if "@" in stem else stem
+        target = place.with_name(path.name.replace(stem, renamed, 1))
+        if target != path:
+            found.append(Rename(path, target))
+    return Renames(found, [])
+
+
+def _files_in(folder: Path, *, recursive: bool = False) -> Iterator[Path]:
+    """Yield the cassette files of a folder, also pending ones."""
+    for path in sorted(folder.rglob("*") if recursive else folder.glob("*")):
+        if path.suffix in cassette_suffixes() and WORK_FOLDER not in path.parts and path.is_file():
+            yield path
+
+
+def _stem_of(path: Path) -> str:
+    return path.stem.removesuffix(_PENDING)
+
+
+def _with_name(root: Path, name: str, source: Path) -> Path:
+    """The place of a cassette of that name, in the form of ``source``, and pending if that is."""
+    pending = _PENDING if source.stem.endswith(_PENDING) else ""
+    return root / f"{name}{pending}{source.suffix}"
+
+
+def move_files(root: Path, renames: Sequence[Rename]) -> None:
+    """Move files, with the large bodies that they have. Nothing is moved if one of the targets exists.
+
+    Raises ``CassetteError`` for such a target, and ``CassetteWriteError``.
+    """
+    leaving = {rename.source for rename in renames}
+    for _, target in renames:
+        cassette = cassette_files.cassette_of_pending(target)
+        forms = {cassette, cassette.with_suffix(".yaml"), cassette.with_suffix(".msgpack")}
+        taken = [target] if cassette_files.is_pending_file(target) else sorted(forms)
+        existing = next((form for form in taken if form.exists() and form not in leaving), None)
+        if existing is not None:
+            raise CassetteError(f"nothing was moved, because {existing} exists already. Remove it, or move it first")
+    ordered = _free_targets_first(renames)
+    folders = {rename.source.parent for rename in renames}
+    for rename in ordered:
+        first, second = sorted(rename)  # in one order, so that two commands never wait for each other
+        try:
+            with hold_cassette_lock(first, root), hold_cassette_lock(second, root):
+                _move_file(*rename)
+        except OSError as error:
+            raise cassette_write_error(rename.target, error) from error
+    for folder in sorted(folders, reverse=True):
+        _tidy(folder, root)
+
+
+def _free_targets_first(renames: Sequence[Rename]) -> list[Rename]:
+    """Sort renames so that a file leaves its place before another one comes there, as in ``jobs`` to ``jobs/old``.
+
+    Raises ``CassetteError`` if there is no such order.
+    """
+    waiting = dict(renames)
+    ordered: list[Rename] = []
+    while waiting:
+        free = [Rename(source, target) for source, target in waiting.items() if target not in waiting]
+        if not free:
+            names = ", ".join(sorted(path.name for path in waiting))
+            raise CassetteError(f"nothing was moved, because these would take each other's place: {names}")
+        ordered += free
+        for rename in free:
+            del waiting[rename.source]
+    return ordered
+
+
+def _move_file(source: Path, target: Path) -> None:
+    # Looked at again, now that nobody else may write either: another command may have been quicker.
+    if not source.exists():
+        raise CassetteError(f"{source} is gone: another process has moved or removed it")
+    if target.exists():
+        raise CassetteError(f"{target} was written by another process, so {source} stays where it is")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.parent != source.parent:
+        large_bodies.share_bodies(source.read_bytes(), source, target)
+    source.rename(target)
+
+
+def _tidy(folder: Path, root: Path) -> None:
+    """Remove the large bodies of a folder that nothing speaks of any more, and folders that are empty."""
+    with contextlib.suppress(OSError):
+        bodies = folder / large_bodies.BODIES_FOLDER
+        for path in large_bodies.find_unused_bodies(folder):
+            if path.parent == bodies:
+                path.unlink()
+        if bodies.is_dir():
+            large_bodies.remove_folder_without_bodies(bodies)
+        while folder != root and folder.is_relative_to(root):
+            folder.rmdir()  # raises for one that is not empty
+            folder = folder.parent
+
+
+def rename_uses(root: Path, renames: Sequence[Rename], rename_test: Callable[[str], str]) -> None:
+    """Let what is known of the uses of cassettes have the new names. Raises ``CassetteWriteError``."""
+    new_names = {
+        name_of_file(root, source): name_of_file(root, target)
+        for source, target in renames
+        if not cassette_files.is_pending_file(source)
+    }
+    recorded_uses.change_uses(
+        root, lambda known: {(new_names.get(cassette, cassette), rename_test(test)) for cassette, test in known}
+    )
+
+
+def renamer_of_tests(old: str, new: str) -> Callable[[str], str]:
+    """Return what gives a test its new id. Of two names of cassettes it leaves all ids as they are."""
+    pattern = re.compile(
+        re.escape(old.rstrip("/")) + (r"(?=$|\[|::)" if "::" in old or old.endswith(".py") else r"(?=/)")
+    )
+
+    def rename(test: str) -> str:
+        match = pattern.match(test)
+        return new.rstrip("/") + test[match.end() :] if match else test
+
+    return rename

@@ -1,0 +1,72 @@
+"""A key of the user of this machine. It tells what Aquila wrote here from what came with a project.
+
+It lies in the user's cache folder, which is no part of any project, and only the user can read it. What carries a
+checksum made with it was written by a process of this user, on this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+from aquila.cassettes.storage.regular_files import read_regular
+
+_SIZE = 32
+MAC_SIZE = 16
+"""Bytes of a checksum."""
+
+
+def user_key() -> bytes | None:
+    """Return the key, made on first use; None where it cannot be kept."""
+    return _load_key(_key_file())
+
+
+def keyed_checksum(key: bytes, *parts: bytes | memoryview) -> bytes:
+    """Return the checksum of some bytes. Nobody can make it without the key."""
+    mac = hashlib.blake2b(key=key, digest_size=MAC_SIZE)
+    for part in parts:
+        mac.update(part)
+    return mac.digest()
+
+
+def _key_file() -> str:
+    cache = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
+    return os.path.join(cache, "aquila", "key")
+
+
+@functools.lru_cache(maxsize=8)  # every cassette asks for it, and it never changes
+def _load_key(path: str) -> bytes | None:
+    if not os.path.isabs(path):  # a user without a home, or a variable that would lead into the project
+        return None
+    with contextlib.suppress(OSError):
+        return _read_key(path)
+    try:
+        _write_key(Path(path))
+        return _read_key(path)  # of two processes that write at once, both get the one that is there in the end
+    except OSError:
+        return None
+
+
+def _read_key(path: str) -> bytes:
+    """Read the key. Raises ``OSError`` for one that others could have read or written."""
+    status = os.lstat(path)
+    key = read_regular(path, most=_SIZE + 1)
+    if len(key) != _SIZE or (os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o077)):
+        raise OSError("not a key of this user")
+    return key
+
+
+def _write_key(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.urandom(8).hex()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(os.urandom(_SIZE))
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

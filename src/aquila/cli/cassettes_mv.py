@@ -1,0 +1,104 @@
+"""Move cassettes after a test, a module or a folder of tests was renamed.
+
+OLD and NEW are two ids of tests (or classes), two paths of modules, two folders of tests, or two names of cassettes:
+
+  aquila cassettes mv tests/test_web.py::test_ask tests/test_web.py::test_asks
+  aquila cassettes mv tests/test_web.py tests/test_site.py
+  aquila cassettes mv tests/web tests/site
+
+A test is moved with all its parameters. What is pending moves along, and so do large bodies. Nothing is overwritten:
+if one of the new files exists, none is moved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from aquila.cassettes.storage import journal, renaming
+from aquila.cli import FAILED, arguments, project
+from aquila.cli.output import Output, format_count, print_error
+from aquila.errors import CassetteError
+from aquila.recording import runtime
+from aquila.recording.recovery import recover_journals
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    project.add_arguments(parser)
+    old = parser.add_argument("old", metavar="OLD", help="the id, path or name that was")
+    new = parser.add_argument("new", metavar="NEW", help="the one that is")
+    for argument in (old, new):
+        arguments.complete_with(argument, arguments.complete_cassettes_and_files)
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be moved")
+
+
+def run_command(options: argparse.Namespace, output: Output) -> int:
+    """Find the files, and move them."""
+    with project.open_project(options) as here:
+        here.list_cassettes()  # raises if there is no cassette folder
+        folder, old, new = _choose_folder(here, *_from_root(options.old, options.new, here))
+        if not options.dry_run:
+            _take_over_journals(here, folder, output)
+        found = renaming.find_renames(folder, old, new)
+        if not found.files and not found.unclear:
+            raise CassetteError(f"no cassette of {options.old!r} in {folder}")
+        if not options.dry_run:
+            renaming.move_files(folder, found.files)
+            renaming.rename_uses(folder, found.files, renaming.renamer_of_tests(old, new))
+        rows = [[str(here.place_of(path) or path) for path in rename] for rename in found.files]
+        unclear = [str(here.place_of(path) or path) for path in found.unclear]
+    for source, target in rows:
+        output.print_line(f"{source} -> {target}")
+    output.print_line(f"{'would move' if options.dry_run else 'moved'} {format_count(len(rows), 'file')}")
+    output.print_json(
+        {"moved": not options.dry_run, "files": [dict(zip(("old", "new"), row, strict=True)) for row in rows]}
+    )
+    for name in unclear:
+        print_error(
+            f"aquila: {name} was left: its name has a hash of the test's parameters. Name old and new test with them, "
+            f"in quotes: aquila cassettes mv '{options.old}[...]' '{options.new}[...]'"
+        )
+    return FAILED if unclear else 0
+
+
+def _from_root(old: str, new: str, here: project.Project) -> tuple[str, str]:
+    """Return both arguments with paths relative to the root folder, as ids have them. They are typed where one is."""
+    root = runtime.current_settings().root.absolute()
+    is_path = "::" in old or old.endswith(".py")
+    if not is_path and Path.cwd() != root:  # in the root folder, the name of a cassette and a path are the same
+        folder = Path(os.path.relpath(Path.cwd() / old, root)).as_posix()
+        is_path = not folder.startswith("..") and (here.folder / folder).is_dir()
+    if not is_path:
+        return old.removesuffix(".yaml"), new.removesuffix(".yaml")
+    return _path_from(root, old), _path_from(root, new)
+
+
+def _choose_folder(here: project.Project, old: str, new: str) -> tuple[Path, str, str]:
+    """Return the cassette folder of both names, and the names within it.
+
+    Outside the main folder the names begin with the path of their folder in the project.
+    """
+    for folder in here.folders[1:]:
+        prefix = f"{folder.relative_to(here.root).as_posix()}/" if folder.is_relative_to(here.root) else ""
+        if prefix and old.startswith(prefix) and new.startswith(prefix):
+            return folder, old.removeprefix(prefix), new.removeprefix(prefix)
+    return here.folder, old, new
+
+
+def _path_from(root: Path, name: str) -> str:
+    path, colons, inside = name.partition("::")
+    return Path(os.path.relpath(Path.cwd() / path, root)).as_posix() + colons + inside
+
+
+def _take_over_journals(here: project.Project, folder: Path, output: Output) -> None:
+    """Store what interrupted runs left: it has the old names. Raises ``CassetteError`` while a run is going on."""
+    if journal.find_journals_in_use(folder):
+        raise CassetteError(f"a run is recording into {folder} now. Move its cassettes when it has ended")
+    if journal.find_abandoned_journals(folder):
+        recovered = recover_journals(folder)
+        for path, count in recovered.cassettes:
+            output.print_line(f"{here.name_of(path)}: stored {format_count(count, 'recording')} of an interrupted run")
+        if recovered.failures:
+            raise CassetteError("nothing was moved: " + " ".join(recovered.failures))

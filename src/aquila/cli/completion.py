@@ -1,0 +1,40 @@
+"""Complete command lines in a shell: commands, options, and the names of cassettes. The shell asks by argcomplete."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from aquila.cli import COMMANDS, add_command_arguments
+from aquila.optional import import_optional
+
+
+def complete_command_line() -> None:
+    """Answer the shell, which has put its question into environment variables, and end the process.
+
+    Raises ``MissingDependency`` without argcomplete.
+    """
+    argcomplete = import_optional("argcomplete", "cli", purpose="completing command lines")
+    *_, words, _ = argcomplete.lexers.split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))
+    first = int(os.environ["_ARGCOMPLETE"])  # the first word after the command, which may be `python -m ...`
+    argcomplete.autocomplete(build_parser(words[first:]), always_complete_options=False)
+
+
+def build_parser(words: list[str]) -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the arguments of the one that ``words`` begin with.
+
+    Those of the others are left out: importing every command would take as long as some of them.
+    """
+    root = argparse.ArgumentParser(prog="aquila", allow_abbrev=False)
+    root.add_argument("--version", action="store_true", help="print the version")
+    groups: dict[str, Any] = {"": root.add_subparsers()}
+    for command in COMMANDS:
+        group, _, name = command.name.rpartition(" ")
+        if group not in groups:
+            groups[group] = groups[""].add_parser(group, help="look after recordings").add_subparsers()
+        parser = groups[group].add_parser(name, help=command.help, allow_abbrev=False)
+        path = command.name.split()
+        if words[: len(path)] == path:
+            add_command_arguments(command, parser)
+    return root

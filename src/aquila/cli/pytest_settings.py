@@ -1,0 +1,86 @@
+"""Read the pytest settings of a project, as pytest finds them."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from aquila import config
+from aquila.errors import ConfigError
+from aquila.option_table import OPTIONS
+
+SETTINGS_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+"""The files in which pytest looks for its settings, in the order in which it looks."""
+
+_SECTIONS = {"tox.ini": "pytest", "setup.cfg": "tool:pytest"}
+
+
+def find_project(start: Path) -> tuple[Path, dict[str, str]]:
+    """Return the folder of the nearest pytest settings, in ``start`` or above, and the Aquila settings in them.
+
+    Without such settings it is the folder that pytest takes then.
+    """
+    for folder in (start, *start.parents):
+        found = _read_settings_in(folder)
+        if found is not None:
+            return folder, found
+    return config.find_project_folder(start, os.environ.get("AQUILA_CASSETTE_DIR") or "cassettes"), {}
+
+
+def _read_settings_in(folder: Path) -> dict[str, str] | None:
+    """Return the settings of Aquila in a folder, or None if it has no pytest settings. Raises ``ConfigError``."""
+    for name in SETTINGS_FILES:
+        found = _read_settings(folder / name)
+        if found is not None:
+            return {
+                key.removeprefix("aquila_"): value
+                for key, value in found.items()
+                if key.startswith("aquila_") and _is_setting(key.removeprefix("aquila_"))
+            }
+    return None
+
+
+def configured_folder(folder: Path) -> Path | None:
+    """Return the cassette folder that the settings in a folder name, if it has some that can be read."""
+    with contextlib.suppress(ConfigError):
+        name = (_read_settings_in(folder) or {}).get("cassette_dir")
+        return Path(os.path.abspath(folder / name)) if name else None
+    return None
+
+
+def _is_setting(name: str) -> bool:
+    return name in OPTIONS and OPTIONS[name].ini
+
+
+def _read_settings(path: Path) -> dict[str, str] | None:
+    """Return the pytest settings of a file, or None if it has no section for pytest."""
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            return _read_toml_settings(tomllib.loads(text), path.name)
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read_string(text)
+    except (OSError, ValueError, configparser.Error) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    section = _SECTIONS.get(path.name, "pytest")
+    if parser.has_section(section):
+        return {key: value.strip() for key, value in parser.items(section)}
+    return {} if path.name.endswith("pytest.ini") else None
+
+
+def _read_toml_settings(content: dict[str, Any], name: str) -> dict[str, str] | None:
+    table: Any = content.get("pytest") if name.endswith("pytest.toml") else content.get("tool", {}).get("pytest")
+    if not isinstance(table, dict):
+        return {} if name.endswith("pytest.toml") else None
+    values = {**table, **table.get("ini_options", {})}
+    return {
+        key: "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, value in values.items()
+        if not isinstance(value, dict)
+    }

@@ -1,0 +1,227 @@
+"""What a run of a test under a fault comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+from aquila.recording.wire_watch import Attempt
+
+Verdict: TypeAlias = Literal["held", "clear", "changed", "accepted", "hangs", "leaks"]
+Ending: TypeAlias = Literal["passed", "raised", "asserted", "unanswered", "silent", "hung"]
+"""How the test ended: an exception of client or program, its own assertion, a request that nothing answers, a silence
+that nothing ended, or not at all."""
+
+CUTS = frozenset({"cut_stream", "end_early", "stall", "truncated_json", "finish_length"})
+_TAKES_CONTENT = CUTS | {
+    "dropped_event",
+    "garbage",
+    "html_page",
+    "empty_answer",
+    "content_filter",
+    "refusal",
+    "error_event",
+}
+"""Faults that leave out a part of what a good answer says."""
+
+HOPELESS = frozenset({400, 401, 403, 404, 422})
+"""Failures that the same request will meet again."""
+
+MOST_ATTEMPTS = 10
+"""More attempts at one request are a storm."""
+
+_NO_WAIT = 0.1
+_PATIENCE = 0.9
+"""The part of a wait that was asked for which must have passed: clocks differ, and clients round."""
+
+SERIOUS: dict[str, str] = {
+    "accepted": "passes, though a part of the answer is missing and nothing noticed it",
+    "hangs": "does not end",
+    "leaks": "leaves threads, sockets or tasks behind",
+    "ignored_retry_after": "asked again before the time that the provider named",
+    "retried_hopeless": "asked again what cannot succeed",
+    "retry_storm": f"asked more than {MOST_ATTEMPTS} times",
+    "no_backoff": "asked again and again without a wait",
+    "took_truncated": "took a truncated answer for a whole one",
+    "no_read_timeout": "waits for ever where nothing comes: no read time-out",
+}
+"""What makes a run fail unless it is allowed, each with what it means."""
+
+
+@dataclass
+class FaultedRun:
+    """One run of a test under a fault, as it was seen.
+
+    ``detail`` says how it ended, in a few words. ``has_noticed`` says that the program executed what it does not
+    execute when answers are whole, or met an exception. ``leaks`` names what is left. ``good`` are the keys of the
+    requests that get a good answer without the fault.
+    """
+
+    ending: Ending
+    detail: str = ""
+    attempts: list[Attempt] = field(default_factory=list)
+    has_noticed: bool = False
+    leaks: list[str] = field(default_factory=list)
+    good: frozenset[str] = frozenset()
+
+    @property
+    def has_met(self) -> bool:
+        """Whether a request met the fault, as far as its answer was read."""
+        return any(attempt.fault and not (_is_late(attempt) and attempt.reading == "left") for attempt in self.attempts)
+
+
+def _is_late(attempt: Attempt) -> bool:
+    """Whether a fault is at the end of an answer, where a caller that leaves it earlier never comes."""
+    return 0 < attempt.status < 400 and _name_of(attempt.fault) in ("cut_stream", "end_early", "stall")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """``verdict`` on a test under a fault, and what else was seen: names of ``SERIOUS``, each with particulars."""
+
+    test: str
+    fault: str
+    verdict: Verdict
+    detail: str = ""
+    findings: tuple[tuple[str, str], ...] = ()
+
+    def as_plain_data(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        findings = [{"name": name, "detail": detail} for name, detail in self.findings]
+        return {
+            "test": self.test,
+            "fault": self.fault,
+            "verdict": self.verdict,
+            "detail": self.detail,
+            "findings": findings,
+        }
+
+
+def judge(test: str, fault: str, run: FaultedRun) -> Judgement:
+    """Return the verdict on a run, and what the program did on the wire."""
+    verdict, detail = _find_verdict(run)
+    findings: list[tuple[str, str]] = []
+    if verdict in ("accepted", "hangs"):
+        findings.append((verdict, detail))
+    if run.leaks:
+        findings.append(("leaks", ", ".join(run.leaks)))
+        if verdict not in ("accepted", "hangs"):
+            verdict, detail = "leaks", ", ".join(run.leaks)
+    if verdict == "accepted" and any(_name_of(attempt.fault) in CUTS for attempt in _lost(run)):
+        findings.append(("took_truncated", ""))
+    findings += _wire_behaviour(run)
+    return Judgement(test, fault, verdict, detail, tuple(findings))
+
+
+def _name_of(fault: str) -> str:
+    return fault.partition("(")[0]
+
+
+def _find_verdict(run: FaultedRun) -> tuple[Verdict, str]:
+    if run.ending in ("hung", "silent"):
+        return "hangs", run.detail
+    if run.ending == "raised":
+        return "clear", run.detail
+    if run.ending != "passed":
+        return "changed", run.detail
+    lost = _lost(run)
+    if not lost:
+        return "held", ""
+    if run.has_noticed:
+        return "held", "without the answer: the program noticed"
+    return "accepted", f"passes, and of {len(lost)} answer{'s' if len(lost) > 1 else ''} something is missing"
+
+
+def _lost(run: FaultedRun) -> list[Attempt]:
+    """The answers that were read with something missing, and that no good answer to the same request followed."""
+    last = {attempt.key: attempt for attempt in run.attempts}
+    return [attempt for attempt in last.values() if attempt.key in run.good and _lacks_content(attempt)]
+
+
+def _lacks_content(attempt: Attempt) -> bool:
+    if not attempt.fault or (_is_late(attempt) and attempt.reading == "left"):
+        return False
+    return attempt.status >= 400 or attempt.status == 0 or _name_of(attempt.fault) in _TAKES_CONTENT
+
+
+def _wire_behaviour(run: FaultedRun) -> Iterator[tuple[str, str]]:
+    found: dict[str, str] = {}
+    for key in dict.fromkeys(attempt.key for attempt in run.attempts if attempt.fault):
+        asked = [attempt for attempt in run.attempts if attempt.key == key]
+        for name, detail in _repetition(asked):
+            found.setdefault(name, detail)
+    for attempt in run.attempts:
+        if attempt.is_silent and attempt.fault and attempt.read_limit is None and run.ending in ("hung", "silent"):
+            found.setdefault("no_read_timeout", "")
+    yield from found.items()
+
+
+def _repetition(asked: Sequence[Attempt]) -> Iterator[tuple[str, str]]:
+    """Judge the attempts at one request."""
+    if len(asked) > MOST_ATTEMPTS:
+        yield "retry_storm", f"{len(asked)} requests"
+    waits = []
+    for failed, again in pairwise(asked):
+        if not failed.fault:
+            continue
+        waited = max(0.0, again.at - failed.ended)
+        if failed.status in HOPELESS and failed.credentials == again.credentials:
+            yield "retried_hopeless", f"after {failed.status}"
+        if failed.retry_after is not None and waited < failed.retry_after * _PATIENCE:
+            yield "ignored_retry_after", f"{waited:.1f} s instead of {failed.retry_after:g} s"
+        if failed.status == 0 or failed.status >= 400:
+            waits.append(waited)
+    if any(first < _NO_WAIT and second < _NO_WAIT for first, second in pairwise(waits)):
+        yield "no_backoff", f"{len(asked)} requests"
+
+
+def is_allowed(judgement: Judgement, finding: str, allowed: Iterable[Allowance]) -> bool:
+    """Whether one of ``allowed`` is about a finding."""
+    return any(each.covers(judgement, finding) for each in allowed)
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What is accepted: patterns of a test, of a fault, and of a finding."""
+
+    test: str
+    fault: str
+    finding: str
+
+    @classmethod
+    def parse(cls, line: str) -> Allowance:
+        """Read ``TEST FAULT FINDING``. Raises ``ValueError``."""
+        words = line.rsplit(None, 2)
+        if len(words) != 3:
+            raise ValueError("write a test, a fault and a finding, such as: tests/test_app.py::* end_early accepted")
+        if "*" not in words[2] and words[2] not in SERIOUS:
+            raise ValueError(f"{words[2]!r} is none of {', '.join(SERIOUS)}")
+        return cls(*words)
+
+    def covers(self, judgement: Judgement, finding: str) -> bool:
+        """Whether it is about a finding. What follows from one that is allowed is allowed with it."""
+        names = {finding, {"took_truncated": "accepted"}.get(finding, finding)}
+        faults = {_name_of(judgement.fault), judgement.fault.replace(" ", "")}
+        return (
+            _matches(judgement.test, self.test)
+            and any(_matches(each, self.fault) for each in faults)
+            and any(_matches(each, self.finding) for each in names)
+        )
+
+
+def _matches(text: str, pattern: str) -> bool:
+    """Whether a pattern with ``*`` matches. Brackets stand for themselves: ids of tests have them."""
+    first, *others = pattern.split("*")
+    if not others:
+        return text == pattern
+    if not text.startswith(first):
+        return False
+    at = len(first)
+    for part in others[:-1]:
+        found = text.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return len(text) - at >= len(others[-1]) and text.endswith(others[-1])

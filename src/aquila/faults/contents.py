@@ -1,0 +1,116 @@
+"""Faults in what an answer says, in the words of its wire form. All else stays as it came.
+
+``edits/`` has the forms. An answer whose form is not known has no such fault, nor has one that is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.faults.edits.draft import Draft, Value
+from aquila.faults.edits.form_edits import FormEdits
+from aquila.faults.edits.table import FORM_EDITS
+from aquila.faults.fault import ImpossibleFault
+from aquila.wire_forms.table import find_wire_form
+
+REFUSAL = "I'm sorry, but I can't help with that."
+
+
+def finish_length(interaction: Interaction) -> RecordedResponse:
+    """The answer says that it was cut off at the limit of tokens. Its content stays."""
+    return _change(interaction, lambda edits, draft: edits.end(draft, "length"))
+
+
+def content_filter(interaction: Interaction) -> RecordedResponse:
+    """The answer says that a content filter cut it off. Its content stays."""
+    return _change(interaction, lambda edits, draft: edits.end(draft, "content_filter"))
+
+
+def refusal(interaction: Interaction, *, text: str = REFUSAL) -> RecordedResponse:
+    """The model refuses: ``text`` comes as a refusal in the place of all texts and tool calls."""
+    return _change(interaction, lambda edits, draft: edits.silence(draft, str(text)))
+
+
+def empty_answer(interaction: Interaction) -> RecordedResponse:
+    """The answer ends well and says nothing: no text, and no tool call."""
+    return _change(interaction, lambda edits, draft: edits.silence(draft, None))
+
+
+def broken_arguments(interaction: Interaction) -> RecordedResponse:
+    """The JSON of the last tool call's arguments ends in its middle."""
+    return _change(interaction, lambda edits, draft: edits.cut_arguments(draft))
+
+
+def unknown_tool(interaction: Interaction, *, name: str = "no_such_tool") -> RecordedResponse:
+    """The last tool call is one of a tool that was not offered."""
+    return _change(interaction, lambda edits, draft: edits.rename_tool(draft, name))
+
+
+def missing_call_id(interaction: Interaction) -> RecordedResponse:
+    """The last tool call has no id."""
+    return _change(interaction, lambda edits, draft: edits.drop_call_id(draft))
+
+
+def no_usage(interaction: Interaction) -> RecordedResponse:
+    """The answer does not tell how many tokens it took."""
+    return _change(interaction, lambda edits, draft: edits.drop_usage(draft))
+
+
+def other_model(interaction: Interaction, *, name: str = "another-model") -> RecordedResponse:
+    """The answer says that another model gave it."""
+    return _change(interaction, lambda edits, draft: edits.rename_model(draft, name))
+
+
+def error_event(interaction: Interaction, *, after: int | None = None) -> RecordedResponse:
+    """The provider's own error comes in the midst of the stream, after so many events, else after half of them."""
+    edits, draft = _open(interaction)
+    return draft.finish_with_error(edits.write_error, after)
+
+
+CONTENT_FAULTS = (
+    finish_length,
+    content_filter,
+    refusal,
+    empty_answer,
+    broken_arguments,
+    unknown_tool,
+    missing_call_id,
+    no_usage,
+    other_model,
+    error_event,
+)
+
+
+class _Opened(NamedTuple):
+    edits: FormEdits
+    draft: Draft
+
+
+def _open(interaction: Interaction) -> _Opened:
+    """Return an answer to be changed, and what changes its form. Raises ``ImpossibleFault`` for one that has none."""
+    form = find_wire_form(interaction.request)
+    if form is None:
+        raise ImpossibleFault("the request is in no wire form that is known, so its answer cannot be changed")
+    edits = FORM_EDITS.get(form.name)
+    if edits is None:
+        raise ImpossibleFault(f"an answer of the form {form.name} says nothing that could be changed so")
+    response = interaction.response
+    if not response.has_begun or not 200 <= response.status < 300:
+        status = f"has the status {response.status}" if response.has_begun else "never began"
+        raise ImpossibleFault(f"the answer {status}, so it says nothing that could be changed")
+    draft = Draft(response)
+    if any(map(_is_error, draft.values)):
+        raise ImpossibleFault("the answer tells of an error already")
+    return _Opened(edits, draft)
+
+
+def _is_error(value: Value) -> bool:
+    return isinstance(value.get("error"), dict) or value.get("type") in ("error", "response.failed")
+
+
+def _change(interaction: Interaction, change: Callable[[FormEdits, Draft], None]) -> RecordedResponse:
+    edits, draft = _open(interaction)
+    change(edits, draft)
+    return draft.finish()

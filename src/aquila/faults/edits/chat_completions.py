@@ -1,0 +1,168 @@
+"""Changes what chat completions of OpenAI say, and of the many servers that speak as it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from aquila.faults.edits.draft import Draft, Value
+from aquila.faults.edits.form_edits import (
+    NO_CALL,
+    NO_END,
+    NO_ID,
+    NO_USAGE,
+    Cut,
+    FormEdits,
+    cut_pieces,
+    drop_each,
+    rename_each,
+)
+from aquila.faults.fault import ImpossibleFault
+from aquila.wire_forms.sent import mapping, mappings, string
+
+_SAID = ("content", "refusal", "tool_calls", "function_call", "audio", "annotations")
+_CALLED = ("tool_calls", "function_call")
+_BODIES = {"function": "arguments", "custom": "input"}
+
+
+class ChatCompletionEdits(FormEdits):
+    """A choice has a ``message`` if it is whole, and a ``delta`` in each event if it is streamed."""
+
+    form = "OpenAI chat completions"
+
+    def end(self, draft: Draft, reason: Cut) -> None:
+        drop_each(_choices(draft), "finish_reason", NO_END, put=lambda choice: choice.update(finish_reason=reason))
+
+    def silence(self, draft: Draft, refusal: str | None) -> None:
+        choices = _choices(draft)
+        if not any(mapping(choice.get(_holder(draft))) for choice in choices):
+            raise ImpossibleFault("the answer has no message")
+        if not any(choice.get("finish_reason") for choice in choices):
+            raise ImpossibleFault(NO_END)
+        refused: set[str] = set()
+        for part in draft.parts:
+            was_said = False
+            for choice in mappings(part.value.get("choices")):
+                said = mapping(choice.get(_holder(draft)))
+                was_said |= any(said.get(key) for key in _SAID)
+                if draft.is_streamed:
+                    _silence_delta(said)
+                else:
+                    _silence_message(said)
+                if choice.get("logprobs") is not None:
+                    choice["logprobs"] = None
+                if choice.get("finish_reason") is not None:
+                    choice["finish_reason"] = "stop"
+            if refusal is not None and (was_said or not draft.is_streamed):
+                was_said = not _refuse(part.value, _holder(draft), refusal, refused)
+            if was_said and _is_empty(part.value):
+                part.remove()
+        if refusal is not None and not refused:  # nothing was said that it could replace
+            _refuse(draft.parts[0].value, _holder(draft), refusal, refused)
+
+    def cut_arguments(self, draft: Draft) -> None:
+        bodies = [(body, _BODIES[kind]) for kind, body in _bodies(draft)]
+        cut_pieces([(body, key) for body, key in bodies if isinstance(body.get(key), str)])
+
+    def rename_tool(self, draft: Draft, name: str) -> None:
+        named = [body for _, body in _bodies(draft) if string(body.get("name"))]
+        if not named:
+            raise ImpossibleFault("the tool call has no name")
+        whole = named[0]["name"]
+        for body in named:  # of a name in pieces, the rest goes
+            body["name"] = str(name) if body is named[0] or body["name"] == whole else ""
+
+    def drop_call_id(self, draft: Draft) -> None:
+        drop_each(_last_call(draft), "id", NO_ID)
+
+    def drop_usage(self, draft: Draft) -> None:
+        counted = [part for part in draft.parts if part.value.get("usage") is not None]
+        drop_each([*draft.values, *(mapping(value.get("x_groq")) for value in draft.values)], "usage", NO_USAGE)
+        for part in counted:
+            if draft.is_streamed and part.value.get("choices") == []:
+                part.remove()  # it told of nothing else
+
+    def rename_model(self, draft: Draft, name: str) -> None:
+        rename_each(list(draft.values), "model", name)
+
+    def write_error(self, before: Sequence[Value]) -> Value:
+        message = "The server had an error while processing your request. Sorry about that!"
+        return {"error": {"message": message, "type": "server_error", "param": None, "code": None}}
+
+
+def _holder(draft: Draft) -> str:
+    return "delta" if draft.is_streamed else "message"
+
+
+def _choices(draft: Draft) -> list[Value]:
+    return [choice for value in draft.values for choice in mappings(value.get("choices"))]
+
+
+def _silence_message(message: Value) -> None:
+    for key in _CALLED:
+        message.pop(key, None)
+    for key in ("refusal", "audio"):
+        if message.get(key) is not None:
+            message[key] = None
+    if message.get("annotations"):
+        message["annotations"] = []
+    message["content"] = ""
+
+
+def _silence_delta(delta: Value) -> None:
+    for key in _SAID:
+        if delta.get(key):
+            if key == "content" and "role" in delta:
+                delta[key] = ""
+            else:
+                del delta[key]
+
+
+def _refuse(value: Value, holder: str, text: str, refused: set[str]) -> bool:
+    """Refuse in each choice of a value that has not refused yet, and say whether one does now."""
+    does_now = False
+    for choice in mappings(value.get("choices")):
+        said = choice.get(holder)
+        if isinstance(said, dict) and str(choice.get("index")) not in refused:
+            if holder == "message":
+                said["content"] = None
+            said["refusal"] = text
+            refused.add(str(choice.get("index")))
+            does_now = True
+    return does_now
+
+
+def _is_empty(value: Value) -> bool:
+    """Whether an event says nothing any more."""
+    choices = mappings(value.get("choices"))
+    return value.get("usage") is None and not any(
+        choice.get("finish_reason") is not None or any(mapping(choice.get("delta")).values()) for choice in choices
+    )
+
+
+def _last_call(draft: Draft) -> list[Value]:
+    """Return the pieces of the last tool call. Raises ``ImpossibleFault`` if there is none."""
+    calls: list[list[Value]] = []
+    open_calls: dict[tuple[str, str], list[Value]] = {}
+    for choice in _choices(draft):
+        said = mapping(choice.get(_holder(draft)))
+        pieces = [(str(call.get("index")), call) for call in mappings(said.get("tool_calls"))]
+        if isinstance(said.get("function_call"), dict):  # before there were tools
+            pieces.append(("", {"function": said["function_call"]}))
+        for index, call in pieces:
+            place = (str(choice.get("index")), index)
+            begun = open_calls.get(place)
+            # Some servers number no calls, or all alike: each has an id of its own.
+            if begun is None or string(call.get("id")) not in ("", begun[0].get("id")):
+                begun = open_calls[place] = []
+                calls.append(begun)
+            begun.append(call)
+    if not calls:
+        raise ImpossibleFault(NO_CALL)
+    return calls[-1]
+
+
+def _bodies(draft: Draft) -> Iterator[tuple[str, Value]]:
+    for call in _last_call(draft):
+        for kind in _BODIES:
+            if isinstance(call.get(kind), dict):
+                yield kind, call[kind]

@@ -1,0 +1,94 @@
+"""The events of a recorded stream, and the chunks that they came in."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from aquila.cassettes.model import Headers, RecordedChunk, RecordedResponse
+from aquila.faults.fault import ImpossibleFault
+
+_END_OF_EVENT = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+BROKEN_OFF = "RemoteProtocolError: peer closed connection without sending complete message body"
+"""How an answer ends whose connection broke within it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedEvent:
+    """An event as it came: its bytes with the empty line behind it. ``at`` is when it was whole, in milliseconds."""
+
+    data: bytes
+    at: int
+
+
+def is_stream(response: RecordedResponse) -> bool:
+    """Whether an answer is a stream of server-sent events."""
+    return response.first_header("content-type").partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def read_events(response: RecordedResponse) -> list[StreamedEvent]:
+    """Return the events of an answer. Raises ``ImpossibleFault`` for one that is no stream of events."""
+    if not is_stream(response):
+        raise ImpossibleFault("the answer is no stream of server-sent events")
+    body, ends = response.body, arrival_times(response)
+    events, begin = [], 0
+    for found in _END_OF_EVENT.finditer(body):
+        events.append(StreamedEvent(body[begin : found.end()], _time_at(ends, found.end())))
+        begin = found.end()
+    if begin < len(body):
+        events.append(StreamedEvent(body[begin:], _time_at(ends, len(body))))
+    if not events:
+        raise ImpossibleFault("the stream has no events")
+    return events
+
+
+def arrival_times(response: RecordedResponse) -> list[tuple[int, int]]:
+    """Return for each chunk the size of the body with it, and when it came."""
+    ends, size = [], 0
+    for chunk in response.chunks:
+        size += len(chunk.data)
+        ends.append((size, chunk.at))
+    return ends
+
+
+def _time_at(ends: Sequence[tuple[int, int]], size: int) -> int:
+    place = bisect_left(ends, size, key=lambda chunk: chunk[0])
+    return ends[min(place, len(ends) - 1)][1] if ends else 0
+
+
+def find_event(events: Sequence[StreamedEvent], number: int) -> int:
+    """Return the index of the event with a number from 1. Raises ``ImpossibleFault`` if there is none."""
+    if not 1 <= number <= len(events):
+        raise ImpossibleFault(f"there is no event {number}: the stream has {len(events)}")
+    return number - 1
+
+
+def with_events(response: RecordedResponse, events: Iterable[StreamedEvent]) -> RecordedResponse:
+    """Return an answer with other events, one in each chunk."""
+    return with_chunks(response, [RecordedChunk(event.data, event.at) for event in events])
+
+
+def with_chunks(response: RecordedResponse, chunks: Sequence[RecordedChunk]) -> RecordedResponse:
+    """Return an answer with another body."""
+    last = chunks[-1].at if chunks else response.started
+    return replace(
+        response, headers=without_length(response.headers), chunks=tuple(chunks), ended=max(last, response.ended)
+    )
+
+
+def without_length(headers: Headers) -> Headers:
+    """Return header fields without those that say how long the body is, or what it hashes to."""
+    return tuple(field for field in headers if field[0] not in ("content-length", "content-md5", "digest", "etag"))
+
+
+def cut_chunks(response: RecordedResponse, size: int) -> list[RecordedChunk]:
+    """Return the chunks of the first ``size`` bytes of an answer."""
+    kept = []
+    for chunk in response.chunks:
+        if size <= 0:
+            break
+        kept.append(chunk if len(chunk.data) <= size else RecordedChunk(chunk.data[:size], chunk.at))
+        size -= len(chunk.data)
+    return kept

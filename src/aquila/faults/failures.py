@@ -1,0 +1,154 @@
+"""Faults that come in the place of a good answer: no connection, no answer, or an error status."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import formatdate
+from typing import Literal, get_args
+
+from aquila.cassettes.model import NO_STATUS, Headers, Interaction, RecordedChunk, RecordedResponse
+from aquila.faults.fault import ImpossibleFault
+from aquila.wire_forms.answer import Answer, AnsweredError
+from aquila.wire_forms.form import write_json
+from aquila.wire_forms.table import find_wire_form, read_sent
+
+RetryAfter = Literal["seconds", "date", "milliseconds", "reset", "retry_info"]
+_LONGEST = 10**9
+"""So many seconds may a provider ask for: dates have an end."""
+
+
+def connection_refused(interaction: Interaction) -> RecordedResponse:
+    """Nothing listens: the connection is refused."""
+    return RecordedResponse(NO_STATUS, end="broken", error="ConnectError: [Errno 111] Connection refused")
+
+
+def connection_reset(interaction: Interaction) -> RecordedResponse:
+    """The connection is reset after the request was sent."""
+    return RecordedResponse(NO_STATUS, end="broken", error="ReadError: [Errno 104] Connection reset by peer")
+
+
+def timeout(interaction: Interaction) -> RecordedResponse:
+    """No answer begins: the client's read time-out ends the wait, or the program's own."""
+    return RecordedResponse(NO_STATUS, end="silent")
+
+
+def bad_request(interaction: Interaction) -> RecordedResponse:
+    """400: the request is not valid."""
+    return _write_error(interaction, AnsweredError(400))
+
+
+def unauthorized(interaction: Interaction) -> RecordedResponse:
+    """401: the key is wrong."""
+    return _write_error(interaction, AnsweredError(401))
+
+
+def forbidden(interaction: Interaction) -> RecordedResponse:
+    """403: the key may not do this."""
+    return _write_error(interaction, AnsweredError(403))
+
+
+def not_found(interaction: Interaction) -> RecordedResponse:
+    """404: there is no such model."""
+    return _write_error(interaction, AnsweredError(404))
+
+
+def request_timeout(interaction: Interaction) -> RecordedResponse:
+    """408: the provider gave up waiting."""
+    return _write_error(interaction, AnsweredError(408))
+
+
+def unprocessable(interaction: Interaction) -> RecordedResponse:
+    """422: the request cannot be processed."""
+    return _write_error(interaction, AnsweredError(422))
+
+
+def rate_limit(
+    interaction: Interaction, *, retry_after: float | None = None, form: RetryAfter = "seconds"
+) -> RecordedResponse:
+    """429: too many requests. ``retry_after`` says in how many seconds to ask again.
+
+    ``form`` is how that is said: in ``retry-after`` as ``seconds`` or as a ``date``; in ``milliseconds``
+    (``retry-after-ms``); in the provider's own fields about rate limits alone (``reset``); or in Google's
+    ``retry_info`` alone, which comes with ``seconds`` too.
+    """
+    if form not in get_args(RetryAfter):
+        raise ImpossibleFault(f"form={form!r} must be one of {', '.join(get_args(RetryAfter))}")
+    if form == "retry_info" and not _is_of(interaction, "Gemini"):
+        raise ImpossibleFault("RetryInfo is in errors of Google's alone")
+    if retry_after is None or form == "seconds":
+        return _write_error(interaction, AnsweredError(429, retry_after=retry_after))
+    if not 0 <= retry_after < _LONGEST:
+        raise ImpossibleFault(f"retry_after={retry_after!r} must be a number of seconds from 0 to {_LONGEST}")
+    if form == "retry_info":
+        response = _write_error(interaction, AnsweredError(429, retry_after=retry_after))
+        return replace(response, headers=tuple(each for each in response.headers if each[0] != "retry-after"))
+    if form == "date":
+        date = formatdate(time.time() + retry_after, usegmt=True)
+        return _write_error(interaction, AnsweredError(429, retry_after=date))
+    headers: Headers = (("retry-after-ms", f"{retry_after * 1000:g}"),)
+    if form == "reset":
+        headers = _reset_fields(interaction, retry_after)
+    return _write_error(interaction, AnsweredError(429, headers=headers))
+
+
+def _reset_fields(interaction: Interaction, seconds: float) -> Headers:
+    if _is_of(interaction, "Gemini"):
+        raise ImpossibleFault("Google has no header fields about rate limits")
+    if not _is_of(interaction, "Anthropic"):
+        return (("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", f"{seconds:g}s"))
+    moment = datetime.fromtimestamp(math.ceil(time.time() + seconds), UTC)
+    reset = moment.isoformat().replace("+00:00", "Z")
+    return (("anthropic-ratelimit-requests-remaining", "0"), ("anthropic-ratelimit-requests-reset", reset))
+
+
+def _is_of(interaction: Interaction, provider: str) -> bool:
+    form = find_wire_form(interaction.request)
+    return form is not None and form.name.startswith(provider)
+
+
+def server_error(interaction: Interaction, *, status: int = 500) -> RecordedResponse:
+    """500: the provider failed. ``status`` is another one from 500 to 599."""
+    if not 500 <= status < 600:
+        raise ImpossibleFault(f"status={status} is no error of a server; give one from 500 to 599")
+    return _write_error(interaction, AnsweredError(status))
+
+
+def overloaded(interaction: Interaction, *, retry_after: float | None = None) -> RecordedResponse:
+    """503, or Anthropic's 529: the provider has too much to do."""
+    status = 529 if _is_of(interaction, "Anthropic") else 503
+    return _write_error(interaction, AnsweredError(status, retry_after=retry_after))
+
+
+def html_page(interaction: Interaction, *, status: int = 502) -> RecordedResponse:
+    """502 with a page of HTML, as a proxy between answers. ``status=200`` is a page of success."""
+    page = f"<html>\r\n<head><title>{status}</title></head>\r\n<body><h1>{status}</h1></body>\r\n</html>\r\n"
+    return RecordedResponse(status, (("content-type", "text/html"),), (RecordedChunk(page.encode()),))
+
+
+def _write_error(interaction: Interaction, error: AnsweredError) -> RecordedResponse:
+    form = find_wire_form(interaction.request)
+    if form is not None:
+        return form.answer(Answer(error=error), read_sent(interaction.request), 1)
+    body = {"error": {"message": f"status {error.status}", "type": "error", "code": None, "param": None}}
+    after = () if error.retry_after is None else (("retry-after", f"{error.retry_after}"),)
+    return write_json(body, status=error.status, headers=(*after, *error.headers)).at_times(Answer())
+
+
+FAILURES = (
+    connection_refused,
+    connection_reset,
+    timeout,
+    bad_request,
+    unauthorized,
+    forbidden,
+    not_found,
+    request_timeout,
+    unprocessable,
+    rate_limit,
+    server_error,
+    overloaded,
+    html_page,
+)

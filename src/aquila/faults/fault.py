@@ -1,0 +1,116 @@
+"""What a fault is: a kind with its parameters, and how often it comes."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.config import suggest_name
+from aquila.errors import ConfigError
+
+Group: TypeAlias = Literal["failure", "stream", "content"]
+"""Before a good answer begins; in its bytes, events and times; in what it says."""
+
+Value: TypeAlias = int | float | str | None
+
+
+PACED = ("slow", "stall(seconds")
+"""How the text of faults begins whose times are kept, whatever the pace of replays is."""
+
+
+class ImpossibleFault(ConfigError):
+    """An answer has no such thing: there is no event 50, no tool call to break, no stream to cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultKind:
+    """A kind of fault. ``change`` makes the response of an interaction; its keyword parameters are those of the fault.
+
+    ``first`` is the parameter that can be given without its name.
+    """
+
+    change: Callable[..., RecordedResponse]
+    group: Group
+    parameters: Mapping[str, inspect.Parameter] = field(compare=False)
+    types: Mapping[str, tuple[type, ...]] = field(compare=False)
+
+    @classmethod
+    def of(cls, change: Callable[..., RecordedResponse], group: Group) -> FaultKind:
+        """Return the kind of a function."""
+        hints = get_type_hints(change)
+        parameters = dict(list(inspect.signature(change).parameters.items())[1:])
+        return cls(change, group, parameters, {name: _types_of(hints[name]) for name in parameters})
+
+    @property
+    def name(self) -> str:
+        """Its name in text."""
+        return self.change.__name__
+
+    @property
+    def first(self) -> str | None:
+        """The parameter that can be given without its name."""
+        return next(iter(self.parameters), None)
+
+    @property
+    def summary(self) -> str:
+        """What a client sees, in one sentence."""
+        return (inspect.getdoc(self.change) or "").partition("\n")[0]
+
+
+def _types_of(hint: Any) -> tuple[type, ...]:
+    if get_origin(hint) in (Union, types.UnionType):
+        return tuple(kind for part in get_args(hint) for kind in _types_of(part))
+    if get_origin(hint) is Literal:
+        return (str,)
+    return (float, int) if hint is float else (hint,)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault with the ``parameters`` that were given. So many ``times`` each request meets it; None for always."""
+
+    kind: FaultKind
+    parameters: tuple[tuple[str, Value], ...] = ()
+    times: int | None = 1
+
+    @property
+    def name(self) -> str:
+        """The name of its kind."""
+        return self.kind.name
+
+    def change(self, interaction: Interaction) -> RecordedResponse:
+        """Return what comes in the place of a good answer. Raises ``ImpossibleFault``."""
+        try:
+            return self.kind.change(interaction, **dict(self.parameters))
+        except ImpossibleFault as error:
+            raise ImpossibleFault(f"{self}: {error}") from None
+
+    def __str__(self) -> str:
+        given = [f"{name}={value!r}" for name, value in self.parameters]
+        if self.times != 1:
+            given.append(f"times={self.times}")
+        return f"{self.name}({', '.join(given)})" if given else self.name
+
+
+def make_fault(kind: FaultKind, given: Mapping[str, Any]) -> Fault:
+    """Return a fault of a kind with parameters as they were given. Raises ``ConfigError``."""
+    values = dict(given)
+    times = values.pop("times", 1)
+    if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
+        raise ConfigError(f"fault {kind.name}: times={times!r} must be a number from 1, or None for all requests")
+    for name, value in values.items():
+        if name not in kind.parameters:
+            known = (*kind.parameters, "times")
+            raise ConfigError(f"fault {kind.name}: unknown parameter {name!r}{suggest_name(name, known)}")
+        if isinstance(value, bool) or not isinstance(value, kind.types[name]):
+            words = " or ".join("None" if each is types.NoneType else each.__name__ for each in kind.types[name])
+            raise ConfigError(f"fault {kind.name}: {name}={value!r} must be {words}")
+    for name, parameter in kind.parameters.items():
+        if parameter.default is inspect.Parameter.empty and name not in values:
+            raise ConfigError(f"fault {kind.name} needs {name}=")
+    ordered = tuple((name, values[name]) for name in kind.parameters if name in values)
+    return Fault(kind, ordered, times)

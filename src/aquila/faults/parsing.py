@@ -1,0 +1,55 @@
+"""Faults as text: ``cut_stream(after=3)``, several of them joined by commas."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from aquila.config import suggest_name
+from aquila.errors import ConfigError
+from aquila.faults.fault import Fault, make_fault
+from aquila.faults.table import FAULTS
+
+
+def read_faults(text: str) -> tuple[Fault, ...]:
+    """Return the faults in a text. They come in this order. Raises ``ConfigError``."""
+    if not text.strip():
+        raise _mistake(text, "names none")
+    try:
+        tree = ast.parse(f"({text.strip()}\n,)", mode="eval").body  # a comment may end the text
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise _mistake(text, "is no list of faults") from None
+    parts = tree.elts if isinstance(tree, ast.Tuple) else [tree]
+    return tuple(_read_fault(part, text) for part in parts)
+
+
+def _read_fault(part: ast.expr, text: str) -> Fault:
+    call = part if isinstance(part, ast.Call) else ast.Call(part, [], [])
+    if not isinstance(call.func, ast.Name):
+        raise _mistake(text, "is no list of faults")
+    name = call.func.id
+    kind = FAULTS.get(name)
+    if kind is None:
+        raise ConfigError(f"unknown fault {name!r}{suggest_name(name, tuple(FAULTS))}")
+    given: dict[str, Any] = {}
+    if call.args:
+        if len(call.args) > 1 or kind.first is None:
+            raise ConfigError(f"fault {name}: give its parameters by name")
+        given[kind.first] = _read_value(call.args[0], text)
+    for keyword in call.keywords:
+        if keyword.arg is None or keyword.arg in given:
+            raise _mistake(text, "gives a parameter twice")
+        given[keyword.arg] = _read_value(keyword.value, text)
+    return make_fault(kind, given)
+
+
+def _read_value(value: ast.expr, text: str) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise _mistake(text, "has a parameter that is no number and no text") from None
+
+
+def _mistake(text: str, what: str) -> ConfigError:
+    shown = text if len(text) <= 60 else f"{text[:59]}…"
+    return ConfigError(f"faults {shown!r} {what}; write them as in 'cut_stream(after=3), rate_limit(times=2)'")

@@ -1,0 +1,131 @@
+"""Which request meets which fault."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.faults.fault import Fault, ImpossibleFault
+from aquila.faults.parsing import read_faults
+
+_MARK = re.compile(r"  # ([\w.-]+)$")
+"""What ends the text of a plan. It tells plans of the same faults apart, in every process."""
+
+
+class SharedCounts(Protocol):
+    """Counts of several processes together, under labels."""
+
+    def count_request(self, label: str) -> int:
+        """Count under a label and return how often that was done before."""
+
+    def count_of(self, label: str) -> int:
+        """Return how often was counted under a label."""
+
+
+class MetFault(NamedTuple):
+    """A fault that a request meets: the ``number``-th of its plan, from 0, and what comes because of it."""
+
+    number: int
+    fault: Fault
+    response: RecordedResponse
+
+
+class FaultPlan:
+    """Faults in their order: of each request, told by its key, so many meet each; then come the good answers.
+
+    An answer that cannot have a fault does not meet it. ``mark`` names the plan, in other processes too: letters,
+    digits and dots. Threads may ask at once.
+    """
+
+    def __init__(self, faults: Sequence[Fault], mark: str = "plan") -> None:
+        self.faults = tuple(faults)
+        self.mark = mark
+        self.met = 0
+        """How many requests have met a fault in this process, and in others as far as they have told."""
+        self._met_by: set[int] = set()
+        self._counts: dict[str, int] = defaultdict(int)
+        self._shared: SharedCounts | None = None
+        self._impossible: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_text(cls, text: str, mark: str) -> FaultPlan:
+        """Return the plan that a text names. Its own mark comes before ``mark``. Raises ``ConfigError``."""
+        found = _MARK.search(text)
+        return cls(read_faults(text), mark if found is None else found[1])
+
+    @property
+    def text(self) -> str:
+        """Its faults and its mark, for ``from_text``."""
+        return f"{self}  # {self.mark}"
+
+    def meet(self, key: str, good: Interaction) -> MetFault | None:
+        """Return the fault that a request with a key meets, and count it. None if it gets the ``good`` answer."""
+        with self._lock:
+            for number, fault in enumerate(self.faults):
+                label = f"{number}:{key}"
+                if fault.times is not None and self._count_of(label) >= fault.times:
+                    continue
+                try:
+                    response = fault.change(good)
+                except ImpossibleFault as error:
+                    self._impossible[str(error)] = None
+                    continue
+                before = self._count(label)
+                if fault.times is None or before < fault.times:  # another process may have counted meanwhile
+                    self._count(f"{number}")
+                    self._note(number)
+                    return MetFault(number, fault, response)
+        return None
+
+    def note_met(self, number: int) -> None:
+        """Take in that a request of another process has met the fault with a number."""
+        with self._lock:
+            if 0 <= number < len(self.faults):
+                self._note(number)
+
+    @property
+    def unmet(self) -> Sequence[Fault]:
+        """The faults that no request has met."""
+        with self._lock:
+            met = {*self._met_by, *(number for number in range(len(self.faults)) if self._count_of(f"{number}"))}
+        return [fault for number, fault in enumerate(self.faults) if number not in met]
+
+    def explain_unmet(self) -> str:
+        """Say for people which faults no request has met, and why, as far as that is known."""
+        named = ", ".join(map(str, self.unmet))
+        reasons = "".join(f"\n  {reason}" for reason in self._impossible)
+        return f"no request met the fault{'s' if len(self.unmet) > 1 else ''} {named}{reasons}"
+
+    def _note(self, number: int) -> None:
+        self.met += 1
+        self._met_by.add(number)
+
+    def share(self, shared: SharedCounts) -> None:
+        """Count together with other processes from now on, and add what was counted so far."""
+        with self._lock:
+            if self._shared is not None:
+                return
+            for label, count in self._counts.items():
+                for _ in range(count):
+                    shared.count_request(self._label(label))
+            self._shared = shared
+
+    def _count(self, label: str) -> int:
+        if self._shared is not None:
+            return self._shared.count_request(self._label(label))
+        self._counts[label] += 1
+        return self._counts[label] - 1
+
+    def _count_of(self, label: str) -> int:
+        return self._shared.count_of(self._label(label)) if self._shared is not None else self._counts.get(label, 0)
+
+    def _label(self, label: str) -> str:
+        return f"fault {self.mark}:{label}"
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.faults))

@@ -1,0 +1,266 @@
+"""Faults in the bytes, the events and the times of an answer. What it says stays, as far as it comes."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+
+from aquila.cassettes.model import Interaction, RecordedChunk, RecordedResponse
+from aquila.faults.events import (
+    BROKEN_OFF,
+    StreamedEvent,
+    cut_chunks,
+    find_event,
+    is_stream,
+    read_events,
+    with_chunks,
+    with_events,
+)
+from aquila.faults.fault import ImpossibleFault
+
+_DATA = re.compile(rb"(?<![^\r\n])data:[ ]?([^\r\n]*)")
+
+
+def cut_stream(
+    interaction: Interaction,
+    *,
+    after: int | None = None,
+    after_bytes: int | None = None,
+    after_seconds: float | None = None,
+) -> RecordedResponse:
+    """The connection breaks within the answer: after so many events, bytes or seconds, else in its middle."""
+    response = _whole(interaction)
+    chunks = cut_chunks(response, _size_to_keep(response, after, after_bytes, after_seconds))
+    return replace(with_chunks(response, chunks), end="broken", error=BROKEN_OFF)
+
+
+def end_early(
+    interaction: Interaction, *, after: int | None = None, after_bytes: int | None = None
+) -> RecordedResponse:
+    """The answer ends as if it were whole, after so many events or bytes, else in its middle."""
+    response = _whole(interaction)
+    return with_chunks(response, cut_chunks(response, _size_to_keep(response, after, after_bytes, None)))
+
+
+def stall(interaction: Interaction, *, seconds: float | None = None, after: int | None = None) -> RecordedResponse:
+    """Nothing more comes, after so many events, else in the middle. With ``seconds`` it goes on after them."""
+    response = _whole(interaction)
+    if not is_stream(response) and after is None:
+        size = 0
+    else:
+        size = _size_to_keep(response, after, None, None)
+    kept = cut_chunks(response, size)
+    if seconds is None:
+        return replace(with_chunks(response, kept), end="silent")
+    before = [RecordedChunk(chunk.data) for chunk in kept]  # no other wait than this one
+    later = [RecordedChunk(chunk.data, _milliseconds(seconds)) for chunk in _rest_of(response, size)]
+    return replace(with_chunks(response, [*before, *later]), started=0 if kept else _milliseconds(seconds))
+
+
+def slow(interaction: Interaction, *, pace: float = 0.05, first: float = 0.0) -> RecordedResponse:
+    """Each chunk takes ``pace`` seconds, and the first one ``first`` seconds more."""
+    response = _whole(interaction)
+    chunks = [
+        RecordedChunk(chunk.data, _milliseconds(first + pace * (number + 1)))
+        for number, chunk in enumerate(response.chunks)
+    ]
+    return with_chunks(replace(response, started=_milliseconds(first)), chunks)
+
+
+def one_byte(interaction: Interaction) -> RecordedResponse:
+    """Every byte comes by itself."""
+    response = _whole(interaction)
+    return with_chunks(
+        response, [RecordedChunk(bytes([byte]), chunk.at) for chunk in response.chunks for byte in chunk.data]
+    )
+
+
+def one_piece(interaction: Interaction) -> RecordedResponse:
+    """Everything comes at once."""
+    response = _whole(interaction)
+    return with_chunks(response, [RecordedChunk(response.body, response.ended)] if response.body else [])
+
+
+def split_events(interaction: Interaction) -> RecordedResponse:
+    """Each event comes in two pieces, the second with the beginning of the next one."""
+    response = _whole(interaction)
+    events = read_events(response)
+    pieces, rest = [], b""
+    for event in events:
+        middle = len(event.data) // 2
+        pieces.append(RecordedChunk(rest + event.data[:middle], event.at))
+        rest = event.data[middle:]
+    return with_chunks(response, [*pieces, RecordedChunk(rest, events[-1].at)])
+
+
+def other_chunks(interaction: Interaction, *, sizes: str = "7") -> RecordedResponse:
+    """The bytes come in chunks of these ``sizes``, in turn: ``other_chunks("1,20,5")``."""
+    response = _whole(interaction)
+    numbers = [int(size) for size in sizes.split(",") if size.strip().isdecimal()]
+    if len(numbers) != sizes.count(",") + 1 or not all(numbers):
+        raise ImpossibleFault(f"sizes={sizes!r} must be numbers from 1, joined by commas")
+    body, at, chunks = response.body, 0, []
+    for size in itertools.cycle(numbers):
+        if at >= len(body):
+            break
+        chunks.append(RecordedChunk(body[at : at + size], response.ended))
+        at += size
+    return with_chunks(response, chunks)
+
+
+def duplicated_event(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
+    """An event comes twice: the one with the number ``at`` (from 1), else one in the middle."""
+    response, events, index = _choose_event(interaction, at)
+    return with_events(response, [*events[: index + 1], *events[index:]])
+
+
+def dropped_event(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
+    """An event does not come: the one with the number ``at`` (from 1), else one in the middle."""
+    response, events, index = _choose_event(interaction, at)
+    return with_events(response, [*events[:index], *events[index + 1 :]])
+
+
+def reordered_events(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
+    """An event comes after the one that follows it: the one with the number ``at`` (from 1), else one in the middle."""
+    response, events, index = _choose_event(interaction, at)
+    if index + 1 >= len(events):
+        raise ImpossibleFault(f"no event follows event {index + 1}")
+    return with_events(response, [*events[:index], events[index + 1], events[index], *events[index + 2 :]])
+
+
+def garbage(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
+    """What comes is no JSON: an event of a stream (``at``, from 1, else one in the middle), or the whole body."""
+    if not is_stream(interaction.response):
+        response = _whole(interaction)
+        return with_chunks(response, [RecordedChunk(b"{malformed: <<<", response.ended)])
+    response, events, index = _choose_data_event(interaction, at)
+    begin, end = _data_of(events[index])
+    return with_events(response, _replace_within(events, index, begin, end, b"{malformed: <<<"))
+
+
+def truncated_json(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
+    """JSON breaks off in its middle: that of an event (``at``, from 1, else one in the middle), or that of the body."""
+    if not is_stream(interaction.response):
+        response = _whole(interaction)
+        return with_chunks(response, cut_chunks(response, len(response.body) // 2))
+    response, events, index = _choose_data_event(interaction, at)
+    begin, end = _data_of(events[index])
+    return with_events(response, _replace_within(events, index, (begin + end) // 2, end, b""))
+
+
+def invalid_utf8(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
+    """Bytes that are no UTF-8 stand in a text: of an event (``at``, from 1, else one in the middle), or of the body."""
+    if not is_stream(interaction.response):
+        response = _whole(interaction)
+        return with_chunks(response, [RecordedChunk(_spoil(response.body), response.ended)])
+    response, events, index = _choose_event(interaction, at)
+    return with_events(response, _replace_event(events, index, _spoil(events[index].data)))
+
+
+def _spoil(text: bytes) -> bytes:
+    """Put bytes that are no UTF-8 behind the last quotation mark that opens a text."""
+    end = text.rfind(b'"')
+    begin = text.rfind(b'"', 0, end) if end > 0 else -1
+    if begin < 0:
+        raise ImpossibleFault("there is no text in it")
+    return text[: begin + 1] + b"\xff\xfe" + text[begin + 1 :]
+
+
+def _choose_data_event(interaction: Interaction, at: int | None) -> tuple[RecordedResponse, list[StreamedEvent], int]:
+    """Do the same among those that have data: a server may say with comments that it is still there."""
+    response, events, index = _choose_event(interaction, at)
+    with_data = [number for number, event in enumerate(events) if _DATA.search(event.data)]
+    if at is None and with_data:
+        index = with_data[(len(with_data) - 1) // 2]
+    return response, events, index
+
+
+def _data_of(event: StreamedEvent) -> tuple[int, int]:
+    """Where the data of an event stands: its other lines, as that with its name, are read before any JSON is."""
+    lines = list(_DATA.finditer(event.data))
+    if not lines:
+        raise ImpossibleFault("the event has no data")
+    return lines[0].start(1), lines[-1].end(1)
+
+
+def _replace_within(events: list[StreamedEvent], index: int, begin: int, end: int, data: bytes) -> list[StreamedEvent]:
+    text = events[index].data
+    return _replace_event(events, index, text[:begin] + data + text[end:])
+
+
+def _replace_event(events: list[StreamedEvent], index: int, data: bytes) -> list[StreamedEvent]:
+    return [*events[:index], StreamedEvent(data, events[index].at), *events[index + 1 :]]
+
+
+def _choose_event(interaction: Interaction, at: int | None) -> tuple[RecordedResponse, list[StreamedEvent], int]:
+    response = _whole(interaction)
+    events = read_events(response)
+    return response, events, (len(events) - 1) // 2 if at is None else find_event(events, at)
+
+
+def _whole(interaction: Interaction) -> RecordedResponse:
+    response = interaction.response
+    if not response.has_begun or not response.chunks:
+        raise ImpossibleFault("the answer has no body")
+    return response
+
+
+def _size_to_keep(
+    response: RecordedResponse, after: int | None, after_bytes: int | None, after_seconds: float | None
+) -> int:
+    """How many bytes come before something happens."""
+    given = [each for each in (after, after_bytes, after_seconds) if each is not None]
+    if len(given) > 1:
+        raise ImpossibleFault("give one of after=, after_bytes= and after_seconds=")
+    size = sum(len(chunk.data) for chunk in response.chunks)
+    if after_bytes is not None:
+        if not 0 <= after_bytes < size:
+            raise ImpossibleFault(f"the answer has {size} bytes, so nothing is left after {after_bytes}")
+        return after_bytes
+    if after_seconds is not None:
+        kept = sum(len(chunk.data) for chunk in response.chunks if chunk.at < after_seconds * 1000)
+        if kept == size:
+            raise ImpossibleFault(f"the answer has ended after {after_seconds:g} seconds")
+        return kept
+    if after is None and not is_stream(response):
+        return size // 2
+    events = read_events(response)
+    if after is None:
+        after = len(events) // 2
+    if not 0 <= after < len(events):
+        raise ImpossibleFault(f"the stream has {len(events)} events, so nothing is left after {after}")
+    return sum(len(event.data) for event in events[:after])
+
+
+def _rest_of(response: RecordedResponse, size: int) -> list[RecordedChunk]:
+    rest = []
+    for chunk in response.chunks:
+        if size < len(chunk.data):
+            rest.append(RecordedChunk(chunk.data[max(0, size) :], chunk.at))
+        size -= len(chunk.data)
+    return rest
+
+
+def _milliseconds(seconds: float) -> int:
+    if seconds < 0:
+        raise ImpossibleFault(f"{seconds:g} seconds cannot pass")
+    return round(seconds * 1000)
+
+
+STREAM_FAULTS = (
+    cut_stream,
+    end_early,
+    stall,
+    slow,
+    one_byte,
+    one_piece,
+    split_events,
+    other_chunks,
+    duplicated_event,
+    dropped_event,
+    reordered_events,
+    garbage,
+    truncated_json,
+    invalid_utf8,
+)

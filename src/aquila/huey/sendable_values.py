@@ -1,0 +1,131 @@
+"""Which values a message can hold, where in a value one is that it cannot, and what to send instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import msgpack
+from huey.registry import Message
+from huey.utils import SKIPPED, Error
+
+_MAX_DEPTH = 1024  # Levels of nesting: the most that msgpack unpacks.
+
+_ADVICE: dict[str, str] = {
+    "set": "send sorted(...) of it",
+    "frozenset": "send sorted(...) of it",
+    "Decimal": "send str(...) of it",
+    "UUID": "send str(...) of it",
+    "date": "send .isoformat() of it",
+    "time": "send .isoformat() of it",
+    "bytearray": "send bytes(...) of it",
+    "memoryview": "send bytes(...) of it",
+    "OrderedDict": "send dict(...) of it",
+    "defaultdict": "send dict(...) of it",
+}
+
+_SENDABLE_TYPES = frozenset(
+    (type(None), bool, float, bytes, timedelta, list, tuple, dict, Message, Error, msgpack.ExtType, msgpack.Timestamp)
+)
+_CONTAINERS = frozenset((list, tuple, dict, Message, Error))
+_MUTABLE_BYTES = frozenset((bytearray, memoryview))
+
+
+def holds_mutable_bytes(value: Any) -> bool:
+    """Whether a value holds a bytearray or a memoryview. Compares types of whole lists, so plain values cost little."""
+    todo: list[Iterable[Any]] = [(value,)]
+    while todo:
+        items = todo.pop()
+        kinds = set(map(type, items))
+        if not kinds.isdisjoint(_MUTABLE_BYTES):
+            return True
+        if kinds.isdisjoint(_CONTAINERS):
+            continue
+        for item in items:
+            kind = type(item)
+            if kind is dict:
+                todo += [item, item.values()]
+            elif kind in _CONTAINERS:
+                todo.append(item)
+    return False
+
+
+def find_unsendable(value: Any) -> str | None:
+    """Say where ``value`` holds something that cannot be sent and what to send instead, or return None.
+
+    It refuses exactly what ``WireFormat.dumps`` refuses, and takes longer, because it knows the place.
+    """
+    todo: list[tuple[Any, str, int]] = [(value, "the value", 0)]
+    while todo:
+        item, where, depth = todo.pop()
+        if offence := _describe_unsendable(item):
+            return f"{where} is {offence}"
+        if depth > _MAX_DEPTH:
+            return f"{where[:60]}... is nested too deeply, or contains itself"
+        # In reverse, so that the first one that cannot be sent is found first.
+        todo.extend((part, place, depth + 1) for part, place in reversed(list(_iterate_parts(item, where))))
+    return None
+
+
+def _describe_unsendable(value: Any) -> str | None:
+    """Say why a value cannot be sent, whatever it contains, or return None."""
+    kind = type(value)
+    if kind is int:
+        return None if -(2**63) <= value < 2**64 else "an integer beyond 64 bits: send str(...) of it"
+    if kind is str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "text with a lone surrogate, which UTF-8 cannot hold"
+        return None
+    if kind is datetime:
+        return describe_unsendable_datetime(value)
+    if kind in _SENDABLE_TYPES or value is SKIPPED or isinstance(value, Exception):
+        return None
+    name = kind.__qualname__ if kind.__module__ == "builtins" else full_name(kind)
+    return f"a {name}: {_ADVICE.get(kind.__name__) or _advise_for_type(kind)}"
+
+
+def _iterate_parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
+    """Yield what a value contains, each with its place."""
+    kind = type(value)
+    if kind in (list, tuple):
+        yield from ((item, f"{where}[{index}]") for index, item in enumerate(value))
+    elif kind is dict:
+        for key, item in value.items():
+            yield key, f"a key of {where}"
+            yield item, f"{where}[{key!r}]"
+    elif kind is Error:
+        yield value.metadata, f"{where}.metadata"
+    elif kind is Message:
+        for name, item in zip(value._fields, value, strict=True):
+            yield item, f"{value.name}: {name}"
+
+
+def describe_unsendable_datetime(value: datetime) -> str | None:
+    """Say why a datetime cannot be sent, or return None."""
+    if value.tzinfo is None or type(value.tzinfo) is timezone:
+        return None
+    return f"a datetime in the zone {value.tzinfo}, and only its offset would arrive: send .astimezone(UTC) of it"
+
+
+def _advise_for_type(kind: type) -> str:
+    names = {base.__name__ for base in kind.__mro__}
+    if "Enum" in names:
+        return "send its .value"
+    if hasattr(kind, "_fields") and issubclass(kind, tuple):
+        return "send ._asdict() or tuple(...) of it"
+    if hasattr(kind, "__dataclass_fields__"):
+        return "send dataclasses.asdict(...) of it"
+    if hasattr(kind, "model_dump"):
+        return "send .model_dump(mode='json') of it"
+    for plain in (bool, int, float, str, bytes, list, tuple, dict):
+        if issubclass(kind, plain):
+            return f"send {plain.__name__}(...) of it"
+    return "send plain data (text, numbers, lists, dictionaries, datetimes)"
+
+
+def full_name(kind: type) -> str:
+    """Return the name of a class with its module."""
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,284 @@
+"""The guard for libraries that connect by themselves: curl, gRPC, uvloop, c-ares, gevent, PySocks.
+
+Each is checked where it is asked to connect. No cassette can answer them, so within one they are refused by their name.
+A library that is missing here is a function, and a row in ``NativeClients.patch_library`` and in ``socket_guard``.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from aquila.intercept.patching import Patch, Undoable
+from aquila.intercept.socket_guard import find, host_and_port
+
+if TYPE_CHECKING:
+    from aquila.intercept.socket_guard import SocketGuard
+
+_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+
+
+class NativeClients:
+    """The patches of these libraries, for one guard."""
+
+    def __init__(self, guard: SocketGuard) -> None:
+        self._guard = guard
+
+    def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
+        """Patch one of them, which was imported."""
+        patch = {
+            "curl_cffi.aio": self._patch_curl_cffi_loop,
+            "curl_cffi.curl": self._patch_curl_cffi,
+            "gevent._socket3": self._patch_gevent_sockets,
+            "gevent._socketcommon": self._guard.patch_resolvers,
+            "gevent.socket": self._guard.patch_resolvers,
+            "gevent.ssl": self._patch_gevent_tls,
+            "grpc": self._patch_grpc,
+            "grpc.aio": self._patch_grpc,
+            "pycares": self._patch_pycares,
+            "pycurl": self._patch_pycurl,
+            "socks": self._patch_socks,
+            "uvloop": self._patch_uvloop,
+        }[module.__name__]
+        return patch(module)
+
+    def _patch_gevent_sockets(self, module: ModuleType) -> Iterable[Undoable]:
+        # gevent puts these in the place of the standard library's, over the guard that lies there.
+        return self._guard.patch_socket(module)
+
+    def _patch_gevent_tls(self, module: ModuleType) -> Iterable[Undoable]:
+        yield self._guard.patch_handshake(module.SSLContext, "wrap_socket", position=5)
+
+    def _patch_uvloop(self, module: ModuleType) -> Iterable[Undoable]:
+        # It resolves names and connects in C. Its handshakes go through `ssl`.
+        checking = self._guard.checking_in_loop
+        yield Patch(module.Loop, "create_connection", checking(_host_and_port_of_connection))
+        yield Patch(module.Loop, "getaddrinfo", checking(host_and_port))
+        yield Patch(module.Loop, "sock_connect", checking(_address_at(2, "address")))
+        yield Patch(module.Loop, "create_datagram_endpoint", checking(_address_at(3, "remote_addr")))
+
+    def _patch_pycares(self, module: ModuleType) -> Iterable[Undoable]:
+        for name in ("getaddrinfo", "gethostbyname", "query", "search"):
+            if hasattr(module.Channel, name):  # they differ between versions
+                yield Patch(module.Channel, name, self._guard.checking(_name_to_resolve))
+
+    def _patch_socks(self, module: ModuleType) -> Iterable[Undoable]:
+        # It tells the name to a proxy, and connects to that. `connect_ex` and `create_connection` come by here, too.
+        yield Patch(module.socksocket, "connect", self._guard.checking(_address_at(1, "dest_pair"), connects=True))
+
+    def _patch_pycurl(self, module: ModuleType) -> Iterable[Undoable]:
+        # Classes in C, whose methods cannot be replaced.
+        yield Patch(module, "Curl", self._make_pycurl)
+        yield Patch(module, "CurlMulti", self._make_pycurl_multi)
+
+    def _make_pycurl(self, original: Any) -> type:
+        return type("Curl", (_AskingCurl, original), {"__module__": original.__module__, "aquila_guard": self._guard})
+
+    def _make_pycurl_multi(self, original: Any) -> type:
+        guard = self._guard
+
+        class CurlMulti(original):  # type: ignore[misc]
+            def add_handle(self, curl: Any) -> Any:
+                _check_url(guard, getattr(curl, "aquila_url", None))
+                return super().add_handle(curl)
+
+        return CurlMulti
+
+    def _patch_curl_cffi(self, module: ModuleType) -> Iterable[Undoable]:
+        # A handle does not tell the URL that it was given, so that is remembered until it is asked for.
+        url = module.CurlOpt.URL
+        yield Patch(module.Curl, "setopt", functools.partial(_remember_url, url))
+        yield Patch(module.Curl, "duphandle", _copy_url)
+        yield Patch(module.Curl, "perform", self._check_remembered_url(0))
+
+    def _patch_curl_cffi_loop(self, module: ModuleType) -> Iterable[Undoable]:
+        yield Patch(module.AsyncCurl, "add_handle", self._check_remembered_url(1, within_loop=True))
+
+    def _check_remembered_url(self, position: int, *, within_loop: bool = False) -> Callable[..., Any]:
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(original)
+            def checked(*args: Any, **kwargs: Any) -> Any:
+                curl = args[position] if len(args) > position else kwargs.get("curl")
+                _check_url(self._guard, getattr(curl, "aquila_url", None), within_loop=within_loop)
+                return original(*args, **kwargs)
+
+            return checked
+
+        return make
+
+    def _patch_grpc(self, module: ModuleType) -> Iterable[Undoable]:
+        guard_channels = functools.partial(_guard_channels, self._guard, module.__name__ == "grpc.aio")
+        yield Patch(module, "insecure_channel", guard_channels)
+        yield Patch(module, "secure_channel", guard_channels)
+
+
+# Where the libraries' functions have the address. `self` counts.
+
+
+def _host_and_port_of_connection(args: Sequence[Any], named: Mapping[str, Any]) -> tuple[object, object]:
+    return find(args, named, 2, "host"), find(args, named, 3, "port")
+
+
+def _name_to_resolve(args: Sequence[Any], named: Mapping[str, Any]) -> tuple[object, object]:
+    return (args[1] if len(args) > 1 else named.get("host", named.get("name"))), None
+
+
+def _address_at(position: int, name: str) -> Callable[[Sequence[Any], Mapping[str, Any]], tuple[object, object]]:
+    def find_address(args: Sequence[Any], named: Mapping[str, Any]) -> tuple[object, object]:
+        address = find(args, named, position, name)
+        return (address[0], address[1]) if isinstance(address, (tuple, list)) and len(address) > 1 else (None, None)
+
+    return find_address
+
+
+# curl
+
+
+class _AskingCurl:
+    """Mixed into ``pycurl.Curl``: checks the URL before it is asked for."""
+
+    aquila_guard: SocketGuard
+    aquila_url: object
+
+    def setopt(self, option: int, value: Any) -> Any:
+        result = super().setopt(option, value)  # type: ignore[misc]
+        if option == _CURL_URL:
+            self.aquila_url = value
+        return result
+
+    def setopt_string(self, option: int, value: Any) -> Any:
+        result = super().setopt_string(option, value)  # type: ignore[misc]
+        if option == _CURL_URL:
+            self.aquila_url = value
+        return result
+
+    def duphandle(self) -> Any:
+        return _carry_url(self, super().duphandle())  # type: ignore[misc]
+
+    def perform(self) -> Any:
+        _check_url(self.aquila_guard, getattr(self, "aquila_url", None))
+        return super().perform()  # type: ignore[misc]
+
+    def perform_rb(self) -> Any:
+        _check_url(self.aquila_guard, getattr(self, "aquila_url", None))
+        return super().perform_rb()  # type: ignore[misc]
+
+    def perform_rs(self) -> Any:
+        _check_url(self.aquila_guard, getattr(self, "aquila_url", None))
+        return super().perform_rs()  # type: ignore[misc]
+
+
+_CURL_URL = 10002
+"""``CURLOPT_URL``, a number that libcurl has promised to keep."""
+
+
+def _remember_url(url: int, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def setopt(*args: Any, **kwargs: Any) -> Any:
+        if find(args, kwargs, 1, "option") == url:
+            args[0].aquila_url = find(args, kwargs, 2, "value")
+        return original(*args, **kwargs)
+
+    return setopt
+
+
+def _copy_url(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def duphandle(curl: Any) -> Any:
+        return _carry_url(curl, original(curl))
+
+    return duphandle
+
+
+def _carry_url(curl: Any, copy: Any) -> Any:
+    copy.aquila_url = getattr(curl, "aquila_url", None)
+    return copy
+
+
+def _check_url(guard: SocketGuard, url: object, *, within_loop: bool = False) -> None:
+    text = url.decode("utf-8", "replace") if isinstance(url, (bytes, bytearray)) else str(url or "")
+    parts = urlsplit(text if "://" in text else f"http://{text}")  # curl, too, takes it for one of HTTP then
+    try:
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        port = None
+    guard.check(parts.hostname, port, path=parts.path, within_loop=within_loop)
+
+
+# gRPC. Making a channel connects nothing, and many make one that they never use. A call does.
+
+
+def _guard_channels(guard: SocketGuard, within_loop: bool, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def make_channel(*args: Any, **kwargs: Any) -> Any:
+        channel = original(*args, **kwargs)
+        target = str(find(args, kwargs, 0, "target"))
+
+        def check() -> None:
+            for host, port in _addresses_of_target(target):
+                guard.check(host, port, within_loop=within_loop)
+
+        channel.aquila_check = check
+        kind: Any = type(channel)
+        channel.__class__ = _asking_channel(kind)
+        return channel
+
+    return make_channel
+
+
+def _addresses_of_target(target: str) -> Iterator[tuple[str, int | None]]:
+    """The hosts of a target of gRPC: ``host:port``, ``dns:///host:port``, ``ipv4:1.2.3.4:80,1.2.3.5:80``."""
+    scheme, colon, rest = target.partition(":")
+    if colon and scheme in ("unix", "unix-abstract", "vsock"):
+        return
+    if colon and (rest.startswith("/") or scheme in ("dns", "ipv4", "ipv6")):
+        target = rest.rpartition("/")[2]
+    for each in target.split(","):
+        parts = re.fullmatch(r"(\[.*\]|[^:]*)(?::(\d+))?", each)
+        yield (parts[1], int(parts[2] or 443)) if parts is not None else (each, None)
+
+
+@functools.cache
+def _asking_channel(kind: Any) -> type:
+    """A class of channels whose calls, and requests to connect, are checked first."""
+
+    def calling(name: str) -> Callable[..., Any]:
+        @functools.wraps(getattr(kind, name))
+        def make_call(channel: Any, *args: Any, **kwargs: Any) -> Any:
+            call = getattr(kind, name)(channel, *args, **kwargs)
+            call.aquila_check = channel.aquila_check
+            made: Any = type(call)
+            call.__class__ = _checked(made, ("__call__", "with_call", "future"))
+            return call
+
+        return make_call
+
+    calls = {name: calling(name) for name in ("unary_unary", "unary_stream", "stream_unary", "stream_stream")}
+    connecting = _checked(kind, ("subscribe", "get_state"), when="try_to_connect")
+    return type(kind.__name__, (connecting,), {"__module__": kind.__module__, **calls})
+
+
+@functools.cache
+def _checked(kind: Any, methods: tuple[str, ...], when: str = "") -> type:
+    """A class whose methods call ``aquila_check`` first; with ``when`` only if that last argument is true."""
+
+    def checking(name: str) -> Callable[..., Any]:
+        original = getattr(kind, name)
+
+        @functools.wraps(original)
+        def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not when or kwargs.get(when, bool(args) and args[-1] is True):
+                self.aquila_check()
+            return original(self, *args, **kwargs)
+
+        return checked
+
+    return type(
+        kind.__name__,
+        (kind,),
+        {"__module__": kind.__module__, **{name: checking(name) for name in methods if hasattr(kind, name)}},
+    )

@@ -1,0 +1,136 @@
+"""The run of the parent process, joined by a child: the child's side of ``child_processes``."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aquila.config import SettingsLayers
+from aquila.intercept import activation
+from aquila.intercept.child_processes import VARIABLE
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime, under_test
+
+if TYPE_CHECKING:
+    from aquila.recording import child_misses, play_log, record_budget
+    from aquila.recording import scope as scopes
+    from aquila.recording.scope import Scope
+else:
+    lazy_modules(
+        globals(),
+        child_misses="aquila.recording.child_misses",
+        play_log="aquila.recording.play_log",
+        record_budget="aquila.recording.record_budget",
+        scopes="aquila.recording.scope",
+    )
+
+
+class _Parent(NamedTuple):
+    """What ``AQUILA_SESSION`` says of the run of the parent."""
+
+    layers: SettingsLayers
+    key: str
+    fingerprints: Sequence[str]
+    scope: dict[str, Any] | None
+    command: str
+    misses: str | None
+    plays: bool
+    """Whether the parent wants to know what is played."""
+    budget: str | None
+    """The file in which what is recorded is counted."""
+
+
+def join_parent_run() -> None:
+    """Do in this process what its parent's ``AQUILA_SESSION`` says, and what its own ``AQUILA_UNDER_TEST`` does.
+
+    Where the first is damaged, everything that leaves this machine is refused. If this fails, the process ends: it must
+    not go on without the guard of its parent.
+    """
+    try:
+        _join_parent_run()
+    except Exception as error:
+        raise SystemExit(f"aquila: the guard of the test run could not be put in force here: {error!r}") from error
+
+
+def _join_parent_run() -> None:
+    told = under_test.is_told_by_environment()
+    if told:  # as pytest does: nothing goes live unless the environment of this process asks for it
+        runtime.process_run().layers = SettingsLayers(Path(), defaults={"transport": "replay"}, under_pytest=True)
+    stamp = os.environ.get(VARIABLE)
+    parent = read_stamp(stamp, told=told) if stamp else None
+    if parent is not None:
+        _enter_run_of(parent)
+    elif told:
+        under_test.run_key().accepts_all = True
+    elif stamp:
+        _refuse_everything()
+    else:
+        return
+    activation.install_guard()
+
+
+def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
+    """Read the value of the variable. None if it is damaged."""
+    try:
+        inherited = json.loads(stamp)
+        around = inherited["around"] | ({"under_pytest": True} if told else {})
+        parent = _Parent(
+            SettingsLayers.from_plain_data(around),
+            inherited["key"],
+            inherited.get("fingerprints", ()),
+            inherited.get("scope"),
+            inherited.get("command", ""),
+            inherited.get("misses"),
+            inherited.get("plays", False),
+            inherited.get("budget"),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+    path = (str, NoneType)
+    kinds: tuple[Any, ...] = (SettingsLayers, str, (list, tuple), (dict, NoneType), str, path, bool, path)
+    return parent if all(isinstance(part, kind) for part, kind in zip(parent, kinds, strict=True)) else None
+
+
+def _enter_run_of(parent: _Parent) -> None:
+    under_test.run_key().key = parent.key
+    runtime.machine_keys().fingerprints = parent.fingerprints
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
+    joining = _ParentScope(parent.scope, parent.command) if parent.scope is not None else None
+    run = runtime.Run(parent.layers)
+    if parent.misses:
+        run.state_of(child_misses.ChildMisses).folder = parent.misses
+        if parent.plays:
+            run.play_log = play_log.PlayLog(parent.misses)
+    if parent.budget:
+        run.state_of(record_budget.RecordBudget).path = parent.budget
+    run.__enter__()  # and never left: it lasts as long as this process
+    run.hold(run.running_test(test, joining))
+
+
+def _refuse_everything() -> None:
+    """Begin a run like that of a test without a cassette, whose settings nothing of this process can change."""
+    closed = {"transport": "replay", "guard": "all", "ignore_hosts": ()}
+    run = runtime.Run(SettingsLayers(Path(), command_line=closed, under_pytest=True))
+    run.__enter__()
+    run.hold(run.running_test(f"not known: {VARIABLE}, in which its parent says it, is damaged", None))
+
+
+class _ParentScope:
+    """Joins the parent's scope when something asks for a scope. ``command`` records again what runs there."""
+
+    def __init__(self, reference: dict[str, Any], command: str) -> None:
+        self._reference = reference
+        self._command = command
+        self._scope: Scope | None = None
+
+    def __call__(self) -> Scope:
+        if self._scope is None:
+            self._scope = scopes.join_scope(scopes.ScopeReference(**self._reference))
+            self._scope.command = self._command
+            atexit.register(self._scope.close)
+        return self._scope

@@ -1,0 +1,75 @@
+"""The program between a run that is to be sealed and the same run, sealed.
+
+A thread cannot move the others of its process into a namespace, and what plugins have begun would stay outside. So
+pytest becomes this program, which has one thread and knows nothing of tests; it enters the namespace and becomes the
+command that was typed. Its process id, its streams, its folder and its environment are those of the run all along.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from aquila.intercept.sealing import namespace
+from aquila.intercept.sealing.handed_ports import PortCarrier
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.intercept.sealing import explanation
+else:
+    lazy_modules(globals(), explanation="aquila.intercept.sealing.explanation")  # few runs are refused
+
+_USAGE_ERROR = 4
+"""The exit code of pytest for one."""
+_START = f"import sys; sys.path.append(sys.argv.pop(1)); from {__name__} import main; main()"
+
+
+def become_sealed(command: Sequence[str], ports: Sequence[int]) -> NoReturn:
+    """Execute ``command``, whose first part is the path of the program, in a sealed process in place of this one.
+
+    ``ports`` of the machine are handed through.
+    """
+    packages = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
+    # Isolated and without `site`: nothing that is installed runs in it, and it starts in a few milliseconds.
+    program = [sys.executable, "-I", "-S", "-c", _START, packages, ",".join(map(str, ports)), *command]
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # where it is closed
+            stream.flush()
+    # As Python has it: libraries in C, such as readline, add to the other.
+    os.execve(program[0], program, os.environ)
+
+
+def main() -> NoReturn:
+    """Seal this process and execute the command that the arguments hold, or say why that cannot be, and exit with 4."""
+    ports = [int(port) for port in sys.argv[1].split(",") if port]
+    command = sys.argv[2:]
+    try:
+        seal_process(ports)
+    except namespace.NotPermitted as error:
+        text = explanation.explain_refusal(error.step, error.number, explanation.look_at_machine())
+        print(f"ERROR: {text}\n", file=sys.stderr, flush=True)
+        sys.exit(_USAGE_ERROR)
+    os.execve(command[0], command, os.environ)
+
+
+def seal_process(ports: Sequence[int]) -> None:
+    """Move this process, which has one thread, into a namespace of its own. Raises ``NotPermitted``."""
+    namespace.close_outside_sockets()
+    carrier = PortCarrier() if ports else None
+    if not namespace.enter_namespace():
+        print(
+            "aquila: sealed, but without a user namespace, which is refused here: a process of root that means to "
+            "could leave",
+            file=sys.stderr,
+            flush=True,
+        )
+    if carrier is not None:
+        try:
+            carrier.hand_over(ports)
+        except OSError as error:
+            raise namespace.NotPermitted("listening on a port of aquila_sealed_ports", error.errno or 0) from error
+    if not namespace.is_sealed():  # else the run would come here again, without end
+        raise namespace.NotPermitted("leaving every interface but the loopback", errno.EPERM)

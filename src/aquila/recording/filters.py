@@ -1,0 +1,123 @@
+"""Filters: what a program's own functions change of interactions before they are compared and stored.
+
+They belong to a scope and hold for every cassette in it. A request is filtered before it is compared, and so are the
+recorded ones; what is stored is filtered, and then redacted like everything else. What is sent, and what the caller of
+a request gets while it is recorded, is not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+
+RequestFilter = Callable[[RecordedRequest], RecordedRequest | None]
+ResponseFilter = Callable[[RecordedResponse], RecordedResponse | None]
+InteractionFilter = Callable[[Interaction], Interaction | None]
+Comparison = Callable[[RecordedRequest, RecordedRequest], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The filters of a scope.
+
+    ``change_request`` returns what is compared and stored of a request; None for one that no cassette answers and none
+    records. ``change_response`` returns what is stored of an answer; None for one that is not stored. ``is_same`` says
+    of a request and a recorded one whether they are the same, in the place of the rules of the settings; it must hold
+    equal what is equal. ``load_further`` returns recordings of other files: they answer after those of a cassette, and
+    nothing is stored in them.
+
+    ``change_stored`` has the last word on what is written, and ``change_loaded`` the first on what was read; None
+    leaves an interaction out. What the one hides the other brings back.
+    """
+
+    change_request: RequestFilter | None = None
+    change_response: ResponseFilter | None = None
+    is_same: Comparison | None = None
+    load_further: Callable[[], Cassette] | None = None
+    change_loaded: InteractionFilter | None = None
+    change_stored: InteractionFilter | None = None
+
+    def filter_recordings(self, cassette: Cassette) -> Cassette:
+        """Return the recordings of a cassette as they are compared and played, without those that are not recorded."""
+        if self.change_request is None and self.change_response is None and self.change_loaded is None:
+            return cassette
+        filtered = map(self._filter_interaction, cassette.interactions)
+        return Cassette.from_interactions(each for each in filtered if each is not None)
+
+    def keeps(self, interaction: Interaction) -> bool:
+        """Whether a recording is compared and played at all."""
+        return self._filter_interaction(interaction) is not None
+
+    def _filter_interaction(self, stored: Interaction) -> Interaction | None:
+        interaction = stored if self.change_loaded is None else self.change_loaded(stored)
+        if interaction is None:
+            return None
+        request, response = self.filter_request(interaction.request), interaction.response
+        if request is None:
+            return None
+        changed = response if self.change_response is None else self.change_response(response)
+        if changed is None:
+            return None
+        if request is interaction.request and changed is response:
+            return interaction
+        return replace(interaction, request=request, response=changed)
+
+    def filter_stored_request(self, request: RecordedRequest) -> RecordedRequest | None:
+        """Return what is compared of a request of a file, or None if nothing is."""
+        if self.change_loaded is not None:
+            loaded = self.change_loaded(Interaction(request, RecordedResponse(200)))
+            if loaded is None:
+                return None
+            request = loaded.request
+        return self.filter_request(request)
+
+    @property
+    def need_whole_answers(self) -> bool:
+        """Whether what is stored of an answer depends on all of it."""
+        return self.change_response is not None or self.change_stored is not None
+
+    def filter_recorded(self, request: RecordedRequest, response: RecordedResponse) -> Interaction | None:
+        """Return what is stored of a request, filtered already, and its answer, or None if nothing is."""
+        changed = response if self.change_response is None else self.change_response(response)
+        if changed is None:
+            return None
+        interaction = Interaction(request, changed)
+        return interaction if self.change_stored is None else self.change_stored(interaction)
+
+    def filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
+        """Return what is compared and stored of a request, or None if nothing is."""
+        return request if self.change_request is None else self.change_request(request)
+
+
+class ComparedRequests:
+    """Keys of requests that are compared in pairs: a request has that of the first known one that it is the same as."""
+
+    def __init__(self, is_same: Comparison) -> None:
+        self._is_same = is_same
+        self._known: list[tuple[RecordedRequest, str]] = []
+        # Two threads that ask for the same request at once give it the same key.
+        self._lock = threading.Lock()
+
+    def identify(self, request: RecordedRequest) -> str:
+        """Return the key of a request."""
+        with self._lock:
+            for known, key in self._known:
+                if self._is_same(request, known):
+                    return key
+            key = self._make_key(request)
+            self._known.append((request, key))
+            return key
+
+    def _make_key(self, request: RecordedRequest) -> str:
+        """A key that no other has. It is the same in every process that knows the same recordings."""
+        content = f"compared:{key_of(request, _CONTENT)}"
+        same = sum(key.partition("#")[0] == content for _, key in self._known)
+        return f"{content}#{same}" if same else content
+
+
+_CONTENT = MatchRules()

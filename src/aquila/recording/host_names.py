@@ -1,0 +1,83 @@
+"""One spelling for each host, whatever a client writes. Pure: nothing is resolved."""
+
+from __future__ import annotations
+
+import re
+import socket
+from functools import lru_cache
+
+_IPV4_IN_IPV6 = bytes(10) + b"\xff\xff"
+"""What an IPv6 address begins with that stands for an IPv4 address."""
+
+
+@lru_cache(maxsize=1024)
+def normalize_host(host: str) -> str:
+    """Return the spelling of a host that all its other spellings share.
+
+    A name becomes what it is resolved as: ASCII, in lower case, without a dot at its end. An IPv4 address becomes four
+    decimal numbers, however it was written, also where it stands in an IPv6 address. An IPv6 address becomes short,
+    without brackets and zone.
+    """
+    host = host.strip("[]")
+    if not host.isascii():
+        host = _to_ascii(host)
+    host = host.lower().rstrip(".")
+    if ":" in host:
+        return _normalize_ipv6(host.partition("%")[0])
+    if host.rpartition(".")[2][:1].isdigit():  # no name ends so
+        return _normalize_ipv4(host)
+    return host
+
+
+def _to_ascii(host: str) -> str:
+    """A name as the resolver gets it: IDNA maps wide letters, other dots, and what cannot be seen."""
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:  # what cannot be resolved; clients that map by newer rules may still know better
+        import unicodedata  # noqa: PLC0415 - for such names alone
+
+        return re.sub("[\u3002\uff0e\uff61]", ".", unicodedata.normalize("NFKC", host)).casefold()
+
+
+def _normalize_ipv4(host: str) -> str:
+    try:
+        packed = socket.inet_aton(host)  # it reads decimal, octal, hexadecimal, and fewer than four parts
+    except (OSError, ValueError):  # the latter for a null character
+        return host
+    return socket.inet_ntoa(packed)
+
+
+def _normalize_ipv6(host: str) -> str:
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, host)
+    except (OSError, ValueError):
+        return host
+    if packed.startswith(_IPV4_IN_IPV6):
+        return socket.inet_ntoa(packed[12:])
+    return socket.inet_ntop(socket.AF_INET6, packed)
+
+
+@lru_cache(maxsize=256)
+def normalize_pattern(pattern: str) -> str:
+    """Return a pattern of hosts (``*`` for any characters, maybe with a port) in the spelling of ``normalize_host``."""
+    host, port = pattern, ""
+    if (parts := re.fullmatch(r"(\[.*\]|[^:]*):(\d+)", pattern)) is not None:
+        host, port = parts[1], f":{parts[2]}"
+    return (host.lower().rstrip(".") if "*" in host else normalize_host(host)) + port
+
+
+ANY_ADDRESS = ("0.0.0.0", "::", "")
+"""Who listens here can be reached from other machines. Who connects here reaches this one."""
+
+
+@lru_cache(maxsize=512)
+def is_loopback(host: str) -> bool:
+    """Say whether who connects to a host reaches this machine, by its name or address. Nothing is resolved."""
+    host = normalize_host(host)
+    if host in ("localhost", "::1", *ANY_ADDRESS) or host.endswith(".localhost"):
+        return True
+    return re.fullmatch(r"127(?:\.\d{1,3}){3}", host) is not None
+
+
+SPELLINGS_OF_LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
+"""Under which of these a server of this machine is asked says nothing about which one it is: the port does."""

@@ -1,0 +1,122 @@
+"""What stands in for the recordings of a scope: answers written by hand, and faults of good answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aquila import config
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.child_misses import ChildMisses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from aquila.cassettes.model import Interaction
+    from aquila.faults import plan as fault_plan
+    from aquila.faults.plan import FaultPlan, MetFault
+    from aquila.recording import scripts
+    from aquila.recording.runtime import Run
+    from aquila.recording.scope import Scope
+    from aquila.recording.scope_sessions import ScopeSessions
+    from aquila.recording.scope_settings import ScopeSettings
+    from aquila.scripting.script import Script
+    from aquila.scripting.shared_script import AnswersRequests
+else:
+    lazy_modules(
+        globals(),
+        fault_plan="aquila.faults.plan",
+        scripts="aquila.recording.scripts",
+    )
+
+
+class StandIns:
+    """The part of a scope that is about scripts and faults. Both count in the scopes within it, too."""
+
+    if TYPE_CHECKING:
+        _own_settings: ScopeSettings
+        _process: int | None
+        id: str
+        sessions: ScopeSessions
+        run: Run
+
+        @property
+        def is_owner(self) -> bool: ...
+
+        def override_settings(self, options: Mapping[str, Any], *, source: str) -> None: ...
+
+        def enclosing(self) -> Iterator[Scope]: ...
+
+        def _announce_change(self) -> None: ...
+
+    def __init__(self) -> None:
+        self._script: AnswersRequests | None = None
+        self.file_scripts: dict[str, Script] = {}
+        """The scripts in files that were used, by the names of their cassettes."""
+        self.script_token: str | None = None
+        """With what the scripts of a scope that was joined are asked for."""
+        self._faults: FaultPlan | None = None
+        self._faults_from = ""
+        """The setting that it was read from."""
+
+    @property
+    def has_script(self) -> bool:
+        """Whether answers to its requests were written by hand, here or in a scope around it."""
+        return any(each._script is not None for each in self.enclosing())
+
+    @property
+    def script(self) -> AnswersRequests | None:
+        """What was written by hand to answer its requests, here or in a scope around it."""
+        for each in self.enclosing():
+            if each._script is not None:
+                return each._script if each.is_owner or each._process is None else scripts.script_of_parent(each)
+        return None
+
+    @property
+    def scripted_count(self) -> int:
+        """How many requests its own script has answered in this process."""
+        return sum(getattr(script, "given", 0) for script in (self._script, *self.file_scripts.values()))
+
+    def use_script(self, script: AnswersRequests) -> None:
+        """Let a script answer requests for models, before any cassette does."""
+        self._script = script
+        self._announce_change()
+
+    def use_faults(self, plan: FaultPlan | None) -> FaultPlan | None:
+        """Let answers meet the faults of a plan in the place of those before, which are returned. None for none."""
+        before = self._own_faults()
+        self._faults = plan
+        self.override_settings({"faults": None if plan is None else plan.text}, source="faults")
+        return before
+
+    @property
+    def faults(self) -> FaultPlan | None:
+        """The faults that answers meet, here or in a scope around it."""
+        return next((plan for each in self.enclosing() if (plan := each._own_faults()) is not None), None)
+
+    def _own_faults(self) -> FaultPlan | None:
+        given = self._own_settings.options.get("faults")
+        if given is None:
+            return None
+        text = config.parse_option("faults", given, source="faults")
+        if self._faults is None or text not in (self._faults.text, self._faults_from):
+            self._faults, self._faults_from = fault_plan.FaultPlan.from_text(text, self.id), text
+        return self._faults
+
+    def meet_fault(self, key: str, good: Interaction) -> MetFault | None:
+        """Return the fault that a request with a key meets, which would get the ``good`` answer. None for none."""
+        plan = self.faults
+        if plan is None:
+            return None
+        if self.sessions.counts is not None:
+            plan.share(self.sessions.counts)
+        met = plan.meet(key, good)
+        if met is not None and not self.is_owner:
+            self.run.state_of(ChildMisses).tell_met(plan.mark, met.number)
+        return met
+
+    def collect_met_faults(self, plan: FaultPlan) -> None:
+        """Let a plan know of what requests of other processes have met."""
+        if self.sessions.counts is not None:
+            plan.share(self.sessions.counts)
+        for number in self.run.state_of(ChildMisses).take_met(plan.mark):
+            plan.note_met(number)

@@ -1,0 +1,275 @@
+"""The calls by which answers are written."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any, Self, TypeAlias
+
+from aquila.cassettes.model import Headers
+from aquila.errors import ConfigError
+from aquila.wire_forms.answer import (
+    FINISHES,
+    Answer,
+    AnsweredCall,
+    AnsweredError,
+    Finish,
+    Usage,
+    compact_json,
+    split_text,
+)
+
+Arguments: TypeAlias = Mapping[str, Any] | str
+"""The arguments of a tool call. A text goes out as it is, also if it is no JSON."""
+
+GivenCall: TypeAlias = tuple[str, Arguments] | tuple[str, Arguments, str]
+"""A tool call: its name, its arguments, and its id if that matters."""
+
+GivenUsage: TypeAlias = tuple[int, int] | Usage | bool | None
+"""Tokens in and out; None for an estimate, False for an answer that tells none."""
+
+
+_FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+_FIELD_VALUE = re.compile(r"[^\r\n\0]*")
+
+
+class Replies(ABC):
+    """Takes answers in the order in which they are to be given. Every call returns the object, so calls chain."""
+
+    def __init__(self) -> None:
+        self._thought: tuple[str, ...] = ()
+
+    @abstractmethod
+    def _add(self, answer: Answer) -> None:
+        """Take an answer."""
+
+    def reply(
+        self,
+        text: str | None = None,
+        *,
+        json: Any = None,
+        chunks: Iterable[str] | None = None,
+        tool_calls: Iterable[GivenCall] = (),
+        reasoning: str | None = None,
+        usage: GivenUsage = None,
+        finish: Finish | None = None,
+        model: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        first: float = 0.0,
+        pace: float = 0.0,
+        times: int = 1,
+    ) -> Self:
+        """Answer with a text, the JSON text of a value, or a text that is streamed in these ``chunks``.
+
+        A text that is streamed comes word by word. ``tool_calls`` come after it, ``reasoning`` before it. ``usage``
+        are tokens in and out. ``finish`` says why the answer ends (``stop``, ``length``, ``tool_calls``,
+        ``content_filter``, ``refusal``), ``model`` which model it is from. ``first`` is how long the first piece takes
+        in seconds, ``pace`` how long each further one does. It is given ``times`` times. Raises ``ConfigError``.
+        """
+        given = [name for name, value in (("text", text), ("json", json), ("chunks", chunks)) if value is not None]
+        calls = tuple(_read_call(call) for call in tool_calls)
+        if len(given) > 1:
+            raise ConfigError(f"reply({'=, '.join(given)}=): an answer has one text; give one of them")
+        if not given and not calls:
+            raise ConfigError(
+                'reply() says nothing: give it a text, as in reply("Hello"); reply("") is an empty answer'
+            )
+        if json is not None:
+            text = _as_json("reply(json=...)", json)
+        if text is not None and not isinstance(text, str):
+            raise ConfigError(f"reply({text!r}): must be a text; for a value, reply(json=...)")
+        pieces = split_text(text or "") if chunks is None else _read_chunks(chunks)
+        answer = Answer(
+            texts=pieces,
+            calls=calls,
+            reasoning=split_text(_read_text("reasoning", reasoning or "")),
+            usage=_read_usage(usage),
+            finish=_read_finish(finish),
+            model=None if model is None else _read_text("model", model),
+            headers=_read_headers(headers),
+            first=_read_seconds("first", first),
+            pace=_read_seconds("pace", pace),
+        )
+        return self._take(answer, times)
+
+    def tool_call(self, name: str, arguments: Arguments | None = None, /, **fields: Any) -> Self:
+        """Answer with a call of a tool. Its arguments are given by name, or as a mapping.
+
+        As a text they go out as they are, for a model that writes broken JSON. Raises ``ConfigError``.
+        """
+        if arguments is not None and fields:
+            raise ConfigError(f"tool_call({name!r}): give the arguments by name or as a mapping, not both")
+        return self.tool_calls((name, fields if arguments is None else arguments))
+
+    def tool_calls(self, *calls: GivenCall) -> Self:
+        """Answer with several calls of tools at once: ``tool_calls(("weather", {"city": "Rome"}), ("time", {}))``.
+
+        A third value is the id of the call. Raises ``ConfigError``.
+        """
+        if not calls:
+            raise ConfigError(
+                'tool_calls() names no tool: give it pairs, as in tool_calls(("weather", {"city": "Rome"}))'
+            )
+        return self._take(Answer(calls=tuple(_read_call(call) for call in calls)))
+
+    def refuse(self, text: str = "I'm sorry, but I can't help with that.") -> Self:
+        """Answer with a refusal, in the provider's own form where it has one. Raises ``ConfigError``."""
+        return self._take(Answer(refusal=_read_text("refuse", text)))
+
+    def reasoning(self, text: str) -> Self:
+        """Let the next answer begin with what the model thought. Without a next one that is all it says.
+
+        Raises ``ConfigError``.
+        """
+        self._thought = (*self._thought, *split_text(_read_text("reasoning", text)))
+        return self
+
+    def embed(self, *vectors: Sequence[float]) -> Self:
+        """Answer a request for embeddings: a vector for each input, the last one for all further inputs.
+
+        Raises ``ConfigError``.
+        """
+        try:
+            read = tuple(tuple(float(number) for number in vector) for vector in vectors)
+        except (TypeError, ValueError):
+            read = ()
+        if not read or not all(read) or not all(map(math.isfinite, chain.from_iterable(read))):
+            raise ConfigError("embed() takes vectors, lists of numbers: embed([0.1, 0.2], [0.3, 0.4])")
+        return self._take(Answer(vectors=read))
+
+    def models(self, *names: str) -> Self:
+        """Answer a request for the list of models, or for one of them. Raises ``ConfigError``."""
+        if not names:
+            raise ConfigError('models() names none: models("gpt-4.1-mini")')
+        return self._take(Answer(models=tuple(_read_text("models", name) for name in names)))
+
+    def token_count(self, tokens: int) -> Self:
+        """Answer a request that counts tokens. Raises ``ConfigError``."""
+        if type(tokens) is not int or tokens < 0:
+            raise ConfigError(f"token_count({tokens!r}): must be a number of tokens")
+        return self._take(Answer(token_count=tokens))
+
+    def error(
+        self,
+        status: int,
+        message: str = "",
+        *,
+        type: str | None = None,
+        code: str | None = None,
+        retry_after: float | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        times: int = 1,
+    ) -> Self:
+        """Answer with an error status, in the provider's own form.
+
+        ``retry_after`` is in seconds, or the text of the header field. ``times`` says how often. Raises
+        ``ConfigError``.
+        """
+        if not isinstance(status, int) or not 400 <= status < 600:
+            raise ConfigError(f"error({status!r}): must be a status from 400 to 599")
+        for name, value in (("message", message), ("type", type or ""), ("code", code or "")):
+            _read_text(name, value)
+        if retry_after is not None and not isinstance(retry_after, str):
+            _read_seconds("retry_after", retry_after)
+        error = AnsweredError(status, message, type, code, retry_after, _read_headers(headers))
+        return self._take(Answer(error=error), times)
+
+    def _take(self, answer: Answer, times: int = 1) -> Self:
+        if not isinstance(times, int) or times < 1:
+            raise ConfigError(f"times={times!r}: must be a number from 1")
+        thought, self._thought = self._thought, ()
+        if thought and answer.error is None:
+            answer = replace(answer, reasoning=(*thought, *answer.reasoning))
+        for _ in range(times):
+            self._add(answer)
+        return self
+
+    def _finish_thought(self) -> None:
+        """Make an answer of reasoning that nothing followed."""
+        if self._thought:
+            self._take(Answer())
+
+
+def describe_answer(answer: Answer) -> str:
+    """Return an answer as the call that writes it, shortened."""
+    if answer.error is not None:
+        return f"error({answer.error.status})"
+    if answer.vectors:
+        return f"embed() with {len(answer.vectors)} vectors"
+    if answer.models:
+        return f"models({', '.join(answer.models)})"
+    if answer.token_count is not None:
+        return f"token_count({answer.token_count})"
+    if answer.refusal is not None:
+        return f"refuse({_shorten(answer.refusal)})"
+    called = ", ".join(call.name for call in answer.calls)
+    if answer.calls and not answer.texts:
+        return f"tool_call({called})"
+    return f"reply({_shorten(answer.text)})" + (f" and tool_call({called})" if called else "")
+
+
+def _shorten(text: str) -> str:
+    return compact_json(text if len(text) <= 40 else f"{text[:39]}…")
+
+
+def _read_call(call: GivenCall) -> AnsweredCall:
+    if not isinstance(call, (tuple, list)) or len(call) not in (2, 3) or not isinstance(call[0], str) or not call[0]:
+        raise ConfigError(
+            f'a tool call is a pair of a name and arguments, as in ("weather", {{"city": "Rome"}}); got {call!r}'
+        )
+    name, arguments, *rest = call
+    text = arguments if isinstance(arguments, str) else _as_json(f"the arguments of {name}", arguments)
+    return AnsweredCall(name, text, *rest)
+
+
+def _as_json(what: str, value: Any) -> str:
+    try:
+        return compact_json(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what}: not a JSON value: {error}") from error
+
+
+def _read_text(name: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name}: must be a text, not {value!r}")
+    return value
+
+
+def _read_chunks(chunks: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(chunks, str) or not isinstance(chunks, Iterable):
+        raise ConfigError(f'chunks={chunks!r}: must be a list of texts, as in chunks=["It ", "is"]')
+    return tuple(_read_text("chunks", piece) for piece in chunks)
+
+
+def _read_usage(usage: GivenUsage) -> Any:
+    if usage is None or usage is False or isinstance(usage, Usage):
+        return usage
+    if isinstance(usage, (tuple, list)) and len(usage) == 2 and all(type(each) is int and each >= 0 for each in usage):
+        return Usage(*usage)
+    raise ConfigError(f"usage={usage!r}: must be tokens in and out, as in usage=(12, 3), or False for none")
+
+
+def _read_finish(finish: Finish | None) -> Finish | None:
+    if finish is not None and finish not in FINISHES:
+        raise ConfigError(f"finish={finish!r}: must be one of {', '.join(FINISHES)}")
+    return finish
+
+
+def _read_seconds(name: str, seconds: float) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise ConfigError(f"{name}={seconds!r}: must be a number of seconds")
+    return float(seconds)
+
+
+def _read_headers(headers: Mapping[str, str] | None) -> Headers:
+    if headers is not None and not isinstance(headers, Mapping):
+        raise ConfigError(f'headers={headers!r}: must be names and values, as in headers={{"x-id": "a"}}')
+    fields = tuple((name.lower(), str(value)) for name, value in (headers or {}).items())
+    for name, value in fields:
+        if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+            raise ConfigError(f"headers: {name!r}: {value!r} is no header field")
+    return fields

@@ -1,0 +1,231 @@
+"""A script: which written answer a request gets."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from aquila.cassettes.model import RecordedRequest, RecordedResponse
+from aquila.scripting.conditions import Conditions, Wanted
+from aquila.scripting.replies import Replies, describe_answer
+from aquila.wire_forms.answer import Answer
+from aquila.wire_forms.form import WireForm
+from aquila.wire_forms.sent import SentRequest
+from aquila.wire_forms.table import read_request
+
+Unused = Literal["fail", "warn", "ignore"]
+"""What an answer is that nobody asked for."""
+
+
+class ScriptedAnswer(NamedTuple):
+    """The answer to a request. ``last`` says that no other answer to the same request follows it."""
+
+    response: RecordedResponse
+    last: bool
+
+
+class Rule(Replies):
+    """The answers to requests that are like its conditions. They come in order, and the last one repeats."""
+
+    def __init__(self, conditions: Conditions) -> None:
+        super().__init__()
+        self.conditions = conditions
+        self.answers: list[Answer] = []
+        self.given = 0
+        """How many answers were given."""
+
+    def _add(self, answer: Answer) -> None:
+        self.answers.append(answer)
+
+    def next_for(self, form: WireForm) -> tuple[Answer, bool] | None:
+        """Return the next answer that a request of a form can take, and whether it is the last. None if it has none."""
+        self._finish_thought()
+        if not self.answers:
+            return None
+        at = min(self.given, len(self.answers) - 1)
+        return (self.answers[at], at == len(self.answers) - 1) if fits(self.answers[at], form) else None
+
+    @property
+    def left(self) -> list[Answer]:
+        """The answers that nobody has asked for yet."""
+        return self.answers[self.given :]
+
+
+class _Next(NamedTuple):
+    """The answer that a request gets next, whether it is the last one that it can get, and the rule that gives it."""
+
+    answer: Answer
+    last: bool
+    rule: Rule | None
+
+
+class Script(Replies):
+    """Answers written by hand, for whatever client asks, in its provider's own wire form.
+
+    Answers are given in the order in which they were written, each once, to requests that can take them. Those after
+    ``when`` come before them. Threads may ask at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused: Unused | None = None
+        """What an answer is that nobody asked for: ``fail``, ``warn`` or ``ignore``. None for what the settings say."""
+        self._queue: deque[Answer] = deque()
+        self._rules: list[Rule] = []
+        self._requests: list[SentRequest] = []
+        self._numbers = itertools.count(1)
+        # The last answer to a request that failed: a client that asks again all the same gets it again.
+        self._failures: dict[tuple[str, bytes], Answer] = {}
+        # The answers whose place a fault took, by their identity.
+        self._asked_for: dict[int, Answer] = {}
+        self._lock = threading.RLock()
+        self.given = 0
+        """How many requests were answered."""
+
+    def _add(self, answer: Answer) -> None:
+        with self._lock:
+            self._queue.append(answer)
+
+    def when(
+        self,
+        text: Wanted | None = None,
+        *,
+        last: Wanted | None = None,
+        system: Wanted | None = None,
+        model: str | None = None,
+        tool: str | None = None,
+        where: Callable[[SentRequest], object] | None = None,
+    ) -> Rule:
+        """Answer requests by their content, any number of times: ``when("summarise", model="gpt-*").reply("Short.")``.
+
+        ``text`` is held by any message, ``last`` by the last one, ``system`` by the instructions; each is a text,
+        whatever its case, or a compiled pattern. ``model`` and ``tool``, one that is offered, may have ``*``. ``where``
+        is a function of the request. All that is given must hold. Of several that hold the first one answers. Raises
+        ``ConfigError``.
+        """
+        rule = Rule(Conditions(text, last, system, model, tool, where))
+        with self._lock:
+            self._rules.append(rule)
+        return rule
+
+    @property
+    def requests(self) -> Sequence[SentRequest]:
+        """The requests so far, in the order in which they came, also those that it did not answer."""
+        return tuple(self._requests)
+
+    @property
+    def left(self) -> Sequence[str]:
+        """The answers that nobody has asked for yet, as the calls that wrote them."""
+        with self._lock:
+            self._finish_thought()
+            rows = [("", answer) for answer in self._queue]
+            rows += [(f"{rule.conditions}.", answer) for rule in self._rules for answer in rule.left]
+            return [f"{when}{describe_answer(answer)}" for when, answer in rows if id(answer) not in self._asked_for]
+
+    def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
+        """Return the answer to a request, or None if it has none. Raises what a function of ``when`` raises."""
+        form, sent = read_request(request)
+        with self._lock:
+            self._requests.append(sent)
+            chosen = self._choose(form, sent) if form is not None else None
+            if chosen is None or form is None:
+                return None
+            answer, last = chosen
+            number = next(self._numbers)
+            self.given += 1
+            if answer.error is not None and last:
+                self._failures[request.url, request.body] = answer
+        return ScriptedAnswer(form.answer(answer, sent, number), last)
+
+    def peek(self, request: RecordedRequest) -> RecordedResponse | None:
+        """Return the answer that a request would get, and give none. None if it has none."""
+        form, sent = read_request(request)
+        if form is None:
+            return None
+        with self._lock:
+            found = self._find_next(form, sent)
+        return None if found is None else form.answer(found.answer, sent, self.given + 1)
+
+    def note_request(self, request: RecordedRequest) -> None:
+        """Take note of a request that was answered by a fault. Its answer was asked for, and is still to be given."""
+        form, sent = read_request(request)
+        with self._lock:
+            self._requests.append(sent)
+            found = self._find_next(form, sent) if form is not None else None
+            if found is not None:
+                self._asked_for[id(found.answer)] = found.answer
+
+    def _find_next(self, form: WireForm, sent: SentRequest) -> _Next | None:
+        self._finish_thought()
+        for rule in self._rules:
+            if rule.conditions.find_difference(sent) is None and (found := rule.next_for(form)) is not None:
+                return _Next(*found, rule)
+        fitting = [*itertools.islice((answer for answer in self._queue if fits(answer, form)), 2)]
+        return _Next(fitting[0], len(fitting) == 1, None) if fitting else None
+
+    def _choose(self, form: WireForm, sent: SentRequest) -> tuple[Answer, bool] | None:
+        found = self._find_next(form, sent)
+        if found is None:
+            failed = self._failures.get((sent.http.url, sent.http.body))
+            return (failed, True) if failed is not None else None
+        if found.rule is not None:
+            found.rule.given += 1
+        else:
+            self._queue.remove(found.answer)
+        return found.answer, found.last
+
+    def explain(self, request: RecordedRequest) -> str:
+        """Say for people why nothing answers a request: what it is, and what was left."""
+        form, sent = read_request(request)
+        lines = [f"  request    {sent.method} {sent.url}"]
+        if form is None:
+            lines.append("  form       none that a script can answer")
+        else:
+            lines.append(f"  form       {form.name}{', streamed' if sent.is_streamed else ''}")
+        if sent.model:
+            lines.append(f"  model      {sent.model}")
+        for at, message in enumerate(sent.messages[-6:]):
+            called = "".join(f" calls {call.name}({call.arguments})" for call in message.tool_calls)
+            head = "  messages   " if at == 0 else " " * 13
+            lines.append(f"{head}{message.role:<10} {_one_line(message.text + called)}")
+        lines += ["", *self._explain_left(form, sent)]
+        return "\n".join(lines)
+
+    def _explain_left(self, form: WireForm | None, sent: SentRequest) -> list[str]:
+        with self._lock:
+            lines = []
+            for answer in list(self._queue)[:10]:
+                why = (
+                    "" if form is None or fits(answer, form) else f": does not answer a request for {_ASKED[form.kind]}"
+                )
+                lines.append(f"  left       {describe_answer(answer)}{why}")
+            for rule in self._rules[:20]:
+                other = "its next answer is for another kind of request" if rule.answers else "no answer follows it"
+                why = rule.conditions.find_difference(sent) or other
+                lines.append(f"  left       {rule.conditions}: {why}")
+        return lines or [
+            "  left       nothing: the script has no answers any more" if self.given else "  left       nothing"
+        ]
+
+
+_ASKED = {
+    "message": "a message",
+    "embeddings": "embeddings",
+    "models": "a list of models",
+    "token_count": "a count of tokens",
+}
+
+
+def fits(answer: Answer, form: WireForm) -> bool:
+    """Whether a request of a form can take an answer. An error answers whatever asks a model to work."""
+    if answer.kind is None:
+        return form.kind in ("message", "embeddings")
+    return answer.kind == form.kind
+
+
+def _one_line(text: str) -> str:
+    joined = " ".join(text.split())
+    return joined if len(joined) <= 90 else f"{joined[:89]}…"

@@ -1,0 +1,182 @@
+"""Scripts as files: YAML in the words of the calls.
+
+::
+
+    # cassettes/scripts/weather.script.yaml
+    script:
+    - tool_call: {get_weather: {city: Rome}}
+    - reply: It is 18 °C in Rome.
+    - reply: {chunks: ["It ", is], first: 0.4, pace: 0.05}
+    - when: {text: summarise, model: gpt-*}
+      answers:
+      - reply: {text: Short., usage: [12, 3]}
+    unused: ignore
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from aquila.cassettes.codecs.yaml import parser
+from aquila.cassettes.codecs.yaml.tree import Number, Tree
+from aquila.config import suggest_name
+from aquila.errors import CassetteCorrupt, ConfigError
+from aquila.scripting.replies import Replies
+from aquila.scripting.script import Script, Unused
+
+_Path = tuple[str | int, ...]
+
+
+def load_script(path: Path) -> Script:
+    """Return the script in a file. Raises ``FileNotFoundError``, and ``ConfigError`` with the line of a mistake."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return read_script(data, source=str(path))
+
+
+def read_script(data: bytes, *, source: str) -> Script:
+    """Return the script in the bytes of a file. ``source`` is its name. Raises ``ConfigError``."""
+    try:
+        tree = parser.load_tree(data, source=source)
+    except CassetteCorrupt as error:
+        raise ConfigError(str(error)) from error
+    try:
+        return _read_document(tree)
+    except _Mistake as mistake:
+        line = parser.line_of(data, mistake.path)
+        raise ConfigError(f"{source}, line {line}: {mistake.what}") from (mistake.__cause__ or mistake)
+
+
+class _Mistake(Exception):
+    """``what`` is wrong in a file, at which ``path`` in its document."""
+
+    def __init__(self, what: str, path: _Path) -> None:
+        super().__init__(what)
+        self.what = what
+        self.path = path
+
+
+def _read_document(tree: Tree) -> Script:
+    if type(tree) is not dict or "script" not in tree:
+        raise _Mistake("not a script: the key 'script' with a list of answers is missing", ())
+    for name in tree:
+        if name not in ("script", "unused"):
+            raise _Mistake(f"unknown key {name!r}{suggest_name(name, ('script', 'unused'))}", (name,))
+    script = Script()
+    if "unused" in tree:
+        unused = _plain(tree["unused"])
+        if unused not in get_args(Unused):
+            raise _Mistake(f"unused must be one of {', '.join(get_args(Unused))}", ("unused",))
+        script.unused = unused
+    for at, item in enumerate(_list_of(tree["script"], ("script",))):
+        path: _Path = ("script", at)
+        if type(item) is dict and "when" in item:
+            _read_rule(script, item, path)
+        else:
+            _read_answer(script, item, path)
+    return script
+
+
+def _read_rule(script: Script, item: dict[str, Tree], path: _Path) -> None:
+    conditions = _plain(item["when"])
+    fields = conditions if isinstance(conditions, dict) else {"text": conditions}
+    patterned = {
+        name: _read_pattern(value, (*path, "when")) if name in ("text", "last", "system") else value
+        for name, value in fields.items()
+    }
+    known = ("text", "last", "system", "model", "tool")
+    for name in patterned:
+        if name not in known:
+            raise _Mistake(f"when: unknown condition {name!r}{suggest_name(name, known)}", (*path, "when"))
+    rule = _call(lambda: script.when(**patterned), (*path, "when"))
+    rest = {name: value for name, value in item.items() if name != "when"}
+    if set(rest) == {"answers"}:
+        if rest["answers"] == []:
+            raise _Mistake("answers must hold an answer, as in 'reply: Hello'", (*path, "answers"))
+        for at, answer in enumerate(_list_of(rest["answers"], (*path, "answers"))):
+            _read_answer(rule, answer, (*path, "answers", at))
+    else:
+        _read_answer(rule, rest, path)
+
+
+def _read_pattern(value: Any, path: _Path) -> Any:
+    if isinstance(value, str) and len(value) > 2 and value[0] == value[-1] == "/":
+        try:
+            return re.compile(value[1:-1])
+        except re.error as error:
+            raise _Mistake(f"{value} is no pattern: {error}", path) from error
+    return value
+
+
+def _read_answer(replies: Replies, item: Tree, path: _Path) -> None:
+    if type(item) is not dict or len(item) != 1:
+        raise _Mistake("an answer is one word and what it takes, as in 'reply: Hello'", path)
+    ((word, value),) = item.items()
+    write = _WORDS.get(word)
+    if write is None:
+        raise _Mistake(f"unknown answer {word!r}{suggest_name(word, tuple(_WORDS))}", (*path, word))
+    _call(lambda: write(replies, _plain(value)), (*path, word))
+
+
+def _call(write: Callable[[], Any], path: _Path) -> Any:
+    try:
+        return write()
+    except (ConfigError, TypeError) as error:  # a wrong word, or a wrong value
+        raise _Mistake(re.sub(r"^\w+\.(?=\w+\()", "", str(error)), path) from error
+
+
+def _write_with(name: str) -> Callable[[Replies, Any], Any]:
+    """Return what calls a method: with the fields of a mapping, the items of a list, or one value."""
+
+    def write(replies: Replies, value: Any) -> Any:
+        method = getattr(replies, name)
+        if isinstance(value, dict):
+            if "tool_calls" in value:
+                value = {**value, "tool_calls": _read_calls(value["tool_calls"])}
+            return method(**value)
+        return method(*value) if isinstance(value, list) else method(value)
+
+    return write
+
+
+def _write_embed(replies: Replies, value: Any) -> Any:
+    return replies.embed(*(value if isinstance(value, list) and value and isinstance(value[0], list) else [value]))
+
+
+def _read_calls(value: Any) -> list[Any]:
+    """Tool calls: a mapping of names to arguments, or a list of such mappings."""
+    mappings = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, dict) for each in mappings):
+        raise ConfigError("a tool call is a name and its arguments, as in {get_weather: {city: Rome}}")
+    return [(name, {} if given is None else given) for each in mappings for name, given in each.items()]
+
+
+_WORDS: Mapping[str, Callable[[Replies, Any], Any]] = {
+    **{name: _write_with(name) for name in ("reply", "refuse", "reasoning", "models", "token_count", "error")},
+    "embed": _write_embed,
+    "tool_call": lambda replies, value: replies.tool_calls(*_read_calls(value)),
+    "tool_calls": lambda replies, value: replies.tool_calls(*_read_calls(value)),
+}
+"""What an answer may be: the words of ``Replies``."""
+
+
+def _list_of(tree: Tree, path: _Path) -> list[Tree]:
+    if type(tree) is not list:
+        raise _Mistake(f"{path[-1]} must be a list of answers", path)
+    return tree
+
+
+def _plain(tree: Tree) -> Any:
+    """The plain value of a tree: numbers as such."""
+    if isinstance(tree, Number):
+        return int(tree) if re.fullmatch(r"-?\d+", tree) else float(tree)
+    if isinstance(tree, dict):
+        return {name: _plain(value) for name, value in tree.items()}
+    return [_plain(each) for each in tree] if isinstance(tree, list) else tree

@@ -1,0 +1,165 @@
+"""A script for the processes of one run: the one that wrote it decides, and the others ask it.
+
+They ask over a socket of the machine, in messages of plain data. Its name follows from the key that the processes of a
+run share, so nothing that comes over a queue says whom a worker asks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from multiprocessing import AuthenticationError, connection
+from typing import Any, Protocol
+
+from aquila.cassettes.codecs.msgpack import MsgpackCodec
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+from aquila.errors import AquilaError, reason_of
+from aquila.scripting.script import ScriptedAnswer
+
+_CODEC = MsgpackCodec(tables=False)
+
+_ANSWERED, _ANSWERED_LAST, _NOTHING, _EXPLAINED, _FAILED = b"a", b"l", b"n", b"e", b"!"
+"""What a reply is: its first byte."""
+
+
+class AnswersRequests(Protocol):
+    """A script, wherever it is."""
+
+    def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
+        """Return the answer to a request, or None if it has none."""
+
+    def explain(self, request: RecordedRequest) -> str:
+        """Say for people why nothing answers a request."""
+
+    def peek(self, request: RecordedRequest) -> RecordedResponse | None:
+        """Return the answer that a request would get, and give none. None if it has none."""
+
+    def note_request(self, request: RecordedRequest) -> None:
+        """Take note of a request that something else has answered."""
+
+
+class ScriptUnreachable(AquilaError):
+    """The process that wrote a script cannot be asked, or could not decide."""
+
+
+def _address_of(key: str, token: str) -> str:
+    name = f"aquila-{hashlib.sha256(f'{key} {token}'.encode()).hexdigest()[:24]}"
+    return rf"\\.\pipe\{name}" if sys.platform == "win32" else os.path.join(tempfile.gettempdir(), f"{name}.sock")
+
+
+class ScriptServer:
+    """Answers what other processes of the run ask about the scripts of this one.
+
+    ``find_script`` finds the script of a scope by the scope's id, or that of a cassette by its name too; it raises
+    ``LookupError`` for a scope that is unknown. ``key`` is that of the run. Others need ``token`` besides.
+    """
+
+    def __init__(self, key: str, find_script: Callable[[str, str | None], AnswersRequests | None]) -> None:
+        self.token = os.urandom(8).hex()
+        self._find_script = find_script
+        self._listener = connection.Listener(_address_of(key, self.token), authkey=key.encode(), backlog=64)
+        threading.Thread(target=self._serve, name="aquila-scripts", daemon=True).start()
+
+    def close(self) -> None:
+        """Answer nobody any more."""
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                asking = self._listener.accept()
+            except (AuthenticationError, EOFError, ConnectionError):
+                continue
+            except OSError:  # closed
+                return
+            threading.Thread(target=self._answer, args=(asking,), name="aquila-script", daemon=True).start()
+
+    def _answer(self, asking: Any) -> None:
+        with asking, contextlib.suppress(EOFError, OSError):
+            asking.send_bytes(self._reply_to(asking.recv_bytes()))
+
+    def _reply_to(self, message: bytes) -> bytes:
+        try:
+            head, _, packed = message.partition(b"\n")
+            asked = json.loads(head)
+            try:
+                script = self._find_script(asked["scope"], asked["cassette"])
+            except LookupError:
+                return _FAILED + b"the test that wrote it has ended"
+            if script is None:
+                return _NOTHING
+            request = _unpack(packed).request
+            if asked["wants"] == "explanation":
+                return _EXPLAINED + script.explain(request).encode()
+            if asked["wants"] == "note":
+                script.note_request(request)
+                return _NOTHING
+            if asked["wants"] == "preview":
+                response = script.peek(request)
+                return _NOTHING if response is None else _ANSWERED + _pack(Interaction(request, response))
+            answer = script.decide(request)
+        except Exception as error:  # noqa: BLE001  of a function of the test's, or a message that is none
+            return _FAILED + reason_of(error).encode()
+        if answer is None:
+            return _NOTHING
+        return (_ANSWERED_LAST if answer.last else _ANSWERED) + _pack(Interaction(request, answer.response))
+
+
+class RemoteScript:
+    """The script of a scope of another process, or of a cassette there. ``token`` is that of its server."""
+
+    def __init__(self, key: str, token: str, scope: str, cassette: str | None = None) -> None:
+        self._cassette = cassette
+        self._key = key
+        self._address = _address_of(key, token)
+        self._scope = scope
+
+    def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
+        """Return the answer to a request, or None if it has none. Raises ``ScriptUnreachable``."""
+        kind, content = self._ask("answer", request)
+        if kind == _NOTHING:
+            return None
+        return ScriptedAnswer(_unpack(content).response, kind == _ANSWERED_LAST)
+
+    def explain(self, request: RecordedRequest) -> str:
+        """Say for people why nothing answers a request. Raises ``ScriptUnreachable``."""
+        return self._ask("explanation", request)[1].decode()
+
+    def peek(self, request: RecordedRequest) -> RecordedResponse | None:
+        """Return the answer that a request would get, and give none. Raises ``ScriptUnreachable``."""
+        kind, content = self._ask("preview", request)
+        return None if kind == _NOTHING else _unpack(content).response
+
+    def note_request(self, request: RecordedRequest) -> None:
+        """Take note of a request that something else has answered. Raises ``ScriptUnreachable``."""
+        self._ask("note", request)
+
+    def _ask(self, wants: str, request: RecordedRequest) -> tuple[bytes, bytes]:
+        head = json.dumps({"scope": self._scope, "cassette": self._cassette, "wants": wants}).encode()
+        try:
+            with connection.Client(self._address, authkey=self._key.encode()) as asked:
+                asked.send_bytes(head + b"\n" + _pack(Interaction(request, RecordedResponse(200))))
+                reply = asked.recv_bytes()
+        except (OSError, EOFError, AuthenticationError) as error:
+            raise ScriptUnreachable(
+                f"the script of the test cannot be asked from this process: {reason_of(error)}. A worker that is "
+                "started by hand has no part in the scripts of a test: start it from the test"
+            ) from error
+        if reply[:1] == _FAILED:
+            raise ScriptUnreachable(f"the script of the test gave no answer: {reply[1:].decode()}")
+        return reply[:1], reply[1:]
+
+
+def _pack(interaction: Interaction) -> bytes:
+    return _CODEC.dumps(Cassette((interaction,)))
+
+
+def _unpack(packed: bytes) -> Interaction:
+    (interaction,) = _CODEC.loads(packed, source="a message about a script").interactions
+    return interaction

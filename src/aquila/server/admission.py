@@ -1,0 +1,129 @@
+"""Whom the server answers. Pure: it looks at the header fields of a request.
+
+Any web page that is open in a browser on this machine can send requests here. A browser tells where they come from
+(``Origin``, ``Sec-Fetch-Site``), and by which name it found the server (``Host``): a page whose own name was made to
+lead here (DNS rebinding) cannot use another one. Programs that are not browsers send neither of the first two.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+
+from aquila.errors import ConfigError
+from aquila.recording.host_names import ANY_ADDRESS, is_loopback, normalize_host
+from aquila.transports.proxy import CREDENTIALS, split_credential
+
+TOKEN_HEADER = "x-aquila-token"
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a request is not answered: the status and the code of the error, and its message."""
+
+    status: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The rules. ``token`` opens the server's own API key; with ``needs_token`` nothing is answered without it.
+
+    ``hosts`` are the names, in lower case and without a port, under which clients may reach the server besides the
+    loopback names.
+    """
+
+    token: str = field(repr=False)
+    needs_token: bool = False
+    hosts: frozenset[str] = frozenset()
+
+    def find_rejection(self, headers: Headers) -> Rejection | None:
+        """Return why a request is not let in, or None. Says nothing about the token."""
+        hosts = headers.getlist("host")
+        if len(hosts) != 1:
+            return Rejection(
+                400, "invalid_request", f"a request names its host once; this one has {len(hosts)} of them"
+            )
+        name = _host_of(hosts[0])
+        if not self._is_own_name(name):
+            return Rejection(
+                403,
+                "foreign_host",
+                f"this server does not answer to the name {_shorten(name)!r}, which any page can have; if clients need "
+                f"it, start the server with --allow-host {_shorten(name)}",
+            )
+        if any(not _is_origin_of(origin, hosts[0]) for origin in headers.getlist("origin")):
+            origin = _shorten(headers["origin"])
+            return Rejection(403, "foreign_page", f"a web page of {origin} sent this; only programs may")
+        sites = [site.strip().lower() for site in headers.getlist("sec-fetch-site")]
+        if any(site not in ("same-origin", "none") for site in sites):
+            return Rejection(
+                403, "foreign_page", f"a web page sent this ({_shorten(sites[0])}); only programs are answered"
+            )
+        return None
+
+    def is_shown(self, headers: Headers) -> bool:
+        """Whether a request shows the token, as its API key or in a header field of its own."""
+        given = headers.getlist(TOKEN_HEADER)
+        given += [split_credential(value)[1] for name in CREDENTIALS for value in headers.getlist(name)]
+        # At the end of the key: some clients want a beginning of their provider's, such as ``hf_``.
+        ends = [one[-len(self.token) :] for one in given]
+        return any(hmac.compare_digest(end.encode(), self.token.encode()) for end in ends)
+
+    def _is_own_name(self, name: str) -> bool:
+        if name in self.hosts:
+            return True
+        if re.fullmatch(r"[a-z0-9.:_-]+", name) is None:
+            return False
+        # A browser takes 0.0.0.0 for this machine too, but not for a place whose requests it marks. Clients write
+        # names as they are; odd spellings are somebody's trick.
+        return name == normalize_host(name) and is_loopback(name) and name not in ANY_ADDRESS
+
+
+def make_token() -> str:
+    """Return a new token that nobody can guess."""
+    return f"aquila-token-{secrets.token_hex(16)}"
+
+
+def read_host_names(names: Iterable[str]) -> frozenset[str]:
+    """Return the names that ``--allow-host`` gives, as ``Admission`` knows them. Raises ``ConfigError``."""
+    read = set()
+    for name in names:
+        host = _host_of(name)
+        if not host or re.search(r"[\s/@*?#\\]", name):
+            raise ConfigError(f"{name!r} is not the name of a host, such as host.docker.internal")
+        read.add(host)
+    return frozenset(read)
+
+
+def _host_of(value: str) -> str:
+    """The name in the value of a Host field: in lower case, without port, brackets and the dot at its end."""
+    value = value.strip().lower()
+    if value.startswith("["):
+        name, bracket, port = value[1:].partition("]")
+        return name if bracket and re.fullmatch(r"(?::\d*)?", port) else value
+    if value.count(":") > 1:  # an IPv6 address, as command lines have it
+        return value
+    name, _, port = value.partition(":")
+    return name.rstrip(".") if re.fullmatch(r"\d*", port) else value
+
+
+def _is_origin_of(origin: str, host: str) -> bool:
+    """Whether an Origin is that of the pages of a Host. ``null``, which anyone can have, is not."""
+    try:
+        parts = urlsplit(origin.strip().lower())
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc == host.strip().lower()
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,148 @@
+"""A client's connection: strict about what is HTTP, and bounded in time, size and number.
+
+The parser is llhttp, Node's. It refuses what two programs could read in two ways: both lengths at once, a length given
+twice, folded header fields, bare line feeds, odd chunk sizes. What it leaves to its caller is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from http import HTTPStatus
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+logger = logging.getLogger("aquila")
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """One connection. It begins to wait for a request when it is made, and again after each answer."""
+
+    head_seconds = 10.0
+    """How long a request line and the header fields may take, from the beginning of the connection."""
+    body_seconds = 60.0
+    """How long the body of a request may take."""
+    largest_head = 64 * 1024
+    """The size of the request line and the header fields, in bytes."""
+    most_waiting = 512
+    """How many connections may wait for a request, or for the rest of one. The oldest makes room for a new one."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _is_in_head = True
+    _head_size = 0
+    _waiting_since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._waiting_since = time.perf_counter()  # that of the loop stands still while it takes in many
+        self._expect_within(self.head_seconds)
+        self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None and (self.cycle is None or not self.cycle.more_body):
+            self._begin_head()  # here, because the parser passes over empty lines before a request
+        self._head_size += len(data)
+        self._unset_keepalive_if_required()  # uvicorn's own, called here by the method that this one replaces
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._refuse(HTTPStatus.BAD_REQUEST)
+        if not self._is_in_head:
+            self._head_size = 0
+        elif self._head_size > self.largest_head and not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offered:
+            # A client that offers another protocol is answered in this one. (Java's does with every first request.) The
+            # parser takes what follows for the other one, so another parser reads the request without the offer.
+            kept = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"connection"]
+            head = b"%s %s HTTP/1.1\r\n%s\r\n" % (self.parser.get_method(), self.url, b"".join(kept))
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.feed_data(head + data[offered.args[0] :])
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if not self._is_in_head:
+            self._begin_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_in_head:  # trailers come by here, too, and would pass for header fields
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        # A whole URL as the target names a host that may be another than that of the Host field.
+        if not self.url.startswith(b"/") or self.parser.get_http_version() not in ("1.0", "1.1"):
+            raise ValueError("not a request of HTTP/1 for this server")
+        if self.parser.should_upgrade():  # it will be read again
+            return
+        self._is_in_head = False
+        self._expect_within(self.body_seconds)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        self._expect_nothing()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._waiting_since = time.perf_counter()
+        super().on_response_complete()
+
+    @property
+    def _is_waiting(self) -> bool:
+        return self.cycle is None or self.cycle.more_body or self.cycle.response_complete
+
+    def _begin_head(self) -> None:
+        self._is_in_head = True
+        self._expect_within(self.head_seconds)
+
+    def _expect_within(self, seconds: float) -> None:
+        self._expect_nothing()
+        self._deadline = self.loop.call_later(seconds, self._end_wait, seconds)
+
+    def _expect_nothing(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _end_wait(self, seconds: float) -> None:
+        if self.pipeline or not self._is_waiting:  # an answer to an earlier request is under way; nothing is read
+            self._expect_within(seconds)
+        elif self._is_in_head and not self._head_size:  # it never began; browsers open connections in advance
+            self.transport.close()
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def _make_room(self) -> None:
+        waiting = [one for one in self.connections if isinstance(one, BoundedConnection) and one._is_waiting]
+        if len(waiting) > self.most_waiting:
+            oldest = min(waiting, key=lambda one: one._waiting_since)
+            self.connections.discard(oldest)  # now, because it hears of its end only after others have come
+            oldest.transport.abort()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """End the connection, with an error where no answer has begun."""
+        self._expect_nothing()
+        logger.warning("a connection was ended: %d %s", status, status.phrase)
+        cycle = self.cycle
+        if cycle is not None and cycle.response_started and (cycle.more_body or not cycle.response_complete):
+            self.transport.abort()
+            return
+        error = {"message": status.phrase, "type": "aquila_error", "code": "invalid_request", "param": None}
+        body = json.dumps({"error": error}).encode()
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+            % (status, status.phrase.encode(), len(body), body)
+        )
+        self.transport.close()

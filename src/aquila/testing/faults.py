@@ -1,0 +1,65 @@
+"""Faults for a part of a test: what the fixture ``aquila_faults`` gives."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeAlias
+
+from aquila.config import suggest_name
+from aquila.errors import FaultFailed
+from aquila.faults.fault import Fault, Value, make_fault
+from aquila.faults.parsing import read_faults
+from aquila.faults.plan import FaultPlan
+from aquila.faults.table import FAULTS
+from aquila.recording.scope import Scope
+
+PutInForce: TypeAlias = Callable[..., AbstractContextManager[FaultPlan]]
+
+
+class Faults:
+    """Lets answers meet faults within blocks: ``with aquila_faults.overloaded(times=2): ...``.
+
+    Each fault of the table is a method with its parameters. ``times`` says how often each request meets it, None for
+    always. The block gives its plan, whose ``met`` counts the requests that met it. A block whose fault no request met
+    raises ``FaultFailed`` at its end. Blocks do not add up: the innermost counts.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._numbers = itertools.count(1)
+
+    def __call__(self, text: str) -> AbstractContextManager[FaultPlan]:
+        """Let answers meet the faults that a text names, in their order. Raises ``ConfigError``."""
+        return self._put_in_force(read_faults(text))
+
+    def __getattr__(self, name: str) -> PutInForce:
+        kind = FAULTS.get(name)
+        if kind is None:
+            raise AttributeError(f"no fault {name!r}{suggest_name(name, tuple(FAULTS))}", name=name, obj=self)
+
+        def fault(*first: Value, **parameters: Value) -> AbstractContextManager[FaultPlan]:
+            if first and (len(first) > 1 or kind.first is None or kind.first in parameters):
+                raise TypeError(f"{name}() takes its parameters by name")
+            given = dict(zip([kind.first or ""], first, strict=False)) | parameters
+            return self._put_in_force((make_fault(kind, given),))
+
+        fault.__doc__ = kind.summary
+        return fault
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *FAULTS]
+
+    @contextlib.contextmanager
+    def _put_in_force(self, faults: Sequence[Fault]) -> Iterator[FaultPlan]:
+        plan = FaultPlan(faults, f"{self._scope.id}.{next(self._numbers)}")
+        before = self._scope.use_faults(plan)
+        try:
+            yield plan
+        finally:
+            self._scope.use_faults(before)
+            self._scope.collect_met_faults(plan)
+        if plan.unmet:
+            raise FaultFailed(plan.explain_unmet())

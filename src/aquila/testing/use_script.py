@@ -1,0 +1,33 @@
+"""``use_script``: a script for a block of code, in tests and outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aquila.faults.parsing import read_faults
+from aquila.intercept.scope_block import ScopeBlock
+from aquila.recording.scope import Scope
+from aquila.scripting.script import Script
+from aquila.scripting.script_file import load_script
+
+
+class use_script(ScopeBlock[Script]):
+    """Answer every model request in a block from a new script, which the block gives.
+
+    ``with`` and ``async with`` take it. ``file`` is one with answers to begin with. ``faults`` are those that answers
+    meet, as text. What nothing answers raises ``UnscriptedRequest``; what nobody asked for is in ``script.left``.
+    Raises ``ConfigError`` for what is wrong with the file or the faults.
+    """
+
+    def __init__(self, file: str | Path | None = None, *, faults: str | None = None) -> None:
+        super().__init__()
+        self._file = None if file is None else Path(file)
+        self._faults = faults
+        if faults is not None:
+            read_faults(faults)
+
+    def _make_scope(self) -> tuple[Scope, Script]:
+        script = Script() if self._file is None else load_script(self._file)
+        scope = Scope(kind="block", name="use_script", options={"transport": "replay", "faults": self._faults})
+        scope.use_script(script)
+        return scope, script

@@ -1,0 +1,72 @@
+"""Send a recorded request once more, and take in the whole answer. Nothing of it is stored."""
+
+from __future__ import annotations
+
+import time
+
+import httpx2
+
+from aquila.cassettes.content_codings import decode_body
+from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.errors import AquilaError
+from aquila.transports.upstreams import find_upstream
+from aquila.transports.wire import decode_headers, error_to_text
+
+_OF_THE_CONNECTION = frozenset(
+    {
+        *("accept-encoding", "connection", "content-encoding", "content-length", "host", "keep-alive"),
+        *("proxy-connection", "te", "transfer-encoding", "upgrade"),
+    }
+)
+"""Header fields that say how a request was carried, and not what it asks. The body here is decoded."""
+
+_SECONDS_TO_CONNECT = 15.0
+
+
+class UpstreamTrouble(Exception):
+    """The upstream could not be asked, or its answer broke off. Its text says why."""
+
+
+def ask_again(request: RecordedRequest, upstream: str, *, seconds: float) -> RecordedResponse:
+    """Send a request to an upstream by its name and return the answer, with its times.
+
+    ``seconds`` is the longest silence that is waited for. Raises ``UpstreamTrouble``.
+    """
+    sent = httpx2.Request(
+        request.method,
+        request.url,
+        headers=[field for field in request.headers if field[0] not in _OF_THE_CONNECTION],
+        content=request.body,
+        extensions={
+            "timeout": {"connect": _SECONDS_TO_CONNECT, "read": seconds, "write": seconds, "pool": None},
+        },
+    )
+    clock = time.monotonic()
+    try:
+        response = find_upstream(upstream).send_request(sent)
+        started = _milliseconds_since(clock)
+        try:
+            chunks = [RecordedChunk(data, _milliseconds_since(clock)) for data in _raw_chunks(response)]
+        finally:
+            response.close()
+    except httpx2.TransportError as error:
+        raise UpstreamTrouble(error_to_text(error)) from error
+    except (AquilaError, OSError) as error:
+        raise UpstreamTrouble(str(error)) from error
+    ended = _milliseconds_since(clock)
+    coding = response.headers.get("content-encoding", "")
+    if coding:
+        chunks = [RecordedChunk(decode_body(b"".join([each.data for each in chunks]), coding), ended)]
+    return RecordedResponse(
+        response.status_code, decode_headers(response.headers.raw), tuple(chunks), started=started, ended=ended
+    )
+
+
+def _raw_chunks(response: httpx2.Response) -> list[bytes]:
+    if isinstance(response.stream, httpx2.SyncByteStream):
+        return [chunk for chunk in response.stream if chunk]
+    return [response.content]
+
+
+def _milliseconds_since(clock: float) -> int:
+    return round((time.monotonic() - clock) * 1000)

@@ -1,0 +1,76 @@
+"""Routes: where the requests of one call go. One object answers them all."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import httpx2
+
+from aquila.transports.record import run_in_thread
+from aquila.transports.upstreams import Upstream
+
+
+class Route:
+    """Where the requests of one call go.
+
+    ``name`` is that of the transport. ``needs_key`` says that requests are refused without an API key.
+    """
+
+    name: str
+    needs_key: bool
+    source: str = ""
+    """The name of the upstream that answers, "" where only recordings do."""
+    is_one_call: bool = False
+    """Whether ``close`` has something to end, because no scope around the call does."""
+
+    def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        """Answer a request. The call ends with the answer if it ``is_last``.
+
+        Raises ``CassetteMiss``, ``ConfigError`` where an upstream has no sync side, and what the upstream raises.
+        """
+        raise NotImplementedError
+
+    async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        """The async twin of ``answer``."""
+        raise NotImplementedError
+
+    @contextmanager
+    def activate(self) -> Iterator[None]:
+        """Let requests that are made within the block, in this context, take this route."""
+        before = active_route.get()
+        active_route.set(self)
+        try:
+            yield
+        finally:
+            active_route.set(before)  # not reset(token): an async generator may be closed in another context
+
+    def close(self, *, failed: bool = False) -> None:
+        """End the call. Recordings of a call outside any scope are stored now, or kept beside if it failed."""
+
+    async def close_async(self, *, failed: bool = False) -> None:
+        """``close`` without blocking the event loop. It is done even if the caller is cancelled."""
+        if self.is_one_call:
+            await run_in_thread(functools.partial(self.close, failed=failed))
+
+
+class PlainRoute(Route):
+    """A route that no cassette is on: live, local, or a transport of the user's."""
+
+    def __init__(self, name: str, upstream: Upstream) -> None:
+        self.name = name
+        self.needs_key = upstream.needs_key
+        self.source = name
+        self._upstream = upstream
+
+    def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        return self._upstream.send_request(request)
+
+    async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        return await self._upstream.send_request_async(request)
+
+
+# The route of the call in progress. It belongs to the context of the call: `Route.activate` sets and restores it.
+active_route: ContextVar[Route | None] = ContextVar("aquila_route", default=None)

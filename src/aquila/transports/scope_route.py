@@ -1,0 +1,128 @@
+"""What the routes through a scope have in common: they replay answers, refuse requests, and may be one call alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NoReturn
+
+import httpx2
+
+from aquila.cassettes.model import Interaction
+from aquila.cassettes.storage.merging import RecordingPlayed
+from aquila.config import Settings
+from aquila.errors import CassetteMiss
+from aquila.faults.fault import PACED
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.decisions import ReplayDecision
+from aquila.recording.places import attempt_of, suit_to_place
+from aquila.recording.scope import Scope
+from aquila.recording.time_limits import current_limits
+from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
+from aquila.transports.routes import Route
+from aquila.transports.silence import Silence
+
+if TYPE_CHECKING:
+    from aquila.recording.wire_watch import WireWatch
+    from aquila.transports import watched_answers
+else:
+    lazy_modules(globals(), watched_answers="aquila.transports.watched_answers")
+
+
+class ScopeRoute(Route):
+    """A route through ``scope``. ``settings`` are those of the scope now."""
+
+    def __init__(self, scope: Scope, settings: Settings) -> None:
+        self.is_one_call = scope.kind == "call"
+        self._scope = scope
+        self._timing = settings.replay_timing
+        self._silence = settings.silence
+
+    def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        if not (is_last and self.is_one_call):
+            return self._answer(request)
+        try:
+            response = self._answer(request)
+        except BaseException:
+            self.close(failed=True)
+            raise
+        response.stream.after_close = self.close  # type: ignore[union-attr]
+        return response
+
+    async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        if not (is_last and self.is_one_call):
+            return await self._answer_async(request)
+        try:
+            response = await self._answer_async(request)
+        except BaseException:
+            await self.close_async(failed=True)
+            raise
+        response.stream.after_close = self.close_async  # type: ignore[union-attr]
+        return response
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        raise NotImplementedError
+
+    async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
+        raise NotImplementedError
+
+    def close(self, *, failed: bool = False) -> None:
+        if self.is_one_call:
+            self._scope.close(passed=not failed)
+
+    def _meet_fault(self, key: str, good: Interaction) -> ReplayDecision | None:
+        """The answer to a request that meets a fault, made of the good one. None if it meets none."""
+        met = self._scope.meet_fault(key, good)
+        if met is None:
+            return None
+        changed = replace(good, response=met.response)
+        return ReplayDecision(changed, RecordingPlayed(key, 0, 0), last=False, fault=str(met.fault))
+
+    def _replay(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
+        rest, pace, watch = self._rest_of(decision, request), self._pace_for(decision, request), self._watch
+        if watch is not None:
+            return watched_answers.replay_watched(watch, decision, request, rest, pace)
+        return replay_response(decision, rest, pace)
+
+    async def _replay_async(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
+        rest, pace, watch = self._rest_of(decision, request), self._pace_for(decision, request), self._watch
+        if watch is not None:
+            return await watched_answers.replay_watched_async(watch, decision, request, rest, pace)
+        return await replay_response_async(decision, rest, pace)
+
+    @property
+    def _watch(self) -> WireWatch | None:
+        return self._scope.run.wire_watch
+
+    def _refuse(self, miss: CassetteMiss, key: str) -> NoReturn:
+        # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
+        raised = suit_to_place(miss)
+        self._scope.remember_miss(miss, attempt_of(raised, key))
+        raise raised
+
+    def _rest_of(self, decision: ReplayDecision, request: httpx2.Request) -> Rest | None:
+        """What comes behind the last chunk of an answer; None if that is its end."""
+        response = decision.interaction.response
+        if response.end == "complete":
+            return None
+
+        def refuse(miss: CassetteMiss) -> NoReturn:
+            self._refuse(miss, decision.played.key)
+
+        silence = None
+        if response.end == "silent":
+            silence = Silence(
+                response,
+                request,
+                seconds=self._silence,
+                limits=current_limits(),
+                instant=not self._timing,
+                is_over=lambda: self._scope.closed,
+                refuse=refuse,
+                fault=decision.fault,
+            )
+        return Rest(response, silence=silence, refuse=refuse)
+
+    def _pace_for(self, decision: ReplayDecision, request: httpx2.Request) -> Pace | None:
+        if decision.fault.startswith(PACED):
+            return Pace(1.0, request, hurries=not self._timing)
+        return Pace(self._timing, request) if self._timing else None

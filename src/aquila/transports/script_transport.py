@@ -1,0 +1,74 @@
+"""The transport ``script``: a script in a file answers, outside of tests too. No key, no network, no cassette."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+import httpx2
+
+from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.storage.names import cassette_path
+from aquila.errors import ConfigError, UnscriptedRequest
+from aquila.recording import runtime
+from aquila.recording.places import suit_to_place
+from aquila.scripting.script import Script, ScriptedAnswer
+from aquila.scripting.script_file import load_script
+from aquila.transports.replay import replay_response, replay_response_async
+from aquila.transports.script_route import as_decision, ask_script, explain_unscripted, pace_of
+from aquila.transports.wire import read_request, read_request_async, to_recorded_request
+
+
+class ScriptTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """Answers from the script that the setting ``script`` names. It is read with the first request."""
+
+    def __init__(self) -> None:
+        self._script: Script | None = None
+        self._lock = threading.Lock()
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        read_request(request)
+        asked = to_recorded_request(request)
+        decision = as_decision(asked, self._ask(asked))
+        return replay_response(decision, None, pace_of(decision, request))
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await read_request_async(request)
+        asked = to_recorded_request(request)
+        decision = as_decision(asked, self._ask(asked))
+        return await replay_response_async(decision, None, pace_of(decision, request))
+
+    def _read_script(self) -> Script:
+        with self._lock:
+            if self._script is None:
+                self._script = load_script(find_script_file())
+            return self._script
+
+    def _ask(self, asked: RecordedRequest) -> ScriptedAnswer:
+        script, settings = self._read_script(), runtime.current_settings()
+        answer = ask_script(script.decide, asked, settings, _refuse)
+        return answer if answer is not None else _refuse(explain_unscripted(asked, script, settings))
+
+
+def _refuse(missed: UnscriptedRequest) -> NoReturn:
+    raise suit_to_place(missed)
+
+
+def find_script_file() -> Path:
+    """Return the file that the setting ``script`` names: a path, or the name of a script among the cassettes.
+
+    Raises ``ConfigError``.
+    """
+    settings = runtime.current_settings()
+    if settings.script is None:
+        raise ConfigError(
+            "the transport 'script' needs a script: set AQUILA_SCRIPT to its file, or to its name among the cassettes"
+        )
+    path = Path(settings.script)
+    if path.is_file():
+        return path
+    named = cassette_path(settings.cassette_root(), settings.script)
+    if named.is_file():
+        return named
+    raise ConfigError(f"AQUILA_SCRIPT={settings.script}: there is no such file, here or in {settings.cassette_root()}")

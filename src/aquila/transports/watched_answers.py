@@ -1,0 +1,121 @@
+"""Answers whose reading is watched, in a run that judges what programs do with faults."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import httpx2
+
+from aquila.recording.decisions import ReplayDecision
+from aquila.recording.wire_watch import Attempt, Reading, WireWatch
+from aquila.transports.proxy import CREDENTIALS
+from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
+from aquila.transports.requested_delay import read_requested_delay
+
+
+def begin_attempt(watch: WireWatch, decision: ReplayDecision, request: httpx2.Request) -> Attempt:
+    """Take down a request and what answers it."""
+    response = decision.interaction.response
+    delay = read_requested_delay(dict(response.headers))
+    return watch.begin(
+        decision,
+        Attempt(
+            key=f"{request.method} {request.url} {hash(_body_of(request))}",
+            fault=decision.fault,
+            status=response.status,
+            retry_after=None if delay is None else max(0.0, delay),
+            credentials=hash(tuple(request.headers.get(name) for name in CREDENTIALS)),
+            read_limit=(request.extensions.get("timeout") or {}).get("read"),
+            is_silent=response.end == "silent",
+        ),
+    )
+
+
+def _body_of(request: httpx2.Request) -> bytes:
+    try:
+        return request.content
+    except httpx2.RequestNotRead:  # a large one, in a file
+        return request.headers.get("content-length", "").encode()
+
+
+class WatchedStream(httpx2.SyncByteStream):
+    """The body of an answer, which says how it was read."""
+
+    after_close: Callable[[], None] | None = None
+
+    def __init__(self, stream: Any, end: Callable[[Reading], None]) -> None:
+        self._stream = stream
+        self._end = end
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._stream
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self._end("raised")
+            raise
+        self._end("read")
+
+    def close(self) -> None:
+        self._end("left")
+        self._stream.close()
+        if self.after_close is not None:
+            self.after_close()
+
+
+class AsyncWatchedStream(httpx2.AsyncByteStream):
+    """The async twin of ``WatchedStream``."""
+
+    after_close: Callable[[], Awaitable[None]] | None = None
+
+    def __init__(self, stream: Any, end: Callable[[Reading], None]) -> None:
+        self._stream = stream
+        self._end = end
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self._end("raised")
+            raise
+        self._end("read")
+
+    async def aclose(self) -> None:
+        self._end("left")
+        await self._stream.aclose()
+        if self.after_close is not None:
+            await self.after_close()
+
+
+def replay_watched(
+    watch: WireWatch, decision: ReplayDecision, request: httpx2.Request, rest: Rest | None, pace: Pace | None
+) -> httpx2.Response:
+    """``replay_response``, watched. A fault comes without advice to the client: what it does by itself is judged."""
+    attempt = begin_attempt(watch, decision, request)
+    try:
+        response = replay_response(decision, rest, pace, advises=not attempt.fault)
+    except BaseException:
+        watch.end(attempt, "raised")
+        raise
+    response.stream = WatchedStream(response.stream, functools.partial(watch.end, attempt))
+    return response
+
+
+async def replay_watched_async(
+    watch: WireWatch, decision: ReplayDecision, request: httpx2.Request, rest: Rest | None, pace: Pace | None
+) -> httpx2.Response:
+    """The async twin of ``replay_watched``."""
+    attempt = begin_attempt(watch, decision, request)
+    try:
+        response = await replay_response_async(decision, rest, pace, advises=not attempt.fault)
+    except BaseException:
+        watch.end(attempt, "raised")
+        raise
+    response.stream = AsyncWatchedStream(response.stream, functools.partial(watch.end, attempt))
+    return response

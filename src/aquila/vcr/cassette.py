@@ -1,0 +1,143 @@
+"""What a program holds of a cassette: everything that vcrpy's has, over a session of Aquila."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vcr.errors import UnhandledHTTPRequestError
+from vcr.record_mode import RecordMode
+
+from aquila.cassettes.model import Interaction
+from aquila.recording.scope import Scope
+from aquila.recording.session import Session
+from aquila.recording.used_cassette import UsedCassette, open_sessions
+from aquila.vcr.forms import request_from_vcr, to_vcr_request, to_vcr_response
+from aquila.vcr.plans import CassettePlan
+
+
+class Cassette:
+    """A cassette in use.
+
+    Its requests and responses are those that the file held, then those that were recorded, as they are stored: without
+    secrets, and with the header fields that Aquila keeps. Without a cassette (live) there are none.
+    """
+
+    def __init__(self, scope: Scope, plan: CassettePlan) -> None:
+        self._scope = scope
+        self._plan = plan
+        self.used = UsedCassette(scope)
+        """The same cassette as Aquila's own fixtures give it."""
+
+    @property
+    def path(self) -> str:
+        """The file of the cassette; it need not exist."""
+        return str(self._plan.files.own)
+
+    @property
+    def _path(self) -> str:
+        return self.path
+
+    @property
+    def record_mode(self) -> RecordMode:
+        """The record mode that was asked for."""
+        return self._plan.record_mode
+
+    @property
+    def allow_playback_repeats(self) -> bool:
+        """Whether a recording may answer more than once."""
+        return self._plan.allow_playback_repeats
+
+    @property
+    def rewound(self) -> bool:
+        """Whether there were recordings before."""
+        return self._plan.files.exists
+
+    @property
+    def write_protected(self) -> bool:
+        """Whether nothing is recorded."""
+        return self._scope.settings.transport != "record"
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was recorded."""
+        return bool(self.used.record_count)
+
+    @property
+    def data(self) -> list[tuple[Any, dict[str, Any]]]:
+        """The requests, each with its response."""
+        return list(zip(self.requests, self.responses, strict=True))
+
+    @property
+    def requests(self) -> list[Any]:
+        """The requests, as ``vcr.request.Request``."""
+        return [to_vcr_request(each.request) for each in self._interactions()]
+
+    @property
+    def responses(self) -> list[dict[str, Any]]:
+        """The responses, as mappings with ``status``, ``headers`` and ``body``."""
+        return [to_vcr_response(each.response) for each in self._interactions()]
+
+    @property
+    def play_counts(self) -> Counter[int]:
+        """How often each recording was played, by its place among the requests."""
+        return Counter({number: count for number, count in enumerate(self._play_counts()) if count})
+
+    @property
+    def play_count(self) -> int:
+        """How many requests were answered from recordings."""
+        return sum(self._play_counts())
+
+    @property
+    def all_played(self) -> bool:
+        """Whether every recording that the file held was played."""
+        return all(self._play_counts())
+
+    def responses_of(self, request: Any) -> list[dict[str, Any]]:
+        """Return the responses that were recorded for a request. Raises vcrpy's own error if none was."""
+        interactions = self._interactions()
+        found = [to_vcr_response(interactions[number].response) for number in self._numbers_of(request)]
+        if not found:
+            raise UnhandledHTTPRequestError(
+                f"The cassette ({self.path!r}) doesn't contain the request ({request!r}) asked for"
+            )
+        return found
+
+    def can_play_response_for(self, request: Any) -> bool:
+        """Whether a recording would answer a request now."""
+        return request in self and self.record_mode != RecordMode.ALL
+
+    def __contains__(self, request: object) -> bool:
+        counts = self._play_counts()
+        numbers = [number for number in self._numbers_of(request) if number < len(counts)]
+        return any(self.allow_playback_repeats or not counts[number] for number in numbers)
+
+    def __len__(self) -> int:
+        return len(self._interactions())
+
+    def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
+        return iter(self.data)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def __str__(self) -> str:
+        return f"<Cassette containing {len(self)} recorded response(s)>"
+
+    __repr__ = __str__
+
+    def _sessions(self) -> Sequence[Session]:
+        return open_sessions(self._scope, self._plan.name)
+
+    def _interactions(self) -> list[Interaction]:
+        sessions = self._sessions()
+        stored = [each for session in sessions[:1] for each in session.cassette.interactions]
+        return [*stored, *(row.interaction for session in sessions for row in session.new_recordings)]
+
+    def _play_counts(self) -> Sequence[int]:
+        return next((session.play_counts for session in self._sessions()), ())
+
+    def _numbers_of(self, request: Any) -> Sequence[int]:
+        asked = request_from_vcr(request)
+        return next((session.find_numbers(asked) for session in self._sessions()), ())

@@ -1,0 +1,131 @@
+"""Requests and answers as functions that were written for vcrpy know them, and back."""
+
+from __future__ import annotations
+
+import http
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlencode
+
+from vcr.request import Request
+from vcr.util import CaseInsensitiveDict
+
+from aquila.cassettes.model import Headers, RecordedChunk, RecordedRequest, RecordedResponse
+
+
+def to_vcr_request(request: RecordedRequest) -> Any:
+    """Return a request as one of vcrpy. It may be changed: it is made anew each time."""
+    return Request(request.method, request.url, request.body, _first_of_each(request.headers))
+
+
+@lru_cache(maxsize=256)
+def compared_form(request: RecordedRequest) -> Any:
+    """Return a request as one of vcrpy that only matchers see: the same object for the same request."""
+    return to_vcr_request(request)
+
+
+def from_vcr_request(changed: Any, original: RecordedRequest) -> RecordedRequest:
+    """Return what ``original`` has become. It is the same object if nothing of it was changed."""
+    fields = _changed_headers(dict(changed.headers), original.headers)
+    method, url = str(changed.method), str(changed.uri)
+    body = _to_bytes(changed.body, fields)
+    if method == original.method and body == original.body:
+        if (url, fields) == (original.url, original.headers):
+            return original
+        return original.with_parts(url, fields)
+    return RecordedRequest(method, url, fields, body)
+
+
+def request_from_vcr(request: Any) -> RecordedRequest:
+    """Return a request of vcrpy, such as a program has made or a file holds."""
+    return from_vcr_request(request, RecordedRequest("", "", (), b""))
+
+
+def to_vcr_response(response: RecordedResponse) -> dict[str, Any]:
+    """Return an answer as vcrpy has it. It may be changed: it is made anew each time."""
+    headers: dict[str, list[str]] = {}
+    for name, value in response.headers:
+        headers.setdefault(name, []).append(value)
+    return {
+        "status": {"code": response.status, "message": _reason_of(response.status)},
+        "headers": CaseInsensitiveDict(headers),
+        "body": {"string": response.body},
+    }
+
+
+def from_vcr_response(changed: Mapping[str, Any], original: RecordedResponse) -> RecordedResponse:
+    """Return what ``original`` has become. Its chunks and their times stay if its body was not changed."""
+    fields = tuple((str(name).lower(), value) for name, value in _pairs(changed.get("headers") or {}))
+    status = changed.get("status")
+    code = int(status["code"] if isinstance(status, Mapping) else changed["status_code"])
+    content = changed.get("body", changed.get("content"))
+    body = _to_bytes(content.get("string") if isinstance(content, Mapping) else content, ())
+    if sorted(fields) != sorted(original.headers) or code != original.status:
+        original = replace(original, status=code, headers=fields)
+    if body == original.body:
+        return original
+    at = original.chunks[-1].at if original.chunks else 0
+    return replace(original, chunks=(RecordedChunk(body, at),) if body else ())
+
+
+def response_from_vcr(response: Mapping[str, Any]) -> RecordedResponse:
+    """Return an answer of vcrpy, such as a file holds."""
+    return from_vcr_response(response, RecordedResponse(0))
+
+
+def _first_of_each(headers: Headers) -> dict[str, str]:
+    first: dict[str, str] = {}
+    for name, value in headers:
+        first.setdefault(name, value)
+    return first
+
+
+def _changed_headers(now: Mapping[Any, Any], before: Headers) -> Headers:
+    """Fields after a change. One that was sent several times is as it was unless its first value is another."""
+    left = {_text_of(name).lower(): _text_of(value) for name, value in now.items()}
+    first, kept = _first_of_each(before), []
+    for name, value in before:
+        if name in left and left[name] == first[name]:
+            kept.append((name, value))
+    known = {name for name, _ in kept}
+    return (*kept, *[(name, value) for name, value in left.items() if name not in known])
+
+
+def _pairs(headers: Mapping[Any, Any]) -> Iterable[tuple[str, str]]:
+    for name, values in headers.items():
+        for value in [values] if isinstance(values, (str, bytes)) else values:
+            yield _text_of(name), _text_of(value)
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        value = value[0] if value else ""
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _to_bytes(body: Any, headers: Headers) -> bytes:
+    """A body as the bytes that are compared. Filters may have put a text or a value in their place."""
+    if body is None:
+        return b""
+    if isinstance(body, str):
+        return body.encode()
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)
+    if hasattr(body, "read"):
+        return _to_bytes(body.read(), headers)
+    if isinstance(body, (dict, list)):
+        kind = next((value for name, value in headers if name == "content-type"), "")
+        if isinstance(body, dict) and kind.startswith("application/x-www-form-urlencoded"):
+            return urlencode(body, doseq=True).encode()
+        return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return b"".join(_to_bytes(piece, headers) for piece in body)
+
+
+def _reason_of(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""

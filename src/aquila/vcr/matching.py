@@ -1,0 +1,57 @@
+"""What vcrpy's matchers become: parts of a request that Aquila compares, or a comparison in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vcr import matchers as known
+
+from aquila.cassettes.model import RecordedRequest
+from aquila.recording.filters import Comparison
+from aquila.vcr.forms import compared_form
+
+DEFAULT = ("method", "scheme", "host", "port", "path", "query")
+"""The matchers of a recorder of vcrpy that was told of none. They do not compare contents."""
+
+_PARTS: dict[Any, tuple[str, ...]] = {
+    known.method: ("method",),
+    known.scheme: ("scheme",),
+    known.host: ("host",),
+    known.port: (),
+    known.path: ("path",),
+    known.query: ("query",),
+    known.uri: ("scheme", "host", "path", "query"),
+    known.body: ("body",),
+    known.raw_body: ("body",),
+    known.headers: ("headers",),
+}
+
+
+def parts_of(matchers: Sequence[Callable[..., Any]]) -> tuple[str, ...]:
+    """Return the parts that some matchers compare, as far as parts say it. There is always one."""
+    parts = dict.fromkeys(part for matcher in matchers for part in _PARTS.get(matcher, ()))
+    return tuple(parts) or ("method", "path")
+
+
+def with_content(matchers: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
+    """Return matchers that compare contents too."""
+    compares = known.body in matchers or known.raw_body in matchers
+    return list(matchers) if compares else [*matchers, known.body]
+
+
+def comparison_of(matchers: Sequence[Callable[..., Any]]) -> Comparison | None:
+    """Return what compares two requests where parts do not say it, or None where they do.
+
+    That is for matchers of the program's own, and where a host is compared without its port or a port without its host.
+    """
+    own = any(matcher not in _PARTS for matcher in matchers)
+    is_address_split = known.uri not in matchers and (known.host in matchers) != (known.port in matchers)
+    if not own and not is_address_split and any(_PARTS.get(matcher) for matcher in matchers):
+        return None
+    chosen = tuple(matchers)
+
+    def is_same(request: RecordedRequest, recorded: RecordedRequest) -> bool:
+        return bool(known.requests_match(compared_form(request), compared_form(recorded), chosen))
+
+    return is_same

@@ -1,0 +1,106 @@
+"""Cassettes that a recorder of vcrpy would read: where Aquila's own file is, and what only vcrpy can read.
+
+Aquila reads vcrpy's YAML itself. A file in a format of the program's own, or of another name, is loaded as the program
+told vcrpy to; it answers, and what is recorded goes into a file of Aquila's beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vcr.persisters.filesystem import FilesystemPersister
+
+from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
+from aquila.cassettes.model import Cassette, Interaction
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.errors import CassetteCorrupt
+from aquila.recording import runtime
+from aquila.vcr.forms import request_from_vcr, response_from_vcr
+
+_LONGEST = 190
+"""Bytes of a name that Aquila writes as it is."""
+
+
+class CassetteFiles(NamedTuple):
+    """Where a cassette is: ``own`` is the file that is written, ``load_further`` what answers besides, if anything.
+
+    ``exists`` says that something was recorded before.
+    """
+
+    own: Path
+    load_further: Callable[[], Cassette] | None
+    exists: bool
+
+
+def find_files(path: Path, extra: Sequence[Path], *, serializer: Any, persister: Any) -> CassetteFiles:
+    """Find the files of the cassette ``path``, and of others that answer after it.
+
+    ``serializer`` and ``persister`` are those of the recorder.
+    """
+    load = functools.partial(_load_for_vcrpy, serializer=serializer, persister=persister)
+    others, own, exists = list(extra), path, path.exists()
+    if not _is_ours(path):
+        own = path.with_name(_name_beside(path))
+        exists = exists or own.exists() or (_has_own_way(persister) and bool(load(path).interactions))
+        others.insert(0, path)
+    elif not exists and _has_own_way(persister):
+        exists = bool(load(path).interactions)
+        others.insert(0, path)
+    others = [each for each in dict.fromkeys(others) if each != own or own is path]
+    return CassetteFiles(own, functools.partial(_load_all, others, load) if others else None, exists)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether Aquila writes a file of that name, and can read what is in it."""
+    if path.suffix.lower() not in set(BUILT_IN_SUFFIXES) - READ_ONLY_SUFFIXES or len(path.name.encode()) > _LONGEST:
+        return False
+    return not path.exists() or _load(path) is not None
+
+
+def _name_beside(path: Path) -> str:
+    name = path.name.encode()
+    if len(name) <= _LONGEST:
+        return f"{path.name}.yaml"
+    return f"{name[: _LONGEST - 40].decode(errors='ignore')}-{hashlib.sha256(name).hexdigest()[:16]}.yaml"
+
+
+def _load(path: Path) -> Cassette | None:
+    """Load a file that Aquila reads. None if it does not."""
+    if path.suffix.lower() not in BUILT_IN_SUFFIXES:
+        return None
+    try:
+        return load_cassette(path, copies_folder=runtime.current_run().layers.copies_folder())
+    except CassetteCorrupt:
+        return None
+
+
+def _load_all(paths: Iterable[Path], load: Callable[[Path], Cassette]) -> Cassette:
+    return Cassette.from_interactions(each for path in paths for each in load(path).interactions)
+
+
+def _load_for_vcrpy(path: Path, *, serializer: Any, persister: Any) -> Cassette:
+    """Load a cassette in whatever way there is. One that does not exist is empty."""
+    try:
+        found = _load(path)
+        if found is not None:
+            return found
+    except FileNotFoundError:
+        if not _has_own_way(persister):
+            return Cassette()
+    try:
+        requests, responses, *_ = persister.load_cassette(str(path), serializer=serializer)
+    except FileNotFoundError:  # vcrpy's own error for a missing cassette is one
+        return Cassette()
+    rows = zip(requests, responses, strict=True)
+    return Cassette.from_interactions(Interaction(request_from_vcr(q), response_from_vcr(a)) for q, a in rows)
+
+
+def _has_own_way(persister: Any) -> bool:
+    """Whether a persister loads cassettes in a way of its own: from wherever it likes."""
+    usual = FilesystemPersister.load_cassette
+    loads = persister.load_cassette
+    return getattr(loads, "__func__", loads) is not usual.__func__

@@ -1,0 +1,164 @@
+"""How Aquila uses a cassette that a recorder of vcrpy was asked for: its file, settings and filters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vcr.record_mode import RecordMode
+
+from aquila.cassettes.model import RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS
+from aquila.config import SettingsLayers
+from aquila.recording import runtime
+from aquila.recording.filters import Comparison, Filters, RequestFilter, ResponseFilter
+from aquila.recording.scope import Scope
+from aquila.vcr.forms import from_vcr_request, from_vcr_response, to_vcr_request, to_vcr_response
+from aquila.vcr.matching import comparison_of, parts_of, with_content
+from aquila.vcr.other_files import CassetteFiles
+from aquila.vcr.saved_interactions import find_hooks
+
+
+@dataclass(frozen=True, slots=True)
+class CassettePlan:
+    """How a cassette is used.
+
+    ``settings`` are Aquila's, ``filters`` what is changed before anything is compared and stored. ``drops_unused`` says
+    that recordings which are not used are left out when something is stored.
+    """
+
+    files: CassetteFiles
+    record_mode: RecordMode
+    settings: Mapping[str, Any]
+    filters: Filters
+    drops_unused: bool
+    allow_playback_repeats: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the cassette in its folder."""
+        return self.files.own.name
+
+    def apply_to(self, scope: Scope, *, owned: bool, source: str) -> None:
+        """Let a scope use the cassette so.
+
+        ``owned`` says that no other scope uses it. ``source`` names the settings in messages.
+        """
+        scope.use_filters(self.filters)
+        scope.override_settings(self.settings, source=source)
+        # What Aquila records by its own options it keeps as it does elsewhere.
+        keeps_unused = "record" in self.settings and not self.drops_unused
+        scope.use_cassette(self.name, owned=owned or self.drops_unused, keeps_unused=keeps_unused)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a program has told a recorder of vcrpy, and what is to be known of how it was told.
+
+    ``config`` is vcrpy's merged configuration. ``record_mode`` is None if nobody named one, ``rewrites`` is that of
+    pytest-recording's mode ``rewrite``, ``compares`` says that somebody chose what is compared.
+    """
+
+    config: Mapping[str, Any]
+    record_mode: RecordMode | None
+    compares: bool
+    ignore_hosts: Sequence[Any]
+    ignore_localhost: bool
+    change_request: Callable[[Any], Any] | None
+    change_response: Callable[[Any], Any] | None
+    rewrites: bool = False
+
+
+def make_plan(wishes: Wishes, files: CassetteFiles) -> CassettePlan:
+    """Return how the cassette in ``files`` is used for ``wishes``. Aquila's own options come before those of vcrpy."""
+    layers = runtime.current_run().layers
+    mode = wishes.record_mode or _unsaid_mode()
+    matchers = list(wishes.config["match_on"])
+    if _records_what_has_drifted(layers):
+        matchers = with_content(matchers)
+    settings: dict[str, Any] = {
+        "loopback": "none" if wishes.ignore_localhost else "all",
+        "repeat": "last" if wishes.config["allow_playback_repeats"] else "error",
+        **_transport_of(mode, files, rewrites=wishes.rewrites),
+    }
+    names = [host for host in wishes.ignore_hosts if not isinstance(host, re.Pattern)]
+    if names:
+        settings["ignore_hosts"] = names
+    is_same: Comparison | None = None
+    if wishes.compares or not layers.gives("match_on"):
+        settings["match_on"], is_same = parts_of(matchers), comparison_of(matchers)
+    if "match_on" in layers.command_line:
+        is_same = None
+    change_loaded, change_stored = find_hooks(wishes.config)
+    filters = Filters(
+        _request_filter(wishes.change_request),
+        _response_filter(wishes.change_response),
+        is_same,
+        files.load_further,
+        change_loaded,
+        change_stored,
+    )
+    return CassettePlan(
+        files,
+        mode,
+        {**_without_what_comes_first(settings, layers), "cassette_dir": str(files.own.parent.absolute())},
+        filters,
+        drops_unused=bool(wishes.config["drop_unused_requests"]) or wishes.rewrites,
+        allow_playback_repeats=bool(wishes.config["allow_playback_repeats"]),
+    )
+
+
+def _records_what_has_drifted(layers: SettingsLayers) -> bool:
+    """Whether Aquila's own options ask for a recording: that is of what is missing, and of what has drifted."""
+    return layers.gives("transport") and layers.resolve().transport == "record"
+
+
+def _unsaid_mode() -> RecordMode:
+    """The mode that nobody named: vcrpy's own, but a test run records only where it is told to."""
+    return RecordMode.NONE if runtime.is_under_pytest() else RecordMode.ONCE
+
+
+def _transport_of(mode: RecordMode, files: CassetteFiles, *, rewrites: bool) -> dict[str, str]:
+    if mode == RecordMode.NONE or (mode == RecordMode.ONCE and files.exists):
+        return {"transport": "replay"}
+    return {"transport": "record", "record": "all" if rewrites or mode == RecordMode.ALL else "missing"}
+
+
+def _without_what_comes_first(settings: Mapping[str, Any], layers: SettingsLayers) -> dict[str, Any]:
+    """Leave out what Aquila's own options, or the environment, say."""
+    first = set(layers.command_line)
+    if layers.gives("transport"):
+        first |= {"transport", "record"}
+    return {name: value for name, value in settings.items() if name not in first}
+
+
+def _request_filter(change: Callable[[Any], Any] | None) -> RequestFilter | None:
+    if change is None:
+        return None
+
+    def change_request(request: RecordedRequest) -> RecordedRequest | None:
+        changed = change(to_vcr_request(request))
+        return from_vcr_request(changed, request) if changed else None
+
+    return change_request
+
+
+def _response_filter(change: Callable[[Any], Any] | None) -> ResponseFilter | None:
+    if change is None:
+        return None
+
+    def change_response(response: RecordedResponse) -> RecordedResponse | None:
+        if not response.has_begun:  # vcrpy has no such answers
+            return response
+        changed = change(to_vcr_response(response))
+        return None if changed is None else from_vcr_response(changed, response)
+
+    return change_response
+
+
+def takes_only_headers_that_are_never_stored(filter_headers: Iterable[Any], matchers: Sequence[Any]) -> bool:
+    """Whether a filter of headers changes nothing that is compared or stored here, so that it need not run."""
+    names = [entry if isinstance(entry, str) else entry[0] for entry in filter_headers]
+    return "headers" not in parts_of(matchers) and not any(name.lower() in REQUEST_HEADERS for name in names)

@@ -1,0 +1,176 @@
+"""A recorder of vcrpy whose cassettes Aquila records and replays."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import vcr
+from vcr.record_mode import RecordMode
+
+from aquila.vcr.blocks import CassetteBlock
+from aquila.vcr.matching import DEFAULT
+from aquila.vcr.notes import note_meaningless, note_reading_only, note_serializer
+from aquila.vcr.other_files import find_files
+from aquila.vcr.plans import CassettePlan, Wishes, make_plan, takes_only_headers_that_are_never_stored
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_KNOWN = {
+    *inspect.signature(vcr.VCR.__init__).parameters,
+    *("path", "persister", "allow_playback_repeats", "additional_matchers", "with_current_defaults", "allowed_hosts"),
+} - {"self"}
+"""The options that vcrpy and pytest-recording know."""
+
+
+class _UnsaidMode(str):
+    """vcrpy's default mode, where nobody named one."""
+
+    __slots__ = ()
+
+
+class VCR(vcr.VCR):  # type: ignore[misc]
+    """vcrpy's recorder, with the same options, attributes and methods, on Aquila's cassettes.
+
+    Options are those of ``vcr.VCR``. What means nothing here is named once, at the end of a test run. Raises
+    ``TypeError`` for an option that vcrpy does not have, and ``ValueError`` for an unknown record mode.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if "record_mode" not in options and len(args) < _PLACE_OF_MODE:
+            self.record_mode = _UnsaidMode(RecordMode.ONCE.value)
+        note_meaningless(options, _KNOWN)
+
+    @overload
+    def use_cassette(self, path: str | os.PathLike[str] | None = None, **options: Any) -> CassetteBlock: ...
+    @overload
+    def use_cassette(self, path: Function, **options: Any) -> Function: ...
+    def use_cassette(self, path: Any = None, **options: Any) -> Any:
+        """Record or replay in a block, or for each call of a function.
+
+        ``path`` is the file of the cassette; a decorator may leave it out, and names it after the function. ``options``
+        are those of ``VCR``, and ``allow_playback_repeats``, ``additional_matchers``, ``persister``,
+        ``with_current_defaults``. Returns a ``CassetteBlock``; without parentheses, the decorated function.
+        """
+        if path is not None and not isinstance(path, (str, os.PathLike)):
+            return self.use_cassette(**options)(path)
+        if path is not None:
+            options["path"] = path
+        make_plan_for = functools.partial(self.plan_cassette, options=options)
+        if options.pop("with_current_defaults", False):
+            frozen = self._copy()
+            make_plan_for = functools.partial(frozen.plan_cassette, options=options)
+        injects = options.get("inject_cassette", self.inject_cassette)
+        return CassetteBlock(make_plan_for, injects=bool(injects))
+
+    def register_serializer(self, name: str, serializer: Any) -> None:
+        """Know a serializer by a name. It reads files that Aquila does not read; nothing is written with it."""
+        note_reading_only("register_serializer")
+        super().register_serializer(name, serializer)
+
+    def register_persister(self, persister: Any) -> None:
+        """Load what Aquila does not read with ``persister``. Nothing is saved with it."""
+        note_reading_only("register_persister")
+        super().register_persister(persister)
+
+    def plan_cassette(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        options: Mapping[str, Any],
+        extra: Sequence[Path] = (),
+        rewrites: bool = False,
+    ) -> CassettePlan:
+        """Return how Aquila uses a cassette.
+
+        ``options`` are those of ``use_cassette``; without a path among them the cassette is named after ``function``.
+        ``extra`` are files whose recordings answer after its own, ``rewrites`` that they are all made anew. Raises
+        ``TypeError`` if there is neither a path nor a function.
+        """
+        note_meaningless(options, _KNOWN)
+        note_serializer(options.get("serializer", self.serializer))
+        config = self.get_merged_config(**options)
+        path = _path_of(config, function)
+        files = find_files(path, extra, serializer=config["serializer"], persister=config["persister"])
+        return make_plan(self._wishes(config, options, rewrites=rewrites), files)
+
+    def _wishes(self, config: Mapping[str, Any], options: Mapping[str, Any], *, rewrites: bool) -> Wishes:
+        get = functools.partial(_option_of, self, options)
+        hosts = list(get("ignore_hosts") or ())
+        said = options.get("record_mode", self.record_mode)
+        return Wishes(
+            config,
+            None if isinstance(said, _UnsaidMode) else config["record_mode"],
+            compares="match_on" in options or "additional_matchers" in options or tuple(self.match_on) != DEFAULT,
+            ignore_hosts=hosts,
+            ignore_localhost=bool(get("ignore_localhost")),
+            change_request=self._request_change(config["match_on"], options, [h for h in hosts if not _is_name(h)]),
+            change_response=self._response_change(options),
+            rewrites=rewrites,
+        )
+
+    def _request_change(
+        self, match_on: Sequence[Any], options: Mapping[str, Any], patterns: Sequence[Any]
+    ) -> Callable[[Any], Any] | None:
+        """vcrpy's function that filters requests, or None if there is nothing for it to do.
+
+        Hosts that are ignored by their names are let through before anything is asked for them.
+        """
+        get = functools.partial(_option_of, self, options)
+        others = ("filter_query_parameters", "filter_post_data_parameters", "before_record_request")
+        if not any(map(get, others)) and not options.get("before_record") and not patterns:
+            filter_headers = get("filter_headers") or ()
+            if takes_only_headers_that_are_never_stored(filter_headers, match_on):
+                return None
+        build = self._build_before_record_request
+        change: Callable[[Any], Any] = build({**options, "ignore_hosts": patterns, "ignore_localhost": False})
+        return change
+
+    def _response_change(self, options: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+        """vcrpy's function that filters answers, or None. Bodies are decoded already."""
+        if not _option_of(self, options, "before_record_response"):
+            return None
+        change: Callable[[Any], Any] = self._build_before_record_response(
+            {**options, "decode_compressed_response": False}
+        )
+        return change
+
+    def _copy(self) -> VCR:
+        copied = VCR.__new__(VCR)
+        copied.__dict__.update({**vars(self), "matchers": dict(self.matchers), "serializers": dict(self.serializers)})
+        return copied
+
+
+_PLACE_OF_MODE = list(inspect.signature(vcr.VCR.__init__).parameters).index("record_mode")
+
+
+def _option_of(recorder: Any, options: Mapping[str, Any], name: str) -> Any:
+    return options.get(name, getattr(recorder, name))
+
+
+def _is_name(host: Any) -> bool:
+    return isinstance(host, str)
+
+
+def _path_of(config: Mapping[str, Any], function: Callable[..., Any] | None) -> Path:
+    path: Any = config.get("path")
+    if path is None:
+        if function is None:
+            raise TypeError(
+                "use_cassette() needs a path when it is used as a context manager. It can be left out only when "
+                "decorating a function, to name the cassette after the function."
+            )
+        name: Callable[..., Any] = config["func_path_generator"] or _name_of
+        path = name(function)
+    if config["path_transformer"]:
+        path = config["path_transformer"](path)
+    return Path(os.path.normpath(os.fspath(path)))
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return function.__name__

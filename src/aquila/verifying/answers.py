@@ -1,0 +1,221 @@
+"""What an answer is made of, and what it says: its JSON values, its text, its tool calls, how it finished.
+
+Knows the answers of OpenAI (chat completions, completions, responses), Anthropic and Gemini, streamed or not. Of others
+the text is what ``answer_summary`` finds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aquila.cassettes.codecs.answer_summary import text_of_answer
+
+Form = Literal["json", "events", "bytes"]
+"""How an answer comes: as one JSON value, as a stream of events, or as something that has no fields."""
+
+_DONE = "[DONE]"
+_LINE_END = re.compile(r"\r\n|\n|\r")
+"""Those of server-sent events. ``str.splitlines`` knows more of them, and a text may hold those."""
+_Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an answer says. ``calls`` are tool calls, each with its arguments as JSON; ``finish`` says how it ended."""
+
+    text: str = ""
+    calls: tuple[tuple[str, str], ...] = ()
+    finish: tuple[str, ...] = ()
+
+    @property
+    def call_names(self) -> list[str]:
+        """The names of the tools that it calls."""
+        return [name for name, _ in self.calls]
+
+
+def read_values(body: bytes) -> tuple[Form, list[Any]]:
+    """Return the form of an answer, and its JSON values: one, or one for each event."""
+    try:
+        return "json", [json.loads(body)]
+    except (ValueError, RecursionError):
+        pass
+    try:
+        events = list(_read_events(body.decode()))
+    except (ValueError, RecursionError):
+        return "bytes", []
+    return ("events", events) if events else ("bytes", [])
+
+
+def _read_events(text: str) -> Iterator[Any]:
+    """Yield the values of server-sent events, or of JSON lines. Raises ``ValueError`` for what is neither."""
+    data: list[str] = []
+    for line in [*_LINE_END.split(text), ""]:
+        if line.startswith("data:"):
+            data.append(line.removeprefix("data:").strip())
+        elif line.startswith("{"):
+            yield json.loads(line)
+        elif not line.strip():
+            joined, data = "\n".join(data), []
+            if joined and joined != _DONE:
+                yield json.loads(joined)
+
+
+def find_error(values: Sequence[Any]) -> dict[str, Any] | None:
+    """Return the error that an answer tells of in its body, whatever its status."""
+    for value in values:
+        if not isinstance(value, dict):
+            continue
+        error = value.get("error")
+        if value.get("type") == "error":
+            return error if isinstance(error, dict) else value
+        if value.get("type") == "response.failed" or value.get("status") == "failed":
+            response = value.get("response")
+            error = response.get("error") if isinstance(response, dict) else error
+            return error if isinstance(error, dict) else {"message": "the response failed"}
+        if isinstance(error, dict):
+            return error
+        if isinstance(error, str) and error:  # Ollama and others
+            return {"message": error}
+    return None
+
+
+def read_said(form: Form, values: Sequence[Any], body: bytes) -> Said:
+    """Return what an answer says. ``form`` and ``values`` are those of ``read_values``."""
+    try:
+        if form == "json":
+            said = _said_by_object(values[0])
+        else:
+            said = _said_by_events([each for each in values if isinstance(each, dict)])
+    except _Unknown:
+        said = None
+    return said if said is not None else Said(text_of_answer(body))
+
+
+def _said_by_object(answer: Any) -> Said | None:
+    if not isinstance(answer, dict):
+        return None
+    if isinstance(answer.get("choices"), list):
+        return _said_by_choices(answer["choices"])
+    if isinstance(answer.get("output"), list):
+        return _said_by_response(answer)
+    if isinstance(answer.get("candidates"), list) or "promptFeedback" in answer:
+        return _said_by_candidates([answer])
+    if isinstance(answer.get("content"), list):
+        return _said_by_blocks(answer["content"], answer)
+    return None
+
+
+def _said_by_events(events: Sequence[dict[str, Any]]) -> Said | None:
+    first = next(iter(events), {})
+    if "choices" in first:
+        return _said_by_choices(list(_join_chunks(events)))
+    if "candidates" in first or "promptFeedback" in first:
+        return _said_by_candidates(events)
+    last = next((each["response"] for each in reversed(events) if isinstance(each.get("response"), dict)), None)
+    if last is not None:
+        items = [each["item"] for each in events if each.get("type") == "response.output_item.done"]
+        return _said_by_response({**last, "output": last.get("output") or items})
+    if first.get("type") == "message_start":
+        return _said_by_block_events(events)
+    return None
+
+
+# --- OpenAI
+
+
+def _said_by_choices(choices: Sequence[dict[str, Any]]) -> Said:
+    texts: list[str] = []
+    calls: list[tuple[str, str]] = []
+    for choice in choices:
+        message = choice.get("message") or {}
+        texts += _texts_of(message.get("content") or message.get("refusal") or choice.get("text") or "")
+        for call in message.get("tool_calls") or ():
+            function = call.get("function") or call.get("custom") or {}
+            calls.append((str(function.get("name")), str(function.get("arguments", function.get("input", "")))))
+    return Said("".join(texts), tuple(calls), _finish(choice.get("finish_reason") for choice in choices))
+
+
+def _join_chunks(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the choices that the chunks of a chat completion make together."""
+    joined: dict[int, dict[str, Any]] = {}
+    calls: dict[tuple[int, int], dict[str, str]] = {}
+    for choice in (choice for event in events for choice in event.get("choices") or ()):
+        index = choice.get("index", 0)
+        whole = joined.setdefault(index, {"message": {"content": ""}, "finish_reason": None})
+        delta = choice.get("delta") or choice
+        whole["message"]["content"] += delta.get("content") or delta.get("refusal") or delta.get("text") or ""
+        whole["finish_reason"] = choice.get("finish_reason") or whole["finish_reason"]
+        for call in delta.get("tool_calls") or ():
+            function = calls.setdefault((index, call.get("index", 0)), {"name": "", "arguments": ""})
+            for name, text in (call.get("function") or {}).items():
+                function[name] = function.get(name, "") + (text or "")
+    for (index, _), function in sorted(calls.items()):
+        joined[index]["message"].setdefault("tool_calls", []).append({"function": function})
+    yield from (joined[index] for index in sorted(joined))
+
+
+def _said_by_response(response: dict[str, Any]) -> Said:
+    texts: list[str] = []
+    calls: list[tuple[str, str]] = []
+    for item in response["output"]:
+        if item.get("type") == "message":
+            texts += _texts_of(item.get("content") or "")
+        elif str(item.get("type")).endswith("_call"):
+            calls.append((str(item.get("name") or item["type"]), str(item.get("arguments", item.get("input", "")))))
+    reason = (response.get("incomplete_details") or {}).get("reason")
+    return Said("".join(texts), tuple(calls), _finish([reason or response.get("status")]))
+
+
+# --- Anthropic, Gemini
+
+
+def _said_by_blocks(blocks: Sequence[dict[str, Any]], end: dict[str, Any]) -> Said:
+    calls = [(str(each["name"]), json.dumps(each.get("input"))) for each in blocks if "tool_use" in str(each["type"])]
+    refusal = (end.get("stop_details") or {}).get("explanation") or ""
+    return Said("".join(_texts_of(blocks)) + refusal, tuple(calls), _finish([end.get("stop_reason")]))
+
+
+def _said_by_block_events(events: Sequence[dict[str, Any]]) -> Said:
+    blocks: dict[int, dict[str, Any]] = {}
+    inputs: dict[int, str] = {}
+    end: dict[str, Any] = {}
+    for event in events:
+        if event["type"] == "content_block_start":
+            blocks[event["index"]] = dict(event["content_block"])
+        elif event["type"] == "content_block_delta":
+            block, delta = blocks[event["index"]], event["delta"]
+            block["text"] = block.get("text", "") + delta.get("text", "")
+            inputs[event["index"]] = inputs.get(event["index"], "") + delta.get("partial_json", "")
+        elif event["type"] == "message_delta":
+            end |= {name: value for name, value in event["delta"].items() if value is not None}
+    for index, text in inputs.items():
+        if text:
+            blocks[index]["input"] = json.loads(text)
+    return _said_by_blocks([blocks[index] for index in sorted(blocks)], end)
+
+
+def _said_by_candidates(chunks: Sequence[dict[str, Any]]) -> Said:
+    candidates = [each for chunk in chunks for each in chunk.get("candidates") or ()]
+    parts = [part for each in candidates for part in (each.get("content") or {}).get("parts") or ()]
+    calls = [each["functionCall"] for each in parts if "functionCall" in each]
+    refusals = [chunk["promptFeedback"] for chunk in chunks if chunk.get("promptFeedback")]
+    texts = _texts_of(part for part in parts if not part.get("thought"))
+    return Said(
+        "".join([*texts, *(str(each.get("blockReasonMessage") or "") for each in refusals)]),
+        tuple((str(each.get("name")), json.dumps(each.get("args"))) for each in calls),
+        _finish([each.get("finishReason") or each.get("blockReason") for each in (*candidates, *refusals)]),
+    )
+
+
+def _texts_of(content: Any) -> list[str]:
+    if isinstance(content, str):
+        return [content]
+    return [str(part.get("text") or part.get("refusal") or "") for part in content]
+
+
+def _finish(reasons: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(str(each) for each in reasons if each)

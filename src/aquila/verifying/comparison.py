@@ -1,0 +1,163 @@
+"""Compare a recorded answer with a live one to the same request: was it refused, has it another shape, another text."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.verifying.answers import Said, find_error, read_said, read_values
+from aquila.verifying.sdk_types import sdk_type_for
+from aquila.verifying.shapes import Change, compare_shapes, shape_of
+
+Severity = Literal["critical", "note"]
+FindingKind = Literal["refused", "accepted", "shape"]
+Likeness = Literal["identical", "reworded", "other tool calls", "other finish reason", "not comparable"]
+
+_MOST_WORDS = 4000
+_LONGEST_MESSAGE = 300
+
+_NOT_ASKED = frozenset({401, 402, 407, 408, 409, 425, 429})
+"""Statuses that say nothing of the request: the key, the account, the load."""
+
+_PASSING = ("server_error", "overloaded", "rate_limit", "insufficient_quota", "unavailable", "timeout", "internal")
+"""Words in the code of an error that comes within an answer: that the server has trouble, not that it refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that has changed. ``path`` is a place in the answer, or empty."""
+
+    kind: FindingKind
+    severity: Severity
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a live answer differs from the recorded one.
+
+    ``likeness`` says how its content does, and ``similarity`` how much of its words are the same, from 0 to 1.
+    ``trouble`` says why it cannot be compared, if that is so: the upstream had trouble, or took no key.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    likeness: Likeness = "not comparable"
+    similarity: float | None = None
+    detail: str = ""
+    trouble: str = ""
+
+
+def compare_answers(recorded: Interaction, live: RecordedResponse) -> Comparison:
+    """Compare a recording with a live answer to its request."""
+    then_body, now_body = recorded.response.body, live.body
+    form, now = read_values(now_body)
+    if live.status in _NOT_ASKED or live.status >= 500:
+        return Comparison(trouble=f"the upstream answered {_describe_refusal(live.status, now)}")
+    was_error, is_error = recorded.response.status >= 400, live.status >= 400
+    if is_error and not was_error:
+        return Comparison((Finding("refused", "critical", "", f"refused: {_describe_refusal(live.status, now)}"),))
+    if was_error and not is_error:
+        text = f"answered {live.status}, and the recording is a refusal ({recorded.response.status})"
+        return Comparison((Finding("accepted", "critical", "", text),))
+    recorded_form, then = read_values(then_body)
+    if not was_error and (error := find_error(now)) is not None and find_error(then) is None:
+        described = _describe_error(error)
+        if any(word in described for word in _PASSING):
+            return Comparison(trouble=f"the upstream answered {described}")
+        return Comparison((Finding("refused", "critical", "", f"refused within the answer: {described}"),))
+    if form != recorded_form:
+        text = f"the body is {_NAMES[form]}, was {_NAMES[recorded_form]}"
+        return Comparison((Finding("shape", "critical", "", text),))
+    if form == "bytes":
+        return _compare_bytes(recorded.response, live)
+    findings: list[Finding] = []
+    if recorded.response.status != live.status:
+        findings.append(Finding("shape", "note", "", f"status {live.status}, was {recorded.response.status}"))
+    said, says = read_said(form, then, then_body), read_said(form, now, now_body)
+    sdk = sdk_type_for(urlsplit(recorded.request.url).path, streamed=form == "events")
+    changes = compare_shapes(shape_of(then), shape_of(now), sdk)
+    same_kind = _has_same_kind(said, says)
+    was_left = recorded.response.was_left  # what would have come after that is not new
+    for change in _merge_repetitions(changes):
+        if change.is_critical or not (change.depends and (not same_kind or (was_left and change.what != "gone"))):
+            findings.append(_finding_of(change))
+    if was_left:
+        return Comparison(tuple(findings), detail="the recording ends where its caller left the answer")
+    return _compare_said(said, says, findings)
+
+
+_NAMES = {"json": "one JSON value", "events": "a stream of events", "bytes": "no JSON"}
+
+
+_REPEATED = re.compile(r"<response\.\w+>\.(?=response\.)")
+"""The events of the Responses API that hold the whole response: at its beginning, and again at its end."""
+
+
+def _merge_repetitions(changes: Iterable[Change]) -> Iterable[Change]:
+    """Name once what several events of a stream tell of the same object."""
+    return dict.fromkeys(change._replace(path=_REPEATED.sub("", change.path)) for change in changes)
+
+
+def _finding_of(change: Change) -> Finding:
+    return Finding("shape", "critical" if change.is_critical else "note", change.path, change.text)
+
+
+def _has_same_kind(then: Said, now: Said) -> bool:
+    """Whether two answers consist of the same: text or none, calls of the same tools, the same end."""
+    return (bool(then.text), set(then.call_names), then.finish) == (bool(now.text), set(now.call_names), now.finish)
+
+
+def _compare_said(then: Said, now: Said, findings: Sequence[Finding]) -> Comparison:
+    found = tuple(findings)
+    if then.call_names != now.call_names:
+        detail = f"{', '.join(now.call_names) or 'none'}, was {', '.join(then.call_names) or 'none'}"
+        return Comparison(found, "other tool calls", detail=detail)
+    if then.finish != now.finish:
+        detail = f"{', '.join(now.finish) or 'none'}, was {', '.join(then.finish) or 'none'}"
+        return Comparison(found, "other finish reason", detail=detail)
+    different = [name for (name, old), (_, new) in zip(then.calls, now.calls, strict=True) if not _same_json(old, new)]
+    if different:
+        return Comparison(found, "other tool calls", detail=f"other arguments of {', '.join(different)}")
+    if then.text == now.text:
+        return Comparison(found, "identical", 1.0)
+    return Comparison(found, "reworded", _similarity(then.text, now.text))
+
+
+def _compare_bytes(then: RecordedResponse, now: RecordedResponse) -> Comparison:
+    old, new = (each.first_header("content-type").partition(";")[0].strip() for each in (then, now))
+    if old != new and old and new:
+        return Comparison((Finding("shape", "critical", "", f"the content type is {new}, was {old}"),))
+    return Comparison((), "identical" if then.body == now.body else "not comparable")
+
+
+def _same_json(old: str, new: str) -> bool:
+    try:
+        return bool(json.loads(old) == json.loads(new))
+    except (ValueError, RecursionError):
+        return old == new
+
+
+def _similarity(then: str, now: str) -> float:
+    """How much two texts have in common: words in the same order, from 0 to 1."""
+    old, new = then.split()[:_MOST_WORDS], now.split()[:_MOST_WORDS]
+    return round(difflib.SequenceMatcher(None, old, new, autojunk=False).ratio(), 3)
+
+
+def _describe_refusal(status: int, values: Sequence[Any]) -> str:
+    error = find_error(values)
+    return f"{status} {_describe_error(error)}".rstrip() if error is not None else str(status)
+
+
+def _describe_error(error: dict[str, Any]) -> str:
+    words = [str(error[name]) for name in ("code", "type") if error.get(name)][:1]
+    if error.get("param"):
+        words.append(f"({error['param']})")
+    message = " ".join(str(error.get("message") or "").split())[:_LONGEST_MESSAGE]
+    return ": ".join(part for part in (" ".join(words), message) if part)

@@ -1,0 +1,93 @@
+"""Ids that a provider gives anew with each answer: where a recorded answer has one, and what the live one has there.
+
+A request that goes on with a conversation names ids of earlier answers. The recorded ones nobody knows any more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from aquila.cassettes.matching.provider_ids import ids_given_by
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.verifying.answers import read_values
+from aquila.verifying.shapes import kind_of
+
+Place: TypeAlias = tuple[str | int, ...]
+"""Where a value stands: names of fields; and for an item of a list its kind, and its number among those of its kind."""
+
+
+class LostId(Exception):
+    """A live answer has nothing where the recorded one has an id. Its text names it."""
+
+
+def map_ids(recorded: Interaction, live: RecordedResponse) -> dict[str, str | None]:
+    """Return for each id that a recorded answer gives the one in its place in a live answer, or None."""
+    given = {value for value in ids_given_by(recorded) if not value.isdecimal()}
+    there: dict[Place, str] = {}
+    for place, value in _strings_in(live):
+        there.setdefault(place, value)
+    found: dict[str, str | None] = dict.fromkeys(given)
+    for place, value in _strings_in(recorded.response):
+        if value in given and found[value] is None:
+            found[value] = there.get(place)
+    return found
+
+
+def replace_ids(request: RecordedRequest, ids: Mapping[str, str | None]) -> RecordedRequest:
+    """Return a request with other ids in its URL and its JSON body. Raises ``LostId`` for one without a counterpart."""
+    url, body = request.url, request.body
+    for part in urlsplit(url).path.split("/"):
+        if part in ids:
+            url = url.replace(part, _counterpart(part, "the path", ids))
+    if any(each.encode() in body for each in ids):
+        with suppress(ValueError):  # a form, or a file: what stands there is looked up by nobody
+            body = json.dumps(_replace_in(json.loads(body), ids, ""), ensure_ascii=False).encode()
+    headers = tuple((name, _counterpart(text, name, ids) if text in ids else text) for name, text in request.headers)
+    return RecordedRequest(request.method, url, headers, body)
+
+
+def _replace_in(value: Any, ids: Mapping[str, str | None], path: str) -> Any:
+    if isinstance(value, str):
+        return _counterpart(value, path, ids) if value in ids else value
+    if isinstance(value, list):
+        return [_replace_in(each, ids, f"{path}[{number}]") for number, each in enumerate(value)]
+    if isinstance(value, dict):
+        return {name: _replace_in(each, ids, f"{path}.{name}".removeprefix(".")) for name, each in value.items()}
+    return value
+
+
+def _counterpart(value: str, where: str, ids: Mapping[str, str | None]) -> str:
+    live = ids[value]
+    if live is None:
+        raise LostId(f"{where} names {value}, and the live answer has nothing in the place where that was given")
+    return live
+
+
+def _strings_in(response: RecordedResponse) -> Iterator[tuple[Place, str]]:
+    for name, text in response.headers:
+        yield ("header", name), text
+    _, values = read_values(response.body)
+    yield from _strings_of_items(values, ())
+
+
+def _strings_of_items(values: Iterable[Any], place: Place) -> Iterator[tuple[Place, str]]:
+    counts: Counter[str] = Counter()
+    for value in values:
+        kind = kind_of(value) if isinstance(value, dict) else ""
+        yield from _strings_of(value, (*place, kind, counts[kind]))
+        counts[kind] += 1
+
+
+def _strings_of(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, list):
+        yield from _strings_of_items(value, place)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield from _strings_of(each, (*place, name))

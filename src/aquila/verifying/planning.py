@@ -1,0 +1,289 @@
+"""Choose which of the recordings that a run has played are asked again, in which order, and why the others are not."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from aquila.cassettes.body_file import StoredChunks, StoredRequest
+from aquila.cassettes.matching.linked_recordings import GivenIds
+from aquila.cassettes.matching.provider_ids import ids_named_by
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.merging import is_failure
+from aquila.errors import AquilaError, CassetteCorrupt
+from aquila.recording import runtime
+from aquila.recording.host_names import is_loopback
+from aquila.recording.model_hosts import is_prompt, is_provider
+from aquila.recording.play_log import PlayedRecording
+from aquila.recording.reports import count_tokens
+
+Place: TypeAlias = tuple[Path, int]
+"""A recording: its file, and its number (from 0) there."""
+
+_PLACEHOLDER = re.compile(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How many recordings are asked: a ``share`` of all (from 0 to 1), or a ``count``; all without either."""
+
+    share: float | None = None
+    count: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Sample:
+        """Read ``10%``, ``20`` or ``all``. Raises ``ValueError``."""
+        if text in ("all", "100%"):
+            return cls()
+        if text.endswith("%"):
+            share = float(text[:-1]) / 100
+            if not 0 < share <= 1:
+                raise ValueError("a share is more than 0% and at most 100%")
+            return cls(share=share)
+        count = int(text)
+        if count < 1:
+            raise ValueError("a number is at least 1")
+        return cls(count=count)
+
+    def size_of(self, total: int) -> int:
+        """How many of ``total`` are asked."""
+        if self.share is not None:
+            return math.ceil(self.share * total)
+        return total if self.count is None else min(self.count, total)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A recording that is asked again, by ``request``. It names ids that the recordings ``givers`` gave."""
+
+    played: PlayedRecording
+    recorded: Interaction
+    request: RecordedRequest
+    givers: tuple[Place, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        """What identifies the recording."""
+        return self.played.place
+
+    @property
+    def upstream(self) -> str:
+        """What is asked: the upstream of the settings; where that is the network, the local model for what is of it."""
+        return _upstream_of(self.played, self.recorded)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that the answer cost when it was recorded."""
+        return count_tokens(self.recorded)
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A recording that is not asked, and why. ``is_skipped`` unless it cannot be asked."""
+
+    played: PlayedRecording
+    recorded: Interaction | None
+    reason: str
+    is_skipped: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked: conversations side by side, the questions of one after the other. And what is not."""
+
+    conversations: Sequence[Sequence[Question]] = ()
+    aside: Sequence[SetAside] = field(default=())
+
+    @property
+    def questions(self) -> list[Question]:
+        """All of them."""
+        return [question for conversation in self.conversations for question in conversation]
+
+
+def make_plan(played: Iterable[PlayedRecording], sample: Sample) -> Plan:
+    """Plan what is asked of the recordings that were played. Reads their cassettes."""
+    recordings = _Recordings()
+    aside: list[SetAside] = []
+    candidates: dict[Place, Question] = {}
+    for each in played:
+        recorded, problem = recordings.find(each)
+        reason = problem if recorded is None else _why_not_asked(each, recorded)
+        if recorded is None or reason:
+            aside.append(SetAside(each, recorded, reason))
+            continue
+        request = each.request or recorded.request
+        if _PLACEHOLDER.search(request.url.encode()) or _PLACEHOLDER.search(request.body):
+            text = "it holds what stands in the cassette for a secret"
+            aside.append(SetAside(each, recorded, text, is_skipped=False))
+            continue
+        candidates[each.place] = Question(each, recorded, request)
+    for place, question in list(candidates.items()):
+        candidates[place] = Question(
+            question.played, question.recorded, question.request, tuple(recordings.givers_of(question))
+        )
+    _drop_without_beginning(candidates, aside, recordings)
+    chosen = _choose(candidates, sample)
+    for question in candidates.values():
+        if question.place not in chosen:
+            aside.append(SetAside(question.played, question.recorded, "not in the sample"))
+    return Plan(_conversations_of([one for one in candidates.values() if one.place in chosen]), aside)
+
+
+def _upstream_of(played: PlayedRecording, recorded: Interaction) -> str:
+    # A file decides about nothing else: a factory that it names would be imported, and called.
+    return "local" if (played.upstream, recorded.upstream) == ("live", "local") else played.upstream
+
+
+class _Recordings:
+    """The cassettes of the recordings that were played, each read once."""
+
+    def __init__(self) -> None:
+        self._cassettes: dict[Path, Cassette | str] = {}
+        self._given: dict[Path, GivenIds] = {}
+
+    def find(self, played: PlayedRecording) -> tuple[Interaction | None, str]:
+        """Return a recording; or None, and why it cannot be had."""
+        cassette = self._cassettes.get(played.path)
+        if cassette is None:
+            try:
+                cassette = load_cassette(played.path)
+            except (AquilaError, OSError) as error:
+                cassette = f"its cassette cannot be read: {error}"
+            self._cassettes[played.path] = cassette
+        if isinstance(cassette, str):
+            return None, cassette
+        if played.number >= len(cassette.interactions):
+            return None, "its cassette was changed during the run"
+        return cassette.interactions[played.number], ""
+
+    def describe(self, place: Place) -> str:
+        """Name a recording in a message."""
+        return f"recording {place[1] + 1} of {place[0].name}"
+
+    def givers_of(self, question: Question) -> Iterable[Place]:
+        """Find the recordings that gave the ids which a request names: in its own cassette, else in another one."""
+        named = ids_named_by(question.request)
+        own = question.played.path
+        found: dict[Place, None] = {}
+        for path in dict.fromkeys((own, *self._cassettes)):
+            given = {each.value: each.number for each in self._given_by(path).find_in(named)}
+            for value, number in given.items():
+                if (path, number) != question.place:
+                    found[path, number] = None
+                    named.pop(value, None)
+        return found
+
+    def _given_by(self, path: Path) -> GivenIds:
+        if path not in self._given:
+            cassette = self._cassettes[path]
+            interactions = () if isinstance(cassette, str) else cassette.interactions
+            self._given[path] = GivenIds(interactions, [""] * len(interactions))
+        return self._given[path]
+
+
+def _why_not_asked(played: PlayedRecording, recorded: Interaction) -> str:
+    """Why a recording is not asked again; an empty string if it is."""
+    response, request = recorded.response, recorded.request
+    if response.end in ("broken", "silent"):
+        return {"broken": "the recorded answer broke off", "silent": "the recorded answer fell silent"}[response.end]
+    if is_failure(response):
+        return f"the recorded answer is a passing failure ({response.status})"
+    if response.status in (401, 403):
+        return f"the recorded answer is about the key ({response.status})"
+    if not is_prompt(request.method, urlsplit(request.url).path):
+        return f"no prompt for a model: {request.method} {urlsplit(request.url).path}"
+    if played.is_filtered and played.change_response is None:
+        return "functions change what is stored of its answer, and stay in their worker: verify without -n"
+    if _upstream_of(played, recorded) == "live":
+        if recorded.upstream not in ("", "live"):
+            return f"it was recorded from {recorded.upstream}: verify it with --aquila-upstream={recorded.upstream}"
+        if played.request is None and not _is_of_known_host(request.url):
+            return "another process asked it, at a host that the settings do not name as a provider's"
+    if played.request is None and isinstance(request, StoredRequest):
+        return "an upload in a file"
+    if isinstance(response.chunks, StoredChunks):
+        try:
+            response.chunks.check_present()
+        except CassetteCorrupt as error:
+            return str(error)
+    return ""
+
+
+def _is_of_known_host(url: str) -> bool:
+    """Whether a URL that a file names is of a host to which prompts of this project go."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return is_loopback(host) or is_provider(host, parts.port, runtime.current_settings())
+
+
+def _drop_without_beginning(candidates: dict[Place, Question], aside: list[SetAside], recordings: _Recordings) -> None:
+    """Take out what goes on with an answer that is not asked again: nobody would know its ids."""
+    while True:
+        lost = [each for each in candidates.values() if any(giver not in candidates for giver in each.givers)]
+        if not lost:
+            return
+        for each in lost:
+            giver = next(giver for giver in each.givers if giver not in candidates)
+            text = f"it names an id that {recordings.describe(giver)} gave, and that is not asked again"
+            aside.append(SetAside(each.played, each.recorded, text, is_skipped=False))
+            del candidates[each.place]
+
+
+def _choose(candidates: Mapping[Place, Question], sample: Sample) -> set[Place]:
+    """Choose the oldest, and what they go on with."""
+    oldest = sorted(
+        candidates.values(), key=lambda each: (each.recorded.recorded, str(each.played.path), each.place[1])
+    )
+    chosen: set[Place] = set()
+    size = sample.size_of(len(oldest))
+    for each in oldest:
+        if len(chosen) >= size:
+            break
+        waiting = [each.place]
+        while waiting:
+            place = waiting.pop()
+            if place not in chosen:
+                chosen.add(place)
+                waiting += candidates[place].givers
+    return chosen
+
+
+def _conversations_of(questions: Sequence[Question]) -> list[list[Question]]:
+    """Group what goes on with each other, each group in its order; the groups in the order of their first."""
+    group_of: dict[Place, Place] = {each.place: each.place for each in questions}
+
+    def root(place: Place) -> Place:
+        while group_of[place] != place:
+            place = group_of[place]
+        return place
+
+    for each in questions:
+        for giver in each.givers:
+            group_of[root(each.place)] = root(giver)
+    groups: dict[Place, list[Question]] = {}
+    for each in questions:
+        groups.setdefault(root(each.place), []).append(each)
+    return [_in_order(group) for group in groups.values()]
+
+
+def _in_order(group: Sequence[Question]) -> list[Question]:
+    """Sort a conversation so that each question comes after those whose ids it names."""
+    by_place = {each.place: each for each in group}
+    ordered: dict[Place, Question] = {}
+    waiting = [each.place for each in reversed(group)]
+    seen: set[Place] = set()
+    while waiting:
+        place = waiting[-1]
+        before = [giver for giver in by_place[place].givers if giver not in ordered and giver not in seen]
+        seen.add(place)
+        if before:
+            waiting += before
+        else:
+            ordered.setdefault(waiting.pop(), by_place[place])
+    return list(ordered.values())

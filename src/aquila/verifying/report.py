@@ -1,0 +1,184 @@
+"""A verification as lines for the terminal, and as JSON for a job that runs it. Neither holds secrets."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from aquila.recording.outgoing import redact_outgoing_value
+from aquila.verifying.comparison import Comparison, Severity
+from aquila.verifying.verification import Measured, Result, Verification, VerifiedRecording
+
+FORMAT_VERSION = 1
+_MOST_PLACES = 3
+_RESULTS: tuple[Result, ...] = ("same", "note", "critical", "not asked", "not verifiable", "skipped")
+_SHOWN = {
+    "same": "the same",
+    "note": "with other fields",
+    "critical": "critical",
+    "not asked": "not asked",
+    "not verifiable": "not verifiable",
+    "skipped": "skipped",
+}
+
+
+class Line(NamedTuple):
+    """A line for the terminal."""
+
+    text: str
+    colour: Literal["red", "yellow", "green", ""] = ""
+
+
+def describe_verification(verification: Verification, root: Path) -> Iterator[Line]:
+    """Yield the lines of a summary: what is wrong first, equal things once. Paths are relative to ``root``."""
+    rows = verification.recordings
+    yield from (Line(text, "red") for text in _group(_findings_of(rows, "critical"), root))
+    yield from (Line(text, "yellow") for text in _group(_findings_of(rows, "note"), root))
+    changed = [(f"{row.comparison.likeness}: {row.comparison.detail}", row) for row in rows if _is_other_answer(row)]
+    yield from map(Line, _group(changed, root))
+    models = [
+        (f"answered by {row.now.model}, was {row.then.model}", row)
+        for row in rows
+        if row.now and row.then and row.now.model and row.then.model and row.now.model != row.then.model
+    ]
+    yield from map(Line, _group(models, root))
+    for result in ("not asked", "not verifiable"):
+        found = [(f"{result}: {row.reason}", row) for row in rows if row.result == result]
+        yield from (Line(text, "yellow") for text in _group(found, root))
+    skipped = Counter(row.reason for row in rows if row.result == "skipped")
+    for reason, count in skipped.most_common():
+        yield Line(f"skipped: {_count(count)}: {reason}")
+    if verification.interrupted:
+        yield Line("interrupted; what was answered until then is above", "yellow")
+    yield _last_line(verification)
+
+
+def _findings_of(rows: Sequence[VerifiedRecording], severity: Severity) -> Iterator[tuple[str, VerifiedRecording]]:
+    for row in rows:
+        for each in row.comparison.findings:
+            if each.severity == severity:
+                yield ": ".join(part for part in (severity, each.path, each.text) if part), row
+
+
+def _is_other_answer(row: VerifiedRecording) -> bool:
+    return row.comparison.likeness in ("other tool calls", "other finish reason")
+
+
+def _group(found: Iterable[tuple[str, VerifiedRecording]], root: Path) -> Iterator[str]:
+    groups: dict[str, list[VerifiedRecording]] = {}
+    for text, row in found:
+        groups.setdefault(text, []).append(row)
+    for text, rows in groups.items():
+        places = ", ".join(_place_of(row, root) for row in rows[:_MOST_PLACES])
+        more = f" and {len(rows) - _MOST_PLACES} more" if len(rows) > _MOST_PLACES else ""
+        yield f"{text} [{places}{more}]"
+
+
+def _place_of(row: VerifiedRecording, root: Path) -> str:
+    return f"{_relative(row.played.path, root)} {row.number}"
+
+
+def _count(number: int) -> str:
+    return "1 recording" if number == 1 else f"{number} recordings"
+
+
+def _last_line(verification: Verification) -> Line:
+    rows = verification.recordings
+    answered = [row for row in rows if row.was_answered]
+    counts = ", ".join(f"{count} {_SHOWN[each]}" for each in _RESULTS if (count := verification.count_of(each)))
+    text = f"{_count(len(rows))}: {counts or 'none played'}"
+    likeness = Counter(row.comparison.likeness for row in answered if row.comparison.likeness != "not comparable")
+    if likeness:
+        told = ", ".join(f"{count} {name}{_similarities(rows, name)}" for name, count in likeness.most_common())
+        text += f"; answers: {told}"
+    if answered:
+        (then, then_ms), (now, now_ms) = _sums(row.then for row in answered), _sums(row.now for row in answered)
+        text += f"; {then:,} tokens and {then_ms / 1000:.1f} s then, {now:,} and {now_ms / 1000:.1f} s now"
+    bad = verification.is_critical or verification.asked_in_vain
+    return Line(text, "red" if bad else "" if verification.count_of("not asked") else "green")
+
+
+def _similarities(rows: Sequence[VerifiedRecording], likeness: str) -> str:
+    if likeness != "reworded":
+        return ""
+    found = [row.comparison.similarity for row in rows if row.comparison.likeness == likeness]
+    known = sorted(each for each in found if each is not None)
+    lowest, highest = f"{known[0]:.0%}", f"{known[-1]:.0%}"
+    return (
+        f" ({lowest} of the words the same)" if lowest == highest else f" ({lowest} to {highest} of the words the same)"
+    )
+
+
+def _sums(measured: Iterable[Measured | None]) -> tuple[int, int]:
+    known = [each for each in measured if each is not None]
+    return sum(each.tokens for each in known), sum(each.milliseconds for each in known)
+
+
+def _relative(path: Path, root: Path) -> str:
+    try:
+        return path.relative_to(root).as_posix()
+    except ValueError:
+        return os.fspath(path)
+
+
+def as_json(verification: Verification, root: Path) -> dict[str, Any]:
+    """Return the results as JSON values. ``docs/verifying.md`` says what each field means."""
+    rows = verification.recordings
+    answered = [row for row in rows if row.was_answered]
+    (then, then_ms), (now, now_ms) = _sums(row.then for row in answered), _sums(row.now for row in answered)
+    result: dict[str, Any] = {
+        "aquila_verify": FORMAT_VERSION,
+        "interrupted": verification.interrupted,
+        "totals": {
+            "played": len(rows),
+            "asked": len(answered),
+            **{_name(each): verification.count_of(each) for each in _RESULTS},
+            "then": {"tokens": then, "milliseconds": then_ms},
+            "now": {"tokens": now, "milliseconds": now_ms},
+        },
+        "recordings": [_row_as_json(row, root) for row in rows],
+    }
+    cleaned: dict[str, Any] = redact_outgoing_value(result)
+    return cleaned
+
+
+def _name(result: Result) -> str:
+    return result.replace(" ", "_")
+
+
+def _row_as_json(row: VerifiedRecording, root: Path) -> dict[str, Any]:
+    recorded = row.recorded
+    return {
+        "cassette": _relative(row.played.path, root),
+        "number": row.number,
+        "tests": list(row.played.tests),
+        "request": None if recorded is None else f"{recorded.request.method} {recorded.request.url}",
+        "recorded": None if recorded is None else recorded.recorded,
+        "result": _name(row.result),
+        "reason": row.reason,
+        "findings": [
+            {"kind": each.kind, "severity": each.severity, "path": each.path, "text": each.text}
+            for each in row.comparison.findings
+        ],
+        "answer": _answer_as_json(row.comparison) if row.was_answered else None,
+        "then": _measured_as_json(row.then),
+        "now": _measured_as_json(row.now),
+    }
+
+
+def _answer_as_json(comparison: Comparison) -> dict[str, Any]:
+    return {"likeness": comparison.likeness, "similarity": comparison.similarity, "detail": comparison.detail}
+
+
+def _measured_as_json(measured: Measured | None) -> dict[str, Any] | None:
+    if measured is None:
+        return None
+    return {
+        "status": measured.status,
+        "tokens": measured.tokens,
+        "milliseconds": measured.milliseconds,
+        "model": measured.model,
+    }

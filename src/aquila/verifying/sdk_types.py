@@ -1,0 +1,180 @@
+"""What the SDK of a provider expects of an answer: its types, where the SDK is installed.
+
+They are pydantic models. Which one is for which endpoint says the table at the end, by the path of the request. The
+package is imported when the first answer of it is compared.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import importlib
+import inspect
+import re
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Union
+
+_JSON_TYPES = {str: "string", bool: "boolean", int: "number", float: "number", type(None): "null", bytes: "string"}
+_EVERYTHING = frozenset({"string", "boolean", "number", "null", "object", "array"})
+
+
+class SdkField(NamedTuple):
+    """What an SDK says of one field."""
+
+    type: SdkType
+    is_known: bool
+    is_required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SdkType:
+    """What an SDK expects at one place: JSON types, the classes of objects, and of the items of lists."""
+
+    json_types: frozenset[str] = _EVERYTHING
+    models: tuple[Any, ...] = ()
+    items: tuple[Any, ...] = ()
+    is_known: bool = False
+    """Whether it says anything at all."""
+
+    def allows(self, json_type: str) -> bool:
+        """Whether a value of a JSON type may stand here."""
+        return json_type in self.json_types
+
+    def item(self) -> SdkType:
+        """What is expected of the items of a list that stands here."""
+        return _merge([read_annotation(each) for each in self.items])
+
+    def variant(self, kind: str) -> SdkType:
+        """What is expected of an object here whose ``type`` is ``kind``, or that has none."""
+        fitting = tuple(each for each in self.models if kind in _kinds_of(each))
+        if not fitting and (len(self.models) == 1 or not kind):
+            fitting = tuple(each for each in self.models if not _kinds_of(each)) or self.models[:1]
+        return SdkType(frozenset({"object"}), fitting, is_known=True) if fitting else ANYTHING
+
+    def knows_kind(self, kind: str) -> bool:
+        """Whether objects of this kind may stand here. So they may where nothing is known."""
+        kinds = [_kinds_of(each) for each in self.models]
+        return not all(kinds) or not kinds or any(kind in each for each in kinds)
+
+    def field(self, name: str) -> SdkField:
+        """What is expected of a field of the objects here."""
+        found = [fields[name] for fields in map(_fields_of, self.models) if name in fields]
+        required = bool(found) and len(found) == len(self.models) and all(each.is_required() for each in found)
+        return SdkField(_merge([read_annotation(each.annotation) for each in found]), bool(found), required)
+
+    @property
+    def name(self) -> str:
+        """The names of the classes."""
+        return " or ".join(each.__name__ for each in self.models)
+
+    def describe(self) -> str:
+        """Say which types are expected."""
+        return " or ".join(sorted(self.json_types))
+
+
+ANYTHING = SdkType()
+"""Nothing is known."""
+
+
+def _merge(alternatives: list[SdkType]) -> SdkType:
+    if not alternatives or not all(each.is_known for each in alternatives):
+        return ANYTHING
+    return SdkType(
+        frozenset().union(*(each.json_types for each in alternatives)),
+        tuple(dict.fromkeys(model for each in alternatives for model in each.models)),
+        tuple(item for each in alternatives for item in each.items),
+        is_known=True,
+    )
+
+
+def read_annotation(annotation: Any) -> SdkType:
+    """Return what a type annotation expects."""
+    if hasattr(annotation, "__value__"):  # an alias
+        return read_annotation(annotation.__value__)
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return read_annotation(typing.get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return _merge([read_annotation(each) for each in typing.get_args(annotation)])
+    if origin is Literal:
+        return _merge([_of_class(type(each)) for each in typing.get_args(annotation)])
+    if origin is not None and inspect.isclass(origin) and hasattr(origin, "model_fields"):
+        return _of_class(origin)
+    if origin is not None and inspect.isclass(origin):
+        if issubclass(origin, dict) or "Mapping" in origin.__name__:
+            return SdkType(frozenset({"object"}), is_known=True)
+        return SdkType(frozenset({"array"}), items=typing.get_args(annotation)[:1], is_known=True)
+    return _of_class(annotation)
+
+
+def _of_class(annotation: Any) -> SdkType:
+    if annotation is None:
+        return SdkType(frozenset({"null"}), is_known=True)
+    if not inspect.isclass(annotation) or annotation is object:
+        return ANYTHING  # Any, a type variable, a name that was not resolved
+    if annotation in _JSON_TYPES:
+        return SdkType(frozenset({_JSON_TYPES[annotation]}), is_known=True)
+    if hasattr(annotation, "model_fields"):
+        return SdkType(frozenset({"object"}), (annotation,), is_known=True)
+    if issubclass(annotation, enum.Enum):
+        return SdkType(frozenset(_JSON_TYPES.get(type(each.value), "string") for each in annotation), is_known=True)
+    if issubclass(annotation, dict) or hasattr(annotation, "__required_keys__"):
+        return SdkType(frozenset({"object"}), is_known=True)
+    return SdkType(frozenset({"array"}), is_known=True) if issubclass(annotation, list) else ANYTHING
+
+
+@functools.lru_cache(maxsize=2048)
+def _fields_of(model: Any) -> dict[str, Any]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+@functools.lru_cache(maxsize=2048)
+def _kinds_of(model: Any) -> frozenset[str]:
+    """What ``type`` may be in objects of a class. Empty if it has no such field, or one with any text."""
+    field = _fields_of(model).get("type")
+    if field is None or typing.get_origin(field.annotation) is not Literal:
+        return frozenset()
+    return frozenset(map(str, typing.get_args(field.annotation)))
+
+
+class Endpoint(NamedTuple):
+    """The types of one endpoint: of an answer that comes whole, and of the events of a stream."""
+
+    path: str
+    whole: str
+    event: str = ""
+
+
+ENDPOINTS = (
+    Endpoint(
+        r"/chat/completions$",
+        "openai.types.chat:ChatCompletion",
+        "openai.types.chat:ChatCompletionChunk",
+    ),
+    Endpoint(r"/responses$", "openai.types.responses:Response", "openai.types.responses:ResponseStreamEvent"),
+    Endpoint(r"/responses/compact$", "openai.types.responses:CompactedResponse"),
+    Endpoint(r"/embeddings$", "openai.types:CreateEmbeddingResponse"),
+    Endpoint(r"/completions$", "openai.types:Completion", "openai.types:Completion"),
+    Endpoint(r"/moderations$", "openai.types:ModerationCreateResponse"),
+    Endpoint(r"/images/(?:generations|edits)$", "openai.types:ImagesResponse"),
+    Endpoint(r"/messages$", "anthropic.types:Message", "anthropic.types:RawMessageStreamEvent"),
+)
+"""The table; the first row whose path fits."""
+
+
+def sdk_type_for(path: str, *, streamed: bool) -> SdkType:
+    """Return what the SDK expects of an answer to a request with a path; ``ANYTHING`` where none is installed."""
+    endpoint = next((each for each in ENDPOINTS if re.search(each.path, path)), None)
+    found = "" if endpoint is None else endpoint.event if streamed else endpoint.whole
+    return ANYTHING if not found else _load(found)
+
+
+@functools.lru_cache(maxsize=32)
+def _load(place: str) -> SdkType:
+    module, _, name = place.partition(":")
+    try:
+        return read_annotation(getattr(importlib.import_module(module), name))
+    except (ImportError, AttributeError):  # it is not installed, or an older or newer one that has no such type
+        return ANYTHING

@@ -1,0 +1,151 @@
+"""One verification: what was asked again, and what came of each recording.
+
+``announce`` says what will be sent, ``verify`` sends it and returns a ``Verification``. ``report`` shows it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+from urllib.parse import urlsplit
+
+from aquila.cassettes.codecs.answer_summary import model_of_answer
+from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.errors import CassetteCorrupt
+from aquila.recording import runtime
+from aquila.recording.filters import ResponseFilter
+from aquila.recording.play_log import PlayedRecording
+from aquila.recording.reports import count_tokens
+from aquila.verifying.asking import Outcome, ask_questions
+from aquila.verifying.comparison import Comparison, compare_answers
+from aquila.verifying.credentials import read_machine
+from aquila.verifying.planning import Plan, SetAside
+
+Result = Literal["same", "note", "critical", "not asked", "not verifiable", "skipped"]
+"""What came of a recording: the live answer has the same shape, another one that programs bear, or one that they
+notice; the upstream could not be asked; the request makes no sense by now; or it was not to be asked.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The status of an answer, the tokens that it says it cost, and its time in milliseconds."""
+
+    status: int
+    tokens: int
+    milliseconds: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedRecording:
+    """A recording, and what came of it. ``reason`` says why it was not compared."""
+
+    played: PlayedRecording
+    recorded: Interaction | None
+    result: Result
+    reason: str = ""
+    comparison: Comparison = Comparison()
+    then: Measured | None = None
+    now: Measured | None = None
+
+    @property
+    def number(self) -> int:
+        """Its number in the cassette, from 1."""
+        return self.played.number + 1
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether it was compared with a live answer."""
+        return self.result in ("same", "note", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What came of all recordings that a run has played."""
+
+    recordings: Sequence[VerifiedRecording]
+    interrupted: bool = False
+
+    def count_of(self, result: Result) -> int:
+        """How many recordings have a result."""
+        return sum(each.result == result for each in self.recordings)
+
+    @property
+    def is_critical(self) -> bool:
+        """Whether something has changed that programs notice."""
+        return self.count_of("critical") > 0
+
+    @property
+    def asked_in_vain(self) -> bool:
+        """Whether something was to be asked, and nothing could be."""
+        answered = any(each.was_answered for each in self.recordings)
+        return not answered and self.count_of("not asked") > 0
+
+
+def announce(plan: Plan) -> str:
+    """Say what a plan will send: how many requests, about how many tokens, and where to."""
+    questions = plan.questions
+    tokens = sum(each.tokens for each in questions)
+    places: Counter[str] = Counter()
+    for each in questions:
+        host = urlsplit(each.request.url).hostname or "?"
+        places[host if each.upstream == "live" else f"the upstream {each.upstream}"] += 1
+    requests = "1 request" if len(questions) == 1 else f"{len(questions)} requests"
+    hosts = ", ".join(name if len(places) == 1 else f"{name} ({count})" for name, count in places.most_common())
+    about = f" (about {tokens:,} tokens)" if tokens else ""
+    return f"{requests}{about} to {hosts}" if questions else "nothing to ask"
+
+
+def verify(plan: Plan, tell_progress: Callable[[int, int], None]) -> Verification:
+    """Ask what a plan says, and compare the answers. ``tell_progress`` is that of ``ask_questions``."""
+    machine = read_machine(runtime.current_settings().dummy_keys)
+    answers = ask_questions(plan, machine, tell_progress)
+    rows = [*map(_compare, answers.outcomes), *map(_set_aside, plan.aside)]
+    rows.sort(key=lambda each: (str(each.played.path), each.played.number))
+    return Verification(rows, answers.interrupted)
+
+
+def _compare(outcome: Outcome) -> VerifiedRecording:
+    question = outcome.question
+    then = _measure(question.recorded)
+    if outcome.answer is None:
+        result: Result = "not asked" if outcome.is_verifiable else "not verifiable"
+        return VerifiedRecording(question.played, question.recorded, result, outcome.problem, then=then)
+    answer, reason = _filter(outcome.answer, question.played.change_response)
+    if answer is None:
+        return VerifiedRecording(question.played, question.recorded, "not verifiable", reason, then=then)
+    comparison = compare_answers(question.recorded, answer)
+    if comparison.trouble:
+        return VerifiedRecording(question.played, question.recorded, "not asked", comparison.trouble, then=then)
+    severities = {each.severity for each in comparison.findings}
+    result = "critical" if "critical" in severities else "note" if severities else "same"
+    now = _measure(replace(question.recorded, response=outcome.answer))
+    return VerifiedRecording(question.played, question.recorded, result, "", comparison, then, now)
+
+
+def _filter(answer: RecordedResponse, change: ResponseFilter | None) -> tuple[RecordedResponse | None, str]:
+    """Change a live answer as the recorded one was changed; or return None, and why it cannot be compared."""
+    if change is None:
+        return answer, ""
+    try:
+        return change(answer), "the filter of its test stores no such answer"
+    except Exception as error:  # noqa: BLE001 - whatever a function of the user's raises, the others are compared
+        return None, f"the filter of its test raised {type(error).__name__} for the live answer"
+
+
+def _set_aside(each: SetAside) -> VerifiedRecording:
+    result: Result = "skipped" if each.is_skipped else "not verifiable"
+    then = None if each.recorded is None else _measure(each.recorded)
+    return VerifiedRecording(each.played, each.recorded, result, each.reason, then=then)
+
+
+def _measure(interaction: Interaction) -> Measured:
+    response = interaction.response
+    try:
+        model = model_of_answer(response.body)
+    except CassetteCorrupt:  # the file of a large body is missing; then nothing is asked
+        model = ""
+    return Measured(response.status, count_tokens(interaction), response.ended, model)

@@ -1,0 +1,147 @@
+"""An answer to be written, in one form for all providers."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from aquila.cassettes.model import Headers
+
+Finish: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal"]
+"""Why an answer ends, in words for all providers. Each wire form has its own."""
+
+FINISHES: tuple[Finish, ...] = ("stop", "length", "tool_calls", "content_filter", "refusal")
+
+Kind: TypeAlias = Literal["message", "embeddings", "models", "token_count"]
+"""What is asked for, and what an answer is."""
+
+
+_ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredCall:
+    """A tool call of an answer. ``arguments`` is text, for a model may write broken JSON. ``id`` is made up if None."""
+
+    name: str
+    arguments: str = "{}"
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of a request and of its answer."""
+
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """All of them."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredError:
+    """An answer with an error status. ``type`` and ``code`` are those of the provider's own form, if None usual ones.
+
+    ``retry_after`` is in seconds, or the text of the header field.
+    """
+
+    status: int
+    message: str = ""
+    type: str | None = None
+    code: str | None = None
+    retry_after: float | str | None = None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an answer says.
+
+    ``texts`` are the pieces of its text, in which it comes if it is streamed. ``reasoning`` are pieces of what the
+    model thought. ``vectors`` answer embeddings, one for each input, the last for all further ones. ``models`` are the
+    names in a list of models, ``token_count`` answers a count of tokens. With an ``error`` nothing else is said.
+    ``usage`` is estimated if None, and left out if False. ``model`` is the name that the answer bears, None for that
+    of the request. ``first`` and ``pace`` are seconds: until the first piece, and between two.
+    """
+
+    texts: tuple[str, ...] = ()
+    calls: tuple[AnsweredCall, ...] = ()
+    reasoning: tuple[str, ...] = ()
+    refusal: str | None = None
+    vectors: tuple[tuple[float, ...], ...] = ()
+    models: tuple[str, ...] = ()
+    token_count: int | None = None
+    error: AnsweredError | None = None
+    usage: Usage | Literal[False] | None = None
+    finish: Finish | None = None
+    model: str | None = None
+    headers: Headers = field(default=())
+    first: float = 0.0
+    pace: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return "".join(self.texts)
+
+    @property
+    def kind(self) -> Kind | None:
+        """What it answers; None for an error, which answers whatever asks a model."""
+        if self.error is not None:
+            return None
+        if self.vectors:
+            return "embeddings"
+        if self.models:
+            return "models"
+        return "message" if self.token_count is None else "token_count"
+
+    @property
+    def finish_reason(self) -> Finish:
+        """Why it ends: as it says, else what follows from its content."""
+        if self.finish is not None:
+            return self.finish
+        if self.refusal is not None:
+            return "refusal"
+        return "tool_calls" if self.calls else "stop"
+
+    def vectors_for(self, inputs: int) -> list[tuple[float, ...]]:
+        """Return a vector for each of so many inputs: the last one for all further ones."""
+        return [self.vectors[min(at, len(self.vectors) - 1)] for at in range(inputs)]
+
+    def usage_for(self, sent_bytes: int) -> Usage | None:
+        """Return its usage, or None if it has none. A request of ``sent_bytes`` has a token for each four of them."""
+        if self.usage is False:
+            return None
+        if self.usage is not None:
+            return self.usage
+        thought = len(self.reasoning)
+        said = len(self.texts) + (0 if self.refusal is None else len(split_text(self.refusal)))
+        called = sum(len(call.arguments) // 4 + 1 for call in self.calls)
+        return Usage(max(1, sent_bytes // 4), max(1, thought + said + called), thought)
+
+
+def split_text(text: str) -> tuple[str, ...]:
+    """Return a text in the pieces in which a model would stream it: its words, each with the space behind it."""
+    return tuple(re.findall(r"\s*\S+\s*", text)) or ((text,) if text else ())
+
+
+def split_arguments(text: str) -> tuple[str, ...]:
+    """Return the arguments of a tool call in pieces of a few characters, as they are streamed."""
+    return tuple(text[at : at + 12] for at in range(0, len(text), 12))
+
+
+def compact_json(value: object) -> str:
+    """Return a JSON value as providers write it. Raises ``TypeError`` or ``ValueError`` for what is none.
+
+    It can be encoded and stands on one line for every reader: ``str.splitlines`` knows more ends of lines than the
+    streams of providers have.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text if text.isascii() else _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

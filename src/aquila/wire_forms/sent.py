@@ -1,0 +1,150 @@
+"""A request for a model, in one form for all providers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aquila.cassettes.model import Headers, RecordedRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SentToolCall:
+    """A tool call in a message. ``arguments`` is a JSON value, or text that is none."""
+
+    name: str
+    arguments: Any = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message of a conversation.
+
+    ``role`` is ``system``, ``developer``, ``user``, ``assistant`` or ``tool``. ``text`` is the text of its content,
+    other parts left out; for a tool message it is the result. ``tool_call_id`` is the call that a result answers,
+    ``None`` where the wire form has no such ids. ``parts`` names what else it holds: ``image``, ``audio``, ``file``.
+    """
+
+    role: str
+    text: str = ""
+    tool_calls: tuple[SentToolCall, ...] = ()
+    tool_call_id: str | None = None
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SentTool:
+    """A tool that is offered. ``parameters`` is the JSON schema of its arguments."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SentRequest:
+    """A request as it was sent.
+
+    ``form`` is the name of its wire form, "" for a request of none. ``model`` is as the caller named it. ``raw`` is the
+    JSON value of the body, None for a body that is none. ``http`` is the request itself.
+    """
+
+    form: str
+    model: str = ""
+    messages: tuple[SentMessage, ...] = ()
+    tools: tuple[SentTool, ...] = ()
+    is_streamed: bool = False
+    raw: Any = field(default=None, repr=False)
+    http: RecordedRequest = field(default=RecordedRequest("", ""), repr=False, compare=False)
+
+    @property
+    def method(self) -> str:
+        """The method of HTTP."""
+        return self.http.method
+
+    @property
+    def url(self) -> str:
+        """The whole URL."""
+        return self.http.url
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields, names in lower case."""
+        return self.http.headers
+
+    @property
+    def body(self) -> bytes:
+        """The bytes of the body."""
+        return self.http.body
+
+    def first_header(self, name: str) -> str:
+        """Return the first value of a header, or an empty string. ``name`` is in lower case."""
+        return self.http.first_header(name)
+
+    @property
+    def text(self) -> str:
+        """The text of all messages, a line for each."""
+        return "\n".join(message.text for message in self.messages)
+
+
+def read_json(request: RecordedRequest) -> Any:
+    """Return the JSON value of a request's body, None for a body that is none."""
+    try:
+        return json.loads(request.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_arguments(text: Any) -> Any:
+    """Return the arguments of a tool call as a JSON value, or as they are if they are no JSON."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message's content: a string, or a list of parts with ``text``."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    texts = [part if isinstance(part, str) else part.get("text") for part in content if isinstance(part, (str, dict))]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def parts_of(content: Any, kinds: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what a message's content holds beside text. ``kinds`` names it, by the ``type`` of a part."""
+    found = (kinds.get(string(part.get("type"))) for part in mappings(content))
+    return tuple(kind for kind in found if kind)
+
+
+def read_tool(tool: Mapping[str, Any], schema: str) -> SentTool:
+    """Return a tool that is offered, named by its type if it has no name. ``schema`` names its parameters."""
+    name = string(tool.get("name")) or string(tool.get("type"))
+    return SentTool(name, string(tool.get("description")), mapping(tool.get(schema)))
+
+
+def string(value: Any) -> str:
+    """Return a value that should be a text, or an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def string_or_none(value: Any) -> str | None:
+    """Return a value that should be a text, or None."""
+    return value if isinstance(value, str) else None
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a value that should be an object, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def mappings(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a value that should be a list of them."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -1,0 +1,57 @@
+"""Every wire form that is known, and which one a request is in."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from aquila.cassettes.model import RecordedRequest
+from aquila.wire_forms.anthropic_messages import AnthropicMessages, AnthropicTokenCount
+from aquila.wire_forms.anthropic_models import AnthropicModels
+from aquila.wire_forms.chat_completions import ChatCompletions
+from aquila.wire_forms.embeddings import Embeddings
+from aquila.wire_forms.form import WireForm
+from aquila.wire_forms.gemini import GeminiContent, GeminiTokenCount
+from aquila.wire_forms.gemini_embeddings import GeminiEmbeddings
+from aquila.wire_forms.gemini_models import GeminiModels
+from aquila.wire_forms.models import Models
+from aquila.wire_forms.responses import InputTokens, Responses
+from aquila.wire_forms.sent import SentRequest, read_json
+
+WIRE_FORMS: tuple[WireForm, ...] = (
+    ChatCompletions(),
+    Responses(),
+    InputTokens(),
+    Embeddings(),
+    AnthropicMessages(),
+    AnthropicTokenCount(),
+    GeminiContent(),
+    GeminiTokenCount(),
+    GeminiEmbeddings(),
+    AnthropicModels(),
+    GeminiModels(),
+    Models(),  # at the path of the two before it
+)
+"""The first that matches reads a request."""
+
+
+def find_wire_form(request: RecordedRequest) -> WireForm | None:
+    """Return the wire form that a request is in, or None for one of none."""
+    try:
+        path = urlsplit(request.url).path.rstrip("/")
+    except ValueError:  # brackets that do not close
+        return None
+    method = request.method.upper()
+    return next((form for form in WIRE_FORMS if form.matches(method, path, request.headers)), None)
+
+
+def read_request(request: RecordedRequest) -> tuple[WireForm | None, SentRequest]:
+    """Return the wire form that a request is in, and what the request says, as ``read_sent`` does."""
+    form = find_wire_form(request)
+    if form is None:
+        return None, SentRequest("", raw=read_json(request), http=request)
+    return form, form.read(request)
+
+
+def read_sent(request: RecordedRequest) -> SentRequest:
+    """Return what a request says. One in no known form has its body as ``raw``, and no more."""
+    return read_request(request)[1]

@@ -1,0 +1,90 @@
+"""What a passing test must fulfil besides, as the settings demand: that it plays everything, and nothing old."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.recording import recording_age
+
+if TYPE_CHECKING:
+    from aquila.recording.scope import Scope
+
+
+def check_plays(scope: Scope) -> None:
+    """Fail for recordings that were not played, or that are old, as the settings of a scope say."""
+    settings = scope.settings
+    if settings.faults is not None:
+        _demand_faults_are_met(scope)
+    for script in _scripts_of(scope):
+        _demand_script_is_used(scope, script)
+    if settings.unplayed == "fail":
+        _fail_for_unplayed(scope)
+    if settings.outdated == "fail" and settings.max_age is not None:
+        _fail_for_outdated(scope, settings.max_age)
+
+
+def _demand_faults_are_met(scope: Scope) -> None:
+    plan = scope.faults
+    if plan is None:
+        return
+    scope.collect_met_faults(plan)
+    if plan.unmet:
+        more = "\nThe good answer is recorded now, so run it once more" if scope.settings.transport == "record" else ""
+        pytest.fail(f"{plan.explain_unmet()}{more}", pytrace=False)
+
+
+def _scripts_of(scope: Scope) -> Iterator[Any]:
+    if scope.has_script:
+        yield scope.script
+    yield from scope.file_scripts.values()
+
+
+def _demand_script_is_used(scope: Scope, script: Any) -> None:
+    left = script.left
+    if not left or (demand := script.unused or scope.settings.unused) == "ignore":
+        return
+    shown = "".join(f"\n  {answer}" for answer in left[:20]) + (f"\n  and {len(left) - 20} more" if left[20:] else "")
+    message = f"{len(left)} scripted {'answer was' if len(left) == 1 else 'answers were'} not asked for:{shown}"
+    if demand == "warn":
+        warnings.warn(pytest.PytestWarning(message), stacklevel=1)
+        return
+    pytest.fail(f'{message}\nIf that is meant, say so: unused = "ignore"', pytrace=False)
+
+
+def _fail_for_unplayed(scope: Scope) -> None:
+    if scope.default_cassette is None or not scope.owns_cassette:
+        return
+    if scope.settings.transport == "replay":
+        # A test that makes no request any more has played nothing.
+        scope.sessions.session_for(scope.default_cassette, "replay")
+    for session in scope.sessions.opened_for(scope.default_cassette):
+        if session.mode == "replay" and not session.all_played:
+            numbers = ", ".join(str(number) for number, _ in session.unplayed_recordings)
+            pytest.fail(
+                f"cassette {session.name}: recordings {numbers} were not played (aquila_unplayed = fail). "
+                f"Record it again: {scope.record_command()}",
+                pytrace=False,
+            )
+
+
+def _fail_for_outdated(scope: Scope, most: float) -> None:
+    """Fail for the oldest recording that was played, also in a block within the scope."""
+    played = [
+        (interaction.recorded, session.name)
+        for session in scope.sessions.opened()
+        for interaction in session.played_interactions
+    ]
+    played += [(report.oldest, ", ".join([name for _, name in report.cassettes])) for report in scope.block_reports]
+    known = [(recorded, name) for recorded, name in played if recording_age.is_older(recorded, most)]
+    if known:
+        recorded, name = min(known)
+        pytest.fail(
+            f"cassette {name}: a recording of {recorded} is {recording_age.describe_age(recorded)}, and may be "
+            f"{most:g} days old (aquila_max_age, aquila_outdated = fail). Record again what is old: "
+            f"{scope.record_command()}",
+            pytrace=False,
+        )

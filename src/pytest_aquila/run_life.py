@@ -1,0 +1,180 @@
+"""The life of a run: from before the first conftest is imported until the interpreter ends.
+
+Where a program has called pytest, the run ends when pytest has cleaned up. Its threads, and what its tests have
+registered for the end of the process, are guarded all the same.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aquila.config import SettingsLayers
+from aquila.intercept.activation import RunGuard, interception
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
+from aquila.recording.runtime import Run
+from pytest_aquila import options
+from pytest_aquila.root_folder import RUN, find_root_folder
+
+if TYPE_CHECKING:
+    import argparse
+
+    from aquila import errors
+    from aquila.intercept import left_threads
+    from aquila.recording import play_log
+    from pytest_aquila import option_values
+else:
+    lazy_modules(
+        globals(),
+        errors="aquila.errors",
+        left_threads="aquila.intercept.left_threads",
+        option_values="pytest_aquila.option_values",
+        play_log="aquila.recording.play_log",
+    )
+
+
+def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
+    """Put the settings of a run in force, hide the machine's keys, and refuse what nothing in it asks for.
+
+    ``chosen`` are the options of the command line, as far as they are known. Raises ``UsageError`` for settings that
+    are wrong.
+    """
+    run = config.stash[RUN] = Run(_layers_of(config, chosen))
+    run.runs_tests = True
+    if chosen.aquila_verify is not None:
+        run.play_log = play_log.PlayLog()  # before dummy keys are shown: they are others then
+    run.__enter__()
+    program = None if _ends_with_pytest() or not runtime.is_outermost(run) else _Program(run)
+    # What is added first is called last: whatever else cleans up is guarded, too.
+    config.add_cleanup(functools.partial(_end_run, config, program))
+    _follow(run.state_of(RunGuard).put_in_force)
+
+
+def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
+    """Take in what plugins and conftests have changed since ``begin_run``.
+
+    ``shows_keys``: this process only starts others, which inherit its environment and may need the machine's keys.
+    Raises ``UsageError`` for settings that are wrong.
+    """
+    if RUN not in config.stash:  # a conftest has named the plugin
+        option_values.check_none_was_misread(config)
+        begin_run(config, config.option)
+    run = config.stash[RUN]
+    run.layers = _layers_of(config, config.option)
+    _follow(functools.partial(run.state_of(RunGuard).follow_settings, shows_keys=shows_keys))
+    return run
+
+
+def end_tests(run: Run) -> None:
+    """Undo what belongs to the tests of a run. From now on a refusal is written to stderr, for nothing can fail."""
+    run.end_tests()
+    run.tell = None
+    if runtime.is_outermost(run):
+        run.tell = _Stderr()
+        for sentence in run.take_refused():  # no summary has told of it
+            run.tell(sentence)
+
+
+def _follow(put_in_force: Callable[[], None]) -> None:
+    try:
+        put_in_force()
+    except Exception as error:
+        if isinstance(error, errors.AquilaError):
+            raise pytest.UsageError(str(error)) from error
+        raise
+
+
+def _end_run(config: pytest.Config, program: _Program | None) -> None:
+    run = config.stash[RUN]
+    if not run.has_ended:
+        end_tests(run)  # it was not even configured
+    if program is not None:
+        program.go_on()
+    elif not runtime.is_outermost(run):  # within another run, which goes on
+        run.state_of(RunGuard).lift()
+        run.__exit__(None, None, None)
+
+
+class _Program:
+    """A program that has called pytest. It gets its own world back, and what the run has left in it stays guarded."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._threads_before = frozenset(sys._current_frames())
+        self._is_back = False
+        # What is registered last is called first. So what the run registers is called between these two.
+        atexit.register(self._leave_again)
+
+    def go_on(self) -> None:
+        """Leave the run."""
+        atexit.register(self._come_back)
+        if len(sys._current_frames()) > 1:
+            left_threads.GuardedThreads(self._run, self._threads_before, interception()).guard()
+        self._leave()
+
+    def _come_back(self) -> None:
+        self._run.__enter__()
+        self._is_back = True
+        self._run.state_of(RunGuard).put_in_force()
+
+    def _leave_again(self) -> None:
+        if self._is_back:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._run.state_of(RunGuard).lift()
+        self._run.__exit__(None, None, None)
+
+
+class _Stderr:
+    """Writes what was refused and no summary tells, each thing once."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, sentence: str) -> None:
+        if sentence not in self._told and sys.stderr is not None:
+            self._told.add(sentence)
+            print(f"aquila: {sentence}", file=sys.stderr, flush=True)
+
+
+def _ends_with_pytest() -> bool:
+    """Whether pytest is all that this process does."""
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), Path(getattr(main, "__file__", None) or "")
+    if spec is not None and spec.name != "__main__":
+        return spec.name.partition(".")[0] in _PYTEST
+    # On Windows the command is an archive that has this file in it.
+    return (file.parent if file.name == "__main__.py" else file).stem in _PYTEST
+
+
+_PYTEST = ("pytest", "py")
+
+
+def _layers_of(config: pytest.Config, chosen: argparse.Namespace) -> SettingsLayers:
+    ini = options.ini_settings(config)
+    return SettingsLayers(
+        find_root_folder(config, ini.get("cassette_dir", "cassettes")),
+        defaults={"transport": "replay"},
+        ini=ini,
+        command_line=options.command_line_settings(chosen),
+        under_pytest=True,
+        finds_drift=chosen.aquila_drift is not None,
+        copies=functools.cache(lambda: _copies_folder(config)),  # once a run: pytest makes the folder at each call
+    )
+
+
+def _copies_folder(config: pytest.Config) -> Path | None:
+    """Where compiled copies of cassettes are kept: pytest's cache, if there is one."""
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    try:
+        return cache.mkdir("aquila") if cache is not None else None
+    except OSError:
+        return None

@@ -1,0 +1,145 @@
+"""A sealed run (``aquila_guard = sealed``): pytest executes itself again in a namespace of its own.
+
+Loaded only by a run that is to be sealed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aquila.config import NEEDS_NETWORK, Settings, parse_option
+from aquila.errors import ConfigError
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.intercept import policy
+    from aquila.intercept.sealing import entering, namespace
+else:
+    lazy_modules(
+        globals(),
+        entering="aquila.intercept.sealing.entering",
+        namespace="aquila.intercept.sealing.namespace",
+        policy="aquila.intercept.policy",
+    )
+
+_OTHERWISE = "AQUILA_GUARD=all refuses in Python alone"
+
+
+def enter_sealed_run(config: pytest.Config) -> None:
+    """Execute this run again in a sealed process, unless this one is sealed already. Called when the plugin is loaded.
+
+    Raises ``UsageError`` where it cannot be sealed.
+    """
+    if sys.platform != "linux":
+        raise pytest.UsageError(
+            f"aquila_guard = sealed needs Linux, and this is {sys.platform}: only there a process can be without a "
+            f"network. {_OTHERWISE}"
+        )
+    if namespace.is_sealed():
+        return
+    _check_is_command(config)
+    try:
+        ports = parse_option("sealed_ports", config.getini("aquila_sealed_ports"), source="ini file")
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error
+    os.chdir(config.invocation_params.dir)
+    # The interpreter by its path: under its name alone another could be found.
+    entering.become_sealed([sys.executable, *sys.orig_argv[1:]], ports)
+
+
+def check_sealed_run(settings: Settings, *, verifies: bool = False) -> None:
+    """Raise ``UsageError`` if a run is not sealed, or wants what a sealed one cannot do.
+
+    ``verifies``: it asks the upstream again.
+    """
+    if verifies:
+        raise pytest.UsageError(
+            "aquila_guard = sealed lets nothing out, and --aquila-verify asks the upstream. For this run set "
+            "AQUILA_GUARD=all"
+        )
+    if settings.transport in NEEDS_NETWORK:
+        raise pytest.UsageError(
+            f"aquila_guard = sealed lets nothing out, and the transport {settings.transport} needs the network. "
+            "For this run set AQUILA_GUARD=all"
+        )
+    if sys.platform != "linux" or not namespace.is_sealed():
+        raise pytest.UsageError(
+            "aquila_guard = sealed came too late for this run to be sealed: pytest has read its ini file after the "
+            f"plugin of Aquila was loaded, or a plugin has changed a setting since. {_OTHERWISE}"
+        )
+
+
+def _check_is_command(config: pytest.Config) -> None:
+    """Raise ``UsageError`` unless pytest can be started once more from its command line, with nothing done so far."""
+    if any(_is_conftest(plugin) for plugin in config.pluginmanager.get_plugins()):
+        raise pytest.UsageError(
+            "aquila_guard = sealed must be in force before any conftest.py is, and one has loaded the plugin of "
+            "Aquila. Leave that to its entry point, or give pytest -p pytest_aquila.plugin"
+        )
+    if not _is_started_by_command() or not _can_be_started_again():
+        raise pytest.UsageError(
+            "aquila_guard = sealed: a program has called pytest.main(), and would have to be executed again as a "
+            f"whole. Start pytest by its command. {_OTHERWISE}"
+        )
+
+
+def _is_conftest(plugin: object) -> bool:
+    return Path(getattr(plugin, "__file__", None) or "").name == "conftest.py"
+
+
+def _is_started_by_command() -> bool:
+    """Whether the innermost run of pytest is that of its command, not one that a program or a test has begun."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "_pytest.config" and frame.f_code.co_name in ("main", "_main"):
+            caller = frame.f_back
+            return caller is not None and caller.f_code.co_name in ("console_main", "_console_main")
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def _can_be_started_again() -> bool:
+    """Whether the program is a file, a module or text of the command line, and not read from a terminal or a pipe."""
+    main = sys.modules["__main__"]
+    return (
+        getattr(main, "__spec__", None) is not None
+        or os.path.exists(getattr(main, "__file__", None) or "")
+        or ("-c" in sys.orig_argv)
+    )
+
+
+_REFUSED = re.compile(r"refused|connect call failed|\(111\)|errno 111", re.IGNORECASE)
+_PORT = re.compile(r"(?:(?:\b127(?:\.\d+){3}|localhost|::1\]?)['\"]?(?::|, ?)|\bport[ =])(\d{1,5})\b")
+
+
+def advise_on_ports(text: str) -> str | None:
+    """What to add to the report of a failed test whose error is about a port of the machine, or None.
+
+    Clients in C connect where no Python sees it, so this goes by what they write: libpq, for example.
+    """
+    ports = dict.fromkeys(port for port in _ports_in(text) if not _is_open(port))
+    if not ports or "aquila_sealed_ports" in text:
+        return None
+    return "\n".join(map(policy.explain_closed_port, ports))
+
+
+def _ports_in(text: str) -> Iterator[int]:
+    for line in text.splitlines():
+        if _REFUSED.search(line):
+            yield from (int(number) for number in _PORT.findall(line))
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as asking:
+        try:
+            return asking.connect_ex(("127.0.0.1", port)) == 0
+        except OverflowError:
+            return True

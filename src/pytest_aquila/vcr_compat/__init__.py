@@ -1,0 +1,36 @@
+"""Drop-in layers for suites that were written for pytest-recording or cassetter; off unless the ini file asks for one.
+
+Their marks, fixtures, options and hook work on ``aquila.vcr``, and so on Aquila's recorder. ``fixtures`` and
+``cassetter`` are the plugins that are registered then; ``docs/migrating.md`` says what differs.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_aquila.options import CASSETTER_COMPAT, COMPAT
+from pytest_aquila.vcr_compat import cassetter, fixtures, hooks, modes
+
+_REPLACED_PLUGINS = {"recording": "pytest-recording", "vcr": "pytest-vcr", "cassetter": "cassetter"}
+
+
+def turn_on(config: pytest.Config, parser: pytest.Parser) -> None:
+    """Turn on the layer that the ini file asks for, before the command line is read for good.
+
+    Raises ``UsageError`` beside its original, and if it asks for both.
+    """
+    manager, key = config.pluginmanager, COMPAT if config.getini(COMPAT) else CASSETTER_COMPAT
+    if config.getini(COMPAT) and config.getini(CASSETTER_COMPAT):
+        raise pytest.UsageError(f"{COMPAT} and {CASSETTER_COMPAT} declare the same options; take one of them away")
+    for name, package in _REPLACED_PLUGINS.items():
+        if manager.hasplugin(name):
+            raise pytest.UsageError(
+                f"{key} stands in for {package}, and both are here: uninstall {package}, or run with -p no:{name}"
+            )
+    if key == CASSETTER_COMPAT:
+        cassetter.add_options(parser)
+        manager.register(cassetter, "aquila-compat")
+        return
+    modes.add_options(parser.getgroup("aquila"))
+    manager.add_hookspecs(hooks)
+    manager.register(fixtures, "aquila-compat")

@@ -1,0 +1,116 @@
+"""The cassette of a marked test: where it is, and how ``aquila.vcr`` uses it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.lazy_imports import lazy_modules
+from aquila.optional import import_optional
+from pytest_aquila.vcr_compat import modes
+
+if TYPE_CHECKING:
+    from aquila import vcr
+    from aquila.recording.scope import Scope
+    from aquila.vcr.plans import CassettePlan
+    from pytest_aquila import options, test_scopes
+else:
+    lazy_modules(
+        globals(),
+        options="pytest_aquila.options",
+        test_scopes="pytest_aquila.test_scopes",
+        vcr="aquila.vcr",
+    )
+
+_LONGEST = 255
+"""Characters of a file's name, as pytest-recording counts them where file systems do."""
+_FORBIDDEN = str.maketrans(dict.fromkeys("<>?%*:|\"'/\\", "-"))
+
+
+def name_of_test(item: pytest.Item) -> str:
+    """Return the name of a test's cassette, as pytest-recording makes it."""
+    marker = item.get_closest_marker("default_cassette")
+    if marker is not None:
+        if not marker.args:
+            raise pytest.UsageError(f"{item.nodeid}: give the name of the cassette to @pytest.mark.default_cassette")
+        return str(marker.args[0])
+    return whole_name_of(item).translate(_FORBIDDEN)
+
+
+def whole_name_of(item: pytest.Item) -> str:
+    """Return the name of a test with that of its class."""
+    owner = getattr(item, "cls", None)
+    return item.name if owner is None else f"{owner.__name__}.{item.name}"
+
+
+def open_cassette(
+    item: pytest.Item,
+    *,
+    name: str,
+    folder: str,
+    config: Mapping[str, Any],
+    markers: Sequence[pytest.Mark],
+    record_mode: str,
+) -> vcr.Cassette:
+    """Let a test use its cassette, and return that.
+
+    ``name`` is that of its file in ``folder``. ``config`` is the configuration of its fixtures and ``record_mode`` that
+    of the run; ``markers`` are its own, the closest first. Raises ``MissingDependency`` without vcrpy, and what vcrpy
+    raises for options that are wrong.
+    """
+    import_optional("vcr", "vcr", purpose=f"{item.nodeid}: @pytest.mark.vcr")
+    merged = modes.merge_config(config, markers)
+    suffix = f".{merged.get('serializer', 'yaml')}"
+    mode = merged.get("record_mode", record_mode)
+    rewrites = mode == modes.REWRITE
+    mode = "all" if rewrites else mode
+    if "record_mode" in merged:
+        merged["record_mode"] = mode
+    recorder = vcr.VCR(
+        path_transformer=vcr.VCR.ensure_suffix(suffix),
+        cassette_library_dir=folder,
+        record_mode=mode,
+    )
+    item.config.hook.pytest_recording_configure(config=item.config, vcr=recorder)
+    extra = [Path(folder, path) for marker in markers for path in marker.args]
+    plan = recorder.plan_cassette(
+        options={**merged, "path": _shorten(name, suffix)}, extra=list(dict.fromkeys(extra)), rewrites=rewrites
+    )
+    scope = test_scopes.scope_of(item)
+    # Whoever names a cassette, by a mark or a fixture, may share it.
+    owned = item.get_closest_marker("default_cassette") is None and name == name_of_test(item)
+    apply_plan(item, scope, plan, owned=owned, source=f"{item.nodeid}: vcr_config")
+    return vcr.Cassette(scope, plan)
+
+
+def apply_plan(item: pytest.Item, scope: Scope, plan: CassettePlan, *, owned: bool, source: str) -> None:
+    """Let the scope of a test use a cassette as planned, and note what drifts if nothing compares contents.
+
+    ``owned`` says that no other test uses it. ``source`` names its settings in messages.
+    """
+    plan.apply_to(scope, owned=owned, source=source)
+    if not options.wants_drift(item.config) and not _compares_content(scope):
+        scope.sessions.watches_contents = True
+
+
+def _compares_content(scope: Scope) -> bool:
+    return "body" in scope.settings.match_on or scope.settings.transport != "replay"
+
+
+def _shorten(name: str, suffix: str) -> str:
+    """A name that leaves room for its suffix, cut as pytest-recording cuts it."""
+    if len(name) + len(suffix) <= _LONGEST:
+        return name
+    digest = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
+    return f"{name[: _LONGEST - len(suffix) - len(digest) - 3]}...{digest}"
+
+
+def folder_of_module(path: os.PathLike[str]) -> str:
+    """Return the folder of the cassettes of a module."""
+    module = Path(path)
+    return str(module.parent / "cassettes" / module.stem)

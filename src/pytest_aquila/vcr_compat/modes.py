@@ -1,0 +1,92 @@
+"""Options of pytest-recording, and what its marks and options say about one test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from pytest_aquila import options, plugin, reporting
+else:
+    lazy_modules(
+        globals(),
+        options="pytest_aquila.options",
+        plugin="pytest_aquila.plugin",
+        reporting="pytest_aquila.reporting",
+    )
+
+RECORD_MODES = ("once", "new_episodes", "none", "all", "rewrite")
+REWRITE = "rewrite"
+"""The mode that pytest-recording has besides those of vcrpy."""
+
+MARKERS = (
+    "vcr(*more, **config): this test uses a cassette, as in pytest-recording",
+    "default_cassette(name): the name of its cassette",
+    "block_network(allowed_hosts): refuse every connection but loopback's",
+    "allowed_hosts(hosts): patterns of hosts that are not refused",
+)
+
+
+def add_options(group: pytest.OptionGroup) -> None:
+    """Declare the options of pytest-recording."""
+    group.addoption("--record-mode", choices=RECORD_MODES, default=None, help="As in pytest-recording.")
+    group.addoption("--disable-recording", action="store_true", help="Live, without cassettes.")
+    group.addoption("--block-network", action="store_true", help="Refuse every connection but loopback's.")
+    group.addoption("--allowed-hosts", default=None, help="Patterns of hosts that --block-network lets through.")
+
+
+def merge_config(config: Mapping[str, Any], markers: Sequence[pytest.Mark]) -> dict[str, Any]:
+    """Return the configuration of a test: that of its fixture, then that of its markers; the closest one wins."""
+    merged = dict(config)
+    for marker in reversed(markers):
+        merged.update(marker.kwargs)
+    return merged
+
+
+def is_blocked(item: pytest.Item) -> bool:
+    """Whether the network is blocked for a test. Raises ``UsageError`` for a mark that says it wrongly."""
+    marker = item.get_closest_marker("block_network")
+    if marker is not None and (marker.args or marker.kwargs.keys() - {"allowed_hosts"}):
+        raise pytest.UsageError(
+            f"{item.nodeid}: @pytest.mark.block_network takes allowed_hosts, and nothing else; not "
+            f"{', '.join(map(repr, (*marker.args, *marker.kwargs)))}"
+        )
+    return marker is not None or bool(item.config.getoption("--block-network"))
+
+
+def find_allowed_hosts(item: pytest.Item, config: Mapping[str, Any]) -> Sequence[str]:
+    """Return the patterns of hosts that are let through: of the mark, else the command line, else the configuration."""
+    marker = item.get_closest_marker("block_network")
+    given = (
+        (marker.kwargs.get("allowed_hosts") if marker is not None else None)
+        or item.config.getoption("--allowed-hosts")
+        or config.get("allowed_hosts")
+        or ()
+    )
+    return given.split(",") if isinstance(given, str) else list(given)
+
+
+def match_hosts(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Return what says whether a host matches one of some regular expressions, from its beginning."""
+    whole = re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or "(?!)")
+    return lambda host: whole.match(host) is not None
+
+
+def tell_drift(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many requests have drifted where nothing compares contents."""
+    drifted = plugin.totals_of(config).drifted
+    if not drifted or options.wants_drift(config):
+        return
+    tests = {row["test"] for row in drifted}
+    requests = "1 request has" if len(drifted) == 1 else f"{len(drifted)} requests have"
+    where = "1 test" if len(tests) == 1 else f"{len(tests)} tests"
+    reporting.CleanTerminal(terminalreporter).write_line(
+        f"aquila: {requests} no recording with the same content, in {where}, and the matchers of the suite do not "
+        "compare it. To see which: aquila cassettes drift",
+        yellow=True,
+    )

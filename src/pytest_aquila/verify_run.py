@@ -1,0 +1,129 @@
+"""``--aquila-verify``: after the tests, ask the upstream again what was replayed, and report how the answers differ.
+
+Loaded only by a run that verifies. The tests themselves replay as always; nothing is asked before they are over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from aquila.recording.child_misses import ChildMisses
+from aquila.recording.play_log import PlayLog
+from aquila.verifying.planning import Sample, make_plan
+from aquila.verifying.report import as_json, describe_verification
+from aquila.verifying.verification import Verification, announce, verify
+from pytest_aquila.reporting import CleanTerminal
+from pytest_aquila.root_folder import RUN, root_of
+
+EXIT_CRITICAL = 9
+"""The exit code of a run in which all tests pass, and an answer has changed in a way that programs notice."""
+
+EXIT_NOT_ASKED = 10
+"""The same where something was to be asked, and nothing could be: a key is missing, or the upstream is out of reach."""
+
+_VERIFICATION: pytest.StashKey[Verification] = pytest.StashKey()
+_PLAYS = "aquila_plays"
+_STEPS = 4
+"""How often a terminal that keeps its lines is told how far it is."""
+
+
+def read_sample(config: pytest.Config) -> Sample:
+    """Return the sample that the option asks for. Raises ``UsageError``."""
+    text: str = config.option.aquila_verify
+    try:
+        return Sample.parse(text)
+    except ValueError as error:
+        raise pytest.UsageError(f"--aquila-verify={text}: write a share such as 10%, or a number: {error}") from error
+
+
+def _log_of(config: pytest.Config) -> PlayLog:
+    log = config.stash[RUN].play_log
+    assert log is not None  # the run began with the option
+    return log
+
+
+def _complete_log(config: pytest.Config) -> PlayLog:
+    """The log, with what child processes have played until now."""
+    log = _log_of(config)
+    log.take_from_children(config.stash[RUN].state_of(ChildMisses).folder)
+    return log
+
+
+def send_plays(config: pytest.Config) -> None:
+    """Hand what a worker of pytest-xdist has played to the controller."""
+    config.workeroutput[_PLAYS] = _complete_log(config).as_plain_data()  # type: ignore[attr-defined]
+
+
+def take_plays(config: pytest.Config, output: Mapping[str, Any]) -> None:
+    """Take in what a worker has played."""
+    _log_of(config).add_plain_data(output.get(_PLAYS, ()))
+
+
+def verify_session(session: pytest.Session) -> None:
+    """Ask again what the tests have played, say how far it is, and set the exit code."""
+    config = session.config
+    if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        return  # interrupted, or misused
+    plan = make_plan(_complete_log(config).recordings(), read_sample(config))
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:
+        terminal.write_line("")  # the progress of the tests may stand in the last line
+        CleanTerminal(terminal).write_line(f"aquila: verify: {announce(plan)}")
+    verification = config.stash[_VERIFICATION] = verify(plan, _progress_on(terminal))
+    is_written = _write_json(verification, config)
+    if verification.interrupted:
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
+    elif session.exitstatus == pytest.ExitCode.OK:
+        if verification.is_critical:
+            session.exitstatus = EXIT_CRITICAL
+        elif verification.asked_in_vain:
+            session.exitstatus = EXIT_NOT_ASKED
+        elif not is_written:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
+def _write_json(verification: Verification, config: pytest.Config) -> bool:
+    """Write the report where the option says. Return whether it is there, if it is wanted."""
+    target: str | None = config.option.aquila_verify_json
+    if target is None:
+        return True
+    path = config.invocation_params.dir / target
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(as_json(verification, root_of(config)), indent=1), encoding="utf-8")
+    except OSError as error:
+        terminal = config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:
+            CleanTerminal(terminal).write_line(f"aquila: verify: the report was not written: {error}", red=True)
+        return False
+    return True
+
+
+def _progress_on(terminal: pytest.TerminalReporter | None) -> Callable[[int, int], None]:
+    def tell(done: int, total: int) -> None:
+        if terminal is None:
+            return
+        text = f"aquila: verify: {done} of {total} asked"
+        if terminal.isatty:
+            terminal.rewrite(text, erase=True)
+            if done == total:
+                terminal.ensure_newline()
+        elif done < total and done * _STEPS // total > (done - 1) * _STEPS // total:
+            terminal.write_line(text)
+
+    return tell
+
+
+def write_report(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Write what was found, if the tests came to their end."""
+    verification = config.stash.get(_VERIFICATION, None)
+    terminal = CleanTerminal(reporter)
+    if verification is None:
+        terminal.write_line("aquila: verify: nothing was asked, because the tests were interrupted", yellow=True)
+        return
+    for text, colour in describe_verification(verification, root_of(config)):
+        terminal.write_line(f"aquila: verify: {text}", yellow=colour == "yellow", red=colour == "red")

@@ -1,0 +1,237 @@
+"""A miss by a value that is new in every run names the setting that cures it, and never one that does not."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aquila.cassettes.matching.body_lines import WIDTH
+from aquila.cassettes.matching.fresh_values import KIND_BY_NAME, FreshKind
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.miss_message import explain_miss
+from aquila.cassettes.matching.request_key import key_of
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.config import parse_option
+from tests.cassettes.matching.test_miss_message import REDACTOR, RULES, chat, explain, request, text
+from tests.cassettes.matching.test_normalizing import A, B, upload
+
+_SETTING = re.compile(r"^  aquila_(\w+) =(.*(?:\n {6,}\S.*)*)$", re.MULTILINE)
+
+
+def advised(shown: str) -> list[dict[str, str]]:
+    """The settings that a miss advises: of each alternative the text of each setting."""
+    advice = shown.partition("in every run")[2].partition("(in pytest's settings;")[0]
+    return [dict(_SETTING.findall(part)) for part in re.split(r"\nor let", advice) if _SETTING.search(part)]
+
+
+def rules_with(advice: dict[str, str], before: MatchRules = RULES) -> MatchRules:
+    given = {name: parse_option(name, value.strip(), source="a test") for name, value in advice.items()}
+    names = ("match_on", "ignore", "ignore_query", "normalize")
+    return MatchRules(**({name: getattr(before, name) for name in names} | given))
+
+
+def test_a_value_that_is_new_in_every_run() -> None:
+    assert explain(chat("hi", user=B), chat("hi", user=A)) == text(
+        f"""
+        user differs from recording 1 of cassettes/jobs.yaml
+
+          cassette   cassettes/jobs.yaml: 1 recording
+          requested  POST https://api.openai.com/v1/chat/completions
+          nearest    recording 1 of 1; they differ in
+
+            user:
+              recorded  '{A}'
+              now       '{B}'
+
+          --- recording 1
+          +++ this request
+          @@ -5,3 +5,3 @@
+             - role: "user"
+               content: "hi"
+          -user: "{A}"
+          +user: "{B}"
+
+        If user (a UUID) is new in every run, leave it out of the comparison:
+
+          aquila_ignore = user
+
+        or let any other of its kind stand in its place:
+
+          aquila_normalize = uuid
+
+        (in pytest's settings; at the marker or the call: ignore=, normalize=)
+
+        If the change is meant, record it again:
+
+          pytest --aquila-record tests/test_jobs.py::test_summary
+        """
+    )
+
+
+def test_a_pattern_of_the_settings_stays_readable_beside_what_is_added() -> None:
+    before = MatchRules(normalize=("/run,\\d+/",))
+    shown = explain(chat(f"job {B} run,1"), chat(f"job {A} run,2"), rules=before)
+    assert "  aquila_normalize =\n      /run,\\d+/\n      uuid\n" in shown
+    assert rules_with(advised(shown)[0]).normalize == ("/run,\\d+/", "uuid")
+
+
+CASES: list[tuple[RecordedRequest, RecordedRequest, MatchRules, list[dict[str, str]]]] = [
+    (chat(f"job {A}"), chat(f"job {B}"), RULES, [{"normalize": " uuid"}]),
+    (
+        chat(f"job {A} of 2026-11-24"),
+        chat(f"job {B} of 2026-11-25"),
+        RULES,
+        [{"normalize": " uuid date"}],
+    ),
+    (
+        chat("hi", user=A),
+        chat("hi", user=B),
+        MatchRules(ignore=("seed",), normalize=("hex",)),
+        [{"ignore": "\n      seed\n      user"}, {"normalize": " hex uuid"}],
+    ),
+    (chat("hi", ids=[A, A]), chat("hi", ids=[B, B]), RULES, [{"ignore": " ids[*]"}, {"normalize": " uuid"}]),
+    (chat("hi", ids=[A, A]), chat("hi", ids=[A, B]), RULES, [{"ignore": " ids[1]"}]),
+    (chat("hi", at=1764000000), chat("hi", at=1764000009), RULES, [{"ignore": " at"}, {"normalize": " timestamp"}]),
+    (
+        RecordedRequest("GET", "https://x/y?part=1&X-Amz-Date=20260101T000000Z"),
+        RecordedRequest("GET", "https://x/y?part=1&X-Amz-Date=20260102T000000Z"),
+        RULES,
+        [{"ignore_query": " X-Amz-Date"}, {"normalize": " datetime"}],
+    ),
+    (
+        RecordedRequest("GET", f"https://x/runs/{A}/steps"),
+        RecordedRequest("GET", f"https://x/runs/{B}/steps"),
+        RULES,
+        [{"normalize": " uuid"}],
+    ),
+    (upload("b", "hi", "tmpab12cd34.wav"), upload("b", "hi", "tmpzz12cd34.wav"), RULES, [{"normalize": " tmp_path"}]),
+    (
+        request(f"text {A}".encode(), headers=()),
+        request(f"text {B}".encode(), headers=()),
+        RULES,
+        [{"normalize": " uuid"}],
+    ),
+    # What a setting does not cure.
+    (chat("hi", user=A, n=1), chat("hi", user=B, n=2), RULES, []),
+    (chat("hi", user=A), chat("hi"), RULES, []),
+    (chat("hi", n=1), chat("hi", n=2), RULES, []),
+    (chat("hi", model="gpt-4o-2024-08-06"), chat("hi", model="gpt-4o-2024-11-20"), RULES, []),
+    (chat("hi", api_version="2024-08-06"), chat("hi", api_version="2024-11-20"), RULES, []),
+    (RecordedRequest("GET", f"https://x/runs/{A}"), RecordedRequest("GET", f"https://x/jobs/{A}"), RULES, []),
+]
+
+
+@pytest.mark.parametrize(("recorded", "now", "rules", "advice"), CASES)
+def test_the_settings_that_cure_a_miss_are_named_and_no_others(
+    recorded: RecordedRequest, now: RecordedRequest, rules: MatchRules, advice: list[dict[str, str]]
+) -> None:
+    shown = explain(now, recorded, rules=rules)
+    assert advised(shown) == advice
+    for each in advice:
+        assert key_of(now, rules_with(each, rules)) == key_of(recorded, rules_with(each, rules))
+    assert all(len(line) <= WIDTH for line in shown.splitlines())
+
+
+def test_a_fresh_value_beside_another_change_is_told_without_a_setting() -> None:
+    shown = explain(chat("ho", user=B), chat("hi", user=A))
+    assert "user (a UUID) is perhaps new in every run. If so, recording again is not enough;" in shown
+    assert "aquila_" not in shown
+
+
+def test_a_fresh_value_in_a_text_that_differs_otherwise_too_is_told_without_a_setting() -> None:
+    shown = explain(chat(f"Read {B} at once."), chat(f"Read {A} slowly."))
+    assert "a UUID in messages[1].content is perhaps new in every run." in " ".join(shown.split())
+    assert "aquila_" not in shown
+
+
+def test_changes_are_the_same_whatever_is_new_in_every_run() -> None:
+    def group(id: str, how: str) -> str | None:
+        recorded = [Interaction(chat(f"Read {A} slowly."), RecordedResponse(200))]
+        return explain_miss(
+            chat(f"Read {id} {how}."), recordings=recorded, rules=RULES, cassette="c", command="x", redactor=REDACTOR
+        ).group
+
+    assert group(B, "at once") == group(A.replace("0", "1"), "at once") != group(B, "later")
+    one, other = (
+        explain_miss(
+            chat("hi", **{field: B}),
+            recordings=[Interaction(chat("hi", **{field: A}), RecordedResponse(200))],
+            rules=RULES,
+            cassette="c",
+            command="x",
+            redactor=REDACTOR,
+        ).group
+        for field in ("user", "session")
+    )
+    assert one != other
+
+
+def test_a_recording_that_a_setting_makes_equal_is_nearer_than_one_with_fewer_words_changed() -> None:
+    one, other = chat(f"Read {A} {A.replace('1', '2')}, then sum it up"), chat(f"Read {A} and {B}, then sum it up.")
+    shown = explain(chat(f"Read {B} and {A}, then sum it up."), one, other)
+    assert "nearest    recording 2 of 2" in shown
+    assert advised(shown) == [{"normalize": " uuid"}]
+
+
+def test_no_setting_is_advised_where_a_plugin_says_what_is_the_same() -> None:
+
+    recorded = [Interaction(chat("hi", user=A), RecordedResponse(200))]
+    explained = explain_miss(
+        chat("hi", user=B),
+        recordings=recorded,
+        rules=RULES,
+        cassette="c",
+        command="x",
+        redactor=REDACTOR,
+        advises_settings=False,
+    )
+    assert explained.cure is None
+    assert advised(explained.text) == []
+
+
+values = st.sampled_from(
+    [A, B, *(kind.example for kind in KIND_BY_NAME.values()), "x", "y", 1764000000, 7]
+) | st.uuids().map(str)
+bodies: st.SearchStrategy[Any] = st.dictionaries(
+    st.sampled_from(["a", "b c", "user", "é.x", "list"]),
+    values | st.lists(values, max_size=3) | st.lists(values.map(str), max_size=3).map(" ".join),
+    max_size=3,
+)
+
+
+@given(bodies, bodies, st.sampled_from([RULES, MatchRules(ignore=("user",), normalize=("date",))]))
+@settings(max_examples=150, deadline=None)
+def test_whatever_is_advised_makes_the_request_match(recorded: Any, now: Any, rules: MatchRules) -> None:
+    one, other = request(recorded), request(now)
+    for advice in advised(explain(other, one, rules=rules)) if key_of(one, rules) != key_of(other, rules) else ():
+        assert key_of(one, rules_with(advice, rules)) == key_of(other, rules_with(advice, rules))
+
+
+OTHERS = {
+    "uuid": A,
+    "ulid": "01JDKQ7Z3V8W9X2Y4ZABCDEFGZ",
+    "datetime": "2026-11-25T08:02:01Z",
+    "timestamp": "1764000001",
+    "date": "2026-12-01",
+    "time": "08:02:01",
+    "hex": "e3b0c44298fc1c149afbf4c8996fb924",
+    "prefixed_id": "call_zB3dE5gH7jK9mN1pQ3sTuV5w",
+    "random_id": "3NxVQwRk8sTfLmPq7ZbYcDeGhJa",
+    "tmp_path": "/tmp/pytest-of-ada/pytest-13",
+    "boundary": "boundary=----WebKitFormBoundaryAbC",
+    "port": "localhost:50001",
+    "address": "0x7f3a2c1b9d41",
+}
+
+
+@pytest.mark.parametrize("kind", KIND_BY_NAME.values(), ids=KIND_BY_NAME)
+@pytest.mark.parametrize("around", ["{}", "the {}, again: {}"])
+def test_a_value_of_every_kind_is_known(kind: FreshKind, around: str) -> None:
+    one, other = kind.example.replace("0b7e", "1b7e"), OTHERS[kind.name]
+    one = f"boundary={one}" if kind.name == "boundary" else one
+    shown = explain(chat(around.format(one, one)), chat(around.format(other, other)))
+    assert {"normalize": f" {kind.name}"} in advised(shown)

@@ -1,0 +1,168 @@
+"""``aquila cassettes mv``: cassettes follow a test, a module or a folder that was renamed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
+from aquila.cassettes.model import Cassette, RecordedChunk, RecordedResponse
+from aquila.cassettes.storage import recorded_uses, renaming
+from aquila.cassettes.storage.journal import Journal
+from aquila.cassettes.storage.journal_entries import JournalEntry
+from aquila.cassettes.storage.merging import NewRecording
+from aquila.cassettes.storage.names import name_of_fixture, name_of_test
+from tests.cli.conftest import Cassettes, conversation
+
+ONE = conversation("one", "1")
+
+
+def names(cassettes: Cassettes) -> list[str]:
+    """The cassettes, with pending ones."""
+    return sorted(path.relative_to(cassettes.folder).as_posix() for path in cassettes.folder.rglob("*.yaml"))
+
+
+def write(cassettes: Cassettes, *written: str) -> None:
+    for name in written:
+        cassettes.write(f"{name}.yaml", ONE)
+
+
+def test_a_test_moves_with_its_parameters_its_pending_file_and_what_is_known_of_it(cassettes: Cassettes) -> None:
+    write(cassettes, "t/test_a/test_old", "t/test_a/test_old.pending", "t/test_a/test_old-x.y-1", "t/test_a/test_older")
+    uses = {("jobs/x", "t/test_a.py::test_old[x.y-1]"), ("jobs/x", "t/test_a.py::test_older")}
+    recorded_uses.change_uses(cassettes.folder, lambda known: uses)
+    words = ("mv", "t/test_a.py::test_old", "t/test_b.py::TestIt::test_new")
+    moves = [
+        "t/test_a/test_old.yaml -> t/test_b/TestIt.test_new.yaml",
+        "t/test_a/test_old.pending.yaml -> t/test_b/TestIt.test_new.pending.yaml",
+        "t/test_a/test_old-x.y-1.yaml -> t/test_b/TestIt.test_new-x.y-1.yaml",
+    ]
+    before = names(cassettes)
+    assert cassettes.run(*words, "--dry-run").out.splitlines() == [*moves, "would move 3 files"]
+    assert names(cassettes) == before
+    assert cassettes.run(*words).out.splitlines() == [*moves, "moved 3 files"]
+    assert names(cassettes) == sorted(["t/test_a/test_older.yaml", *(move.partition(" -> ")[2] for move in moves)])
+    assert recorded_uses.read_uses(cassettes.folder) == {
+        ("jobs/x", "t/test_b.py::TestIt::test_new[x.y-1]"),
+        ("jobs/x", "t/test_a.py::test_older"),
+    }
+
+
+def test_nothing_is_overwritten_and_then_nothing_is_moved(cassettes: Cassettes) -> None:
+    write(cassettes, "test_a/test_old", "test_a/test_old-1")
+    cassettes.write("test_a/test_new-1.msgpack", ONE)
+    done = cassettes.run("mv", "test_a.py::test_old", "test_a.py::test_new")
+    assert done.code == 2
+    assert f"nothing was moved, because {cassettes.folder / 'test_a/test_new-1.msgpack'} exists already" in done.err
+    assert names(cassettes) == ["test_a/test_old-1.yaml", "test_a/test_old.yaml"]
+    assert "no cassette of 'nothing'" in cassettes.run("mv", "nothing", "x").err
+    assert "name two of one kind" in cassettes.run("mv", "test_a.py", "test_a.py::test_new").err
+    assert cassettes.run("mv", "test_a/test_old", "../x").code == 2
+    assert "the old and the new name" in cassettes.run("mv", "test_a/test_old", "test_a/test_old").err
+    for words in (("test_a/test_old", "test_a/x.pending"), ("test_a/x.pending", "test_a/y")):
+        assert "is a pending recording" in cassettes.run("mv", *words).err
+    assert names(cassettes) == ["test_a/test_old-1.yaml", "test_a/test_old.yaml"]
+
+
+def test_a_folder_moves_into_itself_and_out_again_without_overwriting(cassettes: Cassettes) -> None:
+    cassettes.write("jobs/a.yaml", ONE)
+    cassettes.write("jobs/old/a.yaml", conversation("two", "2"))
+    before = {name: (cassettes.folder / name).read_bytes() for name in names(cassettes)}
+    assert cassettes.run("mv", "jobs", "jobs/old").code == 0
+    assert {name: (cassettes.folder / name).read_bytes() for name in names(cassettes)} == {
+        f"jobs/old/{name.removeprefix('jobs/')}": content for name, content in before.items()
+    }
+    assert cassettes.run("mv", "jobs/old", "jobs").code == 0
+    assert {name: (cassettes.folder / name).read_bytes() for name in names(cassettes)} == before
+
+
+def test_a_file_that_another_command_has_written_meanwhile_is_not_overwritten(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(cassettes, "a", "b")
+    sort, other = renaming._free_targets_first, cassettes.folder / "b.yaml"
+    monkeypatch.setattr(
+        renaming, "_free_targets_first", lambda moves: (other.rename(cassettes.folder / "n.yaml"), sort(moves))[1]
+    )
+    assert "n.yaml was written by another process" in cassettes.run("mv", "a", "n").err
+    assert names(cassettes) == ["a.yaml", "n.yaml"]
+
+
+def test_a_module_and_a_folder_move_with_their_fixtures_and_large_bodies(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk = RecordedChunk(b"\0" * 300_000)
+    large = Cassette.from_interactions([ONE]).interactions[0]
+    large = type(large)(large.request, RecordedResponse(200, (), (chunk,)))
+    for name in ("test_it", "@fixture", "TestIt.@fixture@t.test_a"):
+        cassettes.write(f"t/test_a/{name}.yaml", large)
+    cassettes.write("t/test_c/@fixture@t.conftest.yaml", ONE)
+    assert cassettes.run("mv", "t/test_a.py", "t/u/test_b.py").code == 0
+    moved = ["@fixture.yaml", "TestIt.@fixture@t.u.test_b.yaml", "test_it.yaml"]
+    assert sorted(path.name for path in (cassettes.folder / "t/u/test_b").glob("*.yaml")) == moved
+    assert not (cassettes.folder / "t/test_a").exists()
+    Path("t").mkdir()
+    monkeypatch.chdir("t")  # paths are typed from where one is, as for pytest
+    assert cassettes.run("mv", "../t", "v").code == 0
+    monkeypatch.chdir("..")
+    assert names(cassettes) == [
+        "t/v/test_c/@fixture@t.v.conftest.yaml", "t/v/u/test_b/@fixture.yaml",
+        "t/v/u/test_b/TestIt.@fixture@t.v.u.test_b.yaml", "t/v/u/test_b/test_it.yaml",
+    ]  # fmt: skip
+    assert cassettes.run("list").code == 0  # every body is there
+    assert len(list(cassettes.folder.rglob("sha256-*"))) == 1
+
+
+def test_a_body_that_others_have_too_stays_with_them(cassettes: Cassettes) -> None:
+    large = type(ONE)(ONE.request, RecordedResponse(200, (), (RecordedChunk(b"\0" * 300_000),)))
+    for name in ("a/x", "a/y"):
+        cassettes.write(f"{name}.yaml", large)
+    assert cassettes.run("mv", "a/x", "b/x").code == 0
+    assert cassettes.run("list").code == 0
+    assert len(list(cassettes.folder.rglob("sha256-*"))) == 2
+
+
+def test_what_a_name_does_not_tell_is_left_and_said(cassettes: Cassettes) -> None:
+    old, new = "test_a.py::test_old[a b]", "test_a.py::test_new[a b]"
+    write(cassettes, name_of_test(old))
+    done = cassettes.run("mv", "test_a.py::test_old", "test_a.py::test_new")
+    assert done.code == 2
+    assert "aquila cassettes mv 'test_a.py::test_old[...]' 'test_a.py::test_new[...]'" in done.err
+    assert cassettes.run("mv", old, new).code == 0
+    assert names(cassettes) == [f"{name_of_test(new)}.yaml"]
+
+
+def test_what_an_interrupted_run_left_is_stored_first_and_a_running_one_is_waited_for(cassettes: Cassettes) -> None:
+    left = Journal(cassettes.folder, "0123456789abcdef")
+    rules = MatchRules()
+    row = NewRecording(key_of(ONE.request, rules), 0, 0, ONE)
+    left.append_entry(JournalEntry("test_a/test_old", "missing", "last", rules, row))
+    words = ("mv", "test_a.py::test_old", "test_a.py::test_new")
+    assert "a run is recording into" in cassettes.run(*words).err
+    left.close()
+    assert cassettes.run(*words).out.startswith("test_a/test_old: stored 1 recording of an interrupted run\n")
+    assert names(cassettes) == ["test_a/test_new.yaml"]
+
+
+words = st.from_regex(r"[a-z]\w{0,8}", fullmatch=True)
+parameters = st.from_regex(r"[a-z0-9_.-]{0,9}|.{0,5}", fullmatch=True)
+
+
+@given(words, words, st.booleans(), parameters)
+def test_a_test_is_moved_to_the_very_name_that_its_new_id_gives(
+    old: str, new: str, in_class: bool, parameter: str
+) -> None:
+    inside = "TestIt::" if in_class else ""
+    ids = [f"t/test_a.py::{inside}test_{name}[{parameter}]" for name in (old, new)]
+    stem = name_of_test(ids[0]).rpartition("/")[2]
+    told = renaming.new_name(stem, *(each.partition("[")[0] for each in ids))
+    assert told in (name_of_test(ids[1]), None)
+    assert (told is None) == ("+" in stem)
+
+
+def test_names_of_fixtures_are_those_that_a_run_gives() -> None:
+    assert name_of_fixture("f", defined="t/test_a.py", within="t/test_a.py::TestIt") == "t/test_a/TestIt.@f@t.test_a"

@@ -1,0 +1,225 @@
+"""The command ``aquila serve``: what it prints, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cli import main
+from tests.support.clients import body
+from tests.support.slow import slow_but
+from tests.support.upstream import Upstream, chat_chunks, streamed, upstream
+
+KEY = "sk-" + "the-servers-key-0123456789"
+
+
+@pytest.fixture
+def provider(root: Path) -> Iterator[Upstream]:
+    with upstream(lambda path, body: streamed("one two three")) as running:
+        yield running
+
+
+class Command:
+    """``aquila serve`` as a process of its own. ``lines`` are those that it printed before it served."""
+
+    def __init__(self, provider: Upstream, folder: Path, *options: str, **variables: str) -> None:
+        names = ("AQUILA_SESSION", "PYTHONPATH", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+        surroundings = {name: value for name, value in os.environ.items() if name not in names}
+        words = ["serve", *options, "--cassette", "x", "--port", "0", "--upstream", provider.url]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "aquila.cli", *words],
+            cwd=folder,
+            env={**surroundings, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines = [self._read_line()]
+        self.url = self.lines[0].split("OPENAI_BASE_URL=")[1].strip()
+
+    def _read_line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def read_token(self) -> str:
+        line = self._read_line()
+        return line.split("OPENAI_API_KEY=")[1].strip()
+
+    def end(self, how: signal.Signals) -> tuple[str, str]:
+        self.process.send_signal(how)
+        said, logged = self.process.communicate(timeout=240)
+        assert self.process.returncode == 0
+        return said.strip(), logged
+
+
+@contextlib.contextmanager
+def command(provider: Upstream, folder: Path, *options: str, **variables: str) -> Iterator[Command]:
+    running = Command(provider, folder, *options, **variables)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("options", "mode", "recorded", "outcome", "end"),
+    [
+        (["--record"], "record what is missing", 1, "recorded", signal.SIGTERM),
+        pytest.param(["--record=all"], "record everything", 1, "recorded", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param([], "replay", 0, "missed", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
+def test_it_serves_until_it_is_ended_and_logs_each_request(
+    options: list[str],
+    mode: str,
+    recorded: int,
+    outcome: str,
+    end: signal.Signals,
+    provider: Upstream,
+    root: Path,
+    tmp_path: Path,
+) -> None:
+    with command(provider, tmp_path, *options) as running:
+        assert f"({mode})" in running.lines[0]
+        asked = ["-H", "content-type: application/json", "-d", json.dumps(body("hi"))]
+        done = subprocess.run(
+            ["curl", "-sS", f"{running.url}/chat/completions?key={KEY}", *asked], capture_output=True, check=True
+        )
+        assert (done.stdout == b"".join(chat_chunks("one two three"))) == bool(recorded)
+        said, logged = running.end(end)
+    assert said == f"{recorded} recorded"
+    status = 200 if recorded else 404
+    line = rf"POST /v1/chat/completions\?key=\S*redacted\S* {status} {outcome} \d+ ms\n"
+    assert re.fullmatch(line, logged), logged
+    assert (root / "x.yaml").exists() == bool(recorded)
+
+
+@pytest.mark.slow
+def test_a_script_answers_before_the_cassette_and_begins_anew_with_a_reset(
+    provider: Upstream, root: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "numbers.yaml"
+    script.write_text("script:\n- reply: by hand\n")
+    with command(provider, tmp_path, "--record", "--script", str(script)) as running:
+
+        def ask() -> str:
+            asked = {key: value for key, value in body("hi").items() if key != "stream"}
+            return httpx2.post(f"{running.url}/chat/completions", json=asked).text
+
+        assert "by hand" in ask()
+        assert "one two three" in "".join(re.findall(r'"content": ?"([^"]*)"', ask()))
+        httpx2.post(f"{running.url.removesuffix('/v1')}/_aquila/reset").raise_for_status()
+        assert "by hand" in ask()
+        running.end(signal.SIGINT)
+    assert len(load_cassette(root / "x.yaml").interactions) == 1
+
+
+@pytest.mark.slow
+def test_it_can_be_quiet(provider: Upstream, tmp_path: Path) -> None:
+    with command(provider, tmp_path, "--record", "--quiet") as running:
+        httpx2.post(f"{running.url}/chat/completions", json=body("hi"))
+        assert running.end(signal.SIGINT) == ("1 recorded", "")
+
+
+def test_what_was_recorded_is_stored_though_clients_are_still_there(
+    provider: Upstream, root: Path, tmp_path: Path
+) -> None:
+    done = threading.Event()
+    with command(provider, tmp_path, "--record") as running, httpx2.Client() as client:
+        client.post(f"{running.url}/chat/completions", json=body("whole"))
+        provider.script = lambda path, asked: streamed("one two three", before_chunk=lambda n: n < 2 or done.wait(60))
+        with (
+            contextlib.suppress(httpx2.HTTPError),
+            client.stream("POST", f"{running.url}/chat/completions", json=body("cut off")) as answer,
+        ):
+            received, chunks = b"", answer.iter_raw()  # kept: a dropped one closes the answer
+            while b"one" not in received:
+                received += next(chunks)
+            running.process.send_signal(signal.SIGTERM)
+            said, _ = running.process.communicate(timeout=240)
+            done.set()
+        assert (running.process.returncode, said.splitlines()[-1]) == (0, "2 recorded")
+    whole, cut_off = load_cassette(root / "x.yaml").interactions
+    assert (whole.response.end, cut_off.response.body) == ("complete", received)
+
+
+@pytest.mark.parametrize("options", slow_but([["--host", "0.0.0.0"]], [[], ["--host", "0.0.0.0"]]))
+def test_the_token_is_printed_and_opens_the_servers_key(
+    options: list[str], provider: Upstream, root: Path, tmp_path: Path
+) -> None:
+    with command(provider, tmp_path, "--record", *options, OPENAI_API_KEY=KEY) as running:
+        assert "//127.0.0.1:" in running.url
+        token = running.read_token()
+        for key, status in ((token, 200), ("aquila-no-key", 401), ("another-token", 401 if options else 200)):
+            asked = {"json": body(key[:7]), "headers": {"authorization": f"Bearer {key}"}}
+            assert httpx2.post(f"{running.url}/chat/completions", **asked).status_code == status
+        said, logged = running.end(signal.SIGTERM)
+    assert provider.headers[0]["authorization"] == f"Bearer {KEY}"
+    assert len(provider.headers) == (1 if options else 2)
+    assert token not in said + logged + (root / "x.yaml").read_text()
+
+
+def test_a_token_of_the_users_is_not_printed_and_is_always_needed(provider: Upstream, tmp_path: Path) -> None:
+    token = "a-token-of-the-users"
+    with command(provider, tmp_path, AQUILA_SERVER_TOKEN=token) as running:
+        assert running.read_token() == "the token of AQUILA_SERVER_TOKEN"
+        for key, status in ((token, 404), ("another", 401)):
+            asked = {"json": body("hi"), "headers": {"authorization": f"Bearer {key}"}}
+            assert httpx2.post(f"{running.url}/chat/completions", **asked).status_code == status
+        assert token not in "".join(running.end(signal.SIGTERM))
+
+
+def test_a_container_calls_it_by_a_name_that_is_allowed(provider: Upstream, tmp_path: Path) -> None:
+    with command(provider, tmp_path, "--allow-host", "host.docker.internal") as running:
+        for host, status in (("host.docker.internal:8377", 404), ("evil.example", 403)):
+            asked = {"json": body("hi"), "headers": {"host": host}}
+            assert httpx2.post(f"{running.url}/chat/completions", **asked).status_code == status
+        assert (
+            httpx2.post(f"{running.url}/chat/completions", **asked)
+            .json()["error"]["message"]
+            .endswith("start the server with --allow-host evil.example")
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "token", "reason"),
+    [
+        (["--port", "99999999"], "", "there is no port 99999999: the largest is 65535"),
+        (["--port", "-1"], "", "there is no port -1"),
+        (["--host", "no such host"], "", "'no such host' is not the name of a host"),
+        (["--host", "x" * 300], "", "cannot listen on xxx"),
+        (["--host", "192.0.2.1"], "", "cannot listen on 192.0.2.1:8377"),
+        (["--host", "0.0.0.0"], "short", "AQUILA_SERVER_TOKEN is too short"),
+        ([], "with a space and long", "AQUILA_SERVER_TOKEN may have letters"),
+        (["--allow-host", "http://x"], "", "'http://x' is not the name of a host"),
+        (["--max-body", "0"], "", "--max-body 0 refuses every request"),
+        (["--cassette", "x" * 300], "", "is too long: at most 200 bytes"),
+        (["--cassette", "../x"], "", "leaves the cassette folder"),
+        (["--cassette", ".journal/x"], "", "is Aquila's own"),
+        (["--dir", "a", "--dir", "b"], "", "give --dir once"),
+        (["--script", "none.yaml"], "", "--script none.yaml: there is no such file"),
+    ],
+)
+def test_what_cannot_be_served_is_told_in_one_line(
+    options: list[str], token: str, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AQUILA_SERVER_TOKEN", token)
+    assert main(["serve", *options]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("aquila: ")
+    assert reason in said.err
+    assert said.err.count("\n") == 1

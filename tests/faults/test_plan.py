@@ -1,0 +1,101 @@
+"""Which request meets which fault: each the same number of times, in any process, and never one that cannot be."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aquila.cassettes.model import Interaction
+from aquila.faults.parsing import read_faults
+from aquila.faults.plan import FaultPlan
+from tests.faults.test_streams_and_failures import scripted
+
+STREAM = scripted()
+WHOLE = scripted(stream=False)
+
+
+def plan_of(text: str) -> FaultPlan:
+    return FaultPlan(read_faults(text))
+
+
+def meet(plan: FaultPlan, key: str, good: Interaction = STREAM) -> str:
+    met = plan.meet(key, good)
+    return "good" if met is None else met.fault.name
+
+
+class Counts:
+    """Counts as several processes have them."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = defaultdict(int)
+        self.lock = threading.Lock()
+
+    def count_request(self, label: str) -> int:
+        with self.lock:
+            self.counts[label] += 1
+            return self.counts[label] - 1
+
+    def count_of(self, label: str) -> int:
+        return self.counts[label]
+
+
+def test_each_request_meets_the_faults_in_their_order_and_then_none() -> None:
+    plan = plan_of("rate_limit(times=2), cut_stream")
+    assert [meet(plan, "a") for _ in range(5)] == ["rate_limit", "rate_limit", "cut_stream", "good", "good"]
+    assert meet(plan, "b") == "rate_limit"
+    assert plan.met == 4
+    for_ever = plan_of("stall(times=None), cut_stream")
+    assert [meet(for_ever, "a") for _ in range(3)] == ["stall"] * 3
+
+
+def test_an_answer_that_cannot_have_a_fault_does_not_meet_it() -> None:
+    plan = plan_of("dropped_event, rate_limit")
+    assert [meet(plan, "whole", WHOLE) for _ in range(2)] == ["rate_limit", "good"]
+    assert [str(fault) for fault in plan.unmet] == ["dropped_event"]
+    assert "no request met the fault dropped_event\n  dropped_event: " in plan.explain_unmet()
+    assert meet(plan, "stream") == "dropped_event"
+    assert not plan.unmet
+
+
+def test_a_plan_that_a_process_shares_counts_for_all_and_knows_what_others_met() -> None:
+    counts = Counts()
+    here, there = (FaultPlan.from_text("rate_limit(times=3)  # scope.1", "other") for _ in range(2))
+    assert here.text == there.text == "rate_limit(times=3)  # scope.1"
+    assert meet(here, "a") == "rate_limit"
+    here.share(counts)
+    there.share(counts)
+    assert not there.unmet
+    assert [meet(there, "a"), meet(here, "a"), meet(there, "a"), meet(here, "a")] == [
+        *["rate_limit"] * 2,
+        *["good"] * 2,
+    ]
+    another = FaultPlan.from_text("rate_limit(times=3)  # scope.2", "other")
+    another.share(counts)
+    assert another.unmet
+
+
+def test_threads_that_ask_at_once_meet_a_fault_so_many_times() -> None:
+    plan, met = plan_of("rate_limit(times=50)"), Counter[str]()
+
+    def ask() -> None:
+        for _ in range(20):
+            met[meet(plan, "a")] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert met == {"rate_limit": 50, "good": 50}
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from("ab")), max_size=20), st.integers(1, 3))
+def test_the_good_answer_comes_after_so_many_times(asked: list[tuple[int, str]], times: int) -> None:
+    plan, seen = plan_of(f"server_error(times={times})"), Counter[str]()
+    for repeat, key in asked:
+        for _ in range(repeat):
+            assert meet(plan, key) == ("server_error" if seen[key] < times else "good")
+            seen[key] += 1

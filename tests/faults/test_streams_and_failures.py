@@ -1,0 +1,298 @@
+"""What each fault makes of an answer: pure functions, called directly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.errors import ConfigError
+from aquila.faults.fault import ImpossibleFault
+from aquila.faults.parsing import read_faults
+from aquila.faults.table import FAULTS
+from aquila.scripting.script import Script
+from tests.support.traffic import CORPUS, needs_corpus
+
+PATHS = {
+    "chat": "https://api.openai.com/v1/chat/completions",
+    "responses": "https://api.openai.com/v1/responses",
+    "anthropic": "https://api.anthropic.com/v1/messages",
+}
+ALL_PATHS = {
+    **PATHS,
+    "gemini": "https://generativelanguage.googleapis.com/v1beta/models/m:streamGenerateContent?alt=sse",
+}
+
+
+def scripted(path: str = PATHS["chat"], *, stream: bool = True, text: str = "one two three four") -> Interaction:
+    body = {"model": "m", "stream": stream, "messages": [{"role": "user", "content": "hi"}], "input": "hi"}
+    request = RecordedRequest("POST", path, (), json.dumps(body).encode())
+    answer = Script().reply(text, first=0.1, pace=0.1).decide(request)
+    assert answer is not None
+    return Interaction(request, answer.response)
+
+
+def changed(text: str, interaction: Interaction) -> RecordedResponse:
+    (fault,) = read_faults(text)
+    return fault.change(interaction)
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_a_cut_keeps_so_many_whole_events(path: str) -> None:
+    whole = scripted(path)
+    cut = changed("cut_stream(after=3)", whole)
+    assert whole.response.body.startswith(cut.body)
+    assert cut.body.count(b"\n\n") == 3
+    assert (cut.end, cut.status) == ("broken", 200)
+    assert changed("end_early(after=3)", whole).body == cut.body
+    assert changed("end_early(after=3)", whole).end == "complete"
+    assert changed("stall(after=3)", whole).body == cut.body
+    assert changed("stall(after=3)", whole).end == "silent"
+
+
+def test_a_cut_counts_bytes_and_seconds_too() -> None:
+    whole = scripted()
+    assert changed("cut_stream(after_bytes=7)", whole).body == whole.response.body[:7]
+    assert changed("cut_stream(after_seconds=0.25)", whole).chunks == whole.response.chunks[:3]
+
+
+def test_a_stall_of_some_seconds_goes_on_after_them() -> None:
+    whole = scripted()
+    later = changed("stall(2, after=3)", whole)
+    assert later.body == whole.response.body
+    assert later.end == "complete"
+    assert [chunk.at for chunk in later.chunks] == [*[0] * 3, *[2000] * (len(later.chunks) - 3)]
+
+
+@pytest.mark.parametrize("text", ["one_byte", "one_piece", "split_events", "slow(pace=0.01)"])
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_what_changes_pieces_and_times_alone_keeps_every_byte(text: str, path: str) -> None:
+    whole = scripted(path)
+    assert changed(text, whole).body == whole.response.body
+    assert changed(text, whole).chunks != whole.response.chunks
+
+
+def test_garbage_keeps_the_name_of_its_event() -> None:
+    bodies = [event.split(b"\n") for event in changed("garbage", scripted(PATHS["anthropic"])).body.split(b"\n\n")]
+    (spoilt,) = (lines for lines in bodies if b"malformed" in lines[-1])
+    assert spoilt == [b"event: content_block_delta", b"data: {malformed: <<<"]
+
+
+def test_events_come_twice_not_at_all_or_late() -> None:
+    events = [chunk.data for chunk in scripted().response.chunks]
+    one, two, three = events[:3]
+    assert changed("duplicated_event(at=2)", scripted()).body == b"".join([one, two, two, three, *events[3:]])
+    assert changed("dropped_event(at=2)", scripted()).body == b"".join([one, three, *events[3:]])
+    assert changed("reordered_events(at=2)", scripted()).body == b"".join([one, three, two, *events[3:]])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("text", ["garbage", "truncated_json", "invalid_utf8"])
+def test_what_is_spoilt_is_no_json_any_more(text: str, stream: bool) -> None:
+    response = changed(text, scripted(stream=stream))
+    parts = response.body.split(b"\n\n")[:-2] if stream else [response.body]
+    assert response.end == "complete"
+    with pytest.raises(ValueError):  # noqa: PT011 - of UTF-8 or of JSON
+        for part in parts:
+            json.loads(part.removeprefix(b"data: ").decode())
+
+
+@pytest.mark.parametrize(
+    ("fault", "data"),
+    [("garbage(at=2)", b"{malformed: <<<"), ("truncated_json(at=2)", b'{"typ'), ("truncated_json(at=1)", b'{"a')],
+)
+def test_an_event_that_is_spoilt_keeps_its_name(fault: str, data: bytes) -> None:
+    request = RecordedRequest("POST", PATHS["anthropic"], (), b"{}")
+    body = b'event: a\r\ndata: {"a":1}\r\n\r\nevent: message_stop\ndata: {"type":1}\n\n'
+    kind = (("content-type", "text/event-stream"),)
+    good = Interaction(request, RecordedResponse(200, kind, (RecordedChunk(body, 0),)))
+    wanted = body.replace(b'{"a":1}' if "at=1" in fault else b'{"type":1}', data)
+    assert changed(fault, good).body == wanted
+
+
+@pytest.mark.parametrize("fault", ["garbage", "truncated_json"])
+def test_a_comment_is_not_the_event_that_is_spoilt(fault: str) -> None:
+    request = RecordedRequest("POST", PATHS["chat"], (), b"{}")
+    body = b': wait\n\n: wait\n\n: wait\n\ndata: {"a":1}\n\n'
+    kind = (("content-type", "text/event-stream"),)
+    good = Interaction(request, RecordedResponse(200, kind, (RecordedChunk(body, 0),)))
+    assert b'{"a":1}' not in changed(fault, good).body
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "headers"),
+    [
+        ("bad_request", 400, {}),
+        ("unauthorized", 401, {}),
+        ("forbidden", 403, {}),
+        ("not_found", 404, {}),
+        ("request_timeout", 408, {}),
+        ("unprocessable", 422, {}),
+        ("rate_limit", 429, {}),
+        ("rate_limit(2)", 429, {"retry-after": "2"}),
+        ("rate_limit(retry_after=0.5)", 429, {"retry-after": "0.5"}),
+        ("rate_limit(2, form='milliseconds')", 429, {"retry-after-ms": "2000"}),
+        ("rate_limit(2, form='reset')", 429, {"x-ratelimit-reset-requests": "2s"}),
+        ("server_error", 500, {}),
+        ("server_error(status=504)", 504, {}),
+        ("overloaded(retry_after=1)", 503, {"retry-after": "1"}),
+        ("html_page", 502, {"content-type": "text/html"}),
+    ],
+)
+def test_a_failure_is_an_error_of_the_provider(text: str, status: int, headers: dict[str, str]) -> None:
+    response = changed(text, scripted())
+    assert response.status == status
+    assert headers.items() <= dict(response.headers).items()
+    if text != "html_page":
+        assert json.loads(response.body)["error"]["message"]
+
+
+def test_anthropics_overload_has_a_status_of_its_own() -> None:
+    assert changed("overloaded", scripted(PATHS["anthropic"])).status == 529
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "names"),
+    [
+        ("anthropic", "reset", {"anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"}),
+        ("anthropic", "seconds", {"retry-after"}),
+        ("gemini", "seconds", {"retry-after"}),
+        ("gemini", "retry_info", set()),
+    ],
+)
+def test_each_provider_says_in_its_own_way_when_to_ask_again(path: str, form: str, names: set[str]) -> None:
+    response = changed(f"rate_limit(2, form={form!r})", scripted(ALL_PATHS[path]))
+    assert {name for name, _ in response.headers if "retry" in name or "ratelimit" in name} == names
+    assert (b'"retryDelay":"2s"' in response.body) == (path == "gemini")
+
+
+@pytest.mark.parametrize(("path", "form"), [("gemini", "reset"), ("anthropic", "retry_info"), ("chat", "retry_info")])
+def test_a_provider_has_no_other_way_to_say_it(path: str, form: str) -> None:
+    with pytest.raises(ImpossibleFault, match=r"Google|RetryInfo"):
+        changed(f"rate_limit(2, form={form!r})", scripted(ALL_PATHS[path]))
+
+
+def test_a_date_is_one_of_http_in_the_future() -> None:
+    assert dict(changed("rate_limit(3600, form='date')", scripted()).headers)["retry-after"].endswith(" GMT")
+
+
+@pytest.mark.parametrize("text", ["connection_refused", "connection_reset", "timeout"])
+def test_without_an_answer_nothing_has_begun(text: str) -> None:
+    assert not changed(text, scripted()).has_begun
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("cut_stream(after=50)", "the stream has 7 events"),
+        ("cut_stream(after=1, after_bytes=1)", "give one of"),
+        ("cut_stream(after_bytes=99999)", "bytes, so nothing is left"),
+        ("cut_stream(after_seconds=9)", "has ended after 9 seconds"),
+        ("dropped_event(at=8)", "there is no event 8"),
+        ("dropped_event(at=0)", "there is no event 0"),
+        ("reordered_events(at=7)", "no event follows"),
+        ("server_error(status=200)", "from 500 to 599"),
+        ("stall(-1)", "cannot pass"),
+    ],
+)
+def test_what_an_answer_does_not_have_is_impossible(text: str, why: str) -> None:
+    with pytest.raises(ImpossibleFault, match=why):
+        changed(text, scripted())
+
+
+def test_an_answer_that_is_no_stream_has_no_events() -> None:
+    with pytest.raises(ImpossibleFault, match="no stream"):
+        changed("cut_stream(after=1)", scripted(stream=False))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "names none"),
+        ("cut", "known are"),
+        ("cut_strem", "did you mean 'cut_stream'"),
+        ("cut_stream(x=1)", "known are after, after_bytes"),
+        ("cut_stream(after='a')", "must be int or None"),
+        ("cut_stream(after=True)", "must be int or None"),
+        ("cut_stream(1, 2)", "by name"),
+        ("connection_reset(1)", "by name"),
+        ("cut_stream(1, after=2)", "twice"),
+        ("cut_stream(after=x)", "no number and no text"),
+        ("rate_limit(times=0)", "a number from 1"),
+        ("__import__('os')", "unknown fault"),
+        ("a.b()", "no list"),
+        ("cut_stream)", "no list"),
+        ("(" * 500, "no list"),
+    ],
+)
+def test_what_is_no_fault_is_named(text: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        read_faults(text)
+
+
+_VALUES: dict[type, st.SearchStrategy[Any]] = {
+    int: st.integers(0, 9),
+    float: st.floats(0, 9),
+    str: st.text(),
+    type(None): st.none(),
+}
+
+
+@st.composite
+def faults_as_text(draw: st.DrawFn) -> str:
+    kind = FAULTS[draw(st.sampled_from(sorted(FAULTS)))]
+    given: dict[str, Any] = {}
+    for name, types in kind.types.items():
+        values = [
+            {int: st.integers(0, 9), float: st.floats(0, 9), str: st.text(), type(None): st.none()}[t] for t in types
+        ]
+        if draw(st.booleans()):
+            given[name] = draw(st.one_of(values))
+    if draw(st.booleans()):
+        given["times"] = draw(st.one_of(st.none(), st.integers(1, 9)))
+    return f"{kind.name}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
+
+@given(st.lists(faults_as_text(), min_size=1, max_size=3))
+def test_a_fault_reads_back_as_it_is_written(texts: list[str]) -> None:
+    faults = read_faults(", ".join(texts))
+    assert read_faults(", ".join(map(str, faults))) == faults
+
+
+@given(
+    faults_as_text(),
+    st.sampled_from([None, *PATHS.values()]),
+    st.lists(st.binary(max_size=30), max_size=4),
+    st.sampled_from(["text/event-stream", "application/json", ""]),
+)
+def test_whatever_the_answer_is_a_fault_changes_it_or_says_why_not(
+    text: str, path: str | None, pieces: list[bytes], kind: str
+) -> None:
+    if path is not None:
+        interaction = scripted(path)
+    else:
+        request = RecordedRequest("POST", "https://example.com/x", (), b"")
+        chunks = tuple(RecordedChunk(piece, at) for at, piece in enumerate(pieces))
+        interaction = Interaction(request, RecordedResponse(200, (("content-type", kind),), chunks))
+    (fault,) = read_faults(text)
+    before = repr(interaction), interaction.response.body
+    with contextlib.suppress(ImpossibleFault):
+        assert isinstance(fault.change(interaction).body, bytes)
+    assert (repr(interaction), interaction.response.body) == before
+
+
+@pytest.mark.slow
+@needs_corpus
+def test_real_answers_have_each_fault_or_say_why_not() -> None:
+    files = sorted(CORPUS.rglob("*.yaml"))
+    for interaction in (each for path in files for each in load_cassette(path).interactions):
+        for name in FAULTS:
+            with contextlib.suppress(ImpossibleFault):
+                (fault,) = read_faults(name if name != "other_chunks" else "other_chunks('1,5')")
+                assert isinstance(fault.change(interaction), RecordedResponse)

@@ -1,0 +1,142 @@
+"""What a suite of cassetter may say besides what its sample project says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import tests.support.preloaded  # noqa: F401
+
+ITEMS = "https://api.example.com/items"
+BODY = {"type": "json", "content": {"number": 1}}
+ROW = {
+    "request": {"method": "GET", "uri": ITEMS, "headers": {}, "body": {"type": "none"}},
+    "response": {"status": 200, "headers": {"content-type": ["application/json"]}, "body": BODY},
+    "recorded_at": "2020-02-20T10:30:01Z",
+}
+TESTS = """
+import httpx2, pytest
+
+def get(path="items"):
+    return httpx2.get(f"https://api.example.com/{path}").json()["number"]
+
+"""
+
+
+def run(pytester: pytest.Pytester, tests: str, *arguments: str, ini: str = "") -> pytest.RunResult:
+    folder = pytester.path / "cassettes" / "test_old"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "two.yaml").write_text(json.dumps({"version": 1, "interactions": [ROW, ROW]}))
+    pytester.makeini(f"[pytest]\naquila_cassetter_compat = true\n{ini}\n")
+    pytester.makepyfile(test_old=TESTS + tests)
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", "-W", "error", *arguments)
+
+
+def test_its_options_do_what_they_say(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+@pytest.fixture(scope="module")
+def vcr_config():
+    def normalize(uri):
+        return uri.replace("today", "items")
+    return {"uri_normalizer": normalize, "observe_timeout": 1.0}
+
+@pytest.mark.vcr("two.yaml")
+def test_a_normalizer():
+    assert get("today") == 1
+
+@pytest.mark.vcr("two.yaml", on_unplayed="fail")
+def test_unplayed():
+    get()
+
+@pytest.mark.vcr("two.yaml", max_age="30d", on_expiry="fail")
+def test_too_old():
+    get()
+
+@pytest.mark.vcr("two.yaml", record_mode="sometimes")
+def test_mode():
+    get()
+
+@pytest.mark.vcr("two.yaml", no_such_option=True)
+def test_option():
+    get()
+""",
+        "--record-mode=verify",
+        "--vcr-check-orphans=cassettes",
+    )
+    outcomes = result.parseoutcomes()
+    assert outcomes == {"passed": 2, "failed": 2, "errors": 1}
+    result.stdout.fnmatch_lines(
+        [
+            "*unsupported @pytest.mark.vcr options: no_such_option*",
+            "cassette two.yaml: recordings 2 were not played*",
+            "cassette two.yaml: a recording of 2020-02-20*",
+            "aquila: cassetter: observe_timeout has no effect",
+            "aquila: cassetter: --vcr-check-orphans has no effect: run with --aquila-orphans",
+            "aquila: cassetter: the mode verify replays here; to ask the provider again: pytest --aquila-verify",
+        ]
+    )
+
+
+def test_a_cassette_that_has_a_name_keeps_what_other_tests_use(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        stand_in="""
+        import httpx2
+
+        def transport():
+            return httpx2.MockTransport(lambda request: httpx2.Response(200, json={"number": 3}))
+        """
+    )
+    pytester.syspathinsert()
+    test = """
+@pytest.mark.vcr("two.yaml")
+def test_it():
+    assert get("more") == 3
+"""
+    for option in ("--record-mode=new_episodes", "--aquila-record"):
+        run(pytester, test, option, "--aquila-upstream=stand_in:transport").assert_outcomes(passed=1)
+        text = (pytester.path / "cassettes" / "test_old" / "two.yaml").read_text()
+        assert (text.count(f"{ITEMS}\n"), text.count("/more\n")) == (2, 1)
+
+
+def test_an_object_may_hold_the_configuration(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+import dataclasses
+
+@dataclasses.dataclass(frozen=True)
+class Cassetter:
+    record_mode: str | None = None
+    cassette_library_dir: str | None = None
+    match_on: list | None = None
+
+@pytest.fixture(scope="module")
+def vcr_config(request):
+    return Cassetter(cassette_library_dir=str(request.path.parent / "cassettes" / "test_old"), match_on=["method"])
+
+@pytest.mark.vcr("two.yaml")
+def test_it(vcr):
+    assert [get("anything"), get("else")] == [1, 1]
+    assert vcr.all_played
+
+@pytest.mark.vcr("two.yaml", record_mode="sometimes")
+def test_mode():
+    pass
+""",
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*unknown record mode: 'sometimes', expected one of*"])
+
+
+def test_beside_what_declares_the_same_it_says_so(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "", ini="aquila_vcr_compat = true")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*aquila_vcr_compat and aquila_cassetter_compat declare the same options*"])
+    pytester.makepyfile(cassetter="")
+    pytester.syspathinsert()
+    result = run(pytester, "", "-p", "cassetter")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*uninstall cassetter, or run with -p no:cassetter*"])

@@ -1,0 +1,232 @@
+"""``--aquila-drift``: exact answers first, near ones where there is none, and what differs by change."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+
+from tests.plugin.conftest import Project
+
+TESTS = """
+import asyncio, os, subprocess, sys, threading, uuid
+
+LATER = os.environ.get("LATER")
+MORE = {} if LATER else {"n": 1}
+
+@pytest.mark.aquila("shared")
+def test_first():
+    assert post("one") == 1
+
+@pytest.mark.aquila("shared")
+def test_second():
+    assert [post("two"), post("three")] == [2, 3]
+
+@pytest.mark.parametrize("city", ["Rome", "a small town", "Bob's"])
+def test_city(aquila_cassette, city):
+    first = post(city, **MORE)
+    second = post(f"more of {city}")
+    assert second == first + 1 or LATER == "recorded again"
+
+def test_block():
+    with aquila.use_cassette("block"):
+        post("block", **MORE)
+
+def test_of_a_call():
+    with aquila.http_client(cassette="called") as http:
+        http.post("https://provider.example/v1/x", json={"prompt": "call", **MORE})
+
+def test_thread(aquila_cassette):
+    thread = threading.Thread(target=post, args=("thread",), kwargs=MORE)
+    thread.start()
+    thread.join()
+
+def test_async(aquila_cassette):
+    async def ask():
+        async with aquila.async_http_client() as http:
+            await http.post("https://provider.example/v1/x", json={"prompt": "async", **MORE})
+    asyncio.run(ask())
+
+def test_child(aquila_cassette):
+    code = f"import app; app.post('child', **{MORE!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+@pytest.fixture(scope="module")
+def shared():
+    return post("fixture", **MORE)
+
+def test_fixture(shared):
+    pass
+
+def test_id(aquila_cassette):
+    post("hi", user=str(uuid.uuid4()))
+
+def test_twice(aquila_cassette):
+    assert post("again")
+    if LATER:
+        assert post("again")
+
+if LATER:
+    def test_new(aquila_cassette):
+        post("new")
+
+    def test_without():
+        post("without")
+"""
+
+
+def run_later(
+    project: Project, monkeypatch: pytest.MonkeyPatch, *arguments: str, later: str = "1"
+) -> tuple[dict[str, Any], list[str]]:
+    monkeypatch.setenv("LATER", later)
+    result = project.run("--aquila-drift=drift.json", *arguments)
+    lines = result.outlines
+    start = next(n for n, line in enumerate(lines) if line.startswith("aquila: drift:"))
+    lines = lines[start : next(n for n, line in enumerate(lines) if n > start and line.startswith("==="))]
+    return json.loads((project.pytester.path / "drift.json").read_text()), lines
+
+
+def test_every_way_of_asking_is_answered_and_what_differs_is_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.record(tests=TESTS)
+    result = project.run("--aquila-drift")
+    assert "aquila: drift: 1 test, 1 change" in result.outlines  # the id
+    files = {path: path.read_bytes() for path in project.cassettes.rglob("*.yaml")}
+    report, lines = run_later(project, monkeypatch)
+    again, same = run_later(project, monkeypatch)
+    assert (report["groups"], report["unrecorded"], lines) == (again["groups"], again["unrecorded"], same)
+    assert {path: path.read_bytes() for path in project.cassettes.rglob("*.yaml")} == files
+
+    first, *others = report["groups"]
+    names = [test.partition("::")[2] for test in first["tests"]]
+    assert names == [
+        "test_async",
+        "test_block",
+        "test_child",
+        "test_city[Bob's]",
+        "test_city[Rome]",
+        "test_city[a small town]",
+        "test_fixture",
+        "test_of_a_call",
+        "test_thread",
+    ]
+    assert first["changes"] == [{"path": "n", "recorded": "1", "now": "absent", "new_in_every_run": []}]
+    assert first["settings"] == ["aquila_ignore = n"]
+    assert [(group["kind"], group["settings"]) for group in others] == [
+        ("changed", ["aquila_ignore = user", "aquila_normalize = uuid"]),
+        ("played_out", ["aquila_repeat = last"]),
+    ]
+    assert [(row["test"], row["reason"]) for row in report["unrecorded"]] == [
+        ("test_app.py::test_new", "unrecorded"),
+        ("test_app.py::test_without", "without_cassette"),
+    ]
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_what_is_advised_cures(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = ("-k", "city or id or twice")
+    project.record(*chosen, tests=TESTS)
+    project.pytester.makeini("[pytest]\naquila_ignore = n\naquila_normalize = uuid\naquila_repeat = last\n")
+    report, lines = run_later(project, monkeypatch, *chosen)
+    assert report == {"groups": [], "unrecorded": [], "requests": []}
+    assert lines == ["aquila: drift: none"]
+
+
+def test_settings_that_compare_less_are_looked_behind(project: Project) -> None:
+    tests = "@pytest.mark.aquila(match_on=['method', 'path'])\ndef test_it(aquila_cassette):\n    post('one')\n"
+    project.record(tests=tests)
+    changed = tests.replace("one", "two")
+    project.run(tests=changed).assert_outcomes(passed=1)
+    result = project.run("--aquila-drift")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["1 test: prompt recorded 'one', now 'two'*"])
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_distributed_run_are_told_together(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.record(tests=TESTS)
+    report, _ = run_later(project, monkeypatch)
+    upstream = f"--aquila-upstream={project.module}:transport"
+    arguments = ("-p", "no:cacheprovider", "-n", "2", upstream, "--aquila-drift=workers.json")
+    result = project.pytester.runpytest_subprocess(*arguments)
+    result.stdout.fnmatch_lines(["aquila: drift: 11 tests, 3 changes"])
+    assert json.loads((project.pytester.path / "workers.json").read_text())["groups"] == report["groups"]
+
+
+def test_the_command_that_is_printed_works_in_a_shell(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.record(tests=TESTS.partition("def test_block")[0])
+    report, _ = run_later(project, monkeypatch, "-k", "small or Bob")
+    (group,) = report["groups"]
+    program, *arguments = shlex.split(group["record"])
+    monkeypatch.setenv("LATER", "recorded again")
+    assert program == "pytest"
+    project.run(*arguments).assert_outcomes(passed=2)
+    _, lines = run_later(project, monkeypatch, "-k", "small or Bob", later="recorded again")
+    assert lines == ["aquila: drift: none"]
+
+
+JOBS = """
+from app import post
+from aquila.huey import SqliteHuey
+
+huey = SqliteHuey("jobs", filename={file!r})
+
+@huey.task()
+def describe(prompt, body):
+    return post(prompt, **body)
+"""
+TASKS = """
+import os
+from jobs import describe, huey
+
+MORE = {} if os.environ.get("LATER") else {"n": 1}
+
+@pytest.fixture
+def aquila_huey():
+    yield huey
+    huey.storage.close()
+
+@pytest.fixture
+def aquila_huey_storage():
+    return "own"
+
+def test_here(perform_job, aquila_cassette):
+    assert perform_job(describe, "here", MORE).value
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_consumer(run_consumer, aquila_cassette, kind):
+    with run_consumer(worker_type=kind) as consumer:
+        assert consumer.wait(describe(kind, MORE))
+"""
+
+
+@pytest.mark.slow
+def test_what_drifts_in_a_task_is_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("huey")
+    project.pytester.makepyfile(jobs=JOBS.replace("{file!r}", repr(str(project.pytester.path / "jobs.db"))))
+    project.record(tests=TASKS).assert_outcomes(passed=3)
+    monkeypatch.setenv("LATER", "1")
+    # In a process of its own: a Huey class is not made twice in one.
+    result = project.pytester.runpytest_subprocess("-p", "no:cacheprovider", "--aquila-drift=drift.json")
+    result.assert_outcomes(passed=3)
+    (group,) = json.loads((project.pytester.path / "drift.json").read_text())["groups"]
+    assert [test.partition("::")[2] for test in group["tests"]] == [
+        "test_consumer[process]",
+        "test_consumer[thread]",
+        "test_here",
+    ]
+    assert group["settings"] == ["aquila_ignore = n"]
+
+
+def test_a_setting_that_a_mark_has_is_advised_at_the_mark(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = '@pytest.mark.aquila(ignore=[], normalize=["date"], repeat="error")\n'
+    marked = TESTS.replace("def test_id(", f"{mark}def test_id(").replace("def test_twice(", f"{mark}def test_twice(")
+    project.record("-k", "id or twice", tests=marked)
+    report, _ = run_later(project, monkeypatch, "-k", "id or twice")
+    assert [group["settings"] for group in report["groups"]] == [
+        ["ignore=['user'] at the marker or the call", "normalize=['date', 'uuid'] at the marker or the call"],
+        ["repeat='last' at the marker or the call"],
+    ]

@@ -1,0 +1,330 @@
+"""``pytest --aquila-faults``: small programs, each with a habit, and what is said of them. With real forks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+PROVIDER = """
+import json
+import httpx2
+
+def event(**delta):
+    choice = {"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}
+    data = {"id": "c", "object": "chat.completion.chunk", "choices": [choice]}
+    return b"data: " + json.dumps(data).encode() + b"\\n\\n"
+
+def handle(request):
+    if json.loads(request.content).get("stream"):
+        events = [event(role="assistant"), *(event(content=f"{word} ") for word in "one two three".split()), event()]
+        body = b"".join(events) + b"data: [DONE]\\n\\n"
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body)
+    message = {"role": "assistant", "content": "one two three"}
+    return httpx2.Response(200, json={"id": "c", "object": "chat.completion", "choices": [{"message": message}]})
+
+def transport():
+    return httpx2.MockTransport(handle)
+"""
+
+APP = """
+import asyncio, json, threading, time
+import httpx2
+
+URL = "https://api.openai.com/v1/chat/completions"
+
+def body(**more):
+    return {"model": "m", "messages": [{"role": "user", "content": "count"}], **more}
+
+def text_of(response):
+    response.raise_for_status()
+    return response.json()["choices"][0]["message"]["content"]
+
+def simple():
+    return text_of(httpx2.post(URL, json=body(), timeout=5))
+
+def patient():
+    for _ in range(4):
+        response = httpx2.post(URL, json=body(), timeout=5)
+        if response.status_code not in (429, 503):
+            break
+        time.sleep(float(response.headers.get("retry-after", 7)))
+    return text_of(response)
+
+async def patient_async():
+    async with httpx2.AsyncClient(timeout=5) as client:
+        for _ in range(4):
+            response = await client.post(URL, json=body())
+            if response.status_code not in (429, 503):
+                break
+            await asyncio.sleep(float(response.headers.get("retry-after", 7)))
+    return text_of(response)
+
+def hasty():
+    for _ in range(30):
+        response = httpx2.post(URL, json=body(), timeout=5)
+        if response.status_code == 200:
+            break
+    return text_of(response)
+
+def read(timeout=5):
+    text, is_whole = "", False
+    with httpx2.stream("POST", URL, json=body(stream=True), timeout=timeout) as response:
+        response.raise_for_status()
+        for line in response.iter_lines():
+            if line == "data: [DONE]":
+                is_whole = True
+            elif line:
+                text += json.loads(line[6:])["choices"][0]["delta"].get("content") or ""
+    return text, is_whole
+
+def naive():
+    return read()[0]
+
+def noticing():
+    text, is_whole = read()
+    return text if is_whole else text + "[cut]"
+
+def telling():
+    try:
+        return read()[0]
+    except httpx2.HTTPError:
+        return "sorry"
+
+async def limited():
+    async with httpx2.AsyncClient(timeout=None) as client, asyncio.timeout(300):
+        return text_of(await client.post(URL, json=body()))
+
+def littering():
+    response = httpx2.post(URL, json=body(), timeout=5)
+    if response.status_code != 200:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    return text_of(response)
+"""
+
+TESTS = """
+import asyncio
+import pytest
+import app
+
+pytestmark = pytest.mark.aquila("shared")
+state = []
+
+@pytest.fixture(scope="module")
+def shared():
+    state.append("set up")
+    yield
+    state.append("torn down")
+
+@pytest.fixture
+def own(shared):
+    assert state == ["set up"]
+    state.append("own")
+    yield
+    state.remove("own")
+
+def test_simple(own): assert app.simple().startswith("one")
+def test_patient(own): assert app.patient().startswith("one")
+def test_patient_async(own): assert asyncio.run(app.patient_async()).startswith("one")
+def test_hasty(own): assert app.hasty().startswith("one")
+def test_naive(own): assert app.naive().startswith("one")
+def test_noticing(own): assert app.noticing().startswith("one")
+def test_telling(own): assert app.telling()
+def test_strict(own): assert app.naive() == "one two three "
+def test_limited(own): assert asyncio.run(app.limited())
+def test_littering(own): assert app.littering()
+def test_without_answers(own): assert state
+@pytest.mark.aquila(faults="server_error")
+def test_about_a_fault():
+    with pytest.raises(Exception): app.simple()
+def test_torn_down(): pass
+"""
+
+CHOSEN = "rate_limit(retry_after=30.0),unauthorized,overloaded(times=None),end_early,timeout,cut_stream"
+RATE, WRONG_KEY, BUSY, EARLY, LATE, CUT = (
+    "rate_limit(retry_after=30.0)",
+    "unauthorized",
+    "overloaded(times=None)",
+    "end_early",
+    "timeout",
+    "cut_stream",
+)
+
+# For each test: what is said of it where it is not "clear", with what was found.
+SAID: dict[str, dict[str, tuple[str, ...]]] = {
+    "test_simple": {},
+    "test_patient": {RATE: ("held",)},
+    "test_patient_async": {RATE: ("held",)},
+    "test_hasty": {
+        RATE: ("held", "ignored_retry_after"),
+        WRONG_KEY: ("held", "retried_hopeless"),
+        BUSY: ("clear", "retry_storm", "no_backoff"),
+    },
+    "test_naive": {EARLY: ("accepted", "accepted", "took_truncated")},
+    "test_noticing": {EARLY: ("held",)},
+    "test_telling": {
+        EARLY: ("accepted", "accepted", "took_truncated"),
+        **dict.fromkeys((RATE, WRONG_KEY, BUSY, LATE, CUT), ("held",)),
+    },
+    "test_strict": {EARLY: ("changed",)},
+    "test_limited": {},
+    "test_littering": dict.fromkeys((RATE, WRONG_KEY, BUSY), ("leaks", "leaks")),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in (("provider", PROVIDER), ("app", APP), ("test_app", TESTS)):
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    return tmp_path
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str]:
+    process = start(folder, *arguments)
+    output, _ = process.communicate()
+    return process.returncode, output
+
+
+def record(folder: Path) -> None:
+    code, output = run(folder, "-q", "--aquila-record", "--aquila-upstream=provider:transport", "-p", "no:xdist")
+    assert code in (0, 1), output  # the test about a fault fails until its good answer is recorded
+
+
+def hash_of(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in files)).hexdigest()
+
+
+def read_said(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
+    rows = json.loads((folder / "report.json").read_text())["runs"]
+    return {
+        (row["test"].partition("::")[2], row["fault"]): (row["verdict"], *(each["name"] for each in row["findings"]))
+        for row in rows
+    }
+
+
+ALL_SAID = {
+    (test, fault): said.get(fault, ("clear",))
+    for test, said in SAID.items()
+    for fault in (RATE, WRONG_KEY, BUSY, EARLY, LATE, CUT)
+}
+
+
+@pytest.mark.slow
+def test_what_programs_do_with_faults_is_told_for_each_test_and_fault(folder: Path) -> None:
+    record(folder)
+    before = hash_of(folder / "cassettes")
+    code, output = run(folder, "-p", "no:xdist", f"--aquila-faults={CHOSEN}", "--aquila-faults-json=report.json")
+    assert "13 passed" in output, output
+    assert read_said(folder) == ALL_SAID, output
+    assert (code, hash_of(folder / "cassettes")) == (1, before)
+    assert "test_app.py::test_naive" in output
+    assert "end_early                     accepted  passes, and of 1 answer something is missing; took a" in output
+    assert "60 runs of 10 tests: " in output
+    allowed = (
+        "[pytest]\naquila_faults_allowed =\n  test_app.py::* * accepted\n  *test_hasty * *\n  *littering * leaks\n"
+    )
+    (folder / "pytest.ini").write_text(allowed)
+    code, output = run(
+        folder, "-n2", "--aquila-faults=end_early,unauthorized", "--aquila-faults-json=report.json", "--dist=load"
+    )
+    report = json.loads((folder / "report.json").read_text())
+    assert code == 0, output
+    assert read_said(folder) == {key: said for key, said in ALL_SAID.items() if key[1] in (EARLY, WRONG_KEY)}
+    assert not report["failed"]
+    assert {each["allowed"] for row in report["runs"] for each in row["findings"]} == {True}
+    assert "findings are allowed" in output
+
+
+HANGING = """
+import app, pytest
+
+@pytest.mark.aquila("shared")
+def test_no_limit():
+    assert app.read(timeout=None)[0]
+"""
+
+
+@pytest.mark.slow
+def test_what_does_not_end_is_ended_and_said_to_hang(folder: Path) -> None:
+    record(folder)
+    (folder / "test_app.py").unlink()
+    (folder / "test_hanging.py").write_text(HANGING)
+    (folder / "pytest.ini").write_text("[pytest]\naquila_faults_timeout = 8\n")
+    code, output = run(folder, "-p", "no:xdist", "--aquila-faults=stall,end_early", "--aquila-faults-json=report.json")
+    assert code == 1
+    assert read_said(folder)["test_no_limit", "stall"] == ("hangs", "hangs", "no_read_timeout"), output
+    assert "no end after 8 s, in app.py:" in output
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_what_runs_and_leaves_nothing_behind(folder: Path) -> None:
+    record(folder)
+    before = hash_of(folder / "cassettes")
+    told = folder / "told"
+    (folder / "test_app.py").write_text(
+        "import os, app, pytest\n"
+        "@pytest.mark.aquila('shared')\n"
+        "def test_it():\n"
+        f"    open({str(told)!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
+        "    app.read(timeout=None)\n"
+    )
+    os.mkfifo(folder / "begun")
+    (folder / "app.py").write_text(
+        APP + f"\nfirst = read\ndef read(timeout):\n"
+        f"    if len(open({str(told)!r}).readlines()) == 3:\n"
+        f"        open({str(folder / 'begun')!r}, 'w').write('.')\n"
+        f"    return first(timeout)\n"
+    )
+    process = start(folder, "-p", "no:xdist", "--aquila-faults=stall")
+    assert process.stdout is not None
+    begun = os.open(folder / "begun", os.O_RDWR)
+    stdout, said = process.stdout.fileno(), b""
+    while begun not in select.select([begun, stdout], [], [])[0]:  # until the run under the fault has begun
+        said += (piece := os.read(stdout, 65536))
+        assert piece, said  # pytest has ended
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    assert (process.returncode, hash_of(folder / "cassettes")) == (2, before), output
+    assert "KeyboardInterrupt" in output
+    for pid in told.read_text().split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ini", "said"),
+    [
+        (["--aquila-faults=cut_steam"], "", "did you mean 'cut_stream'?"),
+        (["--aquila-faults", "--aquila-record"], "", "leave --aquila-record"),
+        (["--aquila-faults-json=x"], "", "give that, too"),
+        (["--aquila-faults"], "aquila_faults_timeout = soon", "must be a number of seconds above 0"),
+        (["--aquila-faults"], "aquila_faults_allowed = x * y", "'y' is none of accepted, hangs"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_test(
+    pytester: pytest.Pytester, arguments: list[str], ini: str, said: str
+) -> None:
+    pytester.makeini(f"[pytest]\n{ini}\n")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{said.replace('[', '[[]')}*"])

@@ -1,0 +1,60 @@
+"""Options whose value may be left out take one after ``=`` alone: what follows them is a path."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from pytest_aquila import option_values
+from tests.plugin.conftest import Project
+
+ASKS = "from app import post\ndef test_it(aquila_cassette):\n    post('one')\n"
+
+
+def test_a_path_behind_such_an_option_is_a_path(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.pytester.mkdir("first").joinpath("test_first.py").write_text(ASKS)
+    second = project.pytester.mkdir("second")
+    second.joinpath("test_second.py").write_text(ASKS)
+    second.joinpath("conftest.py").write_text(
+        "def pytest_report_header():\n    return 'the conftest was found in time'\n"
+    )
+    (project.pytester.path / "pytest.ini").write_text("[pytest]\ntestpaths = first\n")
+
+    result = project.run("--aquila-record", "second")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["the conftest was found in time", "aquila: 0 replayed, 1 recorded, 0 missed"])
+    result = project.run("--aquila-drift", "second/test_second.py")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["aquila: drift: none"])
+
+    project.run("--aquila-record=all", "second").stdout.fnmatch_lines(["aquila: 0 replayed, 1 recorded, *"])
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--aquila-record")
+    project.run("first").stdout.fnmatch_lines(["aquila: 0 replayed, 1 recorded, *"])
+    assert len(project.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "written"),
+    [
+        (["--aquila-record", "a"], ["--aquila-record=missing", "a"]),
+        (["a", "--aquila-record"], ["a", "--aquila-record=missing"]),
+        (["--aquila-record=all", "a"], ["--aquila-record=all", "a"]),
+        (["--aquila-drift", "a", "--", "--aquila-record"], ["--aquila-drift=-", "a", "--", "--aquila-record"]),
+        (["--aquila-recorded", "a"], ["--aquila-recorded", "a"]),
+    ],
+)
+def test_the_value_that_was_left_out_is_written_out(args: list[str], written: list[str]) -> None:
+    assert option_values._with_values(args) == written
+
+
+@pytest.mark.slow  # a process, in which the plugin is not loaded before
+def test_where_a_conftest_brings_the_plugin_the_run_says_what_to_type(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeconftest("pytest_plugins = ['pytest_aquila.plugin']")
+    pytester.makepyfile("def test_it():\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "--aquila-drift"]
+    assert "Write --aquila-drift=- ." in pytester.run(*command, ".").stderr.str()
+    assert pytester.run(*command).ret == pytest.ExitCode.OK

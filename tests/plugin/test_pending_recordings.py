@@ -1,0 +1,134 @@
+"""Recordings that wait beside their cassettes are seen: at a miss, in the last lines of a run, and in a review."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_at_origin
+from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.cassettes.storage import journal
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.journal_entries import JournalEntry
+from aquila.cassettes.storage.merging import NewRecording
+from aquila.cli import main
+from aquila.recording import recovery
+from tests.plugin.conftest import Project
+
+TEST = """
+@pytest.mark.parametrize("word", ["a b"])
+def test_it(aquila_cassette, word):
+    assert (post("one"), post(word)) == (1, 2)
+"""
+
+
+def test_a_miss_names_what_waits_what_it_holds_and_what_stores_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.record(tests=TEST)
+    changed = TEST.replace("post(word)", "post(word + '!')").replace("(1, 2)", "(1, 3)")
+    project.record(tests=changed + "    assert False\n")
+    result = project.run(tests=changed)
+    result.assert_outcomes(failed=1)
+    output = result.stdout.str()
+    assert re.search(r"test_it\S+.pending.yaml waits to be accepted:", output)
+    assert re.search(r"2 recordings \(1 new, 1 gone\), just recorded|minute", output)
+    assert "It answers this request. To store it:" in output
+    assert "aquila: 1 replayed, 0 recorded, 1 missed, 1 pending" in output
+    assert output.count("recordings of an earlier run wait in") == 1
+    (command,) = {line.strip("E ") for line in output.splitlines() if line.lstrip("E ").startswith("aquila cassettes")}
+    monkeypatch.chdir(project.pytester.path)
+    assert main(shlex.split(command)[1:]) == 0
+    result = project.run()
+    result.assert_outcomes(passed=1)
+    assert "pending" not in result.stdout.str()
+
+
+def test_accepting_keeps_what_a_shared_cassette_got_between_two_failing_tests(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = """
+    @pytest.mark.aquila("shared")
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    def test_it(n):
+        post(str(n))
+        assert n == 2
+    """
+    project.record(tests=tests).assert_outcomes(passed=1, failed=2)
+    monkeypatch.chdir(project.pytester.path)
+    assert main(["cassettes", "accept", "shared"]) == 0
+    assert len(load_cassette(project.cassettes / "shared.yaml").interactions) == 3
+
+
+def test_what_waits_for_something_else_is_not_said_to_answer(project: Project) -> None:
+    project.record(tests=TEST + "    assert False\n")
+    output = project.run(tests=TEST.replace("word)) ==", "'else')) ==").replace('post("one")', "1")).stdout.str()
+    assert "It does not answer this request. To store it all the same:" in output
+    (path,) = (project.cassettes / "test_app").glob("*.pending.yaml")
+    path.write_text("aquila: 1\ninteractions: {\n")
+    assert "waits to be accepted, and cannot be read." in project.run().stdout.str()
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def contents(project: Project) -> dict[str, bytes]:
+    """What the cassettes answer, by the names of their files."""
+    return {
+        path.relative_to(project.cassettes).as_posix(): b" ".join(
+            row.response.body[:11] for row in load_cassette(path).interactions
+        )
+        for path in sorted(project.cassettes.rglob("*.yaml"))
+    }
+
+
+def test_a_run_for_a_review_records_everything_beside_the_cassettes_and_replaces_nothing(project: Project) -> None:
+    tests = """
+    def test_own(aquila_cassette):
+        post("one"), post("two")
+
+    @pytest.mark.aquila("shared")
+    def test_a():
+        post("a")
+
+    @pytest.mark.aquila("shared")
+    def test_b():
+        post("b")
+        pytest.skip("not today")
+    """
+    project.record("-p", "no:randomly", tests=tests)
+    stored = {"shared.yaml": b'{"answer":3 {"answer":4', "test_app/test_own.yaml": b'{"answer":1 {"answer":2'}
+    assert contents(project) == stored
+    new = "\n    def test_new(aquila_cassette):\n        post('new')\n        assert False\n"
+    changed = tests.replace(', post("two")', "") + new
+    for first in (5, 9):  # the second run replaces what the first has left
+        result = project.run("--aquila-record=pending", tests=changed)
+        result.stdout.fnmatch_lines(["aquila: recorded for a review, beside the cassettes: *(aquila cassettes accept)"])
+        result.stdout.fnmatch_lines(["aquila: 0 replayed, 4 recorded, 0 missed, 3 pending"])
+        answers = [f'{{"answer":{first + n}'.encode()[:11] for n in range(4)]
+        assert contents(project) == stored | {
+            "test_app/test_own.pending.yaml": answers[0],
+            "shared.pending.yaml": b" ".join(answers[1:3]),
+            "test_app/test_new.pending.yaml": answers[3],
+        }
+    result = project.run()
+    result.assert_outcomes(passed=2, skipped=1, failed=1)
+    assert "test_new.pending.yaml waits to be accepted" in result.stdout.str()
+
+
+def test_what_a_killed_run_for_a_review_recorded_is_kept_beside_too(project: Project) -> None:
+    project.record(tests="def test_it(aquila_cassette):\n    post('one')\n")
+    before = contents(project)
+    request = load_cassette(project.cassettes / "test_app" / "test_it.yaml").interactions[0].request
+    left = journal.Journal(project.cassettes, "0123456789abcdef")
+    for number, asked in enumerate((request, replace(request, body=b"{}"))):
+        rules = MatchRules()
+        row = NewRecording(key_at_origin(asked, rules), 0, number, Interaction(asked, RecordedResponse(201)))
+        left.append_entry(JournalEntry("test_app/test_it", "pending", "last", rules, row))
+    left.close()
+    assert recovery.recover_journals(project.cassettes).failures == []
+    assert {name: text for name, text in contents(project).items() if "pending" not in name} == before
+    kept = load_cassette(project.cassettes / "test_app" / "test_it.pending.yaml").interactions
+    assert [each.response.status for each in kept] == [201, 201]

@@ -1,0 +1,85 @@
+"""A miss finds what was recorded under another name of the test, if that test is gone."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from aquila.cli import main
+from tests.plugin.conftest import Project
+
+TESTS = """
+@pytest.mark.parametrize("n", [1, 2])
+def test_it(aquila_cassette, n):
+    post("one"), post(n)
+
+class TestGroup:
+    def test_in_class(self, aquila_cassette):
+        post("in class")
+"""
+
+
+def commands_in(output: str) -> list[str]:
+    """The commands that a run advises to type, each once."""
+    found = re.findall(r"^E? *(aquila cassettes mv .*)$", output, re.MULTILINE)
+    return list(dict.fromkeys(found))
+
+
+def test_a_miss_names_the_recording_of_the_renamed_test_and_what_moves_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.record(tests=TESTS)
+    renamed = TESTS.replace("test_it", "test_that").replace("test_in_class", "test_inside")
+    result = project.run(tests=renamed)
+    result.assert_outcomes(failed=3)
+    output = result.stdout.str()
+    assert "The same request is recorded in cassettes/test_app/test_it-1.yaml" in output
+    assert commands_in(output) == [
+        "aquila cassettes mv test_app.py::test_it test_app.py::test_that",
+        "aquila cassettes mv test_app.py::TestGroup::test_in_class test_app.py::TestGroup::test_inside",
+    ]
+    told = re.findall(r"^aquila: tests miss what is recorded .*", output, re.MULTILINE)
+    assert len(told) == 2
+    monkeypatch.chdir(project.pytester.path)
+    for command in commands_in(output):
+        assert main(shlex.split(command)[1:]) == 0
+    result = project.run()
+    result.assert_outcomes(passed=3)
+    assert "aquila cassettes mv" not in result.stdout.str()
+
+
+def test_a_renamed_module_is_moved_as_a_whole(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.record(tests=TESTS)
+    (project.pytester.path / "test_app.py").rename(project.pytester.path / "test_web.py")
+    output = project.run().stdout.str()
+    assert commands_in(output) == ["aquila cassettes mv test_app.py test_web.py"]
+    monkeypatch.chdir(project.pytester.path)
+    assert main(shlex.split(commands_in(output)[0])[1:]) == 0
+    project.run().assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        TESTS + "\n    def test_same(self, aquila_cassette):\n        post('in class')\n",  # the other is there
+        TESTS.replace("test_in_class", "test_x").replace('post("in class")', 'post("changed")'),  # another request
+        TESTS.replace("test_in_class", "test_x")
+        + "\nfor name in ['test_in']:\n    globals()[name + '_class'] = None\n",
+        TESTS.replace("test_in_class", "test_x").replace("class TestGroup:", "class TestGroup(object):"),  # inherited?
+    ],
+)
+def test_what_may_be_of_another_test_is_not_taken_from_it(project: Project, after: str) -> None:
+    project.record(tests=TESTS)
+    output = project.run(tests=after).stdout.str()
+    assert "missed" in output
+    assert commands_in(output) == []
+
+
+def test_a_cassette_of_a_name_of_its_own_is_found_if_those_who_used_it_are_gone(project: Project) -> None:
+    project.record(tests="@pytest.mark.aquila('jobs/old')\ndef test_old():\n    post('one')\n")
+    output = project.run(tests="@pytest.mark.aquila('jobs/new')\ndef test_new():\n    post('one')\n").stdout.str()
+    assert commands_in(output) == ["aquila cassettes mv jobs/old jobs/new"]
+    output = project.run(tests="@pytest.mark.aquila('jobs/new')\ndef test_old():\n    post('one')\n").stdout.str()
+    assert commands_in(output) == []

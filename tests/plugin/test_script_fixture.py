@@ -1,0 +1,291 @@
+"""``aquila_script``: answers written by hand, for whatever client a test uses."""
+
+from __future__ import annotations
+
+import pytest
+
+import tests.support.preloaded  # noqa: F401
+
+HELPERS = """
+import json
+import threading
+import urllib.request
+
+import pytest
+
+URL = "https://api.openai.com/v1/chat/completions"
+
+
+def body(text="hi", **fields):
+    return json.dumps({"model": "gpt-4.1", "messages": [{"role": "user", "content": text}], **fields}).encode()
+
+
+def ask(text="hi", **fields):
+    request = urllib.request.Request(URL, body(text, **fields), {"content-type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        return json.loads(answer.read())["choices"][0]["message"]["content"]
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makepyfile(helpers=HELPERS)
+    return pytester
+
+
+def test_every_client_gets_what_was_written(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import asyncio
+        import aiohttp, httpx, httpx2, openai, requests
+        import aquila
+        from helpers import URL, ask, body
+        import concurrent.futures
+
+        def test_agent(aquila_script):
+            aquila_script.tool_call("get_weather", city="Rome").reply("It is 18 °C in Rome.")
+            client = openai.OpenAI()
+            messages = [{"role": "user", "content": "Weather in Rome?"}]
+            first = client.chat.completions.create(model="gpt-4.1", messages=messages).choices[0].message
+            (call,) = first.tool_calls
+            assert (call.function.name, call.function.arguments) == ("get_weather", '{"city":"Rome"}')
+            result = {"role": "tool", "tool_call_id": call.id, "content": "18 °C"}
+            messages += [first.model_dump(exclude_none=True), result]
+            second = client.chat.completions.create(model="gpt-4.1", messages=messages, stream=True)
+            assert "".join(chunk.choices[0].delta.content or "" for chunk in second) == "It is 18 °C in Rome."
+            last = aquila_script.requests[1].messages[-1]
+            assert (last.role, last.text, last.tool_call_id) == ("tool", "18 °C", call.id)
+
+        def test_clients(aquila_script):
+            aquila_script.reply("Hello.", times=8)
+            said = lambda answer: answer["choices"][0]["message"]["content"]
+            headers = {"content-type": "application/json"}
+
+            async def in_a_loop():
+                async with aiohttp.ClientSession() as session:
+                    async with session.post(URL, data=body(), headers=headers) as answer:
+                        yield said(await answer.json())
+                async with httpx.AsyncClient() as client:
+                    yield said((await client.post(URL, content=body())).json())
+
+            async def collect():
+                return [each async for each in in_a_loop()]
+
+            assert asyncio.run(collect()) == ["Hello."] * 2
+            assert said(requests.post(URL, data=body(), headers=headers).json()) == "Hello."
+            assert said(httpx.post(URL, content=body()).json()) == "Hello."
+            assert said(httpx2.post(URL, content=body()).json()) == "Hello."
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                assert pool.submit(ask).result() == "Hello."
+            assert aquila.ask("hi").text == "Hello."
+            assert aquila.http_client().post(URL, content=body()).status_code == 200
+        """
+    )
+    result = project.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*0 recorded, 0 missed, 10 scripted"])
+    assert not (project.path / "cassettes").exists()
+
+
+def test_what_nothing_answers_and_what_nobody_asks_for_fails_the_test(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        from helpers import ask
+        import openai
+        import pytest
+
+        def test_unanswered(aquila_script):
+            aquila_script.embed([0.5])
+            openai.OpenAI().chat.completions.create(model="gpt-4.1", messages=[{"role": "user", "content": "Who?"}])
+
+        def test_swallowed(aquila_script):
+            try:
+                ask("Who?")
+            except BaseException:
+                pass
+
+        def test_unused(aquila_script):
+            aquila_script.reply("one").reply("two")
+            aquila_script.when("never").reply("three")
+            assert ask() == "one"
+
+        def test_unused_is_meant(aquila_script):
+            aquila_script.unused = "ignore"
+            aquila_script.reply("one").reply("two")
+            assert ask() == "one"
+
+        @pytest.mark.aquila(unused="ignore")
+        def test_unused_is_meant_by_the_marker(aquila_script):
+            aquila_script.reply("one").reply("two")
+            assert ask() == "one"
+        """
+    )
+    result = project.runpytest_inprocess("-p", "no:cacheprovider", "-rfE")
+    result.assert_outcomes(passed=2, failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "E *UnscriptedRequest: no answer is scripted for POST https://api.openai.com/v1/chat/completions",
+            "*form       OpenAI chat completions",
+            "*messages   user       Who?",
+            "*embed() with 1 vectors: does not answer a request for a message",
+            "*2 scripted answers were not asked for:",
+            '*reply("two")',
+            '*when("never").reply("three")',
+        ]
+    )
+
+
+def test_beside_a_cassette_the_script_comes_first_and_the_rest_is_replayed(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        from helpers import ask
+
+        def test_both(aquila_script, aquila_cassette):
+            aquila_script.when("scripted").reply("by hand")
+            assert [ask("scripted"), ask("recorded"), ask("scripted")] == ["by hand", "from upstream", "by hand"]
+            assert [request.messages[-1].text for request in aquila_cassette.requests] == ["recorded"]
+        """,
+        upstream="""
+        import httpx2
+
+        def transport():
+            message = {"role": "assistant", "content": "from upstream"}
+            return httpx2.MockTransport(lambda request: httpx2.Response(200, json={"choices": [{"message": message}]}))
+        """,
+    )
+    recorded = project.runpytest_inprocess("--aquila-record", "--aquila-upstream=upstream:transport")
+    recorded.stdout.fnmatch_lines(["*0 replayed, 1 recorded, 0 missed, 2 scripted*"])
+    replayed = project.runpytest_inprocess()
+    replayed.stdout.fnmatch_lines(["*1 replayed, 0 recorded, 0 missed, 2 scripted*"])
+
+
+def test_children_and_forks_ask_the_script_of_the_test(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import os, subprocess, sys
+        os.environ["PYTHONPATH"] = f"{os.getcwd()}:{os.environ['PYTHONPATH']}"
+        from helpers import ask
+        import aquila
+
+        def test_processes(aquila_script):
+            aquila_script.reply("one").reply("two").reply("three").reply("four")
+            assert ask() == "one"
+            program = [sys.executable, "-c", "import helpers; print(helpers.ask())"]
+            run = lambda: subprocess.run(program, capture_output=True, text=True, check=True).stdout.strip()
+            assert run() == "two"
+            with aquila.use_cassette("inner"):
+                assert run() == "three"
+            reader, writer = os.pipe()
+            if os.fork() == 0:
+                os.write(writer, ask().encode())
+                os._exit(0)
+            assert os.read(reader, 100) == b"four"
+            assert len(aquila_script.requests) == 4
+
+        def test_a_child_without_answer_fails_the_test(aquila_script):
+            assert subprocess.run([sys.executable, "-c", "import helpers; helpers.ask()"]).returncode
+        """
+    )
+    result = project.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:randomly")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*no answer is scripted for POST*"])
+    result.stdout.no_fnmatch_line("*cannot be read*")
+
+
+SCRIPT = """\
+script:
+- reply: one
+- reply: two
+- when: many
+  reply: any
+"""
+
+
+def test_a_file_answers_by_its_name_and_nothing_is_recorded_into_it(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project.mkdir("cassettes") / "scripts"
+    folder.mkdir()
+    (folder / "numbers.script.yaml").write_text(SCRIPT)
+    project.makepyfile(
+        """
+        from helpers import ask
+        import aquila
+        import pytest
+        import subprocess, sys, os
+
+        @pytest.mark.aquila("scripts/numbers")
+        def test_marker():
+            assert [ask(), ask("many"), ask(), ask("many")] == ["one", "any", "two", "any"]
+
+        @pytest.mark.aquila("scripts/numbers")
+        def test_left():
+            assert ask() == "one"
+
+        @pytest.mark.aquila("scripts/numbers")
+        def test_unanswered():
+            ask(), ask(), ask()
+
+        @pytest.mark.aquila(unused="ignore")
+        def test_call(aquila_cassette):
+            assert aquila.ask("x", cassette="scripts/numbers", timeout=5).text == "one"
+
+        def test_block():
+            with aquila.use_cassette("scripts/numbers"):
+                assert ask("many") == "any"
+
+        @pytest.mark.aquila("scripts/numbers", unused="ignore")
+        def test_child():
+            assert ask() == "one"
+            program = [sys.executable, "-c", "import helpers; print(helpers.ask())"]
+            path = {**os.environ, "PYTHONPATH": f"{os.getcwd()}:{os.environ['PYTHONPATH']}"}
+            assert subprocess.run(program, capture_output=True, text=True, env=path).stdout == "two\\n"
+
+        @pytest.mark.aquila("scripts/numbers", unused="ignore")
+        def test_a_file_needs_no_key():
+            assert os.environ.get("OPENAI_API_KEY")
+
+        def test_the_fixture_needs_no_key(aquila_script):
+            assert os.environ.get("OPENAI_API_KEY")
+        """
+    )
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for options in ((), ("--aquila-record",), ("--aquila-record=all",)):
+        result = project.runpytest_inprocess(*options)
+        result.assert_outcomes(passed=6, failed=2)
+        result.stdout.fnmatch_lines(
+            ["E *UnscriptedRequest: no answer is scripted*", '*left *when("many"): no message *']
+        )
+        result.stdout.fnmatch_lines(["*0 replayed, 0 recorded, 1 missed, *"])
+    assert [path.name for path in folder.iterdir()] == ["numbers.script.yaml"]
+    assert (folder / "numbers.script.yaml").read_text() == SCRIPT
+
+
+def test_a_script_that_cannot_answer_is_no_broken_connection(project: pytest.Pytester) -> None:
+    """A client that tries again and rewrites what was raised would hide why."""
+    project.makepyfile(
+        """
+        import httpx2
+        import openai
+
+        def test_own_function(aquila_script):
+            aquila_script.when(where=lambda sent: sent.no_such_name).reply("one")
+            openai.OpenAI().chat.completions.create(model="gpt-4.1", messages=[{"role": "user", "content": "Who?"}])
+
+        def test_form(aquila_script):
+            aquila_script.tool_call("weather", '{"city": Rome}')
+            url = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:generateContent"
+            try:
+                httpx2.post(url, json={"contents": []})
+            except Exception:
+                pass
+        """
+    )
+    result = project.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*UnscriptedRequest: the script cannot answer POST */v1/chat/completions: AttributeError*",
+            "*the scripted arguments of weather are*no JSON object*Gemini generateContent*",
+        ]
+    )

@@ -1,0 +1,217 @@
+"""A secret shows in no name, report, log or line: only what a user's own code prints without Aquila is its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.conftest import Project
+from tests.support.slow import slow_but
+
+KEY = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
+OTHER = "m4Wd8sQx2LpTv7Kc9YrB3nGh5JfZ6aEo"
+
+
+@pytest.fixture
+def machine(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project on a machine with two keys of no known shape."""
+    monkeypatch.setenv("MISTRAL_API_KEY", KEY)
+    monkeypatch.setenv("OTHER_API_KEY", OTHER)
+    return project
+
+
+def everything(machine: Project, result: pytest.RunResult) -> str:
+    """All that a run has left: what it printed, the names of its files, and what is in them."""
+    files = [path for path in machine.pytester.path.rglob("*") if path.suffix not in (".py", ".pyc")]
+    files = [path for path in files if path != machine.calls_file]  # what the provider has got
+    texts = [path.read_bytes().decode(errors="replace") for path in files if path.is_file()]
+    return "\n".join([*result.outlines, *result.errlines, *map(str, files), *texts])
+
+
+def run(machine: Project, tests: str, *arguments: str, record: bool = False) -> str:
+    reports = ("--junitxml=junit.xml", "-o", "junit_logging=all", "-vv", "-rA", "--tb=long", "--showlocals")
+    result = (machine.record if record else machine.run)(*reports, *arguments, tests=tests)
+    return everything(machine, result)
+
+
+PARAMETRIZED = """
+    import os
+
+    @pytest.mark.parametrize("key", [os.environ["MISTRAL_API_KEY"], os.environ["OTHER_API_KEY"]])
+    def test_it(aquila_cassette, key):
+        assert post("hi " + key)
+    """
+
+
+def test_a_parameter_that_is_a_key_is_in_no_name(machine: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.record(tests=PARAMETRIZED).assert_outcomes(passed=2)
+    recorded = sorted(path.name for path in machine.cassettes.rglob("*.yaml"))
+    assert sorted(name.partition("+")[0] for name in recorded) == ["test_it-redacted-0", "test_it-redacted-1"]
+    monkeypatch.setenv("MISTRAL_API_KEY", "another-KEY-9f8e7d6c5b4a39281706")  # keys are rotated
+    left = run(machine, PARAMETRIZED)
+    assert "2 replayed" in left
+    assert KEY not in left
+    assert OTHER not in left
+
+
+def test_an_id_that_a_test_gives_itself_names_no_file_by_a_key(machine: Project) -> None:
+    tests = PARAMETRIZED.replace("])\n", "], ids=str)\n")
+    machine.record(tests=tests).assert_outcomes(passed=2)
+    recorded = [str(path) for path in machine.cassettes.rglob("*.yaml")]
+    assert len(recorded) == 2
+    assert not any(key in name for key in (KEY, OTHER) for name in recorded)
+
+
+def test_a_fixture_that_tests_share_is_not_named_by_a_key(machine: Project) -> None:
+    tests = """
+        import os
+
+        @pytest.fixture(scope="module", params=[os.environ["MISTRAL_API_KEY"], os.environ["OTHER_API_KEY"]])
+        def answer(request):
+            return post("hi " + request.param)
+
+        def test_it(answer):
+            assert answer
+        """
+    machine.record(tests=tests).assert_outcomes(passed=2)
+    recorded = [str(path) for path in machine.cassettes.rglob("*.yaml")]
+    assert len(recorded) == 2
+    assert not any(key in name for key in (KEY, OTHER) for name in recorded)
+    left = run(machine, tests)
+    assert "2 replayed" in left
+    assert KEY not in left
+
+
+FAILURES = {
+    "a miss": 'post("changed " + KEY)',
+    "an assertion": 'post("hi")\n        assert KEY == "x"',
+    "an error with a cause and notes": (
+        'post("hi")\n        error = ValueError(KEY)\n        error.add_note(f"note {KEY}")\n'
+        '        raise RuntimeError(f"bad {KEY}") from error'
+    ),
+    "an error within the client": (
+        "import httpx2\n        with aquila.http_client() as http:\n"
+        '            http.post("https://provider.example/v1/x", content=object(), headers={"x-api-key": KEY})'
+    ),
+    "what the test prints": 'print(KEY)\n        post("hi")\n        assert False',
+    "what the test logs": (
+        'import logging\n        logging.getLogger("app").error(KEY)\n        post("hi")\n        assert False'
+    ),
+    "a group": 'post("hi")\n        raise ExceptionGroup(KEY, [ValueError(KEY), OSError(1, KEY)])',
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_the_report_of_a_failed_test_shows_no_key(failure: str, machine: Project) -> None:
+    head = '\n    KEY = __import__("os").environ["MISTRAL_API_KEY"]\n'
+    machine.record(tests=head + '\n    def test_it(aquila_cassette):\n        post("hi")\n').assert_outcomes(passed=1)
+    # The key is read where a library would: from a file, because a replay has a dummy in the environment.
+    machine.pytester.makefile(".txt", key=KEY)
+    head = f"\n    KEY = __import__('pathlib').Path({str(machine.pytester.path / 'key.txt')!r}).read_text()\n"
+    tests = head + f"\n    def test_it(aquila_cassette):\n        {FAILURES[failure]}\n"
+    machine.pytester.path.joinpath("junit.xml").unlink(missing_ok=True)
+    left = run(machine, tests)
+    assert "1 failed" in left
+    assert left.count(KEY) == 1  # in the file
+
+
+def test_a_key_that_nobody_knew_is_not_shown_in_the_frames_of_aquila(machine: Project) -> None:
+    """It has no shape and no variable, and the request goes wrong before anything has looked at it."""
+    tests = """
+        def test_it(aquila_cassette):
+            header = {"x-unknown": "".join(["uTx8", "Qm4v", "Zk2b", "Ws9d"])}
+            with aquila.http_client() as http:
+                http.post("https://provider.example/v1/x", json={"prompt": "no recording"}, headers=header)
+        """
+    left = run(machine, tests, "--full-trace")
+    assert "1 failed" in left
+    own = [line for line in left.splitlines() if "uTx8Qm4vZk2bWs9d" in line and "RecordedRequest" in line]
+    assert own == []
+
+
+def test_the_report_of_a_module_that_fails_at_import_shows_no_key(machine: Project) -> None:
+    left = run(machine, '\n    import os\n    raise RuntimeError("bad " + os.environ["MISTRAL_API_KEY"])\n')
+    assert "bad [redacted]" in left
+    assert KEY not in left
+
+
+def test_a_passing_test_leaves_no_key_in_what_it_printed(machine: Project) -> None:
+    tests = (
+        '\n    KEY = __import__("os").environ["OTHER_API_KEY"]\n    def test_it(aquila_cassette):\n        post("hi")\n'
+    )
+    left = run(machine, tests + "        print('mine is', KEY)\n", record=True)
+    assert "mine is [redacted]" in left
+    assert OTHER not in left
+
+
+WORDS = {
+    "a warning": 'warnings.warn("word " + KEY)',
+    "an exception of a thread": (
+        "thread = threading.Thread(target=lambda: int('word ' + KEY))\n        thread.start()\n        thread.join()"
+    ),
+    "an exception that nobody can catch": (
+        "type('X', (), {'__del__': lambda self: int('word ' + KEY)})()\n        gc.collect()"
+    ),
+    "a property": 'record_property("word", KEY)',
+    "an expected failure": 'pytest.xfail("word " + KEY)',
+}
+
+
+@pytest.mark.parametrize("workers", slow_but([()], [(), ("-p", "xdist", "-n", "1")]), ids=["one process", "a worker"])
+@pytest.mark.parametrize("word", WORDS)
+def test_what_pytest_says_of_a_passing_test_shows_no_key(word: str, workers: tuple[str, ...], machine: Project) -> None:
+    tests = (
+        '\n    import gc, threading, warnings\n    KEY = __import__("os").environ["OTHER_API_KEY"]\n'
+        f'    def test_it(aquila_cassette, record_property):\n        post("hi")\n        {WORDS[word]}\n'
+    )
+    left = run(machine, tests, "-W", "default", "-o", "junit_family=xunit1", *workers, record=True)
+    assert "1 passed" in left or "1 xfailed" in left
+    assert "word" in left
+    assert OTHER not in left
+
+
+def test_a_reason_to_fail_that_is_a_key_is_not_shown(machine: Project) -> None:
+    tests = """
+        import os
+
+        @pytest.mark.xfail(reason="mind " + os.environ["OTHER_API_KEY"])
+        def test_it(aquila_cassette):
+            assert post("hi") == "nothing"
+        """
+    left = run(machine, tests, record=True)
+    assert "mind [redacted]" in left
+    assert OTHER not in left
+
+
+LOGGING = """
+    import os, logging
+    import openai
+
+    def test_it(aquila_cassette, caplog):
+        caplog.set_level(logging.DEBUG, "aquila")
+        with pytest.raises(Exception) as info:
+            aquila.ask("say " + os.environ["OTHER_API_KEY"], model="m", api_key="a-key-4711-of-mine",
+                       base_url="https://provider.example/v1", max_retries=0)
+        assert "say [redacted]" in caplog.text, repr(info.value)
+    """
+
+
+def test_the_content_of_the_log_holds_no_key(machine: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AQUILA_LOG_CONTENT", "on")
+    left = run(machine, LOGGING, record=True)
+    assert "1 passed" in left
+    assert OTHER not in left
+
+
+def test_a_worker_of_xdist_shows_no_key(machine: Project, tmp_path: Path) -> None:
+    machine.pytester.makepyfile(
+        test_app=f"import os, aquila\nfrom app import post\n\ndef test_it(aquila_cassette):\n"
+        f"    key = __import__('pathlib').Path({str(tmp_path / 'key')!r}).read_text()\n    post('changed ' + key)\n"
+    )
+    (tmp_path / "key").write_text(KEY)
+    result = machine.pytester.runpytest_subprocess(
+        "-n", "1", "-vv", "--showlocals", "--tb=long", "--junitxml=junit.xml", "-p", "no:cacheprovider"
+    )
+    result.assert_outcomes(failed=1)
+    assert KEY not in everything(machine, result)

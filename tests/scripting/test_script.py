@@ -1,0 +1,144 @@
+"""Which written answer a request gets."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from aquila.cassettes.model import RecordedRequest
+from aquila.errors import ConfigError
+from aquila.scripting.script import Script
+
+CHAT = "https://api.openai.com/v1/chat/completions"
+
+
+def ask(script: Script, text: str = "hi", url: str = CHAT, **fields: Any) -> Any:
+    """What the script answers to a chat request: the body's value, or None."""
+    body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": text}], **fields}
+    answer = script.decide(RecordedRequest("POST", url, (), json.dumps(body).encode()))
+    return None if answer is None else json.loads(answer.response.body)
+
+
+def said(answer: Any) -> Any:
+    return answer["choices"][0]["message"]["content"]
+
+
+def test_answers_come_in_the_order_in_which_they_were_written_and_each_once() -> None:
+    script = Script().reply("one").reply("two", times=2)
+    assert [said(ask(script)) for _ in range(3)] == ["one", "two", "two"]
+    assert ask(script) is None
+    assert [request.messages[-1].text for request in script.requests] == ["hi"] * 4
+
+
+def test_answers_by_content_come_before_the_others_and_the_last_one_repeats() -> None:
+    script = Script().reply("queued")
+    script.when("SUMMARISE", model="gpt-*").reply("first").reply("last")
+    assert [said(ask(script, "please summarise")) for _ in range(3)] == ["first", "last", "last"]
+    assert said(ask(script, "please summarise", model="other")) == "queued"
+
+
+def test_of_several_that_match_the_first_answers() -> None:
+    script = Script()
+    script.when(re.compile(r"\d")).reply("number")
+    script.when("a1").reply("text")
+    assert said(ask(script, "a1")) == "number"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "matches"),
+    [
+        ({"last": "hi"}, True),
+        ({"last": "be brief"}, False),
+        ({"system": "be brief"}, True),
+        ({"system": "hi"}, False),
+        ({"tool": "get_*"}, True),
+        ({"tool": "set_*"}, False),
+        ({"where": lambda sent: len(sent.messages) == 2}, True),
+        ({"text": "hi", "model": "claude-*"}, False),
+    ],
+)
+def test_all_that_is_given_must_hold(conditions: dict[str, Any], matches: bool) -> None:
+    script = Script()
+    script.when(**conditions).reply("yes")
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+    tools = [{"type": "function", "function": {"name": "get_weather"}}]
+    assert (ask(script, messages=messages, tools=tools) is not None) is matches
+
+
+def test_a_call_that_asks_again_after_the_last_failure_gets_it_again() -> None:
+    script = Script().error(429)
+    assert [ask(script)["error"]["code"] for _ in range(3)] == ["rate_limit_exceeded"] * 3
+    assert ask(script, "something else") is None
+
+
+def test_reasoning_belongs_to_the_answer_that_follows_it() -> None:
+    script = Script().reasoning("Let me think.").reply("4").reasoning("Only thought.")
+    message = ask(script)["choices"][0]["message"]
+    assert (message["reasoning_content"], message["content"]) == ("Let me think.", "4")
+    message = ask(script)["choices"][0]["message"]
+    assert (message["reasoning_content"], message["content"]) == ("Only thought.", None)
+
+
+def test_what_was_left_is_told_as_the_calls_that_wrote_it() -> None:
+    script = Script().reply("Hello").tool_call("weather", city="Rome").error(503).embed([0.5])
+    script.when("x", model="m").refuse("no")
+    written = ['reply("Hello")', "tool_call(weather)", "error(503)", "embed() with 1 vectors"]
+    assert script.left == [*written, 'when("x", model="m").refuse("no")']
+
+
+def test_an_explanation_shows_the_request_and_why_each_answer_did_not_fit() -> None:
+    script = Script().embed([1.0])
+    script.when("summarise").reply("x")
+    assert ask(script, "Weather in Rome?") is None
+    text = script.explain(script.requests[-1].http)
+    assert "user       Weather in Rome?" in text
+    assert "embed() with 1 vectors: does not answer a request for a message" in text
+    assert 'when("summarise"): no message holds the text' in text
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda script: script.reply(),
+        lambda script: script.reply("a", json={}),
+        lambda script: script.reply(json={1, 2}),
+        lambda script: script.reply(5),
+        lambda script: script.reply(chunks=[b"a"]),
+        lambda script: script.reply("a", finish="end"),
+        lambda script: script.reply("a", usage=(1,)),
+        lambda script: script.reply("a", pace=-1),
+        lambda script: script.reply("a", times=0),
+        lambda script: script.tool_call("f", {}, x=1),
+        lambda script: script.tool_calls("f"),
+        lambda script: script.tool_calls(),
+        lambda script: script.embed(),
+        lambda script: script.embed(0.1, 0.2),
+        lambda script: script.embed([]),
+        lambda script: script.error(200),
+        lambda script: script.models(),
+        lambda script: script.when(),
+        lambda script: script.when(5),
+        lambda script: script.when(model=5),
+        lambda script: script.when(where="x"),
+        lambda script: script.reply("a", model=5),
+        lambda script: script.reply("a", reasoning=5),
+        lambda script: script.reply("a", headers=["x"]),
+        lambda script: script.reply("a", headers={"a b": "x"}),
+        lambda script: script.reply("a", headers={"a": "x\ny: z"}),
+        lambda script: script.reply(chunks="abc"),
+        lambda script: script.reply(chunks=5),
+        lambda script: script.refuse(5),
+        lambda script: script.reasoning(5),
+        lambda script: script.models("a", 2),
+        lambda script: script.token_count("many"),
+        lambda script: script.error(429, 5),
+        lambda script: script.error(429, code=5),
+        lambda script: script.error(429, retry_after=[1]),
+    ],
+)
+def test_what_makes_no_answer_is_refused_where_it_is_written(write: Any) -> None:
+    with pytest.raises(ConfigError):
+        write(Script())

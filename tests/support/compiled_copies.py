@@ -1,0 +1,13 @@
+"""Loading a cassette file as a run does that keeps compiled copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
+
+
+def load_compiled(path: Path, cache: Path | None) -> Cassette:
+    """Load a file from its copy in ``cache``, or leave one there."""
+    return load_compiled_bytes(path.read_bytes(), path, cache)

@@ -1,0 +1,80 @@
+"""Sealed runs: whether this machine permits one, and runs of pytest as a user starts them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_SEAL = "from aquila.intercept.sealing.entering import main; main()"
+
+
+@functools.cache
+def why_not_permitted() -> str:
+    """Why this machine does not let a process enter a network namespace of its own; empty where it does."""
+    if sys.platform != "linux":
+        return "only Linux has network namespaces"
+    done = subprocess.run([sys.executable, "-c", _SEAL, "", "/bin/true"], capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else " ".join(done.stderr.split())
+
+
+def needs_sealing() -> pytest.MarkDecorator:
+    """A mark for tests that seal a process. They are skipped where the machine does not permit it."""
+    reason = why_not_permitted()
+    return pytest.mark.skipif(bool(reason), reason=f"this machine does not permit sealing: {reason}")
+
+
+COMMAND = str(Path(sys.executable).with_name("pytest"))
+SEALED = {"AQUILA_GUARD": "sealed"}
+
+
+def write_tests(folder: Path, text: str, name: str = "test_it.py") -> None:
+    (folder / name).write_text(textwrap.dedent(text))
+
+
+def run_pytest(
+    folder: Path,
+    *arguments: str,
+    command: tuple[str, ...] = (COMMAND,),
+    plugins: tuple[str, ...] = ("aquila",),
+    env: Mapping[str, str] | None = None,
+    **how: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a folder as a user does, outside of this run of the suite, with some plugins alone."""
+    loaded = [part for plugin in plugins for part in ("-p", plugin)]
+    started = [*command, *loaded, "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(
+        started,
+        cwd=folder,
+        env=environment(**(env or {})),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        **how,
+    )
+
+
+def start_sealed_pytest(folder: Path) -> subprocess.Popen[str]:
+    """Start a sealed pytest in a folder, in a session of its own, and read what it writes."""
+    return subprocess.Popen(
+        [COMMAND, "-p", "aquila", "-p", "no:cacheprovider", "-s"],
+        cwd=folder,
+        env=environment(**SEALED),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def environment(**variables: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AQUILA_", "PYTEST_"))}
+    kept.pop("PYTHONPATH", None)
+    return kept | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **variables}

@@ -1,0 +1,164 @@
+"""Faults as clients see them: each in its own class of error, at once, and the good answer after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import aiohttp
+import anyio
+import httpx2
+import pytest
+import requests
+
+import aquila
+import tests.support.preloaded  # noqa: F401
+from aquila.errors import ConfigError, RequestTimeout
+from aquila.testing import use_script
+from tests.support.failing_clients import BODY, what_is_seen
+from tests.support.slow import slow_but
+
+URL = "https://api.openai.com/v1"
+STREAMED = {**BODY, "stream": True}
+
+
+pytestmark = pytest.mark.usefixtures("root")
+TIMEOUTS = {
+    "httpx": "httpx.ReadTimeout",
+    "httpx async": "httpx.ReadTimeout",
+    "httpx2": "httpx2.ReadTimeout",
+    "openai": "openai.APITimeoutError",
+    "openai async": "openai.APITimeoutError",
+    "openai streamed": "openai.APITimeoutError",
+    "aquila": "aquila.errors.RequestTimeout",
+    "requests": "requests.exceptions.ReadTimeout",
+    "urllib3": "urllib3.exceptions.MaxRetryError",
+    "aiohttp": "aiohttp.client_exceptions.SocketTimeoutError",
+}
+REFUSALS = {
+    "httpx": "httpx.ConnectError",
+    "httpx async": "httpx.ConnectError",
+    "httpx2": "httpx2.ConnectError",
+    "openai": "openai.APIConnectionError",
+    "openai async": "openai.APIConnectionError",
+    "openai streamed": "openai.APIConnectionError",
+    "aquila": "aquila.errors.ConnectionFailed",
+    "requests": "requests.exceptions.ConnectionError",
+    "urllib3": "urllib3.exceptions.MaxRetryError",
+    "aiohttp": "aiohttp.client_exceptions.ClientConnectorError",
+}
+
+
+@pytest.mark.parametrize("client", slow_but(["httpx", "requests", "aiohttp", "openai"], list(TIMEOUTS)))
+def test_each_client_sees_its_own_errors(client: str) -> None:
+    for fault, seen in (("timeout", TIMEOUTS), ("connection_refused", REFUSALS)):
+        with use_script(faults=f"{fault}(times=None)") as script:
+            script.reply("one two three")
+            assert what_is_seen(client, URL, 0)[0].replace("._exceptions", "") == seen[client], fault
+
+
+@pytest.mark.parametrize("client", slow_but(["openai"], ["openai", "openai async", "openai streamed", "aquila"]))
+def test_a_client_of_an_sdk_that_tries_again_gets_the_good_answer_at_once(client: str) -> None:
+    begun = time.monotonic()
+    with use_script(faults="rate_limit(times=2, retry_after=60)") as script:
+        script.reply("one two three")
+        assert what_is_seen(client, URL, 2)[0] in ("one two three", "200", "5")
+    assert not script.left
+    assert time.monotonic() - begun < 60
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_the_sdk_of_openai_does_not_wait_longer_than_two_minutes(form: str) -> None:
+    with use_script(faults=f"rate_limit(3600, form={form!r})") as script:
+        script.reply("one two three")
+        assert what_is_seen("openai", URL, 2)[0] == "openai.RateLimitError"
+        assert what_is_seen("openai", URL, 2)[0] == "one two three"
+    assert len(script.requests) == 2
+
+
+def ask_within(limits: aquila.Timeouts) -> None:
+    with use_script(faults="timeout") as script:
+        script.reply("one two three")
+        aquila.ask("hi", timeout=limits, max_retries=0)
+
+
+async def stream_within(limits: aquila.Timeouts) -> None:
+    with use_script(faults="stall") as script:
+        script.reply("one two three")
+        async with aquila.astream("hi", timeout=limits) as stream:
+            assert [event async for event in stream] == []
+
+
+def test_the_shortest_limit_ends_a_silence_at_once() -> None:
+    limits = aquila.Timeouts(total=3600, idle=7200, read=7200)
+    with pytest.raises(RequestTimeout, match="total"):
+        ask_within(limits)
+    with pytest.raises(RequestTimeout, match="total"):
+        anyio.run(stream_within, limits)
+
+
+def read_with_requests() -> None:
+    with requests.post(f"{URL}/chat/completions", json=STREAMED, stream=True, timeout=3600) as answer:
+        b"".join(answer.iter_content())
+
+
+def read_with_httpx2() -> None:
+    with httpx2.stream("POST", f"{URL}/chat/completions", json=STREAMED, timeout=3600) as answer:
+        b"".join(answer.iter_bytes())
+
+
+async def read_with_aiohttp(timeout: aiohttp.ClientTimeout) -> None:
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as session,
+        session.post(f"{URL}/chat/completions", json=STREAMED) as answer,
+    ):
+        await answer.read()
+
+
+READERS: dict[str, Callable[[], None]] = {
+    "requests": read_with_requests,
+    "httpx2": read_with_httpx2,
+    "aiohttp": lambda: anyio.run(read_with_aiohttp, aiohttp.ClientTimeout(sock_read=3600)),
+    "aiohttp, total": lambda: anyio.run(read_with_aiohttp, aiohttp.ClientTimeout(total=3600)),
+}
+IN_BODY: dict[str, Mapping[str, type[Exception]]] = {
+    "cut_stream(after=2)": {
+        "requests": requests.exceptions.ChunkedEncodingError,
+        "httpx2": httpx2.RemoteProtocolError,
+        "aiohttp": aiohttp.ClientPayloadError,
+        "aiohttp, total": aiohttp.ClientPayloadError,
+    },
+    "stall(after=2)": {
+        "requests": requests.exceptions.ConnectionError,
+        "httpx2": httpx2.ReadTimeout,
+        "aiohttp": aiohttp.SocketTimeoutError,
+        "aiohttp, total": TimeoutError,
+    },
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("fault", IN_BODY)
+def test_a_reader_meets_what_happens_in_the_midst_of_a_stream(reader: str, fault: str) -> None:
+    with use_script(faults=fault) as script:
+        script.reply("one two three")
+        with pytest.raises(IN_BODY[fault][reader]):
+            READERS[reader]()
+        READERS[reader]()
+    assert not script.left
+
+
+def test_a_wrong_fault_is_refused_where_it_is_written() -> None:
+    for make in (lambda faults: aquila.use_cassette("x", faults=faults), lambda faults: use_script(faults=faults)):
+        with pytest.raises(ConfigError, match=r"did you mean 'cut_stream'"):
+            make("cut_strem")
+        with pytest.raises(ConfigError, match="names none"):
+            make("")
+
+
+def test_faults_in_a_list_come_in_their_order(root: Path) -> None:
+    (root / "x.script.yaml").parent.mkdir()
+    (root / "x.script.yaml").write_text("script:\n- reply: one two three\n")
+    with aquila.use_cassette("x", faults=["unauthorized", "forbidden"]):
+        assert [what_is_seen("httpx2", URL, 0)[0] for _ in range(3)] == ["401", "403", "200"]

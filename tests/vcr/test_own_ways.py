@@ -1,0 +1,207 @@
+"""What ``aquila.vcr`` does as Aquila does it: files that only vcrpy reads, secrets, options, and what means nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import vcr as vcrpy
+from vcr.persisters.filesystem import CassetteNotFoundError, FilesystemPersister
+
+import aquila
+from aquila import vcr
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.errors import CassetteMiss
+from aquila.recording import runtime
+from tests.support.runs import separate_run
+from tests.support.upstream import Answer, Upstream, upstream
+
+SECRET = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9"
+
+
+@pytest.fixture
+def server(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
+    monkeypatch.chdir(root.parent)
+    with upstream(lambda path, body: Answer(chunks=[b'{"number": %d}' % len(running.requests)])) as running:
+        yield running
+
+
+def get(url: str, **options: Any) -> int:
+    number: int = httpx.get(url, **options).json()["number"]
+    return number
+
+
+class LinesSerializer:
+    """A format that nothing else reads."""
+
+    @staticmethod
+    def serialize(cassette: dict[str, Any]) -> str:
+        return "lines\n" + json.dumps(cassette)
+
+    @staticmethod
+    def deserialize(text: str) -> Any:
+        return json.loads(text.removeprefix("lines\n"))
+
+
+def record_with(recorder: Any, path: str, url: str, **options: Any) -> None:
+    with recorder.use_cassette(path, **options):
+        get(url)
+
+
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [
+        ("x.yaml", {}),
+        ("without a suffix", {}),
+        ("x.json", {"serializer": "json"}),
+        ("x.lines", {"serializer": "lines"}),
+        ("x.yaml", {"serializer": "lines"}),
+        (f"{'n' * 240}.yaml", {}),
+    ],
+)
+def test_a_file_of_vcrpy_answers_whatever_its_format_and_stays_as_it_is(
+    path: str, options: dict[str, Any], server: Upstream
+) -> None:
+    old, new = vcrpy.VCR(), vcr.VCR()
+    for recorder in (old, new):
+        recorder.register_serializer("lines", LinesSerializer)
+    record_with(old, path, f"{server.url}/a", **options)
+    before = Path(path).read_bytes()
+    for _ in range(2):
+        with new.use_cassette(path, record_mode="once", **options) as cassette:
+            assert get(f"{server.url}/a") == 1
+            assert (len(cassette), cassette.all_played) == (1, True)
+    with new.use_cassette(path, record_mode="new_episodes", **options) as cassette:
+        assert [get(f"{server.url}/{name}") for name in "ab"] == [1, 2]
+    with new.use_cassette(path, record_mode="none", **options):
+        assert [get(f"{server.url}/{name}") for name in "ab"] == [1, 2]
+    if Path(path) != Path(cassette.path):
+        assert Path(path).read_bytes() == before
+    with new.use_cassette(path, record_mode="all", **options):
+        assert get(f"{server.url}/a") == 3
+    with new.use_cassette(path, record_mode="none", **options):
+        assert get(f"{server.url}/a") == 3
+
+
+def test_a_persister_of_its_own_is_asked_for_what_is_not_there(server: Upstream) -> None:
+    kept: dict[str, Any] = {}
+
+    class Memory(FilesystemPersister):  # type: ignore[misc]
+        @classmethod
+        def load_cassette(cls, cassette_path: str, serializer: Any) -> Any:
+            name = Path(cassette_path).name
+            if name not in kept:
+                raise CassetteNotFoundError(name)
+            return kept[name]["requests"], kept[name]["responses"]
+
+        @staticmethod
+        def save_cassette(cassette_path: str, cassette_dict: dict[str, Any], serializer: Any) -> None:
+            kept[Path(cassette_path).name] = cassette_dict
+
+    old, new = vcrpy.VCR(), vcr.VCR()
+    for recorder in (old, new):
+        recorder.register_persister(Memory)
+    record_with(old, "x.yaml", f"{server.url}/a")
+    with new.use_cassette("x.yaml"):
+        assert get(f"{server.url}/a") == 1
+    record_with(new, "y.yaml", f"{server.url}/b")
+    assert list(kept) == ["x.yaml"]
+    assert Path("y.yaml").exists()
+
+
+def test_secrets_are_redacted_whatever_the_filters_do(server: Upstream) -> None:
+    server.script = lambda path, body: Answer(chunks=[json.dumps({"number": 1, "key": SECRET}).encode()])
+    for number, options in enumerate(
+        [{}, {"filter_headers": ["authorization"]}, {"before_record_request": lambda request: request}]
+    ):
+        path = Path(f"{number}.yaml")
+        with vcr.use_cassette(str(path), **options):
+            get(f"{server.url}/a?api_key={SECRET}", headers={"Authorization": f"Bearer {SECRET}"})
+        assert "[redacted]" in path.read_text()
+        assert SECRET not in path.read_text()
+        with vcr.use_cassette(str(path), record_mode="none", **options):
+            assert get(f"{server.url}/a?api_key=another-{SECRET[::-1]}") == 1
+
+
+def test_what_means_nothing_is_named_once(server: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        recorder = vcr.VCR(custom_patches=["x"], serializer="lines", decode_compressed_response=True)
+        recorder.register_serializer("lines", LinesSerializer)
+        with recorder.use_cassette("x.yaml", skip_patchers=("httpx",), allow_everything=True):
+            get(f"{server.url}/a")
+    formats = "cassettes are written in Aquila's own format"
+    told = [
+        "vcr: custom_patches has no effect: clients are caught closer to the network; see docs/any-client.md",
+        f"vcr: register_serializer has no effect beyond reading: {formats}",
+        "vcr: skip_patchers has no effect: clients are caught closer to the network; see docs/any-client.md",
+        "vcr: allow_everything has no effect: neither vcrpy nor Aquila knows it",
+        f"vcr: the serializer lines has no effect beyond reading: {formats}",
+    ]
+    assert list(runtime.current_run().notes) == told
+    assert [record.getMessage() for record in caplog.records if record.name == "aquila"] == told
+
+
+def test_a_test_run_records_only_where_it_is_told_to(tmp_path: Path) -> None:
+    with separate_run(tmp_path, under_pytest=True):
+        for options, records in (({}, False), ({"record_mode": "none"}, False), ({"record_mode": "once"}, True)):
+            plan = vcr.VCR(**options).plan_cassette(options={"path": str(tmp_path / "x.yaml")})
+            assert plan.settings["transport"] == ("record" if records else "replay")
+    with separate_run(tmp_path, under_pytest=True, command_line={"transport": "record", "record": "all"}):
+        plan = vcr.VCR(record_mode="none").plan_cassette(options={"path": str(tmp_path / "x.yaml")})
+        assert not {"transport", "record"} & plan.settings.keys()
+        assert "body" in plan.settings["match_on"]  # what has drifted is to be recorded
+    with separate_run(tmp_path):
+        plan = vcr.VCR().plan_cassette(options={"path": str(tmp_path / "x.yaml")})
+        assert plan.settings["transport"] == "record"
+
+
+def test_the_ini_key_tightens_what_nobody_chose(tmp_path: Path) -> None:
+    with separate_run(tmp_path, ini={"match_on": "method path body"}):
+        path = {"path": str(tmp_path / "x.yaml")}
+        assert "match_on" not in vcr.VCR().plan_cassette(options=path).settings
+        chosen = vcr.VCR().plan_cassette(options={**path, "match_on": ["uri"]})
+        assert chosen.settings["match_on"] == ("scheme", "host", "path", "query")
+
+
+def test_a_block_that_fails_leaves_the_cassette_as_it_is(server: Upstream) -> None:
+    record_with(vcr, "x.yaml", f"{server.url}/a")
+    before = Path("x.yaml").read_bytes()
+    with pytest.raises(ZeroDivisionError), vcr.use_cassette("x.yaml", record_mode="all"):
+        get(f"{server.url}/a")
+        raise ZeroDivisionError
+    assert Path("x.yaml").read_bytes() == before
+    assert Path("x.pending.yaml").exists()
+
+
+def test_unused_recordings_are_dropped_where_that_was_asked_for(server: Upstream) -> None:
+    record_with(vcr, "x.yaml", f"{server.url}/a")
+    record_with(vcr, "x.yaml", f"{server.url}/b", record_mode="new_episodes")
+    assert len(load_cassette(Path("x.yaml")).interactions) == 2
+    record_with(vcr, "x.yaml", f"{server.url}/c", record_mode="new_episodes", drop_unused_requests=True)
+    assert [each.request.url[-1] for each in load_cassette(Path("x.yaml")).interactions] == ["c"]
+
+
+def test_async_blocks_and_own_blocks_within_nest(server: Upstream) -> None:
+    asyncio.run(_nest(server))
+
+
+async def _nest(server: Upstream) -> None:
+    async with vcr.use_cassette("x.yaml", before_record_request=lambda request: request) as outer:
+        with vcr.use_cassette("y.yaml") as inner:
+            get(f"{server.url}/a")
+        with aquila.use_cassette("z", transport="replay", loopback="all"), pytest.raises(CassetteMiss):
+            get(f"{server.url}/a")
+    assert (len(outer), len(inner)) == (0, 1)
+
+
+def test_without_vcrpy_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['vcr'] = None\ntry:\n    from aquila import vcr\nexcept Exception as e: print(e)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "aquila.vcr needs the package 'vcr'; install it with: pip install 'pytest-aquila[vcr]'" in done.stdout

@@ -1,0 +1,134 @@
+"""Asking: a few at once, conversations in order, Ctrl-C, trouble of the upstream."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.recording.play_log import PlayedRecording
+from aquila.verifying.asking import AT_ONCE, Answers, ask_questions
+from aquila.verifying.credentials import Machine
+from aquila.verifying.planning import Plan, Question
+from tests.support.runs import name_upstream
+
+NO_KEYS = Machine({}, {})
+
+
+def question(number: int, *givers: int) -> Question:
+    path = Path("c.yaml")
+    request = RecordedRequest("POST", f"https://provider.example/{number}", (), b"{}")
+    played = PlayedRecording(path, number, ("t",), "scripted", request)
+    return Question(
+        played, Interaction(request, RecordedResponse(200)), request, tuple((path, each) for each in givers)
+    )
+
+
+class Upstream(httpx2.BaseTransport):
+    """Notes what reaches it, and holds it back until ``released``."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.most = 0
+        self._under_way = 0
+        self._lock = threading.Lock()
+        self.is_full = threading.Event()
+        self.released = threading.Event()
+        self.released.set()
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        with self._lock:
+            self.asked.append(request.url.path)
+            self._under_way += 1
+            self.most = max(self.most, self._under_way)
+            if self._under_way == AT_ONCE:
+                self.is_full.set()
+        if request.url.path != "/0":
+            self.released.wait(60)
+        with self._lock:
+            self._under_way -= 1
+        if request.url.path == "/13":
+            raise httpx2.ConnectTimeout("timed out")
+        if request.url.path == "/14":
+            raise ValueError("a mistake of the transport")
+        return httpx2.Response(404 if request.url.path == "/15" else 200, json={"path": request.url.path})
+
+
+@pytest.fixture
+def upstream(root: Path) -> Upstream:
+    made = Upstream()
+    name_upstream("scripted", made)
+    return made
+
+
+def results(answers: Answers) -> dict[int, str]:
+    return {each.question.played.number: each.problem for each in answers.outcomes}
+
+
+def test_a_few_are_under_way_at_once_and_all_are_asked(upstream: Upstream) -> None:
+    upstream.released.clear()
+    plan = Plan([[question(number)] for number in range(10)])
+    threading.Thread(target=lambda: (upstream.is_full.wait(60), upstream.released.set())).start()
+    told: list[tuple[int, int]] = []
+    answers = ask_questions(plan, NO_KEYS, lambda done, total: told.append((done, total)))
+    assert upstream.most == AT_ONCE
+    assert told == [(number + 1, 10) for number in range(10)]
+    assert results(answers) == dict.fromkeys(range(10), "")
+
+
+def test_a_conversation_is_asked_one_after_the_other_until_it_breaks(upstream: Upstream) -> None:
+    conversation = [question(1), question(2, 1), question(15, 2), question(3, 15), question(4, 3)]
+    answers = ask_questions(Plan([conversation]), NO_KEYS, lambda done, total: None)
+    assert upstream.asked == ["/1", "/2", "/15"]
+    assert [each.is_verifiable for each in answers.outcomes] == [True, True, True, False, False]
+
+
+def test_trouble_with_one_does_not_keep_the_others_from_being_asked(upstream: Upstream) -> None:
+    answers = ask_questions(Plan([[question(number)] for number in range(12, 17)]), NO_KEYS, lambda done, total: None)
+    assert results(answers) == {
+        12: "",
+        13: "ConnectTimeout: timed out",
+        14: "ValueError: a mistake of the transport",
+        15: "",
+        16: "",
+    }
+
+
+def test_an_interruption_while_the_first_is_asked_already_is_one_too(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = threading.Thread.start, threading.Event()
+
+    def interrupt(self: threading.Thread) -> None:
+        if started.is_set():
+            raise KeyboardInterrupt
+        started.set()
+        start(self)
+
+    upstream.released.clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", interrupt)
+            answers = ask_questions(Plan([[question(2)], [question(3)]]), NO_KEYS, lambda done, total: None)
+    finally:
+        upstream.released.set()
+    assert answers.interrupted
+    assert results(answers) == dict.fromkeys((2, 3), "interrupted before it was answered")
+
+
+def test_an_interruption_keeps_what_was_answered_and_asks_no_more(upstream: Upstream) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    upstream.released.clear()  # the first question alone gets an answer
+    try:
+        answers = ask_questions(Plan([[question(number)] for number in range(50)]), NO_KEYS, interrupt)
+        assert len(upstream.asked) <= AT_ONCE + 1
+    finally:
+        upstream.released.set()
+    assert answers.interrupted
+    assert [each.answer is not None for each in answers.outcomes] == [True, *[False] * 49]
+    assert answers.outcomes[1].problem == "interrupted before it was answered"

@@ -1,0 +1,141 @@
+"""A recorded answer beside a live one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.verifying.answers import find_error, read_values
+from aquila.verifying.comparison import Comparison, compare_answers
+from tests.support import provider
+from tests.support.traffic import exchanges, names
+
+URL = "https://api.openai.com"
+
+
+def response(body: Any, status: int = 200, kind: str = "application/json", **more: Any) -> RecordedResponse:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return RecordedResponse(status, (("content-type", kind),), (RecordedChunk(data),), **more)
+
+
+def compare(then: RecordedResponse, now: RecordedResponse, path: str = "/v1/chat/completions") -> Comparison:
+    return compare_answers(Interaction(RecordedRequest("POST", URL + path), then), now)
+
+
+def test_real_answers_to_different_requests_raise_no_false_alarm() -> None:
+    """The recordings of one provider and endpoint, each beside each: other texts, other tools, other months."""
+    groups: dict[tuple[str, str, bool], list[RecordedResponse]] = defaultdict(list)
+    for name in names():
+        for each in exchanges(name):
+            form, values = read_values(each.body)
+            if each.endpoint is not None and each.status == 200 and form != "bytes" and find_error(values) is None:
+                streamed = "event-stream" in each.content_type
+                suite = name.partition("/")[0].removesuffix("_responses")
+                groups[suite, each.path, streamed].append(response(each.body, kind=each.content_type))
+    for (_, path, _), answers in groups.items():
+        for then, now in itertools.product(answers, repeat=2):
+            compared = compare(then, now, path)
+            assert not compared.trouble
+            # What the SDK requires, and older recordings did not have yet, is gone where they stand for what is live.
+            critical = [each for each in compared.findings if each.severity == "critical"]
+            assert all(each.path.endswith("cache_write_tokens") for each in critical), critical
+            if then is now:
+                assert (compared.findings, compared.likeness) == ((), "identical")
+
+
+ERROR = {"error": {"message": "The model `m` has been deprecated", "type": "invalid_request_error", "code": "gone"}}
+SAID = response(provider.chat_stream("hello"), kind="text/event-stream")
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "found", "trouble"),
+    [
+        (response({}), response(ERROR, 404), "refused: 404 gone: The model `m` has been deprecated", ""),
+        (response({}), response(b"<html>", 404, "text/html"), "refused: 404", ""),
+        (response(ERROR, 400), response({}), "answered 200, and the recording is a refusal (400)", ""),
+        (response(ERROR, 400), response(ERROR, 404), "status 404, was 400", ""),
+        (response({}), response(ERROR), "refused within the answer: gone: The model `m` has been deprecated", ""),
+        (SAID, response(b"data: " + json.dumps(ERROR).encode() + b"\n\n"), "refused within the answer", ""),
+        (SAID, response({"choices": []}), "the body is one JSON value, was a stream of events", ""),
+        (
+            response(b"\xff", kind="audio/mpeg"),
+            response(b"\xff", kind="audio/wav"),
+            "the content type is audio/wav",
+            "",
+        ),
+        (response({}), response({}, 401), "", "the upstream answered 401"),
+        (response({}), response(b"busy", 503), "", "the upstream answered 503"),
+        (response({}), response({"error": {"code": "server_error", "message": "x"}}), "", "server_error: x"),
+        (
+            response(provider.responses_stream("a")),
+            response(b'data: {"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded"}}}\n\n'),
+            "",
+            "rate_limit_exceeded",
+        ),
+    ],
+)
+def test_what_a_live_answer_comes_to(then: RecordedResponse, now: RecordedResponse, found: str, trouble: str) -> None:
+    compared = compare(then, now)
+    assert found in "; ".join(each.text for each in compared.findings)
+    assert bool(compared.findings) == bool(found)
+    assert trouble in compared.trouble
+    assert bool(compared.trouble) == bool(trouble)
+
+
+CALL = {"type": "function", "function": {"name": "look_up", "arguments": '{"a": 1, "b": 2}'}}
+
+
+def said(text: str | None, *calls: Any, finish: str = "stop") -> RecordedResponse:
+    message = {"role": "assistant", "content": text, **({"tool_calls": calls} if calls else {})}
+    return response({"choices": [{"index": 0, "message": message, "finish_reason": finish}]})
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "likeness", "detail"),
+    [
+        (said("one two"), said("one two"), "identical", ""),
+        (said("one two three four"), said("one two three five"), "reworded", ""),
+        (said("one"), said("one", finish="length"), "other finish reason", "length, was stop"),
+        (said("one"), said(None, CALL), "other tool calls", "look_up, was none"),
+        (said(None, CALL), said(None, CALL), "identical", ""),
+        (
+            said(None, CALL),
+            said(None, {"function": {"name": "look_up", "arguments": '{"b":2,"a":1}'}}),
+            "identical",
+            "",
+        ),
+        (
+            said(None, CALL),
+            said(None, {"function": {"name": "look_up", "arguments": "{}"}}),
+            "other tool calls",
+            "other arguments of look_up",
+        ),
+        (SAID, response(provider.chat_stream("hello")), "identical", ""),
+        (SAID, response(provider.one_call("look_up", "{}")), "other tool calls", "look_up, was none"),
+        (
+            response(provider.responses_stream("one two")),
+            response(provider.responses_stream("one three")),
+            "reworded",
+            "",
+        ),
+    ],
+)
+def test_what_an_answer_says_is_told_and_is_no_drift(
+    then: RecordedResponse, now: RecordedResponse, likeness: str, detail: str
+) -> None:
+    compared = compare(then, now)
+    assert (compared.likeness, compared.detail) == (likeness, detail)
+    assert not [each for each in compared.findings if each.severity == "critical"]
+
+
+def test_what_a_caller_left_is_compared_as_far_as_it_goes() -> None:
+    whole = provider.chat_stream("one", "two", usage=None)
+    left = response(whole[: whole.index(b"\n\n") + 2], end="closed")
+    compared = compare(left, response(whole))
+    assert compared.likeness == "not comparable"
+    assert compared.findings == ()

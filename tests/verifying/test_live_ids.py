@@ -1,0 +1,74 @@
+"""Ids of recorded answers, and what a live answer has in their places."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.verifying.live_ids import LostId, map_ids, replace_ids
+
+
+def answer(*values: Any) -> RecordedResponse:
+    lines = [b"data: " + json.dumps(value).encode() + b"\n\n" for value in values]
+    body = json.dumps(values[0]).encode() if len(values) == 1 else b"".join(lines)
+    return RecordedResponse(200, (), (RecordedChunk(body),))
+
+
+def ids(then: RecordedResponse, now: RecordedResponse) -> dict[str, str | None]:
+    return map_ids(Interaction(RecordedRequest("POST", "https://x.example/v1/responses"), then), now)
+
+
+def call(id: str) -> dict[str, str]:
+    return {"type": "function_call", "call_id": id, "name": "f"}
+
+
+THINKING = {"type": "reasoning", "id": "rs_new"}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "expected"),
+    [
+        ([{"id": "resp_old"}], [{"id": "resp_new"}], {"resp_old": "resp_new"}),
+        (
+            [{"id": "resp_old", "output": [call("call_a"), call("call_b")]}],
+            [{"id": "resp_new", "output": [THINKING, call("call_c"), call("call_d")]}],  # the model thinks first, now
+            {"resp_old": "resp_new", "call_a": "call_c", "call_b": "call_d"},
+        ),
+        (
+            [{"id": "resp_old", "output": [call("call_a")]}],
+            [{"id": "resp_new", "output": [{"type": "message"}]}],
+            {"resp_old": "resp_new", "call_a": None},
+        ),
+        (
+            [
+                {"type": "response.created", "response": {"id": "resp_old"}},
+                {"type": "done", "response": {"id": "resp_old"}},
+            ],
+            [{"type": "response.queued"}, {"type": "response.created", "response": {"id": "resp_new"}}],
+            {"resp_old": "resp_new"},
+        ),
+    ],
+)
+def test_an_id_has_a_counterpart_where_it_stood(then: list[Any], now: list[Any], expected: dict[str, Any]) -> None:
+    assert ids(answer(*then), answer(*now)) == expected
+
+
+def test_the_ids_of_a_request_are_replaced_wherever_they_stand() -> None:
+    body = {"previous_response_id": "resp_old", "input": [{"call_id": "call_a", "output": "resp_old is quoted"}]}
+    request = RecordedRequest("POST", "https://x.example/v1/responses/resp_old", (), json.dumps(body).encode())
+    asked = replace_ids(request, {"resp_old": "resp_new", "call_a": "call_b"})
+    assert asked.url.endswith("/resp_new")
+    assert json.loads(asked.body) == {
+        "previous_response_id": "resp_new",
+        "input": [{"call_id": "call_b", "output": "resp_old is quoted"}],
+    }
+    with pytest.raises(LostId, match=r"input\[0\].call_id names call_a"):
+        replace_ids(request, {"resp_old": "resp_new", "call_a": None})
+
+
+def test_what_is_no_json_and_names_no_id_is_as_it_was() -> None:
+    request = RecordedRequest("POST", "https://x.example/v1/responses", (), b"\xff call_a")
+    assert replace_ids(request, {"call_a": "call_b"}) == request

@@ -1,0 +1,190 @@
+"""Which recordings are asked again, in which order, and why the others are not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.cassette_files import save_cassette
+from aquila.recording.model_hosts import is_prompt
+from aquila.recording.play_log import PlayedRecording, PlayLog
+from aquila.verifying.planning import Plan, Sample, make_plan
+
+CHAT = "https://api.openai.com/v1/responses"
+
+
+def recording(
+    body: Any,
+    answer: Any = None,
+    *,
+    url: str = CHAT,
+    method: str = "POST",
+    at: str = "2026-01-01T00:00:00Z",
+    **response: Any,
+) -> Interaction:
+    chunks = (RecordedChunk(json.dumps(answer or {}).encode()),)
+    answered = RecordedResponse(**{"status": 200, "chunks": chunks} | response)
+    return Interaction(RecordedRequest(method, url, (), json.dumps(body).encode()), answered, at)
+
+
+def plan_of(folder: Path, *cassettes: list[Interaction], sample: Sample = Sample(), played: Any = None) -> Plan:  # noqa: B008
+    rows = []
+    for index, recordings in enumerate(cassettes):
+        path = folder / f"{index}.msgpack"
+        save_cassette(path, Cassette(tuple(recordings)))
+        rows += [PlayedRecording(path, number, ("t",), "live", None) for number in range(len(recordings))]
+    return make_plan(rows if played is None else played(rows), sample)
+
+
+def places(plan: Plan) -> list[list[str]]:
+    return [[f"{each.played.path.stem}{each.played.number}" for each in row] for row in plan.conversations]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (recording({}, status=429), "a passing failure (429)"),
+        (recording({}, status=503), "a passing failure (503)"),
+        (recording({}, status=401), "about the key (401)"),
+        (recording({}, status=0, end="broken"), "broke off"),
+        (recording({}, status=0, end="silent"), "fell silent"),
+        (recording({}, method="GET"), "no prompt for a model: GET /v1/responses"),
+        (recording({}, url="https://api.openai.com/v1/files"), "no prompt for a model: POST /v1/files"),
+        (recording({"input": "[redacted-2]"}), "stands in the cassette for a secret"),
+    ],
+)
+def test_what_says_nothing_of_its_request_is_not_asked(row: Interaction, reason: str, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [row, recording({})])
+    assert places(plan) == [["01"]]
+    assert reason in plan.aside[0].reason
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("POST", "/v1/chat/completions", True),
+        ("POST", "/v1/responses", True),
+        ("POST", "/v1/messages", True),
+        ("POST", "/v1/embeddings", True),
+        ("POST", "/v1beta/models/g:streamGenerateContent?alt=sse", True),
+        ("POST", "/openai/deployments/d/chat/completions", True),
+        ("POST", "/model/m/converse", True),
+        ("POST", "/api/chat", True),
+        ("POST", "/v2/chat", True),
+        ("GET", "/v1/models", False),
+        ("POST", "/v1/responses/resp_1/cancel", False),
+        ("DELETE", "/v1/responses/resp_1", False),
+        ("POST", "/v1/files", False),
+        ("POST", "/v1/batches", False),
+        ("POST", "/v1/messages/batches", False),
+        ("POST", "/v1/fine_tuning/jobs", False),
+        ("POST", "/v1/vector_stores", False),
+        ("POST", "/v1/assistants", False),
+    ],
+)
+def test_only_prompts_are_sent_again(method: str, path: str, expected: bool) -> None:
+    assert is_prompt(method, path) is expected
+
+
+def test_a_conversation_stays_together_and_in_order_also_across_cassettes(tmp_path: Path) -> None:
+    begun = recording({"input": "a"}, {"id": "resp_aaa"})
+    gone_on = recording({"previous_response_id": "resp_aaa"}, {"id": "resp_bbb"})
+    ended = recording({"previous_response_id": "resp_bbb"}, {"id": "resp_ccc"})
+    alone = recording({"input": "b"}, {"id": "resp_ddd"})
+    plan = plan_of(tmp_path, [gone_on, alone], [begun], [ended])
+    assert sorted(places(plan)) == [["01"], ["10", "00", "20"]]
+    assert [each.reason for each in plan.aside] == []
+
+
+def test_what_goes_on_with_what_is_not_asked_is_not_verifiable(tmp_path: Path) -> None:
+    begun = recording({"input": "a"}, {"id": "resp_aaa"}, url="https://api.openai.com/v1/files")
+    gone_on = recording({"previous_response_id": "resp_aaa"}, {"id": "resp_bbb"})
+    ended = recording({"previous_response_id": "resp_bbb"}, {"id": "resp_ccc"})
+    plan = plan_of(tmp_path, [begun, gone_on, ended])
+    assert places(plan) == []
+    assert [each.is_skipped for each in plan.aside] == [True, False, False]
+
+
+def test_a_circle_of_ids_is_asked_like_anything_else(tmp_path: Path) -> None:
+    one = recording({"previous_response_id": "resp_bbb"}, {"id": "resp_aaa"})
+    two = recording({"previous_response_id": "resp_aaa"}, {"id": "resp_bbb"})
+    assert [sorted(each) for each in places(plan_of(tmp_path, [one], [two]))] == [["00", "10"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "total", "size"), [("all", 7, 7), ("10%", 7, 1), ("50%", 7, 4), ("100%", 7, 7), ("3", 7, 3), ("9", 7, 7)]
+)
+def test_the_size_of_a_sample(text: str, total: int, size: int) -> None:
+    assert Sample.parse(text).size_of(total) == size
+
+
+def test_a_sample_takes_the_oldest_and_what_they_go_on_with(tmp_path: Path) -> None:
+    rows = [
+        recording({"input": "a"}, {"id": "resp_aaa"}, at="2026-05-01T00:00:00Z"),
+        recording({"previous_response_id": "resp_aaa"}, {"id": "resp_bbb"}, at="2020-01-01T00:00:00Z"),
+        recording({"input": "c"}, {"id": "resp_ccc"}, at="2026-04-01T00:00:00Z"),
+    ]
+    assert places(plan_of(tmp_path, rows, sample=Sample(count=1))) == [["00", "01"]]
+    assert sorted(places(plan_of(tmp_path, rows, sample=Sample(count=3)))) == [["00", "01"], ["02"]]
+
+
+def test_a_cassette_that_changed_meanwhile_ends_nothing(tmp_path: Path) -> None:
+    def elsewhere(rows: list[PlayedRecording]) -> list[PlayedRecording]:
+        gone = PlayedRecording(tmp_path / "gone.yaml", 0, ("t",), "live", None)
+        return [*rows, PlayedRecording(rows[0].path, 5, ("t",), "live", None), gone]
+
+    plan = plan_of(tmp_path, [recording({})], played=elsewhere)
+    assert places(plan) == [["00"]]
+    assert [each.reason.partition(":")[0] for each in plan.aside] == [
+        "its cassette was changed during the run",
+        "its cassette cannot be read",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "setting", "asked"),
+    [
+        ("live", "live", ["live"]),
+        ("", "live", ["live"]),
+        ("local", "live", ["local"]),
+        ("local", "mine:factory", ["mine:factory"]),
+        ("mine:factory", "mine:factory", ["mine:factory"]),
+        ("os:abort", "live", []),  # a file calls nothing
+    ],
+)
+def test_settings_decide_who_is_asked_and_files_never_do(
+    recorded: str, setting: str, asked: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "c.msgpack"
+    made = recording({})
+    save_cassette(path, Cassette((Interaction(made.request, made.response, "2026-01-01T00:00:00Z", recorded),)))
+    plan = make_plan([PlayedRecording(path, 0, ("t",), setting, None)], Sample())
+    assert [each.upstream for each in plan.questions] == asked
+
+
+def test_a_host_that_only_a_file_names_is_not_asked(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [recording({}, url="https://elsewhere.example/v1/responses"), recording({})])
+    assert places(plan) == [["01"]]
+    assert "another process" in plan.aside[0].reason
+
+    def as_sent(rows: list[PlayedRecording]) -> list[PlayedRecording]:
+        return [
+            replace(each, request=RecordedRequest("POST", "https://elsewhere.example/v1/responses")) for each in rows
+        ]
+
+    assert places(plan_of(tmp_path, [recording({})], played=as_sent)) == [["00"]]
+
+
+def test_what_a_worker_hands_over_is_what_it_has(tmp_path: Path) -> None:
+    request = RecordedRequest("POST", CHAT, (("a", "b"),), b"\xff{}")
+    log, other = PlayLog(), PlayLog()
+    for test in ("one", "two"):
+        log._add(PlayedRecording(tmp_path / "c.yaml", 1, (test,), "live", request if test == "two" else None))
+    other.add_plain_data(log.as_plain_data())
+    assert other.recordings() == log.recordings()
+    assert (other.recordings()[0].tests, other.recordings()[0].request) == (("one", "two"), request)

@@ -1,0 +1,14 @@
+"""The same with a `PYTHONPATH` of its own."""
+
+import os
+import subprocess
+import sys
+
+CODE = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10).close()"
+
+
+def go(host: str, port: int) -> str:
+    command = [sys.executable, "-c", CODE, host, str(port)]
+    return subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True, check=False
+    ).stderr
