@@ -18,8 +18,9 @@ End: TypeAlias = Literal["complete", "closed", "broken", "silent"]
 """How an answer ended: read to its end, left by the caller, broken off by the other side, or left by a caller that was
 waiting for more of it."""
 
-Kind: TypeAlias = Literal["http"]
-"""What an interaction is. Later versions know more kinds; a file with one is refused as too new."""
+Kind: TypeAlias = Literal["http", "websocket"]
+"""What an interaction is: one request and its answer, or the handshake of a WebSocket and what was said there (see
+``cassettes.frames``). Later versions know more kinds; a file with one is refused as too new."""
 
 FORMAT_VERSION = 1
 

@@ -1,0 +1,134 @@
+"""The frames of a conversation, and how they are stored.
+
+The interaction of a WebSocket has the handshake as its request (``GET`` of a ``ws`` or ``wss`` URL) and the answer to
+it as its response. If that is 101, the chunks of the response are the frames, each one a server-sent event of its own,
+in the order in which they were seen. So all that is made for event streams serves conversations too: journals, large
+bodies, tables, and secrets that are split over events.
+
+    data: {"type":"session.created"}            the provider sent a text
+    event: sent                                 the client sent one
+    data: {"type":"response.create"}
+    event: received-binary                      a binary frame, as base64; sent-binary for the client's
+    data: AAEC
+    event: close                                how it ended, at the end, if it was closed
+    data: {"by":"provider","code":1000,"reason":""}
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from aquila.cassettes.model import RecordedChunk, RecordedRequest
+
+SWITCHED = 101
+"""The status of a handshake that was accepted. No answer of plain HTTP is stored with it."""
+
+Side: TypeAlias = Literal["client", "provider"]
+
+_SENT, _RECEIVED = "sent", "received"
+_PLAIN, _BINARY, _ESCAPED = "", "-binary", "-escaped"
+
+
+class NotAFrame(ValueError):
+    """Bytes that are not a stored frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message: ``data`` is the whole of it, in UTF-8 if it ``is_text``. ``at`` is as in ``RecordedChunk``."""
+
+    data: bytes
+    sent: bool
+    is_text: bool = True
+    at: int = 0
+
+    def __repr__(self) -> str:
+        kind, way = "text" if self.is_text else "binary", "sent" if self.sent else "received"
+        return f"<Frame: {kind}, {len(self.data)} bytes {way} at {self.at} ms>"  # it may hold a key
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """How a conversation was closed: by whom, with which code (RFC 6455, 7.4) and reason. ``at`` is as in a frame.
+
+    One that broke off, that the client left without closing it, or that was open when its test ended has none; the
+    ``end`` of its response says which.
+    """
+
+    by: Side
+    code: int
+    reason: str = ""
+    at: int = 0
+
+
+def is_conversation(request: RecordedRequest) -> bool:
+    """Whether a request is the handshake of a WebSocket."""
+    return urlsplit(request.url).scheme in ("ws", "wss")
+
+
+def store_frame(frame: Frame) -> RecordedChunk:
+    """Return the event that a frame is stored as."""
+    direction = _SENT if frame.sent else _RECEIVED
+    if not frame.is_text:
+        return _event(direction + _BINARY, [base64.b64encode(frame.data)], frame.at)
+    if b"\r" in frame.data:  # ends a line of an event stream too
+        return _event(direction + _ESCAPED, [base64.b64encode(frame.data)], frame.at)
+    return _event(direction if frame.sent else "", frame.data.split(b"\n"), frame.at)
+
+
+def store_close(close: Close) -> RecordedChunk:
+    """Return the event that the end of a conversation is stored as."""
+    fields = {"by": close.by, "code": close.code, "reason": close.reason}
+    return _event("close", [json.dumps(fields, separators=(",", ":")).encode()], close.at)
+
+
+def read_frames(chunks: Iterable[RecordedChunk]) -> Iterator[Frame | Close]:
+    """Yield the frames that chunks were stored from, and how the conversation was closed, if it was.
+
+    Raises ``NotAFrame``.
+    """
+    for chunk in chunks:
+        yield _read_event(chunk)
+
+
+def _event(name: str, lines: list[bytes], at: int) -> RecordedChunk:
+    head = f"event: {name}\n".encode() if name else b""
+    return RecordedChunk(head + b"".join([b"data: %b\n" % line for line in lines]) + b"\n", at)
+
+
+def _read_event(chunk: RecordedChunk) -> Frame | Close:
+    lines = chunk.data.removesuffix(b"\n\n").split(b"\n")
+    name = _RECEIVED
+    if lines[0].startswith(b"event: "):
+        name = lines.pop(0).removeprefix(b"event: ").decode("utf-8", "replace")
+    if not chunk.data.endswith(b"\n\n") or not lines or not all(line.startswith(b"data: ") for line in lines):
+        raise NotAFrame("a frame is an event with lines of data")
+    data = b"\n".join([line.removeprefix(b"data: ") for line in lines])
+    if name == "close":
+        return _read_close(data, chunk.at)
+    direction, dash, coding = name.partition("-")
+    if direction not in (_SENT, _RECEIVED) or f"{dash}{coding}" not in (_PLAIN, _BINARY, _ESCAPED):
+        raise NotAFrame(f"no frame is stored as {name[:40]!r}")
+    if coding:
+        try:
+            data = base64.b64decode(data, validate=True)
+        except (ValueError, binascii.Error):
+            raise NotAFrame("not base64") from None
+    return Frame(data, sent=direction == _SENT, is_text=dash + coding != _BINARY, at=chunk.at)
+
+
+def _read_close(data: bytes, at: int) -> Close:
+    try:
+        fields = json.loads(data)
+        by, code, reason = fields["by"], fields["code"], fields["reason"]
+    except (ValueError, KeyError, TypeError):
+        raise NotAFrame("a close has 'by', 'code' and 'reason'") from None
+    if by not in ("client", "provider") or type(code) is not int or type(reason) is not str:
+        raise NotAFrame("a close is by client or provider, with a number and a text")
+    return Close(by, code, reason, at)
