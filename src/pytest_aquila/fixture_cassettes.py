@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
 from pytest_aquila import options, test_scopes
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class FixtureCassette:
         self._run: Run = item.config.stash[test_scopes.RUN]
         self._scope: Scope | None = None
         self._is_set_up = False
+        self._mark = runtime.Asker(fixture.argname, is_test=False)
         # What ends when the fixture has been torn down. Empty outside the teardown.
         self._tearing_down = contextlib.ExitStack()
 
@@ -132,10 +134,13 @@ class FixtureCassette:
         A block of ``use_cassette`` that is open goes on answering: somebody has said so.
         """
         around = self._run.scopes.surrounding()
+        test = self._run.test
+        mark = test.mark if test is not None and self._fixture.scope == "function" else self._mark
         if any(scope.kind not in ("test", "fixture") for scope in around):
-            yield
+            with self._run.running_test(self._run.test_name, test.open_scope if test is not None else None, mark):
+                yield
             return
-        with self._run.running_test(self._run.test_name, self._open_scope), contextlib.ExitStack() as aside:
+        with self._run.running_test(self._run.test_name, self._open_scope, mark), contextlib.ExitStack() as aside:
             if around or self._scope is not None:
                 # Opened before the others go and after they are back: the keys in the environment stay as they are.
                 if self._scope is not None:

@@ -289,3 +289,155 @@ def test_a_script_that_cannot_answer_is_no_broken_connection(project: pytest.Pyt
             "*the scripted arguments of weather are*no JSON object*Gemini generateContent*",
         ]
     )
+
+
+def test_a_thread_that_outlives_its_test_gets_no_answer_of_another_one(project: pytest.Pytester) -> None:
+    """It would take what was written for the test's own requests. Threads of shared fixtures work for every test."""
+    project.makepyfile(
+        workers="""
+        import contextvars, queue, threading
+        from helpers import ask
+
+        class Worker:
+            def __init__(self):
+                self.jobs, self.answers = queue.Queue(), queue.Queue()
+                threading.Thread(target=self.work, name="left-behind", daemon=True).start()
+
+            def work(self):
+                while True:
+                    job = self.jobs.get()
+                    try:
+                        self.answers.put(job())
+                    except Exception as error:
+                        self.answers.put(str(error))
+
+            def ask(self, job=ask):
+                self.jobs.put(job)
+                return self.answers.get()
+        """,
+        test_it="""
+        import contextvars
+        from helpers import ask
+        import aquila.testing
+        import pytest
+        import workers
+
+        @pytest.fixture(scope="module")
+        def server():
+            return workers.Worker()
+
+        @pytest.fixture(scope="module")
+        def shared():
+            with aquila.testing.use_script() as script:
+                script.when("hi").reply("shared")
+                yield script
+
+        @pytest.fixture
+        def own():
+            return workers.Worker()
+
+        def test_starts_one(aquila_script, server, own):
+            aquila_script.reply("1").reply("2").reply("3")
+            workers.LEFT = workers.Worker()
+            assert [each.ask() for each in (workers.LEFT, server, own)] == ["1", "2", "3"]
+
+        def test_next(aquila_script, server):
+            aquila_script.reply("mine").reply("of the server").reply("handed over")
+            assert "test_it.py::test_starts_one" in workers.LEFT.ask()
+            assert ask() == "mine"
+            assert server.ask() == "of the server"
+            assert workers.LEFT.ask(lambda here=contextvars.copy_context(): here.run(ask)) == "handed over"
+
+        def test_whose_script_all_share(shared, server):
+            assert [server.ask(), workers.LEFT.ask()] == ["shared", "shared"]
+        """,
+    )
+    result = project.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:randomly")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "POST *completions comes from a thread that an earlier test has left*",
+            "*started by test_it.py::test_starts_one",
+            "*thread     left-behind",
+        ]
+    )
+
+
+@pytest.mark.parametrize("transport", ["live", "upstream:transport"])
+def test_what_is_written_by_hand_answers_whatever_the_transport(transport: str, project: pytest.Pytester) -> None:
+    folder = project.mkdir("cassettes")
+    (folder / "one.script.yaml").write_text("script:\n- when: written\n  reply: by hand\n")
+    project.makepyfile(
+        upstream="""
+        import httpx2
+
+        def transport():
+            message = {"role": "assistant", "content": "from elsewhere"}
+            return httpx2.MockTransport(lambda request: httpx2.Response(200, json={"choices": [{"message": message}]}))
+        """,
+        test_it="""
+        import asyncio, http.server, json, threading
+        import httpx2
+        from helpers import URL, ask, body
+        import aquila
+        import pytest
+
+        class Provider(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["content-length"]))
+                answer = json.dumps({"choices": [{"message": {"role": "assistant", "content": "from elsewhere"}}]})
+                self.send_response(200)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer.encode())
+
+            def log_message(self, *arguments):
+                pass
+
+        @pytest.fixture(scope="module")
+        def provider():
+            with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Provider) as server:
+                threading.Thread(target=server.serve_forever, daemon=True).start()
+                yield f"http://127.0.0.1:{server.server_port}/v1/chat/completions"
+                server.shutdown()
+
+        def said(answer):
+            return answer.json()["choices"][0]["message"]["content"]
+
+        async def post_async(url, text):
+            async with httpx2.AsyncClient() as client:
+                return said(await client.post(url, content=body(text)))
+
+        def check(provider):
+            assert ask("written") == said(httpx2.post(URL, content=body("written"))) == "by hand"
+            assert asyncio.run(post_async(URL, "written")) == aquila.ask("written").text == "by hand"
+            client = aquila.http_client()
+            assert said(client.post(URL, content=body("written"))) == "by hand"
+            for answer in (httpx2.post(provider, content=body()), client.post(provider, content=body())):
+                assert said(answer) == "from elsewhere"
+            assert asyncio.run(post_async(provider, "else")) == "from elsewhere"
+
+        @pytest.mark.aquila("one")
+        def test_file(provider):
+            check(provider)
+
+        def test_fixture(aquila_script, provider):
+            aquila_script.when("written").reply("by hand")
+            check(provider)
+
+        def test_block(provider):
+            with aquila.use_cassette("one"):
+                check(provider)
+
+        def test_call():
+            assert aquila.ask("written", cassette="one").text == "by hand"
+
+        @pytest.mark.aquila(unused="ignore")
+        def test_the_call_itself_asks_for_another_transport(aquila_script):
+            aquila_script.when("written").reply("by hand")
+            with aquila.http_client(transport="upstream:transport") as client:
+                assert "from elsewhere" in client.post(URL, content=body("written")).text
+        """,
+    )
+    result = project.runpytest_inprocess("-p", "no:cacheprovider", f"--aquila-transport={transport}")
+    result.assert_outcomes(passed=5)

@@ -6,7 +6,8 @@ request is. A request can name its cassette with the header x-aquila-cassette, o
 (http://127.0.0.1:8377/@jobs%2Fsummary/v1). POST /_aquila/reset stores what was recorded, and every recording can then
 be played again.
 
-With --script FILE what is written there answers, in the form of whatever is asked, and the cassette answers the rest.
+With --script FILE what is written there answers, in the form of whatever is asked, and the cassette answers the rest. A
+script among the cassettes can be named as a cassette is: --script scripts/weather.
 A reset begins the script anew.
 
 Web pages are not answered, and neither is a client that calls the server by a name other than a loopback name, --host
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from aquila.server import admission as admissions
     from aquila.server.admission import Admission
     from aquila.transports import proxy as proxies
+    from aquila.transports import script_transport
 else:
     lazy_modules(
         globals(),
@@ -57,6 +59,7 @@ else:
         background_server="aquila.server.background_server",
         proxies="aquila.transports.proxy",
         script_file="aquila.scripting.script_file",
+        script_transport="aquila.transports.script_transport",
     )
 
 _TOKEN_VARIABLE = "AQUILA_SERVER_TOKEN"
@@ -126,7 +129,11 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         settings = runtime.current_settings()
         if options.cassette is not None:
             cassette_path(here.folder, options.cassette)  # raises for a name that cannot be a cassette
-        script = None if options.script is None else Path(options.script)
+        script = (
+            None
+            if options.script is None
+            else script_transport.script_of(options.script, settings, given=f"--script {options.script}")
+        )
         _read_script(script)  # before anybody asks, if it is wrong
 
         def open_scope() -> Scope:
@@ -177,7 +184,7 @@ def _read_script(path: Path | None) -> Script | None:
     try:
         return script_file.load_script(path)
     except FileNotFoundError:
-        raise ConfigError(f"--script {path}: there is no such file") from None
+        raise ConfigError(f"--script {path}: the file is gone") from None
 
 
 def _choose_admission(options: argparse.Namespace) -> Admission:

@@ -70,7 +70,7 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
         return None
     if problem is not None:
         raise problem
-    if scope is not None and scope.has_script and asks_model(host, port, path, settings):
+    if scope is not None and _is_written_by_hand(scope, settings) and asks_model(host, port, path, settings):
         return AnsweringScope(scope, settings)  # whatever the transport: what it leaves goes there
     if settings.transport == "live":
         return None
@@ -82,6 +82,13 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
             return AnsweringScope(scope, settings)
     guard.check_unanswered(method, scheme, host, port, path, scope, settings)
     return None
+
+
+def _is_written_by_hand(scope: Scope, settings: Settings) -> bool:
+    """Whether some answers come from a script. One in a file is a cassette like any other, where cassettes answer."""
+    if scope.has_script:
+        return True
+    return settings.transport not in ("replay", "record") and scope.names_script(scope.default_cassette)
 
 
 def check_side_request(method: str, host: str, port: int | None, path: str) -> None:

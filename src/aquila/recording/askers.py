@@ -17,11 +17,12 @@ from aquila.recording import runtime
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from aquila.recording import scope as scopes
+    from aquila.recording.scope import Scope
 else:
     # Loaded with the first thread of a run, which may use no cassette.
     lazy_modules(globals(), scopes="aquila.recording.scope")
 
-NOBODY = object()
+NOBODY = runtime.Asker(None, is_test=False)
 """Stands for no test."""
 
 _ATTRIBUTE = "_aquila_asker"
@@ -29,7 +30,7 @@ _ATTRIBUTE = "_aquila_asker"
 _RUN_ATTRIBUTE = "_aquila_run"
 
 
-def find_asker() -> object:
+def find_asker() -> runtime.Asker:
     """The mark of the test for which this thread works, or ``NOBODY``."""
     run = runtime.current_run()
     if threading.get_ident() == run.thread:
@@ -52,7 +53,7 @@ def run_of(thread: threading.Thread) -> object:
 
 
 @contextlib.contextmanager
-def working_for(asker: object) -> Iterator[None]:
+def working_for(asker: runtime.Asker) -> Iterator[None]:
     """Say until the block ends for which test this context works."""
     before = runtime.asker.get()
     runtime.asker.set(asker)
@@ -68,3 +69,17 @@ def is_unasked() -> bool:
     if run.make_outcome is None or run.test is None or scopes.bound_scope.get() is not None or not run.is_here:
         return False
     return find_asker() is not run.test.mark
+
+
+def find_earlier_test(scope: Scope) -> str | None:
+    """The id of the test that has left what makes a request here, if ``scope`` began after it, in the running test.
+
+    What a fixture that tests share has started works for all of them. None for that, and for the running test's own.
+    """
+    run = scope.run
+    if run.make_outcome is None or run.test is None or scope.began_for is not run.test.mark or not run.is_here:
+        return None
+    if scopes.bound_scope.get() is not None:
+        return None
+    asker = find_asker()
+    return asker.name if asker.is_test and asker is not run.test.mark else None

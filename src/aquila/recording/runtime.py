@@ -51,23 +51,37 @@ else:
     lazy_modules(globals(), outgoing="aquila.recording.outgoing")
 
 
-asker: ContextVar[object | None] = ContextVar("aquila_asker", default=None)
-"""The mark of the test for which this context works; None where that is not known. See ``aquila.recording.askers``."""
+class Asker:
+    """For what code works: a test, or a fixture that tests share. A mark that keeps neither alive. ``name`` is its id.
+
+    See ``aquila.recording.askers``.
+    """
+
+    __slots__ = ("is_test", "name")
+
+    def __init__(self, name: str | None, *, is_test: bool) -> None:
+        self.name = name
+        self.is_test = is_test
+
+
+asker: ContextVar[Asker | None] = ContextVar("aquila_asker", default=None)
+"""For what this context works; None where that is not known. See ``aquila.recording.askers``."""
 
 
 class RunningTest:
     """The test that runs. ``name`` is its id, for messages. ``open_scope`` opens its scope, or returns the open one,
-    or None once the test has ended.
+    or None once the test has ended. ``mark`` stands for it where something else must not keep it alive.
 
     ``refusals`` are what the guard refused while it ran, oldest first. Any thread may add one.
     """
 
     __slots__ = ("mark", "name", "open_scope", "refusals")
 
-    def __init__(self, name: str | None, open_scope: Callable[[], Scope | None] | None) -> None:
+    def __init__(
+        self, name: str | None, open_scope: Callable[[], Scope | None] | None, mark: Asker | None = None
+    ) -> None:
         self.name = name
-        self.mark = object()
-        """Stands for this test where something else must not keep it alive; see ``aquila.recording.askers``."""
+        self.mark = Asker(name, is_test=True) if mark is None else mark
         self.open_scope = open_scope
         self.refusals: list[LiveCallRefused] = []
 
@@ -185,10 +199,12 @@ class Run:
         return state
 
     @contextlib.contextmanager
-    def running_test(self, name: str | None, open_scope: Callable[[], Scope | None] | None) -> Iterator[None]:
-        """Say which test runs until the block ends."""
+    def running_test(
+        self, name: str | None, open_scope: Callable[[], Scope | None] | None, mark: Asker | None = None
+    ) -> Iterator[None]:
+        """Say which test runs until the block ends. ``mark`` is whose threads start then, if not those of that test."""
         before, asker_before = (self.test, self.thread), asker.get()
-        self.test, self.thread = RunningTest(name, open_scope), threading.get_ident()
+        self.test, self.thread = RunningTest(name, open_scope, mark), threading.get_ident()
         if before[0] is not None:
             self.test.refusals = before[0].refusals  # a part of the test, such as a fixture
         asker.set(self.test.mark)

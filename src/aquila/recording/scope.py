@@ -125,6 +125,7 @@ class Scope(StandIns):
         self.has_failed = False
         self._own_faults()  # a wrong one is refused here, and not by the first request
         self.run = runtime.current_run()
+        self.began_for = self.run.test.mark if self.run.test is not None else None
         self.run.scopes.register(self)
 
     # Who it is, and what is around it.

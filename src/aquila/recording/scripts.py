@@ -36,9 +36,7 @@ def is_scripted(cassette: str | None, settings: Settings) -> bool:
 
 def is_answered_by_hand(scope: Scope) -> bool:
     """Whether nothing but scripts answers the requests of a scope."""
-    if scope.default_cassette is None:
-        return scope.has_script
-    return is_scripted(scope.default_cassette, scope.settings)
+    return scope.has_script if scope.default_cassette is None else scope.names_script(scope.default_cassette)
 
 
 def token_for_children(scope: Scope) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from aquila.cassettes.model import Interaction
+    from aquila.config import Settings
     from aquila.faults import plan as fault_plan
     from aquila.faults.plan import FaultPlan, MetFault
     from aquila.recording import scripts
@@ -42,6 +43,9 @@ class StandIns:
         @property
         def is_owner(self) -> bool: ...
 
+        @property
+        def settings(self) -> Settings: ...
+
         def override_settings(self, options: Mapping[str, Any], *, source: str) -> None: ...
 
         def enclosing(self) -> Iterator[Scope]: ...
@@ -52,6 +56,8 @@ class StandIns:
         self._script: AnswersRequests | None = None
         self.file_scripts: dict[str, Script] = {}
         """The scripts in files that were used, by the names of their cassettes."""
+        self._named_scripts: dict[str, bool] = {}
+        """By the name of a cassette, whether it is a script: its folder is asked once."""
         self.script_token: str | None = None
         """With what the scripts of a scope that was joined are asked for."""
         self._faults: FaultPlan | None = None
@@ -70,6 +76,22 @@ class StandIns:
             if each._script is not None:
                 return each._script if each.is_owner or each._process is None else scripts.script_of_parent(each)
         return None
+
+    def names_script(self, cassette: str | None) -> bool:
+        """Whether a cassette of this scope is a script in a file. The first question about a name asks the disk.
+
+        Raises ``CassetteNameError``.
+        """
+        if cassette is None:
+            return False
+        known = self._named_scripts.get(cassette)
+        if known is None:
+            known = self._named_scripts[cassette] = scripts.is_scripted(cassette, self.settings)
+        return known
+
+    def knows_script(self, cassette: str) -> bool:
+        """Whether ``names_script`` answers without asking the disk."""
+        return cassette in self._named_scripts
 
     @property
     def scripted_count(self) -> int:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from aquila.cassettes.codecs.yaml import parser
-from aquila.cassettes.codecs.yaml.tree import Number, Tree
+from aquila.cassettes.codecs.yaml.tree import Number, Tree, advice_for
 from aquila.config import suggest_name
 from aquila.errors import CassetteCorrupt, ConfigError
 from aquila.scripting.replies import Replies
@@ -46,7 +46,7 @@ def read_script(data: bytes, *, source: str) -> Script:
     try:
         tree = parser.load_tree(data, source=source)
     except CassetteCorrupt as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(str(error).removesuffix(f". {advice_for(data)}")) from error  # that is about cassettes
     try:
         return _read_document(tree)
     except _Mistake as mistake:
@@ -64,6 +64,12 @@ class _Mistake(Exception):
 
 
 def _read_document(tree: Tree) -> Script:
+    if type(tree) is dict and "script" not in tree and ("aquila" in tree or "interactions" in tree):
+        raise _Mistake(
+            "a cassette, and no script. It is named where a cassette is: @pytest.mark.aquila(NAME), cassette=NAME, "
+            "`aquila serve --cassette NAME`",
+            (),
+        )
     if type(tree) is not dict or "script" not in tree:
         raise _Mistake("not a script: the key 'script' with a list of answers is missing", ())
     for name in tree:

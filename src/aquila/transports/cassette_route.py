@@ -19,43 +19,17 @@ from aquila.recording.scope import Scope
 from aquila.recording.session import Session
 from aquila.recording.time_limits import current_limits
 from aquila.transports.record import AnswerRecorder, run_in_thread
-from aquila.transports.routes import Route
 from aquila.transports.scope_route import ScopeRoute
 from aquila.transports.upstreams import Upstream, find_upstream
 from aquila.transports.wire import read_request, read_request_async, to_recorded_request
 
 if TYPE_CHECKING:
-    from aquila.transports import script_route
     from aquila.wire_forms import table as wire_forms
 else:
-    lazy_modules(globals(), script_route="aquila.transports.script_route", wire_forms="aquila.wire_forms.table")
+    lazy_modules(globals(), wire_forms="aquila.wire_forms.table")
 
 NO_UPSTREAM = Upstream("")
 """The upstream of a route that only replays. It answers nothing."""
-
-
-def session_mode(transport: str, settings: Settings) -> str:
-    """How a session uses its cassette for ``transport``, which is ``replay`` or ``record``."""
-    return "replay" if transport == "replay" else settings.record
-
-
-def open_route(
-    name: str,
-    scope: Scope,
-    settings: Settings,
-    cassette: str,
-    upstream: Upstream = NO_UPSTREAM,
-    *,
-    outside: Upstream | None = None,
-) -> Route:
-    """Open the route through a cassette, by its name, or through the script that bears the name.
-
-    The rest is as in ``CassetteRoute``. Raises what opening a cassette raises.
-    """
-    session = scope.sessions.session_for(cassette, session_mode(name, settings))
-    if session.script is not None:
-        return script_route.ScriptRoute(scope, settings, script=session.script)
-    return CassetteRoute(name, scope, settings, session, upstream, outside=outside)
 
 
 class CassetteRoute(ScopeRoute):

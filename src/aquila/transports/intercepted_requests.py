@@ -9,26 +9,18 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 
 from aquila.config import Settings
 from aquila.errors import CassetteRequired
-from aquila.lazy_imports import lazy_modules
 from aquila.recording.scope import Scope
 from aquila.transports import HTTPX_FAMILY
-from aquila.transports.cassette_route import open_route, session_mode
 from aquila.transports.own_requests import own_request
-from aquila.transports.routes import PlainRoute, Route
-from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream
-
-if TYPE_CHECKING:
-    from anyio import to_thread
-
-    from aquila.transports import script_route
-else:
-    lazy_modules(globals(), to_thread="anyio.to_thread", script_route="aquila.transports.script_route")
+from aquila.transports.routes import Route
+from aquila.transports.scope_routes import FindUpstream, open_route, open_route_async
+from aquila.transports.upstreams import Upstream, find_upstream
 
 SendOriginal = Callable[[Any], Any]
 """The client's own way to the network: a request of its library in, an answer of its library (or its awaitable) out."""
@@ -63,40 +55,30 @@ async def answer_request_async(scope: Scope, settings: Settings, request: Any, s
         raise _translate_error(error, library) from error
 
 
-async def route_for_async(scope: Scope, settings: Settings, client: Upstream) -> Route:
-    """``route_for`` without blocking the event loop: a cassette is read in a thread."""
-    if _is_ready(scope, settings):
-        return route_for(scope, settings, client)
-    return await to_thread.run_sync(functools.partial(route_for, scope, settings, client))
-
-
-def _is_ready(scope: Scope, settings: Settings) -> bool:
-    if settings.transport not in CASSETTE_MODES or scope.default_cassette is None:
-        return True
-    return scope.sessions.has_session(scope.default_cassette or "", session_mode(settings.transport, settings))
-
-
 def route_for(scope: Scope, settings: Settings, client: Upstream) -> Route:
     """The route of a request that a scope answers. ``client`` is the client's own way out, where ``live`` is meant."""
-    if not scope.has_script:
-        return _route_without_script(scope, settings, client)
-    otherwise = None
-    if scope.default_cassette is not None or settings.transport not in CASSETTE_MODES:
-        otherwise = _route_without_script(scope, settings, client)
-    return script_route.ScriptRoute(scope, settings, otherwise)
+    arguments = _arguments_of(scope, settings, client)
+    return _require(open_route(*arguments, outside=client), scope)
 
 
-def _route_without_script(scope: Scope, settings: Settings, client: Upstream) -> Route:
+async def route_for_async(scope: Scope, settings: Settings, client: Upstream) -> Route:
+    """``route_for`` without blocking the event loop: a cassette is read in a thread."""
+    arguments = _arguments_of(scope, settings, client)
+    return _require(await open_route_async(*arguments, outside=client), scope)
+
+
+def _arguments_of(
+    scope: Scope, settings: Settings, client: Upstream
+) -> tuple[str, Scope, Settings, str | None, FindUpstream]:
     # The client's own transport knows the client's proxies and certificates.
-    if settings.transport not in CASSETTE_MODES:
-        name = settings.transport
-        return PlainRoute(name, client if name == "live" else find_upstream(name))
-    if scope.default_cassette is None:
+    find: FindUpstream = lambda name: client if name == "live" else find_upstream(name)  # noqa: E731
+    return settings.transport, scope, settings, scope.default_cassette, find
+
+
+def _require(route: Route | None, scope: Scope) -> Route:
+    if route is None:
         raise CassetteRequired(f"{scope.describe()}: no cassette answers this request")
-    if settings.transport == "replay":
-        return open_route("replay", scope, settings, scope.default_cassette, outside=client)
-    upstream = client if settings.upstream == "live" else find_upstream(settings.upstream)
-    return open_route("record", scope, settings, scope.default_cassette, upstream, outside=client)
+    return route
 
 
 class ClientUpstream(Upstream):

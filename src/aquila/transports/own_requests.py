@@ -73,7 +73,7 @@ def share_with_executors(submit: Callable[..., Any]) -> Callable[..., Any]:
     return submit_with_mark
 
 
-def _run_within_boundary(asker: object, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def _run_within_boundary(asker: runtime.Asker, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     with askers.working_for(asker), outcome_boundary():
         return function(*args, **kwargs)
 

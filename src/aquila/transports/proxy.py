@@ -13,19 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import anyio
-import anyio.to_thread
 import httpx2
 
 from aquila.config import DUMMY_KEY, Settings
 from aquila.errors import ConfigError
 from aquila.recording.scope import Scope
-from aquila.transports.cassette_route import open_route, session_mode
 from aquila.transports.record import AsyncRecordedStream
 from aquila.transports.replay import AsyncReplayStream
-from aquila.transports.routes import PlainRoute, Route
-from aquila.transports.script_route import ScriptRoute
-from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream
+from aquila.transports.routes import Route
+from aquila.transports.scope_routes import open_route_async
+from aquila.transports.upstreams import Upstream, find_upstream
 
 Headers = list[tuple[str, str]]
 LIVE_UPSTREAM = "https://api.openai.com"
@@ -142,26 +139,13 @@ class Proxy:
         scope = self._scope()
         settings = scope.settings
         name = cassette or scope.default_cassette
-        if scope.has_script:
-            otherwise = None if name is None else await self._find_route_without_script(scope, settings, name, upstream)
-            return ScriptRoute(scope, settings, otherwise)
-        return await self._find_route_without_script(scope, settings, name, upstream)
-
-    async def _find_route_without_script(
-        self, scope: Scope, settings: Settings, name: str | None, upstream: Upstream
-    ) -> Route:
-        if settings.transport not in CASSETTE_MODES:
-            return PlainRoute(settings.transport, upstream)
-        if name is None:
+        route = await open_route_async(settings.transport, scope, settings, name, lambda _: upstream)
+        if route is None:
             raise ConfigError(
                 "no cassette for this request: start the server with --cassette NAME, send the header "
                 "x-aquila-cassette: NAME, or put /@NAME before the path"
             )
-        sources = () if settings.transport == "replay" else (upstream,)
-        make = functools.partial(open_route, settings.transport, scope, settings, name, *sources)
-        if scope.sessions.has_session(name, session_mode(settings.transport, settings)):
-            return make()
-        return await anyio.to_thread.run_sync(make)  # reads a file
+        return route
 
     def _with_own_key(self, name: str, value: str) -> tuple[str, str]:
         if self._key is None or not _is_dummy_credential(name, value):

@@ -19,16 +19,14 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import scope as scopes
 from aquila.recording import scripts
 from aquila.recording.scope import Scope
-from aquila.transports.cassette_route import open_route
 from aquila.transports.routes import PlainRoute, Route, active_route
+from aquila.transports.scope_routes import open_route
 from aquila.transports.upstreams import CASSETTE_MODES, find_upstream, upstream_from
 
 if TYPE_CHECKING:
     from anyio import to_thread
-
-    from aquila.transports import script_route
 else:
-    lazy_modules(globals(), to_thread="anyio.to_thread", script_route="aquila.transports.script_route")
+    lazy_modules(globals(), to_thread="anyio.to_thread")
 
 Transport: TypeAlias = httpx2.BaseTransport | httpx2.AsyncBaseTransport
 
@@ -84,29 +82,22 @@ def resolve_route(
     scope, settings = surroundings or scopes.find_surroundings()
     name = transport or settings.transport
     cassette = cassette or (scope.default_cassette if scope is not None else None)
-    if scope is None or not has_script(transport, scope):
-        return _route_without_script(name, scope, settings, cassette)
-    otherwise = None
-    if cassette is not None or name not in CASSETTE_MODES:
-        otherwise = _route_without_script(name, scope, settings, cassette)
-    return script_route.ScriptRoute(scope, settings, otherwise)
-
-
-def _route_without_script(name: str, scope: Scope | None, settings: Settings, cassette: str | None) -> Route:
-    if name not in CASSETTE_MODES:
-        return PlainRoute(name, find_upstream(name))
-    if cassette is None:
-        raise CassetteRequired(_explain_missing_cassette(name, scope))
+    uses_scripts = _uses_scripts(transport)
     if scope is None:
+        if name not in CASSETTE_MODES and not (uses_scripts and scripts.is_scripted(cassette, settings)):
+            return PlainRoute(name, find_upstream(name))
+        if cassette is None:
+            raise CassetteRequired(_explain_missing_cassette(name, scope))
         scope = Scope(kind="call")
-    if name == "replay":
-        return open_route(name, scope, settings, cassette)
-    return open_route(name, scope, settings, cassette, find_upstream(settings.upstream))
+    route = open_route(name, scope, settings, cassette, uses_scripts=uses_scripts)
+    if route is None:
+        raise CassetteRequired(_explain_missing_cassette(name, scope))
+    return route
 
 
-def has_script(transport: str | None, scope: Scope | None) -> bool:
+def _uses_scripts(transport: str | None) -> bool:
     """Whether a script comes first: where the call itself does not ask for something else than a cassette."""
-    return scope is not None and scope.has_script and (transport is None or transport in CASSETTE_MODES)
+    return transport is None or transport in CASSETTE_MODES
 
 
 def needs_key(
@@ -116,12 +107,18 @@ def needs_key(
     scope, settings = surroundings
     if transport is not None and not isinstance(transport, str):
         return False
-    if has_script(transport, scope):
-        return False
     name = transport or settings.transport
-    if name == "replay" or (name == "record" and scripts.is_scripted(cassette, settings)):
+    if name == "replay":
+        return False
+    if _uses_scripts(transport) and _is_scripted(scope, settings, cassette):
         return False
     return find_upstream(settings.upstream if name == "record" else name).needs_key
+
+
+def _is_scripted(scope: Scope | None, settings: Settings, cassette: str | None) -> bool:
+    if scope is None:
+        return scripts.is_scripted(cassette, settings)
+    return scope.has_script or scope.names_script(cassette or scope.default_cassette)
 
 
 async def resolve_route_async(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:

@@ -45,7 +45,10 @@ class ScopeRoute(Route):
         except BaseException:
             self.close(failed=True)
             raise
-        response.stream.after_close = self.close  # type: ignore[union-attr]
+        if hasattr(response.stream, "after_close"):
+            response.stream.after_close = self.close
+        else:  # it comes from what a script leaves the rest to, and nothing of it is stored
+            self.close()
         return response
 
     async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
@@ -56,7 +59,10 @@ class ScopeRoute(Route):
         except BaseException:
             await self.close_async(failed=True)
             raise
-        response.stream.after_close = self.close_async  # type: ignore[union-attr]
+        if hasattr(response.stream, "after_close"):
+            response.stream.after_close = self.close_async
+        else:
+            await self.close_async()
         return response
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:

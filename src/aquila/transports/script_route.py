@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
@@ -12,7 +13,7 @@ from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.storage.merging import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import UnscriptedRequest, reason_of
-from aquila.recording import redactors
+from aquila.recording import askers, redactors
 from aquila.recording.decisions import ReplayDecision
 from aquila.recording.scope import Scope
 from aquila.recording.session_factory import match_rules_of
@@ -64,6 +65,8 @@ class ScriptRoute(ScopeRoute):
         return await self._replay_async(decision, request)
 
     def _decide(self, asked: RecordedRequest) -> ReplayDecision | None:
+        if askers.find_earlier_test(self._scope) is not None:
+            return None
         if self._scope.faults is not None:
             good = self._ask(self._script.peek, asked)
             met = self._meet_fault(_key_of(asked), Interaction(asked, good, upstream=SCRIPT)) if good else None
@@ -80,6 +83,9 @@ class ScriptRoute(ScopeRoute):
         return ask_script(ask, asked, self._scope.settings, lambda failed: self._refuse_for(asked, failed))
 
     def _miss(self, asked: RecordedRequest) -> NoReturn:
+        test = askers.find_earlier_test(self._scope)
+        if test is not None:
+            self._refuse_for(asked, explain_left_thread(asked, test, self._scope.settings))
         self._refuse_for(asked, explain_unscripted(asked, self._script, self._scope.settings))
 
     def _refuse_for(self, asked: RecordedRequest, missed: UnscriptedRequest) -> NoReturn:
@@ -116,6 +122,23 @@ def explain_unscripted(asked: RecordedRequest, script: AnswersRequests, settings
     redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
     clean = redactor.redact_request(asked)
     text = f"no answer is scripted for {clean.method} {clean.url}\n\n{script.explain(clean)}"
+    return UnscriptedRequest(redactor.redact_text(text))
+
+
+def explain_left_thread(asked: RecordedRequest, test: str, settings: Settings) -> UnscriptedRequest:
+    """Return the error for a request of a thread that an earlier ``test`` has left: no script of this test is its."""
+    redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
+    clean = redactor.redact_request(asked)
+    text = (
+        f"{clean.method} {clean.url} comes from a thread that an earlier test has left\n"
+        "\n"
+        f"  started by {test}\n"
+        f"  thread     {threading.current_thread().name}\n"
+        "\n"
+        "The script of this test answers only what this test starts. End the thread in the test that starts it.\n"
+        "If it is to work for several tests, start it in a fixture that they share, or hand it what it is to do\n"
+        "with contextvars.copy_context().run."
+    )
     return UnscriptedRequest(redactor.redact_text(text))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import NoReturn
@@ -10,7 +11,8 @@ import httpx2
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.names import cassette_path
-from aquila.errors import ConfigError, UnscriptedRequest
+from aquila.config import Settings
+from aquila.errors import CassetteNameError, ConfigError, UnscriptedRequest
 from aquila.recording import runtime
 from aquila.recording.places import suit_to_place
 from aquila.scripting.script import Script, ScriptedAnswer
@@ -65,10 +67,21 @@ def find_script_file() -> Path:
         raise ConfigError(
             "the transport 'script' needs a script: set AQUILA_SCRIPT to its file, or to its name among the cassettes"
         )
-    path = Path(settings.script)
+    return script_of(settings.script, settings, given=f"AQUILA_SCRIPT={settings.script}")
+
+
+def script_of(named: str, settings: Settings, *, given: str) -> Path:
+    """Return the file of a script by its path, or by its name among the cassettes. ``given`` says who names it.
+
+    Raises ``ConfigError``.
+    """
+    path = Path(named)
     if path.is_file():
         return path
-    named = cassette_path(settings.cassette_root(), settings.script)
-    if named.is_file():
-        return named
-    raise ConfigError(f"AQUILA_SCRIPT={settings.script}: there is no such file, here or in {settings.cassette_root()}")
+    if path.is_dir():
+        raise ConfigError(f"{given}: that is a folder; name the script in it")
+    with contextlib.suppress(CassetteNameError):  # a path that is no name
+        among_cassettes = cassette_path(settings.cassette_root(), named)
+        if among_cassettes.is_file():
+            return among_cassettes
+    raise ConfigError(f"{given}: there is no such file, here or in {settings.cassette_root()}")

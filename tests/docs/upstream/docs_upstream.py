@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx2
 
 from aquila.recording.scope import Scope
-from aquila.transports.cassette_route import open_route
 from aquila.transports.local_model.local_transport import LocalTransport
+from aquila.transports.scope_routes import open_route
 from aquila.transports.upstreams import Upstream
 
 CASSETTES = Path(__file__).parents[3] / "cassettes"
@@ -26,5 +26,6 @@ def transport() -> httpx2.BaseTransport:
     name = "record" if os.environ.get("DOCS_RECORD") else "replay"
     if name == "record":
         atexit.register(scope.close)
-    route = open_route(name, scope, scope.settings, "docs/commands", Upstream("local", LocalTransport))
+    route = open_route(name, scope, scope.settings, "docs/commands", lambda _: Upstream("local", LocalTransport))
+    assert route is not None
     return httpx2.MockTransport(route.answer)

@@ -13,7 +13,15 @@ from typing import NamedTuple
 
 from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.storage import cassette_files, large_bodies, recorded_uses
-from aquila.cassettes.storage.names import WORK_FOLDER, candidate_paths, folder_of_module, name_of_file, name_of_test
+from aquila.cassettes.storage.names import (
+    SCRIPT_SUFFIX,
+    WORK_FOLDER,
+    candidate_paths,
+    folder_of_module,
+    is_script,
+    name_of_file,
+    name_of_test,
+)
 from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_lock
 from aquila.errors import CassetteError
 
@@ -106,11 +114,17 @@ def _renames_of_cassette(root: Path, old: str, new: str) -> Renames:
     """The files of one cassette: in each form, and what is pending."""
     found = []
     for source in candidate_paths(root, old):
-        target = candidate_paths(root, new)[0].with_suffix(source.suffix)
+        target = _in_form_of(source, candidate_paths(root, new)[0])
         for place, beside in ((source, target), tuple(map(cassette_files.pending_path, (source, target)))):
             if place.is_file():
                 found.append(Rename(place, beside))
     return Renames(found, [])
+
+
+def _in_form_of(source: Path, target: Path) -> Path:
+    """The place of a file that stays what it is: YAML, msgpack, or a script."""
+    name = target.name.removesuffix(SCRIPT_SUFFIX) if is_script(target) else target.stem
+    return target.with_name(name + (SCRIPT_SUFFIX if is_script(source) else source.suffix))
 
 
 def _renames_of_folder(root: Path, old: str, new: str, *, recursive: bool) -> Renames:

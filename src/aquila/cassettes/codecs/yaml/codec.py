@@ -88,6 +88,8 @@ def _load_foreign(tree: Tree) -> Cassette:
     """Build a cassette from a document of another recorder. Raises FormatError for what is none that Aquila reads."""
     if tree is None:
         raise reader.FormatError("the file is empty", ())
+    if type(tree) is dict and "script" in tree:
+        raise reader.FormatError("not a cassette", ())
     missing = "not a cassette: the line 'aquila: 1' at the top is missing"
     kind = foreign.describe_foreign_file(tree)
     if kind:

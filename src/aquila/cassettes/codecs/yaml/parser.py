@@ -157,7 +157,7 @@ class _Document:
             else:
                 key = event.value
             if key in tree:
-                if depth or "aquila" in tree:
+                if depth or "aquila" in tree or "script" in tree:
                     raise Unreadable(f"key {_shortened(key)!r} occurs twice", _line_of_event(event))
                 self._read_again(tree, key, _line_of_event(event))
                 continue

@@ -17,12 +17,21 @@ FOREIGN_ADVICE = (
 )
 """What to do about a file that nothing says is ours: it may be all that there is of something."""
 
+SCRIPT_ADVICE = (
+    "It is a script: answers written by hand. A test names it with @pytest.mark.aquila(NAME), and "
+    "`aquila serve --script FILE` answers from it"
+)
+"""What to do with a script, where a cassette is read."""
+
 _OURS = re.compile(rb"^aquila:", re.MULTILINE)
+_SCRIPT = re.compile(rb"^script:", re.MULTILINE)
 
 
 def advice_for(data: bytes) -> str:
     """What to do about a readable cassette that cannot be read."""
-    return ADVICE if not data.strip() or _OURS.search(data) else FOREIGN_ADVICE
+    if not data.strip() or _OURS.search(data):
+        return ADVICE
+    return SCRIPT_ADVICE if _SCRIPT.search(data) else FOREIGN_ADVICE
 
 
 MAX_BYTES = 256 * 1024 * 1024
