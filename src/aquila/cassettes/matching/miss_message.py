@@ -84,7 +84,7 @@ def explain_miss(
         if hints_at_origin and nearest.differs_in_origin:
             lines += _ORIGIN_HINT
         if nearest.found and not nearest.is_another_kind:
-            difference = list(_write_differences(nearest.found))
+            difference = list(write_differences(nearest.found))
             group = identify_change(cures.without_fresh_values(nearest.found))
 
     def show(lines: Sequence[str]) -> str:
@@ -139,7 +139,7 @@ class _Nearest:
 def _explain_empty(request: RecordedRequest, rules: MatchRules, cassette: str, command: str) -> Iterator[str]:
     holds = "cassette", f"{cassette}: nothing recorded yet"
     yield from _write_head(f"nothing is recorded yet in {cassette}", (holds, _request_row(request)))
-    yield from _write_preview(canonical_request(request, rules))
+    yield from write_preview(canonical_request(request, rules))
     yield from _write_advice("To record it:", command)
 
 
@@ -164,10 +164,10 @@ def _explain_unrecorded(
         title = f"{cassette} holds no {request.method.upper()} {request.url}"
     else:
         near += "; they differ in"
-        title = f"{_name_fields(found)} from recording {nearest.number} of {cassette}"
+        title = f"{name_fields(found)} from recording {nearest.number} of {cassette}"
     yield from _write_head(title, (holds, _request_row(request), ("nearest", near)))
     yield ""
-    yield from _write_differences(found)
+    yield from write_differences(found)
     if not another:
         yield from write_unified_diff(render_body(nearest.request), render_body(now), f"recording {nearest.number}")
     if nearest.cure is not None:
@@ -177,14 +177,16 @@ def _explain_unrecorded(
     yield from _write_advice("If the change is meant, record it again:" if not another else "To record it:", command)
 
 
-def _name_fields(found: Sequence[Difference]) -> str:
+def name_fields(found: Sequence[Difference]) -> str:
+    """Say which fields differ, as the beginning of a sentence."""
     first = clip_around(found[0].path, len(found[0].path), 60)
     if len(found) == 1:
         return f"{first} differs"
     return f"{first} and {count_of(len(found) - 1, 'other field')} differ"
 
 
-def _write_differences(found: Sequence[Difference]) -> Iterator[str]:
+def write_differences(found: Sequence[Difference]) -> Iterator[str]:
+    """Yield the lines that say where two requests differ, and both values."""
     for difference in found[:_MOST_PATHS]:
         yield from _write_difference(difference)
     if len(found) > _MOST_PATHS:
@@ -234,7 +236,7 @@ def _write_difference(difference: Difference) -> Iterator[str]:
         yield from (f"    {path}:", f"      recorded  {recorded}", f"      now       {now}")
 
 
-def _write_preview(now: CanonicalRequest) -> Iterator[str]:
+def write_preview(now: CanonicalRequest) -> Iterator[str]:
     """Show how the body of a request begins, if it has one."""
     lines = render_body(now)
     if lines:
@@ -283,7 +285,7 @@ def _explain_played_out(
             ("recorded", f"{times}{which}; this is request number {number:,}"),
         ),
     )
-    yield from _write_preview(canonical_request(request, rules))
+    yield from write_preview(canonical_request(request, rules))
     yield from _write_advice("If this request is meant to be made so often, record it again:", command)
     yield ""
     yield 'If the last recording may answer every further one, say repeat="last" (aquila_repeat = last).'

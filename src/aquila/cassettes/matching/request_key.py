@@ -7,30 +7,25 @@ JSON is compared by value, forms and multipart bodies by their fields, anything 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aquila.cassettes import multipart
 from aquila.cassettes.body_file import LARGE, PREFIX, BodyFile, StoredRequest
+from aquila.cassettes.matching.canonical_json import encode_canonical, parse_canonical
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.uploaded_file import UploadedFile, describe_content
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.cassettes.redaction.found_secrets import number_placeholders_anew
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching import normalizing
 else:
     lazy_modules(globals(), normalizing="aquila.cassettes.matching.normalizing")
-
-_MOST_DIGITS = 4000
-"""A number with an exponent may have so many digits before or after its point."""
 
 Kind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]
 """How a body was understood; ``none`` when it is not compared."""
@@ -132,26 +127,8 @@ def _reduce_request(request: RecordedRequest, rules: MatchRules) -> _Reduced:
     )
 
 
-def _encode_number(value: Any) -> list[Any]:
-    """Encode what no float holds. No JSON has a NaN, so this is the encoding of nothing else."""
-    if isinstance(value, Decimal):
-        return [_NAN, str(value)]
-    raise TypeError(f"{type(value).__name__} is not part of a canonical request")
-
-
-_NAN = float("nan")
-# ASCII escapes, so that text with lone surrogates can be hashed too.
-_encode: Callable[[Any], str] = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), check_circular=False, default=_encode_number
-).encode
-
-
 def _hash_parts(*reduced: Any) -> str:
-    text = _encode(reduced)
-    # They were numbered in the order in which the request has them, which may be another for an equal request.
-    if "redacted-" in text:
-        text = number_placeholders_anew(text)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(encode_canonical(reduced).encode()).hexdigest()[:32]
 
 
 # --- URLs and headers
@@ -210,8 +187,8 @@ def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, 
     data = request.body
     try:
         if media == "application/json" or media.endswith("+json") or (not media and data.lstrip()[:1] in (b"{", b"[")):
-            value = _parse_json(data.decode())
-            _leave_out(value, rules)
+            value = parse_canonical(data.decode())
+            leave_out(value, rules)
             return "json", value
         if media == "application/x-www-form-urlencoded":
             return "form", _group_fields(_form_fields(data), rules)
@@ -256,7 +233,8 @@ def _text_or_bytes(data: bytes) -> tuple[Kind, Any]:
         return "bytes", describe_content(data)
 
 
-def _leave_out(value: Any, rules: MatchRules) -> None:
+def leave_out(value: Any, rules: MatchRules) -> None:
+    """Remove from JSON, in place, what the rules leave out."""
     if isinstance(value, dict):
         for label in rules.labels:
             value.pop(label, None)
@@ -301,53 +279,3 @@ def _canonical_part(part: multipart.Part) -> Any:
     if part.transfer_encoding:
         value["transfer_encoding"] = part.transfer_encoding
     return value
-
-
-# --- JSON by value
-
-
-def _parse_number(text: str) -> int | float | Decimal:
-    """Parse a number with a point or an exponent. Without a fraction it is an integer, so that 1.0 equals 1.
-
-    Where a float would be written otherwise, because it does not hold all digits, it stays a ``Decimal``.
-    """
-    value = float(text)
-    written = repr(value)
-    if text == written and not value.is_integer():  # as most are
-        return value
-    number = _strip_zeros(text)
-    if abs(number.adjusted()) > _MOST_DIGITS:
-        raise ValueError("the number has too many digits")
-    if number == number.to_integral_value():
-        return int(number)
-    return value if Decimal(written) == number else number
-
-
-def _strip_zeros(text: str) -> Decimal:
-    """Return a number without zeros at its end, so that equal numbers are written alike. No digit is rounded away."""
-    try:
-        sign, digits, exponent = Decimal(text).as_tuple()
-    except ArithmeticError:
-        raise ValueError("the exponent is too large") from None
-    if not any(digits):
-        return Decimal(0)
-    end = len(digits)
-    while not digits[end - 1]:
-        end -= 1
-    return Decimal((sign, digits[:end], exponent + len(digits) - end))  # type: ignore[operator]
-
-
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key occurs twice, which readers understand differently")
-    return value
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
-
-
-_parse_json: Callable[[str], Any] = json.JSONDecoder(
-    parse_float=_parse_number, parse_constant=_refuse_constant, object_pairs_hook=_build_object
-).decode

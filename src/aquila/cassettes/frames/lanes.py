@@ -1,0 +1,126 @@
+"""What of a recorded conversation has happened, and which frames of the provider may be delivered.
+
+A frame of the provider is delivered after those that it sent before it, and after every frame that the client had sent
+before it. Where frames name a stream (``stream_id`` at the top of their JSON) each stream is a lane: its frames wait
+for those of its own lane, and for those that are in none. Frames that are in no lane wait for all.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+from collections.abc import Sequence
+
+from aquila.cassettes.frames.frame import Frame
+
+
+class Lane:
+    """The frames of one stream, or those that name none: their places in the conversation, and how far each side is."""
+
+    __slots__ = ("given", "name", "received", "sent", "taken")
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+        self.sent: list[int] = []
+        self.received: list[int] = []
+        self.taken = 0
+        """How many frames the client has sent."""
+        self.given = 0
+        """How many frames of the provider were delivered."""
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the client has sent all."""
+        return self.taken == len(self.sent)
+
+
+class Lanes:
+    """The lanes of a conversation. ``frames`` are all of it, in the order in which they were recorded."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self._end = len(frames)
+        self._without_name = Lane(None)
+        names = [read_stream_id(frame.data) for frame in frames]
+        # A stream that only the provider names is no lane: nothing says which frames it waits for.
+        self._by_name = {name: Lane(name) for name, frame in zip(names, frames, strict=True) if name and frame.sent}
+        for place, (name, frame) in enumerate(zip(names, frames, strict=True)):
+            lane = self._by_name.get(name, self._without_name) if name else self._without_name
+            (lane.sent if frame.sent else lane.received).append(place)
+        self._sent = sorted(place for lane in self.all() for place in lane.sent)
+        self._was_taken = bytearray(self._end)
+        self._first_untaken = 0
+        self._unfinished = {lane for lane in self.all() if lane.received}
+        self._stirred = set(self._unfinished)
+        """Lanes in which a frame may have become deliverable."""
+
+    def all(self) -> list[Lane]:
+        """Return all lanes, in the order in which the client has opened them."""
+        return [self._without_name, *self._by_name.values()]
+
+    def find(self, name: str | None) -> Lane | None:
+        """Return the lane of a recorded stream."""
+        return self._by_name.get(name) if name else self._without_name
+
+    @property
+    def awaited(self) -> int | None:
+        """The place of the first frame that the client has not sent; None if it has sent all."""
+        return self._sent[self._first_untaken] if self._first_untaken < len(self._sent) else None
+
+    @property
+    def is_played_out(self) -> bool:
+        """Whether all was sent and delivered."""
+        return self.awaited is None and not self._unfinished
+
+    @property
+    def sent_count(self) -> int:
+        """How many frames the client had sent."""
+        return len(self._sent)
+
+    def count_sent(self, place: int) -> int:
+        """Return the number, from 1, that a frame has among those of the client."""
+        return bisect.bisect_right(self._sent, place)
+
+    def take_next(self, lane: Lane) -> None:
+        """Note that the client has sent the next frame of a lane."""
+        self._was_taken[lane.sent[lane.taken]] = True
+        lane.taken += 1
+        while self._first_untaken < len(self._sent) and self._was_taken[self._sent[self._first_untaken]]:
+            self._first_untaken += 1
+        if lane.name is None:
+            self._stirred |= self._unfinished
+        else:
+            self._stirred.update((lane, self._without_name))
+
+    def deliver(self) -> list[int]:
+        """Return the places of the frames that may be delivered now, in their order, each once."""
+        places: list[int] = []
+        for lane in self._stirred:
+            gate = self._gate_of(lane)
+            while lane.given < len(lane.received) and lane.received[lane.given] < gate:
+                places.append(lane.received[lane.given])
+                lane.given += 1
+            if lane.given == len(lane.received):
+                self._unfinished.discard(lane)
+        self._stirred.clear()
+        return sorted(places)
+
+    def _gate_of(self, lane: Lane) -> int:
+        """Return the place of the first frame that the client has not sent, among those that a lane waits for."""
+        if lane.name is None:
+            return self._end if self.awaited is None else self.awaited
+        return min(self._place_of_next(lane), self._place_of_next(self._without_name))
+
+    def _place_of_next(self, lane: Lane) -> int:
+        return self._end if lane.is_taken else lane.sent[lane.taken]
+
+
+def read_stream_id(data: bytes) -> str | None:
+    """Return the ``stream_id`` at the top of a message that is JSON; None if it has none."""
+    if b'"stream_id"' not in data:  # as most have not
+        return None
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    name = value.get("stream_id") if isinstance(value, dict) else None
+    return name if isinstance(name, str) and name else None

@@ -1,0 +1,110 @@
+"""Compares a message that a client sends with the one that was recorded, and says where they differ.
+
+JSON is compared by value, whether it came as text or as bytes, without what the rules leave out and without
+``event_id``, which clients make anew for each message. Other texts, and bytes, are compared as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aquila.cassettes.matching import normalizing, request_key
+from aquila.cassettes.matching.canonical_json import encode_canonical, parse_canonical
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import CanonicalRequest
+from aquila.cassettes.matching.uploaded_file import describe_content
+from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.redaction.found_secrets import number_placeholders_anew
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it is compared: redacted, and without what the rules leave out.
+
+    ``value`` is the object or list that it is in JSON, or None. ``event_id`` is what it named itself at its top.
+    """
+
+    data: bytes
+    is_text: bool
+    value: Any = None
+    event_id: str | None = None
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it is an object or a list in JSON."""
+        return self.value is not None
+
+    def with_value(self, value: Any) -> Message:
+        """Return the message with other JSON."""
+        return Message(self.data, self.is_text, value, self.event_id)
+
+
+class MessageReader:
+    """Reads and compares messages by the rules of a session. ``redact`` takes secrets out of them."""
+
+    def __init__(self, rules: MatchRules, redact: Callable[[bytes], bytes]) -> None:
+        self.rules = rules
+        self._redact = redact
+        self.compares = "body" in rules.match_on
+        """Whether it matters what a message says, and not only that one is sent."""
+
+    def read(self, data: bytes, is_text: bool) -> Message:
+        """Read a message, of now or of a recording."""
+        data = self._redact(data)
+        if data.lstrip()[:1] not in (b"{", b"["):
+            return Message(data, is_text)
+        try:
+            value = parse_canonical(data.decode())
+        except (ValueError, RecursionError):
+            return Message(data, is_text)
+        event_id = value.pop("event_id", None) if isinstance(value, dict) else None
+        request_key.leave_out(value, self.rules)
+        return Message(data, is_text, value, event_id if isinstance(event_id, str) else None)
+
+    def are_equal(self, recorded: Message, now: Message) -> bool:
+        """Say whether the rules hold two messages to be the same."""
+        if not self.compares:
+            return True
+        if recorded.is_text != now.is_text or recorded.is_json != now.is_json:
+            return False
+        if recorded.data == now.data and not recorded.is_json:
+            return True
+        try:
+            if recorded.is_json:
+                return self._write_json(recorded.value) == self._write_json(now.value)
+        except RecursionError:  # nested too deeply
+            return recorded.data == now.data
+        return now.is_text and self._write_text(recorded.data) == self._write_text(now.data)
+
+    def _write_json(self, value: Any) -> str:
+        return encode_canonical(self._normalize_json(value))
+
+    def _normalize_json(self, value: Any) -> Any:
+        normalizer = self.rules.normalizer
+        return value if normalizer is None else normalizing.RequestNormalizer(normalizer).rewrite_json(value)
+
+    def _write_text(self, data: bytes) -> str:
+        text = number_placeholders_anew(data.decode("utf-8", "surrogateescape"))
+        normalizer = self.rules.normalizer
+        return text if normalizer is None else normalizing.RequestNormalizer(normalizer).rewrite_text(text)
+
+    def as_request(self, message: Message) -> RecordedRequest:
+        """Return a message as the body of a request, of which ``matching`` says how two differ."""
+        media = "application/json" if message.is_json else "text/plain" if message.is_text else ""
+        body = json.dumps(message.value, default=str).encode() if message.is_json else message.data
+        return RecordedRequest("GET", "ws://message", (("content-type", media),), body)
+
+    def reduce(self, message: Message) -> CanonicalRequest:
+        """Return what of a message is compared."""
+        kind: request_key.Kind
+        body: Any
+        if message.is_json:
+            kind, body = "json", self._normalize_json(message.value)
+        elif message.is_text:
+            kind, body = "text", self._write_text(message.data)
+        else:
+            kind, body = "bytes", describe_content(message.data)
+        return CanonicalRequest(None, None, None, None, None, None, kind, body, digest="")

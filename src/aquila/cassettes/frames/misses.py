@@ -1,0 +1,74 @@
+"""Writes why a message of a client is not the one that was recorded."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aquila.cassettes.frames.messages import Message, MessageReader
+from aquila.cassettes.matching import cures
+from aquila.cassettes.matching.body_lines import count_of, render_body, write_unified_diff
+from aquila.cassettes.matching.difference import Difference, find_differences, identify_change
+from aquila.cassettes.matching.miss_message import name_fields, write_differences, write_preview
+
+
+class FrameMiss(NamedTuple):
+    """Why no recording answers a message.
+
+    ``title`` says it in one sentence, and ``details`` are lines that show it; whoever raises it adds the cassette, and
+    the command that records. ``number`` is that of the message among those of the client, from 1. ``played_out`` says
+    that the recording has no further one. ``difference`` are the lines that name the fields that differ, and ``group``
+    is equal for misses by the same change; None where there is nothing to compare with.
+    """
+
+    title: str
+    details: str
+    number: int
+    played_out: bool = False
+    difference: str | None = None
+    group: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return f"{self.title}\n\n{self.details}" if self.details else self.title
+
+
+def explain_difference(
+    recorded: Message, now: Message, reader: MessageReader, *, number: int, count: int, name: str
+) -> FrameMiss:
+    """Say where a message differs from the recorded one in its place.
+
+    That is message ``number`` of the ``count`` that the client has sent. ``name`` is that of the recording.
+    """
+    before, after = reader.reduce(recorded), reader.reduce(now)
+    found = find_differences(before, after)
+    if recorded.is_text != now.is_text:
+        kinds = ["text" if each.is_text else "binary" for each in (recorded, now)]
+        found.insert(0, Difference("frame", kinds[0], kinds[1]))
+    fields = list(write_differences(found))
+    lines = [*fields, *write_unified_diff(render_body(before), render_body(after), f"message {number}")]
+    cure = cures.find_cure(reader.as_request(now), reader.as_request(recorded), found, reader.rules)
+    if cure is not None:
+        lines += cures.write_advice(cure)
+    return FrameMiss(
+        f"{name_fields(found)} from message {number} of {count} that the client sent{_in(name)}",
+        "\n".join(lines),
+        number,
+        difference="\n".join([line.removeprefix("    ") for line in fields]) or None,
+        group=identify_change(cures.without_fresh_values(found)),
+    )
+
+
+def explain_played_out(now: Message, reader: MessageReader, *, number: int, count: int, name: str) -> FrameMiss:
+    """Say that a message is one more than the ``count`` that were recorded."""
+    held = f"{count_of(count, 'message')} {'was' if count == 1 else 'were'}" if count else "none was"
+    return FrameMiss(
+        f"this is message {number} of the client, and {held} recorded{_in(name)}",
+        "\n".join(write_preview(reader.reduce(now))).removeprefix("\n"),
+        number,
+        played_out=True,
+    )
+
+
+def _in(name: str) -> str:
+    return f" in {name}" if name else ""

@@ -1,0 +1,199 @@
+"""What a client sends is compared with what was recorded, and what the provider sent follows it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
+from aquila.cassettes.frames.replay import ConversationReplay, FrameMiss
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import End
+
+DEFAULT = MatchRules()
+
+
+def sent(value: Any, *, is_text: bool = True) -> Frame:
+    return Frame(encode(value), sent=True, is_text=is_text)
+
+
+def received(value: Any, *, is_text: bool = True) -> Frame:
+    return Frame(encode(value), sent=False, is_text=is_text)
+
+
+def encode(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+def replay_of(
+    *frames: Frame | Close, end: End = "complete", rules: MatchRules = DEFAULT, name: str = ""
+) -> ConversationReplay:
+    chunks = [store_close(each) if isinstance(each, Close) else store_frame(each) for each in frames]
+    return ConversationReplay(chunks, end, rules=rules, redact=lambda data: data.replace(b"sk-secret", b"X"), name=name)
+
+
+def send(replay: ConversationReplay, value: Any, *, is_text: bool = True) -> FrameMiss | None:
+    return replay.take_sent(encode(value), is_text)
+
+
+def miss_of(replay: ConversationReplay, value: Any, *, is_text: bool = True) -> FrameMiss:
+    miss = send(replay, value, is_text=is_text)
+    assert miss is not None
+    return miss
+
+
+def texts_of(frames: list[Frame]) -> list[str]:
+    return [frame.data.decode() for frame in frames]
+
+
+def test_a_frame_is_delivered_after_what_the_client_had_sent_before_it_and_never_earlier() -> None:
+    replay = replay_of(received(1), sent({"n": 1}), received(2), received(3), sent({"n": 2}), received(4))
+    assert texts_of(replay.deliverable()) == ["1"]
+    assert replay.deliverable() == []
+    assert send(replay, {"n": 1}) is None
+    assert texts_of(replay.deliverable()) == ["2", "3"]
+    assert replay.ended is None
+    assert send(replay, {"n": 2}) is None
+    assert texts_of(replay.deliverable()) == ["4"]
+    assert replay.ended == Close("provider", 1000)
+
+
+def test_a_client_may_run_ahead_of_its_reader() -> None:
+    replay = replay_of(received(1), sent({"n": 1}), received(2), sent({"n": 2}), received(3))
+    assert send(replay, {"n": 1}) is None
+    assert send(replay, {"n": 2}) is None
+    assert texts_of(replay.deliverable()) == ["1", "2", "3"]
+
+
+def test_what_is_awaited_is_named() -> None:
+    replay = replay_of(sent({"type": "response.create"}), sent({"setup": {}}), sent(b"hi"), sent(b"\0", is_text=False))
+    seen = []
+    for message in ({"type": "response.create"}, {"setup": {}}, b"hi"):
+        seen.append(replay.awaited)
+        assert send(replay, message) is None
+    assert [*seen, replay.awaited] == ["> response.create", "> setup", "> hi", "> 1 bytes"]
+    assert send(replay, b"\0", is_text=False) is None
+    assert replay.awaited is None
+
+
+def test_json_is_compared_by_value() -> None:
+    replay = replay_of(sent({"a": 1, "b": [1.0, "x"], "event_id": "e1"}))
+    assert replay.take_sent(b'{"b": [1, "x"],\n "a": 1.0, "event_id": "e2"}', True) is None
+
+
+def test_another_message_is_a_miss_that_says_where_it_differs() -> None:
+    replay = replay_of(
+        sent({"type": "session.update"}),
+        sent({"type": "item", "item": {"content": [{"text": "Hello"}]}}),
+        name="chat.yaml, recording 1",
+    )
+    assert send(replay, {"type": "session.update"}) is None
+    miss = miss_of(replay, {"type": "item", "item": {"content": [{"text": "Goodbye"}]}})
+    assert not miss.played_out
+    assert miss.title == (
+        "item.content[0].text differs from message 2 of 2 that the client sent in chat.yaml, recording 1"
+    )
+    assert miss.difference == "item.content[0].text: recorded 'Hello', now 'Goodbye'"
+    assert any(line.startswith("  -") and line.endswith('text: "Hello"') for line in miss.text.splitlines())
+    assert miss.number == 2
+
+
+def test_a_binary_frame_is_no_text_frame() -> None:
+    miss = miss_of(replay_of(sent({"a": 1})), {"a": 1}, is_text=False)
+    assert "frame: recorded 'text', now 'binary'" in miss.text
+
+
+@pytest.mark.parametrize(
+    ("recorded", "now"),
+    [({"a": 1}, b"plain"), (b"plain", b"other"), (b"plain", {"a": 1}), ([1], [2]), ({"a": 1}, {"a": True})],
+)
+def test_any_difference_is_a_miss(recorded: Any, now: Any) -> None:
+    miss = miss_of(replay_of(sent(recorded)), now)
+    assert miss.difference
+
+
+def test_a_message_too_many_is_played_out() -> None:
+    replay = replay_of(sent({"a": 1}))
+    assert send(replay, {"a": 1}) is None
+    miss = miss_of(replay, {"a": 1})
+    assert miss.played_out
+    assert miss.title == "this is message 2 of the client, and 1 message was recorded"
+
+
+def test_the_settings_for_requests_hold_for_messages() -> None:
+    rules = MatchRules(ignore=("response.user",), normalize=("uuid",))
+    replay = replay_of(
+        sent({"response": {"user": "a"}, "ref": "run 11111111-2222-4333-8444-555555555555"}), rules=rules
+    )
+    now = {"response": {"user": "b"}, "ref": "run 99999999-2222-4333-8444-555555555555"}
+    assert send(replay, now) is None
+
+
+def test_without_bodies_messages_are_only_counted() -> None:
+    replay = replay_of(sent({"a": 1}), rules=MatchRules(("-body",)))
+    assert send(replay, {"b": 1}) is None
+    miss = miss_of(replay, {"a": 1})
+    assert miss.played_out
+
+
+def test_a_setting_is_advised_where_what_differs_is_new_in_every_run() -> None:
+    replay = replay_of(sent({"type": "x", "ref": "11111111-2222-4333-8444-555555555555"}))
+    miss = miss_of(replay, {"type": "x", "ref": "99999999-2222-4333-8444-555555555555"})
+    assert "aquila_ignore = ref" in miss.text
+    assert "aquila_normalize = uuid" in miss.text
+
+
+def test_secrets_are_compared_redacted_and_not_shown() -> None:
+    replay = replay_of(sent({"key": "X", "n": 1}))
+    miss = miss_of(replay, {"key": "sk-secret", "n": 2})
+    assert "sk-secret" not in miss.text
+    assert miss.difference == "n: recorded 1, now 2"
+
+
+@pytest.mark.parametrize(
+    ("close", "end", "ending"),
+    [
+        (Close("provider", 1011, "overloaded"), "complete", Close("provider", 1011, "overloaded")),
+        (Close("client", 1000), "complete", Close("client", 1000)),
+        (None, "broken", "broken"),
+        (None, "closed", "left"),
+        (None, "silent", "left"),
+    ],
+)
+def test_it_ends_as_it_had_ended(close: Close | None, end: End, ending: object) -> None:
+    replay = replay_of(sent({"a": 1}), received(1), *([close] if close else []), end=end)
+    assert replay.ended is None
+    assert send(replay, {"a": 1}) is None
+    assert replay.ended is None
+    replay.deliverable()
+    assert replay.ended == ending
+
+
+def test_a_client_may_leave_at_any_time_and_gets_nothing_more() -> None:
+    replay = replay_of(received(1), sent({"a": 1}))
+    replay.take_close(1000, "bye")
+    assert replay.deliverable() == []
+    assert replay.ended == Close("client", 1000, "bye")
+
+
+def test_streams_wait_each_for_its_own_messages() -> None:
+    replay = replay_of(
+        sent({"stream_id": "a", "n": 1}),
+        sent({"stream_id": "b", "n": 2}),
+        received({"stream_id": "a", "n": 3}),
+        received({"stream_id": "b", "n": 4}),
+        received({"n": 5}),
+        received({"stream_id": "a", "n": 6}),
+    )
+    assert send(replay, {"stream_id": "b", "n": 2}) is None
+    assert [json.loads(text)["n"] for text in texts_of(replay.deliverable())] == [4]
+    assert send(replay, {"stream_id": "a", "n": 1}) is None
+    assert [json.loads(text)["n"] for text in texts_of(replay.deliverable())] == [3, 5, 6]
+
+
+def test_a_stream_waits_for_messages_that_name_none() -> None:
+    replay = replay_of(sent({"n": 1}), sent({"stream_id": "a"}), received({"stream_id": "a"}))
+    assert send(replay, {"stream_id": "a"}) is None
+    assert replay.deliverable() == []
+    assert send(replay, {"n": 1}) is None
+    assert len(replay.deliverable()) == 1
