@@ -1,49 +1,13 @@
 """What a client sends is compared with what was recorded, and what the provider sent follows it."""
 
-import json
 from typing import Any
 
 import pytest
 
-from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
-from aquila.cassettes.frames.replay import ConversationReplay, FrameMiss
+from aquila.cassettes.frames.frame import Close
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import End
-
-DEFAULT = MatchRules()
-
-
-def sent(value: Any, *, is_text: bool = True) -> Frame:
-    return Frame(encode(value), sent=True, is_text=is_text)
-
-
-def received(value: Any, *, is_text: bool = True) -> Frame:
-    return Frame(encode(value), sent=False, is_text=is_text)
-
-
-def encode(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else json.dumps(value).encode()
-
-
-def replay_of(
-    *frames: Frame | Close, end: End = "complete", rules: MatchRules = DEFAULT, name: str = ""
-) -> ConversationReplay:
-    chunks = [store_close(each) if isinstance(each, Close) else store_frame(each) for each in frames]
-    return ConversationReplay(chunks, end, rules=rules, redact=lambda data: data.replace(b"sk-secret", b"X"), name=name)
-
-
-def send(replay: ConversationReplay, value: Any, *, is_text: bool = True) -> FrameMiss | None:
-    return replay.take_sent(encode(value), is_text)
-
-
-def miss_of(replay: ConversationReplay, value: Any, *, is_text: bool = True) -> FrameMiss:
-    miss = send(replay, value, is_text=is_text)
-    assert miss is not None
-    return miss
-
-
-def texts_of(frames: list[Frame]) -> list[str]:
-    return [frame.data.decode() for frame in frames]
+from tests.cassettes.frames.conversations import miss_of, received, replay_of, send, sent, texts_of, values_of
 
 
 def test_a_frame_is_delivered_after_what_the_client_had_sent_before_it_and_never_earlier() -> None:
@@ -91,7 +55,7 @@ def test_another_message_is_a_miss_that_says_where_it_differs() -> None:
     miss = miss_of(replay, {"type": "item", "item": {"content": [{"text": "Goodbye"}]}})
     assert not miss.played_out
     assert miss.title == (
-        "item.content[0].text differs from message 2 of 2 that the client sent in chat.yaml, recording 1"
+        "item.content[0].text differs from message 2 of 2 that the client had sent in chat.yaml, recording 1"
     )
     assert miss.difference == "item.content[0].text: recorded 'Hello', now 'Goodbye'"
     assert any(line.startswith("  -") and line.endswith('text: "Hello"') for line in miss.text.splitlines())
@@ -186,9 +150,9 @@ def test_streams_wait_each_for_its_own_messages() -> None:
         received({"stream_id": "a", "n": 6}),
     )
     assert send(replay, {"stream_id": "b", "n": 2}) is None
-    assert [json.loads(text)["n"] for text in texts_of(replay.deliverable())] == [4]
+    assert [value["n"] for value in values_of(replay.deliverable())] == [4]
     assert send(replay, {"stream_id": "a", "n": 1}) is None
-    assert [json.loads(text)["n"] for text in texts_of(replay.deliverable())] == [3, 5, 6]
+    assert [value["n"] for value in values_of(replay.deliverable())] == [3, 5, 6]
 
 
 def test_a_stream_waits_for_messages_that_name_none() -> None:
@@ -197,3 +161,29 @@ def test_a_stream_waits_for_messages_that_name_none() -> None:
     assert replay.deliverable() == []
     assert send(replay, {"n": 1}) is None
     assert len(replay.deliverable()) == 1
+
+
+def test_streams_may_be_opened_in_another_order_under_other_names() -> None:
+    replay = replay_of(
+        sent({"stream_id": "a", "n": 1}),
+        sent({"stream_id": "b", "n": 2}),
+        received({"stream_id": "a", "n": 3}),
+        received({"stream_id": "b", "n": 4}),
+        sent({"stream_id": "a", "n": 5}),
+    )
+    assert send(replay, {"stream_id": "x", "n": 2}) is None
+    assert values_of(replay.deliverable()) == [{"stream_id": "x", "n": 4}]
+    assert send(replay, {"stream_id": "y", "n": 1}) is None
+    assert values_of(replay.deliverable()) == [{"stream_id": "y", "n": 3}]
+    miss = miss_of(replay, {"stream_id": "x", "n": 5})
+    assert miss.played_out
+    assert miss.title == "this is message 2 of stream 'b', and 1 message was recorded"
+    assert send(replay, {"stream_id": "y", "n": 5}) is None
+    assert miss_of(replay, {"stream_id": "z", "n": 1}).played_out
+
+
+@pytest.mark.parametrize(("recorded", "now"), [({"stream_id": "a"}, {}), ({}, {"stream_id": "a"})])
+def test_a_stream_is_not_what_names_none(recorded: Any, now: Any) -> None:
+    miss = miss_of(replay_of(sent({"n": 1, **recorded})), {"n": 1, **now})
+    assert not miss.played_out
+    assert "stream_id: " in miss.text

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from aquila.cassettes.frames.frame import Frame
 
@@ -49,6 +49,10 @@ class Lanes:
         self._sent = sorted(place for lane in self.all() for place in lane.sent)
         self._was_taken = bytearray(self._end)
         self._first_untaken = 0
+        self._unopened = dict(self._by_name)
+        """Streams of which the client has sent nothing."""
+        self._opened: dict[str, Lane] = {}
+        """The lanes of the others, by the names that they have now."""
         self._unfinished = {lane for lane in self.all() if lane.received}
         self._stirred = set(self._unfinished)
         """Lanes in which a frame may have become deliverable."""
@@ -57,9 +61,29 @@ class Lanes:
         """Return all lanes, in the order in which the client has opened them."""
         return [self._without_name, *self._by_name.values()]
 
-    def find(self, name: str | None) -> Lane | None:
-        """Return the lane of a recorded stream."""
-        return self._by_name.get(name) if name else self._without_name
+    def candidates(self, stream_id: str | None) -> Iterator[Lane]:
+        """Yield the lanes to which a message of now may belong that names a stream, or none.
+
+        A stream that is not known may stand for any that the client has not opened, first for one of the same name.
+        """
+        if stream_id is None or stream_id in self._opened:
+            yield self._without_name if stream_id is None else self._opened[stream_id]
+            return
+        namesake = self._unopened.get(stream_id)
+        if namesake is not None:
+            yield namesake
+        yield from (lane for lane in self._unopened.values() if lane is not namesake)
+
+    def open(self, stream_id: str | None, lane: Lane) -> None:
+        """Remember to which lane a message of now belonged that named a stream, or none."""
+        if stream_id is not None and lane.name is not None:
+            self._opened[stream_id] = lane
+            self._unopened.pop(lane.name, None)
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether the client had named streams."""
+        return bool(self._by_name)
 
     @property
     def awaited(self) -> int | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from aquila.cassettes.frames.messages import Message, MessageReader
 from aquila.cassettes.matching import cures
 from aquila.cassettes.matching.body_lines import count_of, render_body, write_unified_diff
-from aquila.cassettes.matching.difference import Difference, find_differences, identify_change
+from aquila.cassettes.matching.difference import Difference, find_differences, identify_change, quote_around
 from aquila.cassettes.matching.miss_message import name_fields, write_differences, write_preview
 
 
@@ -51,7 +51,7 @@ def explain_difference(
     if cure is not None:
         lines += cures.write_advice(cure)
     return FrameMiss(
-        f"{name_fields(found)} from message {number} of {count} that the client sent{_in(name)}",
+        f"{name_fields(found)} from message {number} of {count} that the client had sent{_in(name)}",
         "\n".join(lines),
         number,
         difference="\n".join([line.removeprefix("    ") for line in fields]) or None,
@@ -59,13 +59,21 @@ def explain_difference(
     )
 
 
-def explain_played_out(now: Message, reader: MessageReader, *, number: int, count: int, name: str) -> FrameMiss:
-    """Say that a message is one more than the ``count`` that were recorded."""
+def explain_sound(difference: str, *, number: int, count: int, name: str) -> FrameMiss:
+    """Say that the sound that a client sends is another one from message ``number`` of ``count`` on."""
+    place = f"message {number} of {count} that it had sent{_in(name)}"
+    title = f"the sound that the client sends differs from {place}: {difference}"
+    return FrameMiss(title, "", number, difference=f"sound: {difference}", group=f"sound {number}")
+
+
+def explain_played_out(now: Message, reader: MessageReader, *, count: int, stream: str | None, name: str) -> FrameMiss:
+    """Say that a message is one more than the ``count`` that the client had sent, in all or in a stream."""
     held = f"{count_of(count, 'message')} {'was' if count == 1 else 'were'}" if count else "none was"
+    client = f"stream {quote_around(stream, 0, 40)}" if stream else "the client"
     return FrameMiss(
-        f"this is message {number} of the client, and {held} recorded{_in(name)}",
+        f"this is message {count + 1} of {client}, and {held} recorded{_in(name)}",
         "\n".join(write_preview(reader.reduce(now))).removeprefix("\n"),
-        number,
+        count + 1,
         played_out=True,
     )
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Literal, TypeAlias
 
+from aquila.cassettes.frames.client_ids import ClientIds
 from aquila.cassettes.frames.frame import Close, Frame, read_frames
+from aquila.cassettes.frames.lane_matching import LaneMatcher, Mismatch
 from aquila.cassettes.frames.lanes import Lane, Lanes, read_stream_id
 from aquila.cassettes.frames.messages import Message, MessageReader
-from aquila.cassettes.frames.misses import FrameMiss, explain_difference, explain_played_out
+from aquila.cassettes.frames.misses import FrameMiss, explain_difference, explain_played_out, explain_sound
 from aquila.cassettes.matching.difference import clip_around
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import End, RecordedChunk
@@ -55,25 +59,30 @@ class ConversationReplay:
         self._closed_by_client: Close | None = None
         self._lanes = Lanes(self._frames)
         self._reader = MessageReader(rules, redact)
+        self._ids = ClientIds(self._frames)
+        self._matchers: dict[Lane, LaneMatcher] = {}
         self._name = name
 
     def take_sent(self, data: bytes, is_text: bool) -> FrameMiss | None:
         """Take a message that the client sends. Return why it is not the one that was recorded, or None if it is."""
         now = self._reader.read(data, is_text)
-        lane = self._lanes.find(read_stream_id(data))
-        if lane is None:
-            return self._explain_other_lane(now)
-        if lane.is_taken:
-            return self._explain_played_out(now)
-        recorded = self._read_recorded(lane)
-        if not self._reader.are_equal(recorded, now):
-            return self._explain_difference(recorded, now, lane.sent[lane.taken])
-        self._lanes.take_next(lane)
-        return None
+        stream_id = read_stream_id(data)
+        misses: list[Callable[[], FrameMiss]] = []
+        for lane in self._lanes.candidates(stream_id):
+            mismatch = self._matcher_of(lane).take(now)
+            if mismatch is None:
+                self._lanes.open(stream_id, lane)
+                return None
+            misses.append(partial(self._explain, mismatch, lane, now))
+        if misses:
+            return misses[0]()
+        return self._explain_played_out(None, now) if self._lanes.has_streams else self._explain_unawaited(now)
 
-    def _read_recorded(self, lane: Lane) -> Message:
-        frame = self._frames[lane.sent[lane.taken]]
-        return self._reader.read(frame.data, frame.is_text)
+    def _matcher_of(self, lane: Lane) -> LaneMatcher:
+        matcher = self._matchers.get(lane)
+        if matcher is None:
+            matcher = self._matchers[lane] = LaneMatcher(lane, self._lanes, self._frames, self._reader, self._ids)
+        return matcher
 
     def take_close(self, code: int, reason: str) -> None:
         """Take that the client closes the conversation. Nothing is delivered any more; it may leave at any time."""
@@ -83,7 +92,11 @@ class ConversationReplay:
         """Return the frames of the provider that may be delivered now, in order. Each is returned once."""
         if self._closed_by_client is not None:
             return []
-        return [self._frames[place] for place in self._lanes.deliver()]
+        return [self._with_ids_of_now(self._frames[place]) for place in self._lanes.deliver()]
+
+    def _with_ids_of_now(self, frame: Frame) -> Frame:
+        data = self._ids.put_back(frame.data) if frame.is_text or frame.data[:1] == b"{" else frame.data
+        return frame if data is frame.data else replace(frame, data=data)
 
     @property
     def ended(self) -> Ending | None:
@@ -101,23 +114,27 @@ class ConversationReplay:
         place = self._lanes.awaited
         return None if place is None else f"> {_describe_message(self._frames[place])}"
 
-    def _explain_other_lane(self, now: Message) -> FrameMiss:
-        """Say how a message of a stream that was not recorded differs from what the recording waits for."""
+    def _explain(self, mismatch: Mismatch, lane: Lane, now: Message) -> FrameMiss:
+        place, count = mismatch.place, self._lanes.sent_count
+        if place is None:
+            return self._explain_played_out(lane, now) if lane.sent else self._explain_unawaited(now)
+        number = self._lanes.count_sent(place)
+        if mismatch.expected is None or mismatch.sound:
+            return explain_sound(mismatch.sound, number=number, count=count, name=self._name)
+        return explain_difference(mismatch.expected, now, self._reader, number=number, count=count, name=self._name)
+
+    def _explain_unawaited(self, now: Message) -> FrameMiss:
+        """Explain a message that names a stream where the client had named none, or none where it always had."""
         place = self._lanes.awaited
         if place is None:
-            return self._explain_played_out(now)
+            return self._explain_played_out(None, now)
         frame = self._frames[place]
-        return self._explain_difference(self._reader.read(frame.data, frame.is_text), now, place)
+        return self._explain(Mismatch(place, self._reader.read(frame.data, frame.is_text)), Lane(None), now)
 
-    def _explain_difference(self, recorded: Message, now: Message, place: int) -> FrameMiss:
-        number = self._lanes.count_sent(place)
-        return explain_difference(
-            recorded, now, self._reader, number=number, count=self._lanes.sent_count, name=self._name
-        )
-
-    def _explain_played_out(self, now: Message) -> FrameMiss:
-        count = self._lanes.sent_count
-        return explain_played_out(now, self._reader, number=count + 1, count=count, name=self._name)
+    def _explain_played_out(self, lane: Lane | None, now: Message) -> FrameMiss:
+        stream = lane.name if lane else None
+        count = len(lane.sent) if lane and stream else self._lanes.sent_count
+        return explain_played_out(now, self._reader, count=count, stream=stream, name=self._name)
 
 
 def _ending_of(close: Close | None, end: End) -> Ending:

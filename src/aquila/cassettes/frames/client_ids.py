@@ -1,0 +1,140 @@
+"""Ids that a client makes anew in every run: which of now stands for which of the recording.
+
+``id``, ``stream_id``, ``request_id`` and ``message_id`` at the top of a message, and the ``id`` of its ``item``, are
+made by the client, unless the provider had used the value before. Where one comes up for the first time, any value is
+taken, if it is new too; from then on the two stand for each other. So an id that is used twice differs from two ids,
+and what the provider sends is delivered with the ids of now, in which clients recognise their own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from aquila.cassettes.frames.frame import Frame
+from aquila.cassettes.frames.messages import Message
+
+_MADE_AT_TOP = ("id", "stream_id", "request_id", "message_id")
+_REPEATED = ("item_id", "previous_item_id")
+"""Fields that say nothing else than an id. In others that are named so, a value may be meant as it was recorded."""
+
+_LONGEST = 128
+_SHORT = 4
+"""Of an id with fewer characters, such as ``1``, only what is named an id is taken for it."""
+_STRING = re.compile(rb'"(\w[\w.:~+/=-]{0,%d})"' % (_LONGEST - 1))
+_STRING_OF_KEY = re.compile(rb'(?:"(\w{1,64})"\s*:\s*)?"(\w[\w.:~+/=-]{0,%d})"' % (_LONGEST - 1))
+
+
+class Expected(NamedTuple):
+    """What is expected of a message: the recorded one with ids of now, which stand for these ``new_ids`` of it."""
+
+    message: Message
+    new_ids: dict[str, str]
+
+
+class ClientIds:
+    """The ids of one replay. ``frames`` are all of the conversation."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self._frames = frames
+        self._scanned = 0
+        self._first_use: dict[str, int] = {}
+        """Where in the conversation each text first stands that may be an id, as far as that was looked for."""
+        self._now_of: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._changed: dict[bytes, bytes] = {}
+        """Recorded ids that are others now, as they are written in JSON, with these."""
+
+    def expect(self, recorded: Message, now: Message, place: int) -> Expected:
+        """Put the ids of a message of now into the recorded one that was sent at a place of the conversation."""
+        new: dict[str, str] = {}
+        before, after = recorded.value, now.value
+        if not (isinstance(before, dict) and isinstance(after, dict)):
+            return Expected(recorded, new)
+        made = {name: self._id_of_now(before, after, name, place, new) for name in _MADE_AT_TOP if name in before}
+        item_id: dict[str, Any] = {}
+        item, item_now = before.get("item"), after.get("item")
+        if isinstance(item, dict) and isinstance(item_now, dict) and "id" in item:
+            item_id = {"id": self._id_of_now(item, item_now, "id", place, new)}
+        if not new and not self._now_of:
+            return Expected(recorded, new)
+        value = {**_put_repeated(before, after, ChainMap(new, self._now_of)), **made}
+        if item_id:
+            value["item"] = {**value["item"], **item_id}
+        return Expected(recorded.with_value(value), new)
+
+    def _id_of_now(
+        self, recorded: dict[str, Any], now: dict[str, Any], name: str, place: int, new: dict[str, str]
+    ) -> Any:
+        """Return what a field that holds a client's id is expected to hold now. An id that is new goes into ``new``."""
+        one, other = recorded[name], now.get(name)
+        if not (isinstance(one, str) and isinstance(other, str)):
+            return one
+        known = self._now_of.get(one) or new.get(one)
+        if known is not None:
+            return known
+        if self._is_providers(one, place) or not self._is_free(other, place, new):
+            return one
+        new[one] = other
+        return other
+
+    def _is_providers(self, text: str, place: int) -> bool:
+        """Say whether a text stands first in what the provider sent, before a place."""
+        while self._scanned < place:
+            for match in _STRING.finditer(self._frames[self._scanned].data):
+                self._first_use.setdefault(match[1].decode("ascii", "replace"), self._scanned)
+            self._scanned += 1
+        first = self._first_use.get(text, place)
+        return first < place and not self._frames[first].sent
+
+    def _is_free(self, text: str, place: int, new: dict[str, str]) -> bool:
+        taken = text in self._taken or text in new.values()
+        return not taken and not self._is_providers(text, place)
+
+    def keep(self, expected: Expected, recorded: Message, now: Message) -> None:
+        """Remember the ids of a message that was the expected one."""
+        for one, other in expected.new_ids.items():
+            self._now_of[one] = other
+            self._taken.add(other)
+            self._remember_change(one, other)
+        if recorded.event_id is not None and now.event_id is not None:
+            self._remember_change(recorded.event_id, now.event_id)
+
+    def _remember_change(self, recorded: str, now: str) -> None:
+        if recorded != now and _STRING.fullmatch(written := json.dumps(recorded).encode()):
+            self._changed[written[1:-1]] = json.dumps(now).encode()
+
+    def put_back(self, data: bytes) -> bytes:
+        """Return a message of the provider with ids of now in place of those that the client had made."""
+        return _STRING_OF_KEY.sub(self._replace, data) if self._changed else data
+
+    def _replace(self, match: re.Match[bytes]) -> bytes:
+        now = self._changed.get(match[2])
+        if now is None or (len(match[2]) < _SHORT and not (match[1] or b"").lower().endswith(b"id")):
+            return match[0]
+        return match[0][: match.start(2) - match.start() - 1] + now
+
+
+def _put_repeated(recorded: Any, now: Any, known: Mapping[str, str]) -> Any:
+    """Return recorded JSON with ids of now wherever a field that is named an id repeats one."""
+    if isinstance(recorded, dict) and isinstance(now, dict):
+        return {
+            key: _repeat_id(key, value, now.get(key), known)
+            if isinstance(value, str)
+            else _put_repeated(value, now.get(key), known)
+            for key, value in recorded.items()
+        }
+    if isinstance(recorded, list) and isinstance(now, list):
+        return [_put_repeated(one, other, known) for one, other in zip(recorded, now, strict=False)] + recorded[
+            len(now) :
+        ]
+    return recorded
+
+
+def _repeat_id(key: str, recorded: str, now: Any, known: Mapping[str, str]) -> str:
+    if not key.lower().endswith("id") or (recorded == now and key not in _REPEATED):
+        return recorded
+    return known.get(recorded, recorded)

@@ -1,0 +1,109 @@
+"""Sound that a client sends in pieces. Where it is cut depends on the moment, so only its bytes are compared.
+
+A piece is a binary frame, or JSON with one text in base64 that is sound: in the fields in which providers take it, or
+in any other if several messages in a row are equal but for that text, and it is long.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+from aquila.cassettes.frames.messages import Message
+
+Place: TypeAlias = tuple[str | int, ...]
+"""The keys and positions that lead to a text in JSON. Empty for a message that is sound as a whole."""
+
+_FIELDS: tuple[Place, ...] = (
+    ("audio",),
+    ("realtime_input", "audio", "data"),
+    ("realtimeInput", "audio", "data"),
+    ("realtime_input", "media_chunks", 0, "data"),
+    ("realtimeInput", "mediaChunks", 0, "data"),
+    ("realtime_input", "mediaChunks", 0, "data"),
+)
+"""Fields in which OpenAI's and Google's protocols take sound."""
+_APPENDS = "input_audio_buffer.append"
+
+_LONG = 160
+"""Characters of a text in base64 that is taken for sound in a field that is not known. No key or hash is so long."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_DEEPEST = 16
+
+
+class Piece(NamedTuple):
+    """A piece of sound: its bytes, where they stood, and the message without them. ``is_known`` says that its field is
+    one for sound."""
+
+    data: bytes
+    place: Place
+    around: Message
+    is_known: bool = True
+
+
+def find_piece(message: Message) -> Piece | None:
+    """Return the piece of sound that a message is, if it is one."""
+    if not message.is_json:
+        return None if message.is_text else cut_piece(message, ())
+    if not isinstance(message.value, dict):
+        return None
+    for place in _FIELDS:
+        if len(place) > 1 or message.value.get("type") == _APPENDS:
+            piece = cut_piece(message, place)
+            if piece is not None:
+                return piece
+    if len(message.data) < _LONG:
+        return None
+    long = [place for place, text in _texts_of(message.value) if len(text) >= _LONG and _is_base64(text)]
+    piece = cut_piece(message, long[0]) if len(long) == 1 else None
+    return piece and piece._replace(is_known=False)
+
+
+def cut_piece(message: Message, place: Place) -> Piece | None:
+    """Return the piece of sound that a message has at a place, if it has one there."""
+    if not place:
+        if message.is_text or message.is_json:
+            return None
+        return Piece(message.data, place, Message(b"", is_text=False))
+    text = _value_at(message.value, place)
+    if not isinstance(text, str) or not _is_base64(text):
+        return None
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    return Piece(data, place, message.with_value(_without(message.value, place)))
+
+
+def _is_base64(text: str) -> bool:
+    return len(text) % 4 == 0 and _BASE64.fullmatch(text) is not None
+
+
+def _texts_of(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif len(place) < _DEEPEST:
+        children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, child in children:
+            yield from _texts_of(child, (*place, key))
+
+
+def _value_at(value: Any, place: Place) -> Any:
+    for step in place:
+        try:
+            value = value[step]
+        except (LookupError, TypeError):
+            return None
+    return value
+
+
+def _without(value: Any, place: Place) -> Any:
+    """Return JSON with null at a place, and the rest as it is."""
+    step, *rest = place
+    child = _without(value[step], tuple(rest)) if rest else None
+    if isinstance(value, dict):
+        return {**value, step: child}
+    return [child if position == step else each for position, each in enumerate(value)]
