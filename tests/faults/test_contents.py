@@ -24,6 +24,7 @@ from aquila.wire_forms.table import WIRE_FORMS
 from tests.faults.answers import ARGUMENTS, TEXT, URLS, answered, ask, call_answer, cut_into, text_answer
 from tests.support.examples import examples
 from tests.support.traffic import names, path_of
+from tests.wire_forms.samples import SAMPLES
 
 FAULTS = {fault.__name__: fault for fault in CONTENT_FAULTS}
 COMPACT = ARGUMENTS.replace(": ", ":").replace(", ", ",")
@@ -330,9 +331,26 @@ def test_an_answer_without_such_content_is_left_alone(fault: str) -> None:
             change(fault, Interaction(request, response))
 
 
+NOT_YET = {
+    "OpenAI completions",
+    "Ollama chat",
+    "Ollama generate",
+    "Bedrock Converse",
+    "Bedrock Anthropic messages",
+}
+"""Forms of which scripts write good answers and errors. Their other faults are those of any body."""
+
+
+@pytest.mark.parametrize("form", sorted(NOT_YET))
+def test_a_form_that_cannot_be_changed_is_named(form: str) -> None:
+    answer = RecordedResponse(200, (), (RecordedChunk(b"{}"),))
+    with pytest.raises(ImpossibleFault, match=f"of the form {form} cannot be changed so"):
+        change("refusal", Interaction(SAMPLES[form](False), answer))
+
+
 def test_every_form_that_answers_with_messages_can_be_changed() -> None:
     forms = {form.name for form in WIRE_FORMS if form.kind == "message"}
-    assert set(FORM_EDITS) == forms
+    assert set(FORM_EDITS) == forms - NOT_YET
     wanted = {name for name, _ in inspect.getmembers(FormEdits, inspect.isfunction)}
     for edits in FORM_EDITS.values():
         assert wanted <= set(vars(type(edits)))

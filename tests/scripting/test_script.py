@@ -99,6 +99,34 @@ def test_an_explanation_shows_the_request_and_why_each_answer_did_not_fit() -> N
     assert 'when("summarise"): no message holds the text' in text
 
 
+def test_a_response_that_the_provider_keeps_can_be_asked_for_again() -> None:
+    responses = "https://api.openai.com/v1/responses"
+    script = Script().reply("kept").reply("not kept").error(500).reply("last")
+    first, second = ask(script, url=responses), ask(script, url=responses, store=False)
+
+    def get(identity: str, *, method: str = "GET", more: str = "") -> Any:
+        answer = script.decide(RecordedRequest(method, f"{responses}/{identity}{more}"))
+        return None if answer is None else json.loads(answer.response.body)
+
+    assert get(first["id"]) == get(first["id"], method="POST", more="/cancel") == first
+    assert get(second["id"]) is get("resp_scripted_9") is get("resp_of_another") is None
+    assert get("resp_scripted_3") is None
+    assert script.left == ["error(500)", 'reply("last")']
+    peeked = script.peek(RecordedRequest("GET", f"{responses}/{first['id']}"))
+    assert peeked is not None
+    assert json.loads(peeked.body) == first
+    missed = script.explain(RecordedRequest("GET", f"{responses}/resp_x"))
+    assert 'reply("last"): does not answer a request for an answer that was given before' in missed
+
+
+def test_a_call_of_a_tool_never_goes_to_a_form_without_tools() -> None:
+    script = Script().tool_call("weather").reply("Rome")
+    completions = "https://api.openai.com/v1/completions"
+    assert ask(script, url=completions)["choices"][0]["text"] == "Rome"
+    assert ask(script, url=completions) is None
+    assert "tool_call(weather): OpenAI completions have no calls of tools" in script.explain(script.requests[-1].http)
+
+
 @pytest.mark.parametrize(
     "write",
     [

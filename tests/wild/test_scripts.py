@@ -19,6 +19,8 @@ SDKS = {
         "test_anthropic_script.py",
         "test_gemini_script.py",
         "test_openai_script.py",
+        "test_ollama_script.py",
+        "test_bedrock_script.py",
         "test_frameworks_script.py",
     ),
     "wild-openai2": ("test_openai_script.py",),

@@ -80,9 +80,51 @@ def gemini_models(streamed: bool) -> RecordedRequest:
     return RecordedRequest("GET", GOOGLE)
 
 
+def completion(streamed: bool) -> RecordedRequest:
+    body = {"model": "gpt-3.5-turbo-instruct", "prompt": "hi", "stream": streamed}
+    return post("https://api.openai.com/v1/completions", body)
+
+
+def stored_response(streamed: bool) -> RecordedRequest:
+    query = "?stream=true" if streamed else ""
+    return RecordedRequest("GET", f"https://api.openai.com/v1/responses/resp_scripted_1{query}")
+
+
+def ollama_chat(streamed: bool) -> RecordedRequest:
+    tools = [{"type": "function", "function": FUNCTION}]
+    return post(
+        "http://localhost:11434/api/chat", {"model": "qwen3", "messages": HI, "tools": tools, "stream": streamed}
+    )
+
+
+def ollama_generate(streamed: bool) -> RecordedRequest:
+    return post("http://localhost:11434/api/generate", {"model": "qwen3", "prompt": "hi", "stream": streamed})
+
+
+def ollama_embeddings(streamed: bool) -> RecordedRequest:
+    return post("http://localhost:11434/api/embed", {"model": "embeddinggemma", "input": "hi"})
+
+
+def bedrock_converse(streamed: bool) -> RecordedRequest:
+    tool = {"toolSpec": {"name": "weather", "description": "The weather.", "inputSchema": {"json": SCHEMA}}}
+    body = {"messages": [{"role": "user", "content": [{"text": "hi"}]}], "toolConfig": {"tools": [tool]}}
+    host = "https://bedrock-runtime.us-east-1.amazonaws.com"
+    return post(f"{host}/model/amazon.nova-lite-v1%3A0/converse{'-stream' if streamed else ''}", body)
+
+
+def anthropic_at_bedrock(streamed: bool) -> RecordedRequest:
+    tool = {"name": "weather", "description": "The weather.", "input_schema": SCHEMA}
+    body = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "messages": HI, "tools": [tool]}
+    way = "invoke-with-response-stream" if streamed else "invoke"
+    host = "https://bedrock-runtime.us-east-1.amazonaws.com"
+    return post(f"{host}/model/us.anthropic.claude-sonnet-4-5-v1%3A0/{way}", body)
+
+
 SAMPLES: dict[str, Callable[[bool], RecordedRequest]] = {
     "OpenAI chat completions": chat_completion,
+    "OpenAI completions": completion,
     "OpenAI Responses": response,
+    "OpenAI stored response": stored_response,
     "OpenAI count of tokens": input_tokens,
     "OpenAI embeddings": embedding,
     "OpenAI models": models,
@@ -93,5 +135,10 @@ SAMPLES: dict[str, Callable[[bool], RecordedRequest]] = {
     "Gemini count of tokens": gemini_token_count,
     "Gemini embeddings": gemini_embeddings,
     "Gemini models": gemini_models,
+    "Ollama chat": ollama_chat,
+    "Ollama generate": ollama_generate,
+    "Ollama embeddings": ollama_embeddings,
+    "Bedrock Converse": bedrock_converse,
+    "Bedrock Anthropic messages": anthropic_at_bedrock,
 }
 """By the name of the form: a function of whether the answer is to be streamed. It says ``hi``, offers ``weather``."""

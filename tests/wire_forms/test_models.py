@@ -62,9 +62,7 @@ def test_a_list_is_known_by_its_path(method: str, url: str, is_own: bool) -> Non
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/v1/responses/resp_1/cancel"),
         ("POST", "/v1/responses/compact"),
-        ("GET", "/v1/responses/resp_1"),
         ("DELETE", "/v1/responses/resp_1"),
         ("GET", "/v1/responses/resp_1/input_items"),
         ("GET", "/v1/chat/completions"),

@@ -95,7 +95,7 @@ def _open(interaction: Interaction) -> _Opened:
         raise ImpossibleFault("the request is in no wire form that is known, so its answer cannot be changed")
     edits = FORM_EDITS.get(form.name)
     if edits is None:
-        raise ImpossibleFault(f"an answer of the form {form.name} says nothing that could be changed so")
+        raise ImpossibleFault(f"an answer of the form {form.name} cannot be changed so")
     response = interaction.response
     if not response.has_begun or not 200 <= response.status < 300:
         status = f"has the status {response.status}" if response.has_begun else "never began"

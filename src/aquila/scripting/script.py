@@ -79,6 +79,8 @@ class Script(Replies):
         self._numbers = itertools.count(1)
         # The last answer to a request that failed: a client that asks again all the same gets it again.
         self._failures: dict[tuple[str, bytes], Answer] = {}
+        # Those that the provider would keep, by their numbers, with what got them.
+        self._kept: dict[int, tuple[Answer, SentRequest]] = {}
         # The answers whose place a fault took, by their identity.
         self._asked_for: dict[int, Answer] = {}
         self._lock = threading.RLock()
@@ -130,6 +132,10 @@ class Script(Replies):
         form, sent = read_request(request)
         with self._lock:
             self._requests.append(sent)
+            if form is not None and form.kind == "stored":
+                again = self._answer_again(form, sent)
+                self.given += again is not None
+                return None if again is None else ScriptedAnswer(again, False)
             chosen = self._choose(form, sent) if form is not None else None
             if chosen is None or form is None:
                 return None
@@ -138,6 +144,8 @@ class Script(Replies):
             self.given += 1
             if answer.error is not None and last:
                 self._failures[request.url, request.body] = answer
+            if answer.error is None and form.keeps_answer(sent):
+                self._kept[number] = answer, sent
         return ScriptedAnswer(form.answer(answer, sent, number), last)
 
     def peek(self, request: RecordedRequest) -> RecordedResponse | None:
@@ -146,8 +154,17 @@ class Script(Replies):
         if form is None:
             return None
         with self._lock:
+            if form.kind == "stored":
+                return self._answer_again(form, sent)
             found = self._find_next(form, sent)
         return None if found is None else form.answer(found.answer, sent, self.given + 1)
+
+    def _answer_again(self, form: WireForm, sent: SentRequest) -> RecordedResponse | None:
+        number = form.number_of_kept(sent)
+        if number is None or number not in self._kept:
+            return None
+        answer, first = self._kept[number]
+        return form.answer_again(answer, first, sent, number)
 
     def note_request(self, request: RecordedRequest) -> None:
         """Take note of a request that was answered by a fault. Its answer was asked for, and is still to be given."""
@@ -198,9 +215,7 @@ class Script(Replies):
         with self._lock:
             lines = []
             for answer in list(self._queue)[:10]:
-                why = (
-                    "" if form is None or fits(answer, form) else f": does not answer a request for {_ASKED[form.kind]}"
-                )
+                why = "" if form is None or fits(answer, form) else f": {_explain_unfit(answer, form)}"
                 lines.append(f"  left       {describe_answer(answer)}{why}")
             for rule in self._rules[:20]:
                 other = "its next answer is for another kind of request" if rule.answers else "no answer follows it"
@@ -216,6 +231,7 @@ _ASKED = {
     "embeddings": "embeddings",
     "models": "a list of models",
     "token_count": "a count of tokens",
+    "stored": "an answer that was given before",
 }
 
 
@@ -223,7 +239,13 @@ def fits(answer: Answer, form: WireForm) -> bool:
     """Whether a request of a form can take an answer. An error answers whatever asks a model to work."""
     if answer.kind is None:
         return form.kind in ("message", "embeddings")
-    return answer.kind == form.kind
+    return answer.kind == form.kind and (form.has_tools or not answer.calls)
+
+
+def _explain_unfit(answer: Answer, form: WireForm) -> str:
+    if answer.kind == form.kind:
+        return f"{form.name} have no calls of tools"
+    return f"does not answer a request for {_ASKED[form.kind]}"
 
 
 def _one_line(text: str) -> str:

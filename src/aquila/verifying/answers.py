@@ -1,7 +1,7 @@
 """What an answer is made of, and what it says: its JSON values, its text, its tool calls, how it finished.
 
-Knows the answers of OpenAI (chat completions, completions, responses), Anthropic and Gemini, streamed or not. Of others
-the text is what ``answer_summary`` finds.
+Knows the answers of OpenAI (chat completions, completions, responses), Anthropic, Gemini, Ollama and Bedrock's
+Converse, streamed or not. Of others the text is what ``answer_summary`` finds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from aquila.cassettes.codecs.answer_summary import text_of_answer
+from aquila.cassettes.codecs.answer_summary import read_aws_frames, text_of_answer
 
 Form = Literal["json", "events", "bytes"]
 """How an answer comes: as one JSON value, as a stream of events, or as something that has no fields."""
@@ -44,8 +44,8 @@ def read_values(body: bytes) -> tuple[Form, list[Any]]:
     except (ValueError, RecursionError):
         pass
     try:
-        events = list(_read_events(body.decode()))
-    except (ValueError, RecursionError):
+        events = list(read_aws_frames(body) if body.startswith(b"\0") else _read_events(body.decode()))
+    except _Unknown:
         return "bytes", []
     return ("events", events) if events else ("bytes", [])
 
@@ -80,6 +80,8 @@ def find_error(values: Sequence[Any]) -> dict[str, Any] | None:
             return error
         if isinstance(error, str) and error:  # Ollama and others
             return {"message": error}
+        if value.keys() == {"message"} and isinstance(value["message"], str):  # AWS, whose header says which error
+            return value
     return None
 
 
@@ -106,6 +108,10 @@ def _said_by_object(answer: Any) -> Said | None:
         return _said_by_candidates([answer])
     if isinstance(answer.get("content"), list):
         return _said_by_blocks(answer["content"], answer)
+    if "done" in answer:
+        return _said_by_lines([answer])
+    if isinstance(answer.get("output"), dict):
+        return _said_by_converse(answer["output"]["message"]["content"], answer.get("stopReason"))
     return None
 
 
@@ -121,6 +127,10 @@ def _said_by_events(events: Sequence[dict[str, Any]]) -> Said | None:
         return _said_by_response({**last, "output": last.get("output") or items})
     if first.get("type") == "message_start":
         return _said_by_block_events(events)
+    if "done" in first:
+        return _said_by_lines(events)
+    if any("stopReason" in each for each in events):
+        return _said_by_converse_events(events)
     return None
 
 
@@ -209,6 +219,43 @@ def _said_by_candidates(chunks: Sequence[dict[str, Any]]) -> Said:
         tuple((str(each.get("name")), json.dumps(each.get("args"))) for each in calls),
         _finish([each.get("finishReason") or each.get("blockReason") for each in (*candidates, *refusals)]),
     )
+
+
+# --- Ollama, Bedrock
+
+
+def _said_by_lines(lines: Sequence[dict[str, Any]]) -> Said:
+    messages = [each["message"] if "message" in each else {"content": each.get("response")} for each in lines]
+    calls = [call["function"] for each in messages for call in each.get("tool_calls") or ()]
+    return Said(
+        "".join(str(each.get("content") or "") for each in messages),
+        tuple((str(each.get("name")), json.dumps(each.get("arguments"))) for each in calls),
+        _finish(each.get("done_reason") for each in lines),
+    )
+
+
+def _said_by_converse(blocks: Sequence[dict[str, Any]], stop_reason: object) -> Said:
+    calls = [each["toolUse"] for each in blocks if "toolUse" in each]
+    return Said(
+        "".join(str(each.get("text") or "") for each in blocks),
+        tuple((str(each.get("name")), json.dumps(each.get("input"))) for each in calls),
+        _finish([stop_reason]),
+    )
+
+
+def _said_by_converse_events(events: Sequence[dict[str, Any]]) -> Said:
+    blocks: dict[int, dict[str, Any]] = {}
+    inputs: dict[int, str] = {}
+    for event in (each for each in events if "contentBlockIndex" in each):
+        index, delta = event["contentBlockIndex"], event.get("delta") or {}
+        block = blocks.setdefault(index, dict(event.get("start") or {}))
+        block["text"] = block.get("text", "") + delta.get("text", "")
+        inputs[index] = inputs.get(index, "") + (delta.get("toolUse") or {}).get("input", "")
+    for index, block in blocks.items():
+        if "toolUse" in block:
+            block["toolUse"] = {**block["toolUse"], "input": json.loads(inputs[index] or "{}")}
+    stop = next(each["stopReason"] for each in events if "stopReason" in each)
+    return _said_by_converse([blocks[index] for index in sorted(blocks)], stop)
 
 
 def _texts_of(content: Any) -> list[str]:

@@ -14,8 +14,8 @@ Finish: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "r
 
 FINISHES: tuple[Finish, ...] = ("stop", "length", "tool_calls", "content_filter", "refusal")
 
-Kind: TypeAlias = Literal["message", "embeddings", "models", "token_count"]
-"""What is asked for, and what an answer is."""
+Kind: TypeAlias = Literal["message", "embeddings", "models", "token_count", "stored"]
+"""What is asked for, and what an answer is. ``stored`` asks for an earlier answer once more."""
 
 
 _ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")

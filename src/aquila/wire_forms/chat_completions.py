@@ -71,14 +71,14 @@ class ChatCompletions(OpenAIForm):
         usage = answer.usage_for(sent.http.size)
         head = {"id": f"chatcmpl-scripted-{number}", "created": CREATED, "model": answering_model(answer, sent)}
         writer = _ChoiceWriter.for_request(answer, sent, number)
-        choices = range(_count_choices(asked.get("n")))
+        choices = range(count_choices(asked.get("n")))
         if sent.is_streamed:
             wants_usage = mapping(asked.get("stream_options")).get("include_usage") is True
             pieces = _write_chunks(writer, head, choices, usage=usage if wants_usage else None)
             return write_events(list(pieces), headers=openai_headers(number))
         body = {**head, "object": "chat.completion", "choices": [writer.write_whole(index) for index in choices]}
         if usage is not None:
-            body["usage"] = _write_usage(usage)
+            body["usage"] = write_usage(usage)
         return write_json(body, headers=openai_headers(number))
 
 
@@ -118,7 +118,8 @@ def _read_function(function: dict[str, Any]) -> SentTool:
     )
 
 
-def _count_choices(asked: object) -> int:
+def count_choices(asked: object) -> int:
+    """Return how many choices are asked for, if that is a number within bounds; else one."""
     return asked if isinstance(asked, int) and 1 <= asked <= _MOST_CHOICES else 1
 
 
@@ -255,11 +256,12 @@ def _write_chunks(
         yield from chunks(delta, tokens=tokens, is_content=True)
     yield from chunks({}, writer.finish)
     if usage is not None:
-        yield event({**head, "choices": [], "usage": _write_usage(usage)})
+        yield event({**head, "choices": [], "usage": write_usage(usage)})
     yield DONE
 
 
-def _write_usage(usage: Usage) -> dict[str, Any]:
+def write_usage(usage: Usage) -> dict[str, Any]:
+    """Return the usage as completions tell it."""
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

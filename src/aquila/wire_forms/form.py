@@ -66,6 +66,8 @@ class WireForm(ABC):
     """Its name in messages, such as ``OpenAI chat completions``."""
     kind: ClassVar[Kind] = "message"
     """What is asked for in it."""
+    has_tools: ClassVar[bool] = True
+    """Whether a message in it can call tools."""
 
     @abstractmethod
     def matches(self, method: str, path: str, headers: Headers) -> bool:
@@ -81,6 +83,18 @@ class WireForm(ABC):
 
         Raises ``ConfigError`` for an answer that cannot be told in this form.
         """
+
+    def keeps_answer(self, sent: SentRequest) -> bool:
+        """Whether the provider keeps the answer to a request, so that it can be asked for again."""
+        return False
+
+    def number_of_kept(self, sent: SentRequest) -> int | None:
+        """Return the number of the earlier answer that a request asks for, None if it names none of a script."""
+        return None
+
+    def answer_again(self, answer: Answer, first: SentRequest, sent: SentRequest, number: int) -> RecordedResponse:
+        """Return the answer with a ``number``, which the ``first`` request got, as ``sent`` asks for it again."""
+        raise NotImplementedError
 
     @abstractmethod
     def write_error(self, error: AnsweredError, sent: SentRequest, number: int) -> Written:

@@ -6,9 +6,12 @@ has its streams.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.cassettes.model import Headers, RecordedRequest, RecordedResponse
 from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, Usage, split_arguments, split_text
 from aquila.wire_forms.form import CREATED, Written, answering_model, call_id, write_events, write_json
 from aquila.wire_forms.openai_common import (
@@ -38,6 +41,8 @@ _PART_KINDS = {"input_image": "image", "input_audio": "audio", "input_file": "fi
 _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 _RESULTS = ("function_call_output", "custom_tool_call_output")
 _INCOMPLETE: dict[Finish, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+_STORED = re.compile(r"/responses/(?:resp_scripted_(?P<number>\d{1,9})|[^/]+)(?P<cancel>/cancel)?$")
 
 _TOLD_AGAIN: dict[str, Any] = {
     "background": False,
@@ -71,12 +76,48 @@ class Responses(OpenAIForm):
     def read(self, request: RecordedRequest) -> SentRequest:
         return read_response_request(self.name, request)
 
+    def keeps_answer(self, sent: SentRequest) -> bool:
+        return mapping(sent.raw).get("store") is not False
+
     def write(self, answer: Answer, sent: SentRequest, number: int) -> Written:
         items = _write_items(answer, sent, number)
         whole = _write_response(answer, items, sent, number)
         if sent.is_streamed:
             return write_events(list(write_response_events(whole, items)), headers=openai_headers(number))
         return write_json(whole, headers=openai_headers(number))
+
+
+class StoredResponses(Responses):
+    """``GET …/responses/ID``, also streamed, and ``POST …/responses/ID/cancel``, which comes too late."""
+
+    name = "OpenAI stored response"
+    kind = "stored"
+
+    def matches(self, method: str, path: str, headers: Headers) -> bool:
+        found = _STORED.search(path)
+        return found is not None and method == ("POST" if found["cancel"] else "GET")
+
+    def read(self, request: RecordedRequest) -> SentRequest:
+        return SentRequest(self.name, is_streamed=_query_of(request).get("stream") == ["true"], http=request)
+
+    def keeps_answer(self, sent: SentRequest) -> bool:
+        return False
+
+    def number_of_kept(self, sent: SentRequest) -> int | None:
+        found = _STORED.search(urlsplit(sent.url).path.rstrip("/"))
+        return int(found["number"]) if found is not None and found["number"] is not None else None
+
+    def answer_again(self, answer: Answer, first: SentRequest, sent: SentRequest, number: int) -> RecordedResponse:
+        response = self.answer(answer, replace(first, is_streamed=sent.is_streamed), number)
+        (after, *_) = _query_of(sent.http).get("starting_after", [""])
+        if not (sent.is_streamed and after.isascii() and after.isdigit()):
+            return response
+        # Each event is a chunk, and they are numbered from 0.
+        return replace(response, chunks=response.chunks[int(after[:9]) + 1 :])
+
+
+def _query_of(request: RecordedRequest) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(request.url).query)
 
 
 class InputTokens(OpenAIForm):

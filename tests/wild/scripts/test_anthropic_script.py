@@ -119,6 +119,28 @@ def at_google_streamed(**asked):
     return heard_in_events(list(client.messages.create(stream=True, **ASKED, **asked)))
 
 
+AMAZON = {"aws_region": "us-east-1", "aws_access_key": "none", "aws_secret_key": "none"}
+AT_AMAZON = {**ASKED, "model": "us.anthropic.claude-sonnet-5-v1:0"}
+
+
+def at_amazon(**asked):
+    return heard_in(anthropic.AnthropicBedrock(**AMAZON).messages.create(**AT_AMAZON, **asked))
+
+
+def at_amazon_streamed(**asked):
+    return heard_in_events(
+        list(anthropic.AnthropicBedrock(**AMAZON).messages.create(stream=True, **AT_AMAZON, **asked))
+    )
+
+
+def at_amazon_streamed_async(**asked):
+    async def ask():
+        async with anthropic.AsyncAnthropicBedrock(**AMAZON) as client:
+            return [event async for event in await client.messages.create(stream=True, **AT_AMAZON, **asked)]
+
+    return heard_in_events(run(ask()))
+
+
 def at_azure(**asked):
     with anthropic.AnthropicFoundry(api_key="none", resource="a-resource") as client:
         return heard_in(client.messages.create(**ASKED, **asked))
@@ -128,6 +150,20 @@ def at_azure(**asked):
 def test_answers(aquila_script, case, ask):
     check(aquila_script, case, ask, FINISHES)
     assert aquila_script.requests[0].model == ASKED["model"]
+
+
+@cases(at_amazon, at_amazon_streamed, at_amazon_streamed_async)
+def test_answers_at_amazon(aquila_script, case, ask):
+    check(aquila_script, case, ask, FINISHES)
+    assert aquila_script.requests[0].model == AT_AMAZON["model"]
+
+
+@pytest.mark.parametrize("ask", [at_amazon, at_amazon_streamed])
+@pytest.mark.parametrize("status", [400, 403, 429, 503])
+def test_errors_at_amazon(aquila_script, status, ask):
+    aquila_script.error(status, "Too bad", times=3 if status in (429, 503) else 1)
+    with pytest.raises(getattr(anthropic, ERRORS[status][0]), match="Too bad"):
+        ask()
 
 
 @pytest.mark.parametrize("ask", [whole, streamed, helper, whole_async, streamed_async])

@@ -209,3 +209,33 @@ def test_embeddings_and_models_async(aquila_script):
             return given.data[0].embedding, [model.id async for model in client.models.list()]
 
     assert run(ask()) == ([0.5], ["gpt-a"])
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_completions(aquila_script, streamed):
+    aquila_script.tool_call("weather").reply("Rome, \u2028 of course.", usage=(7, 8), finish="length")
+    aquila_script.unused = "ignore"
+    options = {"stream": True, "stream_options": {"include_usage": True}} if streamed else {}
+    given = openai.OpenAI().completions.create(model="gpt-3.5-turbo-instruct", prompt=["A", "B"], n=2, **options)
+    chunks = list(given) if streamed else [given]
+    texts, finishes = {}, {}
+    for choice in (choice for chunk in chunks for choice in chunk.choices):
+        texts[choice.index] = texts.get(choice.index, "") + choice.text
+        finishes[choice.index] = choice.finish_reason
+    assert texts == dict.fromkeys(range(4), "Rome, \u2028 of course.")
+    assert set(finishes.values()) == {"length"}
+    assert (chunks[-1].usage.prompt_tokens, chunks[-1].usage.completion_tokens) == (7, 8)
+    assert [message.text for message in aquila_script.requests[0].messages] == ["A", "B"]
+
+
+def test_a_stored_response_is_there_again(aquila_script):
+    aquila_script.reply("Long thought.").reply("Forgotten.")
+    client = openai.OpenAI()
+    begun = client.responses.create(background=True, **RESPONSE)
+    assert client.responses.retrieve(begun.id) == begun
+    assert client.responses.cancel(begun.id).output_text == "Long thought."
+    events = list(client.responses.retrieve(begun.id, stream=True))
+    assert in_events(events).text == "Long thought."
+    rest = list(client.responses.retrieve(begun.id, stream=True, starting_after=3))
+    assert [event.sequence_number for event in rest] == list(range(4, len(events)))
+    client.responses.create(store=False, **RESPONSE)

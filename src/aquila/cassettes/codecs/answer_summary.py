@@ -87,11 +87,11 @@ def _read_events(body: bytes) -> Iterator[Event]:
     if body.startswith(b"["):  # Gemini, without server-sent events
         return iter(json.loads(body))
     if body.startswith(b"\0"):
-        return _read_aws_frames(body)
+        return read_aws_frames(body)
     return map(json.loads, _DATA.findall(body.decode()))
 
 
-def _read_aws_frames(body: bytes) -> Iterator[Event]:
+def read_aws_frames(body: bytes) -> Iterator[Event]:
     """Yield what the frames of Amazon's event stream hold; their checksums are not checked."""
     start = 0
     while start < len(body):
@@ -116,6 +116,8 @@ def _text_of_object(answer: Event) -> Iterator[str]:
     elif isinstance(answer.get("output"), list):
         for item in answer["output"]:
             yield from _response_item(item)
+    elif isinstance(answer.get("output"), dict):  # Bedrock's converse
+        yield from _converse_blocks(answer["output"]["message"]["content"])
     elif "content" in answer:
         yield from _content(answer["content"])
         yield from _strings(answer.get("stop_details") or {}, "explanation")
@@ -132,6 +134,13 @@ def _content(content: str | list[Event]) -> Iterator[str]:
             yield _call(part["name"], json.dumps(part["input"], ensure_ascii=False))
         else:
             yield from _strings(part, "text", "refusal")
+
+
+def _converse_blocks(blocks: list[Event]) -> Iterator[str]:
+    for block in blocks:
+        yield from _strings(block, "text")
+        if "toolUse" in block:
+            yield _call_of_values(block["toolUse"]["name"], block["toolUse"].get("input"))
 
 
 def _response_item(item: Event) -> Iterator[str]:
