@@ -163,7 +163,7 @@ def test_what_is_no_cassette_is_told_so_in_bounded_memory(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"kind": "websocket"}, "an interaction of the kind 'websocket'"),
+        ({"kind": "carrier pigeon"}, "an interaction of the kind 'carrier pigeon'"),
     ],
 )
 def test_what_later_versions_will_write_says_how_to_get_on(changes: dict[str, Any], what: str) -> None:

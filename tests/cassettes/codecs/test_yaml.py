@@ -217,8 +217,8 @@ def test_a_file_that_is_cut_off_is_never_read_as_a_shorter_one(size: int) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "line", "what"),
     [
-        ("- request:", "- kind: websocket\n  request:", 3, "an interaction of the kind 'websocket'"),
-        ("- request:", "- kind: websocket\n  handshake: {}\n  request:", 3, "an interaction of the kind 'websocket'"),
+        ("- request:", "- kind: pigeon\n  request:", 3, "an interaction of the kind 'pigeon'"),
+        ("- request:", "- kind: pigeon\n  handshake: {}\n  request:", 3, "an interaction of the kind 'pigeon'"),
     ],
 )
 def test_what_later_versions_will_write_says_how_to_get_on(old: str, new: str, line: int, what: str) -> None:

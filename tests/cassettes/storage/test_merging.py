@@ -14,6 +14,7 @@ from aquila.cassettes.storage.merging import (
     NewRecording,
     RecordingPlayed,
     drop_retried_failures,
+    is_failure,
     merge_changes,
 )
 
@@ -182,3 +183,9 @@ def test_a_long_row_of_new_recordings_keeps_the_order_of_its_requests(count: int
     rows = tuple(recorded(f"k{number}", 0, number, str(number)) for number in range(count))
     merged = merge_changes(Cassette(), Changes(rows), key)
     assert [row.interaction for row in rows] == list(merged.interactions)
+
+
+def test_a_conversation_is_no_failure_however_it_ended() -> None:
+    assert not is_failure(RecordedResponse(101, end="broken"))
+    assert not is_failure(RecordedResponse(101, end="silent"))
+    assert is_failure(RecordedResponse(503))

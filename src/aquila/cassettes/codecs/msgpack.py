@@ -32,6 +32,7 @@ from aquila.cassettes.model import (
     End,
     Headers,
     Interaction,
+    Kind,
     RecordedChunk,
     RecordedRequest,
     RecordedResponse,
@@ -54,6 +55,7 @@ MAGIC = "aquila"
 # A file begins with these bytes: an array of four, the mark, the version, and the head of a number of four bytes.
 _HEAD = b"\x94\xa6aquila" + bytes([FORMAT_VERSION]) + b"\xce"
 _ENDS = get_args(End)
+_KINDS = tuple([[kind] for kind in get_args(Kind)])
 _TYPES = (str, str, str, list, bytes, str, str, str, int, list, int, int, int, str)
 _BODY_NAME = re.compile("sha256-[0-9a-f]{64}")
 _TABLE = {"events": str, "layouts": dict, "crlf": bool, "chunks": str}
@@ -213,10 +215,12 @@ def _too_new_error(what: str, source: str) -> CassetteTooNew:
 
 def _build_interaction(row: Any) -> Interaction:
     attempts = row.pop() if type(row) is list and len(row) == len(_TYPES) + 2 else None
-    well_formed = type(row) is list and row[:1] == ["http"] and tuple(map(type, row[:-1])) == _TYPES
+    well_formed = type(row) is list and row[:1] in _KINDS and tuple(map(type, row[:-1])) == _TYPES
     if not (well_formed or _has_stored_request(row)) or type(attempts) not in (int, type(None)):
         raise _wrong_row_error(row)
-    _, method, url, asked, body, recorded, upstream, model, status, answered, started, ended, end, error, chunks = row
+    kind, method, url, asked, body, recorded, upstream, model, status, answered, started, ended, end, error, chunks = (
+        row
+    )
     if not 0 <= end < len(_ENDS) or started < 0 or ended < 0 or (attempts is not None and attempts < 1):
         raise _WrongField("a number out of range")
     if status not in STATUSES and not (status == NO_STATUS and _ENDS[end] in ENDS_WITHOUT_ANSWER):
@@ -236,6 +240,7 @@ def _build_interaction(row: Any) -> Interaction:
         sys.intern(recorded),
         sys.intern(upstream),
         sys.intern(model),
+        kind,
     )
 
 
@@ -243,7 +248,7 @@ def _has_stored_request(row: Any) -> bool:
     """Say whether a row is well formed but for its request's body, which is in a file."""
     return (
         type(row) is list
-        and row[:1] == ["http"]
+        and row[:1] in _KINDS
         and len(row) == len(_TYPES) + 1
         and type(row[4]) is dict
         and tuple(map(type, (*row[:4], b"", *row[5:-1]))) == _TYPES
@@ -278,7 +283,7 @@ def _build_from_map(fields: Any) -> Sequence[RecordedChunk]:
 
 def _wrong_row_error(row: Any) -> Exception:
     """The error for a row that is no interaction, as far as this version knows."""
-    if type(row) is list and row and type(row[0]) is str and row[0] != "http":
+    if type(row) is list and row and type(row[0]) is str and row[:1] not in _KINDS:
         return _FromNewerVersion(f"an interaction of the kind {row[0][:40]!r}")
     return _WrongField("an interaction with the wrong fields")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from aquila.cassettes.frames.frame import SWITCHED
 from aquila.cassettes.matching.request_key import without_origin
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 
@@ -27,7 +28,12 @@ TRANSIENT = frozenset({408, 409, 429, *range(500, 600)})
 
 
 def is_failure(response: RecordedResponse) -> bool:
-    """Whether clients try again after an answer. Only the last answer then says how their call ended."""
+    """Whether clients try again after an answer. Only the last answer then says how their call ended.
+
+    A conversation is none, however it ended: nobody asks the same again on another connection.
+    """
+    if response.status == SWITCHED:
+        return False
     return response.status in TRANSIENT or response.end in ("broken", "silent")
 
 

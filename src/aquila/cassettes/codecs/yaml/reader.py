@@ -23,6 +23,7 @@ from aquila.cassettes.model import (
     End,
     Headers,
     Interaction,
+    Kind,
     RecordedChunk,
     RecordedRequest,
     RecordedResponse,
@@ -32,6 +33,7 @@ TreePath: TypeAlias = tuple[str | int, ...]
 """Where something stands in a document: the keys and indexes that lead to it from the top."""
 
 _ENDS = get_args(End)
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 _BODY_NAME = re.compile("sha256-[0-9a-f]{64}")
 _BODIES = ("json", "body", "base64", "events", "body_file")
 _INTERACTION = frozenset({"kind", "request", "recorded", "upstream", "model", "response"})
@@ -95,11 +97,7 @@ def _check_version(top: dict[str, Tree]) -> None:
 
 
 def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
-    kind = tree.get("kind", "http") if type(tree) is dict else "http"
-    if kind != "http":
-        if type(kind) is not str:
-            raise FormatError("'kind' must be text", (*path, "kind"))
-        raise FormatError(f"an interaction of the kind {_shortened(kind)}", (*path, "kind"), newer=True)
+    kind = _read_kind(tree.get("kind", "http") if type(tree) is dict else "http", (*path, "kind"))
     _check_keys(tree, _INTERACTION, ("request", "response"), path)
     recorded = tree.get("recorded", {})
     return Interaction(
@@ -109,7 +107,18 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
         sys.intern(_require_text(recorded, "at", (*path, "recorded"))),
         sys.intern(_require_text(tree, "upstream", path)),
         sys.intern(_require_text(tree, "model", path)),
+        kind,
     )
+
+
+def _read_kind(kind: Tree, path: TreePath) -> Kind:
+    known: Kind
+    for known in _KINDS:
+        if kind == known:
+            return known
+    if type(kind) is not str:
+        raise FormatError("'kind' must be text", path)
+    raise FormatError(f"an interaction of the kind {_shortened(kind)}", path, newer=True)
 
 
 def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:

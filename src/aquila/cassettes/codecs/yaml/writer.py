@@ -29,7 +29,8 @@ _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 def write_interaction(interaction: Interaction) -> str:
     """Write an interaction as an item of the list. Raises CassetteWriteError."""
     check_status_is_writable(interaction.response.status, interaction.response.end)
-    tree: dict[str, Any] = {"request": _request_tree(interaction.request)}
+    tree: dict[str, Any] = {"kind": interaction.kind} if interaction.kind != "http" else {}
+    tree["request"] = _request_tree(interaction.request)
     response, recorded = _response_tree(interaction.response)
     if interaction.recorded:
         plain = _MOMENT.fullmatch(interaction.recorded)
