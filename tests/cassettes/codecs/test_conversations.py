@@ -1,5 +1,7 @@
 """A conversation comes back from each format as it was."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.codecs import Codec
 from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
-from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
+from aquila.cassettes.frames.frame import Close, Frame, read_frames, store_close, store_frame
 from aquila.cassettes.model import (
     Cassette,
     End,
@@ -16,6 +18,8 @@ from aquila.cassettes.model import (
     RecordedRequest,
     RecordedResponse,
 )
+from aquila.errors import CassetteCorrupt
+from tests.cassettes.frames.conversations import received, sent, store
 from tests.support.examples import examples
 
 CODECS = [YamlCodec(), MsgpackCodec(), MsgpackCodec(tables=False)]
@@ -71,3 +75,89 @@ def test_so_does_one_that_was_refused(codec: Codec) -> None:
 def test_so_do_chunks_that_are_no_frames(chunks: list[RecordedChunk]) -> None:
     interaction = conversation_of(*chunks)
     assert written_and_read(interaction, CODECS[0]) == interaction
+
+
+def file_of(response: str) -> bytes:
+    lines = "".join([f"    {line}\n" for line in response.splitlines()])
+    head = f"aquila: 1\ninteractions:\n- kind: websocket\n  request:\n    method: GET\n    url: {URL}\n"
+    return f"{head}  recorded: {{chunks: 1 2}}\n  response:\n{lines}...\n".encode()
+
+
+BY_HAND = """\
+status: 101
+layouts:
+  a: '{"type":"delta","delta":«delta»}'
+frames:
+- '>':
+    type: response.create
+    count: 3
+- '>': stop
+- '<':
+    type: response.done
+- text: This is not read
+  '<': |
+    a	"Hel"
+    a	"lo"
+- '< text': "a\\tb"
+- close: {by: provider, code: 1011, reason: overloaded}
+"""
+
+
+def test_a_conversation_can_be_written_by_hand() -> None:
+    data = file_of(BY_HAND).replace(b"  recorded: {chunks: 1 2}\n", b"")
+    (interaction,) = CODECS[0].loads(data, source="x").interactions
+    assert list(read_frames(interaction.response.chunks)) == [
+        Frame(b'{"type":"response.create","count":3}', sent=True),
+        Frame(b"stop", sent=True),
+        Frame(b'{"type":"response.done"}', sent=False),
+        Frame(b'{"type":"delta","delta":"Hel"}', sent=False),
+        Frame(b'{"type":"delta","delta":"lo"}', sent=False),
+        Frame(b"a\tb", sent=False),
+        Close("provider", 1011, "overloaded"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("response", "line", "what"),
+    [
+        ("status: 101\nframes: x", 10, "'frames' must be a list"),
+        ("status: 101\nframes:\n- x: 1", 11, "unknown key 'x'"),
+        ("status: 101\nframes:\n- text: x", 11, "an item of 'frames' must have one of >, > binary, <"),
+        ("status: 101\nframes:\n- '>': x\n  '<': y", 11, "an item of 'frames' must have one of >, > binary, <"),
+        ("status: 101\nframes:\n- '<': |\n    =\t1\n    a\t1", 13, "no layout 'a'"),
+        ("status: 101\nframes:\n- '<': |\n    ~\t1", 12, "a frame has no end that could be missing"),
+        ("status: 101\nlayouts:\n  a-b: x\nframes: []", 11, "not the name of a layout"),
+        ("status: 101\njson_style: bold\nframes: []", 10, "no style of JSON"),
+        ("status: 101\nframes:\n- '> binary': '!'", 11, "not base64"),
+        ("status: 101\nframes:\n- close: x", 11, "'close' must be a mapping"),
+        ("status: 101\nframes:\n- close: {by: me, code: 1}", 11, "'by' must be client or provider, not 'me'"),
+        ("status: 101\nframes:\n- close: {by: client}", 11, "'code' is missing"),
+        ("status: 101\nframes:\n- '>': a", 7, "there are 1 frames, and 'chunks' has 2 times; it may be left out"),
+        ("status: 101\nframes: []\nbody: x", 11, "'body' does not go with 'frames'"),
+    ],
+)
+def test_mistakes_are_named_with_their_line(response: str, line: int, what: str) -> None:
+    with pytest.raises(CassetteCorrupt, match=rf"x, line {line}: {re.escape(what)}"):
+        CODECS[0].loads(file_of(response), source="x")
+
+
+def test_times_must_be_numbers() -> None:
+    data = file_of("status: 101\nframes: []").replace(b"chunks: 1 2", b"chunks: 1x2")
+    with pytest.raises(CassetteCorrupt, match="must be a time for each frame"):
+        CODECS[0].loads(data, source="x")
+
+
+def test_each_turn_shows_what_it_says_and_its_deltas_are_folded() -> None:
+    turns = [
+        [sent({"type": "response.create"}), *[received(delta(word)) for word in ("Hel", "lo", "!")]],
+        [sent({"type": "response.create"}), *[received(delta(word)) for word in ("Good", "bye", ".")]],
+    ]
+    text = CODECS[0].dumps(Cassette((conversation_of(*store(*[frame for turn in turns for frame in turn])),))).decode()
+    assert text.count("- text: Hello!\n") == 1
+    assert text.count("- text: Goodbye.\n") == 1
+    assert '        a\t"Hel"\n        a\t"lo"\n' in text
+    assert text.count("response.output_text.delta") == 1
+
+
+def delta(text: str) -> dict[str, str]:
+    return {"type": "response.output_text.delta", "item_id": "item_1", "delta": text}

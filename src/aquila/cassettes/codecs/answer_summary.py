@@ -44,12 +44,24 @@ def text_of_stream(body: bytes) -> str:
         return ""
 
 
+def text_of_messages(messages: Iterable[bytes]) -> str:
+    """Return the text of what a provider said over a WebSocket; an empty string if it is of an unknown kind."""
+    try:
+        return _shown(_text_of_events(filter(_is_object, map(json.loads, messages))))
+    except _Unknown:
+        return ""
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
 def model_of_answer(body: bytes) -> str:
     """Return the name of the model that an answer says it is from; an empty string if it does not say."""
     try:
         whole = _read_object(body)
         for event in (whole,) if whole is not None else _read_events(body):
-            for holder in (event, event.get("response"), event.get("message")):
+            for holder in (event, event.get("response"), event.get("message"), event.get("session")):
                 model = (holder.get("model") or holder.get("modelVersion")) if isinstance(holder, dict) else None
                 if isinstance(model, str):
                     return model[:200].encode("utf-8", "replace").decode()
@@ -181,6 +193,20 @@ def _gemini_chunk(event: Event, calls: Calls) -> Iterator[str]:
             yield _call_of_values(part["functionCall"]["name"], part["functionCall"].get("args"))
 
 
+def _gemini_message(event: Event, calls: Calls) -> Iterator[str]:
+    """What Gemini says over a WebSocket: text, and the words of its sound."""
+    content = event["serverContent"]
+    yield from _strings(content.get("outputTranscription") or {}, "text")
+    for part in (content.get("modelTurn") or {}).get("parts") or ():
+        if not part.get("thought"):
+            yield from _strings(part, "text")
+
+
+def _gemini_calls(event: Event, calls: Calls) -> Iterator[str]:
+    for call in event["toolCall"]["functionCalls"]:
+        yield _call_of_values(call["name"], call.get("args"))
+
+
 def _gemini_refusal(event: Event, calls: Calls) -> Iterator[str]:
     """What Gemini says of a prompt that it does not answer."""
     yield from _strings(event["promptFeedback"], "blockReasonMessage")
@@ -210,10 +236,17 @@ def _cohere_line(event: Event, calls: Calls) -> Iterator[str]:
         yield from _strings(event, "text")
 
 
+_DELTAS = frozenset(
+    f"response.{name}.delta"
+    for name in ("output_text", "refusal", "text", "output_audio_transcript", "audio_transcript")
+)
+"""Events of the Responses and the Realtime API that hold a piece of an answer's text, or of what its sound says."""
+
+
 def _typed_event(event: Event, calls: Calls) -> Iterator[str]:
     """An event of the Responses API, of Anthropic, or of Cohere's second API."""
     kind = event["type"]
-    if kind in ("response.output_text.delta", "response.refusal.delta"):
+    if kind in _DELTAS:
         yield from _strings(event, "delta")
     elif kind == "response.output_item.done" and event["item"]["type"] == "function_call":
         yield from _response_item(event["item"])
@@ -236,6 +269,8 @@ _READERS: tuple[tuple[str, Callable[[Event, Calls], Iterator[str]]], ...] = (
     ("choices", _openai_chunk),
     ("candidates", _gemini_chunk),
     ("promptFeedback", _gemini_refusal),
+    ("serverContent", _gemini_message),
+    ("toolCall", _gemini_calls),
     ("contentBlockIndex", _bedrock_event),
     ("type", _typed_event),
     ("event_type", _cohere_line),

@@ -14,7 +14,7 @@ from typing import Any
 
 from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.vcrpy import undo_content_encoding
-from aquila.cassettes.codecs.yaml.reader import FormatError, TreePath
+from aquila.cassettes.codecs.yaml.fields import FormatError, TreePath
 from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, MAX_BYTES, Number, Tree
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt, CassetteWriteError

@@ -57,30 +57,49 @@ class EventTable:
 
 def build_stream(table: EventTable) -> tuple[bytes, list[int]]:
     """Return the body of a stream, and the positions in it at which its events end. Raises TableError."""
-    layouts = {name: _Layout(name, text) for name, text in table.layouts.items()}
-    limit = MAX_GROWTH * len(table)
-    texts: list[str] = []
-    size = 0
-    for number, line in enumerate(table.events.removesuffix("\n").split("\n")):
-        name, *cells = line.split("\t")
-        try:
-            if name in layouts:
-                text = layouts[name].fill(cells)
-            elif name in ("=", "~") and cells:
-                text = "\n".join(cells) + "\n\n" * (name == "=")
-            else:
-                raise ValueError(f"no layout {name[:40]!r}")
-        except ValueError as error:
-            raise TableError(str(error), "events", number) from None
-        if table.crlf:
-            text = text.replace("\n", "\r\n")
-        size += len(text)
-        if size > limit:
-            raise TableError(f"the stream is more than {MAX_GROWTH} times as large as its table", "events", number)
-        texts.append(text)
+    texts = TableReader(table.layouts, limit=MAX_GROWTH * len(table), crlf=table.crlf).read_events(table.events)
     stream = "".join(texts)
     lengths = map(len, texts if stream.isascii() else map(str.encode, texts))
     return stream.encode(), list(accumulate(lengths))
+
+
+class TableReader:
+    """Reads the rows of one table, or of several that share their layouts.
+
+    All events together have at most ``limit`` characters. Raises TableError.
+    """
+
+    def __init__(self, layouts: Mapping[str, str], *, limit: int, crlf: bool = False) -> None:
+        self._layouts = {name: _Layout(name, text) for name, text in layouts.items()}
+        self._left = limit
+        self._crlf = crlf
+        self._used: set[str] = set()
+
+    def read_events(self, rows: str) -> list[str]:
+        """Return the events that the rows of one table are, each with its end. Raises TableError."""
+        for name in self._used:
+            self._layouts[name].forget_row()
+        self._used.clear()
+        texts: list[str] = []
+        for number, line in enumerate(rows.removesuffix("\n").split("\n")):
+            name, *cells = line.split("\t")
+            try:
+                if name in self._layouts:
+                    text = self._layouts[name].fill(cells)
+                    self._used.add(name)
+                elif name in ("=", "~") and cells:
+                    text = "\n".join(cells) + "\n\n" * (name == "=")
+                else:
+                    raise ValueError(f"no layout {name[:40]!r}")
+            except ValueError as error:
+                raise TableError(str(error), "events", number) from None
+            if self._crlf:
+                text = text.replace("\n", "\r\n")
+            self._left -= len(text)
+            if self._left < 0:
+                raise TableError(f"the stream is more than {MAX_GROWTH} times as large as its table", "events", number)
+            texts.append(text)
+        return texts
 
 
 class _Layout:
@@ -105,6 +124,10 @@ class _Layout:
         if self._spaces:
             cells = [_blanks(cell) if at in self._spaces else cell for at, cell in enumerate(cells)]
         return self._format % tuple(cells)
+
+    def forget_row(self) -> None:
+        """Forget the cells of the last line."""
+        self._last = []
 
     def _complete(self, cells: list[str]) -> list[str]:
         """Fill the empty cells of a line from the layout's last line."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from string import ascii_lowercase
 
 from aquila.cassettes.body_file import looks_like_event_stream
@@ -20,7 +20,8 @@ from aquila.cassettes.model import RecordedChunk
 MAX_BODY = 32 * 1024 * 1024
 """A stream with more bytes is not written as a table."""
 
-_NOT_IN_A_TABLE = re.compile("[\t\r\0]")  # a tab separates cells; a CR is left only where it stands alone
+NOT_IN_A_TABLE = re.compile("[\t\r\0]")  # a tab separates cells; a CR is left only where it stands alone
+"""What no event of a table has."""
 _STRING = r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"'
 _SCALAR = re.compile(
     rf"{_STRING}\s*:"  # a key
@@ -80,17 +81,36 @@ def _table_of(body: bytes) -> EventTable | None:
     crlf = "\r\n" in text
     if crlf:
         text = text.replace("\r\n", "\n")  # where line ends are mixed, rebuilding shows the difference
-    if _NOT_IN_A_TABLE.search(text):
+    if NOT_IN_A_TABLE.search(text):
         return None
     *events, rest = text.split("\n\n")
-    layouts, rows = _find_layouts(events)
+    layouts, rows = _find_layouts(events, [0] * len(events))
     if rest:
         rows.append(["~", *rest.split("\n")])
-    return EventTable("".join(["\t".join(row) + "\n" for row in rows]), layouts, crlf)
+    return EventTable(_join_rows(rows), layouts, crlf)
 
 
-def _find_layouts(events: Sequence[str]) -> tuple[dict[str, str], list[list[str]]]:
-    """Find the layouts of a stream's events; return them and the row of each event."""
+def write_tables(groups: Sequence[Sequence[str]]) -> tuple[dict[str, str], list[str]]:
+    """Write events as several tables that share their layouts. Return these, and the rows of each table.
+
+    No event may hold a tab, a CR or a zero.
+    """
+    events = [event for group in groups for event in group]
+    layouts, rows = _find_layouts(events, [number for number, group in enumerate(groups) for _ in group])
+    written: list[str] = []
+    done = 0
+    for group in groups:
+        written.append(_join_rows(rows[done : done + len(group)]))
+        done += len(group)
+    return layouts, written
+
+
+def _join_rows(rows: Iterable[Sequence[str]]) -> str:
+    return "".join(["\t".join(row) + "\n" for row in rows])
+
+
+def _find_layouts(events: Sequence[str], tables: Sequence[int]) -> tuple[dict[str, str], list[list[str]]]:
+    """Find the layouts of events; return them and the row of each event. ``tables`` says in which table each is."""
     pieces = [_split_event(event) for event in events]
     rows = [["=", *event.split("\n")] for event in events]
     groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -101,7 +121,9 @@ def _find_layouts(events: Sequence[str]) -> tuple[dict[str, str], list[list[str]
     for fixed, members in groups.items():
         if len(members) == 1:
             continue
-        layout, cells = _layout_of(fixed, [pieces[number][1] for number in members])
+        layout, cells = _layout_of(
+            fixed, [pieces[number][1] for number in members], [tables[number] for number in members]
+        )
         size = len(layout) + _LINE_COST + sum([len("\t".join(row)) + 2 for row in cells])
         if size < sum([len(events[number]) for number in members]):
             name = next(names)
@@ -132,7 +154,9 @@ def _split_event(event: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (*fixed, event[end:]), tuple(scalars)
 
 
-def _layout_of(fixed: Sequence[str], scalars: Sequence[tuple[str, ...]]) -> tuple[str, list[list[str]]]:
+def _layout_of(
+    fixed: Sequence[str], scalars: Sequence[tuple[str, ...]], tables: Sequence[int]
+) -> tuple[str, list[list[str]]]:
     """Return the layout of events that have their fixed pieces in common, and the cells of each event's row."""
     layout = _escape(fixed[0])
     columns: list[Sequence[str]] = []
@@ -148,14 +172,17 @@ def _layout_of(fixed: Sequence[str], scalars: Sequence[tuple[str, ...]]) -> tupl
             layout += f"«{key[1] if key and key[1] != SPACES else 'x'}»"
         layout += _escape(fixed[number + 1])
     rows = list(zip(*columns, strict=True)) if columns else [()] * len(scalars)
-    return layout, list(_without_repeated_cells(rows))
+    return layout, list(_without_repeated_cells(rows, tables))
 
 
-def _without_repeated_cells(rows: Sequence[Sequence[str]]) -> Iterator[list[str]]:
-    """Leave out the cells that say the same as the row before."""
+def _without_repeated_cells(rows: Sequence[Sequence[str]], tables: Sequence[int]) -> Iterator[list[str]]:
+    """Leave out the cells that say the same as the row before in the same table."""
     before: Sequence[str] = ()
-    for row in rows:
-        cells = ["" if cell == above else cell for cell, above in zip(row, before or [""] * len(row), strict=True)]
+    table = -1
+    for row, table_of_row in zip(rows, tables, strict=True):
+        if table_of_row != table:
+            before, table = [""] * len(row), table_of_row
+        cells = ["" if cell == above else cell for cell, above in zip(row, before, strict=True)]
         before = row
         while cells and not cells[-1]:
             cells.pop()

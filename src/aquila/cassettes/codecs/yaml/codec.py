@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml import reader
+from aquila.cassettes.codecs.yaml.fields import FormatError
 from aquila.cassettes.codecs.yaml.tree import ADVICE, Tree, advice_for, as_texts
 from aquila.cassettes.model import FORMAT_VERSION, Cassette
 from aquila.errors import CassetteCorrupt, CassetteTooNew
@@ -74,7 +75,7 @@ class YamlCodec:
                 if type(tree) is not dict or "aquila" not in tree:
                     return _load_foreign(tree)
                 cassette = reader.build_cassette(tree)
-        except reader.FormatError as error:
+        except FormatError as error:
             raise _corrupt_error(error, data, source) from None
         if not data.rstrip().endswith(b"\n..."):
             line = data.count(b"\n") + 1
@@ -87,21 +88,21 @@ class YamlCodec:
 def _load_foreign(tree: Tree) -> Cassette:
     """Build a cassette from a document of another recorder. Raises FormatError for what is none that Aquila reads."""
     if tree is None:
-        raise reader.FormatError("the file is empty", ())
+        raise FormatError("the file is empty", ())
     if type(tree) is dict and "script" in tree:
-        raise reader.FormatError("not a cassette", ())
+        raise FormatError("not a cassette", ())
     missing = "not a cassette: the line 'aquila: 1' at the top is missing"
     kind = foreign.describe_foreign_file(tree)
     if kind:
-        raise reader.FormatError(f"{missing}; it looks like {kind}", ())
+        raise FormatError(f"{missing}; it looks like {kind}", ())
     if foreign.is_cassetter(tree):
         return cassetter.cassette_from_cassetter(as_texts(tree))
     if vcrpy.is_vcrpy(tree):
         return vcrpy.cassette_from_vcrpy(tree)
-    raise reader.FormatError(missing, ())
+    raise FormatError(missing, ())
 
 
-def _corrupt_error(error: reader.FormatError, data: bytes, source: str) -> CassetteCorrupt:
+def _corrupt_error(error: FormatError, data: bytes, source: str) -> CassetteCorrupt:
     line = parser.line_of(data, error.path) + error.below
     if error.newer:
         return CassetteTooNew(

@@ -8,13 +8,22 @@ import re
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TypeAlias, get_args
+from typing import TYPE_CHECKING, get_args
 
 from aquila.cassettes.body_file import BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import json_body
 from aquila.cassettes.codecs.event_streams.chunk_list import ChunkListError, cut_body, read_sizes
 from aquila.cassettes.codecs.event_streams.table_reader import EventTable, TableError, build_stream
-from aquila.cassettes.codecs.yaml.tree import Number, Tree
+from aquila.cassettes.codecs.yaml.fields import (
+    FormatError,
+    TreePath,
+    check_keys,
+    require_number,
+    require_text,
+    require_texts,
+    shortened,
+)
+from aquila.cassettes.codecs.yaml.tree import Tree
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
     FORMAT_VERSION,
@@ -28,14 +37,17 @@ from aquila.cassettes.model import (
     RecordedRequest,
     RecordedResponse,
 )
+from aquila.lazy_imports import lazy_modules
 
-TreePath: TypeAlias = tuple[str | int, ...]
-"""Where something stands in a document: the keys and indexes that lead to it from the top."""
+if TYPE_CHECKING:
+    from aquila.cassettes.codecs.yaml import frame_reader
+else:
+    lazy_modules(globals(), frame_reader="aquila.cassettes.codecs.yaml.frame_reader")
 
 _ENDS = get_args(End)
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _BODY_NAME = re.compile("sha256-[0-9a-f]{64}")
-_BODIES = ("json", "body", "base64", "events", "body_file")
+_BODIES = ("json", "body", "base64", "events", "frames", "body_file")
 _INTERACTION = frozenset({"kind", "request", "recorded", "upstream", "model", "response"})
 _REQUEST = frozenset({"method", "url", "headers", "json", "body", "base64", "body_file", "body_size"})
 _RESPONSE = frozenset(
@@ -50,20 +62,6 @@ _RESPONSE_WITHOUT_ANSWER = frozenset({"end", "error", "attempts"})
 _RECORDED_WITHOUT_ANSWER = frozenset({"at", "started", "ended"})
 
 
-class FormatError(Exception):
-    """A mistake in a cassette: ``what`` is wrong, at which ``path``, and how many lines ``below`` that path's line.
-
-    ``newer`` says that a later version of Aquila may read it.
-    """
-
-    def __init__(self, what: str, path: TreePath, *, below: int = 0, newer: bool = False) -> None:
-        super().__init__(what)
-        self.what = what
-        self.path = path
-        self.below = below
-        self.newer = newer
-
-
 def build_cassette(tree: dict[str, Tree]) -> Cassette:
     """Build a cassette from the mapping at the top of a document. Items that are interactions already are taken over.
 
@@ -72,7 +70,7 @@ def build_cassette(tree: dict[str, Tree]) -> Cassette:
     _check_version(tree)
     for name in tree:
         if name not in ("aquila", "interactions"):
-            raise FormatError(f"unknown key {_shortened(name)}", (name,))
+            raise FormatError(f"unknown key {shortened(name)}", (name,))
     items = tree.get("interactions")
     if type(items) is not list:
         raise FormatError("'interactions' must be a list", ("interactions",))
@@ -89,7 +87,7 @@ def build_item(top: dict[str, Tree], index: int, tree: Tree) -> Interaction:
 
 
 def _check_version(top: dict[str, Tree]) -> None:
-    version = _require_number(top, "aquila", ())
+    version = require_number(top, "aquila", ())
     if version > FORMAT_VERSION:
         raise FormatError(f"format {version} is newer than format {FORMAT_VERSION}", ("aquila",), newer=True)
     if version < 1:
@@ -98,15 +96,15 @@ def _check_version(top: dict[str, Tree]) -> None:
 
 def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
     kind = _read_kind(tree.get("kind", "http") if type(tree) is dict else "http", (*path, "kind"))
-    _check_keys(tree, _INTERACTION, ("request", "response"), path)
+    check_keys(tree, _INTERACTION, ("request", "response"), path)
     recorded = tree.get("recorded", {})
     return Interaction(
         _build_request(tree["request"], (*path, "request")),
         _build_response(tree["response"], recorded, path),
         # Interactions have these in common: each text is held once.
-        sys.intern(_require_text(recorded, "at", (*path, "recorded"))),
-        sys.intern(_require_text(tree, "upstream", path)),
-        sys.intern(_require_text(tree, "model", path)),
+        sys.intern(require_text(recorded, "at", (*path, "recorded"))),
+        sys.intern(require_text(tree, "upstream", path)),
+        sys.intern(require_text(tree, "model", path)),
         kind,
     )
 
@@ -118,12 +116,12 @@ def _read_kind(kind: Tree, path: TreePath) -> Kind:
             return known
     if type(kind) is not str:
         raise FormatError("'kind' must be text", path)
-    raise FormatError(f"an interaction of the kind {_shortened(kind)}", path, newer=True)
+    raise FormatError(f"an interaction of the kind {shortened(kind)}", path, newer=True)
 
 
 def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:
-    _check_keys(tree, _REQUEST, ("method", "url"), path)
-    method, url = (sys.intern(_require_text(tree, name, path)) for name in ("method", "url"))
+    check_keys(tree, _REQUEST, ("method", "url"), path)
+    method, url = (sys.intern(require_text(tree, name, path)) for name in ("method", "url"))
     headers = _build_headers(tree, path)
     if "body_file" in tree:
         return StoredRequest(method, url, headers, _build_body_file(tree, path))
@@ -134,9 +132,9 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> Record
     """Build a response from what was answered, and what differs when the same is recorded again."""
     path, when = (*interaction, "response"), (*interaction, "recorded")
     never_began = type(tree) is dict and tree.get("end") in ENDS_WITHOUT_ANSWER and "status" not in tree
-    _check_keys(tree, _RESPONSE_WITHOUT_ANSWER if never_began else _RESPONSE, () if never_began else ("status",), path)
-    _check_keys(recorded, _RECORDED_WITHOUT_ANSWER if never_began else _RECORDED, (), when)
-    status = _require_number(tree, "status", path)
+    check_keys(tree, _RESPONSE_WITHOUT_ANSWER if never_began else _RESPONSE, () if never_began else ("status",), path)
+    check_keys(recorded, _RECORDED_WITHOUT_ANSWER if never_began else _RECORDED, (), when)
+    status = require_number(tree, "status", path)
     if status not in STATUSES and not never_began:
         raise FormatError(f"'status' must be from {STATUSES[0]} to {STATUSES[-1]}", (*path, "status"))
     end = tree.get("end", "complete")
@@ -147,10 +145,10 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> Record
         _build_headers(tree, path) + (_build_headers(recorded, when) if "headers" in recorded else ()),
         _build_chunks(tree, path, recorded, when),
         end,
-        _require_text(tree, "error", path),
-        _require_number(recorded, "started", when),
-        _require_number(recorded, "ended", when),
-        _require_number(tree, "attempts", path),
+        require_text(tree, "error", path),
+        require_number(recorded, "started", when),
+        require_number(recorded, "ended", when),
+        require_number(tree, "attempts", path),
     )
 
 
@@ -163,15 +161,18 @@ def _build_chunks(
     """Build a response's body and cut it into its chunks. A body without a chunk list came whole at its end."""
     if "body_file" in tree:
         return _build_stored_chunks(tree, path, recorded, when)
+    if "frames" in tree:
+        _check_only_body(tree, "frames", path)
+        return frame_reader.build_frames(tree, path, recorded, when)
     if "events" in tree:
         body, event_ends = _build_event_stream(tree, path)
     else:
         body = _build_body(tree, path)
         event_ends = [len(body)]
     if "chunks" not in recorded:
-        return (RecordedChunk(body, _require_number(recorded, "ended", when)),) if body else ()
+        return (RecordedChunk(body, require_number(recorded, "ended", when)),) if body else ()
     try:
-        return cut_body(body, event_ends, _require_text(recorded, "chunks", when))
+        return cut_body(body, event_ends, require_text(recorded, "chunks", when))
     except ChunkListError as error:
         raise FormatError(str(error), (*when, "chunks")) from None
 
@@ -181,9 +182,9 @@ def _build_stored_chunks(
 ) -> StoredChunks:
     file = _build_body_file(tree, path)
     if "chunks" not in recorded:
-        return StoredChunks(file, [file.size], [_require_number(recorded, "ended", when)])
+        return StoredChunks(file, [file.size], [require_number(recorded, "ended", when)])
     try:
-        sizes, times = read_sizes(_require_text(recorded, "chunks", when), file.size)
+        sizes, times = read_sizes(require_text(recorded, "chunks", when), file.size)
     except ChunkListError as error:
         raise FormatError(str(error), (*when, "chunks")) from None
     return StoredChunks.from_sizes(file, sizes, times)
@@ -193,10 +194,10 @@ def _build_body_file(tree: dict[str, Tree], path: TreePath) -> BodyFile:
     for other in _BODIES:
         if other in tree and other != "body_file":
             raise FormatError(f"a body is given as '{other}' and as 'body_file'", (*path, "body_file"))
-    name = _require_text(tree, "body_file", path)
+    name = require_text(tree, "body_file", path)
     if not _BODY_NAME.fullmatch(name):  # it becomes a path
         raise FormatError("'body_file' must be sha256- and the hash of the body", (*path, "body_file"))
-    return BodyFile(name, _require_number(tree, "body_size", path))
+    return BodyFile(name, require_number(tree, "body_size", path))
 
 
 def _build_body(tree: dict[str, Tree], path: TreePath) -> bytes:
@@ -206,10 +207,10 @@ def _build_body(tree: dict[str, Tree], path: TreePath) -> bytes:
     if "json" in tree:
         return _build_json_body(tree, path)
     if "body" in tree:
-        return _require_text(tree, "body", path).encode()
+        return require_text(tree, "body", path).encode()
     if "base64" in tree:
         try:
-            return base64.b64decode(_require_text(tree, "base64", path), validate=True)
+            return base64.b64decode(require_text(tree, "base64", path), validate=True)
         except (ValueError, binascii.Error):
             raise FormatError("not base64", (*path, "base64")) from None
     return b""
@@ -220,10 +221,10 @@ def _build_json_body(tree: dict[str, Tree], path: TreePath) -> bytes:
     try:
         style = json_body.JsonStyle()
         if place in tree:
-            style = json_body.JsonStyle.from_words(_require_text(tree, place, path))
+            style = json_body.JsonStyle.from_words(require_text(tree, place, path))
         place = "json_literals"
         if place in tree:
-            value = json_body.put_literals(value, _require_texts(tree, place, path))
+            value = json_body.put_literals(value, require_texts(tree, place, path))
         place = "json"
         return json_body.write_json(value, style).encode()
     except ValueError as error:
@@ -232,15 +233,11 @@ def _build_json_body(tree: dict[str, Tree], path: TreePath) -> bytes:
 
 def _build_event_stream(tree: dict[str, Tree], path: TreePath) -> tuple[bytes, list[int]]:
     """Return the body of an event stream, and where in it its events end."""
-    for other in ("json", "body", "base64", "body_file"):
-        if other in tree:
-            raise FormatError(f"'{other}' does not go with 'events'", (*path, other))
+    _check_only_body(tree, "events", path)
     newline = tree.get("newline", "lf")
     if newline not in ("lf", "crlf"):
         raise FormatError("'newline' must be lf or crlf", (*path, "newline"))
-    table = EventTable(
-        _require_text(tree, "events", path), _require_texts(tree, "layouts", path), crlf=newline == "crlf"
-    )
+    table = EventTable(require_text(tree, "events", path), require_texts(tree, "layouts", path), crlf=newline == "crlf")
     try:
         return build_stream(table)
     except TableError as error:
@@ -249,58 +246,27 @@ def _build_event_stream(tree: dict[str, Tree], path: TreePath) -> tuple[bytes, l
         raise FormatError(str(error), (*path, error.part, error.key)) from None
 
 
-# --- keys and values
+def _check_only_body(tree: dict[str, Tree], name: str, path: TreePath) -> None:
+    for other in _BODIES:
+        if other in tree and other != name:
+            raise FormatError(f"'{other}' does not go with '{name}'", (*path, other))
 
 
-def _check_keys(tree: Tree, known: frozenset[str], needed: tuple[str, ...], path: TreePath) -> None:
-    if type(tree) is not dict:
-        name = f"{path[-1]!r}" if isinstance(path[-1], str) else "an interaction"
-        raise FormatError(f"{name} must be a mapping", path)
-    for name in needed:
-        if name not in tree:
-            raise FormatError(f"{name!r} is missing", path)
-    if not tree.keys() <= known:
-        name = next(name for name in tree if name not in known)
-        raise FormatError(f"unknown key {_shortened(name)}", (*path, name))
-
-
-def _require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
-    value = tree.get(name, "")
-    if type(value) is str:
-        return value
-    if type(value) is Number:
-        return str(value)
-    raise FormatError(f"{name!r} must be text", (*path, name))
-
-
-def _require_texts(tree: dict[str, Tree], name: str, path: TreePath) -> dict[str, str]:
-    texts = tree.get(name, {})
-    if type(texts) is not dict:
-        raise FormatError(f"{name!r} must be a mapping", (*path, name))
-    return {key: _require_text(texts, key, (*path, name)) for key in texts}
-
-
-def _require_number(tree: dict[str, Tree], name: str, path: TreePath) -> int:
-    value = tree.get(name)
-    if value is None and name not in tree:
-        return 0
-    if type(value) is not Number or not value.isdigit() or len(value) > 15:
-        raise FormatError(f"{name!r} must be a whole number", (*path, name))
-    return int(value)
+# --- headers
 
 
 def _build_headers(tree: dict[str, Tree], path: TreePath) -> Headers:
     headers = tree.get("headers", {})
     path = (*path, "headers")
     if type(headers) is dict:
-        return _shared_headers(tuple([(name, _require_text(headers, name, path)) for name in headers]))
+        return _shared_headers(tuple([(name, require_text(headers, name, path)) for name in headers]))
     if type(headers) is not list:
         raise FormatError("'headers' must be a mapping", path)
     pairs: list[tuple[str, str]] = []
     for index, item in enumerate(headers):
         if type(item) is not dict or len(item) != 1:
             raise FormatError("a header must be one name with its value", (*path, index))
-        pairs += [(name, _require_text(item, name, (*path, index))) for name in item]
+        pairs += [(name, require_text(item, name, (*path, index))) for name in item]
     return tuple(pairs)
 
 
@@ -308,7 +274,3 @@ def _build_headers(tree: dict[str, Tree], path: TreePath) -> Headers:
 def _shared_headers(headers: Headers) -> Headers:
     """Return the same object for equal fields: most interactions of a cassette have the same."""
     return headers
-
-
-def _shortened(name: str) -> str:
-    return repr(name if len(name) <= 40 else name[:39] + "…")

@@ -10,9 +10,10 @@ from aquila.cassettes.body_file import BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import answer_summary, json_body
 from aquila.cassettes.codecs.event_streams.chunk_list import write_chunk_list, write_sizes
 from aquila.cassettes.codecs.event_streams.table_writer import write_table
-from aquila.cassettes.codecs.yaml import emitter
+from aquila.cassettes.codecs.yaml import emitter, frame_writer
 from aquila.cassettes.codecs.yaml.emitter import LONG_KEY
 from aquila.cassettes.codecs.yaml.tree import Number, OneLine
+from aquila.cassettes.frames.frame import SWITCHED
 from aquila.cassettes.model import (
     Headers,
     Interaction,
@@ -31,7 +32,7 @@ def write_interaction(interaction: Interaction) -> str:
     check_status_is_writable(interaction.response.status, interaction.response.end)
     tree: dict[str, Any] = {"kind": interaction.kind} if interaction.kind != "http" else {}
     tree["request"] = _request_tree(interaction.request)
-    response, recorded = _response_tree(interaction.response)
+    response, recorded = _response_tree(interaction.response, is_conversation=interaction.kind == "websocket")
     if interaction.recorded:
         plain = _MOMENT.fullmatch(interaction.recorded)
         recorded = {"at": Number(interaction.recorded) if plain else interaction.recorded} | recorded
@@ -55,7 +56,7 @@ def _request_tree(request: RecordedRequest) -> dict[str, Any]:
     return tree | ({"json": value} if value is not None else _bytes_tree(request.body))
 
 
-def _response_tree(response: RecordedResponse) -> tuple[dict[str, Any], dict[str, Any]]:
+def _response_tree(response: RecordedResponse, *, is_conversation: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write a response: what was answered, and what differs when the same is recorded again."""
     chunks = response.chunks
     stored = chunks if isinstance(chunks, StoredChunks) else None
@@ -63,7 +64,12 @@ def _response_tree(response: RecordedResponse) -> tuple[dict[str, Any], dict[str
     recorded = {name: Number(at) for name, at in (("started", response.started), ("ended", response.ended)) if at}
     headers, passing = _split_headers(response.headers)
     tree: dict[str, Any] = {"status": response.status} if response.has_begun else {}
-    text = answer_summary.text_of_stream(body)
+    said = (
+        frame_writer.write_frames(chunks)
+        if is_conversation and stored is None and response.status == SWITCHED
+        else None
+    )
+    text = answer_summary.text_of_stream(body) if said is None else ""
     if text:
         tree["text"] = text
     if headers:
@@ -78,6 +84,10 @@ def _response_tree(response: RecordedResponse) -> tuple[dict[str, Any], dict[str
         if stored:
             recorded["chunks"] = Number(write_sizes(stored.sizes(), stored.times()))
         tree |= _file_tree(stored.file)
+    elif said is not None:
+        if said.times:
+            recorded["chunks"] = Number(said.times)
+        tree |= said.tree
     elif (written := write_table(response.chunks)) is not None:
         table, chunk_list = written
         recorded |= _chunks_tree(response, chunk_list)

@@ -1,0 +1,148 @@
+"""The frames of a conversation as YAML: what was said, one below the other, a mark saying by whom.
+
+    frames:
+    - '<': |                        the provider: rows of tables, as of event streams, with layouts that all share
+        =	{"type":"session.created"}
+    - '>':                          the client: its JSON as structure
+        type: response.create
+    - text: Hello                   what the next rows say, for readers only
+      '<': |
+        a	"Hel"
+        a	"lo"
+    - '> binary': AAEC              bytes, as base64
+    - close: {by: provider, code: 1000}
+
+Other texts of the client stand under ``>``, those of the provider that no row can hold under ``< text``. Whoever writes
+by hand may put JSON as structure under ``<``, too. The times are apart, in ``recorded``: one for each frame.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+
+from aquila.cassettes.codecs import json_body
+from aquila.cassettes.codecs.event_streams.table_reader import MAX_GROWTH, TableError, TableReader
+from aquila.cassettes.codecs.yaml.fields import (
+    FormatError,
+    TreePath,
+    check_keys,
+    require_number,
+    require_text,
+    require_texts,
+    shortened,
+)
+from aquila.cassettes.codecs.yaml.tree import Tree
+from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
+from aquila.cassettes.model import RecordedChunk
+
+SENT, SENT_BINARY = ">", "> binary"
+ROWS, TEXT, BINARY = "<", "< text", "< binary"
+CLOSE = "close"
+_MARKS = (SENT, SENT_BINARY, ROWS, TEXT, BINARY, CLOSE)
+_ITEM = frozenset({"text", *_MARKS})
+_FIELDS_OF_CLOSE = frozenset({"by", "code", "reason"})
+
+
+def build_frames(
+    tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath
+) -> tuple[RecordedChunk, ...]:
+    """Build the chunks of a conversation from its response, and what differs each time. Raises FormatError."""
+    items = tree["frames"]
+    path, top = (*path, "frames"), path
+    if type(items) is not list:
+        raise FormatError("'frames' must be a list", path)
+    try:
+        style = json_body.JsonStyle.from_words(require_text(tree, "json_style", top)) if "json_style" in tree else None
+        layouts = require_texts(tree, "layouts", top)
+        limit = MAX_GROWTH * sum(map(len, [*layouts, *layouts.values(), *_rows_of(items)]))
+        table = TableReader(layouts, limit=limit)
+    except TableError as error:
+        raise FormatError(str(error), (*top, error.part, error.key)) from None
+    except ValueError as error:
+        raise FormatError(str(error), (*top, "json_style")) from None
+    reader = _ItemReader(style or json_body.JsonStyle(), table)
+    said = [each for at, item in enumerate(items) for each in reader.read_item(item, (*path, at))]
+    return _with_times(said, recorded, when)
+
+
+def _rows_of(items: list[Tree]) -> Iterator[str]:
+    for item in items:
+        rows = item.get(ROWS) if type(item) is dict else None
+        if isinstance(rows, str):
+            yield rows
+
+
+def _with_times(said: list[RecordedChunk], recorded: dict[str, Tree], when: TreePath) -> tuple[RecordedChunk, ...]:
+    if "chunks" not in recorded:
+        return tuple(said)
+    times = require_text(recorded, "chunks", when).split(" ")
+    if not all(time.isascii() and time.isdigit() and len(time) < 16 for time in times):
+        raise FormatError("'chunks' of a conversation must be a time for each frame ('412 435')", (*when, "chunks"))
+    if len(times) != len(said):
+        what = f"there are {len(said)} frames, and 'chunks' has {len(times)} times; it may be left out"
+        raise FormatError(what, (*when, "chunks"))
+    return tuple([RecordedChunk(chunk.data, int(time)) for chunk, time in zip(said, times, strict=True)])
+
+
+class _ItemReader:
+    """Reads the items of one conversation."""
+
+    def __init__(self, style: json_body.JsonStyle, table: TableReader) -> None:
+        self._style = style
+        self._table = table
+
+    def read_item(self, item: Tree, path: TreePath) -> list[RecordedChunk]:
+        """Return the frames of an item as they are stored. Raises FormatError."""
+        check_keys(item, _ITEM, (), path)
+        marks = [name for name in item if name != "text"]
+        if len(marks) != 1:
+            raise FormatError(f"an item of 'frames' must have one of {', '.join(_MARKS)}", path)
+        (mark,) = marks
+        if mark == CLOSE:
+            return [store_close(_read_close(item[mark], (*path, mark)))]
+        sent = mark.startswith(SENT)
+        if mark in (SENT_BINARY, BINARY):
+            return [store_frame(Frame(_read_base64(item, mark, path), sent, is_text=False))]
+        if type(item[mark]) in (dict, list):
+            return [store_frame(Frame(self._read_json(item[mark], (*path, mark)), sent))]
+        text = require_text(item, mark, path)
+        if mark == ROWS:
+            return [store_frame(Frame(data, sent)) for data in self._read_rows(text, (*path, mark))]
+        return [store_frame(Frame(text.encode(), sent))]
+
+    def _read_json(self, value: Tree, path: TreePath) -> bytes:
+        try:
+            return json_body.write_json(value, self._style).encode()
+        except ValueError as error:
+            raise FormatError(str(error), path) from None
+
+    def _read_rows(self, rows: str, path: TreePath) -> Iterator[bytes]:
+        try:
+            for number, event in enumerate(self._table.read_events(rows)):
+                if not event.endswith("\n\n"):
+                    raise TableError("a frame has no end that could be missing: '=' and not '~'", "events", number)
+                yield event.removesuffix("\n\n").encode()
+        except TableError as error:
+            below = error.key + 1 if isinstance(error.key, int) else 0
+            raise FormatError(str(error), path, below=below) from None
+
+
+def _read_base64(item: dict[str, Tree], mark: str, path: TreePath) -> bytes:
+    try:
+        return base64.b64decode(require_text(item, mark, path), validate=True)
+    except (ValueError, binascii.Error):
+        raise FormatError("not base64", (*path, mark)) from None
+
+
+def _read_close(fields: Tree, path: TreePath) -> Close:
+    check_keys(fields, _FIELDS_OF_CLOSE, ("by", "code"), path)
+    by = require_text(fields, "by", path)
+    code = require_number(fields, "code", path)
+    reason = require_text(fields, "reason", path)
+    if by == "client":
+        return Close("client", code, reason)
+    if by == "provider":
+        return Close("provider", code, reason)
+    raise FormatError(f"'by' must be client or provider, not {shortened(by)}", (*path, "by"))

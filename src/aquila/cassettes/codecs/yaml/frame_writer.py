@@ -1,0 +1,112 @@
+"""Write the frames of a conversation as YAML. ``frame_reader`` describes the form."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aquila.cassettes.codecs import answer_summary, json_body
+from aquila.cassettes.codecs.event_streams.table_writer import MAX_BODY, NOT_IN_A_TABLE, write_tables
+from aquila.cassettes.codecs.yaml.frame_reader import BINARY, CLOSE, ROWS, SENT, SENT_BINARY, TEXT, build_frames
+from aquila.cassettes.codecs.yaml.tree import Number, OneLine
+from aquila.cassettes.frames.frame import Close, Frame, read_frames
+from aquila.cassettes.model import RecordedChunk
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFrames:
+    """Frames as they are written: the keys of ``response``, and the times for ``recorded``, none if all are 0."""
+
+    tree: dict[str, Any]
+    times: str
+
+
+def write_frames(chunks: Sequence[RecordedChunk]) -> WrittenFrames | None:
+    """Write the frames of a conversation.
+
+    Returns None for what are no frames, and would not come back exactly. Never raises: a recording is worth more than
+    that it can be read easily.
+    """
+    try:
+        return _write_checked(chunks)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, it can be stored as it is
+        return None
+
+
+def _write_checked(chunks: Sequence[RecordedChunk]) -> WrittenFrames | None:
+    if not chunks or sum([len(chunk.data) for chunk in chunks]) > MAX_BODY:
+        return None
+    said = list(read_frames(chunks))
+    style = _style_of(said)
+    turns = list(_split_into_turns(said))
+    layouts, rows = write_tables([[frame.data.decode() for frame in turn] for turn in turns if type(turn) is list])
+    left = iter(rows)
+    items = [_write_rows(turn, next(left)) if type(turn) is list else _write_item(turn, style) for turn in turns]
+    tree: dict[str, Any] = {}
+    if str(style):
+        tree["json_style"] = str(style)
+    if layouts:
+        tree["layouts"] = layouts
+    tree["frames"] = items
+    times = " ".join([str(chunk.at) for chunk in chunks]) if any(chunk.at for chunk in chunks) else ""
+    if build_frames(tree, (), {"chunks": times} if times else {}, ()) != tuple(chunks):
+        return None
+    if CLOSE in items[-1]:
+        items[-1] = {CLOSE: OneLine(items[-1][CLOSE])}
+    return WrittenFrames(tree, times)
+
+
+def _split_into_turns(said: Sequence[Frame | Close]) -> Iterator[Any]:
+    """Yield what becomes an item each: a list of frames of the provider that are rows of one table, or something else.
+
+    The items of another side, of binary data, and of texts that are no rows part one table from the next.
+    """
+    rows: list[Frame] = []
+    for each in said:
+        if isinstance(each, Frame) and not each.sent and each.is_text and not NOT_IN_A_TABLE.search(each.data.decode()):
+            rows.append(each)
+            continue
+        if rows:
+            yield rows
+            rows = []
+        yield each
+    if rows:
+        yield rows
+
+
+def _write_rows(turn: Sequence[Frame], rows: str) -> dict[str, Any]:
+    text = answer_summary.text_of_messages([frame.data for frame in turn])
+    return {**({"text": text} if text else {}), ROWS: rows}
+
+
+def _write_item(each: Frame | Close, style: json_body.JsonStyle) -> dict[str, Any]:
+    if isinstance(each, Close):
+        reason = {"reason": each.reason} if each.reason else {}
+        return {CLOSE: {"by": each.by, "code": Number(str(each.code)), **reason}}
+    if not each.is_text:
+        return {SENT_BINARY if each.sent else BINARY: base64.b64encode(each.data).decode()}
+    if not each.sent:
+        return {TEXT: each.data.decode()}
+    found = _parse_structure(each)
+    if found is not None and json_body.write_json(found.value, style).encode() == each.data:
+        return {SENT: found.value}
+    return {SENT: each.data.decode()}
+
+
+def _parse_structure(frame: Frame) -> json_body.ExactJson | None:
+    """Take a message as JSON that is an object or a list, if a style explains how it is written."""
+    found = json_body.parse_exact(frame.data) if frame.data[:1] in (b"{", b"[") else None
+    return found if found is not None and not found.literals else None
+
+
+def _style_of(said: Sequence[Frame | Close]) -> json_body.JsonStyle:
+    """Return how the client writes its JSON, going by its first message that says."""
+    plain = json_body.JsonStyle()
+    for each in said:
+        if isinstance(each, Frame) and each.sent and each.is_text:
+            found = _parse_structure(each)
+            if found is not None and found.style != plain:
+                return found.style
+    return plain
