@@ -39,14 +39,20 @@ else:
 
 
 _MOST_TESTS = 10
+_ASK_NOTHING = frozenset({"aquila_script", "aquila_faults", "aquila_refusals"})
+"""Fixtures of Aquila's own that need no scope while they are set up."""
 
 
 def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:
     """Whether the requests of a fixture are kept apart from those of the test that sets it up."""
     if fixture.scope != "function":
         return True
+    if fixture.argname in _ASK_NOTHING:
+        return False
     scope = test_scopes.opened_scope(item)
-    return scope is None or (scope.default_cassette is None and scope.settings.transport != "live")
+    if scope is None:
+        return True
+    return scope.default_cassette is None and not scope.has_script and scope.settings.transport != "live"
 
 
 class FixtureCassette:
@@ -163,6 +169,7 @@ class FixtureCassette:
             if self._scope is None:
                 item, node = self._item, self._request.node
                 _, settings = options.marker_options(node)
+                settings.pop("faults", None)  # they are for the test
                 if item.get_closest_marker(options.LIVE) is not None:
                     settings["transport"] = "live"
                 scope = scopes.Scope(

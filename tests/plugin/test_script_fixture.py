@@ -441,3 +441,30 @@ def test_what_is_written_by_hand_answers_whatever_the_transport(transport: str, 
     )
     result = project.runpytest_inprocess("-p", "no:cacheprovider", f"--aquila-transport={transport}")
     result.assert_outcomes(passed=5)
+
+
+def test_fixtures_of_the_test_are_answered_by_its_script(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        from helpers import ask
+        import pytest
+
+        @pytest.fixture
+        def greeting(aquila_script):
+            aquila_script.reply("Hello.")
+            return ask()
+
+        def test_greeting(greeting, aquila_script):
+            assert greeting == "Hello."
+            assert len(aquila_script.requests) == 1
+
+        @pytest.mark.aquila(faults="server_error(times=1)")
+        def test_under_a_fault(aquila_script):
+            aquila_script.reply("Hello.")
+            with pytest.raises(OSError, match="500"):
+                ask()
+            assert ask() == "Hello."
+        """
+    )
+    result = project.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2)

@@ -63,6 +63,14 @@ class FaultPlan:
         """Its faults and its mark, for ``from_text``."""
         return f"{self}  # {self.mark}"
 
+    def may_meet(self, key: str) -> bool:
+        """Whether a request with a key can still meet a fault."""
+        with self._lock:
+            return any(
+                fault.times is None or self._count_of(f"{number}:{key}") < fault.times
+                for number, fault in enumerate(self.faults)
+            )
+
     def meet(self, key: str, good: Interaction) -> MetFault | None:
         """Return the fault that a request with a key meets, and count it. None if it gets the ``good`` answer."""
         with self._lock:

@@ -11,7 +11,7 @@ from aquila.recording.child_misses import ChildMisses
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from aquila.cassettes.model import Interaction
+    from aquila.cassettes.model import Interaction, RecordedResponse
     from aquila.config import Settings
     from aquila.faults import plan as fault_plan
     from aquila.faults.plan import FaultPlan, MetFault
@@ -60,6 +60,8 @@ class StandIns:
         """By the name of a cassette, whether it is a script: its folder is asked once."""
         self.script_token: str | None = None
         """With what the scripts of a scope that was joined are asked for."""
+        self.good_answers: dict[str, RecordedResponse] = {}
+        """By the key of a request the good answer of which its faults are made, where none is recorded or scripted."""
         self._faults: FaultPlan | None = None
         self._faults_from = ""
         """The setting that it was read from."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import httpx2
 
 from aquila.cassettes.body_file import BodyFile, find_large_requests
 from aquila.cassettes.model import RecordedRequest
 from aquila.config import Settings
-from aquila.lazy_imports import lazy_modules
 from aquila.recording import askers, guard
 from aquila.recording.decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision, Unrecorded
 from aquila.recording.model_hosts import asks_model
@@ -22,11 +21,6 @@ from aquila.transports.record import AnswerRecorder, run_in_thread
 from aquila.transports.scope_route import ScopeRoute
 from aquila.transports.upstreams import Upstream, find_upstream
 from aquila.transports.wire import read_request, read_request_async, to_recorded_request
-
-if TYPE_CHECKING:
-    from aquila.wire_forms import table as wire_forms
-else:
-    lazy_modules(globals(), wire_forms="aquila.wire_forms.table")
 
 NO_UPSTREAM = Upstream("")
 """The upstream of a route that only replays. It answers nothing."""
@@ -129,12 +123,6 @@ class CassetteRoute(ScopeRoute):
         if met is not None:
             session.spoilt.add(number)
         return met
-
-    def _is_for_model(self, asked: RecordedRequest) -> bool:
-        if wire_forms.find_wire_form(asked) is not None:
-            return True
-        url = httpx2.URL(asked.url)
-        return asks_model(url.host, url.port, url.path, self._scope.settings)
 
     def _fail_unless_for_model(self, request: httpx2.Request) -> None:
         """Fail as without a network what no test asked for, unless it asks a model: that never goes unnoticed."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 import httpx2
 
-from aquila.cassettes.model import Interaction
+from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.storage.merging import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import CassetteMiss
 from aquila.faults.fault import PACED
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.decisions import ReplayDecision
+from aquila.recording.model_hosts import asks_model
 from aquila.recording.places import attempt_of, suit_to_place
 from aquila.recording.scope import Scope
 from aquila.recording.time_limits import current_limits
@@ -24,8 +26,9 @@ from aquila.transports.silence import Silence
 if TYPE_CHECKING:
     from aquila.recording.wire_watch import WireWatch
     from aquila.transports import watched_answers
+    from aquila.wire_forms import table as wire_forms
 else:
-    lazy_modules(globals(), watched_answers="aquila.transports.watched_answers")
+    lazy_modules(globals(), watched_answers="aquila.transports.watched_answers", wire_forms="aquila.wire_forms.table")
 
 
 class ScopeRoute(Route):
@@ -74,6 +77,17 @@ class ScopeRoute(Route):
     def close(self, *, failed: bool = False) -> None:
         if self.is_one_call:
             self._scope.close(passed=not failed)
+
+    @staticmethod
+    def key_of(asked: RecordedRequest) -> str:
+        """Return what tells a request from others where no rules of matching do: the same in every process."""
+        return f"{asked.method} {asked.url} {hashlib.sha256(asked.body).hexdigest()}"
+
+    def _is_for_model(self, asked: RecordedRequest) -> bool:
+        if wire_forms.find_wire_form(asked) is not None:
+            return True
+        url = httpx2.URL(asked.url)
+        return asks_model(url.host, url.port, url.path, self._scope.settings)
 
     def _meet_fault(self, key: str, good: Interaction) -> ReplayDecision | None:
         """The answer to a request that meets a fault, made of the good one. None if it meets none."""

@@ -16,9 +16,14 @@ from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream
 if TYPE_CHECKING:
     from anyio import to_thread
 
-    from aquila.transports import script_route
+    from aquila.transports import faulted_route, script_route
 else:
-    lazy_modules(globals(), to_thread="anyio.to_thread", script_route="aquila.transports.script_route")
+    lazy_modules(
+        globals(),
+        to_thread="anyio.to_thread",
+        faulted_route="aquila.transports.faulted_route",
+        script_route="aquila.transports.script_route",
+    )
 
 FindUpstream = Callable[[str], Upstream]
 """Finds what answers by a name: that of a transport, or of the upstream that is recorded from."""
@@ -75,7 +80,9 @@ def _open_without_fixture(
             return script_route.ScriptRoute(scope, settings, script=session.script)
         upstream = NO_UPSTREAM if name == "replay" else find(settings.upstream)
         return CassetteRoute(name, scope, settings, session, upstream, outside=outside)
-    rest = PlainRoute(name, find(name))
+    rest: Route = PlainRoute(name, find(name))
+    if name != "live" and scope.faults is not None:
+        rest = faulted_route.FaultedRoute(name, scope, settings, find(name))
     if cassette is None or not uses_scripts or not scope.names_script(cassette):
         return rest
     session = scope.sessions.session_for(cassette, "replay")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
@@ -69,7 +68,7 @@ class ScriptRoute(ScopeRoute):
             return None
         if self._scope.faults is not None:
             good = self._ask(self._script.peek, asked)
-            met = self._meet_fault(_key_of(asked), Interaction(asked, good, upstream=SCRIPT)) if good else None
+            met = self._meet_fault(self.key_of(asked), Interaction(asked, good, upstream=SCRIPT)) if good else None
             if met is not None:
                 self._script.note_request(asked)
                 return met
@@ -89,12 +88,7 @@ class ScriptRoute(ScopeRoute):
         self._refuse_for(asked, explain_unscripted(asked, self._script, self._scope.settings))
 
     def _refuse_for(self, asked: RecordedRequest, missed: UnscriptedRequest) -> NoReturn:
-        self._refuse(missed, _key_of(asked))
-
-
-def _key_of(asked: RecordedRequest) -> str:
-    # The same in every process, unlike `hash`.
-    return f"{asked.method} {asked.url} {hashlib.sha256(asked.body).hexdigest()}"
+        self._refuse(missed, self.key_of(asked))
 
 
 def ask_script(
