@@ -60,6 +60,7 @@ ONLY_IMPORTERS = {
     "msgpack": {"aquila.cassettes.codecs", "aquila.cassettes.storage.journal_entries", "aquila.huey"},
     "huey": {"aquila.huey"},
     "starlette": {"aquila.server"},
+    "websockets": {"aquila.intercept.web_sockets"},
     "uvicorn": {"aquila.server"},
     "rich": {"aquila.cli"},
     "argcomplete": {"aquila.cli"},

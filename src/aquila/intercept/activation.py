@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aquila import errors
     from aquila.intercept import httpx_clients, socket_guard, vcr_clients
     from aquila.intercept.socket_guard import SocketGuard
+    from aquila.intercept.web_sockets import clients as web_socket_clients
     from aquila.recording import askers, scripts
     from aquila.recording.scope import Scope
 else:
@@ -42,11 +43,15 @@ else:
         scripts="aquila.recording.scripts",
         socket_guard="aquila.intercept.socket_guard",
         vcr_clients="aquila.intercept.vcr_clients",
+        web_socket_clients="aquila.intercept.web_sockets.clients",
     )
 
 
 _OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")
 """The libraries that ``vcr_clients`` patches."""
+
+_WEB_SOCKETS = ("websockets.asyncio.client", "websockets.sync.client")
+"""The libraries that ``web_sockets.clients`` patches."""
 
 
 class Interception:
@@ -59,6 +64,7 @@ class Interception:
         libraries = {
             **dict.fromkeys(HTTPX_FAMILY, self._patch_httpx),
             **dict.fromkeys(_OTHER_CLIENTS, self._patch_other_client),
+            **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
             "concurrent.futures.thread": self._patch_executors,
             "threading": _patch_threads,
         }
@@ -80,6 +86,9 @@ class Interception:
 
     def _patch_other_client(self, module: ModuleType) -> Iterable[Undoable]:
         return vcr_clients.VcrClients(self._client_patches, self._stub_patches).patch_library(module)
+
+    def _patch_web_sockets(self, module: ModuleType) -> Iterable[Undoable]:
+        return web_socket_clients.WebSocketClients(self._client_patches).patch_library(module)
 
     def _patch_executors(self, module: ModuleType) -> Iterable[Undoable]:
         return httpx_clients.patch_executors(module)

@@ -168,6 +168,18 @@ def add_reason(explained: Explanation, scope: Scope, session: Session, unknown: 
     return replace(explained, text=explained.text + session.redactor.redact_text("\n".join(["", *lines])))
 
 
+def drift_within(scope: Scope, session: Session, key: str) -> tuple[Mapping[str, Sequence[str]], list[str]]:
+    """Say what is to be recorded anew where a message differs within a replayed WebSocket, in a run that records.
+
+    That is the whole of it: a provider knows nothing of what was said before. Return its recordings, as in
+    ``ConversationDrifted``, and the lines that tell. ``key`` is that of its handshake.
+    """
+    if not scope.is_shared and _may_repeat(scope):
+        told = "It was not sent. The test runs once more, and records the whole conversation anew."
+        return {session.name: [key]}, [told]
+    return {}, ["To record the conversation anew:", "", f"  {scope.record_command(everything=True)}"]
+
+
 def wait_for_repetition(scope: Scope, session: Session, request: RecordedRequest) -> ConversationDrifted | None:
     """Refuse a request of what is run once more anyway: its answer would be thrown away."""
     drifted = next(filter(None, map(has_drifted, scope.enclosing())), None)

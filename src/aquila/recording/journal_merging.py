@@ -7,12 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
+from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import (
     Changes,
     NewRecording,
@@ -42,7 +43,7 @@ def read_journals(
     failures: list[StorageFailure] = []
     for path in journals:
         try:
-            entries = list(journal.read_entries(path))
+            entries = join_parts(journal.read_entries(path))
             damaged = journal.keep_damaged_entries(path) if keep_damaged else None
         except Exception as error:  # noqa: BLE001 - one journal must not keep the others from being stored
             failures.append(StorageFailure(path, error))
@@ -52,6 +53,28 @@ def read_journals(
         for entry in entries:
             rows[entry.cassette, entry.mode, entry.record_errors, entry.rules].append(entry.row)
     return rows, failures
+
+
+def join_parts(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
+    """Join the parts of conversations that were never finished. Those of the others give way to the whole."""
+    joined: dict[tuple[Any, ...], JournalEntry] = {}
+    for number, entry in enumerate(entries):
+        row = entry.row
+        if not isinstance(row, NewRecording) or row.interaction.kind == "http":
+            joined[number,] = entry
+            continue
+        place = (entry.cassette, entry.mode, row.slot, row.order)
+        before = joined.get(place)
+        joined[place] = entry if before is None or not row.part else replace(entry, row=_join(before.row, row))
+    return list(joined.values())
+
+
+def _join(before: NewRecording | RecordingPlayed, part: NewRecording) -> NewRecording:
+    if not isinstance(before, NewRecording):
+        return part
+    response = part.interaction.response
+    response = replace(response, chunks=(*before.interaction.response.chunks, *response.chunks))
+    return replace(part, interaction=replace(part.interaction, response=response))
 
 
 def _describe_damage(path: Path, damaged: Path, count: int) -> str:

@@ -95,6 +95,7 @@ _MODEL_PATH = (
     r"/(?:chat/completions|(?:v1|openai|engines/[^/]+|deployments/[^/]+)/(?:completions|embeddings)"
     r"|v\d+/(?:responses(?:/.*)?|messages(?:/.*)?|models(?:/.*)?|audio/(?:transcriptions|translations|speech)"
     r"|images/(?:generations|edits)|moderations|rerank)"
+    r"|v\d+/realtime(?:/.*)?|openai/realtime|[\w.]+\.BidiGenerate(?:Content|Music)(?:Constrained)?"
     r"|openai/responses|api/(?:chat|generate|embed)|models/[^/]+:[A-Za-z]*(?:[Gg]enerate|[Ee]mbed)Content"
     r"|model/[^/]+/(?:converse|invoke)[a-z-]*)$"
 )

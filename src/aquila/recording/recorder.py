@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.codecs.answer_summary import model_of_answer
+from aquila.cassettes.frames.frame import is_conversation
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage import journal
@@ -121,7 +122,6 @@ class ScopeRecording:
         if filtered is None:
             return
         request, response = filtered.request, filtered.response
-        now = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
         response = session.redactor.redact_response(response, record.numbers, body_elsewhere=chunks is not None)
         beginning = response.body if chunks is None else chunks.file.first_bytes(MODEL_WITHIN)
         if chunks is not None:
@@ -129,9 +129,10 @@ class ScopeRecording:
         interaction = Interaction(
             request,
             response,
-            f"{now.isoformat()}Z",
+            _now(),
             upstream=self._settings.upstream,
             model=model_of_answer(beginning),
+            kind="websocket" if is_conversation(request) else "http",
         )
         if not session.closed:
             with self.counting_failures():
@@ -152,6 +153,15 @@ class ScopeRecording:
         session.add_recording(row)
         if self._settings.record_budget is not None:
             self._scope.run.state_of(RecordBudget).add_tokens(count_tokens(interaction))
+
+    def store_part(self, session: Session, record: RecordDecision, response: RecordedResponse, number: int) -> None:
+        """Write into the journal what has been said in a conversation since the part before."""
+        if session.closed or session.needs_whole_answers:
+            return
+        response = session.redactor.redact_response(response, record.numbers)
+        interaction = Interaction(record.request, response, _now(), upstream=self._settings.upstream, kind="websocket")
+        row = NewRecording(record.key, record.position, record.order, interaction, True, record.call, part=number)
+        self._append_to_journal(session, row)
 
     def begin_large_answer(
         self, session: Session, record: RecordDecision, chunks: Sequence[RecordedChunk], *, is_stream: bool
@@ -234,3 +244,8 @@ class ScopeRecording:
             self._journal.remove_file()
         raise_failures([*unread, *failed], self._root)
         return replace(stored, cassettes=tuple(changes))
+
+
+def _now() -> str:
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
+    return f"{now.isoformat()}Z"

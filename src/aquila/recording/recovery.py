@@ -109,12 +109,15 @@ def _without_left_answers(
     """Leave out the answers that were not read to their end.
 
     The test was interrupted, so even one that was closed in good order may have been closed because of that: by a
-    thread that was told to stop, say.
+    thread that was told to stop, say. A conversation stays: each of its turns is worth what it was.
     """
-    return {
-        group: [row for row in rows if not (isinstance(row, NewRecording) and row.interaction.response.was_left)]
-        for group, rows in groups.items()
-    }
+    return {group: [row for row in rows if not _was_left(row)] for group, rows in groups.items()}
+
+
+def _was_left(row: NewRecording | RecordingPlayed) -> bool:
+    if not isinstance(row, NewRecording) or not row.interaction.response.was_left:
+        return False
+    return row.interaction.kind == "http" or not row.interaction.response.chunks
 
 
 def _add_recordings(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root: Path) -> int:

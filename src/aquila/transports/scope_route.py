@@ -114,10 +114,7 @@ class ScopeRoute(Route):
         return self._scope.run.wire_watch
 
     def _refuse(self, miss: CassetteMiss, key: str) -> NoReturn:
-        # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
-        raised = suit_to_place(miss)
-        self._scope.remember_miss(miss, attempt_of(raised, key))
-        raise raised
+        refuse(self._scope, miss, key)
 
     def _rest_of(self, decision: ReplayDecision, request: httpx2.Request) -> Rest | None:
         """What comes behind the last chunk of an answer; None if that is its end."""
@@ -146,3 +143,11 @@ class ScopeRoute(Route):
         if decision.fault.startswith(PACED):
             return Pace(1.0, request, hurries=not self._timing)
         return Pace(self._timing, request) if self._timing else None
+
+
+def refuse(scope: Scope, miss: CassetteMiss, key: str) -> NoReturn:
+    """Let a scope remember a miss, and raise it as it suits the place. ``key`` is that of the request."""
+    # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
+    raised = suit_to_place(miss)
+    scope.remember_miss(miss, attempt_of(raised, key))
+    raise raised

@@ -75,7 +75,7 @@ def _open_without_fixture(
     if name in CASSETTE_MODES:
         if cassette is None:
             return None
-        session = scope.sessions.session_for(cassette, _session_mode(name, settings))
+        session = scope.sessions.session_for(cassette, session_mode(name, settings))
         if session.script is not None:
             return script_route.ScriptRoute(scope, settings, script=session.script)
         upstream = NO_UPSTREAM if name == "replay" else find(settings.upstream)
@@ -94,12 +94,12 @@ def _is_ready(name: str, scope: Scope, settings: Settings, cassette: str | None)
     if cassette is None:
         return True
     if name in CASSETTE_MODES:
-        return scope.sessions.has_session(cassette, _session_mode(name, settings))
+        return scope.sessions.has_session(cassette, session_mode(name, settings))
     if scope.knows_script(cassette):
         return not scope.names_script(cassette) or scope.sessions.has_session(cassette, "replay")
     return False
 
 
-def _session_mode(transport: str, settings: Settings) -> str:
+def session_mode(transport: str, settings: Settings) -> str:
     """How a session uses its cassette for ``transport``, which is ``replay`` or ``record``."""
     return "replay" if transport == "replay" else settings.record

@@ -13,7 +13,10 @@ from functools import lru_cache
 from aquila.errors import ConfigError
 
 REQUEST_HEADERS = frozenset(
-    {"accept", "content-type", "anthropic-beta", "anthropic-version", "mcp-session-id", "openai-beta"}
+    {
+        *("accept", "content-type", "anthropic-beta", "anthropic-version", "mcp-session-id", "openai-beta"),
+        "sec-websocket-protocol",
+    }
 )
 """Request fields that are stored, and that ``match_on = headers`` compares."""
 

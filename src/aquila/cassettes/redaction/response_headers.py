@@ -23,6 +23,7 @@ _WHO_ASKED = re.compile(
 _OF_THE_CONNECTION = re.compile(
     "connection|keep-alive|proxy-.*|te|trailers?|transfer-encoding|upgrade|content-length|alt-svc|http2-settings"
     "|server|via|x-powered-by|x-cache|x-cache-hits|x-served-by|x-timer|x-varnish|x-azure-ref|x-msedge-ref"
+    "|sec-websocket-(?:accept|extensions|version)"
     "|(?:cf|x-amz-cf|x-fastly|x-vercel|x-envoy|x-kong)-.*"
 )
 """Fields of one connection, and of the servers on the way, whose places tell where whoever asked is.

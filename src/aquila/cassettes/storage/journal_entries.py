@@ -51,6 +51,7 @@ def pack_entry(entry: JournalEntry) -> bytes:
             entry.rules.ignore_query,
             entry.rules.normalize,
             isinstance(row, NewRecording) and row.renews,
+            row.part if isinstance(row, NewRecording) else 0,
         ]
     )
     packed: bytes = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
@@ -58,7 +59,7 @@ def pack_entry(entry: JournalEntry) -> bytes:
 
 
 _ENTRY_TYPES = [
-    [str, str, str, list, list, str, int, int, recorded, bool, str, list, list, bool]
+    [str, str, str, list, list, str, int, int, recorded, bool, str, list, list, bool, int]
     for recorded in (bytes, type(None))
 ]
 
@@ -81,7 +82,7 @@ def unpack_entry(payload: bytes, path: Path, bodies: Path) -> JournalEntry:
         if type(fields) is not list or [type(field) for field in fields] not in _ENTRY_TYPES:
             raise ValueError("an entry with other fields")
         cassette, mode, record_errors, match_on, ignore, key, *rest = fields
-        position, order, recorded, left_open, call, ignore_query, normalize, renews = rest
+        position, order, recorded, left_open, call, ignore_query, normalize, renews, part = rest
         if mode not in ("replay", "missing", "all", "pending") or record_errors not in ("last", "all") or position < 0:
             raise ValueError("an entry with other values")
         candidate_paths(path.parent, cassette)
@@ -91,7 +92,7 @@ def unpack_entry(payload: bytes, path: Path, bodies: Path) -> JournalEntry:
         else:
             stored = locate_bodies(_CODEC.loads(recorded, source=str(path)), bodies)
             (interaction,) = stored.interactions
-            row = NewRecording(key, position, order, interaction, left_open, call, renews)
+            row = NewRecording(key, position, order, interaction, left_open, call, renews, part)
     except CassetteCorrupt:
         raise
     except (ValueError, TypeError, AquilaError) as error:

@@ -44,7 +44,8 @@ class NewRecording:
     ``position`` counts the recordings of ``key`` from 0. ``order`` grows with each request of its process.
     ``left_open`` says that an exception, or the end of the scope, closed the answer: perhaps nobody chose that.
     ``call`` names the call of a client that made the request; empty if it made no other attempt. ``renews`` says that
-    it was made because the recording that the cassette has in its place is old.
+    it was made because the recording that the cassette has in its place is old. ``part`` is not 0 for a part of a
+    conversation that goes on: its number, from 1; its chunks follow those of the part before.
     """
 
     key: str
@@ -54,6 +55,7 @@ class NewRecording:
     left_open: bool = False
     call: str = ""
     renews: bool = False
+    part: int = 0
 
     @property
     def slot(self) -> Slot:

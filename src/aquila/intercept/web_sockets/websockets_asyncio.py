@@ -1,0 +1,158 @@
+"""The asyncio client of ``websockets``: ``connect``, a class that other libraries subclass and bind by name."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterable, Callable, Iterable
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from aquila.intercept.patching import Patch, Undoable
+from aquila.intercept.web_sockets import peer
+from aquila.intercept.web_sockets.answering import answer_handshake_async
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.websockets_protocol import (
+    ProtocolTap,
+    encode_message,
+    handshake_of,
+    join_fragments,
+)
+from aquila.recording.frame_recorder import FrameRecorder
+from aquila.transports.own_requests import own_request
+from aquila.transports.record import run_in_thread
+
+
+def patch_library(module: ModuleType, is_in_force: Callable[[], bool]) -> Iterable[Undoable]:
+    """Patch ``websockets.asyncio.client``."""
+    # The method that makes the connection of one attempt, redirects included. It was renamed.
+    name = "open_tcp_connection" if hasattr(module.connect, "open_tcp_connection") else "create_connection"
+    yield Patch(module.connect, name, functools.partial(_catch_connection, is_in_force))
+
+
+def _catch_connection(is_in_force: Callable[[], bool], original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def open_connection(connecting: Any) -> Any:
+        options = _options_of(connecting)
+        if not is_in_force() or options.get("unix") or options.get("sock") is not None:
+            return await original(connecting)
+        make = functools.partial(_make_connection, connecting)
+        request = handshake_of(connecting.uri, make().protocol, *_headers_of(connecting))
+        answer = await answer_handshake_async(request)
+        if answer is None:
+            return await original(connecting)
+        if isinstance(answer, ReplayedConversation):
+            return _converse(await _connect_to_peer(make, answer), answer)
+        return await _record(original, connecting, answer)
+
+    return open_connection
+
+
+async def _record(original: Callable[..., Any], connecting: Any, recorder: FrameRecorder) -> Any:
+    try:
+        with own_request():
+            connection = await original(connecting)
+    except OSError as error:
+        await run_in_thread(_store_failure, recorder, f"ConnectError: {error}")
+        raise
+    except asyncio.CancelledError:
+        recorder.finish_unanswered()
+        await run_in_thread(recorder.write_due)
+        raise
+    tap = ProtocolTap(connection.protocol, recorder)
+    lose = connection.connection_lost
+
+    def connection_lost(error: Exception | None) -> None:
+        tap.is_left = error is None and not connection.protocol.reader.eof  # the other side has not said that it ends
+        lose(error)
+
+    connection.connection_lost = connection_lost
+    return _watch(connection, recorder)
+
+
+def _store_failure(recorder: FrameRecorder, error: str) -> None:
+    recorder.finish_broken(error)
+    recorder.write_due()
+
+
+def _watch(connection: Any, recorder: FrameRecorder) -> Any:
+    """Write down what a recording has to, before what the program waits for returns."""
+    receive = connection.recv
+
+    async def recv(*args: Any, **kwargs: Any) -> Any:
+        try:
+            with recorder.reading():
+                return await receive(*args, **kwargs)
+        finally:
+            await _write_due()
+
+    async def _write_due() -> None:
+        if recorder.is_due:
+            await run_in_thread(recorder.write_due)
+
+    def writing_after(original: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await original(*args, **kwargs)
+            finally:
+                await _write_due()
+
+        return call
+
+    connection.recv = recv
+    for name in ("handshake", "send", "close", "wait_closed"):
+        setattr(connection, name, writing_after(getattr(connection, name)))
+    return connection
+
+
+async def _connect_to_peer(make: Callable[[], Any], conversation: ReplayedConversation) -> Any:
+    _, connection = await asyncio.get_running_loop().create_connection(make, sock=peer.connect(conversation))
+    return connection
+
+
+def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
+    """Compare what the program sends, before it is sent."""
+    receive, send = connection.recv, connection.send
+
+    async def recv(*args: Any, **kwargs: Any) -> Any:
+        with conversation.reading():
+            return await receive(*args, **kwargs)
+
+    async def send_compared(message: Any, text: bool | None = None, **kwargs: Any) -> None:
+        if isinstance(message, AsyncIterable):
+            message = join_fragments([fragment async for fragment in message])
+        elif isinstance(message, Iterable) and not isinstance(message, (str, bytes, bytearray, memoryview, dict)):
+            message = join_fragments(list(message))
+        if isinstance(message, (str, bytes, bytearray, memoryview)):
+            data, is_text = encode_message(message, text)
+            conversation.send(data, is_text=is_text)
+        await send(message, **kwargs, **({} if text is None else {"text": text}))
+
+    connection.recv, connection.send = recv, send_compared
+    return connection
+
+
+# What the versions keep under other names.
+
+
+def _options_of(connecting: Any) -> dict[str, Any]:
+    """The arguments for the event loop's own method."""
+    found: dict[str, Any] = getattr(connecting, "create_connection_kwargs", None) or getattr(
+        connecting, "connection_kwargs", {}
+    )
+    return found
+
+
+def _headers_of(connecting: Any) -> tuple[Any, str | None]:
+    """The header fields that a program adds, and the name of its user agent."""
+    if hasattr(connecting, "handshake_args"):
+        added, agent = connecting.handshake_args
+        return added, agent
+    return connecting.additional_headers, connecting.user_agent_header
+
+
+def _make_connection(connecting: Any) -> Any:
+    """Make a connection of the library, which is connected to nothing."""
+    factory = getattr(connecting, "protocol_factory", None) or connecting.factory
+    return factory(import_module("websockets.uri").parse_uri(connecting.uri))

@@ -1,0 +1,132 @@
+"""The library ``websockets``: what its clients in threads and in event loops have in common, from 13 on.
+
+Both keep a ``ClientProtocol``, which does no I/O: what is sent goes through its methods, and what has come is read from
+it. There a recording notes both, in the order of the wire.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from aquila.cassettes.frames.frame import SWITCHED, Close
+from aquila.cassettes.model import RecordedRequest
+from aquila.recording.frame_recorder import FrameRecorder
+
+_CONTINUATION, _TEXT, _BINARY = 0, 1, 2
+
+
+def handshake_of(uri: str, protocol: Any, additional_headers: Any, user_agent: str | None) -> RecordedRequest:
+    """Return the handshake that a client is about to send. ``protocol`` is one of its kind, which sends nothing."""
+    request = protocol.connect()
+    if additional_headers is not None:
+        request.headers.update(additional_headers)
+    if user_agent is not None:
+        request.headers.setdefault("User-Agent", user_agent)
+    fields = tuple((name.lower(), value) for name, value in request.headers.raw_items())
+    return RecordedRequest("GET", without_credentials(uri), fields)
+
+
+def without_credentials(uri: str) -> str:
+    """Return a URI without user and password: they are sent in a header field."""
+    scheme, slashes, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}".partition("#")[0]
+
+
+class ProtocolTap:
+    """Notes what passes through a ``ClientProtocol`` of a connection that is recorded."""
+
+    def __init__(self, protocol: Any, recorder: FrameRecorder) -> None:
+        self._recorder = recorder
+        self._protocol = protocol
+        self._sending = _Assembler(recorder.add_sent)
+        self._receiving = _Assembler(recorder.add_received)
+        self._has_begun = False
+        self.is_left = False
+        """Whether it is the program that has left the connection. Otherwise it was lost."""
+        # Attributes of the object: the class is that of all connections.
+        for name, opcode in (("send_text", _TEXT), ("send_binary", _BINARY), ("send_continuation", _CONTINUATION)):
+            setattr(protocol, name, functools.partial(self._send, getattr(protocol, name), opcode))
+        protocol.events_received = functools.partial(self._receive, protocol.events_received)
+        protocol.receive_eof = functools.partial(self._receive_eof, protocol.receive_eof)
+
+    def _send(self, original: Callable[..., None], opcode: int, data: Any, fin: bool = True) -> None:
+        original(data, fin)
+        self._sending.add(opcode, bytes(data), fin)
+
+    def _receive(self, original: Callable[[], list[Any]]) -> list[Any]:
+        events = original()
+        for event in events:
+            if not self._has_begun:
+                self._begin(event)
+            elif event.opcode in (_TEXT, _BINARY, _CONTINUATION):
+                self._receiving.add(int(event.opcode), bytes(event.data), event.fin)
+        if self._protocol.close_rcvd is not None:
+            self._end()
+        return events
+
+    def _begin(self, response: Any) -> None:
+        self._has_begun = True
+        fields = tuple((name.lower(), value) for name, value in response.headers.raw_items())
+        body = b"" if response.status_code == SWITCHED else response.body or b""
+        self._recorder.accept(response.status_code, fields, body)
+        if response.status_code != SWITCHED:
+            self._recorder.finish()
+
+    def _receive_eof(self, original: Callable[[], None]) -> None:
+        original()
+        self._receive(list)
+        self._end()
+
+    def _end(self) -> None:
+        """Note how it was closed. The connection has been lost, or both sides have said that they close."""
+        protocol = self._protocol
+        if not self._has_begun:
+            self._recorder.finish_broken("RemoteProtocolError: the server closed the connection before it answered")
+        elif protocol.close_rcvd is None:
+            if protocol.close_sent is not None:  # and nobody answered
+                self._close("client", protocol.close_sent)
+            elif self.is_left:
+                self._recorder.finish_left()
+            else:
+                error = protocol.parser_exc if hasattr(protocol, "parser_exc") else None
+                self._recorder.finish_broken(f"RemoteProtocolError: {error or 'the connection was lost'}")
+        elif protocol.close_rcvd_then_sent is False:
+            self._close("client", protocol.close_sent)
+        else:
+            self._close("provider", protocol.close_rcvd)
+
+    def _close(self, by: Any, close: Any) -> None:
+        self._recorder.finish_closed(Close(by, int(close.code), close.reason))
+
+
+class _Assembler:
+    """Puts fragments together to messages, and hands these on."""
+
+    def __init__(self, add: Callable[..., None]) -> None:
+        self._add = add
+        self._is_text = True
+        self._fragments: list[bytes] = []
+
+    def add(self, opcode: int, data: bytes, is_last: bool) -> None:
+        if opcode != _CONTINUATION:
+            self._is_text = opcode == _TEXT
+            self._fragments.clear()
+        self._fragments.append(data)
+        if is_last:
+            self._add(b"".join(self._fragments), is_text=self._is_text)
+            self._fragments.clear()
+
+
+def encode_message(message: Any, text: bool | None) -> tuple[bytes, bool]:
+    """Return the bytes of a message, or of a fragment, and whether it is text."""
+    if isinstance(message, str):
+        return message.encode(), text is not False
+    return bytes(message), text is True
+
+
+def join_fragments(fragments: list[Any]) -> Any:
+    """Return the message that fragments make."""
+    return "".join(fragments) if fragments and isinstance(fragments[0], str) else b"".join(map(bytes, fragments))

@@ -1,0 +1,184 @@
+"""The client of ``websockets`` for threads: a function, ``connect``, and in newer versions a class, ``reconnect``."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from aquila.cassettes.model import RecordedRequest
+from aquila.intercept.patching import Patch, Undoable
+from aquila.intercept.web_sockets import peer
+from aquila.intercept.web_sockets.answering import answer_handshake
+from aquila.intercept.web_sockets.function_code import FunctionPatch
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.websockets_protocol import (
+    ProtocolTap,
+    encode_message,
+    handshake_of,
+    join_fragments,
+)
+from aquila.recording.frame_recorder import FrameRecorder
+from aquila.transports.own_requests import own_request
+
+
+class WithoutTls:
+    """Stands where a client wants to encrypt what goes to a peer in this process."""
+
+    def wrap_socket(self, sock: Any, **kwargs: Any) -> Any:
+        """Return the socket as it is."""
+        return sock
+
+
+def patch_library(module: ModuleType, is_in_force: Callable[[], bool]) -> Iterable[Undoable]:
+    """Patch ``websockets.sync.client``."""
+    clients = _Clients(module, is_in_force)
+    if hasattr(module, "reconnect"):
+        # The method that makes the connection of one attempt.
+        yield Patch(module.reconnect, "open_connection", clients.catch_attempt)
+    else:
+        yield FunctionPatch(module.connect, clients.catch_connect)
+
+
+class _Clients:
+    def __init__(self, module: Any, is_in_force: Callable[[], bool]) -> None:
+        self._module = module
+        self._is_in_force = is_in_force
+
+    def catch_attempt(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Newer versions: an object has what ``connect`` was given."""
+
+        @functools.wraps(original)
+        def open_connection(connecting: Any, deadline: Any) -> Any:
+            if not self._is_in_force() or connecting.sock is not None or connecting.open_socket_kwargs.get("unix"):
+                return original(connecting, deadline)
+            protocol = self._module.ClientProtocol(connecting.ws_uri, **connecting.protocol_kwargs)
+            request = handshake_of(
+                connecting.uri, protocol, connecting.additional_headers, connecting.user_agent_header
+            )
+
+            def connect(**changes: Any) -> Any:
+                before = {name: getattr(connecting, name) for name in changes}
+                vars(connecting).update(changes)
+                try:
+                    return original(connecting, deadline)
+                finally:
+                    vars(connecting).update(before)
+
+            make = connecting.create_connection
+            return self._answer(request, connect, make, is_secure=connecting.ws_uri.secure)
+
+        return open_connection
+
+    def catch_connect(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Older versions: one function does it all."""
+
+        def connect(uri: str, **options: Any) -> Any:
+            if not self._is_in_force() or options.get("sock") is not None or options.get("unix"):
+                return original(uri, **options)
+            address = self._module.parse_uri(uri)
+            named = {name: options[name] for name in ("origin", "subprotocols") if name in options}
+            request = handshake_of(
+                uri,
+                self._module.ClientProtocol(address, **named),
+                options.get("additional_headers"),
+                options.get("user_agent_header", self._module.USER_AGENT),
+            )
+            make = options.get("create_connection") or self._module.ClientConnection
+            return self._answer(
+                request,
+                lambda **changes: original(uri, **{**options, **changes}),
+                make,
+                is_secure=address.secure,
+            )
+
+        return connect
+
+    def _answer(
+        self, request: RecordedRequest, connect: Callable[..., Any], make: Callable[..., Any], *, is_secure: bool
+    ) -> Any:
+        """``connect`` connects with some options changed; ``make`` makes a connection of the library."""
+        answer = answer_handshake(request)
+        if answer is None:
+            return connect()
+        if isinstance(answer, ReplayedConversation):
+            tls = {"ssl": WithoutTls()} if is_secure else {}
+            return _converse(connect(sock=peer.connect(answer), **tls), answer)
+        return _record(connect, make, answer)
+
+
+def _record(connect: Callable[..., Any], make: Callable[..., Any], recorder: FrameRecorder) -> Any:
+    def make_tapped(sock: Any, protocol: Any, *args: Any, **kwargs: Any) -> Any:
+        tap = ProtocolTap(protocol, recorder)  # before a thread begins to read
+        connection = make(sock, protocol, *args, **kwargs)
+        close_socket = connection.close_socket
+
+        def close_by_program() -> None:
+            if threading.current_thread() is not connection.recv_events_thread:
+                tap.is_left = getattr(connection, "connection_exc", None) is None
+            close_socket()
+
+        connection.close_socket = close_by_program
+        return connection
+
+    try:
+        with own_request():
+            connection = connect(create_connection=make_tapped)
+    except OSError as error:
+        recorder.finish_broken(f"ConnectError: {error}")  # unless an answer came: then it has ended already
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            recorder.finish_unanswered()
+        raise
+    finally:
+        recorder.write_due()
+    return _watch(connection, recorder)
+
+
+def _watch(connection: Any, recorder: FrameRecorder) -> Any:
+    """Write down what a recording has to, before what the program waits for returns."""
+    receive = connection.recv
+
+    def recv(*args: Any, **kwargs: Any) -> Any:
+        try:
+            with recorder.reading():
+                return receive(*args, **kwargs)
+        finally:
+            recorder.write_due()
+
+    def writing_after(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(*args, **kwargs)
+            finally:
+                recorder.write_due()
+
+        return call
+
+    connection.recv = recv
+    for name in ("send", "close"):
+        setattr(connection, name, writing_after(getattr(connection, name)))
+    return connection
+
+
+def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
+    """Compare what the program sends, before it is sent."""
+    receive, send = connection.recv, connection.send
+
+    def recv(*args: Any, **kwargs: Any) -> Any:
+        with conversation.reading():
+            return receive(*args, **kwargs)
+
+    def send_compared(message: Any, text: bool | None = None, **kwargs: Any) -> None:
+        if isinstance(message, Iterable) and not isinstance(message, (str, bytes, bytearray, memoryview, dict)):
+            message = join_fragments(list(message))
+        if isinstance(message, (str, bytes, bytearray, memoryview)):
+            data, is_text = encode_message(message, text)
+            conversation.send(data, is_text=is_text)
+        send(message, **kwargs, **({} if text is None else {"text": text}))
+
+    connection.recv, connection.send = recv, send_compared
+    return connection

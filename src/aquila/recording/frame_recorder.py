@@ -1,0 +1,160 @@
+"""A conversation over a WebSocket that is being recorded: its frames as they pass, and what is written when.
+
+A part of it goes to the journal at the end of each turn, before the program goes on, so that a killed run loses no turn
+that was finished. At the end the whole conversation takes the place of its parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
+from aquila.cassettes.model import NO_STATUS, End, Headers, RecordedChunk, RecordedResponse
+from aquila.recording.decisions import RecordDecision
+from aquila.recording.recorder import ScopeRecording
+from aquila.recording.session import Session
+
+_ENDS_TURN = re.compile(rb'"type"\s*:\s*"[^"]*(?:completed|done|failed|incomplete|error)"|"turnComplete"')
+"""What an event has that ends a turn of a model. It is looked for at both ends of a text."""
+
+_NEAR_THE_EDGE = 256
+
+
+class FrameRecorder:
+    """One recording of a conversation. It is stored once, however it ends.
+
+    ``recording`` is where it is stored. Any thread may add frames, and any may end it. Nothing is written before
+    ``write_due`` is called, but at the end of the scope: clients that run in an event loop must not wait for a disk.
+    """
+
+    def __init__(self, recording: ScopeRecording, session: Session, decision: RecordDecision) -> None:
+        self._recording = recording
+        self._session = session
+        self._decision = decision
+        self._clock = time.monotonic()
+        self._response = RecordedResponse(NO_STATUS)
+        self._chunks: list[RecordedChunk] = []
+        # Guards what is above, and what is below. Held for moments only.
+        self._lock = threading.Lock()
+        # Held while something is written, so that what is stored at the end comes behind the parts.
+        self._writing = threading.RLock()
+        self._is_awaited = False
+        self._parts = 0
+        self._written = 0  # how many chunks the parts have
+        self._turn_has_ended = False
+        self._end: tuple[RecordedResponse, bool] | None = None
+        self._stored = False
+
+    # What passes.
+
+    def accept(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Take in the answer to the handshake. A refusal has a body, and is the end."""
+        at = self._elapsed()
+        with self._lock:
+            chunks = (RecordedChunk(body, at),) if body else ()
+            self._response = RecordedResponse(status, headers, chunks, started=at)
+        self._recording.track_unfinished(self)
+
+    def add_sent(self, data: bytes, *, is_text: bool) -> None:
+        """Take in a message of the client."""
+        with self._lock:
+            if self._end is None:
+                # What the client says behind what the provider has said begins another turn.
+                self._turn_has_ended |= len(self._chunks) > self._written
+                self._chunks.append(store_frame(Frame(data, True, is_text, self._elapsed())))
+
+    def add_received(self, data: bytes, *, is_text: bool) -> None:
+        """Take in a message of the provider."""
+        with self._lock:
+            if self._end is None:
+                self._turn_has_ended |= is_text and _ends_turn(data)
+                self._chunks.append(store_frame(Frame(data, False, is_text, self._elapsed())))
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Say that a reader waits for the next message until the block ends."""
+        self._is_awaited = True
+        yield
+        self._is_awaited = False  # not where the reader stops waiting: then it was waiting when it left
+
+    # How it ends.
+
+    def finish(self) -> None:
+        """It ended with the answer to the handshake, which was a refusal."""
+        self._finish("complete")
+
+    def finish_closed(self, close: Close) -> None:
+        """It was closed. ``close.at`` is filled in."""
+        self._finish("complete", close=close)
+
+    def finish_broken(self, error: str) -> None:
+        """It broke off, or never began. ``error`` is the name of a failure and its text, as in a response."""
+        self._finish("broken", error)
+
+    def finish_unanswered(self) -> None:
+        """The client stopped waiting for an answer to its handshake."""
+        self._finish("silent", left_open=True)
+
+    def finish_left(self) -> None:
+        """The client left without closing it."""
+        self._finish("silent" if self._is_awaited else "closed")
+
+    def abandon(self, *, left_open: bool) -> None:
+        """Store it as left by the client, if it has not ended otherwise. ``left_open`` is that of ``NewRecording``."""
+        self._finish("silent" if self._is_awaited else "closed", left_open=left_open)
+        self.write_due()
+
+    def _finish(self, end: End, error: str = "", *, close: Close | None = None, left_open: bool = False) -> None:
+        with self._lock:
+            if self._end is not None:
+                return
+            at = self._elapsed()
+            if close is not None:
+                self._chunks.append(store_close(replace(close, at=at)))
+            chunks = (*self._response.chunks, *self._chunks)
+            started = self._response.started if self._response.has_begun else at
+            response = replace(self._response, chunks=chunks, end=end, error=error, started=started, ended=at)
+            self._end = response, left_open
+        self._recording.track_unfinished(self)
+
+    # What is written.
+
+    @property
+    def is_due(self) -> bool:
+        """Whether ``write_due`` has something to do."""
+        return self._turn_has_ended or (self._end is not None and not self._stored)
+
+    def write_due(self) -> None:
+        """Write to disk what is to be there before the program goes on. Raises ``CassetteWriteError``."""
+        with self._writing:
+            if not self.is_due:
+                return
+            if self._end is None:
+                self._write_part()
+                return
+            self._stored = True
+            response, left_open = self._end
+            try:
+                self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
+            finally:
+                self._recording.forget_unfinished(self)
+
+    def _write_part(self) -> None:
+        with self._lock:
+            self._turn_has_ended = False
+            chunks, self._written = tuple(self._chunks[self._written :]), len(self._chunks)
+            self._parts += 1
+            response = replace(self._response, chunks=chunks, end="closed", ended=self._elapsed())
+        self._recording.store_part(self._session, self._decision, response, self._parts)
+
+    def _elapsed(self) -> int:
+        return round((time.monotonic() - self._clock) * 1000)
+
+
+def _ends_turn(data: bytes) -> bool:
+    return any(_ENDS_TURN.search(edge) for edge in (data[:_NEAR_THE_EDGE], data[-_NEAR_THE_EDGE:]))

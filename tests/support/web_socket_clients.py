@@ -1,0 +1,159 @@
+"""The libraries for WebSockets, each as an object that says and hears one message after the other.
+
+An event loop runs while something is said, awaited or closed, and rests in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Protocol
+
+
+class Closed(Exception):
+    """The conversation is over: with a code and a reason."""
+
+    def __init__(self, code: int | None, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason
+
+
+class Refused(Exception):
+    """The handshake was refused, with a status and a body."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(status, body)
+
+
+class Talk(Protocol):
+    """An open conversation."""
+
+    def send(self, message: str | bytes) -> None: ...
+
+    def recv(self, seconds: float | None = None) -> str | bytes:
+        """Raises ``Closed``, and ``TimeoutError`` after so many seconds."""
+
+    def close(self, code: int = 1000, reason: str = "") -> None: ...
+
+    def leave(self) -> None:
+        """Go away without closing."""
+
+
+Connect = Callable[..., contextlib.AbstractContextManager[Talk]]
+"""Connects to a URL; options are ``headers`` and ``subprotocols``. Raises ``Refused`` and ``OSError``."""
+
+
+@contextlib.contextmanager
+def _threaded(url: str, headers: dict[str, str] | None = None, subprotocols: list[str] | None = None) -> Iterator[Talk]:
+    from websockets.exceptions import ConnectionClosed, InvalidStatus
+    from websockets.sync.client import connect
+
+    class Threaded:
+        def __init__(self) -> None:
+            try:
+                self.own = connect(url, additional_headers=headers, subprotocols=subprotocols, open_timeout=60)  # type: ignore[arg-type]
+            except InvalidStatus as error:
+                raise Refused(error.response.status_code, error.response.body or b"") from error
+            self.own.pending_legacy_warning = False  # as `with` does, which would close it
+
+        def send(self, message: str | bytes) -> None:
+            with self._closing():
+                self.own.send(message)
+
+        def recv(self, seconds: float | None = None) -> str | bytes:
+            with self._closing():
+                return self.own.recv(seconds)
+
+        @contextlib.contextmanager
+        def _closing(self) -> Iterator[None]:
+            try:
+                yield
+            except ConnectionClosed as error:
+                raise _closed_by(error) from error
+
+        def close(self, code: int = 1000, reason: str = "") -> None:
+            self.own.close(code, reason)
+
+        def leave(self) -> None:
+            self.own.close_socket()
+
+    talk = Threaded()
+    try:
+        yield talk
+    finally:
+        talk.own.close_socket()
+
+
+class _InLoop:
+    """What clients in an event loop have in common."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+
+    def run(self, coroutine: Coroutine[Any, Any, Any], seconds: float | None = None) -> Any:
+        return self._runner.run(asyncio.wait_for(coroutine, seconds))
+
+
+@contextlib.contextmanager
+def _asyncio(url: str, headers: dict[str, str] | None = None, subprotocols: list[str] | None = None) -> Iterator[Talk]:
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+    class InLoop(_InLoop):
+        def __init__(self, runner: asyncio.Runner) -> None:
+            super().__init__(runner)
+            self.own = self.run(self._connect())
+
+        async def _connect(self) -> Any:
+            try:
+                return await connect(
+                    url,
+                    additional_headers=headers,
+                    subprotocols=subprotocols,  # type: ignore[arg-type]
+                    open_timeout=60,
+                )
+            except InvalidStatus as error:
+                raise Refused(error.response.status_code, error.response.body or b"") from error
+
+        def send(self, message: str | bytes) -> None:
+            with self._closing():
+                self.run(self.own.send(message))
+
+        def recv(self, seconds: float | None = None) -> str | bytes:
+            with self._closing():
+                message: str | bytes = self.run(self.own.recv(), seconds)
+                return message
+
+        @contextlib.contextmanager
+        def _closing(self) -> Iterator[None]:
+            try:
+                yield
+            except ConnectionClosed as error:
+                raise _closed_by(error) from error
+
+        def close(self, code: int = 1000, reason: str = "") -> None:
+            self.run(self.own.close(code, reason))
+
+        def leave(self) -> None:
+            async def abort() -> None:
+                self.own.transport.abort()
+                await asyncio.sleep(0)
+
+            self.run(abort())
+
+    with asyncio.Runner() as runner:
+        talk = InLoop(runner)
+        try:
+            yield talk
+        finally:
+            talk.leave()
+
+
+def _closed_by(error: Any) -> Closed:
+    if error.rcvd is None:
+        return Closed(None)
+    return Closed(error.rcvd.code, error.rcvd.reason)
+
+
+CLIENTS: dict[str, Connect] = {"websockets in threads": _threaded, "websockets in a loop": _asyncio}
