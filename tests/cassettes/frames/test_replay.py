@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from aquila.cassettes.frames.frame import Close
+from aquila.cassettes.frames.replay import ConversationReplay
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import End
-from tests.cassettes.frames.conversations import miss_of, received, replay_of, send, sent, texts_of, values_of
+from tests.cassettes.frames.conversations import miss_of, received, replay_of, send, sent, store, texts_of, values_of
 
 
 def test_a_frame_is_delivered_after_what_the_client_had_sent_before_it_and_never_earlier() -> None:
@@ -187,3 +188,20 @@ def test_a_stream_is_not_what_names_none(recorded: Any, now: Any) -> None:
     miss = miss_of(replay_of(sent({"n": 1, **recorded})), {"n": 1, **now})
     assert not miss.played_out
     assert "stream_id: " in miss.text
+
+
+def test_every_message_is_read_once() -> None:
+    read: list[bytes] = []
+
+    def redact(data: bytes) -> bytes:
+        read.append(data)
+        return data
+
+    frames = [sent({"n": number}) if number % 10 == 0 else received({"n": number}) for number in range(2000)]
+    replay = ConversationReplay(store(*frames), "complete", rules=MatchRules(), redact=redact)
+    for frame in frames:
+        if frame.sent:
+            assert replay.take_sent(frame.data, True) is None
+            replay.deliverable()
+    assert replay.ended == Close("provider", 1000)
+    assert len(read) == 2 * 200

@@ -41,7 +41,7 @@ class ClientIds:
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._frames = frames
         self._scanned = 0
-        self._first_use: dict[str, int] = {}
+        self._first_use: dict[bytes, int] = {}
         """Where in the conversation each text first stands that may be an id, as far as that was looked for."""
         self._now_of: dict[str, str] = {}
         self._taken: set[str] = set()
@@ -84,10 +84,10 @@ class ClientIds:
     def _is_providers(self, text: str, place: int) -> bool:
         """Say whether a text stands first in what the provider sent, before a place."""
         while self._scanned < place:
-            for match in _STRING.finditer(self._frames[self._scanned].data):
-                self._first_use.setdefault(match[1].decode("ascii", "replace"), self._scanned)
+            for written in _STRING.findall(self._frames[self._scanned].data):
+                self._first_use.setdefault(written, self._scanned)
             self._scanned += 1
-        first = self._first_use.get(text, place)
+        first = self._first_use.get(text.encode("utf-8", "replace"), place)
         return first < place and not self._frames[first].sent
 
     def _is_free(self, text: str, place: int, new: dict[str, str]) -> bool:
@@ -109,7 +109,14 @@ class ClientIds:
 
     def put_back(self, data: bytes) -> bytes:
         """Return a message of the provider with ids of now in place of those that the client had made."""
-        return _STRING_OF_KEY.sub(self._replace, data) if self._changed else data
+        found = self._changed.keys() & _STRING.findall(data) if self._changed else ()
+        if not found:  # as in most
+            return data
+        if len(found) == 1:
+            (recorded,) = found
+            if len(recorded) >= _SHORT:
+                return data.replace(b'"%b"' % recorded, self._changed[recorded])
+        return _STRING_OF_KEY.sub(self._replace, data)
 
     def _replace(self, match: re.Match[bytes]) -> bytes:
         now = self._changed.get(match[2])

@@ -12,6 +12,9 @@ from aquila.cassettes.frames.messages import Message, MessageReader
 from aquila.cassettes.frames.sounds import Piece, cut_piece, find_piece
 from aquila.cassettes.matching.body_lines import count_of
 
+_LONGEST_EMPTY = 1000
+"""Bytes of a message without sound that would be a piece of it."""
+
 
 class Mismatch(NamedTuple):
     """Why a message is not what a lane expects.
@@ -66,8 +69,10 @@ class LaneMatcher:
     def _adds_nothing(self, now: Message) -> bool:
         """Say whether a message is a piece of no bytes, of the sound that was sent last."""
         last = self._last_heard
-        piece = cut_piece(now, last.place) if last is not None else None
-        return bool(last and piece and not piece.data and self._reader.are_equal(last.around, piece.around))
+        if last is None or len(now.data) > _LONGEST_EMPTY:
+            return False
+        piece = cut_piece(now, last.place)
+        return piece is not None and not piece.data and self._reader.are_equal(last.around, piece.around)
 
     def _compare(self, number: int, now: Message) -> Mismatch | None:
         place, recorded = self.lane.sent[number], self._message_at(number)
