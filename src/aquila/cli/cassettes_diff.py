@@ -20,7 +20,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import canonical_request, without_origin
 from aquila.cassettes.model import Cassette, Interaction
-from aquila.cli import FOUND, arguments, project
+from aquila.cli import FOUND, arguments, conversation_summary, project
 from aquila.cli.compared_files import choose_pairs
 from aquila.cli.interaction_summary import readable_text_of, status_of
 from aquila.cli.output import Output, format_count
@@ -155,7 +155,7 @@ def _print_comparison(found: Comparison, a: Cassette, b: Cassette, rules: MatchR
         output.print_line(f"the answer to #{one + 1} of A differs from that to #{other + 1} of B:")
         if status_of(first) != status_of(second):
             output.print_line(f"  status: {status_of(first)} -> {status_of(second)}")
-        texts = readable_text_of(first).split("\n"), readable_text_of(second).split("\n")
+        texts = _lines_of(first), _lines_of(second)
         if texts[0] == texts[1]:
             output.print_line(f"  its bytes differ ({len(first.response.body):,} -> {len(second.response.body):,})")
         _print_unified_diff(*texts, output)
@@ -169,6 +169,13 @@ def _print_comparison(found: Comparison, a: Cassette, b: Cassette, rules: MatchR
         f"{format_count(found.same, 'interaction')} the same, {len(found.requests)} with a changed request, "
         f"{len(found.answers)} with another answer, {len(found.only_a)} only in A, {len(found.only_b)} only in B"
     )
+
+
+def _lines_of(interaction: Interaction) -> list[str]:
+    said = conversation_summary.frames_of(interaction)
+    if said is not None:
+        return list(conversation_summary.write_conversation(said))
+    return readable_text_of(interaction).split("\n")
 
 
 def _print_unified_diff(one: Sequence[str], other: Sequence[str], output: Output) -> None:

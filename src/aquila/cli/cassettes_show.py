@@ -15,7 +15,7 @@ from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Cassette, Interaction
-from aquila.cli import arguments, project
+from aquila.cli import arguments, conversation_summary, project
 from aquila.cli.interaction_summary import (
     answered_by,
     day_of,
@@ -126,9 +126,15 @@ def _print_in_full(interaction: Interaction, number: int, output: Output) -> Non
     for line in render_body(canonical_request(request, rules)):
         output.print_line(f"  {line}")
     output.print_line()
-    pieces = f"{format_count(len(response.chunks), 'chunk')}, {format_size(len(response.body))}"
+    said = conversation_summary.frames_of(interaction)
+    kind = "chunk" if said is None else "message"
+    pieces = f"{format_count(len(response.chunks if said is None else said), kind)}, {format_size(len(response.body))}"
     output.print_line(f"{status_of(interaction)}  after {response.started} ms, {pieces} until {response.ended} ms")
     for name, value in response.headers:
         output.print_line(f"  {name}: {value}")
     output.print_line()
+    if said is not None:
+        for line in conversation_summary.write_conversation(said):
+            output.print_line(f"  {line}")
+        return
     output.print_text(readable_text_of(interaction) or response.body.decode("utf-8", "backslashreplace"))

@@ -26,7 +26,7 @@ from aquila.cli.progress import track
 from aquila.recording.reports import count_tokens
 
 _LARGEST = 5
-_COUNTED = ("interactions", "streams", "chunks", "tokens", "milliseconds", "unreadable")
+_COUNTED = ("interactions", "streams", "conversations", "chunks", "tokens", "milliseconds", "unreadable")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +59,7 @@ class Statistics:
         response = interaction.response
         self.totals["interactions"] += 1
         self.totals["streams"] += response.first_header("content-type").startswith("text/event-stream")
+        self.totals["conversations"] += interaction.kind == "websocket"
         self.totals["chunks"] += len(response.chunks)
         self.totals["tokens"] += count_tokens(interaction)
         self.totals["milliseconds"] += response.ended
@@ -117,6 +118,7 @@ def _print_sums(sums: dict[str, Any], output: Output) -> None:
             ("cassettes", f"{sums['cassettes']:,}"),
             ("interactions", f"{sums['interactions']:,}"),
             ("of them streams", f"{sums['streams']:,}"),
+            ("of them conversations", f"{sums['conversations']:,}"),
             ("chunks", f"{sums['chunks']:,}"),
             ("on disk", format_size(sums["bytes"])),
             ("tokens in the answers", f"{sums['tokens']:,}"),

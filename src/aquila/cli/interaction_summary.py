@@ -11,6 +11,7 @@ from typing import Any
 from aquila.cassettes.codecs.answer_summary import model_of_answer, text_of_answer
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
+from aquila.cli import conversation_summary
 from aquila.recording import runtime
 from aquila.recording.recording_age import age_in_days
 from aquila.recording.reports import count_tokens
@@ -26,6 +27,9 @@ def status_of(interaction: Interaction) -> str:
 
 def model_of(interaction: Interaction) -> str:
     """Return the model that a request names, or an empty string."""
+    said = conversation_summary.frames_of(interaction)
+    if said is not None:
+        return conversation_summary.model_named(interaction, said)
     body = _body_of(interaction)
     model = body.get("model") if isinstance(body, dict) else None
     return model if isinstance(model, str) else ""
@@ -33,6 +37,9 @@ def model_of(interaction: Interaction) -> str:
 
 def prompt_of(interaction: Interaction) -> str:
     """Return what a request asks a model: the text of its last message. Empty for any other request."""
+    said = conversation_summary.frames_of(interaction)
+    if said is not None:
+        return next(filter(None, map(_text_of, conversation_summary.asked_last(said))), "")
     body = _body_of(interaction)
     if not isinstance(body, dict):
         return ""
@@ -118,6 +125,9 @@ def format_age(recorded: str) -> str:
 
 def readable_text_of(interaction: Interaction) -> str:
     """Return the text of an answer, else the error that ended it, else an empty string."""
+    said = conversation_summary.frames_of(interaction)
+    if said is not None:
+        return conversation_summary.text_said(said) or interaction.response.error
     return text_of_answer(interaction.response.body) or interaction.response.error
 
 
@@ -126,6 +136,7 @@ def describe_interaction(interaction: Interaction, number: int, *, full: bool = 
     request, response = interaction.request, interaction.response
     found: dict[str, Any] = {
         "number": number,
+        "kind": interaction.kind,
         "method": request.method,
         "url": request.url,
         "model": model_of(interaction) or None,
@@ -147,10 +158,13 @@ def describe_interaction(interaction: Interaction, number: int, *, full: bool = 
     }
     if full:
         found["request"] = {"headers": request.headers, "body": request.body.decode("utf-8", "backslashreplace")}
-        found["response"] = {
-            "headers": response.headers,
-            "chunks": [
-                {"at": chunk.at, "data": chunk.data.decode("utf-8", "backslashreplace")} for chunk in response.chunks
-            ],
-        }
+        found["response"] = {"headers": response.headers, **_describe_content(interaction)}
     return found
+
+
+def _describe_content(interaction: Interaction) -> dict[str, Any]:
+    said = conversation_summary.frames_of(interaction)
+    if said is not None:
+        return {"frames": conversation_summary.describe_frames(said)}
+    chunks = interaction.response.chunks
+    return {"chunks": [{"at": one.at, "data": one.data.decode("utf-8", "backslashreplace")} for one in chunks]}

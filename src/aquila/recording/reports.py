@@ -132,15 +132,20 @@ def _drifted_requests(scope: Scope) -> tuple[Mapping[str, Any], ...]:
 
 
 def count_tokens(interaction: Interaction) -> int:
-    """The tokens that an answer reports as used, or 0. Only the end of the body is read: usage comes last."""
-    tail = b"".join(chunk.data for chunk in _last_chunks(interaction))[-20_000:]
+    """The tokens that an answer reports as used, or 0. Only the end of the body is read: usage comes last.
+
+    In a conversation each answer reports its own.
+    """
+    if interaction.kind == "websocket":
+        return sum(_last_number(_TOTAL.findall(chunk.data)) for chunk in _chunks_of(interaction, 0))
+    tail = b"".join(chunk.data for chunk in _chunks_of(interaction, -8))[-20_000:]
     total = _last_number(_TOTAL.findall(tail))
     return total or sum(map(int, _PARTS.findall(tail)[-2:]))
 
 
-def _last_chunks(interaction: Interaction) -> Sequence[RecordedChunk]:
+def _chunks_of(interaction: Interaction, begin: int) -> Sequence[RecordedChunk]:
     try:
-        return interaction.response.chunks[-8:]
+        return interaction.response.chunks[begin:]
     except CassetteCorrupt:  # the file of a large body is missing: whoever asked for the body was told
         return ()
 

@@ -1,0 +1,156 @@
+"""Every command about cassettes takes one that holds a conversation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aquila.cassettes.frames.frame import Close
+from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from tests.cassettes.frames.conversations import received, sent, store
+from tests.cli.conftest import Cassettes, conversation
+
+URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
+
+
+def talk(*words: str, end: Close | None = None) -> Interaction:
+    """Someone asks for the sky, and gets words."""
+    item = {"type": "message", "content": [{"type": "input_text", "text": "The sky?"}]}
+    frames = [
+        received({"type": "session.created"}),
+        sent({"type": "conversation.item.create", "item": item}),
+        sent(b"\0\1", is_text=False),
+        *[received({"type": "response.output_text.delta", "delta": word}) for word in words],
+        received({"type": "response.done", "response": {"usage": {"total_tokens": 20}}}),
+        received({"type": "response.done", "response": {"usage": {"total_tokens": 11}}}),
+        *([end] if end else []),
+    ]
+    response = RecordedResponse(101, chunks=tuple(store(*frames)), ended=500)
+    return Interaction(RecordedRequest("GET", URL), response, "2026-11-24T12:00:00Z", kind="websocket")
+
+
+def test_show_tells_what_was_asked_and_said(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    cassettes.write("a.yaml", talk("Blue", " by", " day"))
+    row = cassettes.run("show", "a").out.splitlines()[3]
+    assert row.split("  ")[1:3] == ["The sky?", "GET /v1/realtime"]
+    assert [word in row for word in ("gpt-realtime", "101", "  31  ", "Blue by day")] == [True] * 4
+
+
+def test_show_one_prints_the_conversation(cassettes: Cassettes) -> None:
+    cassettes.write("a.yaml", talk("Blue", " by", " day", end=Close("provider", 1001, "going away")))
+    out = cassettes.run("show", "a", "-n", "1").out
+    assert f"#1  GET {URL}, recorded 2026-11-24T12:00:00Z" in out
+    assert "101  after 0 ms, 9 messages, " in out
+    item = '{"type": "message", "content": [{"type": "input_text", "text": "The sky?"}]}'
+    assert out.endswith(
+        "\n  < session.created\n"
+        f'  > {{"type": "conversation.item.create", "item": {item}}}\n'
+        "  > 2 bytes\n"
+        "  < response.output_text.delta x 3, response.done x 2\n"
+        "    Blue by day\n"
+        "  closed by the provider: 1001 going away\n"
+    )
+
+
+def test_show_gives_programs_the_frames(cassettes: Cassettes) -> None:
+    cassettes.write("a.msgpack", talk(end=Close("client", 1000)))
+    about = cassettes.run("show", "a.msgpack", "-n", "1", "--json").json
+    assert (about["kind"], about["model"], about["prompt"]) == ("websocket", "gpt-realtime", "The sky?")
+    frames = about["response"]["frames"]
+    assert frames[0] == {"at": 0, "by": "provider", "text": '{"type": "session.created"}'}
+    assert frames[2] == {"at": 0, "by": "client", "base64": "AAE="}
+    assert frames[-1] == {"at": 0, "by": "client", "close": 1000, "reason": ""}
+
+
+@pytest.mark.parametrize(
+    ("message", "asked"),
+    [
+        ({"type": "response.create", "input": "Why?"}, "Why?"),
+        ({"type": "response.create", "input": [{"role": "user", "content": "Why?"}]}, "Why?"),
+        ({"type": "response.create", "response": {"input": [{"content": [{"text": "Why?"}]}]}}, "Why?"),
+        ({"client_content": {"turns": [{"role": "user", "parts": [{"text": "Why?"}]}]}}, "Why?"),
+        ({"type": "speak", "text": "Why?"}, "Why?"),
+        ({"type": "stop"}, None),
+        ([1], None),
+    ],
+)
+def test_what_was_asked_is_found_in_each_protocol(message: Any, asked: str | None, cassettes: Cassettes) -> None:
+    response = RecordedResponse(101, chunks=tuple(store(sent(message))))
+    cassettes.write("a.yaml", Interaction(RecordedRequest("GET", URL), response, kind="websocket"))
+    assert cassettes.run("show", "a", "--json").json[0]["prompt"] == asked
+
+
+def test_the_model_may_be_named_in_a_message(cassettes: Cassettes) -> None:
+    said = sent({"type": "response.create", "model": "gpt-5"}), sent({"setup": {"model": "models/gemini"}})
+    rows = [
+        Interaction(
+            RecordedRequest("GET", "wss://a.example/v1"),
+            RecordedResponse(101, chunks=tuple(store(each))),
+            kind="websocket",
+        )
+        for each in said
+    ]
+    cassettes.write("a.yaml", *rows)
+    assert [one["model"] for one in cassettes.run("show", "a", "--json").json] == ["gpt-5", "models/gemini"]
+
+
+def test_a_refused_handshake_is_shown_like_any_answer(cassettes: Cassettes) -> None:
+    response = RecordedResponse(401, chunks=(RecordedChunk(b"no such key"),))
+    cassettes.write("a.yaml", Interaction(RecordedRequest("GET", URL), response, kind="websocket"))
+    assert cassettes.run("show", "a", "-n", "1").out.endswith("no such key\n")
+
+
+def test_what_is_no_frame_is_shown_as_it_is(cassettes: Cassettes) -> None:
+    response = RecordedResponse(101, chunks=(RecordedChunk(b"no frame"),))
+    cassettes.write("a.yaml", Interaction(RecordedRequest("GET", URL), response, kind="websocket"))
+    assert cassettes.run("show", "a", "-n", "1").out.endswith("no frame\n")
+
+
+def test_list_and_stats_count_conversations(cassettes: Cassettes) -> None:
+    cassettes.write("a.yaml", talk("Blue"), conversation("one", "1"))
+    assert cassettes.run("list", "--json").json[0]["interactions"] == 2
+    sums = cassettes.run("stats", "--json").json
+    assert (sums["conversations"], sums["tokens"]) == (1, 38)
+    assert sums["models"] == {"gpt-realtime": 1, "gpt-4.1-mini": 1}
+    assert "of them conversations 1" in " ".join(cassettes.run("stats").out.split())
+
+
+def test_diff_shows_which_message_differs(cassettes: Cassettes) -> None:
+    cassettes.write("a.yaml", talk("Blue", " by", " day"))
+    cassettes.write("b.yaml", talk("Grey", " all", " day"))
+    done = cassettes.run("diff", "a", "b")
+    assert done.code == 1
+    assert "the answer to #1 of A differs from that to #1 of B" in done.out
+    assert "    -  Blue by day\n" in done.out
+    assert "    +  Grey all day\n" in done.out
+    assert cassettes.run("diff", "a", "a").code == 0
+
+
+@pytest.mark.parametrize(("source", "to"), [("a.yaml", "msgpack"), ("a.msgpack", "yaml")])
+def test_convert_turns_one_form_into_the_other(source: str, to: str, cassettes: Cassettes) -> None:
+    interaction = talk("Blue", " by", " day", end=Close("client", 1000))
+    cassettes.write(source, interaction)
+    assert cassettes.run("convert", source, "--to", to, "--replace").code == 0
+    assert cassettes.read(f"a.{to}").interactions == (interaction,)
+
+
+def test_scan_finds_a_secret_that_was_said(cassettes: Cassettes) -> None:
+    key = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3rS5tU7vW9xY1zA3bC5dE7fG9hJ1kL3"
+    cassettes.write("a.yaml", talk("Blue"), talk("Your", f" key {key[:20]}", key[20:]))
+    done = cassettes.run("scan")
+    assert done.code == 1
+    assert "a.yaml:51: OpenAI key" in done.out
+    assert key[:20] not in done.out
+    assert key[:20] not in cassettes.run("show", "a", "-n", "2").out
+
+
+def test_merge_keeps_what_both_branches_recorded(cassettes: Cassettes) -> None:
+    base = cassettes.write("base.yaml", talk("Blue"))
+    again = replace(talk("Blue", " now"), recorded="2026-11-25T12:00:00Z")
+    ours = cassettes.write("ours.yaml", again)
+    theirs = cassettes.write("theirs.yaml", talk("Blue"), talk("Green"))
+    assert cassettes.run("merge", str(base), str(ours), str(theirs), "cassettes/ours.yaml").code == 0
+    assert cassettes.read("ours.yaml").interactions == (again, talk("Green"))
