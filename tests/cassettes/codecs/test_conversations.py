@@ -47,7 +47,7 @@ json_texts = st.sampled_from(
 )
 texts = json_texts | st.text(st.characters(exclude_categories=["Cs"])).map(str.encode)
 frames = st.builds(Frame, texts, st.booleans(), st.just(True), st.integers(0, 10**6)) | st.builds(
-    Frame, st.binary(), st.booleans(), st.just(False), st.integers(0, 10**6)
+    Frame, st.binary() | json_texts, st.booleans(), st.just(False), st.integers(0, 10**6)
 )
 closes = st.builds(
     Close, st.sampled_from(["client", "provider"]), st.integers(1000, 4999), st.text(), st.integers(0, 9)
@@ -99,6 +99,10 @@ frames:
     a	"Hel"
     a	"lo"
 - '< text': "a\\tb"
+- '> binary text':
+    setup: {}
+- '< binary text': |
+    =	{"setupComplete":{}}
 - close: {by: provider, code: 1011, reason: overloaded}
 """
 
@@ -113,6 +117,8 @@ def test_a_conversation_can_be_written_by_hand() -> None:
         Frame(b'{"type":"delta","delta":"Hel"}', sent=False),
         Frame(b'{"type":"delta","delta":"lo"}', sent=False),
         Frame(b"a\tb", sent=False),
+        Frame(b'{"setup":{}}', sent=True, is_text=False),
+        Frame(b'{"setupComplete":{}}', sent=False, is_text=False),
         Close("provider", 1011, "overloaded"),
     ]
 
@@ -122,8 +128,12 @@ def test_a_conversation_can_be_written_by_hand() -> None:
     [
         ("status: 101\nframes: x", 10, "'frames' must be a list"),
         ("status: 101\nframes:\n- x: 1", 11, "unknown key 'x'"),
-        ("status: 101\nframes:\n- text: x", 11, "an item of 'frames' must have one of >, > binary, <"),
-        ("status: 101\nframes:\n- '>': x\n  '<': y", 11, "an item of 'frames' must have one of >, > binary, <"),
+        ("status: 101\nframes:\n- text: x", 11, "an item of 'frames' must have one of >, > binary, > binary text, <"),
+        (
+            "status: 101\nframes:\n- '>': x\n  '<': y",
+            11,
+            "an item of 'frames' must have one of >, > binary, > binary text, <",
+        ),
         ("status: 101\nframes:\n- '<': |\n    =\t1\n    a\t1", 13, "no layout 'a'"),
         ("status: 101\nframes:\n- '<': |\n    ~\t1", 12, "a frame has no end that could be missing"),
         ("status: 101\nlayouts:\n  a-b: x\nframes: []", 11, "not the name of a layout"),
@@ -161,3 +171,12 @@ def test_each_turn_shows_what_it_says_and_its_deltas_are_folded() -> None:
 
 def delta(text: str) -> dict[str, str]:
     return {"type": "response.output_text.delta", "item_id": "item_1", "delta": text}
+
+
+def test_json_that_is_sent_as_bytes_is_folded_too() -> None:
+    pieces = [
+        {"serverContent": {"modelTurn": {"parts": [{"text": word}]}}}
+        for word in ("Blue", " by", " day", " and", " so on")
+    ]
+    text = CODECS[0].dumps(Cassette((conversation_of(*store(*[received(one, is_text=False) for one in pieces])),)))
+    assert b"    - text: Blue by day and so on\n      '< binary text': |\n        a\t\"Blue\"\n" in text

@@ -4,13 +4,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.frames.frame import Close, Frame, NotAFrame, read_frames, store_close, store_frame
+from aquila.cassettes.frames.frame import (
+    Close,
+    Frame,
+    NotAFrame,
+    is_stored_readable,
+    read_frames,
+    store_close,
+    store_frame,
+)
 from aquila.cassettes.model import RecordedChunk
 from tests.support.examples import examples
 
 texts = st.text(st.characters(exclude_categories=["Cs"])).map(str.encode)
+json_texts = st.sampled_from([b"{}", b'{"a":1}', b'{"a":"\xc3\xa9"}', b'{"a":"\xff"}', b"[\n]", b"[\r\n]"])
 frames = st.builds(Frame, texts | st.sampled_from([b"", b"\n", b"\r\n", b" a\n\nb", b"event: x"]), st.booleans()) | (
-    st.builds(Frame, st.binary(), st.booleans(), st.just(False), st.integers(0, 10**6))
+    st.builds(Frame, st.binary() | json_texts, st.booleans(), st.just(False), st.integers(0, 10**6))
 )
 
 
@@ -46,3 +55,11 @@ def test_a_frame_that_may_hold_a_key_does_not_show_it() -> None:
 def test_other_bytes_are_no_frame(data: bytes) -> None:
     with pytest.raises(NotAFrame):
         list(read_frames([RecordedChunk(data)]))
+
+
+def test_json_can_be_read_where_it_is_stored_though_it_was_sent_as_bytes() -> None:
+    frame = Frame(b'{"serverContent":{}}', sent=False, is_text=False)
+    assert store_frame(frame).data == b'event: received-binary-text\ndata: {"serverContent":{}}\n\n'
+    assert is_stored_readable(frame)
+    assert not is_stored_readable(Frame(b"\0", sent=True, is_text=False))
+    assert not is_stored_readable(Frame(b"{\r\n}", sent=True))

@@ -10,6 +10,8 @@ bodies, tables, and secrets that are split over events.
     data: {"type":"response.create"}
     event: received-binary                      a binary frame, as base64; sent-binary for the client's
     data: AAEC
+    event: received-binary-text                 a binary frame that holds JSON
+    data: {"serverContent":{}}
     event: close                                how it ended, at the end, if it was closed
     data: {"by":"provider","code":1000,"reason":""}
 """
@@ -32,7 +34,8 @@ SWITCHED = 101
 Side: TypeAlias = Literal["client", "provider"]
 
 _SENT, _RECEIVED = "sent", "received"
-_PLAIN, _BINARY, _ESCAPED = "", "-binary", "-escaped"
+_PLAIN, _BINARY, _BINARY_TEXT, _ESCAPED = "", "-binary", "-binary-text", "-escaped"
+_IN_BASE64 = (_BINARY, _ESCAPED)
 
 
 class NotAFrame(ValueError):
@@ -74,12 +77,31 @@ def is_conversation(request: RecordedRequest) -> bool:
 
 def store_frame(frame: Frame) -> RecordedChunk:
     """Return the event that a frame is stored as."""
+    form = _form_of(frame)
     direction = _SENT if frame.sent else _RECEIVED
-    if not frame.is_text:
-        return _event(direction + _BINARY, [base64.b64encode(frame.data)], frame.at)
+    lines = [base64.b64encode(frame.data)] if form in _IN_BASE64 else frame.data.split(b"\n")
+    return _event("" if (direction, form) == (_RECEIVED, _PLAIN) else direction + form, lines, frame.at)
+
+
+def is_stored_readable(frame: Frame) -> bool:
+    """Whether the bytes of a frame stand in its event as they are. Nobody finds a secret in those of another."""
+    return _form_of(frame) not in _IN_BASE64
+
+
+def _form_of(frame: Frame) -> str:
     if b"\r" in frame.data:  # ends a line of an event stream too
-        return _event(direction + _ESCAPED, [base64.b64encode(frame.data)], frame.at)
-    return _event(direction if frame.sent else "", frame.data.split(b"\n"), frame.at)
+        return _ESCAPED if frame.is_text else _BINARY
+    if frame.is_text:
+        return _PLAIN
+    return _BINARY_TEXT if frame.data[:1] in (b"{", b"[") and _is_utf8(frame.data) else _BINARY
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def store_close(close: Close) -> RecordedChunk:
@@ -112,15 +134,16 @@ def _read_event(chunk: RecordedChunk) -> Frame | Close:
     data = b"\n".join([line.removeprefix(b"data: ") for line in lines])
     if name == "close":
         return _read_close(data, chunk.at)
-    direction, dash, coding = name.partition("-")
-    if direction not in (_SENT, _RECEIVED) or f"{dash}{coding}" not in (_PLAIN, _BINARY, _ESCAPED):
+    direction, dash, rest = name.partition("-")
+    form = dash + rest
+    if direction not in (_SENT, _RECEIVED) or form not in (_PLAIN, _BINARY, _BINARY_TEXT, _ESCAPED):
         raise NotAFrame(f"no frame is stored as {name[:40]!r}")
-    if coding:
+    if form in _IN_BASE64:
         try:
             data = base64.b64decode(data, validate=True)
         except (ValueError, binascii.Error):
             raise NotAFrame("not base64") from None
-    return Frame(data, sent=direction == _SENT, is_text=dash + coding != _BINARY, at=chunk.at)
+    return Frame(data, sent=direction == _SENT, is_text=form in (_PLAIN, _ESCAPED), at=chunk.at)
 
 
 def _read_close(data: bytes, at: int) -> Close:

@@ -10,6 +10,8 @@
         a	"Hel"
         a	"lo"
     - '> binary': AAEC              bytes, as base64
+    - '< binary text': |            JSON that was sent as bytes; '> binary text' for the client's
+        =	{"serverContent":{}}
     - close: {by: provider, code: 1000}
 
 Other texts of the client stand under ``>``, those of the provider that no row can hold under ``< text``. Whoever writes
@@ -37,10 +39,10 @@ from aquila.cassettes.codecs.yaml.tree import Tree
 from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
 from aquila.cassettes.model import RecordedChunk
 
-SENT, SENT_BINARY = ">", "> binary"
-ROWS, TEXT, BINARY = "<", "< text", "< binary"
+SENT, SENT_BINARY, SENT_BINARY_TEXT = ">", "> binary", "> binary text"
+ROWS, TEXT, BINARY, BINARY_ROWS = "<", "< text", "< binary", "< binary text"
 CLOSE = "close"
-_MARKS = (SENT, SENT_BINARY, ROWS, TEXT, BINARY, CLOSE)
+_MARKS = (SENT, SENT_BINARY, SENT_BINARY_TEXT, ROWS, TEXT, BINARY, BINARY_ROWS, CLOSE)
 _ITEM = frozenset({"text", *_MARKS})
 _FIELDS_OF_CLOSE = frozenset({"by", "code", "reason"})
 
@@ -69,9 +71,10 @@ def build_frames(
 
 def _rows_of(items: list[Tree]) -> Iterator[str]:
     for item in items:
-        rows = item.get(ROWS) if type(item) is dict else None
-        if isinstance(rows, str):
-            yield rows
+        for mark in (ROWS, BINARY_ROWS):
+            rows = item.get(mark) if type(item) is dict else None
+            if isinstance(rows, str):
+                yield rows
 
 
 def _with_times(said: list[RecordedChunk], recorded: dict[str, Tree], when: TreePath) -> tuple[RecordedChunk, ...]:
@@ -105,12 +108,13 @@ class _ItemReader:
         sent = mark.startswith(SENT)
         if mark in (SENT_BINARY, BINARY):
             return [store_frame(Frame(_read_base64(item, mark, path), sent, is_text=False))]
+        is_text = mark not in (SENT_BINARY_TEXT, BINARY_ROWS)
         if type(item[mark]) in (dict, list):
-            return [store_frame(Frame(self._read_json(item[mark], (*path, mark)), sent))]
+            return [store_frame(Frame(self._read_json(item[mark], (*path, mark)), sent, is_text))]
         text = require_text(item, mark, path)
-        if mark == ROWS:
-            return [store_frame(Frame(data, sent)) for data in self._read_rows(text, (*path, mark))]
-        return [store_frame(Frame(text.encode(), sent))]
+        if mark in (ROWS, BINARY_ROWS):
+            return [store_frame(Frame(data, sent, is_text)) for data in self._read_rows(text, (*path, mark))]
+        return [store_frame(Frame(text.encode(), sent, is_text))]
 
     def _read_json(self, value: Tree, path: TreePath) -> bytes:
         try:

@@ -9,9 +9,19 @@ from typing import Any
 
 from aquila.cassettes.codecs import answer_summary, json_body
 from aquila.cassettes.codecs.event_streams.table_writer import MAX_BODY, NOT_IN_A_TABLE, write_tables
-from aquila.cassettes.codecs.yaml.frame_reader import BINARY, CLOSE, ROWS, SENT, SENT_BINARY, TEXT, build_frames
+from aquila.cassettes.codecs.yaml.frame_reader import (
+    BINARY,
+    BINARY_ROWS,
+    CLOSE,
+    ROWS,
+    SENT,
+    SENT_BINARY,
+    SENT_BINARY_TEXT,
+    TEXT,
+    build_frames,
+)
 from aquila.cassettes.codecs.yaml.tree import Number, OneLine
-from aquila.cassettes.frames.frame import Close, Frame, read_frames
+from aquila.cassettes.frames.frame import Close, Frame, is_stored_readable, read_frames
 from aquila.cassettes.model import RecordedChunk
 
 
@@ -65,7 +75,10 @@ def _split_into_turns(said: Sequence[Frame | Close]) -> Iterator[Any]:
     """
     rows: list[Frame] = []
     for each in said:
-        if isinstance(each, Frame) and not each.sent and each.is_text and not NOT_IN_A_TABLE.search(each.data.decode()):
+        if isinstance(each, Frame) and _is_row(each):
+            if rows and rows[0].is_text != each.is_text:
+                yield rows
+                rows = []
             rows.append(each)
             continue
         if rows:
@@ -76,23 +89,28 @@ def _split_into_turns(said: Sequence[Frame | Close]) -> Iterator[Any]:
         yield rows
 
 
+def _is_row(frame: Frame) -> bool:
+    return not frame.sent and is_stored_readable(frame) and not NOT_IN_A_TABLE.search(frame.data.decode())
+
+
 def _write_rows(turn: Sequence[Frame], rows: str) -> dict[str, Any]:
     text = answer_summary.text_of_messages([frame.data for frame in turn])
-    return {**({"text": text} if text else {}), ROWS: rows}
+    return {**({"text": text} if text else {}), ROWS if turn[0].is_text else BINARY_ROWS: rows}
 
 
 def _write_item(each: Frame | Close, style: json_body.JsonStyle) -> dict[str, Any]:
     if isinstance(each, Close):
         reason = {"reason": each.reason} if each.reason else {}
         return {CLOSE: {"by": each.by, "code": Number(str(each.code)), **reason}}
-    if not each.is_text:
+    if not each.is_text and not (each.sent and is_stored_readable(each)):
         return {SENT_BINARY if each.sent else BINARY: base64.b64encode(each.data).decode()}
     if not each.sent:
         return {TEXT: each.data.decode()}
+    mark = SENT if each.is_text else SENT_BINARY_TEXT
     found = _parse_structure(each)
     if found is not None and json_body.write_json(found.value, style).encode() == each.data:
-        return {SENT: found.value}
-    return {SENT: each.data.decode()}
+        return {mark: found.value}
+    return {mark: each.data.decode()}
 
 
 def _parse_structure(frame: Frame) -> json_body.ExactJson | None:
@@ -105,7 +123,7 @@ def _style_of(said: Sequence[Frame | Close]) -> json_body.JsonStyle:
     """Return how the client writes its JSON, going by its first message that says."""
     plain = json_body.JsonStyle()
     for each in said:
-        if isinstance(each, Frame) and each.sent and each.is_text:
+        if isinstance(each, Frame) and each.sent and is_stored_readable(each):
             found = _parse_structure(each)
             if found is not None and found.style != plain:
                 return found.style
