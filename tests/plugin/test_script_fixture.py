@@ -363,6 +363,57 @@ def test_a_thread_that_outlives_its_test_gets_no_answer_of_another_one(project: 
     )
 
 
+def test_a_task_that_outlives_its_test_gets_no_answer_of_another_one(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import asyncio
+        import httpx2
+        from helpers import URL, body
+
+        RUNNER = asyncio.Runner()  # of several tests, with the context of the first that uses it
+        LEFT = []
+
+        async def post():
+            async with httpx2.AsyncClient() as client:
+                return (await client.post(URL, content=body())).json()["choices"][0]["message"]["content"]
+
+        async def post_later(begin):
+            await begin.wait()
+            try:
+                return await post()
+            except Exception as error:
+                return str(error)
+
+        def test_leaves_one(aquila_script):
+            aquila_script.reply("mine")
+
+            async def run():
+                LEFT.append(asyncio.Event())
+                LEFT.append(asyncio.create_task(post_later(LEFT[0]), name="poller"))
+                return await post()
+
+            assert RUNNER.run(run()) == "mine"
+
+        def test_next(aquila_script):
+            aquila_script.reply("mine").reply("mine, too")
+
+            async def run():
+                LEFT[0].set()
+                while not LEFT[1].done():
+                    await asyncio.sleep(0)
+                return LEFT[1].result(), await post(), await asyncio.create_task(post())
+
+            left, *own = RUNNER.run(run())
+            assert "test_leaves_one" in left
+            assert own == ["mine", "mine, too"]
+        """
+    )
+    result = project.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:randomly")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["POST *completions comes from a task that an earlier test*", "*task       poller"])
+    result.stdout.no_fnmatch_line("*AssertionError*")
+
+
 @pytest.mark.parametrize("transport", ["live", "upstream:transport"])
 def test_what_is_written_by_hand_answers_whatever_the_transport(transport: str, project: pytest.Pytester) -> None:
     folder = project.mkdir("cassettes")

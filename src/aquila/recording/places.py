@@ -32,10 +32,10 @@ def takes_outcomes(run: runtime.Run) -> bool:
     # A forked child has the threads of its parent by number.
     here = threading.get_ident()
     reaches = run.process == os.getpid() and (here == run.thread or here in run.bounded_threads)
-    return reaches and not _is_in_background_task()
+    return reaches and not is_in_background_task()
 
 
-def _is_in_background_task() -> bool:
+def is_in_background_task() -> bool:
     """Whether this is a task of asyncio for which nothing waits, while the loop runs until another one is done.
 
     What such a task finds out it tells by other means, such as a queue or a future, and ``except Exception`` is where

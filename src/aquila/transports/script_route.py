@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
@@ -12,7 +13,7 @@ from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.storage.merging import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import UnscriptedRequest, reason_of
-from aquila.recording import askers, redactors
+from aquila.recording import askers, places, redactors
 from aquila.recording.decisions import ReplayDecision
 from aquila.recording.scope import Scope
 from aquila.recording.session_factory import match_rules_of
@@ -84,7 +85,7 @@ class ScriptRoute(ScopeRoute):
     def _miss(self, asked: RecordedRequest) -> NoReturn:
         test = askers.find_earlier_test(self._scope)
         if test is not None:
-            self._refuse_for(asked, explain_left_thread(asked, test, self._scope.settings))
+            self._refuse_for(asked, explain_left_behind(asked, test, self._scope.settings))
         self._refuse_for(asked, explain_unscripted(asked, self._script, self._scope.settings))
 
     def _refuse_for(self, asked: RecordedRequest, missed: UnscriptedRequest) -> NoReturn:
@@ -119,17 +120,21 @@ def explain_unscripted(asked: RecordedRequest, script: AnswersRequests, settings
     return UnscriptedRequest(redactor.redact_text(text))
 
 
-def explain_left_thread(asked: RecordedRequest, test: str, settings: Settings) -> UnscriptedRequest:
-    """Return the error for a request of a thread that an earlier ``test`` has left: no script of this test is its."""
+def explain_left_behind(asked: RecordedRequest, test: str, settings: Settings) -> UnscriptedRequest:
+    """Return the error for a request of a thread or task that an earlier ``test`` has left: it has no script here."""
     redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
     clean = redactor.redact_request(asked)
+    kind, name = ("thread", threading.current_thread().name)
+    if places.is_in_background_task():
+        task = asyncio.current_task()
+        kind, name = "task", task.get_name() if task is not None else ""
     text = (
-        f"{clean.method} {clean.url} comes from a thread that an earlier test has left\n"
+        f"{clean.method} {clean.url} comes from a {kind} that an earlier test has left\n"
         "\n"
         f"  started by {test}\n"
-        f"  thread     {threading.current_thread().name}\n"
+        f"  {kind:<10} {name}\n"
         "\n"
-        "The script of this test answers only what this test starts. End the thread in the test that starts it.\n"
+        f"The script of this test answers only what this test starts. End the {kind} in the test that starts it.\n"
         "If it is to work for several tests, start it in a fixture that they share, or hand it what it is to do\n"
         "with contextvars.copy_context().run."
     )

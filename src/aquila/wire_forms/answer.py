@@ -18,6 +18,7 @@ Kind: TypeAlias = Literal["message", "embeddings", "models", "token_count", "sto
 """What is asked for, and what an answer is. ``stored`` asks for an earlier answer once more."""
 
 
+_MOST_PIECES = 20_000
 _ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 
 
@@ -128,8 +129,15 @@ class Answer:
 
 
 def split_text(text: str) -> tuple[str, ...]:
-    """Return a text in the pieces in which a model would stream it: its words, each with the space behind it."""
-    return tuple(re.findall(r"\s*\S+\s*", text)) or ((text,) if text else ())
+    """Return a text in the pieces in which a model would stream it: its words, each with the space behind it.
+
+    The pieces of a very long text are several words each, for an event is many times as large as a word.
+    """
+    words = re.findall(r"\s*\S+\s*", text) or ([text] if text else [])
+    if len(words) <= _MOST_PIECES:
+        return tuple(words)
+    step = -(-len(words) // _MOST_PIECES)
+    return tuple("".join(words[at : at + step]) for at in range(0, len(words), step))
 
 
 def split_arguments(text: str) -> tuple[str, ...]:
