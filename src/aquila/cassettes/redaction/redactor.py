@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aquila.cassettes.body_file import LARGE, StoredRequest
+from aquila.cassettes.frames.frame import SWITCHED
 from aquila.cassettes.model import Headers, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.fingerprints import FingerprintRule
@@ -27,7 +28,13 @@ from aquila.cassettes.redaction.response_headers import choose_response_headers
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.cassettes.redaction import found_secrets, request_credentials, secret_patterns, window_redaction
+    from aquila.cassettes.redaction import (
+        found_secrets,
+        frame_redaction,
+        request_credentials,
+        secret_patterns,
+        window_redaction,
+    )
     from aquila.cassettes.redaction import scrubber as scrubbers
     from aquila.cassettes.redaction.found_secrets import SecretNumbers
     from aquila.cassettes.redaction.request_credentials import NamedSecrets
@@ -37,6 +44,7 @@ else:
     lazy_modules(
         globals(),
         found_secrets="aquila.cassettes.redaction.found_secrets",
+        frame_redaction="aquila.cassettes.redaction.frame_redaction",
         request_credentials="aquila.cassettes.redaction.request_credentials",
         window_redaction="aquila.cassettes.redaction.window_redaction",
         scrubbers="aquila.cassettes.redaction.scrubber",
@@ -212,7 +220,10 @@ class Redactor:
             response.headers, self._response_headers, has_whole_body=has_body and response.end != "broken"
         )
         headers = tuple([(name, scrubber.scrub_text(value, numbers, parameters=True)) for name, value in kept])
-        chunks = scrubber.scrub_chunks(response.chunks, numbers, cut_off=response.end != "complete")
+        chunks = response.chunks
+        if response.status == SWITCHED:
+            chunks = frame_redaction.redact_hidden_frames(chunks, scrubber, numbers)
+        chunks = scrubber.scrub_chunks(chunks, numbers, cut_off=response.end != "complete")
         error = scrubber.scrub_text(response.error, numbers)
         if headers == response.headers and chunks is response.chunks and error == response.error:
             return response

@@ -1,0 +1,61 @@
+"""A secret that is said over a WebSocket is not stored, whatever frame it is in."""
+
+from typing import Any
+
+import pytest
+
+from aquila.cassettes.frames.frame import Close, Frame, read_frames
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.redactor import Redactor
+from tests.cassettes.frames.conversations import received, sent, store
+
+KEY = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3rS5tU7vW9xY1zA3bC5dE7fG9hJ1kL3"
+
+
+def redacted(*frames: Frame) -> list[Frame | Close]:
+    response = RecordedResponse(101, chunks=tuple(store(*frames)))
+    return list(read_frames(Redactor().redact_response(response).chunks))
+
+
+@pytest.mark.parametrize("write", [sent, received])
+@pytest.mark.parametrize("is_text", [True, False])
+@pytest.mark.parametrize("data", [f'{{"key": "{KEY}"}}', f'{{\r\n"key": "{KEY}"\r\n}}', f"\0 {KEY} \0", KEY])
+def test_no_form_of_a_frame_hides_it(write: Any, is_text: bool, data: str) -> None:
+    (frame,) = redacted(write(data.encode(), is_text=is_text))
+    assert isinstance(frame, Frame)
+    assert frame.data.decode() == data.replace(KEY, "[redacted]")
+    assert frame.is_text == is_text
+
+
+def test_it_is_found_where_it_is_split_over_deltas_between_other_messages() -> None:
+    pieces = [KEY[at : at + 10] for at in range(0, len(KEY), 10)]
+    deltas = [received({"type": "response.output_text.delta", "item_id": "a", "delta": piece}) for piece in pieces]
+    frames = redacted(sent({"type": "response.create"}), *deltas, sent({"type": "response.create"}))
+    assert len(frames) == len(deltas) + 2
+    text = b"".join([frame.data for frame in frames if isinstance(frame, Frame)])
+    assert b"[redacted]" in text
+    assert not any(piece.encode() in text for piece in pieces)
+
+
+def test_client_secrets_that_last_a_minute_are_secrets() -> None:
+    (frame,) = redacted(received({"client_secret": {"value": "ek_68af296e8e408191a1120a5b1e3b7f3d"}}))
+    assert isinstance(frame, Frame)
+    assert frame.data == b'{"client_secret": {"value": "[redacted]"}}'
+
+
+def test_the_key_of_the_handshake_is_not_stored_where_it_is_echoed() -> None:
+    key = "a-key-of-nobodys-own-form-1"
+    request = RecordedRequest("GET", f"wss://a.example/live?key={key}", (("authorization", "Bearer other-key-2-2"),))
+    said = [received({"echo": key}), received(b"\0other-key-2-2", is_text=False)]
+    response = RecordedResponse(101, chunks=tuple(store(*said)))
+    clean = Redactor().redact_interaction(Interaction(request, response, kind="websocket"))
+    assert [frame.data for frame in read_frames(clean.response.chunks) if isinstance(frame, Frame)] == [
+        b'{"echo": "[redacted]"}',
+        b"\0[redacted-2]",
+    ]
+    assert key not in clean.request.url
+
+
+def test_what_holds_no_secret_is_the_same_object() -> None:
+    response = RecordedResponse(101, chunks=tuple(store(sent({"a": 1}), received(b"\0", is_text=False))))
+    assert Redactor().redact_response(response) is response
