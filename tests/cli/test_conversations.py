@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.frames.frame import Close
-from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from tests.cassettes.frames.conversations import received, sent, store
 from tests.cli.conftest import Cassettes, conversation
 
@@ -154,3 +157,44 @@ def test_merge_keeps_what_both_branches_recorded(cassettes: Cassettes) -> None:
     theirs = cassettes.write("theirs.yaml", talk("Blue"), talk("Green"))
     assert cassettes.run("merge", str(base), str(ours), str(theirs), "cassettes/ours.yaml").code == 0
     assert cassettes.read("ours.yaml").interactions == (again, talk("Green"))
+
+
+def speech(number: int) -> Interaction:
+    def sound(at: int) -> str:
+        return base64.b64encode(hashlib.shake_256(f"{number} {at}".encode()).digest(9000)).decode()
+
+    frames = [
+        *[sent({"type": "input_audio_buffer.append", "audio": sound(at)}) for at in range(20)],
+        sent({"type": "input_audio_buffer.commit"}),
+        *[received({"type": "response.output_audio.delta", "delta": sound(at)}) for at in range(20, 40)],
+        received({"type": "response.output_audio_transcript.delta", "delta": "Blue by day"}),
+        Close("client", 1000),
+    ]
+    response = RecordedResponse(101, chunks=tuple(store(*frames)), ended=500)
+    return Interaction(RecordedRequest("GET", URL), response, "2026-11-24T12:00:00Z", kind="websocket")
+
+
+def test_one_with_much_sound_lies_in_a_file_and_its_cassette_says_what_was_said(cassettes: Cassettes) -> None:
+    path = cassettes.write("a.yaml", speech(1))
+    text = path.read_text()
+    assert len(text) < 4000
+    assert '    said: |\n      > {"type": "input_audio_buffer.append", "audio": "' in text
+    assert '… (12,000 characters)"}\n' in text
+    assert (
+        "      < response.output_audio.delta x 20, response.output_audio_transcript.delta\n        Blue by day\n"
+        in text
+    )
+    assert "      closed by the client: 1000\n" in text
+    (again,) = cassettes.read("a.yaml").interactions
+    assert tuple(again.response.chunks) == speech(1).response.chunks
+    assert cassettes.run("convert", "a", "--to", "yaml", "--replace").code == 0
+    assert path.read_text() == text
+    assert "Blue by day" in cassettes.run("show", "a").out
+
+
+def test_without_the_file_of_its_sound_a_cassette_can_still_be_written(cassettes: Cassettes) -> None:
+    cassettes.write("a.yaml", speech(1))
+    (interaction,) = cassettes.read("a.yaml").interactions
+    for path in (cassettes.folder / "@bodies").glob("sha256-*"):
+        path.unlink()
+    assert b"said:" not in YamlCodec().dumps(Cassette((interaction,)))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from aquila.cassettes.codecs.transcript import write_transcript
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.difference import ABSENT, Difference, find_differences, format_value, weigh_differences
 from aquila.cassettes.matching.match_rules import MatchRules
@@ -174,7 +175,7 @@ def _print_comparison(found: Comparison, a: Cassette, b: Cassette, rules: MatchR
 def _lines_of(interaction: Interaction) -> list[str]:
     said = conversation_summary.frames_of(interaction)
     if said is not None:
-        return list(conversation_summary.write_conversation(said))
+        return list(write_transcript(said))
     return readable_text_of(interaction).split("\n")
 
 

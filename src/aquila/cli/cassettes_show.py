@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from aquila.cassettes.codecs.transcript import write_transcript
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.request_key import canonical_request
@@ -134,7 +135,7 @@ def _print_in_full(interaction: Interaction, number: int, output: Output) -> Non
         output.print_line(f"  {name}: {value}")
     output.print_line()
     if said is not None:
-        for line in conversation_summary.write_conversation(said):
+        for line in write_transcript(said):
             output.print_line(f"  {line}")
         return
     output.print_text(readable_text_of(interaction) or response.body.decode("utf-8", "backslashreplace"))

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from aquila.cassettes.codecs.answer_summary import model_of_answer, text_of_answer
+from aquila.cassettes.codecs.transcript import text_said
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
 from aquila.cli import conversation_summary
@@ -127,7 +128,7 @@ def readable_text_of(interaction: Interaction) -> str:
     """Return the text of an answer, else the error that ended it, else an empty string."""
     said = conversation_summary.frames_of(interaction)
     if said is not None:
-        return conversation_summary.text_said(said) or interaction.response.error
+        return text_said(said) or interaction.response.error
     return text_of_answer(interaction.response.body) or interaction.response.error
 
 

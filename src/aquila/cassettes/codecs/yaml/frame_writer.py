@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.codecs import answer_summary, json_body
 from aquila.cassettes.codecs.event_streams.table_writer import MAX_BODY, NOT_IN_A_TABLE, write_tables
+from aquila.cassettes.codecs.transcript import write_transcript
 from aquila.cassettes.codecs.yaml.frame_reader import (
     BINARY,
     BINARY_ROWS,
@@ -21,8 +24,13 @@ from aquila.cassettes.codecs.yaml.frame_reader import (
     build_frames,
 )
 from aquila.cassettes.codecs.yaml.tree import Number, OneLine
-from aquila.cassettes.frames.frame import Close, Frame, is_stored_readable, read_frames
+from aquila.cassettes.frames.frame import Close, Frame, NotAFrame, is_stored_readable, read_frames
 from aquila.cassettes.model import RecordedChunk
+from aquila.errors import CassetteCorrupt
+
+_MOST_LINES = 500
+_LONGEST_LINE = 2000
+"""Characters of a line of a transcript."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,21 @@ def write_frames(chunks: Sequence[RecordedChunk]) -> WrittenFrames | None:
         return _write_checked(chunks)
     except Exception:  # noqa: BLE001 - whatever is wrong with it, it can be stored as it is
         return None
+
+
+def write_stored_transcript(chunks: StoredChunks) -> str:
+    """Write what was said in a conversation that lies in a file, for readers; empty if that cannot be read."""
+    try:
+        lines = list(itertools.islice(write_transcript(read_frames(chunks)), _MOST_LINES + 1))
+    except (NotAFrame, CassetteCorrupt, OSError):
+        return ""
+    if len(lines) > _MOST_LINES:
+        lines[-1] = "…"
+    return "".join([f"{_clip(line)}\n" for line in lines])
+
+
+def _clip(line: str) -> str:
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
 
 
 def _write_checked(chunks: Sequence[RecordedChunk]) -> WrittenFrames | None:

@@ -52,7 +52,7 @@ _INTERACTION = frozenset({"kind", "request", "recorded", "upstream", "model", "r
 _REQUEST = frozenset({"method", "url", "headers", "json", "body", "base64", "body_file", "body_size"})
 _RESPONSE = frozenset(
     {
-        *("status", "text", "headers", "end", "error", "attempts", "newline", "layouts"),
+        *("status", "text", "said", "headers", "end", "error", "attempts", "newline", "layouts"),
         *("json_style", "json_literals", "body_size", *_BODIES),
     }
 )

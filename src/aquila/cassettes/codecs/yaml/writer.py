@@ -81,6 +81,8 @@ def _response_tree(response: RecordedResponse, *, is_conversation: bool) -> tupl
     if response.attempts:
         tree["attempts"] = response.attempts
     if stored is not None:
+        if is_conversation and (transcript := frame_writer.write_stored_transcript(stored)):
+            tree["said"] = transcript
         if stored:
             recorded["chunks"] = Number(write_sizes(stored.sizes(), stored.times()))
         tree |= _file_tree(stored.file)
