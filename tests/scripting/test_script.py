@@ -170,3 +170,30 @@ def test_a_call_of_a_tool_never_goes_to_a_form_without_tools() -> None:
 def test_what_makes_no_answer_is_refused_where_it_is_written(write: Any) -> None:
     with pytest.raises(ConfigError):
         write(Script())
+
+
+def test_an_answer_that_met_a_fault_is_kept_for_its_request_if_the_program_may_go_on() -> None:
+    def request(text: str) -> RecordedRequest:
+        body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+        return RecordedRequest("POST", CHAT, (), json.dumps(body).encode())
+
+    first, second = request("first"), request("second")
+
+    def answers(*requests: RecordedRequest) -> list[Any]:
+        found = [script.decide(request) for request in requests]
+        return [None if each is None else said(json.loads(each.response.body)) for each in found]
+
+    script = Script().reply("one").reply("two")
+    script.note_fault(first, is_answer=True)
+    script.note_fault(first, is_answer=True)
+    assert answers(second, first, first) == ["two", "one", None]
+    assert not script.left
+
+    script = Script().reply("one").reply("two")
+    script.note_fault(first, is_answer=False)
+    assert answers(second, first) == ["one", "two"]
+
+    script = Script()
+    script.when("first").reply("one").reply("two")
+    script.note_fault(first, is_answer=True)
+    assert answers(first, first) == ["one", "two"]

@@ -16,6 +16,9 @@ _MARK = re.compile(r"  # ([\w.-]+)$")
 """What ends the text of a plan. It tells plans of the same faults apart, in every process."""
 
 
+_NO_ANSWERS = frozenset({"garbage", "truncated_json", "invalid_utf8", "error_event", "html_page"})
+
+
 class SharedCounts(Protocol):
     """Counts of several processes together, under labels."""
 
@@ -32,6 +35,13 @@ class MetFault(NamedTuple):
     number: int
     fault: Fault
     response: RecordedResponse
+
+    @property
+    def gives_answer(self) -> bool:
+        """Whether a program may take what comes for an answer, and go on with it."""
+        response = self.response
+        is_whole = response.has_begun and response.end == "complete" and response.status < 400
+        return is_whole and self.fault.name not in _NO_ANSWERS
 
 
 class FaultPlan:

@@ -17,13 +17,15 @@ EVERYTHING = ("all", "pending")
 class ReplayDecision(NamedTuple):
     """Answer with this recording. ``last`` says that no other answer to the same call follows it.
 
-    ``fault`` names the fault that it was changed by, if there is one.
+    ``fault`` names the fault that it was changed by, if there is one, and ``gives_answer`` says whether a program may
+    take what is left for an answer.
     """
 
     interaction: Interaction
     played: RecordingPlayed
     last: bool
     fault: str = ""
+    gives_answer: bool = True
 
 
 class RecordDecision(NamedTuple):

@@ -83,6 +83,8 @@ class Script(Replies):
         self._kept: dict[int, tuple[Answer, SentRequest]] = {}
         # The answers whose place a fault took, by their identity.
         self._asked_for: dict[int, Answer] = {}
+        # Those that a program may have taken in spite of the fault, for the request alone if it comes again.
+        self._promised: dict[tuple[str, bytes], Answer] = {}
         self._lock = threading.RLock()
         self.given = 0
         """How many requests were answered."""
@@ -166,17 +168,27 @@ class Script(Replies):
         answer, first = self._kept[number]
         return form.answer_again(answer, first, sent, number)
 
-    def note_request(self, request: RecordedRequest) -> None:
-        """Take note of a request that was answered by a fault. Its answer was asked for, and is still to be given."""
+    def note_fault(self, request: RecordedRequest, *, is_answer: bool) -> None:
+        """Take note of a request that met a fault. Its answer was asked for, and is still to be given.
+
+        ``is_answer`` says that a program may have taken what came for an answer, and go on. The good one is then kept
+        for this request, and others get what follows it.
+        """
         form, sent = read_request(request)
         with self._lock:
             self._requests.append(sent)
             found = self._find_next(form, sent) if form is not None else None
-            if found is not None:
-                self._asked_for[id(found.answer)] = found.answer
+            if found is None:
+                return
+            self._asked_for[id(found.answer)] = found.answer
+            if is_answer and (request.url, request.body) not in self._promised:
+                self._take_next(found)
+                self._promised[request.url, request.body] = found.answer
 
     def _find_next(self, form: WireForm, sent: SentRequest) -> _Next | None:
         self._finish_thought()
+        if (promised := self._promised.get((sent.http.url, sent.http.body))) is not None:
+            return _Next(promised, False, None)
         for rule in self._rules:
             if rule.conditions.find_difference(sent) is None and (found := rule.next_for(form)) is not None:
                 return _Next(*found, rule)
@@ -188,11 +200,15 @@ class Script(Replies):
         if found is None:
             failed = self._failures.get((sent.http.url, sent.http.body))
             return (failed, True) if failed is not None else None
+        if self._promised.pop((sent.http.url, sent.http.body), None) is None:
+            self._take_next(found)
+        return found.answer, found.last
+
+    def _take_next(self, found: _Next) -> None:
         if found.rule is not None:
             found.rule.given += 1
         else:
             self._queue.remove(found.answer)
-        return found.answer, found.last
 
     def explain(self, request: RecordedRequest) -> str:
         """Say for people why nothing answers a request: what it is, and what was left."""

@@ -27,6 +27,9 @@ _CODEC = MsgpackCodec(tables=False)
 _ANSWERED, _ANSWERED_LAST, _NOTHING, _EXPLAINED, _FAILED = b"a", b"l", b"n", b"e", b"!"
 """What a reply is: its first byte."""
 
+_FAILURE, _ANSWER = "note of a failure", "note of an answer"
+"""What a message wants that tells of a fault."""
+
 
 class AnswersRequests(Protocol):
     """A script, wherever it is."""
@@ -40,8 +43,8 @@ class AnswersRequests(Protocol):
     def peek(self, request: RecordedRequest) -> RecordedResponse | None:
         """Return the answer that a request would get, and give none. None if it has none."""
 
-    def note_request(self, request: RecordedRequest) -> None:
-        """Take note of a request that something else has answered."""
+    def note_fault(self, request: RecordedRequest, *, is_answer: bool) -> None:
+        """Take note of a request that met a fault, which a program may take for an answer if it ``is_answer``."""
 
 
 class ScriptUnreachable(AquilaError):
@@ -97,8 +100,8 @@ class ScriptServer:
             request = _unpack(packed).request
             if asked["wants"] == "explanation":
                 return _EXPLAINED + script.explain(request).encode()
-            if asked["wants"] == "note":
-                script.note_request(request)
+            if asked["wants"] in (_FAILURE, _ANSWER):
+                script.note_fault(request, is_answer=asked["wants"] == _ANSWER)
                 return _NOTHING
             if asked["wants"] == "preview":
                 response = script.peek(request)
@@ -136,9 +139,9 @@ class RemoteScript:
         kind, content = self._ask("preview", request)
         return None if kind == _NOTHING else _unpack(content).response
 
-    def note_request(self, request: RecordedRequest) -> None:
-        """Take note of a request that something else has answered. Raises ``ScriptUnreachable``."""
-        self._ask("note", request)
+    def note_fault(self, request: RecordedRequest, *, is_answer: bool) -> None:
+        """Take note of a request that met a fault. Raises ``ScriptUnreachable``."""
+        self._ask(_ANSWER if is_answer else _FAILURE, request)
 
     def _ask(self, wants: str, request: RecordedRequest) -> tuple[bytes, bytes]:
         head = json.dumps({"scope": self._scope, "cassette": self._cassette, "wants": wants}).encode()

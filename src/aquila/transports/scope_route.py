@@ -95,7 +95,9 @@ class ScopeRoute(Route):
         if met is None:
             return None
         changed = replace(good, response=met.response)
-        return ReplayDecision(changed, RecordingPlayed(key, 0, 0), last=False, fault=str(met.fault))
+        return ReplayDecision(
+            changed, RecordingPlayed(key, 0, 0), last=False, fault=str(met.fault), gives_answer=met.gives_answer
+        )
 
     def _replay(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
         rest, pace, watch = self._rest_of(decision, request), self._pace_for(decision, request), self._watch
