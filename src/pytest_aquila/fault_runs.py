@@ -7,16 +7,20 @@ be ended, and whatever it changes in memory ends with it.
 from __future__ import annotations
 
 import functools
+import importlib
 import json
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from aquila.errors import ConfigError
-from aquila.fault_verdicts.forked_process import can_fork, run_in_fork
+from aquila.fault_verdicts.forked_process import ChildEnded, can_fork, run_in_fork
 from aquila.fault_verdicts.judging import Allowance, FaultedRun, judge
+from aquila.fault_verdicts.own_code import make_own_code_check
 from aquila.fault_verdicts.report import FaultReport, describe_report
 from aquila.faults.fault import Fault
 from aquila.faults.parsing import read_faults
@@ -52,6 +56,15 @@ USUAL = (
 )
 """The faults of ``--aquila-faults`` without a value: some of each group, which any program must live with."""
 
+_EACH_USES = (
+    "aquila.transports.watched_answers",
+    "aquila.transports.silence",
+    "pytest_aquila.advice",
+    "pytest_aquila.key_advice",
+    "pytest_aquila.unanswered",
+)
+"""What every child would import anew, if the parent had not."""
+
 _SENT = "aquila_faults"
 
 
@@ -81,6 +94,9 @@ class FaultRuns:
         self._faults = read_chosen(config.option.aquila_faults)
         self._seconds = _read_seconds(config)
         self._allowed = _read_allowed(config)
+        self._is_own = make_own_code_check()
+        for name in _EACH_USES:
+            importlib.import_module(name)
         self._report = FaultReport()
         self._candidates: set[pytest.Item] = set()
         self._failed: set[pytest.Item] = set()
@@ -122,27 +138,41 @@ class FaultRuns:
     def _run_under_faults(self, item: pytest.Item) -> None:
         test = test_scopes.id_to_type(item)
         plain = self._attempt(item)
-        if plain is None or plain["ending"] != "passed":
-            why = "it got no end" if plain is None else plain["detail"] or plain["ending"]
+        if plain["ending"] != "passed":
+            why = plain["detail"] or plain["ending"]
             self._report.not_run.append((test, f"without a fault it does not pass in a forked process ({why})"))
             return
         if not plain["attempts"]:
             return
-        good = frozenset(row["key"] for row in plain["attempts"] if 0 < row["status"] < 400)
+        good = Counter(row["key"] for row in plain["attempts"] if 0 < row["status"] < 400)
         for fault in self._faults:
             if str(fault) not in plain["applies"]:
                 self._report.does_not_apply += 1
                 continue
             seen = self._attempt(item, fault=fault, baseline=plain)
-            run = _as_run(seen, good, self._seconds)
+            if seen["ending"] == "killed":
+                self._report.not_run.append((test, f"under {fault}: {seen['detail']}"))
+                continue
+            run = _as_run(seen, good)
             if run.has_met:
                 self._report.judgements.append(judge(test, str(fault), run))
             else:
                 self._report.does_not_apply += 1
 
-    def _attempt(self, item: pytest.Item, **options: Any) -> dict[str, Any] | None:
-        attempt = ForkedAttempt(item, self._faults, self._seconds, **options)
-        told: dict[str, Any] | None = run_in_fork(attempt.run, self._seconds)
+    def _attempt(self, item: pytest.Item, **options: Any) -> dict[str, Any]:
+        attempt = ForkedAttempt(item, self._faults, self._seconds, self._is_own, **options)
+        told: dict[str, Any] = {
+            "attempts": [asdict(Attempt("", fault="?"))],
+            "has_noticed": False,
+            "fakes_waits": False,
+            "leaks": [],
+        }
+        try:
+            told = run_in_fork(attempt.run, self._seconds)
+        except TimeoutError:
+            told |= {"ending": "hung", "detail": f"no end after {self._seconds:g} s"}
+        except ChildEnded as ended:
+            told |= {"ending": "killed" if ended.was_killed else "raised", "detail": str(ended)}
         return told
 
     @pytest.hookimpl(trylast=True)
@@ -188,14 +218,13 @@ class FaultRuns:
         return True
 
 
-def _as_run(seen: dict[str, Any] | None, good: frozenset[str], seconds: float) -> FaultedRun:
-    if seen is None:
-        return FaultedRun("hung", f"no end after {seconds:g} s", [Attempt("", fault="?")])
+def _as_run(seen: dict[str, Any], good: Counter[str]) -> FaultedRun:
     return FaultedRun(
         ending=seen["ending"],
         detail=seen["detail"],
         attempts=[Attempt(**row) for row in seen["attempts"]],
         has_noticed=seen["has_noticed"],
+        fakes_waits=seen["fakes_waits"],
         leaks=seen["leaks"],
         good=good,
     )

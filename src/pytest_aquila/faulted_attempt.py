@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import os
 import select
-import stat
 import sys
 import threading
 import traceback
 from collections import Counter
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aquila.engine.calls.sdk_client import ReadInterrupter
 from aquila.errors import FaultFailed, UnansweredRequest
 from aquila.fault_verdicts.executed_code import ExecutedCode
 from aquila.fault_verdicts.forked_process import Tell
 from aquila.fault_verdicts.judging import Ending
-from aquila.fault_verdicts.skipped_sleeps import SkippedSleeps
+from aquila.fault_verdicts.left_behind import LeftBehind
+from aquila.fault_verdicts.skipped_sleeps import SkippedSleeps, find_sleeper
 from aquila.faults.fault import Fault, ImpossibleFault
 from aquila.faults.plan import FaultPlan
 from aquila.recording import outgoing
 from aquila.recording.scope import Scope
-from aquila.recording.wire_watch import WireWatch
+from aquila.recording.wire_watch import Attempt, WireWatch
 from pytest_aquila import second_attempts, test_scopes
+from pytest_aquila.faked_waits import FakedWaits
 
 _MOST_ATTEMPTS = 100
 """A program that has asked the same so often asks for ever."""
 
-_PARENTS = ("terminalreporter", "pdbinvoke", "_xml", "faulthandler", "WorkerInteractor", "FaultRuns")
-"""Plugins that show what runs, or tell a controller of it: they are the parent's."""
+_PARENTS = ("pdbinvoke", "_xml", "faulthandler", "WorkerInteractor", "FaultRuns")
+"""Plugins that write down what runs, or tell a controller of it: they are the parent's."""
 
 _LONGER = 600.0
 """So many seconds more than a run may take a silence lasts."""
@@ -42,7 +43,8 @@ _LONGER = 600.0
 class ForkedAttempt:
     """What a child does. ``baseline`` is what another one told of the test without any fault, None for that one.
 
-    ``faults`` are those that the run is about, and ``seconds`` is how long one run may take.
+    ``faults`` are those that the run is about, ``seconds`` is how long one run may take, and ``is_own`` says of a file
+    whether its code is the program's.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class ForkedAttempt:
         item: pytest.Item,
         faults: tuple[Fault, ...],
         seconds: float,
+        is_own: Callable[[str], bool],
         *,
         fault: Fault | None = None,
         baseline: dict[str, Any] | None = None,
@@ -60,34 +63,47 @@ class ForkedAttempt:
         self._fault = fault
         self._baseline = baseline
         self._sleeps = SkippedSleeps()
-        self._code = ExecutedCode()
+        self._waits = FakedWaits()
+        self._code = ExecutedCode(is_own)
         self._watch = WireWatch(self._sleeps.now, self._note_attempt)
-        self._errors: list[pytest.ExceptionInfo[BaseException]] = []
+        self._raised: list[BaseException] = []
+        self._ending: tuple[Ending, str] | None = None
         self._tell: Tell | None = None
 
     def run(self, tell: Tell) -> None:
         """Run the test in this process, and tell of it. The process ends with it."""
         self._tell = tell
         _leave_the_run(self._item)
-        gc.freeze()  # what is there already costs no collection, and is no task that the test leaves
-        threads, sockets = set(threading.enumerate()), _count_sockets()
+        left = LeftBehind()
         _after(self._seconds, self._tell_hung)
         run = self._item.config.stash[test_scopes.RUN]
         run.process, run.wire_watch = os.getpid(), self._watch
         self._item.stash[test_scopes.PREPARE_SCOPE] = self._prepare
         self._item.config.pluginmanager.register(self)
         self._sleeps.install()
+        self._sleeps.skip_method(ReadInterrupter, "sleep")
+        self._waits.watch()
         self._code.start()
-        reports = _run_protocol(self._item)
-        self._code.stop()
+        try:
+            reports = _run_protocol(self._item)
+        except (KeyboardInterrupt, pytest.exit.Exception) as error:  # of the program: Ctrl-C is for the parent
+            tell(self._describe("raised", type(error).__name__, []))
         ending, detail = self._find_ending(reports)
-        tell(self._describe(ending, detail, _find_leaks(threads, sockets)))
+        self._code.stop()
+        _let_go(self._raised, self._item)
+        tell(self._describe(ending, detail, left.find()))
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        """Keep what a phase of the test raised."""
-        if call.excinfo is not None:
-            self._errors.append(call.excinfo)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note the first that the test raised, or a part of it. Nobody reads how pytest would show it."""
+        item.repr_failure = lambda excinfo, style=None: ""  # type: ignore[method-assign]
+        report = yield
+        if call.excinfo is not None:  # that of a unittest.TestCase is found by now
+            self._raised.append(call.excinfo.value)
+            self._ending = self._ending or self._read_error(call.excinfo)
+        return report
 
     def _prepare(self, scope: Scope) -> None:
         """What an answer is worth under a fault is judged otherwise: the rest may stay unused."""
@@ -96,12 +112,19 @@ class ForkedAttempt:
         if self._fault is not None:
             scope.use_faults(FaultPlan.from_text(str(self._fault), scope.id))
 
-    def _note_attempt(self, watch: WireWatch) -> None:
-        attempt = watch.attempts[-1]
+    def _note_attempt(self, attempt: Attempt) -> None:
+        attempt.asker = hash(find_sleeper())
         if attempt.fault:
             self._sleeps.skip_here()
-            if sum(each.key == attempt.key for each in watch.attempts) >= _MOST_ATTEMPTS and self._tell is not None:
-                self._tell(self._describe("hung", f"still asking after {_MOST_ATTEMPTS} requests", []))
+            self._waits.found |= self._sleeps.are_faked
+            count = sum(each.key == attempt.key for each in self._watch.attempts)
+            if count >= _MOST_ATTEMPTS * self._usual_count(attempt.key) and self._tell is not None:
+                self._tell(self._describe("hung", f"still asking after {count} requests", []))
+
+    def _usual_count(self, key: str) -> int:
+        """How often a request is made where there is no fault, at least once."""
+        usual: list[dict[str, Any]] = self._baseline["attempts"] if self._baseline is not None else []
+        return [row["key"] for row in usual].count(key) or 1
 
     def _tell_hung(self) -> None:
         frames = sys._current_frames()
@@ -121,6 +144,7 @@ class ForkedAttempt:
             "detail": outgoing.redact_label(detail),
             "attempts": [attempt.as_plain_data() for attempt in self._watch.attempts],
             "has_noticed": not places <= known,
+            "fakes_waits": self._waits.found or self._sleeps.are_faked,
             "places": [] if self._baseline is not None else sorted(places),
             "leaks": [f"{number} {what}{'s' if number > 1 else ''}" for what, number in more.items()]
             if self._baseline is not None
@@ -138,12 +162,13 @@ class ForkedAttempt:
         return False
 
     def _find_ending(self, reports: list[pytest.TestReport]) -> tuple[Ending, str]:
-        if all(report.passed for report in reports):
-            return "passed", ""
-        if not self._errors:
-            return "asserted", next(report.outcome for report in reports if not report.passed)
-        info = self._errors[0]
-        error, kind = info.value, getattr(type(info.value), "__name__", "")
+        if self._ending is not None:
+            return self._ending
+        bad = next((report.outcome for report in reports if not report.passed), None)
+        return ("passed", "") if bad is None else ("asserted", bad)
+
+    def _read_error(self, info: pytest.ExceptionInfo[BaseException]) -> tuple[Ending, str]:
+        error, kind = info.value, type(info.value).__name__
         text = f"{kind}: {_first_line(str(error))}"
         if isinstance(error, FaultFailed) and "nothing ended the silence" in str(error):
             return "silent", "nothing ended the silence"
@@ -173,7 +198,7 @@ def _leave_the_run(item: pytest.Item) -> None:
     manager = item.config.pluginmanager
     capture: Any = manager.get_plugin("capturemanager")
     silent = os.open(os.devnull, os.O_RDWR)
-    if capture is not None and capture.is_globally_capturing():
+    if capture is not None:
         with suppress(Exception):
             capture.read_global_capture()
         capture.stop_global_capturing()
@@ -211,6 +236,22 @@ def _run_protocol(item: pytest.Item) -> list[pytest.TestReport]:
     return reports
 
 
+def _let_go(errors: list[BaseException], item: pytest.Item) -> None:
+    """Let go of what only the frames of a failed test still hold: it has not left that behind."""
+    seen: set[int] = set()
+    while errors:
+        error = errors.pop()
+        if id(error) not in seen:
+            seen.add(id(error))
+            traceback.clear_frames(error.__traceback__)  # plugins may remember the error
+            more = (error.__cause__, error.__context__, *getattr(error, "exceptions", ()))
+            errors += [each for each in more if isinstance(each, BaseException)]
+    logging: Any = item.config.pluginmanager.get_plugin("logging-plugin")
+    for handler in ("caplog_handler", "report_handler"):
+        with suppress(AttributeError):
+            getattr(logging, handler).reset()
+
+
 def _after(seconds: float, do: Any) -> None:
     """Do something after so many seconds, whatever the process does meanwhile, and whatever its clocks say."""
     import _thread  # noqa: PLC0415
@@ -222,24 +263,3 @@ def _after(seconds: float, do: Any) -> None:
         do()
 
     _thread.start_new_thread(wait, ())
-
-
-def _find_leaks(threads: set[threading.Thread], sockets: int) -> list[str]:
-    """What a test has left, a word for each: threads that do not end within a second, tasks, sockets."""
-    left = [
-        thread for thread in threading.enumerate() if thread not in threads and thread is not threading.current_thread()
-    ]
-    for thread in left:
-        thread.join(1.0)
-    leaks = ["thread"] * sum(thread.is_alive() for thread in left)
-    leaks += ["task"] * sum(issubclass(type(each), asyncio.Task) and not each.done() for each in gc.get_objects())
-    return leaks + ["socket"] * max(0, _count_sockets() - sockets)
-
-
-def _count_sockets() -> int:
-    count = 0
-    with suppress(OSError):
-        for name in os.listdir("/dev/fd"):
-            with suppress(OSError):
-                count += stat.S_ISSOCK(os.fstat(int(name)).st_mode)
-    return count

@@ -5,12 +5,16 @@ from __future__ import annotations
 import _thread  # not one of `threading`, which would count as one that is left behind
 import json
 import os
+import queue
 import select
 import signal
 import struct
+import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable
+from concurrent.futures import thread
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -18,39 +22,68 @@ _SIZE = struct.Struct(">Q")
 _GRACE = 5.0
 """So many seconds after its time limit a child may still tell what it was at."""
 
+_SENT_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 Tell = Callable[[Any], NoReturn]
 """Sends JSON values to the parent, and ends the process."""
 
 can_fork = hasattr(os, "fork")
 
 
-def run_in_fork(work: Callable[[Tell], object], seconds: float) -> Any | None:
-    """Do ``work`` in a child. Return what it tells, None if it told nothing in time.
+class ChildEnded(Exception):
+    """The child has ended without telling anything. The text says how.
 
-    It and what it has started end with this call, however that ends. ``work`` is to end by itself after ``seconds``,
-    by telling what it was at, from any thread.
+    ``was_killed`` says that somebody else may have ended it: the user, or a system that is short of memory.
+    """
+
+    def __init__(self, text: str, *, was_killed: bool = False) -> None:
+        super().__init__(text)
+        self.was_killed = was_killed
+
+
+def run_in_fork(work: Callable[[Tell], object], seconds: float) -> Any:
+    """Do ``work`` in a child. Return what it tells.
+
+    Raises ``ChildEnded``, or ``TimeoutError`` where it told nothing in time. It and what it has started end with this
+    call, however that ends. ``work`` is to end by itself after ``seconds``, by telling what it was at, from any thread.
     """
     reading, writing = os.pipe()
     alive, parent = os.pipe()
+    pools = _find_pools()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the child does without
         pid = os.fork()
     if pid == 0:
+        _revive(pools)
         _end_with_work(work, reading, writing, alive, parent)
+    status = 0
     try:
         with suppress(OSError):
             os.setpgid(pid, pid)  # Ctrl-C is for the parent alone, which ends it
         os.close(writing)
         os.close(alive)
-        return _read_message(reading, time.monotonic() + seconds + _GRACE)
+        message = _read_message(reading, time.monotonic() + seconds + _GRACE)
     finally:
         for end in (os.killpg, os.kill):  # it may have no group of its own yet
             with suppress(OSError):
                 end(pid, signal.SIGKILL)
         with suppress(OSError):
-            os.waitpid(pid, 0)
+            _, status = os.waitpid(pid, 0)
         os.close(reading)
         os.close(parent)
+    if not message:
+        raise _make_ended(status)
+    if "failed" in message[0]:
+        raise RuntimeError(f"a run of a test in a fork failed in Aquila itself:\n{message[0]['failed']}")
+    return message[0]["told"]
+
+
+def _make_ended(status: int) -> ChildEnded:
+    if not os.WIFSIGNALED(status):
+        return ChildEnded(f"its process ended with the exit code {os.waitstatus_to_exitcode(status)}")
+    number = os.WTERMSIG(status)
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    return ChildEnded(f"its process was ended by {name}", was_killed=number in _SENT_BY_OTHERS)
 
 
 def _end_with_work(work: Callable[[Tell], object], reading: int, writing: int, alive: int, parent: int) -> NoReturn:
@@ -60,7 +93,9 @@ def _end_with_work(work: Callable[[Tell], object], reading: int, writing: int, a
         os.close(reading)
         os.close(parent)
         _end_with_parent(alive)
-        work(lambda told: _tell(writing, told))
+        work(lambda told: _tell(writing, {"told": told}))
+    except BaseException as error:  # noqa: BLE001  whatever it is, nobody else would hear of it
+        _tell(writing, {"failed": "".join(traceback.format_exception(error))})
     finally:
         os._exit(1)
 
@@ -88,16 +123,35 @@ def _end_with_parent(alive: int) -> None:
     _thread.start_new_thread(wait, ())
 
 
-def _read_message(reading: int, until: float) -> Any | None:
+def _find_pools() -> list[Any]:
+    """Return the thread pools that this process has used, as far as they are known."""
+    found = []
+    for worker in list(getattr(thread, "_threads_queues", ())):
+        with suppress(AttributeError, IndexError, TypeError):
+            found.append(worker._args[0]())
+    return found
+
+
+def _revive(pools: list[Any]) -> None:
+    """Let pools start threads anew: those that they know are not in this process, and would be given work for ever."""
+    for pool in pools:
+        with suppress(AttributeError):
+            pool._threads.clear()
+            pool._idle_semaphore = threading.Semaphore(0)
+            pool._work_queue = queue.SimpleQueue()
+
+
+def _read_message(reading: int, until: float) -> list[Any]:
+    """Read a message. The list is empty if nobody can write one any more. Raises ``TimeoutError``."""
     data, size = b"", _SIZE.size
     while len(data) < size:
         left = until - time.monotonic()
         if left <= 0 or not select.select([reading], [], [], left)[0]:
-            return None
+            raise TimeoutError
         piece = os.read(reading, 1 << 20)
         if not piece:
-            return None
+            return []
         data += piece
         if len(data) >= _SIZE.size:
             size = _SIZE.size + _SIZE.unpack_from(data)[0]
-    return json.loads(data[_SIZE.size :])
+    return [json.loads(data[_SIZE.size :])]

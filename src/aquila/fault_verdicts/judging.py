@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -32,6 +33,7 @@ HOPELESS = frozenset({400, 401, 403, 404, 422})
 MOST_ATTEMPTS = 10
 """More attempts at one request are a storm."""
 
+_ABOUT_WAITS = frozenset({"ignored_retry_after", "no_backoff"})
 _NO_WAIT = 0.1
 _PATIENCE = 0.9
 """The part of a wait that was asked for which must have passed: clocks differ, and clients round."""
@@ -55,16 +57,18 @@ class FaultedRun:
     """One run of a test under a fault, as it was seen.
 
     ``detail`` says how it ended, in a few words. ``has_noticed`` says that the program executed what it does not
-    execute when answers are whole, or met an exception. ``leaks`` names what is left. ``good`` are the keys of the
-    requests that get a good answer without the fault.
+    execute when answers are whole, or met an exception. ``fakes_waits`` says that the test replaces its waits.
+    ``leaks`` names what is left. ``good`` has the keys of the requests that get a good answer without the fault, each
+    as often as it is then asked.
     """
 
     ending: Ending
     detail: str = ""
     attempts: list[Attempt] = field(default_factory=list)
     has_noticed: bool = False
+    fakes_waits: bool = False
     leaks: list[str] = field(default_factory=list)
-    good: frozenset[str] = frozenset()
+    good: Counter[str] = field(default_factory=Counter)
 
     @property
     def has_met(self) -> bool:
@@ -150,18 +154,31 @@ def _wire_behaviour(run: FaultedRun) -> Iterator[tuple[str, str]]:
     found: dict[str, str] = {}
     for key in dict.fromkeys(attempt.key for attempt in run.attempts if attempt.fault):
         asked = [attempt for attempt in run.attempts if attempt.key == key]
+        usual = run.good[key] or 1
+        if len(asked) > MOST_ATTEMPTS * usual:
+            found.setdefault("retry_storm", f"{len(asked)} requests")
+        if usual > 1:
+            # The same is asked several times anyway, at once or in turn: what one asker asks beyond that is a retry.
+            asked = _most_of_one_asker(asked) if len(asked) > usual else []
         for name, detail in _repetition(asked):
-            found.setdefault(name, detail)
+            if not (run.fakes_waits and name in _ABOUT_WAITS):
+                found.setdefault(name, detail)
     for attempt in run.attempts:
         if attempt.is_silent and attempt.fault and attempt.read_limit is None and run.ending in ("hung", "silent"):
             found.setdefault("no_read_timeout", "")
     yield from found.items()
 
 
+def _most_of_one_asker(asked: Sequence[Attempt]) -> list[Attempt]:
+    askers = Counter(attempt.asker for attempt in asked)
+    if len(askers) == 1:
+        return []  # in turn: nobody can tell which of them are retries
+    [(most, _)] = askers.most_common(1)
+    return [attempt for attempt in asked if attempt.asker == most]
+
+
 def _repetition(asked: Sequence[Attempt]) -> Iterator[tuple[str, str]]:
     """Judge the attempts at one request."""
-    if len(asked) > MOST_ATTEMPTS:
-        yield "retry_storm", f"{len(asked)} requests"
     waits = []
     for failed, again in pairwise(asked):
         if not failed.fault:

@@ -23,8 +23,9 @@ class Attempt:
 
     Requests with an equal ``key`` say the same. ``fault`` is the text of the fault that it met, "" for none. ``status``
     is 0 where no answer began, and ``retry_after`` what it said, in seconds. ``credentials`` tells those of one request
-    from those of another. ``read_limit`` is the read time-out of the client, in seconds, None for none. ``at`` and
-    ``ended`` are moments, in seconds of a clock that skipped sleeps advance.
+    from those of another, and ``asker`` the thread or task that asks. ``read_limit`` is the read time-out of the
+    client, in seconds, None for none. ``at`` and ``ended`` are moments, in seconds of a clock that skipped sleeps
+    advance.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Attempt:
     status: int = 200
     retry_after: float | None = None
     credentials: int = 0
+    asker: int = 0
     read_limit: float | None = None
     is_silent: bool = False
     at: float = 0.0
@@ -50,7 +52,7 @@ class WireWatch:
     """
 
     def __init__(
-        self, clock: Callable[[], float], on_attempt: Callable[[WireWatch], None] = lambda watch: None
+        self, clock: Callable[[], float], on_attempt: Callable[[Attempt], None] = lambda attempt: None
     ) -> None:
         self.attempts: list[Attempt] = []
         self.decisions: list[ReplayDecision] = []
@@ -65,7 +67,7 @@ class WireWatch:
         with self._lock:
             self.attempts.append(attempt)
             self.decisions.append(decision)
-        self._on_attempt(self)
+        self._on_attempt(attempt)
         return attempt
 
     def end(self, attempt: Attempt, reading: Reading) -> None:

@@ -1,0 +1,129 @@
+"""What shows that a program noticed a fault: code, exceptions and truths; and whose code that is."""
+
+from __future__ import annotations
+
+import enum
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from aquila.fault_verdicts.executed_code import ExecutedCode, describe_truths
+from aquila.fault_verdicts.own_code import make_own_code_check
+
+
+class Reason(enum.Enum):
+    CUT = "length"
+
+
+@dataclass
+class Told:
+    text: str
+    complete: bool
+
+
+class Pair(NamedTuple):
+    text: str
+    reason: Reason
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (False, "False"),
+        (Reason.CUT, "Reason.CUT"),
+        (Told("one", False), "complete=False"),
+        (Pair("one", Reason.CUT), "1=Reason.CUT"),
+        (("one", True), "1=True"),
+        ({"text": "one", "complete": False, "count": 1}, "complete=False"),
+        ("one", ""),
+        (1, ""),
+        ({"choices": [{"done": True}]}, ""),
+        (NotImplementedError("of the standard library"), ""),
+    ],
+)
+def test_truths_are_told_and_texts_are_not(value: object, said: str) -> None:
+    assert describe_truths(value, lambda file: file == __file__) == said
+
+
+PROGRAM = """
+def read(reason):
+    return {"text": "one", "complete": reason == "stop"}
+
+def ignore(reason):
+    return read(reason)["text"]
+
+def check(reason):
+    if reason != "stop":
+        return "cut"
+    return "one"
+
+def trust(reason):
+    return ["one", reason]
+
+def default(text):
+    return [text or ""]
+
+def loop(events):
+    text = ""
+    for event in events:
+        text += event
+    return text
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "usual", "other", "differs"),
+    [
+        ("read", "stop", "length", True),
+        ("ignore", "stop", "length", False),
+        ("check", "stop", "length", True),
+        ("trust", "stop", "length", False),
+        ("default", "one", "", False),
+        ("loop", "abc", "a", False),
+        ("loop", "abc", "", False),
+    ],
+)
+def test_a_program_that_looks_is_told_from_one_that_does_not(
+    name: str, usual: str, other: str, differs: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(PROGRAM)
+
+    def places(value: str) -> set[str]:
+        names: dict[str, Any] = {}
+        exec(compile(PROGRAM, str(file), "exec"), names)  # anew: a place is told of once
+        code, before = ExecutedCode(lambda name: name in (str(file), __file__)), sys.gettrace()
+        code.start()
+        try:
+            names[name](value)
+        finally:
+            code.stop()
+            sys.settrace(before)
+        return code.places()
+
+    assert (not places(other) <= places(usual)) is differs
+
+
+def test_a_project_that_tests_itself_installed_is_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site-packages"
+    for package, source in (("mine", '{"url": "file:///src/dist/mine-1.tar.gz", "archive_info": {}}'), ("other", "")):
+        information = site / f"{package}-1.dist-info"
+        information.mkdir(parents=True)
+        (site / package).mkdir()
+        (site / package / "__init__.py").touch()
+        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
+        (information / "RECORD").write_text(f"{package}/__init__.py,,\n{package}-1.dist-info/METADATA,,\n")
+        if source:
+            (information / "direct_url.json").write_text(textwrap.dedent(source))
+    monkeypatch.syspath_prepend(str(site))
+    is_own = make_own_code_check()
+    assert is_own(str(site / "mine" / "app.py"))
+    assert is_own(str(tmp_path / "tests" / "test_app.py"))
+    assert not is_own(str(site / "other" / "app.py"))
+    assert not is_own(str(site / "mine-1.dist-info"))
+    assert not is_own(textwrap.__file__)
+    assert not is_own("<string>")

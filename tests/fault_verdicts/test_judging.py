@@ -1,0 +1,57 @@
+"""What a run of a test under a fault comes to, from what was seen on the wire."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from aquila.fault_verdicts.judging import FaultedRun, judge
+from aquila.recording.wire_watch import Attempt
+
+BUSY: dict[str, Any] = {"fault": "rate_limit", "status": 429, "retry_after": 5.0, "reading": "read"}
+
+
+def attempt(at: float, *, key: str = "a", **more: Any) -> Attempt:
+    return Attempt(key, at=at, ended=at, **{"reading": "read", **more})
+
+
+def findings(attempts: list[Attempt], good: Counter[str] | None = None, **more: Any) -> list[str]:
+    run = FaultedRun("passed", attempts=attempts, good=good or Counter({"a": 1}), **more)
+    return [name for name, _ in judge("test", "fault", run).findings]
+
+
+def test_a_retry_before_its_time_is_found() -> None:
+    assert findings([attempt(0, **BUSY), attempt(1)]) == ["ignored_retry_after"]
+    assert findings([attempt(0, **BUSY), attempt(4.9)]) == []
+
+
+def test_the_same_prompt_for_several_samples_is_no_retry() -> None:
+    at_once = [attempt(0, asker=1, **BUSY), attempt(0, asker=2), attempt(0, asker=3)]
+    assert findings([*at_once, attempt(5, asker=1)], Counter({"a": 3})) == []
+    assert findings([*at_once, attempt(1, asker=1)], Counter({"a": 3})) == ["ignored_retry_after"]
+    in_turn = [attempt(0, **BUSY), attempt(0), attempt(0)]
+    assert findings(in_turn, Counter({"a": 3})) == []
+
+
+def test_a_storm_is_measured_by_what_is_usual() -> None:
+    failing = {"fault": "overloaded", "status": 503}
+    storm = [attempt(at, **failing) for at in range(15)]
+    assert findings(storm, Counter({"a": 5}), has_noticed=True) == []
+    assert findings(storm, has_noticed=True) == ["retry_storm"]
+
+
+def test_waits_that_a_test_replaces_say_nothing() -> None:
+    asked = [attempt(0, **BUSY), attempt(0, **BUSY), attempt(0, **BUSY), attempt(0)]
+    assert findings(asked) == ["ignored_retry_after", "no_backoff"]
+    assert findings(asked, fakes_waits=True) == []
+    hopeless = [attempt(0, fault="unauthorized", status=401), attempt(0)]
+    assert findings(hopeless, fakes_waits=True) == ["retried_hopeless"]
+
+
+def test_what_is_asked_again_and_answered_well_is_nothing_that_is_missing() -> None:
+    cut = attempt(0, fault="end_early")
+    assert findings([cut]) == ["accepted", "took_truncated"]
+    assert findings([cut, attempt(1)]) == []
+    assert findings([cut], has_noticed=True) == []
+    assert findings([attempt(0, fault="refusal")]) == ["accepted"]
+    assert findings([attempt(0, fault="other_model")]) == []

@@ -1,0 +1,280 @@
+"""``pytest --aquila-faults``: programs that look at what an answer says, and tests in the styles that people have."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+APP = """
+import json, socket, threading, time
+from dataclasses import dataclass
+import httpx2
+
+URL = "https://api.openai.com/v1/chat/completions"
+
+def post(messages, **more):
+    return httpx2.post(URL, json={"model": "m", "messages": messages, **more}, timeout=5)
+
+def ask(text="count"):
+    response = post([{"role": "user", "content": text}])
+    response.raise_for_status()
+    return response.json()
+
+def trusting():
+    return ask()["choices"][0]["message"]["content"] or ""
+
+def looking():
+    choice = ask()["choices"][0]
+    if choice["finish_reason"] != "stop":
+        return "cut off: " + choice["finish_reason"]
+    return choice["message"]["content"] or choice["message"].get("refusal") or "nothing was said"
+
+@dataclass
+class Told:
+    text: str
+    complete: bool
+
+def telling():
+    choice = ask()["choices"][0]
+    return Told(choice["message"]["content"] or "", complete=choice["finish_reason"] == "stop")
+
+def counting():
+    answer = ask()
+    return answer["choices"][0]["message"]["content"], answer["usage"]["total_tokens"] > 0
+
+def agent(run_tool):
+    messages = [{"role": "user", "content": "weather"}]
+    for _ in range(5):
+        response = post(messages, tools=[{"type": "function", "function": {"name": "weather"}}])
+        response.raise_for_status()
+        message = response.json()["choices"][0]["message"]
+        if not message.get("tool_calls"):
+            return message["content"]
+        messages.append(message)
+        for call in message["tool_calls"]:
+            messages.append({"role": "tool", "tool_call_id": call.get("id"), "content": run_tool(call["function"])})
+
+def run_blindly(function):
+    return "18 degrees in " + json.loads(function["arguments"])["city"]
+
+def run_with_care(function):
+    try:
+        if function["name"] != "weather":
+            return "there is no such tool"
+        return run_blindly(function)
+    except ValueError as error:
+        return f"error: {error}"
+
+def patient():
+    for _ in range(4):
+        response = post([{"role": "user", "content": "count"}])
+        if response.status_code != 429:
+            break
+        time.sleep(float(response.headers["retry-after"]))
+    response.raise_for_status()
+    return response.json()["choices"][0]["message"]["content"]
+
+kept = []
+
+def littering(what):
+    response = post([{"role": "user", "content": "count"}])
+    if response.status_code != 200:
+        if what == "thread":
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+        else:
+            kept.append(socket.socket())
+    return response.json()
+
+def holding():
+    mine = socket.socket()
+    return ask(), mine.close()
+"""
+
+CONTENTS = """
+import pytest, app
+
+@pytest.fixture
+def answered(aquila_script):
+    aquila_script.when("count").reply("one two three", usage=(2, 3))
+
+@pytest.fixture
+def with_tool(aquila_script):
+    aquila_script.tool_call("weather", city="Rome").reply("It is 18 degrees in Rome.")
+
+def test_trusting(answered): assert app.trusting() is not None
+def test_looking(answered): assert app.looking()
+def test_telling(answered): assert app.telling()
+def test_strict(answered): assert app.trusting() == "one two three"
+def test_counting(answered): assert app.counting()
+def test_blind_agent(with_tool): assert "Rome" in app.agent(app.run_blindly)
+def test_careful_agent(with_tool): assert "Rome" in app.agent(app.run_with_care)
+"""
+
+LIMIT, FILTER, REFUSAL, EMPTY = "finish_length", "content_filter", "refusal", "empty_answer"
+ARGUMENTS, TOOL, ID, USAGE, MODEL, BYTE = (
+    "broken_arguments",
+    "unknown_tool",
+    "missing_call_id",
+    "no_usage",
+    "other_model",
+    "one_byte",
+)
+TAKEN = {LIMIT: ("accepted", "accepted", "took_truncated"), FILTER: ("accepted", "accepted")}
+WITHOUT_TOOLS = (LIMIT, FILTER, REFUSAL, EMPTY, USAGE, MODEL, BYTE)
+
+# For each test: what is said of it where it is not "held", with what was found.
+SAID: dict[str, dict[str, tuple[str, ...]]] = {
+    "test_trusting": {**TAKEN, REFUSAL: ("accepted", "accepted"), EMPTY: ("accepted", "accepted")},
+    "test_looking": {},
+    "test_telling": {REFUSAL: ("accepted", "accepted"), EMPTY: ("accepted", "accepted")},
+    "test_strict": {**TAKEN, REFUSAL: ("changed",), EMPTY: ("changed",)},
+    "test_counting": {**TAKEN, REFUSAL: ("accepted", "accepted"), EMPTY: ("accepted", "accepted"), USAGE: ("clear",)},
+    "test_blind_agent": {**TAKEN, REFUSAL: ("changed",), EMPTY: ("changed",), ARGUMENTS: ("clear",)},
+    "test_careful_agent": {**TAKEN, REFUSAL: ("changed",), EMPTY: ("changed",)},
+}
+
+STYLES = """
+import asyncio, os, signal, time, unittest
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
+import pytest, app
+
+POOL = ThreadPoolExecutor(1)
+
+@pytest.fixture(autouse=True)
+def answered(aquila_script):
+    aquila_script.when("count").reply("one two three")
+
+class TestOld(unittest.TestCase):
+    def test_whole(self): self.assertTrue(app.patient())
+    def test_parts(self):
+        for number in range(2):
+            with self.subTest(number=number):
+                self.assertTrue(app.patient())
+
+def test_sleep_is_replaced(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    assert app.patient()
+
+def test_sleep_is_mocked():
+    with mock.patch("app.time.sleep"):
+        assert app.patient()
+
+def test_output(capsys):
+    print("before")
+    assert app.patient()
+    assert capsys.readouterr().out == "before\\n"
+
+@pytest.mark.parametrize("name", ["a::b", "[x]"])
+def test_parameters(name): assert app.patient()
+def test_pool(): assert POOL.submit(app.patient).result()
+def test_pool_again(): assert POOL.submit(app.patient).result()
+def test_thread(): assert app.littering("thread")
+def test_socket(): assert app.littering("socket")
+def test_holding(): assert app.holding()
+def test_task():
+    loop = asyncio.new_event_loop()
+
+    async def run():
+        if "error" in app.littering("nothing"):
+            app.kept.append(asyncio.ensure_future(asyncio.Event().wait()))
+
+    loop.run_until_complete(run())
+    loop.close()
+
+def test_exit():
+    if app.post([{"role": "user", "content": "count"}]).status_code == 401:
+        os._exit(3)
+
+def test_killed():
+    if app.post([{"role": "user", "content": "count"}]).status_code == 401:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+@pytest.mark.xfail
+def test_expected_to_fail(): assert not app.patient()
+
+@pytest.mark.skip
+def test_skipped(): app.patient()
+"""
+
+RATE, WRONG_KEY = "rate_limit(retry_after=30.0)", "unauthorized"
+STYLES_SAID: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
+    **dict.fromkeys(
+        (
+            "TestOld::test_whole",
+            "TestOld::test_parts",
+            "test_sleep_is_replaced",
+            "test_sleep_is_mocked",
+            "test_output",
+            "test_parameters[a::b]",
+            "test_parameters[[x]]",
+            "test_pool",
+            "test_pool_again",
+        ),
+        (("held",), ("clear",)),
+    ),
+    "test_thread": (("leaks", "leaks"), ("leaks", "leaks")),
+    "test_socket": (("leaks", "leaks"), ("leaks", "leaks")),
+    "test_task": (("leaks", "leaks"), ("leaks", "leaks")),
+    "test_holding": (("clear",), ("clear",)),
+    "test_exit": (("accepted", "accepted"), ("clear",)),
+    "test_killed": (("accepted", "accepted"), None),
+}
+
+
+def run(folder: Path, tests: str, *arguments: str) -> tuple[int, str, dict[tuple[str, str], tuple[str, ...]]]:
+    """Run the tests under faults. Return the exit code, what was printed, and what is said of each test and fault."""
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "app.py").write_text(textwrap.dedent(APP))
+    (folder / "test_app.py").write_text(textwrap.dedent(tests))
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--aquila-faults-json=report.json", *arguments]
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    rows = json.loads((folder / "report.json").read_text())["runs"]
+    said = {
+        (row["test"].partition("::")[2], row["fault"]): (row["verdict"], *(each["name"] for each in row["findings"]))
+        for row in rows
+    }
+    return done.returncode, done.stdout, said
+
+
+@pytest.mark.slow
+def test_what_answers_say_is_noticed_or_not(tmp_path: Path) -> None:
+    faults = (*WITHOUT_TOOLS, ARGUMENTS, TOOL, ID)
+    code, output, said = run(tmp_path, CONTENTS, "-p", "no:xdist", f"--aquila-faults={','.join(faults)}")
+    assert said == {
+        (test, fault): verdicts.get(fault, ("held",))
+        for test, verdicts in SAID.items()
+        for fault in (faults if "agent" in test else WITHOUT_TOOLS)
+    }, output
+    assert (code, "15 faults do not apply" in output) == (1, True), output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("-p", "no:xdist", "-s"), ("-n2",)], ids=["alone", "xdist"])
+def test_tests_in_all_styles_are_judged_alike(options: tuple[str, ...], tmp_path: Path) -> None:
+    code, output, said = run(tmp_path, STYLES, f"--aquila-faults={RATE},{WRONG_KEY}", *options)
+    expected = {}
+    for test, (after_rate, after_key) in STYLES_SAID.items():
+        expected[test, RATE] = after_rate
+        if after_key is not None:
+            expected[test, WRONG_KEY] = after_key
+    assert said == expected, output
+    assert code == 1
+    assert "passed, 1 skipped, 1 xfailed" in output, output
+    assert "test_killed: not run under faults: under unauthorized: its process was ended by SIGKILL" in output
