@@ -19,7 +19,10 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording.child_misses import ChildMisses
 
 if TYPE_CHECKING:
+    from aquila.cassettes.frames.misses import FrameMiss
     from aquila.cassettes.matching import cures, difference
+    from aquila.cassettes.matching.cures import Cure
+    from aquila.cassettes.matching.difference import Difference
     from aquila.cassettes.matching.miss_message import Explanation
     from aquila.recording.decisions import MissedRequest
     from aquila.recording.scope import Scope
@@ -150,7 +153,28 @@ def _describe(scope: Scope, session: Session, missed: MissedRequest, explained: 
         return replace(row, kind="unrecorded")
     if explained.nearest is None:
         return replace(row, kind="another", group=f"another {row.method} {row.url.partition('?')[0]}")
-    fresh = cures.find_fresh_fields(explained.found)
+    row = replace(row, recording=explained.nearest + 1)
+    return _with_changes(row, scope, session, explained.found, explained.cure or explained.ignorable)
+
+
+def note_message(scope: Scope, session: Session, handshake: RecordedRequest, miss: FrameMiss, text: str) -> None:
+    """Note a message of a conversation that is not what was recorded. ``text`` explains the miss."""
+    request = session.redactor.redact_request(handshake)
+    row = DriftedRequest(session.name, request.method.upper(), request.url, "changed", text)
+    if miss.played_out:
+        row = replace(row, kind="played_out", group="played out")
+    elif miss.found:
+        row = _with_changes(row, scope, session, miss.found, miss.cure or miss.ignorable)
+    else:
+        row = replace(row, group=miss.group or "sound", changes=(Change("sound", "as it is", "another"),))
+    scope.run.state_of(DriftLog).note(scope, row)
+
+
+def _with_changes(
+    row: DriftedRequest, scope: Scope, session: Session, found: Sequence[Difference], cure: Cure | None
+) -> DriftedRequest:
+    """Return a row with what differs, and the settings under which it would match."""
+    fresh = cures.find_fresh_fields(found)
     changes = tuple(
         Change(
             difference.clip_around(one.path, len(one.path), _SHOWN),
@@ -158,20 +182,17 @@ def _describe(scope: Scope, session: Session, missed: MissedRequest, explained: 
             _shown(session, one.now, one.recorded),
             field.kinds if field is not None else (),
         )
-        for one, field in zip(explained.found[:_MOST_CHANGES], fresh, strict=False)
+        for one, field in zip(found[:_MOST_CHANGES], fresh, strict=False)
     )
-    cure = explained.cure or explained.ignorable
-    settings = _write_advice(scope, cure.advice if cure is not None else ())
     identity = [
         (_INDEX.sub("[*]", one.path), field.kinds if field is not None else difference.identify_change([one]))
-        for one, field in zip(cures.without_fresh_values(explained.found), fresh, strict=True)
+        for one, field in zip(cures.without_fresh_values(found), fresh, strict=True)
     ]
     return replace(
         row,
-        recording=explained.nearest + 1,
         changes=changes,
         group=hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16],
-        settings=tuple(settings),
+        settings=tuple(_write_advice(scope, cure.advice if cure is not None else ())),
     )
 
 

@@ -205,3 +205,16 @@ def test_every_message_is_read_once() -> None:
             replay.deliverable()
     assert replay.ended == Close("provider", 1000)
     assert len(read) == 2 * 200
+
+
+def test_what_was_refused_can_be_passed_over() -> None:
+    replay = replay_of(sent({"n": 1}), received(1), sent({"stream_id": "a", "n": 2}), received(2))
+    assert miss_of(replay, {"n": 7}).found
+    replay.pass_over()
+    assert texts_of(replay.deliverable()) == ["1"]
+    assert miss_of(replay, {"stream_id": "b", "n": 8}).cure is None
+    replay.pass_over()
+    assert texts_of(replay.deliverable()) == ["2"]
+    assert miss_of(replay, {"stream_id": "b", "n": 9}).played_out
+    replay.pass_over()
+    assert replay.ended is not None

@@ -43,13 +43,17 @@ class LaneMatcher:
         """How many bytes were sent of the sound in the next message."""
         self._last_heard: Piece | None = None
         """The last piece that was sent now, if no other message followed it."""
+        self._passed_over: Piece | None = None
+        self._refused: tuple[Expected, Message, Message] | None = None
+        """What was expected, as it is now and as it was recorded, and the message that came in its place."""
         self._messages: dict[int, Message] = {}
         self._pieces: dict[int, Piece | None] = {}
         """The recorded messages that were read, and the sound that they are, by number, from the next one on."""
 
     def take(self, now: Message) -> Mismatch | None:
         """Take a message that the client sends. Return why it is not the one that is expected, or None if it is."""
-        if self._adds_nothing(now):
+        self._refused = None
+        if self._adds_nothing(now) or self._is_passed_over(now):
             return None
         number = self.lane.taken
         while number < len(self.lane.sent):
@@ -81,10 +85,11 @@ class LaneMatcher:
             left = self._count_left(number)
             return Mismatch(place, expected.message, f"it ends {count_of(left, 'byte')} earlier")
         if not self._reader.are_equal(expected.message, now):
+            self._refused = expected, recorded, now
             return Mismatch(place, expected.message)
         self._ids.keep(expected, recorded, now)
         self._advance(number + 1)
-        self._last_heard = None
+        self._last_heard = self._passed_over = None
         return None
 
     def _hear(self, number: int, piece: Piece, now: Piece, expected: Expected) -> Mismatch | None:
@@ -111,6 +116,29 @@ class LaneMatcher:
         self._heard = heard
         self._last_heard = now
         return None
+
+    def pass_over(self) -> None:
+        """Go on as if the message that was refused last had been the expected one. Of sound, as if all of it had."""
+        if self.lane.is_taken:
+            return
+        if self._refused is not None:
+            self._ids.keep(*self._refused)
+        number = self.lane.taken
+        piece = self._piece_at(number)
+        if piece is None or self._refused is None or cut_piece(self._refused[2], piece.place) is not None:
+            self._passed_over = piece
+        while True:
+            number += 1
+            piece = piece and self._continuation_of(piece, number)
+            if piece is None:
+                break
+        self._advance(number)
+
+    def _is_passed_over(self, now: Message) -> bool:
+        """Say whether a message is a piece of sound that was passed over."""
+        passed = self._passed_over
+        piece = cut_piece(now, passed.place) if passed is not None else None
+        return bool(passed and piece and self._reader.are_equal(passed.around, piece.around))
 
     def _advance(self, number: int) -> None:
         """Go on to a message: those before it are sent."""

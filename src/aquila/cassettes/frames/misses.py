@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from aquila.cassettes.frames.messages import Message, MessageReader
 from aquila.cassettes.matching import cures
 from aquila.cassettes.matching.body_lines import count_of, render_body, write_unified_diff
+from aquila.cassettes.matching.cures import Cure
 from aquila.cassettes.matching.difference import Difference, find_differences, identify_change, quote_around
 from aquila.cassettes.matching.miss_message import name_fields, write_differences, write_preview
 
@@ -17,7 +19,8 @@ class FrameMiss(NamedTuple):
     ``title`` says it in one sentence, and ``details`` are lines that show it; whoever raises it adds the cassette, and
     the command that records. ``number`` is that of the message among those of the client, from 1. ``played_out`` says
     that the recording has no further one. ``difference`` are the lines that name the fields that differ, and ``group``
-    is equal for misses by the same change; None where there is nothing to compare with.
+    is equal for misses by the same change; None where there is nothing to compare with. ``found`` are the differences,
+    and ``cure`` and ``ignorable`` are as in ``Explanation``.
     """
 
     title: str
@@ -26,6 +29,9 @@ class FrameMiss(NamedTuple):
     played_out: bool = False
     difference: str | None = None
     group: str | None = None
+    found: Sequence[Difference] = ()
+    cure: Cure | None = None
+    ignorable: Cure | None = None
 
     @property
     def text(self) -> str:
@@ -47,7 +53,8 @@ def explain_difference(
         found.insert(0, Difference("frame", kinds[0], kinds[1]))
     fields = list(write_differences(found))
     lines = [*fields, *write_unified_diff(render_body(before), render_body(after), f"message {number}")]
-    cure = cures.find_cure(reader.as_request(now), reader.as_request(recorded), found, reader.rules)
+    requests = reader.as_request(now), reader.as_request(recorded)
+    cure = cures.find_cure(*requests, found, reader.rules)
     if cure is not None:
         lines += cures.write_advice(cure)
     return FrameMiss(
@@ -56,6 +63,9 @@ def explain_difference(
         number,
         difference="\n".join([line.removeprefix("    ") for line in fields]) or None,
         group=identify_change(cures.without_fresh_values(found)),
+        found=found,
+        cure=cure,
+        ignorable=None if cure is not None else cures.find_ignorable(*requests, found, reader.rules),
     )
 
 

@@ -22,7 +22,7 @@ from aquila.intercept import policy
 from aquila.intercept.policy import AnsweringScope
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import askers, conversations, guard
+from aquila.recording import askers, conversations, drift_watch, guard
 from aquila.recording.decisions import PASS_ON, RefuseDecision, ReplayDecision
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.recording.model_hosts import asks_model
@@ -169,7 +169,12 @@ class _Replay:
         text = data.decode("utf-8", "surrogateescape")
         return without_numbers(self._session.redactor.redact_text(text)).encode("utf-8", "surrogateescape")
 
-    def _make_miss(self, miss: FrameMiss) -> CassetteMiss:
+    def _make_miss(self, miss: FrameMiss) -> CassetteMiss | None:
+        if self._scope.run.layers.finds_drift:
+            text = self._explain(miss.title, miss.details, ())
+            request = self._decision.interaction.request
+            drift_watch.note_message(self._scope, self._session, request, miss, text)
+            return None
         options = {"difference": miss.difference, "group": miss.group}
         if self._session.mode == "replay":
             kind = PlayedOut if miss.played_out else CassetteMiss

@@ -17,9 +17,9 @@ from aquila.errors import CassetteMiss, SessionClosed
 class ReplayedConversation:
     """One replay of a recorded conversation. Any thread may send, wait, or ask for what comes next.
 
-    ``make_miss`` makes an error of what the client said instead of what is recorded, and ``make_silence_miss`` one of
-    what the recording waits for. ``refuse`` notes a miss and raises it as it suits the place. A reader waits in vain
-    for ``silence`` seconds. ``timing`` is the pace, 0 for at once.
+    ``make_miss`` makes an error of what the client said instead of what is recorded, or None if it may pass, and
+    ``make_silence_miss`` one of what the recording waits for. ``refuse`` notes a miss and raises it as it suits the
+    place. A reader waits in vain for ``silence`` seconds. ``timing`` is the pace, 0 for at once.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class ReplayedConversation:
         response: RecordedResponse,
         replay: ConversationReplay,
         *,
-        make_miss: Callable[[FrameMiss], CassetteMiss],
+        make_miss: Callable[[FrameMiss], CassetteMiss | None],
         make_silence_miss: Callable[[str], CassetteMiss],
         refuse: Callable[[CassetteMiss], NoReturn],
         is_over: Callable[[], bool],
@@ -64,8 +64,11 @@ class ReplayedConversation:
             miss = self._replay.take_sent(data, is_text)
             if miss is None:
                 return
-            self._has_failed = True
             error = self._make_miss(miss)
+            if error is None:
+                self._replay.pass_over()
+                return
+            self._has_failed = True
         self.break_off()
         self._refuse(error)
 
