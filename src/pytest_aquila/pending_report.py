@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.recording import runtime
-from aquila.recording.pending_recordings import accept_command, find_pending_files, shown_path
+from aquila.recording.pending_files import accept_command, find_pending_files, shown_path
 
 if TYPE_CHECKING:
     from pytest_aquila.reporting import Totals

@@ -1,9 +1,7 @@
-"""Recordings that wait beside their cassettes: what they hold, and what to type to take them over."""
+"""Recordings that wait beside their cassettes: what they hold."""
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.names import candidate_paths, name_of_file
 from aquila.errors import AquilaError
+from aquila.recording.pending_files import accept_command, find_pending_files, shown_path
 from aquila.recording.recording_age import describe_age, latest_moment
 
 if TYPE_CHECKING:
@@ -75,22 +73,6 @@ def _by_slot(
     return found
 
 
-def find_pending_files(root: Path, cassette: str) -> list[Path]:
-    """Return the pending files of a cassette, whichever its form."""
-    beside = map(cassette_files.pending_path, candidate_paths(root, cassette))
-    return [path for path in beside if os.path.exists(path)]
-
-
-def accept_command(pending: Path, root: Path, *, usual_root: Path | None = None) -> str:
-    """Return what to type to take a pending file over.
-
-    ``root`` is its cassette folder, and ``usual_root`` the one that the command looks into by itself.
-    """
-    name = name_of_file(root, cassette_files.cassette_of_pending(pending))
-    elsewhere = "" if usual_root in (None, root) else f" --dir {shlex.quote(str(shown_path(root)))}"
-    return f"aquila cassettes accept {shlex.quote(name)}{elsewhere}"
-
-
 def mention_pending(explained: Explanation, scope: Scope, session: Session, request: RecordedRequest) -> Explanation:
     """Add to the explanation of a miss what waits beside the cassette, if anything does."""
     root = scope.settings.cassette_root()
@@ -120,10 +102,3 @@ def _describe_file(path: Path, session: Session, request: RecordedRequest) -> It
         yield "It answers this request. To store it:"
     else:
         yield "It does not answer this request. To store it all the same:"
-
-
-def shown_path(path: Path) -> Path:
-    """Return a path as it is shown: relative to the working directory, if it is in there."""
-    with suppress(ValueError, OSError):  # the working directory may have been deleted
-        return path.relative_to(Path.cwd())
-    return path

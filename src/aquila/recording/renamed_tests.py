@@ -24,7 +24,7 @@ from aquila.cassettes.storage.recorded_uses import read_uses
 from aquila.errors import AquilaError
 from aquila.recording import runtime
 from aquila.recording.gone_tests import Sources
-from aquila.recording.pending_recordings import shown_path
+from aquila.recording.pending_files import shown_path
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.match_rules import MatchRules

@@ -38,7 +38,6 @@ from aquila.recording.decisions import (
     RefuseDecision,
     ReplayDecision,
 )
-from aquila.recording.filters import Filters
 from aquila.recording.other_origins import OtherOrigins, move_to_origin
 from aquila.recording.recording_age import leave_out_outdated
 from aquila.recording.recording_keys import RecordingKeys, holds_stand_in
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.matching import linked_recordings
     from aquila.cassettes.matching.linked_recordings import GivenIds
     from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.recording.filters import Filters
     from aquila.scripting.shared_script import AnswersRequests
 else:
     lazy_modules(globals(), linked_recordings="aquila.cassettes.matching.linked_recordings")

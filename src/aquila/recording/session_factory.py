@@ -27,7 +27,6 @@ from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording import redactors
 from aquila.recording.client_calls import packages_of_project
 from aquila.recording.decisions import MissedRequest
-from aquila.recording.filters import ComparedRequests, Filters
 from aquila.recording.model_hosts import asks_model
 from aquila.recording.session import Session
 
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
         renamed_tests,
         scripts,
     )
+    from aquila.recording import filters as request_filters
+    from aquila.recording.filters import Filters
     from aquila.recording.scope import Scope
 else:
     lazy_modules(
@@ -50,6 +51,7 @@ else:
         miss_message="aquila.cassettes.matching.miss_message",
         pending_recordings="aquila.recording.pending_recordings",
         recording_age="aquila.recording.recording_age",
+        request_filters="aquila.recording.filters",
         renamed_tests="aquila.recording.renamed_tests",
         scripts="aquila.recording.scripts",
     )
@@ -227,7 +229,7 @@ def request_identifier(rules: MatchRules, filters: Filters | None = None) -> Cal
     ``aquila_key``. Where there is neither, ``rules`` decide.
     """
     if filters is not None and filters.is_same is not None:
-        return ComparedRequests(filters.is_same).identify
+        return request_filters.ComparedRequests(filters.is_same).identify
     if not has_listeners("aquila_key"):
         return lambda request: key_at_origin(request, rules)
     hook = plugin_manager().hook.aquila_key

@@ -17,12 +17,13 @@ from aquila.recording.decisions import ReplayDecision
 from aquila.transports.requested_delay import LONGEST_DELAY, read_requested_delay
 from aquila.transports.silence import Silence
 from aquila.transports.wire import error_from_text
-from aquila.wire_forms.table import find_wire_form
 
 if TYPE_CHECKING:
     import anyio
+
+    from aquila.wire_forms import table
 else:
-    lazy_modules(globals(), anyio="anyio")
+    lazy_modules(globals(), anyio="anyio", table="aquila.wire_forms.table")
 
 
 class Pace:
@@ -118,7 +119,7 @@ def _response_headers(decision: ReplayDecision, advises: bool) -> list[tuple[str
 
 def _gives_up(decision: ReplayDecision) -> bool:
     """Whether a client does not ask again after a fault, because it would have to wait too long."""
-    form = find_wire_form(decision.interaction.request)
+    form = table.find_wire_form(decision.interaction.request)
     if form is None or not form.name.startswith("OpenAI"):
         return False
     delay = read_requested_delay(dict(decision.interaction.response.headers))

@@ -12,7 +12,6 @@ from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.storage.merging import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import CassetteMiss
-from aquila.faults.fault import PACED
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.decisions import ReplayDecision
 from aquila.recording.model_hosts import asks_model
@@ -24,11 +23,17 @@ from aquila.transports.routes import Route
 from aquila.transports.silence import Silence
 
 if TYPE_CHECKING:
+    from aquila.faults import fault
     from aquila.recording.wire_watch import WireWatch
     from aquila.transports import watched_answers
     from aquila.wire_forms import table as wire_forms
 else:
-    lazy_modules(globals(), watched_answers="aquila.transports.watched_answers", wire_forms="aquila.wire_forms.table")
+    lazy_modules(
+        globals(),
+        fault="aquila.faults.fault",
+        watched_answers="aquila.transports.watched_answers",
+        wire_forms="aquila.wire_forms.table",
+    )
 
 
 class ScopeRoute(Route):
@@ -142,7 +147,7 @@ class ScopeRoute(Route):
         return Rest(response, silence=silence, refuse=refuse)
 
     def _pace_for(self, decision: ReplayDecision, request: httpx2.Request) -> Pace | None:
-        if decision.fault.startswith(PACED):
+        if decision.fault and decision.fault.startswith(fault.PACED):
             return Pace(1.0, request, hurries=not self._timing)
         return Pace(self._timing, request) if self._timing else None
 

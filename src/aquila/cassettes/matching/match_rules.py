@@ -7,15 +7,18 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.matching import json_path
 from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, check_header_names
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.cassettes.matching import normalizing
+    from aquila.cassettes.matching import json_path, normalizing
 else:
-    lazy_modules(globals(), normalizing="aquila.cassettes.matching.normalizing")
+    lazy_modules(
+        globals(),
+        json_path="aquila.cassettes.matching.json_path",
+        normalizing="aquila.cassettes.matching.normalizing",
+    )
 
 PARTS = ("method", "scheme", "host", "origin", "path", "query", "headers", "body", "metadata", "prompt_cache_key")
 """Every part of a request that ``match_on`` can name, besides ``header:<name>``.

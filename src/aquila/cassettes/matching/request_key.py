@@ -14,18 +14,22 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from aquila.cassettes import multipart
 from aquila.cassettes.body_file import LARGE, PREFIX, BodyFile, StoredRequest
 from aquila.cassettes.matching.canonical_json import encode_canonical, parse_canonical
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.matching.uploaded_file import UploadedFile, describe_content
 from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.cassettes.matching import normalizing
+    from aquila.cassettes import multipart
+    from aquila.cassettes.matching import normalizing, uploaded_file
 else:
-    lazy_modules(globals(), normalizing="aquila.cassettes.matching.normalizing")
+    lazy_modules(
+        globals(),
+        multipart="aquila.cassettes.multipart",
+        normalizing="aquila.cassettes.matching.normalizing",
+        uploaded_file="aquila.cassettes.matching.uploaded_file",
+    )
 
 Kind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]
 """How a body was understood; ``none`` when it is not compared."""
@@ -226,11 +230,11 @@ def _is_structured(media: str, file: BodyFile) -> bool:
 
 def _text_or_bytes(data: bytes) -> tuple[Kind, Any]:
     if len(data) > LARGE:
-        return "bytes", describe_content(data)
+        return "bytes", uploaded_file.describe_content(data)
     try:
         return "text", data.decode()
     except UnicodeDecodeError:
-        return "bytes", describe_content(data)
+        return "bytes", uploaded_file.describe_content(data)
 
 
 def leave_out(value: Any, rules: MatchRules) -> None:
@@ -269,7 +273,7 @@ def _group_fields(pairs: Iterable[tuple[str, Any]], rules: MatchRules) -> dict[s
 def _canonical_part(part: multipart.Part) -> Any:
     """Return a plain field as its text, and a file as its name, type, size and hash."""
     if part.filename is not None:
-        return UploadedFile.from_part(part)
+        return uploaded_file.UploadedFile.from_part(part)
     kind, content = _text_or_bytes(part.data)
     if kind == "text" and not (part.content_type or part.transfer_encoding):
         return content

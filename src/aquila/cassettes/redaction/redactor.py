@@ -24,7 +24,6 @@ from aquila.cassettes.redaction.header_allowlist import (
     is_allowed_header,
     is_credential_header,
 )
-from aquila.cassettes.redaction.response_headers import choose_response_headers
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
         secret_patterns,
         window_redaction,
     )
+    from aquila.cassettes.redaction import response_headers as answer_headers
     from aquila.cassettes.redaction import scrubber as scrubbers
     from aquila.cassettes.redaction.found_secrets import SecretNumbers
     from aquila.cassettes.redaction.request_credentials import NamedSecrets
@@ -46,6 +46,7 @@ else:
         found_secrets="aquila.cassettes.redaction.found_secrets",
         frame_redaction="aquila.cassettes.redaction.frame_redaction",
         request_credentials="aquila.cassettes.redaction.request_credentials",
+        answer_headers="aquila.cassettes.redaction.response_headers",
         window_redaction="aquila.cassettes.redaction.window_redaction",
         scrubbers="aquila.cassettes.redaction.scrubber",
         secret_patterns="aquila.cassettes.redaction.secret_patterns",
@@ -216,7 +217,7 @@ class Redactor:
         scrubber = self._scrubber_knowing(self._find_seen_credentials())
         numbers = found_secrets.SecretNumbers() if numbers is None else numbers
         has_body = body_elsewhere or bool(response.chunks)
-        kept = choose_response_headers(
+        kept = answer_headers.choose_response_headers(
             response.headers, self._response_headers, has_whole_body=has_body and response.end != "broken"
         )
         headers = tuple([(name, scrubber.scrub_text(value, numbers, parameters=True)) for name, value in kept])

@@ -1,0 +1,37 @@
+"""The files of recordings that wait beside their cassettes: where they are, and what to type to take them over.
+
+Apart from what reads them: every run that replays looks whether there are any, and few runs have some.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from contextlib import suppress
+from pathlib import Path
+
+from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.names import candidate_paths, name_of_file
+
+
+def find_pending_files(root: Path, cassette: str) -> list[Path]:
+    """Return the pending files of a cassette, whichever its form."""
+    beside = map(cassette_files.pending_path, candidate_paths(root, cassette))
+    return [path for path in beside if os.path.exists(path)]
+
+
+def accept_command(pending: Path, root: Path, *, usual_root: Path | None = None) -> str:
+    """Return what to type to take a pending file over.
+
+    ``root`` is its cassette folder, and ``usual_root`` the one that the command looks into by itself.
+    """
+    name = name_of_file(root, cassette_files.cassette_of_pending(pending))
+    elsewhere = "" if usual_root in (None, root) else f" --dir {shlex.quote(str(shown_path(root)))}"
+    return f"aquila cassettes accept {shlex.quote(name)}{elsewhere}"
+
+
+def shown_path(path: Path) -> Path:
+    """Return a path as it is shown: relative to the working directory, if it is in there."""
+    with suppress(ValueError, OSError):  # the working directory may have been deleted
+        return path.relative_to(Path.cwd())
+    return path
