@@ -1,4 +1,4 @@
-"""Side requests: what libraries send besides asking a model. A table, with nothing to import.
+"""Side requests: what libraries send besides asking a model. A table.
 
 Telemetry, price lists, lists of other tools. No test asks for them, and whether one is sent depends on what ran before.
 So they are never recorded and never a miss: they fail as on a machine without a network. The setting ``side_requests``
@@ -7,9 +7,10 @@ adds rows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
+
+from aquila.recording.wildcards import fits_pattern
 
 SIDE_REQUESTS = (
     "POST api.openai.com/v1/traces/ingest",  # openai-agents: tracing, from a thread
@@ -67,37 +68,32 @@ machine.
 def is_side_request(method: str, host: str, port: int | None, path: str, extra: Sequence[str]) -> bool:
     """Whether a request is a side request. ``extra`` are rows of the project; ``-`` before one takes it away."""
     host, path = host.lower().rstrip("."), path.partition("?")[0]
-    pattern = _compile_rows(tuple(extra))
-    spelt = f"{method.upper()} {host}{path}"
-    return pattern.fullmatch(spelt) is not None or (
-        port is not None and pattern.fullmatch(f"{method.upper()} {host}:{port}{path}") is not None
+    rows = _rows_in_force(tuple(extra))
+    return _fits_any(f"{method.upper()} {host}{path}", rows) or (
+        port is not None and _fits_any(f"{method.upper()} {host}:{port}{path}", rows)
     )
 
 
 def is_side_host(host: str, extra: Sequence[str]) -> bool:
     """Whether the project's rows say that a host gets nothing but side requests: ``* host/*``."""
-    return _compile_hosts(tuple(extra)).fullmatch(host.lower().rstrip(".")) is not None
+    addresses = (row.removeprefix("* ") for row in extra if row.startswith("* "))
+    hosts = tuple(address.removesuffix("/*") for address in addresses if address.endswith("/*"))
+    return _fits_any(host.lower().rstrip("."), hosts)
 
 
 def is_download(method: str, host: str, path: str, extra: Sequence[str]) -> bool:
     """Whether a request is one of ``DOWNLOADS``. ``-`` before one of them in ``extra`` takes it away."""
     rows = tuple(row for row in DOWNLOADS if f"-{row}" not in extra)
-    return _compile(rows).fullmatch(f"{method.upper()} {host.lower().rstrip('.')}{path.partition('?')[0]}") is not None
+    return _fits_any(f"{method.upper()} {host.lower().rstrip('.')}{path.partition('?')[0]}", rows)
 
 
 @lru_cache(maxsize=8)
-def _compile_rows(extra: tuple[str, ...]) -> re.Pattern[str]:
+def _rows_in_force(extra: tuple[str, ...]) -> tuple[str, ...]:
     taken = {row[1:].strip() for row in extra if row.startswith("-")}
-    rows = (row for row in (*SIDE_REQUESTS, *extra) if row not in taken and not row.startswith("-"))
-    return _compile(tuple(rows))
+    return tuple(row for row in (*SIDE_REQUESTS, *extra) if row not in taken and not row.startswith("-"))
 
 
-@lru_cache(maxsize=8)
-def _compile_hosts(extra: tuple[str, ...]) -> re.Pattern[str]:
-    addresses = (row.removeprefix("* ") for row in extra if row.startswith("* "))
-    return _compile(tuple(address.removesuffix("/*") for address in addresses if address.endswith("/*")))
-
-
-@lru_cache(maxsize=8)
-def _compile(rows: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(each).replace(r"\*", ".*") for each in rows) or "(?!)")
+@lru_cache(maxsize=512)
+def _fits_any(text: str, rows: tuple[str, ...]) -> bool:
+    """Whether a text is as one of the rows says. Remembered: a program asks at few addresses, and often."""
+    return any(fits_pattern(text, row) for row in rows)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aquila.recording.host_names import SPELLINGS_OF_LOOPBACK, is_loopback, normalize_host, normalize_pattern
+from aquila.recording.wildcards import fits_pattern
 
 if TYPE_CHECKING:
     from aquila.config import Settings
@@ -104,13 +105,7 @@ _MODEL_PATH = (
 @lru_cache(maxsize=512)
 def matches_any(host: str, patterns: Sequence[str]) -> bool:
     """Say whether a host is among ``patterns`` (``*`` for any characters; ``host`` or ``host:port``)."""
-    return _compile_patterns(tuple(patterns)).fullmatch(host) is not None
-
-
-@lru_cache(maxsize=32)
-def _compile_patterns(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    spelt = (re.escape(normalize_pattern(pattern)).replace(r"\*", ".*") for pattern in patterns)
-    return re.compile("|".join(spelt) or "(?!)")
+    return any(fits_pattern(host, normalize_pattern(pattern)) for pattern in patterns)
 
 
 def address_spellings(host: str, port: int | None) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,9 +38,13 @@ class RedactorCache:
         basis = copy_environment_without(_CHANGED_BY_EVERY_TEST), keys.environment, keys.hidden
         known = self._secrets
         if known is None or known[0] != basis:
-            shown = (value for value in os.environ.values() if value.endswith(DUMMY_KEY))  # some have a beginning
+            now = dict(os.environ)
+            shown = (value for value in now.values() if value.endswith(DUMMY_KEY))  # some have a beginning
             found = dict.fromkeys((DUMMY_KEY, *shown), "the dummy key")
-            for environment in (os.environ, keys.hidden, keys.environment):
+            # A run shows dozens of dummies, and each is known whole. What has something else beside it is searched.
+            others = {name: value for name, value in now.items() if value not in found or _has_parts(value)}
+            before = {name: value for name, value in keys.environment.items() if others.get(name) != value}
+            for environment in (others, keys.hidden, before):
                 for value, kind in environment_secrets(environment).items():
                     found.setdefault(value, kind)
             known = self._secrets = basis, found
@@ -60,6 +65,11 @@ class RedactorCache:
             )
             known = self._redactor = basis, redactor
         return known[1]
+
+
+def _has_parts(dummy: str) -> bool:
+    """Whether a value that ends with the dummy key holds more than a name before it, such as a URL with a password."""
+    return not re.fullmatch(r"[\w.-]+", dummy, re.ASCII)
 
 
 def redactor_for(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Redactor:
