@@ -176,12 +176,21 @@ def test_convert_makes_a_cassette_of_cassetter_aquilas(name: str, cassettes: Cas
     assert (cassettes.folder / "http.yaml").read_bytes().startswith(b"aquila: 1\n")
 
 
-@pytest.mark.parametrize("name", ["grpc.yaml", "websocket.yaml", "observed.yaml"])
+@pytest.mark.parametrize("name", ["grpc.yaml", "observed.yaml"])
 def test_convert_leaves_what_it_cannot_read_as_it_is(name: str, cassettes: Cassettes) -> None:
     data = (CASSETTER / name).read_bytes()
     (cassettes.folder / name).write_bytes(data)
     assert cassettes.run("convert", name, "--to", "yaml", "--replace").code == 2
     assert (cassettes.folder / name).read_bytes() == data
+
+
+def test_convert_takes_over_conversations(cassettes: Cassettes) -> None:
+    (cassettes.folder / "a.yaml").write_bytes((CASSETTER / "websocket.yaml").read_bytes())
+    assert cassettes.run("convert", "a", "--to", "yaml", "--replace").code == 0
+    text = (cassettes.folder / "a.yaml").read_text()
+    assert text.startswith("aquila: 1\n")
+    assert text.count("- kind: websocket\n") == 2
+    assert "    - close: {by: provider, code: 1001, reason: going away}\n" in text
 
 
 def test_scan_takes_no_other_toml_for_a_cassette(cassettes: Cassettes, tmp_path: Path) -> None:

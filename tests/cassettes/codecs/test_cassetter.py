@@ -10,6 +10,7 @@ import pytest
 
 import aquila
 from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cassettes.model import Cassette, RecordedChunk
 from aquila.cassettes.storage import cassette_files
 from aquila.errors import CassetteCorrupt, CassetteWriteError
@@ -56,7 +57,7 @@ def test_both_forms_say_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("name", "what"),
-    [("grpc", "gRPC interactions"), ("websocket", "websocket interactions"), ("observed", "a server observed")],
+    [("grpc", "gRPC interactions"), ("observed", "a server observed")],
 )
 def test_what_is_not_http_is_refused_and_named(name: str, what: str) -> None:
     with pytest.raises(CassetteCorrupt, match=f"line 3: a cassette of cassetter with .*{what}") as raised:
@@ -145,3 +146,38 @@ def test_a_recording_of_this_machine_replays_without_a_setting(tmp_path: Path, m
                 "http://127.0.0.1:8099/chat", content=ASKED, headers={"content-type": "application/json"}
             )
     assert answer.json()["id"] == "chat-1"
+
+
+def test_conversations_are_read_with_the_way_they_ended() -> None:
+    left, closed = cassette_files.load_cassette(FILES / "websocket.yaml").interactions
+    assert (left.kind, left.request.method, left.request.url) == ("websocket", "GET", "ws://127.0.0.1:8099/live")
+    assert (left.response.status, left.response.end, closed.response.end) == (101, "closed", "complete")
+    said = [
+        Frame(b'{"type":"session.created","n":1.50,"s":"caf\xc3\xa9"}', sent=False),
+        Frame(b'{"a": 1, "b": [1.0, null]}', sent=True),
+        Frame(b'{"a": 1, "b": [1.0, null]}', sent=False),
+        Frame(b"\x00\xff", sent=True, is_text=False),
+        Frame(b"\x00\xff", sent=False, is_text=False, at=1),
+        Frame(b"two\nlines", sent=True, at=1),
+        Frame(b"two\nlines", sent=False, at=1),
+    ]
+    assert list(read_frames(left.response.chunks)) == said
+    end = [Frame(b"bye", sent=True, at=1), Close("provider", 1001, "going away", at=10)]
+    assert list(read_frames(closed.response.chunks)) == said + end
+    again = codec_for(Path("a.yaml"))
+    cassette = Cassette((left, closed))
+    assert again.loads(again.dumps(cassette), source="a.yaml") == cassette
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("direction: recv", "direction: up", "a frame must be sent or received"),
+        ("frame_type: text", "frame_type: ping", "a frame must be sent or received, and a text, binary or a close"),
+        ("offset_ms: 0", "offset_ms: soon", "'offset_ms' must be a whole number"),
+        ("  headers: {}", "  headers: {}\n  more: 1", "unknown key 'more'"),
+    ],
+)
+def test_what_is_not_known_of_a_conversation_is_refused(old: str, new: str, message: str) -> None:
+    with pytest.raises(CassetteCorrupt, match=message):
+        loads(FILES / "websocket.yaml", changed(FILES / "websocket.yaml", old, new))

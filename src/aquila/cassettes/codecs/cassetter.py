@@ -3,7 +3,8 @@
 A body is ``{type, content}`` in YAML, ``body_type`` and ``body_content`` in TOML: ``json`` is a value in the one and
 its text in the other, ``binary`` is in hexadecimal. cassetter has no chunks and no times: a body comes back as one
 chunk at 0 ms. It unpacks bodies, and does not keep the exact bytes of a JSON body: they are written compactly, as the
-openai SDK writes. Of the headers those are kept that a recording of ours would have.
+openai SDK writes. Of the headers those are kept that a recording of ours would have. Conversations over WebSockets
+stand apart from the rest; they come behind it.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ from typing import Any
 
 from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.vcrpy import undo_content_encoding
-from aquila.cassettes.codecs.yaml.fields import FormatError, TreePath
+from aquila.cassettes.codecs.yaml.fields import FormatError, TreePath, require_number
 from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, MAX_BYTES, Number, Tree
+from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, store_close, store_frame
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 
 _NAME = "cassetter"
 _OTHERS = {
     "grpc_interactions": "gRPC interactions",
-    "ws_interactions": "websocket interactions",
     "observed_requests": "requests that a server observed",
 }
+_CONVERSATIONS = "ws_interactions"
 _BODY = ("body", "body_type", "body_content")
+_NO_CODE = 1005
+"""The code of a close that gave none."""
 
 
 def cassette_from_cassetter(tree: dict[str, Tree]) -> Cassette:
@@ -35,11 +39,15 @@ def cassette_from_cassetter(tree: dict[str, Tree]) -> Cassette:
     for name, what in _OTHERS.items():
         if tree.get(name):
             raise FormatError(f"a cassette of cassetter with {what}, which Aquila does not replay", (name,))
-    foreign.check_keys(tree, ("version", "interactions", *_OTHERS), (), _NAME)
-    items = tree.get("interactions", [])
-    if type(items) is not list:
-        raise FormatError("'interactions' must be a list", ("interactions",))
-    return Cassette(tuple([_build_interaction(item, ("interactions", index)) for index, item in enumerate(items)]))
+    foreign.check_keys(tree, ("version", "interactions", _CONVERSATIONS, *_OTHERS), (), _NAME)
+    readers = {"interactions": _build_interaction, _CONVERSATIONS: _build_conversation}
+    interactions: list[Interaction] = []
+    for name, build in readers.items():
+        items = tree.get(name, [])
+        if type(items) is not list:
+            raise FormatError(f"{name!r} must be a list", (name,))
+        interactions += [build(item, (name, index)) for index, item in enumerate(items)]
+    return Cassette(tuple(interactions))
 
 
 def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
@@ -64,6 +72,42 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
         ),
         _recorded_moment(tree, path) if "recorded_at" in tree else "",
     )
+
+
+def _build_conversation(tree: Tree, path: TreePath) -> Interaction:
+    """Build a conversation over a WebSocket. Nothing says how a client left that the provider did not close."""
+    foreign.check_keys(tree if type(tree) is dict else {}, ("uri", "headers", "frames", "recorded_at"), path, _NAME)
+    items = tree.get("frames") if type(tree) is dict else None
+    if type(items) is not list:
+        raise FormatError("'frames' must be a list", (*path, "frames"))
+    said = [_build_frame(item, (*path, "frames", index)) for index, item in enumerate(items)]
+    chunks = tuple([store_close(each) if isinstance(each, Close) else store_frame(each) for each in said])
+    is_closed = any(isinstance(each, Close) for each in said)
+    ended = max([each.at for each in said], default=0)
+    return Interaction(
+        RecordedRequest(
+            "GET",
+            foreign.require_text(tree, "uri", path),
+            foreign.headers_of_request(tree.get("headers"), (*path, "headers")),
+        ),
+        RecordedResponse(SWITCHED, (), chunks, "complete" if is_closed else "closed", ended=ended),
+        _recorded_moment(tree, path) if "recorded_at" in tree else "",
+        kind="websocket",
+    )
+
+
+def _build_frame(tree: Tree, path: TreePath) -> Frame | Close:
+    if type(tree) is not dict:
+        raise FormatError("a frame must be a mapping", path)
+    foreign.check_keys(tree, ("direction", "frame_type", "offset_ms", *_BODY), path, _NAME)
+    direction, kind = (foreign.require_text(tree, name, path) for name in ("direction", "frame_type"))
+    if direction not in ("send", "recv") or kind not in ("text", "binary", "close"):
+        raise FormatError("a frame must be sent or received, and a text, binary or a close", path)
+    data, at = _body_bytes(tree, path), require_number(tree, "offset_ms", path)
+    if kind != "close":
+        return Frame(data, sent=direction == "send", is_text=kind == "text", at=at)
+    code = int.from_bytes(data[:2]) if len(data) > 1 else _NO_CODE
+    return Close("client" if direction == "send" else "provider", code, data[2:].decode("utf-8", "replace"), at)
 
 
 def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
