@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.scripting.script import Script
-from aquila.wire_forms.answer import Usage
+from aquila.wire_forms.answer import Usage, split_text
 from aquila.wire_forms.table import read_sent
 from tests.wire_forms.answering import ScriptTransport, async_openai_client, openai_client
 from tests.wire_forms.samples import FUNCTION, HI
@@ -403,3 +403,11 @@ def test_whatever_is_written_is_read_the_same_whole_and_streamed(
         whole, ask_streamed(script), ask_helper(script)
     )]  # fmt: skip
     assert numbered[0] == numbered[1] == numbered[2]
+
+
+def test_a_very_long_text_comes_in_fewer_pieces_than_it_has_words() -> None:
+    text = "word\n " * 50_000 + "end"
+    pieces = split_text(text)
+    assert "".join(pieces) == text
+    assert 10_000 < len(pieces) <= 20_000
+    assert split_text("a  b \n") == ("a  ", "b \n")

@@ -56,6 +56,15 @@ def test_recording_and_replaying_block_nothing(tmp_path: Path) -> None:
             asyncio.run(everything(options | {"transport": "replay", "api_key": None}))
 
 
+@pytest.mark.usefixtures("_warm")
+@pytest.mark.parametrize("transport", ["replay", "record", "live"])
+def test_a_script_in_a_file_blocks_nothing_and_needs_no_key(transport: str, tmp_path: Path) -> None:
+    (tmp_path / "cassettes").mkdir()
+    (tmp_path / "cassettes/x.script.yaml").write_text("script:\n- when: {model: '*'}\n  reply: fine\n")
+    with separate_run(tmp_path, command_line={"transport": transport}), blockbuster_ctx("aquila"):
+        asyncio.run(everything({"cassette": "x"}))
+
+
 def test_the_check_itself_finds_a_blocking_call() -> None:
     from blockbuster import BlockingError
 

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aquila import config
@@ -23,12 +23,18 @@ from aquila.engine.loop.tool_loop import ToolLoop
 from aquila.engine.openai_sdk import require_sdk
 from aquila.errors import ConfigError, MissingKey, RequestTimeout
 from aquila.hookspecs import CallInfo
+from aquila.lazy_imports import lazy_modules
 from aquila.messages import Message, messages_from_prompt
 from aquila.recording import runtime
 from aquila.recording.scope import Surroundings, find_surroundings
 from aquila.recording.time_limits import TimeLimit
-from aquila.transports.routing import needs_key, resolve_route, resolve_route_async
+from aquila.transports.routing import needs_key, resolve_route
 from aquila.transports.silence import make_read_timeout
+
+if TYPE_CHECKING:
+    from anyio import to_thread
+else:
+    lazy_modules(globals(), to_thread="anyio.to_thread")
 
 ENDPOINTS: Mapping[str, str] = {
     "chat": "aquila.engine.endpoints.chat",
@@ -222,8 +228,7 @@ def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: An
 
 def prepare_call(plan: CallPlan) -> PreparedCall:
     """Return the call of a plan, its route resolved: a cassette is opened here. Raises ``MissingKey``."""
-    plan.check_key()
-    route = resolve_route(**plan.route_arguments, surroundings=plan.surroundings)
+    route = _find_route(plan, plan.surroundings)
     try:
         return plan.bind_to_route(route)
     except BaseException:
@@ -233,13 +238,18 @@ def prepare_call(plan: CallPlan) -> PreparedCall:
 
 async def prepare_call_async(plan: CallPlan) -> PreparedCall:
     """``prepare_call`` without blocking the event loop."""
-    plan.check_key()
-    route = await resolve_route_async(**plan.route_arguments)
+    route = await to_thread.run_sync(_find_route, plan)
     try:
         return plan.bind_to_route(route)
     except BaseException:
         await route.close_async(failed=True)
         raise
+
+
+def _find_route(plan: CallPlan, surroundings: Surroundings | None = None) -> Any:
+    """Find the route of a call. Whether it needs a key may be a question to the disk: a script needs none."""
+    plan.check_key()
+    return resolve_route(**plan.route_arguments, surroundings=surroundings)
 
 
 def _explain_missing_key(host: str, *, records: bool) -> str:
