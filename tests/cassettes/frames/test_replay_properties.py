@@ -1,6 +1,8 @@
 """For all conversations: one that follows the recording gets what was recorded, and one that does not is a miss."""
 
 import base64
+import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.frames.replay import ConversationReplay
 from aquila.cassettes.model import End
-from tests.cassettes.frames.conversations import received, replay_of, sent
+from tests.cassettes.frames.conversations import received, replay_of, send, sent, values_of
 from tests.support.examples import examples
 
 STREAMS = [None, None, "s1", "s2"]
@@ -166,3 +168,50 @@ def test_a_message_that_is_changed_is_a_miss(frames: list[Frame], data: st.DataO
     assert miss is not None
     assert miss.text
     assert miss.played_out or not driver.is_done
+
+
+ids = st.sampled_from(["id_a", "id_b", "id_c", "id_d"])
+with_ids = st.builds(
+    lambda at_top, item, repeated: {
+        **({"id": at_top} if at_top else {}),
+        **({"item": {"id": item, "type": "message"}} if item else {}),
+        **({"item_id": repeated} if repeated else {}),
+    },
+    st.none() | ids,
+    st.none() | ids,
+    st.none() | ids,
+)
+
+
+@given(st.lists(st.tuples(st.booleans(), with_ids), max_size=12), st.permutations(["id_a", "id_b", "id_c", "new"]))
+@settings(max_examples=examples(200), deadline=None)
+def test_ids_of_the_client_may_be_others_and_it_gets_its_own_back(
+    said: list[tuple[bool, Any]], names: list[str]
+) -> None:
+    """Only ids that come up first as the client's are its own; the provider's are the same in every run."""
+    theirs: set[str] = set()
+    mine: dict[str, str] = {}
+    for is_client, value in said:
+        made = [name for name in (value.get("id"), value.get("item", {}).get("id")) if name]
+        if is_client:
+            for name in made:
+                if name not in theirs:
+                    mine.setdefault(name, f"mine_{names[len(mine) % 4]}")
+            if value.get("item_id") not in (*mine, *theirs):
+                value.pop("item_id", None)  # nobody names an id that is not there yet
+        else:
+            theirs |= {name for name in (*made, value.get("item_id")) if name and name not in mine}
+
+    def rename(value: Any) -> Any:
+        return json.loads("".join([mine.get(part, part) for part in re.split(r"(id_[a-d])", json.dumps(value))]))
+
+    replay = replay_of(*[sent(value) if is_client else received(value) for is_client, value in said])
+    got: list[Any] = values_of(replay.deliverable())
+    for is_client, value in said:
+        if is_client:
+            assert send(replay, rename(value)) is None
+            got += values_of(replay.deliverable())
+        else:
+            assert got.pop(0) == rename(value)
+    assert not got
+    assert replay.ended is not None

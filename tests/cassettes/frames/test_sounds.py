@@ -70,6 +70,13 @@ def test_sound_that_ends_early_is_a_miss_where_the_next_message_comes() -> None:
     assert miss_of(replay, {"type": "commit"}).title.endswith("it ends 24 bytes earlier")
 
 
+def test_a_silence_tells_how_much_sound_is_missing() -> None:
+    replay = replay_of(*[sent(append(piece)) for piece in cut(SOUND, 300)], received(1))
+    assert replay.awaited == "> input_audio_buffer.append"
+    assert send(replay, append(SOUND[:1000])) is None
+    assert replay.awaited == "> input_audio_buffer.append, 24 more bytes of sound"
+
+
 def test_longer_sound_is_a_miss() -> None:
     replay = replay_of(sent(append(SOUND[:300])), sent({"type": "commit"}))
     assert miss_of(replay, append(SOUND[:301])).title.endswith("it goes on where the recorded one ends")

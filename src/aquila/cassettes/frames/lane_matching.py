@@ -82,8 +82,7 @@ class LaneMatcher:
         place, recorded = self.lane.sent[number], self._message_at(number)
         expected = self._ids.expect(recorded, now, place)
         if self._heard:
-            left = self._count_left(number)
-            return Mismatch(place, expected.message, f"it ends {count_of(left, 'byte')} earlier")
+            return Mismatch(place, expected.message, f"it ends {count_of(self.awaited_bytes, 'byte')} earlier")
         if not self._reader.are_equal(expected.message, now):
             self._refused = expected, recorded, now
             return Mismatch(place, expected.message)
@@ -169,8 +168,12 @@ class LaneMatcher:
         following = cut_piece(self._message_at(number), piece.place)
         return following if following and self._reader.are_equal(piece.around, following.around) else None
 
-    def _count_left(self, number: int) -> int:
-        """Return how many bytes of a sound were not sent."""
+    @property
+    def awaited_bytes(self) -> int:
+        """How many bytes are missing of a sound that has begun."""
+        if not self._heard:
+            return 0
+        number = self.lane.taken
         piece, left = self._piece_at(number), -self._heard
         while piece is not None:
             left += len(piece.data)

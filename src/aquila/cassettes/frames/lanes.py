@@ -33,6 +33,11 @@ class Lane:
         """Whether the client has sent all."""
         return self.taken == len(self.sent)
 
+    @property
+    def next_sent(self) -> int | None:
+        """The place of the next frame that the client is to send; None if it has sent all."""
+        return None if self.is_taken else self.sent[self.taken]
+
 
 class Lanes:
     """The lanes of a conversation. ``frames`` are all of it, in the order in which they were recorded."""
@@ -135,7 +140,7 @@ class Lanes:
         return min(self._place_of_next(lane), self._place_of_next(self._without_name))
 
     def _place_of_next(self, lane: Lane) -> int:
-        return self._end if lane.is_taken else lane.sent[lane.taken]
+        return self._end if lane.next_sent is None else lane.next_sent
 
 
 def read_stream_id(data: bytes) -> str | None:

@@ -18,6 +18,7 @@ from aquila.cassettes.frames.lane_matching import LaneMatcher, Mismatch
 from aquila.cassettes.frames.lanes import Lane, Lanes, read_stream_id
 from aquila.cassettes.frames.messages import Message, MessageReader
 from aquila.cassettes.frames.misses import FrameMiss, explain_difference, explain_played_out, explain_sound
+from aquila.cassettes.matching.body_lines import count_of
 from aquila.cassettes.matching.difference import clip_around
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import End, RecordedChunk
@@ -122,7 +123,12 @@ class ConversationReplay:
     def awaited(self) -> str | None:
         """Which message of the client the recording waits for, in one line; None if it has sent all."""
         place = self._lanes.awaited
-        return None if place is None else f"> {_describe_message(self._frames[place])}"
+        if place is None:
+            return None
+        message = f"> {_describe_message(self._frames[place])}"
+        begun = (each for each in self._matchers.values() if each.awaited_bytes and each.lane.next_sent == place)
+        sound = next((f", {count_of(each.awaited_bytes, 'more byte')} of sound" for each in begun), "")
+        return message + sound
 
     def _explain(self, mismatch: Mismatch, lane: Lane, now: Message) -> FrameMiss:
         place, count = mismatch.place, self._lanes.sent_count
