@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -54,6 +55,58 @@ def test_the_tests_of_an_example_replay_from_its_cassettes(example: str, tmp_pat
     assert "no test used" not in done.stdout
     assert before
     assert cassettes(project) == before
+
+
+COLUMNS = {
+    "test_a_summary_and_the_raw_answer_are_stored": "a summary",
+    "test_every_chunk_of_a_stream_is_stored_in_order": "a stream",
+    "test_a_job_that_is_run_again_replaces_what_the_first_attempt_stored": "a second run",
+    "test_what_is_enqueued_runs_and_can_be_shown": "the command",
+    "test_a_real_worker_does_what_was_enqueued": "a worker",
+}
+"""The tests of the example of which its README has a table, each with the head of its column."""
+
+
+def run_under_faults(project: Path, *arguments: str) -> tuple[int, str, dict[tuple[str, str], str]]:
+    """Return the exit code, what was printed, and the verdict on each test and fault."""
+    shutil.copytree(HERE / "summaries", project, ignore=shutil.ignore_patterns("data", "__pycache__", ".*"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "AQUILA_"))}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--aquila-faults-json=report.json", *arguments]
+    pipe = subprocess.PIPE
+    done = subprocess.run(
+        command, check=False, cwd=project, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
+    )
+    report = json.loads((project / "report.json").read_text())
+    assert report["not_run"] == [], done.stdout
+    said = {(row["test"].partition("::")[2], row["fault"]): row["verdict"] for row in report["runs"]}
+    return done.returncode, done.stdout, said
+
+
+def read_table() -> dict[tuple[str, str], str]:
+    """Return what the README says of each test and fault."""
+    lines = (HERE / "summaries" / "README.md").read_text().splitlines()
+    begin = lines.index(f"| fault | {' | '.join(COLUMNS.values())} |") + 2
+    told = {}
+    for line in lines[begin : lines.index("", begin)]:
+        fault, *verdicts = (cell.strip(" `") for cell in line.strip("|").split("|"))
+        told |= {(test, fault): verdict for test, verdict in zip(COLUMNS, verdicts, strict=True)}
+    return told
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
+def test_the_table_of_faults_is_what_a_run_gives(tmp_path: Path) -> None:
+    code, output, said = run_under_faults(tmp_path / "summaries", "-n2", "--aquila-faults")
+    assert (code, said) == (0, read_table()), output
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_rows_of_the_table_of_faults_are_what_a_run_of_one_test_gives(tmp_path: Path) -> None:
+    test = "test_a_summary_and_the_raw_answer_are_stored"
+    faults = ("end_early", "finish_length")
+    chosen = ("-p", "no:xdist", f"tests/test_tasks.py::{test}", f"--aquila-faults={','.join(faults)}")
+    code, output, said = run_under_faults(tmp_path / "summaries", *chosen)
+    assert (code, said) == (0, {(test, fault): read_table()[test, fault] for fault in faults}), output
 
 
 def cassettes(project: Path) -> dict[str, bytes]:

@@ -85,7 +85,7 @@ def show_job(job: str) -> None:
     if row is None:
         raise Mistake(f"no job {job}; the command 'list' shows all")
     print(f"job     {row.job}\ntask    {row.task}\nstatus  {row.status}\nprompt  {first_line(row.prompt)}")
-    if row.status == "failed":
+    if row.error:
         print(f"error   {row.error}")
     if row.chunks:
         print(f"chunks  {len(row.chunks)}")

@@ -37,7 +37,10 @@ create table if not exists chunks (
 
 @dataclass(frozen=True)
 class Summary:
-    """One row, with its chunks. ``status`` is queued, running, done or failed; ``raw`` the provider's answer."""
+    """One row, with its chunks. ``raw`` is the provider's answer.
+
+    ``status`` is queued, running, done or failed, or partial for an answer that is not whole. ``error`` says why.
+    """
 
     job: str
     task: str
@@ -79,12 +82,13 @@ def add_chunk(job: str, number: int, text: str) -> None:
         connection.execute("insert into chunks values (?, ?, ?)", (job, number, text))
 
 
-def finish(job: str, text: str, raw: Any) -> None:
-    """Store a complete answer."""
+def finish(job: str, text: str, raw: Any, flaw: str = "") -> None:
+    """Store an answer. ``flaw`` says what keeps it from being whole."""
+    status = "partial" if flaw else "done"
     with database() as connection:
         connection.execute(
-            "update summaries set status = 'done', text = ?, raw = ?, changed = ? where job = ?",
-            (text, json.dumps(raw), _now(), job),
+            "update summaries set status = ?, text = ?, raw = ?, error = ?, changed = ? where job = ?",
+            (status, text, json.dumps(raw), flaw, _now(), job),
         )
 
 

@@ -32,7 +32,7 @@ def generate_summary(document: str, task: Task[str]) -> str:
             metadata={"job": task.id},
             cassette="jobs/generate_summary",
         )
-        store.finish(task.id, reply.text, reply.raw)
+        store.finish(task.id, reply.text, reply.raw, _find_flaw(reply))
     return reply.text
 
 
@@ -52,8 +52,17 @@ def stream_prompt(prompt: str, task: Task[str]) -> str:
             chunks = (event for event in stream if isinstance(event, aquila.Chunk))
             for number, chunk in enumerate(chunks):
                 store.add_chunk(chunk.metadata["job"], number, chunk.text)
-        store.finish(task.id, stream.response.text, stream.response.raw)
+        store.finish(task.id, stream.response.text, stream.response.raw, _find_flaw(stream.response))
     return stream.response.text
+
+
+def _find_flaw(answer: aquila.Response) -> str:
+    """What keeps an answer from being a whole one, in a few words; "" for nothing."""
+    if answer.refusal:
+        return f"the model refused: {answer.refusal}"
+    if answer.meta["finish_reason"] != "stop":
+        return f"the answer was cut off: {answer.meta['finish_reason']}"
+    return "" if answer.text.strip() else "the model said nothing"
 
 
 @contextmanager

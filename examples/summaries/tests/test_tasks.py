@@ -77,6 +77,26 @@ def test_a_job_survives_a_stream_that_is_cut(perform_job: PerformJob, build_task
     assert "".join(row.chunks) == row.text == second.value
 
 
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        pytest.param(
+            "finish_length", "the answer was cut off: length", marks=pytest.mark.aquila(faults="finish_length")
+        ),
+        pytest.param("refusal", "the model refused: I'm sorry", marks=pytest.mark.aquila(faults="refusal")),
+        pytest.param("empty_answer", "the model said nothing", marks=pytest.mark.aquila(faults="empty_answer")),
+    ],
+)
+def test_an_answer_that_is_not_whole_is_stored_as_such(fault: str, error: str, perform_job: PerformJob) -> None:
+    run = perform_job(generate_summary, DOCUMENT)
+
+    row = store.find(run.task.id)
+    assert row is not None
+    assert row.status == "partial"
+    assert error in row.error
+    assert row.text == run.value
+
+
 @pytest.mark.aquila(transport="live")
 def test_a_job_that_fails_says_why_and_is_tried_again(perform_job: PerformJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
