@@ -189,11 +189,13 @@ class FaultRuns:
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        """Take in what a worker has judged."""
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Take in what a worker has judged. One that crashed sends nothing."""
         sent = getattr(node, "workeroutput", {}).get(_SENT)
         if sent is not None:
             self._report.add_plain_data(sent)
+        elif error:
+            self._report.not_run.append((f"worker {node.gateway.id}", "it crashed, and what it had judged is lost"))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the table."""
@@ -267,7 +269,10 @@ def _read_allowed(config: pytest.Config) -> Sequence[Allowance]:
     allowed = []
     for line in config.getini("aquila_faults_allowed"):
         try:
-            allowed.append(Allowance.parse(line))
+            allowance = Allowance.parse(line)
+            if "*" not in allowance.fault:
+                read_faults(allowance.fault)
+            allowed.append(allowance)
         except ValueError as error:
             raise pytest.UsageError(f"aquila_faults_allowed: {line}: {error}") from None
     return allowed

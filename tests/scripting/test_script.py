@@ -139,6 +139,7 @@ def test_a_call_of_a_tool_never_goes_to_a_form_without_tools() -> None:
         lambda script: script.reply("a", usage=(1,)),
         lambda script: script.reply("a", pace=-1),
         lambda script: script.reply("a", times=0),
+        lambda script: script.reply("a", times=100_000_000),
         lambda script: script.tool_call("f", {}, x=1),
         lambda script: script.tool_calls("f"),
         lambda script: script.tool_calls(),

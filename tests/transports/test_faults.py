@@ -135,6 +135,12 @@ IN_BODY: dict[str, Mapping[str, type[Exception]]] = {
         "aiohttp": aiohttp.SocketTimeoutError,
         "aiohttp, total": TimeoutError,
     },
+    "stall(seconds=7200, after=2)": {
+        "requests": requests.exceptions.ConnectionError,
+        "httpx2": httpx2.ReadTimeout,
+        "aiohttp": aiohttp.SocketTimeoutError,
+        "aiohttp, total": TimeoutError,
+    },
 }
 
 

@@ -179,8 +179,11 @@ class Replies(ABC):
         return self._take(Answer(error=error), times)
 
     def _take(self, answer: Answer, times: int = 1) -> Self:
-        if not isinstance(times, int) or times < 1:
-            raise ConfigError(f"times={times!r}: must be a number from 1")
+        if not isinstance(times, int) or isinstance(times, bool) or not 1 <= times <= MOST_TIMES:
+            raise ConfigError(
+                f"times={times!r}: must be a number from 1 to {MOST_TIMES}; what follows when(...) is given any number "
+                "of times"
+            )
         thought, self._thought = self._thought, ()
         if thought and answer.error is None:
             answer = replace(answer, reasoning=(*thought, *answer.reasoning))
@@ -192,6 +195,10 @@ class Replies(ABC):
         """Make an answer of reasoning that nothing followed."""
         if self._thought:
             self._take(Answer())
+
+
+MOST_TIMES = 10_000
+"""So often can an answer be written at once."""
 
 
 def describe_answer(answer: Answer) -> str:

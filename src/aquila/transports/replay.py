@@ -27,7 +27,7 @@ else:
 
 
 class Pace:
-    """Waits as long as the recorded answer took, times a factor, within the request's read timeout.
+    """Waits as long as the recorded answer took, times a factor, within the request's limits: of a read, and of all.
 
     One that ``hurries`` waits for no timeout that will strike.
     """
@@ -35,32 +35,42 @@ class Pace:
     def __init__(self, factor: float, request: httpx2.Request, *, hurries: bool = False) -> None:
         self._factor = factor
         self._hurries = hurries
-        self._limit = (request.extensions.get("timeout") or {}).get("read")
+        limits = request.extensions.get("timeout") or {}
+        self._read_limit: float | None = limits.get("read")
+        self._total: float | None = limits.get("total")
         self._at = 0
 
-    def _seconds_until(self, at: int) -> float:
-        """Seconds to wait from the previous moment to ``at`` (milliseconds since the request)."""
-        seconds = max(0, at - self._at) / 1000 * self._factor
+    def _next_wait(self, at: int) -> tuple[float, Exception | None]:
+        """Seconds to wait from the previous moment to ``at`` (milliseconds since the request), and what ends the wait.
+
+        That is an error if the client would have given up by then.
+        """
+        before = self._at / 1000 * self._factor
         self._at = max(at, self._at)
-        return seconds
+        seconds = self._at / 1000 * self._factor - before
+        left = None if self._total is None else max(0.0, self._total - before)
+        error: Exception | None = None
+        if self._read_limit is not None and seconds > self._read_limit:
+            seconds, error = self._read_limit, httpx2.ReadTimeout("timed out")
+        if left is not None and seconds > left:
+            seconds, error = left, httpx2.TimeoutException("timed out")
+        return (0.0 if error is not None and self._hurries else seconds), error
 
     def wait_until(self, at: int) -> None:
-        """Wait until ``at``. Raises ``httpx2.ReadTimeout`` when the client would have given up."""
-        seconds = self._seconds_until(at)
-        if self._limit is not None and seconds > self._limit:
-            time.sleep(0 if self._hurries else self._limit)
-            raise httpx2.ReadTimeout("timed out")
+        """Wait until ``at``. Raises ``httpx2.TimeoutException`` when the client would have given up."""
+        seconds, error = self._next_wait(at)
         if seconds:
             time.sleep(seconds)
+        if error is not None:
+            raise error
 
     async def wait_until_async(self, at: int) -> None:
         """The async twin of ``wait_until``."""
-        seconds = self._seconds_until(at)
-        if self._limit is not None and seconds > self._limit:
-            await anyio.sleep(0 if self._hurries else self._limit)
-            raise httpx2.ReadTimeout("timed out")
-        if seconds:
+        seconds, error = self._next_wait(at)
+        if seconds or error is not None:
             await anyio.sleep(seconds)
+        if error is not None:
+            raise error
 
 
 def replay_response(
