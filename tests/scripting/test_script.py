@@ -157,6 +157,8 @@ def test_a_call_of_a_tool_never_goes_to_a_form_without_tools() -> None:
         lambda script: script.reply("a", headers=["x"]),
         lambda script: script.reply("a", headers={"a b": "x"}),
         lambda script: script.reply("a", headers={"a": "x\ny: z"}),
+        lambda script: script.reply("a", headers={"a": "ü"}),
+        lambda script: script.error(429, retry_after="soon\n"),
         lambda script: script.reply(chunks="abc"),
         lambda script: script.reply(chunks=5),
         lambda script: script.refuse(5),

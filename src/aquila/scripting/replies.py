@@ -34,7 +34,8 @@ GivenUsage: TypeAlias = tuple[int, int] | Usage | bool | None
 
 
 _FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
-_FIELD_VALUE = re.compile(r"[^\r\n\0]*")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
+"""Clients read other characters each in its own way, or refuse them."""
 
 
 class Replies(ABC):
@@ -173,7 +174,9 @@ class Replies(ABC):
             raise ConfigError(f"error({status!r}): must be a status from 400 to 599")
         for name, value in (("message", message), ("type", type or ""), ("code", code or "")):
             _read_text(name, value)
-        if retry_after is not None and not isinstance(retry_after, str):
+        if isinstance(retry_after, str):
+            _read_headers({"retry-after": retry_after})
+        elif retry_after is not None:
             _read_seconds("retry_after", retry_after)
         error = AnsweredError(status, message, type, code, retry_after, _read_headers(headers))
         return self._take(Answer(error=error), times)
