@@ -1,0 +1,156 @@
+"""A recording that is killed within a conversation loses no turn that was finished. With real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquila.cassettes.frames.frame import Frame, read_frames
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.recording.recovery import find_waiting_recordings, recover_journals
+from tests.support.web_sockets import web_socket_server
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+
+IN_THREAD = """
+import sys
+import aquila
+from websockets.sync.client import connect
+
+with aquila.use_cassette("x", transport="record"), connect(sys.argv[1]) as connection:
+    for number in range(1000):
+        connection.send(f"question {number}")
+        while "done" not in (message := connection.recv()):
+            pass
+        print(number, flush=True)
+"""
+
+IN_LOOP = """
+import asyncio, sys
+import aquila
+from websockets.asyncio.client import connect
+
+async def go():
+    async with connect(sys.argv[1]) as connection:
+        for number in range(1000):
+            await connection.send(f"question {number}")
+            while "done" not in await connection.recv():
+                pass
+            print(number, flush=True)
+
+with aquila.use_cassette("x", transport="record"):
+    asyncio.run(go())
+"""
+
+TURNS = 3
+
+
+def answering(stops_at: threading.Event) -> Callable[[Any], None]:
+    """Answer each question in pieces. The fourth one is answered by half, and the other half never comes."""
+
+    def speak(connection: Any) -> None:
+        for number in range(TURNS + 1):
+            connection.recv(60)
+            connection.send(f'{{"type":"response.delta","delta":"answer {number}"}}')
+            if number == TURNS:
+                stops_at.set()
+                connection.recv(60)
+            connection.send('{"type":"response.done"}')
+
+    return speak
+
+
+def killed_within(program: str, root: Path, how: signal.Signals) -> None:
+    reached = threading.Event()
+    with web_socket_server(answering(reached)) as provider:
+        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_SESSION"}
+        surroundings["AQUILA_CASSETTE_DIR"] = str(root)
+        command = [sys.executable, "-c", program, provider.url + "/v1/realtime"]
+        with subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert reached.wait(120)
+            process.send_signal(how)
+            assert process.stdout is not None
+            assert process.stdout.read().split() == [b"0", b"1", b"2"]
+
+
+@pytest.mark.parametrize("program", [IN_THREAD, IN_LOOP], ids=["in a thread", "in a loop"])
+def test_a_kill_loses_no_finished_turn(program: str, root: Path) -> None:
+    killed_within(program, root, signal.SIGKILL)
+    assert find_waiting_recordings(root) == [("x", 1)]
+    recovered = recover_journals(root)
+    assert [count for _, count in recovered.cassettes] == [1]
+    assert recovered.failures == []
+    (stored,) = load_cassette(root / "x.yaml").interactions
+    assert (stored.kind, stored.response.status) == ("websocket", 101)
+    frames = [each for each in read_frames(stored.response.chunks) if isinstance(each, Frame)]
+    said = [each.data.decode() for each in frames if each.sent]
+    assert said[:TURNS] == ["question 0", "question 1", "question 2"]
+    assert sum(b"response.done" in each.data for each in frames) == TURNS
+
+
+def test_what_ctrl_c_ends_is_kept_beside_or_stored(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached = threading.Event()
+    pytester.makepyfile(
+        """
+        import os
+        from websockets.sync.client import connect
+
+        def test_it(aquila_cassette):
+            with connect(os.environ["PROVIDER"]) as connection:
+                for number in range(1000):
+                    connection.send(f"question {number}")
+                    while "done" not in connection.recv():
+                        pass
+        """
+    )
+    with web_socket_server(answering(reached)) as provider:
+        monkeypatch.setenv("PROVIDER", provider.url + "/v1/realtime")
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "ignore", "--aquila-record"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=pytester.path) as process:
+            assert reached.wait(120)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate()
+    assert "KeyboardInterrupt" in output
+    cassettes = pytester.path / "cassettes"
+    recover_journals(cassettes)
+    (path,) = cassettes.rglob("*.yaml")
+    (stored,) = load_cassette(path).interactions
+    frames = [each for each in read_frames(stored.response.chunks) if isinstance(each, Frame)]
+    assert sum(b"response.done" in each.data for each in frames) == TURNS
+
+
+def test_parts_hold_no_secrets(root: Path) -> None:
+    secret = "sk-proj-" + "a1B2" * 10
+    reached = threading.Event()
+
+    def speak(connection: Any) -> None:
+        connection.recv(60)
+        for piece in (secret[:20], secret[20:]):
+            connection.send(f'{{"type":"response.output_text.delta","item_id":"a","delta":"{piece}"}}')
+        connection.send('{"type":"response.done"}')
+        connection.recv(60)
+        reached.set()
+        connection.recv(60)
+
+    program = IN_THREAD.replace("connect(sys.argv[1])", f"connect(sys.argv[1] + '?key={secret}')")
+    with web_socket_server(speak) as provider:
+        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_SESSION"}
+        surroundings["AQUILA_CASSETTE_DIR"] = str(root)
+        command = [sys.executable, "-c", program, provider.url + "/v1/realtime"]
+        with subprocess.Popen(
+            command, env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            assert reached.wait(120)
+            process.kill()
+    written = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
+    assert b"redacted" in written
+    assert secret[:20].encode() not in written
+    assert secret[20:].encode() not in written
