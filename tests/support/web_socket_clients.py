@@ -150,10 +150,115 @@ def _asyncio(url: str, headers: dict[str, str] | None = None, subprotocols: list
             talk.leave()
 
 
+@contextlib.contextmanager
+def _aiohttp(url: str, headers: dict[str, str] | None = None, subprotocols: list[str] | None = None) -> Iterator[Talk]:
+    import aiohttp
+
+    class InLoop(_InLoop):
+        def __init__(self, runner: asyncio.Runner) -> None:
+            super().__init__(runner)
+            self.run(self._connect())
+
+        async def _connect(self) -> None:
+            self.session = aiohttp.ClientSession()
+            try:
+                self.own = await self.session.ws_connect(url, headers=headers, protocols=subprotocols or ())
+            except BaseException as error:
+                await self.session.close()
+                if isinstance(error, aiohttp.WSServerHandshakeError):
+                    raise Refused(error.status, b"") from error  # it does not read the body
+                if isinstance(error, aiohttp.ClientConnectorError):
+                    raise error.os_error from error
+                raise
+
+        def send(self, message: str | bytes) -> None:
+            try:
+                self.run(self.own.send_str(message) if isinstance(message, str) else self.own.send_bytes(message))
+            except ConnectionError as error:
+                raise Closed(self.own.close_code) from error
+
+        def recv(self, seconds: float | None = None) -> str | bytes:
+            message: Any = self.run(self.own.receive(), seconds)
+            if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                data: str | bytes = message.data
+                return data
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                raise Closed(message.data, message.extra or "")
+            raise Closed(None)
+
+        def close(self, code: int = 1000, reason: str = "") -> None:
+            self.run(self.own.close(code=code, message=reason.encode()))
+
+        def leave(self) -> None:
+            async def abort() -> None:
+                self.own._response.close()
+                await self.session.close()
+
+            self.run(abort())
+
+    with asyncio.Runner() as runner:
+        talk = InLoop(runner)
+        try:
+            yield talk
+        finally:
+            talk.leave()
+
+
+@contextlib.contextmanager
+def _websocket_client(
+    url: str, headers: dict[str, str] | None = None, subprotocols: list[str] | None = None
+) -> Iterator[Talk]:
+    import websocket
+
+    class Threaded:
+        def __init__(self) -> None:
+            self.own = websocket.WebSocket()
+            try:
+                self.own.connect(url, header=headers, subprotocols=subprotocols)
+            except websocket.WebSocketBadStatusException as error:
+                raise Refused(error.status_code, error.resp_body) from error
+
+        def send(self, message: str | bytes) -> None:
+            try:
+                self.own.send(message) if isinstance(message, str) else self.own.send_binary(message)
+            except (websocket.WebSocketException, ConnectionError) as error:
+                raise Closed(None) from error
+
+        def recv(self, seconds: float | None = None) -> str | bytes:
+            self.own.settimeout(seconds)
+            try:
+                kind, data = self.own.recv_data()
+            except websocket.WebSocketTimeoutException as error:
+                raise TimeoutError from error
+            except (websocket.WebSocketException, ConnectionError) as error:
+                raise Closed(None) from error
+            if kind == websocket.ABNF.OPCODE_CLOSE:
+                raise Closed(int.from_bytes(data[:2], "big"), data[2:].decode())
+            text: str | bytes = data.decode() if kind == websocket.ABNF.OPCODE_TEXT else data
+            return text
+
+        def close(self, code: int = 1000, reason: str = "") -> None:
+            self.own.close(code, reason.encode())
+
+        def leave(self) -> None:
+            self.own.shutdown()
+
+    talk = Threaded()
+    try:
+        yield talk
+    finally:
+        talk.leave()
+
+
 def _closed_by(error: Any) -> Closed:
     if error.rcvd is None:
         return Closed(None)
     return Closed(error.rcvd.code, error.rcvd.reason)
 
 
-CLIENTS: dict[str, Connect] = {"websockets in threads": _threaded, "websockets in a loop": _asyncio}
+CLIENTS: dict[str, Connect] = {
+    "websockets in threads": _threaded,
+    "websockets in a loop": _asyncio,
+    "aiohttp": _aiohttp,
+    "websocket-client": _websocket_client,
+}

@@ -163,7 +163,8 @@ def test_a_refused_handshake_is_refused_again(both: Both, provider: WebSocketPro
     with aquila.use_cassette("x", transport="record"):
         recorded = fail()
     with aquila.use_cassette("x") as cassette:
-        assert fail() == recorded == (401, b'{"error":"no key"}\n')
+        assert fail() == recorded
+        assert recorded in [(401, b'{"error":"no key"}\n'), (401, b"")]  # aiohttp does not read the body
         assert cassette.all_played
     assert len(provider.paths) == 1
 

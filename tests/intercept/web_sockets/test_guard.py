@@ -13,6 +13,7 @@ from tests.support.forgiving import FORGIVING
 from tests.support.web_sockets import WebSocketProvider, web_socket_provider
 
 HOST = "api.openai.com"
+COUNT = 4  # of the ways to talk below
 
 WAYS = """
 import asyncio
@@ -34,7 +35,24 @@ def in_loop(said="hi"):
             return await connection.recv()
     return asyncio.run(go())
 
-NAMES = ["in_thread", "in_loop"]
+def by_aiohttp(said="hi"):
+    import aiohttp
+    async def go():
+        async with aiohttp.ClientSession() as session, session.ws_connect(URL, headers=HEADERS) as connection:
+            await connection.send_str(said)
+            return await connection.receive_str()
+    return asyncio.run(go())
+
+def by_websocket_client(said="hi"):
+    import websocket
+    connection = websocket.create_connection(URL, header=HEADERS)
+    try:
+        connection.send(said)
+        return connection.recv()
+    finally:
+        connection.close()
+
+NAMES = ["in_thread", "in_loop", "by_aiohttp", "by_websocket_client"]
 """
 
 
@@ -72,10 +90,12 @@ TALKING = """
 def test_a_conversation_is_recorded_over_tls_and_replayed_without_the_provider(run: Any) -> None:
     test = TALKING.replace("        assert aquila_cassette.all_played or aquila_cassette.recording\n", "")
     with web_socket_provider(HOST, speak=echo) as provider:
-        run(test, "--aquila-record").assert_outcomes(passed=2)
-        assert [headers["host"] for headers in provider.headers] == [HOST] * 2
-        assert [headers["authorization"] for headers in provider.headers] == ["Bearer sk-proj-a1B2a1B2a1B2a1B2a1B2"] * 2
-    run(test).assert_outcomes(passed=2)
+        run(test, "--aquila-record").assert_outcomes(passed=COUNT)
+        assert [headers["host"] for headers in provider.headers] == [HOST] * COUNT
+        assert [headers["authorization"] for headers in provider.headers] == [
+            "Bearer sk-proj-a1B2a1B2a1B2a1B2a1B2"
+        ] * COUNT
+    run(test).assert_outcomes(passed=COUNT)
 
 
 def test_without_a_cassette_nothing_leaves_and_the_refusal_names_the_conversation(
@@ -88,7 +108,7 @@ def test_without_a_cassette_nothing_leaves_and_the_refusal_names_the_conversatio
             getattr(ways, way)()
         """
     )
-    result.assert_outcomes(failed=2)
+    result.assert_outcomes(failed=COUNT)
     result.stdout.fnmatch_lines(
         ["*LiveCallRefused: GET wss://api.openai.com/v1/realtime* was refused: nothing in this run asks for the *"]
     )
@@ -98,7 +118,7 @@ def test_without_a_cassette_nothing_leaves_and_the_refusal_names_the_conversatio
 
 def test_a_replay_asks_nobody_for_what_is_not_recorded(run: Any, provider: WebSocketProvider) -> None:
     result = run(TALKING)
-    result.assert_outcomes(failed=2)
+    result.assert_outcomes(failed=COUNT)
     result.stdout.fnmatch_lines(["*CassetteMiss*nothing is recorded yet*"])
     assert provider.paths == []
 
@@ -111,8 +131,8 @@ def test_a_live_test_reaches_the_provider(run: Any, provider: WebSocketProvider)
         def test_it(way):
             assert getattr(ways, way)() == "hi"
         """
-    ).assert_outcomes(passed=2)
-    assert len(provider.paths) == 2
+    ).assert_outcomes(passed=COUNT)
+    assert len(provider.paths) == COUNT
 
 
 def test_a_changed_message_fails_the_test_also_where_the_program_swallows_it(
@@ -127,9 +147,9 @@ def test_a_changed_message_fails_the_test_also_where_the_program_swallows_it(
             except Exception:
                 pass
         """
-    run(recorded, "--aquila-record").assert_outcomes(passed=2)
+    run(recorded, "--aquila-record").assert_outcomes(passed=COUNT)
     result = run(recorded.replace('"hi"', '"ho"'))
-    result.assert_outcomes(failed=2)
+    result.assert_outcomes(failed=COUNT)
     result.stdout.fnmatch_lines(
         ["*body differs from message 1 of 1 that the client had sent in test_it/*", "*--aquila-record*"]
     )

@@ -10,10 +10,17 @@ from aquila.intercept.patching import PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.intercept.web_sockets import websockets_asyncio, websockets_sync
+    from aquila.intercept.web_sockets import (
+        aiohttp_sockets,
+        websocket_client,
+        websockets_asyncio,
+        websockets_sync,
+    )
 else:
     lazy_modules(
         globals(),
+        aiohttp_sockets="aquila.intercept.web_sockets.aiohttp_sockets",
+        websocket_client="aquila.intercept.web_sockets.websocket_client",
         websockets_asyncio="aquila.intercept.web_sockets.websockets_asyncio",
         websockets_sync="aquila.intercept.web_sockets.websockets_sync",
     )
@@ -28,6 +35,8 @@ class WebSocketClients:
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch one of them, which was imported."""
         patch_library = {
+            "aiohttp.client": aiohttp_sockets.patch_library,
+            "websocket._core": websocket_client.patch_library,
             "websockets.asyncio.client": websockets_asyncio.patch_library,
             "websockets.sync.client": websockets_sync.patch_library,
         }[module.__name__]

@@ -79,16 +79,20 @@ class ReplayedConversation:
         try:
             yield
             self._read_count += 1
-        except Exception as error:
-            with self._lock:
-                failure, self._untold = self._untold, None
-            if failure is None:
-                raise
-            if isinstance(failure, CassetteMiss):
-                self._refuse(failure)
-            raise failure from error
+        except Exception:
+            self.tell_failure()
+            raise
         finally:
             self.is_awaited = False
+
+    def tell_failure(self) -> None:
+        """Raise what has ended the conversation, if nobody has been told yet."""
+        with self._lock:
+            failure, self._untold = self._untold, None
+        if isinstance(failure, CassetteMiss):
+            self._refuse(failure)
+        if failure is not None:
+            raise failure
 
     @property
     def _is_left_by_provider(self) -> bool:

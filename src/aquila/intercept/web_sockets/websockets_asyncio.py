@@ -19,6 +19,7 @@ from aquila.intercept.web_sockets.websockets_protocol import (
     handshake_of,
     join_fragments,
 )
+from aquila.intercept.web_sockets.writing import store_failure, then_write_async, write_due_async
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 from aquila.transports.record import run_in_thread
@@ -54,11 +55,11 @@ async def _record(original: Callable[..., Any], connecting: Any, recorder: Frame
         with own_request():
             connection = await original(connecting)
     except OSError as error:
-        await run_in_thread(_store_failure, recorder, f"ConnectError: {error}")
+        await run_in_thread(store_failure, recorder, error)
         raise
     except asyncio.CancelledError:
         recorder.finish_unanswered()
-        await run_in_thread(recorder.write_due)
+        await write_due_async(recorder)
         raise
     tap = ProtocolTap(connection.protocol, recorder)
     lose = connection.connection_lost
@@ -71,38 +72,16 @@ async def _record(original: Callable[..., Any], connecting: Any, recorder: Frame
     return _watch(connection, recorder)
 
 
-def _store_failure(recorder: FrameRecorder, error: str) -> None:
-    recorder.finish_broken(error)
-    recorder.write_due()
-
-
 def _watch(connection: Any, recorder: FrameRecorder) -> Any:
-    """Write down what a recording has to, before what the program waits for returns."""
     receive = connection.recv
 
     async def recv(*args: Any, **kwargs: Any) -> Any:
-        try:
-            with recorder.reading():
-                return await receive(*args, **kwargs)
-        finally:
-            await _write_due()
-
-    async def _write_due() -> None:
-        if recorder.is_due:
-            await run_in_thread(recorder.write_due)
-
-    def writing_after(original: Callable[..., Any]) -> Callable[..., Any]:
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return await original(*args, **kwargs)
-            finally:
-                await _write_due()
-
-        return call
+        with recorder.reading():
+            return await receive(*args, **kwargs)
 
     connection.recv = recv
-    for name in ("handshake", "send", "close", "wait_closed"):
-        setattr(connection, name, writing_after(getattr(connection, name)))
+    for name in ("recv", "handshake", "send", "close", "wait_closed"):
+        setattr(connection, name, then_write_async(recorder, getattr(connection, name)))
     return connection
 
 

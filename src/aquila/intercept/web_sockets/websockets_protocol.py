@@ -12,9 +12,8 @@ from typing import Any
 
 from aquila.cassettes.frames.frame import SWITCHED, Close
 from aquila.cassettes.model import RecordedRequest
+from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler
 from aquila.recording.frame_recorder import FrameRecorder
-
-_CONTINUATION, _TEXT, _BINARY = 0, 1, 2
 
 
 def handshake_of(uri: str, protocol: Any, additional_headers: Any, user_agent: str | None) -> RecordedRequest:
@@ -41,13 +40,13 @@ class ProtocolTap:
     def __init__(self, protocol: Any, recorder: FrameRecorder) -> None:
         self._recorder = recorder
         self._protocol = protocol
-        self._sending = _Assembler(recorder.add_sent)
-        self._receiving = _Assembler(recorder.add_received)
+        self._sending = Assembler(recorder.add_sent)
+        self._receiving = Assembler(recorder.add_received)
         self._has_begun = False
         self.is_left = False
         """Whether it is the program that has left the connection. Otherwise it was lost."""
         # Attributes of the object: the class is that of all connections.
-        for name, opcode in (("send_text", _TEXT), ("send_binary", _BINARY), ("send_continuation", _CONTINUATION)):
+        for name, opcode in (("send_text", TEXT), ("send_binary", BINARY), ("send_continuation", CONTINUATION)):
             setattr(protocol, name, functools.partial(self._send, getattr(protocol, name), opcode))
         protocol.events_received = functools.partial(self._receive, protocol.events_received)
         protocol.receive_eof = functools.partial(self._receive_eof, protocol.receive_eof)
@@ -61,7 +60,7 @@ class ProtocolTap:
         for event in events:
             if not self._has_begun:
                 self._begin(event)
-            elif event.opcode in (_TEXT, _BINARY, _CONTINUATION):
+            elif event.opcode in (TEXT, BINARY, CONTINUATION):
                 self._receiving.add(int(event.opcode), bytes(event.data), event.fin)
         if self._protocol.close_rcvd is not None:
             self._end()
@@ -100,24 +99,6 @@ class ProtocolTap:
 
     def _close(self, by: Any, close: Any) -> None:
         self._recorder.finish_closed(Close(by, int(close.code), close.reason))
-
-
-class _Assembler:
-    """Puts fragments together to messages, and hands these on."""
-
-    def __init__(self, add: Callable[..., None]) -> None:
-        self._add = add
-        self._is_text = True
-        self._fragments: list[bytes] = []
-
-    def add(self, opcode: int, data: bytes, is_last: bool) -> None:
-        if opcode != _CONTINUATION:
-            self._is_text = opcode == _TEXT
-            self._fragments.clear()
-        self._fragments.append(data)
-        if is_last:
-            self._add(b"".join(self._fragments), is_text=self._is_text)
-            self._fragments.clear()
 
 
 def encode_message(message: Any, text: bool | None) -> tuple[bytes, bool]:

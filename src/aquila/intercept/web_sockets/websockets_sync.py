@@ -20,6 +20,7 @@ from aquila.intercept.web_sockets.websockets_protocol import (
     handshake_of,
     join_fragments,
 )
+from aquila.intercept.web_sockets.writing import then_write
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 
@@ -139,28 +140,15 @@ def _record(connect: Callable[..., Any], make: Callable[..., Any], recorder: Fra
 
 
 def _watch(connection: Any, recorder: FrameRecorder) -> Any:
-    """Write down what a recording has to, before what the program waits for returns."""
     receive = connection.recv
 
     def recv(*args: Any, **kwargs: Any) -> Any:
-        try:
-            with recorder.reading():
-                return receive(*args, **kwargs)
-        finally:
-            recorder.write_due()
-
-    def writing_after(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return original(*args, **kwargs)
-            finally:
-                recorder.write_due()
-
-        return call
+        with recorder.reading():
+            return receive(*args, **kwargs)
 
     connection.recv = recv
-    for name in ("send", "close"):
-        setattr(connection, name, writing_after(getattr(connection, name)))
+    for name in ("recv", "send", "close"):
+        setattr(connection, name, then_write(recorder, getattr(connection, name)))
     return connection
 
 

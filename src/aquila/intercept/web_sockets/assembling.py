@@ -1,0 +1,28 @@
+"""Messages, put together from the frames that a library sends or receives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+CONTINUATION, TEXT, BINARY = 0, 1, 2
+"""The opcodes of what makes messages (RFC 6455, 5.2)."""
+
+
+class Assembler:
+    """Puts fragments together to messages, and hands each to ``add``."""
+
+    def __init__(self, add: Callable[..., None]) -> None:
+        self._add = add
+        self._is_text = True
+        self._fragments: list[bytes] = []
+
+    def add(self, opcode: int, data: bytes, is_last: bool) -> None:
+        """Take the next frame of a message."""
+        if opcode != CONTINUATION:
+            self._is_text = opcode == TEXT
+            self._fragments.clear()
+        self._fragments.append(data)
+        if is_last:
+            message = b"".join(self._fragments)
+            self._fragments.clear()
+            self._add(message, is_text=self._is_text)

@@ -1,0 +1,152 @@
+"""The library ``websocket-client``: the class ``WebSocket``, below its functions and ``WebSocketApp``."""
+
+from __future__ import annotations
+
+import functools
+import struct
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from aquila.cassettes.frames.frame import SWITCHED, Close
+from aquila.cassettes.model import RecordedRequest
+from aquila.intercept.patching import Patch, Undoable
+from aquila.intercept.web_sockets import peer
+from aquila.intercept.web_sockets.answering import answer_handshake
+from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.writing import store_failure, then_write
+from aquila.recording.frame_recorder import FrameRecorder
+from aquila.transports.own_requests import own_request
+
+_CLOSE = 8
+_WITHOUT_CODE = 1005
+_WATCHED = ("send_frame", "recv_frame", "shutdown")
+"""The methods of an object that every other one of its methods goes through."""
+
+
+def patch_library(module: ModuleType, is_in_force: Callable[[], bool]) -> Iterable[Undoable]:
+    """Patch ``websocket._core``, where the class is."""
+    yield Patch(module.WebSocket, "connect", functools.partial(_catch_handshake, is_in_force))
+
+
+def _catch_handshake(is_in_force: Callable[[], bool], original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def connect(socket: Any, url: str, **options: Any) -> None:
+        for name in _WATCHED:  # of a connection that the object had before
+            vars(socket).pop(name, None)
+        if not is_in_force() or options.get("socket") is not None:
+            original(socket, url, **options)
+            return
+        answer = answer_handshake(_handshake_of(url, options))
+        if answer is None:
+            original(socket, url, **options)
+        elif isinstance(answer, ReplayedConversation):
+            end = peer.connect(answer)
+            end.settimeout(options.get("timeout", socket.sock_opt.timeout))
+            original(socket, url, **{**options, "socket": end})
+            _converse(socket, answer)
+        else:
+            _record(socket, functools.partial(original, socket, url, **options), answer)
+
+    return connect
+
+
+def _handshake_of(url: str, options: Mapping[str, Any]) -> RecordedRequest:
+    given = options.get("header") or ()
+    rows = given.items() if isinstance(given, Mapping) else (row.partition(":")[::2] for row in given)
+    fields = [(str(name).strip().lower(), str(value).strip()) for name, value in rows]
+    for name, option in (("sec-websocket-protocol", "subprotocols"), ("cookie", "cookie"), ("origin", "origin")):
+        value = options.get(option)
+        if value:
+            fields.append((name, value if isinstance(value, str) else ",".join(value)))
+    return RecordedRequest("GET", url.partition("#")[0], tuple(fields))
+
+
+def _converse(socket: Any, conversation: ReplayedConversation) -> None:
+    receive, send = socket.recv_frame, socket.send_frame
+    sending = Assembler(conversation.send)
+
+    def recv_frame() -> Any:
+        with conversation.reading():
+            return receive()
+
+    def send_frame(frame: Any) -> Any:
+        if frame.opcode in (TEXT, BINARY, CONTINUATION):
+            sending.add(frame.opcode, _bytes_of(frame), bool(frame.fin))
+        return send(frame)
+
+    socket.recv_frame, socket.send_frame = recv_frame, send_frame
+
+
+def _record(socket: Any, connect: Callable[[], None], recorder: FrameRecorder) -> None:
+    errors: Any = sys.modules["websocket._exceptions"]
+    try:
+        with own_request():
+            connect()
+    except errors.WebSocketBadStatusException as error:
+        recorder.accept(error.status_code, _fields_of(error.resp_headers), error.resp_body or b"")
+        recorder.finish()
+        recorder.write_due()
+        raise
+    except (OSError, errors.WebSocketException) as error:
+        store_failure(recorder, error)
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            recorder.finish_unanswered()
+        recorder.write_due()
+        raise
+    recorder.accept(SWITCHED, _fields_of(socket.headers))
+    _watch(socket, recorder)
+
+
+def _fields_of(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), str(value)) for name, value in (headers or {}).items())
+
+
+def _watch(socket: Any, recorder: FrameRecorder) -> None:
+    errors: Any = sys.modules["websocket._exceptions"]
+    receive, send, shutdown = socket.recv_frame, socket.send_frame, socket.shutdown
+    sending, receiving = Assembler(recorder.add_sent), Assembler(recorder.add_received)
+
+    def recv_frame() -> Any:
+        try:
+            with recorder.reading():
+                frame = receive()
+        except errors.WebSocketTimeoutException:
+            raise
+        except (errors.WebSocketException, OSError) as error:
+            recorder.finish_broken(f"RemoteProtocolError: {error}")
+            raise
+        if frame.opcode in (TEXT, BINARY, CONTINUATION):
+            receiving.add(frame.opcode, _bytes_of(frame), bool(frame.fin))
+        elif frame.opcode == _CLOSE:
+            recorder.finish_closed(_read_close("provider", _bytes_of(frame)))
+        return frame
+
+    def send_frame(frame: Any) -> Any:
+        if frame.opcode in (TEXT, BINARY, CONTINUATION):
+            sending.add(frame.opcode, _bytes_of(frame), bool(frame.fin))
+        elif frame.opcode == _CLOSE:
+            recorder.finish_closed(_read_close("client", _bytes_of(frame)))
+        return send(frame)
+
+    def leave() -> None:
+        recorder.finish_left()  # unless it has ended already
+        shutdown()
+
+    socket.recv_frame, socket.send_frame, socket.shutdown = recv_frame, send_frame, leave
+    for name in _WATCHED:
+        setattr(socket, name, then_write(recorder, getattr(socket, name)))
+
+
+def _bytes_of(frame: Any) -> bytes:
+    return frame.data.encode() if isinstance(frame.data, str) else bytes(frame.data or b"")
+
+
+def _read_close(by: Any, data: bytes) -> Close:
+    if len(data) < 2:
+        return Close(by, _WITHOUT_CODE)
+    return Close(by, struct.unpack("!H", data[:2])[0], data[2:].decode("utf-8", "replace"))
