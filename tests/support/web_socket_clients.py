@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
@@ -250,6 +251,58 @@ def _websocket_client(
         talk.leave()
 
 
+@contextlib.contextmanager
+def _legacy(url: str, headers: dict[str, str] | None = None, subprotocols: list[str] | None = None) -> Iterator[Talk]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated
+        from websockets.exceptions import ConnectionClosed, InvalidStatusCode
+        from websockets.legacy.client import connect
+
+    class InLoop(_InLoop):
+        def __init__(self, runner: asyncio.Runner) -> None:
+            super().__init__(runner)
+            self.own = self.run(self._connect())
+
+        async def _connect(self) -> Any:
+            try:
+                return await connect(url, extra_headers=headers, subprotocols=subprotocols, open_timeout=60)  # type: ignore[arg-type]
+            except InvalidStatusCode as error:
+                raise Refused(error.status_code, b"") from error  # it does not read the body
+
+        def send(self, message: str | bytes) -> None:
+            with self._closing():
+                self.run(self.own.send(message))
+
+        def recv(self, seconds: float | None = None) -> str | bytes:
+            with self._closing():
+                message: str | bytes = self.run(self.own.recv(), seconds)
+                return message
+
+        @contextlib.contextmanager
+        def _closing(self) -> Iterator[None]:
+            try:
+                yield
+            except ConnectionClosed as error:
+                raise _closed_by(error) from error
+
+        def close(self, code: int = 1000, reason: str = "") -> None:
+            self.run(self.own.close(code, reason))
+
+        def leave(self) -> None:
+            async def abort() -> None:
+                self.own.transport.abort()
+                await self.own.wait_closed()
+
+            self.run(abort())
+
+    with asyncio.Runner() as runner:
+        talk = InLoop(runner)
+        try:
+            yield talk
+        finally:
+            talk.leave()
+
+
 def _closed_by(error: Any) -> Closed:
     if error.rcvd is None:
         return Closed(None)
@@ -259,6 +312,7 @@ def _closed_by(error: Any) -> Closed:
 CLIENTS: dict[str, Connect] = {
     "websockets in threads": _threaded,
     "websockets in a loop": _asyncio,
+    "websockets of old": _legacy,
     "aiohttp": _aiohttp,
     "websocket-client": _websocket_client,
 }

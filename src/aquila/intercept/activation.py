@@ -50,7 +50,13 @@ else:
 _OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")
 """The libraries that ``vcr_clients`` patches."""
 
-_WEB_SOCKETS = ("aiohttp.client", "websocket._core", "websockets.asyncio.client", "websockets.sync.client")
+_WEB_SOCKETS = (
+    "aiohttp.client",
+    "websocket._core",
+    "websockets.asyncio.client",
+    "websockets.legacy.client",
+    "websockets.sync.client",
+)
 """The libraries that ``web_sockets.clients`` patches."""
 
 

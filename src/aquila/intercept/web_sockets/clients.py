@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         aiohttp_sockets,
         websocket_client,
         websockets_asyncio,
+        websockets_legacy,
         websockets_sync,
     )
 else:
@@ -22,6 +23,7 @@ else:
         aiohttp_sockets="aquila.intercept.web_sockets.aiohttp_sockets",
         websocket_client="aquila.intercept.web_sockets.websocket_client",
         websockets_asyncio="aquila.intercept.web_sockets.websockets_asyncio",
+        websockets_legacy="aquila.intercept.web_sockets.websockets_legacy",
         websockets_sync="aquila.intercept.web_sockets.websockets_sync",
     )
 
@@ -38,6 +40,7 @@ class WebSocketClients:
             "aiohttp.client": aiohttp_sockets.patch_library,
             "websocket._core": websocket_client.patch_library,
             "websockets.asyncio.client": websockets_asyncio.patch_library,
+            "websockets.legacy.client": websockets_legacy.patch_library,
             "websockets.sync.client": websockets_sync.patch_library,
         }[module.__name__]
         return patch_library(module, lambda: self._patches.in_force)

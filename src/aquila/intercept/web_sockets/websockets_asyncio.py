@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,7 @@ from aquila.intercept.web_sockets.websockets_protocol import (
     encode_message,
     handshake_of,
     join_fragments,
+    read_fragments,
 )
 from aquila.intercept.web_sockets.writing import store_failure, then_write_async, write_due_async
 from aquila.recording.frame_recorder import FrameRecorder
@@ -44,7 +45,7 @@ def _catch_connection(is_in_force: Callable[[], bool], original: Callable[..., A
         if answer is None:
             return await original(connecting)
         if isinstance(answer, ReplayedConversation):
-            return _converse(await _connect_to_peer(make, answer), answer)
+            return converse(await _connect_to_peer(make, answer), answer)
         return await _record(original, connecting, answer)
 
     return open_connection
@@ -90,7 +91,7 @@ async def _connect_to_peer(make: Callable[[], Any], conversation: ReplayedConver
     return connection
 
 
-def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
+def converse(connection: Any, conversation: ReplayedConversation) -> Any:
     """Compare what the program sends, before it is sent."""
     receive, send = connection.recv, connection.send
 
@@ -99,10 +100,7 @@ def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
             return await receive(*args, **kwargs)
 
     async def send_compared(message: Any, text: bool | None = None, **kwargs: Any) -> None:
-        if isinstance(message, AsyncIterable):
-            message = join_fragments([fragment async for fragment in message])
-        elif isinstance(message, Iterable) and not isinstance(message, (str, bytes, bytearray, memoryview, dict)):
-            message = join_fragments(list(message))
+        message = join_fragments(await read_fragments(message))
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             data, is_text = encode_message(message, text)
             conversation.send(data, is_text=is_text)

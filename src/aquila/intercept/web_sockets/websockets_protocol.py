@@ -7,7 +7,7 @@ it. There a recording notes both, in the order of the wire.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any
 
 from aquila.cassettes.frames.frame import SWITCHED, Close
@@ -84,21 +84,24 @@ class ProtocolTap:
         protocol = self._protocol
         if not self._has_begun:
             self._recorder.finish_broken("RemoteProtocolError: the server closed the connection before it answered")
-        elif protocol.close_rcvd is None:
-            if protocol.close_sent is not None:  # and nobody answered
-                self._close("client", protocol.close_sent)
-            elif self.is_left:
-                self._recorder.finish_left()
-            else:
-                error = protocol.parser_exc if hasattr(protocol, "parser_exc") else None
-                self._recorder.finish_broken(f"RemoteProtocolError: {error or 'the connection was lost'}")
-        elif protocol.close_rcvd_then_sent is False:
-            self._close("client", protocol.close_sent)
+        elif (close := find_close(protocol)) is not None:
+            self._recorder.finish_closed(close)
+        elif self.is_left:
+            self._recorder.finish_left()
         else:
-            self._close("provider", protocol.close_rcvd)
+            error = getattr(protocol, "parser_exc", None)
+            self._recorder.finish_broken(f"RemoteProtocolError: {error or 'the connection was lost'}")
 
-    def _close(self, by: Any, close: Any) -> None:
-        self._recorder.finish_closed(Close(by, int(close.code), close.reason))
+
+def find_close(protocol: Any) -> Close | None:
+    """Return how a connection was closed: by whom first, and with what. None if nobody did."""
+    if protocol.close_rcvd is None:
+        by, close = "client", protocol.close_sent  # and nobody answered
+    elif protocol.close_rcvd_then_sent is False:
+        by, close = "client", protocol.close_sent
+    else:
+        by, close = "provider", protocol.close_rcvd
+    return None if close is None else Close(by, int(close.code), close.reason)  # type: ignore[arg-type]
 
 
 def encode_message(message: Any, text: bool | None) -> tuple[bytes, bool]:
@@ -108,6 +111,21 @@ def encode_message(message: Any, text: bool | None) -> tuple[bytes, bool]:
     return bytes(message), text is True
 
 
+async def read_fragments(message: Any) -> list[Any]:
+    """Return the fragments of a message that a program sends: one, or what an iterable gives."""
+    if isinstance(message, AsyncIterable):
+        return [fragment async for fragment in message]
+    return list_fragments(message)
+
+
+def list_fragments(message: Any) -> list[Any]:
+    """``read_fragments`` for clients in threads."""
+    is_whole = isinstance(message, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(message, Iterable)
+    return [message] if is_whole else list(message)
+
+
 def join_fragments(fragments: list[Any]) -> Any:
-    """Return the message that fragments make."""
+    """Return the message that fragments make. What is none is for the library to refuse."""
+    if len(fragments) == 1:
+        return fragments[0]
     return "".join(fragments) if fragments and isinstance(fragments[0], str) else b"".join(map(bytes, fragments))

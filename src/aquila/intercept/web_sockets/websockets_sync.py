@@ -19,6 +19,7 @@ from aquila.intercept.web_sockets.websockets_protocol import (
     encode_message,
     handshake_of,
     join_fragments,
+    list_fragments,
 )
 from aquila.intercept.web_sockets.writing import then_write
 from aquila.recording.frame_recorder import FrameRecorder
@@ -161,8 +162,7 @@ def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
             return receive(*args, **kwargs)
 
     def send_compared(message: Any, text: bool | None = None, **kwargs: Any) -> None:
-        if isinstance(message, Iterable) and not isinstance(message, (str, bytes, bytearray, memoryview, dict)):
-            message = join_fragments(list(message))
+        message = join_fragments(list_fragments(message))
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             data, is_text = encode_message(message, text)
             conversation.send(data, is_text=is_text)

@@ -1,0 +1,136 @@
+"""The legacy client of ``websockets``: the class ``Connect``, which was ``websockets.connect`` before version 14.
+
+It hands messages to the program from a queue, so what is read is noted where the program reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from aquila.cassettes.frames.frame import SWITCHED
+from aquila.cassettes.model import RecordedRequest
+from aquila.intercept.patching import Patch, Undoable
+from aquila.intercept.web_sockets import peer
+from aquila.intercept.web_sockets.answering import answer_handshake_async
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.websockets_asyncio import converse
+from aquila.intercept.web_sockets.websockets_protocol import (
+    encode_message,
+    find_close,
+    join_fragments,
+    read_fragments,
+    without_credentials,
+)
+from aquila.intercept.web_sockets.writing import store_failure, then_write_async, write_due_async
+from aquila.recording.frame_recorder import FrameRecorder
+from aquila.transports.own_requests import own_request
+from aquila.transports.record import run_in_thread
+
+
+def patch_library(module: ModuleType, is_in_force: Callable[[], bool]) -> Iterable[Undoable]:
+    """Patch ``websockets.legacy.client``."""
+    yield Patch(module.Connect, "__await_impl__", functools.partial(_catch_connecting, is_in_force))
+
+
+def _catch_connecting(is_in_force: Callable[[], bool], original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def connect(connecting: Any) -> Any:
+        plain = connecting._create_connection  # private: a partial, which redirects look into
+        if not is_in_force() or plain.func.__name__ != "create_connection" or "sock" in plain.keywords:
+            return await original(connecting)
+        connecting._create_connection = _CaughtConnection(plain.func, *plain.args, **plain.keywords)
+        connecting._create_connection.connecting = connecting
+        return await original(connecting)
+
+    return connect
+
+
+class _CaughtConnection(functools.partial):  # type: ignore[type-arg]
+    """Makes the connection of one attempt. It is what it stands for to whoever looks into it."""
+
+    connecting: Any
+
+    async def __call__(self) -> Any:
+        factory = self.args[0]
+        answer = await answer_handshake_async(_handshake_of(self.connecting._uri, factory.keywords))
+        if answer is None:
+            return await super().__call__()
+        if isinstance(answer, ReplayedConversation):
+            loop = asyncio.get_running_loop()
+            transport, protocol = await loop.create_connection(factory, sock=peer.connect(answer))
+            return transport, converse(protocol, answer)
+        try:
+            with own_request():
+                transport, protocol = await super().__call__()
+        except OSError as error:
+            await run_in_thread(store_failure, answer, error)
+            raise
+        except asyncio.CancelledError:
+            answer.finish_unanswered()
+            await write_due_async(answer)
+            raise
+        return transport, _watch(protocol, answer)
+
+
+def _handshake_of(uri: str, options: dict[str, Any]) -> RecordedRequest:
+    given = options.get("extra_headers") or ()
+    rows = given.raw_items() if hasattr(given, "raw_items") else dict(given).items()
+    fields = [(str(name).lower(), str(value)) for name, value in rows]
+    if options.get("subprotocols"):
+        fields.append(("sec-websocket-protocol", ", ".join(options["subprotocols"])))
+    return RecordedRequest("GET", without_credentials(uri), tuple(fields))
+
+
+def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
+    handshake, receive, send = protocol.handshake, protocol.recv, protocol.send
+    lose = protocol.connection_lost
+
+    async def shake_hands(*args: Any, **kwargs: Any) -> None:
+        try:
+            await handshake(*args, **kwargs)
+        except Exception as error:
+            status = getattr(error, "status_code", None)
+            if status is not None:
+                recorder.accept(status, _fields_of(getattr(error, "headers", None)))
+                recorder.finish()
+            raise
+        recorder.accept(SWITCHED, _fields_of(protocol.response_headers))
+
+    async def recv() -> Any:
+        with recorder.reading():
+            message = await receive()
+        data, is_text = encode_message(message, None)
+        recorder.add_received(data, is_text=is_text)
+        return message
+
+    async def send_and_note(message: Any) -> None:
+        message = join_fragments(await read_fragments(message))
+        if protocol.open:
+            data, is_text = encode_message(message, None)
+            recorder.add_sent(data, is_text=is_text)
+        await send(message)
+
+    def connection_lost(error: Exception | None) -> None:
+        is_left = error is None and not protocol.reader.at_eof()  # the other side has not said that it ends
+        lose(error)
+        close = find_close(protocol)
+        if close is not None:
+            recorder.finish_closed(close)
+        elif is_left:
+            recorder.finish_left()
+        else:
+            recorder.finish_broken(f"RemoteProtocolError: {error or 'the connection was lost'}")
+
+    protocol.handshake, protocol.recv, protocol.send = shake_hands, recv, send_and_note
+    protocol.connection_lost = connection_lost
+    for name in ("handshake", "recv", "send", "close", "wait_closed"):
+        setattr(protocol, name, then_write_async(recorder, getattr(protocol, name)))
+    return protocol
+
+
+def _fields_of(headers: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in headers.raw_items()) if headers is not None else ()
