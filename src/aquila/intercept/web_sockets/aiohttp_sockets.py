@@ -8,16 +8,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextvars import ContextVar
-from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from aquila.cassettes.frames.frame import SWITCHED, Close
 from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.foreign_mocks import is_replaced
-from aquila.intercept.patching import Patch, Undoable
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
@@ -34,17 +32,12 @@ _TEXT, _BINARY, _CLOSE = 1, 2, 8
 """Kinds of messages, as RFC 6455 numbers them. The others of aiohttp stand for the end of a connection."""
 
 
-def patch_library(module: ModuleType, is_in_force: Callable[[], bool]) -> Iterable[Undoable]:
-    """Patch ``aiohttp.client``."""
-    # Private: `ws_connect` wraps it in a context manager, and vcrpy's kin patch its neighbour too.
-    yield Patch(module.ClientSession, "_ws_connect", functools.partial(_catch_handshake, is_in_force))
-    yield Patch(module.BaseConnector, "connect", _catch_connection)
+def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch ``ClientSession._ws_connect``."""
 
-
-def _catch_handshake(is_in_force: Callable[[], bool], original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def ws_connect(session: Any, url: Any, **options: Any) -> Any:
-        if not is_in_force() or is_replaced(original, "aiohttp"):
+        if is_replaced(original, "aiohttp"):
             return await original(session, url, **options)
         request = _handshake_of(session, url, options)
         try:
@@ -99,7 +92,9 @@ async def _connect_to(conversation: ReplayedConversation, connect: Callable[[], 
         _conversation.set(before)
 
 
-def _catch_connection(original: Callable[..., Any]) -> Callable[..., Any]:
+def catch_connection(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch ``BaseConnector.connect``: in a replay it connects to the peer."""
+
     @functools.wraps(original)
     async def connect(connector: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         conversation = _conversation.get()

@@ -1,12 +1,17 @@
-"""The libraries whose WebSockets are caught, and what patches each."""
+"""The libraries whose WebSockets are caught, and where each of them connects.
+
+What answers is loaded with the first connection: SDKs import these libraries, and few programs use them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aquila.intercept.patching import PatchSet, Undoable
+from aquila.intercept.patching import Patch, PatchSet, Undoable
+from aquila.intercept.web_sockets.function_code import FunctionPatch
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -36,11 +41,47 @@ class WebSocketClients:
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch one of them, which was imported."""
-        patch_library = {
-            "aiohttp.client": aiohttp_sockets.patch_library,
-            "websocket._core": websocket_client.patch_library,
-            "websockets.asyncio.client": websockets_asyncio.patch_library,
-            "websockets.legacy.client": websockets_legacy.patch_library,
-            "websockets.sync.client": websockets_sync.patch_library,
+        patch = {
+            "aiohttp.client": self._patch_aiohttp,
+            "websocket._core": self._patch_websocket_client,
+            "websockets.asyncio.client": self._patch_websockets_asyncio,
+            "websockets.legacy.client": self._patch_websockets_legacy,
+            "websockets.sync.client": self._patch_websockets_sync,
         }[module.__name__]
-        return patch_library(module, lambda: self._patches.in_force)
+        return patch(module)
+
+    def _patch_aiohttp(self, module: ModuleType) -> Iterable[Undoable]:
+        # Private: `ws_connect` wraps it in a context manager, and vcrpy patches its neighbour too.
+        yield Patch(module.ClientSession, "_ws_connect", self._catching(lambda: aiohttp_sockets.catch_handshake))
+        yield Patch(module.BaseConnector, "connect", self._catching(lambda: aiohttp_sockets.catch_connection))
+
+    def _patch_websocket_client(self, module: ModuleType) -> Iterable[Undoable]:
+        yield Patch(module.WebSocket, "connect", self._catching(lambda: websocket_client.catch_handshake))
+
+    def _patch_websockets_asyncio(self, module: ModuleType) -> Iterable[Undoable]:
+        # The method that makes the connection of one attempt, redirects included. It was renamed.
+        name = "open_tcp_connection" if hasattr(module.connect, "open_tcp_connection") else "create_connection"
+        yield Patch(module.connect, name, self._catching(lambda: websockets_asyncio.catch_connection))
+
+    def _patch_websockets_legacy(self, module: ModuleType) -> Iterable[Undoable]:
+        yield Patch(module.Connect, "__await_impl__", self._catching(lambda: websockets_legacy.catch_connecting))
+
+    def _patch_websockets_sync(self, module: ModuleType) -> Iterable[Undoable]:
+        if hasattr(module, "reconnect"):  # the method that makes the connection of one attempt
+            yield Patch(module.reconnect, "open_connection", self._catching(lambda: websockets_sync.catch_attempt))
+        else:
+            yield FunctionPatch(module.connect, self._catching(lambda: websockets_sync.catch_connect))
+
+    def _catching(self, find: Callable[[], Callable[..., Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Return what makes a patch of a function. ``find`` loads what makes its replacement, when it is called."""
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            made = functools.cache(lambda: find()(original))
+
+            @functools.wraps(original)
+            def call(*args: Any, **kwargs: Any) -> Any:
+                return (made() if self._patches.in_force else original)(*args, **kwargs)
+
+            return call
+
+        return make

@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import struct
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aquila.cassettes.frames.frame import SWITCHED, Close
 from aquila.cassettes.model import RecordedRequest
-from aquila.intercept.patching import Patch, Undoable
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake
 from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler
@@ -26,17 +24,14 @@ _WATCHED = ("send_frame", "recv_frame", "shutdown")
 """The methods of an object that every other one of its methods goes through."""
 
 
-def patch_library(module: ModuleType, is_in_force: Callable[[], bool]) -> Iterable[Undoable]:
-    """Patch ``websocket._core``, where the class is."""
-    yield Patch(module.WebSocket, "connect", functools.partial(_catch_handshake, is_in_force))
+def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch ``WebSocket.connect``."""
 
-
-def _catch_handshake(is_in_force: Callable[[], bool], original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def connect(socket: Any, url: str, **options: Any) -> None:
         for name in _WATCHED:  # of a connection that the object had before
             vars(socket).pop(name, None)
-        if not is_in_force() or options.get("socket") is not None:
+        if options.get("socket") is not None:
             original(socket, url, **options)
             return
         answer = answer_handshake(_handshake_of(url, options))

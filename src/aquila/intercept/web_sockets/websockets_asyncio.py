@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
-from aquila.intercept.patching import Patch, Undoable
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
@@ -26,18 +24,13 @@ from aquila.transports.own_requests import own_request
 from aquila.transports.record import run_in_thread
 
 
-def patch_library(module: ModuleType, is_in_force: Callable[[], bool]) -> Iterable[Undoable]:
-    """Patch ``websockets.asyncio.client``."""
-    # The method that makes the connection of one attempt, redirects included. It was renamed.
-    name = "open_tcp_connection" if hasattr(module.connect, "open_tcp_connection") else "create_connection"
-    yield Patch(module.connect, name, functools.partial(_catch_connection, is_in_force))
+def catch_connection(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch the method of ``connect`` that makes the connection of one attempt."""
 
-
-def _catch_connection(is_in_force: Callable[[], bool], original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def open_connection(connecting: Any) -> Any:
         options = _options_of(connecting)
-        if not is_in_force() or options.get("unix") or options.get("sock") is not None:
+        if options.get("unix") or options.get("sock") is not None:
             return await original(connecting)
         make = functools.partial(_make_connection, connecting)
         request = handshake_of(connecting.uri, make().protocol, *_headers_of(connecting))

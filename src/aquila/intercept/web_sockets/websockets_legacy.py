@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 from aquila.cassettes.frames.frame import SWITCHED
 from aquila.cassettes.model import RecordedRequest
-from aquila.intercept.patching import Patch, Undoable
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
@@ -31,16 +29,13 @@ from aquila.transports.own_requests import own_request
 from aquila.transports.record import run_in_thread
 
 
-def patch_library(module: ModuleType, is_in_force: Callable[[], bool]) -> Iterable[Undoable]:
-    """Patch ``websockets.legacy.client``."""
-    yield Patch(module.Connect, "__await_impl__", functools.partial(_catch_connecting, is_in_force))
+def catch_connecting(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch ``Connect.__await_impl__``."""
 
-
-def _catch_connecting(is_in_force: Callable[[], bool], original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def connect(connecting: Any) -> Any:
         plain = connecting._create_connection  # private: a partial, which redirects look into
-        if not is_in_force() or plain.func.__name__ != "create_connection" or "sock" in plain.keywords:
+        if plain.func.__name__ != "create_connection" or "sock" in plain.keywords:
             return await original(connecting)
         connecting._create_connection = _CaughtConnection(plain.func, *plain.args, **plain.keywords)
         connecting._create_connection.connecting = connecting

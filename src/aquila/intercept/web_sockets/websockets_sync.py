@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
-from collections.abc import Callable, Iterable
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 from aquila.cassettes.model import RecordedRequest
-from aquila.intercept.patching import Patch, Undoable
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake
-from aquila.intercept.web_sockets.function_code import FunctionPatch
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.websockets_protocol import (
     ProtocolTap,
@@ -34,81 +32,68 @@ class WithoutTls:
         return sock
 
 
-def patch_library(module: ModuleType, is_in_force: Callable[[], bool]) -> Iterable[Undoable]:
-    """Patch ``websockets.sync.client``."""
-    clients = _Clients(module, is_in_force)
-    if hasattr(module, "reconnect"):
-        # The method that makes the connection of one attempt.
-        yield Patch(module.reconnect, "open_connection", clients.catch_attempt)
-    else:
-        yield FunctionPatch(module.connect, clients.catch_connect)
+def catch_attempt(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch ``reconnect.open_connection`` of newer versions. The object has what ``connect`` was given."""
 
+    @functools.wraps(original)
+    def open_connection(connecting: Any, deadline: Any) -> Any:
+        if connecting.sock is not None or connecting.open_socket_kwargs.get("unix"):
+            return original(connecting, deadline)
+        protocol = _module().ClientProtocol(connecting.ws_uri, **connecting.protocol_kwargs)
+        request = handshake_of(connecting.uri, protocol, connecting.additional_headers, connecting.user_agent_header)
 
-class _Clients:
-    def __init__(self, module: Any, is_in_force: Callable[[], bool]) -> None:
-        self._module = module
-        self._is_in_force = is_in_force
-
-    def catch_attempt(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Newer versions: an object has what ``connect`` was given."""
-
-        @functools.wraps(original)
-        def open_connection(connecting: Any, deadline: Any) -> Any:
-            if not self._is_in_force() or connecting.sock is not None or connecting.open_socket_kwargs.get("unix"):
+        def connect(**changes: Any) -> Any:
+            before = {name: getattr(connecting, name) for name in changes}
+            vars(connecting).update(changes)
+            try:
                 return original(connecting, deadline)
-            protocol = self._module.ClientProtocol(connecting.ws_uri, **connecting.protocol_kwargs)
-            request = handshake_of(
-                connecting.uri, protocol, connecting.additional_headers, connecting.user_agent_header
-            )
+            finally:
+                vars(connecting).update(before)
 
-            def connect(**changes: Any) -> Any:
-                before = {name: getattr(connecting, name) for name in changes}
-                vars(connecting).update(changes)
-                try:
-                    return original(connecting, deadline)
-                finally:
-                    vars(connecting).update(before)
+        return _answer(request, connect, connecting.create_connection, is_secure=connecting.ws_uri.secure)
 
-            make = connecting.create_connection
-            return self._answer(request, connect, make, is_secure=connecting.ws_uri.secure)
+    return open_connection
 
-        return open_connection
 
-    def catch_connect(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Older versions: one function does it all."""
+def catch_connect(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch ``connect`` of older versions. One function does it all."""
 
-        def connect(uri: str, **options: Any) -> Any:
-            if not self._is_in_force() or options.get("sock") is not None or options.get("unix"):
-                return original(uri, **options)
-            address = self._module.parse_uri(uri)
-            named = {name: options[name] for name in ("origin", "subprotocols") if name in options}
-            request = handshake_of(
-                uri,
-                self._module.ClientProtocol(address, **named),
-                options.get("additional_headers"),
-                options.get("user_agent_header", self._module.USER_AGENT),
-            )
-            make = options.get("create_connection") or self._module.ClientConnection
-            return self._answer(
-                request,
-                lambda **changes: original(uri, **{**options, **changes}),
-                make,
-                is_secure=address.secure,
-            )
+    @functools.wraps(original)
+    def connect(uri: str, **options: Any) -> Any:
+        if options.get("sock") is not None or options.get("unix"):
+            return original(uri, **options)
+        module = _module()
+        address = module.parse_uri(uri)
+        named = {name: options[name] for name in ("origin", "subprotocols") if name in options}
+        request = handshake_of(
+            uri,
+            module.ClientProtocol(address, **named),
+            options.get("additional_headers"),
+            options.get("user_agent_header", module.USER_AGENT),
+        )
+        return _answer(
+            request,
+            lambda **changes: original(uri, **{**options, **changes}),
+            options.get("create_connection") or module.ClientConnection,
+            is_secure=address.secure,
+        )
 
-        return connect
+    return connect
 
-    def _answer(
-        self, request: RecordedRequest, connect: Callable[..., Any], make: Callable[..., Any], *, is_secure: bool
-    ) -> Any:
-        """``connect`` connects with some options changed; ``make`` makes a connection of the library."""
-        answer = answer_handshake(request)
-        if answer is None:
-            return connect()
-        if isinstance(answer, ReplayedConversation):
-            tls = {"ssl": WithoutTls()} if is_secure else {}
-            return _converse(connect(sock=peer.connect(answer), **tls), answer)
-        return _record(connect, make, answer)
+
+def _module() -> Any:
+    return sys.modules["websockets.sync.client"]
+
+
+def _answer(request: RecordedRequest, connect: Callable[..., Any], make: Callable[..., Any], *, is_secure: bool) -> Any:
+    """``connect`` connects with some options changed; ``make`` makes a connection of the library."""
+    answer = answer_handshake(request)
+    if answer is None:
+        return connect()
+    if isinstance(answer, ReplayedConversation):
+        tls = {"ssl": WithoutTls()} if is_secure else {}
+        return _converse(connect(sock=peer.connect(answer), **tls), answer)
+    return _record(connect, make, answer)
 
 
 def _record(connect: Callable[..., Any], make: Callable[..., Any], recorder: FrameRecorder) -> Any:
