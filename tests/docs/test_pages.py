@@ -28,6 +28,7 @@ PAGES = (
     "docs/scripts.md",
     "docs/faults.md",
     "docs/verifying.md",
+    "docs/websockets.md",
     "docs/migrating.md",
     "docs/security.md",
     "examples/summaries/README.md",
