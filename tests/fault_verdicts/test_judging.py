@@ -48,6 +48,15 @@ def test_waits_that_a_test_replaces_say_nothing() -> None:
     assert findings(hopeless, fakes_waits=True) == ["retried_hopeless"]
 
 
+def test_who_leaves_an_answer_may_not_have_come_to_its_fault() -> None:
+    for fault, lost in (("finish_length", []), ("garbage", []), ("refusal", ["accepted"])):
+        left = FaultedRun("passed", attempts=[attempt(0, fault=fault, reading="left")], good=Counter({"a": 1}))
+        assert [name for name, _ in judge("test", fault, left).findings] == lost
+        assert left.has_met is bool(lost)
+    noticed = FaultedRun("passed", attempts=[attempt(0, fault="garbage", reading="left")], has_noticed=True)
+    assert noticed.has_met
+
+
 def test_what_is_asked_again_and_answered_well_is_nothing_that_is_missing() -> None:
     cut = attempt(0, fault="end_early")
     assert findings([cut]) == ["accepted", "took_truncated"]

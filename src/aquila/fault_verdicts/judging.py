@@ -73,12 +73,19 @@ class FaultedRun:
     @property
     def has_met(self) -> bool:
         """Whether a request met the fault, as far as its answer was read."""
-        return any(attempt.fault and not (_is_late(attempt) and attempt.reading == "left") for attempt in self.attempts)
+        shows = self.has_noticed or self.ending != "passed"
+        return any(attempt.fault and (shows or not _is_unread(attempt)) for attempt in self.attempts)
 
 
-def _is_late(attempt: Attempt) -> bool:
-    """Whether a fault is at the end of an answer, where a caller that leaves it earlier never comes."""
-    return 0 < attempt.status < 400 and _name_of(attempt.fault) in ("cut_stream", "end_early", "stall")
+_THROUGHOUT = frozenset(
+    {"refusal", "empty_answer", "html_page", "one_byte", "one_piece", "other_chunks", "split_events", "slow"}
+)
+"""Faults of good answers that whoever reads their beginning meets."""
+
+
+def _is_unread(attempt: Attempt) -> bool:
+    """Whether a caller left an answer, and may never have come to where the fault is."""
+    return attempt.reading == "left" and 0 < attempt.status < 400 and _name_of(attempt.fault) not in _THROUGHOUT
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ def _lost(run: FaultedRun) -> list[Attempt]:
 
 
 def _lacks_content(attempt: Attempt) -> bool:
-    if not attempt.fault or (_is_late(attempt) and attempt.reading == "left"):
+    if not attempt.fault or _is_unread(attempt):
         return False
     return attempt.status >= 400 or attempt.status == 0 or _name_of(attempt.fault) in _TAKES_CONTENT
 

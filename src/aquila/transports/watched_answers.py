@@ -40,18 +40,31 @@ def _body_of(request: httpx2.Request) -> bytes:
         return request.headers.get("content-length", "").encode()
 
 
+def _size_of(decision: ReplayDecision) -> int:
+    """How many chunks a reader must get to have the whole answer, 0 for one that is never whole."""
+    response = decision.interaction.response
+    return len(response.chunks) if response.end == "complete" else 0
+
+
 class WatchedStream(httpx2.SyncByteStream):
-    """The body of an answer, which says how it was read."""
+    """The body of an answer of ``size`` chunks, which says how it was read.
+
+    A reader that has got the last one has read it, though it may not wait for the end.
+    """
 
     after_close: Callable[[], None] | None = None
 
-    def __init__(self, stream: Any, end: Callable[[Reading], None]) -> None:
+    def __init__(self, stream: Any, size: int, end: Callable[[Reading], None]) -> None:
         self._stream = stream
+        self._size = size
         self._end = end
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            yield from self._stream
+            for number, chunk in enumerate(self._stream, 1):
+                if number == self._size:
+                    self._end("read")
+                yield chunk
         except GeneratorExit:
             raise
         except BaseException:
@@ -71,13 +84,18 @@ class AsyncWatchedStream(httpx2.AsyncByteStream):
 
     after_close: Callable[[], Awaitable[None]] | None = None
 
-    def __init__(self, stream: Any, end: Callable[[Reading], None]) -> None:
+    def __init__(self, stream: Any, size: int, end: Callable[[Reading], None]) -> None:
         self._stream = stream
+        self._size = size
         self._end = end
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
+            number = 0
             async for chunk in self._stream:
+                number += 1
+                if number == self._size:
+                    self._end("read")
                 yield chunk
         except GeneratorExit:
             raise
@@ -103,7 +121,7 @@ def replay_watched(
     except BaseException:
         watch.end(attempt, "raised")
         raise
-    response.stream = WatchedStream(response.stream, functools.partial(watch.end, attempt))
+    response.stream = WatchedStream(response.stream, _size_of(decision), functools.partial(watch.end, attempt))
     return response
 
 
@@ -117,5 +135,5 @@ async def replay_watched_async(
     except BaseException:
         watch.end(attempt, "raised")
         raise
-    response.stream = AsyncWatchedStream(response.stream, functools.partial(watch.end, attempt))
+    response.stream = AsyncWatchedStream(response.stream, _size_of(decision), functools.partial(watch.end, attempt))
     return response
