@@ -25,6 +25,7 @@ from aquila.fault_verdicts.report import FaultReport, describe_report
 from aquila.faults.fault import Fault
 from aquila.faults.parsing import read_faults
 from aquila.faults.table import FAULTS
+from aquila.recording.scope import Scope
 from aquila.recording.wire_watch import Attempt
 from pytest_aquila import second_attempts, test_scopes
 from pytest_aquila.faulted_attempt import ForkedAttempt
@@ -98,7 +99,7 @@ class FaultRuns:
         for name in _EACH_USES:
             importlib.import_module(name)
         self._report = FaultReport()
-        self._candidates: set[pytest.Item] = set()
+        self._candidates: dict[pytest.Item, Scope] = {}
         self._failed: set[pytest.Item] = set()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -107,11 +108,11 @@ class FaultRuns:
     ) -> Generator[None, object, object]:
         """Run a test under each fault, when it has passed and before what it shares with others is torn down."""
         result = yield
-        if item in self._candidates:
-            self._candidates.discard(item)
+        scope = self._candidates.pop(item, None)
+        if scope is not None:
             try:
                 if item not in self._failed:
-                    self._run_under_faults(item)
+                    self._run_under_faults(item, scope)
             finally:
                 _tear_down_shared(item, nextitem)
         return result
@@ -119,10 +120,10 @@ class FaultRuns:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
         """Keep what a test shares with others, if it is to run under faults."""
-        is_candidate = item not in self._failed and _uses_answers(item)
-        if is_candidate:
-            self._candidates.add(item)
-        with second_attempts.keeping_shared_fixtures(item) if is_candidate else nullcontext():
+        scope = _scope_with_answers(item) if item not in self._failed else None
+        if scope is not None:
+            self._candidates[item] = scope
+        with second_attempts.keeping_shared_fixtures(item) if scope is not None else nullcontext():
             return (yield)
 
     @pytest.hookimpl(wrapper=True)
@@ -135,7 +136,7 @@ class FaultRuns:
             self._failed.discard(item)
         return report
 
-    def _run_under_faults(self, item: pytest.Item) -> None:
+    def _run_under_faults(self, item: pytest.Item, scope: Scope) -> None:
         test = test_scopes.id_to_type(item)
         plain = self._attempt(item)
         if plain["ending"] != "passed":
@@ -143,6 +144,8 @@ class FaultRuns:
             self._report.not_run.append((test, f"without a fault it does not pass in a forked process ({why})"))
             return
         if not plain["attempts"]:
+            if _has_answered(scope):
+                self._report.not_run.append((test, "its requests come from other processes, which are not watched"))
             return
         good = Counter(row["key"] for row in plain["attempts"] if 0 < row["status"] < 400)
         for fault in self._faults:
@@ -232,14 +235,25 @@ def _as_run(seen: dict[str, Any], good: Counter[str]) -> FaultedRun:
     )
 
 
-def _uses_answers(item: pytest.Item) -> bool:
-    """Whether a test replays or has a script, and is not itself about faults."""
+def _scope_with_answers(item: pytest.Item) -> Scope | None:
+    """Return the scope of a test that replays or has a script. None for one that is itself about faults."""
     scope = test_scopes.opened_scope(item)
     if scope is None or scope.faults is not None or scope.settings.faults is not None:
-        return False
+        return None
     if any("faults" in marker.kwargs for marker in item.iter_markers(MARKER)):
-        return False
-    return scope.settings.transport in ("replay", "script") and "aquila_faults" not in getattr(item, "fixturenames", ())
+        return None
+    is_about_faults = "aquila_faults" in getattr(item, "fixturenames", ())
+    return scope if scope.settings.transport in ("replay", "script") and not is_about_faults else None
+
+
+def _has_answered(scope: Scope) -> bool:
+    """Whether a scope has answered any request, from whichever process."""
+    played = (
+        session.was_played(number)
+        for session in scope.sessions.opened()
+        for number in range(len(session.cassette.interactions))
+    )
+    return any(played) or scope.scripted_count > 0
 
 
 def _tear_down_shared(item: pytest.Item, nextitem: pytest.Item | None) -> None:

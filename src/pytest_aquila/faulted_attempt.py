@@ -26,6 +26,7 @@ from aquila.faults.fault import Fault, ImpossibleFault
 from aquila.faults.plan import FaultPlan
 from aquila.recording import outgoing
 from aquila.recording.scope import Scope
+from aquila.recording.scripts import SharedScripts
 from aquila.recording.wire_watch import Attempt, WireWatch
 from pytest_aquila import second_attempts, test_scopes
 from pytest_aquila.faked_waits import FakedWaits
@@ -78,6 +79,7 @@ class ForkedAttempt:
         _after(self._seconds, self._tell_hung)
         run = self._item.config.stash[test_scopes.RUN]
         run.process, run.wire_watch = os.getpid(), self._watch
+        run.state_of(SharedScripts).server = None  # that of the parent knows nothing of the scope here
         self._item.stash[test_scopes.PREPARE_SCOPE] = self._prepare
         self._item.config.pluginmanager.register(self)
         self._sleeps.install()

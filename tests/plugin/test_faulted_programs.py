@@ -142,7 +142,7 @@ SAID: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 STYLES = """
-import asyncio, os, signal, time, unittest
+import asyncio, os, signal, subprocess, sys, time, unittest
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 import pytest, app
@@ -197,6 +197,10 @@ def test_exit():
 def test_killed():
     if app.post([{"role": "user", "content": "count"}]).status_code == 401:
         os.kill(os.getpid(), signal.SIGKILL)
+
+def test_elsewhere():
+    program = "import app; print(app.trusting())"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).stdout == b"one two three\\n"
 
 @pytest.mark.xfail
 def test_expected_to_fail(): assert not app.patient()
@@ -277,4 +281,5 @@ def test_tests_in_all_styles_are_judged_alike(options: tuple[str, ...], tmp_path
     assert said == expected, output
     assert code == 1
     assert "passed, 1 skipped, 1 xfailed" in output, output
+    assert "test_elsewhere: not run under faults: its requests come from other processes" in output
     assert "test_killed: not run under faults: under unauthorized: its process was ended by SIGKILL" in output
