@@ -122,6 +122,17 @@ def test_what_was_said_is_said_again(both: Both) -> None:
     assert not [name for name, _ in stored.response.headers if name.startswith("sec-")]
 
 
+def test_a_test_sees_in_its_cassette_what_was_played(both: Both) -> None:
+    both.record(talk_politely)
+    with aquila.use_cassette("x") as cassette:
+        assert len(cassette.unplayed) == 1
+        both._run(talk_politely, {})
+        assert (cassette.play_count, cassette.record_count, cassette.all_played) == (1, 0, True)
+        (sent,) = cassette.requests
+        assert sent.method == "GET"
+        assert sent.url.endswith(PATH)
+
+
 def test_a_changed_message_is_a_miss_of_its_sender(both: Both) -> None:
     both.record(talk_politely)
 

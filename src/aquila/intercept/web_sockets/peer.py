@@ -60,8 +60,10 @@ class _Peer:
         self._protocol = protocol
         self._is_open = False
         self._has_closed = False
+        self._heard = 0  # messages of the client, all of which were compared when they were sent
         self._said: deque[tuple[float, Frame]] = deque()  # what may be said, and after how many seconds
         self._out = bytearray()
+        self._wanted = _READ
         self._leaves = False  # once everything is out
         self._paused = 0.0  # for how long the next message has been held back
         self._quiet = 0.0  # for how long nothing has come or gone
@@ -86,7 +88,10 @@ class _Peer:
         self._take_output()
         if self._leaves and not self._out:
             return False
-        selector.modify(self._end, _READ | _WRITE if self._out else _READ)
+        wanted = _READ | _WRITE if self._out else _READ
+        if wanted != self._wanted:
+            selector.modify(self._end, wanted)
+            self._wanted = wanted
         limit = _STEP if pause is None else min(pause, _STEP)
         began = time.perf_counter()
         ready = selector.select(limit)
@@ -110,6 +115,8 @@ class _Peer:
         for event in self._protocol.events_received():
             if not self._is_open:
                 self._answer_handshake(event)
+            elif int(event.opcode) < _CLOSE_FRAME:
+                self._heard += event.fin
             elif int(event.opcode) == _CLOSE_FRAME:
                 closed = self._protocol.close_rcvd
                 self._has_closed = True
@@ -144,7 +151,7 @@ class _Peer:
         """Say what may be said now. Return after how many seconds more is due, None if that is not known."""
         if not self._is_open or self._has_closed:
             return None
-        self._said.extend(self._conversation.deliverable())
+        self._said.extend(self._conversation.deliverable(self._heard))
         while self._said:
             if len(self._out) >= _AT_ONCE:
                 return _STEP
@@ -155,7 +162,7 @@ class _Peer:
             self._paused = 0.0
             (self._protocol.send_text if frame.is_text else self._protocol.send_binary)(frame.data)
             self._take_output()
-        ending = self._conversation.provider_ending()
+        ending = self._conversation.provider_ending(self._heard)
         if ending is None:
             self._paused = 0.0
             return None

@@ -47,6 +47,7 @@ class ReplayedConversation:
         self._is_over = is_over
         self._timing = timing
         self._times = sorted(chunk.at for chunk in response.chunks) if timing else []
+        self._taken_count = 0
         self._delivered_count = 0
         self._read_count = 0
         self._has_failed = False
@@ -62,11 +63,11 @@ class ReplayedConversation:
             if self._has_failed or self._is_left_by_provider:
                 return  # the connection is as good as closed, and the library says so
             miss = self._replay.take_sent(data, is_text)
-            if miss is None:
-                return
-            error = self._make_miss(miss)
+            error = None if miss is None else self._make_miss(miss)
             if error is None:
-                self._replay.pass_over()
+                if miss is not None:
+                    self._replay.pass_over()
+                self._taken_count += 1
                 return
             self._has_failed = True
         self.break_off()
@@ -106,9 +107,14 @@ class ReplayedConversation:
         with self._lock:
             self._replay.take_close(code, reason)
 
-    def deliverable(self) -> list[tuple[float, Frame]]:
-        """Return what the provider says now, each message with the seconds to wait before it."""
+    def deliverable(self, heard: int) -> list[tuple[float, Frame]]:
+        """Return what the provider says now, each message with the seconds to wait before it.
+
+        It has heard so many messages. One that is still on its way is not answered yet.
+        """
         with self._lock:
+            if heard < self._taken_count:
+                return []
             frames = self._replay.deliverable()
             self._delivered_count += len(frames)
         return [(self._pause_before(frame.at), frame) for frame in frames]
@@ -118,13 +124,13 @@ class ReplayedConversation:
         """Whether readers have got all that was delivered."""
         return self._read_count >= self._delivered_count
 
-    def provider_ending(self) -> tuple[float, Close | None] | None:
+    def provider_ending(self, heard: int) -> tuple[float, Close | None] | None:
         """Return how the provider ends it now, and after how many seconds: a close, or None if it breaks off.
 
-        None while it goes on, and where it is the client that ends it.
+        None while it goes on, and where it is the client that ends it. ``heard`` is as in ``deliverable``.
         """
         with self._lock:
-            if not self._is_left_by_provider:
+            if heard < self._taken_count or not self._is_left_by_provider:
                 return None
             ended = self._replay.ended
             if isinstance(ended, Close):
