@@ -167,15 +167,17 @@ def flatten(item: tuple[Any, Any]) -> Iterator[tuple[Any, Any]]:
 
 
 def all_patterns() -> dict[str, re.Pattern[Any]]:
-    """Every pattern that a module of the package keeps."""
+    """Every pattern that a module of the package keeps, and the one that says which texts are searched at all."""
     found = {}
-    for module in pkgutil.iter_modules(redaction.__path__):
-        for name, value in vars(importlib.import_module(f"{redaction.__name__}.{module.name}")).items():
+    modules = [f"{redaction.__name__}.{module.name}" for module in pkgutil.iter_modules(redaction.__path__)]
+    for module in map(importlib.import_module, [*modules, "aquila.recording.outgoing"]):
+        short = module.__name__.rpartition(".")[2]
+        for name, value in vars(module).items():
             values = value if isinstance(value, (list, tuple)) else [value]
             flat = [part for each in values for part in (each if isinstance(each, tuple) else (each,))]
             for number, part in enumerate(each for each in flat if isinstance(each, re.Pattern)):
-                if BOUNDED_OTHERWISE.keys().isdisjoint((module.name, f"{module.name}.{name}")):
-                    found[f"{module.name}.{name}[{number}]"] = part
+                if BOUNDED_OTHERWISE.keys().isdisjoint((short, f"{short}.{name}")):
+                    found[f"{short}.{name}[{number}]"] = part
     return found
 
 
