@@ -7,7 +7,7 @@ import pytest
 
 from tests.cassettes.frames.conversations import miss_of, received, replay_of, send, sent, texts_of
 
-SOUND = bytes(range(256)) * 4
+SOUND = bytes(range(256))[::-1] * 4
 
 
 def append(data: bytes) -> Any:
@@ -18,11 +18,15 @@ def realtime_input(data: bytes) -> Any:
     return {"realtime_input": {"media_chunks": [{"data": base64.b64encode(data).decode(), "mime_type": "audio/pcm"}]}}
 
 
+def in_the_alphabet_of_urls(data: bytes) -> Any:
+    return {"realtime_input": {"audio": {"data": base64.urlsafe_b64encode(data).decode(), "mime_type": "audio/pcm"}}}
+
+
 def of_another_protocol(data: bytes) -> Any:
     return {"kind": "sound", "payload": {"samples": base64.b64encode(data).decode()}}
 
 
-WRITERS = [append, realtime_input, of_another_protocol, bytes]
+WRITERS = [append, realtime_input, in_the_alphabet_of_urls, of_another_protocol, bytes]
 
 
 def cut(data: bytes, size: int) -> list[bytes]:

@@ -30,7 +30,9 @@ _APPENDS = "input_audio_buffer.append"
 
 _LONG = 160
 """Characters of a text in base64 that is taken for sound in a field that is not known. No key or hash is so long."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
+_OF_URLS = str.maketrans("-_", "+/")
+"""The other alphabet of base64, which Google's clients use."""
 _DEEPEST = 16
 
 
@@ -72,7 +74,7 @@ def cut_piece(message: Message, place: Place) -> Piece | None:
     if not isinstance(text, str) or not _is_base64(text):
         return None
     try:
-        data = base64.b64decode(text, validate=True)
+        data = base64.b64decode(text.translate(_OF_URLS), validate=True)
     except (ValueError, binascii.Error):
         return None
     return Piece(data, place, message.with_value(_without(message.value, place)))
