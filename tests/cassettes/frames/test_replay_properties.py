@@ -87,6 +87,8 @@ class Driver:
     def __init__(self, frames: list[Frame], replay: ConversationReplay, draw: st.DrawFn, *, cuts: bool) -> None:
         self._replay = replay
         self._draw = draw
+        self._cuts = cuts
+        self._is_speaking: dict[str | None, bool] = defaultdict(bool)
         self.got: list[Frame] = []
         self.queues: dict[str | None, list[Frame]] = defaultdict(list)
         for frame in frames:
@@ -99,8 +101,16 @@ class Driver:
         return self._draw(st.sampled_from([name for name, queue in self.queues.items() if queue]))
 
     def send_next(self, name: str | None) -> Any:
-        frame = self.queues[name].pop(0)
+        frame = self.queues[name].pop(self._find_due(name) if self._cuts else 0)
+        self._is_speaking[name] = frame.is_text and sound_of(frame) is not None
         return self._replay.take_sent(frame.data, frame.is_text)
+
+    def _find_due(self, name: str | None) -> int:
+        """Which message comes next: while it speaks, one that has nothing to do with that may come first."""
+        queue = self.queues[name]
+        ahead = next((at for at, frame in enumerate(queue) if sound_of(frame) is None or not frame.is_text), 0)
+        floats = ahead < len(queue) and queue[ahead].data.startswith(b'{"type": ')
+        return ahead if self._is_speaking[name] and floats and self._draw(st.booleans()) else 0
 
     def receive(self) -> None:
         self.got += self._replay.deliverable()

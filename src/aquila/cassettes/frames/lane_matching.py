@@ -9,11 +9,8 @@ from aquila.cassettes.frames.client_ids import ClientIds, Expected
 from aquila.cassettes.frames.frame import Frame
 from aquila.cassettes.frames.lanes import Lane, Lanes
 from aquila.cassettes.frames.messages import Message, MessageReader
-from aquila.cassettes.frames.sounds import Piece, cut_piece, find_piece
+from aquila.cassettes.frames.sounds import Piece, cut_piece, find_piece, may_float
 from aquila.cassettes.matching.body_lines import count_of
-
-_LONGEST_EMPTY = 1000
-"""Bytes of a message without sound that would be a piece of it."""
 
 
 class Mismatch(NamedTuple):
@@ -29,7 +26,11 @@ class Mismatch(NamedTuple):
 
 
 class LaneMatcher:
-    """The messages of a client in one lane, and how far it has sent them."""
+    """The messages of a client in one lane, and how far it has sent them.
+
+    They come in their order, but that a message that has nothing to do with a sound may come earlier or later among
+    the pieces of it.
+    """
 
     def __init__(
         self, lane: Lane, lanes: Lanes, frames: Sequence[Frame], reader: MessageReader, ids: ClientIds
@@ -39,61 +40,82 @@ class LaneMatcher:
         self._frames = frames
         self._reader = reader
         self._ids = ids
+        self._sound: Piece | None = None
+        """The recorded piece that was sent last, or in part, if nothing has ended its sound."""
+        self._sound_of_now = Message(b"", is_text=True)
+        """What stands around the sound now."""
+        self._next_piece = 0
+        """The number of the message with the piece that comes next, or of where that is looked for."""
         self._heard = 0
-        """How many bytes were sent of the sound in the next message."""
-        self._last_heard: Piece | None = None
-        """The last piece that was sent now, if no other message followed it."""
+        """How many bytes of it were sent."""
+        self._next_other = 0
+        """The number of the message from which on one is looked for that may float among the pieces."""
         self._passed_over: Piece | None = None
         self._refused: tuple[Expected, Message, Message] | None = None
         """What was expected, as it is now and as it was recorded, and the message that came in its place."""
         self._messages: dict[int, Message] = {}
         self._pieces: dict[int, Piece | None] = {}
-        """The recorded messages that were read, and the sound that they are, by number, from the next one on."""
+        """Recorded messages that were read, and the sound that they are, by number."""
 
     def take(self, now: Message) -> Mismatch | None:
         """Take a message that the client sends. Return why it is not the one that is expected, or None if it is."""
         self._refused = None
-        if self._adds_nothing(now) or self._is_passed_over(now):
+        if self._is_passed_over(now):
             return None
-        number = self.lane.taken
+        if self._sound is not None:
+            piece = cut_piece(now, self._sound.place)
+            if piece is not None and self._reader.are_equal(self._sound_of_now, piece.around):
+                following = self._follow(self._sound, self._next_piece)
+                if following is not None:
+                    return self._hear(*following, piece, Expected(following[1].around, {}))
+                if not piece.data:
+                    return None
+            other = self._find_other(self._sound)
+            if other is not None and self._compare(other, now) is None:
+                return None
+        return self._take_in_order(now)
+
+    def _take_in_order(self, now: Message) -> Mismatch | None:
+        first = number = self.lane.taken
+        mismatch: Mismatch | None = Mismatch(None)
         while number < len(self.lane.sent):
             piece = self._piece_at(number)
-            if piece is None:
-                return self._compare(number, now)
-            piece_of_now = cut_piece(now, piece.place)
-            if piece_of_now is not None:
+            piece_of_now = cut_piece(now, piece.place) if piece is not None else None
+            if piece is not None and piece_of_now is not None:
                 expected = self._ids.expect(piece.around, piece_of_now.around, self.lane.sent[number])
                 if self._reader.are_equal(expected.message, piece_of_now.around):
-                    return self._hear(number, piece, piece_of_now, expected)
-            if self._heard < len(piece.data):
-                return self._compare(number, now)
+                    mismatch = self._hear(number, piece, piece_of_now, expected)
+                    break
+            if piece is None or piece.data:
+                mismatch = self._compare(number, now)
+                break
             number += 1  # a piece of no bytes, which need not be sent
-        return Mismatch(None)
-
-    def _adds_nothing(self, now: Message) -> bool:
-        """Say whether a message is a piece of no bytes, of the sound that was sent last."""
-        last = self._last_heard
-        if last is None or len(now.data) > _LONGEST_EMPTY:
-            return False
-        piece = cut_piece(now, last.place)
-        return piece is not None and not piece.data and self._reader.are_equal(last.around, piece.around)
+        if mismatch is None:
+            for skipped in range(first, number):
+                self._take(skipped)
+        return mismatch
 
     def _compare(self, number: int, now: Message) -> Mismatch | None:
         place, recorded = self.lane.sent[number], self._message_at(number)
         expected = self._ids.expect(recorded, now, place)
-        if self._heard:
+        if self._heard and number == self._next_piece:
             return Mismatch(place, expected.message, f"it ends {count_of(self.awaited_bytes, 'byte')} earlier")
         if not self._reader.are_equal(expected.message, now):
             self._refused = expected, recorded, now
             return Mismatch(place, expected.message)
         self._ids.keep(expected, recorded, now)
-        self._advance(number + 1)
-        self._last_heard = self._passed_over = None
+        self._take(number)
+        self._passed_over = None
+        if self._sound is not None and not may_float(recorded, self._sound):
+            self._sound = None
         return None
 
     def _hear(self, number: int, piece: Piece, now: Piece, expected: Expected) -> Mismatch | None:
         """Compare the bytes of a piece of now with what is left of the recorded sound, which begins in ``piece``."""
-        first, data, at, heard = piece, memoryview(now.data), 0, self._heard
+        first = piece.around
+        data, at = memoryview(now.data), 0
+        heard = self._heard if number == self._next_piece else 0
+        done: list[int] = []
         while True:
             taken = min(len(piece.data) - heard, len(data) - at)
             if memoryview(piece.data)[heard : heard + taken] != data[at : at + taken]:
@@ -101,19 +123,21 @@ class LaneMatcher:
             heard, at = heard + taken, at + taken
             if heard < len(piece.data):
                 break
+            done.append(number)
+            following = self._follow(piece, number + 1)
             number, heard = number + 1, 0
-            following = self._continuation_of(piece, number)
             if following is None:
                 if at < len(data):
-                    return Mismatch(self.lane.sent[number - 1], None, "it goes on where the recorded one ends")
+                    return Mismatch(self.lane.sent[done[-1]], None, "it goes on where the recorded one ends")
                 break
-            self._pieces[number] = piece = following
+            number, piece = following
             if at == len(data) and piece.data:
                 break
-        self._ids.keep(expected, first.around, now.around)
-        self._advance(number)
-        self._heard = heard
-        self._last_heard = now
+        self._ids.keep(expected, first, now.around)
+        self._sound, self._sound_of_now = piece, now.around
+        self._next_piece, self._heard = number, heard
+        for each in done:
+            self._take(each)
         return None
 
     def pass_over(self) -> None:
@@ -126,12 +150,14 @@ class LaneMatcher:
         piece = self._piece_at(number)
         if piece is None or self._refused is None or cut_piece(self._refused[2], piece.place) is not None:
             self._passed_over = piece
-        while True:
-            number += 1
-            piece = piece and self._continuation_of(piece, number)
-            if piece is None:
-                break
-        self._advance(number)
+        following = (number, piece) if piece is not None else None
+        self._take(number)
+        while following is not None:
+            number, piece = following
+            following = self._follow(piece, number + 1)
+            if number not in self.lane.ahead and number >= self.lane.taken:
+                self._take(number)
+        self._sound, self._heard = None, 0
 
     def _is_passed_over(self, now: Message) -> bool:
         """Say whether a message is a piece of sound that was passed over."""
@@ -139,44 +165,73 @@ class LaneMatcher:
         piece = cut_piece(now, passed.place) if passed is not None else None
         return bool(passed and piece and self._reader.are_equal(passed.around, piece.around))
 
-    def _advance(self, number: int) -> None:
-        """Go on to a message: those before it are sent."""
-        while self.lane.taken < number:
-            self._messages.pop(self.lane.taken, None)
-            self._pieces.pop(self.lane.taken, None)
-            self._lanes.take_next(self.lane)
-        self._heard = 0
+    def _take(self, number: int) -> None:
+        """Note that a message was sent."""
+        self._messages.pop(number, None)
+        self._pieces.pop(number, None)
+        self._lanes.take(self.lane, number)
 
     def _message_at(self, number: int) -> Message:
         if number not in self._messages:
-            frame = self._frames[self.lane.sent[number]]
-            self._messages[number] = self._reader.read(frame.data, frame.is_text)
+            self._messages[number] = self._read(number)
         return self._messages[number]
+
+    def _read(self, number: int) -> Message:
+        frame = self._frames[self.lane.sent[number]]
+        return self._reader.read(frame.data, frame.is_text)
 
     def _piece_at(self, number: int) -> Piece | None:
         if number not in self._pieces:
             piece = find_piece(self._message_at(number)) if self._reader.compares else None
-            if piece is not None and not piece.is_known and self._continuation_of(piece, number + 1) is None:
+            if piece is not None and not piece.is_known and self._follow(piece, number + 1) is None:
                 piece = None
             self._pieces[number] = piece
         return self._pieces[number]
 
-    def _continuation_of(self, piece: Piece, number: int) -> Piece | None:
-        """Return the piece of sound that a message is, if it belongs to the same sound as the one before it."""
-        if number == len(self.lane.sent):
+    def _follow(self, piece: Piece, start: int) -> tuple[int, Piece] | None:
+        """Find the next piece of a sound, from a number on; what may float among its pieces is passed by."""
+        for number in range(start, len(self.lane.sent)):
+            if number in self.lane.ahead:
+                continue
+            message = self._message_at(number)
+            following = self._cut_same(piece, message)
+            if following is not None:
+                self._pieces[number] = following
+                return number, following
+            if not may_float(message, piece):
+                break
+        return None
+
+    def _cut_same(self, piece: Piece, message: Message) -> Piece | None:
+        """Return the piece of the same sound that a recorded message is, if it is one."""
+        following = cut_piece(message, piece.place)
+        if following is None or not self._reader.are_equal(piece.around, following.around):
             return None
-        following = cut_piece(self._message_at(number), piece.place)
-        return following if following and self._reader.are_equal(piece.around, following.around) else None
+        return following._replace(is_known=piece.is_known)
+
+    def _find_other(self, sound: Piece) -> int | None:
+        """Find the next message that may float among the pieces of a sound."""
+        number = max(self._next_other, self.lane.taken)
+        message: Message | None = None
+        while number < len(self.lane.sent):
+            if number not in self.lane.ahead:
+                message = self._messages.get(number) or self._read(number)  # pieces far ahead are not kept
+                if self._cut_same(sound, message) is None:
+                    self._messages[number] = message
+                    break
+            number += 1
+        self._next_other = number
+        if number == len(self.lane.sent) or message is None or not may_float(message, sound):
+            return None
+        return number
 
     @property
     def awaited_bytes(self) -> int:
         """How many bytes are missing of a sound that has begun."""
-        if not self._heard:
-            return 0
-        number = self.lane.taken
-        piece, left = self._piece_at(number), -self._heard
-        while piece is not None:
+        left = -self._heard
+        following = self._follow(self._sound, self._next_piece) if self._heard and self._sound is not None else None
+        while following is not None:
+            number, piece = following
             left += len(piece.data)
-            number += 1
-            piece = self._continuation_of(piece, number)
-        return left
+            following = self._follow(piece, number + 1)
+        return max(left, 0)

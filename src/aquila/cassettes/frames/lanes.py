@@ -17,14 +17,16 @@ from aquila.cassettes.frames.frame import Frame
 class Lane:
     """The frames of one stream, or those that name none: their places in the conversation, and how far each side is."""
 
-    __slots__ = ("given", "name", "received", "sent", "taken")
+    __slots__ = ("ahead", "given", "name", "received", "sent", "taken")
 
     def __init__(self, name: str | None) -> None:
         self.name = name
         self.sent: list[int] = []
         self.received: list[int] = []
         self.taken = 0
-        """How many frames the client has sent."""
+        """How many frames the client has sent, up to the first that it has not."""
+        self.ahead: set[int] = set()
+        """The numbers, from 0, of those that it has sent behind that one."""
         self.given = 0
         """How many frames of the provider were delivered."""
 
@@ -109,10 +111,13 @@ class Lanes:
         """Return the number, from 1, that a frame has among those of the client."""
         return bisect.bisect_right(self._sent, place)
 
-    def take_next(self, lane: Lane) -> None:
-        """Note that the client has sent the next frame of a lane."""
-        self._was_taken[lane.sent[lane.taken]] = True
-        lane.taken += 1
+    def take(self, lane: Lane, number: int) -> None:
+        """Note that the client has sent the frame with a number, from 0, of a lane."""
+        self._was_taken[lane.sent[number]] = True
+        lane.ahead.add(number)
+        while lane.taken in lane.ahead:
+            lane.ahead.discard(lane.taken)
+            lane.taken += 1
         while self._first_untaken < len(self._sent) and self._was_taken[self._sent[self._first_untaken]]:
             self._first_untaken += 1
         if lane.name is None:

@@ -64,6 +64,24 @@ def find_piece(message: Message) -> Piece | None:
     return piece and piece._replace(is_known=False)
 
 
+def may_float(message: Message, piece: Piece) -> bool:
+    """Say whether a message has nothing to do with a sound: it may come earlier or later among its pieces.
+
+    A client that listens and speaks at once sends it whenever it is due. What belongs to the sound, such as its end, is
+    of one family with it: ``input_audio_buffer.commit``, or the same key at the top. Of a protocol that is not known
+    nobody can tell.
+    """
+    return piece.is_known and bool(piece.place) and _family_of(message) not in (None, _family_of(piece.around))
+
+
+def _family_of(message: Message) -> str | None:
+    value = message.value
+    if not isinstance(value, dict) or not value:
+        return None
+    kind = value.get("type")
+    return kind.partition(".")[0] if isinstance(kind, str) else str(next(iter(value)))
+
+
 def cut_piece(message: Message, place: Place) -> Piece | None:
     """Return the piece of sound that a message has at a place, if it has one there."""
     if not place:
