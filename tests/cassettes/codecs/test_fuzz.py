@@ -18,9 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.codecs import codec_for
-from aquila.cassettes.model import Cassette, End, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.frames.frame import Close
+from aquila.cassettes.model import Cassette, End, Interaction, Kind, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt
 from tests.cassettes.codecs.test_format import with_compact_requests
+from tests.cassettes.frames.conversations import received, sent, store
 from tests.support.cassettes import cut, plain_sse_bodies, responses
 from tests.support.examples import examples
 from tests.support.mutations import mutate
@@ -61,7 +63,7 @@ def made() -> Cassette:
         CHAT.replace("\n", "\r\n").encode(),
         (": keep-alive\n\n" * 4 + RESPONSES + "data: [DONE]\n\ndata: {").encode(),
     ]
-    return Cassette.from_interactions(
+    over_http = [
         Interaction(
             request,
             RecordedResponse(
@@ -78,7 +80,20 @@ def made() -> Cassette:
             "gpt-4o-mini" if number else "",
         )
         for number, body in enumerate(bodies)
-    )
+    ]
+    return Cassette.from_interactions([*over_http, talk()])
+
+
+def talk() -> Interaction:
+    """A conversation over a WebSocket with one of every kind of message."""
+    said = [
+        *[received({"type": "delta", "delta": word}) for word in ("Blue", " by", " day", "\n", "«x»")],
+        *[sent({"type": "create", "n": [1, 2.5, None]}), sent(b"plain\nlines"), sent(b"\0", is_text=False)],
+        *[sent({"a": 1}, is_text=False), received({"b": {}}, is_text=False), received(b"\xff", is_text=False)],
+        *[received(b"a\tb"), received({"type": "delta", "delta": "again"}), Close("provider", 1011, "why\nnot")],
+    ]
+    response = RecordedResponse(101, HEADERS, tuple(store(*said)), started=3, ended=9)
+    return Interaction(RecordedRequest("GET", "wss://api.example/live"), response, kind="websocket")
 
 
 FOREIGN = b"""\
@@ -125,6 +140,7 @@ def check_types(cassette: Cassette) -> None:
         for headers in (request.headers, response.headers):
             assert type(headers) is tuple
             assert all(type(part) is str for pair in headers for part in pair)
+        assert interaction.kind in get_args(Kind)
         assert type(request.body) is bytes
         assert type(response.status) is int
         assert response.end in get_args(End)
