@@ -24,7 +24,7 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio"
+_WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio -p no:time_machine -p no:xdist.looponfail"
 """For runs of pytest that tests start: of the plugins of the environment these take longest, and have nothing to do."""
 
 
