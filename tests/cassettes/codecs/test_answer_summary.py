@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.codecs.answer_summary import LONGEST, model_of_answer, text_of_answer, text_of_stream
+from aquila.cassettes.codecs.answer_summary import (
+    LONGEST,
+    model_of_answer,
+    text_of_answer,
+    text_of_messages,
+    text_of_stream,
+)
 from tests.support.cassettes import bodies, json_bodies, sse_bodies
 from tests.support.examples import examples
 
@@ -232,3 +238,32 @@ def test_a_long_text_is_cut() -> None:
 def test_no_body_is_an_error(body: bytes) -> None:
     text_of_answer(body).encode()
     model_of_answer(body).encode()
+
+
+@pytest.mark.parametrize(
+    ("messages", "text"),
+    [
+        ([{"type": "response.output_text.delta", "delta": "Hel"}, {"type": "x", "delta": "-"}, [1]], "Hel"),
+        ([{"type": "response.output_audio_transcript.delta", "delta": "Hi"}], "Hi"),
+        ([{"type": "response.text.delta", "delta": "Hi"}], "Hi"),
+        (
+            [{"type": "response.output_item.done", "item": {"type": "function_call", "name": "f", "arguments": "{}"}}],
+            "f({})",
+        ),
+        ([{"serverContent": {"modelTurn": {"parts": [{"text": "a", "thought": True}, {"text": "b"}]}}}], "b"),
+        ([{"serverContent": {"outputTranscription": {"text": "said"}}}, {"serverContent": {}}], "said"),
+        ([{"toolCall": {"functionCalls": [{"name": "f", "args": {"n": 1}}]}}], 'f({"n": 1})'),
+        ([{"toolCall": 1}], ""),
+        (["text"], ""),
+    ],
+)
+def test_what_is_said_over_a_web_socket_is_read(messages: list[object], text: str) -> None:
+    assert text_of_messages([json.dumps(message).encode() for message in messages]) == text
+
+
+def test_a_message_that_is_no_json_says_nothing() -> None:
+    assert text_of_messages([b"plain"]) == ""
+
+
+def test_a_session_names_its_model() -> None:
+    assert model_of_answer(b'data: {"type":"session.created","session":{"model":"gpt-realtime"}}\n\n') == "gpt-realtime"
