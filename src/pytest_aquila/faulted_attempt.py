@@ -118,6 +118,8 @@ class ForkedAttempt:
         attempt.asker = hash(find_sleeper())
         if attempt.fault:
             self._sleeps.skip_here()
+        attempt.slept = self._sleeps.skipped_here
+        if attempt.fault:
             self._waits.found |= self._sleeps.are_faked
             count = sum(each.key == attempt.key for each in self._watch.attempts)
             if count >= _MOST_ATTEMPTS * self._usual_count(attempt.key) and self._tell is not None:

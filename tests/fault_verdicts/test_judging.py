@@ -40,6 +40,15 @@ def test_a_storm_is_measured_by_what_is_usual() -> None:
     assert findings(storm, has_noticed=True) == ["retry_storm"]
 
 
+def test_a_back_off_that_begins_with_little_is_one() -> None:
+    failing = {"fault": "overloaded", "status": 503}
+    asked = [attempt(0, **failing), attempt(0.02, slept=0.02, **failing), attempt(0.06, slept=0.06, **failing)]
+    assert findings(asked, has_noticed=True) == []
+    for each in asked:
+        each.slept = 0.0
+    assert findings(asked, has_noticed=True) == ["no_backoff"]
+
+
 def test_waits_that_a_test_replaces_say_nothing() -> None:
     asked = [attempt(0, **BUSY), attempt(0, **BUSY), attempt(0, **BUSY), attempt(0)]
     assert findings(asked) == ["ignored_retry_after", "no_backoff"]

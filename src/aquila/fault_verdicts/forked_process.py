@@ -22,7 +22,7 @@ _SIZE = struct.Struct(">Q")
 _GRACE = 5.0
 """So many seconds after its time limit a child may still tell what it was at."""
 
-_SENT_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SENT_BY_OTHERS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 
 Tell = Callable[[Any], NoReturn]
 """Sends JSON values to the parent, and ends the process."""
@@ -83,7 +83,7 @@ def _make_ended(status: int) -> ChildEnded:
         return ChildEnded(f"its process ended with the exit code {os.waitstatus_to_exitcode(status)}")
     number = os.WTERMSIG(status)
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    return ChildEnded(f"its process was ended by {name}", was_killed=number in _SENT_BY_OTHERS)
+    return ChildEnded(f"its process was ended by {name}", was_killed=name in _SENT_BY_OTHERS)
 
 
 def _end_with_work(work: Callable[[Tell], object], reading: int, writing: int, alive: int, parent: int) -> NoReturn:

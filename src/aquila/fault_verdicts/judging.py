@@ -186,7 +186,7 @@ def _most_of_one_asker(asked: Sequence[Attempt]) -> list[Attempt]:
 
 def _repetition(asked: Sequence[Attempt]) -> Iterator[tuple[str, str]]:
     """Judge the attempts at one request."""
-    waits = []
+    are_hasty = []
     for failed, again in pairwise(asked):
         if not failed.fault:
             continue
@@ -196,8 +196,8 @@ def _repetition(asked: Sequence[Attempt]) -> Iterator[tuple[str, str]]:
         if failed.retry_after is not None and waited < failed.retry_after * _PATIENCE:
             yield "ignored_retry_after", f"{waited:.1f} s instead of {failed.retry_after:g} s"
         if failed.status == 0 or failed.status >= 400:
-            waits.append(waited)
-    if any(first < _NO_WAIT and second < _NO_WAIT for first, second in pairwise(waits)):
+            are_hasty.append(waited < _NO_WAIT and again.slept <= failed.slept)  # a back-off may begin with little
+    if any(first and second for first, second in pairwise(are_hasty)):
         yield "no_backoff", f"{len(asked)} requests"
 
 

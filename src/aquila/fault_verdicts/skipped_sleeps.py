@@ -42,6 +42,11 @@ class SkippedSleeps:
         """Return the moment, in seconds, with all that was skipped here: in this thread or task, if it skips."""
         return self._now() + self._ahead_of.get(find_sleeper(), self._ahead)
 
+    @property
+    def skipped_here(self) -> float:
+        """How many seconds were skipped in this thread or task."""
+        return self._ahead_of.get(find_sleeper(), 0.0)
+
     def skip_here(self) -> None:
         """Skip from now on the sleeps of this thread, or of the task that runs in it."""
         with self._lock:

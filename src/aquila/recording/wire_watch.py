@@ -25,7 +25,7 @@ class Attempt:
     is 0 where no answer began, and ``retry_after`` what it said, in seconds. ``credentials`` tells those of one request
     from those of another, and ``asker`` the thread or task that asks. ``read_limit`` is the read time-out of the
     client, in seconds, None for none. ``at`` and ``ended`` are moments, in seconds of a clock that skipped sleeps
-    advance.
+    advance, and ``slept`` is by how much they have done so until then.
     """
 
     key: str
@@ -38,6 +38,7 @@ class Attempt:
     is_silent: bool = False
     at: float = 0.0
     ended: float = 0.0
+    slept: float = 0.0
     reading: Reading = "open"
 
     def as_plain_data(self) -> dict[str, Any]:
