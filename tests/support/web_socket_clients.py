@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
@@ -303,6 +304,153 @@ def _legacy(url: str, headers: dict[str, str] | None = None, subprotocols: list[
             talk.leave()
 
 
+@contextlib.contextmanager
+def _httpx_ws_async(
+    url: str, headers: dict[str, str] | None = None, subprotocols: list[str] | None = None
+) -> Iterator[Talk]:
+    import httpx
+    import httpx_ws
+
+    class InLoop(_InLoop):
+        """Its session belongs to one task, which does what it is told."""
+
+        def __init__(self, runner: asyncio.Runner) -> None:
+            super().__init__(runner)
+            self._orders: asyncio.Queue[Any] = asyncio.Queue()
+            self._task = runner.get_loop().create_task(self._live())
+            self.run(self._ask(None))
+
+        async def _live(self) -> None:
+            done = await self._orders.get()
+            try:
+                async with (
+                    httpx.AsyncClient(trust_env=False) as client,
+                    httpx_ws.aconnect_ws(
+                        url,
+                        client,
+                        headers=headers or {},
+                        subprotocols=subprotocols,
+                        max_message_size_bytes=2**24,
+                        keepalive_ping_interval_seconds=None,
+                    ) as session,
+                ):
+                    done[1].set_result(None)
+                    while (order := await self._orders.get()) is not None:
+                        done = order
+                        await self._obey(session, *order)
+                    await session.stream.aclose()
+            except BaseException as error:  # noqa: BLE001 (whoever gave the order gets it)
+                if not done[1].done():
+                    done[1].set_exception(_translate(error, httpx, httpx_ws))
+
+        async def _obey(self, session: Any, order: Any, done: asyncio.Future[Any]) -> None:
+            try:
+                done.set_result(await order(session))
+            except BaseException as error:  # noqa: BLE001 (whoever gave the order gets it)
+                done.set_exception(_translate(error, httpx, httpx_ws))
+
+        async def _ask(self, order: Any) -> Any:
+            done = asyncio.get_running_loop().create_future()
+            await self._orders.put((order, done))
+            return await done
+
+        def send(self, message: str | bytes) -> None:
+            self.run(
+                self._ask(lambda own: own.send_text(message) if isinstance(message, str) else own.send_bytes(message))
+            )
+
+        def recv(self, seconds: float | None = None) -> str | bytes:
+            event = self.run(self._ask(lambda own: own.receive(seconds)))
+            return event.data if isinstance(event.data, str) else bytes(event.data)
+
+        def close(self, code: int = 1000, reason: str = "") -> None:
+            self.run(self._ask(lambda own: own.close(code, reason or None)))
+
+        def leave(self) -> None:
+            async def stop() -> None:
+                await self._orders.put(None)
+                await asyncio.wait([self._task])
+
+            self.run(stop())
+
+    with asyncio.Runner() as runner:
+        talk = InLoop(runner)
+        try:
+            yield talk
+        finally:
+            talk.leave()
+
+
+def _translate(error: BaseException, httpx: Any, httpx_ws: Any) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, httpx_ws.WebSocketUpgradeError):
+        return Refused(error.response.status_code, b"")
+    if isinstance(error, httpx_ws.WebSocketDisconnect):
+        return Closed(error.code, error.reason or "")
+    if isinstance(error, httpx_ws.HTTPXWSException):
+        return Closed(None)
+    return ConnectionRefusedError(str(error)) if isinstance(error, httpx.ConnectError) else error
+
+
+@contextlib.contextmanager
+def _httpx_ws(url: str, headers: dict[str, str] | None = None, subprotocols: list[str] | None = None) -> Iterator[Talk]:
+    import httpx
+    import httpx_ws
+    from wsproto.events import BytesMessage, TextMessage
+
+    class Threaded:
+        def __init__(self) -> None:
+            self.open = contextlib.ExitStack()
+            connecting = httpx_ws.connect_ws(
+                url,
+                httpx.Client(trust_env=False),
+                headers=headers or {},
+                subprotocols=subprotocols,
+                max_message_size_bytes=2**24,
+                keepalive_ping_interval_seconds=None,
+            )
+            try:
+                self.own = self.open.enter_context(connecting)
+            except httpx_ws.WebSocketUpgradeError as error:
+                raise Refused(error.response.status_code, b"") from error  # its stream is closed by then
+            except httpx.ConnectError as error:
+                raise ConnectionRefusedError(str(error)) from error
+
+        def send(self, message: str | bytes) -> None:
+            try:
+                self.own.send_text(message) if isinstance(message, str) else self.own.send_bytes(message)
+            except httpx_ws.HTTPXWSException as error:
+                raise Closed(None) from error
+
+        def recv(self, seconds: float | None = None) -> str | bytes:
+            try:
+                event = self.own.receive(seconds)
+            except queue.Empty:
+                raise TimeoutError from None
+            except httpx_ws.WebSocketDisconnect as error:
+                raise Closed(error.code, error.reason or "") from error
+            except httpx_ws.HTTPXWSException as error:
+                raise Closed(None) from error
+            assert isinstance(event, (TextMessage, BytesMessage))
+            return event.data if isinstance(event.data, str) else bytes(event.data)
+
+        def close(self, code: int = 1000, reason: str = "") -> None:
+            self.own.close(code, reason or None)
+
+        def leave(self) -> None:
+            self.own.stream.close()
+
+    talk = Threaded()
+    try:
+        yield talk
+    finally:
+        with contextlib.suppress(Exception):
+            talk.leave()
+        with contextlib.suppress(Exception):
+            talk.open.close()
+
+
 def _closed_by(error: Any) -> Closed:
     if error.rcvd is None:
         return Closed(None)
@@ -315,4 +463,6 @@ CLIENTS: dict[str, Connect] = {
     "websockets of old": _legacy,
     "aiohttp": _aiohttp,
     "websocket-client": _websocket_client,
+    "httpx-ws": _httpx_ws,
+    "httpx-ws in a loop": _httpx_ws_async,
 }

@@ -23,11 +23,13 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila.intercept import policy
     from aquila.intercept.policy import AnsweringScope
+    from aquila.intercept.web_sockets import httpx_sockets
     from aquila.recording import no_network
     from aquila.transports import intercepted_requests, own_requests
 else:
     lazy_modules(
         globals(),
+        httpx_sockets="aquila.intercept.web_sockets.httpx_sockets",
         intercepted_requests="aquila.transports.intercepted_requests",
         own_requests="aquila.transports.own_requests",
         no_network="aquila.recording.no_network",
@@ -74,6 +76,8 @@ class HttpxClients:
         def handle_request(transport: Any, request: Any) -> Any:
             if self._is_left_alone(transport, library, original):
                 return original(transport, request)
+            if "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
+                return httpx_sockets.answer(library, transport, request, original)
             answering = self._find_answering_scope(request, library)
             if answering is None:
                 return original(transport, request)
@@ -86,6 +90,8 @@ class HttpxClients:
         async def handle_async_request(transport: Any, request: Any) -> Any:
             if self._is_left_alone(transport, library, original):
                 return await original(transport, request)
+            if "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
+                return await httpx_sockets.answer_async(library, transport, request, original)
             answering = self._find_answering_scope(request, library)
             if answering is None:
                 return await original(transport, request)

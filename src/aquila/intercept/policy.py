@@ -221,7 +221,7 @@ def _unrecordable_message(what: str, client: str) -> str:
         "\n"
         "It connects by itself, not through one of the HTTP clients that are recorded: httpx2, httpx, aiohttp,\n"
         "requests, urllib3, botocore, httplib2, urllib.request, http.client; nor, if it wants a WebSocket, through\n"
-        "websockets, aiohttp or websocket-client. To record it, start\n"
+        "websockets, aiohttp, websocket-client or httpx-ws. To record it, start\n"
         "`aquila serve --cassette NAME` and give it the server's address as its base URL.\n"
         "To let it go, mark the test @pytest.mark.aquila_live, or name the host in the ini key aquila_ignore_hosts."
     )

@@ -13,7 +13,7 @@ from tests.support.forgiving import FORGIVING
 from tests.support.web_sockets import WebSocketProvider, web_socket_provider
 
 HOST = "api.openai.com"
-COUNT = 4  # of the ways to talk below
+COUNT = 5  # of the ways to talk below
 
 WAYS = """
 import asyncio
@@ -52,7 +52,13 @@ def by_websocket_client(said="hi"):
     finally:
         connection.close()
 
-NAMES = ["in_thread", "in_loop", "by_aiohttp", "by_websocket_client"]
+def by_httpx_ws(said="hi"):
+    import httpx_ws
+    with httpx_ws.connect_ws(URL, headers=dict(HEADERS)) as connection:
+        connection.send_text(said)
+        return connection.receive_text()
+
+NAMES = ["in_thread", "in_loop", "by_aiohttp", "by_websocket_client", "by_httpx_ws"]
 """
 
 

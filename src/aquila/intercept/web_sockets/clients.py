@@ -17,6 +17,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila.intercept.web_sockets import (
         aiohttp_sockets,
+        httpx_sockets,
         websocket_client,
         websockets_asyncio,
         websockets_legacy,
@@ -26,6 +27,7 @@ else:
     lazy_modules(
         globals(),
         aiohttp_sockets="aquila.intercept.web_sockets.aiohttp_sockets",
+        httpx_sockets="aquila.intercept.web_sockets.httpx_sockets",
         websocket_client="aquila.intercept.web_sockets.websocket_client",
         websockets_asyncio="aquila.intercept.web_sockets.websockets_asyncio",
         websockets_legacy="aquila.intercept.web_sockets.websockets_legacy",
@@ -43,6 +45,7 @@ class WebSocketClients:
         """Patch one of them, which was imported."""
         patch = {
             "aiohttp.client": self._patch_aiohttp,
+            "httpx_ws._api": self._patch_httpx_ws,
             "websocket._core": self._patch_websocket_client,
             "websockets.asyncio.client": self._patch_websockets_asyncio,
             "websockets.legacy.client": self._patch_websockets_legacy,
@@ -54,6 +57,11 @@ class WebSocketClients:
         # Private: `ws_connect` wraps it in a context manager, and vcrpy patches its neighbour too.
         yield Patch(module.ClientSession, "_ws_connect", self._catching(lambda: aiohttp_sockets.catch_handshake))
         yield Patch(module.BaseConnector, "connect", self._catching(lambda: aiohttp_sockets.catch_connection))
+
+    def _patch_httpx_ws(self, module: ModuleType) -> Iterable[Undoable]:
+        # It connects through httpx, where it is caught like any request. This says when a program waits.
+        yield Patch(module.WebSocketSession, "receive", self._catching(lambda: httpx_sockets.catch_receive))
+        yield Patch(module.AsyncWebSocketSession, "receive", self._catching(lambda: httpx_sockets.catch_receive_async))
 
     def _patch_websocket_client(self, module: ModuleType) -> Iterable[Undoable]:
         yield Patch(module.WebSocket, "connect", self._catching(lambda: websocket_client.catch_handshake))
