@@ -123,5 +123,6 @@ def test_how_a_child_ends_is_told() -> None:
     with pytest.raises(ChildEnded, match="exit code 3") as ended:
         told_by(lambda: os._exit(3))
     assert not ended.value.was_killed
-    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+    with pytest.raises(ChildEnded, match="outside the test something failed: ZeroDivisionError") as failed:
         told_by(lambda: 1 // 0)
+    assert failed.value.was_killed

@@ -33,7 +33,8 @@ can_fork = hasattr(os, "fork")
 class ChildEnded(Exception):
     """The child has ended without telling anything. The text says how.
 
-    ``was_killed`` says that somebody else may have ended it: the user, or a system that is short of memory.
+    ``was_killed`` says that this was not its own work: the user, a system that is short of memory, or a plugin may
+    have ended it.
     """
 
     def __init__(self, text: str, *, was_killed: bool = False) -> None:
@@ -74,7 +75,7 @@ def run_in_fork(work: Callable[[Tell], object], seconds: float) -> Any:
     if not message:
         raise _make_ended(status)
     if "failed" in message[0]:
-        raise RuntimeError(f"a run of a test in a fork failed in Aquila itself:\n{message[0]['failed']}")
+        raise ChildEnded(f"outside the test something failed: {message[0]['failed']}", was_killed=True)
     return message[0]["told"]
 
 
@@ -95,7 +96,7 @@ def _end_with_work(work: Callable[[Tell], object], reading: int, writing: int, a
         _end_with_parent(alive)
         work(lambda told: _tell(writing, {"told": told}))
     except BaseException as error:  # noqa: BLE001  whatever it is, nobody else would hear of it
-        _tell(writing, {"failed": "".join(traceback.format_exception(error))})
+        _tell(writing, {"failed": traceback.format_exception_only(error)[-1].strip()})
     finally:
         os._exit(1)
 
