@@ -220,3 +220,29 @@ def test_of_thousands_of_named_values_the_last_are_remembered() -> None:
     for number in range(400):
         redactor.redact_request(request(url=f"{URL}?access_token=Zq81-{number:04}-x"))
     assert redactor.redact_text("Zq81-0399-x Zq81-0200-x") == "[redacted] [redacted]"
+
+
+@pytest.mark.parametrize(
+    ("offered", "kept", "secrets"),
+    [
+        (
+            "realtime, openai-insecure-api-key.mykey-12345abcdef, openai-beta.realtime-v1",
+            "realtime, openai-insecure-api-key.[redacted], openai-beta.realtime-v1",
+            ["mykey-12345abcdef"],
+        ),
+        ("token, 0123456789abcdef0123", "token, [redacted]", ["0123456789abcdef0123"]),
+        ("openai-organization.org-A1b2C3d4", "openai-organization.[redacted]", ["org-A1b2C3d4"]),
+        ("graphql-ws, mqtt.v5", "graphql-ws, mqtt.v5", []),
+    ],
+)
+def test_keys_among_the_subprotocols_of_a_handshake_are_credentials(
+    offered: str, kept: str, secrets: list[str]
+) -> None:
+    asked = RecordedRequest("GET", "wss://x.example/v1/realtime", (("sec-websocket-protocol", offered),))
+    for look in (Redactor({}).redact_request, Redactor({}).with_kept_headers):
+        redactor = look.__self__
+        seen = look(asked)
+        if look.__name__ == "redact_request":
+            assert dict(seen.headers)["sec-websocket-protocol"] == kept
+        for secret in secrets:
+            assert secret not in redactor.redact_text(f"it said {secret} again")

@@ -15,7 +15,7 @@ from aquila.errors import ConfigError
 REQUEST_HEADERS = frozenset(
     {
         *("accept", "content-type", "anthropic-beta", "anthropic-version", "mcp-session-id", "openai-beta"),
-        "sec-websocket-protocol",
+        "sec-websocket-protocol",  # without what is secret in it
     }
 )
 """Request fields that are stored, and that ``match_on = headers`` compares."""
@@ -37,6 +37,15 @@ def is_secret_header(name: str) -> bool:
 def is_credential_header(name: str) -> bool:
     """Say whether the value of a request's header field, with its name in lower case, is searched for everywhere."""
     return name == "authorization" or is_secret_header(name)
+
+
+SUBPROTOCOLS = "sec-websocket-protocol"
+"""The field in which a WebSocket names its subprotocols, and where browsers put a key, too."""
+
+
+def may_hold_credentials(name: str) -> bool:
+    """Say whether a header field of a request, with its name in lower case, is to be looked into for credentials."""
+    return name == SUBPROTOCOLS or is_credential_header(name)
 
 
 def check_header_names(names: Iterable[str], setting: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from aquila.cassettes.redaction.header_allowlist import (
     REQUEST_HEADERS,
     check_header_names,
     is_allowed_header,
-    is_credential_header,
+    may_hold_credentials,
 )
 from aquila.lazy_imports import lazy_modules
 
@@ -161,7 +161,7 @@ class Redactor:
 
     def _choose_headers(self, headers: Headers) -> Headers:
         """Return the header fields that are kept, as they are. Remember those with credentials."""
-        credentials = tuple([field for field in headers if is_credential_header(field[0])])
+        credentials = tuple([field for field in headers if may_hold_credentials(field[0])])
         if credentials:
             with self._lock:
                 self._unexamined[credentials] = None

@@ -19,7 +19,7 @@ from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.cassettes.multipart import parse_multipart
 from aquila.cassettes.redaction.decoded_views import decode_json_escapes
 from aquila.cassettes.redaction.found_secrets import FoundSecret
-from aquila.cassettes.redaction.header_allowlist import is_credential_header
+from aquila.cassettes.redaction.header_allowlist import SUBPROTOCOLS, is_credential_header, is_secret_header
 from aquila.cassettes.redaction.trivial_values import is_trivial
 
 _TEXTS = frozenset(
@@ -170,6 +170,27 @@ def credentials_in(headers: Headers) -> Iterator[str]:
                 yield from _in_authorization(value)
             if not is_trivial(value):
                 yield value
+        elif name.lower() == SUBPROTOCOLS:
+            yield from _in_subprotocols(text)
+
+
+_BEFORE_CREDENTIAL = frozenset({"token", "bearer", "authorization", "access_token", "access-token", "api-key", "jwt"})
+_TELLS_WHO = re.compile(r"(?i)(?:[\w-]*-)?(?:organi[sz]ation|org|project|account|bearer)")
+
+
+def _in_subprotocols(text: str) -> Iterator[str]:
+    """Yield the credentials among the subprotocols of a WebSocket, and what tells who asks.
+
+    Where no header field can be set they are sent there: behind a name and a dot, or as the item behind a name.
+    """
+    before = ""
+    for item in map(str.strip, text.split(",")):
+        name, dot, value = item.partition(".")
+        if before in _BEFORE_CREDENTIAL:
+            yield from _if_it_counts(item, certain=True)
+        elif dot and (is_secret_header(name) or _TELLS_WHO.fullmatch(name)):
+            yield from _if_it_counts(value, certain=True)
+        before = item.lower()
 
 
 def _without_scheme(text: str) -> str:
