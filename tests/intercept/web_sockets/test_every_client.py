@@ -339,11 +339,11 @@ def test_large_messages_and_many_of_them_pass(both: Both) -> None:
 
     def use(talk: Talk) -> int:
         talk.recv()
-        for _ in range(5):
+        for _ in range(2):
             talk.send(large)
-        return sum(len(talk.recv()) for _ in range(5))
+        return sum(len(talk.recv()) for _ in range(2))
 
-    assert both(use) == (1_000_000, 1_000_000)
+    assert both(use) == (400_000, 400_000)
 
 
 def test_other_servers_of_this_machine_are_left_alone(
