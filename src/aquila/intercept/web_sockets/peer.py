@@ -44,6 +44,10 @@ class ClientEnd(socket.socket):
     def setsockopt(self, *args: Any) -> None:
         """Do nothing: what clients set is for TCP."""
 
+    def pending(self) -> int:
+        """Return how much is decrypted but not read, as a socket of ``ssl`` does: nothing. Clients ask at ``wss``."""
+        return 0
+
 
 def connect(conversation: ReplayedConversation) -> ClientEnd:
     """Return a connection to what answers as it was recorded. Raises ``MissingDependency``."""

@@ -28,7 +28,7 @@ def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
     """Catch ``WebSocket.connect``."""
 
     @functools.wraps(original)
-    def connect(socket: Any, url: str, **options: Any) -> None:
+    def connect(socket: Any, url: str, /, **options: Any) -> None:
         for name in _WATCHED:  # of a connection that the object had before
             vars(socket).pop(name, None)
         if options.get("socket") is not None:
