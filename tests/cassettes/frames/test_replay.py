@@ -1,5 +1,6 @@
 """What a client sends is compared with what was recorded, and what the provider sent follows it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,6 +40,16 @@ def test_what_is_awaited_is_named() -> None:
     assert [*seen, replay.awaited] == ["> response.create", "> setup", "> hi", "> 1 bytes"]
     assert send(replay, b"\0", is_text=False) is None
     assert replay.awaited is None
+
+
+def test_a_silence_lasts_until_the_client_goes_on() -> None:
+    frames = [sent(b"a"), received(b"1"), sent(b"b"), received(b"2")]
+    replay = replay_of(*(replace(frame, at=10 * (number + 1)) for number, frame in enumerate(frames)))
+    seen = []
+    for message in (b"a", b"b"):
+        seen.append(replay.silence)
+        assert send(replay, message) is None
+    assert [*seen, replay.silence] == [(None, 10), (20, 30), (40, None)]
 
 
 def test_json_is_compared_by_value() -> None:

@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.errors import CassetteMiss
 from tests.support.limits import with_a_limit_in_time
 from tests.support.web_sockets import WebSocketProvider, web_socket_server
 
@@ -125,3 +126,20 @@ def test_the_loop_is_never_blocked(provider: WebSocketProvider, root: Path) -> N
     with blockbuster_ctx("aquila"):
         recorded, replayed = in_both(provider, use)
     assert recorded == replayed
+
+
+def test_waiting_for_a_close_that_does_not_come_is_a_miss(provider: WebSocketProvider, root: Path) -> None:
+    async def go(*, waits: bool) -> None:
+        async with connect(provider.url + PATH) as connection:
+            await connection.send("one")
+            await connection.recv()
+            if waits:
+                await connection.wait_closed()
+            await connection.send("two")
+
+    with aquila.use_cassette("x", transport="record"):
+        asyncio.run(go(waits=False))
+    with aquila.use_cassette("x", silence=0.2) as cassette:
+        with pytest.raises(CassetteMiss, match="waits for a message"):
+            asyncio.run(go(waits=True))
+        assert len(cassette.misses) == 1

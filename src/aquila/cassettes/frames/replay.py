@@ -130,6 +130,16 @@ class ConversationReplay:
         sound = next((f", {count_of(each.awaited_bytes, 'more byte')} of sound" for each in begun), "")
         return message + sound
 
+    @property
+    def silence(self) -> tuple[int | None, int | None]:
+        """When the frame before the next one of the client had passed, and when that one did, in milliseconds.
+
+        None stands for the beginning and for the end of the conversation.
+        """
+        place = self._lanes.awaited
+        before = self._frames[:place]
+        return before[-1].at if before else None, None if place is None else self._frames[place].at
+
     def _explain(self, mismatch: Mismatch, lane: Lane, now: Message) -> FrameMiss:
         place, count = mismatch.place, self._lanes.sent_count
         if place is None:

@@ -38,8 +38,7 @@ class ReplayedConversation:
         self.silence = silence
         self.break_off: Callable[[], None] = lambda: None
         """Breaks the connection. The peer sets it."""
-        self.is_awaited = False
-        """Whether a reader waits for a message."""
+        self._waiting_count = 0
         self._replay = replay
         self._make_miss = make_miss
         self._make_silence_miss = make_silence_miss
@@ -76,15 +75,24 @@ class ReplayedConversation:
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """Say that a reader waits for the next message until the block ends. Raises what has ended the conversation."""
-        self.is_awaited = True
+        with self.waiting():
+            try:
+                yield
+                self._read_count += 1
+            except Exception:
+                self.tell_failure()
+                raise
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Say that something waits for what the provider does until the block ends."""
+        with self._lock:
+            self._waiting_count += 1
         try:
             yield
-            self._read_count += 1
-        except Exception:
-            self.tell_failure()
-            raise
         finally:
-            self.is_awaited = False
+            with self._lock:
+                self._waiting_count -= 1
 
     def tell_failure(self) -> None:
         """Raise what has ended the conversation, if nobody has been told yet."""
@@ -138,6 +146,11 @@ class ReplayedConversation:
             return self._pause_before(self.response.ended), None
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether something waits for what the provider does."""
+        return self._waiting_count > 0
+
+    @property
     def is_over(self) -> bool:
         """Whether the scope has ended."""
         return self._is_over()
@@ -157,10 +170,15 @@ class ReplayedConversation:
         self.break_off()
 
     def longest_silence(self) -> float:
-        """Return for how many seconds a reader may wait where nothing comes."""
-        last = self.response.chunks[-1].at if self.response.chunks else self.response.started
-        recorded = max(0, self.response.ended - last) / 1000 if self._replay.ended == "left" else 0
-        return recorded + self.silence
+        """Return for how many seconds a reader may wait where nothing comes.
+
+        While one does, others of the program may be at work on what it says next. It is given the time that it took.
+        """
+        with self._lock:
+            since, until = self._replay.silence
+        since = self.response.started if since is None else since
+        until = self.response.ended if until is None else until
+        return max(0, until - since) / 1000 + self.silence
 
     def _pause_before(self, at: int) -> float:
         if not self._timing:

@@ -86,11 +86,16 @@ async def _connect_to_peer(make: Callable[[], Any], conversation: ReplayedConver
 
 def converse(connection: Any, conversation: ReplayedConversation) -> Any:
     """Compare what the program sends, before it is sent."""
-    receive, send = connection.recv, connection.send
+    receive, send, wait = connection.recv, connection.send, connection.wait_closed
 
     async def recv(*args: Any, **kwargs: Any) -> Any:
         with conversation.reading():
             return await receive(*args, **kwargs)
+
+    async def wait_closed() -> None:
+        with conversation.waiting():
+            await wait()
+        conversation.tell_failure()
 
     async def send_compared(message: Any, text: bool | None = None, **kwargs: Any) -> None:
         message = join_fragments(await read_fragments(message))
@@ -99,7 +104,7 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
             conversation.send(data, is_text=is_text)
         await send(message, **kwargs, **({} if text is None else {"text": text}))
 
-    connection.recv, connection.send = recv, send_compared
+    connection.recv, connection.send, connection.wait_closed = recv, send_compared, wait_closed
     return connection
 
 
