@@ -17,6 +17,7 @@ import pytest
 from aquila.fault_verdicts.forked_process import ChildEnded, can_fork, run_in_fork
 from aquila.fault_verdicts.left_behind import LeftBehind
 from aquila.fault_verdicts.skipped_sleeps import SkippedSleeps
+from aquila.scripting.shared_script import ScriptServer
 
 pytestmark = pytest.mark.skipif(not can_fork, reason="needs fork")
 A_LONG_TIME = 600.0
@@ -105,6 +106,16 @@ def test_a_pool_that_waits_for_work_and_what_only_garbage_holds_are_not_left() -
         return left.find()
 
     assert told_by(work) == []
+
+
+def test_the_thread_that_serves_scripts_is_not_waited_for() -> None:
+    def work() -> list[str]:
+        left = LeftBehind()
+        kept.append(ScriptServer("key", lambda scope, cassette: None))
+        return left.find()
+
+    kept: list[Any] = []
+    assert told_by(work) == ["socket"]
 
 
 def test_a_pool_of_the_parent_works_on_in_the_child() -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 _GRACE = 1.0
 """So many seconds a thread may take to end after its test."""
 
+_OURS = "aquila-scripts"
+"""The thread of Aquila's that serves scripts as long as the process lives: to wait for it would be in vain."""
+
 
 class LeftBehind:
     """Knows what was there when it was made, and finds what has come since."""
@@ -25,7 +28,8 @@ class LeftBehind:
 
     def find(self) -> list[str]:
         """Return a word for each thing that is left: ``thread``, ``task`` or ``socket``."""
-        left = [each for each in threading.enumerate() if each not in self._threads | {threading.current_thread()}]
+        known = self._threads | {threading.current_thread()}
+        left = [each for each in threading.enumerate() if each not in known and each.name != _OURS]
         for thread in left:
             if not _waits_for_work(thread):
                 thread.join(_GRACE)
