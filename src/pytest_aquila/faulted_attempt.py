@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -73,13 +73,20 @@ class ForkedAttempt:
 
     def run(self, tell: Tell) -> None:
         """Run the test in this process, and tell of it. The process ends with it."""
-        self._tell = tell
+        shared = self._item.config.stash[test_scopes.RUN].state_of(SharedScripts)
+        shared.server = None  # that of the parent knows nothing of the scope here
+
+        def tell_and_leave_no_file(told: Any) -> NoReturn:
+            if shared.server is not None:  # its socket is a file
+                shared.server.close()
+            tell(told)
+
+        self._tell = tell_and_leave_no_file
         _leave_the_run(self._item)
         left = LeftBehind()
         _after(self._seconds, self._tell_hung)
         run = self._item.config.stash[test_scopes.RUN]
         run.process, run.wire_watch = os.getpid(), self._watch
-        run.state_of(SharedScripts).server = None  # that of the parent knows nothing of the scope here
         self._item.stash[test_scopes.PREPARE_SCOPE] = self._prepare
         self._item.config.pluginmanager.register(self)
         self._sleeps.install()
@@ -89,11 +96,11 @@ class ForkedAttempt:
         try:
             reports = _run_protocol(self._item)
         except (KeyboardInterrupt, pytest.exit.Exception) as error:  # of the program: Ctrl-C is for the parent
-            tell(self._describe("raised", type(error).__name__, []))
+            self._tell(self._describe("raised", type(error).__name__, []))
         ending, detail = self._find_ending(reports)
         self._code.stop()
         _let_go(self._raised, self._item)
-        tell(self._describe(ending, detail, left.find()))
+        self._tell(self._describe(ending, detail, left.find()))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -283,3 +284,23 @@ def test_tests_in_all_styles_are_judged_alike(options: tuple[str, ...], tmp_path
     assert "passed, 1 skipped, 1 xfailed" in output, output
     assert "test_elsewhere: not run under faults: its requests come from other processes" in output
     assert "test_killed: not run under faults: under unauthorized: its process was ended by SIGKILL" in output
+
+
+def test_a_run_under_a_fault_leaves_no_socket_file(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = Path(tempfile.mkdtemp(prefix="aq", dir="/tmp"))  # the path of a socket is a short one
+    monkeypatch.setenv("TMPDIR", str(short))
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    pytester.makepyfile(
+        """
+        import openai
+
+        def test_it(aquila_script):
+            aquila_script.reply("a")
+            messages = [{"role": "user", "content": "hi"}]
+            answer = openai.OpenAI().chat.completions.create(model="m", messages=messages)
+            assert answer.choices[0].message.content == "a"
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--aquila-faults=server_error,garbage")
+    result.stdout.fnmatch_lines(["*2 runs of 1 tests*"])
+    assert not [each.name for each in short.iterdir() if each.suffix == ".sock"]
