@@ -68,6 +68,9 @@ _EACH_USES = (
 
 _SENT = "aquila_faults"
 
+_WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+"""With which a session ends that was not interrupted."""
+
 
 def read_chosen(text: str) -> tuple[Fault, ...]:
     """Return the faults that the option names. Raises ``UsageError``."""
@@ -184,7 +187,8 @@ class FaultRuns:
         if hasattr(self._config, "workerinput"):
             self._config.workeroutput[_SENT] = self._report.as_plain_data()  # type: ignore[attr-defined]
             return
-        is_written = self._write_json()
+        is_cut_short = bool(session.shouldfail or session.shouldstop)  # by -x, say
+        is_written = self._write_json(is_whole=session.exitstatus in _WHOLE and not is_cut_short)
         if session.exitstatus == pytest.ExitCode.OK:
             if self._report.has_failed(self._allowed):
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -207,14 +211,15 @@ class FaultRuns:
         for text, colour in describe_report(self._report, self._allowed):
             terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")
 
-    def _write_json(self) -> bool:
+    def _write_json(self, *, is_whole: bool) -> bool:
         target: str | None = self._config.option.aquila_faults_json
         if target is None:
             return True
         path = self._config.invocation_params.dir / target
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self._report.as_plain_data(self._allowed), indent=1), encoding="utf-8")
+            report = {**self._report.as_plain_data(self._allowed), "is_whole": is_whole}
+            path.write_text(json.dumps(report, indent=1), encoding="utf-8")
         except OSError as error:
             terminal = self._config.pluginmanager.get_plugin("terminalreporter")
             if terminal is not None:

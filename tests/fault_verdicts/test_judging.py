@@ -30,7 +30,7 @@ def test_the_same_prompt_for_several_samples_is_no_retry() -> None:
     assert findings([*at_once, attempt(5, asker=1)], Counter({"a": 3})) == []
     assert findings([*at_once, attempt(1, asker=1)], Counter({"a": 3})) == ["ignored_retry_after"]
     in_turn = [attempt(0, **BUSY), attempt(0), attempt(0)]
-    assert findings(in_turn, Counter({"a": 3})) == []
+    assert findings(in_turn, Counter({"a": 3}), has_noticed=True) == []
 
 
 def test_a_storm_is_measured_by_what_is_usual() -> None:
@@ -73,3 +73,11 @@ def test_what_is_asked_again_and_answered_well_is_nothing_that_is_missing() -> N
     assert findings([cut], has_noticed=True) == []
     assert findings([attempt(0, fault="refusal")]) == ["accepted"]
     assert findings([attempt(0, fault="other_model")]) == []
+
+
+def test_what_is_asked_several_times_needs_as_many_good_answers() -> None:
+    cut = attempt(0, fault="finish_length")
+    three = Counter({"a": 3})
+    assert findings([cut, attempt(0), attempt(0)], three) == ["accepted", "took_truncated"]
+    assert findings([cut, attempt(0), attempt(0), attempt(1)], three) == []
+    assert findings([cut, attempt(0), attempt(0)], three, has_noticed=True) == []

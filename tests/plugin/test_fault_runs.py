@@ -295,7 +295,7 @@ def test_ctrl_c_ends_what_runs_and_leaves_nothing_behind(folder: Path) -> None:
         f"        open({str(folder / 'begun')!r}, 'w').write('.')\n"
         f"    return first(timeout)\n"
     )
-    process = start(folder, "-p", "no:xdist", "--aquila-faults=stall")
+    process = start(folder, "-p", "no:xdist", "--aquila-faults=stall", "--aquila-faults-json=report.json")
     assert process.stdout is not None
     begun = os.open(folder / "begun", os.O_RDWR)
     stdout, said = process.stdout.fileno(), b""
@@ -306,6 +306,7 @@ def test_ctrl_c_ends_what_runs_and_leaves_nothing_behind(folder: Path) -> None:
     output, _ = process.communicate()
     assert (process.returncode, hash_of(folder / "cassettes")) == (2, before), output
     assert "KeyboardInterrupt" in output
+    assert json.loads((folder / "report.json").read_text())["is_whole"] is False
     for pid in told.read_text().split():
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)

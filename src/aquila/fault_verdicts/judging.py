@@ -146,9 +146,19 @@ def _find_verdict(run: FaultedRun) -> tuple[Verdict, str]:
 
 
 def _lost(run: FaultedRun) -> list[Attempt]:
-    """The answers that were read with something missing, and that no good answer to the same request followed."""
-    last = {attempt.key: attempt for attempt in run.attempts}
-    return [attempt for attempt in last.values() if attempt.key in run.good and _lacks_content(attempt)]
+    """The answers that were read with something missing, and that no good answer to the same request made up for.
+
+    What is asked several times needs as many good answers as without the fault, whoever gets which.
+    """
+    lost: list[Attempt] = []
+    for key, usual in run.good.items():
+        asked = [attempt for attempt in run.attempts if attempt.key == key]
+        lacking = [attempt for attempt in asked if _lacks_content(attempt)]
+        missing = usual - (len(asked) - len(lacking))
+        if lacking and lacking[-1] is asked[-1]:
+            missing = max(missing, 1)
+        lost += lacking[max(0, len(lacking) - missing) :] if missing > 0 else []
+    return lost
 
 
 def _lacks_content(attempt: Attempt) -> bool:
