@@ -53,6 +53,7 @@ _OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")
 _WEB_SOCKETS = (
     "aiohttp.client",
     "httpx_ws._api",
+    "websocket._app",
     "websocket._core",
     "websockets.asyncio.client",
     "websockets.legacy.client",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import websocket
 
 import aquila
+from aquila.errors import CassetteMiss
 from tests.support.web_sockets import web_socket_provider
 
 
@@ -16,7 +18,7 @@ def speak(connection: Any) -> None:
         connection.send(f"to {message}")
 
 
-def talk() -> list[Any]:
+def talk(*, second: bool = True) -> list[Any]:
     """Two questions, each asked when something has happened. Return what was called."""
     calls: list[Any] = []
 
@@ -24,7 +26,7 @@ def talk() -> list[Any]:
         calls.append(message)
         if len(calls) == 2:
             app.close()
-        else:
+        elif second:
             app.send("second")
 
     app = websocket.WebSocketApp(
@@ -43,3 +45,10 @@ def test_callbacks_are_called_as_they_were_recorded(root: Path) -> None:
     with aquila.use_cassette("x") as cassette:
         assert talk() == recorded == ["to first", "to second"]
         assert cassette.all_played
+
+
+def test_an_application_that_waits_in_vain_is_told_what_the_recording_waits_for(root: Path) -> None:
+    with web_socket_provider("api.openai.com", speak=speak), aquila.use_cassette("x", transport="record"):
+        talk()
+    with aquila.use_cassette("x", silence=0.1), pytest.raises(CassetteMiss, match="> second"):
+        raise next(call for call in talk(second=False) if isinstance(call, Exception))

@@ -46,6 +46,7 @@ class WebSocketClients:
         patch = {
             "aiohttp.client": self._patch_aiohttp,
             "httpx_ws._api": self._patch_httpx_ws,
+            "websocket._app": self._patch_websocket_app,
             "websocket._core": self._patch_websocket_client,
             "websockets.asyncio.client": self._patch_websockets_asyncio,
             "websockets.legacy.client": self._patch_websockets_legacy,
@@ -65,6 +66,11 @@ class WebSocketClients:
 
     def _patch_websocket_client(self, module: ModuleType) -> Iterable[Undoable]:
         yield Patch(module.WebSocket, "connect", self._catching(lambda: websocket_client.catch_handshake))
+
+    def _patch_websocket_app(self, module: ModuleType) -> Iterable[Undoable]:
+        # An application waits for its connection to become readable, and only then reads. This says that it waits.
+        for dispatcher in (module.Dispatcher, module.SSLDispatcher):
+            yield Patch(dispatcher, "read", self._catching(lambda: websocket_client.catch_dispatching))
 
     def _patch_websockets_asyncio(self, module: ModuleType) -> Iterable[Undoable]:
         # The method that makes the connection of one attempt, redirects included. It was renamed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import struct
 import sys
@@ -22,6 +23,8 @@ _CLOSE = 8
 _WITHOUT_CODE = 1005
 _WATCHED = ("send_frame", "recv_frame", "shutdown")
 """The methods of an object that every other one of its methods goes through."""
+_WAITING = "aquila_waiting"
+"""The attribute of an object that makes a context manager, for as long as somebody waits for what it receives."""
 
 
 def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,7 +32,7 @@ def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def connect(socket: Any, url: str, /, **options: Any) -> None:
-        for name in _WATCHED:  # of a connection that the object had before
+        for name in (*_WATCHED, _WAITING):  # of a connection that the object had before
             vars(socket).pop(name, None)
         if options.get("socket") is not None:
             original(socket, url, **options)
@@ -46,6 +49,30 @@ def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
             _record(socket, functools.partial(original, socket, url, **options), answer)
 
     return connect
+
+
+def catch_dispatching(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch the method with which a ``WebSocketApp`` waits and calls back, for as long as its connection lasts."""
+
+    @functools.wraps(original)
+    def read(dispatcher: Any, socket: Any, read_callback: Callable[[], Any], check_callback: Callable[[], Any]) -> Any:
+        waiting = getattr(dispatcher.app.sock, _WAITING, None)
+        if waiting is None:
+            return original(dispatcher, socket, read_callback, check_callback)
+        waits = contextlib.ExitStack()
+
+        def while_not_waiting(call: Callable[[], Any]) -> Any:
+            waits.close()
+            result = call()
+            waits.enter_context(waiting())
+            return result
+
+        with waits:
+            waits.enter_context(waiting())
+            hear, check = (functools.partial(while_not_waiting, call) for call in (read_callback, check_callback))
+            return original(dispatcher, socket, hear, check)
+
+    return read
 
 
 def _handshake_of(url: str, options: Mapping[str, Any]) -> RecordedRequest:
@@ -73,6 +100,7 @@ def _converse(socket: Any, conversation: ReplayedConversation) -> None:
         return send(frame)
 
     socket.recv_frame, socket.send_frame = recv_frame, send_frame
+    setattr(socket, _WAITING, conversation.waiting)
 
 
 def _record(socket: Any, connect: Callable[[], None], recorder: FrameRecorder) -> None:
@@ -133,6 +161,7 @@ def _watch(socket: Any, recorder: FrameRecorder) -> None:
         shutdown()
 
     socket.recv_frame, socket.send_frame, socket.shutdown = recv_frame, send_frame, leave
+    setattr(socket, _WAITING, recorder.reading)
     for name in _WATCHED:
         setattr(socket, name, then_write(recorder, getattr(socket, name)))
 
