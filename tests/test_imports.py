@@ -202,6 +202,7 @@ def test_without_openai_each_call_names_the_command_that_installs_it() -> None:
     assert all("pip install 'pytest-aquila[openai]'" in line for line in told)
 
 
+@pytest.mark.slow
 def test_with_an_openai_that_is_too_old_a_call_says_which_is_needed() -> None:
     shown = run(
         """
@@ -218,6 +219,7 @@ def test_with_an_openai_that_is_too_old_a_call_says_which_is_needed() -> None:
     assert "pip install 'pytest-aquila[openai]'" in shown
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_openai() -> None:
     failures = run(
         """
@@ -251,6 +253,7 @@ NEEDED_BY_NO_REPLAY = {
 }
 
 
+@pytest.mark.slow
 def test_a_replay_of_equal_requests_loads_nothing_that_searches_for_secrets(tmp_path: Path) -> None:
     (tmp_path / "test_replayed.py").write_text(REPLAYED)
     cassette = tmp_path / "cassettes" / "test_replayed" / "test_replays.yaml"

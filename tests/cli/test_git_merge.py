@@ -139,6 +139,7 @@ def test_of_two_new_recordings_of_a_request_the_later_is_kept(repository: Reposi
 
 
 @pytest.mark.parametrize("first", ["other", "mine"])
+@pytest.mark.slow
 def test_what_one_branch_removed_is_removed(repository: Repository, first: str) -> None:
     changes = {first: (B,), ("mine" if first == "other" else "other"): (A, B, recording("c"))}
     for name in ("other", "mine"):
@@ -148,6 +149,7 @@ def test_what_one_branch_removed_is_removed(repository: Repository, first: str) 
 
 
 @pytest.mark.parametrize("first", ["other", "mine"])
+@pytest.mark.slow
 def test_what_one_removed_and_the_other_recorded_again_is_kept(repository: Repository, first: str) -> None:
     changes = {first: (B,), ("mine" if first == "other" else "other"): (recording("a", "again", 2), B)}
     for name in ("other", "mine"):

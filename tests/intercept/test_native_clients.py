@@ -138,6 +138,7 @@ def test_none_reaches_a_provider(run: Run, provider: Upstream) -> None:
     assert provider.requests == []
 
 
+@pytest.mark.slow
 def test_each_reaches_it_in_a_live_test(run: Run, provider: Upstream) -> None:
     result = run(
         f"""
@@ -152,6 +153,7 @@ def test_each_reaches_it_in_a_live_test(run: Run, provider: Upstream) -> None:
     assert len(provider.requests) == len(WAYS) - len(without_a_request)
 
 
+@pytest.mark.slow
 def test_a_name_is_refused_before_anything_resolves_it(run: Run) -> None:
     result = run(
         """
@@ -239,6 +241,7 @@ def test_grpc_is_refused_when_it_calls_and_not_when_a_channel_is_made(run: Run) 
     result.assert_outcomes(passed=34)
 
 
+@pytest.mark.slow
 def test_gevent_in_the_place_of_the_standard_library_is_guarded_all_the_same(run: Run, provider: Upstream) -> None:
     result = run(
         """

@@ -114,6 +114,7 @@ def test_what_a_proxy_answered_replays_for_the_provider_and_is_kept_by_a_recordi
     run(pytester, proxied).assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_a_request_more_than_the_proxy_had_is_recorded_so_that_the_next_run_is_the_same(
     pytester: pytest.Pytester, hosts: Upstream
 ) -> None:
@@ -229,6 +230,7 @@ def test_the_cassettes_of_vcrpy_answer_each_host_too(pytester: pytest.Pytester) 
     result.assert_outcomes(passed=5)
 
 
+@pytest.mark.slow
 def test_a_query_parameter_that_a_marker_or_a_block_ignores_may_differ_with_every_client(
     pytester: pytest.Pytester, hosts: Upstream
 ) -> None:

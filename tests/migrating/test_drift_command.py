@@ -60,6 +60,7 @@ def test_what_drifted_is_listed_by_change(project: Path, capsys: pytest.CaptureF
     assert (project / "cassettes" / "old.yaml").read_text() == CASSETTE
 
 
+@pytest.mark.slow
 def test_arguments_go_to_pytest_and_no_drift_is_success(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cassettes", "drift", "--", "-k", "same"]) == 0
     assert capsys.readouterr().out == "drift: none\n"

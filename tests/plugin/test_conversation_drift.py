@@ -194,6 +194,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", slow_but(["stream", "async", "unittest", "block"], KINDS))
+@pytest.mark.slow
 def test_every_kind_of_test_and_client_asks_from_the_beginning(
     stateful: StatefulProject, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +315,7 @@ def test_a_conversation_that_has_not_drifted_is_replayed_in_the_second_attempt(s
     stateful.replays()
 
 
+@pytest.mark.slow
 def test_there_is_no_third_attempt_and_the_error_says_what_to_type(stateful: StatefulProject) -> None:
     stateful.record(TWO_CONVERSATIONS).assert_outcomes(passed=1)
     before, count = stateful.path().read_bytes(), len(stateful.server.seen)
@@ -366,6 +368,7 @@ def test_after_the_drift_nothing_of_the_first_attempt_is_sent(stateful: Stateful
 
 
 @pytest.mark.parametrize("how", ["option", "marker"])
+@pytest.mark.slow
 def test_what_is_live_anyway_needs_no_second_attempt(stateful: StatefulProject, how: str) -> None:
     stateful.record(CONVERSATION).assert_outcomes(passed=1)
     count = len(stateful.server.seen)

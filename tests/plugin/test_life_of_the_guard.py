@@ -201,6 +201,7 @@ def test_every_conftest_is_guarded_when_it_is_imported(started: list[str], folde
 
 
 @pytest.mark.parametrize("where", slow_but(["conftest"], ["conftest", "below__conftest", "below__test_it"]))
+@pytest.mark.slow
 def test_a_model_that_is_asked_at_import_is_an_error_that_says_so(
     where: str, folder: Folder, provider: Upstream
 ) -> None:
@@ -218,6 +219,7 @@ def test_a_model_that_is_asked_at_import_is_an_error_that_says_so(
 @pytest.mark.parametrize(
     "workers", slow_but([("-p", "no:xdist")], [("-p", "no:xdist"), ("-n", "1")]), ids=["one process", "workers"]
 )
+@pytest.mark.slow
 def test_a_refusal_that_is_swallowed_where_no_test_runs_is_told(
     workers: tuple[str, ...], folder: Folder, provider: Upstream
 ) -> None:
@@ -414,6 +416,7 @@ def test_forks_programs_that_take_over_and_workers_are_guarded(folder: Folder, p
     assert provider.requests == []
 
 
+@pytest.mark.slow
 def test_a_test_that_clears_the_environment_leaves_the_children_of_the_next_guarded(
     folder: Folder, provider: Upstream
 ) -> None:
@@ -436,6 +439,7 @@ def test_a_test_that_clears_the_environment_leaves_the_children_of_the_next_guar
     assert provider.requests == []
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_while_it_ends_stays_guarded(folder: Folder, provider: Upstream) -> None:
     folder.write(
         conftest="""
@@ -453,6 +457,7 @@ def test_a_run_that_is_interrupted_while_it_ends_stays_guarded(folder: Folder, p
     assert provider.requests == []
 
 
+@pytest.mark.slow
 def test_the_environment_that_a_conftest_sets_counts_as_the_machines(folder: Folder, provider: Upstream) -> None:
     folder.write(
         conftest="import os\nos.environ['OPENAI_API_KEY'] = 'from-a-dotenv-file-12345'\ndel os.environ['GROQ_API_KEY']",
@@ -472,6 +477,7 @@ def test_the_environment_that_a_conftest_sets_counts_as_the_machines(folder: Fol
     assert "2 passed" in done.stdout, done.stdout
 
 
+@pytest.mark.slow
 def test_what_a_conftest_says_of_the_transport_holds(folder: Folder, provider: Upstream) -> None:
     folder.write(
         conftest="import os\nos.environ['AQUILA_TRANSPORT'] = 'live'",

@@ -31,6 +31,7 @@ def test_named(shared):
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_records_everything_says_first_how_much_that_is(project: Project) -> None:
     for option in ("--aquila-record=all", "--aquila-record"):
         output = project.run(option, "-p", "no:randomly", tests=TESTS).stdout.str()

@@ -415,6 +415,7 @@ def test_a_task_that_outlives_its_test_gets_no_answer_of_another_one(project: py
 
 
 @pytest.mark.parametrize("transport", ["live", "upstream:transport"])
+@pytest.mark.slow
 def test_what_is_written_by_hand_answers_whatever_the_transport(transport: str, project: pytest.Pytester) -> None:
     folder = project.mkdir("cassettes")
     (folder / "one.script.yaml").write_text("script:\n- when: written\n  reply: by hand\n")

@@ -105,6 +105,7 @@ def test_a_port_of_the_machine_is_reached_at_every_name_of_the_loopback(folder: 
     assert answered == []
 
 
+@pytest.mark.slow
 def test_a_run_whose_standard_streams_are_closed_has_its_ports(folder: Path) -> None:
     port, _ = serve("127.0.0.1", answer_after_the_end)
     hand_through(folder, str(port))
@@ -124,6 +125,7 @@ def test_a_run_whose_standard_streams_are_closed_has_its_ports(folder: Path) -> 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_process_outside_is_no_child_of_the_run_and_holds_nothing_of_it(folder: Path) -> None:
     port, _ = serve("127.0.0.1", answer_after_the_end)
     hand_through(folder, str(port))
@@ -228,6 +230,7 @@ def carriers_of(port: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_where_nothing_listens_outside_the_connection_breaks(folder: Path) -> None:
     silent = socket.socket()
     silent.bind(("127.0.0.1", 0))  # and does not listen
@@ -272,6 +275,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("client", slow_but(["python"], REFUSED))
+@pytest.mark.slow
 def test_the_error_names_the_port_that_is_not_reached(folder: Path, client: str) -> None:
     port, answering = serve("127.0.0.1", answer_after_the_end)
     write_tests(folder, f"def test_it():\n    {REFUSED[client].format(port)}")

@@ -275,6 +275,7 @@ sys.exit(getattr(config, "_console_main", config.console_main)())
     ),
     ids=["command", "module", "flags", "script", "text", "pdb", "profile", "name on the path"],
 )
+@pytest.mark.slow
 def test_a_sealed_run_is_started_as_it_was_typed(folder: Path, command: tuple[str, ...]) -> None:
     write_tests(folder, SEEN)
     seen = []
@@ -378,6 +379,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("kind", PROGRAMS)
+@pytest.mark.slow
 def test_a_program_that_calls_pytest_is_not_executed_again(folder: Path, kind: str) -> None:
     write_tests(folder, "def test_it(): open('ran', 'w')")
     write_tests(
@@ -442,6 +444,7 @@ def test_a_run_within_a_sealed_run_stays_in_it(folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_within_an_unsealed_run_is_not_taken_for_its_command(folder: Path) -> None:
     write_tests(
         folder,
@@ -523,6 +526,7 @@ def test_a_conftest_that_loads_the_plugin_is_too_late(folder: Path) -> None:
     assert not (folder / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_plugin_that_is_loaded_before_the_ini_file_is_read_does_not_run_unsealed(folder: Path) -> None:
     write_tests(folder, "def test_it(): open('ran', 'w')")
     code = "import pytest, pytest_aquila.plugin as plugin; raise SystemExit(pytest.main(plugins=[plugin]))"
@@ -532,6 +536,7 @@ def test_a_plugin_that_is_loaded_before_the_ini_file_is_read_does_not_run_unseal
     assert not (folder / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_socket_that_was_inherited_from_outside_is_closed(folder: Path, counters: list[Counter]) -> None:
     write_tests(
         folder,
@@ -604,6 +609,7 @@ def test_a_test_that_is_meant_to_reach_the_provider_fails_with_what_to_type(fold
     assert "1 failed" in done.stdout
 
 
+@pytest.mark.slow
 def test_one_test_alone_cannot_be_sealed(folder: Path) -> None:
     write_tests(folder, "import pytest\n@pytest.mark.aquila(guard='sealed')\ndef test_it(): pass")
     done = run_pytest(folder)

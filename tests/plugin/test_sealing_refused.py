@@ -75,6 +75,7 @@ def run_with_limits(folder: Path, limits: str) -> subprocess.CompletedProcess[st
     return run_pytest(folder, command=(sys.executable, "-c", WITH_LIMITS, limits, COMMAND), env=SEALED)
 
 
+@pytest.mark.slow
 def test_a_machine_without_namespaces_left(folder: Path) -> None:
     done = run_with_limits(folder, "max_user_namespaces,max_net_namespaces")
     assert done.returncode == 4, outcome_of(done)
@@ -84,6 +85,7 @@ def test_a_machine_without_namespaces_left(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a network namespace without a user namespace")
+@pytest.mark.slow
 def test_root_is_sealed_without_a_user_namespace_and_told_what_is_missing(folder: Path) -> None:
     done = run_with_limits(folder, "max_user_namespaces")
     assert done.returncode == 0, outcome_of(done)
@@ -91,6 +93,7 @@ def test_root_is_sealed_without_a_user_namespace_and_told_what_is_missing(folder
     assert (folder / "ran").read_text() != os.readlink("/proc/self/ns/net")
 
 
+@pytest.mark.slow
 def test_a_container_without_a_network_needs_no_permission(folder: Path) -> None:
     # It has what a sealed run makes: only a loopback, and that is up. Nothing is entered.
     write_tests(folder, TEST)

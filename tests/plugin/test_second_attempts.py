@@ -41,6 +41,7 @@ def use_models_of_fixtures(stateful: StatefulProject) -> None:
     stateful.record(tests.replace('scope="session"', 'scope="module"')).assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_an_id_of_a_shared_fixture_is_an_error_that_says_what_to_type(stateful: StatefulProject) -> None:
     use_models_of_fixtures(stateful)
     count = len(stateful.server.seen)
@@ -62,6 +63,7 @@ def test_an_id_of_a_shared_fixture_is_an_error_that_says_what_to_type(stateful: 
     stateful.replays(passed=2)
 
 
+@pytest.mark.slow
 def test_fixtures_of_the_test_are_set_up_anew_and_those_of_its_module_are_not(stateful: StatefulProject) -> None:
     tests = """
         events = []
@@ -93,6 +95,7 @@ def test_fixtures_of_the_test_are_set_up_anew_and_those_of_its_module_are_not(st
 
 
 @pytest.mark.parametrize("place", ["setup", "shared setup", "teardown"])
+@pytest.mark.slow
 def test_a_drift_in_a_fixture_is_recorded_anew_too(stateful: StatefulProject, place: str) -> None:
     scope = "module" if place == "shared setup" else "function"
     tests = {
@@ -410,6 +413,7 @@ def test_a_block_within_a_test_advises_what_records_the_test(stateful: StatefulP
     assert "  pytest test_app.py::test_it --aquila-record=all\n" in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_a_conversation_through_several_cassettes_is_recorded_anew_in_all_of_them(stateful: StatefulProject) -> None:
     tests = """
         def test_it(aquila_cassette):

@@ -39,6 +39,7 @@ def test_a_shared_fixture_has_a_cassette_of_its_own(project: Project) -> None:
     result.stdout.fnmatch_lines(["aquila: 3 replayed, 0 recorded, 0 missed*"])
 
 
+@pytest.mark.slow
 def test_each_test_replays_alone_and_recording_one_keeps_what_the_others_need(project: Project) -> None:
     project.record(tests=TESTS)
     project.run("-k", "test_two").assert_outcomes(passed=1)

@@ -209,6 +209,7 @@ def test_a_run_of_some_of_the_tests_is_partial_whatever_left_the_others_out(proj
         ("assert 0", ["--lf", "-p", "cacheprovider"], ["--last-failed was given"]),
     ],
 )
+@pytest.mark.slow
 def test_a_run_that_ends_before_its_time_is_partial(
     project: Project, end: str, arguments: list[str], reasons: list[str]
 ) -> None:

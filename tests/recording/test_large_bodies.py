@@ -353,6 +353,7 @@ def test_a_kill_while_a_body_is_written_loses_nothing_that_was_finished(url: str
         assert b"".join(get(f"{url}/bytes/20")) == BLOCK * 20
 
 
+@pytest.mark.slow
 def test_two_processes_may_write_the_same_body_at_once(url: str, root: Path) -> None:
     code = (
         "import sys, httpx2, aquila\n"
@@ -415,6 +416,7 @@ print(int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slow
 def test_a_body_of_100_mb_is_recorded_and_replayed_in_far_less_memory(url: str, root: Path) -> None:
     for mode in ("record", "replay"):
         done = subprocess.run(

@@ -305,6 +305,7 @@ def app(tmp_path, monkeypatch, request):
     ("worker_type", "kind"),
     [("thread", "sqlite"), pytest.param("process", "redis", marks=needs_fork)],
 )
+@pytest.mark.slow
 def test_a_program_of_its_own_takes_the_tasks(worker_type, kind, app):
     module = app(kind)
     with use_test_queue(module.huey, storage="own"):
