@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
+from aquila.recording.wildcards import fits_pattern
 from aquila.recording.wire_watch import Attempt
 
 Verdict: TypeAlias = Literal["held", "clear", "changed", "accepted", "hangs", "leaks"]
@@ -236,26 +237,11 @@ class Allowance:
 
     def covers(self, judgement: Judgement, finding: str) -> bool:
         """Whether it is about a finding. What follows from one that is allowed is allowed with it."""
+        # Only `*` is special in a pattern: ids of tests have brackets.
         names = {finding, {"took_truncated": "accepted"}.get(finding, finding)}
         faults = {_name_of(judgement.fault), judgement.fault.replace(" ", "")}
         return (
-            _matches(judgement.test, self.test)
-            and any(_matches(each, self.fault) for each in faults)
-            and any(_matches(each, self.finding) for each in names)
+            fits_pattern(judgement.test, self.test)
+            and any(fits_pattern(each, self.fault) for each in faults)
+            and any(fits_pattern(each, self.finding) for each in names)
         )
-
-
-def _matches(text: str, pattern: str) -> bool:
-    """Whether a pattern with ``*`` matches. Brackets stand for themselves: ids of tests have them."""
-    first, *others = pattern.split("*")
-    if not others:
-        return text == pattern
-    if not text.startswith(first):
-        return False
-    at = len(first)
-    for part in others[:-1]:
-        found = text.find(part, at)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return len(text) - at >= len(others[-1]) and text.endswith(others[-1])

@@ -80,9 +80,12 @@ def _open_without_fixture(
             return script_route.ScriptRoute(scope, settings, script=session.script)
         upstream = NO_UPSTREAM if name == "replay" else find(settings.upstream)
         return CassetteRoute(name, scope, settings, session, upstream, outside=outside)
-    rest: Route = PlainRoute(name, find(name))
+    upstream = find(name)
+    rest: Route
     if name != "live" and scope.faults is not None:
-        rest = faulted_route.FaultedRoute(name, scope, settings, find(name))
+        rest = faulted_route.FaultedRoute(name, scope, settings, upstream)
+    else:
+        rest = PlainRoute(name, upstream)
     if cassette is None or not uses_scripts or not scope.names_script(cassette):
         return rest
     session = scope.sessions.session_for(cassette, "replay")
