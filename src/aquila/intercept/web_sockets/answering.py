@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 import anyio.to_thread
 
-from aquila.cassettes.frames.frame import SWITCHED
-from aquila.cassettes.frames.replay import ConversationReplay, FrameMiss
 from aquila.cassettes.model import RecordedRequest
-from aquila.cassettes.redaction.found_secrets import without_numbers
-from aquila.cassettes.storage.names import cassette_path
 from aquila.config import Settings
-from aquila.errors import CassetteMiss, CassetteRequired, ConversationDrifted, PlayedOut
+from aquila.errors import CassetteRequired
 from aquila.intercept import policy
 from aquila.intercept.policy import AnsweringScope
+from aquila.intercept.web_sockets.recorded_side import RecordedSide
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import askers, conversations, drift_watch, guard
+from aquila.recording import askers, guard
 from aquila.recording.decisions import PASS_ON, RefuseDecision, ReplayDecision
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.recording.model_hosts import asks_model
@@ -122,84 +116,21 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
     if isinstance(decision, ReplayDecision):
         if settings.transport != "replay":
             scope.recording.note_play(session, decision)
-        return _Replay(scope, settings, session, decision, str(address)).start()
+        return _replay(scope, settings, session, decision, str(address))
     refused = scope.recording.take_request(decision)
     if refused is not None:
         refuse(scope, refused, decision.key)
     return FrameRecorder(scope.recording, session, decision)
 
 
-class _Replay:
-    """Opens the replay of one recording, and says what its misses say."""
-
-    def __init__(
-        self, scope: Scope, settings: Settings, session: Session, decision: ReplayDecision, address: str
-    ) -> None:
-        self._scope = scope
-        self._settings = settings
-        self._session = session
-        self._decision = decision
-        self._address = address
-
-    def start(self) -> ReplayedConversation:
-        response = self._decision.interaction.response
-        if not response.has_begun and response.error.startswith("ConnectError: "):
-            raise http_client_answers.os_error_from_text(response.error.removeprefix("ConnectError: "))
-        key = self._decision.played.key
-        accepted = response.status == SWITCHED
-        replay = ConversationReplay(
-            response.chunks if accepted else (),
-            response.end,
-            rules=self._session.rules,
-            redact=self._redact,
-            name=self._session.name,
-        )
-        return ReplayedConversation(
-            response,
-            replay,
-            make_miss=self._make_miss,
-            make_silence_miss=self._make_silence_miss,
-            refuse=lambda miss: refuse(self._scope, miss, key),
-            is_over=lambda: self._scope.closed,
-            silence=self._settings.silence,
-            timing=self._settings.replay_timing,
-        )
-
-    def _redact(self, data: bytes) -> bytes:
-        text = data.decode("utf-8", "surrogateescape")
-        return without_numbers(self._session.redactor.redact_text(text)).encode("utf-8", "surrogateescape")
-
-    def _make_miss(self, miss: FrameMiss) -> CassetteMiss | None:
-        if self._scope.run.layers.finds_drift:
-            text = self._explain(miss.title, miss.details, ())
-            request = self._decision.interaction.request
-            drift_watch.note_message(self._scope, self._session, request, miss, text)
-            return None
-        options = {"difference": miss.difference, "group": miss.group}
-        if self._session.mode == "replay":
-            kind = PlayedOut if miss.played_out else CassetteMiss
-            return kind(self._explain(miss.title, miss.details, self._record_advice()), **options)
-        keys, advice = conversations.drift_within(self._scope, self._session, self._decision.played.key)
-        drifted = ConversationDrifted(self._explain(miss.title, miss.details, advice), **options)
-        drifted.conversation = keys
-        return drifted
-
-    def _make_silence_miss(self, awaited: str) -> CassetteMiss:
-        if awaited:
-            details = f"  The recording goes on when the client sends this:\n\n    {awaited}"
-        else:
-            details = "  When it was recorded, the client left here. Look for what ended its wait then."
-        details += "\n  The setting aquila_silence says how much longer to wait."
-        title = f"the program waits for a message, and none comes in {self._session.name}"
-        return CassetteMiss(self._explain(title, details, self._record_advice()))
-
-    def _record_advice(self) -> list[str]:
-        return ["If the change is meant, record the conversation again:", "", f"  {self._scope.record_command()}"]
-
-    def _explain(self, title: str, details: str, advice: Sequence[str]) -> str:
-        path = cassette_path(self._settings.cassette_root(), self._session.name)
-        with suppress(ValueError, OSError):  # the working directory may have been deleted
-            path = path.relative_to(Path.cwd())
-        head = [title, "", f"  cassette   {path}", f"  requested  {self._address}"]
-        body = ["", details] if details else []
-        return self._session.redactor.redact_text("\n".join([*head, *body, "", *advice]))
+def _replay(
+    scope: Scope, settings: Settings, session: Session, decision: ReplayDecision, address: str
+) -> ReplayedConversation:
+    response = decision.interaction.response
+    if not response.has_begun and response.error.startswith("ConnectError: "):
+        raise http_client_answers.os_error_from_text(response.error.removeprefix("ConnectError: "))
+    return ReplayedConversation(
+        RecordedSide(scope, settings, session, decision, address),
+        refuse=lambda miss: refuse(scope, miss, decision.played.key),
+        is_over=lambda: scope.closed,
+    )

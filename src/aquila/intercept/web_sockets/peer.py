@@ -1,4 +1,4 @@
-"""The provider's end of a replayed connection: RFC 6455 over one of a pair of sockets, in a thread of its own."""
+"""The provider's end of a connection in its place: RFC 6455 over one of a pair of sockets, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class ClientEnd(socket.socket):
 
 
 def connect(conversation: ReplayedConversation) -> ClientEnd:
-    """Return a connection to what answers as it was recorded. Raises ``MissingDependency``."""
-    library = import_optional("websockets.server", "websockets", purpose="a replay of a WebSocket")
+    """Return a connection to what answers in the provider's place. Raises ``MissingDependency``."""
+    library = import_optional("websockets.server", "websockets", purpose="an answer to a WebSocket")
     client, peer = socket.socketpair()
     _Peer(peer, conversation, library.ServerProtocol(max_size=None, logger=_SILENT)).start()
     return ClientEnd(client.family, client.type, client.proto, fileno=client.detach())
@@ -129,22 +129,22 @@ class _Peer:
         return True
 
     def _answer_handshake(self, request: Any) -> None:
-        recorded = self._conversation.response
-        if not recorded.has_begun:
-            self._leaves = recorded.end == "broken"
+        opening = self._conversation.opening
+        if not opening.has_begun:
+            self._leaves = opening.end == "broken"
             return
-        if recorded.status == SWITCHED:
+        if opening.status == SWITCHED:
             response = self._protocol.accept(request)
             self._is_open = response.status_code == SWITCHED
-            fields = _fields_of_acceptance(recorded.headers, offers_subprotocol=_SUBPROTOCOL in request.headers)
+            fields = _fields_of_acceptance(opening.headers, offers_subprotocol=_SUBPROTOCOL in request.headers)
         else:
             response = self._protocol.reject(http.HTTPStatus.BAD_REQUEST, "")
-            response.status_code, response.reason_phrase = recorded.status, _phrase_of(recorded.status)
-            response.body = recorded.body
+            response.status_code, response.reason_phrase = opening.status, _phrase_of(opening.status)
+            response.body = opening.body
             response.headers.clear()
             fields = (
-                *[row for row in recorded.headers if row[0] not in _OF_THE_CONNECTION],
-                ("content-length", str(len(recorded.body))),
+                *[row for row in opening.headers if row[0] not in _OF_THE_CONNECTION],
+                ("content-length", str(len(opening.body))),
                 ("connection", "close"),
             )
         for name, value in fields:

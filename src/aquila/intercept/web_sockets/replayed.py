@@ -1,51 +1,33 @@
-"""A conversation that is replayed, between the program that speaks to it and the peer that answers."""
+"""A conversation without its provider, between the program that speaks and the peer that answers."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from aquila.cassettes.frames.frame import Close, Frame
-from aquila.cassettes.frames.replay import ConversationReplay, FrameMiss
-from aquila.cassettes.model import RecordedResponse
 from aquila.errors import CassetteMiss, SessionClosed
+from aquila.intercept.web_sockets.provider_side import ProviderSide
 
 
 class ReplayedConversation:
-    """One replay of a recorded conversation. Any thread may send, wait, or ask for what comes next.
+    """One conversation that ``side`` answers. Any thread may send, wait, or ask for what comes next.
 
-    ``make_miss`` makes an error of what the client said instead of what is recorded, or None if it may pass, and
-    ``make_silence_miss`` one of what the recording waits for. ``refuse`` notes a miss and raises it as it suits the
-    place. A reader waits in vain for ``silence`` seconds. ``timing`` is the pace, 0 for at once.
+    ``refuse`` notes a miss and raises it as it suits the place. ``is_over`` says whether its scope has ended.
     """
 
     def __init__(
-        self,
-        response: RecordedResponse,
-        replay: ConversationReplay,
-        *,
-        make_miss: Callable[[FrameMiss], CassetteMiss | None],
-        make_silence_miss: Callable[[str], CassetteMiss],
-        refuse: Callable[[CassetteMiss], NoReturn],
-        is_over: Callable[[], bool],
-        silence: float,
-        timing: float,
+        self, side: ProviderSide, *, refuse: Callable[[CassetteMiss], NoReturn], is_over: Callable[[], bool]
     ) -> None:
-        self.response = response
-        self.silence = silence
+        self.opening = side.opening
         self.break_off: Callable[[], None] = lambda: None
         """Breaks the connection. The peer sets it."""
+        self._side = side
         self._waiting_count = 0
-        self._replay = replay
-        self._make_miss = make_miss
-        self._make_silence_miss = make_silence_miss
         self._refuse = refuse
         self._is_over = is_over
-        self._timing = timing
-        self._times = sorted(chunk.at for chunk in response.chunks) if timing else []
         self._taken_count = 0
         self._delivered_count = 0
         self._read_count = 0
@@ -61,16 +43,13 @@ class ReplayedConversation:
         with self._lock:
             if self._has_failed or self._is_left_by_provider:
                 return  # the connection is as good as closed, and the library says so
-            miss = self._replay.take_sent(data, is_text)
-            error = None if miss is None else self._make_miss(miss)
-            if error is None:
-                if miss is not None:
-                    self._replay.pass_over()
+            miss = self._side.take_sent(data, is_text)
+            if miss is None:
                 self._taken_count += 1
                 return
             self._has_failed = True
         self.break_off()
-        self._refuse(error)
+        self._refuse(miss)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -105,7 +84,7 @@ class ReplayedConversation:
 
     @property
     def _is_left_by_provider(self) -> bool:
-        ended = self._replay.ended
+        ended = self._side.ended
         return ended == "broken" or (isinstance(ended, Close) and ended.by == "provider")
 
     # The side of the peer.
@@ -113,7 +92,7 @@ class ReplayedConversation:
     def take_close(self, code: int, reason: str) -> None:
         """The client closes."""
         with self._lock:
-            self._replay.take_close(code, reason)
+            self._side.take_close(code, reason)
 
     def deliverable(self, heard: int) -> list[tuple[float, Frame]]:
         """Return what the provider says now, each message with the seconds to wait before it.
@@ -123,9 +102,9 @@ class ReplayedConversation:
         with self._lock:
             if heard < self._taken_count:
                 return []
-            frames = self._replay.deliverable()
+            frames = self._side.deliverable()
             self._delivered_count += len(frames)
-        return [(self._pause_before(frame.at), frame) for frame in frames]
+        return frames
 
     @property
     def is_read(self) -> bool:
@@ -140,10 +119,8 @@ class ReplayedConversation:
         with self._lock:
             if heard < self._taken_count or not self._is_left_by_provider:
                 return None
-            ended = self._replay.ended
-            if isinstance(ended, Close):
-                return self._pause_before(ended.at), ended
-            return self._pause_before(self.response.ended), None
+            ended = self._side.ended
+            return self._side.pause_before_end(), ended if isinstance(ended, Close) else None
 
     @property
     def is_awaited(self) -> bool:
@@ -161,7 +138,9 @@ class ReplayedConversation:
 
     def end_silence(self) -> None:
         """Break it off: a reader has waited in vain."""
-        self._fail(self._make_silence_miss(self._replay.awaited or ""))
+        with self._lock:
+            miss = self._side.explain_silence()
+        self._fail(miss)
 
     def _fail(self, error: CassetteMiss | SessionClosed) -> None:
         with self._lock:
@@ -170,18 +149,6 @@ class ReplayedConversation:
         self.break_off()
 
     def longest_silence(self) -> float:
-        """Return for how many seconds a reader may wait where nothing comes.
-
-        While one does, others of the program may be at work on what it says next. It is given the time that it took.
-        """
+        """Return for how many seconds a reader may wait where nothing comes."""
         with self._lock:
-            since, until = self._replay.silence
-        since = self.response.started if since is None else since
-        until = self.response.ended if until is None else until
-        return max(0, until - since) / 1000 + self.silence
-
-    def _pause_before(self, at: int) -> float:
-        if not self._timing:
-            return 0.0
-        before = bisect_left(self._times, at) - 1
-        return (at - self._times[before]) / 1000 * self._timing if before >= 0 else at / 1000 * self._timing
+            return self._side.longest_silence()

@@ -1,0 +1,40 @@
+"""What speaks for the provider in a conversation that does not reach it: a recording, or a script."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from aquila.cassettes.frames.frame import Frame
+from aquila.cassettes.frames.replay import Ending
+from aquila.cassettes.model import RecordedResponse
+from aquila.errors import CassetteMiss
+
+
+class ProviderSide(Protocol):
+    """The provider's side of one conversation. No I/O, no clock, and not thread-safe: its owner holds a lock."""
+
+    @property
+    def opening(self) -> RecordedResponse:
+        """How it answers the handshake. Its chunks are the body of a refusal."""
+
+    def take_sent(self, data: bytes, is_text: bool) -> CassetteMiss | None:
+        """Take a message that the client sends. Return why it gets no answer, None if all is well."""
+
+    def take_close(self, code: int, reason: str) -> None:
+        """Take that the client closes the conversation."""
+
+    def deliverable(self) -> list[tuple[float, Frame]]:
+        """Return what may be delivered now, in order, each with the seconds to wait before it. Each comes once."""
+
+    @property
+    def ended(self) -> Ending | None:
+        """How it ends, once all before was sent and delivered; None before that."""
+
+    def pause_before_end(self) -> float:
+        """Return how many seconds pass before it ends, behind the last frame."""
+
+    def longest_silence(self) -> float:
+        """Return for how many seconds a reader may wait where nothing comes."""
+
+    def explain_silence(self) -> CassetteMiss:
+        """Say why a reader that has waited so long waits in vain."""

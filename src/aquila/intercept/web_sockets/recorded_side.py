@@ -1,0 +1,125 @@
+"""The provider's side of a conversation that was recorded, and what its misses say."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from aquila.cassettes.frames.frame import SWITCHED, Close, Frame
+from aquila.cassettes.frames.replay import ConversationReplay, Ending, FrameMiss
+from aquila.cassettes.model import RecordedResponse
+from aquila.cassettes.redaction.found_secrets import without_numbers
+from aquila.cassettes.storage.names import cassette_path
+from aquila.config import Settings
+from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut
+from aquila.recording import conversations, drift_watch
+from aquila.recording.decisions import ReplayDecision
+from aquila.recording.scope import Scope
+from aquila.recording.session import Session
+
+
+class RecordedSide:
+    """Says what was recorded, at the pace that the settings name. ``address`` is that of the handshake, for people."""
+
+    def __init__(
+        self, scope: Scope, settings: Settings, session: Session, decision: ReplayDecision, address: str
+    ) -> None:
+        self._scope = scope
+        self._settings = settings
+        self._session = session
+        self._decision = decision
+        self._address = address
+        response = self._response = decision.interaction.response
+        self._timing = settings.replay_timing
+        self._times = sorted(chunk.at for chunk in response.chunks) if self._timing else []
+        self._replay = ConversationReplay(
+            response.chunks if response.status == SWITCHED else (),
+            response.end,
+            rules=session.rules,
+            redact=self._redact,
+            name=session.name,
+        )
+
+    @property
+    def opening(self) -> RecordedResponse:
+        return self._response
+
+    def take_sent(self, data: bytes, is_text: bool) -> CassetteMiss | None:
+        miss = self._replay.take_sent(data, is_text)
+        error = None if miss is None else self._make_miss(miss)
+        if miss is not None and error is None:
+            self._replay.pass_over()
+        return error
+
+    def take_close(self, code: int, reason: str) -> None:
+        self._replay.take_close(code, reason)
+
+    def deliverable(self) -> list[tuple[float, Frame]]:
+        return [(self._pause_before(frame.at), frame) for frame in self._replay.deliverable()]
+
+    @property
+    def ended(self) -> Ending | None:
+        return self._replay.ended
+
+    def pause_before_end(self) -> float:
+        ended = self._replay.ended
+        return self._pause_before(ended.at if isinstance(ended, Close) else self._response.ended)
+
+    def longest_silence(self) -> float:
+        """While a reader waits, others of the program may be at work on what it says next: they get the time it took.
+
+        So many seconds more are those of the settings.
+        """
+        since, until = self._replay.silence
+        since = self._response.started if since is None else since
+        until = self._response.ended if until is None else until
+        return max(0, until - since) / 1000 + self._settings.silence
+
+    def explain_silence(self) -> CassetteMiss:
+        awaited = self._replay.awaited
+        if awaited:
+            details = f"  The recording goes on when the client sends this:\n\n    {awaited}"
+        else:
+            details = "  When it was recorded, the client left here. Look for what ended its wait then."
+        details += "\n  The setting aquila_silence says how much longer to wait."
+        title = f"the program waits for a message, and none comes in {self._session.name}"
+        return CassetteMiss(self._explain(title, details, self._record_advice()))
+
+    def _pause_before(self, at: int) -> float:
+        if not self._timing:
+            return 0.0
+        before = bisect_left(self._times, at) - 1
+        return (at - self._times[before]) / 1000 * self._timing if before >= 0 else at / 1000 * self._timing
+
+    def _redact(self, data: bytes) -> bytes:
+        text = data.decode("utf-8", "surrogateescape")
+        return without_numbers(self._session.redactor.redact_text(text)).encode("utf-8", "surrogateescape")
+
+    def _make_miss(self, miss: FrameMiss) -> CassetteMiss | None:
+        """Make an error of what the client said instead of what is recorded. None if it may pass."""
+        if self._scope.run.layers.finds_drift:
+            text = self._explain(miss.title, miss.details, ())
+            request = self._decision.interaction.request
+            drift_watch.note_message(self._scope, self._session, request, miss, text)
+            return None
+        options = {"difference": miss.difference, "group": miss.group}
+        if self._session.mode == "replay":
+            kind = PlayedOut if miss.played_out else CassetteMiss
+            return kind(self._explain(miss.title, miss.details, self._record_advice()), **options)
+        keys, advice = conversations.drift_within(self._scope, self._session, self._decision.played.key)
+        drifted = ConversationDrifted(self._explain(miss.title, miss.details, advice), **options)
+        drifted.conversation = keys
+        return drifted
+
+    def _record_advice(self) -> list[str]:
+        return ["If the change is meant, record the conversation again:", "", f"  {self._scope.record_command()}"]
+
+    def _explain(self, title: str, details: str, advice: Sequence[str]) -> str:
+        path = cassette_path(self._settings.cassette_root(), self._session.name)
+        with suppress(ValueError, OSError):  # the working directory may have been deleted
+            path = path.relative_to(Path.cwd())
+        head = [title, "", f"  cassette   {path}", f"  requested  {self._address}"]
+        body = ["", details] if details else []
+        return self._session.redactor.redact_text("\n".join([*head, *body, "", *advice]))
