@@ -110,6 +110,26 @@ def test_a_miss_is_a_404_that_says_how_it_differs_and_is_not_tried_again(serve: 
     assert len(provider.requests) == 1
 
 
+def test_what_has_missed_can_be_asked_for_until_a_reset(serve: Serve, provider: Upstream) -> None:
+    with serve() as running:
+        said = post(running, body("hi")).json()["error"]["message"]
+        assert httpx2.get(f"{running.url}/_aquila/misses").json() == {"misses": [said]}
+        httpx2.post(f"{running.url}/_aquila/reset")
+        assert httpx2.get(f"{running.url}/_aquila/misses").json() == {"misses": []}
+
+
+def test_a_token_in_the_place_of_a_key_in_the_query_uses_the_key_of_the_server(
+    serve: Serve, provider: Upstream, root: Path
+) -> None:
+    with serve(record="all", key="sk-the-key-of-the-server") as running:
+        assert post(running, body("hi"), f"{PATH}?key=aquila-no-key").status_code == 401
+        assert post(running, body("hi"), f"{PATH}?alt=sse&key={TOKEN}").status_code == 200
+    assert [path for path, _ in provider.requests] == [f"{PATH}?alt=sse&key=sk-the-key-of-the-server"]
+    stored = (root / "x.yaml").read_text()
+    assert "sk-the-key" not in stored
+    assert TOKEN not in stored
+
+
 def test_requests_name_their_cassette_by_header_or_in_the_path(serve: Serve, provider: Upstream, root: Path) -> None:
     with serve(record="all", cassette=None) as running:
         assert post(running, body("hi"), headers={"x-aquila-cassette": "by/header"}).status_code == 200

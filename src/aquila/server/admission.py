@@ -18,19 +18,10 @@ from starlette.datastructures import Headers
 
 from aquila.errors import ConfigError
 from aquila.recording.host_names import ANY_ADDRESS, is_loopback, normalize_host
-from aquila.transports.proxy import CREDENTIALS, split_credential
+from aquila.server.failures import TOKEN_HEADER, Failure
+from aquila.transports.proxy import keys_shown_by
 
-TOKEN_HEADER = "x-aquila-token"
 _SHOWN = 80
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why a request is not answered: the status and the code of the error, and its message."""
-
-    status: int
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +36,14 @@ class Admission:
     needs_token: bool = False
     hosts: frozenset[str] = frozenset()
 
-    def find_rejection(self, headers: Headers) -> Rejection | None:
+    def find_rejection(self, headers: Headers) -> Failure | None:
         """Return why a request is not let in, or None. Says nothing about the token."""
         hosts = headers.getlist("host")
         if len(hosts) != 1:
-            return Rejection(
-                400, "invalid_request", f"a request names its host once; this one has {len(hosts)} of them"
-            )
+            return Failure(400, "invalid_request", f"a request names its host once; this one has {len(hosts)} of them")
         name = _host_of(hosts[0])
         if not self._is_own_name(name):
-            return Rejection(
+            return Failure(
                 403,
                 "foreign_host",
                 f"this server does not answer to the name {_shorten(name)!r}, which any page can have; if clients need "
@@ -62,18 +51,20 @@ class Admission:
             )
         if any(not _is_origin_of(origin, hosts[0]) for origin in headers.getlist("origin")):
             origin = _shorten(headers["origin"])
-            return Rejection(403, "foreign_page", f"a web page of {origin} sent this; only programs may")
+            return Failure(403, "foreign_page", f"a web page of {origin} sent this; only programs may")
         sites = [site.strip().lower() for site in headers.getlist("sec-fetch-site")]
         if any(site not in ("same-origin", "none") for site in sites):
-            return Rejection(
+            return Failure(
                 403, "foreign_page", f"a web page sent this ({_shorten(sites[0])}); only programs are answered"
             )
         return None
 
-    def is_shown(self, headers: Headers) -> bool:
-        """Whether a request shows the token, as its API key or in a header field of its own."""
-        given = headers.getlist(TOKEN_HEADER)
-        given += [split_credential(value)[1] for name in CREDENTIALS for value in headers.getlist(name)]
+    def is_shown(self, headers: Headers, target: str = "") -> bool:
+        """Whether a request shows the token, where an API key may stand or in a header field of its own.
+
+        ``target`` is its path with the query.
+        """
+        given = [*headers.getlist(TOKEN_HEADER), *keys_shown_by(target, headers.items())]
         # At the end of the key: some clients want a beginning of their provider's, such as ``hf_``.
         ends = [one[-len(self.token) :] for one in given]
         return any(hmac.compare_digest(end.encode(), self.token.encode()) for end in ends)

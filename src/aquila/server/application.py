@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from urllib.parse import unquote, urlsplit
 
 import anyio
 from starlette.applications import Starlette
@@ -15,15 +14,15 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aquila.config import DUMMY_KEY
-from aquila.errors import AquilaError, CassetteMiss, CassetteNameError, ConfigError, SessionClosed
-from aquila.intercept import side_requests
+from aquila.errors import AquilaError
 from aquila.server.access_log import AccessLog, RequestLog, note_outcome, target_of
-from aquila.server.admission import TOKEN_HEADER, Admission, Rejection
+from aquila.server.admission import Admission
+from aquila.server.failures import NO_WEB_SOCKETS, WITHOUT_TOKEN, Failure, explain_failure
+from aquila.server.targets import find_obstacle, read_target
 from aquila.transports.proxy import Answer, KeyWithheld, Proxy, UpstreamFailed
 
 logger = logging.getLogger("aquila")
 
-CASSETTE_HEADER = "x-aquila-cassette"
 LARGEST_BODY = 32 * 1024 * 1024
 """The size of a request's body, in bytes, above which it is refused."""
 
@@ -46,6 +45,7 @@ def build_application(
     endpoints = _Endpoints(proxy, admission, largest_body, reset)
     own = [
         Route("/health", endpoints.report_health, methods=["GET"]),
+        Route("/misses", endpoints.report_misses, methods=["GET"]),
         Route("/reset", endpoints.reset_scope, methods=["POST"]),
     ]
     return Starlette(
@@ -63,14 +63,13 @@ class _Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        rejection = self._admission.find_rejection(request.headers)
-        if rejection is None and request.headers.get("upgrade", "").lower() == "websocket":
-            rejection = Rejection(501, "no_websocket", "this server does not speak WebSocket")
-        if rejection is None:
+        failure = self._admission.find_rejection(request.headers)
+        if failure is None and request.headers.get("upgrade", "").lower() == "websocket":
+            failure = NO_WEB_SOCKETS  # others never get here
+        if failure is None:
             await self._app(scope, receive, send)
         else:
-            answer = _refuse(request, rejection.status, rejection.message, rejection.code)
-            await answer(scope, receive, send)
+            await _refuse(request, failure)(scope, receive, send)
 
 
 class _Endpoints:
@@ -89,28 +88,28 @@ class _Endpoints:
     async def reset_scope(self, request: Request) -> Response:
         """Store what was recorded, and let every recording be played again."""
         if self._lacks_token(request):
-            return _refuse_without_token(request)
+            return _refuse(request, WITHOUT_TOKEN)
         if self._reset is None:
-            return make_error_response(404, "this server belongs to a test, and the test's end resets it", "not_found")
+            of_test = "this server belongs to a test, and the test's end resets it"
+            return Failure(404, "not_found", of_test).make_response()
         try:
             await self._reset()
         except AquilaError as error:
-            return make_error_response(500, str(error), type(error).__name__)
+            return Failure(500, type(error).__name__, str(error)).make_response()
         return JSONResponse({"status": "ok"})
+
+    async def report_misses(self, request: Request) -> Response:
+        """Say what has missed since the server started or was reset."""
+        if self._lacks_token(request):
+            return _refuse(request, WITHOUT_TOKEN)
+        return JSONResponse({"misses": [str(miss) for miss in self._proxy.scope.misses]})
 
     async def answer_request(self, request: Request) -> Response:
         """Answer a client's request from the cassette or the upstream."""
-        if self._lacks_token(request):
-            return _refuse_without_token(request)
-        target, cassette = _read_target(request)
-        if _leaves_base(target):
-            return _refuse(
-                request, 400, "a path that leads upwards could leave that of the upstream", "invalid_request"
-            )
-        if self._is_side_request(request.method, target):
-            asked = f"{request.method} {target.partition('?')[0]}"
-            message = f"{asked} is a side request, which is never sent nor recorded (aquila_side_requests)"
-            return _refuse(request, 502, message, "side_request")
+        target, cassette = read_target(target_of(request), request.headers)
+        obstacle = find_obstacle(request.method, target, request.headers, self._admission, self._proxy)
+        if obstacle is not None:
+            return _refuse(request, obstacle)
         try:
             body = await self._read_body(request)
         except ClientDisconnect:  # what has come of the body is no request
@@ -118,7 +117,7 @@ class _Endpoints:
             return _NoAnswer()
         if body is None:
             limit = f"the request's body is larger than {self._largest_body} bytes"
-            return _refuse(request, 413, limit, "request_too_large")
+            return _refuse(request, Failure(413, "request_too_large", limit))
         return await self._ask_proxy(request, target, cassette, body)
 
     async def _ask_proxy(self, request: Request, target: str, cassette: str | None, body: bytes) -> Response:
@@ -127,37 +126,18 @@ class _Endpoints:
         try:
             answer = await self._proxy.answer_request(
                 request.method,
-                target,
+                target.replace(token, DUMMY_KEY),
                 headers,
                 body,
                 cassette=cassette,
-                may_use_key=self._admission.is_shown(request.headers),
+                may_use_key=self._admission.is_shown(request.headers, target),
             )
-        except CassetteMiss as error:
-            note_outcome(request, "missed")
-            return make_error_response(404, str(error), "cassette_miss")
-        except (ConfigError, CassetteNameError) as error:
-            return _refuse(request, 400, str(error), type(error).__name__)
-        except KeyWithheld:
-            return _refuse(request, 401, _KEY_WITHHELD, "no_token")
-        except SessionClosed as error:
-            return _refuse(request, 409, str(error), "session_closed")
-        except UpstreamFailed as error:
-            note_outcome(request, "failed")
-            return make_error_response(502, f"the upstream did not answer: {error}", "upstream_failed", retry=True)
-        except AquilaError as error:
-            note_outcome(request, "failed")
-            return make_error_response(500, str(error), type(error).__name__)
+        except (AquilaError, KeyWithheld, UpstreamFailed) as error:
+            return _refuse(request, explain_failure(error))
         return _StreamedAnswer(answer)
 
-    def _is_side_request(self, method: str, target: str) -> bool:
-        settings, url = self._proxy.settings, urlsplit(self._proxy.base + target)
-        return settings.transport != "live" and side_requests.is_side_request(
-            method, url.hostname or "", url.port, url.path, settings.side_requests
-        )
-
     def _lacks_token(self, request: Request) -> bool:
-        return self._admission.needs_token and not self._admission.is_shown(request.headers)
+        return self._admission.needs_token and not self._admission.is_shown(request.headers, target_of(request))
 
     async def _read_body(self, request: Request) -> bytes | None:
         """Return the body, or None for one that is too large. The client may leave meanwhile."""
@@ -172,44 +152,9 @@ class _Endpoints:
         return bytes(body)
 
 
-def _read_target(request: Request) -> tuple[str, str | None]:
-    """Return the path with query that a request asks for, and the cassette that its header or path names, if any."""
-    path, mark, query = target_of(request).partition("?")
-    cassette = request.headers.get(CASSETTE_HEADER)
-    if path.startswith("/@"):
-        named, _, rest = path[2:].partition("/")
-        path, cassette = f"/{rest}", unquote(named)
-    return path + mark + query, cassette
-
-
-def _leaves_base(target: str) -> bool:
-    """Whether a path has a segment that leads upwards, also one in which the upstream would find it."""
-    path = unquote(target.partition("?")[0]).replace("\\", "/")
-    return ".." in path.split("/")
-
-
-def make_error_response(status: int, message: str, code: str, *, retry: bool = False) -> Response:
-    """Make an error response as clients of model providers expect it. ``retry`` lets them send the request again."""
-    error = {"message": message, "type": "aquila_error", "code": code, "param": None}
-    headers = {} if retry else {"x-should-retry": "false"}
-    return JSONResponse({"error": error}, status, headers)
-
-
-def _refuse(request: Request, status: int, message: str, code: str) -> Response:
-    note_outcome(request, "refused")
-    return make_error_response(status, message, code)
-
-
-def _refuse_without_token(request: Request) -> Response:
-    message = f"this server needs its token: send it as the API key or in the header {TOKEN_HEADER}"
-    return _refuse(request, 401, message, "no_token")
-
-
-_KEY_WITHHELD = (
-    "this request has no API key of its own and would have to be sent. The server uses its own key only for clients "
-    "that show its token: send the token (aquila serve printed it when it started; the fixture has it as "
-    f"aquila_server.token) as the API key or in the header {TOKEN_HEADER}"
-)
+def _refuse(request: Request, failure: Failure) -> Response:
+    note_outcome(request, failure.outcome)
+    return failure.make_response()
 
 
 class _NoAnswer(Response):

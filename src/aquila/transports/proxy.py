@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx2
 
-from aquila.config import DUMMY_KEY, Settings
+from aquila.config import DUMMY_KEY
 from aquila.errors import ConfigError
 from aquila.recording.scope import Scope
 from aquila.transports.record import AsyncRecordedStream
@@ -26,6 +26,11 @@ from aquila.transports.upstreams import Upstream, find_upstream
 
 Headers = list[tuple[str, str]]
 LIVE_UPSTREAM = "https://api.openai.com"
+
+NO_CASSETTE = (
+    "no cassette for this request: start the server with --cassette NAME, send the header x-aquila-cassette: NAME, or "
+    "put /@NAME before the path"
+)
 
 # What concerns one connection alone (RFC 9110, 7.6.1), and what the next hop says by itself.
 _HOP_BY_HOP = frozenset(
@@ -45,6 +50,9 @@ _HOP_BY_HOP = frozenset(
 )
 CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 """The header fields in which clients send their API key."""
+_SUBPROTOCOLS = "sec-websocket-protocol"
+_KEY_IN_QUERY = "key"
+"""The field of a query in which Gemini's clients send it."""
 
 
 class UpstreamFailed(Exception):
@@ -53,6 +61,14 @@ class UpstreamFailed(Exception):
 
 class KeyWithheld(Exception):
     """A request without a key of its own would have to be sent, for a client that may not use the server's."""
+
+
+class OutgoingRequest(NamedTuple):
+    """What of a request goes to the upstream. ``withholds_key`` says that it lacks a key, and may not be sent."""
+
+    target: str
+    headers: Headers
+    withholds_key: bool
 
 
 class _WithholdingTransport(httpx2.AsyncBaseTransport):
@@ -95,9 +111,14 @@ class Proxy:
         return self._base
 
     @property
-    def settings(self) -> Settings:
-        """The settings of the scope that answers now."""
-        return self._scope().settings
+    def scope(self) -> Scope:
+        """The scope that answers now."""
+        return self._scope()
+
+    @property
+    def upstream(self) -> Upstream:
+        """What sends requests to the upstream."""
+        return self._upstream
 
     async def answer_request(
         self,
@@ -114,19 +135,9 @@ class Proxy:
         ``may_use_key`` puts the server's key in the place of a dummy key. Raises ``CassetteMiss`` and whatever opening
         a cassette raises, ``ConfigError`` without a cassette, ``UpstreamFailed``, and ``KeyWithheld``.
         """
-        sent = [
-            (name, value)
-            for name, value in headers
-            if name.lower() not in _HOP_BY_HOP and not name.lower().startswith("x-aquila-")
-        ]
-        upstream = self._upstream
-        if self._key is not None and upstream.needs_key and any(_is_dummy_credential(*field) for field in sent):
-            if may_use_key:
-                sent = [self._with_own_key(*field) for field in sent]
-            else:
-                upstream = _WITHHOLDING
-        route = await self._find_route(cassette, upstream)
-        request = httpx2.Request(method, self._base + target, headers=sent, content=body)
+        outgoing = self.prepare_request(target, headers, may_use_key=may_use_key)
+        route = await self._find_route(cassette, _WITHHOLDING if outgoing.withholds_key else self._upstream)
+        request = httpx2.Request(method, self._base + outgoing.target, headers=outgoing.headers, content=body)
         try:
             response = await route.answer_async(request)
         except httpx2.TransportError as error:
@@ -135,22 +146,31 @@ class Proxy:
         chunks = functools.partial(_iterate_chunks, response)
         return Answer(response.status_code, returned, _origin_of(response), chunks, response.aclose)
 
+    def prepare_request(
+        self, target: str, headers: Iterable[tuple[str, str]], *, may_use_key: bool = False
+    ) -> OutgoingRequest:
+        """Return what is sent of a request: with the server's key in the place of a dummy key, if it may be used."""
+        sent = [
+            (name, value)
+            for name, value in headers
+            if name.lower() not in _HOP_BY_HOP and not name.lower().startswith("x-aquila-")
+        ]
+        shown = keys_shown_by(target, sent)
+        if self._key is None or not self._upstream.needs_key or not any(key.endswith(DUMMY_KEY) for key in shown):
+            return OutgoingRequest(target, sent, False)
+        if not may_use_key:
+            return OutgoingRequest(target, sent, True)
+        fields = [(name, _put_into_field(self._key, name, value)) for name, value in sent]
+        return OutgoingRequest(_put_into_query(self._key, target), fields, False)
+
     async def _find_route(self, cassette: str | None, upstream: Upstream) -> Route:
         scope = self._scope()
         settings = scope.settings
         name = cassette or scope.default_cassette
         route = await open_route_async(settings.transport, scope, settings, name, lambda _: upstream)
         if route is None:
-            raise ConfigError(
-                "no cassette for this request: start the server with --cassette NAME, send the header "
-                "x-aquila-cassette: NAME, or put /@NAME before the path"
-            )
+            raise ConfigError(NO_CASSETTE)
         return route
-
-    def _with_own_key(self, name: str, value: str) -> tuple[str, str]:
-        if self._key is None or not _is_dummy_credential(name, value):
-            return name, value
-        return name, split_credential(value)[0] + self._key
 
 
 def split_credential(value: str) -> tuple[str, str]:
@@ -159,9 +179,30 @@ def split_credential(value: str) -> tuple[str, str]:
     return (found[0], value[found.end() :].strip()) if found else ("", value.strip())
 
 
-def _is_dummy_credential(name: str, value: str) -> bool:
-    # Some clients want a beginning of their provider's: `hf_` and the dummy.
-    return name.lower() in CREDENTIALS and split_credential(value)[1].endswith(DUMMY_KEY)
+def keys_shown_by(target: str, headers: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the API keys that a request shows, and what might be one: ``target`` is its path with the query.
+
+    They stand in header fields, in the query (Gemini's), or at the end of a subprotocol that a WebSocket offers: the
+    page of a browser cannot set a field. Some clients want a beginning of their provider's before a key: ``hf_``.
+    """
+    yield from dict(parse_qsl(target.partition("?")[2])).get(_KEY_IN_QUERY, "").split()
+    for name, value in headers:
+        if name.lower() in CREDENTIALS:
+            yield split_credential(value)[1]
+        elif name.lower() == _SUBPROTOCOLS:
+            yield from map(str.strip, value.split(","))
+
+
+def _put_into_field(key: str, name: str, value: str) -> str:
+    """Put a key in the place of a dummy key in a header field."""
+    if name.lower() == _SUBPROTOCOLS:
+        return value.replace(DUMMY_KEY, key)
+    bearer, shown = split_credential(value)
+    return bearer + key if name.lower() in CREDENTIALS and shown.endswith(DUMMY_KEY) else value
+
+
+def _put_into_query(key: str, target: str) -> str:
+    return re.sub(rf"(?<=[?&]{_KEY_IN_QUERY}=)[^&]*{re.escape(DUMMY_KEY)}(?=&|$)", lambda _: quote(key), target)
 
 
 def _origin_of(response: httpx2.Response) -> str:

@@ -1,0 +1,46 @@
+"""What a request asks for, and whether it may: by HTTP or over a WebSocket, before it is answered."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+from starlette.datastructures import Headers
+
+from aquila.intercept import side_requests
+from aquila.server.admission import Admission
+from aquila.server.failures import WITHOUT_TOKEN, Failure
+from aquila.transports.proxy import Proxy
+
+CASSETTE_HEADER = "x-aquila-cassette"
+
+
+def read_target(target: str, headers: Headers) -> tuple[str, str | None]:
+    """Return the path with query that a request asks for, and the cassette that its header or path names, if any."""
+    path, mark, query = target.partition("?")
+    cassette = headers.get(CASSETTE_HEADER)
+    if path.startswith("/@"):
+        named, _, rest = path[2:].partition("/")
+        path, cassette = f"/{rest}", unquote(named)
+    return path + mark + query, cassette
+
+
+def find_obstacle(method: str, target: str, headers: Headers, admission: Admission, proxy: Proxy) -> Failure | None:
+    """Return why a request for ``target``, as ``read_target`` gives it, may not go on to the cassette, or None."""
+    if admission.needs_token and not admission.is_shown(headers, target):
+        return WITHOUT_TOKEN
+    if _leaves_base(target):
+        return Failure(400, "invalid_request", "a path that leads upwards could leave that of the upstream")
+    settings, url = proxy.scope.settings, urlsplit(proxy.base + target)
+    if settings.transport != "live" and side_requests.is_side_request(
+        method, url.hostname or "", url.port, url.path, settings.side_requests
+    ):
+        asked = f"{method} {target.partition('?')[0]}"
+        message = f"{asked} is a side request, which is never sent nor recorded (aquila_side_requests)"
+        return Failure(502, "side_request", message)
+    return None
+
+
+def _leaves_base(target: str) -> bool:
+    """Whether a path has a segment that leads upwards, also one in which the upstream would find it."""
+    path = unquote(target.partition("?")[0]).replace("\\", "/")
+    return ".." in path.split("/")
