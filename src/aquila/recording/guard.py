@@ -75,6 +75,12 @@ def make_refusal(what: str, message: str | None = None, *, ordinary: bool = Fals
     return refusal if ordinary else suit_to_place(refusal)
 
 
+def refuse_web_socket(address: str, why: str) -> BaseException:
+    """Return the error to raise for a handshake that nothing can answer, which the running test remembers."""
+    help = "Give the test a cassette to be recorded from the provider, or mark it @pytest.mark.aquila_live."
+    return make_refusal(address, f"{address} was refused: {why}\n\n{help}")
+
+
 def refusal_message(what: str) -> str:
     """The text for what was refused: in its first line what, then which test, and what to add."""
     test = runtime.current_run().test_name or "none is running (something that outlived its test?)"

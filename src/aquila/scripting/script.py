@@ -14,7 +14,7 @@ from aquila.scripting.replies import Replies, describe_answer
 from aquila.wire_forms.answer import Answer
 from aquila.wire_forms.form import WireForm
 from aquila.wire_forms.sent import SentRequest
-from aquila.wire_forms.table import read_request
+from aquila.wire_forms.table import find_wire_form, read_request
 
 Unused = Literal["fail", "warn", "ignore"]
 """What an answer is that nobody asked for."""
@@ -160,6 +160,17 @@ class Script(Replies):
                 return self._answer_again(form, sent)
             found = self._find_next(form, sent)
         return None if found is None else form.answer(found.answer, sent, self.given + 1)
+
+    def may_answer(self, request: RecordedRequest) -> bool:
+        """Whether it has an answer that a request in this form can take, whatever the request says."""
+        form = find_wire_form(request)
+        if form is None:
+            return False
+        with self._lock:
+            self._finish_thought()
+            return any(fits(answer, form) for answer in self._queue) or any(
+                rule.next_for(form) is not None for rule in self._rules
+            )
 
     def _answer_again(self, form: WireForm, sent: SentRequest) -> RecordedResponse | None:
         number = form.number_of_kept(sent)

@@ -24,7 +24,7 @@ from aquila.scripting.script import ScriptedAnswer
 
 _CODEC = MsgpackCodec(tables=False)
 
-_ANSWERED, _ANSWERED_LAST, _NOTHING, _EXPLAINED, _FAILED = b"a", b"l", b"n", b"e", b"!"
+_ANSWERED, _ANSWERED_LAST, _NOTHING, _YES, _EXPLAINED, _FAILED = b"a", b"l", b"n", b"y", b"e", b"!"
 """What a reply is: its first byte."""
 
 _FAILURE, _ANSWER = "note of a failure", "note of an answer"
@@ -42,6 +42,9 @@ class AnswersRequests(Protocol):
 
     def peek(self, request: RecordedRequest) -> RecordedResponse | None:
         """Return the answer that a request would get, and give none. None if it has none."""
+
+    def may_answer(self, request: RecordedRequest) -> bool:
+        """Whether it has an answer that a request in this form can take, whatever the request says."""
 
     def note_fault(self, request: RecordedRequest, *, is_answer: bool) -> None:
         """Take note of a request that met a fault, which a program may take for an answer if it ``is_answer``."""
@@ -103,6 +106,8 @@ class ScriptServer:
             if asked["wants"] in (_FAILURE, _ANSWER):
                 script.note_fault(request, is_answer=asked["wants"] == _ANSWER)
                 return _NOTHING
+            if asked["wants"] == "offer":
+                return _YES if script.may_answer(request) else _NOTHING
             if asked["wants"] == "preview":
                 response = script.peek(request)
                 return _NOTHING if response is None else _ANSWERED + _pack(Interaction(request, response))
@@ -138,6 +143,10 @@ class RemoteScript:
         """Return the answer that a request would get, and give none. Raises ``ScriptUnreachable``."""
         kind, content = self._ask("preview", request)
         return None if kind == _NOTHING else _unpack(content).response
+
+    def may_answer(self, request: RecordedRequest) -> bool:
+        """Whether it has an answer that a request in this form can take. Raises ``ScriptUnreachable``."""
+        return self._ask("offer", request)[0] == _YES
 
     def note_fault(self, request: RecordedRequest, *, is_answer: bool) -> None:
         """Take note of a request that met a fault. Raises ``ScriptUnreachable``."""

@@ -60,7 +60,7 @@ async def open_route_async(
 ) -> Route | None:
     """``open_route`` without blocking the event loop: a cassette is read in a thread."""
     open_it = functools.partial(open_route, name, scope, settings, cassette, find, outside=outside)
-    return open_it() if _is_ready(name, scope, settings, cassette) else await to_thread.run_sync(open_it)
+    return open_it() if is_ready(name, scope, settings, cassette) else await to_thread.run_sync(open_it)
 
 
 def _open_without_fixture(
@@ -92,7 +92,7 @@ def _open_without_fixture(
     return script_route.ScriptRoute(scope, settings, rest, script=session.script)
 
 
-def _is_ready(name: str, scope: Scope, settings: Settings, cassette: str | None) -> bool:
+def is_ready(name: str, scope: Scope, settings: Settings, cassette: str | None) -> bool:
     """Whether the route opens without a look at the disk."""
     if cassette is None:
         return True

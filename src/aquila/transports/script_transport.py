@@ -22,12 +22,27 @@ from aquila.transports.script_route import as_decision, ask_script, explain_unsc
 from aquila.transports.wire import read_request, read_request_async, to_recorded_request
 
 
-class ScriptTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
-    """Answers from the script that the setting ``script`` names. It is read with the first request."""
+class _FileOfRun:
+    """The script that the setting ``script`` names. The run owns it, and it is read with the first request."""
 
     def __init__(self) -> None:
         self._script: Script | None = None
         self._lock = threading.Lock()
+
+    def read(self) -> Script:
+        with self._lock:
+            if self._script is None:
+                self._script = load_script(find_script_file())
+            return self._script
+
+
+def script_of_run() -> Script:
+    """Return the script that the setting ``script`` names. Raises ``ConfigError``."""
+    return runtime.current_run().state_of(_FileOfRun).read()
+
+
+class ScriptTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """Answers from the script that the setting ``script`` names."""
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         read_request(request)
@@ -41,14 +56,8 @@ class ScriptTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         decision = as_decision(asked, self._ask(asked))
         return await replay_response_async(decision, None, pace_of(decision, request))
 
-    def _read_script(self) -> Script:
-        with self._lock:
-            if self._script is None:
-                self._script = load_script(find_script_file())
-            return self._script
-
     def _ask(self, asked: RecordedRequest) -> ScriptedAnswer:
-        script, settings = self._read_script(), runtime.current_settings()
+        script, settings = script_of_run(), runtime.current_settings()
         answer = ask_script(script.decide, asked, settings, _refuse)
         return answer if answer is not None else _refuse(explain_unscripted(asked, script, settings))
 

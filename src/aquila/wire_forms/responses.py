@@ -6,6 +6,7 @@ has its streams.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -189,6 +190,13 @@ def _add_message(messages: list[SentMessage], message: SentMessage) -> None:
 
 
 # --- what is answered
+
+
+def write_warm_up(request: RecordedRequest, number: int) -> list[dict[str, Any]]:
+    """Return the events of an answer that generates nothing, as a client gets it that only prepares what follows."""
+    sent = read_response_request(Responses.name, request)
+    whole = {**_write_response(Answer(), [], sent, number), "id": f"resp_prepared_{number}"}
+    return [json.loads(piece.data.partition(b"data: ")[2]) for piece in write_response_events(whole, [])]
 
 
 def _write_response(answer: Answer, items: list[Item], sent: SentRequest, number: int) -> dict[str, Any]:

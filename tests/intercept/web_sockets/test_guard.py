@@ -161,15 +161,17 @@ def test_a_changed_message_fails_the_test_also_where_the_program_swallows_it(
     )
 
 
-def test_what_a_script_answers_cannot_be_a_conversation_yet(run: Any, provider: WebSocketProvider) -> None:
+def test_a_protocol_that_no_script_speaks_is_refused(run: Any, provider: WebSocketProvider) -> None:
     result = run(
         """
+        from websockets.sync.client import connect
+
         def test_it(aquila_script):
-            ways.in_thread()
+            connect("wss://api.openai.com/v1/live")
         """
     )
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*GET wss://api.openai.com/v1/realtime was refused: a script answers here*"])
+    result.stdout.fnmatch_lines(["*GET wss://api.openai.com/v1/live was refused: a script answers here*/responses*"])
     assert provider.paths == []
 
 

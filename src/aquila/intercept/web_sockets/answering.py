@@ -23,13 +23,20 @@ from aquila.recording.model_hosts import asks_model
 from aquila.recording.no_network import fail_unasked
 from aquila.recording.scope import Scope
 from aquila.recording.session import Session
+from aquila.transports import scope_routes
 from aquila.transports.scope_route import refuse
 from aquila.transports.scope_routes import session_mode
+from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
 
 if TYPE_CHECKING:
+    from aquila.intercept.web_sockets import scripted_answering
     from aquila.transports import http_client_answers
 else:
-    lazy_modules(globals(), http_client_answers="aquila.transports.http_client_answers")
+    lazy_modules(
+        globals(),
+        http_client_answers="aquila.transports.http_client_answers",
+        scripted_answering="aquila.intercept.web_sockets.scripted_answering",
+    )
 
 Answer: TypeAlias = ReplayedConversation | FrameRecorder | None
 """A replay, or a recording of what the provider says. None lets the client go its own way."""
@@ -41,43 +48,53 @@ def answer_handshake(request: RecordedRequest) -> Answer:
     Raises ``CassetteMiss`` and ``LiveCallRefused``, ``NoNetwork`` for what nothing asked for, and ``OSError`` where no
     connection was made when it was recorded.
     """
-    answering = _find_cassette(request)
-    return None if answering is None else _decide(request, *answering, _open_session(*answering))
+    answering = _find_scope(request)
+    return None if answering is None else _answer(request, *answering)
 
 
 async def answer_handshake_async(request: RecordedRequest) -> Answer:
-    """``answer_handshake`` without blocking the event loop: a cassette is read in a thread."""
-    answering = _find_cassette(request)
+    """``answer_handshake`` without blocking the event loop: files are read in a thread."""
+    answering = _find_scope(request)
     if answering is None:
         return None
-    scope, settings = answering
-    if scope.sessions.has_session(scope.default_cassette or "", session_mode(settings.transport, settings)):
-        return _decide(request, scope, settings, _open_session(scope, settings))
-    session = await anyio.to_thread.run_sync(functools.partial(_open_session, scope, settings))
-    return _decide(request, scope, settings, session)
+    if not scope_routes.is_ready(answering.settings.transport, *answering, answering.scope.default_cassette):
+        await anyio.to_thread.run_sync(functools.partial(_read_files, *answering))
+    return _answer(request, *answering)
 
 
-def _find_cassette(request: RecordedRequest) -> AnsweringScope | None:
-    address = _Address.of(request.url)
-    answering = policy.find_answering_scope(request.method, *address)
-    if answering is None:
-        return None
-    scope, settings = answering
-    if scope.default_cassette is None and scope.has_script:
-        raise _no_answer(address, "a script answers here, and scripts answer no WebSockets")
+def _find_scope(request: RecordedRequest) -> AnsweringScope | None:
+    return policy.find_answering_scope(request.method, *_Address.of(request.url))
+
+
+def _read_files(scope: Scope, settings: Settings) -> None:
+    cassette = scope.default_cassette
+    if cassette is not None and (settings.transport in CASSETTE_MODES or scope.names_script(cassette)):
+        scope.sessions.session_for(cassette, session_mode(settings.transport, settings))
+
+
+def _answer(request: RecordedRequest, scope: Scope, settings: Settings) -> Answer:
+    """What was written by hand comes first, then what the transport says."""
+    scripted = scripted_answering.answer_by_hand(request, scope, settings) if _may_be_by_hand(scope, settings) else None
+    if scripted is not None:
+        return scripted
     if settings.transport == "live":
         return None
-    if settings.transport not in ("replay", "record"):
-        raise _no_answer(address, f"aquila_transport is {settings.transport!r}, which answers no WebSockets")
+    address = _Address.of(request.url)
+    if settings.transport not in CASSETTE_MODES:
+        raise guard.refuse_web_socket(
+            str(address), f"aquila_transport is {settings.transport!r}, which answers no WebSockets"
+        )
     if scope.default_cassette is None:
         raise CassetteRequired(f"{scope.describe()}: no cassette answers this WebSocket")
     if settings.transport == "record" and settings.upstream != "live":
-        raise _no_answer(address, f"aquila_upstream is {settings.upstream!r}, and WebSockets are recorded live alone")
-    return answering
+        why = f"aquila_upstream is {settings.upstream!r}, and WebSockets are recorded live alone"
+        raise guard.refuse_web_socket(str(address), why)
+    session = scope.sessions.session_for(scope.default_cassette, session_mode(settings.transport, settings))
+    return _decide(request, scope, settings, session)
 
 
-def _open_session(scope: Scope, settings: Settings) -> Session:
-    return scope.sessions.session_for(scope.default_cassette or "", session_mode(settings.transport, settings))
+def _may_be_by_hand(scope: Scope, settings: Settings) -> bool:
+    return scope.has_script or settings.transport == SCRIPT or scope.names_script(scope.default_cassette)
 
 
 class _Address(NamedTuple):
@@ -96,15 +113,8 @@ class _Address(NamedTuple):
         return f"GET {self.scheme}://{guard.format_address(self.host, self.port)}{self.path.partition('?')[0]}"
 
 
-def _no_answer(address: _Address, why: str) -> BaseException:
-    help = "Give the test a cassette to be recorded from the provider, or mark it @pytest.mark.aquila_live."
-    return guard.make_refusal(str(address), f"{address} was refused: {why}\n\n{help}")
-
-
 def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session: Session) -> Answer:
     address = _Address.of(request.url)
-    if session.script is not None:
-        raise _no_answer(address, "a script answers here, and scripts answer no WebSockets")
     decision = session.decide(request)
     if decision is PASS_ON:
         guard.check_unanswered(request.method, *address, scope, settings)

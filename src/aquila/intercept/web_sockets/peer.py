@@ -155,8 +155,7 @@ class _Peer:
         """Say what may be said now. Return after how many seconds more is due, None if that is not known."""
         if not self._is_open or self._has_closed:
             return None
-        self._said.extend(self._conversation.deliverable(self._heard))
-        while self._said:
+        while self._said or self._take_deliverable():
             if len(self._out) >= _AT_ONCE:
                 return _STEP
             pause, frame = self._said[0]
@@ -177,6 +176,10 @@ class _Peer:
             return _SHORT_STEP
         self._end_it(close)
         return None
+
+    def _take_deliverable(self) -> bool:
+        self._said.extend(self._conversation.deliverable(self._heard))
+        return bool(self._said)
 
     def _end_it(self, close: Close | None) -> None:
         self._has_closed = True

@@ -1,0 +1,64 @@
+"""Which script answers a handshake, if one does."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from aquila.cassettes.model import RecordedRequest
+from aquila.config import Settings
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.scripted_side import ScriptedSide
+from aquila.recording import askers, guard
+from aquila.recording.scope import Scope
+from aquila.scripting.shared_script import AnswersRequests
+from aquila.transports.scope_route import ScopeRoute, refuse
+from aquila.transports.script_route import explain_left_behind
+from aquila.transports.script_transport import script_of_run
+from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
+from aquila.wire_forms.conversations.table import CONVERSATION_FORMS, open_conversation
+
+
+def answer_by_hand(request: RecordedRequest, scope: Scope, settings: Settings) -> ReplayedConversation | None:
+    """Let a script answer a handshake. None if there is none, or if what it leaves is for something else to answer.
+
+    What the client will say is not known yet. A script that has an answer left to a question of this protocol takes the
+    conversation.
+    """
+    scripts = _find_scripts(scope, settings)
+    form = open_conversation(request)
+    probe = None if form is None else form.ask({})
+    chosen = next((script for script in scripts if probe is not None and script.may_answer(probe)), None)
+    if chosen is None and (not scripts or _is_left_to_another(scope, settings)):
+        return None
+    if form is None:
+        parts = urlsplit(request.url)
+        known = ", ".join(f"…{end}" for end in CONVERSATION_FORMS)
+        why = f"a script answers here, and the WebSockets that scripts speak are {known}"
+        raise guard.refuse_web_socket(f"GET {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", why)
+    key = ScopeRoute.key_of(request)
+    test = askers.find_earlier_test(scope)
+    if test is not None:
+        refuse(scope, explain_left_behind(request, test, settings), key)
+    return ReplayedConversation(
+        ScriptedSide(settings, chosen or scripts[-1], form),
+        refuse=lambda miss: refuse(scope, miss, key),
+        is_over=lambda: scope.closed,
+    )
+
+
+def _find_scripts(scope: Scope, settings: Settings) -> list[AnswersRequests]:
+    """Return the scripts of a scope, in the order in which they are asked."""
+    cassette = scope.default_cassette
+    found = [scope.script]
+    if cassette is not None and scope.names_script(cassette):
+        found.append(scope.sessions.session_for(cassette, "replay").script)
+    if settings.transport == SCRIPT:
+        found.append(script_of_run())
+    return [script for script in found if script is not None]
+
+
+def _is_left_to_another(scope: Scope, settings: Settings) -> bool:
+    """Whether a cassette or a transport answers what scripts leave."""
+    if settings.transport in CASSETTE_MODES:
+        return scope.default_cassette is not None and not scope.names_script(scope.default_cassette)
+    return settings.transport != SCRIPT

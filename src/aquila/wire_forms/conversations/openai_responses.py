@@ -1,0 +1,64 @@
+"""OpenAI's Responses API over a WebSocket.
+
+Source: platform.openai.com/docs/guides/websocket-mode, and the types of the openai SDK 3.57. Each ``response.create``
+is the body of a ``POST``, and its answer the events of the stream, each with the ``stream_id`` of what asked for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aquila.cassettes.frames.frame import Frame
+from aquila.cassettes.model import RecordedRequest, RecordedResponse
+from aquila.wire_forms.answer import compact_json
+from aquila.wire_forms.conversations.conversation_form import (
+    ConversationForm,
+    NotUnderstood,
+    Question,
+    Value,
+    read_error,
+    read_events,
+    write_message,
+)
+from aquila.wire_forms.form import JSON_TYPE
+from aquila.wire_forms.responses import write_warm_up
+from aquila.wire_forms.sent import string
+
+_OF_THE_MESSAGE = ("type", "event_id", "stream_id", "generate", "stream", "background")
+"""What a message has that the body of a request has not, or that says nothing here."""
+
+
+class ResponsesConversation(ConversationForm):
+    """Answers each ``response.create`` as a streamed ``POST …/responses``."""
+
+    name = "OpenAI Responses over a WebSocket"
+
+    def __init__(self, handshake: RecordedRequest) -> None:
+        super().__init__(handshake)
+        self._warm_ups = 0
+
+    def ask(self, value: Value) -> RecordedRequest:
+        handshake = self.handshake
+        body = compact_json({**value, "stream": True}).encode()
+        return RecordedRequest("POST", handshake.url, (*handshake.headers, JSON_TYPE), body)
+
+    def take(self, message: Value) -> Question | list[Frame]:
+        kind = message.get("type")
+        if kind != "response.create":
+            raise NotUnderstood(f"a script answers response.create alone, and this is {kind!r}")
+        lane = message.get("stream_id")
+        added = {} if lane is None else {"stream_id": lane}
+        request = self.ask({name: value for name, value in message.items() if name not in _OF_THE_MESSAGE})
+        if message.get("generate") is False:
+            self._warm_ups += 1
+            return [write_message({**each, **added}) for each in write_warm_up(request, self._warm_ups)]
+        return Question(request, lambda response: _tell(response, added), None if lane is None else str(lane))
+
+
+def _tell(response: RecordedResponse, added: Value) -> list[Frame]:
+    if response.status < 400:
+        return [write_message({**value, **added}, at) for value, at in read_events(response)]
+    error: dict[str, Any] = {"param": None, "code": None, **read_error(response)}
+    error["message"] = string(error.get("message"))
+    error["headers"] = {name: value for name, value in response.headers if name != "content-type"}
+    return [write_message({"type": "error", "status": response.status, "error": error, **added}, response.ended)]

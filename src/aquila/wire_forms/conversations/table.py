@@ -1,0 +1,21 @@
+"""Every protocol over WebSockets that is known, and which one a handshake is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from aquila.cassettes.model import RecordedRequest
+from aquila.wire_forms.conversations.conversation_form import ConversationForm
+from aquila.wire_forms.conversations.openai_responses import ResponsesConversation
+
+CONVERSATION_FORMS: Mapping[str, type[ConversationForm]] = {
+    "/responses": ResponsesConversation,
+}
+"""By how the path of the handshake ends."""
+
+
+def open_conversation(handshake: RecordedRequest) -> ConversationForm | None:
+    """Return the provider's side of the conversation that a handshake begins, None in a protocol that is not known."""
+    path = urlsplit(handshake.url).path.rstrip("/")
+    return next((form(handshake) for end, form in CONVERSATION_FORMS.items() if path.endswith(end)), None)
