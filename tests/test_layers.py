@@ -60,7 +60,7 @@ ONLY_IMPORTERS = {
     "msgpack": {"aquila.cassettes.codecs", "aquila.cassettes.storage.journal_entries", "aquila.huey"},
     "huey": {"aquila.huey"},
     "starlette": {"aquila.server"},
-    "websockets": {"aquila.intercept.web_sockets"},
+    "websockets": {"aquila.intercept.web_sockets", "aquila.server.client_socket"},
     "uvicorn": {"aquila.server"},
     "rich": {"aquila.cli"},
     "argcomplete": {"aquila.cli"},

@@ -43,12 +43,14 @@ def serve(provider: Upstream) -> Serve:
         key: str | None = None,
         admission: Admission = ADMISSION,
         connection: type[BoundedConnection] = BoundedConnection,
+        upstream: str | None = None,
         **options: Any,
     ) -> Iterator[BackgroundServer]:
         served = RenewableScope(
             lambda: Scope(kind="block", name="aquila serve", default_cassette=cassette, options=scope_options(record))
         )
-        proxy = Proxy(served.current_scope, upstream=provider.url, key=key)
+        at = provider.url if upstream is None else f"http{upstream.removeprefix('ws')}"
+        proxy = Proxy(served.current_scope, upstream=at, key=key)
         try:
             app = build_application(proxy, admission, reset=served.reset_scope, **options)
             with BackgroundServer(app, token=admission.token, connection=connection) as running:

@@ -1,6 +1,6 @@
 """``aquila serve``: a server that answers any program from cassettes.
 
-Begin with ``application``. ``admission`` says whom it answers, ``targets`` what is asked for and whether it may be,
-``connection`` what HTTP it reads and within which limits, ``access_log`` writes the line for each request, and
-``background_server`` runs it.
+Begin with ``application``, and for WebSockets with ``web_sockets``. ``admission`` says whom it answers, ``targets``
+what is asked for and whether it may be, ``connection`` what HTTP it reads and within which limits, ``access_log``
+writes the line for each request, and ``background_server`` runs it.
 """

@@ -26,6 +26,11 @@ class RequestLog:
             shown = f"{shown[:_LONGEST]}..."
         self.write(f"{method} {shown} {status or '-'} {outcome} {seconds * 1000:.0f} ms")
 
+    def explain(self, text: str) -> None:
+        """Write what a client may not get to see, below its line."""
+        for line in text.splitlines():
+            self.write(f"    {line}".rstrip())
+
 
 def note_outcome(request: Request, outcome: str) -> None:
     """Remember for the log what came of a request: ``replayed``, ``recorded``, ``missed``, ``refused``, …"""

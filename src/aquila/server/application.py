@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import anyio
 from starlette.applications import Starlette
@@ -14,12 +16,20 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aquila.config import DUMMY_KEY
-from aquila.errors import AquilaError
+from aquila.errors import AquilaError, MissingDependency
+from aquila.lazy_imports import lazy_modules
+from aquila.optional import import_optional
 from aquila.server.access_log import AccessLog, RequestLog, note_outcome, target_of
 from aquila.server.admission import Admission
 from aquila.server.failures import NO_WEB_SOCKETS, WITHOUT_TOKEN, Failure, explain_failure
 from aquila.server.targets import find_obstacle, read_target
 from aquila.transports.proxy import Answer, KeyWithheld, Proxy, UpstreamFailed
+
+if TYPE_CHECKING:
+    from aquila.server import web_sockets
+    from aquila.server.web_sockets import WebSockets
+else:
+    lazy_modules(globals(), web_sockets="aquila.server.web_sockets")
 
 logger = logging.getLogger("aquila")
 
@@ -48,10 +58,23 @@ def build_application(
         Route("/misses", endpoints.report_misses, methods=["GET"]),
         Route("/reset", endpoints.reset_scope, methods=["POST"]),
     ]
-    return Starlette(
+    application = Starlette(
         routes=[Mount("/_aquila", routes=own), Route("/{path:path}", endpoints.answer_request, methods=_METHODS)],
         middleware=[*([Middleware(AccessLog, log)] if log else []), Middleware(_Gate, admission)],
     )
+    application.state.find_web_sockets = functools.cache(lambda: _open_web_sockets(proxy, admission, largest_body, log))
+    return application
+
+
+def _open_web_sockets(
+    proxy: Proxy, admission: Admission, largest_message: int, log: RequestLog | None
+) -> WebSockets | None:
+    """Return what answers WebSockets; None where the library that speaks it is missing."""
+    try:
+        import_optional("websockets.asyncio.server", "websockets", purpose="a WebSocket")
+    except MissingDependency:
+        return None
+    return web_sockets.WebSockets(proxy, admission, largest_message=largest_message, log=log)
 
 
 class _Gate:

@@ -11,9 +11,15 @@ import json
 import logging
 import time
 from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from aquila.server.handshake import Handshake
+
+if TYPE_CHECKING:
+    from aquila.server.web_sockets import WebSockets
 
 logger = logging.getLogger("aquila")
 
@@ -63,12 +69,33 @@ class BoundedConnection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offered:
+            if self._get_upgrade() == b"websocket" and (web_sockets := self._find_web_sockets()) is not None:
+                self._switch(web_sockets, has_more=len(data) > offered.args[0])
+                return
             # A client that offers another protocol is answered in this one. (Java's does with every first request.) The
             # parser takes what follows for the other one, so another parser reads the request without the offer.
             kept = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"connection"]
             head = b"%s %s HTTP/1.1\r\n%s\r\n" % (self.parser.get_method(), self.url, b"".join(kept))
             self.parser = httptools.HttpRequestParser(self)
             self.parser.feed_data(head + data[offered.args[0] :])
+
+    def _find_web_sockets(self) -> WebSockets | None:
+        state = getattr(self.config.app, "state", None)
+        return None if state is None else cast("WebSockets | None", state.find_web_sockets())
+
+    def _switch(self, web_sockets: WebSockets, *, has_more: bool) -> None:
+        """Hand the connection over to what speaks WebSocket. A handshake has no body, and waits for its answer."""
+        bodies = [name for name, _ in self.headers if name in (b"content-length", b"transfer-encoding")]
+        if bodies or has_more or not self._is_waiting or not self.url.startswith(b"/"):
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+            return
+        self._expect_nothing()
+        self.connections.discard(self)
+        handshake = Handshake(self.parser.get_method(), self.url, tuple(self.headers))
+        web_sockets.take_over(handshake, self.transport, self.server_state)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.responses import JSONResponse, Response
 
-from aquila.errors import AquilaError, CassetteMiss, CassetteNameError, ConfigError, SessionClosed
+from aquila.errors import CassetteMiss, CassetteNameError, ConfigError, LiveCallRefused, SessionClosed
 from aquila.optional import install_command
 from aquila.transports.proxy import KeyWithheld, UpstreamFailed
 
@@ -33,13 +33,15 @@ class Failure:
         return JSONResponse(self.body, self.status, {} if self.retry else {"x-should-retry": "false"})
 
 
-def explain_failure(error: AquilaError | KeyWithheld | UpstreamFailed) -> Failure:
+def explain_failure(error: BaseException) -> Failure:
     """Say what a client gets where answering its request has raised ``error``."""
     match error:
         case CassetteMiss():
             return Failure(404, "cassette_miss", str(error), "missed")
         case ConfigError() | CassetteNameError():
             return Failure(400, type(error).__name__, str(error))
+        case LiveCallRefused():
+            return Failure(501, "not_answered", str(error))
         case KeyWithheld():
             return Failure(401, "no_token", _KEY_WITHHELD)
         case SessionClosed():

@@ -49,7 +49,7 @@ def answer_handshake(request: RecordedRequest) -> Answer:
     connection was made when it was recorded.
     """
     answering = _find_scope(request)
-    return None if answering is None else _answer(request, *answering)
+    return None if answering is None else _answer(request, *answering, answering.scope.default_cassette)
 
 
 async def answer_handshake_async(request: RecordedRequest) -> Answer:
@@ -57,26 +57,31 @@ async def answer_handshake_async(request: RecordedRequest) -> Answer:
     answering = _find_scope(request)
     if answering is None:
         return None
-    if not scope_routes.is_ready(answering.settings.transport, *answering, answering.scope.default_cassette):
-        await anyio.to_thread.run_sync(functools.partial(_read_files, *answering))
-    return _answer(request, *answering)
+    return await answer_within(request, *answering, answering.scope.default_cassette)
+
+
+async def answer_within(request: RecordedRequest, scope: Scope, settings: Settings, cassette: str | None) -> Answer:
+    """``answer_handshake_async`` for a handshake whose scope is known. ``cassette`` is what answers it there."""
+    if not scope_routes.is_ready(settings.transport, scope, settings, cassette):
+        await anyio.to_thread.run_sync(functools.partial(_read_files, scope, settings, cassette))
+    return _answer(request, scope, settings, cassette)
 
 
 def _find_scope(request: RecordedRequest) -> AnsweringScope | None:
     return policy.find_answering_scope(request.method, *_Address.of(request.url))
 
 
-def _read_files(scope: Scope, settings: Settings) -> None:
-    cassette = scope.default_cassette
+def _read_files(scope: Scope, settings: Settings, cassette: str | None) -> None:
     if cassette is not None and (settings.transport in CASSETTE_MODES or scope.names_script(cassette)):
         scope.sessions.session_for(cassette, session_mode(settings.transport, settings))
 
 
-def _answer(request: RecordedRequest, scope: Scope, settings: Settings) -> Answer:
+def _answer(request: RecordedRequest, scope: Scope, settings: Settings, cassette: str | None) -> Answer:
     """What was written by hand comes first, then what the transport says."""
-    scripted = scripted_answering.answer_by_hand(request, scope, settings) if _may_be_by_hand(scope, settings) else None
-    if scripted is not None:
-        return scripted
+    if scope.has_script or settings.transport == SCRIPT or scope.names_script(cassette):
+        scripted = scripted_answering.answer_by_hand(request, scope, settings, cassette)
+        if scripted is not None:
+            return scripted
     if settings.transport == "live":
         return None
     address = _Address.of(request.url)
@@ -84,17 +89,13 @@ def _answer(request: RecordedRequest, scope: Scope, settings: Settings) -> Answe
         raise guard.refuse_web_socket(
             str(address), f"aquila_transport is {settings.transport!r}, which answers no WebSockets"
         )
-    if scope.default_cassette is None:
+    if cassette is None:
         raise CassetteRequired(f"{scope.describe()}: no cassette answers this WebSocket")
     if settings.transport == "record" and settings.upstream != "live":
         why = f"aquila_upstream is {settings.upstream!r}, and WebSockets are recorded live alone"
         raise guard.refuse_web_socket(str(address), why)
-    session = scope.sessions.session_for(scope.default_cassette, session_mode(settings.transport, settings))
+    session = scope.sessions.session_for(cassette, session_mode(settings.transport, settings))
     return _decide(request, scope, settings, session)
-
-
-def _may_be_by_hand(scope: Scope, settings: Settings) -> bool:
-    return scope.has_script or settings.transport == SCRIPT or scope.names_script(scope.default_cassette)
 
 
 class _Address(NamedTuple):

@@ -136,7 +136,7 @@ class _Peer:
         if opening.status == SWITCHED:
             response = self._protocol.accept(request)
             self._is_open = response.status_code == SWITCHED
-            fields = _fields_of_acceptance(opening.headers, offers_subprotocol=_SUBPROTOCOL in request.headers)
+            fields = fields_of_acceptance(opening.headers, offers_subprotocol=_SUBPROTOCOL in request.headers)
         else:
             response = self._protocol.reject(http.HTTPStatus.BAD_REQUEST, "")
             response.status_code, response.reason_phrase = opening.status, _phrase_of(opening.status)
@@ -206,7 +206,7 @@ class _Peer:
             conversation.end_silence()
 
 
-def _fields_of_acceptance(recorded: Headers, *, offers_subprotocol: bool) -> Headers:
+def fields_of_acceptance(recorded: Headers, *, offers_subprotocol: bool) -> Headers:
     """The recorded fields that are none of the handshake itself, and the subprotocol, if one was offered."""
     return tuple(
         (name, value)

@@ -128,6 +128,12 @@ class ReplayedConversation:
         return self._waiting_count > 0
 
     @property
+    def waits_for_client(self) -> bool:
+        """Whether it goes on when the client says something. It was not yet its turn to end."""
+        with self._lock:
+            return self._side.ended is None
+
+    @property
     def is_over(self) -> bool:
         """Whether the scope has ended."""
         return self._is_over()
@@ -138,9 +144,12 @@ class ReplayedConversation:
 
     def end_silence(self) -> None:
         """Break it off: a reader has waited in vain."""
+        self._fail(self.explain_silence())
+
+    def explain_silence(self) -> CassetteMiss:
+        """Say why a reader that waits does so in vain."""
         with self._lock:
-            miss = self._side.explain_silence()
-        self._fail(miss)
+            return self._side.explain_silence()
 
     def _fail(self, error: CassetteMiss | SessionClosed) -> None:
         with self._lock:

@@ -18,17 +18,21 @@ from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
 from aquila.wire_forms.conversations.table import CONVERSATION_FORMS, open_conversation
 
 
-def answer_by_hand(request: RecordedRequest, scope: Scope, settings: Settings) -> ReplayedConversation | None:
+def answer_by_hand(
+    request: RecordedRequest, scope: Scope, settings: Settings, cassette: str | None
+) -> ReplayedConversation | None:
     """Let a script answer a handshake. None if there is none, or if what it leaves is for something else to answer.
+
+    ``cassette`` is what answers in the scope, which may be a script in a file.
 
     What the client will say is not known yet. A script that has an answer left to a question of this protocol takes the
     conversation.
     """
-    scripts = _find_scripts(scope, settings)
+    scripts = _find_scripts(scope, settings, cassette)
     form = open_conversation(request)
     probe = None if form is None else form.ask({})
     chosen = next((script for script in scripts if probe is not None and script.may_answer(probe)), None)
-    if chosen is None and (not scripts or _is_left_to_another(scope, settings)):
+    if chosen is None and (not scripts or _is_left_to_another(scope, settings, cassette)):
         return None
     if form is None:
         parts = urlsplit(request.url)
@@ -46,9 +50,8 @@ def answer_by_hand(request: RecordedRequest, scope: Scope, settings: Settings) -
     )
 
 
-def _find_scripts(scope: Scope, settings: Settings) -> list[AnswersRequests]:
+def _find_scripts(scope: Scope, settings: Settings, cassette: str | None) -> list[AnswersRequests]:
     """Return the scripts of a scope, in the order in which they are asked."""
-    cassette = scope.default_cassette
     found = [scope.script]
     if cassette is not None and scope.names_script(cassette):
         found.append(scope.sessions.session_for(cassette, "replay").script)
@@ -57,8 +60,8 @@ def _find_scripts(scope: Scope, settings: Settings) -> list[AnswersRequests]:
     return [script for script in found if script is not None]
 
 
-def _is_left_to_another(scope: Scope, settings: Settings) -> bool:
+def _is_left_to_another(scope: Scope, settings: Settings, cassette: str | None) -> bool:
     """Whether a cassette or a transport answers what scripts leave."""
     if settings.transport in CASSETTE_MODES:
-        return scope.default_cassette is not None and not scope.names_script(scope.default_cassette)
+        return cassette is not None and not scope.names_script(cassette)
     return settings.transport != SCRIPT

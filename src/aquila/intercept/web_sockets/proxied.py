@@ -1,0 +1,164 @@
+"""Handshakes that came in over HTTP: what ``aquila serve`` does behind its door for a WebSocket.
+
+They are decided about like those of the libraries, and the recordings are the same. The server hands over what it was
+asked, and gets a replay, or a way to the upstream.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.errors import ConfigError
+from aquila.intercept.web_sockets.answering import answer_within
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.writing import store_failure, write_due_async
+from aquila.optional import import_optional
+from aquila.recording.frame_recorder import FrameRecorder
+from aquila.transports.own_requests import own_request
+from aquila.transports.proxy import NO_CASSETTE, KeyWithheld, Proxy, UpstreamFailed
+from aquila.transports.record import run_in_thread
+from aquila.transports.upstreams import CASSETTE_MODES
+
+SUBPROTOCOL = "sec-websocket-protocol"
+_OF_THE_HANDSHAKE = "sec-websocket-"
+_NOT_SENT = frozenset({"accept-encoding", "origin"})
+"""Fields that stay here: of a body that is coded nothing could be read, and the origin is this server itself."""
+_OF_ONE_BODY = frozenset({"connection", "content-length", "content-encoding", "transfer-encoding"})
+_SILENT = logging.Logger("aquila.websocket", logging.CRITICAL + 1)
+
+_OPEN_SECONDS, _CLOSE_SECONDS = 60, 5
+"""How long the upstream may take for its answer to a handshake, and to a close."""
+_PING_SECONDS = 20
+"""How often an upstream gets a ping, so that what stands between leaves the connection alone. It need not answer."""
+_MOST_WAITING = 4
+"""So many messages of the upstream wait here at most; then it is read no further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer of the upstream that refuses a handshake."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class UpstreamConversation:
+    """The way of a conversation to the upstream. ``recorder`` records it, if it is not only passed on."""
+
+    def __init__(self, request: RecordedRequest, recorder: FrameRecorder | None, largest_message: int) -> None:
+        self.recorder = recorder
+        self._request = request
+        self._largest_message = largest_message
+
+    async def connect(self) -> Any:
+        """Connect. Return a connection of ``websockets``, or a ``Refusal``. Raises ``UpstreamFailed``.
+
+        Where the caller is cancelled, a client has left before it was answered.
+        """
+        exceptions = import_optional("websockets.exceptions", "websockets", purpose="a WebSocket")
+        try:
+            with own_request():
+                return await self._connect()
+        except exceptions.InvalidStatus as error:
+            return await self._take_refusal(error.response)
+        except (OSError, exceptions.WebSocketException, EOFError, ValueError) as error:
+            if self.recorder is not None:
+                await run_in_thread(store_failure, self.recorder, error)
+            raise UpstreamFailed(f"{type(error).__name__}: {error}") from error
+        except BaseException:
+            if self.recorder is not None:
+                self.recorder.finish_unanswered()
+                await write_due_async(self.recorder)
+            raise
+
+    async def _connect(self) -> Any:
+        fields = self._request.headers
+        offered = [each.strip() for name, value in fields if name == SUBPROTOCOL for each in value.split(",")]
+        return await _connecting_class()(
+            self._request.url,
+            additional_headers=[field for field in fields if field[0] != SUBPROTOCOL],
+            subprotocols=offered or None,
+            user_agent_header=None,
+            max_size=self._largest_message,
+            max_queue=_MOST_WAITING,
+            open_timeout=_OPEN_SECONDS,
+            close_timeout=_CLOSE_SECONDS,
+            ping_interval=_PING_SECONDS,
+            ping_timeout=None,
+            logger=_SILENT,
+        )
+
+    async def _take_refusal(self, response: Any) -> Refusal:
+        fields = tuple((name.lower(), value) for name, value in response.headers.raw_items())
+        refusal = Refusal(
+            int(response.status_code),
+            tuple(field for field in fields if field[0] not in _OF_ONE_BODY),
+            bytes(response.body or b""),
+        )
+        if self.recorder is not None:
+            self.recorder.accept(refusal.status, refusal.headers, refusal.body)
+            self.recorder.finish()
+            await write_due_async(self.recorder)
+        return refusal
+
+
+class SocketProxy:
+    """Decides about handshakes for a ``Proxy``. A message may have ``largest_message`` bytes."""
+
+    def __init__(self, proxy: Proxy, *, largest_message: int) -> None:
+        self._proxy = proxy
+        self._largest_message = largest_message
+
+    async def answer_handshake(
+        self,
+        target: str,
+        headers: Iterable[tuple[str, str]],
+        *,
+        cassette: str | None = None,
+        may_use_key: bool = False,
+    ) -> ReplayedConversation | UpstreamConversation:
+        """Say what becomes of a handshake. The arguments, and what is raised, are those of ``Proxy.answer_request``."""
+        scope = self._proxy.scope
+        settings = scope.settings
+        outgoing = self._proxy.prepare_request(target, headers, may_use_key=may_use_key)
+        fields = tuple((name.lower(), value) for name, value in outgoing.headers)
+        request = RecordedRequest(
+            "GET", f"ws{self._proxy.base.removeprefix('http')}{outgoing.target}", tuple(filter(_is_sent, fields))
+        )
+        name = cassette or scope.default_cassette
+        if name is None and settings.transport in CASSETTE_MODES and not scope.has_script:
+            raise ConfigError(NO_CASSETTE)
+        answer = await answer_within(request, scope, settings, name)
+        if isinstance(answer, ReplayedConversation):
+            return answer
+        if self._proxy.upstream.name != "live":
+            raise ConfigError(
+                f"the upstream {self._proxy.upstream.name!r} answers no WebSockets; give --upstream a URL"
+            )
+        if outgoing.withholds_key:
+            raise KeyWithheld
+        return UpstreamConversation(request, answer, self._largest_message)
+
+
+def _is_sent(field: tuple[str, str]) -> bool:
+    name = field[0]
+    return name == SUBPROTOCOL or not (name.startswith(_OF_THE_HANDSHAKE) or name in _NOT_SENT)
+
+
+@functools.cache
+def _connecting_class() -> Any:
+    client: Any = import_optional("websockets.asyncio.client", "websockets", purpose="a WebSocket")
+
+    class Connecting(client.connect):  # type: ignore[misc]
+        """Connects, and leaves redirects to whoever has asked."""
+
+        def process_redirect(self, error: Exception) -> Exception:
+            return error
+
+    return Connecting

@@ -1,0 +1,128 @@
+"""A client's end of a WebSocket: the library ``websockets`` speaks it, on a connection that began as HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, cast
+
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import enable_server_permessage_deflate
+from websockets.frames import Close
+from websockets.http11 import Response
+from websockets.protocol import CONNECTING
+from websockets.server import ServerProtocol
+
+__all__ = ["ClientSocket", "ConnectionClosed", "closed_by_other"]
+
+_SILENT = logging.Logger("aquila.websocket", logging.CRITICAL + 1)
+
+_CLOSE_SECONDS = 5
+"""How long a client may take to answer a close."""
+_GOING_AWAY, _LEAVING_SECONDS = 1001, 1
+"""The code of a close where the server ends, and how long a client may take to answer that."""
+_MOST_WAITING = 4
+"""So many messages of the client wait here at most; then it is read no further."""
+_LONGEST_REASON = 123
+"""Bytes of the reason of a close (RFC 6455, 5.5)."""
+_BROKEN, _WITHOUT_CODE = 1006, 1005
+"""Codes that stand for a connection that broke off, and for a close without one. Neither can be sent."""
+_SWITCHED = 101
+
+
+class ClientSocket(ServerConnection):
+    """A connection whose handshake was read as HTTP. It is a protocol of asyncio, and takes over the transport.
+
+    Nothing is sent to find out whether the client still is there: one that a debugger holds is.
+    """
+
+    def __init__(self, *, largest_message: int) -> None:
+        extensions = enable_server_permessage_deflate(None)
+        super().__init__(
+            ServerProtocol(extensions=extensions, max_size=largest_message, logger=_SILENT),
+            cast(Any, None),  # the server, which is not the library's
+            ping_interval=None,
+            close_timeout=_CLOSE_SECONDS,
+            max_queue=_MOST_WAITING,
+        )
+
+        self._acceptance: Response | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super(ServerConnection, self).connection_made(transport)  # its own would have the server handle it
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._acceptance is None and self.request is not None:
+            self._acceptance = self.protocol.accept(self.request)
+
+    @property
+    def flaw(self) -> Response | None:
+        """What the client gets for a handshake that is none; None for a good one."""
+        return None if self._acceptance is None or self._acceptance.status_code == _SWITCHED else self._acceptance
+
+    async def accept(self, headers: Iterable[tuple[str, str]]) -> None:
+        """Accept a good handshake. ``headers`` may name a subprotocol."""
+        assert self._acceptance is not None
+        for name, value in headers:
+            self._acceptance.headers[name] = value
+        await self._answer(self._acceptance)
+
+    async def refuse(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        """Refuse the handshake."""
+        fields = Headers((name, value) for name, value in headers if name not in ("content-length", "connection"))
+        fields["content-length"] = str(len(body))
+        fields["connection"] = "close"
+        await self._answer(Response(status, _phrase_of(status), fields, body))
+
+    async def _answer(self, response: Response) -> None:
+        self.response = response
+        with suppress(ConnectionClosed):
+            async with self.send_context(expected_state=CONNECTING):
+                self.protocol.send_response(response)
+
+    async def end(self, code: int, reason: str = "") -> None:
+        """Close it with any code that can be recorded, and wait until it is closed. 1006 breaks it off."""
+        if code == _BROKEN:
+            self.transport.close()  # what was said before is sent
+            return
+        if code != _WITHOUT_CODE:
+            await self.close(code, shorten_reason(reason))
+            return
+        with suppress(ConnectionClosed):
+            async with self.send_context():
+                self.protocol.send_close()
+
+    async def leave(self) -> None:
+        """Close it because the server ends, whether or not the client hears of it."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.close(_GOING_AWAY, "the server ends"), _LEAVING_SECONDS)
+        self.transport.abort()
+
+
+def closed_by_other(connection: Any) -> Close | None:
+    """Return with what the other side has closed a connection that is closed; None if it did not do so first."""
+    protocol = connection.protocol
+    if protocol.close_rcvd is None or protocol.close_rcvd_then_sent is False:
+        return None
+    return cast(Close, protocol.close_rcvd)
+
+
+def shorten_reason(reason: str) -> str:
+    """Return as much of a reason as a close can hold."""
+    data = reason.encode()
+    if len(data) <= _LONGEST_REASON:
+        return reason
+    return data[: _LONGEST_REASON - 3].decode(errors="ignore") + "..."
+
+
+def _phrase_of(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""

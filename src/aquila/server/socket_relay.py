@@ -1,0 +1,110 @@
+"""Passes a conversation on between a client and the upstream, message by message, and records it on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aquila.cassettes.frames.frame import Close
+from aquila.intercept.web_sockets.writing import write_due_async
+from aquila.recording.frame_recorder import FrameRecorder
+from aquila.server.client_socket import ClientSocket, ConnectionClosed, closed_by_other
+
+_BROKEN, _TOO_LARGE, _WITHOUT_CODE = 1006, 1009, 1005
+
+
+class Relay:
+    """One conversation between ``socket`` and ``upstream``, a connection of ``websockets``.
+
+    Neither side is read faster than the other one takes it in. ``recorder`` is None for what is only passed on.
+    """
+
+    def __init__(self, socket: ClientSocket, upstream: Any, recorder: FrameRecorder | None) -> None:
+        self._socket = socket
+        self._upstream = upstream
+        self._recorder = recorder
+
+    async def run(self) -> str:
+        """Pass on until one side ends it, and let the other end alike. Return how, in words for the log.
+
+        Where this is cancelled, what has come so far is kept as a conversation that the client has left.
+        """
+        up = asyncio.create_task(_pass_on(self._socket, self._upstream, self._note_sent))
+        down = asyncio.create_task(_pass_on(self._upstream, self._socket, self._note_received))
+        try:
+            # The side that could not be sent to has more to say, perhaps: what it said before it ended is passed on.
+            done, waiting = await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+            if waiting and not any(task.result() for task in done):
+                await asyncio.wait(waiting)
+            return await (self._end_upstream() if up.done() and up.result() else self._end_client())
+        finally:
+            for task in (up, down):
+                task.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+            self._upstream.transport.abort()
+            if self._recorder is not None:
+                self._recorder.finish_left()  # unless it has ended already
+                await write_due_async(self._recorder)
+
+    async def _note_sent(self, message: str | bytes) -> None:
+        if self._recorder is not None:
+            data, is_text = _read(message)
+            self._recorder.add_sent(data, is_text=is_text)
+
+    async def _note_received(self, message: str | bytes) -> None:
+        if self._recorder is not None:
+            data, is_text = _read(message)
+            self._recorder.add_received(data, is_text=is_text)
+            await write_due_async(self._recorder)  # a turn is on disk before the client has all of it
+
+    async def _end_upstream(self) -> str:
+        """The client has ended it."""
+        close = closed_by_other(self._socket)
+        if close is None:
+            return f", {_too_large_of(self._socket) or 'client left'}"
+        if self._recorder is not None:
+            self._recorder.finish_closed(Close("client", int(close.code), close.reason))
+        await self._upstream.close(*((int(close.code), close.reason) if close.code != _WITHOUT_CODE else ()))
+        return ""
+
+    async def _end_client(self) -> str:
+        """The upstream has ended it."""
+        close = closed_by_other(self._upstream)
+        recorder = self._recorder
+        if close is not None:
+            if recorder is not None:
+                recorder.finish_closed(Close("provider", int(close.code), close.reason))
+                await write_due_async(recorder)
+            await self._socket.end(int(close.code), close.reason)
+            return ""
+        too_large = _too_large_of(self._upstream)
+        if recorder is not None:
+            recorder.finish_broken(f"RemoteProtocolError: {too_large or 'the connection was lost'}")
+            await write_due_async(recorder)
+        await (self._socket.end(_TOO_LARGE, too_large) if too_large else self._socket.end(_BROKEN))
+        return f", {too_large or 'broke off'}"
+
+
+async def _pass_on(source: Any, target: Any, note: Callable[[str | bytes], Awaitable[None]]) -> bool:
+    """Pass on messages until one side is closed. Return whether it was the source."""
+    while True:
+        try:
+            message = await source.recv()
+        except ConnectionClosed:
+            return True
+        await note(message)
+        try:
+            await target.send(message)
+        except ConnectionClosed:
+            return False
+
+
+def _read(message: str | bytes) -> tuple[bytes, bool]:
+    return (message.encode(), True) if isinstance(message, str) else (message, False)
+
+
+def _too_large_of(connection: Any) -> str:
+    """Say so if a connection was ended for a message that is larger than this server takes."""
+    sent = connection.protocol.close_sent
+    return "a message is too large for aquila serve (--max-body)" if sent and sent.code == _TOO_LARGE else ""

@@ -1,0 +1,124 @@
+"""Speaks for the provider to a client whose conversation is replayed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from aquila.cassettes.frames.frame import Frame
+from aquila.errors import CassetteMiss, SessionClosed
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.server.client_socket import ClientSocket, ConnectionClosed, closed_by_other
+from aquila.server.failures import Failure, explain_failure
+
+logger = logging.getLogger("aquila")
+
+_BROKEN, _POLICY = 1006, 1008
+
+
+class ReplayToClient:
+    """One replay. The client hears what was recorded as it says what was recorded.
+
+    ``fails_in_silence`` says that one which does not go on for long enough is a miss. Nobody knows whether a client
+    waits for something, but in a test it is likely.
+    """
+
+    def __init__(self, socket: ClientSocket, conversation: ReplayedConversation, *, fails_in_silence: bool) -> None:
+        self._fails_in_silence = fails_in_silence
+        self._socket = socket
+        self._conversation = conversation
+        self._heard = 0
+        self._has_news = asyncio.Event()
+        self._has_error_events: bool | None = None
+
+    async def run(self) -> str:
+        """Replay until it has ended. Return how, in words for the log: nothing where it ended as recorded.
+
+        Raises ``CassetteMiss`` where the client said something else, after it was told.
+        """
+        listening = asyncio.create_task(self._listen())
+        speaking = asyncio.create_task(self._speak())
+        try:
+            await asyncio.wait((listening, speaking), return_when=asyncio.FIRST_COMPLETED)
+            ended = listening if listening.done() else speaking
+            return ended.result()
+        except (CassetteMiss, SessionClosed) as error:
+            await self._tell(explain_failure(error))
+            raise
+        finally:
+            listening.cancel()
+            speaking.cancel()
+            await asyncio.gather(listening, speaking, return_exceptions=True)
+
+    async def _listen(self) -> str:
+        try:
+            while True:
+                message = await self._socket.recv()
+                is_text = isinstance(message, str)
+                data = message.encode() if isinstance(message, str) else message
+                self._look_at(data, is_text=is_text)
+                self._conversation.send(data, is_text=is_text)
+                self._heard += 1
+                self._has_news.set()
+        except ConnectionClosed:
+            return "" if closed_by_other(self._socket) is not None else ", client left"
+
+    async def _speak(self) -> str:
+        conversation = self._conversation
+        try:
+            while True:
+                self._has_news.clear()
+                for pause, frame in conversation.deliverable(self._heard):
+                    await asyncio.sleep(pause)
+                    await self._say(frame)
+                ending = conversation.provider_ending(self._heard)
+                if ending is not None:
+                    pause, close = ending
+                    await asyncio.sleep(pause)
+                    await self._socket.end(*((_BROKEN,) if close is None else (close.code, close.reason)))
+                    return ""
+                await self._wait_for_news()
+        except ConnectionClosed:
+            await self._socket.wait_closed()  # the listener says how
+            return ""
+
+    async def _wait_for_news(self) -> None:
+        conversation = self._conversation
+        try:
+            await asyncio.wait_for(self._has_news.wait(), conversation.longest_silence())
+        except TimeoutError:
+            if conversation.waits_for_client and self._fails_in_silence:
+                conversation.end_silence()
+                conversation.tell_failure()
+            if conversation.waits_for_client:
+                logger.warning("%s", conversation.explain_silence())
+            await self._has_news.wait()
+
+    async def _say(self, frame: Frame) -> None:
+        self._look_at(frame.data, is_text=frame.is_text)
+        await self._socket.send(frame.data.decode() if frame.is_text else frame.data)
+
+    def _look_at(self, data: bytes, *, is_text: bool) -> None:
+        """Find out from the first text whether the two speak in events, as those of OpenAI's protocols do."""
+        if is_text and self._has_error_events is None:
+            self._has_error_events = _is_event(data)
+
+    async def _tell(self, failure: Failure) -> None:
+        """Tell the client why it goes on no longer: in an event, if its protocol has them, and in the close."""
+        if self._has_error_events:
+            event: dict[str, Any] = {"type": "error", "event_id": "event_aquila", "status": failure.status}
+            try:
+                await self._socket.send(json.dumps({**event, **failure.body}))
+            except ConnectionClosed:
+                return
+        await self._socket.end(_POLICY, f"{failure.code}: {failure.message.partition(chr(10))[0]}")
+
+
+def _is_event(data: bytes) -> bool:
+    try:
+        event = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(event, dict) and isinstance(event.get("type"), str)

@@ -1,0 +1,212 @@
+"""WebSockets at the server: whom it answers, and what becomes of a handshake. Begin with ``WebSockets.take_over``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from uvicorn.server import ServerState
+
+from aquila.cassettes.frames.frame import SWITCHED
+from aquila.config import DUMMY_KEY
+from aquila.errors import AquilaError, CassetteMiss
+from aquila.intercept.web_sockets.peer import fields_of_acceptance
+from aquila.intercept.web_sockets.proxied import SUBPROTOCOL, Refusal, SocketProxy, UpstreamConversation
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.server.access_log import RequestLog
+from aquila.server.admission import Admission
+from aquila.server.client_socket import ClientSocket
+from aquila.server.failures import Failure, explain_failure
+from aquila.server.handshake import Handshake
+from aquila.server.socket_relay import Relay
+from aquila.server.socket_replay import ReplayToClient
+from aquila.server.targets import find_obstacle, read_target
+from aquila.transports.proxy import KeyWithheld, Proxy, UpstreamFailed
+
+logger = logging.getLogger("aquila")
+
+_INTERNAL_ERROR = 1011
+
+T = TypeVar("T")
+
+
+class WebSockets:
+    """Answers handshakes through ``proxy`` whom ``admission`` lets in. ``largest_message`` is in bytes."""
+
+    def __init__(
+        self, proxy: Proxy, admission: Admission, *, largest_message: int, log: RequestLog | None = None
+    ) -> None:
+        self.proxy = proxy
+        self.admission = admission
+        self.log = log
+        self.sockets = SocketProxy(proxy, largest_message=largest_message)
+        self._largest_message = largest_message
+
+    def take_over(self, handshake: Handshake, transport: asyncio.Transport, state: ServerState) -> None:
+        """Answer a handshake on the connection on which it came. The server in ``state`` waits for its end."""
+        socket = ClientSocket(largest_message=self._largest_message)
+        transport.set_protocol(socket)
+        socket.connection_made(transport)
+        socket.data_received(handshake.head_for_protocol())
+        task = asyncio.get_running_loop().create_task(_Visit(self, handshake, socket).run())
+        open_one = _OpenSocket(task)
+        state.connections.add(open_one)  # type: ignore[arg-type]
+        state.tasks.add(task)
+
+        def forget(_: object) -> None:
+            state.connections.discard(open_one)
+            state.tasks.discard(task)
+
+        task.add_done_callback(forget)
+
+
+class _OpenSocket:
+    """What the server knows of one: that it can be shut down."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    def shutdown(self) -> None:
+        """End it, because the server ends."""
+        self._task.cancel()
+
+
+class _ClientLeft(Exception):
+    """The client has gone before its handshake was answered."""
+
+
+class _Visit:
+    """One handshake, and the conversation that it begins."""
+
+    def __init__(self, server: WebSockets, handshake: Handshake, socket: ClientSocket) -> None:
+        self._server = server
+        self._handshake = handshake
+        self._socket = socket
+        self._status: int | None = None
+        self._outcome = "left"
+        self._explanation = ""
+
+    async def run(self) -> None:
+        """Answer it, until the conversation has ended, and write the line of the log."""
+        began = time.monotonic()
+        try:
+            await self._answer()
+        except _ClientLeft:
+            pass
+        except asyncio.CancelledError:
+            self._outcome += ", server ended"
+            await self._socket.leave()
+        except CassetteMiss as miss:
+            self._outcome, self._explanation = "missed", str(miss)
+        except AquilaError as error:
+            self._outcome = "failed"
+            logger.warning("a WebSocket was closed: %s", error)
+            await self._socket.end(_INTERNAL_ERROR, explain_failure(error).message)
+        except Exception:
+            self._outcome = "failed"
+            logger.exception("a WebSocket was closed for an error in Aquila")
+            await self._socket.end(_INTERNAL_ERROR)
+        finally:
+            self._socket.transport.close()
+            self._note(time.monotonic() - began)
+
+    def _note(self, seconds: float) -> None:
+        log = self._server.log
+        if log is not None:
+            log.note(self._handshake.method, self._handshake.target, self._status, self._outcome, seconds)
+            log.explain(self._explanation)
+
+    async def _answer(self) -> None:
+        server, headers = self._server, self._handshake.headers
+        target, cassette = read_target(self._handshake.target, headers)
+        failure = server.admission.find_rejection(headers)
+        flaw = self._socket.flaw
+        if failure is None and flaw is not None:
+            self._outcome = "refused"
+            await self._refuse_with(flaw.status_code, flaw.headers.raw_items(), bytes(flaw.body or b""))
+            return
+        failure = failure or find_obstacle(self._handshake.method, target, headers, server.admission, server.proxy)
+        if failure is None and target.startswith("/_aquila/"):
+            failure = Failure(404, "not_found", "the server itself speaks no WebSocket")
+        if failure is not None:
+            await self._refuse(failure)
+            return
+        token = server.admission.token
+        try:
+            answer = await self._while_client_waits(
+                server.sockets.answer_handshake(
+                    target.replace(token, DUMMY_KEY),
+                    [(name, value.replace(token, DUMMY_KEY)) for name, value in headers.items()],
+                    cassette=cassette,
+                    may_use_key=server.admission.is_shown(headers, target),
+                )
+            )
+            if isinstance(answer, UpstreamConversation):
+                await self._relay(answer)
+            else:
+                await self._replay(answer)
+        except (AquilaError, KeyWithheld, UpstreamFailed) as error:
+            if self._status is not None:
+                raise
+            self._explanation = str(error) if isinstance(error, CassetteMiss) else ""
+            await self._refuse(explain_failure(error))
+        except OSError as error:  # nothing answered when it was recorded
+            await self._refuse(explain_failure(UpstreamFailed(str(error))))
+
+    async def _while_client_waits(self, answering: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.ensure_future(answering)
+        leaving = asyncio.ensure_future(self._socket.wait_closed())
+        try:
+            await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise _ClientLeft
+        finally:
+            for each in (task, leaving):
+                each.cancel()
+            await asyncio.gather(task, leaving, return_exceptions=True)
+
+    async def _refuse(self, failure: Failure) -> None:
+        self._outcome = failure.outcome
+        answer = failure.make_response()
+        fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.raw_headers]
+        await self._refuse_with(answer.status_code, fields, bytes(answer.body))
+
+    async def _refuse_with(self, status: int, fields: Any, body: bytes) -> None:
+        self._status = status
+        await self._socket.refuse(status, fields, body)
+
+    async def _accept(self, fields: Any) -> None:
+        offers = SUBPROTOCOL in self._handshake.headers
+        self._status = SWITCHED
+        await self._socket.accept(fields_of_acceptance(fields, offers_subprotocol=offers))
+
+    async def _replay(self, conversation: ReplayedConversation) -> None:
+        self._outcome = "replayed"
+        recorded = conversation.opening
+        if not recorded.has_begun:
+            if recorded.end != "broken":
+                await self._socket.wait_closed()  # the client had left here
+            return
+        if recorded.status != SWITCHED:
+            await self._refuse_with(recorded.status, recorded.headers, recorded.body)
+            return
+        await self._accept(recorded.headers)
+        in_test = self._server.proxy.scope.run.make_outcome is not None
+        self._outcome += await ReplayToClient(self._socket, conversation, fails_in_silence=in_test).run()
+
+    async def _relay(self, conversation: UpstreamConversation) -> None:
+        upstream = await self._while_client_waits(conversation.connect())
+        recorder = conversation.recorder
+        self._outcome = "passed on" if recorder is None else "recorded"
+        if isinstance(upstream, Refusal):
+            await self._refuse_with(upstream.status, upstream.headers, upstream.body)
+            return
+        fields = tuple((name.lower(), value) for name, value in upstream.response.headers.raw_items())
+        if recorder is not None:
+            recorder.accept(SWITCHED, fields)
+        await self._accept(fields)
+        self._outcome += await Relay(self._socket, upstream, recorder).run()

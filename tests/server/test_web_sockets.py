@@ -1,0 +1,232 @@
+"""Conversations over WebSockets through the server: recorded and replayed as its requests are, for any client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.sync.server import ServerConnection
+
+from aquila.cassettes.frames.frame import Close, Frame, read_frames
+from aquila.cassettes.model import Interaction
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.recording.scope import Scope
+from aquila.scripting.script import Script
+from aquila.server.access_log import RequestLog
+from aquila.server.application import build_application
+from aquila.server.background_server import BackgroundServer
+from aquila.transports.proxy import Proxy
+from tests.server.conftest import ADMISSION, Serve
+from tests.support.web_sockets import WebSocketProvider, break_off, web_socket_server
+
+PATH = "/v1/realtime?model=m"
+
+
+@pytest.fixture
+def talker(root: Path) -> Iterator[WebSocketProvider]:
+    """A provider that says back, in upper case, what it is told."""
+
+    def speak(connection: ServerConnection) -> None:
+        connection.send(json.dumps({"type": "session.created"}))
+        for message in connection:
+            said = message.upper() if isinstance(message, str) else message[::-1]
+            connection.send(said)
+
+    with web_socket_server(speak, compression=None) as running:
+        yield running
+
+
+def dial(running: BackgroundServer, path: str = PATH, **options: Any) -> ClientConnection:
+    url = f"ws{running.url.removeprefix('http')}{path}"
+    return connect(url, proxy=None, max_size=None, **options)
+
+
+def converse(running: BackgroundServer, *messages: str | bytes, path: str = PATH, **options: Any) -> list[str | bytes]:
+    """Say messages, one after the other, and return what came: a greeting, and an answer to each."""
+    with dial(running, path, **options) as connection:
+        heard = [connection.recv(60)]
+        for message in messages:
+            connection.send(message)
+            heard.append(connection.recv(60))
+    return heard
+
+
+def recording(root: Path, name: str = "x") -> Interaction:
+    (interaction,) = load_cassette(root / f"{name}.yaml").interactions
+    return interaction
+
+
+def said(interaction: Interaction) -> list[tuple[str, bytes]]:
+    frames = read_frames(interaction.response.chunks)
+    return [(">" if each.sent else "<", each.data) for each in frames if isinstance(each, Frame)]
+
+
+GREETING = '{"type": "session.created"}'
+
+
+def test_a_conversation_is_recorded_and_replayed(serve: Serve, talker: WebSocketProvider, root: Path) -> None:
+    expected = [GREETING, "HI", b"cba"]
+    with serve(record="missing", upstream=talker.url) as running:
+        assert converse(running, "hi", b"abc") == expected
+    with serve(upstream=talker.url) as running:
+        assert converse(running, "hi", b"abc") == expected
+    assert talker.paths == [PATH]
+    stored = recording(root)
+    assert stored.request.url == f"{talker.url}{PATH}"
+    assert said(stored) == [
+        ("<", GREETING.encode()),
+        (">", b"hi"),
+        ("<", b"HI"),
+        (">", b"abc"),
+        ("<", b"cba"),
+    ]
+    assert next(each for each in read_frames(stored.response.chunks) if isinstance(each, Close)).by == "client"
+
+
+def test_a_changed_message_is_told_in_an_event_in_the_close_and_where_misses_are_asked_for(
+    serve: Serve, talker: WebSocketProvider, root: Path
+) -> None:
+    lines: list[str] = []
+    with serve(record="missing", upstream=talker.url) as running:
+        converse(running, "hi", '{"type": "ask", "for": "tea"}')
+    with serve(upstream=talker.url, log=RequestLog(lambda text: text, lines.append)) as running:
+        with dial(running) as connection:
+            connection.recv(60)
+            connection.send("hi")
+            connection.recv(60)
+            connection.send('{"type": "ask", "for": "coffee"}')
+            event = json.loads(connection.recv(60))
+            with pytest.raises(ConnectionClosedError):
+                connection.recv(60)
+        told = httpx2.get(f"{running.url}/_aquila/misses").json()["misses"]
+    assert connection.close_code == 1008
+    assert connection.close_reason == "cassette_miss: for differs from message 2 of 2 that the client had sent in x"
+    assert event["type"] == "error"
+    assert event["error"]["code"] == "cassette_miss"
+    assert "for: recorded 'tea', now 'coffee'" in event["error"]["message"]
+    assert told == [event["error"]["message"]]
+    assert lines[0].startswith(f"GET {PATH} 101 missed ")
+    assert "for: recorded 'tea', now 'coffee'" in "\n".join(lines)
+
+
+def test_a_handshake_that_is_not_recorded_is_refused_like_a_request(
+    serve: Serve, talker: WebSocketProvider, root: Path
+) -> None:
+    lines: list[str] = []
+    with (
+        serve(upstream=talker.url, log=RequestLog(lambda text: text, lines.append)) as running,
+        pytest.raises(InvalidStatus) as refused,
+    ):
+        converse(running)
+    response = refused.value.response
+    assert response.status_code == 404
+    error = json.loads(response.body or b"")["error"]
+    assert error["code"] == "cassette_miss"
+    assert lines[0].startswith(f"GET {PATH} 404 missed ")
+    assert error["message"].splitlines()[0] in lines[1]
+    assert talker.paths == []
+
+
+def test_the_nth_conversation_gets_the_nth_recording_and_two_at_once_get_one_each(
+    serve: Serve, talker: WebSocketProvider, root: Path
+) -> None:
+    with serve(record="missing", upstream=talker.url) as running:
+        converse(running, "one")
+        converse(running, "one")
+    with serve(record="missing", upstream=talker.url) as running:
+        with dial(running) as first, dial(running) as second:
+            for connection in (second, first):
+                assert connection.recv(60) == GREETING
+                connection.send("one")
+            assert [each.recv(60) for each in (first, second)] == ["ONE", "ONE"]
+        assert len(talker.paths) == 2
+        assert converse(running, "two") == [GREETING, "TWO"]
+    assert len(talker.paths) == 3
+    assert len(load_cassette(root / "x.yaml").interactions) == 3
+
+
+@pytest.mark.parametrize("way", ["provider", "provider without a code", "client", "broken"])
+def test_it_ends_as_it_had_ended(way: str, serve: Serve, root: Path) -> None:
+    def speak(connection: ServerConnection) -> None:
+        connection.send("last words")
+        if way == "provider":
+            connection.close(4000, "so long")
+        elif way == "provider without a code":
+            with connection.send_context():
+                connection.protocol.send_close()
+        elif way == "broken":
+            break_off(connection)
+        else:
+            for _ in connection:
+                pass
+
+    def end(running: BackgroundServer) -> tuple[int | None, str | None]:
+        with dial(running) as connection:
+            assert connection.recv(60) == "last words"
+            if way == "client":
+                connection.close(4001, "enough")
+            with pytest.raises(ConnectionClosed):
+                connection.recv(60)
+        return connection.close_code, connection.close_reason
+
+    expected = {
+        "provider": (4000, "so long"),
+        "provider without a code": (1005, ""),
+        "client": (4001, "enough"),
+        "broken": (1006, ""),
+    }[way]
+    with web_socket_server(speak) as provider, serve(record="missing", upstream=provider.url) as running:
+        assert end(running) == expected
+    stored = recording(root)
+    closes = [(each.by, each.code) for each in read_frames(stored.response.chunks) if isinstance(each, Close)]
+    assert closes == ([] if way == "broken" else [("client" if way == "client" else "provider", expected[0])])
+    assert stored.response.end == ("broken" if way == "broken" else "complete")
+    with serve(upstream=provider.url) as running:
+        assert end(running) == expected
+
+
+def test_a_refused_handshake_is_recorded_with_its_body(serve: Serve, talker: WebSocketProvider, root: Path) -> None:
+    def refuse(connection: ServerConnection, request: Any) -> Any:
+        answer = connection.respond(401, '{"error": {"code": "invalid_api_key"}}')
+        answer.headers["x-request-id"] = "req_1"
+        return answer
+
+    talker.refuse = refuse
+    for record in ("missing", None):
+        with serve(record=record, upstream=talker.url) as running, pytest.raises(InvalidStatus) as refused:
+            converse(running)
+        response = refused.value.response
+        assert response.status_code == 401
+        assert json.loads(response.body or b"")["error"]["code"] == "invalid_api_key"
+        assert response.headers["x-request-id"] == "req_1"
+    assert len(talker.paths) == 1
+
+
+def test_an_upstream_that_cannot_be_reached_is_a_502(serve: Serve, talker: WebSocketProvider, root: Path) -> None:
+    for record in ("missing", None):
+        with serve(record=record, upstream="ws://127.0.0.1:9") as running, pytest.raises(InvalidStatus) as refused:
+            converse(running)
+        assert refused.value.response.status_code == 502
+
+
+def test_a_script_answers_and_one_that_speaks_another_protocol_says_so(root: Path) -> None:
+    scope = Scope(kind="block", name="aquila serve", options={"transport": "replay"})
+    script = Script()
+    scope.use_script(script)
+    script.reply("Hello there")
+    with BackgroundServer(build_application(Proxy(lambda: scope), ADMISSION)) as running:
+        with dial(running, "/v1/responses") as connection:
+            connection.send(json.dumps({"type": "response.create", "model": "m", "input": "hi"}))
+            heard = [json.loads(connection.recv(60)) for _ in range(3)]
+        assert heard[0]["type"] == "response.created"
+        with pytest.raises(InvalidStatus) as refused:
+            converse(running, path="/v1/speak")
+    scope.close()
+    assert refused.value.response.status_code == 501
+    assert b"a script answers here" in (refused.value.response.body or b"")
