@@ -67,7 +67,7 @@ def ask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOpt
       the provider's own tools (Responses API only);
     - ``reasoning``: an effort, or ``{"effort": ..., "summary": ...}`` (a summary on the Responses API only);
       ``text={"verbosity": ...}``; ``store``; on the Responses API ``previous_response_id``, ``truncation``, and
-      ``background`` with ``poll_interval`` in seconds;
+      ``background`` with ``poll_interval`` in seconds, and ``websocket``: the whole call goes over one WebSocket;
     - ``user``: an identifier of the end user; ``service_tier``;
     - ``metadata``: a mapping that comes back in ``reply.meta``, in every event and in telemetry; never part of what
       identifies a recording. It is sent to the provider where its API takes it, as text: on the Responses API always,

@@ -37,6 +37,9 @@ __all__ = [
 _OLDEST = 3
 """The first major version that stands on httpx2, as the transports do."""
 
+_FIRST_WITH_WEB_SOCKETS = "3.8"
+"""The first version with ``responses.connect``."""
+
 _PURPOSE = "aquila.ask"
 
 _MODULES = {"ChatCompletionChunk": "openai.types.chat"}
@@ -51,6 +54,16 @@ def require_sdk() -> None:
         raise MissingDependency(
             f"{_PURPOSE} needs openai {_OLDEST} or newer, and openai {installed} is installed; to upgrade it: "
             f"{install_command('openai')}. Recording and replaying other clients works with this version too"
+        )
+
+
+def require_web_sockets(responses: Any) -> None:
+    """Raise ``MissingDependency`` if a client's Responses API cannot be connected to."""
+    if not hasattr(responses, "connect"):
+        installed = import_optional("openai", "openai", purpose=_PURPOSE).__version__
+        raise MissingDependency(
+            f"{_PURPOSE}(websocket=True) needs openai {_FIRST_WITH_WEB_SOCKETS} or newer, and openai {installed} is "
+            f"installed; to upgrade it: {install_command('openai,websockets')}"
         )
 
 

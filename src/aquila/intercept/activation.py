@@ -145,6 +145,23 @@ class Interception:
             self.socket_guard.patches.withdraw(holder)
             self._client_patches.withdraw(holder)
 
+    @property
+    def catches_clients(self) -> bool:
+        """Whether clients are caught now."""
+        return self._client_patches.in_force
+
+    @contextlib.contextmanager
+    def clients_caught(self) -> Iterator[None]:
+        """Catch clients until the block ends, also where no scope is open."""
+        holder = object()
+        with self._lock:
+            self._client_patches.put_in_force(holder)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._client_patches.withdraw(holder)
+
     @contextlib.contextmanager
     def dummies_shown(self, dummies: Mapping[str, str]) -> Iterator[DummyKeys]:
         """Show ``dummies`` until the block ends, while no scope that is opened within it says otherwise."""

@@ -47,9 +47,19 @@ class CassetteRoute(ScopeRoute):
         self.name = name
         self.needs_key = upstream.needs_key
         self.source = upstream.name
+        self.speaks_web_sockets = upstream.name in ("", "live")
+        self._settings = settings
         self._session = session
         self.upstream = upstream
         self._outside = outside
+
+    @property
+    def answering(self) -> tuple[Scope, Settings, Session]:
+        """What answers here, for what is no request of HTTP. The settings have the transport of this route."""
+        settings = self._settings
+        if settings.transport != self.name:
+            settings = settings.with_options({"transport": self.name}, source="transport=")
+        return self._scope, settings, self._session
 
     def _large_requests(self) -> Iterable[BodyFile]:
         return find_large_requests(self._session.cassette.interactions)

@@ -23,6 +23,8 @@ class Route:
     needs_key: bool
     source: str = ""
     """The name of the upstream that answers, "" where only recordings do."""
+    speaks_web_sockets: bool = False
+    """Whether what answers takes part in conversations over WebSockets, too."""
     is_one_call: bool = False
     """Whether ``close`` has something to end, because no scope around the call does."""
 
@@ -63,6 +65,7 @@ class PlainRoute(Route):
         self.name = name
         self.needs_key = upstream.needs_key
         self.source = name
+        self.speaks_web_sockets = name == "live"
         self._upstream = upstream
 
     def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:

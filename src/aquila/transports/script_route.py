@@ -45,15 +45,22 @@ class ScriptRoute(ScopeRoute):
         script = script or scope.script
         if script is None:
             raise ValueError(f"{scope.describe()} has no script")
+        self._settings = settings
         self._script = script
-        self._otherwise = otherwise
+        self.otherwise = otherwise
+        self.speaks_web_sockets = otherwise is None or otherwise.speaks_web_sockets
+
+    @property
+    def answering(self) -> tuple[Scope, Settings, AnswersRequests]:
+        """What answers here, for what is no request of HTTP."""
+        return self._scope, self._settings, self._script
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
         read_request(request)
         asked = to_recorded_request(request)
         decision = self._decide(asked)
         if decision is None:
-            return self._otherwise.answer(request) if self._otherwise is not None else self._miss(asked)
+            return self.otherwise.answer(request) if self.otherwise is not None else self._miss(asked)
         return self._replay(decision, request)
 
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
@@ -61,7 +68,7 @@ class ScriptRoute(ScopeRoute):
         asked = to_recorded_request(request)
         decision = self._decide(asked)
         if decision is None:
-            return await self._otherwise.answer_async(request) if self._otherwise is not None else self._miss(asked)
+            return await self.otherwise.answer_async(request) if self.otherwise is not None else self._miss(asked)
         return await self._replay_async(decision, request)
 
     def _decide(self, asked: RecordedRequest) -> ReplayDecision | None:

@@ -77,6 +77,11 @@ class CallPlan:
 
     def bind_to_route(self, route: Any) -> PreparedCall:
         """Return the call on its route. Raises ``ConfigError`` for what the endpoint refuses."""
+        if self.options.websocket and not route.speaks_web_sockets:
+            raise ConfigError(
+                f"option 'websocket': {route.source!r} answers here, and speaks no WebSockets; leave the option "
+                "out, or replay a cassette that was recorded with it"
+            )
         # A replay must not depend on a key, nor hand a real one to anything.
         api_key = (None if route.name in _NEVER_WITH_A_KEY else self._find_key()) or config.DUMMY_KEY
         host = "the local model" if route.source == "local" else self.host
@@ -280,6 +285,7 @@ _REPORTED_OPTIONS = (
     "reasoning",
     "store",
     "background",
+    "websocket",
     "max_retries",
     "max_output_tokens",
 )

@@ -67,7 +67,7 @@ def translate_error(
     if isinstance(error, openai_sdk.APITimeoutError):
         return _timeout_error(error, context, begun)
     if isinstance(error, openai_sdk.APIConnectionError):
-        return _connection_error(error.__cause__ or error, context, begun, request_id)
+        return connection_error(error.__cause__ or error, context, begun, request_id)
     if isinstance(error, openai_sdk.APIError):  # an error object inside a stream that began well
         body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
         return _fill_in_request(error_from_object(body), context, request_id)
@@ -78,7 +78,7 @@ def translate_error(
     if _is_of_http_library(error):
         if "Timeout" in type(error).__name__:
             return _timeout_error(error, context, begun)
-        return _connection_error(error, context, begun, request_id)
+        return connection_error(error, context, begun, request_id)
     return error
 
 
@@ -127,10 +127,17 @@ def _fill_in_request(error: AquilaError, context: ErrorContext, request_id: str 
 
 
 def _status_error(error: Any, context: ErrorContext) -> ProviderError:
-    status: int = error.status_code
-    kind, advice = _class_and_advice(status)
     content_type = error.response.headers.get("content-type", "")
-    body = error.body
+    return error_of_status(
+        error.status_code, error.body, context, content_type=content_type, request_id=error.request_id
+    )
+
+
+def error_of_status(
+    status: int, body: Any, context: ErrorContext, *, content_type: str = "", request_id: str | None = None
+) -> ProviderError:
+    """Return the error for an answer with a status that refuses; ``body`` is the error object in it, or its text."""
+    kind, advice = _class_and_advice(status)
     if isinstance(body, Mapping):
         message = body.get("message") or json.dumps(body, ensure_ascii=False)
         code = body.get("code") or body.get("type")
@@ -138,11 +145,11 @@ def _status_error(error: Any, context: ErrorContext) -> ProviderError:
         message, code = _excerpt_of(body if isinstance(body, str) else "", content_type), None
     shown = f"{message}" + (f" ({code})" if code else "")
     text = f"{context.host} answered {status}: {context.remove_secrets(shown)[:_MAX_SHOWN]}"
-    text += f" [request {error.request_id}]" if error.request_id else ""
+    text += f" [request {request_id}]" if request_id else ""
     return kind(
         f"{text}. {advice}" if advice else text,
         status=status,
-        request_id=error.request_id,
+        request_id=request_id,
         body=context.remove_secrets(body),
     )
 
@@ -183,17 +190,28 @@ def _describe_limit(seconds: float | None) -> str:
 
 
 def _timeout_error(error: BaseException, context: ErrorContext, begun: bool) -> AquilaError:
-    limits, host = context.timeouts, context.host
     cause = type(error.__cause__ or error).__name__
     if cause == "ConnectTimeout":
-        return RequestTimeout(f"connect: no connection to {host} within {_describe_limit(limits.connect)}")
+        return connect_timeout_error(context)
+    if not begun and cause in ("WriteTimeout", "PoolTimeout"):
+        return RequestTimeout(
+            f"{cause.removesuffix('Timeout').lower()}: the request to {context.host} could not be sent in time"
+        )
+    return silence_error(context, begun=begun)
+
+
+def connect_timeout_error(context: ErrorContext) -> RequestTimeout:
+    """Return the error where no connection was made in time."""
+    limit = _describe_limit(context.timeouts.connect)
+    return RequestTimeout(f"connect: no connection to {context.host} within {limit}")
+
+
+def silence_error(context: ErrorContext, *, begun: bool) -> AquilaError:
+    """Return the error where nothing has come for too long."""
+    limits, host = context.timeouts, context.host
     if begun:
         silence = _describe_limit(limits.idle)
         return StreamTimeout(f"idle: nothing arrived from {host} for {silence}; raise timeout= if it may be slow")
-    if cause in ("WriteTimeout", "PoolTimeout"):
-        return RequestTimeout(
-            f"{cause.removesuffix('Timeout').lower()}: the request to {host} could not be sent in time"
-        )
     if limits.read is not None:
         return RequestTimeout(f"read: {host} did not begin to answer within {_describe_limit(limits.read)}")
     return StreamTimeout(
@@ -201,9 +219,8 @@ def _timeout_error(error: BaseException, context: ErrorContext, begun: bool) -> 
     )
 
 
-def _connection_error(
-    cause: BaseException, context: ErrorContext, begun: bool, request_id: str | None
-) -> ProviderError:
+def connection_error(cause: BaseException, context: ErrorContext, begun: bool, request_id: str | None) -> ProviderError:
+    """Return the error of a connection that was not made, or that broke."""
     reason = f"{type(cause).__name__}: {context.remove_secrets(str(cause))}".removesuffix(": ")
     if begun:
         return StreamBroken(f"the connection to {context.host} ended in mid-stream ({reason})", request_id=request_id)

@@ -121,6 +121,7 @@ class AskOptions(RequestOptions, total=False):
     previous_response_id: Annotated[
         str | None, CallOption(check_text, only="responses", responses="previous_response_id")
     ]
+    websocket: Annotated[bool | None, CallOption(check_flag, False, only="responses")]
     background: Annotated[bool | None, CallOption(check_flag, False, only="responses")]
     poll_interval: Annotated[float | None, CallOption(number_between(0, 3600), 1.0, only="responses")]
     tools: Annotated[Iterable[ToolLike] | None, CallOption(make_toolbox, Toolbox())]
@@ -208,6 +209,8 @@ class Options:
         if declared is ASK_OPTIONS:
             _check_tool_choice(options)
             _check_endpoint(checked, options.endpoint)
+            if options.websocket and options.background:
+                raise ConfigError("option 'background' goes with no websocket=True: such an answer is no stream there")
         return options
 
     def with_tool_choice(self, choice: Any) -> Self:

@@ -6,7 +6,7 @@ import functools
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,7 @@ class ReadInterrupter:
 
     def __init__(self) -> None:
         self._stream: Any = None
+        self._end: Callable[[Any], None] = end_answer
         # Held by who ends the reading. The driver waits for it: the answer is closed, and a recording of it stored,
         # before the call is over. A signal handler may end what its own thread is leaving.
         self._ending = threading.RLock()
@@ -94,9 +95,11 @@ class ReadInterrupter:
         self._waking: threading.Event | None = None
 
     @contextmanager
-    def watch_reading(self, stream: Any, seconds: float | None) -> Iterator[None]:
-        """Note what is being read, and end the reading after ``seconds``."""
-        self._stream = stream
+    def watch_reading(
+        self, stream: Any, seconds: float | None, end: Callable[[Any], None] | None = None
+    ) -> Iterator[None]:
+        """Note what is being read, and end the reading after ``seconds``. ``end`` ends it, if it is no answer."""
+        self._stream, self._end = stream, end or end_answer
         timer = None
         if seconds is not None:
             timer = threading.Timer(seconds, self.end_reading)
@@ -128,16 +131,21 @@ class ReadInterrupter:
     def end_reading(self) -> None:
         """Close the answer and wake its reader, who may be waiting for the provider."""
         with self._ending:
-            stream = self._stream
-            if stream is None or stream.response.is_closed:  # its connection may serve another request by now
-                return
-            connection = _duplicate_socket(stream)
-            # Closing comes first: a recording then notes that the caller left, not that the provider broke off.
-            stream.response.close()
-            if connection is not None:
-                # A read that waits is not woken by closing the socket, but by shutting down the connection.
-                with connection, suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+            if self._stream is not None:
+                self._end(self._stream)
+
+
+def end_answer(stream: Any) -> None:
+    """Close an answer and wake its reader."""
+    if stream.response.is_closed:  # its connection may serve another request by now
+        return
+    connection = _duplicate_socket(stream)
+    # Closing comes first: a recording then notes that the caller left, not that the provider broke off.
+    stream.response.close()
+    if connection is not None:
+        # A read that waits is not woken by closing the socket, but by shutting down the connection.
+        with connection, suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _duplicate_socket(stream: Any) -> socket.socket | None:

@@ -14,12 +14,14 @@ from aquila.events import Event
 class SendRequest:
     """Send a request by a method of the SDK, feed its chunks to ``RequestLoop.parser``, report a ``RequestOutcome``.
 
-    ``whole``: the answer is not streamed; it is all in the outcome's ``body``.
+    ``unstreamed``: the answer is not streamed; it is all in the outcome's ``body``. ``over_socket``: it goes over the
+    WebSocket of the call, which stays open for the next one if nothing fails.
     """
 
     request: Mapping[str, Any]
     path: str
     unstreamed: bool = False
+    over_socket: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aquila.engine.calls.error_translation import ErrorContext, decode_json_answer
-from aquila.engine.calls.options import Options
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.endpoints.protocol import Turn
 from aquila.engine.endpoints.structured_output import parse_answer
+from aquila.engine.loop.continuation import Continuation
 from aquila.engine.loop.request_loop import RequestLoop
 from aquila.engine.loop.steps import EmitEvents, RunTools, SendRequest, Sleep, Step, Steps
 from aquila.engine.loop.tool_execution import PreparedToolCall, ToolOutcome
@@ -27,6 +27,10 @@ from aquila.tools import without_forced_call
 
 if TYPE_CHECKING:
     from aquila.engine.calls.call_plan import CallPlan
+
+
+_PLACES = frozenset({"conversation", "previous_response_id"})
+"""Fields of a caller's own that say where a conversation goes on. They are sent as they are, whatever we know."""
 
 
 class ToolLoop(RequestLoop):
@@ -44,16 +48,25 @@ class ToolLoop(RequestLoop):
         self._waits = plan.waits
         self._messages = list(plan.messages)
         self._fallback_form = False
-        self._request = self._next_request(self._options)
+        self._over_socket = plan.options.websocket
+        self._continuation = Continuation()
+        self._turn_options = self._options
+        self._request = self._next_request()
         self._rounds = ToolRounds(self._options)
         self._calls: list[ToolCall] = []
         self._usage = Usage(reported=False)
 
     def _rewrite_request(self, error: BaseException) -> bool:
+        if self._over_socket:
+            # What is sent again goes over another connection, so all of it is sent.
+            is_lost = self._continuation.is_lost(error)
+            self._continuation.forget()
+            self._request = self._next_request()
+            return is_lost
         if self._fallback_form or not self._endpoint.refused_usual_form(error, self._messages):
             return False
         self._fallback_form = True
-        self._request = self._next_request(self._options)
+        self._request = self._next_request()
         return True
 
     def steps(self) -> Steps:
@@ -67,20 +80,23 @@ class ToolLoop(RequestLoop):
             if self._rounds.stopped or not all(map(self._options.tools.runs_here, calls)):
                 break
             # A choice that forces a call would force one for ever.
-            self._request = self._next_request(
-                self._options.with_tool_choice(without_forced_call(self._options.tool_choice))
-            )
+            self._turn_options = self._options.with_tool_choice(without_forced_call(self._options.tool_choice))
+            self._request = self._next_request()
         if self._rounds.stopped:
             turn = replace(turn, text="\n\n".join(filter(None, (turn.text, self._rounds.stop_notice))))
             yield self._report_and_emit(Chunk(self._rounds.stop_notice, ref=self.call.ref, metadata=self.call.metadata))
         self.result = response = self._make_response(turn)
         yield EmitEvents((Done(response, ref=self.call.ref, metadata=self.call.metadata),))
 
-    def _next_request(self, options: Options) -> dict[str, Any]:
+    def _next_request(self) -> dict[str, Any]:
         request = self._endpoint.build_request(
-            self._messages, options, model=self.call.model, fallback_form=self._fallback_form
+            self._continuation.new_messages(self._messages),
+            self._turn_options,
+            model=self.call.model,
+            fallback_form=self._fallback_form,
         )
-        return {**request, "extra_body": dict(options.provider_options) or None}
+        extra = dict(self._turn_options.provider_options)
+        return {**request, **self._continuation.fields, "extra_body": extra or None}
 
     def _add_answer(self, turn: Turn) -> list[ToolCall]:
         """Add an answer to the conversation; return the calls in it."""
@@ -97,6 +113,8 @@ class ToolLoop(RequestLoop):
                 extra = {key: value for key, value in message.extra.items() if key != "output"}
                 message = replace(message, calls=tuple(calls), extra=extra)
         self._messages.append(message)
+        if self._over_socket and not _PLACES & self._options.provider_options.keys():
+            self._continuation.remember(turn, self._messages)
         made = [self._tool_call_event(call) for call in message.calls]
         self._calls += made
         return made
@@ -131,7 +149,9 @@ class ToolLoop(RequestLoop):
                     lambda: SendRequest(request, self._endpoint.path, unstreamed=True)
                 )
             else:
-                outcome = yield from self._send_with_retries(lambda: SendRequest(self._request, self._endpoint.path))
+                outcome = yield from self._send_with_retries(
+                    lambda: SendRequest(self._request, self._endpoint.path, over_socket=self._over_socket)
+                )
             if outcome.body is not None:
                 answer = decode_json_answer(outcome.body, outcome.headers, self.error_context)
                 yield from self._poll_until_finished(answer)

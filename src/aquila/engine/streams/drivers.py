@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
@@ -16,7 +16,13 @@ from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendR
 from aquila.engine.loop.tool_execution import ToolOutcome
 from aquila.errors import InvalidAnswer, StreamClosed
 from aquila.events import Event
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.time_limits import time_limit
+
+if TYPE_CHECKING:
+    from aquila.engine.streams import socket_exchange
+else:
+    lazy_modules(globals(), socket_exchange="aquila.engine.streams.socket_exchange")
 
 T = TypeVar("T")
 
@@ -28,6 +34,7 @@ def drive_call(call: PreparedCall) -> Generator[Event, None, None]:
     """Make the call and yield its events. Closing the generator closes the connection."""
     telemetry = call.telemetry
     steps = call.loop.steps()
+    sockets = socket_exchange.SocketExchange(call) if call.plan.options.websocket else None
     outcome: RequestOutcome | list[ToolOutcome] | None = None
     failed = True
     try:
@@ -42,7 +49,10 @@ def drive_call(call: PreparedCall) -> Generator[Event, None, None]:
                 case Sleep(seconds):
                     call.interrupter.sleep(call.limit_to_total(seconds))
                 case SendRequest():
-                    outcome = yield from _exchange_request(call, step)
+                    if sockets is not None and step.over_socket:
+                        outcome = yield from sockets.exchange_request(step)
+                    else:
+                        outcome = yield from _exchange_request(call, step)
                 case RunTools(ready):
                     outcome = tool_execution.run_tools(ready)
     except StopIteration:
@@ -56,7 +66,11 @@ def drive_call(call: PreparedCall) -> Generator[Event, None, None]:
         telemetry.report_end(error=error)
         raise
     finally:
-        call.route.close(failed=failed)
+        try:
+            if sockets is not None:
+                sockets.close()
+        finally:
+            call.route.close(failed=failed)
 
 
 def _exchange_request(call: PreparedCall, step: SendRequest) -> Generator[Event, None, RequestOutcome]:
@@ -123,6 +137,7 @@ async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Even
     call = await prepare_call_async(made) if isinstance(made, CallPlan) else made
     telemetry = call.telemetry
     steps = call.loop.steps()
+    sockets = socket_exchange.AsyncSocketExchange(call) if call.plan.options.websocket else None
     outcome: RequestOutcome | list[ToolOutcome] | None = None
     failed = True
     try:
@@ -141,9 +156,9 @@ async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Even
                 case Sleep(seconds):
                     await anyio.sleep(call.limit_to_total(seconds))
                 case SendRequest():
-                    exchange = _AsyncExchange(call, step)
+                    exchange = sockets if sockets is not None and step.over_socket else _AsyncExchange(call)
                     # Closed here and now: what the garbage collector closes, the end of the event loop may cut short.
-                    async with aclosing(exchange.exchange_events()) as arriving:
+                    async with aclosing(exchange.exchange_request(step)) as arriving:
                         async for event in arriving:
                             yield event
                     outcome = exchange.outcome
@@ -157,29 +172,32 @@ async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Even
         telemetry.report_end(error=error)
         raise
     finally:
-        await call.route.close_async(failed=failed)
+        try:
+            if sockets is not None:
+                await sockets.close()
+        finally:
+            await call.route.close_async(failed=failed)
 
 
 class _AsyncExchange:
     """One request of the asynchronous driver. An async generator cannot return the outcome, so it is kept here."""
 
-    def __init__(self, call: PreparedCall, step: SendRequest) -> None:
+    def __init__(self, call: PreparedCall) -> None:
         self._call = call
-        self._step = step
         self.outcome = RequestOutcome()
 
-    async def exchange_events(self) -> AsyncGenerator[Event, None]:
+    async def exchange_request(self, step: SendRequest) -> AsyncGenerator[Event, None]:
         call = self._call
         try:
             client = sdk_client.async_client(call.plan.base_url, call.api_key)
             with call.route.activate(), time_limit(call.total_limit):
-                send = sdk_client.sdk_method(client, self._step.path, whole=self._step.unstreamed)
-                sent = send(**call.sdk_arguments(self._step.path, self._step.request))
+                send = sdk_client.sdk_method(client, step.path, whole=step.unstreamed)
+                sent = send(**call.sdk_arguments(step.path, step.request))
                 answer = await _within_total(call, sent)
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
             self.outcome = _outcome_without_answer(call, error)
             return
-        if self._step.unstreamed:
+        if step.unstreamed:
             self.outcome = RequestOutcome(None, True, answer.headers, answer.content)
             return
         stream = answer

@@ -24,8 +24,12 @@ from aquila.recording.no_network import fail_unasked
 from aquila.recording.scope import Scope
 from aquila.recording.session import Session
 from aquila.transports import scope_routes
+from aquila.transports.cassette_route import CassetteRoute
+from aquila.transports.own_requests import is_own_request
+from aquila.transports.routes import Route, active_route
 from aquila.transports.scope_route import refuse
 from aquila.transports.scope_routes import session_mode
+from aquila.transports.script_route import ScriptRoute
 from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
 
 if TYPE_CHECKING:
@@ -48,12 +52,18 @@ def answer_handshake(request: RecordedRequest) -> Answer:
     Raises ``CassetteMiss`` and ``LiveCallRefused``, ``NoNetwork`` for what nothing asked for, and ``OSError`` where no
     connection was made when it was recorded.
     """
+    route = _find_route()
+    if route is not None:
+        return _answer_on(route, request)
     answering = _find_scope(request)
     return None if answering is None else _answer(request, *answering, answering.scope.default_cassette)
 
 
 async def answer_handshake_async(request: RecordedRequest) -> Answer:
     """``answer_handshake`` without blocking the event loop: files are read in a thread."""
+    route = _find_route()
+    if route is not None:
+        return _answer_on(route, request)
     answering = _find_scope(request)
     if answering is None:
         return None
@@ -65,6 +75,22 @@ async def answer_within(request: RecordedRequest, scope: Scope, settings: Settin
     if not scope_routes.is_ready(settings.transport, scope, settings, cassette):
         await anyio.to_thread.run_sync(functools.partial(_read_files, scope, settings, cassette))
     return _answer(request, scope, settings, cassette)
+
+
+def _find_route() -> Route | None:
+    """The route of the call of Aquila's own that connects here, if one does. What it opens needs no file any more."""
+    return None if is_own_request() else active_route.get()
+
+
+def _answer_on(route: Route, request: RecordedRequest) -> Answer:
+    if isinstance(route, ScriptRoute):
+        scope, settings, script = route.answering
+        otherwise = route.otherwise
+        scripted = scripted_answering.answer_from([script], request, scope, settings, leaves_some=otherwise is not None)
+        return scripted if scripted is not None or otherwise is None else _answer_on(otherwise, request)
+    if isinstance(route, CassetteRoute):
+        return _decide(request, *route.answering)
+    return None
 
 
 def _find_scope(request: RecordedRequest) -> AnsweringScope | None:

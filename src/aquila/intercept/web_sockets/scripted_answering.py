@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from aquila.cassettes.model import RecordedRequest
@@ -29,10 +30,18 @@ def answer_by_hand(
     conversation.
     """
     scripts = _find_scripts(scope, settings, cassette)
+    leaves_some = _is_left_to_another(scope, settings, cassette)
+    return answer_from(scripts, request, scope, settings, leaves_some=leaves_some)
+
+
+def answer_from(
+    scripts: Sequence[AnswersRequests], request: RecordedRequest, scope: Scope, settings: Settings, *, leaves_some: bool
+) -> ReplayedConversation | None:
+    """Let the first of these scripts answer a handshake that may. None if none does, and something else may."""
     form = open_conversation(request)
     probe = None if form is None else form.ask({})
     chosen = next((script for script in scripts if probe is not None and script.may_answer(probe)), None)
-    if chosen is None and (not scripts or _is_left_to_another(scope, settings, cassette)):
+    if chosen is None and (not scripts or leaves_some):
         return None
     if form is None:
         parts = urlsplit(request.url)

@@ -1,0 +1,219 @@
+"""The WebSocket of a call, and requests over it. It is made by the first, and closed with the call, or by a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
+from typing import Any
+
+import anyio
+
+from aquila.engine.calls import sdk_client
+from aquila.engine.calls.call_plan import PreparedCall
+from aquila.engine.calls.error_translation import (
+    connect_timeout_error,
+    connection_error,
+    error_of_status,
+    silence_error,
+)
+from aquila.engine.loop.socket_answer import SocketAnswer, write_message
+from aquila.engine.loop.steps import RequestOutcome, SendRequest
+from aquila.engine.openai_sdk import require_web_sockets
+from aquila.errors import ConfigError, InvalidAnswer
+from aquila.events import Event
+from aquila.intercept.web_sockets import own_connections
+
+PURPOSE = "aquila.ask(websocket=True)"
+
+_SPEAKS_NONE = frozenset({404, 405, 426, 501})
+"""What a server says to a handshake that speaks no WebSockets there."""
+
+
+class _Exchange:
+    """What the synchronous and the asynchronous side have in common. ``connection`` is the SDK's."""
+
+    def __init__(self, call: PreparedCall) -> None:
+        self._call = call
+        self._connection: Any = None
+        self._raw: Any = None
+        self._is_answering = False
+
+    def _begin_opening(self, *, within_loop: bool) -> tuple[own_connections.Opening, dict[str, Any]]:
+        call = self._call
+        opening = own_connections.begin_opening(within_loop=within_loop, purpose=PURPOSE)
+        seconds = sdk_client.shortest_limit(call.plan.timeouts.connect, call.remaining_seconds())
+        return opening, opening.options(seconds)
+
+    def _make_answer(self) -> SocketAnswer:
+        return SocketAnswer(self._call.loop.parser, self._call.error_context)
+
+    def _wait_seconds(self, answer: SocketAnswer) -> float | None:
+        """How long the next message may be waited for, in seconds."""
+        limits = self._call.plan.timeouts
+        longest = limits.idle if answer.begun or limits.read is None else limits.read
+        return sdk_client.shortest_limit(longest, self._call.remaining_seconds())
+
+    def _parse(self, data: Any) -> Any:
+        return self._connection.parse_event(data)
+
+    def _outcome_of(self, error: Exception, answer: SocketAnswer) -> RequestOutcome:
+        """How a request went that failed."""
+        call, headers = self._call, answer.headers
+        context = call.error_context
+        refusal = own_connections.read_refusal(error)
+        made: BaseException = error
+        if refusal is not None:
+            made, headers = self._refusal_error(refusal), refusal.headers
+        elif isinstance(error, TimeoutError):
+            made = connect_timeout_error(context) if self._raw is None else silence_error(context, begun=answer.begun)
+        elif own_connections.is_lost(error):
+            made = connection_error(error, context, answer.begun, None)
+        elif isinstance(error, (AttributeError, KeyError, IndexError, TypeError)):
+            reason = f"{type(error).__name__}: {error}"
+            made = InvalidAnswer(f"{context.host} sent what the responses API does not have ({reason})")
+        if made is not error:
+            made.__cause__ = error
+        return RequestOutcome(call.error_or_total_timeout(made), answer.begun, headers)
+
+    def _refusal_error(self, refusal: own_connections.Refusal) -> BaseException:
+        context = self._call.error_context
+        status = refusal.status
+        if status < 400:
+            text = f"{context.host} answered {status} to the handshake of a WebSocket; leave out websocket=True"
+            return InvalidAnswer(text, status=status)
+        body: Any = refusal.body.decode("utf-8", "replace")
+        with suppress(ValueError):
+            parsed = json.loads(body)
+            body = parsed.get("error", parsed) if isinstance(parsed, dict) else body
+        made = error_of_status(
+            status,
+            body,
+            context,
+            content_type=refusal.headers.get("content-type", ""),
+            request_id=refusal.headers.get("x-request-id"),
+        )
+        if status in _SPEAKS_NONE:
+            made.args = (f"{made}. If it speaks no WebSockets there, leave out websocket=True",)
+        return made
+
+
+class SocketExchange(_Exchange):
+    """The WebSocket of a synchronous call."""
+
+    def exchange_request(self, step: SendRequest) -> Generator[Event, None, RequestOutcome]:
+        """Send a request and yield the events of its answer. Returns how it went."""
+        call, telemetry = self._call, self._call.telemetry
+        answer = self._make_answer()
+        try:
+            message = write_message(step.request)
+            if self._raw is None:
+                self._open()
+            raw = self._raw
+            self._is_answering = True
+            with call.interrupter.watch_reading(raw, call.idle_seconds(), own_connections.leave):
+                self._connection.send_raw(message)
+            with call.interrupter.watch_reading(raw, None, own_connections.leave):
+                while not answer.is_over:
+                    for event in answer.feed(self._parse(raw.recv(self._wait_seconds(answer)))):
+                        if telemetry.has_chunk_listeners:
+                            telemetry.report_event(event)
+                        yield event
+            self._is_answering = False
+            call.remaining_seconds()
+        except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
+            outcome = self._outcome_of(error, answer)
+            self._is_answering = not answer.is_over
+            self.close()
+            return outcome
+        return RequestOutcome(None, True, own_connections.read_headers(raw))
+
+    def _open(self) -> None:
+        call = self._call
+        opening, options = self._begin_opening(within_loop=False)
+        client = sdk_client.sync_client(call.plan.base_url, call.api_key)
+        require_web_sockets(client.responses)
+        with own_connections.opening_on(call.route):
+            self._connection = client.responses.connect(websocket_connection_options=options).enter()  # type: ignore[arg-type]
+        self._raw = opening.connection
+
+    def close(self) -> None:
+        """Close the connection, if there is one: at once where an answer was still coming."""
+        connection, raw = self._connection, self._raw
+        self._connection = self._raw = None
+        if raw is None:
+            return
+        if self._is_answering:
+            own_connections.leave(raw)
+        else:
+            connection.close()
+        self._is_answering = False
+
+
+class AsyncSocketExchange(_Exchange):
+    """The WebSocket of an asynchronous call. ``outcome`` is how the last request went."""
+
+    def __init__(self, call: PreparedCall) -> None:
+        super().__init__(call)
+        self.outcome = RequestOutcome()
+
+    async def exchange_request(self, step: SendRequest) -> AsyncGenerator[Event, None]:
+        """Send a request and yield the events of its answer."""
+        call, telemetry = self._call, self._call.telemetry
+        answer = self._make_answer()
+        try:
+            message = write_message(step.request)
+            if self._raw is None:
+                await self._open()
+            raw = self._raw
+            self._is_answering = True
+            await _within(call.idle_seconds(), self._connection.send_raw(message))
+            while not answer.is_over:
+                for event in answer.feed(self._parse(await _within(self._wait_seconds(answer), raw.recv()))):
+                    if telemetry.has_chunk_listeners:
+                        telemetry.report_event(event)
+                    yield event
+            self._is_answering = False
+            call.remaining_seconds()
+        except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
+            self.outcome = self._outcome_of(error, answer)
+            self._is_answering = not answer.is_over
+            await self.close()
+            return
+        self.outcome = RequestOutcome(None, True, own_connections.read_headers(raw))
+
+    async def _open(self) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigError("websocket=True needs asyncio here, which the library websockets stands on") from None
+        call = self._call
+        opening, options = self._begin_opening(within_loop=True)
+        client = sdk_client.async_client(call.plan.base_url, call.api_key)
+        require_web_sockets(client.responses)
+        connecting = client.responses.connect(websocket_connection_options=options)  # type: ignore[arg-type]
+        with own_connections.opening_on(call.route):
+            self._connection = await connecting.enter()
+        self._raw = opening.connection
+
+    async def close(self) -> None:
+        """Close the connection, if there is one: at once where an answer was still coming."""
+        connection, raw = self._connection, self._raw
+        self._connection = self._raw = None
+        if raw is None:
+            return
+        with anyio.CancelScope(shield=True):  # a cancelled call must still close its connection
+            if self._is_answering:
+                await own_connections.leave_async(raw)
+            else:
+                await connection.close()
+        self._is_answering = False
+
+
+async def _within(seconds: float | None, work: Any) -> Any:
+    """Await what may take so many seconds. Raises ``TimeoutError``."""
+    if seconds is None:
+        return await work
+    with anyio.fail_after(seconds):
+        return await work

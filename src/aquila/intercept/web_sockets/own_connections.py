@@ -1,0 +1,89 @@
+"""Connections that Aquila makes itself, for ``ask`` and ``stream``: how they are made, left, and why they fail."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from aquila.intercept import activation
+from aquila.optional import import_optional
+from aquila.transports.own_requests import own_request
+from aquila.transports.routes import PlainRoute, Route
+
+_CLOSE_TIMEOUT = 2.0
+"""So many seconds the provider has to answer a close. All that it was asked for has come by then."""
+
+
+class Opening:
+    """What one connection is made with, and the connection of the library once it is made: ``connection``."""
+
+    def __init__(self, module: str, *, purpose: str) -> None:
+        self._library = import_optional(module, "websockets", purpose=purpose)
+        self.connection: Any = None
+
+    def options(self, seconds: float | None) -> dict[str, Any]:
+        """Return the options of the library's ``connect``; ``seconds`` is how long it may take."""
+        return {"create_connection": self._create, "open_timeout": seconds, "close_timeout": _CLOSE_TIMEOUT}
+
+    def _create(self, *args: Any, **kwargs: Any) -> Any:
+        self.connection = self._library.ClientConnection(*args, **kwargs)
+        # It is closed by whoever made it, and not at the end of a block, of which newer versions would remind us.
+        self.connection.pending_legacy_warning = False
+        return self.connection
+
+
+def begin_opening(*, within_loop: bool, purpose: str) -> Opening:
+    """Make what the next connection is made with. Raises ``MissingDependency``, in which ``purpose`` needs it."""
+    return Opening("websockets.asyncio.client" if within_loop else "websockets.sync.client", purpose=purpose)
+
+
+@contextlib.contextmanager
+def opening_on(route: Route) -> Iterator[None]:
+    """Let a connection that is made within the block, in this context, take a route."""
+    if isinstance(route, PlainRoute):
+        with own_request():
+            yield
+    else:
+        with activation.interception().clients_caught(), route.activate():
+            yield
+
+
+def leave(connection: Any) -> None:
+    """End a connection at once, whatever is on its way."""
+    connection.close_socket()
+    connection.close()  # nothing is sent any more; a recording is written here
+
+
+async def leave_async(connection: Any) -> None:
+    """``leave`` for a connection in an event loop."""
+    connection.transport.abort()
+    await connection.wait_closed()
+
+
+class Refusal(NamedTuple):
+    """The answer to a handshake that was refused. The names of ``headers`` are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def read_refusal(error: BaseException) -> Refusal | None:
+    """Return the answer that refused a handshake, if that is what an error of the library says."""
+    response: Any = getattr(error, "response", None)
+    if not hasattr(response, "status_code"):
+        return None
+    fields = {name.lower(): value for name, value in response.headers.raw_items()}
+    return Refusal(response.status_code, fields, response.body or b"")
+
+
+def read_headers(connection: Any) -> Mapping[str, str]:
+    """Return the header fields of the answer to the handshake, their names in lower case."""
+    response = getattr(connection, "response", None)
+    return {} if response is None else {name.lower(): value for name, value in response.headers.raw_items()}
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that no connection was made, or that it broke."""
+    return isinstance(error, (OSError, EOFError)) or type(error).__module__.partition(".")[0] == "websockets"
