@@ -100,6 +100,7 @@ def test_the_table_of_faults_is_what_a_run_gives(tmp_path: Path) -> None:
     assert (code, said) == (0, read_table()), output
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_rows_of_the_table_of_faults_are_what_a_run_of_one_test_gives(tmp_path: Path) -> None:
     test = "test_a_summary_and_the_raw_answer_are_stored"

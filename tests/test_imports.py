@@ -142,6 +142,7 @@ def test_a_key_on_the_machine_makes_such_a_run_little_heavier(tmp_path: Path) ->
     assert ours(loaded) == LOADED_BY_AN_EMPTY_RUN | fingerprints | {"aquila.cassettes", "aquila.cassettes.redaction"}
 
 
+@pytest.mark.slow
 def test_the_loader_that_rewrites_assertions_is_not_used_for_aquila(empty_run: dict[str, str]) -> None:
     # It takes twice the time of the ordinary one. The package itself is loaded before it can say so.
     ordinary = {name for name, loader in empty_run.items() if loader == "SourceFileLoader"}

@@ -18,6 +18,7 @@ from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteCorrupt
 from tests.bad_input.conftest import QUICKLY, Project
+from tests.support.slow import slow_but
 
 RECORD_AGAIN = "pytest test_app.py::test_it --aquila-record"
 
@@ -82,7 +83,7 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", slow_but(["empty", "merge conflict"], DAMAGES))
 def test_a_damaged_cassette_is_named_and_neither_replayed_nor_overwritten(damage: str, project: Project) -> None:
     project.write("answer()")
     project.passes("--aquila-record")

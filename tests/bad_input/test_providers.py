@@ -64,8 +64,7 @@ ANSWERS: dict[str, tuple[Answer, str, str]] = {
 }
 
 
-EACH = pytest.mark.parametrize("failing", ANSWERS, indirect=True)
-SOME = pytest.mark.parametrize("failing", slow_but(["429", "HTML", "closed in mid-stream"], ANSWERS), indirect=True)
+FAILING = pytest.mark.parametrize("failing", slow_but(["429", "HTML", "closed in mid-stream"], ANSWERS), indirect=True)
 
 
 @pytest.fixture
@@ -76,7 +75,7 @@ def failing(request: pytest.FixtureRequest, project: Project) -> tuple[Project, 
     return project, kind, message
 
 
-@EACH
+@FAILING
 def test_an_error_names_the_provider_and_what_it_answered(failing: tuple[Project, str, str]) -> None:
     project, kind, message = failing
     project.write("answer(max_retries=0)")
@@ -87,7 +86,7 @@ def test_an_error_names_the_provider_and_what_it_answered(failing: tuple[Project
     assert len(project.asked) == 1
 
 
-@SOME
+@FAILING
 def test_an_error_never_replaces_a_good_recording(failing: tuple[Project, str, str]) -> None:
     project, kind, _ = failing
     failure = project.provider
@@ -105,7 +104,7 @@ def test_an_error_never_replaces_a_good_recording(failing: tuple[Project, str, s
     assert len(project.asked) == 2
 
 
-@SOME
+@FAILING
 def test_an_expected_error_is_recorded_and_replays_as_the_same_error(failing: tuple[Project, str, str]) -> None:
     project, kind, _ = failing
     project.write(

@@ -122,6 +122,7 @@ def test_what_both_branches_noted_of_the_uses_of_cassettes_is_kept(repository: R
     assert recorded_uses.read_uses(repository.cassette.parent) == uses
 
 
+@pytest.mark.slow
 def test_each_branch_may_record_another_request_again(repository: Repository) -> None:
     repository.branch("other", recording("a", "theirs", 2), B)
     repository.branch("mine", A, recording("b", "ours", 3))
@@ -130,6 +131,7 @@ def test_each_branch_may_record_another_request_again(repository: Repository) ->
 
 
 @pytest.mark.parametrize("day", [2, 4])
+@pytest.mark.slow
 def test_of_two_new_recordings_of_a_request_the_later_is_kept(repository: Repository, day: int) -> None:
     repository.branch("other", recording("a", "theirs", day), B)
     repository.branch("mine", recording("a", "ours", 3), B)
@@ -166,6 +168,7 @@ def test_a_cassette_that_both_branches_began_is_merged(repository: Repository) -
     assert sorted(repository.held()) == [("ours", "first"), ("theirs", "first")]
 
 
+@pytest.mark.slow
 def test_large_bodies_of_both_branches_are_there(repository: Repository) -> None:
     large = {name: name * LARGE for name in ("xy", "uv")}
     repository.branch("other", A, B, recording("theirs", large["xy"]))

@@ -206,6 +206,7 @@ def test_show_as_yaml_is_what_a_yaml_file_would_hold(cassettes: Cassettes) -> No
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.slow
 def test_git_shows_msgpack_cassettes_as_text(cassettes: Cassettes) -> None:
     project = cassettes.folder.parent
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}

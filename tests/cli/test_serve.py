@@ -172,6 +172,7 @@ def test_the_token_is_printed_and_opens_the_servers_key(
     assert token not in said + logged + (root / "x.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_token_of_the_users_is_not_printed_and_is_always_needed(provider: Upstream, tmp_path: Path) -> None:
     token = "a-token-of-the-users"
     with command(provider, tmp_path, AQUILA_SERVER_TOKEN=token) as running:
@@ -182,6 +183,7 @@ def test_a_token_of_the_users_is_not_printed_and_is_always_needed(provider: Upst
         assert token not in "".join(running.end(signal.SIGTERM))
 
 
+@pytest.mark.slow
 def test_a_container_calls_it_by_a_name_that_is_allowed(provider: Upstream, tmp_path: Path) -> None:
     with command(provider, tmp_path, "--allow-host", "host.docker.internal") as running:
         for host, status in (("host.docker.internal:8377", 404), ("evil.example", 403)):

@@ -276,6 +276,7 @@ def test_an_answer_with_a_status_that_http_does_not_have_is_refused(root: Path, 
 
 
 @pytest.mark.parametrize("ends", slow_but(["pytest.skip()"], ["pytest.skip()", "pytest.xfail()"]))
+@pytest.mark.slow
 def test_what_a_test_asked_before_it_skips_is_added(provider: Provider, tmp_path: Path, ends: str) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_x.py").write_text(f"""

@@ -145,6 +145,7 @@ def attacks(elsewhere):
     }
 
 
+@pytest.mark.slow
 def test_a_production_worker_records_nothing_whatever_messages_say(project, provider, tmp_path_factory):
     folder, huey, _, _ = project
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -158,6 +159,7 @@ def test_a_production_worker_records_nothing_whatever_messages_say(project, prov
     assert len(provider[1]) == len(attacks(elsewhere))
 
 
+@pytest.mark.slow
 def test_a_replaying_worker_asks_nobody_and_writes_nothing_whatever_messages_say(project, provider, tmp_path_factory):
     folder, huey, task_class, _ = project
     elsewhere = tmp_path_factory.mktemp("elsewhere")

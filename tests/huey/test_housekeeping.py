@@ -194,6 +194,7 @@ def app(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "how", slow_but([signal.SIGKILL], [signal.SIGKILL, signal.SIGTERM]), ids=["SIGKILL", "SIGTERM"]
 )
+@pytest.mark.slow
 def test_a_worker_that_is_killed_in_mid_stream(app, how, keep, tmp_path):
     module = app(keep)
     huey = module.huey

@@ -97,6 +97,7 @@ def test_a_miss_in_a_child_fails_there_and_nothing_goes_out(pytester: pytest.Pyt
     assert echoing.requests == []
 
 
+@pytest.mark.slow
 def test_outside_pytest_a_block_covers_children_that_use_aquila(tmp_path: Path, root: Path, echoing: Upstream) -> None:
     program = tmp_path / "asking.py"
     program.write_text("import aquila\n" + textwrap.dedent(ASK))

@@ -184,6 +184,7 @@ def test_a_name_is_refused_before_anything_resolves_it(run: Run) -> None:
     result.assert_outcomes(passed=6)
 
 
+@pytest.mark.slow
 def test_grpc_is_refused_when_it_calls_and_not_when_a_channel_is_made(run: Run) -> None:
     result = run(
         """
@@ -264,6 +265,7 @@ def test_gevent_in_the_place_of_the_standard_library_is_guarded_all_the_same(run
     assert provider.requests == []
 
 
+@pytest.mark.slow
 def test_within_a_cassette_the_client_is_named(run: Run, provider: Upstream) -> None:
     result = run(
         """

@@ -153,7 +153,9 @@ def test_a_live_test_reaches_the_provider_with_every_client(run: Run, provider: 
     assert len(provider.requests) == len(WAYS)
 
 
-@pytest.mark.parametrize("subprocess", [False, True], ids=["in this process", "in a process of its own"])
+@pytest.mark.parametrize(
+    "subprocess", slow_but([False], [False, True]), ids=["in this process", "in a process of its own"]
+)
 def test_what_nothing_asked_for_is_refused_with_every_client(subprocess: bool, run: Run, provider: Upstream) -> None:
     result = run(
         """

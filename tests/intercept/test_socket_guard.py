@@ -214,6 +214,7 @@ def test_child_processes_that_know_nothing_of_aquila_are_refused(run: GuardedRun
     assert provider.requests == []
 
 
+@pytest.mark.slow
 def test_a_grandchild_is_refused_too(run: GuardedRun, provider: Upstream) -> None:
     result = run(
         """
@@ -343,6 +344,7 @@ def test_after_the_run_everything_is_put_back(run: GuardedRun) -> None:
     assert state() == before
 
 
+@pytest.mark.slow
 def test_a_run_with_another_client_library_loads_no_client_of_ours(run: GuardedRun) -> None:
     result = run(
         """

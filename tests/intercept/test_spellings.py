@@ -10,6 +10,7 @@ from tests.support.real_hosts import reachable
 from tests.support.upstream import Upstream
 
 
+@pytest.mark.slow
 def test_every_spelling_of_a_provider_is_refused_wherever_a_name_is_given(run: GuardedRun) -> None:
     result = run(
         """

@@ -44,6 +44,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_what_drifted_is_listed_by_change(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cassettes", "drift", "--full"]) == 1
     out = capsys.readouterr().out

@@ -20,6 +20,7 @@ NOTES = (
 )
 
 
+@pytest.mark.slow
 def test_each_test_of_it_ends_as_with_pytest_recording(tmp_path: Path) -> None:
     with serve() as server:
         found, printed = run_project(copy_project(tmp_path / "project"), *AQUILA, server=server)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import tests.support.preloaded  # noqa: F401
+from tests.support.slow import slow_but
 
 CASSETTE = """interactions:
 - request:
@@ -227,7 +228,7 @@ def test_what_has_drifted_is_recorded_by_aquilas_own_option(suite: Suite) -> Non
 
 
 @pytest.mark.parametrize("option", ["--record-mode=new_episodes", "--aquila-record"])
-@pytest.mark.parametrize("by", ["mark", "fixture", "test"])
+@pytest.mark.parametrize("by", slow_but(["mark"], ["mark", "fixture", "test"]))
 def test_what_a_test_does_not_ask_for_goes_only_where_nobody_else_may_use_it(
     by: str, option: str, suite: Suite
 ) -> None:

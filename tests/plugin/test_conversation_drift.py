@@ -244,7 +244,7 @@ def test_a_history_that_is_sent_in_full_is_recorded_from_where_it_drifted(statef
 
 
 @pytest.mark.parametrize("reasoning", [False, True])
-@pytest.mark.parametrize("call", ["ask", "stream"])
+@pytest.mark.parametrize("call", slow_but(["stream"], ["ask", "stream"]))
 def test_the_tool_loop_of_ask_begins_again_only_where_the_provider_keeps_a_part_of_it(
     stateful: StatefulProject, monkeypatch: pytest.MonkeyPatch, call: str, reasoning: bool
 ) -> None:

@@ -88,6 +88,7 @@ def run_later(
     return json.loads((project.pytester.path / "drift.json").read_text()), lines
 
 
+@pytest.mark.slow
 def test_every_way_of_asking_is_answered_and_what_differs_is_told(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

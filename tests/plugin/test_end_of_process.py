@@ -50,6 +50,7 @@ def test_nothing_goes_out_when_the_process_ends(arguments: tuple[str, ...], pyte
     assert pytester.path.joinpath("late").read_text("utf-8") == "LiveCallRefused"
 
 
+@pytest.mark.slow
 def test_a_program_that_has_run_pytest_may_ask_afterwards(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -286,6 +286,7 @@ def test_tests_in_all_styles_are_judged_alike(options: tuple[str, ...], tmp_path
     assert "test_killed: not run under faults: under unauthorized: its process was ended by SIGKILL" in output
 
 
+@pytest.mark.slow
 def test_a_run_under_a_fault_leaves_no_socket_file(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     short = Path(tempfile.mkdtemp(prefix="aq", dir="/tmp"))  # the path of a socket is a short one
     monkeypatch.setenv("TMPDIR", str(short))

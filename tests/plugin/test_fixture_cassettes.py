@@ -19,7 +19,10 @@ def names(project: Project) -> set[str]:
     return {path.relative_to(project.cassettes).as_posix() for path in project.cassettes.rglob("*.yaml")}
 
 
-@pytest.mark.parametrize("arguments", ["scope='session'", "scope='package'", "scope='module'", "scope='class'", ""])
+@pytest.mark.parametrize(
+    "arguments",
+    slow_but(["scope='package'", ""], ["scope='session'", "scope='package'", "scope='module'", "scope='class'", ""]),
+)
 @pytest.mark.parametrize("autouse", slow_but([False], [True, False]))
 def test_a_fixture_of_tests_without_a_cassette_has_its_own(project: Project, arguments: str, autouse: bool) -> None:
     tests = f"""

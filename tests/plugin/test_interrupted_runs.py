@@ -195,6 +195,7 @@ MORE = [*((program, "SIGINT") for program in TESTS if program != "httpx2"), ("wi
 @pytest.mark.parametrize(
     ("program", "how"), [("httpx2", "SIGINT"), *(pytest.param(*row, marks=pytest.mark.slow) for row in MORE)]
 )
+@pytest.mark.slow
 def test_the_next_recording_run_asks_again_and_its_cassette_replays(
     project: Interrupted, program: str, how: str
 ) -> None:

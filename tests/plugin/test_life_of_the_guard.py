@@ -171,6 +171,7 @@ WAYS_TO_END = {
 
 
 @pytest.mark.parametrize("how", slow_but(["Ctrl-C"], WAYS_TO_END))
+@pytest.mark.slow
 def test_however_a_run_ends_the_guard_stays(how: str, folder: Folder, provider: Upstream) -> None:
     test, code = WAYS_TO_END[how]
     conftest = "import asking, atexit\nasking.note('conftest')\natexit.register(asking.note, 'atexit')\n"
@@ -252,6 +253,7 @@ def test_a_conftest_that_asks_within_a_cassette_is_answered(folder: Folder, prov
         assert len(provider.requests) == requests
 
 
+@pytest.mark.slow
 def test_a_program_that_has_called_pytest_gets_its_own_world_back_and_its_threads_stay_guarded(
     folder: Folder, provider: Upstream
 ) -> None:
@@ -383,6 +385,7 @@ def test_runs_within_a_run_leave_nothing(folder: Folder, provider: Upstream) -> 
     assert provider.requests == []
 
 
+@pytest.mark.slow
 def test_forks_programs_that_take_over_and_workers_are_guarded(folder: Folder, provider: Upstream) -> None:
     folder.write(
         test_it="""

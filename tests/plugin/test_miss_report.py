@@ -47,6 +47,7 @@ def test_a_change_that_breaks_several_tests_is_told_once_with_one_command(projec
     ]
 
 
+@pytest.mark.slow
 def test_many_tests_are_named_by_their_files(project: Project) -> None:
     many = """
         @pytest.mark.parametrize("number", range(13))

@@ -290,6 +290,7 @@ def test_who_waits_for_what_a_background_task_tells_is_told(waits_for: tuple[str
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.slow
 def test_what_a_child_process_swallowed_fails_the_test(project: Project) -> None:
     result = project.run(
         tests="""

@@ -16,7 +16,11 @@ TEST = """
     """
 
 
-@pytest.mark.parametrize("ini", ["pytest.ini", "pyproject.toml", ".git", ""], ids=lambda name: name or "nothing")
+@pytest.mark.parametrize(
+    "ini",
+    slow_but(["pyproject.toml", ""], ["pytest.ini", "pyproject.toml", ".git", ""]),
+    ids=lambda name: name or "nothing",
+)
 @pytest.mark.parametrize("recorded_in", slow_but(["tests"], [".", "tests", "tests/unit"]))
 def test_a_recording_is_found_from_every_folder(ini: str, recorded_in: str, pytester: pytest.Pytester) -> None:
     if not ini and recorded_in != ".":

@@ -159,6 +159,7 @@ def test_beside_a_cassette_the_script_comes_first_and_the_rest_is_replayed(proje
     replayed.stdout.fnmatch_lines(["*1 replayed, 0 recorded, 0 missed, 2 scripted*"])
 
 
+@pytest.mark.slow
 def test_children_and_forks_ask_the_script_of_the_test(project: pytest.Pytester) -> None:
     project.makepyfile(
         """

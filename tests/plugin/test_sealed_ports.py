@@ -286,6 +286,7 @@ def test_the_error_names_the_port_that_is_not_reached(folder: Path, client: str)
     assert answering == []
 
 
+@pytest.mark.slow
 def test_no_other_failure_names_a_port(folder: Path) -> None:
     write_tests(
         folder,

@@ -317,6 +317,7 @@ def test_the_exit_code_is_that_of_the_run(folder: Path, body: str, arguments: tu
     assert run_pytest(folder, *arguments, env=SEALED).returncode == code
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_sealed_run_as_any_other(folder: Path) -> None:
     write_tests(
         folder,
@@ -585,6 +586,7 @@ def test_what_needs_the_network_is_a_usage_error(
     assert not (folder / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_test_that_is_meant_to_reach_the_provider_fails_with_what_to_type(folder: Path) -> None:
     write_tests(
         folder,

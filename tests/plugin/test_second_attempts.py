@@ -183,6 +183,7 @@ def test_workers_of_xdist_run_their_tests_twice(stateful: StatefulProject) -> No
     stateful.replays(passed=3)
 
 
+@pytest.mark.slow
 def test_options_that_stop_at_failures_do_not_stop_at_a_first_attempt(stateful: StatefulProject) -> None:
     stateful.record(SEVERAL).assert_outcomes(passed=3)
     report = stateful.pytester.path / "report.xml"
@@ -215,6 +216,7 @@ def test_a_cassette_that_tests_share_loses_only_the_drifted_conversation(statefu
     stateful.replays(passed=2)
 
 
+@pytest.mark.slow
 def test_a_file_that_the_test_uploads_is_uploaded_again(stateful: StatefulProject) -> None:
     tests = FILE_OF_A_FIXTURE.replace('(scope="session")', "").replace("def file():", "def file(aquila_cassette):")
     stateful.record(tests).assert_outcomes(passed=2)
@@ -227,6 +229,7 @@ def test_a_file_that_the_test_uploads_is_uploaded_again(stateful: StatefulProjec
     stateful.replays(passed=2)
 
 
+@pytest.mark.slow
 def test_a_session_of_mcp_is_begun_again(stateful: StatefulProject) -> None:
     tests = """
         import httpx2
@@ -398,6 +401,7 @@ def test_a_second_attempt_that_is_killed_loses_nothing(stateful: StatefulProject
     stateful.replays()
 
 
+@pytest.mark.slow
 def test_a_block_within_a_test_advises_what_records_the_test(stateful: StatefulProject) -> None:
     tests = """
         def test_it():

@@ -102,7 +102,7 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("failure", slow_but(["an error within the client", "what the test logs"], FAILURES))
 def test_the_report_of_a_failed_test_shows_no_key(failure: str, machine: Project) -> None:
     head = '\n    KEY = __import__("os").environ["MISTRAL_API_KEY"]\n'
     machine.record(tests=head + '\n    def test_it(aquila_cassette):\n        post("hi")\n').assert_outcomes(passed=1)
@@ -159,7 +159,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("workers", slow_but([()], [(), ("-p", "xdist", "-n", "1")]), ids=["one process", "a worker"])
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", slow_but(["a property", "an exception of a thread"], WORDS))
 def test_what_pytest_says_of_a_passing_test_shows_no_key(word: str, workers: tuple[str, ...], machine: Project) -> None:
     tests = (
         '\n    import gc, threading, warnings\n    KEY = __import__("os").environ["OTHER_API_KEY"]\n'
@@ -204,6 +204,7 @@ def test_the_content_of_the_log_holds_no_key(machine: Project, monkeypatch: pyte
     assert OTHER not in left
 
 
+@pytest.mark.slow
 def test_a_worker_of_xdist_shows_no_key(machine: Project, tmp_path: Path) -> None:
     machine.pytester.makepyfile(
         test_app=f"import os, aquila\nfrom app import post\n\ndef test_it(aquila_cassette):\n"

@@ -10,6 +10,7 @@ import pytest
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.names import name_of_fixture
 from tests.plugin.conftest import Project
+from tests.support.slow import slow_but
 
 TESTS = """
 pytestmark = pytest.mark.aquila
@@ -114,6 +115,7 @@ def test_a_shared_fixture_of_any_scope_is_recorded_once_and_replayed_for_every_t
     }
 
 
+@pytest.mark.slow
 def test_fixtures_of_one_name_do_not_share_a_cassette(project: Project) -> None:
     def fixture(who: str, scope: str, *requested: str) -> str:
         return f"@pytest.fixture(scope={scope!r})\ndef data({', '.join(requested)}):\n    return post({who!r})\n"
@@ -159,7 +161,9 @@ def outside(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("given", [".", "a/test_same.py b/test_same.py", "a b"])
+@pytest.mark.parametrize(
+    "given", slow_but(["a/test_same.py b/test_same.py"], [".", "a/test_same.py b/test_same.py", "a b"])
+)
 def test_files_outside_the_root_folder_have_cassettes_of_their_own(project: Project, outside: Path, given: str) -> None:
     arguments = [f"--rootdir={project.pytester.path}", "--import-mode=importlib"]
     project.record(*arguments, str(outside)).assert_outcomes(passed=2)
@@ -181,6 +185,7 @@ def test_the_command_that_records_a_test_outside_the_root_folder_names_its_file(
     result.stdout.fnmatch_lines([f"*pytest *../{outside.name}/a/test_same.py::test_x --aquila-record*"])
 
 
+@pytest.mark.slow
 def test_what_fails_around_a_fixture_fails_each_of_its_tests_in_the_same_way(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

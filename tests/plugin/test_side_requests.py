@@ -72,7 +72,7 @@ SENDERS = """
 WAYS = ["by_httpx", "by_httpx2", "by_requests", "by_urllib3", "by_urllib", "by_aiohttp", "by_httpx_in_a_thread"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", slow_but(["by_httpx2", "by_aiohttp", "by_httpx_in_a_thread"], WAYS))
 @pytest.mark.parametrize("arguments", slow_but([[]], [[], ["--aquila-record"]]), ids=["replay", "record"])
 def test_it_fails_as_without_a_network_and_fails_no_test(
     way: str, arguments: list[str], pytester: pytest.Pytester

@@ -184,6 +184,7 @@ PARTIAL = {
 }
 
 
+@pytest.mark.slow
 def test_a_run_of_some_of_the_tests_is_partial_whatever_left_the_others_out(project: Project) -> None:
     makefile = project.pytester.makepyfile
     project.pytester.makeini("[pytest]\nmarkers = slow:pass\n")

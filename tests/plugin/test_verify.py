@@ -138,6 +138,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield VerifyProject(pytester, server)
 
 
+@pytest.mark.slow
 def test_what_is_the_same_is_reported_so_and_nothing_changes_on_disk(project: VerifyProject) -> None:
     project.record(["one", "two"])
     before = project.hash_of_cassettes()

@@ -289,6 +289,7 @@ def test_an_event_stream_stays_readable_as_long_as_its_table_is_short(
         assert b"".join(get(f"{url}/events/{events}")) == live
 
 
+@pytest.mark.slow
 def test_the_table_of_a_long_stream_is_written_once(url: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     write = table_writer._write_checked_table

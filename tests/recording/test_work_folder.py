@@ -61,6 +61,7 @@ for number in range(300):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_make_and_remove_the_folder_do_not_disturb_each_other(root: Path) -> None:
     command = [sys.executable, "-c", _OPEN_AND_CLOSE, str(root)]
     running = [subprocess.Popen([*command, str(number)], stderr=subprocess.PIPE, text=True) for number in range(4)]

@@ -14,7 +14,7 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.support import failing_clients
 from tests.support.failing_clients import BODY, CLIENTS, RETRYING, what_is_seen
 from tests.support.failing_server import FAILURES, FailingServer, failing_server
-from tests.support.slow import product_of
+from tests.support.slow import product_of, slow_but
 
 
 def each_failure(clients: Iterable[str]) -> pytest.MarkDecorator:
@@ -68,7 +68,7 @@ def test_a_client_that_gives_up_does_so_again_however_often_it_tries(
     assert server.requests == asked
 
 
-@pytest.mark.parametrize("client", RETRYING)
+@pytest.mark.parametrize("client", slow_but(["openai", "aquila"], RETRYING))
 def test_what_one_call_overcomes_is_not_kept(root: Path, client: str) -> None:
     with failing_server("") as server:
         server.failures = ["503"]

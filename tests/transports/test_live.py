@@ -97,8 +97,8 @@ def _run_without_shutdown(function: Callable[[], Coroutine[Any, Any, None]]) -> 
     "run",
     [
         pytest.param(lambda function: asyncio.run(function()), id="asyncio"),
-        pytest.param(lambda function: uvloop.run(function()), id="uvloop"),
-        pytest.param(trio.run, id="trio"),
+        pytest.param(lambda function: uvloop.run(function()), id="uvloop", marks=pytest.mark.slow),
+        pytest.param(trio.run, id="trio", marks=pytest.mark.slow),
         pytest.param(
             _run_without_shutdown, id="closed only", marks=pytest.mark.filterwarnings("ignore::ResourceWarning")
         ),

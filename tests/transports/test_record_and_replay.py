@@ -331,6 +331,7 @@ def test_eight_threads_get_eight_right_answers(recording: Upstream, monkeypatch:
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_two_hundred_tasks_share_identical_and_distinct_prompts(
     recording: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,6 +162,7 @@ def test_a_limit_of_the_program_ends_the_replay_as_it_ended_the_recording(
     in_time(root, provider, scenario)
 
 
+@pytest.mark.slow
 def test_a_limit_ends_it_under_trio_too(root: Path, provider: Silent) -> None:
     def scenario(limit: float) -> None:
         with aquila.use_cassette("x", transport="record"):

@@ -27,6 +27,7 @@ def compare(then: RecordedResponse, now: RecordedResponse, path: str = "/v1/chat
     return compare_answers(Interaction(RecordedRequest("POST", URL + path), then), now)
 
 
+@pytest.mark.slow
 def test_real_answers_to_different_requests_raise_no_false_alarm() -> None:
     """The recordings of one provider and endpoint, each beside each: other texts, other tools, other months."""
     groups: dict[tuple[str, str, bool], list[RecordedResponse]] = defaultdict(list)

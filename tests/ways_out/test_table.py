@@ -130,6 +130,7 @@ def test_the_table_has_each_program_once() -> None:
     assert {said for _, said in rows()} == {"refused", "not seen"}
 
 
+@pytest.mark.slow
 def test_each_way_out_is_what_the_table_says(pytester: pytest.Pytester, listeners: Listeners) -> None:
     came = try_all(pytester, listeners)
     assert sorted(came) == PROGRAMS

@@ -149,6 +149,7 @@ def test_every_stream_comes_back_from_either_form(response: RecordedResponse) ->
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=SLOW)
 @given(cassette=cassettes(), data=st.data())
+@pytest.mark.slow
 def test_recording_one_interaction_again_changes_only_its_lines(cassette: Cassette, data: st.DataObject) -> None:
     if not cassette.interactions:
         return

@@ -349,6 +349,7 @@ def test_the_collector_is_paused_until_the_last_reader_leaves() -> None:
     assert gc.isenabled()
 
 
+@pytest.mark.slow
 def test_a_load_takes_at_most_three_times_the_file() -> None:
     body = b'{"messages":[{"role":"user","content":"%d"},{"role":"system","content":"Answer in one word, please."}]}'
     answer = b'{"id":"x","choices":[{"message":{"role":"assistant","content":"%s"}}]}'

@@ -82,6 +82,7 @@ def test_a_body_without_secrets_stays_what_it_is(kind: str) -> None:
     assert clean(body, dice)[0] == body
 
 
+@pytest.mark.slow
 def test_a_secret_in_pieces_of_a_long_stream_is_found_across_windows() -> None:
     def event(text: str) -> bytes:
         return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}).encode() + b"\n\n"

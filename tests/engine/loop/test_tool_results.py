@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
+import pytest
 from pydantic import BaseModel, Field
 
 from aquila.engine.loop.tool_execution import value_to_text
@@ -36,6 +37,7 @@ def test_sets_within_models_and_dataclasses_are_told_in_order() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_order_does_not_depend_on_the_hash_seed_of_the_process() -> None:
     program = (
         "from pydantic import BaseModel\nfrom aquila.engine.loop.tool_execution import value_to_text\n"

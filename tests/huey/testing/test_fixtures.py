@@ -37,6 +37,7 @@ def project(pytester):
     return run
 
 
+@pytest.mark.slow
 def test_every_fixture_works_on_the_huey_of_the_ini_file(project):
     result = project(
         test_all="""
@@ -176,6 +177,7 @@ def test_without_a_huey_the_ini_key_is_named(project):
         pytest.param("warn", {"errors": 1}, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_task_left_behind_is_reported_on_request(project, report, outcomes):
     project.pytester.makeini(f"[pytest]\npythonpath = .\naquila_huey = app:huey\naquila_huey_leftover = {report}\n")
     result = project(

@@ -15,13 +15,16 @@ from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, PlayedOut
+from tests.support.slow import slow_but
 from tests.support.web_socket_clients import CLIENTS, Closed, Connect, Refused, Talk
 from tests.support.web_sockets import WebSocketProvider, break_off, web_socket_server
 
 PATH = "/v1/realtime?model=m"
 
 
-@pytest.fixture(params=CLIENTS)
+@pytest.fixture(
+    params=slow_but(["websockets in a loop", "websockets in threads", "aiohttp", "websocket-client"], CLIENTS)
+)
 def connect(request: pytest.FixtureRequest) -> Connect:
     return CLIENTS[request.param]
 
