@@ -1,4 +1,4 @@
-"""The provider's end of a connection in its place: RFC 6455 over one of a pair of sockets, in a thread of its own."""
+"""The provider's end of a connection in its place: RFC 6455 over one of a pair of sockets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -24,8 +25,9 @@ _SHORT_STEP, _LAST_READ = 0.005, 0.25
 """At its end a connection stays until all was read, which is looked for this often, but no longer than this. Websockets
 13 forgets what was not read before a close."""
 
-_AT_ONCE = 256 * 1024
-"""So many bytes are on their way at most before the client has read some."""
+_AT_ONCE, _AT_ONCE_TO_CLIENT = 256 * 1024, 64 * 1024
+"""So many bytes are made ready at most before some are on their way: by the peer's thread, and by that of the client,
+which may run an event loop."""
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _CLOSE_FRAME = 8
@@ -39,7 +41,28 @@ _SILENT = logging.Logger("aquila.websocket", logging.CRITICAL + 1)
 
 
 class ClientEnd(socket.socket):
-    """The client's end of a connection that leads to no network."""
+    """The client's end of a connection that leads to no network.
+
+    ``hand_over`` gives the peer what the client sends, in the client's own thread; it says False if the peer is gone.
+    Then the socket says so. A library that writes without this object's methods reaches the peer through the socket.
+    """
+
+    hand_over: Callable[[bytes], bool] = staticmethod(lambda data: False)
+
+    def send(self, data: Any, *flags: int) -> int:
+        """Send all."""
+        sent = bytes(data)
+        return len(sent) if self.hand_over(sent) else super().send(sent, *flags)
+
+    def sendall(self, data: Any, *flags: int) -> None:
+        """Send all."""
+        sent = bytes(data)
+        if not self.hand_over(sent):
+            super().sendall(sent, *flags)
+
+    def sendmsg(self, buffers: Iterable[Any], *options: Any) -> int:
+        """Send all."""
+        return self.send(b"".join(buffers))
 
     def setsockopt(self, *args: Any) -> None:
         """Do nothing: what clients set is for TCP."""
@@ -52,28 +75,40 @@ class ClientEnd(socket.socket):
 def connect(conversation: ReplayedConversation) -> ClientEnd:
     """Return a connection to what answers in the provider's place. Raises ``MissingDependency``."""
     library = import_optional("websockets.server", "websockets", purpose="an answer to a WebSocket")
-    client, peer = socket.socketpair()
-    _Peer(peer, conversation, library.ServerProtocol(max_size=None, logger=_SILENT)).start()
-    return ClientEnd(client.family, client.type, client.proto, fileno=client.detach())
+    client, its_end = socket.socketpair()
+    peer = _Peer(its_end, conversation, library.ServerProtocol(max_size=None, logger=_SILENT))
+    peer.start()
+    end = ClientEnd(client.family, client.type, client.proto, fileno=client.detach())
+    end.hand_over = peer.take
+    return end
 
 
 class _Peer:
+    """Answers in the thread of the client, which so finds the answer when it reads, as far as the connection holds it.
+
+    What is left is said by a thread of the peer, and so is what takes time: pauses, waits, and the end.
+    """
+
     def __init__(self, end: socket.socket, conversation: ReplayedConversation, protocol: Any) -> None:
         self._end = end
+        self._selector = selectors.DefaultSelector()
         self._conversation = conversation
         self._protocol = protocol
+        self._lock = threading.Lock()  # guards all below, and who writes
         self._is_open = False
         self._has_closed = False
+        self._is_gone = False
         self._heard = 0  # messages of the client, all of which were compared when they were sent
         self._said: deque[tuple[float, Frame]] = deque()  # what may be said, and after how many seconds
         self._out = bytearray()
-        self._wanted = _READ
         self._leaves = False  # once everything is out
+        self._waits_since = 0.0
         self._paused = 0.0  # for how long the next message has been held back
         self._quiet = 0.0  # for how long nothing has come or gone
 
     def start(self) -> None:
         self._end.setblocking(False)
+        self._selector.register(self._end, _READ)
         self._conversation.break_off = self._break_off
         threading.Thread(target=self._run, name="aquila-websocket", daemon=True).start()
 
@@ -81,52 +116,85 @@ class _Peer:
         with suppress(OSError):
             self._end.shutdown(socket.SHUT_RDWR)
 
-    def _run(self) -> None:
-        with self._end, selectors.DefaultSelector() as selector, suppress(OSError):
-            selector.register(self._end, _READ)
-            while self._go_on(selector):
-                pass
+    # In the thread of the client.
 
-    def _go_on(self, selector: selectors.BaseSelector) -> bool:
-        pause = self._speak()
-        self._take_output()
-        if self._leaves and not self._out:
-            return False
-        wanted = _READ | _WRITE if self._out else _READ
-        if wanted != self._wanted:
-            selector.modify(self._end, wanted)
-            self._wanted = wanted
-        limit = _STEP if pause is None else min(pause, _STEP)
-        began = time.perf_counter()
-        ready = selector.select(limit)
-        spent = min(limit, time.perf_counter() - began) if ready else limit
-        self._paused += spent
-        self._quiet = 0.0 if ready else self._quiet + spent
-        for _, events in ready:
-            if events & _WRITE:
-                del self._out[: self._end.send(self._out)]
-            if events & _READ and not self._hear():
+    def take(self, data: bytes) -> bool:
+        """Take what the client sends, and answer. Return False if nobody is here any more."""
+        with self._lock:
+            if self._is_gone:
+                return False
+            self._hear(data)
+            pause = self._speak(_AT_ONCE_TO_CLIENT)
+            with suppress(OSError):
+                self._write()
+            if self._out or self._leaves or pause is not None:
+                # Wakes the thread as soon as there is room in the connection, if need be from its wait. All selectors
+                # that systems have for this allow it; that of Windows wakes up after its step.
+                self._selector.modify(self._end, _READ | _WRITE)
+        return True
+
+    # In the thread of the peer.
+
+    def _run(self) -> None:
+        with self._selector, self._end, suppress(OSError):
+            try:
+                while self._go_on():
+                    pass
+            finally:
+                with self._lock:
+                    self._is_gone = True
+
+    def _go_on(self) -> bool:
+        with self._lock:
+            pause = self._speak(_AT_ONCE)
+            self._write()
+            if self._leaves and not self._out:
+                return False
+            self._selector.modify(self._end, _READ | _WRITE if self._out else _READ)
+            limit = _STEP if pause is None else min(pause, _STEP)
+            self._waits_since = time.perf_counter()
+        ready = bool(self._selector.select(limit))
+        with self._lock:
+            spent = min(limit, time.perf_counter() - self._waits_since) if ready else limit
+            self._paused += spent
+            self._quiet = 0.0 if ready else self._quiet + spent
+            if ready and not self._receive():
                 return False
         self._check_patience(is_pausing=pause is not None)
         return True
 
-    def _hear(self) -> bool:
-        """Take what the client sends. Return whether it is still there."""
-        data = self._end.recv(65536)
-        if not data:
-            return False
+    def _receive(self) -> bool:
+        """Take what the client has sent through its socket, if anything. Return whether it is still there."""
+        try:
+            data = self._end.recv(65536)
+        except BlockingIOError:
+            return True
+        self._hear(data)
+        return bool(data)
+
+    def _write(self) -> None:
+        """Write as much as there is room for in the connection."""
+        with suppress(BlockingIOError):
+            while self._out:
+                del self._out[: self._end.send(self._out)]
+
+    # In both, with the lock held.
+
+    def _hear(self, data: bytes) -> None:
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if not self._is_open:
                 self._answer_handshake(event)
             elif int(event.opcode) < _CLOSE_FRAME:
                 self._heard += event.fin
+                if not self._said:  # the pause before what it is answered begins now
+                    self._paused, self._waits_since = 0.0, time.perf_counter()
             elif int(event.opcode) == _CLOSE_FRAME:
                 closed = self._protocol.close_rcvd
                 self._has_closed = True
                 self._conversation.take_close(closed.code, closed.reason)
+        self._quiet = 0.0
         self._leaves |= self._protocol.handshake_exc is not None
-        return True
 
     def _answer_handshake(self, request: Any) -> None:
         opening = self._conversation.opening
@@ -151,12 +219,20 @@ class _Peer:
             response.headers[name] = value
         self._protocol.send_response(response)
 
-    def _speak(self) -> float | None:
-        """Say what may be said now. Return after how many seconds more is due, None if that is not known."""
+    def _speak(self, at_once: int) -> float | None:
+        """Say what may be said now. Return after how many seconds more is due, None if that is not known.
+
+        No more than ``at_once`` bytes are made ready.
+        """
+        pause = self._say_what_is_due(at_once)
+        self._take_output()
+        return pause
+
+    def _say_what_is_due(self, at_once: int) -> float | None:
         if not self._is_open or self._has_closed:
             return None
         while self._said or self._take_deliverable():
-            if len(self._out) >= _AT_ONCE:
+            if len(self._out) >= at_once:
                 return _STEP
             pause, frame = self._said[0]
             if pause > self._paused:

@@ -1,0 +1,181 @@
+"""Conversations over WebSockets: a replay beside an echo in the same process, what a recording adds, and memory.
+
+The floor is the same openai client at one end of a pair of sockets. At the other end a thread, with the server's side
+of the same library, says the same frames whenever a message has come, and compares nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import openai
+from websockets.server import ServerProtocol
+
+import aquila
+from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.cassette_files import save_cassette
+from benchmarks.harness import Report, main, paired
+
+FRAMES = 200
+KEY = "no-key"
+URL = "wss://api.openai.com/v1/responses"
+LOCAL = "ws://localhost/v1"
+
+
+def said_in(turn: int) -> str:
+    """What the client says in a turn."""
+    return f"question {turn}: " + "what else is there to know about eagles? " * 5
+
+
+def answers(turn: int, count: int) -> list[bytes]:
+    """The frames of the provider in a turn, of which the last one ends it."""
+    response_id = f"resp_{turn:032x}"
+    place = {"item_id": f"msg_{turn:032x}", "output_index": 0, "content_index": 0, "logprobs": []}
+    events: list[dict[str, Any]] = [
+        {"type": "response.output_text.delta", "sequence_number": number, **place, "delta": f" word{number}"}
+        for number in range(count - 1)
+    ]
+    response = {"id": response_id, "object": "response", "created_at": 1, "model": "gpt-4.1-mini", "output": []}
+    response |= {"status": "completed", "tools": [], "tool_choice": "auto", "parallel_tool_calls": True}
+    events.append({"type": "response.completed", "sequence_number": count, "response": response})
+    return [json.dumps(event).encode() for event in events]
+
+
+class Conversation:
+    """A conversation of so many turns, in each of which one message is answered by some."""
+
+    def __init__(self, turns: int, *, frames: int = FRAMES) -> None:
+        self.turns = turns
+        self.answers = [answers(turn, frames // turns - 1) for turn in range(turns)]
+
+    def as_interaction(self) -> Interaction:
+        """As it is recorded."""
+        frames: list[Frame] = []
+        for turn, said in enumerate(self.answers):
+            body = {"type": "response.create", "model": "gpt-4.1-mini", "input": said_in(turn)}
+            frames.append(Frame(json.dumps(body).encode(), True))
+            frames += [Frame(one, False) for one in said]
+        chunks = (*map(store_frame, frames), store_close(Close("client", 1000)))
+        return Interaction(RecordedRequest("GET", URL), RecordedResponse(101, chunks=chunks), kind="websocket")
+
+    def talk(self, client: openai.OpenAI, **options: Any) -> None:
+        """Have it, in a thread."""
+        seen = 0
+        with client.responses.connect(**options) as connection:
+            for turn in range(self.turns):
+                connection.response.create(model="gpt-4.1-mini", input=said_in(turn))
+                for event in connection:
+                    seen += 1
+                    if event.type == "response.completed":
+                        break
+        assert seen == sum(map(len, self.answers))
+
+    async def talk_in_loop(self, client: openai.AsyncOpenAI, **options: Any) -> None:
+        """Have it, in an event loop."""
+        seen = 0
+        async with client.responses.connect(**options) as connection:
+            for turn in range(self.turns):
+                await connection.response.create(model="gpt-4.1-mini", input=said_in(turn))
+                async for event in connection:
+                    seen += 1
+                    if event.type == "response.completed":
+                        break
+        assert seen == sum(map(len, self.answers))
+
+
+def echo(answers: Sequence[Sequence[bytes]]) -> socket.socket:
+    """The floor's end of a connection to a thread that answers each message with the next ones of these."""
+    mine, its = socket.socketpair()
+    threading.Thread(target=_answer, args=(its, iter(answers)), daemon=True).start()
+    return mine
+
+
+def _answer(end: socket.socket, answers: Iterator[Sequence[bytes]]) -> None:
+    protocol = ServerProtocol(max_size=None)
+    is_open = False
+    with end:
+        while data := end.recv(65536):
+            protocol.receive_data(data)
+            for event in protocol.events_received():
+                if not is_open:
+                    protocol.send_response(protocol.accept(event))  # type: ignore[arg-type]
+                    is_open = True
+                elif event.opcode == 1:  # type: ignore[union-attr]
+                    for message in next(answers):
+                        protocol.send_text(message)
+            *out, last = protocol.data_to_send()
+            end.sendall(b"".join((*out, last)))
+            if not last:  # nothing comes behind a close
+                return
+
+
+@contextlib.contextmanager
+def replaying(folder: Path, conversation: Conversation) -> Iterator[None]:
+    """The cassette with a conversation, which is always ready to be played again."""
+    save_cassette(folder / "talk.yaml", Cassette.from_interactions([conversation.as_interaction()]))
+    with aquila.use_cassette("talk", repeat="last"):
+        yield
+
+
+def in_threads(conversation: Conversation) -> dict[str, Callable[[], object]]:
+    """A conversation of the sync client: the floor and the replay."""
+    floor = openai.OpenAI(api_key=KEY, websocket_base_url=LOCAL, max_retries=0)
+    replayed = openai.OpenAI(api_key=KEY, max_retries=0)
+    return {
+        "floor": lambda: conversation.talk(
+            floor,
+            websocket_connection_options={"sock": echo(conversation.answers)},  # type: ignore[typeddict-unknown-key]
+        ),
+        "aquila": lambda: conversation.talk(replayed),
+    }
+
+
+def in_loops(conversation: Conversation, runner: asyncio.Runner) -> dict[str, Callable[[], object]]:
+    """The same for the async client."""
+    floor = openai.AsyncOpenAI(api_key=KEY, websocket_base_url=LOCAL, max_retries=0)
+    replayed = openai.AsyncOpenAI(api_key=KEY, max_retries=0)
+    return {
+        "floor": lambda: runner.run(
+            conversation.talk_in_loop(floor, websocket_connection_options={"sock": echo(conversation.answers)})
+        ),
+        "aquila": lambda: runner.run(conversation.talk_in_loop(replayed)),
+    }
+
+
+def replays(report: Report, folder: Path) -> None:
+    """Replay conversations of different shapes."""
+    with asyncio.Runner() as runner:
+        for turns in (1, 10, FRAMES // 2):
+            conversation = Conversation(turns)
+            with replaying(folder, conversation):
+                for client, subjects in (
+                    ("OpenAI", in_threads(conversation)),
+                    ("AsyncOpenAI", in_loops(conversation, runner)),
+                ):
+                    title = f"{FRAMES} frames in {turns} turns, {client}"
+                    for clock, what in ((time.process_time, "CPU"), (time.perf_counter, "wall")):
+                        times = paired(subjects, clock=clock, rounds=21)
+                        report.table(f"{title}, {what}", times, base="floor")
+                        report.aim(f"{title}, {what}", times.ratio("aquila", "floor"), at_most=1.1, unit="x the floor")
+
+
+def run(report: Report) -> None:
+    """Measure."""
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["AQUILA_CASSETTE_DIR"] = name
+        replays(report, Path(name))
+
+
+if __name__ == "__main__":
+    main(run)
