@@ -43,6 +43,7 @@ USUAL = (
     "html_page",
     "cut_stream",
     "end_early",
+    "abnormal_close",
     "stall",
     "one_byte",
     "garbage",

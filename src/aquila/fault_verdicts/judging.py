@@ -18,6 +18,7 @@ that nothing ended, or not at all."""
 
 CUTS = frozenset({"cut_stream", "end_early", "stall", "truncated_json", "finish_length"})
 _TAKES_CONTENT = CUTS | {
+    "abnormal_close",
     "dropped_event",
     "garbage",
     "html_page",

@@ -8,12 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+from aquila.cassettes.frames.frame import is_conversation
 from aquila.cassettes.model import Interaction, RecordedResponse
 from aquila.config import suggest_name
 from aquila.errors import ConfigError
 
 Group: TypeAlias = Literal["failure", "stream", "content"]
 """Before a good answer begins; in its bytes, events and times; in what it says."""
+
+Within: TypeAlias = Literal["handshake", "messages"]
+"""Of a conversation over a WebSocket: how it is begun; what is said in it."""
 
 Value: TypeAlias = int | float | str | None
 
@@ -30,20 +34,30 @@ class ImpossibleFault(ConfigError):
 class FaultKind:
     """A kind of fault. ``change`` makes the response of an interaction; its keyword parameters are those of the fault.
 
-    ``first`` is the parameter that can be given without its name.
+    ``within`` says what of a conversation over a WebSocket it is about, None if it reaches none, and
+    ``change_conversation`` makes its response. ``first`` is the parameter that can be given without its name.
     """
 
     change: Callable[..., RecordedResponse]
     group: Group
     parameters: Mapping[str, inspect.Parameter] = field(compare=False)
     types: Mapping[str, tuple[type, ...]] = field(compare=False)
+    within: Within | None
+    change_conversation: Callable[..., RecordedResponse]
 
     @classmethod
-    def of(cls, change: Callable[..., RecordedResponse], group: Group) -> FaultKind:
+    def of(
+        cls,
+        change: Callable[..., RecordedResponse],
+        group: Group,
+        within: Within | None,
+        change_conversation: Callable[..., RecordedResponse],
+    ) -> FaultKind:
         """Return the kind of a function."""
         hints = get_type_hints(change)
         parameters = dict(list(inspect.signature(change).parameters.items())[1:])
-        return cls(change, group, parameters, {name: _types_of(hints[name]) for name in parameters})
+        types = {name: _types_of(hints[name]) for name in parameters}
+        return cls(change, group, parameters, types, within, change_conversation)
 
     @property
     def name(self) -> str:
@@ -84,8 +98,10 @@ class Fault:
 
     def change(self, interaction: Interaction) -> RecordedResponse:
         """Return what comes in the place of a good answer. Raises ``ImpossibleFault``."""
+        is_socket = is_conversation(interaction.request)
+        change = self.kind.change_conversation if is_socket else self.kind.change
         try:
-            return self.kind.change(interaction, **dict(self.parameters))
+            return change(interaction, **dict(self.parameters))
         except ImpossibleFault as error:
             raise ImpossibleFault(f"{self}: {error}") from None
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from aquila.cassettes.model import Interaction, RecordedResponse
-from aquila.faults.fault import Fault, ImpossibleFault
+from aquila.faults.fault import Fault, ImpossibleFault, Within
 from aquila.faults.parsing import read_faults
 
 _MARK = re.compile(r"  # ([\w.-]+)$")
@@ -81,10 +81,15 @@ class FaultPlan:
                 for number, fault in enumerate(self.faults)
             )
 
-    def meet(self, key: str, good: Interaction) -> MetFault | None:
-        """Return the fault that a request with a key meets, and count it. None if it gets the ``good`` answer."""
+    def meet(self, key: str, good: Interaction, within: Within | None = None) -> MetFault | None:
+        """Return the fault that a request with a key meets, and count it. None if it gets the ``good`` answer.
+
+        ``within`` says that a conversation is now at its handshake, or at its messages; None for all of it, or none.
+        """
         with self._lock:
             for number, fault in enumerate(self.faults):
+                if within is not None and fault.kind.within not in (within, None):
+                    continue
                 label = f"{number}:{key}"
                 if fault.times is not None and self._count_of(label) >= fault.times:
                     continue

@@ -54,18 +54,18 @@ def stall(interaction: Interaction, *, seconds: float | None = None, after: int 
     if seconds is None:
         return replace(with_chunks(response, kept), end="silent")
     before = [RecordedChunk(chunk.data) for chunk in kept]  # no other wait than this one
-    later = [RecordedChunk(chunk.data, _milliseconds(seconds)) for chunk in _rest_of(response, size)]
-    return replace(with_chunks(response, [*before, *later]), started=0 if kept else _milliseconds(seconds))
+    later = [RecordedChunk(chunk.data, milliseconds(seconds)) for chunk in _rest_of(response, size)]
+    return replace(with_chunks(response, [*before, *later]), started=0 if kept else milliseconds(seconds))
 
 
 def slow(interaction: Interaction, *, pace: float = 0.05, first: float = 0.0) -> RecordedResponse:
     """Each chunk takes ``pace`` seconds, and the first one ``first`` seconds more."""
     response = _whole(interaction)
     chunks = [
-        RecordedChunk(chunk.data, _milliseconds(first + pace * (number + 1)))
+        RecordedChunk(chunk.data, milliseconds(first + pace * (number + 1)))
         for number, chunk in enumerate(response.chunks)
     ]
-    return with_chunks(replace(response, started=_milliseconds(first)), chunks)
+    return with_chunks(replace(response, started=milliseconds(first)), chunks)
 
 
 def one_byte(interaction: Interaction) -> RecordedResponse:
@@ -153,13 +153,13 @@ def invalid_utf8(interaction: Interaction, *, at: int | None = None) -> Recorded
     """Bytes that are no UTF-8 stand in a text: of an event (``at``, from 1, else one in the middle), or of the body."""
     if not is_stream(interaction.response):
         response = _whole(interaction)
-        return with_chunks(response, [RecordedChunk(_spoil(response.body), response.ended)])
+        return with_chunks(response, [RecordedChunk(spoil_text(response.body), response.ended)])
     response, events, index = _choose_event(interaction, at)
-    return with_events(response, _replace_event(events, index, _spoil(events[index].data)))
+    return with_events(response, _replace_event(events, index, spoil_text(events[index].data)))
 
 
-def _spoil(text: bytes) -> bytes:
-    """Put bytes that are no UTF-8 behind the last quotation mark that opens a text."""
+def spoil_text(text: bytes) -> bytes:
+    """Put bytes that are no UTF-8 behind the last quotation mark that opens a text. Raises ``ImpossibleFault``."""
     end = text.rfind(b'"')
     begin = text.rfind(b'"', 0, end) if end > 0 else -1
     if begin < 0:
@@ -242,15 +242,24 @@ def _rest_of(response: RecordedResponse, size: int) -> list[RecordedChunk]:
     return rest
 
 
-def _milliseconds(seconds: float) -> int:
+def milliseconds(seconds: float) -> int:
+    """Return seconds in milliseconds. Raises ``ImpossibleFault`` for less than none."""
     if seconds < 0:
         raise ImpossibleFault(f"{seconds:g} seconds cannot pass")
     return round(seconds * 1000)
 
 
+def abnormal_close(
+    interaction: Interaction, *, code: int = 1011, reason: str = "", after: int | None = None
+) -> RecordedResponse:
+    """A WebSocket is closed with this ``code`` and ``reason``, after so many messages, else in the middle."""
+    raise ImpossibleFault("nothing but a WebSocket is closed with a code")
+
+
 STREAM_FAULTS = (
     cut_stream,
     end_early,
+    abnormal_close,
     stall,
     slow,
     one_byte,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.model import Interaction, RecordedResponse
     from aquila.config import Settings
     from aquila.faults import plan as fault_plan
+    from aquila.faults.fault import Within
     from aquila.faults.plan import FaultPlan, MetFault
     from aquila.recording import scripts
     from aquila.recording.runtime import Run
@@ -126,14 +127,17 @@ class StandIns:
             self._faults, self._faults_from = fault_plan.FaultPlan.from_text(text, self.id), text
         return self._faults
 
-    def meet_fault(self, key: str, good: Interaction) -> MetFault | None:
-        """Return the fault that a request with a key meets, which would get the ``good`` answer. None for none."""
+    def meet_fault(self, key: str, good: Interaction, within: Within | None = None) -> MetFault | None:
+        """Return the fault that a request with a key meets, which would get the ``good`` answer. None for none.
+
+        ``within`` is as in ``FaultPlan.meet``.
+        """
         plan = self.faults
         if plan is None:
             return None
         if self.sessions.counts is not None:
             plan.share(self.sessions.counts)
-        met = plan.meet(key, good)
+        met = plan.meet(key, good, within)
         if met is not None and not self.is_owner:
             self.run.state_of(ChildMisses).tell_met(plan.mark, met.number)
         return met

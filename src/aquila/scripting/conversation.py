@@ -33,6 +33,8 @@ class ScriptedConversation:
         self._form = form
         self._answer = answer
         self._lanes: dict[str | None, deque[Frame]] = {}
+        self.told_count = 0
+        """How many messages of the provider there are so far, also those that are not delivered yet."""
         self._now = 0  # when the last frame was delivered, in milliseconds
         self._ending: Ending | None = None
         self._closed_by_client: Close | None = None
@@ -60,6 +62,7 @@ class ScriptedConversation:
         self._add(None, self._form.cancel(message, left))
 
     def _add(self, lane: str | None, frames: Sequence[Frame]) -> None:
+        self.told_count += len(frames)
         waiting = self._lanes.setdefault(lane, deque())
         since = waiting[-1].at if waiting else self._now
         waiting.extend(replace(frame, at=since + frame.at) for frame in frames)

@@ -8,7 +8,6 @@ from typing import Literal
 import httpx2
 
 from aquila.cassettes.body_file import BodyFile, find_large_requests
-from aquila.cassettes.model import RecordedRequest
 from aquila.config import Settings
 from aquila.recording import askers, guard
 from aquila.recording.decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision, Unrecorded
@@ -18,7 +17,7 @@ from aquila.recording.scope import Scope
 from aquila.recording.session import Session
 from aquila.recording.time_limits import current_limits
 from aquila.transports.record import AnswerRecorder, run_in_thread
-from aquila.transports.scope_route import ScopeRoute
+from aquila.transports.scope_route import ScopeRoute, spoil_recording
 from aquila.transports.upstreams import Upstream, find_upstream
 from aquila.transports.wire import read_request, read_request_async, to_recorded_request
 
@@ -106,9 +105,10 @@ class CassetteRoute(ScopeRoute):
     def decide(self, request: httpx2.Request) -> ReplayDecision | RecordDecision | Literal[Unrecorded.PASS_ON]:
         """Decide about a request whose body has been read. Raises ``CassetteMiss``."""
         asked = to_recorded_request(request)
-        if self._scope.faults is not None and (met := self._spoil_recording(asked)) is not None:
-            self._scope.keeps_unused = True  # the good recording was used, and is not counted
-            return met
+        if self._scope.faults is not None and self._is_for_model(asked):
+            met = spoil_recording(self._scope, self._session, asked)
+            if met is not None:
+                return met
         decision = self._session.decide(asked)
         log = self._scope.run.play_log
         if log is not None and isinstance(decision, ReplayDecision):
@@ -118,21 +118,6 @@ class CassetteRoute(ScopeRoute):
                 self._fail_unless_for_model(request)
             self._refuse(decision.error, decision.key)
         return decision
-
-    def _spoil_recording(self, asked: RecordedRequest) -> ReplayDecision | None:
-        """The fault that a request for a model meets, made of the recording that it would get. None if it meets none.
-
-        The recording does not count as played.
-        """
-        session = self._session
-        numbers = () if session.records_everything else session.find_numbers(asked)
-        if not numbers or not self._is_for_model(asked):
-            return None
-        number = next((each for each in numbers if not session.was_played(each)), numbers[-1])
-        met = self._meet_fault(session.key_of(asked), session.cassette.interactions[number])
-        if met is not None:
-            session.spoilt.add(number)
-        return met
 
     def _fail_unless_for_model(self, request: httpx2.Request) -> None:
         """Fail as without a network what no test asked for, unless it asks a model: that never goes unnoticed."""

@@ -24,6 +24,8 @@ from aquila.transports.silence import Silence
 
 if TYPE_CHECKING:
     from aquila.faults import fault
+    from aquila.faults.fault import Within
+    from aquila.recording.session import Session
     from aquila.recording.wire_watch import WireWatch
     from aquila.transports import watched_answers
     from aquila.wire_forms import table as wire_forms
@@ -95,14 +97,7 @@ class ScopeRoute(Route):
         return asks_model(url.host, url.port, url.path, self._scope.settings)
 
     def _meet_fault(self, key: str, good: Interaction) -> ReplayDecision | None:
-        """The answer to a request that meets a fault, made of the good one. None if it meets none."""
-        met = self._scope.meet_fault(key, good)
-        if met is None:
-            return None
-        changed = replace(good, response=met.response)
-        return ReplayDecision(
-            changed, RecordingPlayed(key, 0, 0), last=False, fault=str(met.fault), gives_answer=met.gives_answer
-        )
+        return meet_fault(self._scope, key, good)
 
     def _replay(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
         rest, pace, watch = self._rest_of(decision, request), self._pace_for(decision, request), self._watch
@@ -150,6 +145,36 @@ class ScopeRoute(Route):
         if decision.fault and decision.fault.startswith(fault.PACED):
             return Pace(1.0, request, hurries=not self._timing)
         return Pace(self._timing, request) if self._timing else None
+
+
+def meet_fault(scope: Scope, key: str, good: Interaction, within: Within | None = None) -> ReplayDecision | None:
+    """The answer to a request that meets a fault, made of the good one. None if it meets none.
+
+    ``within`` is as in ``FaultPlan.meet``.
+    """
+    met = scope.meet_fault(key, good, within)
+    if met is None:
+        return None
+    changed = replace(good, response=met.response)
+    return ReplayDecision(
+        changed, RecordingPlayed(key, 0, 0), last=False, fault=str(met.fault), gives_answer=met.gives_answer
+    )
+
+
+def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> ReplayDecision | None:
+    """The fault that a request meets, made of the recording that it would get. None if it meets none.
+
+    The recording does not count as played, and is not counted as unused.
+    """
+    numbers = () if session.records_everything else session.find_numbers(asked)
+    if not numbers:
+        return None
+    number = next((each for each in numbers if not session.was_played(each)), numbers[-1])
+    met = meet_fault(scope, session.key_of(asked), session.cassette.interactions[number])
+    if met is not None:
+        session.spoilt.add(number)
+        scope.keeps_unused = True
+    return met
 
 
 def refuse(scope: Scope, miss: CassetteMiss, key: str) -> NoReturn:

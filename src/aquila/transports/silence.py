@@ -27,6 +27,14 @@ def make_read_timeout() -> Exception:
     return httpx2.ReadTimeout("timed out")
 
 
+def unended_silence(asked: str, fault: str, seconds: float) -> FaultFailed:
+    """Make the error of a program that has waited for so long where a fault is silent. ``asked`` is what it asked."""
+    return FaultFailed(
+        f"{asked}: nothing ended the silence of the fault {fault}: the program has waited for {seconds:.1f} s, and its "
+        "limit, if it has one, is a longer one (aquila_silence says how long to wait)"
+    )
+
+
 class Silence:
     """What a reader meets behind the last recorded chunk: nothing, until a limit ends it, or its time is over.
 
@@ -98,13 +106,7 @@ class Silence:
             yield min(_STEP, longest - waited)
             waited += _STEP
         if self._fault:
-            self._refuse(
-                FaultFailed(
-                    f"{self._request.method} {self._request.url.host}: nothing ended the silence of the fault "
-                    f"{self._fault}: the program has waited for {longest:.1f} s, and its limit, if it has one, is a "
-                    "longer one (aquila_silence says how long to wait)"
-                )
-            )
+            self._refuse(unended_silence(f"{self._request.method} {self._request.url.host}", self._fault, longest))
         self._refuse(CassetteMiss(self._explain(recorded, longest)))
 
     def _strike_total(self) -> None:

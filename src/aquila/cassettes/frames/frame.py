@@ -119,6 +119,11 @@ def read_frames(chunks: Iterable[RecordedChunk]) -> Iterator[Frame | Close]:
         yield _read_event(chunk)
 
 
+def is_from_provider(chunk: RecordedChunk) -> bool:
+    """Whether a chunk is a frame of the provider's."""
+    return not chunk.data.startswith((b"event: sent", b"event: close"))
+
+
 def _event(name: str, lines: list[bytes], at: int) -> RecordedChunk:
     head = f"event: {name}\n".encode() if name else b""
     return RecordedChunk(head + b"".join([b"data: %b\n" % line for line in lines]) + b"\n", at)

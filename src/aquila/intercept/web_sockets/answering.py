@@ -13,6 +13,7 @@ from aquila.config import Settings
 from aquila.errors import CassetteRequired
 from aquila.intercept import policy
 from aquila.intercept.policy import AnsweringScope
+from aquila.intercept.web_sockets.opening import open_conversation
 from aquila.intercept.web_sockets.recorded_side import RecordedSide
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.lazy_imports import lazy_modules
@@ -27,18 +28,16 @@ from aquila.transports import scope_routes
 from aquila.transports.cassette_route import CassetteRoute
 from aquila.transports.own_requests import is_own_request
 from aquila.transports.routes import Route, active_route
-from aquila.transports.scope_route import refuse
+from aquila.transports.scope_route import refuse, spoil_recording
 from aquila.transports.scope_routes import session_mode
 from aquila.transports.script_route import ScriptRoute
 from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
 
 if TYPE_CHECKING:
     from aquila.intercept.web_sockets import scripted_answering
-    from aquila.transports import http_client_answers
 else:
     lazy_modules(
         globals(),
-        http_client_answers="aquila.transports.http_client_answers",
         scripted_answering="aquila.intercept.web_sockets.scripted_answering",
     )
 
@@ -142,6 +141,10 @@ class _Address(NamedTuple):
 
 def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session: Session) -> Answer:
     address = _Address.of(request.url)
+    if scope.faults is not None and asks_model(address.host, address.port, address.path, settings):
+        met = spoil_recording(scope, session, request)
+        if met is not None:
+            return _replay(scope, settings, session, met, str(address))
     decision = session.decide(request)
     if decision is PASS_ON:
         guard.check_unanswered(request.method, *address, scope, settings)
@@ -163,11 +166,5 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
 def _replay(
     scope: Scope, settings: Settings, session: Session, decision: ReplayDecision, address: str
 ) -> ReplayedConversation:
-    response = decision.interaction.response
-    if not response.has_begun and response.error.startswith("ConnectError: "):
-        raise http_client_answers.os_error_from_text(response.error.removeprefix("ConnectError: "))
-    return ReplayedConversation(
-        RecordedSide(scope, settings, session, decision, address),
-        refuse=lambda miss: refuse(scope, miss, decision.played.key),
-        is_over=lambda: scope.closed,
-    )
+    side = RecordedSide(scope, settings, session, decision, address)
+    return open_conversation(side, scope, decision.played.key, fault=decision.fault)

@@ -8,10 +8,15 @@ from aquila.cassettes.frames.frame import Frame
 from aquila.cassettes.frames.replay import Ending
 from aquila.cassettes.model import RecordedResponse
 from aquila.errors import CassetteMiss
+from aquila.intercept.web_sockets.readings import Readings
 
 
 class ProviderSide(Protocol):
     """The provider's side of one conversation. No I/O, no clock, and not thread-safe: its owner holds a lock."""
+
+    @property
+    def readings(self) -> Readings:
+        """Whom to tell how its answers are read."""
 
     @property
     def opening(self) -> RecordedResponse:

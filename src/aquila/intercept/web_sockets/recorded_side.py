@@ -6,18 +6,27 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from aquila.cassettes.frames.frame import SWITCHED, Close, Frame
+from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, is_from_provider
 from aquila.cassettes.frames.replay import ConversationReplay, Ending, FrameMiss
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.storage.names import cassette_path
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut
+from aquila.intercept.web_sockets.readings import Readings
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import conversations, drift_watch
 from aquila.recording.decisions import ReplayDecision
 from aquila.recording.scope import Scope
 from aquila.recording.session import Session
+from aquila.transports.silence import unended_silence
+
+if TYPE_CHECKING:
+    from aquila.faults import fault
+else:
+    lazy_modules(globals(), fault="aquila.faults.fault")
 
 
 class RecordedSide:
@@ -32,7 +41,8 @@ class RecordedSide:
         self._decision = decision
         self._address = address
         response = self._response = decision.interaction.response
-        self._timing = settings.replay_timing
+        # The times of some faults are kept, whatever the pace of replays is.
+        self._timing = 1.0 if decision.fault and decision.fault.startswith(fault.PACED) else settings.replay_timing
         self._times = sorted(chunk.at for chunk in response.chunks) if self._timing else []
         self._replay = ConversationReplay(
             response.chunks if response.status == SWITCHED else (),
@@ -41,6 +51,11 @@ class RecordedSide:
             redact=self._redact,
             name=session.name,
         )
+        self._passed = -1  # the time of the last frame for which was waited
+        self.readings = Readings(scope.run.wire_watch)
+        is_cut = bool(decision.fault) and response.end in ("broken", "silent")
+        count = sum(is_from_provider(chunk) for chunk in response.chunks)
+        self.readings.begin(decision, decision.interaction.request, None if is_cut else count)
 
     @property
     def opening(self) -> RecordedResponse:
@@ -48,6 +63,8 @@ class RecordedSide:
 
     def take_sent(self, data: bytes, is_text: bool) -> CassetteMiss | None:
         miss = self._replay.take_sent(data, is_text)
+        if miss is not None and miss.played_out and self._decision.fault:
+            return None  # what a program says when it has met a fault is its own affair
         error = None if miss is None else self._make_miss(miss)
         if miss is not None and error is None:
             self._replay.pass_over()
@@ -72,6 +89,8 @@ class RecordedSide:
 
         So many seconds more are those of the settings.
         """
+        if self._decision.fault:
+            return self._settings.silence
         since, until = self._replay.silence
         since = self._response.started if since is None else since
         until = self._response.ended if until is None else until
@@ -79,6 +98,8 @@ class RecordedSide:
 
     def explain_silence(self) -> CassetteMiss:
         awaited = self._replay.awaited
+        if not awaited and self._decision.fault:
+            return unended_silence(self._address, self._decision.fault, self._settings.silence)
         if awaited:
             details = f"  The recording goes on when the client sends this:\n\n    {awaited}"
         else:
@@ -88,8 +109,9 @@ class RecordedSide:
         return CassetteMiss(self._explain(title, details, self._record_advice()))
 
     def _pause_before(self, at: int) -> float:
-        if not self._timing:
+        if not self._timing or at == self._passed:
             return 0.0
+        self._passed = at
         before = bisect_left(self._times, at) - 1
         return (at - self._times[before]) / 1000 * self._timing if before >= 0 else at / 1000 * self._timing
 

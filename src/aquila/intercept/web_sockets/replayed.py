@@ -58,8 +58,13 @@ class ReplayedConversation:
             try:
                 yield
                 self._read_count += 1
+                self._side.readings.note_read(self._read_count)
             except Exception:
+                self._side.readings.end("raised")
                 self.tell_failure()
+                raise
+            except BaseException:  # cancelled
+                self._side.readings.end("raised")
                 raise
 
     @contextlib.contextmanager
@@ -93,6 +98,7 @@ class ReplayedConversation:
         """The client closes."""
         with self._lock:
             self._side.take_close(code, reason)
+            self._side.readings.end("left")
 
     def deliverable(self, heard: int) -> list[tuple[float, Frame]]:
         """Return what the provider says now, each message with the seconds to wait before it.

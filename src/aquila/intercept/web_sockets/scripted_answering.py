@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.config import Settings
+from aquila.intercept.web_sockets.opening import open_conversation
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.scripted_side import ScriptedSide
 from aquila.recording import askers, guard
@@ -16,7 +17,7 @@ from aquila.transports.scope_route import ScopeRoute, refuse
 from aquila.transports.script_route import explain_left_behind
 from aquila.transports.script_transport import script_of_run
 from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
-from aquila.wire_forms.conversations.table import CONVERSATION_FORMS, open_conversation
+from aquila.wire_forms.conversations import table as protocols
 
 
 def answer_by_hand(
@@ -38,25 +39,22 @@ def answer_from(
     scripts: Sequence[AnswersRequests], request: RecordedRequest, scope: Scope, settings: Settings, *, leaves_some: bool
 ) -> ReplayedConversation | None:
     """Let the first of these scripts answer a handshake that may. None if none does, and something else may."""
-    form = open_conversation(request)
+    form = protocols.open_conversation(request)
     probe = None if form is None else form.ask({})
     chosen = next((script for script in scripts if probe is not None and script.may_answer(probe)), None)
     if chosen is None and (not scripts or leaves_some):
         return None
     if form is None:
         parts = urlsplit(request.url)
-        known = ", ".join(f"…{end}" for end in CONVERSATION_FORMS)
+        known = ", ".join(f"…{end}" for end in protocols.CONVERSATION_FORMS)
         why = f"a script answers here, and the WebSockets that scripts speak are {known}"
         raise guard.refuse_web_socket(f"GET {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", why)
     key = ScopeRoute.key_of(request)
     test = askers.find_earlier_test(scope)
     if test is not None:
         refuse(scope, explain_left_behind(request, test, settings), key)
-    return ReplayedConversation(
-        ScriptedSide(settings, chosen or scripts[-1], form),
-        refuse=lambda miss: refuse(scope, miss, key),
-        is_over=lambda: scope.closed,
-    )
+    side = ScriptedSide(scope, settings, chosen or scripts[-1], form)
+    return open_conversation(side, scope, key, fault=side.fault)
 
 
 def _find_scripts(scope: Scope, settings: Settings, cassette: str | None) -> list[AnswersRequests]:

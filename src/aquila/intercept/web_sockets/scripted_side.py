@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn
 
-from aquila.cassettes.frames.frame import SWITCHED, Close, Frame
+from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, read_frames, store_frame
 from aquila.cassettes.frames.replay import Ending
-from aquila.cassettes.model import RecordedResponse
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.merging import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, UnscriptedRequest
+from aquila.intercept.web_sockets.readings import Readings
 from aquila.recording import redactors
+from aquila.recording.decisions import ReplayDecision
+from aquila.recording.scope import Scope
 from aquila.recording.session_factory import match_rules_of
 from aquila.scripting.conversation import ScriptedConversation, Turn
 from aquila.scripting.shared_script import AnswersRequests
+from aquila.transports.scope_route import ScopeRoute, meet_fault
 from aquila.transports.script_route import ask_script, explain_unscripted
+from aquila.transports.silence import unended_silence
+from aquila.transports.upstreams import SCRIPT
 from aquila.wire_forms.conversations.conversation_form import ConversationForm, NotUnderstood, Question
 
 
 class ScriptedSide:
     """Speaks the protocol ``form``, in which ``script`` answers what the model is asked."""
 
-    def __init__(self, settings: Settings, script: AnswersRequests, form: ConversationForm) -> None:
+    def __init__(self, scope: Scope, settings: Settings, script: AnswersRequests, form: ConversationForm) -> None:
+        self._scope = scope
         self._settings = settings
         self._script = script
         self._form = form
         self._conversation = ScriptedConversation(form, self._answer)
+        self._silenced_by = ""  # the fault after which nothing more is said
+        self.readings = Readings(scope.run.wire_watch)
+        decision = self._open(form.handshake)
+        self._opening, self.fault = decision.interaction.response, decision.fault
+        """How the handshake is answered, and the fault that it has met."""
+
+    def _open(self, handshake: RecordedRequest) -> ReplayDecision:
+        key = ScopeRoute.key_of(handshake)
+        good = Interaction(handshake, RecordedResponse(SWITCHED), upstream=SCRIPT)
+        met = meet_fault(self._scope, key, good, "handshake") if self._scope.faults is not None else None
+        decision = met or ReplayDecision(good, RecordingPlayed(key, 0, 0), last=False)
+        self.readings.begin(decision, handshake, 0)
+        if met is None:
+            self.readings.note_read(0)
+        return decision
 
     @property
     def opening(self) -> RecordedResponse:
-        return RecordedResponse(SWITCHED)
+        return self._opening
 
     def take_sent(self, data: bytes, is_text: bool) -> CassetteMiss | None:
         try:
@@ -50,23 +74,65 @@ class ScriptedSide:
         return self._conversation.ended
 
     def pause_before_end(self) -> float:
-        ended = self._conversation.ended
-        return ended.at / 1000 if isinstance(ended, Close) else 0.0
+        return 0.0
 
     def longest_silence(self) -> float:
         return self._settings.silence
 
     def explain_silence(self) -> CassetteMiss:
+        if self._silenced_by:
+            return unended_silence(self._form.name, self._silenced_by, self._settings.silence)
         return UnscriptedRequest(
             f"{self._form.name}: the program waits for a message, and has asked for none that is left. A script speaks "
             "when it is asked (aquila_silence says how long to wait)"
         )
 
     def _answer(self, question: Question) -> Turn:
-        answer = ask_script(self._script.decide, question.request, self._settings, _refuse)
+        asked = question.request
+        met = self._meet_fault(question) if self._scope.faults is not None else None
+        if met is not None:
+            return self._tell(met, asked)
+        answer = ask_script(self._script.decide, asked, self._settings, _refuse)
         if answer is None:
-            raise explain_unscripted(question.request, self._script, self._settings)
-        return Turn(question.write(answer.response))
+            raise explain_unscripted(asked, self._script, self._settings)
+        good = self._as_conversation(asked, question.write(answer.response))
+        return self._tell(ReplayDecision(good, RecordingPlayed(SCRIPT, 0, 0), last=answer.last), asked)
+
+    def _meet_fault(self, question: Question) -> ReplayDecision | None:
+        """The fault that a question meets, made of the answer that it would get. None if it meets none."""
+        asked = question.request
+        answer = ask_script(self._script.peek, asked, self._settings, _refuse)
+        if answer is None:
+            return None
+        good = self._as_conversation(asked, question.write(answer))
+        met = meet_fault(self._scope, ScopeRoute.key_of(asked), good, "messages")
+        if met is not None:
+            self._script.note_fault(asked, is_answer=met.gives_answer)
+        return met
+
+    def _as_conversation(self, asked: RecordedRequest, frames: Sequence[Frame]) -> Interaction:
+        """What a question and its answer would be if they had been recorded."""
+        chunks = [store_frame(frame) for frame in (Frame(asked.body, sent=True), *frames)]
+        ended = frames[-1].at if frames else 0
+        return Interaction(self._form.handshake, RecordedResponse(SWITCHED, (), tuple(chunks), ended=ended))
+
+    def _tell(self, decision: ReplayDecision, asked: RecordedRequest) -> Turn:
+        """Tell an answer up to where the client would ask once more."""
+        response = decision.interaction.response
+        frames: list[Frame] = []
+        ending: Ending | None = {"broken": "broken", "silent": "left"}.get(response.end)  # type: ignore[assignment]
+        for each in list(read_frames(response.chunks))[1:]:
+            if isinstance(each, Close):
+                ending = each
+            elif each.sent:
+                break
+            else:
+                frames.append(each)
+        if ending == "left":
+            self._silenced_by = decision.fault
+        is_cut = response.end in ("broken", "silent")
+        self.readings.begin(decision, asked, None if is_cut else self._conversation.told_count + len(frames))
+        return Turn(frames, ending)
 
     def _redact(self, text: str) -> str:
         settings = self._settings

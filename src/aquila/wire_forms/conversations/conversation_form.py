@@ -37,6 +37,8 @@ class ConversationForm(ABC):
 
     name: ClassVar[str]
     """Its name in messages, such as ``OpenAI Realtime``."""
+    tells_events: ClassVar[bool] = False
+    """Whether an answer is told in the events of a stream as it would come without a WebSocket."""
 
     def __init__(self, handshake: RecordedRequest) -> None:
         self.handshake = handshake
@@ -55,6 +57,10 @@ class ConversationForm(ABC):
 
     def note_answer(self, frames: Sequence[Frame]) -> None:  # noqa: B027  most need not know
         """Take note of what will be told of an answer."""
+
+    @abstractmethod
+    def write_failure(self, *, stream_id: str | None = None) -> Frame:
+        """Return how the provider says in the midst of an answer that it has failed."""
 
     def cancel(self, message: Value, untold: Sequence[Frame]) -> list[Frame]:
         """Return what is told in the place of ``untold``, the rest of an answer, where a message ``cancels`` it."""

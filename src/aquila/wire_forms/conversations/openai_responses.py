@@ -10,7 +10,7 @@ from typing import Any
 
 from aquila.cassettes.frames.frame import Frame
 from aquila.cassettes.model import RecordedRequest, RecordedResponse
-from aquila.wire_forms.answer import compact_json
+from aquila.wire_forms.answer import Answer, AnsweredError, compact_json
 from aquila.wire_forms.conversations.conversation_form import (
     ConversationForm,
     NotUnderstood,
@@ -21,6 +21,7 @@ from aquila.wire_forms.conversations.conversation_form import (
     write_message,
 )
 from aquila.wire_forms.form import JSON_TYPE
+from aquila.wire_forms.openai_common import write_openai_error
 from aquila.wire_forms.responses import write_warm_up
 from aquila.wire_forms.sent import string
 
@@ -32,6 +33,7 @@ class ResponsesConversation(ConversationForm):
     """Answers each ``response.create`` as a streamed ``POST …/responses``."""
 
     name = "OpenAI Responses over a WebSocket"
+    tells_events = True
 
     def __init__(self, handshake: RecordedRequest) -> None:
         super().__init__(handshake)
@@ -53,6 +55,11 @@ class ResponsesConversation(ConversationForm):
             self._warm_ups += 1
             return [write_message({**each, **added}) for each in write_warm_up(request, self._warm_ups)]
         return Question(request, lambda response: _tell(response, added), None if lane is None else str(lane))
+
+    def write_failure(self, *, stream_id: str | None = None) -> Frame:
+        added = {} if stream_id is None else {"stream_id": stream_id}
+        (frame,) = _tell(write_openai_error(AnsweredError(500), 1).at_times(Answer()), added)
+        return frame
 
 
 def _tell(response: RecordedResponse, added: Value) -> list[Frame]:

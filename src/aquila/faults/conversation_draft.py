@@ -1,0 +1,165 @@
+"""A conversation whose messages are being changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, NotAFrame, read_frames, store_close, store_frame
+from aquila.cassettes.model import End, Interaction, RecordedChunk, RecordedResponse
+from aquila.faults.events import read_events
+from aquila.faults.fault import ImpossibleFault
+from aquila.wire_forms.conversations.table import open_conversation
+from aquila.wire_forms.form import SSE_TYPE
+
+BROKEN_OFF = "RemoteProtocolError: the connection was lost"
+"""How a conversation ends whose connection broke within it."""
+
+
+class ConversationDraft:
+    """The messages of a conversation, which has some of the provider's."""
+
+    def __init__(self, interaction: Interaction) -> None:
+        """Raises ``ImpossibleFault`` for one in which the provider says nothing."""
+        self._response = interaction.response
+        self.frames: list[Frame] = []
+        self._close: Close | None = None
+        try:
+            read = list(read_frames(self._response.chunks)) if self._response.status == SWITCHED else []
+        except NotAFrame as error:
+            raise ImpossibleFault(f"the conversation cannot be read: {error}") from error
+        for each in read:
+            if isinstance(each, Close):
+                self._close = each
+            else:
+                self.frames.append(each)
+        self._places = [at for at, frame in enumerate(self.frames) if not frame.sent]
+        if not self._places:
+            raise ImpossibleFault("the provider sends no message")
+
+    def place_after(self, after: int | None) -> int:
+        """Return which frame comes behind so many messages of the provider, else behind half of them."""
+        count = len(self._places)
+        after = count // 2 if after is None else after
+        if not 0 <= after < count:
+            raise ImpossibleFault(f"the provider sends {count} messages, so nothing is left after {after}")
+        return self._places[after]
+
+    def place_of(self, number: int | None, *, is_followed: bool = False) -> int:
+        """Return which frame is the provider's message with a number from 1, else one in the middle.
+
+        One that ``is_followed`` has another of the provider's right behind it, if there is such a one.
+        """
+        places = self._places
+        if number is not None:
+            if not 1 <= number <= len(places):
+                raise ImpossibleFault(f"there is no message {number}: the provider sends {len(places)}")
+            return places[number - 1]
+        if is_followed:
+            places = [place for place in places if place + 1 in self._places] or places
+        return places[(len(places) - 1) // 2]
+
+    def count_before(self, seconds: float) -> int:
+        """Return how many messages of the provider come within so many seconds."""
+        return sum(self.frames[place].at < seconds * 1000 for place in self._places)
+
+    def end_after(
+        self, after: int | None, close: Close | None = None, *, end: End = "complete", error: str = ""
+    ) -> RecordedResponse:
+        """Return the conversation with an end after so many messages of the provider, else in the middle."""
+        kept = self.frames[: self.place_after(after)]
+        at = kept[-1].at if kept else self._response.started
+        response = self._write(kept, None if close is None else replace(close, at=at))
+        return replace(response, end=end, error=error, ended=at)
+
+    def finish(
+        self, frames: Sequence[Frame], *, started: int | None = None, ended: int | None = None
+    ) -> RecordedResponse:
+        """Return the conversation with other frames, and the end that it had."""
+        response = self._response
+        started = response.started if started is None else started
+        ended = response.ended if ended is None else ended
+        close = None if self._close is None else replace(self._close, at=ended)
+        return replace(self._write(frames, close), started=started, ended=ended)
+
+    def _write(self, frames: Sequence[Frame], close: Close | None) -> RecordedResponse:
+        chunks = [store_frame(frame) for frame in frames]
+        return replace(self._response, chunks=(*chunks, *([] if close is None else [store_close(close)])))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is said from a message of the client to the next: frames from ``begin`` to ``end``.
+
+    ``stream_id`` is that of the provider's messages in it, None where they bear none.
+    """
+
+    begin: int
+    end: int
+    stream_id: str | None = None
+
+    @classmethod
+    def at(cls, frames: Sequence[Frame], begin: int) -> Turn:
+        """Return the turn whose messages of the provider begin at a frame, or behind one of the client's."""
+        begin += begin < len(frames) and frames[begin].sent
+        end = next((at for at in range(begin, len(frames)) if frames[at].sent), len(frames))
+        found = next(filter(None, (_stream_of(frame) for frame in frames[begin:end])), None)
+        return cls(begin, end, found)
+
+
+def _stream_of(frame: Frame) -> str | None:
+    try:
+        value = json.loads(frame.data)
+    except (ValueError, RecursionError):
+        return None
+    found = value.get("stream_id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def as_request(interaction: Interaction) -> Interaction:
+    """Return a conversation as a request of plain HTTP whose answer it is, in the form of its provider."""
+    request = interaction.request
+    return replace(interaction, request=replace(request, method="POST"))
+
+
+def change_turn(interaction: Interaction, change: Callable[[Interaction], RecordedResponse]) -> RecordedResponse:
+    """Return a conversation in which ``change`` was made to an answer, as if that were a stream of events.
+
+    It is the first that can be changed so. Raises ``ImpossibleFault``.
+    """
+    draft = ConversationDraft(interaction)
+    form = open_conversation(interaction.request)
+    if form is None or not form.tells_events:
+        raise ImpossibleFault("what is said in this protocol cannot be changed so")
+    frames, problem = draft.frames, ImpossibleFault("the provider answers nothing")
+    for turn in _find_turns(frames):
+        said = frames[turn.begin : turn.end]
+        chunks = tuple(RecordedChunk(b"data: %b\n\n" % frame.data, frame.at) for frame in said)
+        answer = RecordedResponse(200, (SSE_TYPE,), chunks, ended=said[-1].at)
+        try:
+            changed = change(replace(as_request(interaction), response=answer))
+        except ImpossibleFault as error:
+            problem = error
+            continue
+        told = [_as_frame(event.data, event.at, turn.stream_id) for event in read_events(changed)]
+        return draft.finish([*frames[: turn.begin], *told, *frames[turn.end :]])
+    raise problem
+
+
+def _find_turns(frames: Sequence[Frame]) -> Iterator[Turn]:
+    """Yield the turns in which the provider answers one question, in whole."""
+    begin = 0
+    while begin < len(frames):
+        turn = Turn.at(frames, begin)
+        said = frames[turn.begin : turn.end]
+        if said and len({_stream_of(frame) for frame in said}) == 1:
+            yield turn
+        begin = max(turn.end, begin + 1)
+
+
+def _as_frame(event: bytes, at: int, stream_id: str | None) -> Frame:
+    data = event.partition(b"data: ")[2].strip()
+    if stream_id is not None and b'"stream_id"' not in data:
+        data = b"%b,%b}" % (data[:-1], b'"stream_id":' + json.dumps(stream_id).encode())
+    return Frame(data, sent=False, at=at)

@@ -1,0 +1,33 @@
+"""How a conversation is opened that something else than the provider answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aquila.cassettes.frames.frame import SWITCHED
+from aquila.intercept.web_sockets.provider_side import ProviderSide
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.scope import Scope
+from aquila.transports.scope_route import refuse
+
+if TYPE_CHECKING:
+    from aquila.transports import http_client_answers
+else:
+    lazy_modules(globals(), http_client_answers="aquila.transports.http_client_answers")
+
+
+def open_conversation(side: ProviderSide, scope: Scope, key: str, *, fault: str = "") -> ReplayedConversation:
+    """Return the conversation that a side answers. Misses bear the ``key`` of the handshake.
+
+    ``fault`` is the one that the handshake has met. Raises ``OSError`` where no connection is made. A silent one ends
+    at once: clients do not say how long they would wait.
+    """
+    opening = side.opening
+    if opening.status != SWITCHED:
+        side.readings.end("read" if opening.has_begun else "raised")
+    if not opening.has_begun and opening.error.startswith("ConnectError: "):
+        raise http_client_answers.os_error_from_text(opening.error.removeprefix("ConnectError: "))
+    if not opening.has_begun and opening.end == "silent" and fault:
+        raise TimeoutError("timed out during opening handshake")
+    return ReplayedConversation(side, refuse=lambda miss: refuse(scope, miss, key), is_over=lambda: scope.closed)

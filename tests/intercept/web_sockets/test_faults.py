@@ -1,0 +1,315 @@
+"""Faults of conversations, recorded and scripted: what the openai SDK and plain clients see of each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import websockets.asyncio.client
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
+from websockets.sync.client import connect
+
+import aquila
+from aquila.cassettes.frames.frame import Frame, store_frame
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.cassette_files import save_cassette
+from aquila.errors import CassetteMiss, FaultFailed
+from aquila.faults.table import FAULTS
+from aquila.testing import use_script
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:connect\\(\\) must be used as a context manager"),
+    pytest.mark.usefixtures("root"),
+]
+
+URL = "wss://api.openai.com/v1/responses"
+ASKED = '{"type":"response.create","model":"m","input":"hi"}'
+WORDS = ["one ", "two ", "three ", "four"]
+
+Opening = Callable[[str], contextlib.AbstractContextManager[Any]]
+
+
+def told() -> list[dict[str, Any]]:
+    """What is told where nothing goes wrong."""
+    with use_script() as script, connect(URL) as connection:
+        script.reply(chunks=WORDS)
+        return say(connection)
+
+
+def say(connection: Any) -> list[dict[str, Any]]:
+    """Ask, and return the events up to the end of the answer, or an error."""
+    connection.send(ASKED)
+    return hear(connection)
+
+
+def hear(connection: Any) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    while not events or events[-1]["type"] not in ("response.completed", "response.incomplete", "error"):
+        events.append(json.loads(connection.recv()))
+    return events
+
+
+def text_of(events: list[dict[str, Any]]) -> str:
+    return "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+
+
+@pytest.fixture(params=["recorded", "scripted"])
+def under(request: pytest.FixtureRequest, root: Path) -> Opening:
+    """Opens a block in which the conversation, recorded or scripted, meets faults."""
+    if request.param == "recorded":
+        frames = [Frame(ASKED.encode(), sent=True), *(Frame(json.dumps(each).encode(), sent=False) for each in told())]
+        response = RecordedResponse(101, (), tuple(map(store_frame, frames)), end="closed")
+        save_cassette(root / "x.yaml", Cassette((Interaction(RecordedRequest("GET", URL), response),)))
+
+    @contextlib.contextmanager
+    def block(faults: str) -> Iterator[Any]:
+        if request.param == "recorded":
+            with aquila.use_cassette("x", faults=faults, silence=0.2) as cassette:
+                yield cassette
+        else:
+            with use_script(faults=faults) as script:
+                script.reply(chunks=WORDS)
+                yield script
+
+    return block
+
+
+def test_a_connection_breaks_after_so_many_messages_and_the_next_one_is_whole(under: Opening) -> None:
+    with under("cut_stream(after=3)"):
+        with connect(URL) as connection:
+            connection.send(ASKED)
+            heard = [json.loads(connection.recv())["type"] for _ in range(3)]
+            assert heard == ["response.created", "response.in_progress", "response.output_item.added"]
+            with pytest.raises(ConnectionClosedError) as broken:
+                connection.recv()
+            assert broken.value.rcvd is None  # 1006
+        with connect(URL) as connection:
+            assert text_of(say(connection)) == "one two three four"
+
+
+def test_it_breaks_before_the_first_message_too(under: Opening) -> None:
+    with under("cut_stream(after=0)"), connect(URL) as connection:
+        connection.send(ASKED)
+        with pytest.raises(ConnectionClosedError):
+            connection.recv()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(1011, "keepalive ping timeout"), (1012, ""), (1013, "busy"), (1008, "no")]
+)
+def test_an_abnormal_close_comes_with_code_and_reason(under: Opening, code: int, reason: str) -> None:
+    with under(f"abnormal_close(code={code}, reason={reason!r}, after=2)"), connect(URL) as connection:
+        connection.send(ASKED)
+        for _ in range(2):
+            connection.recv()
+        with pytest.raises(ConnectionClosedError) as closed:
+            connection.recv()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (code, reason)
+
+
+def test_an_end_that_comes_early_looks_like_any_other(under: Opening) -> None:
+    with under("end_early(after=1)"), connect(URL) as connection:
+        connection.send(ASKED)
+        connection.recv()
+        with pytest.raises(ConnectionClosedOK):
+            connection.recv()
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "holds"),
+    [
+        ("unauthorized", 401, "invalid_api_key"),
+        ("rate_limit(retry_after=3)", 429, "rate_limit_exceeded"),
+        ("server_error", 500, "server_error"),
+        ("overloaded", 503, "overloaded"),
+        ("html_page", 502, "<html>"),
+    ],
+)
+def test_a_handshake_is_refused_with_what_the_provider_says(
+    under: Opening, fault: str, status: int, holds: str
+) -> None:
+    with under(fault):
+        with pytest.raises(InvalidStatus) as refused:
+            connect(URL)
+        response = refused.value.response
+        assert response.status_code == status
+        assert holds in response.body.decode()
+        if "retry_after" in fault:
+            assert response.headers["retry-after"] == "3"
+        with connect(URL) as connection:
+            assert text_of(say(connection)) == "one two three four"
+
+
+def test_connections_that_are_refused_or_reset(under: Opening) -> None:
+    with under("connection_refused, connection_reset"):
+        with pytest.raises(ConnectionRefusedError):
+            connect(URL)
+        with pytest.raises((ConnectionError, EOFError, websockets.exceptions.InvalidMessage)):
+            connect(URL)
+        with connect(URL) as connection:
+            assert text_of(say(connection)) == "one two three four"
+
+
+def test_a_silent_handshake_costs_no_time(under: Opening) -> None:
+    with under("timeout(times=2)"):
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            connect(URL, open_timeout=600)
+
+        async def in_loop() -> None:
+            await websockets.asyncio.client.connect(URL, open_timeout=600)
+
+        with pytest.raises(TimeoutError):
+            asyncio.run(in_loop())
+        assert time.monotonic() - began < 60
+
+
+def test_a_message_that_is_no_json(under: Opening) -> None:
+    with under("garbage(at=2), truncated_json(at=1)"):
+        with connect(URL) as connection:
+            connection.send(ASKED)
+            connection.recv()
+            assert connection.recv() == "{malformed: <<<"
+            connection.recv()
+        with connect(URL) as connection:
+            connection.send(ASKED)
+            with pytest.raises(json.JSONDecodeError):
+                json.loads(connection.recv())
+
+
+def test_a_text_that_is_no_utf8_ends_the_connection(under: Opening) -> None:
+    with under("invalid_utf8(at=1)"), connect(URL) as connection:
+        connection.send(ASKED)
+        with pytest.raises((UnicodeDecodeError, ConnectionClosedError)):
+            connection.recv()
+
+
+def test_messages_are_lost_doubled_and_change_places(under: Opening) -> None:
+    good = told()
+    with under("dropped_event(at=1), duplicated_event(at=1), reordered_events(at=1)"):
+        heard = []
+        for _ in range(3):
+            with connect(URL) as connection:
+                heard.append([event["type"] for event in say(connection)])
+    kinds = [event["type"] for event in good]
+    assert heard == [kinds[1:], [kinds[0], *kinds], [kinds[1], kinds[0], *kinds[2:]]]
+
+
+def test_an_error_in_the_midst_is_nested_and_the_same_connection_answers_well_when_it_is_asked_again(
+    under: Opening,
+) -> None:
+    with under("error_event(after=4)"), openai.OpenAI(api_key="x") as client, client.responses.connect() as connection:
+        events: list[Any] = []
+        for _ in range(2):
+            connection.send(json.loads(ASKED))
+            while not events or events[-1].type not in ("response.completed", "error"):
+                events.append(connection.recv())
+            if events[-1].type == "error":
+                assert len(events) == 5
+                assert (events[-1].status, events[-1].error.type) == (500, "server_error")
+                events.clear()
+        assert events[-1].response.output_text == "one two three four"
+
+
+def test_a_silence_fails_the_test_that_does_not_end_it(under: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AQUILA_SILENCE", "0.1")
+    with under("stall(after=2)"), connect(URL) as connection:
+        connection.send(ASKED)
+        for _ in range(2):
+            connection.recv()
+        with pytest.raises(FaultFailed, match=r"nothing ended the silence of the fault stall\(after=2\)"):
+            connection.recv()
+
+
+def test_a_silence_ends_with_the_programs_own_limit(under: Opening) -> None:
+    async def use() -> int:
+        heard = 0
+        async with websockets.asyncio.client.connect(URL) as connection:
+            await connection.send(ASKED)
+            with pytest.raises(TimeoutError):
+                while True:
+                    await asyncio.wait_for(connection.recv(), 0.1 if heard == 2 else None)
+                    heard += 1
+        return heard
+
+    with under("stall(after=2)"):
+        assert asyncio.run(use()) == 2
+
+
+@pytest.mark.parametrize("fault", ["slow(pace=0.02, first=0.1)", "stall(seconds=0.1, after=1)"])
+def test_messages_take_the_time_that_the_fault_says(under: Opening, fault: str) -> None:
+    with under(fault), connect(URL) as connection:
+        began = time.monotonic()
+        assert text_of(say(connection)) == "one two three four"
+        assert time.monotonic() - began >= 0.1
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "text"),
+    [
+        ("finish_length", "incomplete", "one two three four"),
+        ("content_filter", "incomplete", "one two three four"),
+        ("empty_answer", "completed", ""),
+        ("refusal(text='No.')", "completed", ""),
+    ],
+)
+def test_what_an_answer_says_is_changed(under: Opening, fault: str, status: str, text: str) -> None:
+    with under(fault), connect(URL) as connection:
+        events = say(connection)
+    assert events[-1]["type"] == f"response.{status}"
+    assert text_of(events) == text
+    assert ("No." in json.dumps(events)) == fault.startswith("refusal")
+
+
+def test_streams_of_one_connection_keep_their_names_in_what_a_fault_adds() -> None:
+    with use_script(faults="refusal(text='No.')") as script, connect(URL) as connection:
+        script.reply("Yes.")
+        connection.send('{"type":"response.create","input":"hi","stream_id":"s1"}')
+        assert {event["stream_id"] for event in hear(connection)} == {"s1"}
+
+
+@pytest.mark.parametrize("fault", ["one_byte", "one_piece", "split_events", "other_chunks"])
+def test_a_fault_that_reaches_no_web_socket_says_which_do(under: Opening, fault: str) -> None:
+    with under(fault) as used, connect(URL) as connection:
+        assert text_of(say(connection)) == "one two three four"
+        assert not getattr(used, "misses", ())
+    kind = FAULTS[fault]
+    assert kind.within is None
+    with pytest.raises(aquila.errors.ConfigError, match=r"reaches no WebSocket.* These do: cut_stream, "):
+        kind.change_conversation(Interaction(RecordedRequest("GET", URL), RecordedResponse(101)))
+
+
+def test_what_a_program_says_when_it_has_met_a_fault_is_its_own_affair(under: Opening) -> None:
+    with under("cut_stream(after=2)"), connect(URL) as connection:
+        connection.send(ASKED)
+        connection.recv()
+        with contextlib.suppress(ConnectionClosedError):
+            connection.send('{"type":"response.create","input":"something else"}')
+
+
+def test_the_good_recording_is_still_to_be_played_after_a_fault(under: Opening) -> None:
+    with under("cut_stream(after=1)") as used:
+        with connect(URL) as connection:
+            connection.send(ASKED)
+            connection.recv()
+        if isinstance(used, aquila.testing.Script):
+            assert used.left == []  # it was asked for, and is kept for who asks again
+        else:
+            assert not used.misses
+        with connect(URL) as connection:
+            assert text_of(say(connection)) == "one two three four"
+
+
+def test_a_question_that_nothing_answers_is_a_miss_under_a_fault_too() -> None:
+    with use_script(faults="cut_stream") as script, connect(URL) as connection:
+        script.when("something").reply("1")
+        with pytest.raises(CassetteMiss):
+            connection.send(ASKED)
