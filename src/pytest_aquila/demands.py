@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.recording import recording_age
+from aquila.recording.played_conversations import describe_unplayed
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -63,9 +64,10 @@ def _fail_for_unplayed(scope: Scope) -> None:
         scope.sessions.session_for(scope.default_cassette, "replay")
     for session in scope.sessions.opened_for(scope.default_cassette):
         if session.mode == "replay" and not session.all_played:
-            numbers = ", ".join(str(number) for number, _ in session.unplayed_recordings)
+            whole, parts = describe_unplayed(session.unplayed_recordings, session.conversations)
+            texts = [f"recordings {', '.join(map(str, whole))}"] * bool(whole) + parts
             pytest.fail(
-                f"cassette {session.name}: recordings {numbers} were not played (aquila_unplayed = fail). "
+                f"cassette {session.name}: {' and '.join(texts)} were not played (aquila_unplayed = fail). "
                 f"Record it again: {scope.record_command()}",
                 pytrace=False,
             )

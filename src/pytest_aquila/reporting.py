@@ -39,7 +39,7 @@ class Totals:
     seconds: float = 0.0
     tokens: int = 0
     pending: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    unplayed: list[tuple[str, str, int]] = dataclasses.field(default_factory=list)
+    unplayed: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     stale: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     cassettes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     uses: list[tuple[str, str, str, bool]] = dataclasses.field(default_factory=list)
@@ -66,7 +66,7 @@ class Totals:
         self.drifted += [{"test": test, **one} for one in report.drifted]
         self.changed += [(group, difference, test) for group, difference in report.changes]
         if settings.unplayed == "warn":
-            self.unplayed += [(report.name, cassette, count) for cassette, count in report.unplayed]
+            self.unplayed += [(report.name, cassette, what) for cassette, what in report.unplayed]
         if settings.max_age is not None and recording_age.is_older(report.oldest, settings.max_age):
             self.stale.append((report.name, report.oldest))
 
@@ -123,8 +123,8 @@ def write_summary(reporter: pytest.TerminalReporter, totals: Totals) -> None:
         )
     for text in dict.fromkeys(totals.told):
         terminal.write_line(f"aquila: {text}", yellow=True)
-    for test, cassette, count in totals.unplayed:
-        terminal.write_line(f"aquila: {test} did not play {count} recordings of {cassette}", yellow=True)
+    for test, cassette, what in totals.unplayed:
+        terminal.write_line(f"aquila: {test} did not play {what} of {cassette}", yellow=True)
     for test, recorded in totals.stale:
         terminal.write_line(
             f"aquila: {test} plays recordings that are old (from {recorded}): --aquila-record makes them anew",

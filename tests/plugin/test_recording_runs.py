@@ -388,7 +388,7 @@ def test_unplayed_recordings_fail_or_are_reported_as_configured(project: Project
     project.pytester.makeini("[pytest]\naquila_unplayed = warn\n")
     result = project.run()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["aquila: test_app.py::test_it did not play 1 recordings of test_app/test_it"])
+    result.stdout.fnmatch_lines(["aquila: test_app.py::test_it did not play 1 recording of test_app/test_it"])
     project.pytester.makeini("[pytest]\naquila_unplayed = fail\n")
     result = project.run()
     result.assert_outcomes(failed=1)

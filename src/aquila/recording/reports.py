@@ -12,6 +12,7 @@ from aquila.cassettes.model import Interaction, RecordedChunk
 from aquila.errors import CassetteCorrupt, ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.child_misses import ChildMisses
+from aquila.recording.played_conversations import describe_unplayed
 
 if TYPE_CHECKING:
     from aquila.recording import drift_watch
@@ -40,8 +41,8 @@ class StoredRecordings:
 class ScopeReport:
     """What one scope did, and the blocks within it.
 
-    ``seconds`` and ``tokens`` are what the replayed answers took when they were recorded. ``unplayed`` counts, per
-    cassette that the scope owns, recordings it did not play. ``oldest`` is the earliest recording date that was played.
+    ``seconds`` and ``tokens`` are what the replayed answers took when they were recorded. ``unplayed`` says, for
+    the cassette that the scope owns, what it did not play. ``oldest`` is the earliest recording date that was played.
     ``pending`` are the pending files that were written, and ``cassettes`` the names of those that were used, each after
     the cassette folder.
     ``changes`` has a pair for each miss that is near a recording: what its change has in common with others, and the
@@ -55,7 +56,7 @@ class ScopeReport:
     scripted: int = 0
     seconds: float = 0.0
     tokens: int = 0
-    unplayed: tuple[tuple[str, int], ...] = ()
+    unplayed: tuple[tuple[str, str], ...] = ()
     pending: tuple[tuple[str, str], ...] = ()
     cassettes: tuple[tuple[str, str], ...] = ()
     oldest: str = ""
@@ -82,7 +83,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
         scripted=scope.scripted_count,
         seconds=sum(interaction.response.ended for interaction in played) / 1000,
         tokens=sum(map(count_tokens, played)),
-        unplayed=_count_unplayed(scope),
+        unplayed=_describe_unplayed(scope),
         pending=tuple((folder, str(path)) for path in stored.pending),
         cassettes=tuple(sorted(used)),
         oldest=min((interaction.recorded for interaction in played if interaction.recorded), default=""),
@@ -117,12 +118,18 @@ def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport
     )
 
 
-def _count_unplayed(scope: Scope) -> tuple[tuple[str, int], ...]:
-    """The cassette that a scope owns, with the number of its recordings that were not played, if there are any."""
+def _count_recordings(count: int) -> str:
+    return f"{count} recording" if count == 1 else f"{count} recordings"
+
+
+def _describe_unplayed(scope: Scope) -> tuple[tuple[str, str], ...]:
+    """The cassette that a scope owns, with what of its recordings was not played, if anything was not."""
     if not scope.owns_cassette:
         return ()
     sessions = [one for one in scope.sessions.opened_for(scope.default_cassette) if one.mode == "replay"]
-    return tuple((one.name, len(one.unplayed_recordings)) for one in sessions if one.unplayed_recordings)
+    described = [(one.name, *describe_unplayed(one.unplayed_recordings, one.conversations)) for one in sessions]
+    rows = [(name, [_count_recordings(len(whole))] * bool(whole) + parts) for name, whole, parts in described]
+    return tuple((name, " and ".join(texts)) for name, texts in rows if texts)
 
 
 def _drifted_requests(scope: Scope) -> tuple[Mapping[str, Any], ...]:

@@ -39,6 +39,7 @@ from aquila.recording.decisions import (
     ReplayDecision,
 )
 from aquila.recording.other_origins import OtherOrigins, move_to_origin
+from aquila.recording.played_conversations import PlayedConversations
 from aquila.recording.recording_age import leave_out_outdated
 from aquila.recording.recording_keys import RecordingKeys, holds_stand_in
 from aquila.recording.request_counts import CountedRequests, RequestCounts
@@ -131,6 +132,7 @@ class Session:
         self._counts = CountedRequests(f"{mode}:{name}:")
         self._play_counts: list[int] = [0] * len(cassette.interactions)
         self._play_order: list[tuple[int, int]] = []
+        self.conversations = PlayedConversations()
         self.spoilt: set[int] = set()  # the recordings of which faults were made: asked for, and not played
         self._new_recordings: list[NewRecording] = []
         # The calls that have got no answer yet, or a failure: these may ask again. Guarded by the lock.
@@ -351,9 +353,10 @@ class Session:
 
     @property
     def unplayed_recordings(self) -> Sequence[tuple[int, Interaction]]:
-        """The recordings that were never played, with their numbers in the cassette (from 1)."""
-        counts = enumerate(self.play_counts)
-        return tuple((n + 1, self.cassette.interactions[n]) for n, count in counts if not (count or n in self.spoilt))
+        """The recordings that were never played, or not to their end, with their numbers in the cassette (from 1)."""
+        rows = enumerate(zip(self.play_counts, self.cassette.interactions, strict=True))
+        unplayed = ((n, each) for n, (count, each) in rows if not count or self.conversations.find_rest(each))
+        return tuple((n + 1, each) for n, each in unplayed if n not in self.spoilt)
 
     @property
     def play_counts(self) -> Sequence[int]:
@@ -369,11 +372,8 @@ class Session:
         self._compute_keys()
         key = self.key_of(filtered)
         with self._lock:
-            return tuple(self._keys.numbers_of(key)) or self._numbers_elsewhere(key, filtered)
-
-    def _numbers_elsewhere(self, key: str, request: RecordedRequest) -> Sequence[int]:
-        """The numbers of the recordings of other origins that answer a request whose own has none."""
-        return [self._keys.numbers_of(other)[at] for other, at in self._find_borrowed(key, request)]
+            borrowed = self._find_borrowed(key, filtered)
+            return tuple(self._keys.numbers_of(key)) or [self._keys.numbers_of(other)[at] for other, at in borrowed]
 
     @property
     def all_played(self) -> bool:

@@ -35,6 +35,9 @@ def test_two_ids_are_not_one() -> None:
     replay = replay_of(sent({"id": "a"}), sent({"id": "b"}))
     assert send(replay, {"id": "x"}) is None
     assert miss_of(replay, {"id": "x"}).difference == "id: recorded 'b', now 'x'"
+    replay = replay_of(sent({"id": "a"}), sent({"id": "b"}))
+    assert send(replay, {"id": "b"}) is None
+    assert miss_of(replay, {"id": "b"}).difference == "id: recorded 'one that is new', now 'b'"
 
 
 def test_ids_may_be_exchanged() -> None:

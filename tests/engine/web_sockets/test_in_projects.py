@@ -8,9 +8,7 @@ pytest.importorskip("huey")
 
 # Loaded once: a second run within this process must not make copies of them.
 import aquila.engine.streams.socket_exchange
-import aquila.huey.testing.performing
-import aquila.intercept.web_sockets.scripted_answering
-import aquila.intercept.web_sockets.websockets_sync  # noqa: F401
+import aquila.huey.testing.performing  # noqa: F401
 import tests.support.preloaded  # noqa: F401
 from tests.support.provider import responses_events
 from tests.support.responses_over_sockets import SocketAnswer, SocketProvider, answering, called

@@ -14,6 +14,7 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from aquila.cassettes.frames.call_numbers import ONE_THAT_IS_NEW, CallNumbers, number_of_call
 from aquila.cassettes.frames.frame import Frame
 from aquila.cassettes.frames.messages import Message
 
@@ -29,10 +30,14 @@ _STRING_OF_KEY = re.compile(rb'(?:"(\w{1,64})"\s*:\s*)?"(\w[\w.:~+/=-]{0,%d})"' 
 
 
 class Expected(NamedTuple):
-    """What is expected of a message: the recorded one with ids of now, which stand for these ``new_ids`` of it."""
+    """What is expected of a message: the recorded one with ids of now, which stand for these ``new_ids`` of it.
+
+    ``call`` is the recorded number of a call of JSON-RPC, and that of now.
+    """
 
     message: Message
     new_ids: dict[str, str]
+    call: tuple[int, int] | None = None
 
 
 class ClientIds:
@@ -47,6 +52,7 @@ class ClientIds:
         self._taken: set[str] = set()
         self._changed: dict[bytes, bytes] = {}
         """Recorded ids that are others now, as they are written in JSON, with these."""
+        self._calls = CallNumbers()
 
     def expect(self, recorded: Message, now: Message, place: int) -> Expected:
         """Put the ids of a message of now into the recorded one that was sent at a place of the conversation."""
@@ -59,12 +65,17 @@ class ClientIds:
         item, item_now = before.get("item"), after.get("item")
         if isinstance(item, dict) and isinstance(item_now, dict) and "id" in item:
             item_id = {"id": self._id_of_now(item, item_now, "id", place, new)}
-        if not new and not self._now_of:
+        number, other = number_of_call(before), number_of_call(after)
+        call = None
+        if number is not None and other is not None:
+            made["id"] = self._calls.expect(number, other)
+            call = (number, other)
+        if not new and not self._now_of and call is None:
             return Expected(recorded, new)
         value = {**_put_repeated(before, after, ChainMap(new, self._now_of)), **made}
         if item_id:
             value["item"] = {**value["item"], **item_id}
-        return Expected(recorded.with_value(value), new)
+        return Expected(recorded.with_value(value), new, call)
 
     def _id_of_now(
         self, recorded: dict[str, Any], now: dict[str, Any], name: str, place: int, new: dict[str, str]
@@ -76,8 +87,10 @@ class ClientIds:
         known = self._now_of.get(one) or new.get(one)
         if known is not None:
             return known
-        if self._is_providers(one, place) or not self._is_free(other, place, new):
+        if self._is_providers(one, place):
             return one
+        if not self._is_free(other, place, new):
+            return one if one != other else ONE_THAT_IS_NEW
         new[one] = other
         return other
 
@@ -100,6 +113,8 @@ class ClientIds:
             self._now_of[one] = other
             self._taken.add(other)
             self._remember_change(one, other)
+        if expected.call is not None:
+            self._calls.keep(*expected.call)
         if recorded.event_id is not None and now.event_id is not None:
             self._remember_change(recorded.event_id, now.event_id)
 
@@ -109,6 +124,7 @@ class ClientIds:
 
     def put_back(self, data: bytes) -> bytes:
         """Return a message of the provider with ids of now in place of those that the client had made."""
+        data = self._calls.put_back(data)
         found = self._changed.keys() & _STRING.findall(data) if self._changed else ()
         if not found:  # as in most
             return data

@@ -56,6 +56,8 @@ class Lanes:
         self._sent = sorted(place for lane in self.all() for place in lane.sent)
         self._was_taken = bytearray(self._end)
         self._first_untaken = 0
+        self.taken_count = 0
+        """How many frames the client has sent."""
         self._unopened = dict(self._by_name)
         """Streams of which the client has sent nothing."""
         self._opened: dict[str, Lane] = {}
@@ -114,6 +116,7 @@ class Lanes:
     def take(self, lane: Lane, number: int) -> None:
         """Note that the client has sent the frame with a number, from 0, of a lane."""
         self._was_taken[lane.sent[number]] = True
+        self.taken_count += 1
         lane.ahead.add(number)
         while lane.taken in lane.ahead:
             lane.ahead.discard(lane.taken)

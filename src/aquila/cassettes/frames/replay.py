@@ -120,6 +120,16 @@ class ConversationReplay:
         return self._ending if self._lanes.is_played_out else None
 
     @property
+    def sent_count(self) -> int:
+        """How many messages the client had sent when it was recorded."""
+        return self._lanes.sent_count
+
+    @property
+    def taken_count(self) -> int:
+        """How many of them it has sent now."""
+        return self._lanes.taken_count
+
+    @property
     def awaited(self) -> str | None:
         """Which message of the client the recording waits for, in one line; None if it has sent all."""
         place = self._lanes.awaited

@@ -56,6 +56,7 @@ class RecordedSide:
         is_cut = bool(decision.fault) and response.end in ("broken", "silent")
         count = sum(is_from_provider(chunk) for chunk in response.chunks)
         self.readings.begin(decision, decision.interaction.request, None if is_cut else count)
+        self._play = session.conversations.begin_play(decision.interaction, self._replay.sent_count)
 
     @property
     def opening(self) -> RecordedResponse:
@@ -68,6 +69,7 @@ class RecordedSide:
         error = None if miss is None else self._make_miss(miss)
         if miss is not None and error is None:
             self._replay.pass_over()
+        self._play.sent = self._replay.taken_count
         return error
 
     def take_close(self, code: int, reason: str) -> None:

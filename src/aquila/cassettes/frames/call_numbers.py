@@ -1,0 +1,76 @@
+"""Numbers by which JSON-RPC tells calls apart: which of now stands for which of the recording.
+
+A call of the client has a ``method`` and an ``id`` of its own, and what answers it has the ``id`` and no ``method``.
+So a number that a client takes for a new call may be any that it has not taken yet, and an answer is delivered with it.
+The number of a call that the provider makes is the provider's: the client has to repeat it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+ONE_THAT_IS_NEW = "one that is new"
+"""What is shown as recorded where an id that is new was to come, and one came that stands for another already."""
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+_VALUE = re.compile(rb"\s*:\s*(-?\d+)(?![\d.eE])")
+
+
+def number_of_call(value: Any) -> int | None:
+    """Return the number of a call; None for whatever else a message is."""
+    if not isinstance(value, dict) or "jsonrpc" not in value or "method" not in value:
+        return None
+    number = value.get("id")
+    return number if type(number) is int else None
+
+
+class CallNumbers:
+    """The calls of a client in one replay."""
+
+    def __init__(self) -> None:
+        self._now_of: dict[int, int] = {}
+        self._taken: set[int] = set()
+        self._changes = False
+
+    def expect(self, recorded: int, now: int) -> int | str:
+        """Return the number that is expected of a call that has one now. A text says that it must be another."""
+        known = self._now_of.get(recorded)
+        if known is not None or now not in self._taken:
+            return now if known is None else known
+        return recorded if recorded != now else ONE_THAT_IS_NEW
+
+    def keep(self, recorded: int, now: int) -> None:
+        """Remember the number of a call that was the expected one."""
+        self._now_of[recorded] = now
+        self._taken.add(now)
+        self._changes |= recorded != now
+
+    def put_back(self, data: bytes) -> bytes:
+        """Return a message of the provider with the number of now, if it answers a call."""
+        if not self._changes or b'"jsonrpc"' not in data:
+            return data
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError):
+            return data
+        if not isinstance(value, dict) or "jsonrpc" not in value or "method" in value:
+            return data
+        number = value.get("id")
+        now = self._now_of.get(number) if type(number) is int else None
+        return data if now is None or now == number else _replace_id(data, now)
+
+
+def _replace_id(data: bytes, now: int) -> bytes:
+    """Put another number at the ``id`` at the top of an object."""
+    depth, place = 0, None
+    for token in _TOKEN.finditer(data):
+        text = token[0]
+        if text in b"{[":
+            depth += 1
+        elif text in b"}]":
+            depth -= 1
+        elif depth == 1 and text == b'"id"':
+            place = _VALUE.match(data, token.end()) or place
+    return data if place is None else data[: place.start(1)] + b"%d" % now + data[place.end(1) :]

@@ -1,0 +1,67 @@
+"""A program that says less than was recorded: what is left of a conversation counts like what nobody plays."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import tests.support.preloaded  # noqa: F401
+from tests.support.web_sockets import web_socket_provider
+
+TEST = """
+import json
+from websockets.sync.client import connect
+
+def talk(*said):
+    with connect("wss://api.openai.com/v1/realtime?model=m") as connection:
+        for text in said:
+            connection.send(json.dumps({"type": "say", "text": text}))
+            connection.recv()
+
+def test_it(aquila_cassette):
+    talk("one")
+    talk("one", "two", "three")
+    assert aquila_cassette.all_played
+"""
+LESS = TEST.replace('talk("one", "two", "three")', 'talk("one", "two")')
+UNASKED = LESS.replace("    assert aquila_cassette.all_played\n", "")
+
+
+@pytest.fixture
+def recorded(pytester: pytest.Pytester) -> pytest.Pytester:
+    def speak(connection: Any) -> None:
+        while True:
+            said = json.loads(connection.recv(60))
+            connection.send(json.dumps({"type": "response.done", "text": said["text"].upper()}))
+
+    with web_socket_provider("api.openai.com", speak=speak):
+        run(pytester, TEST, "--aquila-record").assert_outcomes(passed=1)
+    run(pytester, TEST, "-o", "aquila_unplayed=fail").assert_outcomes(passed=1)
+    return pytester
+
+
+def run(pytester: pytest.Pytester, test: str, *arguments: str) -> pytest.RunResult:
+    pytester.makepyfile(test_it=test)
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
+
+
+def test_it_passes_unless_something_is_demanded(recorded: pytest.Pytester) -> None:
+    run(recorded, UNASKED).assert_outcomes(passed=1)
+    run(recorded, LESS).assert_outcomes(failed=1)
+
+
+def test_it_is_named_where_the_settings_say_so(recorded: pytest.Pytester) -> None:
+    result = run(recorded, UNASKED, "-o", "aquila_unplayed=warn")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["aquila: test_it.py::test_it did not play 1 of 3 messages of recording 2 of *test_it"])
+    result = run(recorded, UNASKED, "-o", "aquila_unplayed=fail")
+    assert result.parseoutcomes().keys() == {"passed", "errors"} or result.parseoutcomes() == {"failed": 1}
+    result.stdout.fnmatch_lines(["*test_it: 1 of 3 messages of recording 2 were not played (aquila_unplayed = fail)*"])
+
+
+def test_a_conversation_that_nobody_begins_is_a_recording_that_nobody_plays(recorded: pytest.Pytester) -> None:
+    fewer = UNASKED.replace('    talk("one", "two")\n', "")
+    result = run(recorded, fewer, "-o", "aquila_unplayed=warn")
+    result.stdout.fnmatch_lines(["aquila: test_it.py::test_it did not play 1 recording of *test_it"])
