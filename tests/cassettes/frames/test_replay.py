@@ -229,3 +229,22 @@ def test_what_was_refused_can_be_passed_over() -> None:
     assert miss_of(replay, {"stream_id": "b", "n": 9}).played_out
     replay.pass_over()
     assert replay.ended is not None
+
+
+def test_a_message_is_early_if_the_client_had_sent_it_soon_after_the_one_that_is_expected() -> None:
+    replay = replay_of(*(sent({"n": number}) for number in range(20)))
+    early = [number for number in range(20) if replay.comes_early(b'{"n": %d}' % number, True)]
+    assert early == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert not replay.comes_early(b'{"n": 99}', True)
+
+
+def test_what_was_sent_among_a_sound_does_not_make_its_end_less_early() -> None:
+    sound = [sent({"type": "input_audio_buffer.append", "audio": "AAAA"}) for _ in range(12)]
+    update, commit = {"type": "session.update"}, {"type": "input_audio_buffer.commit"}
+    replay = replay_of(*sound[:3], sent(update), *sound[3:], sent(commit))
+    for frame in sound:
+        assert replay.take_sent(frame.data, True) is None
+    assert send(replay, commit) is not None
+    assert replay.comes_early(b'{"type": "input_audio_buffer.commit"}', True)
+    assert send(replay, update) is None
+    assert send(replay, commit) is None

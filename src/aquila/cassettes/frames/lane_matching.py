@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from aquila.cassettes.frames.lanes import Lane, Lanes
 from aquila.cassettes.frames.messages import Message, MessageReader
 from aquila.cassettes.frames.sounds import Piece, cut_piece, find_piece, may_float
 from aquila.cassettes.matching.body_lines import count_of
+
+_SOON = 8
+"""How many messages may be sent before one by others of the program, who are late."""
 
 
 class Mismatch(NamedTuple):
@@ -74,6 +78,18 @@ class LaneMatcher:
             if other is not None and self._compare(other, now) is None:
                 return None
         return self._take_in_order(now)
+
+    def comes_early(self, now: Message) -> bool:
+        """Say whether a message that is not the next one is among those that come soon after it."""
+        behind = (each for each in range(self.lane.taken + 1, len(self.lane.sent)) if each not in self.lane.ahead)
+        for number in itertools.islice(behind, _SOON):
+            recorded, said, piece = self._message_at(number), now, self._piece_at(number)
+            piece_of_now = cut_piece(now, piece.place) if piece is not None else None
+            if piece is not None and piece_of_now is not None:
+                recorded, said = piece.around, piece_of_now.around
+            if self._reader.are_equal(self._ids.expect(recorded, said, self.lane.sent[number]).message, said):
+                return True
+        return False
 
     def _take_in_order(self, now: Message) -> Mismatch | None:
         first = number = self.lane.taken

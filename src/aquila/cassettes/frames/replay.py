@@ -82,6 +82,15 @@ class ConversationReplay:
             return misses[0]()
         return self._explain_played_out(None, now) if self._lanes.has_streams else self._explain_unawaited(now)
 
+    def comes_early(self, data: bytes, is_text: bool) -> bool:
+        """Say whether a message that was refused is one that the client had sent soon after the one that is expected.
+
+        Who sends from several threads or tasks may have been quicker now than then, in one of them.
+        """
+        now = self._reader.read(data, is_text)
+        lanes = self._lanes.candidates(read_stream_id(data))
+        return self._reader.compares and any(self._matcher_of(lane).comes_early(now) for lane in lanes)
+
     def pass_over(self) -> None:
         """Go on as if the message that was refused last had been what was recorded. For a run that looks for drift."""
         if self._refused is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
@@ -120,28 +120,28 @@ def _converse(socket: Any, conversation: ReplayedConversation) -> Any:
             conversation.tell_failure()
         return message
 
-    _notice_sent(socket, conversation.send)
+    _notice_sent(socket, conversation.send_in_turn_async)
     socket.receive = receive_or_tell
     return socket
 
 
-def _notice_sent(socket: Any, notice: Callable[..., None]) -> None:
+def _notice_sent(socket: Any, notice: Callable[..., Awaitable[None]]) -> None:
     """Call ``notice`` with each message before it is sent."""
     send_frame, send_text, send_bytes = socket.send_frame, socket.send_str, socket.send_bytes
 
     async def send_str(data: str, *args: Any, **kwargs: Any) -> None:
         if isinstance(data, str) and not socket.closed:
-            notice(data.encode(), is_text=True)
+            await notice(data.encode(), is_text=True)
         await send_text(data, *args, **kwargs)
 
     async def send_binary(data: Any, *args: Any, **kwargs: Any) -> None:
         if isinstance(data, (bytes, bytearray, memoryview)) and not socket.closed:
-            notice(bytes(data), is_text=False)
+            await notice(bytes(data), is_text=False)
         await send_bytes(data, *args, **kwargs)
 
     async def send_any(message: bytes, opcode: Any, *args: Any, **kwargs: Any) -> None:
         if int(opcode) in (_TEXT, _BINARY) and not socket.closed:
-            notice(bytes(message), is_text=int(opcode) == _TEXT)
+            await notice(bytes(message), is_text=int(opcode) == _TEXT)
         await send_frame(message, opcode, *args, **kwargs)
 
     socket.send_str, socket.send_bytes, socket.send_frame = send_str, send_binary, send_any
@@ -197,7 +197,10 @@ def _watch(socket: Any, recorder: FrameRecorder) -> Any:
             recorder.finish_closed(Close("client", int(code), reason))
         return await close(code=code, message=message)
 
-    _notice_sent(socket, recorder.add_sent)
+    async def note_sent(data: bytes, *, is_text: bool) -> None:
+        recorder.add_sent(data, is_text=is_text)
+
+    _notice_sent(socket, note_sent)
     socket.receive, socket.close = receive_and_note, note_and_close
     for name in ("receive", "send_frame", "send_str", "send_bytes", "close"):
         setattr(socket, name, then_write_async(recorder, getattr(socket, name)))

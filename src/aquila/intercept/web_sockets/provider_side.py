@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from aquila.cassettes.frames.frame import Frame
 from aquila.cassettes.frames.replay import Ending
@@ -22,8 +22,13 @@ class ProviderSide(Protocol):
     def opening(self) -> RecordedResponse:
         """How it answers the handshake. Its chunks are the body of a refusal."""
 
-    def take_sent(self, data: bytes, is_text: bool) -> CassetteMiss | None:
-        """Take a message that the client sends. Return why it gets no answer, None if all is well."""
+    def take_sent(
+        self, data: bytes, is_text: bool, *, may_wait: bool = False
+    ) -> CassetteMiss | Literal["early"] | None:
+        """Take a message that the client sends. Return why it gets no answer, None if all is well.
+
+        If it ``may_wait`` it may also be early: it is the right one when others were sent before it.
+        """
 
     def take_close(self, code: int, reason: str) -> None:
         """Take that the client closes the conversation."""

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, is_from_provider
 from aquila.cassettes.frames.replay import ConversationReplay, Ending, FrameMiss
@@ -62,10 +62,14 @@ class RecordedSide:
     def opening(self) -> RecordedResponse:
         return self._response
 
-    def take_sent(self, data: bytes, is_text: bool) -> CassetteMiss | None:
+    def take_sent(
+        self, data: bytes, is_text: bool, *, may_wait: bool = False
+    ) -> CassetteMiss | Literal["early"] | None:
         miss = self._replay.take_sent(data, is_text)
         if miss is not None and miss.played_out and self._decision.fault:
             return None  # what a program says when it has met a fault is its own affair
+        if miss is not None and may_wait and self._replay.comes_early(data, is_text):
+            return "early"
         error = None if miss is None else self._make_miss(miss)
         if miss is not None and error is None:
             self._replay.pass_over()

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn
+
+import anyio
 
 from aquila.cassettes.frames.frame import Close, Frame
 from aquila.errors import CassetteMiss, SessionClosed
 from aquila.intercept.web_sockets.provider_side import ProviderSide
+
+_AT_FIRST = (0.0, 0.0, 0.0, 0.001, 0.004)
+_WHILE_OTHERS_WORK = (*[0.01] * 20, *[0.05] * 40)
+"""Seconds between looks whether it is a message's turn: for a moment, since the next task may have to begin, and longer
+where several tasks or threads use the conversation."""
 
 
 class ReplayedConversation:
@@ -26,6 +35,8 @@ class ReplayedConversation:
         """Breaks the connection. The peer sets it."""
         self._side = side
         self._waiting_count = 0
+        self._users: set[int] = set()
+        """The tasks and threads that have sent, or waited for a message."""
         self._refuse = refuse
         self._is_over = is_over
         self._taken_count = 0
@@ -40,20 +51,56 @@ class ReplayedConversation:
 
     def send(self, data: bytes, *, is_text: bool) -> None:
         """Take a message of the client, before it is on its way. Raises ``CassetteMiss``."""
+        self._take(data, is_text, may_wait=False)
+
+    def send_in_turn(self, data: bytes, *, is_text: bool) -> None:
+        """``send``, but one that was recorded behind others waits for a while until other threads have sent those."""
+        for pause in self._pauses_of_turn():
+            if self._take(data, is_text, may_wait=True):
+                return
+            time.sleep(pause)
+        self.send(data, is_text=is_text)
+
+    async def send_in_turn_async(self, data: bytes, *, is_text: bool) -> None:
+        """``send_in_turn`` for tasks of an event loop."""
+        for pause in self._pauses_of_turn():
+            if self._take(data, is_text, may_wait=True):
+                return
+            await anyio.sleep(pause)
+        self.send(data, is_text=is_text)
+
+    def _take(self, data: bytes, is_text: bool, *, may_wait: bool) -> bool:
+        """Return whether it was taken, or is to wait."""
         with self._lock:
             if self._has_failed or self._is_left_by_provider:
-                return  # the connection is as good as closed, and the library says so
-            miss = self._side.take_sent(data, is_text)
+                return True  # the connection is as good as closed, and the library says so
+            miss = self._side.take_sent(data, is_text, may_wait=may_wait)
             if miss is None:
                 self._taken_count += 1
-                return
+            if miss is None or miss == "early":
+                return miss is None
             self._has_failed = True
         self.break_off()
-        self._refuse(miss)
+        return self._refuse(miss)
+
+    def _pauses_of_turn(self) -> Iterator[float]:
+        """Yield the seconds to wait before each further look whether it is a message's turn."""
+        self._note_user()
+        yield from _AT_FIRST
+        if len(self._users) > 1:
+            yield from _WHILE_OTHERS_WORK
+
+    def _note_user(self) -> None:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # no loop of asyncio runs here
+            task = None
+        self._users.add(threading.get_ident() if task is None else id(task))
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """Say that a reader waits for the next message until the block ends. Raises what has ended the conversation."""
+        self._note_user()
         with self.waiting():
             try:
                 yield

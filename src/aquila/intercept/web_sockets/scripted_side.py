@@ -54,7 +54,7 @@ class ScriptedSide:
     def opening(self) -> RecordedResponse:
         return self._opening
 
-    def take_sent(self, data: bytes, is_text: bool) -> CassetteMiss | None:
+    def take_sent(self, data: bytes, is_text: bool, *, may_wait: bool = False) -> CassetteMiss | None:
         try:
             self._conversation.take_sent(data)
         except UnscriptedRequest as miss:

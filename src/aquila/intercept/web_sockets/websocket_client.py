@@ -88,7 +88,7 @@ def _handshake_of(url: str, options: Mapping[str, Any]) -> RecordedRequest:
 
 def _converse(socket: Any, conversation: ReplayedConversation) -> None:
     receive, send = socket.recv_frame, socket.send_frame
-    sending = Assembler(conversation.send)
+    sending = Assembler(conversation.send_in_turn)
 
     def recv_frame() -> Any:
         with conversation.reading():

@@ -101,7 +101,7 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
         message = join_fragments(await read_fragments(message))
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             data, is_text = encode_message(message, text)
-            conversation.send(data, is_text=is_text)
+            await conversation.send_in_turn_async(data, is_text=is_text)
         await send(message, **kwargs, **({} if text is None else {"text": text}))
 
     connection.recv, connection.send, connection.wait_closed = recv, send_compared, wait_closed

@@ -150,7 +150,7 @@ def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
         message = join_fragments(list_fragments(message))
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             data, is_text = encode_message(message, text)
-            conversation.send(data, is_text=is_text)
+            conversation.send_in_turn(data, is_text=is_text)
         send(message, **kwargs, **({} if text is None else {"text": text}))
 
     connection.recv, connection.send = recv, send_compared

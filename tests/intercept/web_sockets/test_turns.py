@@ -1,0 +1,142 @@
+"""Programs that send from several tasks or threads: which of them is quicker differs from run to run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect as connect_in_loop
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect as connect_in_thread
+
+import aquila
+from aquila.errors import CassetteMiss
+from tests.support.web_sockets import WebSocketProvider, web_socket_server
+
+
+@pytest.fixture
+def provider() -> Iterator[WebSocketProvider]:
+    def greet_and_echo(connection: Any) -> None:
+        connection.send('{"type":"session.created"}')
+        while True:
+            connection.send(connection.recv(60))
+
+    with web_socket_server(greet_and_echo) as running:
+        running.url = f"{running.url}/v1/realtime"
+        yield running
+
+
+async def talk_in_tasks(url: str, first: str | None = None) -> list[str]:
+    """One task asks while another one answers what it has read. ``first`` says which of them sends first, if any must.
+
+    Return what was read, in the order of reading.
+    """
+    seen: list[str] = []
+    has_sent = {"asker": asyncio.Event(), "reader": asyncio.Event()}
+
+    async def send(who: str, message: str) -> None:
+        if first not in (None, who):
+            await has_sent[str(first)].wait()
+        await connection.send(message)
+        has_sent[who].set()
+
+    async def read() -> None:
+        seen.append(str(await connection.recv()))
+        await send("reader", '{"type":"session.update"}')
+        seen.extend([str(await connection.recv()), str(await connection.recv())])
+
+    async with connect_in_loop(url) as connection:
+        reader = asyncio.create_task(read())
+        await send("asker", '{"type":"ask"}')
+        await reader
+    return seen
+
+
+def talk_in_threads(url: str, first: str | None = None) -> list[str]:
+    """``talk_in_tasks`` in threads."""
+    seen: list[str] = []
+    has_sent = {"asker": threading.Event(), "reader": threading.Event()}
+
+    def send(who: str, message: str) -> None:
+        if first not in (None, who):
+            assert has_sent[str(first)].wait(60)
+        connection.send(message)
+        has_sent[who].set()
+
+    def read() -> None:
+        seen.append(str(connection.recv(60)))
+        send("reader", '{"type":"session.update"}')
+        seen.extend([str(connection.recv(60)), str(connection.recv(60))])
+
+    with connect_in_thread(url) as connection:
+        reader = threading.Thread(target=read)
+        reader.start()
+        send("asker", '{"type":"ask"}')
+        reader.join()
+    return seen
+
+
+@pytest.mark.parametrize("first", ["asker", "reader"])
+def test_tasks_send_in_the_order_in_which_they_were_recorded(
+    first: str, provider: WebSocketProvider, root: Path
+) -> None:
+    with aquila.use_cassette("x", transport="record"):
+        recorded = asyncio.run(talk_in_tasks(provider.url, first))
+    with aquila.use_cassette("x"):
+        assert asyncio.run(talk_in_tasks(provider.url)) == recorded
+
+
+@pytest.mark.parametrize("first", ["asker", "reader"])
+def test_threads_send_in_the_order_in_which_they_were_recorded(
+    first: str, provider: WebSocketProvider, root: Path
+) -> None:
+    with aquila.use_cassette("x", transport="record"):
+        recorded = talk_in_threads(provider.url, first)
+    with aquila.use_cassette("x"):
+        assert talk_in_threads(provider.url) == recorded
+
+
+def test_one_that_leaves_a_message_out_is_told_at_once(provider: WebSocketProvider, root: Path) -> None:
+    """Nobody else could send it."""
+
+    async def talk(*messages: str) -> None:
+        async with connect_in_loop(provider.url) as connection:
+            await connection.recv()
+            for message in messages:
+                await connection.send(f'{{"type":"{message}"}}')
+                await connection.recv()
+
+    with aquila.use_cassette("x", transport="record"):
+        asyncio.run(talk("one", "two", "three"))
+    with aquila.use_cassette("x"), pytest.raises(CassetteMiss, match="message 2 of 3"):
+        asyncio.run(talk("one", "three"))
+
+
+@pytest.mark.slow
+def test_what_nobody_sends_is_a_miss_though_others_are_there(provider: WebSocketProvider, root: Path) -> None:
+    async def talk(*messages: str) -> None:
+        async with connect_in_loop(provider.url) as connection:
+
+            async def read() -> None:
+                with contextlib.suppress(ConnectionClosed):
+                    async for _ in connection:
+                        pass
+
+            reader = asyncio.create_task(read())
+            await asyncio.sleep(0)
+            try:
+                for message in messages:
+                    await connection.send(f'{{"type":"{message}"}}')
+            finally:
+                await connection.close()
+                await reader
+
+    with aquila.use_cassette("x", transport="record"):
+        asyncio.run(talk("one", "two", "three"))
+    with aquila.use_cassette("x"), pytest.raises(CassetteMiss, match="message 2 of 3"):
+        asyncio.run(talk("one", "three"))
