@@ -102,6 +102,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a name by which clients reach the server, such as host.docker.internal; can be given several times",
     )
     parser.add_argument(
+        "--tls",
+        type=Path,
+        metavar="FILE",
+        help="speak https with the certificate and the key in this PEM file: some clients open WebSockets by wss alone",
+    )
+    parser.add_argument(
         "--max-body", type=int, default=32, metavar="MB", help="refuse larger requests (default: 32 megabytes)"
     )
     parser.add_argument("--quiet", action="store_true", help="write no line for each request")
@@ -125,6 +131,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         raise ConfigError(f"--max-body {options.max_body} refuses every request; give megabytes from 1")
     if len(options.folders or ()) > 1:
         raise ConfigError("serve works with one cassette folder; give --dir once")
+    if options.tls is not None:
+        background_server.check_certificate(options.tls)
     with project.open_project(options) as here:
         settings = runtime.current_settings()
         if options.cassette is not None:
@@ -165,12 +173,11 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 contextlib.suppress(KeyboardInterrupt),
                 background_server.open_listening_socket(options.host, options.port) as bound,
             ):
-                output.print_line(
-                    f"serving {here.folder} ({_SHOWN[options.record]}) at OPENAI_BASE_URL={_base_url_of(bound)}"
-                )
+                url = _base_url_of(bound, options.tls)
+                output.print_line(f"serving {here.folder} ({_SHOWN[options.record]}) at OPENAI_BASE_URL={url}")
                 _print_token(admission, output, opens_key=options.record is not None and settings.api_key is not None)
                 sys.stdout.flush()
-                background_server.make_server(app).run([bound])
+                background_server.make_server(app, certificate=options.tls).run([bound])
         finally:
             recorded = served.close()
         output.print_line(f"{recorded} recorded")
@@ -220,11 +227,12 @@ def _print_token(admission: Admission, output: Output, *, opens_key: bool) -> No
         output.print_line(f"a client that is to use this server's API key: OPENAI_API_KEY={shown}")
 
 
-def _base_url_of(bound: socket.socket) -> str:
+def _base_url_of(bound: socket.socket, certificate: Path | None) -> str:
     """The base URL for clients on this machine."""
     host, port = bound.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+    scheme = "http" if certificate is None else "https"
+    return f"{scheme}://[{host}]:{port}/v1" if ":" in host else f"{scheme}://{host}:{port}/v1"
 
 
 def _redact_target(target: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 
 import anyio.to_thread
@@ -50,10 +52,21 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
     return bound
 
 
-def make_server(app: ASGIApp, connection: type[BoundedConnection] = BoundedConnection) -> uvicorn.Server:
-    """Make an ASGI server that logs errors only and speaks plain HTTP/1.1, without lifespan events or WebSockets.
+def check_certificate(path: Path) -> None:
+    """Raise ``ConfigError`` unless a file has a certificate and its key, without a password."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, password="")
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        raise ConfigError(f"--tls {path} is not a PEM file with a certificate and its key: {error}") from error
 
-    ``connection`` is the class of its connections, which sets their limits.
+
+def make_server(
+    app: ASGIApp, connection: type[BoundedConnection] = BoundedConnection, *, certificate: Path | None = None
+) -> uvicorn.Server:
+    """Make an ASGI server that logs errors only and speaks HTTP/1.1, without lifespan events.
+
+    ``connection`` is the class of its connections, which sets their limits; WebSockets are its own. ``certificate`` is
+    a PEM file with a certificate and its key, for TLS.
     """
     config = uvicorn.Config(
         app,
@@ -65,6 +78,7 @@ def make_server(app: ASGIApp, connection: type[BoundedConnection] = BoundedConne
         proxy_headers=False,  # nobody may say for others where they come from
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=2,
+        ssl_certfile=certificate,
     )
     return _Server(config)
 
@@ -79,18 +93,24 @@ class BackgroundServer:
     """The server in a thread until the block ends.
 
     ``url`` is its root; ``base_url`` ends in ``/v1``, for clients. ``address`` is its host and port. A client
-    that sends ``token`` as its API key uses the one of this process.
+    that sends ``token`` as its API key uses the one of this process. ``certificate`` is that of ``make_server``.
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: str = "", connection: type[BoundedConnection] = BoundedConnection
+        self,
+        app: ASGIApp,
+        *,
+        token: str = "",
+        connection: type[BoundedConnection] = BoundedConnection,
+        certificate: Path | None = None,
     ) -> None:
         self.token = token
         self._socket = open_listening_socket("127.0.0.1", 0)
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
-        self._server = make_server(app, connection)
+        self._server = make_server(app, connection, certificate=certificate)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="aquila-server")
-        self.url = f"http://{self.address[0]}:{self.address[1]}"
+        scheme = "http" if certificate is None else "https"
+        self.url = f"{scheme}://{self.address[0]}:{self.address[1]}"
         self.base_url = f"{self.url}/v1"
 
     def __enter__(self) -> BackgroundServer:
