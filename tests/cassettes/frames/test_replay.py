@@ -201,7 +201,8 @@ def test_a_stream_is_not_what_names_none(recorded: Any, now: Any) -> None:
     assert "stream_id: " in miss.text
 
 
-def test_every_message_is_read_once() -> None:
+@pytest.mark.parametrize(("spelling", "times"), [(b"", 1), (b" ", 2)])
+def test_every_message_is_read_once(spelling: bytes, times: int) -> None:
     read: list[bytes] = []
 
     def redact(data: bytes) -> bytes:
@@ -212,10 +213,10 @@ def test_every_message_is_read_once() -> None:
     replay = ConversationReplay(store(*frames), "complete", rules=MatchRules(), redact=redact)
     for frame in frames:
         if frame.sent:
-            assert replay.take_sent(frame.data, True) is None
+            assert replay.take_sent(frame.data + spelling, True) is None
             replay.deliverable()
     assert replay.ended == Close("provider", 1000)
-    assert len(read) == 2 * 200
+    assert len(read) == times * 200
 
 
 def test_what_was_refused_can_be_passed_over() -> None:

@@ -36,6 +36,7 @@ Side: TypeAlias = Literal["client", "provider"]
 _SENT, _RECEIVED = "sent", "received"
 _PLAIN, _BINARY, _BINARY_TEXT, _ESCAPED = "", "-binary", "-binary-text", "-escaped"
 _IN_BASE64 = (_BINARY, _ESCAPED)
+_ONE_LINE = b"data: "
 
 
 class NotAFrame(ValueError):
@@ -116,7 +117,7 @@ def read_frames(chunks: Iterable[RecordedChunk]) -> Iterator[Frame | Close]:
     Raises ``NotAFrame``.
     """
     for chunk in chunks:
-        yield _read_event(chunk)
+        yield read_event(chunk)
 
 
 def is_from_provider(chunk: RecordedChunk) -> bool:
@@ -129,7 +130,11 @@ def _event(name: str, lines: list[bytes], at: int) -> RecordedChunk:
     return RecordedChunk(head + b"".join([b"data: %b\n" % line for line in lines]) + b"\n", at)
 
 
-def _read_event(chunk: RecordedChunk) -> Frame | Close:
+def read_event(chunk: RecordedChunk) -> Frame | Close:
+    """Return the frame that a chunk was stored from, or how the conversation was closed. Raises ``NotAFrame``."""
+    stored = chunk.data
+    if stored.startswith(_ONE_LINE) and stored.find(b"\n") == len(stored) - 2 and stored.endswith(b"\n"):
+        return Frame(stored[len(_ONE_LINE) : -2], sent=False, at=chunk.at)  # as most are
     lines = chunk.data.removesuffix(b"\n\n").split(b"\n")
     name = _RECEIVED
     if lines[0].startswith(b"event: "):

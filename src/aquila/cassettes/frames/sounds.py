@@ -30,6 +30,8 @@ _APPENDS = "input_audio_buffer.append"
 
 _LONG = 160
 """Characters of a text in base64 that is taken for sound in a field that is not known. No key or hash is so long."""
+_LONG_TEXT = re.compile(rb'"[A-Za-z0-9+/_=\\-]{%d}' % _LONG)
+"""How such a text begins in JSON, which may have escapes before its slashes."""
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
 _OF_URLS = str.maketrans("-_", "+/")
 """The other alphabet of base64, which Google's clients use."""
@@ -53,11 +55,11 @@ def find_piece(message: Message) -> Piece | None:
     if not isinstance(message.value, dict):
         return None
     for place in _FIELDS:
-        if len(place) > 1 or message.value.get("type") == _APPENDS:
+        if place[0] in message.value and (len(place) > 1 or message.value.get("type") == _APPENDS):
             piece = cut_piece(message, place)
             if piece is not None:
                 return piece
-    if len(message.data) < _LONG:
+    if _LONG_TEXT.search(message.data) is None:  # as in most
         return None
     long = [place for place, text in _texts_of(message.value) if len(text) >= _LONG and _is_base64(text)]
     piece = cut_piece(message, long[0]) if len(long) == 1 else None

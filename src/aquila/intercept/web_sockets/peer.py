@@ -151,7 +151,7 @@ class _Peer:
             if self._leaves and not self._out:
                 return False
             self._selector.modify(self._end, _READ | _WRITE if self._out else _READ)
-            limit = _STEP if pause is None else min(pause, _STEP)
+            limit = _STEP if pause is None or self._out else min(pause, _STEP)
             self._waits_since = time.perf_counter()
         ready = bool(self._selector.select(limit))
         with self._lock:
@@ -231,16 +231,17 @@ class _Peer:
     def _say_what_is_due(self, at_once: int) -> float | None:
         if not self._is_open or self._has_closed:
             return None
+        ready = len(self._out)
         while self._said or self._take_deliverable():
-            if len(self._out) >= at_once:
-                return _STEP
+            if ready >= at_once:
+                return 0.0
             pause, frame = self._said[0]
             if pause > self._paused:
                 return pause - self._paused
             self._said.popleft()
             self._paused = 0.0
             (self._protocol.send_text if frame.is_text else self._protocol.send_binary)(frame.data)
-            self._take_output()
+            ready += len(frame.data)
         ending = self._conversation.provider_ending(self._heard)
         if ending is None:
             self._paused = 0.0

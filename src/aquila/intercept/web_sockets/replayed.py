@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import NoReturn
 
 import anyio
@@ -97,33 +97,34 @@ class ReplayedConversation:
             task = None
         self._users.add(threading.get_ident() if task is None else id(task))
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> AbstractContextManager[None]:
         """Say that a reader waits for the next message until the block ends. Raises what has ended the conversation."""
-        self._note_user()
-        with self.waiting():
-            try:
-                yield
-                self._read_count += 1
-                self._side.readings.note_read(self._read_count)
-            except Exception:
-                self._side.readings.end("raised")
-                self.tell_failure()
-                raise
-            except BaseException:  # cancelled
-                self._side.readings.end("raised")
-                raise
+        return _Reading(self)
 
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> AbstractContextManager[None]:
         """Say that something waits for what the provider does until the block ends."""
+        return _Waiting(self)
+
+    def count_waiting(self, more: int) -> None:
+        """So many more wait, or fewer."""
         with self._lock:
-            self._waiting_count += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._waiting_count -= 1
+            self._waiting_count += more
+
+    def begin_reading(self) -> None:
+        """A reader begins to wait for a message."""
+        self._note_user()
+        self.count_waiting(1)
+
+    def end_reading(self, error: BaseException | None) -> None:
+        """A reader has got a message, or an error in its place. Raises what has ended the conversation."""
+        self.count_waiting(-1)
+        if error is None:
+            self._read_count += 1
+            self._side.readings.note_read(self._read_count)
+            return
+        self._side.readings.end("raised")
+        if isinstance(error, Exception):  # it was not cancelled
+            self.tell_failure()
 
     def tell_failure(self) -> None:
         """Raise what has ended the conversation, if nobody has been told yet."""
@@ -214,3 +215,28 @@ class ReplayedConversation:
         """Return for how many seconds a reader may wait where nothing comes."""
         with self._lock:
             return self._side.longest_silence()
+
+
+# Classes, because one of them is entered for each message.
+
+
+class _Waiting(AbstractContextManager[None]):
+    def __init__(self, conversation: ReplayedConversation) -> None:
+        self._conversation = conversation
+
+    def __enter__(self) -> None:
+        self._conversation.count_waiting(1)
+
+    def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
+        self._conversation.count_waiting(-1)
+
+
+class _Reading(AbstractContextManager[None]):
+    def __init__(self, conversation: ReplayedConversation) -> None:
+        self._conversation = conversation
+
+    def __enter__(self) -> None:
+        self._conversation.begin_reading()
+
+    def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
+        self._conversation.end_reading(error)
