@@ -100,6 +100,18 @@ def test_the_model_may_be_named_in_a_message(cassettes: Cassettes) -> None:
     assert [one["model"] for one in cassettes.run("show", "a", "--json").json] == ["gpt-5", "models/gemini"]
 
 
+def test_the_model_may_be_named_in_the_query_alone(cassettes: Cassettes) -> None:
+    cassettes.write("a.yaml", replace(talk("Blue"), upstream="live"))
+    assert cassettes.run("list", "--json").json[0]["answered_by"] == ["live gpt-realtime"]
+    assert "live gpt-realtime" in cassettes.run("list").out
+    (shown,) = cassettes.run("show", "a", "--json").json
+    assert (shown["model"], shown["answering_model"]) == ("gpt-realtime", "gpt-realtime")
+    assert cassettes.run("stats", "--json").json["models"] == {"gpt-realtime": 1}
+    refused = RecordedResponse(401, chunks=(RecordedChunk(b"no such key"),))
+    cassettes.write("b.yaml", Interaction(RecordedRequest("GET", URL), refused, kind="websocket"))
+    assert cassettes.run("show", "b", "--json").json[0]["model"] == "gpt-realtime"
+
+
 def test_a_refused_handshake_is_shown_like_any_answer(cassettes: Cassettes) -> None:
     response = RecordedResponse(401, chunks=(RecordedChunk(b"no such key"),))
     cassettes.write("a.yaml", Interaction(RecordedRequest("GET", URL), response, kind="websocket"))
@@ -130,6 +142,48 @@ def test_diff_shows_which_message_differs(cassettes: Cassettes) -> None:
     assert "    -  Blue by day\n" in done.out
     assert "    +  Grey all day\n" in done.out
     assert cassettes.run("diff", "a", "a").code == 0
+
+
+def ids(*names: str, **more: Any) -> Interaction:
+    """Words, each with an id that the provider has made for it."""
+    frames = [
+        sent({"type": "response.create"}),
+        *[received({"type": "response.output_text.delta", "item_id": name, "delta": "a"}) for name in names],
+        received({"type": "response.done", "response": {"output": [{"id": name} for name in names], **more}}),
+    ]
+    response = RecordedResponse(101, chunks=tuple(store(*frames)), ended=500)
+    return Interaction(RecordedRequest("GET", URL), response, kind="websocket")
+
+
+SAME = "what was said is the same, "
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (ids("a", "b"), ids("a", "c"), f"{SAME}and only these fields differ: item_id, response.output[*].id\n"),
+        (ids("a", "b"), ids("c", "d"), "differ: item_id x 2, response.output[*].id\n"),
+        (ids("a"), ids("a", created=1), "only these fields differ: response.created\n"),
+        (ids("a", **{f"f{n}": 1 for n in range(9)}), ids("a"), ", 1 more\n"),
+        (ids("a"), replace(ids("a"), response=replace(ids("a").response, end="closed")), "complete -> closed\n"),
+    ],
+)
+def test_diff_says_what_differs_where_the_same_was_said(
+    one: Interaction, other: Interaction, said: str, cassettes: Cassettes
+) -> None:
+    cassettes.write("a.yaml", one)
+    cassettes.write("b.yaml", other)
+    done = cassettes.run("diff", "a", "b")
+    assert done.code == 1
+    assert said in done.out
+
+
+def test_diff_says_where_only_the_writing_of_json_differs(cassettes: Cassettes) -> None:
+    rows = [received(b'{"type": "x", "n": 1}'), received(b'{"n":1,"type":"x"}')]
+    for name, row in zip("ab", rows, strict=True):
+        response = RecordedResponse(101, chunks=tuple(store(row)))
+        cassettes.write(f"{name}.yaml", Interaction(RecordedRequest("GET", URL), response, kind="websocket"))
+    assert "only how its JSON is written differs" in cassettes.run("diff", "a", "b").out
 
 
 @pytest.mark.parametrize(("source", "to"), [("a.yaml", "msgpack"), ("a.msgpack", "yaml")])

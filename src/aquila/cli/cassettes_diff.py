@@ -21,7 +21,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import canonical_request, without_origin
 from aquila.cassettes.model import Cassette, Interaction
-from aquila.cli import FOUND, arguments, conversation_summary, project
+from aquila.cli import FOUND, arguments, conversation_summary, frame_differences, project
 from aquila.cli.compared_files import choose_pairs
 from aquila.cli.interaction_summary import readable_text_of, status_of
 from aquila.cli.output import Output, format_count
@@ -158,7 +158,7 @@ def _print_comparison(found: Comparison, a: Cassette, b: Cassette, rules: MatchR
             output.print_line(f"  status: {status_of(first)} -> {status_of(second)}")
         texts = _lines_of(first), _lines_of(second)
         if texts[0] == texts[1]:
-            output.print_line(f"  its bytes differ ({len(first.response.body):,} -> {len(second.response.body):,})")
+            output.print_line(f"  {_describe_hidden(first, second)}")
         _print_unified_diff(*texts, output)
     for title, numbers, side in (("A", found.only_a, a), ("B", found.only_b, b)):
         for number in numbers:
@@ -170,6 +170,17 @@ def _print_comparison(found: Comparison, a: Cassette, b: Cassette, rules: MatchR
         f"{format_count(found.same, 'interaction')} the same, {len(found.requests)} with a changed request, "
         f"{len(found.answers)} with another answer, {len(found.only_a)} only in A, {len(found.only_b)} only in B"
     )
+
+
+def _describe_hidden(first: Interaction, second: Interaction) -> str:
+    """Say how two answers differ of which people read the same."""
+    one, other = conversation_summary.frames_of(first), conversation_summary.frames_of(second)
+    if first.response.body == second.response.body:
+        ends = [f"{each.response.end} {each.response.error}".rstrip() for each in (first, second)]
+        return f"it ended otherwise: {ends[0]} -> {ends[1]}"
+    if one is not None and other is not None:
+        return frame_differences.describe_hidden_differences(one, other)
+    return f"its bytes differ ({len(first.response.body):,} -> {len(second.response.body):,})"
 
 
 def _lines_of(interaction: Interaction) -> list[str]:

@@ -28,9 +28,8 @@ def status_of(interaction: Interaction) -> str:
 
 def model_of(interaction: Interaction) -> str:
     """Return the model that a request names, or an empty string."""
-    said = conversation_summary.frames_of(interaction)
-    if said is not None:
-        return conversation_summary.model_named(interaction, said)
+    if interaction.kind == "websocket":
+        return conversation_summary.model_named(interaction, conversation_summary.frames_of(interaction) or ())
     body = _body_of(interaction)
     model = body.get("model") if isinstance(body, dict) else None
     return model if isinstance(model, str) else ""
@@ -104,7 +103,12 @@ def answered_by(interaction: Interaction) -> str:
 
     It tells an answer of the small local model (``local smollm2``) from one of the provider (``live gpt-4.1``).
     """
-    return " ".join(filter(None, (interaction.upstream, interaction.model)))
+    return " ".join(filter(None, (interaction.upstream, _answering_model_of(interaction))))
+
+
+def _answering_model_of(interaction: Interaction) -> str:
+    """The model that an answer names. In a conversation that names none it is the one that was asked for."""
+    return interaction.model or (model_of(interaction) if interaction.kind == "websocket" else "")
 
 
 def day_of(recorded: str) -> str:
@@ -143,7 +147,7 @@ def describe_interaction(interaction: Interaction, number: int, *, full: bool = 
         "model": model_of(interaction) or None,
         "prompt": prompt_of(interaction) or None,
         "upstream": interaction.upstream or None,
-        "answering_model": interaction.model or None,
+        "answering_model": _answering_model_of(interaction) or None,
         "answered_by": answered_by(interaction) or None,
         "status": response.status if response.has_begun else None,
         "end": response.end,

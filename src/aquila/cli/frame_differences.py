@@ -1,0 +1,48 @@
+"""Say in which fields the messages of two conversations differ, of which people read the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from aquila.cassettes.codecs.transcript import parse_object
+from aquila.cassettes.frames.frame import Close, Frame
+
+_MOST_FIELDS = 8
+
+
+def describe_hidden_differences(one: Sequence[Frame | Close], other: Sequence[Frame | Close]) -> str:
+    """Return in a sentence where messages differ whose transcripts are the same: ids that are new, mostly."""
+    frames, others = ([each for each in said if isinstance(each, Frame)] for said in (one, other))
+    # A transcript counts messages, so there are as many, in the same order.
+    changed = [(a, b) for a, b in zip(frames, others, strict=False) if (a.data, a.is_text) != (b.data, b.is_text)]
+    fields = Counter(path for a, b in changed for path in _fields_between(a, b))
+    named = [f"{path} x {count:,}" if count > 1 else path for path, count in fields.most_common(_MOST_FIELDS)]
+    more = [f"{len(fields) - _MOST_FIELDS} more"] if len(fields) > _MOST_FIELDS else []
+    if not named:
+        return "what was said is the same, and only how its JSON is written differs: white space, or the order of keys"
+    return f"what was said is the same, and only these fields differ: {', '.join([*named, *more])}"
+
+
+def _fields_between(one: Frame, other: Frame) -> set[str]:
+    a, b = parse_object(one), parse_object(other)
+    if a is None or b is None or one.is_text != other.is_text:
+        return {"the bytes of messages that are no JSON"}
+    return set(_differing_paths(a, b, ""))
+
+
+def _differing_paths(one: Any, other: Any, path: str) -> Iterator[str]:
+    """Yield the paths of values that differ. All members of a list have one path."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in one.keys() | other.keys():
+            inner = f"{path}.{key}" if path else key
+            if key in one and key in other:
+                yield from _differing_paths(one[key], other[key], inner)
+            else:
+                yield inner
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for a, b in zip(one, other, strict=True):
+            yield from _differing_paths(a, b, f"{path}[*]")
+    elif one != other or type(one) is not type(other):
+        yield path
