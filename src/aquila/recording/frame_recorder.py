@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
+from aquila.cassettes.frames.unasked import put_unasked_first
 from aquila.cassettes.model import NO_STATUS, End, Headers, RecordedChunk, RecordedResponse
 from aquila.recording.decisions import RecordDecision
 from aquila.recording.recorder import ScopeRecording
@@ -116,7 +117,7 @@ class FrameRecorder:
             at = self._elapsed()
             if close is not None:
                 self._chunks.append(store_close(replace(close, at=at)))
-            chunks = (*self._response.chunks, *self._chunks)
+            chunks = (*self._response.chunks, *put_unasked_first(self._chunks))
             started = self._response.started if self._response.has_begun else at
             response = replace(self._response, chunks=chunks, end=end, error=error, started=started, ended=at)
             self._end = response, left_open

@@ -249,3 +249,17 @@ def test_what_was_sent_among_a_sound_does_not_make_its_end_less_early() -> None:
     assert replay.comes_early(b'{"type": "input_audio_buffer.commit"}', True)
     assert send(replay, update) is None
     assert send(replay, commit) is None
+
+
+def test_results_of_tools_in_another_order_are_a_miss() -> None:
+    """Order counts, as in the body of a request: the model reads them in this one."""
+    first, second = (
+        {"type": "conversation.item.create", "item": {"type": "function_call_output", "call_id": call, "output": call}}
+        for call in ("call_a", "call_b")
+    )
+    replay = replay_of(received({"calls": ["call_a", "call_b"]}), sent(first), sent(second))
+    difference = miss_of(replay, second).difference
+    assert difference is not None
+    assert difference.startswith("item.call_id: recorded 'call_a', now 'call_b'")
+    replay = replay_of(received({"calls": ["call_a", "call_b"]}), sent(first), sent(second))
+    assert (send(replay, first), send(replay, second)) == (None, None)
