@@ -219,12 +219,17 @@ def test_a_script_answers_and_one_that_speaks_another_protocol_says_so(root: Pat
     scope = Scope(kind="block", name="aquila serve", options={"transport": "replay"})
     script = Script()
     scope.use_script(script)
-    script.reply("Hello there")
+    script.reply(chunks=["Hello ", "there"], first=0.01, pace=0.01)
     with BackgroundServer(build_application(Proxy(lambda: scope), ADMISSION)) as running:
         with dial(running, "/v1/responses") as connection:
             connection.send(json.dumps({"type": "response.create", "model": "m", "input": "hi"}))
-            heard = [json.loads(connection.recv(60)) for _ in range(3)]
-        assert heard[0]["type"] == "response.created"
+            heard = [json.loads(connection.recv(60))]
+            while heard[-1]["type"] != "response.completed":
+                heard.append(json.loads(connection.recv(60)))
+        assert [event["delta"] for event in heard if event["type"] == "response.output_text.delta"] == [
+            "Hello ",
+            "there",
+        ]
         with pytest.raises(InvalidStatus) as refused:
             converse(running, path="/v1/speak")
     scope.close()

@@ -30,6 +30,11 @@ def response(streamed: bool) -> RecordedRequest:
     return post("https://api.openai.com/v1/responses", body)
 
 
+def realtime(streamed: bool) -> RecordedRequest:
+    body = {"model": "gpt-realtime", "input": HI, "tools": [{"type": "function", **FUNCTION}], "stream": streamed}
+    return post("wss://api.openai.com/v1/realtime?model=gpt-realtime", body)
+
+
 def input_tokens(streamed: bool) -> RecordedRequest:
     return post("https://api.openai.com/v1/responses/input_tokens", {"model": "gpt-4.1", "input": "hi"})
 
@@ -124,6 +129,7 @@ SAMPLES: dict[str, Callable[[bool], RecordedRequest]] = {
     "OpenAI chat completions": chat_completion,
     "OpenAI completions": completion,
     "OpenAI Responses": response,
+    "OpenAI Realtime": realtime,
     "OpenAI stored response": stored_response,
     "OpenAI count of tokens": input_tokens,
     "OpenAI embeddings": embedding,

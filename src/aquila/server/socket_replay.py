@@ -70,9 +70,10 @@ class ReplayToClient:
         try:
             while True:
                 self._has_news.clear()
-                for pause, frame in conversation.deliverable(self._heard):
-                    await asyncio.sleep(pause)
-                    await self._say(frame)
+                while said := conversation.deliverable(self._heard):
+                    for pause, frame in said:
+                        await asyncio.sleep(pause)
+                        await self._say(frame)
                 ending = conversation.provider_ending(self._heard)
                 if ending is not None:
                     pause, close = ending

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.model import Headers, RecordedRequest, RecordedResponse
 from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, Usage, split_arguments, split_text
-from aquila.wire_forms.form import CREATED, Written, answering_model, call_id, write_events, write_json
+from aquila.wire_forms.form import CREATED, JSON_TYPE, Written, answering_model, call_id, write_events, write_json
 from aquila.wire_forms.openai_common import (
     OpenAIForm,
     custom_tools,
@@ -86,6 +86,18 @@ class Responses(OpenAIForm):
         if sent.is_streamed:
             return write_events(list(write_response_events(whole, items)), headers=openai_headers(number))
         return write_json(whole, headers=openai_headers(number))
+
+
+class RealtimeQuestions(Responses):
+    """What is asked in a session of Realtime, whose items are nearly the same. Its answers are told in other events."""
+
+    name = "OpenAI Realtime"
+
+    def matches(self, method: str, path: str, headers: Headers) -> bool:
+        return method == "POST" and path.endswith("/realtime") and JSON_TYPE in headers
+
+    def keeps_answer(self, sent: SentRequest) -> bool:
+        return False
 
 
 class StoredResponses(Responses):

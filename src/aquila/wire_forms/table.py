@@ -18,13 +18,14 @@ from aquila.wire_forms.gemini_embeddings import GeminiEmbeddings
 from aquila.wire_forms.gemini_models import GeminiModels
 from aquila.wire_forms.models import Models
 from aquila.wire_forms.ollama import OllamaChat, OllamaEmbeddings, OllamaGenerate
-from aquila.wire_forms.responses import InputTokens, Responses, StoredResponses
+from aquila.wire_forms.responses import InputTokens, RealtimeQuestions, Responses, StoredResponses
 from aquila.wire_forms.sent import SentRequest, read_json
 
 WIRE_FORMS: tuple[WireForm, ...] = (
     ChatCompletions(),
     Completions(),
     Responses(),
+    RealtimeQuestions(),
     InputTokens(),
     StoredResponses(),
     Embeddings(),

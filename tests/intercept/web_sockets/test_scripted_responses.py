@@ -13,6 +13,8 @@ import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai.types.responses import ResponsesServerEvent
+from pydantic import TypeAdapter
 from websockets.sync.client import connect
 
 import aquila
@@ -25,6 +27,7 @@ pytestmark = [
 ]
 
 URL = "wss://api.openai.com/v1/responses"
+SERVER_EVENT: TypeAdapter[Any] = TypeAdapter(ResponsesServerEvent)
 Use = Callable[[Any], Awaitable[Any]]
 
 
@@ -63,7 +66,9 @@ async def ask(connection: Any, said: Any, **options: Any) -> list[Any]:
 async def hear(connection: Any) -> list[Any]:
     events = []
     while not events or events[-1].type not in ("response.completed", "response.incomplete", "error"):
-        events.append(await of(connection.recv()))
+        event = await of(connection.recv())
+        SERVER_EVENT.validate_python(event.to_dict())
+        events.append(event)
     return events
 
 
