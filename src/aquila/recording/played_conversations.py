@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aquila.cassettes.model import Interaction
@@ -22,16 +23,41 @@ class ConversationPlay:
 
 
 class PlayedConversations:
-    """The plays of one session. Whoever plays a conversation counts what is sent."""
+    """The plays of one session. Whoever plays a conversation counts what is sent. Thread-safe."""
 
     def __init__(self) -> None:
         self._plays: dict[int, list[ConversationPlay]] = {}
+        self._claimed: set[int] = set()
+        # Held while somebody looks for a recording that nobody has claimed.
+        self._lock = threading.Lock()
 
     def begin_play(self, interaction: Interaction, count: int) -> ConversationPlay:
         """Begin the play of a recording of the session, in which the client had sent ``count`` messages."""
         play = ConversationPlay(count)
         self._plays.setdefault(id(interaction), []).append(play)
         return play
+
+    def claim(
+        self, candidates: Iterable[Interaction], fits: Callable[[Interaction], bool] = lambda interaction: True
+    ) -> Interaction | None:
+        """Claim the first of some recordings that nobody has claimed, and that ``fits``. None if there is none."""
+        with self._lock:
+            for interaction in candidates:
+                if id(interaction) not in self._claimed and fits(interaction):
+                    self._claimed.add(id(interaction))
+                    return interaction
+        return None
+
+    def give_back(self, interaction: Interaction) -> None:
+        """Undo the claim to a recording."""
+        with self._lock:
+            self._claimed.discard(id(interaction))
+
+    def is_unplayed(self, interaction: Interaction, count: int) -> bool:
+        """Whether a recording was not played, or not to its end. ``count`` is how often it was given to somebody."""
+        if not (count or id(interaction) in self._plays):
+            return True
+        return self.find_rest(interaction) is not None
 
     def find_rest(self, interaction: Interaction) -> ConversationPlay | None:
         """Return the play that went furthest with a recording; None if one was whole, or if there was none."""
@@ -47,7 +73,7 @@ def describe_unplayed(
     parts: list[str] = []
     for number, interaction in unplayed:
         play = plays.find_rest(interaction)
-        if play is None:
+        if play is None or not play.sent:
             whole.append(number)
         else:
             parts.append(f"{play.rest} of {play.count} messages of recording {number}")

@@ -28,6 +28,7 @@ from tests.support.responses_over_sockets import (
     error_event,
     fall_silent,
     over_socket,
+    say,
     then,
 )
 from tests.support.runs import separate_run
@@ -192,21 +193,34 @@ def test_within_a_block_it_takes_the_cassette_of_the_block(engine: Engine) -> No
 
 
 def test_calls_in_threads_replay() -> None:
-    """Equal ones: the n-th connection gets the n-th conversation."""
-    texts: list[str] = []
+    """Of equal ones the n-th connection gets the n-th conversation, of others each its own."""
 
-    def ask(options: dict[str, Any]) -> None:
-        texts.append(aquila.ask("Hi", **options).text)
+    def ask_in_threads(prompts: list[str], options: dict[str, Any]) -> list[tuple[str, str]]:
+        replies: list[tuple[str, str]] = []
+        together = threading.Barrier(len(prompts))
 
-    def ask_in_threads(options: dict[str, Any]) -> None:
-        threads = [threading.Thread(target=ask, args=(options,)) for _ in range(3)]
+        def ask(prompt: str) -> None:
+            together.wait(60)
+            replies.append((prompt, aquila.ask(prompt, **options).text))
+
+        threads = [threading.Thread(target=ask, args=(prompt,)) for prompt in prompts]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        return sorted(replies)
 
-    with answering(*map(responses_events, "abc")) as provider, aquila.use_cassette("around", transport="record"):
-        ask_in_threads(recording(provider))
-    with aquila.use_cassette("around", transport="replay"):
-        ask_in_threads(replaying(provider))
-    assert sorted(texts) == ["a", "a", "b", "b", "c", "c"]
+    prompts = ["a", "b", "b", "c", "d"]
+
+    def answer(connection: Any) -> None:
+        said = provider.asked[-1]["input"][0]["content"]
+        say(connection, responses_events(said.upper()))
+
+    with answering(*[answer] * 5) as provider, aquila.use_cassette("around", transport="record"):
+        for prompt in prompts:
+            aquila.ask(prompt, **recording(provider))
+    expected = [(prompt, prompt.upper()) for prompt in prompts]
+    for order in (prompts, prompts[::-1]):
+        with aquila.use_cassette("x", transport="replay") as used:
+            assert ask_in_threads(order, {**replaying(provider), "cassette": None, "transport": None}) == expected
+            assert used.all_played

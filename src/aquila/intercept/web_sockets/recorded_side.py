@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, is_from_provider
 from aquila.cassettes.frames.replay import ConversationReplay, Ending, FrameMiss
-from aquila.cassettes.model import RecordedResponse
+from aquila.cassettes.model import Interaction, RecordedResponse
 from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.storage.names import cassette_path
 from aquila.config import Settings
@@ -40,23 +40,72 @@ class RecordedSide:
         self._session = session
         self._decision = decision
         self._address = address
-        response = self._response = decision.interaction.response
+        response = decision.interaction.response
         # The times of some faults are kept, whatever the pace of replays is.
         self._timing = 1.0 if decision.fault and decision.fault.startswith(fault.PACED) else settings.replay_timing
-        self._times = sorted(chunk.at for chunk in response.chunks) if self._timing else []
-        self._replay = ConversationReplay(
-            response.chunks if response.status == SWITCHED else (),
-            response.end,
-            rules=session.rules,
-            redact=self._redact,
-            name=session.name,
-        )
+        self._take_up(decision.interaction)
+        self._said: list[bytes] | None = []  # while the client has said nothing
+        self._unsaid: list[Frame] = []
         self._passed = -1  # the time of the last frame for which was waited
         self.readings = Readings(scope.run.wire_watch)
         is_cut = bool(decision.fault) and response.end in ("broken", "silent")
         count = sum(is_from_provider(chunk) for chunk in response.chunks)
         self.readings.begin(decision, decision.interaction.request, None if is_cut else count)
-        self._play = session.conversations.begin_play(decision.interaction, self._replay.sent_count)
+
+    def _take_up(self, interaction: Interaction) -> None:
+        """Go on as a recording does."""
+        self._response = interaction.response
+        self._times = sorted(chunk.at for chunk in interaction.response.chunks) if self._timing else []
+        self._replay = self._replay_of(interaction)
+        self._play = self._session.conversations.begin_play(interaction, self._replay.sent_count)
+
+    def _replay_of(self, interaction: Interaction) -> ConversationReplay:
+        response = interaction.response
+        return ConversationReplay(
+            response.chunks if response.status == SWITCHED else (),
+            response.end,
+            rules=self._session.rules,
+            redact=self._redact,
+            name=self._session.name,
+        )
+
+    def _take_first(self, data: bytes, is_text: bool) -> FrameMiss | None:
+        """Take the first message of the client, and find out by it which recording answers.
+
+        Programs may connect in any order. It is the recording that this connection was given, unless that begins
+        otherwise, or another connection has it already.
+        """
+        said, self._said = self._said or [], None
+        plays, given = self._session.conversations, self._decision.interaction
+        if self._session.mode != "replay" or self._decision.fault:
+            return self._replay.take_sent(data, is_text)
+        miss = None
+        if plays.claim([given]):
+            miss = self._replay.take_sent(data, is_text)
+            if miss is None:
+                return None
+
+        def greets_so(interaction: Interaction) -> ConversationReplay | None:
+            replay = self._replay_of(interaction)
+            return replay if [frame.data for frame in replay.deliverable()][: len(said)] == said else None
+
+        def begins_so(interaction: Interaction) -> bool:
+            replay = greets_so(interaction)
+            return replay is not None and replay.take_sent(data, is_text) is None
+
+        numbers = self._session.find_numbers(given.request)
+        others = [self._session.cassette.interactions[number] for number in numbers]
+        others = [each for each in others if each is not given]
+        chosen = plays.claim(others, begins_so)
+        if chosen is None and miss is None:  # what differs is shown beside one that nobody has
+            chosen = plays.claim(others, lambda each: greets_so(each) is not None)
+        if chosen is None:
+            return miss or self._replay.take_sent(data, is_text)
+        if miss is not None:
+            plays.give_back(given)
+        self._take_up(chosen)
+        self._unsaid = self._replay.deliverable()[len(said) :]
+        return self._replay.take_sent(data, is_text)
 
     @property
     def opening(self) -> RecordedResponse:
@@ -65,7 +114,8 @@ class RecordedSide:
     def take_sent(
         self, data: bytes, is_text: bool, *, may_wait: bool = False
     ) -> CassetteMiss | Literal["early"] | None:
-        miss = self._replay.take_sent(data, is_text)
+        is_first = self._said is not None
+        miss = self._take_first(data, is_text) if is_first else self._replay.take_sent(data, is_text)
         if miss is not None and miss.played_out and self._decision.fault:
             return None  # what a program says when it has met a fault is its own affair
         if miss is not None and may_wait and self._replay.comes_early(data, is_text):
@@ -80,7 +130,10 @@ class RecordedSide:
         self._replay.take_close(code, reason)
 
     def deliverable(self) -> list[tuple[float, Frame]]:
-        return [(self._pause_before(frame.at), frame) for frame in self._replay.deliverable()]
+        frames, self._unsaid = [*self._unsaid, *self._replay.deliverable()], []
+        if self._said is not None:
+            self._said += [frame.data for frame in frames]
+        return [(self._pause_before(frame.at), frame) for frame in frames]
 
     @property
     def ended(self) -> Ending | None:

@@ -1,0 +1,94 @@
+"""Which of several recorded conversations answers a connection: programs may connect in any order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import connect
+
+import aquila
+from aquila.errors import CassetteMiss, PlayedOut
+from tests.support.runs import separate_run
+from tests.support.web_sockets import web_socket_provider
+
+URL = "wss://api.openai.com/v1/responses"
+GREETING_URL = "wss://api.openai.com/v1/realtime?model=m"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with separate_run(tmp_path):
+        yield tmp_path
+
+
+def record(url: str, *conversations: list[str]) -> None:
+    count = iter(range(100))
+
+    def speak(connection: Any) -> None:
+        if url == GREETING_URL:
+            connection.send(json.dumps({"type": "session.created", "number": next(count)}))
+        while True:
+            connection.send(connection.recv(60).upper())
+
+    with web_socket_provider("api.openai.com", speak=speak), aquila.use_cassette("x", transport="record"):
+        for texts in conversations:
+            with connect(url) as connection:
+                if url == GREETING_URL:
+                    connection.recv(60)
+                assert say(connection, *texts) == [text.upper() for text in texts]
+
+
+def say(connection: Any, *texts: str) -> list[str]:
+    said = []
+    for text in texts:
+        connection.send(text)
+        said.append(connection.recv(60))
+    return said
+
+
+def test_the_one_that_begins_with_what_is_said_answers() -> None:
+    record(URL, ["a", "one"], ["b", "two"], ["a", "three"])
+    with aquila.use_cassette("x", transport="replay") as used:
+        with connect(URL) as first, connect(URL) as second, connect(URL) as third:
+            assert say(third, "a") == ["A"]
+            assert say(first, "a") == ["A"]
+            assert say(second, "b", "two") == ["B", "TWO"]
+            assert say(first, "one") == ["ONE"]
+            assert not used.all_played
+            assert say(third, "three") == ["THREE"]
+        assert used.all_played
+
+
+def test_what_begins_like_none_is_a_miss_of_one_that_nobody_has() -> None:
+    record(URL, ["a"], ["b"])
+    with aquila.use_cassette("x", transport="replay") as used:
+        with connect(URL) as first, connect(URL) as second:
+            assert say(first, "b") == ["B"]
+            with pytest.raises(CassetteMiss, match="recorded 'a', now 'c'"):
+                second.send("c")
+        with pytest.raises(PlayedOut):
+            connect(URL)
+        used.forget_misses()
+
+
+def test_one_that_nobody_takes_was_not_played() -> None:
+    record(URL, ["a"], ["b"])
+    with aquila.use_cassette("x", transport="replay") as used:
+        with connect(URL) as first:
+            assert say(first, "b") == ["B"]
+        (left,) = used.unplayed
+        assert b"data: a\n" in left.response.body
+
+
+def test_a_greeting_that_was_heard_decides() -> None:
+    record(GREETING_URL, ["a"], ["b"])
+    with aquila.use_cassette("x", transport="replay") as used:
+        with connect(GREETING_URL) as first:
+            assert json.loads(first.recv(60))["number"] == 0
+            with pytest.raises(CassetteMiss, match="recorded 'a', now 'b'"):
+                first.send("b")
+        used.forget_misses()
