@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aquila.cassettes.frames.frame import Close
+from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.frames.replay import ConversationReplay
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import End
@@ -263,3 +263,13 @@ def test_results_of_tools_in_another_order_are_a_miss() -> None:
     assert difference.startswith("item.call_id: recorded 'call_a', now 'call_b'")
     replay = replay_of(received({"calls": ["call_a", "call_b"]}), sent(first), sent(second))
     assert (send(replay, first), send(replay, second)) == (None, None)
+
+
+def test_another_sound_is_not_early() -> None:
+    def piece(sound: str) -> Frame:
+        return sent({"type": "input_audio_buffer.append", "audio": sound})
+
+    replay = replay_of(*(piece(sound) for sound in ("AAAA", "BBBB", "CCCC")))
+    assert not replay.comes_early(piece("DDDD").data, True)
+    assert replay.take_sent(piece("AAAA").data, True) is None
+    assert not replay.comes_early(piece("DDDD").data, True)

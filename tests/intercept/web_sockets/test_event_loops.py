@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import shutil
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -143,3 +145,23 @@ def test_waiting_for_a_close_that_does_not_come_is_a_miss(provider: WebSocketPro
         with pytest.raises(CassetteMiss, match="waits for a message"):
             asyncio.run(go(waits=True))
         assert len(cassette.misses) == 1
+
+
+@pytest.mark.parametrize("library", ["websockets.asyncio.client", "websockets.legacy.client"])
+def test_a_miss_leaves_the_block_of_the_connection_as_itself(
+    library: str, provider: WebSocketProvider, root: Path
+) -> None:
+    """At the end of the block the library closes a connection that has just broken."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the legacy one is deprecated
+        client: Any = importlib.import_module(library)
+
+    async def say(message: str) -> None:
+        async with client.connect(provider.url + PATH) as connection:
+            await connection.send(message)
+            await connection.recv()
+
+    with aquila.use_cassette("x", transport="record"):
+        asyncio.run(say("hello"))
+    with aquila.use_cassette("x"), pytest.raises(CassetteMiss):
+        asyncio.run(say("good morning"))

@@ -80,7 +80,15 @@ class LaneMatcher:
         return self._take_in_order(now)
 
     def comes_early(self, now: Message) -> bool:
-        """Say whether a message that is not the next one is among those that come soon after it."""
+        """Say whether a message that is not the next one is among those that come soon after it.
+
+        More of a sound that is expected is not: it is another sound.
+        """
+        expected = self._sound or (None if self.lane.is_taken else self._piece_at(self.lane.taken))
+        if expected is not None:
+            piece = cut_piece(now, expected.place)
+            if piece is not None and self._reader.are_equal(expected.around, piece.around):
+                return False
         behind = (each for each in range(self.lane.taken + 1, len(self.lane.sent)) if each not in self.lane.ahead)
         for number in itertools.islice(behind, _SOON):
             recorded, said, piece = self._message_at(number), now, self._piece_at(number)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from aquila.errors import UnansweredRequest
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
@@ -101,7 +102,12 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
         message = join_fragments(await read_fragments(message))
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             data, is_text = encode_message(message, text)
-            await conversation.send_in_turn_async(data, is_text=is_text)
+            try:
+                await conversation.send_in_turn_async(data, is_text=is_text)
+            except UnansweredRequest:
+                connection.transport.abort()  # who closes it now must find that it is broken, and not fail itself
+                await asyncio.sleep(0)
+                raise
         await send(message, **kwargs, **({} if text is None else {"text": text}))
 
     connection.recv, connection.send, connection.wait_closed = recv, send_compared, wait_closed
