@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.wild.table import Client
 
-_FILES = Path(__file__).parent / "project"
+FILES = Path(__file__).parent / "project"
 PATIENCE = 15
 """How many seconds a piece of a stream may take to arrive before the stream counts as delivered whole."""
 
@@ -67,7 +67,7 @@ class Project:
         self.client = client
         self.folder = folder
         folder.mkdir()
-        for file in _FILES.glob("*.py"):
+        for file in FILES.glob("*.py"):
             shutil.copy(file, folder)
         (folder / "app.py").write_text(client.source, "utf-8")
         (folder / "pytest.ini").write_text("[pytest]\n", "utf-8")
@@ -100,14 +100,20 @@ class Project:
             "WILD_REPORT": str(report),
             "HOME": str(self.folder),  # no key of anybody's, nor settings
         }
-        command = [sys.executable, "-m", "pytest", "-p", "observer", "-p", "no:randomly", "-rA", *arguments]
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, text=True, capture_output=True, timeout=240, check=False
-        )
-        output = done.stdout + done.stderr
-        assert report.exists(), f"pytest ended with {done.returncode}:\n{output}"
-        rows: list[Mapping[str, Any]] = json.loads(report.read_text("utf-8"))
-        return Outcome(output, done.returncode, tuple(Report(**row) for row in rows))
+        return run_observed(self.folder, environment, *arguments)
+
+
+def run_observed(folder: Path, environment: Mapping[str, str], *arguments: str) -> Outcome:
+    """Run the pytest of a project that has ``project/observer.py``, which writes the file ``WILD_REPORT``."""
+    report = Path(environment["WILD_REPORT"])
+    command = [sys.executable, "-m", "pytest", "-p", "observer", "-p", "no:randomly", "-rA", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=240, check=False
+    )
+    output = done.stdout + done.stderr
+    assert report.exists(), f"pytest ended with {done.returncode}:\n{output}"
+    rows: list[Mapping[str, Any]] = json.loads(report.read_text("utf-8"))
+    return Outcome(output, done.returncode, tuple(Report(**row) for row in rows))
 
 
 def clean_environment() -> dict[str, str]:

@@ -18,6 +18,18 @@ USAGE = {
 
 
 def answer(asked: Asked) -> Answer:
+    response, call = _respond(asked)
+    return (
+        event_stream(*_numbered(_events(response, call)), names=True) if asked.body.get("stream") else whole(response)
+    )
+
+
+def list_events(asked: Asked) -> list[dict[str, Any]]:
+    """The events of an answer that is streamed."""
+    return list(_numbered(_events(*_respond(asked))))
+
+
+def _respond(asked: Asked) -> tuple[dict[str, Any], Call | None]:
     offered = (tool for tool in asked.body.get("tools") or () if tool["type"] == "function")
     call = asked.call({tool["name"]: tool.get("parameters") or {} for tool in offered})
     response = {
@@ -36,9 +48,7 @@ def answer(asked: Asked) -> Answer:
         "usage": USAGE,
         "metadata": {},
     }
-    if asked.body.get("stream"):
-        return event_stream(*_numbered(_events(response, call)), names=True)
-    return whole(response)
+    return response, call
 
 
 def _item(call: Call | None) -> dict[str, Any]:
