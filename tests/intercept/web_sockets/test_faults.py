@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 import websockets.asyncio.client
@@ -20,7 +21,7 @@ import aquila
 from aquila.cassettes.frames.frame import Frame, store_frame
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
-from aquila.errors import CassetteMiss, FaultFailed
+from aquila.errors import CassetteMiss, FaultFailed, StreamTimeout
 from aquila.faults.table import FAULTS
 from aquila.testing import use_script
 
@@ -68,17 +69,11 @@ def under(request: pytest.FixtureRequest, root: Path) -> Opening:
         response = RecordedResponse(101, (), tuple(map(store_frame, frames)), end="closed")
         save_cassette(root / "x.yaml", Cassette((Interaction(RecordedRequest("GET", URL), response),)))
 
-    @contextlib.contextmanager
-    def block(faults: str) -> Iterator[Any]:
-        if request.param == "recorded":
-            with aquila.use_cassette("x", faults=faults, silence=0.2) as cassette:
-                yield cassette
-        else:
-            with use_script(faults=faults) as script:
-                script.reply(chunks=WORDS)
-                yield script
-
-    return block
+    else:
+        root.mkdir(parents=True, exist_ok=True)
+        script = f"script:\n- reply: {{chunks: {json.dumps(WORDS)}}}\n"
+        (root / "x.script.yaml").write_text(script, encoding="utf-8")
+    return lambda faults: aquila.use_cassette("x", faults=faults, silence=0.2)
 
 
 def test_a_connection_breaks_after_so_many_messages_and_the_next_one_is_whole(under: Opening) -> None:
@@ -219,8 +214,7 @@ def test_an_error_in_the_midst_is_nested_and_the_same_connection_answers_well_wh
         assert events[-1].response.output_text == "one two three four"
 
 
-def test_a_silence_fails_the_test_that_does_not_end_it(under: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AQUILA_SILENCE", "0.1")
+def test_a_silence_fails_the_test_that_does_not_end_it(under: Opening) -> None:
     with under("stall(after=2)"), connect(URL) as connection:
         connection.send(ASKED)
         for _ in range(2):
@@ -242,6 +236,37 @@ def test_a_silence_ends_with_the_programs_own_limit(under: Opening) -> None:
 
     with under("stall(after=2)"):
         assert asyncio.run(use()) == 2
+
+
+def test_a_limit_that_the_library_knows_ends_a_silence_at_once(under: Opening) -> None:
+    async def use() -> None:
+        async with aiohttp.ClientSession() as session, session.ws_connect(URL) as socket:
+            await socket.send_str(ASKED)
+            await socket.receive(timeout=600)
+            with pytest.raises(TimeoutError):
+                await socket.receive(timeout=600)
+
+    began = time.monotonic()
+    with under("stall(after=1, times=2)"):
+        with connect(URL) as connection:
+            connection.send(ASKED)
+            connection.recv(timeout=600)
+            with pytest.raises(TimeoutError):
+                connection.recv(timeout=600)
+        asyncio.run(use())
+    assert time.monotonic() - began < 60
+
+
+def test_the_limit_of_a_call_ends_a_silence_at_once() -> None:
+    options: dict[str, Any] = {"model": "m", "endpoint": "responses", "websocket": True, "timeout": 600}
+    began = time.monotonic()
+    with use_script(faults="stall(times=2)") as script:
+        script.reply("Hello.")
+        with pytest.raises(StreamTimeout):
+            aquila.ask("hi", **options)
+        with pytest.raises(StreamTimeout):
+            asyncio.run(aquila.aask("hi", **options))
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("fault", ["slow(pace=0.02, first=0.1)", "stall(seconds=0.1, after=1)"])
@@ -280,7 +305,7 @@ def test_streams_of_one_connection_keep_their_names_in_what_a_fault_adds() -> No
 def test_a_fault_that_reaches_no_web_socket_says_which_do(under: Opening, fault: str) -> None:
     with under(fault) as used, connect(URL) as connection:
         assert text_of(say(connection)) == "one two three four"
-        assert not getattr(used, "misses", ())
+        assert not used.misses
     kind = FAULTS[fault]
     assert kind.within is None
     with pytest.raises(aquila.errors.ConfigError, match=r"reaches no WebSocket.* These do: cut_stream, "):
@@ -300,10 +325,7 @@ def test_the_good_recording_is_still_to_be_played_after_a_fault(under: Opening) 
         with connect(URL) as connection:
             connection.send(ASKED)
             connection.recv()
-        if isinstance(used, aquila.testing.Script):
-            assert used.left == []  # it was asked for, and is kept for who asks again
-        else:
-            assert not used.misses
+        assert not used.misses
         with connect(URL) as connection:
             assert text_of(say(connection)) == "one two three four"
 

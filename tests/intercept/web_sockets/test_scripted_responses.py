@@ -7,6 +7,7 @@ import inspect
 import json
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -190,12 +191,11 @@ def test_no_json_is_named() -> None:
             connection.send("hello")
 
 
-def test_a_reader_that_has_asked_nothing_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AQUILA_SILENCE", "0.1")
-    with use_script() as script, connect(URL) as connection:
-        script.reply("1")
-        with pytest.raises(UnscriptedRequest, match="has asked for none that is left"):
-            connection.recv()
+def test_a_reader_that_has_asked_nothing_is_told_so(root: Path) -> None:
+    write_script(root)
+    told = pytest.raises(UnscriptedRequest, match="has asked for none that is left")
+    with aquila.use_cassette("greeting", silence=0.1), connect(URL) as connection, told:
+        connection.recv()
 
 
 def test_two_connections_share_a_script(run: Any) -> None:
@@ -234,12 +234,16 @@ def test_whatever_is_said_comes_whole(chunks: list[str], calls: list[str]) -> No
     assert called == [(name, {"n": at}) for at, name in enumerate(calls)]
 
 
-def test_a_script_in_a_file_answers(root: Any, run: Any) -> None:
+def write_script(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "greeting.script.yaml").write_text("script:\n- reply: Hello.\n", encoding="utf-8")
+
+
+def test_a_script_in_a_file_answers(root: Path, run: Any) -> None:
     async def use(connection: Any) -> str:
         return str((await ask(connection, "hi"))[-1].response.output_text)
 
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "greeting.script.yaml").write_text("script:\n- reply: Hello.\n", encoding="utf-8")
+    write_script(root)
     with aquila.use_cassette("greeting"):
         assert run(use) == "Hello."
 

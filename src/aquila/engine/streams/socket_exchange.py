@@ -24,6 +24,7 @@ from aquila.engine.openai_sdk import require_web_sockets
 from aquila.errors import ConfigError, InvalidAnswer
 from aquila.events import Event
 from aquila.intercept.web_sockets import own_connections
+from aquila.recording.time_limits import TimeLimit, time_limit
 
 PURPOSE = "aquila.ask(websocket=True)"
 
@@ -215,5 +216,5 @@ async def _within(seconds: float | None, work: Any) -> Any:
     """Await what may take so many seconds. Raises ``TimeoutError``."""
     if seconds is None:
         return await work
-    with anyio.fail_after(seconds):
+    with anyio.fail_after(seconds), time_limit(TimeLimit("idle", seconds, TimeoutError)):
         return await work

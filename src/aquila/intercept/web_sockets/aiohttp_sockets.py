@@ -19,6 +19,7 @@ from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.silent_waits import receive_within_async
 from aquila.intercept.web_sockets.writing import store_failure, then_write_async, write_due_async
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.recording.no_network import NoNetwork
@@ -113,9 +114,11 @@ def catch_connection(original: Callable[..., Any]) -> Callable[..., Any]:
 def _converse(socket: Any, conversation: ReplayedConversation) -> Any:
     receive = socket.receive
 
-    async def receive_or_tell(*args: Any, **kwargs: Any) -> Any:
+    async def receive_or_tell(timeout: float | None = None) -> Any:
+        # Private; None for any time.
+        limit = timeout or getattr(getattr(socket, "_timeout", None), "ws_receive", None)
         with conversation.reading():
-            message = await receive(*args, **kwargs)
+            message = await receive_within_async(conversation, lambda: receive(timeout), limit)
         if int(message.type) not in (_TEXT, _BINARY):
             conversation.tell_failure()
         return message

@@ -48,3 +48,11 @@ class ProviderSide(Protocol):
 
     def explain_silence(self) -> CassetteMiss:
         """Say why a reader that has waited so long waits in vain."""
+
+    @property
+    def may_fall_silent(self) -> bool:
+        """Whether a fault may keep from coming what a reader waits for."""
+
+    @property
+    def is_silenced(self) -> bool:
+        """Whether a fault has done so: behind what was delivered nothing comes."""

@@ -167,6 +167,14 @@ class RecordedSide:
         title = f"the program waits for a message, and none comes in {self._session.name}"
         return CassetteMiss(self._explain(title, details, self._record_advice()))
 
+    @property
+    def may_fall_silent(self) -> bool:
+        return bool(self._decision.fault) and self._response.end == "silent"
+
+    @property
+    def is_silenced(self) -> bool:
+        return self.may_fall_silent and self._replay.ended == "left"
+
     def _pause_before(self, at: int) -> float:
         if not self._timing or at == self._passed:
             return 0.0

@@ -177,6 +177,17 @@ class ReplayedConversation:
             return self._side.pause_before_end(), ended if isinstance(ended, Close) else None
 
     @property
+    def may_fall_silent(self) -> bool:
+        """Whether a fault may keep from coming what a reader waits for."""
+        return self._side.may_fall_silent
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether a reader has got all that there is, and a fault keeps the rest from coming."""
+        with self._lock:
+            return self._side.is_silenced and self.is_read
+
+    @property
     def is_awaited(self) -> bool:
         """Whether something waits for what the provider does."""
         return self._waiting_count > 0

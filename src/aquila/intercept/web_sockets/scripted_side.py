@@ -87,6 +87,14 @@ class ScriptedSide:
             "when it is asked (aquila_silence says how long to wait)"
         )
 
+    @property
+    def may_fall_silent(self) -> bool:
+        return self._scope.faults is not None
+
+    @property
+    def is_silenced(self) -> bool:
+        return bool(self._silenced_by) and self._conversation.ended == "left"
+
     def _answer(self, question: Question) -> Turn:
         asked = question.request
         met = self._meet_fault(question) if self._scope.faults is not None else None

@@ -12,6 +12,7 @@ from aquila.errors import UnansweredRequest
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.silent_waits import receive_within_async
 from aquila.intercept.web_sockets.websockets_protocol import (
     ProtocolTap,
     encode_message,
@@ -91,7 +92,7 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
 
     async def recv(*args: Any, **kwargs: Any) -> Any:
         with conversation.reading():
-            return await receive(*args, **kwargs)
+            return await receive_within_async(conversation, lambda: receive(*args, **kwargs), None)
 
     async def wait_closed() -> None:
         with conversation.waiting():

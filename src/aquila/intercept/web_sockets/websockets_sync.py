@@ -12,6 +12,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.silent_waits import receive_within
 from aquila.intercept.web_sockets.websockets_protocol import (
     ProtocolTap,
     encode_message,
@@ -142,9 +143,9 @@ def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
     """Compare what the program sends, before it is sent."""
     receive, send = connection.recv, connection.send
 
-    def recv(*args: Any, **kwargs: Any) -> Any:
+    def recv(timeout: float | None = None, *args: Any, **kwargs: Any) -> Any:
         with conversation.reading():
-            return receive(*args, **kwargs)
+            return receive_within(conversation, lambda seconds: receive(seconds, *args, **kwargs), timeout)
 
     def send_compared(message: Any, text: bool | None = None, **kwargs: Any) -> None:
         message = join_fragments(list_fragments(message))
