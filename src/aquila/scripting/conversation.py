@@ -1,7 +1,8 @@
-"""A conversation over a WebSocket whose answers are written by hand. No I/O, and no clock."""
+"""A conversation over a WebSocket whose answers are written by hand. No I/O."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,16 +27,25 @@ class Turn:
 class ScriptedConversation:
     """Takes the messages of a client, and gives those of the provider, which ``answer`` tells. Not thread-safe.
 
-    The times of frames are milliseconds since their question.
+    The times of frames are milliseconds since their question. ``clock`` gives seconds; it may stand still, as it does
+    in some tests: then what was delivered says how late it is at least.
     """
 
-    def __init__(self, form: ConversationForm, answer: Callable[[Question], Turn]) -> None:
+    def __init__(
+        self,
+        form: ConversationForm,
+        answer: Callable[[Question], Turn],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._began = clock()
         self._form = form
         self._answer = answer
         self._lanes: dict[str | None, deque[Frame]] = {}
         self.told_count = 0
         """How many messages of the provider there are so far, also those that are not delivered yet."""
-        self._now = 0  # when the last frame was delivered, in milliseconds
+        self._now = 0  # in milliseconds since it has begun
+        self._due = 0  # when the last frame that was given away is to be delivered
         self._ending: Ending | None = None
         self._closed_by_client: Close | None = None
         self._add(None, form.greet())
@@ -63,9 +73,13 @@ class ScriptedConversation:
 
     def _add(self, lane: str | None, frames: Sequence[Frame]) -> None:
         self.told_count += len(frames)
+        self._look_at_clock()
         waiting = self._lanes.setdefault(lane, deque())
-        since = waiting[-1].at if waiting else self._now
+        since = max(waiting[-1].at if waiting else 0, self._now)
         waiting.extend(replace(frame, at=since + frame.at) for frame in frames)
+
+    def _look_at_clock(self) -> None:
+        self._now = max(self._now, round((self._clock() - self._began) * 1000))
 
     def take_close(self, code: int, reason: str) -> None:
         """Take that the client closes. Nothing more is said."""
@@ -77,6 +91,8 @@ class ScriptedConversation:
 
         Behind a frame that has to wait nothing is given away, for the client may cancel it meanwhile. Lanes take turns.
         """
+        self._look_at_clock()
+        self._now = max(self._now, self._due)
         given: list[tuple[float, Frame]] = []
         while waiting := [lane for lane, frames in self._lanes.items() if frames]:
             lane = min(waiting, key=lambda each: self._lanes[each][0].at)
@@ -84,9 +100,9 @@ class ScriptedConversation:
             self._lanes[lane] = frames  # the last of those that are as early
             frame = frames.popleft()
             pause = max(0, frame.at - self._now) / 1000
-            self._now = max(self._now, frame.at)
             given.append((pause, frame))
             if pause:
+                self._due = frame.at
                 break
         return given
 

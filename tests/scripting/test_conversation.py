@@ -1,0 +1,132 @@
+"""A scripted conversation without any connection: what is told when, and in which order."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aquila.cassettes.frames.frame import Close
+from aquila.cassettes.model import RecordedRequest
+from aquila.scripting.conversation import ScriptedConversation, Turn
+from aquila.wire_forms.conversations.conversation_form import Question, write_message
+from aquila.wire_forms.conversations.openai_responses import ResponsesConversation
+
+HANDSHAKE = RecordedRequest("GET", "wss://api.openai.com/v1/responses")
+
+
+class Clock:
+    """A clock that a test winds on."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def converse(clock: Clock, *times: int, ending: Close | None = None) -> ScriptedConversation:
+    """A conversation in which each answer has a message at each of some times, that says where it comes from."""
+
+    def answer(question: Question) -> Turn:
+        said = json.loads(question.request.body)["input"]
+        return Turn([write_message(f"{said}{number}", at) for number, at in enumerate(times)], ending)
+
+    return ScriptedConversation(ResponsesConversation(HANDSHAKE), answer, clock)
+
+
+def ask(conversation: ScriptedConversation, said: str, lane: str | None = None) -> None:
+    message = {"type": "response.create", "input": said, **({} if lane is None else {"stream_id": lane})}
+    conversation.take_sent(json.dumps(message).encode())
+
+
+def take(conversation: ScriptedConversation) -> list[tuple[float, str]]:
+    return [(round(pause, 3), json.loads(frame.data)) for pause, frame in conversation.deliverable()]
+
+
+def test_streams_are_told_at_once_though_each_takes_its_time() -> None:
+    clock = Clock()
+    conversation = converse(clock, 500, 1000)
+    ask(conversation, "a", "1")
+    assert take(conversation) == [(0.5, "a0")]  # on its way
+    clock.now += 0.1
+    ask(conversation, "b", "2")
+    clock.now += 0.4
+    assert take(conversation) == [(0.1, "b0")]
+    clock.now += 0.1
+    assert take(conversation) == [(0.4, "a1")]
+    clock.now += 0.4
+    assert take(conversation) == [(0.1, "b1")]
+    assert take(conversation) == []
+
+
+def test_a_clock_that_stands_still_holds_up_nothing() -> None:
+    conversation = converse(Clock(), 500, 1000)
+    ask(conversation, "a")
+    assert [take(conversation), take(conversation), take(conversation)] == [[(0.5, "a0")], [(0.5, "a1")], []]
+
+
+def test_questions_of_one_stream_are_answered_one_after_the_other() -> None:
+    clock = Clock()
+    conversation = converse(clock, 0, 100)
+    ask(conversation, "a", "1")
+    ask(conversation, "b", "1")
+    assert take(conversation) == [(0.0, "a0"), (0.1, "a1")]
+    clock.now += 0.1
+    assert take(conversation) == [(0.0, "b0"), (0.1, "b1")]
+
+
+def test_streams_that_need_no_time_take_turns() -> None:
+    conversation = converse(Clock(), 0, 0)
+    ask(conversation, "a", "1")
+    ask(conversation, "b", "2")
+    assert [said for _, said in take(conversation)] == ["a0", "b0", "a1", "b1"]
+
+
+def test_it_ends_when_all_was_told_and_hears_nothing_then() -> None:
+    conversation = converse(Clock(), 0, ending=Close("provider", 1011))
+    ask(conversation, "a")
+    assert conversation.ended is None
+    take(conversation)
+    assert conversation.ended == Close("provider", 1011)
+    ask(conversation, "b")
+    assert take(conversation) == []
+
+
+def test_nothing_is_told_to_a_client_that_has_closed() -> None:
+    conversation = converse(Clock(), 0)
+    ask(conversation, "a")
+    conversation.take_close(1000, "")
+    assert take(conversation) == []
+    assert conversation.ended == Close("client", 1000)
+
+
+@given(
+    times=st.lists(st.integers(0, 50), min_size=1, max_size=6).map(sorted),
+    asked=st.lists(st.tuples(st.sampled_from(["1", "2", "3"]), st.floats(0, 0.2)), max_size=8),
+    is_still=st.booleans(),
+)
+def test_every_message_is_told_once_in_its_streams_order_and_not_before_its_time(
+    times: list[int], asked: list[tuple[str, float]], is_still: bool
+) -> None:
+    clock = Clock()
+    conversation = converse(clock, *times)
+    told: list[str] = []
+    moments: dict[str, float] = {}
+    for number, (lane, wait) in enumerate(asked):
+        ask(conversation, f"{lane}:{number}:", lane)
+        moments[str(number)] = clock.now
+        clock.now += 0 if is_still else wait
+    while given_now := conversation.deliverable():
+        for pause, frame in given_now:
+            clock.now += 0 if is_still else pause
+            said = json.loads(frame.data)
+            told.append(said)
+            lane, number, place = said.split(":")
+            if not is_still:
+                assert clock.now >= moments[number] + times[int(place)] / 1000 - 0.002
+    expected = [f"{lane}:{number}:{place}" for number, (lane, _) in enumerate(asked) for place in range(len(times))]
+    assert sorted(told) == sorted(expected)
+    for lane in ("1", "2", "3"):
+        assert [each for each in told if each[0] == lane] == [each for each in expected if each[0] == lane]
