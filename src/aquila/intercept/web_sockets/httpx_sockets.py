@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import socket
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -81,8 +82,10 @@ async def answer_async(library: str, transport: Any, request: Any, send: Send) -
         return await send(transport, request)
     if isinstance(answered, ReplayedConversation):
         core = CORE_LIBRARIES[library]
-        end = await anyio.abc.SocketStream.from_socket(peer.connect(answered))
-        stream = importlib.import_module(f"{core}._backends.anyio").AnyIOStream(end)
+        end = socket.socket(fileno=peer.connect(answered).detach())  # trio takes no subclass
+        stream = importlib.import_module(f"{core}._backends.anyio").AnyIOStream(
+            await anyio.abc.SocketStream.from_socket(end)
+        )
         made: Any = importlib.import_module(f"{core}._async.http11")
         connection = made.AsyncHTTP11Connection(_origin_of(core, request), stream)
         response = await send(SimpleNamespace(_pool=connection), request)
