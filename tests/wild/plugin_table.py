@@ -38,17 +38,17 @@ PLUGINS = (
         "doctest", None, (), ("doctests",), {"passed": 3}, ("--doctest-modules", "--doctest-glob=*.rst"), alone=True
     ),
     Plugin("pytester in process", None, (), ("test_pytester.py",)),
-    Plugin("pytest-asyncio, strict", "pytest-asyncio", ("asyncio",), ("test_asyncio_strict.py",), {"passed": 4}),
+    Plugin("pytest-asyncio, strict", "pytest-asyncio", ("asyncio",), ("test_asyncio_strict.py",), {"passed": 5}),
     Plugin(
         "pytest-asyncio, auto",
         "pytest-asyncio",
         ("asyncio",),
         ("test_asyncio_auto.py",),
-        {"passed": 3},
+        {"passed": 4},
         ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=module"),
         alone=True,
     ),
-    Plugin("anyio", "anyio", ("anyio",), ("test_anyio.py",), {"passed": 4}),
+    Plugin("anyio", "anyio", ("anyio",), ("test_anyio.py",), {"passed": 5, "skipped": 1}),
     Plugin("pytest-trio", "pytest-trio", ("trio",), ("test_trio.py",)),
     Plugin("pytest-django", "pytest-django", ("django",), ("test_django.py",), {"passed": 4}),
     *(

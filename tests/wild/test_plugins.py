@@ -23,7 +23,7 @@ if os.environ["WILD_GROUP"] not in GROUPS:
     pytest.skip("the plugins are in environments of their own", allow_module_level=True)
 
 _FILES = Path(__file__).parent / "plugins"
-_SHARED = ("app.py", "provider.py", "pytest.ini", "django_settings.py", "django_urls.py")
+_SHARED = ("app.py", "provider.py", "pytest.ini", "django_settings.py", "django_urls.py", "cassettes")
 _OUTCOME = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|rerun)\b")
 _FOREIGN = ("API_KEY", "AQUILA_", "PYTEST_", "WILD_", "COV_", "DJANGO_")
 HERE = [plugin for plugin in PLUGINS if plugin.only_in in (None, os.environ["WILD_GROUP"])]

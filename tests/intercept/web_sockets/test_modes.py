@@ -91,3 +91,14 @@ def test_a_test_that_talks_less_than_was_recorded_is_as_one_that_left(
 ) -> None:
     run(pytester, "--aquila-record").assert_outcomes(passed=1)
     run(pytester, test=TEST.rpartition("        connection.recv()")[0]).assert_outcomes(passed=1)
+
+
+def test_what_is_recorded_is_replayed_also_where_others_are_recorded_from_elsewhere(
+    pytester: pytest.Pytester, provider: WebSocketProvider
+) -> None:
+    run(pytester, "--aquila-record").assert_outcomes(passed=1)
+    run(pytester, "--aquila-record", "--aquila-upstream=local").assert_outcomes(passed=1)
+    result = run(pytester, "--aquila-record=all", "--aquila-upstream=local")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*aquila_upstream is 'local', and WebSockets are recorded live alone*"])
+    assert len(provider.paths) == 1

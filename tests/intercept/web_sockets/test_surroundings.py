@@ -15,6 +15,7 @@ import httpx
 import pytest
 import trio
 import uvloop
+import websockets.sync.client
 from httpx_ws import aconnect_ws
 from websockets.asyncio.client import connect as connect_in_loop
 from websockets.sync.client import connect as connect_in_thread
@@ -148,7 +149,11 @@ interactions:
 """
 
 
-@pytest.mark.parametrize("connect", ["loop", "thread", "aiohttp"])
+FOLLOWS_IN_THREADS = hasattr(websockets.sync.client, "reconnect")
+"""Whether the client for threads follows redirects. Older versions do not."""
+
+
+@pytest.mark.parametrize("connect", ["loop", *["thread"] * FOLLOWS_IN_THREADS, "aiohttp"])
 def test_a_handshake_that_is_redirected_is_replayed(connect: str, provider: WebSocketProvider, root: Path) -> None:
     def redirect(connection: Any, request: Any) -> Any:
         if "moved" in request.path:

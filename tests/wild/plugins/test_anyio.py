@@ -1,6 +1,6 @@
 import anyio
 import pytest
-from app import aask
+from app import aask, aask_over_socket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.aquila]
 
@@ -30,3 +30,10 @@ async def test_task_group(aquila_cassette):
         for number in range(3):
             group.start_soon(task, number)
     assert len(answers) == 3
+
+
+@pytest.mark.aquila("socket")
+async def test_socket(anyio_backend):
+    if anyio_backend == "trio":
+        pytest.skip("websockets needs asyncio")
+    assert await aask_over_socket("over a socket") == "heard over a socket"

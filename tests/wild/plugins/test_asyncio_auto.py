@@ -1,5 +1,5 @@
 import pytest
-from app import aask, ask
+from app import aask, aask_over_socket, ask
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +23,8 @@ async def test_two(of_test, aquila_cassette):
 
 def test_sync_beside(aquila_cassette):
     assert ask("auto sync") == "about auto sync"
+
+
+@pytest.mark.aquila("socket")
+async def test_socket():
+    assert await aask_over_socket("over a socket") == "heard over a socket"

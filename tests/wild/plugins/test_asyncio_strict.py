@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 import pytest_asyncio
-from app import aask
+from app import aask, aask_over_socket
 
 pytestmark = pytest.mark.aquila
 
@@ -44,3 +44,9 @@ async def test_loop_of_the_session(of_session, aquila_cassette):
 async def test_loop_of_the_session_again(of_session):
     assert of_session == "about strict session"
     assert await aask("strict again")
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.aquila("socket")
+async def test_socket():
+    assert await asyncio.create_task(aask_over_socket("over a socket")) == "heard over a socket"

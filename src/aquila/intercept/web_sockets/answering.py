@@ -116,9 +116,6 @@ def _answer(request: RecordedRequest, scope: Scope, settings: Settings, cassette
         )
     if cassette is None:
         raise CassetteRequired(f"{scope.describe()}: no cassette answers this WebSocket")
-    if settings.transport == "record" and settings.upstream != "live":
-        why = f"aquila_upstream is {settings.upstream!r}, and WebSockets are recorded live alone"
-        raise guard.refuse_web_socket(str(address), why)
     session = scope.sessions.session_for(cassette, session_mode(settings.transport, settings))
     return _decide(request, scope, settings, session)
 
@@ -157,6 +154,9 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
         if settings.transport != "replay":
             scope.recording.note_play(session, decision)
         return _replay(scope, settings, session, decision, str(address))
+    if settings.upstream != "live":
+        why = f"aquila_upstream is {settings.upstream!r}, and WebSockets are recorded live alone"
+        raise guard.refuse_web_socket(str(address), why)
     refused = scope.recording.take_request(decision)
     if refused is not None:
         refuse(scope, refused, decision.key)
