@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import websockets.asyncio.client
 
 import aquila
+from aquila.intercept.import_hooks import ImportHooks
+from aquila.intercept.patching import PatchSet
+from aquila.intercept.web_sockets.clients import WebSocketClients
 from tests.support.web_socket_clients import CLIENTS
 from tests.support.web_sockets import web_socket_server
 
@@ -83,3 +87,10 @@ def test_clients_are_caught_whenever_they_are_imported_and_left_as_they_were(whe
     done = subprocess.run(program, capture_output=True, text=True, env=surroundings, timeout=300, check=False)
     assert done.stdout.split() == ["hello", "hello"], done.stderr
     assert not done.returncode, done.stderr
+
+
+def test_a_version_without_a_method_that_connects_is_left_to_the_guard() -> None:
+    """As 13.0 is, which came before the oldest that is caught."""
+    module: Any = ModuleType("websockets.asyncio.client")
+    module.connect = type("connect", (), {})
+    assert list(WebSocketClients(PatchSet(ImportHooks(), {})).patch_library(module)) == []

@@ -74,8 +74,12 @@ class WebSocketClients:
 
     def _patch_websockets_asyncio(self, module: ModuleType) -> Iterable[Undoable]:
         # The method that makes the connection of one attempt, redirects included. It was renamed.
-        name = "open_tcp_connection" if hasattr(module.connect, "open_tcp_connection") else "create_connection"
-        yield Patch(module.connect, name, self._catching(lambda: websockets_asyncio.catch_connection))
+        # Version 13.0 has none: there the guard refuses connections.
+        name = next(
+            (name for name in ("open_tcp_connection", "create_connection") if hasattr(module.connect, name)), ""
+        )
+        if name:
+            yield Patch(module.connect, name, self._catching(lambda: websockets_asyncio.catch_connection))
 
     def _patch_websockets_legacy(self, module: ModuleType) -> Iterable[Undoable]:
         yield Patch(module.Connect, "__await_impl__", self._catching(lambda: websockets_legacy.catch_connecting))

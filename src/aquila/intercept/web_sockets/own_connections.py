@@ -86,4 +86,6 @@ def read_headers(connection: Any) -> Mapping[str, str]:
 
 def is_lost(error: BaseException) -> bool:
     """Whether an error says that no connection was made, or that it broke."""
+    if isinstance(error, NotImplementedError):  # an answer to the handshake that older versions cannot read
+        return True
     return isinstance(error, (OSError, EOFError)) or type(error).__module__.partition(".")[0] == "websockets"

@@ -1,4 +1,4 @@
-"""The library ``websockets``: what its clients in threads and in event loops have in common, from 13 on.
+"""The library ``websockets``: what its clients in threads and in event loops have in common, from 13.1 on.
 
 Both keep a ``ClientProtocol``, which does no I/O: what is sent goes through its methods, and what has come is read from
 it. There a recording notes both, in the order of the wire.
