@@ -48,7 +48,7 @@ def said(root: Path) -> list[str]:
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_no_finished_turn_is_lost(how: signal.Signals, provider: Any, root: Path, tmp_path: Path) -> None:
     with command(provider, tmp_path, "--record") as running:
-        with connect(f"ws{running.url.removeprefix('http')}/realtime", proxy=None) as connection:
+        with connect(f"ws{running.url.removeprefix('http')}/realtime") as connection:
             for number in range(TURNS):
                 connection.send(f"question {number}")
                 while connection.recv(60) != DONE:

@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 
 def talk(server, *messages):
     url = "ws" + server.base_url.removeprefix("http") + "/realtime"
-    with connect(url, proxy=None, additional_headers={"authorization": "Bearer " + server.token}) as connection:
+    with connect(url, additional_headers={"authorization": "Bearer " + server.token}) as connection:
         heard = []
         for message in messages:
             connection.send(message)
@@ -76,7 +76,7 @@ def test_a_program_that_waits_in_vain_misses_what_the_recording_waits_for(
     waits = TEST.replace('talk(aquila_server, "one", "two") == ["ONE", "TWO"]', "wait(aquila_server)")
     waits += """
 def wait(server):
-    with connect("ws" + server.base_url.removeprefix("http") + "/realtime", proxy=None) as connection:
+    with connect("ws" + server.base_url.removeprefix("http") + "/realtime") as connection:
         connection.send("one")
         connection.recv()
         connection.recv()

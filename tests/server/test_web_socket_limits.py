@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cli.serve import _redact_target
 from aquila.server.access_log import RequestLog
 from aquila.server.admission import Admission
+from aquila.server.connection import BoundedConnection
 from tests.server.conftest import TOKEN, Serve
 from tests.server.test_web_sockets import GREETING, PATH, converse, dial, recording, said
 from tests.support.real_hosts import authority, reachable
@@ -29,6 +31,10 @@ from tests.support.web_sockets import WebSocketProvider, web_socket_server
 
 KEY = "sk-" + "the-servers-key-0123456789"
 CLIENT_KEY = "sk-" + "a-client-key-0123456789abc"
+HANDSHAKE = (
+    f"GET {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+).encode()
 EPHEMERAL = "ek_" + "0123456789abcdef0123456789abcdef"
 
 
@@ -137,7 +143,7 @@ def test_what_is_no_handshake_is_refused_and_nothing_is_asked(serve: Serve, talk
     bad = {
         f"GET {PATH} HTTP/1.1\r\n{good}\r\n": b"400",
         f"GET {PATH} HTTP/1.1\r\n{good.replace('13', '12')}{key}\r\n": b"400",
-        f"POST {PATH} HTTP/1.1\r\n{good}{key}\r\n": b"405",
+        f"POST {PATH} HTTP/1.1\r\n{good}{key}\r\n": b"400",
         f"GET {PATH} HTTP/1.1\r\n{good}{key}host: localhost\r\n\r\n": b"400",
         f"GET {PATH} HTTP/1.1\r\n{good}{key}content-length: 2\r\n\r\n{{}}": b"400",
         f"GET {PATH} HTTP/1.1\r\n{good}{key}\r\nmore": b"400",
@@ -156,11 +162,9 @@ def test_a_handshake_behind_an_unfinished_request_does_not_mix_with_its_answer(
 ) -> None:
     hold = threading.Event()
     provider.script = lambda path, body: hold.wait(60) and streamed("late")  # type: ignore[assignment, return-value]
-    good = "host: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
-    key = "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-    first = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    first = b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n"
     with serve(record="missing") as running, socket.create_connection(running.address, timeout=60) as raw:
-        raw.sendall(f"{first}GET {PATH} HTTP/1.1\r\n{good}{key}\r\n".encode())
+        raw.sendall(first + HANDSHAKE)
         answered = raw.recv(65536)
         hold.set()
     assert b"101" not in answered.splitlines()[0]
@@ -311,3 +315,88 @@ def test_what_was_said_is_kept_where_a_client_goes_or_the_server_ends(
     assert f" 101 recorded, {'client left' if who == 'client' else 'server ended'} " in lines[0]
     with serve(upstream=talker.url) as running:
         assert converse(running, "hi")[1] == "hi"
+
+
+def test_a_client_that_leaves_before_its_handshake_is_answered_is_replayed_so(serve: Serve, root: Path) -> None:
+    arrived, left = threading.Event(), threading.Event()
+    lines: list[str] = []
+
+    def note(line: str) -> None:
+        lines.append(line)
+        left.set()
+
+    def hold(connection: ServerConnection, request: Any) -> None:
+        arrived.set()
+        assert left.wait(60)
+
+    with web_socket_server(lambda connection: None) as provider:
+        provider.refuse = hold
+        for record in ("missing", None):
+            left.clear()
+            with serve(record=record, upstream=provider.url, log=RequestLog(str, note)) as running:
+                with socket.create_connection(running.address, timeout=60) as raw:
+                    raw.sendall(HANDSHAKE)
+                    if record is not None:
+                        assert arrived.wait(60)
+                assert left.wait(60)
+    assert lines[0].startswith(f"GET {PATH} - left ")
+    assert lines[1].startswith(f"GET {PATH} - ")  # nothing answers it either
+    assert recording(root).response.end == "silent"
+
+
+def test_more_connections_than_the_server_takes_get_a_503(serve: Serve, talker: WebSocketProvider) -> None:
+    class Few(BoundedConnection):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.limit_concurrency = 3
+
+    with (
+        serve(record="missing", upstream=talker.url, connection=Few) as running,
+        dial(running),
+        dial(running),
+        socket.create_connection(running.address, timeout=60) as raw,
+    ):
+        raw.sendall(HANDSHAKE)
+        assert raw.recv(65536).startswith(b"HTTP/1.1 503 ")
+    assert len(talker.paths) == 2
+
+
+def test_a_reset_stores_what_was_said_and_replays_from_the_first_again(
+    serve: Serve, talker: WebSocketProvider, root: Path
+) -> None:
+    with serve(record="missing", upstream=talker.url) as running:
+        with dial(running) as connection:
+            connection.recv(60)
+            connection.send("hi")
+            connection.recv(60)
+            assert httpx2.post(f"{running.url}/_aquila/reset").status_code == 200
+            assert len(said(recording(root))) == 3
+            connection.send("unrecorded")
+            assert connection.recv(60) == "unrecorded"
+        assert converse(running, "hi")[1] == "hi"
+    assert len(talker.paths) == 1
+
+
+def test_a_replay_at_the_recorded_pace_takes_the_time_it_took(
+    serve: Serve, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+
+    def speak(connection: ServerConnection) -> None:
+        connection.send("one")
+        released.wait(0.3)
+        connection.send("two")
+        connection.close()
+
+    monkeypatch.setenv("AQUILA_REPLAY_TIMING", "recorded")
+    with (
+        web_socket_server(speak) as provider,
+        serve(record="missing", upstream=provider.url) as running,
+        dial(running) as connection,
+    ):
+        assert list(connection) == ["one", "two"]
+    with serve(upstream=provider.url) as running, dial(running) as connection:
+        connection.recv(60)
+        began = time.monotonic()
+        assert connection.recv(60) == "two"
+        assert time.monotonic() - began > 0.25

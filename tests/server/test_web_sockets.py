@@ -44,7 +44,7 @@ def talker(root: Path) -> Iterator[WebSocketProvider]:
 
 def dial(running: BackgroundServer, path: str = PATH, **options: Any) -> ClientConnection:
     url = f"ws{running.url.removeprefix('http')}{path}"
-    return connect(url, proxy=None, max_size=None, **options)
+    return connect(url, max_size=None, **options)
 
 
 def converse(running: BackgroundServer, *messages: str | bytes, path: str = PATH, **options: Any) -> list[str | bytes]:

@@ -86,7 +86,8 @@ class BoundedConnection(HttpToolsProtocol):
     def _switch(self, web_sockets: WebSockets, *, has_more: bool) -> None:
         """Hand the connection over to what speaks WebSocket. A handshake has no body, and waits for its answer."""
         bodies = [name for name, _ in self.headers if name in (b"content-length", b"transfer-encoding")]
-        if bodies or has_more or not self._is_waiting or not self.url.startswith(b"/"):
+        is_get = self.parser.get_method() == b"GET" and self.url.startswith(b"/")
+        if bodies or has_more or not self._is_waiting or not is_get:
             self._refuse(HTTPStatus.BAD_REQUEST)
             return
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
@@ -94,7 +95,7 @@ class BoundedConnection(HttpToolsProtocol):
             return
         self._expect_nothing()
         self.connections.discard(self)
-        handshake = Handshake(self.parser.get_method(), self.url, tuple(self.headers))
+        handshake = Handshake(self.url, tuple(self.headers))
         web_sockets.take_over(handshake, self.transport, self.server_state)
 
     def on_message_begin(self) -> None:

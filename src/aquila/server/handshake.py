@@ -11,16 +11,10 @@ _OF_THE_PROTOCOL = (b"connection", b"upgrade")
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """A request that asks for a WebSocket. The names of its ``fields`` are in lower case."""
+    """A ``GET`` that asks for a WebSocket. The names of its ``fields`` are in lower case."""
 
-    raw_method: bytes
     raw_target: bytes
     fields: tuple[tuple[bytes, bytes], ...]
-
-    @property
-    def method(self) -> str:
-        """Its method: others than GET are refused."""
-        return self.raw_method.decode("latin-1")
 
     @property
     def target(self) -> str:
@@ -39,4 +33,4 @@ class Handshake:
             for field in self.fields
             if field[0] in _OF_THE_PROTOCOL or field[0].startswith(b"sec-websocket-")
         )
-        return b"%s / HTTP/1.1\r\nhost: localhost\r\n%s\r\n" % (self.raw_method, b"".join(kept))
+        return b"GET / HTTP/1.1\r\nhost: localhost\r\n%s\r\n" % b"".join(kept)

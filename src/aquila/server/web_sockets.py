@@ -116,19 +116,22 @@ class _Visit:
     def _note(self, seconds: float) -> None:
         log = self._server.log
         if log is not None:
-            log.note(self._handshake.method, self._handshake.target, self._status, self._outcome, seconds)
+            log.note("GET", self._handshake.target, self._status, self._outcome, seconds)
             log.explain(self._explanation)
 
     async def _answer(self) -> None:
         server, headers = self._server, self._handshake.headers
         target, cassette = read_target(self._handshake.target, headers)
+        if self._socket.request is None:  # the library could not read it, and has closed the connection
+            self._outcome = "refused"
+            return
         failure = server.admission.find_rejection(headers)
         flaw = self._socket.flaw
         if failure is None and flaw is not None:
             self._outcome = "refused"
             await self._refuse_with(flaw.status_code, flaw.headers.raw_items(), bytes(flaw.body or b""))
             return
-        failure = failure or find_obstacle(self._handshake.method, target, headers, server.admission, server.proxy)
+        failure = failure or find_obstacle("GET", target, headers, server.admission, server.proxy)
         if failure is None and target.startswith("/_aquila/"):
             failure = Failure(404, "not_found", "the server itself speaks no WebSocket")
         if failure is not None:
