@@ -119,8 +119,9 @@ def _stream_of(frame: Frame) -> str | None:
 
 def as_request(interaction: Interaction) -> Interaction:
     """Return a conversation as a request of plain HTTP whose answer it is, in the form of its provider."""
-    request = interaction.request
-    return replace(interaction, request=replace(request, method="POST"))
+    form = open_conversation(interaction.request)
+    request = replace(interaction.request, method="POST") if form is None else form.ask({})
+    return replace(interaction, request=request)
 
 
 def change_turn(interaction: Interaction, change: Callable[[Interaction], RecordedResponse]) -> RecordedResponse:

@@ -122,6 +122,8 @@ def error_event(interaction: Interaction, *, after: int | None = None) -> Record
     asked = next((at for at in range(place - 1, -1, -1) if frames[at].sent), place)
     turn = Turn.at(frames, asked)
     error = form.write_failure(stream_id=turn.stream_id)
+    if error is None:
+        raise ImpossibleFault(f"{form.name} has no message for it: abnormal_close is how it fails")
     moment = frames[place].at
     return draft.finish([*frames[:place], replace(error, at=moment), *frames[asked:]])
 

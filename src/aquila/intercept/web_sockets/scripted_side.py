@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, read_frames, store_frame
+from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, read_frames, store_close, store_frame
 from aquila.cassettes.frames.replay import Ending
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.merging import RecordingPlayed
@@ -118,9 +118,10 @@ class ScriptedSide:
             self._script.note_fault(asked, is_answer=met.gives_answer)
         return met
 
-    def _as_conversation(self, asked: RecordedRequest, frames: Sequence[Frame]) -> Interaction:
+    def _as_conversation(self, asked: RecordedRequest, frames: Sequence[Frame | Close]) -> Interaction:
         """What a question and its answer would be if they had been recorded."""
-        chunks = [store_frame(frame) for frame in (Frame(asked.body, sent=True), *frames)]
+        said = (Frame(asked.body, sent=True), *frames)
+        chunks = [store_close(each) if isinstance(each, Close) else store_frame(each) for each in said]
         ended = frames[-1].at if frames else 0
         return Interaction(self._form.handshake, RecordedResponse(SWITCHED, (), tuple(chunks), ended=ended))
 

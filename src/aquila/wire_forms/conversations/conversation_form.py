@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from aquila.cassettes.frames.frame import Frame
+from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.model import RecordedRequest, RecordedResponse
 from aquila.wire_forms.answer import compact_json
 
@@ -24,11 +24,12 @@ class Question:
     """A message that asks the model to answer.
 
     ``request`` is what it asks, as it would be sent without a WebSocket. ``write`` tells the answer to that in
-    messages; it changes nothing. What belongs to the same ``lane`` comes one after the other, lanes are independent.
+    messages, and the close that may end them; it changes nothing. What belongs to the same ``lane`` comes one after the
+    other, lanes are independent.
     """
 
     request: RecordedRequest
-    write: Callable[[RecordedResponse], list[Frame]]
+    write: Callable[[RecordedResponse], Sequence[Frame | Close]]
     lane: str | None = None
 
 
@@ -59,8 +60,8 @@ class ConversationForm(ABC):
         """Take note of what will be told of an answer."""
 
     @abstractmethod
-    def write_failure(self, *, stream_id: str | None = None) -> Frame:
-        """Return how the provider says in the midst of an answer that it has failed."""
+    def write_failure(self, *, stream_id: str | None = None) -> Frame | None:
+        """Return how the provider says in the midst of an answer that it has failed, None if it has no words for it."""
 
     def cancel(self, message: Value, untold: Sequence[Frame]) -> list[Frame]:
         """Return what is told in the place of ``untold``, the rest of an answer, where a message ``cancels`` it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -209,7 +210,8 @@ class RealtimeConversation(ConversationForm):
     def note_answer(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
             if b'"conversation.item.done"' in frame.data[:40]:
-                self._items.append(json.loads(frame.data)["item"])
+                with suppress(ValueError):  # a fault may have made it no JSON
+                    self._items.append(json.loads(frame.data)["item"])
 
     def cancels(self, message: Value) -> bool:
         return message.get("type") == "response.cancel"

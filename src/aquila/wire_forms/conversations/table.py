@@ -7,12 +7,15 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.wire_forms.conversations.conversation_form import ConversationForm
+from aquila.wire_forms.conversations.gemini_live import GeminiLive
 from aquila.wire_forms.conversations.openai_realtime import RealtimeConversation
 from aquila.wire_forms.conversations.openai_responses import ResponsesConversation
 
 CONVERSATION_FORMS: Mapping[str, type[ConversationForm]] = {
     "/responses": ResponsesConversation,
     "/realtime": RealtimeConversation,
+    "BidiGenerateContent": GeminiLive,
+    "BidiGenerateContentConstrained": GeminiLive,
 }
 """By how the path of the handshake ends."""
 
