@@ -48,11 +48,6 @@ class PlayedConversations:
                     return interaction
         return None
 
-    def give_back(self, interaction: Interaction) -> None:
-        """Undo the claim to a recording."""
-        with self._lock:
-            self._claimed.discard(id(interaction))
-
     def is_unplayed(self, interaction: Interaction, count: int) -> bool:
         """Whether a recording was not played, or not to its end. ``count`` is how often it was given to somebody."""
         if not (count or id(interaction) in self._plays):

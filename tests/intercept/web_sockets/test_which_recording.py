@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +94,22 @@ def test_a_greeting_that_was_heard_decides() -> None:
             with pytest.raises(CassetteMiss, match="recorded 'a', now 'b'"):
                 first.send("b")
         used.forget_misses()
+
+
+def test_threads_that_connect_at_once_find_theirs() -> None:
+    """None is kept from a recording that another one looks at, and leaves."""
+    texts = [f"text {number}" for number in range(6)]
+    record(URL, *[[text] for text in texts])
+    together = threading.Barrier(len(texts))
+
+    def ask(text: str) -> list[str]:
+        with connect(URL) as connection:
+            together.wait(60)
+            return say(connection, text)
+
+    with ThreadPoolExecutor(len(texts)) as pool:
+        for shift in range(1, 8):
+            asked = texts[shift % 6 :] + texts[: shift % 6]
+            with aquila.use_cassette("x", transport="replay") as used:
+                assert list(pool.map(ask, asked)) == [[text.upper()] for text in asked]
+                assert used.all_played

@@ -79,11 +79,16 @@ class RecordedSide:
         plays, given = self._session.conversations, self._decision.interaction
         if self._session.mode != "replay" or self._decision.fault:
             return self._replay.take_sent(data, is_text)
-        miss = None
-        if plays.claim([given]):
+        miss: FrameMiss | None = None
+
+        def is_given(interaction: Interaction) -> bool:
+            nonlocal miss
             miss = self._replay.take_sent(data, is_text)
-            if miss is None:
-                return None
+            return miss is None
+
+        # Not claimed before it is known to fit: another connection may be looking for it.
+        if plays.claim([given], is_given):
+            return None
 
         def greets_so(interaction: Interaction) -> ConversationReplay | None:
             replay = self._replay_of(interaction)
@@ -100,9 +105,8 @@ class RecordedSide:
         if chosen is None and miss is None:  # what differs is shown beside one that nobody has
             chosen = plays.claim(others, lambda each: greets_so(each) is not None)
         if chosen is None:
+            plays.claim([given])
             return miss or self._replay.take_sent(data, is_text)
-        if miss is not None:
-            plays.give_back(given)
         self._take_up(chosen)
         self._unsaid = self._replay.deliverable()[len(said) :]
         return self._replay.take_sent(data, is_text)
