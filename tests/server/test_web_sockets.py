@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -235,3 +237,62 @@ def test_a_script_answers_and_one_that_speaks_another_protocol_says_so(root: Pat
     scope.close()
     assert refused.value.response.status_code == 501
     assert b"a script answers here" in (refused.value.response.body or b"")
+
+
+def test_what_has_changed_is_told_how_to_be_recorded_anew_and_the_rest_is_recorded(
+    serve: Serve, talker: WebSocketProvider, root: Path
+) -> None:
+    with serve(record="missing", upstream=talker.url) as running:
+        converse(running, '{"type": "ask", "for": "tea"}')
+    before = recording(root)
+    with serve(record="missing", upstream=talker.url) as running:
+        with dial(running) as connection:
+            connection.recv(60)
+            connection.send('{"type": "ask", "for": "coffee"}')
+            message = json.loads(connection.recv(60))["error"]["message"]
+        converse(running, "another")
+    assert "To record the conversation anew:" in message
+    assert "AQUILA_RECORD=all" in message
+    kept, added = load_cassette(root / "x.yaml").interactions
+    assert kept == before
+    assert (">", b"another") in said(added)
+    with serve(record="all", upstream=talker.url) as running:
+        converse(running, '{"type": "ask", "for": "coffee"}')
+    with serve(upstream=talker.url) as running:
+        converse(running, '{"type": "ask", "for": "coffee"}')
+
+
+def test_without_the_library_a_handshake_is_told_what_to_install(
+    serve: Serve, talker: WebSocketProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "websockets.asyncio.server", None)
+    with serve(record="missing", upstream=talker.url) as running, pytest.raises(InvalidStatus) as refused:
+        converse(running)
+    assert refused.value.response.status_code == 501
+    assert b"pip install 'pytest-aquila[websockets]'" in (refused.value.response.body or b"")
+
+
+def test_a_code_that_nobody_may_send_breaks_the_connection(serve: Serve, root: Path) -> None:
+    def speak(connection: ServerConnection) -> None:
+        connection.send("last words")
+        connection.close(4000)
+
+    with (
+        web_socket_server(speak) as provider,
+        serve(record="missing", upstream=provider.url) as running,
+        dial(running) as connection,
+    ):
+        assert list_until_closed(connection) == ["last words"]
+    path = root / "x.yaml"
+    path.write_text(path.read_text().replace("4000", "1015"))
+    with serve(upstream=provider.url) as running, dial(running) as connection:
+        assert list_until_closed(connection) == ["last words"]
+    assert connection.close_code == 1006
+
+
+def list_until_closed(connection: ClientConnection) -> list[str | bytes]:
+    heard = []
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            heard.append(connection.recv(60))
+    return heard

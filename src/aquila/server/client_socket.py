@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ProtocolError
 from websockets.extensions.permessage_deflate import enable_server_permessage_deflate
 from websockets.frames import Close
 from websockets.http11 import Response
@@ -91,12 +91,16 @@ class ClientSocket(ServerConnection):
         if code == _BROKEN:
             self.transport.close()  # what was said before is sent
             return
-        if code != _WITHOUT_CODE:
-            await self.close(code, shorten_reason(reason))
-            return
-        with suppress(ConnectionClosed):
+        try:
+            if code != _WITHOUT_CODE:
+                await self.close(code, shorten_reason(reason))
+                return
             async with self.send_context():
                 self.protocol.send_close()
+        except ConnectionClosed:
+            pass
+        except ProtocolError:  # a code that other libraries take, and nobody may send
+            self.transport.close()
 
     async def leave(self) -> None:
         """Close it because the server ends, whether or not the client hears of it."""
