@@ -213,6 +213,8 @@ def test_a_container_calls_it_by_a_name_that_is_allowed(provider: Upstream, tmp_
         (["--cassette", ".journal/x"], "", "is Aquila's own"),
         (["--dir", "a", "--dir", "b"], "", "give --dir once"),
         (["--script", "none.yaml"], "", "--script none.yaml: there is no such file"),
+        (["--tls", "none.pem"], "", "--tls none.pem is not a PEM file with a certificate and its key: "),
+        (["--tls", __file__], "", "is not a PEM file with a certificate and its key: "),
     ],
 )
 def test_what_cannot_be_served_is_told_in_one_line(

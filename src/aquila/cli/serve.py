@@ -1,10 +1,10 @@
 """Answer any program from cassettes: an HTTP server that clients reach through OPENAI_BASE_URL.
 
-Any path is served. By default nothing leaves this machine, and a request without a recording gets a 404 that shows the
-difference. With --record a request without a recording is sent to --upstream and recorded; with --record=all every
-request is. A request can name its cassette with the header x-aquila-cassette, or with /@NAME before its path
-(http://127.0.0.1:8377/@jobs%2Fsummary/v1). POST /_aquila/reset stores what was recorded, and every recording can then
-be played again.
+Any path is served, and may be a WebSocket. By default nothing leaves this machine, and a request without a recording
+gets a 404 that shows the difference. With --record a request without a recording is sent to --upstream and recorded;
+with --record=all every request is. A request can name its cassette with the header x-aquila-cassette, or with /@NAME
+before its path (http://127.0.0.1:8377/@jobs%2Fsummary/v1). POST /_aquila/reset stores what was recorded, and every
+recording can then be played again.
 
 With --script FILE what is written there answers, in the form of whatever is asked, and the cassette answers the rest. A
 script among the cassettes can be named as a cassette is: --script scripts/weather.
