@@ -78,7 +78,7 @@ def _fail_for_outdated(scope: Scope, most: float) -> None:
     played = [
         (interaction.recorded, session.name)
         for session in scope.sessions.opened()
-        for interaction in session.played_interactions
+        for interaction in session.played_interactions()
     ]
     played += [(report.oldest, ", ".join([name for _, name in report.cassettes])) for report in scope.block_reports]
     known = [(recorded, name) for recorded, name in played if recording_age.is_older(recorded, most)]

@@ -80,4 +80,4 @@ def test_it_makes_no_difference_when_keys_are_computed(status: int, asked: list[
     later = open_session(recorded, Identifier(), later=True, status=status)
     for request in asked:
         assert outcome_of(later, request) == outcome_of(now, request)
-    assert later.played_interactions == now.played_interactions
+    assert later.played_interactions() == now.played_interactions()

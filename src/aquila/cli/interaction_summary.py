@@ -14,8 +14,8 @@ from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
 from aquila.cli import conversation_summary
 from aquila.recording import runtime
+from aquila.recording.played_answers import count_tokens
 from aquila.recording.recording_age import age_in_days
-from aquila.recording.reports import count_tokens
 from aquila.recording.session_factory import match_rules_of
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.errors import CassetteRequired, MessageRejected, SessionClosed
 from aquila.huey.scope_reference import find_current_scope
-from aquila.recording.child_misses import describe_miss, miss_from
+from aquila.recording.child_misses import ChildMisses, describe_miss, miss_from
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -65,7 +65,10 @@ def collect_misses(huey: Any, scope: Scope) -> None:
     """Move the misses of workers in other processes from the result store to their scope."""
     for key in sorted(huey.all_results()):
         if key.startswith(f"{_MISS_PREFIX}{scope.id}."):
-            scope.remember_miss(miss_from(_take(huey, key)))
+            miss = miss_from(_take(huey, key))
+            # A worker that has the folder for misses has told of it there.
+            has_told = scope.run.state_of(ChildMisses).folder is not None
+            scope.remember_miss(miss, str(miss) if has_told else None)
 
 
 def _take(huey: Any, key: str) -> Any:

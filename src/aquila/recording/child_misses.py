@@ -1,4 +1,4 @@
-"""Misses of child processes, told to the test that started them through files; and the cassettes that they use.
+"""What child processes tell the test that started them, through files: misses, refusals, plays, the cassettes used.
 
 A child may swallow its miss like any other code, and its parent sees an exit status at most. So it writes down each
 miss, in a folder that the run of the tests has made, and the scope of the test takes it in.
@@ -11,11 +11,12 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aquila import errors
-from aquila.errors import CassetteMiss, ConversationDrifted
+from aquila.errors import CassetteMiss, ConversationDrifted, LiveCallRefused
 
 if TYPE_CHECKING:
     from aquila.recording.runtime import Run
@@ -28,6 +29,8 @@ _ANEW = "anew.json"
 """The file that says what is recorded anew. No id of a scope looks like that."""
 _USED = "used"
 """The file in which children name the cassettes that they use."""
+_REFUSED = "refused"
+"""The file in which children write down what the guard refused them."""
 
 
 class ChildMisses:
@@ -38,6 +41,8 @@ class ChildMisses:
 
     def __init__(self) -> None:
         self.folder: str | None = None
+        self._lock = threading.Lock()
+        self._read: dict[str, int] = {}  # How many bytes of each file were taken so far.
 
     def tell(self, scope_id: str, miss: CassetteMiss) -> None:
         """Write down a miss in a scope of the parent process."""
@@ -46,6 +51,25 @@ class ChildMisses:
     def tell_drift(self, scope_id: str, row: Mapping[str, Any]) -> None:
         """Write down a request in a scope of the parent process that has drifted."""
         self._append(f"{scope_id}.drift", row)
+
+    def tell_play(self, scope_id: str, row: Sequence[Any]) -> None:
+        """Write down what was played in a scope of the parent process. No two rows are equal."""
+        self._append(f"{scope_id}.plays", row)
+
+    def take_plays(self, scope_id: str) -> Iterator[Any]:
+        """What the children of a scope have told with ``tell_play`` since the last call."""
+        yield from map(_parse_row, self._take_rows(f"{scope_id}.plays"))
+
+    def tell_refusal(self, text: str) -> None:
+        """Write down what the guard refused in this process."""
+        self._append(_REFUSED, [os.getpid(), text])
+
+    def take_refusals(self) -> Iterator[LiveCallRefused]:
+        """What the guard refused in child processes since the last call."""
+        for row in self._take_rows(_REFUSED):
+            match _parse_row(row):
+                case [int(), str(text)]:
+                    yield LiveCallRefused(text)
 
     def tell_met(self, mark: str, number: int) -> None:
         """Write down that a request has met the fault with a number of a plan of the parent process."""
@@ -124,12 +148,13 @@ class ChildMisses:
         path = os.path.join(self.folder, name)
         if not os.access(path, os.F_OK):  # as it is almost always, and told faster than by an exception
             return
-        try:
-            os.rename(path, path + ".taken")
-        except OSError:
-            return
-        with open(path + ".taken", encoding="utf-8", errors="replace") as rows:
-            yield from dict.fromkeys(rows)
+        # The file stays where it is: a child that has opened it may be about to write.
+        with self._lock, open(path, "rb") as file:
+            begin = file.seek(self._read.get(name, 0))
+            rows = file.read()
+            whole = rows.rfind(b"\n") + 1
+            self._read[name] = begin + whole
+        yield from dict.fromkeys(rows[:whole].decode("utf-8", "replace").split("\n")[:-1])
 
 
 def describe_miss(miss: CassetteMiss) -> list[Any]:

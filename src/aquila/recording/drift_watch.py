@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON
 from aquila.cassettes.matching.request_key import key_at_origin, without_origin
-from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.child_misses import ChildMisses
 
@@ -101,13 +101,13 @@ def strict_match_on(match_on: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*DEFAULT_MATCH_ON, *match_on)))
 
 
-def note_other_contents(scope: Scope, session: Session) -> Callable[[RecordedRequest], None]:
+def note_other_contents(scope: Scope, session: Session) -> Callable[[RecordedRequest, Interaction], None]:
     """Return a function that notes requests whose content no recording of a session has, whatever answers them."""
     rules = replace(session.rules, match_on=strict_match_on(session.rules.match_on))
     recordings = session.cassette.interactions
     known = {without_origin(key_at_origin(session.redactor.redact_request(one.request), rules)) for one in recordings}
 
-    def note(request: RecordedRequest) -> None:
+    def note(request: RecordedRequest, answer: Interaction) -> None:
         asked = session.redactor.redact_request(request)
         if known and without_origin(key_at_origin(asked, rules)) not in known:
             row = DriftedRequest(session.name, asked.method.upper(), asked.url, "changed", "")

@@ -14,13 +14,14 @@ from aquila.recording.no_network import fail_unasked
 from aquila.recording.places import suit_to_place
 
 if TYPE_CHECKING:
-    from aquila.recording import askers, session_factory
+    from aquila.recording import askers, child_misses, session_factory
     from aquila.recording import redactors as known_redactors
     from aquila.recording.scope import Scope
 else:
     lazy_modules(
         globals(),
         askers="aquila.recording.askers",
+        child_misses="aquila.recording.child_misses",
         known_redactors="aquila.recording.redactors",
         session_factory="aquila.recording.session_factory",
     )
@@ -71,7 +72,10 @@ def make_refusal(what: str, message: str | None = None, *, ordinary: bool = Fals
     ``ordinary`` asks for an ordinary exception wherever it is raised.
     """
     refusal = LiveCallRefused(refusal_message(what) if message is None else message)
-    runtime.current_run().remember_refusal(refusal)
+    run = runtime.current_run()
+    run.remember_refusal(refusal)
+    if run.make_outcome is None or not run.is_here:
+        run.state_of(child_misses.ChildMisses).tell_refusal(str(refusal))
     return refusal if ordinary else suit_to_place(refusal)
 
 

@@ -35,8 +35,9 @@ from aquila.recording.journal_merging import (
     store_changes,
 )
 from aquila.recording.large_answer import LargeAnswer
+from aquila.recording.played_answers import count_tokens
 from aquila.recording.record_budget import RecordBudget, describe_budget
-from aquila.recording.reports import StoredRecordings, count_tokens
+from aquila.recording.reports import StoredRecordings
 from aquila.recording.session import Session
 from aquila.recording.storage_failures import raise_failures
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aquila.cassettes.model import Interaction, RecordedChunk
-from aquila.errors import CassetteCorrupt, ConfigError
+from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.child_misses import ChildMisses
+from aquila.recording.played_answers import plays_of
 from aquila.recording.played_conversations import describe_unplayed
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 else:
     lazy_modules(globals(), drift_watch="aquila.recording.drift_watch")
-
-_TOTAL = re.compile(rb'"total_tokens"\s*:\s*(\d{1,12})')
-_PARTS = re.compile(rb'"(?:input|output)_tokens"\s*:\s*(\d{1,12})')
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,7 @@ class ScopeReport:
 def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
     """Sum up a scope that is closed. ``stored`` is what became of its recordings."""
     sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.misses
-    played = [interaction for session in sessions for interaction in session.played_interactions]
+    played = plays_of(scope)
     folder = _folder_of(scope)
     # Its own counts as used, whoever may have asked: another process, or nobody any more.
     used = {(folder, session.name) for session in sessions} | {(folder, name) for name in stored.cassettes}
@@ -81,12 +77,12 @@ def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
         recorded=stored.recorded,
         missed=len(misses),
         scripted=scope.scripted_count,
-        seconds=sum(interaction.response.ended for interaction in played) / 1000,
-        tokens=sum(map(count_tokens, played)),
+        seconds=sum(answer.seconds for answer in played),
+        tokens=sum(answer.tokens for answer in played),
         unplayed=_describe_unplayed(scope),
         pending=tuple((folder, str(path)) for path in stored.pending),
         cassettes=tuple(sorted(used)),
-        oldest=min((interaction.recorded for interaction in played if interaction.recorded), default=""),
+        oldest=min((answer.recorded for answer in played if answer.recorded), default=""),
         changes=tuple((one.group, one.difference or "") for one in misses if one.group is not None),
         drifted=_drifted_requests(scope),
     )
@@ -136,26 +132,3 @@ def _drifted_requests(scope: Scope) -> tuple[Mapping[str, Any], ...]:
     if not (scope.run.layers.finds_drift or scope.sessions.watches_contents):
         return ()
     return tuple(scope.run.state_of(drift_watch.DriftLog).take(scope))
-
-
-def count_tokens(interaction: Interaction) -> int:
-    """The tokens that an answer reports as used, or 0. Only the end of the body is read: usage comes last.
-
-    In a conversation each answer reports its own.
-    """
-    if interaction.kind == "websocket":
-        return sum(_last_number(_TOTAL.findall(chunk.data)) for chunk in _chunks_of(interaction, 0))
-    tail = b"".join(chunk.data for chunk in _chunks_of(interaction, -8))[-20_000:]
-    total = _last_number(_TOTAL.findall(tail))
-    return total or sum(map(int, _PARTS.findall(tail)[-2:]))
-
-
-def _chunks_of(interaction: Interaction, begin: int) -> Sequence[RecordedChunk]:
-    try:
-        return interaction.response.chunks[begin:]
-    except CassetteCorrupt:  # the file of a large body is missing: whoever asked for the body was told
-        return ()
-
-
-def _last_number(found: Sequence[bytes]) -> int:
-    return int(found[-1]) if found else 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aquila.errors import CassetteRequired, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.child_misses import ChildMisses
+from aquila.recording.played_answers import tell_plays
 from aquila.recording.request_counts import RequestCounts
 from aquila.recording.session import Session
 
@@ -84,7 +85,9 @@ class ScopeSessions:
         session = session_factory.open_session(self._scope, cassette, mode)
         run = self._scope.run
         if self.watches_contents:
-            session.observe_request = drift_watch.note_other_contents(self._scope, session)
+            session.observers.append(drift_watch.note_other_contents(self._scope, session))
+        if not self._scope.is_owner:
+            session.observers.append(tell_plays(self._scope))
         if run.make_outcome is None or not run.is_here:
             run.state_of(ChildMisses).tell_used(str(self._scope.settings.cassette_root()), cassette)
         if self.counts is not None:

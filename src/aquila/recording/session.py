@@ -56,6 +56,7 @@ else:
 
 _IN_ANOTHER_FILE = -1
 """The position of a recording that is not in the cassette."""
+_ELSEWHERE = -1  # The place in the order of what another process has played.
 _UNRECORDED = "unrecorded"
 """The key of stored requests that filters leave out."""
 
@@ -70,9 +71,7 @@ class Session:
     misses. ``find_drift`` says whether a request that is to be recorded must not be sent, because the conversation that
     it goes on with was replayed. ``put_aside`` are keys whose recordings are to be made anew: the session goes on as if
     there were none. Neither are there any, for such a session, of a request that has a recording which ``is_outdated``.
-    ``compute_keys_later`` says that the recordings get theirs when one is needed; see ``RecordingKeys``.
-    ``filters`` are those of the scope. ``cassette`` is as it is stored.
-    """
+    With ``compute_keys_later`` recordings get theirs when one is needed. ``cassette`` is as it is stored."""
 
     def __init__(
         self,
@@ -125,8 +124,8 @@ class Session:
         self._order = itertools.count()
         self.find_stand_in: Callable[[MissedRequest], int | None] | None = None
         """Says which recording (from 0) is replayed for what none answers. None for a miss, as always."""
-        self.observe_request: Callable[[RecordedRequest], None] | None = None
-        """Sees every request that a recording answers."""
+        self.observers: list[Callable[[RecordedRequest, Interaction], None]] = []
+        """See every request that a recording answers, and the recording."""
         self._keys = RecordingKeys(cassette, redactor=redactor, compute_key=self.key_of, later=compute_keys_later)
         self._other_origins = OtherOrigins(self._keys.numbers_by_key())
         self._counts = CountedRequests(f"{mode}:{name}:")
@@ -149,8 +148,9 @@ class Session:
                 return PASS_ON
             request = filtered
         decision = self._decide(request)
-        if self.observe_request is not None and isinstance(decision, ReplayDecision):
-            self.observe_request(request)
+        if isinstance(decision, ReplayDecision):
+            for observe in self.observers:
+                observe(request, decision.interaction)
         return decision
 
     def _decide(self, sent: RecordedRequest) -> ReplayDecision | RecordDecision | RefuseDecision:
@@ -313,7 +313,7 @@ class Session:
             self._counts.share(counts)
 
     def adopt_shared_plays(self) -> None:
-        """Mark as played what other processes have played, going by the shared counts."""
+        """Mark as played what other processes have played, by the shared counts."""
         if not self._counts.are_shared or self.mode != "replay":
             return
         for key, numbers in self._keys.numbers_by_key().items():
@@ -322,7 +322,7 @@ class Session:
                 for number in numbers[:asked]:
                     if not self._play_counts[number]:
                         self._play_counts[number] += 1
-                        self._play_order.append((next(self._order), number))
+                        self._play_order.append((_ELSEWHERE, number))
 
     def add_recording(self, recorded: NewRecording) -> None:
         """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""
@@ -345,11 +345,11 @@ class Session:
         with self._lock:
             return tuple(self._new_recordings)
 
-    @property
-    def played_interactions(self) -> Sequence[Interaction]:
-        """The recordings that were played, one entry per play, in order."""
+    def played_interactions(self, *, here: bool = False) -> Sequence[Interaction]:
+        """The recordings that were played, one entry per play, in order; with ``here`` those that this process has."""
         with self._lock:
-            return tuple(self.cassette.interactions[number] for _, number in self._play_order)
+            order = [number for place, number in self._play_order if not here or place != _ELSEWHERE]
+            return tuple(map(self.cassette.interactions.__getitem__, order))
 
     @property
     def unplayed_recordings(self) -> Sequence[tuple[int, Interaction]]:

@@ -55,7 +55,7 @@ class UsedCassette:
 
         Each tells in one form for all providers what it says (``model``, ``messages``, ``tools``), and its own.
         """
-        played = [interaction.request for session in self._sessions() for interaction in session.played_interactions]
+        played = [interaction.request for session in self._sessions() for interaction in session.played_interactions()]
         recorded = [row.interaction.request for session in self._sessions() for row in session.new_recordings]
         return [wire_forms.read_sent(request) for request in (*played, *recorded)]
 

@@ -21,7 +21,7 @@ from aquila.recording import runtime
 from aquila.recording.host_names import is_loopback
 from aquila.recording.model_hosts import is_prompt, is_provider
 from aquila.recording.play_log import PlayedRecording
-from aquila.recording.reports import count_tokens
+from aquila.recording.played_answers import count_tokens
 
 Place: TypeAlias = tuple[Path, int]
 """A recording: its file, and its number (from 0) there."""

@@ -17,7 +17,7 @@ from aquila.errors import CassetteCorrupt
 from aquila.recording import runtime
 from aquila.recording.filters import ResponseFilter
 from aquila.recording.play_log import PlayedRecording
-from aquila.recording.reports import count_tokens
+from aquila.recording.played_answers import count_tokens
 from aquila.verifying.asking import Outcome, ask_questions
 from aquila.verifying.comparison import Comparison, compare_answers
 from aquila.verifying.credentials import read_machine

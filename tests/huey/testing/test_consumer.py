@@ -308,8 +308,9 @@ def app(tmp_path, monkeypatch, request):
 @pytest.mark.slow
 def test_a_program_of_its_own_takes_the_tasks(worker_type, kind, app):
     module = app(kind)
+    fails = pytest.raises(RemoteTaskError, match="ValueError: boom")
     with use_test_queue(module.huey, storage="own"):
-        with run_consumer(worker_type, subprocess="consumed_app:huey", timeout=240) as consumer:
+        with fails, run_consumer(worker_type, subprocess="consumed_app:huey", timeout=240) as consumer:
             pid = consumer.wait(module.where())
             assert pid != os.getpid()
             result = module.fail()
@@ -317,6 +318,7 @@ def test_a_program_of_its_own_takes_the_tasks(worker_type, kind, app):
             with pytest.raises(RemoteTaskError, match="boom"):
                 consumer.wait(result)
         assert consumer.process.returncode == 0
+        assert [error.type_name for error in consumer.errors] == ["builtins.ValueError"]
 
 
 @pytest.mark.slow

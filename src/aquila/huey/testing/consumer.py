@@ -10,7 +10,6 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,12 +22,14 @@ from huey.storage import MemoryStorage
 from huey.utils import Error
 
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
-from aquila.huey.running_task import FLOW_CONTROL
 from aquila.huey.scope_sharing import collect_misses, share_with_workers
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.consumer_delays import FIRST_DELAY, LONGEST_DELAY, QuickScheduler
 from aquila.huey.testing.fixture_types import WorkerType
 from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
+from aquila.huey.testing.unanswered_requests import UnansweredRequests
+from aquila.huey.testing.worker_errors import WorkerErrors
+from aquila.recording.places import suit_to_place
 from aquila.recording.under_test import VARIABLE, under_test
 
 if TYPE_CHECKING:
@@ -40,26 +41,32 @@ _PAUSE = 0.01  # Seconds between two looks at a queue or a result.
 _IN_MEMORY = ("", ":memory:")
 _PROGRAM = "from aquila.huey.testing.consumer_program import main; main()"
 _GREENLET_PROGRAM = f"from gevent import monkey; monkey.patch_all(); {_PROGRAM}"
-_HOOK = "aquila run_consumer"
 
 
 class RunningConsumer:
     """A consumer that works on the queue. ``run_consumer`` yields it.
 
     - ``errors``: the exceptions of tasks that failed for good, and what a worker otherwise only logs: a result that
-      cannot be stored, a message that cannot be read. Those of worker processes are ``RemoteTaskError``. Those of a
-      program of its own are missing.
+      cannot be stored, a message that cannot be read. Those of other processes are ``RemoteTaskError``.
     - ``process``: the program, with ``subprocess``. ``log`` is what it has written.
     - ``timeout``: the longest time to wait for anything, its start and its end too, in seconds.
     """
 
-    def __init__(self, huey: Any, timeout: float, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, huey: Any, timeout: float, worker_errors: WorkerErrors, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self.huey = huey
         self.timeout = timeout
-        self.errors: list[BaseException] = []
+        self._worker_errors = worker_errors
+        self._unanswered: UnansweredRequests | None = UnansweredRequests(huey)
         self.process: Popen[bytes] | None = None
         self._pause = pause
         self._log_file = Path(os.devnull)
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """What failed so far."""
+        return self._worker_errors.collect()
 
     @property
     def log(self) -> str:
@@ -69,13 +76,16 @@ class RunningConsumer:
     def wait_for(self, condition: Callable[[], T | None], *, timeout: float | None = None, what: str = "it") -> T:
         """Wait until ``condition()`` is true and return its value.
 
-        ``what`` names it in the error. Raises ``TaskError`` after ``timeout`` seconds.
+        ``what`` names it in the error. Raises ``TaskError`` after ``timeout`` seconds, and at once what a task has
+        asked in vain: a miss, or what the guard refused.
         """
         limit = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
         while not (value := condition()):
             self.raise_if_ended()
+            self.raise_unanswered()
             if time.monotonic() >= deadline:
+                self.raise_unanswered(ask_storage=True)
                 pending, scheduled = self.huey.pending_count(), self.huey.scheduled_count()
                 raise TaskError(f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})")
             self._pause(_PAUSE)
@@ -97,6 +107,7 @@ class RunningConsumer:
             what = f"the result of {result.task!r}"
             (value,) = self.wait_for(functools.partial(self._read_final_result, result.id), timeout=timeout, what=what)
             if isinstance(value, Error):
+                self.raise_unanswered(ask_storage=True)
                 raise RemoteTaskError(result.task.name, f"{value.metadata['error']}\n{value.metadata['traceback']}")
             values.append(value)
         return values[0] if len(values) == 1 else values
@@ -116,6 +127,15 @@ class RunningConsumer:
             timeout=timeout,
             what="an empty queue",
         )
+
+    def raise_unanswered(self, *, ask_storage: bool = False) -> None:
+        """Raise the first miss or refusal of a task since the consumer was started, if there is one.
+
+        ``ask_storage``: look into the result store too, where workers that no test has started leave theirs.
+        """
+        found = self._unanswered.find_first(ask_storage=ask_storage) if self._unanswered is not None else None
+        if found is not None:
+            raise suit_to_place(found)
 
     def raise_if_ended(self) -> None:
         """Raise ``TaskError`` if the program has ended."""
@@ -163,7 +183,8 @@ def run_consumer(
       (``"myapp.tasks.huey"``). True takes the path from the ini key ``aquila_huey``.
     - ``periodic``: enqueue periodic tasks too, some of them at once.
     - ``drain``: at the end of the block wait until the queue is empty.
-    - ``raise_errors``: at the end of the block raise the first exception of a task that failed for good.
+    - ``raise_errors``: raise a miss or a refusal of a task at once where the block waits, and at its end the first
+      exception of a task that failed for good.
     - ``timeout``: the longest time to wait for anything, in seconds.
     - ``huey``: the Huey under test by default.
 
@@ -184,28 +205,35 @@ def run_consumer(
         )
     options = {"workers": workers, "periodic": periodic}
     scope = share_with_workers(huey) if outside else None
-    running = (
-        _run_as_program(huey, subprocess, worker_type, options, timeout)
-        if subprocess
-        else _run_in_process(huey, worker_type, options, timeout, drain)
-    )
-    with under_test(), running as consumer:
-        yield consumer
-        if drain:
-            consumer.wait_until_empty()
+    with under_test(), tempfile.TemporaryDirectory(prefix="aquila-") as folder:
+        running = (
+            _run_as_program(huey, subprocess, worker_type, options, timeout, drain, Path(folder))
+            if subprocess
+            else _run_in_process(huey, worker_type, options, timeout, drain, Path(folder))
+        )
+        with running as consumer:
+            if not raise_errors:
+                consumer._unanswered = None
+            yield consumer
+            if drain:
+                consumer.wait_until_empty()
+        errors = consumer.errors
     if scope is not None:
         scope.sessions.adopt_shared_plays()
         collect_misses(huey, scope)
-    if consumer.errors and raise_errors:
-        raise consumer.errors[0]
+    if raise_errors:
+        consumer.raise_unanswered()
+        if errors:
+            raise errors[0]
 
 
 @contextlib.contextmanager
 def _run_in_process(
-    huey: Any, worker_type: str, options: Any, timeout: float, drain: bool
+    huey: Any, worker_type: str, options: Any, timeout: float, drain: bool, folder: Path
 ) -> Iterator[RunningConsumer]:
     """Run a consumer whose workers are threads, greenlets or forks of this process."""
-    running = RunningConsumer(huey, timeout, _green_sleep if worker_type == "greenlet" else time.sleep)
+    errors = WorkerErrors(folder / "errors")
+    running = RunningConsumer(huey, timeout, errors, _green_sleep if worker_type == "greenlet" else time.sleep)
     with contextlib.ExitStack() as stack:
         # A consumer sets the handler of its kind of worker on the Huey, and leaves it there.
         stack.enter_context(replace_attributes(huey, _timeout_handler=huey._timeout_handler))
@@ -215,7 +243,7 @@ def _run_in_process(
             worker_type == "greenlet"
         ):  # A worker that waits in the server would stop all of them: gevent patches nothing here.
             stack.enter_context(replace_attributes(huey.storage, blocking=False))
-        stack.enter_context(_collect_errors(huey, running.errors))
+        stack.enter_context(errors.watch(huey))
         consumer = _start_consumer(huey, worker_type, options, timeout)
         try:
             yield running
@@ -257,89 +285,60 @@ def _stop_consumer(huey: Any, consumer: _TestConsumer, timeout: float) -> None:
 
 
 @contextlib.contextmanager
-def _collect_errors(huey: Any, errors: list[BaseException]) -> Iterator[None]:
-    """Collect the errors of tasks, and what Huey's workers only log. Forks write theirs as text into a file."""
-    execute, dequeue, parent = huey.execute, huey.dequeue, os.getpid()
-
-    with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
-        file = Path(folder, "errors")
-
-        def note(error: BaseException) -> None:
-            if os.getpid() == parent:
-                errors.append(error)
-                return
-            text = "".join(traceback.format_exception(error))
-            with file.open("a", encoding="utf-8", errors="replace") as stream:
-                stream.write(f"{type(error).__module__}.{type(error).__qualname__}\0{text}\0")
-
-        def watched_execute(task: Any, timestamp: Any = None) -> Any:
-            try:
-                return execute(task, timestamp)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:  # noqa: BLE001 -- pytest.fail() in a task would end the worker unseen
-                note(error)
-
-        def watched_dequeue() -> Any:
-            try:
-                return dequeue()
-            except Exception as error:
-                note(error)
-                raise
-
-        def failed(task: Any, value: Any, error: BaseException | None) -> None:
-            if error is not None and not task.retries and not isinstance(error, FLOW_CONTROL):
-                note(error)
-
-        huey.post_execute(_HOOK)(failed)
-        try:
-            with replace_attributes(huey, execute=watched_execute, dequeue=watched_dequeue):
-                yield
-        finally:
-            huey.unregister_post_execute(_HOOK)
-            if file.exists():
-                parts = file.read_text(encoding="utf-8").split("\0")
-                errors += [RemoteTaskError(*pair) for pair in zip(parts[::2], parts[1::2], strict=False)]
-
-
-@contextlib.contextmanager
 def _run_as_program(
-    huey: Any, path: bool | str, worker_type: str, options: Any, timeout: float
+    huey: Any, path: bool | str, worker_type: str, options: Any, timeout: float, drain: bool, folder: Path
 ) -> Iterator[RunningConsumer]:
     """Run ``huey_consumer`` as in production, in a program of its own."""
     if not isinstance(path, str):
         raise ConfigError('the program needs the import path of its Huey: pass subprocess="myapp.tasks.huey"')
     # In a greenlet consumer everything that blocks must be patched before it is imported.
-    start = ["-c", _GREENLET_PROGRAM if worker_type == "greenlet" else _PROGRAM]
+    start = ["-c", _GREENLET_PROGRAM if worker_type == "greenlet" else _PROGRAM, str(folder / "errors")]
     delays = ["-d", str(FIRST_DELAY), "-m", str(LONGEST_DELAY)]
     workers = ["-k", worker_type, "-w", str(options["workers"]), *([] if options["periodic"] else ["-n"])]
-    running = RunningConsumer(huey, timeout)
-    with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
-        running._log_file = Path(folder, "log")
-        with running._log_file.open("wb") as log:
-            running.process = Popen(
-                [sys.executable, *start, path.replace(":", "."), *delays, *workers],
-                # The program finds the same modules in the same order as this process, and takes part in its tests.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), VARIABLE: "1"},
-                stderr=log,
-            )
+    command = [sys.executable, *start, path.replace(":", "."), *delays, *workers]
+    running = RunningConsumer(huey, timeout, WorkerErrors(folder / "errors"))
+    with _program(running, command, folder / "log"):
+        yield running
+    if drain and huey.pending_count():  # A task that was still executing has enqueued others.
+        with _program(running, command, folder / "rest"):
+            running.wait_until_empty()
+
+
+@contextlib.contextmanager
+def _program(running: RunningConsumer, command: list[str], log_file: Path) -> Iterator[None]:
+    """Run the program for the length of the block, and let it finish what it executes."""
+    running._log_file = log_file
+    with log_file.open("wb") as log:
+        process = running.process = Popen(
+            command,
+            # The program finds the same modules in the same order as this process, and takes part in its tests.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), VARIABLE: "1"},
+            stderr=log,
+            start_new_session=True,  # so that its worker processes can be ended with it
+        )
+    try:
+        running.wait_for(lambda: "Huey consumer started" in running.log, what="the start of the consumer")
+        yield
+        running.raise_if_ended()
+    except BaseException:
+        _kill_program(process)
+        raise
+    finally:
+        process.send_signal(signal.SIGINT)  # Ends the tasks that execute; SIGTERM would lose them.
         try:
-            running.wait_for(lambda: "Huey consumer started" in running.log, what="the start of the consumer")
-            yield running
-            running.raise_if_ended()
-        except BaseException:
-            running.process.kill()
-            raise
-        finally:
-            running.process.send_signal(signal.SIGINT)  # Ends the tasks that execute; SIGTERM would lose them.
-            try:
-                running.process.wait(running.timeout)
-            except TimeoutExpired:
-                running.process.kill()
-                running.process.wait()
-                raise TaskError(
-                    f"the consumer did not end within {running.timeout:g} s:\n{running.log[-2000:]}"
-                ) from None
+            process.wait(running.timeout)
+        except TimeoutExpired:
+            _kill_program(process)
+            process.wait()
+            raise TaskError(f"the consumer did not end within {running.timeout:g} s:\n{running.log[-2000:]}") from None
+
+
+def _kill_program(process: Popen[bytes]) -> None:
+    """End a program at once, with its worker processes: they would take the tasks of the tests to come."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
 
 
 def _green_sleep(seconds: float) -> None:

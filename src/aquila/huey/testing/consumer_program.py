@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from pathlib import Path
 from typing import Any
 
 from huey.bin import huey_consumer
@@ -9,17 +12,20 @@ from huey.consumer import Consumer
 
 from aquila.huey.instances import change_class
 from aquila.huey.testing.consumer_delays import QuickScheduler
+from aquila.huey.testing.worker_errors import WorkerErrors
 
 
 def main() -> None:
-    """Run ``huey_consumer`` with the arguments of this process."""
-    load = huey_consumer.load_huey
+    """Run ``huey_consumer`` with the arguments of this process, of which the first is the file for errors."""
+    load, errors = huey_consumer.load_huey, WorkerErrors(Path(sys.argv.pop(1)), owner=0)
 
     def load_instrumented(path: str) -> Any:
         huey = load(path)
         change_class(huey)
+        watching.enter_context(errors.watch(huey))
         return huey
 
     huey_consumer.load_huey = load_instrumented
     Consumer.scheduler_class = QuickScheduler
-    huey_consumer.consumer_main()
+    with contextlib.ExitStack() as watching:
+        huey_consumer.consumer_main()

@@ -1,0 +1,79 @@
+"""The errors of tasks, and what Huey's workers only log, collected for the test: of threads, forks and programs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aquila.errors import RemoteTaskError
+from aquila.huey.running_task import FLOW_CONTROL
+from aquila.huey.testing.attribute_patches import replace_attributes
+
+_HOOK = "aquila run_consumer"
+
+
+class WorkerErrors:
+    """The errors so far, oldest first. Other processes than the one that made this write theirs into a file."""
+
+    def __init__(self, file: Path, *, owner: int | None = None) -> None:
+        self._file = file
+        self._owner = os.getpid() if owner is None else owner
+        self._own: list[BaseException] = []
+        self._read = 0
+
+    def note(self, error: BaseException) -> None:
+        """Add an error, from whichever process."""
+        if os.getpid() == self._owner:
+            self._own.append(error)
+            return
+        kind, text = type(error), "".join(traceback.format_exception(error))
+        row = json.dumps([f"{kind.__module__}.{kind.__qualname__}", text])
+        file = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(file, row.encode() + b"\n")  # in one step: workers may write at once
+        finally:
+            os.close(file)
+
+    def collect(self) -> list[BaseException]:
+        """Return all errors so far."""
+        with contextlib.suppress(FileNotFoundError):
+            rows = self._file.read_text(encoding="utf-8").splitlines()
+            self._own += [RemoteTaskError(*json.loads(row)) for row in rows[self._read :]]
+            self._read = len(rows)
+        return self._own
+
+    @contextlib.contextmanager
+    def watch(self, huey: Any) -> Iterator[None]:
+        """Note what fails in the workers of a Huey that are started within the block."""
+        execute, dequeue = huey.execute, huey.dequeue
+
+        def watched_execute(task: Any, timestamp: Any = None) -> Any:
+            try:
+                return execute(task, timestamp)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 -- pytest.fail() in a task would end the worker unseen
+                self.note(error)
+
+        def watched_dequeue() -> Any:
+            try:
+                return dequeue()
+            except Exception as error:
+                self.note(error)
+                raise
+
+        def failed(task: Any, value: Any, error: BaseException | None) -> None:
+            if error is not None and not task.retries and not isinstance(error, FLOW_CONTROL):
+                self.note(error)
+
+        huey.post_execute(_HOOK)(failed)
+        try:
+            with replace_attributes(huey, execute=watched_execute, dequeue=watched_dequeue):
+                yield
+        finally:
+            huey.unregister_post_execute(_HOOK)

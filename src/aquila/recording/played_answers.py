@@ -1,0 +1,85 @@
+"""What answers that were played took when they were recorded: of this process, and of others that tell of theirs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aquila.cassettes.model import Interaction, RecordedChunk
+from aquila.errors import CassetteCorrupt
+from aquila.recording.child_misses import ChildMisses
+
+if TYPE_CHECKING:
+    from aquila.cassettes.model import RecordedRequest
+    from aquila.recording.scope import Scope
+
+_TOTAL = re.compile(rb'"total_tokens"\s*:\s*(\d{1,12})')
+_PARTS = re.compile(rb'"(?:input|output)_tokens"\s*:\s*(\d{1,12})')
+_number = itertools.count()  # Of the plays that this process tells of: no two of its rows are equal.
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedAnswer:
+    """An answer that was played: the seconds and tokens that it took, and when it was ``recorded``."""
+
+    seconds: float
+    tokens: int
+    recorded: str
+
+
+def describe_played(interaction: Interaction) -> PlayedAnswer:
+    """Sum up a recording that was played."""
+    return PlayedAnswer(interaction.response.ended / 1000, count_tokens(interaction), interaction.recorded)
+
+
+def tell_plays(scope: Scope) -> Callable[[RecordedRequest, Interaction], None]:
+    """Return what tells the parent process of each answer that is played in its ``scope``."""
+    misses = scope.run.state_of(ChildMisses)
+
+    def tell(request: RecordedRequest, interaction: Interaction) -> None:
+        played = describe_played(interaction)
+        misses.tell_play(scope.id, [f"{os.getpid()}.{next(_number)}", played.seconds, played.tokens, played.recorded])
+
+    return tell
+
+
+def plays_of(scope: Scope) -> list[PlayedAnswer]:
+    """Return what was played in a scope that is closed, by this process and by others."""
+    sessions = scope.sessions.opened()
+    told = list(_take_told(scope)) if scope.is_owner else []
+    # Those that tell of their plays are known from the counts as well. A worker in another container only counts.
+    return [describe_played(each) for one in sessions for each in one.played_interactions(here=bool(told))] + told
+
+
+def _take_told(scope: Scope) -> Iterator[PlayedAnswer]:
+    for row in scope.run.state_of(ChildMisses).take_plays(scope.id):
+        match row:
+            case [str(), int() | float() as seconds, int(tokens), str(recorded)]:
+                yield PlayedAnswer(seconds, tokens, recorded)
+
+
+def count_tokens(interaction: Interaction) -> int:
+    """The tokens that an answer reports as used, or 0. Only the end of the body is read: usage comes last.
+
+    In a conversation each answer reports its own.
+    """
+    if interaction.kind == "websocket":
+        return sum(_last_number(_TOTAL.findall(chunk.data)) for chunk in _chunks_of(interaction, 0))
+    tail = b"".join(chunk.data for chunk in _chunks_of(interaction, -8))[-20_000:]
+    total = _last_number(_TOTAL.findall(tail))
+    return total or sum(map(int, _PARTS.findall(tail)[-2:]))
+
+
+def _chunks_of(interaction: Interaction, begin: int) -> Sequence[RecordedChunk]:
+    try:
+        return interaction.response.chunks[begin:]
+    except CassetteCorrupt:  # the file of a large body is missing: whoever asked for the body was told
+        return ()
+
+
+def _last_number(found: Sequence[bytes]) -> int:
+    return int(found[-1]) if found else 0
