@@ -89,6 +89,7 @@ LOADED_BY_AN_EMPTY_RUN = {
     "pytest_aquila.plugin",
     "pytest_aquila.root_folder",
     "pytest_aquila.run_life",
+    "pytest_aquila.short_names",
     "pytest_aquila.task_fixtures",
     "pytest_aquila.test_scopes",
 }

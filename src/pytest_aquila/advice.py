@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.runtime import Run
-from pytest_aquila import key_advice
+from pytest_aquila import key_advice, short_names, test_scopes
 
 if TYPE_CHECKING:
     from pytest_aquila import sealed_run
@@ -17,12 +16,18 @@ else:
 
 
 def add_advice(
-    report: pytest.TestReport | pytest.CollectReport, failure: pytest.ExceptionInfo[Any] | None, run: Run
+    report: pytest.TestReport | pytest.CollectReport,
+    failure: pytest.ExceptionInfo[Any] | None,
+    config: pytest.Config,
 ) -> None:
     """Add to a report what helps against ``failure``, if anything is known that does."""
     if failure is None:
         return
-    advice = [key_advice.advise_on_missing_key(str(failure.value), run)]
+    run = config.stash[test_scopes.RUN]
+    advice = [
+        key_advice.advise_on_missing_key(str(failure.value), run),
+        short_names.advise_on_short_name(failure.value, config),
+    ]
     if run.layers.resolve().guard == "sealed":
         advice.append(sealed_run.advise_on_ports(report.longreprtext))
     report.sections += [("aquila", text) for text in advice if text is not None]

@@ -19,8 +19,9 @@ import pytest
 from aquila.intercept import child_processes
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from pytest_aquila import fixture_cassettes, options, run_life, test_scopes
+from pytest_aquila import fixture_cassettes, options, run_life, short_names, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
+from pytest_aquila.short_names import pytest_pycollect_makeitem  # noqa: F401 - a hook
 from pytest_aquila.task_fixtures import *  # noqa: F403
 from pytest_aquila.test_scopes import pytest_make_parametrize_id  # noqa: F401 - a hook
 
@@ -121,6 +122,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "(transport, match_on, ignore, repeat, replay_timing, ...)",
     )
     config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
+    short_names.register_if_configured(config)
     _warn_of_unknown_variables(config)
     run = run_life.begin_tests(config, shows_keys=_starts_workers(config))
     run.make_outcome, run.tell = _make_outcome, functools.partial(_tell, config)
@@ -263,7 +265,7 @@ def pytest_runtest_makereport(
     if report.failed or report.skipped or tells_more:
         report_redaction.redact_report(report, test_scopes.redactors_of(item))
     if report.failed:
-        advice.add_advice(report, call.excinfo, item.config.stash[test_scopes.RUN])
+        advice.add_advice(report, call.excinfo, item.config)
         item.stash[_outcome] = "failed"
         scope = test_scopes.opened_scope(item)
         if scope is not None:
@@ -302,7 +304,7 @@ def pytest_make_collect_report(
     if report.failed:
         report_redaction.redact_report(report, [outgoing.run_redactor()])
         call: pytest.CallInfo[Any] | None = getattr(report, "call", None)
-        advice.add_advice(report, call.excinfo if call is not None else None, collector.config.stash[test_scopes.RUN])
+        advice.add_advice(report, call.excinfo if call is not None else None, collector.config)
     return report
 
 

@@ -1,4 +1,7 @@
-"""Fixtures for Huey tasks. Nothing of Huey is imported before one of them is used."""
+"""Fixtures for Huey tasks. Nothing of Huey is imported before one of them is used.
+
+``short_names`` has the names without the prefix, for projects that have a Huey under test.
+"""
 
 from __future__ import annotations
 
@@ -34,18 +37,18 @@ else:
     lazy_modules(globals(), errors="aquila.errors", testing="aquila.huey.testing")
 
 __all__ = [
-    "all_enqueued",
+    "aquila_all_enqueued",
+    "aquila_assert_enqueued",
+    "aquila_build_task",
+    "aquila_drain_queue",
     "aquila_huey",
     "aquila_huey_storage",
+    "aquila_perform_job",
+    "aquila_refute_enqueued",
+    "aquila_run_consumer",
+    "aquila_run_periodic",
     "aquila_tasks",
-    "assert_enqueued",
-    "build_task",
-    "drain_queue",
-    "perform_job",
-    "refute_enqueued",
-    "run_consumer",
-    "run_periodic",
-    "use_test_queue",
+    "aquila_use_test_queue",
 ]
 
 INI = (
@@ -112,7 +115,7 @@ def _report_leftover(report: str, test: str) -> None:
 
 
 @pytest.fixture
-def perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> PerformJob:
+def aquila_perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> PerformJob:
     """``aquila.huey.testing.perform_job``: execute one task as a worker would. A failing test shows its runs."""
     perform_job = _load_testing().perform_job
 
@@ -126,31 +129,31 @@ def perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> Per
 
 
 @pytest.fixture
-def build_task(aquila_tasks: AquilaHuey) -> BuildTask:
+def aquila_build_task(aquila_tasks: AquilaHuey) -> BuildTask:
     """``aquila.huey.testing.build_task``: a task that is not enqueued."""
     return cast("BuildTask", _load_testing().build_task)
 
 
 @pytest.fixture
-def all_enqueued(aquila_tasks: AquilaHuey) -> AllEnqueued:
+def aquila_all_enqueued(aquila_tasks: AquilaHuey) -> AllEnqueued:
     """``aquila.huey.testing.all_enqueued``: the tasks in the queue and the schedule that match."""
     return cast("AllEnqueued", _load_testing().all_enqueued)
 
 
 @pytest.fixture
-def assert_enqueued(aquila_tasks: AquilaHuey) -> AssertEnqueued:
+def aquila_assert_enqueued(aquila_tasks: AquilaHuey) -> AssertEnqueued:
     """``aquila.huey.testing.assert_enqueued``: a task is enqueued that matches."""
     return cast("AssertEnqueued", _load_testing().assert_enqueued)
 
 
 @pytest.fixture
-def refute_enqueued(aquila_tasks: AquilaHuey) -> RefuteEnqueued:
+def aquila_refute_enqueued(aquila_tasks: AquilaHuey) -> RefuteEnqueued:
     """``aquila.huey.testing.refute_enqueued``: no task is enqueued that matches."""
     return cast("RefuteEnqueued", _load_testing().refute_enqueued)
 
 
 @pytest.fixture
-def drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> DrainQueue:
+def aquila_drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> DrainQueue:
     """``aquila.huey.testing.drain_queue``: execute what is enqueued, in this process. A failing test shows the runs."""
     drain_queue = _load_testing().drain_queue
 
@@ -165,19 +168,19 @@ def drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> Dra
 
 
 @pytest.fixture
-def run_periodic(aquila_tasks: AquilaHuey) -> RunPeriodic:
+def aquila_run_periodic(aquila_tasks: AquilaHuey) -> RunPeriodic:
     """``aquila.huey.testing.run_periodic``: execute the periodic tasks of a moment."""
     return cast("RunPeriodic", functools.partial(_load_testing().run_periodic, huey=aquila_tasks))
 
 
 @pytest.fixture
-def use_test_queue(aquila_tasks: AquilaHuey) -> UseTestQueue:
+def aquila_use_test_queue(aquila_tasks: AquilaHuey) -> UseTestQueue:
     """``aquila.huey.testing.use_test_queue`` of the Huey under test: ``with use_test_queue("inline"):``."""
     return cast("UseTestQueue", functools.partial(_load_testing().use_test_queue, aquila_tasks))
 
 
 @pytest.fixture
-def run_consumer(aquila_tasks: AquilaHuey, pytestconfig: pytest.Config) -> RunConsumer:
+def aquila_run_consumer(aquila_tasks: AquilaHuey, pytestconfig: pytest.Config) -> RunConsumer:
     """``aquila.huey.testing.run_consumer``: a real consumer for the length of a block."""
     run_consumer = _load_testing().run_consumer
 

@@ -10,7 +10,7 @@ import pytest
 import aquila.huey
 import aquila.huey.testing
 import aquila.testing
-from pytest_aquila import task_fixtures
+from pytest_aquila import short_names, task_fixtures
 
 
 def test_every_name_of_the_table_resolves_to_the_object_of_its_module():
@@ -41,7 +41,8 @@ def test_type_checkers_see_the_same_names(package):
 
 def test_every_fixture_for_tasks_has_a_public_type():
     fixtures = set(task_fixtures.__all__) - {"aquila_huey", "aquila_huey_storage", "aquila_tasks"}
-    assert {name.title().replace("_", "") for name in fixtures} <= set(aquila.testing.__all__)
+    assert fixtures == {f"aquila_{name}" for name in short_names.NAMES}
+    assert {name.title().replace("_", "") for name in short_names.NAMES} <= set(aquila.testing.__all__)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ import threading
 
 import httpx2
 import pytest
+from huey.api import group
 from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
 from pydantic import BaseModel
 
 import aquila
 from aquila import errors
 from aquila.huey import MemoryHuey, ask_task, stream_task
+from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.huey.testing import build_task, drain_queue, perform_job, use_test_queue
 from tests.support.upstream import Answer, chat_chunks, streamed, upstream
 
@@ -215,3 +217,48 @@ def test_what_is_wrong_with_a_declaration_is_found_where_it_is_written(declare):
 def test_double_braces_are_text(declare):
     task = declare('{{"json": "{x}"}}', name="braces", transport=Provider())
     assert perform_job(task, 1).value["text"] == 'You said: {"json": "1"}'
+
+
+@pytest.mark.parametrize("name", HUEY_OPTIONS)
+def test_a_field_with_the_name_of_an_argument_of_huey_is_refused_where_it_is_declared(huey, name):
+    with pytest.raises(
+        errors.ConfigError, match=f"shout: the field {{{name}}} .* Give it another name: {{the_{name}}}"
+    ):
+        ask_task(huey, f"Shout: {{text}} {{{name}}}", name="shout")
+
+
+def test_arguments_that_do_not_fit_are_refused_where_the_task_is_enqueued(huey):
+    task = ask_task(huey, "{a} {b}", name="both")
+
+    @ask_task(huey)
+    def prompt(a, b="b"):
+        return a
+
+    enqueuing = [
+        lambda: task("x"),
+        lambda: task("x", "y", "z"),
+        lambda: task(a="x", c="y"),
+        lambda: task.schedule(("x",), delay=60),
+        lambda: task.map(["x"]),
+        lambda: huey.enqueue(task.s("x").then(task, "y")),
+        lambda: huey.enqueue(group([task.s("x", "y"), task.s("x")])),
+        prompt,
+    ]
+    for enqueue in enqueuing:
+        before = huey.pending_count()
+        with pytest.raises(errors.TaskContractBroken, match=r"(both|prompt) takes \(a, b\), and is enqueued"):
+            enqueue()
+        assert huey.pending_count() - before <= 1
+    huey.flush()
+    huey.enqueue(task.s("x", b="y").then(task, "y"))  # the follower gets the result of the first
+    prompt("x")
+    assert huey.pending_count() == 2
+
+
+def test_what_a_task_that_follows_is_given_is_not_compared_again(huey):
+    task = ask_task(
+        huey, "{a}", name="one", transport=Provider(), cassette="", result=lambda reply: (reply.text, "too many")
+    )
+    huey.enqueue(task.s("x").then(task))
+    drained = drain_queue(raise_errors=False)
+    assert [run.state for run in drained.runs] == ["complete", "error"]

@@ -17,6 +17,7 @@ from huey.serializer import Serializer
 
 from aquila.errors import MessageRejected, PickledMessages
 from aquila.huey import lost_tasks, scope_reference
+from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, delete_progress_of, enter_current_task
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.task_scope import enter_task_scope, leave_task_scope
@@ -131,8 +132,6 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         ) -> ContextTaskDecorator: ...
         def periodic_task(self, *args: Any, **settings: Any) -> Any: ...
 
-        # One result, a group of them or those of a chord: it depends on what follows the task.
-        def enqueue(self, task: Any) -> Any: ...
         def pending(self, limit: int | None = None) -> list[AnyTask]: ...
         def pending_count(self) -> int: ...
         def scheduled(self, limit: int | None = None) -> list[AnyTask]: ...
@@ -142,6 +141,11 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
         """Return the class of decorated functions."""
         return AquilaTaskWrapper
+
+    def enqueue(self, task: Any) -> Any:
+        """Enqueue a task. Returns one result, a group of them or those of a chord: it depends on what follows it."""
+        check_arguments(task)
+        return super().enqueue(task)
 
     def serialize_task(self, task: Task) -> bytes:
         """Return a task as a message, with its reference and its attempt where it has them."""

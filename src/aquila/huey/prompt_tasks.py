@@ -37,8 +37,10 @@ from aquila.errors import (
     StreamTimeout,
 )
 from aquila.events import Event
+from aquila.huey.enqueue_check import check_when_enqueued
 from aquila.huey.progress import follow
 from aquila.huey.running_task import FLOW_CONTROL, attempt_of
+from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.recording.runtime import current_settings
 from aquila.response import Response
 
@@ -156,7 +158,8 @@ def ask_task(
     - ``priority``: the priority of the task.
     - All other options are those of ``aquila.ask``.
 
-    Raises ``ConfigError`` or ``UnknownOption`` at once for a mistake in the declaration.
+    Raises ``ConfigError`` or ``UnknownOption`` at once for a mistake in the declaration. A Huey of Aquila raises
+    ``TaskContractBroken`` where the task is enqueued with arguments that do not fit.
     """
     return _declare_task(huey, prompt, name, cassette, result, _ask_model, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
@@ -271,6 +274,7 @@ def _declare_task(
         own = inspect.Parameter("task", inspect.Parameter.KEYWORD_ONLY)
         run.__signature__ = parameters.replace(parameters=_insert_task_parameter(parameters, own))  # type: ignore[attr-defined]
         declared: TaskWrapper = huey.task(context=True, name=task_name, **settings)(run)
+        check_when_enqueued(declared.task_class, parameters)
         return declared
 
     if prompt is None:
@@ -298,6 +302,11 @@ def _from_template(prompt: str, name: str, module: str) -> Callable[..., str]:
         if not root.isidentifier():
             raise ConfigError(
                 f"{name}: the field {{{field}}} of the prompt has no name. Write {{{{ and }}}} for braces that are text"
+            )
+        if root in HUEY_OPTIONS:
+            raise ConfigError(
+                f"{name}: the field {{{root}}} of the prompt has the name of an argument that Huey takes for itself, "
+                f"so the prompt would never get it. Give it another name: {{the_{root}}}"
             )
         if root not in fields:
             fields.append(root)

@@ -37,6 +37,10 @@ else:
     from huey.api import TaskWrapper
 
 
+HUEY_OPTIONS = ("eta", "delay", "id", "retries", "retry_delay", "retry_backoff", "priority", "expires", "timeout")
+"""What ``TaskWrapper.s`` takes out of the keyword arguments: a parameter of such a name never gets its argument."""
+
+
 class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
     """A decorated function, which may be ``async``. ``P`` are its parameters, ``T_co`` is what it returns."""
 

@@ -157,7 +157,7 @@ def test_a_program_runs_the_huey_of_the_ini_file_on_its_own_storage(project):
 
 @pytest.mark.slow
 def test_without_a_huey_the_ini_key_is_named(project):
-    uses = "def test_one(perform_job): pass"
+    uses = "def test_one(aquila_perform_job): pass"
     for ini, message in [
         ("", '*aquila_huey = "myapp.tasks:huey"*'),
         ("aquila_huey = app.huey\n", "*'app.huey' is not of that form*"),
@@ -167,6 +167,48 @@ def test_without_a_huey_the_ini_key_is_named(project):
         result = project(test_one=uses)
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines([message])
+
+
+def test_a_project_without_a_huey_has_only_the_names_with_the_prefix(project):
+    project.pytester.makeini("[pytest]\npythonpath = .\n")
+    result = project(
+        test_other="""
+        import pytest
+
+        class TestOfItsOwn:
+            @pytest.fixture
+            def perform_job(self):
+                return "the project's"
+
+            def test_it(self, perform_job):
+                assert perform_job == "the project's"
+
+        def test_missing(drain_queue):
+            pass
+        """,
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["drain_queue is the short name of aquila_drain_queue. To use it, name the Huey*"])
+
+
+def test_where_a_huey_is_under_test_both_names_work_and_the_project_s_own_come_first(project):
+    result = project(
+        conftest="""
+        import pytest
+
+        @pytest.fixture
+        def build_task():
+            return "the project's"
+        """,
+        test_one="""
+        from app import greet
+
+        def test_one(aquila_perform_job, perform_job, build_task):
+            assert aquila_perform_job is perform_job and perform_job(greet, "eve").value == "eve"
+            assert build_task == "the project's"
+        """,
+    )
+    result.assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 from huey.api import PeriodicTask, Task, TaskWrapper, chord, group
 
 from aquila.errors import ConfigError, TaskContractBroken
+from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.huey.testing.call_arguments import parameter_names, separate_arguments
 from aquila.huey.testing.fixture_types import BuildTask, ExpectedErrors, PerformJob, declared_as
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
@@ -16,8 +17,6 @@ from aquila.huey.testing.task_execution import run_task
 from aquila.huey.testing.task_run import TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_argument_difference
 
-# What `TaskWrapper.s` takes out of the keyword arguments: a parameter of such a name never gets its argument.
-HUEY_OPTIONS = ("eta", "delay", "id", "retries", "retry_delay", "retry_backoff", "priority", "expires", "timeout")
 _RAISED = ("error", "timeout")
 
 

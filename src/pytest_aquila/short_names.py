@@ -1,0 +1,126 @@
+"""The short names of the fixtures for Huey tasks, for projects that have a Huey under test, and for no others.
+
+That is one whose ini key ``aquila_huey`` names a Huey, or that overrides the fixture ``aquila_huey``. A fixture of such
+a name that the project has itself comes before the one here. This module is registered as a plugin when it is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from aquila.testing import (
+        AllEnqueued,
+        AssertEnqueued,
+        BuildTask,
+        DrainQueue,
+        PerformJob,
+        RefuteEnqueued,
+        RunConsumer,
+        RunPeriodic,
+        UseTestQueue,
+    )
+
+NAMES = (
+    "all_enqueued",
+    "assert_enqueued",
+    "build_task",
+    "drain_queue",
+    "perform_job",
+    "refute_enqueued",
+    "run_consumer",
+    "run_periodic",
+    "use_test_queue",
+)
+
+
+def register_if_configured(config: pytest.Config) -> None:
+    """Let tests use the short names if the ini key names a Huey."""
+    if config.getini("aquila_huey"):
+        _register(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector) -> None:
+    """Let tests use the short names if the fixture ``aquila_huey`` is overridden where tests are collected."""
+    if not config_has_them(collector.config):
+        fixtures = collector.session._fixturemanager
+        if len(fixtures.getfixturedefs("aquila_huey", collector) or ()) > 1:
+            _register(collector.config)
+
+
+def config_has_them(config: pytest.Config) -> bool:
+    """Whether tests may use the short names."""
+    return config.pluginmanager.has_plugin(__name__)
+
+
+def _register(config: pytest.Config) -> None:
+    config.pluginmanager.register(sys.modules[__name__], __name__)
+
+
+def advise_on_short_name(error: object, config: pytest.Config) -> str | None:
+    """Say what to type where a test asks for a short name that it may not use."""
+    name = getattr(error, "argname", None)
+    if name not in NAMES or config_has_them(config):
+        return None
+    return (
+        f"{name} is the short name of aquila_{name}. To use it, name the Huey under test: aquila_huey = "
+        '"myapp.tasks:huey" (module:attribute) in the ini file, or override the fixture aquila_huey'
+    )
+
+
+@pytest.fixture
+def perform_job(aquila_perform_job: PerformJob) -> PerformJob:
+    """The fixture ``aquila_perform_job``."""
+    return aquila_perform_job
+
+
+@pytest.fixture
+def build_task(aquila_build_task: BuildTask) -> BuildTask:
+    """The fixture ``aquila_build_task``."""
+    return aquila_build_task
+
+
+@pytest.fixture
+def all_enqueued(aquila_all_enqueued: AllEnqueued) -> AllEnqueued:
+    """The fixture ``aquila_all_enqueued``."""
+    return aquila_all_enqueued
+
+
+@pytest.fixture
+def assert_enqueued(aquila_assert_enqueued: AssertEnqueued) -> AssertEnqueued:
+    """The fixture ``aquila_assert_enqueued``."""
+    return aquila_assert_enqueued
+
+
+@pytest.fixture
+def refute_enqueued(aquila_refute_enqueued: RefuteEnqueued) -> RefuteEnqueued:
+    """The fixture ``aquila_refute_enqueued``."""
+    return aquila_refute_enqueued
+
+
+@pytest.fixture
+def drain_queue(aquila_drain_queue: DrainQueue) -> DrainQueue:
+    """The fixture ``aquila_drain_queue``."""
+    return aquila_drain_queue
+
+
+@pytest.fixture
+def run_periodic(aquila_run_periodic: RunPeriodic) -> RunPeriodic:
+    """The fixture ``aquila_run_periodic``."""
+    return aquila_run_periodic
+
+
+@pytest.fixture
+def use_test_queue(aquila_use_test_queue: UseTestQueue) -> UseTestQueue:
+    """The fixture ``aquila_use_test_queue``."""
+    return aquila_use_test_queue
+
+
+@pytest.fixture
+def run_consumer(aquila_run_consumer: RunConsumer) -> RunConsumer:
+    """The fixture ``aquila_run_consumer``."""
+    return aquila_run_consumer
