@@ -24,7 +24,7 @@ from huey.utils import Error
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
 from aquila.huey.scope_sharing import collect_misses, share_with_workers
 from aquila.huey.testing.attribute_patches import replace_attributes
-from aquila.huey.testing.consumer_delays import FIRST_DELAY, LONGEST_DELAY, QuickScheduler
+from aquila.huey.testing.consumer_delays import FIRST_DELAY, LONGEST_DELAY, READY, QuickScheduler
 from aquila.huey.testing.fixture_types import WorkerType
 from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
 from aquila.huey.testing.unanswered_requests import UnansweredRequests
@@ -292,7 +292,7 @@ def _run_as_program(
     if not isinstance(path, str):
         raise ConfigError('the program needs the import path of its Huey: pass subprocess="myapp.tasks.huey"')
     # In a greenlet consumer everything that blocks must be patched before it is imported.
-    start = ["-c", _GREENLET_PROGRAM if worker_type == "greenlet" else _PROGRAM, str(folder / "errors")]
+    start = ["-c", _GREENLET_PROGRAM if worker_type == "greenlet" else _PROGRAM, str(folder)]
     delays = ["-d", str(FIRST_DELAY), "-m", str(LONGEST_DELAY)]
     workers = ["-k", worker_type, "-w", str(options["workers"]), *([] if options["periodic"] else ["-n"])]
     command = [sys.executable, *start, path.replace(":", "."), *delays, *workers]
@@ -307,7 +307,8 @@ def _run_as_program(
 @contextlib.contextmanager
 def _program(running: RunningConsumer, command: list[str], log_file: Path) -> Iterator[None]:
     """Run the program for the length of the block, and let it finish what it executes."""
-    running._log_file = log_file
+    running._log_file, ready = log_file, log_file.with_name(READY)
+    ready.unlink(missing_ok=True)
     with log_file.open("wb") as log:
         process = running.process = Popen(
             command,
@@ -317,7 +318,7 @@ def _program(running: RunningConsumer, command: list[str], log_file: Path) -> It
             start_new_session=True,  # so that its worker processes can be ended with it
         )
     try:
-        running.wait_for(lambda: "Huey consumer started" in running.log, what="the start of the consumer")
+        running.wait_for(ready.exists, what="the start of the consumer")
         yield
         running.raise_if_ended()
     except BaseException:

@@ -1,4 +1,4 @@
-"""How often a consumer under test looks for tasks. Huey's own delay grows to ten seconds."""
+"""How often a consumer under test looks for tasks, where Huey's own delay grows to ten seconds; and what it tells."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from huey.consumer import Scheduler
 
 FIRST_DELAY, LONGEST_DELAY = 0.01, 0.02
 """Seconds between two looks at an empty queue."""
+
+READY = "ready"
+"""The file with which a consumer program says that it takes tasks, and obeys signals: not so when its log says so."""
 
 
 class QuickScheduler(Scheduler):  # type: ignore[misc]

@@ -11,13 +11,15 @@ from huey.bin import huey_consumer
 from huey.consumer import Consumer
 
 from aquila.huey.instances import change_class
-from aquila.huey.testing.consumer_delays import QuickScheduler
+from aquila.huey.testing.consumer_delays import READY, QuickScheduler
 from aquila.huey.testing.worker_errors import WorkerErrors
 
 
 def main() -> None:
-    """Run ``huey_consumer`` with the arguments of this process, of which the first is the file for errors."""
-    load, errors = huey_consumer.load_huey, WorkerErrors(Path(sys.argv.pop(1)), owner=0)
+    """Run ``huey_consumer`` with the arguments of this process. The first is the folder of the test for files."""
+    folder = Path(sys.argv.pop(1))
+    load, set_handlers = huey_consumer.load_huey, Consumer._set_signal_handlers
+    errors = WorkerErrors(folder / "errors", owner=0)
 
     def load_instrumented(path: str) -> Any:
         huey = load(path)
@@ -25,7 +27,12 @@ def main() -> None:
         watching.enter_context(errors.watch(huey))
         return huey
 
+    def set_handlers_and_tell(consumer: Consumer) -> None:
+        set_handlers(consumer)
+        (folder / READY).touch()
+
     huey_consumer.load_huey = load_instrumented
+    Consumer._set_signal_handlers = set_handlers_and_tell
     Consumer.scheduler_class = QuickScheduler
     with contextlib.ExitStack() as watching:
         huey_consumer.consumer_main()
