@@ -37,16 +37,25 @@ class PlayedConversations:
         self._plays.setdefault(id(interaction), []).append(play)
         return play
 
-    def claim(
-        self, candidates: Iterable[Interaction], fits: Callable[[Interaction], bool] = lambda interaction: True
-    ) -> Interaction | None:
+    def claim(self, candidates: Iterable[Interaction], fits: Callable[[Interaction], bool]) -> Interaction | None:
         """Claim the first of some recordings that nobody has claimed, and that ``fits``. None if there is none."""
         with self._lock:
-            for interaction in candidates:
-                if id(interaction) not in self._claimed and fits(interaction):
-                    self._claimed.add(id(interaction))
-                    return interaction
-        return None
+            found = self._find_unclaimed(candidates, fits)
+            if found is not None:
+                self._claimed.add(id(found))
+            return found
+
+    def find_unclaimed(
+        self, candidates: Iterable[Interaction], fits: Callable[[Interaction], bool]
+    ) -> Interaction | None:
+        """Return what ``claim`` would claim."""
+        with self._lock:
+            return self._find_unclaimed(candidates, fits)
+
+    def _find_unclaimed(
+        self, candidates: Iterable[Interaction], fits: Callable[[Interaction], bool]
+    ) -> Interaction | None:
+        return next((each for each in candidates if id(each) not in self._claimed and fits(each)), None)
 
     def is_unplayed(self, interaction: Interaction, count: int) -> bool:
         """Whether a recording was not played, or not to its end. ``count`` is how often it was given to somebody."""

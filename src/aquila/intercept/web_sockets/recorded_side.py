@@ -69,25 +69,24 @@ class RecordedSide:
             name=self._session.name,
         )
 
-    def _take_first(self, data: bytes, is_text: bool) -> FrameMiss | None:
+    def _take_first(self, said: list[bytes], data: bytes, is_text: bool) -> FrameMiss | None:
         """Take the first message of the client, and find out by it which recording answers.
 
         Programs may connect in any order. It is the recording that this connection was given, unless that begins
-        otherwise, or another connection has it already.
+        otherwise, or another connection has it already. ``said`` are the messages that the client may have read.
         """
-        said, self._said = self._said or [], None
         plays, given = self._session.conversations, self._decision.interaction
         if self._session.mode != "replay" or self._decision.fault:
             return self._replay.take_sent(data, is_text)
         miss: FrameMiss | None = None
 
-        def is_given(interaction: Interaction) -> bool:
+        def given_begins_so(_: Interaction) -> bool:
             nonlocal miss
             miss = self._replay.take_sent(data, is_text)
             return miss is None
 
         # Not claimed before it is known to fit: another connection may be looking for it.
-        if plays.claim([given], is_given):
+        if plays.claim([given], given_begins_so) is not None:
             return None
 
         def greets_so(interaction: Interaction) -> ConversationReplay | None:
@@ -103,9 +102,8 @@ class RecordedSide:
         others = [each for each in others if each is not given]
         chosen = plays.claim(others, begins_so)
         if chosen is None and miss is None:  # what differs is shown beside one that nobody has
-            chosen = plays.claim(others, lambda each: greets_so(each) is not None)
+            chosen = plays.find_unclaimed(others, lambda each: greets_so(each) is not None)
         if chosen is None:
-            plays.claim([given])
             return miss or self._replay.take_sent(data, is_text)
         self._take_up(chosen)
         self._unsaid = self._replay.deliverable()[len(said) :]
@@ -118,8 +116,10 @@ class RecordedSide:
     def take_sent(
         self, data: bytes, is_text: bool, *, may_wait: bool = False
     ) -> CassetteMiss | Literal["early"] | None:
-        is_first = self._said is not None
-        miss = self._take_first(data, is_text) if is_first else self._replay.take_sent(data, is_text)
+        said = self._said
+        miss = self._replay.take_sent(data, is_text) if said is None else self._take_first(said, data, is_text)
+        if miss is None:
+            self._said = None
         if miss is not None and miss.played_out and self._decision.fault:
             return None  # what a program says when it has met a fault is its own affair
         if miss is not None and may_wait and self._replay.comes_early(data, is_text):
@@ -127,6 +127,7 @@ class RecordedSide:
         error = None if miss is None else self._make_miss(miss)
         if miss is not None and error is None:
             self._replay.pass_over()
+            self._said = None
         self._play.sent = self._replay.taken_count
         return error
 
