@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import openai
+from websockets.exceptions import ConnectionClosed
 from websockets.server import ServerProtocol
+from websockets.sync.server import ServerConnection, serve
 
 import aquila
 from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
-from benchmarks.harness import Report, main, paired
+from benchmarks.harness import QUICK, Report, in_process, main, paired
 
 FRAMES = 200
 KEY = "no-key"
@@ -69,8 +71,8 @@ class Conversation:
         chunks = (*map(store_frame, frames), store_close(Close("client", 1000)))
         return Interaction(RecordedRequest("GET", URL), RecordedResponse(101, chunks=chunks), kind="websocket")
 
-    def talk(self, client: openai.OpenAI, **options: Any) -> None:
-        """Have it, in a thread."""
+    def talk(self, client: openai.OpenAI, **options: Any) -> int:
+        """Have it, in a thread. Return how many messages have come."""
         seen = 0
         with client.responses.connect(**options) as connection:
             for turn in range(self.turns):
@@ -79,9 +81,9 @@ class Conversation:
                     seen += 1
                     if event.type == "response.completed":
                         break
-        assert seen == sum(map(len, self.answers))
+        return seen
 
-    async def talk_in_loop(self, client: openai.AsyncOpenAI, **options: Any) -> None:
+    async def talk_in_loop(self, client: openai.AsyncOpenAI, **options: Any) -> int:
         """Have it, in an event loop."""
         seen = 0
         async with client.responses.connect(**options) as connection:
@@ -91,7 +93,7 @@ class Conversation:
                     seen += 1
                     if event.type == "response.completed":
                         break
-        assert seen == sum(map(len, self.answers))
+        return seen
 
 
 def echo(answers: Sequence[Sequence[bytes]]) -> socket.socket:
@@ -170,11 +172,84 @@ def replays(report: Report, folder: Path) -> None:
                         report.aim(f"{title}, {what}", times.ratio("aquila", "floor"), at_most=1.1, unit="x the floor")
 
 
+_TALK = """
+import contextlib, json, resource, sys, time
+import openai
+from benchmarks.web_sockets import Conversation
+mode, url, turns, frames, folder = sys.argv[1:6]
+conversation = Conversation(int(turns), frames=0)
+if mode == "plain":
+    within = contextlib.nullcontext()
+else:
+    import aquila
+    within = aquila.use_cassette("talk", transport=mode, cassette_dir=folder, loopback="all")
+client = openai.OpenAI(api_key="no-key", websocket_base_url=url, max_retries=0)
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+with within:
+    start = time.process_time()
+    seen = conversation.talk(client)
+    taken, during = time.process_time() - start, peak()
+print(json.dumps([taken, during, peak(), seen]))
+"""
+
+
+@contextlib.contextmanager
+def provider() -> Iterator[tuple[str, list[Sequence[Sequence[bytes]]]]]:
+    """A server on loopback, and what it says next: one conversation for each connection."""
+    told: list[Sequence[Sequence[bytes]]] = []
+
+    def speak(connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            for said in told[0]:
+                connection.recv()
+                for message in said:
+                    connection.send(message.decode())
+            connection.recv()
+
+    with serve(speak, "127.0.0.1", 0, compression=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}/v1", told
+        server.shutdown()
+        thread.join()
+
+
+def memory(report: Report, folder: Path) -> None:
+    """What long conversations keep in memory while they are recorded and replayed."""
+    report.heading("Most memory above that of the client alone")
+    rows = []
+    worst: dict[str, float] = {}
+    with provider() as (url, told):
+        for count in (1_000, 10_000) if QUICK else (1_000, 10_000, 100_000):
+            turns = count // 500
+            told[:] = [Conversation(turns, frames=count).answers]
+            taken: dict[str, Any] = {
+                mode: in_process(_TALK, mode, url, str(turns), str(count), str(folder / str(count)))
+                for mode in ("plain", "record", "replay")
+            }
+            plain = taken["plain"]
+            row = [f"{count:,} frames"]
+            for mode in ("record", "replay"):
+                cpu, during, after, seen = taken[mode]
+                assert seen == plain[3]
+                row += [f"{during - plain[2]:.1f} MB", f"{after - plain[2]:.1f} MB", f"{cpu / plain[0]:.2f} x"]
+                worst[mode] = after - plain[2]
+            rows.append(row)
+    columns = ("", "recording", "and stored", "CPU", "replaying", "and closed", "CPU")
+    report.rows(columns, rows)
+    for mode, value in worst.items():
+        report.aim(f"{mode}, memory above the client alone", value, at_most=100, unit="MB")
+
+
 def run(report: Report) -> None:
     """Measure."""
     with tempfile.TemporaryDirectory() as name:
         os.environ["AQUILA_CASSETTE_DIR"] = name
         replays(report, Path(name))
+        memory(report, Path(name))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A conversation over a WebSocket that is being recorded: its frames as they pass, and what is written when.
 
 A part of it goes to the journal at the end of each turn, before the program goes on, so that a killed run loses no turn
-that was finished. At the end the whole conversation takes the place of its parts.
+that was finished. At the end the whole conversation takes the place of its parts. A long one is not kept in memory:
+what the parts have goes into the file in which it will lie.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from aquila.cassettes.body_file import LARGE_STREAM
 from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
 from aquila.cassettes.frames.unasked import put_unasked_first
 from aquila.cassettes.model import NO_STATUS, End, Headers, RecordedChunk, RecordedResponse
 from aquila.recording.decisions import RecordDecision
+from aquila.recording.large_answer import LargeAnswer
 from aquila.recording.recorder import ScopeRecording
 from aquila.recording.session import Session
 
@@ -46,7 +49,10 @@ class FrameRecorder:
         self._writing = threading.RLock()
         self._is_awaited = False
         self._parts = 0
-        self._written = 0  # how many chunks the parts have
+        self._written = 0  # how many of the chunks the parts have
+        self._size = 0  # bytes of the chunks
+        self._on_disk: LargeAnswer | None = None
+        """The chunks before these, if there were so many that they are not kept in memory."""
         self._turn_has_ended = False
         self._end: tuple[RecordedResponse, bool] | None = None
         self._stored = False
@@ -67,14 +73,18 @@ class FrameRecorder:
             if self._end is None:
                 # What the client says behind what the provider has said begins another turn.
                 self._turn_has_ended |= len(self._chunks) > self._written
-                self._chunks.append(store_frame(Frame(data, True, is_text, self._elapsed())))
+                self._add(store_frame(Frame(data, True, is_text, self._elapsed())))
 
     def add_received(self, data: bytes, *, is_text: bool) -> None:
         """Take in a message of the provider."""
         with self._lock:
             if self._end is None:
                 self._turn_has_ended |= is_text and _ends_turn(data)
-                self._chunks.append(store_frame(Frame(data, False, is_text, self._elapsed())))
+                self._add(store_frame(Frame(data, False, is_text, self._elapsed())))
+
+    def _add(self, chunk: RecordedChunk) -> None:
+        self._chunks.append(chunk)
+        self._size += len(chunk.data)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -116,10 +126,9 @@ class FrameRecorder:
                 return
             at = self._elapsed()
             if close is not None:
-                self._chunks.append(store_close(replace(close, at=at)))
-            chunks = (*self._response.chunks, *put_unasked_first(self._chunks))
+                self._add(store_close(replace(close, at=at)))
             started = self._response.started if self._response.has_begun else at
-            response = replace(self._response, chunks=chunks, end=end, error=error, started=started, ended=at)
+            response = replace(self._response, end=end, error=error, started=started, ended=at)
             self._end = response, left_open
         self._recording.track_unfinished(self)
 
@@ -128,7 +137,11 @@ class FrameRecorder:
     @property
     def is_due(self) -> bool:
         """Whether ``write_due`` has something to do."""
-        return self._turn_has_ended or (self._end is not None and not self._stored)
+        return self._turn_has_ended or self._has_too_much or (self._end is not None and not self._stored)
+
+    @property
+    def _has_too_much(self) -> bool:
+        return self._size > LARGE_STREAM and not self._session.needs_whole_answers
 
     def write_due(self) -> None:
         """Write to disk what is to be there before the program goes on. Raises ``CassetteWriteError``."""
@@ -137,10 +150,13 @@ class FrameRecorder:
                 return
             if self._end is None:
                 self._write_part()
+                if self._has_too_much:
+                    self._move_to_disk()
                 return
             self._stored = True
             response, left_open = self._end
             try:
+                response = replace(response, chunks=self._all_chunks(cut_off=response.end != "complete"))
                 self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
             finally:
                 self._recording.forget_unfinished(self)
@@ -152,6 +168,30 @@ class FrameRecorder:
             self._parts += 1
             response = replace(self._response, chunks=chunks, end="closed", ended=self._elapsed())
         self._recording.store_part(self._session, self._decision, response, self._parts)
+
+    def _move_to_disk(self) -> None:
+        """Write the chunks that the parts have where large bodies are written while they arrive."""
+        is_first = self._on_disk is None
+        if self._on_disk is None:
+            self._on_disk = self._recording.begin_large_answer(self._session, self._decision, (), is_stream=True)
+        with self._lock:
+            chunks: Sequence[RecordedChunk] = self._chunks[: self._written]
+            del self._chunks[: self._written]
+            self._written = 0
+            self._size = sum([len(chunk.data) for chunk in self._chunks])
+        if is_first:
+            chunks = put_unasked_first(chunks)
+        for chunk in self._session.redactor.redact_hidden_frames(chunks, self._decision.numbers):
+            self._on_disk.add_chunk(chunk.data, chunk.at)
+        self._on_disk.write_windows()
+
+    def _all_chunks(self, *, cut_off: bool) -> Sequence[RecordedChunk]:
+        """Return all chunks, at the end."""
+        if self._on_disk is None:
+            return (*self._response.chunks, *put_unasked_first(self._chunks))
+        self._written = len(self._chunks)
+        self._move_to_disk()
+        return self._on_disk.finish(cut_off=cut_off)
 
     def _elapsed(self) -> int:
         return round((time.monotonic() - self._clock) * 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -44,8 +45,8 @@ class LargeAnswer:
     def __init__(self, writer: BodyWriter, redactor: LargeBodyRedactor, chunks: Sequence[RecordedChunk]) -> None:
         self._writer = writer
         self._redactor = redactor
-        self._times = [chunk.at for chunk in chunks]
-        self._ends: list[int] = []
+        self._times = array("Q", [chunk.at for chunk in chunks])
+        self._ends = array("Q")
         self._failure: OSError | None = None
         # The reader writes, and a scope that closes ends the recording, each in a thread of its own.
         self._lock = threading.Lock()
@@ -88,7 +89,7 @@ class LargeAnswer:
 
     def _write(self, part: CleanPart) -> None:
         start = self._writer.size
-        self._ends += [start + end for end in part.ends]
+        self._ends.extend([start + end for end in part.ends])
         if self._failure is None:
             try:
                 self._writer.write(part.data)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aquila.cassettes.body_file import LARGE, StoredRequest
 from aquila.cassettes.frames.frame import SWITCHED
-from aquila.cassettes.model import Headers, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.fingerprints import FingerprintRule
 from aquila.cassettes.redaction.header_allowlist import (
@@ -229,6 +229,12 @@ class Redactor:
         if headers == response.headers and chunks is response.chunks and error == response.error:
             return response
         return replace(response, headers=headers, chunks=chunks, error=error)
+
+    def redact_hidden_frames(self, chunks: Sequence[RecordedChunk], numbers: SecretNumbers) -> Sequence[RecordedChunk]:
+        """Return chunks of a conversation without the secrets in frames whose bytes are stored as base64."""
+        return frame_redaction.redact_hidden_frames(
+            chunks, self._scrubber_knowing(self._find_seen_credentials()), numbers
+        )
 
     def redact_large_answer(self, *, is_stream: bool, numbers: SecretNumbers | None = None) -> LargeBodyRedactor:
         """Return what redacts the body of an answer while it arrives. ``is_stream`` says that it is an event stream.
