@@ -93,7 +93,7 @@ class BodyFile:
             left, ahead, at = self.size, b"", 0
             for size in sizes:
                 if size > len(ahead) - at:
-                    more = self._read_exactly(file, min(left, max(PIECE, size)))
+                    more = self.read_exactly(file, min(left, max(PIECE, size)))
                     left -= len(more)
                     if check is not None:
                         check.update(more)
@@ -104,7 +104,8 @@ class BodyFile:
                 yield ahead if whole else ahead[at : at + size]
                 at += size
 
-    def _read_exactly(self, file: IO[bytes], size: int) -> bytes:
+    def read_exactly(self, file: IO[bytes], size: int) -> bytes:
+        """Read so many bytes of the opened file. Raises ``CassetteCorrupt`` if it has fewer."""
         data = file.read(size)
         while len(data) < size:
             more = file.read(size - len(data))
@@ -179,13 +180,19 @@ class StoredChunks(Sequence[RecordedChunk]):
         places = range(len(self))[index]
         with self.file.open() as file:
             if isinstance(places, int):
-                return self._read_chunk(file, places)
-            return tuple([self._read_chunk(file, place) for place in places])
+                return self._read_chunks(file, places, places + 1)[0]
+            if places.step == 1:
+                return self._read_chunks(file, places.start, places.stop)
+            return tuple([self._read_chunks(file, place, place + 1)[0] for place in places])
 
-    def _read_chunk(self, file: IO[bytes], place: int) -> RecordedChunk:
-        start = self._ends[place - 1] if place else 0
-        file.seek(start)
-        return RecordedChunk(file.read(self._ends[place] - start), self._times[place])
+    def _read_chunks(self, file: IO[bytes], first: int, end: int) -> Sequence[RecordedChunk]:
+        if first >= end:
+            return ()
+        cuts = [self._ends[first - 1] if first else 0, *self._ends[first:end]]
+        file.seek(cuts[0])
+        data = self.file.read_exactly(file, cuts[-1] - cuts[0])
+        pieces = [data[start - cuts[0] : stop - cuts[0]] for start, stop in itertools.pairwise(cuts)]
+        return tuple(map(RecordedChunk, pieces, self._times[first:end]))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StoredChunks):

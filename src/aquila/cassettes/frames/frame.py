@@ -125,6 +125,11 @@ def is_from_provider(chunk: RecordedChunk) -> bool:
     return not chunk.data.startswith((b"event: sent", b"event: close"))
 
 
+def is_close(chunk: RecordedChunk) -> bool:
+    """Whether a chunk says how a conversation was closed."""
+    return chunk.data.startswith(b"event: close\n")
+
+
 def _event(name: str, lines: list[bytes], at: int) -> RecordedChunk:
     head = f"event: {name}\n".encode() if name else b""
     return RecordedChunk(head + b"".join([b"data: %b\n" % line for line in lines]) + b"\n", at)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import json
+from array import array
 from collections.abc import Iterator, Sequence
 
 from aquila.cassettes.frames.frame import Frame
@@ -21,8 +22,8 @@ class Lane:
 
     def __init__(self, name: str | None) -> None:
         self.name = name
-        self.sent: list[int] = []
-        self.received: list[int] = []
+        self.sent = array("Q")
+        self.received = array("Q")
         self.taken = 0
         """How many frames the client has sent, up to the first that it has not."""
         self.ahead: set[int] = set()
@@ -47,13 +48,13 @@ class Lanes:
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._end = len(frames)
         self._without_name = Lane(None)
-        names = [read_stream_id(frame.data) for frame in frames]
+        seen = [(read_stream_id(frame.data), frame.sent) for frame in frames]
         # A stream that only the provider names is no lane: nothing says which frames it waits for.
-        self._by_name = {name: Lane(name) for name, frame in zip(names, frames, strict=True) if name and frame.sent}
-        for place, (name, frame) in enumerate(zip(names, frames, strict=True)):
+        self._by_name = {name: Lane(name) for name, is_sent in seen if name and is_sent}
+        for place, (name, is_sent) in enumerate(seen):
             lane = self._by_name.get(name, self._without_name) if name else self._without_name
-            (lane.sent if frame.sent else lane.received).append(place)
-        self._sent = sorted(place for lane in self.all() for place in lane.sent)
+            (lane.sent if is_sent else lane.received).append(place)
+        self._sent = array("Q", sorted(place for lane in self.all() for place in lane.sent))
         self._was_taken = bytearray(self._end)
         self._first_untaken = 0
         self.taken_count = 0

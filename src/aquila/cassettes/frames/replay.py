@@ -7,23 +7,28 @@ the conversation as it had ended.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias
 
 from aquila.cassettes.frames.client_ids import ClientIds
-from aquila.cassettes.frames.frame import Close, Frame, read_frames
+from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.frames.lane_matching import LaneMatcher, Mismatch
 from aquila.cassettes.frames.lanes import Lane, Lanes, read_stream_id
 from aquila.cassettes.frames.messages import Message, MessageReader
 from aquila.cassettes.frames.misses import FrameMiss, explain_difference, explain_played_out, explain_sound
+from aquila.cassettes.frames.stored_frames import open_frames
 from aquila.cassettes.matching.body_lines import count_of
 from aquila.cassettes.matching.difference import clip_around
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import End, RecordedChunk
 
 __all__ = ["ConversationReplay", "Ending", "FrameMiss"]
+
+_AT_ONCE = 1000
+"""So many frames are handed out at once."""
 
 _WIDTH = 60
 """Characters of the line that says what a replay waits for."""
@@ -49,16 +54,12 @@ class ConversationReplay:
         redact: Callable[[bytes], bytes],
         name: str = "",
     ) -> None:
-        self._frames: list[Frame] = []
-        close: Close | None = None
-        for each in read_frames(chunks):
-            if isinstance(each, Close):
-                close = each
-            else:
-                self._frames.append(each)
+        self._frames, close = open_frames(chunks)
         self._ending = _ending_of(close, response_end)
         self._closed_by_client: Close | None = None
         self._lanes = Lanes(self._frames)
+        self._due: deque[int] = deque()
+        """The places of frames that may be delivered, and were not."""
         self._reader = MessageReader(rules, redact)
         self._ids = ClientIds(self._frames)
         self._matchers: dict[Lane, LaneMatcher] = {}
@@ -109,10 +110,15 @@ class ConversationReplay:
         self._closed_by_client = Close("client", code, reason)
 
     def deliverable(self) -> list[Frame]:
-        """Return the frames of the provider that may be delivered now, in order. Each is returned once."""
+        """Return the frames of the provider that may be delivered now, in order. Each is returned once.
+
+        Of many, some are returned, and the next ones when it is asked again.
+        """
         if self._closed_by_client is not None:
             return []
-        return [self._with_ids_of_now(self._frames[place]) for place in self._lanes.deliver()]
+        self._due.extend(self._lanes.deliver())
+        count = min(len(self._due), _AT_ONCE)
+        return [self._with_ids_of_now(self._frames[self._due.popleft()]) for _ in range(count)]
 
     def _with_ids_of_now(self, frame: Frame) -> Frame:
         data = self._ids.put_back(frame.data) if frame.is_text or frame.data[:1] == b"{" else frame.data
@@ -126,7 +132,7 @@ class ConversationReplay:
         """
         if self._closed_by_client is not None:
             return self._closed_by_client
-        return self._ending if self._lanes.is_played_out else None
+        return self._ending if self._lanes.is_played_out and not self._due else None
 
     @property
     def sent_count(self) -> int:
@@ -156,8 +162,9 @@ class ConversationReplay:
         None stands for the beginning and for the end of the conversation.
         """
         place = self._lanes.awaited
-        before = self._frames[:place]
-        return before[-1].at if before else None, None if place is None else self._frames[place].at
+        count = len(self._frames) if place is None else place
+        before = self._frames[count - 1].at if count else None
+        return before, None if place is None else self._frames[place].at
 
     def _explain(self, mismatch: Mismatch, lane: Lane, now: Message) -> FrameMiss:
         place, count = mismatch.place, self._lanes.sent_count

@@ -1,0 +1,67 @@
+"""The frames of a conversation that is so long that its chunks lie in a file: they are read when they are needed."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import overload
+
+from aquila.cassettes.body_file import StoredChunks
+from aquila.cassettes.frames.frame import Close, Frame, NotAFrame, is_close, read_event, read_frames
+from aquila.cassettes.model import RecordedChunk
+
+_PAGE = 256
+"""So many chunks are read at once."""
+
+
+def open_frames(chunks: Iterable[RecordedChunk]) -> tuple[Sequence[Frame], Close | None]:
+    """Return the frames of a conversation, and how it was closed, if it was. Raises ``NotAFrame``."""
+    if isinstance(chunks, StoredChunks):
+        return _open_stored(chunks)
+    events = list(read_frames(chunks))
+    close = next((event for event in reversed(events) if isinstance(event, Close)), None)
+    return [event for event in events if isinstance(event, Frame)], close
+
+
+def _open_stored(chunks: StoredChunks) -> tuple[Sequence[Frame], Close | None]:
+    places = array("Q")
+    close: Close | None = None
+    for place, chunk in enumerate(chunks):
+        if is_close(chunk):
+            event = read_event(chunk)
+            close = event if isinstance(event, Close) else close
+        else:
+            places.append(place)
+    return StoredFrames(chunks, places), close
+
+
+class StoredFrames(Sequence[Frame]):
+    """Those of ``chunks`` at some ``places``. They are mostly read in order; those read last are kept."""
+
+    def __init__(self, chunks: StoredChunks, places: Sequence[int]) -> None:
+        self._chunks = chunks
+        self._places = places
+        self._page: tuple[int, Sequence[RecordedChunk]] = 0, ()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Frame]: ...
+    def __getitem__(self, index: int | slice) -> Frame | Sequence[Frame]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
+        return self._read(self._places[index])
+
+    def _read(self, place: int) -> Frame:
+        start, page = self._page
+        if not start <= place < start + len(page):
+            start = place - place % _PAGE
+            page = self._chunks[start : start + _PAGE]
+            self._page = start, page  # in one piece: others may read, too
+        event = read_event(page[place - start])
+        if isinstance(event, Close):
+            raise NotAFrame("a close is no frame")
+        return event
