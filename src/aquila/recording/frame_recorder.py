@@ -137,7 +137,7 @@ class FrameRecorder:
     @property
     def is_due(self) -> bool:
         """Whether ``write_due`` has something to do."""
-        return self._turn_has_ended or self._has_too_much or (self._end is not None and not self._stored)
+        return not self._stored and (self._turn_has_ended or self._has_too_much or self._end is not None)
 
     @property
     def _has_too_much(self) -> bool:

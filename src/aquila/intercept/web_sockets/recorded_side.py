@@ -138,7 +138,7 @@ class RecordedSide:
         frames, self._unsaid = [*self._unsaid, *self._replay.deliverable()], []
         if self._said is not None:
             self._said += [frame.data for frame in frames]
-        return [(self._pause_before(frame.at), frame) for frame in frames]
+        return [(self._take_pause(frame.at), frame) for frame in frames]
 
     @property
     def ended(self) -> Ending | None:
@@ -180,10 +180,14 @@ class RecordedSide:
     def is_silenced(self) -> bool:
         return self.may_fall_silent and self._replay.ended == "left"
 
+    def _take_pause(self, at: int) -> float:
+        pause = self._pause_before(at)
+        self._passed = at
+        return pause
+
     def _pause_before(self, at: int) -> float:
         if not self._timing or at == self._passed:
             return 0.0
-        self._passed = at
         before = bisect_left(self._times, at) - 1
         return (at - self._times[before]) / 1000 * self._timing if before >= 0 else at / 1000 * self._timing
 
