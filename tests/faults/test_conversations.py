@@ -67,7 +67,8 @@ def test_a_fault_makes_a_conversation_or_says_why_not(
     assert not any(isinstance(each, Close) for each in read[:-1])
     before = [each for each in frames if each.sent]
     sent = [each for each in read if isinstance(each, Frame) and each.sent]
-    assert [each.data for each in sent][: len(before)] == [each.data for each in before][: len(sent)]
+    if fault.name != "error_event":  # behind it the client asks once more
+        assert [each.data for each in sent] == [each.data for each in before][: len(sent)]
     assert changed.body != good.response.body or changed.end != "complete" or fault.name in MAY_CHANGE_NO_BYTES
 
 
