@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import sys
@@ -17,8 +18,10 @@ from huey.exceptions import TaskTimeout
 import aquila
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
+from aquila.errors import RemoteTaskError
 from aquila.huey import FileHuey, MemoryHuey, ask_task, follow, partial_answer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
+from aquila.huey.testing.fixture_types import WorkerType
 from tests.support.failing_server import failing_server
 from tests.support.limits import with_a_limit_in_time
 from tests.support.silent_provider import Silent
@@ -174,6 +177,40 @@ def test_the_limit_of_a_task_strikes_in_a_process_worker(root: Path, provider: S
                 return value
 
         assert run_recorded_and_replayed(root, provider, run) == ("out of time", "out of time")
+
+    with_a_limit_in_time(scenario, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("worker_type", "is_async"),
+    [("thread", False), ("thread", True), pytest.param("process", False, marks=pytest.mark.slow)],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and alarms")
+def test_a_plain_call_ends_with_its_task_in_any_worker(
+    root: Path, provider: Silent, tmp_path: Path, worker_type: WorkerType, is_async: bool
+) -> None:
+    options: dict[str, Any] = {
+        "base_url": provider.url, "endpoint": "chat", "api_key": "-", "max_retries": 0,
+        "timeout": aquila.Timeouts(read=7200, idle=7200),
+    }  # fmt: skip
+
+    def scenario(limit: float) -> None:
+        huey = FileHuey("app", path=str(tmp_path / f"queue {limit}"))
+
+        @huey.task(timeout=limit)
+        def job() -> str:
+            try:
+                return asyncio.run(aquila.aask("hi", **options)).text if is_async else aquila.ask("hi", **options).text
+            except aquila.errors.AquilaError:
+                return "an error that a task may handle"
+
+        def run() -> str:
+            workers = run_consumer(worker_type, huey=huey, raise_errors=False)
+            with use_test_queue(huey, storage="own"), workers as consumer, pytest.raises(RemoteTaskError) as failure:
+                consumer.wait(job())
+            return str(failure.value).partition("(")[0]
+
+        assert run_recorded_and_replayed(root, provider, run) == ("job: TaskTimeout",) * 2
 
     with_a_limit_in_time(scenario, LIMIT)
 

@@ -23,7 +23,7 @@ from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.task_scope import enter_task_scope, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
 from aquila.recording.places import outcome_boundary
-from aquila.recording.time_limits import TimeLimit, time_limit
+from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 from aquila.recording.under_test import is_under_test
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         """
         limit = None
         if task.timeout:
-            limit = TimeLimit("task", task.timeout, lambda: TaskTimeout(f"timeout {task.timeout}s"))
+            limit = TimeLimit(TASK, task.timeout, lambda: TaskTimeout(f"timeout {task.timeout}s"))
         with outcome_boundary(), super()._timeout_context(task), time_limit(limit):
             yield
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _MARK = "TimeLimit"
+TASK = "task"
+"""The name of the limit of a task."""
 _TOLERANCE = 0.05
 """So many seconds the clock of a limit and that of what enforces it may differ."""
 
@@ -24,12 +26,12 @@ class TimeLimit:
         self.seconds = seconds
         self.make_error = make_error
         self.has_struck = False
-        self._ends = time.monotonic() + seconds
+        self.ends = time.monotonic() + seconds  # on the monotonic clock
 
     @property
     def has_run_out(self) -> bool:
         """Whether its time is over."""
-        return time.monotonic() >= self._ends - _TOLERANCE
+        return time.monotonic() >= self.ends - _TOLERANCE
 
 
 # Those around the code that runs, outermost first. They belong to its context; `time_limit` sets and restores them.
@@ -39,6 +41,11 @@ _limits: ContextVar[tuple[TimeLimit, ...]] = ContextVar("aquila_time_limits", de
 def current_limits() -> tuple[TimeLimit, ...]:
     """The limits in force here, outermost first."""
     return _limits.get()
+
+
+def limit_of_task() -> TimeLimit | None:
+    """The limit of the task in which this code runs, which ends its calls too. None outside of a task that has one."""
+    return min((limit for limit in _limits.get() if limit.name == TASK), key=lambda limit: limit.ends, default=None)
 
 
 @contextmanager

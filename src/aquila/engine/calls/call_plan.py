@@ -27,7 +27,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.messages import Message, messages_from_prompt
 from aquila.recording import runtime
 from aquila.recording.scope import Surroundings, find_surroundings
-from aquila.recording.time_limits import TimeLimit
+from aquila.recording.time_limits import TimeLimit, limit_of_task
 from aquila.transports.routing import needs_key, resolve_route
 from aquila.transports.silence import make_read_timeout
 
@@ -96,7 +96,10 @@ class CallPlan:
             metadata=self.options.metadata,
         )
         telemetry = Telemetry(info, shows_content=self.surroundings.settings.log_content == "on")
-        total = self.timeouts.total
+        total, of_task = self.timeouts.total, limit_of_task()
+        ends = [] if total is None else [time.monotonic() + total]
+        if of_task is not None:
+            ends.append(of_task.ends)
         return PreparedCall(
             plan=self,
             loop=self.make_loop(self, telemetry, where),
@@ -104,8 +107,9 @@ class CallPlan:
             route=route,
             error_context=where,
             api_key=api_key,
-            deadline=None if total is None else time.monotonic() + total,
+            deadline=min(ends, default=None),
             total_limit=None if total is None else TimeLimit("total", total, make_read_timeout),
+            task_limit=of_task,
             interrupter=ReadInterrupter(),
         )
 
@@ -128,7 +132,10 @@ class CallPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedCall:
-    """A plan on its route. ``deadline`` is the end of its total time, on the monotonic clock."""
+    """A plan on its route.
+
+    ``deadline`` is the end of its total time, or of the time of the task that makes it, on the monotonic clock.
+    """
 
     plan: CallPlan
     loop: RequestLoop
@@ -139,32 +146,39 @@ class PreparedCall:
     deadline: float | None
     total_limit: TimeLimit | None
     """The total time as a replay sees it."""
+    task_limit: TimeLimit | None
+    """The time limit of the task that makes the call. Where it ends the call, it raises its own error."""
     interrupter: ReadInterrupter
 
     def error_or_total_timeout(self, error: BaseException) -> BaseException:
         """Return what ended a request: the total time if that is over, else ``error``."""
-        try:
-            self.remaining_seconds()
-        except RequestTimeout as overdue:
-            overdue.__cause__ = error
-            return overdue
-        return error
+        if not self._is_overdue():
+            return error
+        overdue = self.total_timeout_error()
+        overdue.__cause__ = error
+        return overdue
 
     def sdk_arguments(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of the SDK's method for one request."""
         return sdk_arguments(path, request, self.plan.timeouts, self.remaining_seconds())
 
     def remaining_seconds(self) -> float | None:
-        """What is left of the total time, in seconds; None without a limit. Raises ``RequestTimeout`` if nothing is."""
+        """What is left of the time, in seconds; None without a limit. Raises ``total_timeout_error()`` at its end."""
         if self.deadline is None:
             return None
-        left = self.deadline - time.monotonic()
-        if left <= 0 or (self.total_limit is not None and self.total_limit.has_struck):
+        if self._is_overdue():
             raise self.total_timeout_error()
-        return left
+        return max(self.deadline - time.monotonic(), 1e-3)
 
-    def total_timeout_error(self) -> RequestTimeout:
-        """The error of a call whose total time is over."""
+    def _is_overdue(self) -> bool:
+        struck = any(limit is not None and limit.has_struck for limit in (self.total_limit, self.task_limit))
+        return struck or (self.deadline is not None and time.monotonic() >= self.deadline)
+
+    def total_timeout_error(self) -> BaseException:
+        """The error of a call whose total time is over, or that of the task that makes it."""
+        limit = self.task_limit
+        if limit is not None and (limit.has_struck or time.monotonic() >= limit.ends):
+            return limit.make_error()
         return RequestTimeout(
             f"total: the call to {self.error_context.host} took longer than {self.plan.timeouts.total:g} s"
         )

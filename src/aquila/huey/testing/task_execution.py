@@ -23,7 +23,7 @@ from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_difference
 from aquila.recording.places import outcome_boundary
-from aquila.recording.time_limits import TimeLimit, time_limit
+from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
 _OUTCOMES = frozenset(
     ("complete", "error", "timeout", "locked", "rate-limited", "canceled", "revoked", "expired", "interrupted")
@@ -241,7 +241,7 @@ def _replayed_limit(seen: _Observation, seconds: float | None) -> TimeLimit | No
         seen.time_is_up = True
         return TaskTimeout(f"timeout ({seconds}s)")
 
-    return TimeLimit("task", seconds, make_error)
+    return TimeLimit(TASK, seconds, make_error)
 
 
 def _compute_retry_delay(error: BaseException | None, eta: Any, now: Any, retry_delay: float) -> float:
