@@ -10,7 +10,7 @@ from contextvars import ContextVar
 import httpx2
 
 from aquila.transports.record import run_in_thread
-from aquila.transports.upstreams import Upstream
+from aquila.transports.upstreams import SCRIPT, Upstream
 
 
 class Route:
@@ -65,7 +65,7 @@ class PlainRoute(Route):
         self.name = name
         self.needs_key = upstream.needs_key
         self.source = name
-        self.speaks_web_sockets = name == "live"
+        self.speaks_web_sockets = name in ("live", SCRIPT)
         self._upstream = upstream
 
     def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:

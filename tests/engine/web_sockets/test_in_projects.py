@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 pytest.importorskip("huey")
@@ -10,8 +12,11 @@ pytest.importorskip("huey")
 import aquila.engine.streams.socket_exchange
 import aquila.huey.testing.performing  # noqa: F401
 import tests.support.preloaded  # noqa: F401
+from aquila.errors import UnscriptedRequest
+from tests.support.engines import Engine
 from tests.support.provider import responses_events
 from tests.support.responses_over_sockets import SocketAnswer, SocketProvider, answering, called
+from tests.support.runs import separate_run
 
 APP = """
 import threading
@@ -126,3 +131,22 @@ def test_a_script_answers(pytester: pytest.Pytester) -> None:
     result = run(pytester, test=SCRIPTED.replace('    aquila_script.reply("here")\n', ""))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*UnscriptedRequest*"])
+
+
+def test_a_script_in_a_file_answers_tests_and_the_run(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, engine: Engine
+) -> None:
+    folder = pytester.mkdir("cassettes")
+    (folder / "said.script.yaml").write_text("script:\n- tool_call: {look: {city: Ulm}}\n- reply: here\n")
+
+    def look(city: str) -> str:
+        return f"fine in {city}"
+
+    options: dict[str, Any] = {"endpoint": "responses", "websocket": True, "tools": [look], "api_key": None}
+    with separate_run(pytester.path):
+        assert engine.ask("Here?", cassette="said", transport=None, **options).text == "here"
+    monkeypatch.setenv("AQUILA_SCRIPT", "said")
+    with separate_run(pytester.path):
+        assert engine.ask("Here?", transport="script", **options).text == "here"
+        with pytest.raises(UnscriptedRequest):
+            engine.ask("And there?", transport="script", **options)

@@ -22,7 +22,7 @@ from aquila.recording.decisions import PASS_ON, RefuseDecision, ReplayDecision
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.recording.model_hosts import asks_model
 from aquila.recording.no_network import fail_unasked
-from aquila.recording.scope import Scope
+from aquila.recording.scope import Scope, current_scope
 from aquila.recording.session import Session
 from aquila.transports import scope_routes
 from aquila.transports.cassette_route import CassetteRoute
@@ -31,6 +31,7 @@ from aquila.transports.routes import Route, active_route
 from aquila.transports.scope_route import refuse, spoil_recording
 from aquila.transports.scope_routes import session_mode
 from aquila.transports.script_route import ScriptRoute
+from aquila.transports.script_transport import script_of_run
 from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ def _answer_on(route: Route, request: RecordedRequest) -> Answer:
         return scripted if scripted is not None or otherwise is None else _answer_on(otherwise, request)
     if isinstance(route, CassetteRoute):
         return _decide(request, *route.answering)
+    if route.source == SCRIPT:  # that of the run, without a cassette
+        scope = current_scope() or Scope(kind="call")
+        return scripted_answering.answer_from([script_of_run()], request, scope, scope.settings, leaves_some=False)
     return None
 
 
