@@ -61,5 +61,5 @@ SOCKET_CLIENTS = (
     SocketClient("websockets", "plain_websockets", ("websockets",)),
     SocketClient("aiohttp", "plain_aiohttp", ("aiohttp",)),
     SocketClient("websocket-client", "plain_websocket_client", ("websocket-client",)),
-    SocketClient("httpx-ws", "plain_httpx_ws", ("httpx-ws", "httpx")),
+    SocketClient("httpx-ws, in event loops", "plain_httpx_ws", ("httpx-ws", "httpx")),
 )

@@ -1,9 +1,12 @@
-"""httpx-ws: in a thread and in an event loop, against the Realtime API."""
+"""httpx-ws: in an event loop, against the Realtime API.
+
+Not in threads: there it reads and writes over TLS at once, which breaks connections in Python 3.11, without Aquila too.
+"""
 
 import os
 
 import httpx
-from httpx_ws import aconnect_ws, connect_ws
+from httpx_ws import aconnect_ws
 
 URL = "https://api.openai.com/v1/realtime"
 
@@ -20,41 +23,6 @@ def turn(prompt):
 def told(seen, event):
     seen.append(event.get("delta") or event["type"])
     return event["type"] in ("response.done", "error")
-
-
-def talk(*prompts, model="gpt-realtime"):
-    seen = []
-    client = httpx.Client(headers=headers())
-    with client, connect_ws(URL, client, params={"model": model}) as connection:
-        for prompt in prompts:
-            for message in turn(prompt):
-                connection.send_json(message)
-            while not told(seen, connection.receive_json()):
-                pass
-    return seen
-
-
-def text(prompt):
-    return talk(prompt, "And what else?")
-
-
-def error(prompt):
-    return talk(f"{prompt} Fail.", "And now?")
-
-
-def broken(prompt):
-    return talk(f"{prompt} Break off.")
-
-
-def closed(prompt):
-    return talk(f"{prompt} Close.")
-
-
-def refused(prompt):
-    return talk(prompt, model="refused")
-
-
-# In event loops
 
 
 async def talk_async(*prompts, model="gpt-realtime"):
