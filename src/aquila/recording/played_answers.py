@@ -6,10 +6,11 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.model import Interaction, RecordedChunk
+from aquila.cassettes.model import Interaction
 from aquila.errors import CassetteCorrupt
 from aquila.recording.child_misses import ChildMisses
 
@@ -67,18 +68,14 @@ def count_tokens(interaction: Interaction) -> int:
 
     In a conversation each answer reports its own.
     """
-    if interaction.kind == "websocket":
-        return sum(_last_number(_TOTAL.findall(chunk.data)) for chunk in _chunks_of(interaction, 0))
-    tail = b"".join(chunk.data for chunk in _chunks_of(interaction, -8))[-20_000:]
-    total = _last_number(_TOTAL.findall(tail))
-    return total or sum(map(int, _PARTS.findall(tail)[-2:]))
-
-
-def _chunks_of(interaction: Interaction, begin: int) -> Sequence[RecordedChunk]:
-    try:
-        return interaction.response.chunks[begin:]
-    except CassetteCorrupt:  # the file of a large body is missing: whoever asked for the body was told
-        return ()
+    chunks = interaction.response.chunks
+    with suppress(CassetteCorrupt):  # the file of a large body is missing: whoever asked for the body was told
+        if interaction.kind == "websocket":
+            return sum(_last_number(_TOTAL.findall(chunk.data)) for chunk in chunks)
+        tail = b"".join([chunk.data for chunk in chunks[-8:]])[-20_000:]
+        total = _last_number(_TOTAL.findall(tail))
+        return total or sum(map(int, _PARTS.findall(tail)[-2:]))
+    return 0
 
 
 def _last_number(found: Sequence[bytes]) -> int:
