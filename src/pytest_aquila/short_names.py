@@ -38,9 +38,10 @@ NAMES = (
 
 
 def register_if_configured(config: pytest.Config) -> None:
-    """Let tests use the short names if the ini key names a Huey."""
+    """Let tests use the short names if the ini key names a Huey, and put the run in testing mode."""
     if config.getini("aquila_huey"):
         _register(config)
+        config.pluginmanager.import_plugin("pytest_aquila.testing_mode")
 
 
 @pytest.hookimpl(tryfirst=True)

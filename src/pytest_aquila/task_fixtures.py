@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 INI = (
-    ("aquila_huey", "the Huey under test, as module:attribute"),
+    ("aquila_huey", "the Hueys under test, as module:attribute; the first is that of the fixtures"),
     ("aquila_huey_storage", "where tasks go in a test: memory (default), or own, which is emptied before each test"),
     ("aquila_huey_leftover", "tasks that a passing test leaves in the queue: ignore (default), warn or fail"),
 )
@@ -69,8 +69,20 @@ def _load_testing() -> Any:
 
 @pytest.fixture
 def aquila_huey(pytestconfig: pytest.Config) -> Any:
-    """The Huey under test: the ini key ``aquila_huey``. Override this fixture to give another."""
-    path = str(pytestconfig.getini("aquila_huey") or "")
+    """The Huey under test: the first of the ini key ``aquila_huey``. Override this fixture to give another."""
+    return _load_huey(next(iter(_paths_of_hueys(pytestconfig)), ""))
+
+
+def load_hueys(config: pytest.Config) -> list[Any]:
+    """Return all Hueys that the ini key ``aquila_huey`` names, in its order."""
+    return list(map(_load_huey, _paths_of_hueys(config)))
+
+
+def _paths_of_hueys(config: pytest.Config) -> list[str]:
+    return str(config.getini("aquila_huey") or "").replace(",", " ").split()
+
+
+def _load_huey(path: str) -> Any:
     module, _, attribute = path.partition(":")
     if not module or not attribute:
         raise _config_error(
@@ -187,7 +199,7 @@ def aquila_run_consumer(aquila_tasks: AquilaHuey, pytestconfig: pytest.Config) -
     def run_configured(
         *args: Any, subprocess: bool | str = False, **options: Any
     ) -> contextlib.AbstractContextManager[RunningConsumer]:
-        program = str(pytestconfig.getini("aquila_huey") or "") if subprocess is True else subprocess
+        program = next(iter(_paths_of_hueys(pytestconfig)), "") if subprocess is True else subprocess
         running: contextlib.AbstractContextManager[RunningConsumer] = run_consumer(
             *args, subprocess=program or subprocess, huey=aquila_tasks, **options
         )

@@ -211,6 +211,50 @@ def test_where_a_huey_is_under_test_both_names_work_and_the_project_s_own_come_f
     result.assert_outcomes(passed=1)
 
 
+def test_where_the_ini_key_names_hueys_no_test_reaches_their_queues(project):
+    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey second:huey, third:huey fourth:huey\n")
+    hueys = {
+        "second": "from huey import SqliteHuey\nhuey = SqliteHuey('second', filename='second.db')",
+        "third": "from huey import SqliteHuey\nhuey = SqliteHuey('third', filename='third.db', immediate=True)",
+        "fourth": "from huey import MemoryHuey\nhuey = MemoryHuey('fourth')",
+    }
+    task = "\n@huey.task()\ndef double(number):\n    return 2 * number\n"
+    project.pytester.makepyfile(**{name: code + task for name, code in hueys.items()})
+    result = project(
+        test_one="""
+        import pytest
+        import app, second, third, fourth
+        from aquila.huey.testing import drain_queue
+
+        STORAGES = [each.huey.storage for each in (app, second)]
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_without_a_fixture(time):
+            app.greet("eve")
+            second.double(1)
+            assert [each.huey.pending_count() for each in (app, second)] == [1, 1]
+            assert drain_queue() == {"complete": 1}          # of the first
+            assert drain_queue(huey=second.huey) == {"complete": 1}
+            assert third.double(2).get() == 4
+            fourth.double(3)
+            assert fourth.huey.pending_count() == time       # it is left alone
+
+        def test_with_a_fixture(perform_job, aquila_tasks):
+            assert aquila_tasks is app.huey
+            assert perform_job(second.double, 2).value == 4
+            second.double(1)
+
+        def test_its_own_storage_is_the_real_one(use_test_queue):
+            with use_test_queue(storage="own"):
+                assert app.huey.storage is STORAGES[0]
+
+        def test_nothing_reached_the_real_queues():
+            assert [storage.queue_size() for storage in STORAGES] == [0, 0]
+        """,
+    )
+    result.assert_outcomes(passed=5)
+
+
 @pytest.mark.parametrize(
     ("report", "outcomes"),
     [

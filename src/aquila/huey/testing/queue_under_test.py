@@ -95,7 +95,8 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
     if mode not in ("manual", "inline"):
         raise ConfigError(f"the mode of use_test_queue is 'manual' or 'inline', not {mode!r}")
     outer = innermost_test_queue(huey)
-    used = MemoryStorage(huey.name) if storage == "memory" else huey.storage if storage == "own" else storage
+    own = outer.production if outer is not None and isinstance(outer.production, BaseStorage) else huey.storage
+    used = MemoryStorage(huey.name) if storage == "memory" else own if storage == "own" else storage
     if not isinstance(used, BaseStorage):
         raise ConfigError(f"storage= is 'memory', 'own' or a storage of Huey, not {storage!r}")
     production = outer.production if outer else _production_storage(huey)
