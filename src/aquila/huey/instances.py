@@ -15,7 +15,7 @@ from huey.api import Task, TaskWrapper
 from huey.exceptions import TaskTimeout
 from huey.serializer import Serializer
 
-from aquila.errors import MessageRejected, PickledMessages
+from aquila.errors import ConfigError, MessageRejected, PickledMessages
 from aquila.huey import lost_tasks, scope_reference
 from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, delete_progress_of, enter_current_task
@@ -308,6 +308,7 @@ def instrument(huey: H, *, keep_running: bool = False) -> H:
     is made, so that producers and workers both have it. ``keep_running`` is that of ``AquilaHuey``. A Huey that was
     instrumented already is not changed. Warns with ``PickledMessages``, once for each Huey, if it reads pickles.
     """
+    reject_other_than_huey(huey)
     is_new, own = not isinstance(huey, AquilaHuey), cast("Any", huey)
     change_class(huey)
     if is_new and _reads_any_pickle(type(own.serializer)):
@@ -321,6 +322,15 @@ def instrument(huey: H, *, keep_running: bool = False) -> H:
     if keep_running:
         lost_tasks.keep_running(huey)
     return huey
+
+
+def reject_other_than_huey(huey: Any) -> None:
+    """Raise ``ConfigError`` for what is no Huey, before anything of it is changed. A MiniHuey is none."""
+    if not isinstance(huey, _huey.Huey):
+        raise ConfigError(
+            f"{type(huey).__module__}.{type(huey).__qualname__} is no huey.Huey: it has no queue, no messages and no "
+            "results that could be looked at. Use aquila.huey.MemoryHuey in its place, or test the function itself"
+        )
 
 
 def _reads_any_pickle(kind: Any) -> bool:

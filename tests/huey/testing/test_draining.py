@@ -12,6 +12,7 @@ from huey.exceptions import CancelExecution, RetryTask
 from huey.storage import MemoryStorage
 
 from aquila.errors import ConfigError, TaskContractBroken, TaskError
+from aquila.huey import instrument
 from aquila.huey.testing import all_enqueued, assert_enqueued, drain_queue, perform_job, run_periodic, use_test_queue
 
 
@@ -482,3 +483,14 @@ def test_a_mode_is_not_collected_as_a_test(pytester):
 
 
 logging.getLogger("huey").addHandler(logging.NullHandler())
+
+
+def test_what_is_no_huey_is_refused_and_left_as_it_is():
+    class MiniHuey:  # as huey.contrib.mini has it, without gevent
+        pass
+
+    mini = MiniHuey()
+    for use in (instrument, lambda huey: use_test_queue(huey).__enter__()):
+        with pytest.raises(ConfigError, match=r"MiniHuey is no huey\.Huey: .* Use aquila\.huey\.MemoryHuey"):
+            use(mini)
+    assert (type(mini), vars(mini)) == (MiniHuey, {})

@@ -11,7 +11,7 @@ from huey import Huey
 from huey.storage import BaseStorage, MemoryStorage
 
 from aquila.errors import ConfigError
-from aquila.huey.instances import change_class
+from aquila.huey.instances import change_class, reject_other_than_huey
 from aquila.huey.scope_sharing import collect_misses_of_current_scope
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
@@ -74,7 +74,8 @@ def use_test_queue(
       uses the storage of the Huey, **and empties it first**. A Huey storage is used as it is.
 
     A Huey that is not one of ``aquila.huey`` is instrumented until the block ends. Test queues nest, and ``immediate``
-    is off while one is open. Yields the Huey. Raises ``ConfigError`` for another mode or storage.
+    is off while one is open. Yields the Huey. Raises ``ConfigError`` for another mode or storage,
+    and for what is no Huey.
     """
     with _open_test_queue(huey, mode, storage):
         yield huey
@@ -95,6 +96,7 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
     if mode not in ("manual", "inline"):
         raise ConfigError(f"the mode of use_test_queue is 'manual' or 'inline', not {mode!r}")
     outer = innermost_test_queue(huey)
+    reject_other_than_huey(huey)
     own = outer.production if outer is not None and isinstance(outer.production, BaseStorage) else huey.storage
     used = MemoryStorage(huey.name) if storage == "memory" else own if storage == "own" else storage
     if not isinstance(used, BaseStorage):
