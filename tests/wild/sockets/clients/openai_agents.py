@@ -58,8 +58,13 @@ async def closed_async(prompt):
 # Its agent for the Realtime API
 
 
-async def converse(act, *tools, answers=1):
-    runner = RealtimeRunner(RealtimeAgent(name="Ornithologist", instructions="Be brief.", tools=list(tools)))
+LOSES_NOTHING = {"tracing_disabled": True}
+"""What it says of its tracing may come before the end of a connection that breaks, or too late."""
+
+
+async def converse(act, *tools, answers=1, **config):
+    realtime_agent = RealtimeAgent(name="Ornithologist", instructions="Be brief.", tools=list(tools))
+    runner = RealtimeRunner(realtime_agent, config=config)
     seen = []
     async with await runner.run() as session:
         await act(session)
@@ -115,8 +120,8 @@ async def realtime_error_async(prompt):
 
 
 async def realtime_broken_async(prompt):
-    return await converse(lambda session: session.send_message(f"{prompt} Break off."))
+    return await converse(lambda session: session.send_message(f"{prompt} Break off."), **LOSES_NOTHING)
 
 
 async def realtime_closed_async(prompt):
-    return await converse(lambda session: session.send_message(f"{prompt} Close."))
+    return await converse(lambda session: session.send_message(f"{prompt} Close."), **LOSES_NOTHING)
