@@ -2,8 +2,8 @@
 
 PYTHON ?=
 ARGS ?=
-# Tests run in as many processes as there are cores, at most four. WORKERS=0 runs them in one.
-WORKERS ?= auto
+# Tests wait a part of their time, so they run in one process more than there are cores, at most four. WORKERS=0: in one.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 export PYTHON
 
 bin := .venv/bin
@@ -35,11 +35,8 @@ check: environment
 
 pytest := $(bin)/pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --durations 15
 
-# The fast tests wait for a part of their time, so they get one process more than there are cores.
-fast_workers = $(if $(filter auto,$(WORKERS)),$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1),$(WORKERS))
-
 test: check
-	$(pytest) -n $(fast_workers) -m "not slow" $(ARGS)
+	$(pytest) -m "not slow" $(ARGS)
 
 test-all: check
 	$(pytest) $(ARGS)
