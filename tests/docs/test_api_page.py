@@ -14,7 +14,7 @@ import pytest
 
 from aquila import config
 from aquila.cli import COMMANDS
-from pytest_aquila import options, plugin
+from pytest_aquila import options, plugin, short_names
 from tests.docs.snippets import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "api.md"
@@ -99,7 +99,8 @@ def variables_in_code() -> set[str]:
 
 
 def fixtures_in_code() -> set[str]:
-    return {name for name, value in vars(plugin).items() if type(value).__name__ == "FixtureFunctionDefinition"}
+    named = {**vars(plugin), **vars(short_names)}
+    return {name for name, value in named.items() if type(value).__name__ == "FixtureFunctionDefinition"}
 
 
 EXPECTED = {
