@@ -40,6 +40,7 @@ from aquila.recording.decisions import (
 )
 from aquila.recording.other_origins import OtherOrigins, move_to_origin
 from aquila.recording.played_conversations import PlayedConversations
+from aquila.recording.put_aside import PutAside
 from aquila.recording.recording_age import leave_out_outdated
 from aquila.recording.recording_keys import RecordingKeys, holds_stand_in
 from aquila.recording.request_counts import CountedRequests, RequestCounts
@@ -100,13 +101,11 @@ class Session:
         self._takes_other_origins = takes_other_origins
         self.redactor = redactor
         self.closed = False
-        self._put_aside = put_aside
+        self._put_aside = PutAside(put_aside, rules, redactor)
         self._filters = filters
         if filters is not None:
             cassette = filters.filter_recordings(cassette)
-        if put_aside:
-            kept = (each for each in cassette.interactions if self.key_of(each.request) not in put_aside)
-            cassette = Cassette.from_interactions(kept)
+        cassette = self._put_aside.take_from(cassette, self.key_of)
         self._outdated_slots: frozenset[Slot] = frozenset()
         if is_outdated is not None:
             cassette, self._outdated_slots = leave_out_outdated(cassette, self.key_of, is_outdated)
@@ -415,8 +414,7 @@ class Session:
             key_of_stored=key_of_stored,
             for_review=self.mode == "pending",
         )
-        if self._put_aside and (recorded or drop_unused):
-            changes = replace(changes, drop_keys=self._put_aside)
+        changes = self._put_aside.add_to(changes, is_owned=drop_unused)
         found = self._outdated_slots.union(slots.values())
         return replace(changes, drop=found - changes.touched_slots()) if drop_unused else changes
 

@@ -76,7 +76,7 @@ class RecordedSide:
         otherwise, or another connection has it already. ``said`` are the messages that the client may have read.
         """
         plays, given = self._session.conversations, self._decision.interaction
-        if self._session.mode != "replay" or self._decision.fault:
+        if self._decision.fault:
             return self._replay.take_sent(data, is_text)
         miss: FrameMiss | None = None
 

@@ -1,0 +1,78 @@
+"""Recordings that are put aside because a conversation has drifted: a session goes on as if there were none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from aquila.cassettes.frames.frame import SWITCHED, Frame, is_conversation, read_frames
+from aquila.cassettes.frames.replay import ConversationReplay
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.redaction.found_secrets import without_numbers
+from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.storage.merging import Changes, NewRecording
+
+
+class PutAside:
+    """The recordings of some ``keys`` of a cassette, and what becomes of them when others were made."""
+
+    def __init__(self, keys: frozenset[str], rules: MatchRules, redactor: Redactor) -> None:
+        self._keys = keys
+        self._rules = rules
+        self._redactor = redactor
+        self._conversations: dict[str, list[Interaction]] = {}
+
+    def take_from(self, cassette: Cassette, key_of: Callable[[RecordedRequest], str]) -> Cassette:
+        """Return the cassette without them."""
+        if not self._keys:
+            return cassette
+        kept: list[Interaction] = []
+        for interaction in cassette.interactions:
+            key = key_of(interaction.request)
+            if key not in self._keys:
+                kept.append(interaction)
+            elif is_conversation(interaction.request):
+                self._conversations.setdefault(key, []).append(interaction)
+        return Cassette.from_interactions(kept)
+
+    def add_to(self, changes: Changes, *, is_owned: bool) -> Changes:
+        """Add to what a session changes in its cassette what becomes of them.
+
+        Others that use the cassette have conversations with the same handshake: only in one of a single scope, which
+        ``is_owned``, all of them are left out. Elsewhere a new one replaces that which begins as it does.
+        """
+        if not self._keys or not (changes.recorded or is_owned):
+            return changes
+        if is_owned:
+            return replace(changes, drop_keys=self._keys)
+        left: dict[str, list[Interaction | None]] = {key: [*rows] for key, rows in self._conversations.items()}
+        recorded = tuple([self._place(row, left[row.key]) if row.key in left else row for row in changes.recorded])
+        return replace(changes, recorded=recorded, drop_keys=self._keys - left.keys())
+
+    def _place(self, row: NewRecording, rivals: list[Interaction | None]) -> NewRecording:
+        """Give a recording the place of the first of its ``rivals`` that begins as it does, or one behind them all."""
+        for position, rival in enumerate(rivals):
+            if rival is not None and self._begins_like(row.interaction, rival):
+                rivals[position] = None
+                return replace(row, position=position, renews=True)
+        rivals.append(None)
+        return replace(row, position=len(rivals) - 1)
+
+    def _begins_like(self, interaction: Interaction, rival: Interaction) -> bool:
+        response = rival.response
+        chunks = response.chunks if response.status == SWITCHED else ()
+        replay = ConversationReplay(chunks, response.end, rules=self._rules, redact=self._redact)
+        first = next(_sent(interaction), None)
+        if first is None or not replay.sent_count:
+            return first is None and not replay.sent_count
+        return replay.take_sent(first.data, first.is_text) is None
+
+    def _redact(self, data: bytes) -> bytes:
+        text = data.decode("utf-8", "surrogateescape")
+        return without_numbers(self._redactor.redact_text(text)).encode("utf-8", "surrogateescape")
+
+
+def _sent(interaction: Interaction) -> Iterator[Frame]:
+    if interaction.response.status == SWITCHED:
+        yield from (each for each in read_frames(interaction.response.chunks) if isinstance(each, Frame) and each.sent)
