@@ -72,16 +72,15 @@ async def converse(act, *tools, answers=1, **config):
             if event.type == "raw_model_event":
                 raw = event.data
                 kind = raw.data["type"] if raw.type == "raw_server_event" else raw.type
-                if (
-                    kind != "session.updated"
-                ):  # it traces by default, which it says whenever it has heard of its session
+                # It traces by default, which it says whenever it has heard of its session.
+                if kind != "session.updated":
                     seen.append(getattr(raw, "delta", None) or kind)
                 answers -= kind == "turn_ended"
             elif event.type == "audio":
                 seen.append(event.audio.data.hex())
             elif event.type in ("tool_end", "error"):
                 seen.append(f"{event.type} {getattr(event, 'output', None) or event.error}")
-            else:
+            elif event.type != "history_updated":  # the first is its own, and comes before or after what it hears first
                 seen.append(event.type)
             if not answers or event.type == "error":
                 break
