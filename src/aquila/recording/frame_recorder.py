@@ -181,7 +181,7 @@ class FrameRecorder:
             self._size = sum([len(chunk.data) for chunk in self._chunks])
         if is_first:
             chunks = put_unasked_first(chunks)
-        for chunk in self._session.redactor.redact_hidden_frames(chunks, self._decision.numbers):
+        for chunk in self._session.redactor.redact_single_frames(chunks, self._decision.numbers):
             self._on_disk.add_chunk(chunk.data, chunk.at)
         self._on_disk.write_windows()
 

@@ -196,6 +196,8 @@ def _why_not_asked(played: PlayedRecording, recorded: Interaction) -> str:
         return f"the recorded answer is a passing failure ({response.status})"
     if response.status in (401, 403):
         return f"the recorded answer is about the key ({response.status})"
+    if recorded.kind == "websocket":
+        return "a conversation over a WebSocket, which is not asked again"
     if not is_prompt(request.method, urlsplit(request.url).path):
         return f"no prompt for a model: {request.method} {urlsplit(request.url).path}"
     if played.is_filtered and played.change_response is None:

@@ -37,6 +37,14 @@ def test_it_is_found_where_it_is_split_over_deltas_between_other_messages() -> N
     assert not any(piece.encode() in text for piece in pieces)
 
 
+def test_what_a_client_says_next_is_not_taken_for_the_rest_of_a_key() -> None:
+    first, second = redacted(sent({"text": f"my key is {KEY}"}), sent({"text": "plain words"}))
+    assert isinstance(first, Frame)
+    assert isinstance(second, Frame)
+    assert first.data == b'{"text": "my key is [redacted]"}'
+    assert second.data == b'{"text": "plain words"}'
+
+
 def test_client_secrets_that_last_a_minute_are_secrets() -> None:
     (frame,) = redacted(received({"client_secret": {"value": "ek_68af296e8e408191a1120a5b1e3b7f3d"}}))
     assert isinstance(frame, Frame)

@@ -223,16 +223,16 @@ class Redactor:
         headers = tuple([(name, scrubber.scrub_text(value, numbers, parameters=True)) for name, value in kept])
         chunks = response.chunks
         if response.status == SWITCHED:
-            chunks = frame_redaction.redact_hidden_frames(chunks, scrubber, numbers)
+            chunks = frame_redaction.redact_single_frames(chunks, scrubber, numbers)
         chunks = scrubber.scrub_chunks(chunks, numbers, cut_off=response.end != "complete")
         error = scrubber.scrub_text(response.error, numbers)
         if headers == response.headers and chunks is response.chunks and error == response.error:
             return response
         return replace(response, headers=headers, chunks=chunks, error=error)
 
-    def redact_hidden_frames(self, chunks: Sequence[RecordedChunk], numbers: SecretNumbers) -> Sequence[RecordedChunk]:
-        """Return chunks of a conversation without the secrets in frames whose bytes are stored as base64."""
-        return frame_redaction.redact_hidden_frames(
+    def redact_single_frames(self, chunks: Sequence[RecordedChunk], numbers: SecretNumbers) -> Sequence[RecordedChunk]:
+        """Return chunks of a conversation without the secrets in frames that are redacted each by itself."""
+        return frame_redaction.redact_single_frames(
             chunks, self._scrubber_knowing(self._find_seen_credentials()), numbers
         )
 

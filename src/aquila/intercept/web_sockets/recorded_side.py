@@ -168,7 +168,7 @@ class RecordedSide:
             details = f"  The recording goes on when the client sends this:\n\n    {awaited}"
         else:
             details = "  When it was recorded, the client left here. Look for what ended its wait then."
-        details += "\n  The setting aquila_silence says how much longer to wait."
+        details += "\n\n  The setting aquila_silence says how much longer to wait."
         title = f"the program waits for a message, and none comes in {self._session.name}"
         return CassetteMiss(self._explain(title, details, self._record_advice()))
 
