@@ -17,6 +17,7 @@ from aquila.huey.lost_tasks import requeue_lost_tasks
 from aquila.huey.scope_reference import KEY
 from aquila.huey.scope_sharing import collect_misses
 from aquila.huey.testing.consumer import RunningConsumer
+from aquila.huey.testing.worker_errors import WorkerErrors
 from aquila.recording import scope as scopes
 from aquila.recording.child_misses import ChildMisses
 from aquila.recording.under_test import SEAL_LENGTH
@@ -98,12 +99,12 @@ def project(request, tmp_path, provider):
 def consumer_of(project, **variables):
     """A `huey_consumer` as somebody starts it by hand."""
     folder, huey, _, environment = project
+    running = RunningConsumer(huey, 240, WorkerErrors(folder / "errors"))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "huey.bin.huey_consumer", "app.huey", "-n", "-d", ".01", "-m", ".02"],
             cwd=folder, env={**environment, "PYTHONPATH": str(folder), **variables}, stderr=log,
         )  # fmt: skip
-    running = RunningConsumer(huey, 240)
     running.process, running._log_file = process, folder / "log"
     try:
         running.wait_for(lambda: "Huey consumer started" in running.log)
