@@ -400,3 +400,61 @@ def test_a_replay_at_the_recorded_pace_takes_the_time_it_took(
         began = time.monotonic()
         assert connection.recv(60) == "two"
         assert time.monotonic() - began > 0.25
+
+
+def test_a_key_of_the_server_is_not_in_the_error_of_a_bad_url(
+    serve: Serve, talker: WebSocketProvider, root: Path
+) -> None:
+    password = "pass" + "word-0123456789"
+    bodies = []
+    for upstream, mark in ((talker.url, "#f"), (talker.url.replace("//", f"//{password}@"), "")):
+        with (
+            serve(record="missing", upstream=upstream, key=KEY) as running,
+            socket.create_connection(running.address, timeout=60) as raw,
+        ):
+            raw.sendall(HANDSHAKE.replace(PATH.encode(), f"{PATH}&key={TOKEN}&a=1{mark}".encode()))
+            bodies.append(raw.makefile("rb").read().decode())
+    assert bodies[0].startswith("HTTP/1.1 400 ")
+    assert "send a # as %23" in bodies[0]
+    assert bodies[1].startswith("HTTP/1.1 502 ")
+    assert "upstream did not answer: InvalidURI: " in bodies[1]
+    written = "".join([*bodies, *(path.read_text() for path in root.rglob("*.yaml"))])
+    assert "ConnectError: " in written
+    assert KEY not in written
+    assert password not in written.replace(f"{talker.url.replace('//', f'//{password}@')}{PATH}", "")
+    assert talker.paths == []
+
+
+def test_a_password_of_a_proxy_is_not_in_the_error_of_one_that_is_no_proxy(
+    serve: Serve, talker: WebSocketProvider, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = "pass" + "word-0123456789"
+    monkeypatch.setenv("http_proxy", f"ftp://user:{password}@127.0.0.1:9")
+    with (
+        serve(record="missing", upstream="ws://provider.example") as running,
+        pytest.raises(InvalidStatus) as refused,
+    ):
+        converse(running, proxy=None)
+    said = (refused.value.response.body or b"").decode() + (root / "x.yaml").read_text()
+    assert "InvalidProxy: " in said
+    assert password not in said
+
+
+def test_a_refusal_has_one_length_and_one_connection_field(serve: Serve, talker: WebSocketProvider) -> None:
+    with (
+        serve(record="missing", upstream=talker.url) as running,
+        socket.create_connection(running.address, timeout=60) as raw,
+    ):
+        raw.sendall(HANDSHAKE.replace(b"version: 13", b"version: 12"))
+        head, _, body = raw.makefile("rb").read().lower().partition(b"\r\n\r\n")
+    fields = head.split(b"\r\n")[1:]
+    assert [each for each in fields if each.startswith(b"content-length:")] == [b"content-length: %d" % len(body)]
+    assert [each for each in fields if each.startswith(b"connection:")] == [b"connection: close"]
+
+
+def test_a_handshake_without_the_connection_field_is_told_so(serve: Serve, talker: WebSocketProvider) -> None:
+    with serve(record="missing", upstream=talker.url) as running:
+        answer = httpx2.get(f"{running.url}{PATH}", headers={"upgrade": "websocket"})
+    assert answer.status_code == 400
+    assert "needs the header field Connection: Upgrade" in answer.json()["error"]["message"]
+    assert talker.paths == []

@@ -21,7 +21,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.server.access_log import AccessLog, RequestLog, note_outcome, target_of
 from aquila.server.admission import Admission
-from aquila.server.failures import NO_WEB_SOCKETS, WITHOUT_TOKEN, Failure, explain_failure
+from aquila.server.failures import NO_UPGRADE, NO_WEB_SOCKETS, WITHOUT_TOKEN, Failure, explain_failure
 from aquila.server.targets import find_obstacle, read_target
 from aquila.transports.proxy import Answer, KeyWithheld, Proxy, UpstreamFailed
 
@@ -88,7 +88,8 @@ class _Gate:
         request = Request(scope)
         failure = self._admission.find_rejection(request.headers)
         if failure is None and request.headers.get("upgrade", "").lower() == "websocket":
-            failure = NO_WEB_SOCKETS  # others never get here
+            # Handshakes never get here, where there is what answers them.
+            failure = NO_WEB_SOCKETS if request.app.state.find_web_sockets() is None else NO_UPGRADE
         if failure is None:
             await self._app(scope, receive, send)
         else:

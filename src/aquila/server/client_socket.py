@@ -75,7 +75,7 @@ class ClientSocket(ServerConnection):
 
     async def refuse(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         """Refuse the handshake."""
-        fields = Headers((name, value) for name, value in headers if name not in ("content-length", "connection"))
+        fields = Headers(field for field in headers if field[0].lower() not in ("content-length", "connection"))
         fields["content-length"] = str(len(body))
         fields["connection"] = "close"
         await self._answer(Response(status, _phrase_of(status), fields, body))

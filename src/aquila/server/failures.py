@@ -61,6 +61,12 @@ _KEY_WITHHELD = (
     f"aquila_server.token) as the API key or in the header {TOKEN_HEADER}"
 )
 
+NO_UPGRADE = Failure(
+    400,
+    "no_websocket",
+    "a WebSocket needs the header field Connection: Upgrade beside Upgrade: websocket",
+)
+
 NO_WEB_SOCKETS = Failure(
     501,
     "no_websocket",

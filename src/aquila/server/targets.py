@@ -30,6 +30,8 @@ def find_obstacle(method: str, target: str, headers: Headers, admission: Admissi
         return WITHOUT_TOKEN
     if _leaves_base(target):
         return Failure(400, "invalid_request", "a path that leads upwards could leave that of the upstream")
+    if "#" in target:
+        return Failure(400, "invalid_request", "a request has no fragment: send a # as %23")
     settings, url = proxy.scope.settings, urlsplit(proxy.base + target)
     if settings.transport != "live" and side_requests.is_side_request(
         method, url.hostname or "", url.port, url.path, settings.side_requests

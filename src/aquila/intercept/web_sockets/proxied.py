@@ -68,9 +68,12 @@ class UpstreamConversation:
         except exceptions.InvalidStatus as error:
             return await self._take_refusal(error.response)
         except (OSError, exceptions.WebSocketException, EOFError, ValueError) as error:
+            reason = str(error)
+            if isinstance(error, (exceptions.InvalidURI, exceptions.InvalidProxy)):
+                reason = error.msg  # without the URL, which may have a key or a password in it
             if self.recorder is not None:
-                await run_in_thread(store_failure, self.recorder, error)
-            raise UpstreamFailed(f"{type(error).__name__}: {error}") from error
+                await run_in_thread(store_failure, self.recorder, reason)
+            raise UpstreamFailed(f"{type(error).__name__}: {reason}") from error
         except BaseException:
             if self.recorder is not None:
                 self.recorder.finish_unanswered()

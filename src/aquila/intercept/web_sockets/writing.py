@@ -39,7 +39,7 @@ async def write_due_async(recorder: FrameRecorder) -> None:
         await run_in_thread(recorder.write_due)
 
 
-def store_failure(recorder: FrameRecorder, error: BaseException) -> None:
-    """Store that no connection was made."""
-    recorder.finish_broken(f"ConnectError: {error}")
+def store_failure(recorder: FrameRecorder, reason: object) -> None:
+    """Store that no connection was made, and why: an error, or its message."""
+    recorder.finish_broken(f"ConnectError: {reason}")
     recorder.write_due()
