@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 from hypothesis import given
@@ -11,6 +12,7 @@ from aquila.cassettes.frames.frame import Close
 from aquila.cassettes.model import RecordedRequest
 from aquila.scripting.conversation import ScriptedConversation, Turn
 from aquila.wire_forms.conversations.conversation_form import Question, write_message
+from aquila.wire_forms.conversations.openai_realtime import RealtimeConversation
 from aquila.wire_forms.conversations.openai_responses import ResponsesConversation
 
 HANDSHAKE = RecordedRequest("GET", "wss://api.openai.com/v1/responses")
@@ -100,6 +102,86 @@ def test_nothing_is_told_to_a_client_that_has_closed() -> None:
     conversation.take_close(1000, "")
     assert take(conversation) == []
     assert conversation.ended == Close("client", 1000)
+
+
+def converse_in_realtime(clock: Clock, seconds: int) -> ScriptedConversation:
+    """A session whose answers ``r1``, ``r2``, and so on take so many seconds each. Its greeting is told."""
+    ids = itertools.count(1)
+
+    def answer(question: Question) -> Turn:
+        response = {"id": f"r{next(ids)}", "output": []}
+        told = [("response.created", 0), ("response.done", seconds * 1000)]
+        return Turn([write_message({"type": kind, "response": response}, at) for kind, at in told])
+
+    conversation = ScriptedConversation(RealtimeConversation(HANDSHAKE), answer, clock)
+    conversation.deliverable()
+    return conversation
+
+
+def hear(conversation: ScriptedConversation) -> list[tuple[float, str]]:
+    """The events that may be delivered now, each with the answer that it begins or ends, and how that has ended."""
+    heard = []
+    for pause, frame in conversation.deliverable():
+        event = json.loads(frame.data)
+        response = event.get("response", {})
+        words = (event["type"], response.get("id"), response.get("status"))
+        heard.append((pause, " ".join(word for word in words if word)))
+    return heard
+
+
+def test_what_waited_for_a_cancelled_answer_waits_no_longer() -> None:
+    clock = Clock()
+    conversation = converse_in_realtime(clock, 600)
+    conversation.take_sent(b'{"type":"response.create"}')
+    assert [said for _, said in hear(conversation)] == ["response.created r1", "response.done r1"]
+    clock.now += 600
+    conversation.take_sent(b'{"type":"response.create"}')
+    conversation.take_sent(b'{"type":"session.update","session":{}}')
+    conversation.take_sent(b'{"type":"response.create"}')
+    clock.now += 57
+    conversation.take_sent(b'{"type":"response.cancel"}')
+    assert hear(conversation) == [
+        (0.0, "response.created r2"),
+        (0.0, "response.done r2 cancelled"),
+        (0.0, "session.updated"),
+        (0.0, "response.created r3"),
+        (600.0, "response.done r3"),
+    ]
+    assert conversation.told_count == 8  # with session.created, and without what was cancelled
+
+
+def test_an_answer_that_waits_is_cancelled_and_the_one_before_it_keeps_its_time() -> None:
+    clock = Clock()
+    conversation = converse_in_realtime(clock, 10)
+    clock.now += 100
+    conversation.take_sent(b'{"type":"response.create"}')
+    conversation.take_sent(b'{"type":"response.create"}')
+    conversation.take_sent(b'{"type":"session.update","session":{}}')
+    clock.now += 4
+    conversation.take_sent(b'{"type":"response.cancel","response_id":"r2"}')
+    assert hear(conversation) == [(0.0, "response.created r1"), (6.0, "response.done r1")]
+    clock.now += 6
+    assert [said for _, said in hear(conversation)] == [
+        "response.created r2",
+        "response.done r2 cancelled",
+        "session.updated",
+    ]
+
+
+def test_an_answer_that_nobody_knows_is_not_cancelled() -> None:
+    conversation = converse_in_realtime(Clock(), 0)
+    conversation.take_sent(b'{"type":"response.create"}')
+    conversation.take_sent(b'{"type":"response.cancel","response_id":"r9"}')
+    assert [said for _, said in hear(conversation)] == ["response.created r1", "response.done r1", "error"]
+
+
+def test_what_was_told_before_an_answer_is_told_when_that_is_cancelled() -> None:
+    conversation = converse_in_realtime(Clock(), 5)
+    conversation.take_sent(b'{"type":"session.update","session":{}}')
+    conversation.take_sent(b'{"type":"response.create"}')
+    conversation.take_sent(b'{"type":"response.cancel"}')
+    told = ["session.updated", "response.created r1", "response.done r1 cancelled"]
+    assert [said for _, said in hear(conversation)] == told
 
 
 @given(

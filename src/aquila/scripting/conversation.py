@@ -68,8 +68,10 @@ class ScriptedConversation:
         self._ending = turn.ending
 
     def _cancel(self, message: dict[str, object]) -> None:
-        left = list(self._lanes.pop(None, ()))
-        self._add(None, self._form.cancel(message, left))
+        self._look_at_clock()
+        left = self._lanes.pop(None, ())
+        self.told_count -= len(left)
+        self._add(None, self._form.cancel(message, [replace(each, at=max(0, each.at - self._now)) for each in left]))
 
     def _add(self, lane: str | None, frames: Sequence[Frame]) -> None:
         self.told_count += len(frames)

@@ -244,6 +244,19 @@ def test_an_answer_is_cancelled_while_it_is_told() -> None:
     assert script.requests[1].messages == ()
 
 
+@pytest.mark.parametrize("fault", ["garbage(at=7)", "truncated_json(at=7)"])
+def test_an_answer_with_a_fault_is_cancelled(fault: str) -> None:
+    with use_script(faults=fault) as script, connect(URL) as connection:
+        script.reply(chunks=["word "] * 10, pace=0.2)
+        connection.send('{"type":"session.update","session":{"output_modalities":["text"]}}')
+        connection.send('{"type":"response.create"}')
+        connection.send('{"type":"response.cancel"}')
+        events = []
+        while not events or events[-1]["type"] != "response.done":
+            events.append(json.loads(connection.recv()))
+    assert events[-1]["response"]["status"] == "cancelled"
+
+
 def test_items_are_placed_deleted_retrieved_and_truncated(run: Any) -> None:
     async def use(session: Any) -> None:
         await begin(session)

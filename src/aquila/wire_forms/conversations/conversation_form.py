@@ -64,7 +64,10 @@ class ConversationForm(ABC):
         """Return how the provider says in the midst of an answer that it has failed, None if it has no words for it."""
 
     def cancel(self, message: Value, untold: Sequence[Frame]) -> list[Frame]:
-        """Return what is told in the place of ``untold``, the rest of an answer, where a message ``cancels`` it."""
+        """Return what is told in the place of ``untold`` where a message ``cancels`` an answer of it.
+
+        The times of both are milliseconds from now.
+        """
         raise NotImplementedError
 
     def cancels(self, message: Value) -> bool:

@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -34,6 +35,9 @@ _ASKED = ("instructions", "tools", "tool_choice", "output_modalities", "max_outp
 
 _FAILS = (429, 500)
 """From the second on, and with the first, it is the response that fails, and not the message that is wrong."""
+
+
+_ITEM_ENDS = ("conversation.item.done", "response.output_item.done")
 
 
 class RealtimeConversation(ConversationForm):
@@ -217,22 +221,50 @@ class RealtimeConversation(ConversationForm):
         return message.get("type") == "response.cancel"
 
     def cancel(self, message: Value, untold: Sequence[Frame]) -> list[Frame]:
-        events = [json.loads(frame.data) for frame in untold]
-        end = next((at for at, event in enumerate(events) if event["type"] == "response.done"), None)
-        if end is None:
+        events = [_read_event(frame) for frame in untold]
+        span = _find_answer(events, message.get("response_id"))
+        if span is None:
             problem = "Cancellation failed: no active response found"
             return [*untold, *self._tell([_write_error("response_cancel_not_active", problem, message)])]
-        response = events[end]["response"]
-        lost = {each["item"]["id"] for each in events[:end] if each["type"] == "response.output_item.done"}
+        begin, end = span
+        response = mapping(events[end].get("response"))
+        output = mappings(response.get("output"))
+        lost = {mapping(event.get("item")).get("id") for event in events[begin:end] if event.get("type") in _ITEM_ENDS}
+        lost &= {item.get("id") for item in output}
         self._items = [item for item in self._items if item["id"] not in lost]
         details = {"type": "cancelled", "reason": "client_cancelled"}
-        output = [item for item in response["output"] if item["id"] not in lost]
-        cancelled = {**response, "status": "cancelled", "status_details": details, "output": output, "usage": None}
-        told = [] if events[0]["type"] != "response.created" else [events[0]]
-        return [*self._tell([*told, {"type": "response.done", "response": cancelled}]), *untold[end + 1 :]]
+        said = [item for item in output if item.get("id") not in lost]
+        cancelled = {**response, "status": "cancelled", "status_details": details, "output": said, "usage": None}
+        told = [events[begin]] if events[begin].get("type") == "response.created" else []
+        told.append({"type": "response.done", "response": cancelled})
+        # What waited for the end of the answer waits no longer than for what was said before it.
+        moment = untold[begin - 1].at if begin else 0
+        saved = untold[end].at - moment
+        later = [replace(frame, at=frame.at - saved) for frame in untold[end + 1 :]]
+        return [*untold[:begin], *(replace(frame, at=moment) for frame in self._tell(told)), *later]
 
     def _tell(self, events: Sequence[Value]) -> list[Frame]:
         return [write_message(_named(event, f"event_scripted_{next(self._ids)}")) for event in events]
+
+
+def _read_event(frame: Frame) -> Value:
+    with suppress(ValueError):  # a fault may have made it no JSON
+        return mapping(json.loads(frame.data))
+    return {}
+
+
+def _find_answer(events: Sequence[Value], response_id: Any) -> tuple[int, int] | None:
+    """Return where an answer begins and ends in what is still to be told: the one with an id, or else the first."""
+    begin = 0
+    for at, event in enumerate(events):
+        response = mapping(event.get("response"))
+        if event.get("type") == "response.created":
+            begin = at
+        elif event.get("type") == "response.done":
+            if response_id is None or response.get("id") == response_id:
+                return begin, at
+            begin = at + 1
+    return None
 
 
 def _tell_timed(events: Any, response_id: str) -> list[Frame]:
