@@ -54,6 +54,8 @@ class FrameRecorder:
         self._on_disk: LargeAnswer | None = None
         """The chunks before these, if there were so many that they are not kept in memory."""
         self._turn_has_ended = False
+        self._provider_has_spoken = False
+        """Since the last part that was written."""
         self._end: tuple[RecordedResponse, bool] | None = None
         self._stored = False
 
@@ -72,14 +74,15 @@ class FrameRecorder:
         with self._lock:
             if self._end is None:
                 # What the client says behind what the provider has said begins another turn.
-                self._turn_has_ended |= len(self._chunks) > self._written
+                self._turn_has_ended |= self._provider_has_spoken
                 self._add(store_frame(Frame(data, True, is_text, self._elapsed())))
 
     def add_received(self, data: bytes, *, is_text: bool) -> None:
         """Take in a message of the provider."""
         with self._lock:
             if self._end is None:
-                self._turn_has_ended |= is_text and _ends_turn(data)
+                self._provider_has_spoken = True
+                self._turn_has_ended |= (is_text or data[:1] == b"{") and _ends_turn(data)  # Gemini's JSON is binary
                 self._add(store_frame(Frame(data, False, is_text, self._elapsed())))
 
     def _add(self, chunk: RecordedChunk) -> None:
@@ -163,7 +166,7 @@ class FrameRecorder:
 
     def _write_part(self) -> None:
         with self._lock:
-            self._turn_has_ended = False
+            self._turn_has_ended = self._provider_has_spoken = False
             chunks, self._written = tuple(self._chunks[self._written :]), len(self._chunks)
             self._parts += 1
             response = replace(self._response, chunks=chunks, end="closed", ended=self._elapsed())

@@ -82,6 +82,7 @@ def make_refusal(what: str, message: str | None = None, *, ordinary: bool = Fals
 def refuse_web_socket(address: str, why: str) -> BaseException:
     """Return the error to raise for a handshake that nothing can answer, which the running test remembers."""
     help = "Give the test a cassette to be recorded from the provider, or mark it @pytest.mark.aquila_live."
+    address = _redact_path(address, runtime.current_settings())
     return make_refusal(address, f"{address} was refused: {why}\n\n{help}")
 
 
@@ -110,6 +111,6 @@ def format_address(host: str, port: int | None) -> str:
 
 
 def _redact_path(path: str, settings: Settings) -> str:
-    """A path as messages may show it. It may hold a key."""
+    """A path, or an address with one, as messages may show it. It may hold a key."""
     redactor = known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
     return redactor.redact_text(path)

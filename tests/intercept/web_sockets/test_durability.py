@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
+import aquila
 from aquila.cassettes.frames.frame import Frame, read_frames
+from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.recording.recorder import ScopeRecording
 from aquila.recording.recovery import find_waiting_recordings, recover_journals
 from tests.support.web_sockets import web_socket_server
 
@@ -125,6 +129,36 @@ def test_what_ctrl_c_ends_is_kept_beside_or_stored(pytester: pytest.Pytester, mo
     (stored,) = load_cassette(path).interactions
     frames = [each for each in read_frames(stored.response.chunks) if isinstance(each, Frame)]
     assert sum(b"response.done" in each.data for each in frames) == TURNS
+
+
+@pytest.mark.parametrize("ending", ['{"type":"response.done"}', b'{"serverContent":{"turnComplete":true}}'])
+def test_a_turn_is_written_at_its_end_and_not_while_the_client_goes_on(
+    ending: str | bytes, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    store_part = ScopeRecording.store_part
+
+    def count(self: ScopeRecording, session: Any, decision: Any, response: RecordedResponse, number: int) -> None:
+        written.append(len(response.chunks))
+        store_part(self, session, decision, response, number)
+
+    monkeypatch.setattr(ScopeRecording, "store_part", count)
+
+    def speak(connection: Any) -> None:
+        for _ in range(10):
+            connection.recv(60)
+        connection.send(ending)
+        connection.recv(60)
+
+    with (
+        web_socket_server(speak) as provider,
+        aquila.use_cassette("x", transport="record"),
+        connect(provider.url + "/v1/realtime") as connection,
+    ):
+        for number in range(10):
+            connection.send(f'{{"type":"input_audio_buffer.append","audio":"{number}"}}')
+        assert connection.recv(60) == ending
+        assert written == [11]
 
 
 def test_parts_hold_no_secrets(root: Path) -> None:

@@ -48,6 +48,21 @@ def in_both(provider: WebSocketProvider, use: Callable[[Any], Awaitable[Any]]) -
     return recorded, replayed
 
 
+def test_a_client_that_asks_whether_the_other_is_there_is_told_all_the_same(
+    provider: WebSocketProvider, root: Path
+) -> None:
+    async def ask(interval: float | None) -> str:
+        async with connect(provider.url + PATH, ping_interval=interval) as connection:
+            await connection.send("hello")
+            await connection.recv()
+            return str(await connection.recv()) if interval else ""
+
+    with aquila.use_cassette("x", transport="record"):
+        asyncio.run(ask(None))
+    with aquila.use_cassette("x", silence=0.2), pytest.raises(CassetteMiss, match="the client left here"):
+        asyncio.run(ask(0.05))
+
+
 def test_one_task_reads_while_another_one_speaks(provider: WebSocketProvider, root: Path) -> None:
     async def use(connection: Any) -> list[str]:
         got: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -203,6 +204,25 @@ def test_a_close_of_the_provider_keeps_code_and_reason(
 
     assert both(use) == ((code, reason), (code, reason))
     assert both.said() == ["< bye", "> ok", f"provider closes: {code} {reason}".rstrip()]
+
+
+def test_what_is_said_behind_a_close_is_no_miss(both: Both, provider: WebSocketProvider) -> None:
+    def speak(connection: Any) -> None:
+        connection.send("bye")
+        connection.close(1011, "gone")
+
+    provider.speak = speak
+
+    def use(talk: Talk) -> str:
+        assert talk.recv() == "bye"
+        with pytest.raises(Closed):
+            talk.recv()
+        with contextlib.suppress(Exception):  # of the library, or none: some send it, and nobody hears it
+            talk.send("are you there?")
+        return "it goes on"
+
+    assert both(use) == ("it goes on", "it goes on")
+    assert both.said() == ["< bye", "provider closes: 1011 gone"]
 
 
 def test_a_connection_that_broke_breaks_again(both: Both, provider: WebSocketProvider) -> None:

@@ -184,6 +184,15 @@ def test_a_message_that_no_script_understands_is_named() -> None:
             connection.send('{"type":"response.steer"}')
 
 
+def test_a_key_in_such_a_message_is_not_shown_wherever_the_message_is_cut() -> None:
+    key = "sk-proj-aB3dE5gH7jK9mN1pQ3rS5tU7vW9xY1zA3bC5"
+    with use_script() as script, connect(URL) as connection:
+        script.reply("1")
+        with pytest.raises(UnscriptedRequest) as told:
+            connection.send(f'{{"type":"x", "text": "{"y" * 160} {key}"}}')
+    assert key[:12] not in str(told.value)
+
+
 def test_no_json_is_named() -> None:
     with use_script() as script, connect(URL) as connection:
         script.reply("1")

@@ -30,6 +30,8 @@ _conversation: ContextVar[ReplayedConversation | None] = ContextVar("aquila_aioh
 """The replay that a session connects to in this context. Set for the duration of one handshake."""
 
 _TEXT, _BINARY, _CLOSE = 1, 2, 8
+_PING_OR_PONG = (9, 10)
+"""What a program is given that answers pings itself (``autoping=False``)."""
 """Kinds of messages, as RFC 6455 numbers them. The others of aiohttp stand for the end of a connection."""
 
 
@@ -190,7 +192,7 @@ def _watch(socket: Any, recorder: FrameRecorder) -> Any:
             recorder.add_received(data, is_text=kind == _TEXT)
         elif kind == _CLOSE:
             recorder.finish_closed(Close("provider", int(message.data), message.extra or ""))
-        else:
+        elif kind not in _PING_OR_PONG:
             recorder.finish_broken(f"RemoteProtocolError: {message.data or 'the connection was lost'}")
         return message
 

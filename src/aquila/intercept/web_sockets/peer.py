@@ -104,7 +104,7 @@ class _Peer:
         self._leaves = False  # once everything is out
         self._waits_since = 0.0
         self._paused = 0.0  # for how long the next message has been held back
-        self._quiet = 0.0  # for how long nothing has come or gone
+        self._quiet = 0.0  # for how long nothing was said
 
     def start(self) -> None:
         self._end.setblocking(False)
@@ -157,7 +157,7 @@ class _Peer:
         with self._lock:
             spent = min(limit, time.perf_counter() - self._waits_since) if ready else limit
             self._paused += spent
-            self._quiet = 0.0 if ready else self._quiet + spent
+            self._quiet += spent
             if ready and not self._receive():
                 return False
         self._check_patience(is_pausing=pause is not None)
@@ -193,7 +193,9 @@ class _Peer:
                 closed = self._protocol.close_rcvd
                 self._has_closed = True
                 self._conversation.take_close(closed.code, closed.reason)
-        self._quiet = 0.0
+            else:
+                continue  # a ping says nothing: clients send them for as long as they wait
+            self._quiet = 0.0
         self._leaves |= self._protocol.handshake_exc is not None
 
     def _answer_handshake(self, request: Any) -> None:
@@ -239,7 +241,7 @@ class _Peer:
             if pause > self._paused:
                 return pause - self._paused
             self._said.popleft()
-            self._paused = 0.0
+            self._paused = self._quiet = 0.0
             (self._protocol.send_text if frame.is_text else self._protocol.send_binary)(frame.data)
             ready += len(frame.data)
         ending = self._conversation.provider_ending(self._heard)

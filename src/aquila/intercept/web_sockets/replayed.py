@@ -43,6 +43,7 @@ class ReplayedConversation:
         self._delivered_count = 0
         self._read_count = 0
         self._has_failed = False
+        self._is_closing = False  # a close has come from the client, perhaps in answer to one
         # Why, while nobody has been told. It is raised once: what comes then is what a broken connection gives.
         self._untold: CassetteMiss | SessionClosed | None = None
         self._lock = threading.Lock()
@@ -72,7 +73,7 @@ class ReplayedConversation:
     def _take(self, data: bytes, is_text: bool, *, may_wait: bool) -> bool:
         """Return whether it was taken, or is to wait."""
         with self._lock:
-            if self._has_failed or self._is_left_by_provider:
+            if self._has_failed or self._is_closing or self._is_left_by_provider:
                 return True  # the connection is as good as closed, and the library says so
             miss = self._side.take_sent(data, is_text, may_wait=may_wait)
             if miss is None:
@@ -145,6 +146,7 @@ class ReplayedConversation:
     def take_close(self, code: int, reason: str) -> None:
         """The client closes."""
         with self._lock:
+            self._is_closing = True
             self._side.take_close(code, reason)
             self._side.readings.end("left")
 

@@ -60,7 +60,8 @@ class ScriptedSide:
         except UnscriptedRequest as miss:
             return miss
         except NotUnderstood as error:
-            return UnscriptedRequest(self._redact(f"{self._form.name}: {error}\n\n  message    {_show(data)}"))
+            said = self._redact(data.decode("utf-8", "replace"))
+            return UnscriptedRequest(f"{self._form.name}: {self._redact(str(error))}\n\n  message    {_shorten(said)}")
         return None
 
     def take_close(self, code: int, reason: str) -> None:
@@ -152,6 +153,5 @@ def _refuse(missed: UnscriptedRequest) -> NoReturn:
     raise missed
 
 
-def _show(data: bytes) -> str:
-    text = data[:200].decode("utf-8", "replace")
-    return text if len(data) <= 200 else f"{text}…"
+def _shorten(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
