@@ -21,7 +21,7 @@ import aquila
 from aquila.cassettes.frames.frame import Frame, store_frame
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
-from aquila.errors import CassetteMiss, FaultFailed, StreamTimeout
+from aquila.errors import CassetteMiss, FaultFailed, RequestTimeout, StreamTimeout
 from aquila.faults.table import FAULTS
 from aquila.testing import use_script
 
@@ -267,6 +267,20 @@ def test_the_limit_of_a_call_ends_a_silence_at_once() -> None:
         with pytest.raises(StreamTimeout):
             asyncio.run(aquila.aask("hi", **options))
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("fault", ["stall(times=2)", "stall(after=1, times=2)"])
+@pytest.mark.parametrize("limits", [{"read": 900}, {}])
+def test_the_limit_of_the_whole_call_is_the_one_that_is_told(fault: str, limits: dict[str, float]) -> None:
+    timeouts = aquila.Timeouts(total=300, idle=600, **limits)
+    options: dict[str, Any] = {"model": "m", "endpoint": "responses", "timeout": timeouts, "max_retries": 0}
+    for is_over_socket in (False, True):
+        with use_script(faults=fault) as script:
+            script.reply("Hello.")
+            with pytest.raises(RequestTimeout, match=r"total: .* longer than 300 s"):
+                aquila.ask("hi", websocket=is_over_socket, **options)
+            with pytest.raises(RequestTimeout, match=r"total: .* longer than 300 s"):
+                asyncio.run(aquila.aask("hi", websocket=is_over_socket, **options))
 
 
 @pytest.mark.parametrize("fault", ["slow(pace=0.02, first=0.1)", "stall(seconds=0.1, after=1)"])

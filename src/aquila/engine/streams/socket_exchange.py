@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Generator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -50,11 +50,16 @@ class _Exchange:
     def _make_answer(self) -> SocketAnswer:
         return SocketAnswer(self._call.loop.parser, self._call.error_context)
 
-    def _wait_seconds(self, answer: SocketAnswer) -> float | None:
-        """How long the next message may be waited for, in seconds."""
+    @contextmanager
+    def _awaiting(self, answer: SocketAnswer) -> Iterator[float | None]:
+        """Put the limits of a wait for the next message in force. Yields how long it may take, in seconds."""
         limits = self._call.plan.timeouts
         longest = limits.idle if answer.begun or limits.read is None else limits.read
-        return sdk_client.shortest_limit(longest, self._call.remaining_seconds())
+        seconds = sdk_client.shortest_limit(longest, self._call.remaining_seconds())
+        # Each by itself, for a replay to know which of them ends a silence.
+        own = None if longest is None else TimeLimit("idle", longest, TimeoutError)
+        with time_limit(self._call.total_limit), time_limit(own):
+            yield seconds
 
     def _parse(self, data: Any) -> Any:
         return self._connection.parse_event(data)
@@ -113,11 +118,12 @@ class SocketExchange(_Exchange):
                 self._open()
             raw = self._raw
             self._is_answering = True
-            with call.interrupter.watch_reading(raw, call.idle_seconds(), own_connections.leave):
-                self._connection.send_raw(message)
+            self._send(message)
             with call.interrupter.watch_reading(raw, None, own_connections.leave):
                 while not answer.is_over:
-                    for event in answer.feed(self._parse(raw.recv(self._wait_seconds(answer)))):
+                    with self._awaiting(answer) as seconds:
+                        data = raw.recv(seconds)
+                    for event in answer.feed(self._parse(data)):
                         if telemetry.has_chunk_listeners:
                             telemetry.report_event(event)
                         yield event
@@ -138,6 +144,18 @@ class SocketExchange(_Exchange):
         with own_connections.opening_on(call.route):
             self._connection = client.responses.connect(websocket_connection_options=options).enter()  # type: ignore[arg-type]
         self._raw = opening.connection
+
+    def _send(self, message: Any) -> None:
+        """Send a message. Raises ``TimeoutError`` where the provider does not read it in time."""
+        seconds = self._call.idle_seconds()
+        limit = None if seconds is None else TimeLimit("idle", seconds, TimeoutError)
+        try:
+            with self._call.interrupter.watch_reading(self._raw, seconds, own_connections.leave):
+                self._connection.send_raw(message)
+        except Exception as error:
+            if limit is not None and limit.has_run_out and own_connections.is_lost(error):
+                raise limit.make_error() from error
+            raise
 
     def close(self) -> None:
         """Close the connection, if there is one: at once where an answer was still coming."""
@@ -171,7 +189,9 @@ class AsyncSocketExchange(_Exchange):
             self._is_answering = True
             await _within(call.idle_seconds(), self._connection.send_raw(message))
             while not answer.is_over:
-                for event in answer.feed(self._parse(await _within(self._wait_seconds(answer), raw.recv()))):
+                with self._awaiting(answer) as seconds:
+                    data = await _within(seconds, raw.recv())
+                for event in answer.feed(self._parse(data)):
                     if telemetry.has_chunk_listeners:
                         telemetry.report_event(event)
                     yield event
@@ -216,5 +236,5 @@ async def _within(seconds: float | None, work: Any) -> Any:
     """Await what may take so many seconds. Raises ``TimeoutError``."""
     if seconds is None:
         return await work
-    with anyio.fail_after(seconds), time_limit(TimeLimit("idle", seconds, TimeoutError)):
+    with anyio.fail_after(seconds):
         return await work

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import functools
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from aquila.intercept import activation
@@ -30,7 +32,20 @@ class Opening:
         self.connection = self._library.ClientConnection(*args, **kwargs)
         # It is closed by whoever made it, and not at the end of a block, of which newer versions would remind us.
         self.connection.pending_legacy_warning = False
+        if hasattr(self.connection, "close_socket"):  # that of threads
+            # Within what a recording puts there: it notes first that the program leaves.
+            self.connection.close_socket = functools.partial(
+                _wake_and_close, self.connection, self.connection.close_socket
+            )
         return self.connection
+
+
+def _wake_and_close(connection: Any, close_socket: Callable[[], None]) -> None:
+    """Close the socket of a connection. A thread that sends over it is not woken by closing alone."""
+    # By another descriptor: TLS gives up encrypting where its own socket is shut down, and the thread may send on.
+    with contextlib.suppress(OSError), socket.socket(fileno=socket.dup(connection.socket.fileno())) as same:
+        same.shutdown(socket.SHUT_RDWR)
+    close_socket()
 
 
 def begin_opening(*, within_loop: bool, purpose: str) -> Opening:

@@ -105,7 +105,8 @@ def _record(connect: Callable[..., Any], make: Callable[..., Any], recorder: Fra
 
         def close_by_program() -> None:
             if threading.current_thread() is not connection.recv_events_thread:
-                tap.is_left = getattr(connection, "connection_exc", None) is None
+                # Once left it stays so, though a thread that was sending finds its connection lost.
+                tap.is_left = tap.is_left or getattr(connection, "connection_exc", None) is None
             close_socket()
 
         connection.close_socket = close_by_program
