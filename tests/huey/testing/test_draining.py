@@ -357,6 +357,25 @@ def test_a_mode_turns_immediate_off_for_a_while():
     assert huey.immediate
 
 
+def test_what_turns_immediate_mode_on_and_off_keeps_the_test_queue(make_huey):
+    huey = make_huey("sqlite")
+    real = huey.storage
+
+    @huey.task()
+    def task():
+        return 1
+
+    with use_test_queue(huey):
+        huey.immediate = True
+        assert task().get() == 1
+        huey.immediate = False
+        task()
+        assert_enqueued(task)
+    assert huey.storage is real
+    assert huey.pending_count() == 0
+    assert "create_storage" not in vars(huey)
+
+
 def test_modes_nest(huey, note, done):
     note("outer")
     with use_test_queue(huey, "inline"):

@@ -102,8 +102,10 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
     if not isinstance(used, BaseStorage):
         raise ConfigError(f"storage= is 'memory', 'own' or a storage of Huey, not {storage!r}")
     production = outer.production if outer else _production_storage(huey)
-    # Not `huey.immediate = False`: that would build a new storage and lose what is pending.
-    with under_test(), _put_under_test(huey), replace_attributes(huey, storage=used, _immediate=False):
+    # Not `huey.immediate = False`: that would build a new storage and lose what is pending. Whoever sets it within the
+    # block keeps the storage of the block, where Huey would build the real one.
+    replaced = replace_attributes(huey, storage=used, create_storage=lambda: used, _immediate=False)
+    with under_test(), _put_under_test(huey), replaced:
         if storage == "own":
             huey.flush()
         queue = OpenTestQueue(huey, mode, production)
