@@ -21,7 +21,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from pytest_aquila import fixture_cassettes, options, run_life, short_names, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
-from pytest_aquila.short_names import pytest_pycollect_makeitem  # noqa: F401 - a hook
+from pytest_aquila.short_names import pytest_pycollect_makeitem, pytest_sessionstart  # noqa: F401 - hooks
 from pytest_aquila.task_fixtures import *  # noqa: F403
 from pytest_aquila.test_scopes import pytest_make_parametrize_id  # noqa: F401 - a hook
 

@@ -1,12 +1,12 @@
 """The short names of the fixtures for Huey tasks, for projects that have a Huey under test, and for no others.
 
 That is one whose ini key ``aquila_huey`` names a Huey, or that overrides the fixture ``aquila_huey``. A fixture of such
-a name that the project has itself comes before the one here. This module is registered as a plugin when it is needed.
+a name that the project has itself, in whatever plugin, comes before the one here.
 """
 
 from __future__ import annotations
 
-import sys
+import types
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,10 +38,16 @@ NAMES = (
 
 
 def register_if_configured(config: pytest.Config) -> None:
-    """Let tests use the short names if the ini key names a Huey, and put the run in testing mode."""
+    """Put the run in testing mode if the ini key names a Huey."""
     if config.getini("aquila_huey"):
-        _register(config)
         config.pluginmanager.import_plugin("pytest_aquila.testing_mode")
+
+
+@pytest.hookimpl(trylast=True)  # pytest makes the manager of fixtures here, from all plugins that there are
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let tests use the short names if the ini key names a Huey."""
+    if session.config.getini("aquila_huey"):
+        _register(session)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -50,7 +56,7 @@ def pytest_pycollect_makeitem(collector: pytest.Collector) -> None:
     if not config_has_them(collector.config):
         fixtures = collector.session._fixturemanager
         if len(fixtures.getfixturedefs("aquila_huey", collector) or ()) > 1:
-            _register(collector.config)
+            _register(collector.session)
 
 
 def config_has_them(config: pytest.Config) -> bool:
@@ -58,8 +64,13 @@ def config_has_them(config: pytest.Config) -> bool:
     return config.pluginmanager.has_plugin(__name__)
 
 
-def _register(config: pytest.Config) -> None:
-    config.pluginmanager.register(sys.modules[__name__], __name__)
+def _register(session: pytest.Session) -> None:
+    """Register a plugin with the fixtures here, but for names of others: of two plugins the later one would win."""
+    fixtures = types.ModuleType(__name__)
+    for name in NAMES:
+        if not session._fixturemanager.getfixturedefs(name, session):
+            setattr(fixtures, name, globals()[name])
+    session.config.pluginmanager.register(fixtures, __name__)
 
 
 def advise_on_short_name(error: object, config: pytest.Config) -> str | None:

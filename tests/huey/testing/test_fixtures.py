@@ -211,6 +211,39 @@ def test_where_a_huey_is_under_test_both_names_work_and_the_project_s_own_come_f
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize(
+    ("way", "overrides"),
+    [
+        ("pytest_plugins", False),
+        pytest.param("addopts", False, marks=pytest.mark.slow),
+        pytest.param("pytest_plugins", True, marks=pytest.mark.slow),
+    ],
+)
+def test_fixtures_of_the_project_s_plugins_come_before_the_short_names(project, way, overrides):
+    ini = "" if overrides else "aquila_huey = app:huey\n"
+    ini += "addopts = -p fx\n" if way == "addopts" else ""
+    project.pytester.makeini(f"[pytest]\npythonpath = .\n{ini}")
+    project.pytester.makepyfile(
+        fx="import pytest\n\n@pytest.fixture\ndef perform_job():\n    return 'the project\\'s'\n"
+    )
+    conftest = "import pytest\nimport app\n" + ("pytest_plugins = ['fx']\n" if way == "pytest_plugins" else "")
+    conftest += "@pytest.fixture\ndef build_task():\n    return 'the conftest\\'s'\n"
+    if overrides:
+        conftest += "@pytest.fixture\ndef aquila_huey():\n    return app.huey\n"
+    result = project(
+        conftest=conftest,
+        test_one="""
+        from app import greet
+
+        def test_one(perform_job, build_task, drain_queue):
+            assert (perform_job, build_task) == ("the project's", "the conftest's")
+            greet("eve")
+            assert drain_queue() == {"complete": 1}
+        """,
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_where_the_ini_key_names_hueys_no_test_reaches_their_queues(project):
     project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey second:huey, third:huey fourth:huey\n")
     hueys = {
