@@ -288,6 +288,96 @@ def test_where_the_ini_key_names_hueys_no_test_reaches_their_queues(project):
     result.assert_outcomes(passed=5)
 
 
+def test_what_tests_share_does_not_reach_the_real_queue_either(project):
+    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\nusefixtures = of_the_session\n")
+    result = project(
+        conftest="""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def of_the_session():
+            from app import greet
+            greet("session")
+            yield
+            greet("end of the session")
+
+        def pytest_unconfigure():
+            from app import greet, huey
+            from aquila.huey.testing import all_enqueued
+            print("shared:", *(task.args[0] for task in all_enqueued()), flush=True)
+
+        @pytest.hookimpl(wrapper=True)
+        def pytest_cmdline_main():
+            status = yield
+            from app import huey
+            print("real:", type(huey.storage).__name__, huey.pending_count(), flush=True)
+            return status
+        """,
+        test_one="""
+        import unittest
+        import pytest
+        from app import greet, huey
+
+        def setup_module():
+            greet("module")
+
+        def teardown_module():
+            greet("end of the module")
+
+        class TestOne(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                greet("class")
+
+            def test_one(self):
+                assert huey.pending_count() == 0
+                greet("test")
+        """,
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["shared: session module class end of the module end of the session", "real: SqliteStorage 0"]
+    )
+
+
+def test_immediate_mode_on_a_real_storage_stays_immediate_and_leaves_that_storage_alone(project):
+    project.pytester.makepyfile(
+        app="""
+        from huey import SqliteHuey
+        huey = SqliteHuey(filename="q.db", immediate=True, immediate_use_memory=False)
+        REAL = huey.storage
+
+        @huey.task()
+        def double(number):
+            return 2 * number
+        """
+    )
+    result = project(
+        test_one="""
+        from app import REAL, double, huey
+
+        def test_without_a_fixture():
+            assert double(2)() == 4
+            double(3), double.schedule((4,), delay=60)
+            assert (huey.result_count(), huey.scheduled_count()) == (1, 1)
+            assert (REAL.result_store_size(), REAL.schedule_size()) == (0, 0)
+
+        def test_with_a_fixture(drain_queue):
+            double(2)
+            assert drain_queue() == {"complete": 1}
+        """,
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_what_is_no_huey_in_the_ini_file_is_named(project):
+    project.pytester.makepyfile(app="class MiniHuey: pass\nhuey = MiniHuey()")
+    result = project(test_one="def test_one(): pass")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*ConfigError: app.MiniHuey is no huey.Huey: *"])
+    assert "AttributeError" not in result.stdout.str()
+
+
 @pytest.mark.parametrize(
     ("report", "outcomes"),
     [

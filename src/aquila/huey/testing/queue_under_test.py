@@ -45,6 +45,15 @@ def innermost_test_queue(huey: Any = None) -> OpenTestQueue | None:
     return next((queue for queue in reversed(_open_queues()) if huey is None or queue.huey is huey), None)
 
 
+def has_real_storage(huey: Any) -> bool:
+    """Whether tasks, schedules or results of a Huey leave the memory of this process. In immediate mode they may too.
+
+    Raises ``ConfigError`` for what is no Huey.
+    """
+    reject_other_than_huey(huey)
+    return type(huey.storage) is not MemoryStorage
+
+
 def huey_under_test(huey: Any = None) -> Any:
     """Return ``huey``, or the Huey whose test queue is open. Raises ``ConfigError`` when there is neither."""
     if huey is not None:
