@@ -147,6 +147,24 @@ def test_what_no_script_can_do_is_a_miss_where_it_is_sent(messages: list[str], n
             connection.send(message)
 
 
+@pytest.mark.parametrize(
+    ("finish", "named"), [("length", "MAX_TOKENS"), ("content_filter", "SAFETY"), ("refusal", "SAFETY")]
+)
+def test_an_end_that_has_no_words_is_a_miss_and_no_complete_answer(finish: Any, named: str) -> None:
+    with use_script() as script, connect(URL) as connection:
+        script.reply("half", finish=finish)
+        session = Session(connection)
+        with pytest.raises(UnscriptedRequest, match=f"Gemini Live: the scripted answer ends with {named}, and"):
+            session.say("hi")
+
+
+def test_a_refusal_is_told_as_the_reason_why_a_turn_is_complete() -> None:
+    with use_script() as script, connect(URL) as connection:
+        script.refuse("No.")
+        content = Session(connection).say("hi")[-1]["serverContent"]
+    assert content == {"turnComplete": True, "turnCompleteReason": "PROHIBITED_INPUT_CONTENT"}
+
+
 @given(chunks=st.lists(st.text(), min_size=1))
 @settings(max_examples=25, deadline=None)
 def test_whatever_is_said_comes_whole(chunks: list[str]) -> None:

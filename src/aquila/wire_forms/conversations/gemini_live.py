@@ -115,6 +115,11 @@ class GeminiLive(ConversationForm):
             usage = mapping(value.get("usageMetadata"))
             is_refused |= "promptFeedback" in value
             for candidate in mappings(value.get("candidates")):
+                if (reason := candidate.get("finishReason", "STOP")) != "STOP":
+                    raise NotUnderstood(
+                        f"the scripted answer ends with {reason}, and this protocol has no words for that. "
+                        "Leave its finish= out; refuse() can be told"
+                    )
                 for part in mappings(mapping(candidate.get("content")).get("parts")):
                     if "functionCall" in part:
                         calls.append(part["functionCall"])
@@ -126,8 +131,8 @@ class GeminiLive(ConversationForm):
         yield {"serverContent": {"generationComplete": True}}, at
         counts = {told: usage[name] for name, told in _COUNTS.items() if name in usage}
         total = {"usageMetadata": {**counts, "totalTokenCount": usage["totalTokenCount"]}} if usage else {}
-        reason = {"turnCompleteReason": "PROHIBITED_INPUT_CONTENT"} if is_refused else {}
-        yield {"serverContent": {"turnComplete": True, **reason}, **total}, at
+        refused = {"turnCompleteReason": "PROHIBITED_INPUT_CONTENT"} if is_refused else {}
+        yield {"serverContent": {"turnComplete": True, **refused}, **total}, at
 
     def _say(self, part: Value) -> Iterator[Value]:
         setup = self._setup or {}
