@@ -257,7 +257,7 @@ def test_an_answer_with_a_fault_is_cancelled(fault: str) -> None:
     assert events[-1]["response"]["status"] == "cancelled"
 
 
-def test_items_are_placed_deleted_retrieved_and_truncated(run: Any) -> None:
+def test_items_are_placed_deleted_and_retrieved(run: Any) -> None:
     async def use(session: Any) -> None:
         await begin(session)
         first = (await say(session, "second"))[-1].item
@@ -267,8 +267,6 @@ def test_items_are_placed_deleted_retrieved_and_truncated(run: Any) -> None:
         assert (await hear(session, "conversation.item.done"))[-1].previous_item_id is None
         await of(session.conversation.item.retrieve(item_id="mine"))
         assert (await hear(session, "conversation.item.retrieved"))[-1].item.content[0].text == "first"
-        await of(session.conversation.item.truncate(item_id="mine", content_index=0, audio_end_ms=5))
-        assert (await hear(session, "conversation.item.truncated"))[-1].audio_end_ms == 5
         await of(session.response.create())
         await hear(session)
         await of(session.conversation.item.delete(item_id=first.id))
@@ -281,6 +279,29 @@ def test_items_are_placed_deleted_retrieved_and_truncated(run: Any) -> None:
         run(use)
     assert [message.text for message in script.requests[0].messages] == ["first", "second"]
     assert [message.text for message in script.requests[1].messages] == ["first", "1"]
+
+
+def test_what_was_spoken_is_forgotten_when_it_is_truncated(run: Any) -> None:
+    async def use(session: Any) -> Any:
+        await hear(session, "session.created")
+        spoken = (await ask(session, "hi"))[-1].response.output[0]
+        await of(session.conversation.item.truncate(item_id=spoken.id, content_index=0, audio_end_ms=5))
+        assert (await hear(session, "conversation.item.truncated"))[-1].audio_end_ms == 5
+        written = (await ask(session, "and?", output_modalities=["text"]))[-1].response.output[0]
+        await of(session.conversation.item.truncate(item_id=written.id, content_index=0, audio_end_ms=5))
+        error = (await hear(session, "error"))[-1].error
+        await ask(session, "well?")
+        return error
+
+    with use_script() as script:
+        script.reply("Spoken.").reply("Written.").reply("Well.")
+        error = run(use)
+    assert (error.code, error.message) == (
+        "unsupported_content_type",
+        "Only model output audio messages can be truncated",
+    )
+    said = [(message.role, message.text) for message in script.requests[2].messages]
+    assert said == [("user", "hi"), ("assistant", ""), ("user", "and?"), ("assistant", "Written."), ("user", "well?")]
 
 
 @pytest.mark.parametrize(

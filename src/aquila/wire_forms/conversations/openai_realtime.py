@@ -114,7 +114,13 @@ class RealtimeConversation(ConversationForm):
         return [{"type": "conversation.item.retrieved", "item": self._items[self._place_of(message.get("item_id"))]}]
 
     def _truncate_item(self, message: Value) -> list[Value]:
-        self._place_of(message.get("item_id"))
+        place = self._place_of(message.get("item_id"))
+        parts = mappings(self._items[place].get("content"))
+        if not any(part.get("type") == "output_audio" for part in parts):
+            problem = "Only model output audio messages can be truncated"
+            return [_write_error("unsupported_content_type", problem, message)]
+        # Nobody knows which words were heard, so the provider forgets them all.
+        self._items[place] = {**self._items[place], "content": [_without(part, "transcript") for part in parts]}
         told = {name: message.get(name, 0) for name in ("item_id", "content_index", "audio_end_ms")}
         return [{"type": "conversation.item.truncated", **told}]
 
@@ -291,8 +297,12 @@ def _merge(before: Value, changed: Value) -> Value:
     return merged
 
 
+def _without(part: Value, left_out: str) -> Value:
+    return {name: value for name, value in part.items() if name != left_out}
+
+
 def _without_audio(item: Value) -> Value:
-    parts = [{name: value for name, value in part.items() if name != "audio"} for part in mappings(item.get("content"))]
+    parts = [_without(part, "audio") for part in mappings(item.get("content"))]
     return {**item, "content": parts} if parts else item
 
 
