@@ -296,3 +296,24 @@ def list_until_closed(connection: ClientConnection) -> list[str | bytes]:
         while True:
             heard.append(connection.recv(60))
     return heard
+
+
+def test_a_fault_of_a_text_ends_the_connection_at_the_client(
+    serve: Serve, talker: WebSocketProvider, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve(record="missing", upstream=talker.url) as running:
+        converse(running, "hi", path="/v1/responses")
+    options = {"transport": "replay", "faults": "invalid_utf8(at=1)"}
+    scope = Scope(kind="block", name="aquila serve", default_cassette="x", options=options)
+    application = build_application(Proxy(lambda: scope, upstream=talker.url.replace("ws", "http", 1)), ADMISSION)
+    with (
+        BackgroundServer(application) as running,
+        dial(running, "/v1/responses") as connection,
+        pytest.raises(ConnectionClosedError) as ended,
+    ):
+        connection.recv(60)
+    scope.close()
+    assert ended.value.rcvd is None
+    assert ended.value.sent is not None
+    assert ended.value.sent.code == 1007
+    assert "an error in Aquila" not in caplog.text

@@ -99,7 +99,11 @@ class ReplayToClient:
 
     async def _say(self, frame: Frame) -> None:
         self._look_at(frame.data, is_text=frame.is_text)
-        await self._socket.send(frame.data.decode() if frame.is_text else frame.data)
+        if not frame.is_text:
+            await self._socket.send(frame.data)
+            return
+        async with self._socket.send_context():
+            self._socket.protocol.send_text(frame.data)  # as it is, since a fault may say what is no UTF-8
 
     def _look_at(self, data: bytes, *, is_text: bool) -> None:
         """Find out from the first text whether the two speak in events, as those of OpenAI's protocols do."""
