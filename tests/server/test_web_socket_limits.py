@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -20,14 +21,21 @@ from websockets.typing import Origin, Subprotocol
 
 from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cli.serve import _redact_target
+from aquila.intercept.web_sockets.proxied import UpstreamConversation
+from aquila.recording.scope import Scope
+from aquila.server import socket_relay
 from aquila.server.access_log import RequestLog
 from aquila.server.admission import Admission
+from aquila.server.application import build_application
+from aquila.server.background_server import BackgroundServer
+from aquila.server.client_socket import ClientSocket
 from aquila.server.connection import BoundedConnection
-from tests.server.conftest import TOKEN, Serve
+from aquila.transports.proxy import Proxy
+from tests.server.conftest import ADMISSION, TOKEN, Serve
 from tests.server.test_web_sockets import GREETING, PATH, converse, dial, recording, said
 from tests.support.real_hosts import authority, reachable
 from tests.support.upstream import Upstream, streamed
-from tests.support.web_sockets import WebSocketProvider, web_socket_server
+from tests.support.web_sockets import WebSocketProvider, break_off, web_socket_server
 
 KEY = "sk-" + "the-servers-key-0123456789"
 CLIENT_KEY = "sk-" + "a-client-key-0123456789abc"
@@ -458,3 +466,60 @@ def test_a_handshake_without_the_connection_field_is_told_so(serve: Serve, talke
     assert answer.status_code == 400
     assert "needs the header field Connection: Upgrade" in answer.json()["error"]["message"]
     assert talker.paths == []
+
+
+def test_a_client_that_leaves_while_the_provider_takes_nothing_in_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket_relay, "_LAST_WORDS_SECONDS", 0.1)
+    logged, lines = threading.Event(), list[str]()
+
+    def note(line: str) -> None:
+        lines.append(line)
+        logged.set()
+
+    scope = Scope(kind="block", name="aquila serve", options={"transport": "live"})  # to record so much takes its time
+
+    def stall(connection: ServerConnection) -> None:  # it takes in a message or two, and what the system's buffers hold
+        logged.wait(60)
+        break_off(connection)
+
+    with web_socket_server(stall, compression=None, max_queue=1) as stalled:
+        proxy = Proxy(lambda: scope, upstream=stalled.url.replace("ws", "http", 1))
+        application = build_application(proxy, ADMISSION, log=RequestLog(str, note))
+        with BackgroundServer(application) as running:
+            with dial(running, compression=None) as connection:
+                for size in (1, 1, 1, 1, 16_000_000):
+                    connection.send(b"x" * size)
+                connection.close_socket()
+            assert logged.wait(60)
+    scope.close()
+    assert f"GET {PATH} 101 passed on, client left " in lines[0]
+
+
+def test_a_server_that_ends_before_it_has_answered_a_client_leaves_no_upstream_open(
+    serve: Serve, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering, connections = threading.Event(), []
+
+    async def answer_never(self: ClientSocket, headers: object) -> None:
+        answering.set()
+        await asyncio.Event().wait()
+
+    async def connect(self: UpstreamConversation) -> Any:
+        connections.append(await connect_really(self))
+        return connections[0]
+
+    connect_really = UpstreamConversation.connect
+    monkeypatch.setattr(UpstreamConversation, "connect", connect)
+    monkeypatch.setattr(ClientSocket, "accept", answer_never)
+    with (
+        web_socket_server(lambda connection: connection.recv(60)) as provider,
+        contextlib.ExitStack() as opened,
+        serve(record="missing", upstream=provider.url) as running,
+    ):
+        raw = opened.enter_context(socket.create_connection(running.address, timeout=60))
+        raw.sendall(HANDSHAKE)
+        assert answering.wait(60)
+    assert connections[0].transport.is_closing()
+    assert recording(root).response.end == "closed"

@@ -13,6 +13,9 @@ from aquila.server.client_socket import ClientSocket, ConnectionClosed, closed_b
 
 _BROKEN, _TOO_LARGE, _WITHOUT_CODE = 1006, 1009, 1005
 
+_LAST_WORDS_SECONDS = 5
+"""How long the upstream may take to take in what a client has said before it left."""
+
 
 class Relay:
     """One conversation between ``socket`` and ``upstream``, a connection of ``websockets``.
@@ -28,24 +31,27 @@ class Relay:
     async def run(self) -> str:
         """Pass on until one side ends it, and let the other end alike. Return how, in words for the log.
 
-        Where this is cancelled, what has come so far is kept as a conversation that the client has left.
+        The caller closes the upstream. What is recorded has not ended where the client left without a close.
         """
         up = asyncio.create_task(_pass_on(self._socket, self._upstream, self._note_sent))
         down = asyncio.create_task(_pass_on(self._upstream, self._socket, self._note_received))
+        # Neither hears of a client that has left while it waits for the upstream.
+        leaving = asyncio.create_task(self._socket.wait_closed())
+        tasks = (up, down, leaving)
         try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             # The side that could not be sent to has more to say, perhaps: what it said before it ended is passed on.
-            done, waiting = await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
-            if waiting and not any(task.result() for task in done):
-                await asyncio.wait(waiting)
-            return await (self._end_upstream() if up.done() and up.result() else self._end_client())
+            if not any(task.done() and task.result() for task in (up, down)):
+                await (asyncio.wait((down,)) if up.done() else asyncio.wait((up,), timeout=_LAST_WORDS_SECONDS))
+            if up.done() and up.result():
+                return await self._end_upstream()
+            if up.done() or (down.done() and down.result()):
+                return await self._end_client()
+            return self._leave_upstream()
         finally:
-            for task in (up, down):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(up, down, return_exceptions=True)
-            self._upstream.transport.abort()
-            if self._recorder is not None:
-                self._recorder.finish_left()  # unless it has ended already
-                await write_due_async(self._recorder)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _note_sent(self, message: str | bytes) -> None:
         if self._recorder is not None:
@@ -60,12 +66,19 @@ class Relay:
 
     async def _end_upstream(self) -> str:
         """The client has ended it."""
+        outcome = self._leave_upstream()
+        close = closed_by_other(self._socket)
+        if close is not None:
+            await self._upstream.close(*((int(close.code), close.reason) if close.code != _WITHOUT_CODE else ()))
+        return outcome
+
+    def _leave_upstream(self) -> str:
+        """The client has ended it, and the upstream may be past hearing of it."""
         close = closed_by_other(self._socket)
         if close is None:
             return f", {_too_large_of(self._socket) or 'client left'}"
         if self._recorder is not None:
             self._recorder.finish_closed(Close("client", int(close.code), close.reason))
-        await self._upstream.close(*((int(close.code), close.reason) if close.code != _WITHOUT_CODE else ()))
         return ""
 
     async def _end_client(self) -> str:

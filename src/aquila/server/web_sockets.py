@@ -202,6 +202,12 @@ class _Visit:
         self._outcome += await ReplayToClient(self._socket, conversation, fails_in_silence=in_test).run()
 
     async def _relay(self, conversation: UpstreamConversation) -> None:
+        try:
+            await self._speak_with_upstream(conversation)
+        finally:
+            await conversation.close()
+
+    async def _speak_with_upstream(self, conversation: UpstreamConversation) -> None:
         upstream = await self._while_client_waits(conversation.connect())
         recorder = conversation.recorder
         self._outcome = "passed on" if recorder is None else "recorded"

@@ -55,16 +55,18 @@ class UpstreamConversation:
         self.recorder = recorder
         self._request = request
         self._largest_message = largest_message
+        self._connection: Any = None
 
     async def connect(self) -> Any:
         """Connect. Return a connection of ``websockets``, or a ``Refusal``. Raises ``UpstreamFailed``.
 
-        Where the caller is cancelled, a client has left before it was answered.
+        Where the caller is cancelled, a client has left before it was answered. ``close`` must be awaited in any case.
         """
         exceptions = import_optional("websockets.exceptions", "websockets", purpose="a WebSocket")
         try:
             with own_request():
-                return await self._connect()
+                self._connection = await self._connect()
+                return self._connection
         except exceptions.InvalidStatus as error:
             return await self._take_refusal(error.response)
         except (OSError, exceptions.WebSocketException, EOFError, ValueError) as error:
@@ -79,6 +81,15 @@ class UpstreamConversation:
                 self.recorder.finish_unanswered()
                 await write_due_async(self.recorder)
             raise
+
+    async def close(self) -> None:
+        """End the connection, if there is one. What was recorded has been left by the client if it has not ended."""
+        if self._connection is None:
+            return
+        self._connection.transport.abort()
+        if self.recorder is not None:
+            self.recorder.finish_left()
+            await write_due_async(self.recorder)
 
     async def _connect(self) -> Any:
         fields = self._request.headers
