@@ -257,6 +257,7 @@ def test_where_the_ini_key_names_hueys_no_test_reaches_their_queues(project):
         test_one="""
         import pytest
         import app, second, third, fourth
+        from huey import SqliteHuey
         from aquila.huey.testing import drain_queue
 
         STORAGES = [each.huey.storage for each in (app, second)]
@@ -268,6 +269,10 @@ def test_where_the_ini_key_names_hueys_no_test_reaches_their_queues(project):
             assert [each.huey.pending_count() for each in (app, second)] == [1, 1]
             assert drain_queue() == {"complete": 1}          # of the first
             assert drain_queue(huey=second.huey) == {"complete": 1}
+            assert third.double(2).get() == 4
+            third.huey.immediate = False
+            third.double(3)
+            third.huey.immediate = True
             assert third.double(2).get() == 4
             fourth.double(3)
             assert fourth.huey.pending_count() == time       # it is left alone
@@ -282,7 +287,8 @@ def test_where_the_ini_key_names_hueys_no_test_reaches_their_queues(project):
                 assert app.huey.storage is STORAGES[0]
 
         def test_nothing_reached_the_real_queues():
-            assert [storage.queue_size() for storage in STORAGES] == [0, 0]
+            real = [*STORAGES, SqliteHuey("third", filename="third.db").storage]
+            assert [storage.queue_size() for storage in real] == [0, 0, 0]
         """,
     )
     result.assert_outcomes(passed=5)

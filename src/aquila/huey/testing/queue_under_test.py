@@ -46,12 +46,13 @@ def innermost_test_queue(huey: Any = None) -> OpenTestQueue | None:
 
 
 def has_real_storage(huey: Any) -> bool:
-    """Whether tasks, schedules or results of a Huey leave the memory of this process. In immediate mode they may too.
+    """Whether tasks or results of a Huey leave the memory of this process, or do so once immediate mode is turned off.
 
     Raises ``ConfigError`` for what is no Huey.
     """
     reject_other_than_huey(huey)
-    return type(huey.storage) is not MemoryStorage
+    production = _production_storage(huey)
+    return (production if isinstance(production, type) else type(production)) is not MemoryStorage
 
 
 def huey_under_test(huey: Any = None) -> Any:
