@@ -429,7 +429,7 @@ def test_a_key_of_the_server_is_not_in_the_error_of_a_bad_url(
     written = "".join([*bodies, *(path.read_text() for path in root.rglob("*.yaml"))])
     assert "ConnectError: " in written
     assert KEY not in written
-    assert password not in written.replace(f"{talker.url.replace('//', f'//{password}@')}{PATH}", "")
+    assert password not in written
     assert talker.paths == []
 
 
