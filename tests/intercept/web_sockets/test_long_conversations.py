@@ -29,7 +29,7 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, Recor
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.cassettes.storage.large_bodies import move_interaction_out
 from aquila.errors import CassetteMiss
-from aquila.intercept.web_sockets import answering, peer
+from aquila.intercept.web_sockets import answering, peer, recorded_side
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.recording import frame_recorder
 from tests.support.web_sockets import web_socket_server
@@ -85,6 +85,19 @@ def test_what_is_not_kept_in_memory_is_replayed_as_it_was(root: Path) -> None:
     assert len(frames) == len(recorded) + TURNS
     assert not [frame for frame in frames if KEY.encode() in frame.data]
     assert not any(KEY.encode() in path.read_bytes() for path in root.rglob("*") if path.is_file())
+
+
+@pytest.mark.usefixtures("small_limit")
+def test_a_handshake_reads_no_message_where_nobody_judges_faults(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with web_socket_server(say_much) as provider:
+        url = f"{provider.url}/v1/realtime"
+        with aquila.use_cassette("x", transport="record"):
+            recorded = listen(url)
+    counted: list[object] = []
+    monkeypatch.setattr(recorded_side, "is_from_provider", counted.append)
+    with aquila.use_cassette("x"):
+        assert len(listen(url)) == len(recorded)
+    assert not counted
 
 
 def test_frames_in_a_file_are_those_that_were_stored(tmp_path: Path) -> None:

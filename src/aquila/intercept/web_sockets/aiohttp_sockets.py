@@ -20,7 +20,7 @@ from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.silent_waits import receive_within_async
-from aquila.intercept.web_sockets.writing import store_failure, then_write_async, write_due_async
+from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, then_write_async, write_due_async
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.recording.no_network import NoNetwork
 from aquila.transports.own_requests import own_request
@@ -206,7 +206,7 @@ def _watch(socket: Any, recorder: FrameRecorder) -> Any:
         recorder.add_sent(data, is_text=is_text)
 
     _notice_sent(socket, note_sent)
-    socket.receive, socket.close = receive_and_note, note_and_close
-    for name in ("receive", "send_frame", "send_str", "send_bytes", "close"):
+    socket.receive, socket.close = receive_then_write(recorder, receive_and_note), note_and_close
+    for name in ("send_frame", "send_str", "send_bytes", "close"):
         setattr(socket, name, then_write_async(recorder, getattr(socket, name)))
     return socket

@@ -17,7 +17,10 @@ class Assembler:
         self._fragments: list[bytes] = []
 
     def add(self, opcode: int, data: bytes, is_last: bool) -> None:
-        """Take the next frame of a message."""
+        """Take the next frame of a message. Several threads may hand over whole ones."""
+        if is_last and opcode != CONTINUATION:
+            self._add(data, is_text=opcode == TEXT)
+            return
         if opcode != CONTINUATION:
             self._is_text = opcode == TEXT
             self._fragments.clear()

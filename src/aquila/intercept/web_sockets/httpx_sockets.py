@@ -22,7 +22,7 @@ from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake, answer_handshake_async
 from aquila.intercept.web_sockets.assembling import Assembler
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
-from aquila.intercept.web_sockets.writing import store_failure, write_due_async
+from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, write_due_async
 from aquila.optional import import_optional
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.transports import CORE_LIBRARIES
@@ -239,10 +239,13 @@ class _NotedStream(_NotedBytes):
 
 
 class _AsyncNotedStream(_NotedBytes):
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    def __init__(self, stream: Any, recorder: FrameRecorder) -> None:
+        super().__init__(stream, recorder)
+        self.read = receive_then_write(recorder, self._read)
+
+    async def _read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         data: bytes = await self._stream.read(max_bytes, timeout)
         self._note_received(data)
-        await write_due_async(self._recorder)
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:

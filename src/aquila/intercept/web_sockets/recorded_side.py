@@ -48,9 +48,10 @@ class RecordedSide:
         self._unsaid: list[Frame] = []
         self._passed = -1  # the time of the last frame for which was waited
         self.readings = Readings(scope.run.wire_watch)
-        is_cut = bool(decision.fault) and response.end in ("broken", "silent")
-        count = sum(is_from_provider(chunk) for chunk in response.chunks)
-        self.readings.begin(decision, decision.interaction.request, None if is_cut else count)
+        if scope.run.wire_watch is not None:  # of a large conversation all would be read from the disk
+            is_cut = bool(decision.fault) and response.end in ("broken", "silent")
+            count = sum(is_from_provider(chunk) for chunk in response.chunks)
+            self.readings.begin(decision, decision.interaction.request, None if is_cut else count)
 
     def _take_up(self, interaction: Interaction) -> None:
         """Go on as a recording does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from importlib import import_module
 from typing import Any
 
@@ -20,10 +20,13 @@ from aquila.intercept.web_sockets.websockets_protocol import (
     join_fragments,
     read_fragments,
 )
-from aquila.intercept.web_sockets.writing import store_failure, then_write_async, write_due_async
+from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, then_write_async, write_due_async
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 from aquila.transports.record import run_in_thread
+
+_END = object()
+"""Stands behind the last fragment of a message."""
 
 
 def catch_connection(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,8 +78,20 @@ def _watch(connection: Any, recorder: FrameRecorder) -> Any:
         with recorder.reading():
             return await receive(*args, **kwargs)
 
-    connection.recv = recv
-    for name in ("recv", "handshake", "send", "close", "wait_closed"):
+    stream = connection.recv_streaming
+
+    async def recv_streaming(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        fragments = stream(*args, **kwargs)
+        receive_fragment = then_write_async(recorder, functools.partial(anext, fragments, _END))
+        while True:
+            with recorder.reading():
+                fragment = await receive_fragment()
+            if fragment is _END:
+                return
+            yield fragment
+
+    connection.recv, connection.recv_streaming = receive_then_write(recorder, recv), recv_streaming
+    for name in ("handshake", "send", "close", "wait_closed"):
         setattr(connection, name, then_write_async(recorder, getattr(connection, name)))
     return connection
 
@@ -89,10 +104,19 @@ async def _connect_to_peer(make: Callable[[], Any], conversation: ReplayedConver
 def converse(connection: Any, conversation: ReplayedConversation) -> Any:
     """Compare what the program sends, before it is sent."""
     receive, send, wait = connection.recv, connection.send, connection.wait_closed
+    stream: Any = getattr(connection, "recv_streaming", None)  # the legacy client has none
 
     async def recv(*args: Any, **kwargs: Any) -> Any:
         with conversation.reading():
             return await receive_within_async(conversation, lambda: receive(*args, **kwargs), None)
+
+    async def recv_streaming(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        fragments = stream(*args, **kwargs)
+        with conversation.reading():  # the peer sends each message in one frame
+            first = await receive_within_async(conversation, lambda: anext(fragments), None)
+        yield first
+        async for fragment in fragments:
+            yield fragment
 
     async def wait_closed() -> None:
         with conversation.waiting():
@@ -112,6 +136,8 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
         await send(message, **kwargs, **({} if text is None else {"text": text}))
 
     connection.recv, connection.send, connection.wait_closed = recv, send_compared, wait_closed
+    if stream is not None:
+        connection.recv_streaming = recv_streaming
     return connection
 
 

@@ -23,7 +23,7 @@ from aquila.intercept.web_sockets.websockets_protocol import (
     read_fragments,
     without_credentials,
 )
-from aquila.intercept.web_sockets.writing import store_failure, then_write_async, write_due_async
+from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, then_write_async, write_due_async
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 from aquila.transports.record import run_in_thread
@@ -120,9 +120,10 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
         else:
             recorder.finish_broken(f"RemoteProtocolError: {error or 'the connection was lost'}")
 
-    protocol.handshake, protocol.recv, protocol.send = shake_hands, recv, send_and_note
+    protocol.handshake, protocol.send = shake_hands, send_and_note
     protocol.connection_lost = connection_lost
-    for name in ("handshake", "recv", "send", "close", "wait_closed"):
+    protocol.recv = receive_then_write(recorder, recv)
+    for name in ("handshake", "send", "close", "wait_closed"):
         setattr(protocol, name, then_write_async(recorder, getattr(protocol, name)))
     return protocol
 

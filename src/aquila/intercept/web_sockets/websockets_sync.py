@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from aquila.cassettes.model import RecordedRequest
@@ -23,6 +23,9 @@ from aquila.intercept.web_sockets.websockets_protocol import (
 from aquila.intercept.web_sockets.writing import then_write
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
+
+_END = object()
+"""Stands behind the last fragment of a message."""
 
 
 class WithoutTls:
@@ -134,19 +137,40 @@ def _watch(connection: Any, recorder: FrameRecorder) -> Any:
         with recorder.reading():
             return receive(*args, **kwargs)
 
-    connection.recv = recv
+    stream = connection.recv_streaming
+
+    def recv_streaming(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        fragments = stream(*args, **kwargs)
+        while True:
+            try:
+                with recorder.reading():
+                    fragment = next(fragments, _END)
+            finally:
+                recorder.write_due()
+            if fragment is _END:
+                return
+            yield fragment
+
+    connection.recv, connection.recv_streaming = recv, recv_streaming
     for name in ("recv", "send", "close"):
         setattr(connection, name, then_write(recorder, getattr(connection, name)))
-    return _warn_of_program(connection, "recv", "send", "close")
+    return _warn_of_program(connection, "recv", "recv_streaming", "send", "close")
 
 
 def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
     """Compare what the program sends, before it is sent."""
-    receive, send = connection.recv, connection.send
+    receive, stream, send = connection.recv, connection.recv_streaming, connection.send
 
     def recv(timeout: float | None = None, *args: Any, **kwargs: Any) -> Any:
         with conversation.reading():
             return receive_within(conversation, lambda seconds: receive(seconds, *args, **kwargs), timeout)
+
+    def recv_streaming(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        fragments = stream(*args, **kwargs)
+        with conversation.reading():  # the peer sends each message in one frame
+            first = next(fragments)
+        yield first
+        yield from fragments
 
     def send_compared(message: Any, text: bool | None = None, **kwargs: Any) -> None:
         message = join_fragments(list_fragments(message))
@@ -155,8 +179,8 @@ def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
             conversation.send_in_turn(data, is_text=is_text)
         send(message, **kwargs, **({} if text is None else {"text": text}))
 
-    connection.recv, connection.send = recv, send_compared
-    return _warn_of_program(connection, "recv", "send")
+    connection.recv, connection.recv_streaming, connection.send = recv, recv_streaming, send_compared
+    return _warn_of_program(connection, "recv", "recv_streaming", "send")
 
 
 def _warn_of_program(connection: Any, *names: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +31,31 @@ def then_write_async(recorder: FrameRecorder, original: Callable[..., Any]) -> C
             return await original(*args, **kwargs)
         finally:
             await write_due_async(recorder)
+
+    return call
+
+
+def receive_then_write(recorder: FrameRecorder, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``then_write_async`` for what receives: what a cancelled caller does not get, the next one does."""
+    kept: deque[Any] = deque()
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        if kept:
+            message = kept.popleft()
+            writing = run_in_thread(recorder.write_due)  # where another thread writes, this one waits for it
+        else:
+            try:
+                message = await original(*args, **kwargs)
+            except BaseException:
+                await write_due_async(recorder)
+                raise
+            writing = write_due_async(recorder)
+        try:
+            await writing
+        except asyncio.CancelledError:  # of asyncio alone: anyio cancels nobody who writes
+            kept.appendleft(message)
+            raise
+        return message
 
     return call
 
