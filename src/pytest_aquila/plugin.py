@@ -19,7 +19,7 @@ import pytest
 from aquila.intercept import child_processes
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from pytest_aquila import fixture_cassettes, options, run_life, short_names, test_scopes
+from pytest_aquila import fixture_cassettes, options, run_life, task_fixtures, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
 from pytest_aquila.short_names import pytest_pycollect_makeitem, pytest_sessionstart  # noqa: F401 - hooks
 from pytest_aquila.task_fixtures import *  # noqa: F403
@@ -122,7 +122,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "(transport, match_on, ignore, repeat, replay_timing, ...)",
     )
     config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
-    short_names.register_if_configured(config)
+    task_fixtures.begin_testing_mode(config)
     _warn_of_unknown_variables(config)
     run = run_life.begin_tests(config, shows_keys=_starts_workers(config))
     run.make_outcome, run.tell = _make_outcome, functools.partial(_tell, config)

@@ -37,12 +37,6 @@ NAMES = (
 )
 
 
-def register_if_configured(config: pytest.Config) -> None:
-    """Put the run in testing mode if the ini key names a Huey."""
-    if config.getini("aquila_huey"):
-        config.pluginmanager.import_plugin("pytest_aquila.testing_mode")
-
-
 @pytest.hookimpl(trylast=True)  # pytest makes the manager of fixtures here, from all plugins that there are
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Let tests use the short names if the ini key names a Huey."""

@@ -73,6 +73,12 @@ def aquila_huey(pytestconfig: pytest.Config) -> Any:
     return _load_huey(next(iter(_paths_of_hueys(pytestconfig)), ""))
 
 
+def begin_testing_mode(config: pytest.Config) -> None:
+    """Put the whole run in testing mode if the ini key ``aquila_huey`` names a Huey."""
+    if config.getini("aquila_huey"):
+        config.pluginmanager.import_plugin("pytest_aquila.testing_mode")
+
+
 def load_hueys(config: pytest.Config) -> list[Any]:
     """Return all Hueys that the ini key ``aquila_huey`` names, in its order."""
     return list(map(_load_huey, _paths_of_hueys(config)))

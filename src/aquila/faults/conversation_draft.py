@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, NotAFrame, read_frames, store_close, store_frame
+from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, NotAFrame, store_close, store_frame
+from aquila.cassettes.frames.lanes import read_stream_id
+from aquila.cassettes.frames.stored_frames import open_frames
 from aquila.cassettes.model import End, Interaction, RecordedChunk, RecordedResponse
 from aquila.faults.events import read_events
 from aquila.faults.fault import ImpossibleFault
@@ -23,17 +25,11 @@ class ConversationDraft:
     def __init__(self, interaction: Interaction) -> None:
         """Raises ``ImpossibleFault`` for one in which the provider says nothing."""
         self._response = interaction.response
-        self.frames: list[Frame] = []
-        self._close: Close | None = None
         try:
-            read = list(read_frames(self._response.chunks)) if self._response.status == SWITCHED else []
+            frames, self._close = open_frames(self._response.chunks if self._response.status == SWITCHED else ())
+            self.frames = list(frames)
         except NotAFrame as error:
             raise ImpossibleFault(f"the conversation cannot be read: {error}") from error
-        for each in read:
-            if isinstance(each, Close):
-                self._close = each
-            else:
-                self.frames.append(each)
         self._places = [at for at, frame in enumerate(self.frames) if not frame.sent]
         if not self._places:
             raise ImpossibleFault("the provider sends no message")
@@ -104,17 +100,8 @@ class Turn:
         """Return the turn whose messages of the provider begin at a frame, or behind one of the client's."""
         begin += begin < len(frames) and frames[begin].sent
         end = next((at for at in range(begin, len(frames)) if frames[at].sent), len(frames))
-        found = next(filter(None, (_stream_of(frame) for frame in frames[begin:end])), None)
+        found = next(filter(None, (read_stream_id(frame.data) for frame in frames[begin:end])), None)
         return cls(begin, end, found)
-
-
-def _stream_of(frame: Frame) -> str | None:
-    try:
-        value = json.loads(frame.data)
-    except (ValueError, RecursionError):
-        return None
-    found = value.get("stream_id") if isinstance(value, dict) else None
-    return found if isinstance(found, str) else None
 
 
 def as_request(interaction: Interaction) -> Interaction:
@@ -154,7 +141,7 @@ def _find_turns(frames: Sequence[Frame]) -> Iterator[Turn]:
     while begin < len(frames):
         turn = Turn.at(frames, begin)
         said = frames[turn.begin : turn.end]
-        if said and len({_stream_of(frame) for frame in said}) == 1:
+        if said and len({read_stream_id(frame.data) for frame in said}) == 1:
             yield turn
         begin = max(turn.end, begin + 1)
 

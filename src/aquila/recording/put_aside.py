@@ -9,7 +9,6 @@ from aquila.cassettes.frames.frame import SWITCHED, Frame, is_conversation, read
 from aquila.cassettes.frames.replay import ConversationReplay
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
-from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.merging import Changes, NewRecording
 
@@ -62,15 +61,11 @@ class PutAside:
     def _begins_like(self, interaction: Interaction, rival: Interaction) -> bool:
         response = rival.response
         chunks = response.chunks if response.status == SWITCHED else ()
-        replay = ConversationReplay(chunks, response.end, rules=self._rules, redact=self._redact)
+        replay = ConversationReplay(chunks, response.end, rules=self._rules, redact=self._redactor.redact_message)
         first = next(_sent(interaction), None)
         if first is None or not replay.sent_count:
             return first is None and not replay.sent_count
         return replay.take_sent(first.data, first.is_text) is None
-
-    def _redact(self, data: bytes) -> bytes:
-        text = data.decode("utf-8", "surrogateescape")
-        return without_numbers(self._redactor.redact_text(text)).encode("utf-8", "surrogateescape")
 
 
 def _sent(interaction: Interaction) -> Iterator[Frame]:

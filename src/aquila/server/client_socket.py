@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http
-import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, cast
@@ -18,9 +16,10 @@ from websockets.http11 import Response
 from websockets.protocol import CONNECTING
 from websockets.server import ServerProtocol
 
-__all__ = ["ClientSocket", "ConnectionClosed", "closed_by_other"]
+from aquila.cassettes.frames.frame import BROKEN, SWITCHED, WITHOUT_CODE
+from aquila.intercept.web_sockets.handshakes import SILENT, phrase_of
 
-_SILENT = logging.Logger("aquila.websocket", logging.CRITICAL + 1)
+__all__ = ["ClientSocket", "ConnectionClosed", "closed_by_other"]
 
 _CLOSE_SECONDS = 5
 """How long a client may take to answer a close."""
@@ -30,9 +29,6 @@ _MOST_WAITING = 4
 """So many messages of the client wait here at most; then it is read no further."""
 _LONGEST_REASON = 123
 """Bytes of the reason of a close (RFC 6455, 5.5)."""
-_BROKEN, _WITHOUT_CODE = 1006, 1005
-"""Codes that stand for a connection that broke off, and for a close without one. Neither can be sent."""
-_SWITCHED = 101
 
 
 class ClientSocket(ServerConnection):
@@ -44,7 +40,7 @@ class ClientSocket(ServerConnection):
     def __init__(self, *, largest_message: int) -> None:
         extensions = enable_server_permessage_deflate(None)
         super().__init__(
-            ServerProtocol(extensions=extensions, max_size=largest_message, logger=_SILENT),
+            ServerProtocol(extensions=extensions, max_size=largest_message, logger=SILENT),
             cast(Any, None),  # the server, which is not the library's
             ping_interval=None,
             close_timeout=_CLOSE_SECONDS,
@@ -64,7 +60,7 @@ class ClientSocket(ServerConnection):
     @property
     def flaw(self) -> Response | None:
         """What the client gets for a handshake that is none; None for a good one."""
-        return None if self._acceptance is None or self._acceptance.status_code == _SWITCHED else self._acceptance
+        return None if self._acceptance is None or self._acceptance.status_code == SWITCHED else self._acceptance
 
     async def accept(self, headers: Iterable[tuple[str, str]]) -> None:
         """Accept a good handshake. ``headers`` may name a subprotocol."""
@@ -78,7 +74,7 @@ class ClientSocket(ServerConnection):
         fields = Headers(field for field in headers if field[0].lower() not in ("content-length", "connection"))
         fields["content-length"] = str(len(body))
         fields["connection"] = "close"
-        await self._answer(Response(status, _phrase_of(status), fields, body))
+        await self._answer(Response(status, phrase_of(status), fields, body))
 
     async def _answer(self, response: Response) -> None:
         self.response = response
@@ -88,11 +84,11 @@ class ClientSocket(ServerConnection):
 
     async def end(self, code: int, reason: str = "") -> None:
         """Close it with any code that can be recorded, and wait until it is closed. 1006 breaks it off."""
-        if code == _BROKEN:
+        if code == BROKEN:
             self.transport.close()  # what was said before is sent
             return
         try:
-            if code != _WITHOUT_CODE:
+            if code != WITHOUT_CODE:
                 await self.close(code, shorten_reason(reason))
                 return
             async with self.send_context():
@@ -123,10 +119,3 @@ def shorten_reason(reason: str) -> str:
     if len(data) <= _LONGEST_REASON:
         return reason
     return data[: _LONGEST_REASON - 3].decode(errors="ignore") + "..."
-
-
-def _phrase_of(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aquila.cassettes.frames.frame import Close
+from aquila.cassettes.frames.frame import BROKEN, WITHOUT_CODE, Close
 from aquila.intercept.web_sockets.writing import write_due_async
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.server.client_socket import ClientSocket, ConnectionClosed, closed_by_other
 
-_BROKEN, _TOO_LARGE, _WITHOUT_CODE = 1006, 1009, 1005
+_TOO_LARGE = 1009
 
 _LAST_WORDS_SECONDS = 5
 """How long the upstream may take to take in what a client has said before it left."""
@@ -69,7 +69,7 @@ class Relay:
         outcome = self._leave_upstream()
         close = closed_by_other(self._socket)
         if close is not None:
-            await self._upstream.close(*((int(close.code), close.reason) if close.code != _WITHOUT_CODE else ()))
+            await self._upstream.close(*((int(close.code), close.reason) if close.code != WITHOUT_CODE else ()))
         return outcome
 
     def _leave_upstream(self) -> str:
@@ -95,7 +95,7 @@ class Relay:
         if recorder is not None:
             recorder.finish_broken(f"RemoteProtocolError: {too_large or 'the connection was lost'}")
             await write_due_async(recorder)
-        await (self._socket.end(_TOO_LARGE, too_large) if too_large else self._socket.end(_BROKEN))
+        await (self._socket.end(_TOO_LARGE, too_large) if too_large else self._socket.end(BROKEN))
         return f", {too_large or 'broke off'}"
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 from typing import Any
 
-from aquila.cassettes.frames.frame import Frame
+from aquila.cassettes.frames.frame import BROKEN, Frame
 from aquila.errors import CassetteMiss, SessionClosed
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.server.client_socket import ClientSocket, ConnectionClosed, closed_by_other
@@ -15,7 +15,7 @@ from aquila.server.failures import Failure, explain_failure
 
 logger = logging.getLogger("aquila")
 
-_BROKEN, _POLICY = 1006, 1008
+_POLICY = 1008
 
 
 class ReplayToClient:
@@ -78,7 +78,7 @@ class ReplayToClient:
                 if ending is not None:
                     pause, close = ending
                     await asyncio.sleep(pause)
-                    await self._socket.end(*((_BROKEN,) if close is None else (close.code, close.reason)))
+                    await self._socket.end(*((BROKEN,) if close is None else (close.code, close.reason)))
                     return ""
                 await self._wait_for_news()
         except ConnectionClosed:

@@ -13,8 +13,8 @@ from uvicorn.server import ServerState
 from aquila.cassettes.frames.frame import SWITCHED
 from aquila.config import DUMMY_KEY
 from aquila.errors import AquilaError, CassetteMiss
-from aquila.intercept.web_sockets.peer import fields_of_acceptance
-from aquila.intercept.web_sockets.proxied import SUBPROTOCOL, Refusal, SocketProxy, UpstreamConversation
+from aquila.intercept.web_sockets.handshakes import SUBPROTOCOL, fields_of, fields_of_acceptance
+from aquila.intercept.web_sockets.proxied import Refusal, SocketProxy, UpstreamConversation
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.server.access_log import RequestLog
 from aquila.server.admission import Admission
@@ -214,7 +214,7 @@ class _Visit:
         if isinstance(upstream, Refusal):
             await self._refuse_with(upstream.status, upstream.headers, upstream.body)
             return
-        fields = tuple((name.lower(), value) for name, value in upstream.response.headers.raw_items())
+        fields = fields_of(upstream.response.headers)
         if recorder is not None:
             recorder.accept(SWITCHED, fields)
         await self._accept(fields)

@@ -17,7 +17,7 @@ from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.vcrpy import undo_content_encoding
 from aquila.cassettes.codecs.yaml.fields import FormatError, TreePath, require_number
 from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, MAX_BYTES, Number, Tree
-from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, store_close, store_frame
+from aquila.cassettes.frames.frame import SWITCHED, WITHOUT_CODE, Close, Frame, store_close, store_frame
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 
@@ -28,8 +28,6 @@ _OTHERS = {
 }
 _CONVERSATIONS = "ws_interactions"
 _BODY = ("body", "body_type", "body_content")
-_NO_CODE = 1005
-"""The code of a close that gave none."""
 
 
 def cassette_from_cassetter(tree: dict[str, Tree]) -> Cassette:
@@ -106,7 +104,7 @@ def _build_frame(tree: Tree, path: TreePath) -> Frame | Close:
     data, at = _body_bytes(tree, path), require_number(tree, "offset_ms", path)
     if kind != "close":
         return Frame(data, sent=direction == "send", is_text=kind == "text", at=at)
-    code = int.from_bytes(data[:2]) if len(data) > 1 else _NO_CODE
+    code = int.from_bytes(data[:2]) if len(data) > 1 else WITHOUT_CODE
     return Close("client" if direction == "send" else "provider", code, data[2:].decode("utf-8", "replace"), at)
 
 

@@ -31,6 +31,10 @@ from aquila.cassettes.model import RecordedChunk, RecordedRequest
 SWITCHED = 101
 """The status of a handshake that was accepted. No answer of plain HTTP is stored with it."""
 
+BROKEN, WITHOUT_CODE = 1006, 1005
+"""Codes of a close that stand for a connection that broke off, and for a close without one. Neither is ever sent (RFC
+6455, 7.4.1)."""
+
 Side: TypeAlias = Literal["client", "provider"]
 
 _SENT, _RECEIVED = "sent", "received"

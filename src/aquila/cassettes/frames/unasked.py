@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aquila.cassettes.frames.frame import Frame, NotAFrame, is_from_provider, read_frames
+from aquila.cassettes.frames.frame import Frame, NotAFrame, is_from_provider, read_event
 from aquila.cassettes.model import RecordedChunk
 
 _UNASKED = frozenset({"session.created", "transcription_session.created"})
@@ -29,7 +29,7 @@ def put_unasked_first(chunks: Sequence[RecordedChunk]) -> Sequence[RecordedChunk
 
 def _is_unasked(chunk: RecordedChunk) -> bool:
     try:
-        (frame,) = read_frames([chunk])
+        frame = read_event(chunk)
         value = json.loads(frame.data) if isinstance(frame, Frame) else None
     except (NotAFrame, ValueError, RecursionError):
         return False

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.frames.frame import Frame, NotAFrame, is_stored_readable, read_frames, store_frame
+from aquila.cassettes.frames.frame import Frame, NotAFrame, is_stored_readable, read_event, store_frame
 from aquila.cassettes.model import RecordedChunk
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _redact_single(chunk: RecordedChunk, scrubber: Scrubber, numbers: SecretNumb
     if not chunk.data.startswith(b"event: "):
         return
     try:
-        (frame,) = read_frames([chunk])
+        frame = read_event(chunk)
     except NotAFrame:
         return
     if isinstance(frame, Frame) and (frame.sent or not is_stored_readable(frame)):

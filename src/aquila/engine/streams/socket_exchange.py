@@ -26,7 +26,7 @@ from aquila.events import Event
 from aquila.intercept.web_sockets import own_connections
 from aquila.recording.time_limits import TimeLimit, time_limit
 
-PURPOSE = "aquila.ask(websocket=True)"
+_PURPOSE = "aquila.ask(websocket=True)"
 
 _SPEAKS_NONE = frozenset({404, 405, 426, 501})
 """What a server says to a handshake that speaks no WebSockets there."""
@@ -43,7 +43,7 @@ class _Exchange:
 
     def _begin_opening(self, *, within_loop: bool) -> tuple[own_connections.Opening, dict[str, Any]]:
         call = self._call
-        opening = own_connections.begin_opening(within_loop=within_loop, purpose=PURPOSE)
+        opening = own_connections.begin_opening(within_loop=within_loop, purpose=_PURPOSE)
         seconds = sdk_client.shortest_limit(call.plan.timeouts.connect, call.remaining_seconds())
         return opening, opening.options(seconds)
 

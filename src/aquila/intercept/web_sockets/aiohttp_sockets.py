@@ -30,9 +30,9 @@ _conversation: ContextVar[ReplayedConversation | None] = ContextVar("aquila_aioh
 """The replay that a session connects to in this context. Set for the duration of one handshake."""
 
 _TEXT, _BINARY, _CLOSE = 1, 2, 8
-_PING_OR_PONG = (9, 10)
-"""What a program is given that answers pings itself (``autoping=False``)."""
 """Kinds of messages, as RFC 6455 numbers them. The others of aiohttp stand for the end of a connection."""
+_PING_OR_PONG = (9, 10)
+"""But for these, which a program is given that answers pings itself (``autoping=False``)."""
 
 
 def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:

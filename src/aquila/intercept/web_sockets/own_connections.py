@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from aquila.intercept import activation
+from aquila.intercept.web_sockets.handshakes import fields_of
 from aquila.optional import import_optional
 from aquila.transports.own_requests import own_request
 from aquila.transports.routes import PlainRoute, Route
@@ -89,14 +90,13 @@ def read_refusal(error: BaseException) -> Refusal | None:
     response: Any = getattr(error, "response", None)
     if not hasattr(response, "status_code"):
         return None
-    fields = {name.lower(): value for name, value in response.headers.raw_items()}
-    return Refusal(response.status_code, fields, response.body or b"")
+    return Refusal(response.status_code, dict(fields_of(response.headers)), response.body or b"")
 
 
 def read_headers(connection: Any) -> Mapping[str, str]:
     """Return the header fields of the answer to the handshake, their names in lower case."""
     response = getattr(connection, "response", None)
-    return {} if response is None else {name.lower(): value for name, value in response.headers.raw_items()}
+    return {} if response is None else dict(fields_of(response.headers))
 
 
 def is_lost(error: BaseException) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http
-import logging
 import selectors
 import socket
 import threading
@@ -13,8 +12,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from aquila.cassettes.frames.frame import SWITCHED, Close, Frame
-from aquila.cassettes.model import Headers
+from aquila.cassettes.frames.frame import BROKEN, SWITCHED, WITHOUT_CODE, Close, Frame
+from aquila.intercept.web_sockets.handshakes import (
+    OF_THE_CONNECTION,
+    SILENT,
+    SUBPROTOCOL,
+    fields_of_acceptance,
+    phrase_of,
+)
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.optional import import_optional
 
@@ -31,13 +36,6 @@ which may run an event loop."""
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _CLOSE_FRAME = 8
-_BROKEN, _WITHOUT_CODE = 1006, 1005
-"""Codes that stand for a connection that broke off, and for a close without one. Neither can be sent."""
-
-_SUBPROTOCOL = "sec-websocket-protocol"
-_OF_THE_CONNECTION = frozenset({"connection", "upgrade", "content-length", "transfer-encoding", "content-encoding"})
-_SILENT = logging.Logger("aquila.websocket", logging.CRITICAL + 1)
-"""Tests look at what is logged. What the peer does is none of their business."""
 
 
 class ClientEnd(socket.socket):
@@ -76,7 +74,7 @@ def connect(conversation: ReplayedConversation) -> ClientEnd:
     """Return a connection to what answers in the provider's place. Raises ``MissingDependency``."""
     library = import_optional("websockets.server", "websockets", purpose="an answer to a WebSocket")
     client, its_end = socket.socketpair()
-    peer = _Peer(its_end, conversation, library.ServerProtocol(max_size=None, logger=_SILENT))
+    peer = _Peer(its_end, conversation, library.ServerProtocol(max_size=None, logger=SILENT))
     peer.start()
     end = ClientEnd(client.family, client.type, client.proto, fileno=client.detach())
     end.hand_over = peer.take
@@ -206,14 +204,14 @@ class _Peer:
         if opening.status == SWITCHED:
             response = self._protocol.accept(request)
             self._is_open = response.status_code == SWITCHED
-            fields = fields_of_acceptance(opening.headers, offers_subprotocol=_SUBPROTOCOL in request.headers)
+            fields = fields_of_acceptance(opening.headers, offers_subprotocol=SUBPROTOCOL in request.headers)
         else:
             response = self._protocol.reject(http.HTTPStatus.BAD_REQUEST, "")
-            response.status_code, response.reason_phrase = opening.status, _phrase_of(opening.status)
+            response.status_code, response.reason_phrase = opening.status, phrase_of(opening.status)
             response.body = opening.body
             response.headers.clear()
             fields = (
-                *[row for row in opening.headers if row[0] not in _OF_THE_CONNECTION],
+                *[row for row in opening.headers if row[0] not in OF_THE_CONNECTION],
                 ("content-length", str(len(opening.body))),
                 ("connection", "close"),
             )
@@ -262,9 +260,9 @@ class _Peer:
 
     def _end_it(self, close: Close | None) -> None:
         self._has_closed = True
-        if close is None or close.code == _BROKEN:
+        if close is None or close.code == BROKEN:
             self._leaves = True
-        elif close.code == _WITHOUT_CODE:
+        elif close.code == WITHOUT_CODE:
             self._protocol.send_close()
         else:
             self._protocol.send_close(close.code, close.reason)
@@ -283,20 +281,3 @@ class _Peer:
             self._quiet = 0.0
         elif self._quiet >= conversation.longest_silence():
             conversation.end_silence()
-
-
-def fields_of_acceptance(recorded: Headers, *, offers_subprotocol: bool) -> Headers:
-    """The recorded fields that are none of the handshake itself, and the subprotocol, if one was offered."""
-    return tuple(
-        (name, value)
-        for name, value in recorded
-        if name not in _OF_THE_CONNECTION
-        and (not name.startswith("sec-websocket-") or (name == _SUBPROTOCOL and offers_subprotocol))
-    )
-
-
-def _phrase_of(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""

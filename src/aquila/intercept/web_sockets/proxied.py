@@ -7,7 +7,6 @@ asked, and gets a replay, or a way to the upstream.
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.errors import ConfigError
 from aquila.intercept.web_sockets.answering import answer_within
+from aquila.intercept.web_sockets.handshakes import SILENT, SUBPROTOCOL, fields_of
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.writing import store_failure, write_due_async
 from aquila.optional import import_optional
@@ -24,12 +24,10 @@ from aquila.transports.proxy import NO_CASSETTE, KeyWithheld, Proxy, UpstreamFai
 from aquila.transports.record import run_in_thread
 from aquila.transports.upstreams import CASSETTE_MODES
 
-SUBPROTOCOL = "sec-websocket-protocol"
 _OF_THE_HANDSHAKE = "sec-websocket-"
 _NOT_SENT = frozenset({"accept-encoding", "origin"})
 """Fields that stay here: of a body that is coded nothing could be read, and the origin is this server itself."""
 _OF_ONE_BODY = frozenset({"connection", "content-length", "content-encoding", "transfer-encoding"})
-_SILENT = logging.Logger("aquila.websocket", logging.CRITICAL + 1)
 
 _OPEN_SECONDS, _CLOSE_SECONDS = 60, 5
 """How long the upstream may take for its answer to a handshake, and to a close."""
@@ -105,11 +103,11 @@ class UpstreamConversation:
             close_timeout=_CLOSE_SECONDS,
             ping_interval=_PING_SECONDS,
             ping_timeout=None,
-            logger=_SILENT,
+            logger=SILENT,
         )
 
     async def _take_refusal(self, response: Any) -> Refusal:
-        fields = tuple((name.lower(), value) for name, value in response.headers.raw_items())
+        fields = fields_of(response.headers)
         refusal = Refusal(
             int(response.status_code),
             tuple(field for field in fields if field[0] not in _OF_ONE_BODY),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, is_from_provider
 from aquila.cassettes.frames.replay import ConversationReplay, Ending, FrameMiss
 from aquila.cassettes.model import Interaction, RecordedResponse
-from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.storage.names import cassette_path
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut
@@ -66,7 +65,7 @@ class RecordedSide:
             response.chunks if response.status == SWITCHED else (),
             response.end,
             rules=self._session.rules,
-            redact=self._redact,
+            redact=self._session.redactor.redact_message,
             name=self._session.name,
         )
 
@@ -191,10 +190,6 @@ class RecordedSide:
             return 0.0
         before = bisect_left(self._times, at) - 1
         return (at - self._times[before]) / 1000 * self._timing if before >= 0 else at / 1000 * self._timing
-
-    def _redact(self, data: bytes) -> bytes:
-        text = data.decode("utf-8", "surrogateescape")
-        return without_numbers(self._session.redactor.redact_text(text)).encode("utf-8", "surrogateescape")
 
     def _make_miss(self, miss: FrameMiss) -> CassetteMiss | None:
         """Make an error of what the client said instead of what is recorded. None if it may pass."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aquila.cassettes.frames.frame import SWITCHED, Close
+from aquila.cassettes.frames.frame import SWITCHED, WITHOUT_CODE, Close
 from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake
@@ -20,7 +20,6 @@ from aquila.recording.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 
 _CLOSE = 8
-_WITHOUT_CODE = 1005
 _WATCHED = ("send_frame", "recv_frame", "shutdown")
 """The methods of an object that every other one of its methods goes through."""
 _WAITING = "aquila_waiting"
@@ -172,5 +171,5 @@ def _bytes_of(frame: Any) -> bytes:
 
 def _read_close(by: Any, data: bytes) -> Close:
     if len(data) < 2:
-        return Close(by, _WITHOUT_CODE)
+        return Close(by, WITHOUT_CODE)
     return Close(by, struct.unpack("!H", data[:2])[0], data[2:].decode("utf-8", "replace"))

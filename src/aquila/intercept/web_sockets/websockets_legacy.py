@@ -14,6 +14,7 @@ from aquila.cassettes.frames.frame import SWITCHED
 from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
+from aquila.intercept.web_sockets.handshakes import SUBPROTOCOL, fields_of
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.websockets_asyncio import converse
 from aquila.intercept.web_sockets.websockets_protocol import (
@@ -76,7 +77,7 @@ def _handshake_of(uri: str, options: dict[str, Any]) -> RecordedRequest:
     rows = given.raw_items() if hasattr(given, "raw_items") else dict(given).items()
     fields = [(str(name).lower(), str(value)) for name, value in rows]
     if options.get("subprotocols"):
-        fields.append(("sec-websocket-protocol", ", ".join(options["subprotocols"])))
+        fields.append((SUBPROTOCOL, ", ".join(options["subprotocols"])))
     return RecordedRequest("GET", without_credentials(uri), tuple(fields))
 
 
@@ -90,10 +91,11 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
         except Exception as error:
             status = getattr(error, "status_code", None)
             if status is not None:
-                recorder.accept(status, _fields_of(getattr(error, "headers", None)))
+                headers = getattr(error, "headers", None)
+                recorder.accept(status, () if headers is None else fields_of(headers))
                 recorder.finish()
             raise
-        recorder.accept(SWITCHED, _fields_of(protocol.response_headers))
+        recorder.accept(SWITCHED, fields_of(protocol.response_headers))
 
     async def recv() -> Any:
         with recorder.reading():
@@ -126,7 +128,3 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
     for name in ("handshake", "send", "close", "wait_closed"):
         setattr(protocol, name, then_write_async(recorder, getattr(protocol, name)))
     return protocol
-
-
-def _fields_of(headers: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((name.lower(), value) for name, value in headers.raw_items()) if headers is not None else ()

@@ -13,6 +13,7 @@ from typing import Any
 from aquila.cassettes.frames.frame import SWITCHED, Close
 from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler
+from aquila.intercept.web_sockets.handshakes import fields_of
 from aquila.recording.frame_recorder import FrameRecorder
 
 
@@ -23,8 +24,7 @@ def handshake_of(uri: str, protocol: Any, additional_headers: Any, user_agent: s
         request.headers.update(additional_headers)
     if user_agent is not None:
         request.headers.setdefault("User-Agent", user_agent)
-    fields = tuple((name.lower(), value) for name, value in request.headers.raw_items())
-    return RecordedRequest("GET", without_credentials(uri), fields)
+    return RecordedRequest("GET", without_credentials(uri), fields_of(request.headers))
 
 
 def without_credentials(uri: str) -> str:
@@ -68,9 +68,8 @@ class ProtocolTap:
 
     def _begin(self, response: Any) -> None:
         self._has_begun = True
-        fields = tuple((name.lower(), value) for name, value in response.headers.raw_items())
         body = b"" if response.status_code == SWITCHED else response.body or b""
-        self._recorder.accept(response.status_code, fields, body)
+        self._recorder.accept(response.status_code, fields_of(response.headers), body)
         if response.status_code != SWITCHED:
             self._recorder.finish()
 
