@@ -20,6 +20,7 @@ from aquila.huey import lost_tasks, scope_reference
 from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, delete_progress_of, enter_current_task
 from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.state import state_of
 from aquila.huey.task_scope import enter_task_scope, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
 from aquila.recording.places import outcome_boundary
@@ -136,7 +137,12 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         def pending_count(self) -> int: ...
         def scheduled(self, limit: int | None = None) -> list[AnyTask]: ...
         def scheduled_count(self) -> int: ...
-        def flush(self) -> None: ...
+
+    def flush(self) -> None:
+        """Remove everything from the storage: tasks, results, and what Aquila keeps beside them."""
+        super().flush()
+        with contextlib.suppress(ConfigError):  # A storage of another kind has nothing of Aquila's.
+            state_of(self).clear()
 
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
         """Return the class of decorated functions."""

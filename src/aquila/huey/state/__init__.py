@@ -1,0 +1,13 @@
+"""What the workers of a queue share beside it: small tables that every process sees, with atomic changes.
+
+Heartbeats, copies of running tasks, dead letters, limits and the events of jobs stand on it. Begin reading with
+``shared_tables``, the interface. ``choosing`` finds the implementation that fits a Huey's storage. Only
+``aquila.huey`` imports from here.
+"""
+
+from __future__ import annotations
+
+from aquila.huey.state.choosing import state_of
+from aquila.huey.state.shared_tables import Entry, SharedState
+
+__all__ = ["Entry", "SharedState", "state_of"]

@@ -1,0 +1,138 @@
+"""Shared state on a Redis server: of each table a hash of the values, and a sorted set of the keys by order."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, SharedState
+
+# KEYS: the hash and the sorted set. What a pipeline cannot decide is decided by the server. Numbers of Lua lose digits
+# on their way back, so orders go both ways as text.
+_ADD = """
+if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+return 1
+"""
+_REPLACE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+if ARGV[4] ~= '' then redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1]) end
+return 1
+"""
+_ENTRIES = """
+local rows
+if ARGV[1] == '1' then
+    rows = redis.call('ZREVRANGEBYSCORE', KEYS[2], ARGV[3], ARGV[2], 'WITHSCORES', 'LIMIT', ARGV[4], ARGV[5])
+else
+    rows = redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], ARGV[3], 'WITHSCORES', 'LIMIT', ARGV[4], ARGV[5])
+end
+local found = {}
+for at = 1, #rows, 2 do
+    found[#found + 1] = rows[at]
+    found[#found + 1] = redis.call('HGET', KEYS[1], rows[at]) or ''
+    found[#found + 1] = rows[at + 1]
+end
+return found
+"""
+_DELETE_BELOW = """
+local keys = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+for _, key in ipairs(keys) do
+    redis.call('HDEL', KEYS[1], key)
+    redis.call('ZREM', KEYS[2], key)
+end
+return #keys
+"""
+
+
+class RedisState(SharedState):
+    """The tables of a queue on Redis. ``name`` is that of the queue, as Huey's own keys have it."""
+
+    def __init__(self, connection: Any, name: str) -> None:
+        self._redis = connection
+        self._name = name
+        self._add, self._replace, self._entries, self._delete_below = (
+            connection.register_script(script) for script in (_ADD, _REPLACE, _ENTRIES, _DELETE_BELOW)
+        )
+
+    def keys_of(self, table: str) -> tuple[str, str]:
+        """Return the names of the hash and of the sorted set of a table."""
+        # What is in braces decides where a cluster keeps a key, so that both are on one server.
+        values = f"aquila.{{{self._name}}}.{table}"
+        return values, values + ":order"
+
+    def now(self) -> float:
+        seconds, microseconds = self._redis.time()
+        return float(seconds + microseconds / 1e6)
+
+    def put(self, table: str, key: str, value: bytes, *, order: float) -> None:
+        values, orders = self.keys_of(table)
+        with self._redis.pipeline() as pipeline:
+            pipeline.hset(values, key, value).zadd(orders, {key: order}).execute()
+
+    def add(self, table: str, key: str, value: bytes, *, order: float) -> bool:
+        return bool(self._add(keys=self.keys_of(table), args=(key, value, repr(order))))
+
+    def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
+        arguments = (key, old, new, "" if order is None else repr(order))
+        return bool(self._replace(keys=self.keys_of(table), args=arguments))
+
+    def get(self, table: str, key: str) -> bytes | None:
+        value: bytes | None = self._redis.hget(self.keys_of(table)[0], key)
+        return value
+
+    def take(self, table: str, key: str) -> Entry | None:
+        values, orders = self.keys_of(table)
+        with self._redis.pipeline() as pipeline:
+            pipeline.hget(values, key).zscore(orders, key).hdel(values, key).zrem(orders, key)
+            value, order, was_there, _ = pipeline.execute()
+        return Entry(key, value, order or 0.0) if was_there else None
+
+    def delete(self, table: str, *keys: str) -> int:
+        if not keys:
+            return 0
+        values, orders = self.keys_of(table)
+        with self._redis.pipeline() as pipeline:
+            return int(pipeline.hdel(values, *keys).zrem(orders, *keys).execute()[0])
+
+    def increment(self, table: str, key: str, amount: int = 1, *, order: float) -> int:
+        values, orders = self.keys_of(table)
+        with self._redis.pipeline() as pipeline:
+            return int(pipeline.hincrby(values, key, amount).zadd(orders, {key: order}).execute()[0])
+
+    def entries(
+        self,
+        table: str,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        newest_first: bool = False,
+        at_least: float = LOWEST,
+        below: float = HIGHEST,
+    ) -> list[Entry]:
+        arguments = (int(newest_first), repr(at_least), _excluding(below), offset, limit)
+        found = self._entries(keys=self.keys_of(table), args=arguments)
+        return [
+            Entry(key.decode(), value, float(order))
+            for key, value, order in zip(found[::3], found[1::3], found[2::3], strict=True)
+        ]
+
+    def count(self, table: str, *, at_least: float = LOWEST, below: float = HIGHEST) -> int:
+        return int(self._redis.zcount(self.keys_of(table)[1], repr(at_least), _excluding(below)))
+
+    def delete_below(self, table: str, order: float, *, limit: int = 1000) -> int:
+        return int(self._delete_below(keys=self.keys_of(table), args=(_excluding(order), limit)))
+
+    def drop(self, table: str) -> None:
+        self._redis.delete(*self.keys_of(table))
+
+    def clear(self) -> None:
+        name = re.sub(r"[][*?^\\-]", r"\\\g<0>", self._name)
+        for key in self._redis.scan_iter(f"aquila.{{{name}}}.*", count=1000):
+            self._redis.delete(key)
+
+
+def _excluding(bound: float) -> str:
+    """Return an upper bound that is not part of the range, as Redis writes it."""
+    return "+inf" if math.isinf(bound) and bound > 0 else f"({bound!r}"

@@ -1,0 +1,170 @@
+"""Shared state in a database: one table, in the database that has the queue and through the connection of its storage.
+
+The statements are those that SQLite and Postgres both know.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, SharedState
+
+
+class _SqlState(SharedState):
+    """``storage`` is Huey's, ``name`` that of the table. A ``?`` in a statement stands for a parameter."""
+
+    _text = "text"
+    _blob = "blob"
+    _number = "real"
+    _locked = ""
+    """Ends a query of rows that the same transaction changes, where others could change them in between."""
+
+    def __init__(self, storage: Any, name: str) -> None:
+        self._storage = storage
+        self._name = name
+        self._queue = storage.name
+        self._columns = f"from {name} where queue = ? and name = ?"
+        self._upsert = f"insert into {name} (queue, name, key, value, position) values (?, ?, ?, ?, ?) on conflict "
+        self._range = f"{self._columns} and position >= ? and position < ?"
+        with self._change() as cursor:
+            self._create_table(cursor)
+
+    def _create_table(self, cursor: Any) -> None:
+        columns = (
+            "queue text not null, name text not null, "
+            f"key {self._text} not null, value {self._blob} not null, position {self._number} not null"
+        )
+        cursor.execute(f"create table if not exists {self._name} ({columns}, primary key (queue, name, key))")
+        # The key is part of it, so that entries come out of it in order, without being sorted.
+        cursor.execute(f"create index if not exists {self._name}_position on {self._name} (queue, name, position, key)")
+
+    def put(self, table: str, key: str, value: bytes, *, order: float) -> None:
+        with self._change() as cursor:
+            cursor.execute(
+                self._sql(
+                    self._upsert
+                    + "(queue, name, key) do update set value = excluded.value, position = excluded.position"
+                ),
+                (self._queue, table, key, value, order),
+            )
+
+    def add(self, table: str, key: str, value: bytes, *, order: float) -> bool:
+        with self._change() as cursor:
+            cursor.execute(
+                self._sql(self._upsert + "(queue, name, key) do nothing"), (self._queue, table, key, value, order)
+            )
+            return bool(cursor.rowcount == 1)
+
+    def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
+        with self._change() as cursor:
+            cursor.execute(
+                self._sql(
+                    f"update {self._name} set value = ?, position = coalesce(?, position) "
+                    "where queue = ? and name = ? and key = ? and value = ?"
+                ),
+                (new, order, self._queue, table, key, old),
+            )
+            return bool(cursor.rowcount == 1)
+
+    def get(self, table: str, key: str) -> bytes | None:
+        rows = self._read(f"select value {self._columns} and key = ?", table, key)
+        return bytes(rows[0][0]) if rows else None
+
+    def take(self, table: str, key: str) -> Entry | None:
+        with self._change() as cursor:
+            which = (self._queue, table, key)
+            cursor.execute(self._sql(f"select value, position {self._columns} and key = ?{self._locked}"), which)
+            row = cursor.fetchone()
+            if row is None:
+                return None
+            cursor.execute(self._sql(f"delete {self._columns} and key = ?"), which)
+            return Entry(key, bytes(row[0]), float(row[1]))
+
+    def delete(self, table: str, *keys: str) -> int:
+        with self._change() as cursor:
+            return sum(self._delete_one(cursor, table, key) for key in keys)
+
+    def _delete_one(self, cursor: Any, table: str, key: str) -> int:
+        cursor.execute(self._sql(f"delete {self._columns} and key = ?"), (self._queue, table, key))
+        return int(cursor.rowcount)
+
+    def increment(self, table: str, key: str, amount: int = 1, *, order: float) -> int:
+        changed = self.update(table, key, lambda present: b"%d" % (int(present or 0) + amount), order=order)
+        return int(changed or 0)
+
+    def entries(
+        self,
+        table: str,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        newest_first: bool = False,
+        at_least: float = LOWEST,
+        below: float = HIGHEST,
+    ) -> list[Entry]:
+        direction = " desc" if newest_first else ""
+        rows = self._read(
+            f"select key, value, position {self._range} order by position{direction}, key{direction} limit ? offset ?",
+            table, at_least, below, limit, offset,
+        )  # fmt: skip
+        return [Entry(key, bytes(value), float(position)) for key, value, position in rows]
+
+    def count(self, table: str, *, at_least: float = LOWEST, below: float = HIGHEST) -> int:
+        return int(self._read(f"select count(*) {self._range}", table, at_least, below)[0][0])
+
+    def delete_below(self, table: str, order: float, *, limit: int = 1000) -> int:
+        with self._change() as cursor:
+            first = f"select key {self._columns} and position < ? order by position, key limit ?{self._locked}"
+            which = (self._queue, table)
+            cursor.execute(self._sql(f"delete {self._columns} and key in ({first})"), (*which, *which, order, limit))
+            return int(cursor.rowcount)
+
+    def drop(self, table: str) -> None:
+        with self._change() as cursor:
+            cursor.execute(self._sql(f"delete {self._columns}"), (self._queue, table))
+
+    def clear(self) -> None:
+        with self._change() as cursor:
+            cursor.execute(self._sql(f"delete from {self._name} where queue = ?"), (self._queue,))
+
+    def _change(self) -> AbstractContextManager[Any]:
+        """Return the cursor of a transaction, as a context manager."""
+        transaction: AbstractContextManager[Any] = self._storage.db(commit=True)
+        return transaction
+
+    def _read(self, query: str, table: str, *parameters: Any) -> list[Any]:
+        rows: list[Any] = self._storage.sql(self._sql(query), (self._queue, table, *parameters), results=True)
+        return rows
+
+    def _sql(self, statement: str) -> str:
+        return statement
+
+
+class SqliteState(_SqlState):
+    """The tables of a queue in a SQLite file. Its transactions are exclusive."""
+
+    def now(self) -> float:
+        return time.time()  # A file is on one machine.
+
+
+class PostgresState(_SqlState):
+    """The tables of a queue on a Postgres server."""
+
+    _text = 'text collate "C"'  # Sorted by code points, as elsewhere.
+    _blob = "bytea"
+    _number = "double precision"
+    _locked = " for update"
+
+    def _create_table(self, cursor: Any) -> None:
+        # Two that create a table at once fail, `if not exists` or not. This lock ends with the transaction.
+        cursor.execute("select pg_advisory_xact_lock(hashtext(%s))", (self._name,))
+        super()._create_table(cursor)
+
+    def now(self) -> float:
+        rows = self._storage.sql("select extract(epoch from clock_timestamp())", results=True)
+        return float(rows[0][0])
+
+    def _sql(self, statement: str) -> str:
+        return statement.replace("?", "%s")

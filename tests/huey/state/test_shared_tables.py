@@ -1,0 +1,190 @@
+"""The tables that workers share, on every storage: each does what a dict with an order would do."""
+
+import threading
+
+import pytest
+from huey.storage import BlackHoleStorage
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from aquila.errors import ConfigError
+from aquila.huey import MemoryHuey
+from aquila.huey.state import Entry, state_of
+
+KINDS = ("memory", "sqlite", "file", "redis", "postgres")
+KEYS = st.sampled_from(["a", "B", "b", "Ä", "a b", "%s?", "é", "'"])
+VALUES = st.sampled_from([b"", b"0", b"17", b"\x00\xff", b"x" * 2000])
+ORDERS = st.sampled_from([-1.5, 0.0, 1.0, 1.0000001, 1732650000.123456, 1732650000.1234562])
+BOUNDS = st.sampled_from([float("-inf"), -1.5, 0.0, 1.0, 1732650000.123456, float("inf")])
+
+
+class _Model(RuleBasedStateMachine):
+    """Does everything twice: in the shared state, and in a dict."""
+
+    state = None
+
+    @initialize()
+    def begin(self):
+        self.state.clear()
+        self.rows = {}
+
+    @rule(key=KEYS, value=VALUES, order=ORDERS)
+    def put(self, key, value, order):
+        self.state.put("t", key, value, order=order)
+        self.rows[key] = Entry(key, value, order)
+
+    @rule(key=KEYS, value=VALUES, order=ORDERS)
+    def add(self, key, value, order):
+        assert self.state.add("t", key, value, order=order) == (key not in self.rows)
+        self.rows.setdefault(key, Entry(key, value, order))
+
+    @rule(key=KEYS, old=VALUES, new=VALUES, order=st.none() | ORDERS)
+    def replace(self, key, old, new, order):
+        present = self.rows.get(key)
+        fits = present is not None and present.value == old
+        assert self.state.replace("t", key, old, new, order=order) == fits
+        if fits:
+            self.rows[key] = Entry(key, new, present.order if order is None else order)
+
+    @rule(key=KEYS)
+    def take(self, key):
+        assert self.state.take("t", key) == self.rows.pop(key, None)
+
+    @rule(keys=st.lists(KEYS, unique=True, max_size=3))
+    def delete(self, keys):
+        assert self.state.delete("t", *keys) == sum(self.rows.pop(key, None) is not None for key in keys)
+
+    @rule(amount=st.integers(-3, 3), order=ORDERS)
+    def increment(self, amount, order):
+        number = int(self.rows["n"].value if "n" in self.rows else 0) + amount
+        assert self.state.increment("t", "n", amount, order=order) == number
+        if amount or "n" not in self.rows:
+            self.rows["n"] = Entry("n", b"%d" % number, order)
+        self.state.delete("t", "n")
+        del self.rows["n"]
+
+    @rule(bound=BOUNDS, limit=st.integers(1, 4))
+    def delete_below(self, bound, limit):
+        gone = self._select(float("-inf"), bound)[:limit]
+        assert self.state.delete_below("t", bound, limit=limit) == len(gone)
+        for entry in gone:
+            del self.rows[entry.key]
+
+    @rule(low=BOUNDS, high=BOUNDS, limit=st.integers(1, 4), offset=st.integers(0, 3), newest_first=st.booleans())
+    def read(self, low, high, limit, offset, newest_first):
+        expected = self._select(low, high)
+        assert self.state.count("t", at_least=low, below=high) == len(expected)
+        if newest_first:
+            expected.reverse()
+        bounds = {"at_least": low, "below": high}
+        found = self.state.entries("t", limit=limit, offset=offset, newest_first=newest_first, **bounds)
+        assert found == expected[offset : offset + limit]
+
+    @rule(key=KEYS)
+    def get(self, key):
+        assert self.state.get("t", key) == (self.rows[key].value if key in self.rows else None)
+        assert self.state.get("another", key) is None
+
+    def _select(self, low, high):
+        rows = (entry for entry in self.rows.values() if low <= entry.order < high)
+        return sorted(rows, key=lambda entry: (entry.order, entry.key))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_does_what_a_dict_with_an_order_does(make_huey, kind):
+    class Model(_Model):
+        state = state_of(make_huey(kind))
+
+    run_state_machine_as_test(Model, settings=settings(max_examples=20, stateful_step_count=15, deadline=None))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_many_that_change_an_entry_at_once_none_is_lost_and_one_wins(make_huey, kind):
+    state = state_of(make_huey(kind))
+    state.put("t", "prize", b"1", order=0)
+    start, won, added = threading.Barrier(4), [], []
+
+    def work(number):
+        start.wait()
+        if state.take("t", "prize") is not None:
+            won.append(number)
+        if state.add("t", "claimed", b"%d" % number, order=0):
+            added.append(number)
+        for _ in range(10):
+            state.increment("t", "count", order=0)
+            state.update("t", "text", lambda present: (present or b"") + b"x", order=0)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == len(added) == 1
+    assert (state.get("t", "count"), state.get("t", "text")) == (b"40", b"x" * 40)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_update_that_wants_no_change_makes_none(make_huey, kind):
+    state = state_of(make_huey(kind))
+    assert state.update("t", "a", lambda present: None) is None
+    assert state.count("t") == 0
+    state.put("t", "a", b"1", order=3)
+    assert state.update("t", "a", lambda present: None) == b"1"
+    assert state.update("t", "a", lambda present: b"2") == b"2"
+    assert state.entries("t") == [Entry("a", b"2", 3.0)]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "file", "redis", "postgres"])
+def test_another_huey_on_the_storage_sees_the_tables_of_its_queue_alone(make_huey, kind, tmp_path):
+    first, other = make_huey(kind), make_huey(kind)
+    same = make_huey(kind)
+    same.storage.name = first.storage.name
+    state_of(first).put("t", "a", b"1", order=0)
+    assert state_of(same).get("t", "a") == b"1"
+    assert state_of(other).get("t", "a") is None
+    state_of(other).put("t", "a", b"2", order=0)
+    state_of(first).clear()
+    assert state_of(same).get("t", "a") is None
+    assert state_of(other).get("t", "a") == b"2"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dropped_table_leaves_the_others(make_huey, kind):
+    state = state_of(make_huey(kind))
+    state.put("t", "a", b"1", order=0)
+    state.put("u", "a", b"2", order=0)
+    state.drop("t")
+    assert (state.get("t", "a"), state.get("u", "a")) == (None, b"2")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_clock_of_the_storage_goes_forward(make_huey, kind):
+    state = state_of(make_huey(kind))
+    first = state.now()
+    assert isinstance(first, float)
+    assert first <= state.now()
+
+
+def test_the_state_follows_the_storage_of_a_huey(make_huey):
+    huey = make_huey("sqlite", immediate=False)
+    state_of(huey).put("t", "a", b"1", order=0)
+    huey.immediate = True
+    assert state_of(huey).get("t", "a") is None
+    huey.immediate = False  # Huey makes a storage anew.
+    assert state_of(huey).get("t", "a") == b"1"
+
+
+def test_a_flush_takes_everything():
+    huey = MemoryHuey("q", immediate=False)
+    state_of(huey).put("t", "a", b"1", order=0)
+    huey.flush()
+    assert state_of(huey).get("t", "a") is None
+
+
+def test_an_unknown_storage_is_refused_by_its_name():
+    huey = MemoryHuey("q", immediate=False)
+    huey.storage = BlackHoleStorage("q")
+    with pytest.raises(ConfigError, match=r"through the storage huey\.storage\.BlackHoleStorage"):
+        state_of(huey)
+    huey.flush()
