@@ -44,6 +44,7 @@
         ├── NotSerializable          a value that would not survive the queue as it is (also a TypeError)
         ├── MessageRejected          bytes that are damaged, foreign, too large or not signed (also a ValueError)
         ├── RemoteTaskError          a task's exception whose class is not known here, as it arrived from the worker
+        ├── WaitedTooLong            a task was rescheduled for a provider as often or as long as it may be
         └── TaskContractBroken       a task that a worker would not run as the test does (also an AssertionError)
 
 PickledMessages                      a warning: a Huey was instrumented that reads pickles from its queue
@@ -253,16 +254,24 @@ class ProviderError(AquilaError):
     """The provider answered with an error, or did not answer.
 
     ``status`` is the HTTP status or None, ``request_id`` the provider's id of the request or None, ``body`` the
-    decoded error body or None.
+    decoded error body or None. ``retry_after`` is in how many seconds the provider asks to be asked again, or None: its
+    field ``retry-after`` (seconds, or a date) or ``retry-after-ms``, as it was when the answer came.
     """
 
     def __init__(
-        self, message: str, *, status: int | None = None, request_id: str | None = None, body: Any = None
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        request_id: str | None = None,
+        body: Any = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.request_id = request_id
         self.body = body
+        self.retry_after = retry_after
 
 
 class AuthenticationError(ProviderError):
@@ -274,7 +283,7 @@ class BadRequest(ProviderError):
 
 
 class RateLimited(ProviderError):
-    """429: too many requests, or no quota left."""
+    """429: too many requests, or no quota left. ``retry_after`` says when to ask again, where the provider does."""
 
 
 class ProviderUnavailable(ProviderError):
@@ -322,6 +331,13 @@ class RemoteTaskError(TaskError):
 
     def __str__(self) -> str:
         return f"{self.type_name}: {self.text}"
+
+
+class WaitedTooLong(TaskError):
+    """A task was rescheduled for a provider, or for a limit, as often or as long as it may be.
+
+    What it met last is the ``__cause__``.
+    """
 
 
 class TaskContractBroken(TaskError, AssertionError):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from aquila.huey.instances import RedisHuey as RedisHuey
     from aquila.huey.instances import SqliteHuey as SqliteHuey
     from aquila.huey.instances import instrument as instrument
+    from aquila.huey.limits.rescheduling import Rescheduling as Rescheduling
+    from aquila.huey.limits.rescheduling import TaskRescheduled as TaskRescheduled
     from aquila.huey.lost_tasks import requeue_lost_tasks as requeue_lost_tasks
     from aquila.huey.progress import checkpoint as checkpoint
     from aquila.huey.progress import follow as follow
@@ -48,11 +50,13 @@ _NAMES = {
     "PostgresHuey": "instances",
     "PriorityRedisHuey": "instances",
     "RedisHuey": "instances",
+    "Rescheduling": "limits.rescheduling",
     "Result": "task_types",
     "SqliteHuey": "instances",
     "Task": "task_types",
     "TaskLog": "task_log",
     "TaskLogEntry": "task_log",
+    "TaskRescheduled": "limits.rescheduling",
     "TaskSpans": "task_spans",
     "add_pruner": "pruning",
     "ask_task": "prompt_tasks",

@@ -15,9 +15,18 @@ from huey.api import Task, TaskWrapper
 from huey.exceptions import TaskTimeout
 from huey.serializer import Serializer
 
+from aquila.engine.calls.request_gate import set_gate
 from aquila.errors import ConfigError, MessageRejected, PickledMessages
 from aquila.huey import lost_tasks, scope_reference
 from aquila.huey.enqueue_check import check_arguments
+from aquila.huey.limits.rescheduling import (
+    DEFAULT_RESCHEDULING,
+    ReschedulesTask,
+    Rescheduling,
+    read_waits,
+    waits_to_send,
+)
+from aquila.huey.limits.task_gate import TaskGate
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, delete_progress_of, enter_current_task
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
@@ -49,6 +58,8 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     - ``serializer`` is a ``MsgpackSerializer`` by default. One with a secret is bound to the name of this queue.
     - With ``keep_running=True`` the storage keeps a copy of a task while it executes. A task whose worker was killed is
       enqueued again when a consumer starts; see ``requeue_lost_tasks``.
+    - A task whose provider asks it to come back later leaves its worker until then; see ``Rescheduling``. With
+      ``rescheduling=None`` it does not.
 
     ``around_tasks`` holds functions that are given the ``CurrentTask`` and return a context manager. Each task executes
     within all of them. It belongs to this Huey and is never cleared.
@@ -56,13 +67,21 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 
     # What is kept on a task: ``_aquila_scope``, the reference that it came with; ``_aquila_attempt``, from 1;
     # ``_aquila_deliveries``, how often its worker was lost; ``_aquila_error``, how its execution ended;
+    # ``_aquila_waits``, how often it was rescheduled for a provider, and since when;
     # ``_aquila_interrupted``, that its worker is about to end; ``_aquila_huey``, its Huey in a test.
 
     keep_running: bool = False
+    rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING
     around_tasks: tuple[Callable[[CurrentTask], AbstractContextManager[Any]], ...] = ()
 
     def __init__(
-        self, name: str = "huey", *args: Any, serializer: Any = None, keep_running: bool = False, **options: Any
+        self,
+        name: str = "huey",
+        *args: Any,
+        serializer: Any = None,
+        keep_running: bool = False,
+        rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING,
+        **options: Any,
     ) -> None:
         if serializer is None:
             compression = bool(options.pop("compression", False))
@@ -71,6 +90,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         if isinstance(serializer, MsgpackSerializer):
             serializer = serializer.for_queue(name)
         super().__init__(name, *args, serializer=serializer, **options)
+        self.rescheduling = rescheduling
         if keep_running:
             lost_tasks.keep_running(self)
 
@@ -200,6 +220,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
         enter_current_task(self, task)
+        set_gate(TaskGate(self))
         # Without the attribute the task was never on the wire: it executes in the scope of its caller.
         entered = enter_task_scope(self, task) if "_aquila_scope" in vars(task) else None
         try:
@@ -219,7 +240,8 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         limit = None
         if task.timeout:
             limit = TimeLimit(TASK, task.timeout, lambda: TaskTimeout(f"timeout {task.timeout}s"))
-        with outcome_boundary(), super()._timeout_context(task), time_limit(limit):
+        inner = super()._timeout_context(task)
+        with ReschedulesTask(self, task), outcome_boundary(), inner, time_limit(limit):
             yield
 
     def _execute(self, task: Task, timestamp: Any) -> Any:
@@ -252,7 +274,7 @@ def _fields_to_send(task: Task) -> dict[str, Any] | str | None:
     reference = task._aquila_scope if "_aquila_scope" in vars(task) else scope_reference.reference_to_current_scope()
     attempt, deliveries = getattr(task, "_aquila_attempt", 1), getattr(task, "_aquila_deliveries", 0)
     if attempt > 1 or deliveries:
-        return {"reference": reference, "attempt": attempt, "deliveries": deliveries}
+        return {"reference": reference, "attempt": attempt, "deliveries": deliveries, **waits_to_send(task)}
     text: str | None = reference
     return text
 
@@ -263,6 +285,8 @@ def attach_fields(task: Task, fields: Any) -> None:
     A process that takes part in no test does not look at the reference, and does not pass it on.
     """
     if isinstance(fields, dict):
+        if not read_waits(task, fields.pop("waits", None)):
+            raise scope_reference.malformed_reference()
         for name in ("attempt", "deliveries"):
             number = fields.get(name)
             if len(fields) != 3 or type(number) is not int or number < 0:

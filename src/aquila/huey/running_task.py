@@ -56,6 +56,12 @@ class CurrentTask:
         """How many retries are left if this attempt fails."""
         return int(self.task.retries or 0)
 
+    @property
+    def waits(self) -> int:
+        """How often the task was rescheduled for a provider or a limit. Each time was an attempt, and no retry."""
+        times: int = getattr(self.task, "_aquila_waits", (0, 0.0))[0]
+        return times
+
     def is_revoked(self) -> bool:
         """Whether the task was revoked while it executes. Asks the storage."""
         return bool(self.huey.is_revoked(self.task, peek=True))

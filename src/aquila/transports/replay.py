@@ -14,7 +14,7 @@ from aquila.cassettes.storage.merging import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.decisions import ReplayDecision
-from aquila.transports.requested_delay import LONGEST_DELAY, read_requested_delay
+from aquila.transports.requested_delay import LONGEST_DELAY, NO_DELAY, read_requested_delay
 from aquila.transports.silence import Silence
 from aquila.transports.wire import error_from_text
 
@@ -121,7 +121,7 @@ def _response_headers(decision: ReplayDecision, advises: bool) -> list[tuple[str
         given = {name for name, _ in headers}
         if decision.fault and ("retry-after-ms" in given or _gives_up(decision)):
             return headers  # it is what the fault is about
-        advice = ("x-should-retry", "false") if decision.last else ("retry-after-ms", "1")
+        advice = ("x-should-retry", "false") if decision.last else NO_DELAY
         headers = [field for field in headers if field[0] not in ("retry-after-ms", "x-should-retry")]
         headers.append(advice)
     return headers

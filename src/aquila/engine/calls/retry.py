@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from aquila.errors import AquilaError, ConnectionFailed, ProviderError, RequestTimeout
 from aquila.transports.requested_delay import LONGEST_DELAY, read_requested_delay
 
+TOO_BUSY = frozenset({429, 503, 529})
+"""What a provider answers that has too much to do: with ``retry-after`` it says when it will not."""
+
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 8.0
 _jitter = random.Random()  # its own state: a test's random.seed() must neither steer nor feel it
@@ -32,6 +35,13 @@ def delay_before_retry(attempt: int, error: BaseException, headers: Mapping[str,
         return asked
     delay = min(_FIRST_DELAY * 2.0 ** min(attempt - 1, 10), _LONGEST_DELAY)
     return delay * (1 - 0.25 * _jitter.random())
+
+
+def is_to_come_back_later(error: BaseException, longest_wait: float) -> bool:
+    """Whether a provider that has too much to do asks for a longer delay than a caller waits who can come back."""
+    if not isinstance(error, ProviderError) or error.status not in TOO_BUSY:
+        return False
+    return error.retry_after is not None and error.retry_after > longest_wait
 
 
 def _is_retryable(error: AquilaError, headers: Mapping[str, str]) -> bool:

@@ -7,13 +7,16 @@ from typing import Any
 
 from aquila.engine.calls.error_translation import ErrorContext, translate_error
 from aquila.engine.calls.options import Options
-from aquila.engine.calls.retry import delay_before_retry
+from aquila.engine.calls.request_gate import current_gate
+from aquila.engine.calls.retry import delay_before_retry, is_to_come_back_later
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.endpoints.protocol import EventParser, EventTags
 from aquila.engine.loop.steps import EmitEvents, RequestOutcome, SendRequest, Sleep, Step, Steps
+from aquila.errors import ProviderError
 from aquila.events import Event, Retry, ToolCall
 from aquila.messages import AssistantToolCall
 from aquila.tools import decode_arguments
+from aquila.transports.requested_delay import read_providers_delay
 
 
 class RequestLoop:
@@ -42,7 +45,7 @@ class RequestLoop:
 
     def _send_with_retries(self, step: Callable[[], SendRequest]) -> Generator[Step, Any, RequestOutcome]:
         """Send one request, with the retries that it takes. ``step`` makes it anew each time."""
-        attempt = 1
+        attempt, gate = 1, current_gate()
         while True:
             sending = step()
             self._telemetry.report_request_start(sending.request, self._turns)
@@ -52,12 +55,14 @@ class RequestLoop:
             if error is None:
                 return outcome
             translated = self._translate_error(error, begun=outcome.begun)
+            if isinstance(translated, ProviderError) and not outcome.begun:
+                translated.retry_after = read_providers_delay(outcome.headers)
             self._telemetry.report_request_stop(error=translated)
             delay = None
             if not outcome.begun:
                 if self._rewrite_request(translated):
                     delay = 0.0
-                else:
+                elif gate is None or not is_to_come_back_later(translated, gate.longest_wait):
                     delay = delay_before_retry(attempt, translated, outcome.headers, limit=self._options.max_retries)
             if delay is None:
                 if translated is error or translated is error.__cause__:

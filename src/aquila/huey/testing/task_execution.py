@@ -19,6 +19,7 @@ from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
 
 from aquila.errors import TaskContractBroken
 from aquila.huey.instances import AquilaHuey
+from aquila.huey.limits.rescheduling import ReschedulesTask
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_difference
@@ -104,7 +105,7 @@ class ObservedHuey(AquilaHuey):
         started = time.perf_counter()
         try:
             limit = time_limit(_replayed_limit(seen, task.timeout))
-            with _limit_time(seen, task.timeout), limit, outcome_boundary():
+            with ReschedulesTask(self, task), _limit_time(seen, task.timeout), limit, outcome_boundary():
                 yield
             seen.returned = True
         except BaseException as error:

@@ -1,0 +1,145 @@
+"""A task whose provider asks it to come back later leaves its worker until then.
+
+A 429, 529 or 503 that names a delay would otherwise hold a worker for as long, or cost the task one of its retries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from huey.api import Task
+from huey.exceptions import RetryTask
+
+from aquila.engine.calls.retry import TOO_BUSY
+from aquila.errors import ConfigError, ProviderError, WaitedTooLong
+from aquila.transports.requested_delay import read_providers_delay
+
+_jitter = random.Random()  # its own state: a test's random.seed() must neither steer nor feel it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescheduling:
+    """When a task is rescheduled for a provider, and how often. All times are in seconds.
+
+    - ``longest_wait``: a call waits that long in its worker. Where it is asked to wait longer, its task is rescheduled.
+    - ``longest_delay``: a task is never rescheduled for a later moment than this, whatever the provider asks for.
+    - ``jitter``: up to this part of the delay is added, so that tasks that were refused together come back one by one.
+    - ``most``, ``within``: how often a task may be rescheduled, and for how long from the first time on. Then it fails
+      for good with ``WaitedTooLong``.
+    """
+
+    longest_wait: float = 5.0
+    longest_delay: float = 3600.0
+    jitter: float = 0.1
+    most: int = 100
+    within: float = 86_400.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise ConfigError(f"Rescheduling({each.name}=...) must be a number from 0, not {value!r}")
+        if self.most != int(self.most):
+            raise ConfigError(f"Rescheduling(most=...) must be a whole number, not {self.most!r}")
+
+
+DEFAULT_RESCHEDULING = Rescheduling()
+
+
+class TaskRescheduled(RetryTask):  # type: ignore[misc]
+    """What Huey is told of a task that is to come back later. It costs none of the task's retries.
+
+    ``reason`` says why, and ``seconds`` in how long.
+    """
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(f"{reason}. The task comes back in {seconds:.1f} s", None, seconds)
+        self.reason = reason
+        self.seconds = seconds
+
+
+class ReschedulesTask(contextlib.AbstractContextManager[None]):
+    """Encloses the code of a task, and makes a ``TaskRescheduled`` of the errors after which it is to come back."""
+
+    __slots__ = ("_huey", "_task")
+
+    def __init__(self, huey: Any, task: Task) -> None:
+        self._huey = huey
+        self._task = task
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is None:
+            return
+        rules: Rescheduling | None = self._huey.rescheduling
+        seconds = delay_until_return(error)
+        # In immediate mode there is no worker to leave, and nobody who would take the task up again.
+        if rules is None or seconds is None or self._huey.immediate:
+            return
+        raise _leave_worker(self._task, rules, error, seconds) from error
+
+
+def delay_until_return(error: BaseException) -> float | None:
+    """Return in how many seconds a task that failed so is to come back; None where it has failed like any other.
+
+    Errors of other clients are understood that hold their answer: those of openai, anthropic, httpx and requests, and
+    those of botocore. Of a group all errors must name a delay.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        delays = [delay_until_return(each) for each in error.exceptions]
+        named = [delay for delay in delays if delay is not None]
+        return max(named) if len(named) == len(delays) else None
+    if isinstance(error, ProviderError):
+        return error.retry_after if error.status is None or error.status in TOO_BUSY else None
+    status, headers = _read_answer(getattr(error, "response", None))
+    if type(status) is not int or status not in TOO_BUSY or not isinstance(headers, Mapping):
+        return None
+    return read_providers_delay({str(name).lower(): str(value) for name, value in headers.items()})
+
+
+def _read_answer(answer: Any) -> tuple[Any, Any]:
+    """Return the status and the header fields of the answer that an error of another client holds."""
+    if not isinstance(answer, Mapping):
+        return getattr(answer, "status_code", None), getattr(answer, "headers", None)
+    about = answer.get("ResponseMetadata")
+    return (about.get("HTTPStatusCode"), about.get("HTTPHeaders")) if isinstance(about, Mapping) else (None, None)
+
+
+def _leave_worker(task: Task, rules: Rescheduling, error: BaseException, seconds: float) -> Exception:
+    """Return what ends the execution of a task that is to come back: Huey's order to do so, or that it is enough."""
+    now = time.time()
+    times, since = getattr(task, "_aquila_waits", (0, now))
+    delay = min(seconds, rules.longest_delay)
+    delay += _jitter.uniform(0, max(rules.jitter * delay, rules.jitter))
+    if times >= rules.most or now + delay - since > rules.within:
+        task.retries = 0
+        bound = f"most={rules.most}" if times >= rules.most else f"within={rules.within:g}"
+        return WaitedTooLong(
+            f"the task {task.name} ({task.id}) was rescheduled {times} times in {now - since:.0f} s, and is to wait "
+            f"{delay:.0f} s more: {error}. Send less at once, or allow more: Rescheduling({bound})"
+        )
+    task._aquila_waits = (times + 1, since)
+    return TaskRescheduled(str(error), delay)
+
+
+def waits_to_send(task: Task) -> dict[str, Any]:
+    """Return what the message of a task says of how often it was rescheduled."""
+    waits = getattr(task, "_aquila_waits", None)
+    return {} if waits is None else {"waits": list(waits)}
+
+
+def read_waits(task: Task, found: Any) -> bool:
+    """Give a task what its message says of how often it was rescheduled. Returns whether that is well-formed."""
+    if found is None:
+        return True
+    if type(found) is not list or [type(each) for each in found] != [int, float]:
+        return False
+    if found[0] < 0 or not math.isfinite(found[1]):
+        return False
+    task._aquila_waits = (found[0], found[1])
+    return True
