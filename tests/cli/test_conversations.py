@@ -228,17 +228,11 @@ def speech(number: int) -> Interaction:
     return Interaction(RecordedRequest("GET", URL), response, "2026-11-24T12:00:00Z", kind="websocket")
 
 
-def test_one_with_much_sound_lies_in_a_file_and_its_cassette_says_what_was_said(cassettes: Cassettes) -> None:
+def test_one_with_much_sound_says_what_was_said_beside_it(cassettes: Cassettes) -> None:
     path = cassettes.write("a.yaml", speech(1))
     text = path.read_text()
-    assert len(text) < 4000
-    assert '    said: |\n      > {"type": "input_audio_buffer.append", "audio": "' in text
-    assert '… (12,000 characters)"}\n' in text
-    assert (
-        "      < response.output_audio.delta x 20, response.output_audio_transcript.delta\n        Blue by day\n"
-        in text
-    )
-    assert "      closed by the client: 1000\n" in text
+    assert len(text) < 6000
+    assert "    - text: Blue by day\n      '<': |\n" in text
     (again,) = cassettes.read("a.yaml").interactions
     assert tuple(again.response.chunks) == speech(1).response.chunks
     assert cassettes.run("convert", "a", "--to", "yaml", "--replace").code == 0
@@ -246,9 +240,58 @@ def test_one_with_much_sound_lies_in_a_file_and_its_cassette_says_what_was_said(
     assert "Blue by day" in cassettes.run("show", "a").out
 
 
-def test_without_the_file_of_its_sound_a_cassette_can_still_be_written(cassettes: Cassettes) -> None:
-    cassettes.write("a.yaml", speech(1))
+def images(number: int) -> Interaction:
+    """Much that is no sound."""
+    one = speech(number)
+    chunks = [replace(chunk, data=chunk.data.replace(b"audio", b"video")) for chunk in one.response.chunks]
+    return replace(one, response=replace(one.response, chunks=tuple(chunks)))
+
+
+def test_one_with_much_data_lies_in_a_file_and_its_cassette_says_what_was_said(cassettes: Cassettes) -> None:
+    path = cassettes.write("a.yaml", images(1))
+    text = path.read_text()
+    assert len(text) < 4000
+    assert '    said: |\n      > {"type": "input_video_buffer.append", "video": "' in text
+    assert '… (12,000 characters)"}\n' in text
+    assert "      < response.output_video.delta x 20, response.output_video_transcript.delta\n" in text
+    assert "      closed by the client: 1000\n" in text
+    (again,) = cassettes.read("a.yaml").interactions
+    assert tuple(again.response.chunks) == images(1).response.chunks
+    assert cassettes.run("convert", "a", "--to", "yaml", "--replace").code == 0
+    assert path.read_text() == text
+
+
+def test_without_the_file_of_its_data_a_cassette_can_still_be_written(cassettes: Cassettes) -> None:
+    cassettes.write("a.yaml", images(1))
     (interaction,) = cassettes.read("a.yaml").interactions
     for path in (cassettes.folder / "@bodies").glob("sha256-*"):
         path.unlink()
     assert b"said:" not in YamlCodec().dumps(Cassette((interaction,)))
+
+
+def spoken() -> Interaction:
+    sound = base64.b64encode(bytes(range(256)) * 40).decode()
+    frames = [sent({"type": "input_audio_buffer.append", "audio": sound}), Close("client", 1000)]
+    response = RecordedResponse(101, chunks=tuple(store(*frames)))
+    return Interaction(RecordedRequest("GET", URL), response, kind="websocket")
+
+
+def test_sound_goes_along_with_its_cassette(cassettes: Cassettes) -> None:
+    (sound,) = (cassettes.write("t/test_a/a.yaml", spoken()).parent / "@bodies").glob("*.wav")
+    assert cassettes.run("scan").code == 0
+    assert cassettes.run("prune").out == "nothing to remove\n"
+    assert "input_audio_buffer.append" in cassettes.run("show", "t/test_a/a", "-n", "1").out
+    assert cassettes.run("mv", "t/test_a/a", "t/test_b/b").code == 0
+    assert not sound.exists()
+    assert cassettes.run("convert", "t/test_b/b", "--to", "msgpack", "--replace").code == 0
+    (sound,) = cassettes.folder.rglob("*.wav")
+    assert sound.parent == cassettes.folder / "t/test_b/@bodies"
+    assert cassettes.read("t/test_b/b.msgpack").interactions[0].response.body == spoken().response.body
+    assert cassettes.run("prune").out == "nothing to remove\n"
+    assert cassettes.run("diff", "t/test_b/b.msgpack", "t/test_b/b.msgpack").code == 0
+    (cassettes.folder / "t/test_b/b.msgpack").unlink()
+    assert sound.name in cassettes.run("prune").out
+    cassettes.write("c.yaml", spoken())
+    (sound,) = (cassettes.folder / "@bodies").glob("*.wav")
+    sound.write_bytes(b"x" + sound.read_bytes()[1:])
+    assert f"{sound}: the body of a recording, which was changed" in cassettes.run("list").out

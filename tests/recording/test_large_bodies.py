@@ -24,7 +24,7 @@ import aquila
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.codecs.event_streams import table_writer
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.storage import cassette_files, large_bodies
+from aquila.cassettes.storage import body_writer, cassette_files, large_bodies
 from aquila.cassettes.storage.cassette_files import _LoadedCassettes
 from aquila.errors import CassetteCorrupt, CassetteMiss, CassetteWriteError
 from aquila.recording import recovery
@@ -322,7 +322,7 @@ def test_an_upload_that_is_replayed_is_not_written_to_disk_again(
     def fail(*_: object, **__: object) -> None:
         raise OSError("written to disk")
 
-    monkeypatch.setattr(large_bodies, "BodyWriter", fail)
+    monkeypatch.setattr(body_writer, "BodyWriter", fail)
     with use("large", "replay") as cassette:
         assert upload(url, 20) == live
         assert cassette.all_played

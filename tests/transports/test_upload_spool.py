@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.body_file import LARGE, BodyFile
-from aquila.cassettes.storage.large_bodies import write_body
+from aquila.cassettes.storage.body_writer import write_body
 from aquila.transports.upload_spool import UploadSpool
 from tests.support.examples import examples
 

@@ -29,6 +29,10 @@ LARGE_STREAM = 4 * 1024 * 1024
 
 _STREAM = re.compile(rb"(?:data|event|id|retry|):")
 PREFIX = "sha256-"
+SUFFIXES = (".wav", ".mp3", ".ogg", ".flac", ".webm", ".raw")
+"""What the name of a file may end with that holds sound, so that it can be played."""
+NAME = re.compile(rf"{PREFIX}[0-9a-f]{{64}}(?:{'|'.join(map(re.escape, SUFFIXES))})?")
+"""The name of a file with a body, which becomes a path."""
 PIECE = 256 * 1024
 """Bytes that are read at once."""
 
@@ -41,9 +45,9 @@ _FOUND_INTACT: set[tuple[str, int, int]] = set()
 class BodyFile:
     """A body in a file of its own.
 
-    ``name`` is ``sha256-`` with the hash of the content in hexadecimal, ``size`` its bytes. ``folder`` is where the
-    file lies; None if nobody has said yet. Two are equal if their contents are. ``owner`` is kept alive: a temporary
-    file goes with it.
+    ``name`` is ``sha256-`` with the hash of the content in hexadecimal, and one of ``SUFFIXES`` if it is sound.
+    ``size`` is its bytes. ``folder`` is where the file lies; None if nobody has said yet. Two are equal if their
+    contents are. ``owner`` is kept alive: a temporary file goes with it.
     """
 
     name: str
@@ -115,7 +119,7 @@ class BodyFile:
         return data
 
     def _compare_hash(self, digest: str, mark: tuple[str, int, int]) -> None:
-        if PREFIX + digest != self.name:
+        if not is_named_by(self.name, digest):
             raise self._error("was changed: its content does not fit its name")
         _FOUND_INTACT.add(mark)
 
@@ -259,6 +263,11 @@ def find_large_requests(interactions: Iterable[Interaction]) -> Iterable[BodyFil
 def looks_like_event_stream(body: bytes) -> bool:
     """Say whether a body, or its beginning, may be a stream of server-sent events."""
     return _STREAM.match(body) is not None
+
+
+def is_named_by(name: str, digest: str) -> bool:
+    """Say whether the file of a body has the name that the hash of a content gives, in hexadecimal."""
+    return name.removeprefix(PREFIX).partition(".")[0] == digest
 
 
 def name_of_body(body: bytes) -> str:

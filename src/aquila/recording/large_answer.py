@@ -16,7 +16,7 @@ from aquila.cassettes.storage.work_folder import cassette_write_error
 from aquila.errors import CassetteWriteError
 
 if TYPE_CHECKING:
-    from aquila.cassettes.storage.large_bodies import BodyWriter
+    from aquila.cassettes.storage.body_writer import BodyWriter
 
 
 def is_event_stream(headers: Headers, beginning: bytes) -> bool:

@@ -17,9 +17,9 @@ from aquila.errors import CassetteCorrupt
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.cassettes.storage import large_bodies
+    from aquila.cassettes.storage import body_writer
 else:
-    lazy_modules(globals(), large_bodies="aquila.cassettes.storage.large_bodies")
+    lazy_modules(globals(), body_writer="aquila.cassettes.storage.body_writer")
 
 
 class _TemporaryFolder:
@@ -68,7 +68,7 @@ class UploadSpool:
         self._pieces: list[bytes] = []
         self._size = 0
         self._folder: _TemporaryFolder | None = None
-        self._writer: large_bodies.BodyWriter | None = None
+        self._writer: body_writer.BodyWriter | None = None
 
     def add(self, piece: bytes) -> None:
         """Take in a piece. Raises ``OSError``."""
@@ -99,7 +99,7 @@ class UploadSpool:
     def _write_all(self, alike: Sequence[_Resemblance], piece: bytes) -> None:
         """Write what has come so far, which one of the recorded bodies begins with, and then ``piece``."""
         self._folder = _TemporaryFolder()
-        self._writer = large_bodies.BodyWriter(self._folder.path)
+        self._writer = body_writer.BodyWriter(self._folder.path)
         for data in alike[0].read_again(self._size) if alike else ():
             self._writer.write(data)
         self._writer.write(piece)

@@ -128,11 +128,15 @@ def test_a_conversation_can_be_written_by_hand() -> None:
     [
         ("status: 101\nframes: x", 10, "'frames' must be a list"),
         ("status: 101\nframes:\n- x: 1", 11, "unknown key 'x'"),
-        ("status: 101\nframes:\n- text: x", 11, "an item of 'frames' must have one of >, > binary, > binary text, <"),
+        (
+            "status: 101\nframes:\n- text: x",
+            11,
+            "an item of 'frames' must have one of >, > binary, > binary text, > sound, <",
+        ),
         (
             "status: 101\nframes:\n- '>': x\n  '<': y",
             11,
-            "an item of 'frames' must have one of >, > binary, > binary text, <",
+            "an item of 'frames' must have one of >, > binary, > binary text, > sound, <",
         ),
         ("status: 101\nframes:\n- '<': |\n    =\t1\n    a\t1", 13, "no layout 'a'"),
         ("status: 101\nframes:\n- '<': |\n    ~\t1", 12, "a frame has no end that could be missing"),

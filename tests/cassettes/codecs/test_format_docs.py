@@ -15,8 +15,8 @@ YAML = codec_for(Path("a.yaml"))
 
 
 def test_the_page_has_its_examples() -> None:
-    assert len(EXAMPLES) == 7
-    assert len([example for example in EXAMPLES if example.startswith("aquila: 1\n")]) == 6
+    assert len(EXAMPLES) == 8
+    assert len([example for example in EXAMPLES if example.startswith("aquila: 1\n")]) == 7
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))

@@ -214,6 +214,8 @@ def test_audio_is_one_sound_however_it_was_cut(in_loop: bool, provider: WebSocke
 
     run = Runs(in_loop, "realtime")
     assert in_both(run, use, provider) == sound[::-1]
+    said = [path.read_bytes()[44:] for path in (root / "@bodies").glob("*.wav")]  # behind the header
+    assert sorted(said) == sorted([sound, sound[::-1]])
 
 
 def test_another_sound_is_a_miss(in_loop: bool, provider: WebSocketProvider, root: Path) -> None:

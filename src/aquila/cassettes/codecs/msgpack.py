@@ -6,12 +6,12 @@ recorded, upstream, model, status, headers, started, ended, end, error, chunks]`
 is not 0. Headers are a flat list of names and values, ``status`` is 0 if no answer began, ``end`` is 0 (complete), 1
 (closed), 2 (broken) or 3 (silent). Chunks are a flat list of times and bytes, or, for an event table, a map of
 ``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.table_reader`). A body that lies
-in a file of its own is a map of ``file`` and ``size``; as chunks, of ``sizes`` and ``times`` too.
+in a file of its own is a map of ``file`` and ``size``; as chunks, of ``sizes`` and ``times`` too. Chunks whose sound
+lies in files are a map of ``sounds``, such files, and ``chunks`` with references to them, in one of these forms.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 import zlib
 from collections.abc import Sequence
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgpack
 
-from aquila.cassettes.body_file import BodyFile, StoredChunks, StoredRequest
+from aquila.cassettes.body_file import NAME, BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml.tree import ADVICE, FOREIGN_ADVICE
+from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
     FORMAT_VERSION,
@@ -57,7 +58,6 @@ _HEAD = b"\x94\xa6aquila" + bytes([FORMAT_VERSION]) + b"\xce"
 _ENDS = get_args(End)
 _KINDS = tuple([[kind] for kind in get_args(Kind)])
 _TYPES = (str, str, str, list, bytes, str, str, str, int, list, int, int, int, str)
-_BODY_NAME = re.compile("sha256-[0-9a-f]{64}")
 _TABLE = {"events": str, "layouts": dict, "crlf": bool, "chunks": str}
 
 
@@ -99,14 +99,6 @@ class MsgpackCodec:
     def _encode_row(self, interaction: Interaction) -> list[Any]:
         request, response = interaction.request, interaction.response
         check_status_is_writable(response.status, response.end)
-        chunks: Any
-        if isinstance(response.chunks, StoredChunks):
-            stored = response.chunks
-            chunks = _encode_file(stored.file) | {"sizes": stored.sizes(), "times": stored.times()}
-        else:
-            chunks = [part for chunk in response.chunks for part in (chunk.at, chunk.data)]
-            if self._tables:
-                chunks = _encode_table(response.chunks) or chunks
         return [
             interaction.kind,
             request.method,
@@ -122,9 +114,17 @@ class MsgpackCodec:
             response.ended,
             _ENDS.index(response.end),
             response.error,
-            chunks,
+            self._encode_chunks(response.chunks),
             *((response.attempts,) if response.attempts else ()),
         ]
+
+    def _encode_chunks(self, chunks: Sequence[RecordedChunk]) -> Any:
+        if isinstance(chunks, SoundChunks):
+            return {"sounds": list(map(_encode_file, chunks.sounds)), "chunks": self._encode_chunks(chunks.templates)}
+        if isinstance(chunks, StoredChunks):
+            return _encode_file(chunks.file) | {"sizes": chunks.sizes(), "times": chunks.times()}
+        table = _encode_table(chunks) if self._tables else None
+        return table or [part for chunk in chunks for part in (chunk.at, chunk.data)]
 
 
 def _encode_file(file: BodyFile) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def _build_interaction(row: Any) -> Interaction:
         RecordedResponse(
             status,
             _build_headers(answered),
-            _build_chunks(chunks) if type(chunks) is list else _build_from_map(chunks),
+            _build_any_chunks(chunks),
             _ENDS[end],
             error,
             started,
@@ -263,9 +263,27 @@ def _build_request(method: str, url: str, headers: Headers, body: Any) -> Record
 
 def _build_body_file(fields: dict[Any, Any]) -> BodyFile:
     name, size = fields.get("file"), fields.get("size")
-    if type(name) is not str or not _BODY_NAME.fullmatch(name) or type(size) is not int or size < 0:
+    if type(name) is not str or not NAME.fullmatch(name) or type(size) is not int or size < 0:
         raise _WrongField("a body in a file that has no name or no size")
     return BodyFile(name, size)
+
+
+def _build_any_chunks(fields: Any) -> Sequence[RecordedChunk]:
+    if type(fields) is list:
+        return _build_chunks(fields)
+    if type(fields) is not dict or "sounds" not in fields:
+        return _build_from_map(fields)
+    sounds, templates = fields["sounds"], fields.get("chunks")
+    if type(sounds) is not list or not {dict}.issuperset(map(type, sounds)):
+        raise _WrongField("sounds that are no files")
+    if type(templates) is dict and "sounds" in templates:
+        raise _WrongField("sounds within sounds")
+    chunks = SoundChunks(_build_any_chunks(templates), list(map(_build_body_file, sounds)))
+    try:
+        chunks.check_references()
+    except ValueError as error:
+        raise _WrongField(str(error)) from None
+    return chunks
 
 
 def _build_from_map(fields: Any) -> Sequence[RecordedChunk]:

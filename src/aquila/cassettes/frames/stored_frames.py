@@ -6,8 +6,9 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import overload
 
-from aquila.cassettes.body_file import StoredChunks
+from aquila.cassettes.body_file import LARGE_STREAM, StoredChunks
 from aquila.cassettes.frames.frame import Close, Frame, NotAFrame, is_close, read_event, read_frames
+from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import RecordedChunk
 
 _PAGE = 256
@@ -16,17 +17,24 @@ _PAGE = 256
 
 def open_frames(chunks: Iterable[RecordedChunk]) -> tuple[Sequence[Frame], Close | None]:
     """Return the frames of a conversation, and how it was closed, if it was. Raises ``NotAFrame``."""
+    if isinstance(chunks, SoundChunks):
+        chunks.check_intact()
+        if chunks.size > LARGE_STREAM:
+            return _open_stored(chunks, chunks.templates)
     if isinstance(chunks, StoredChunks):
-        return _open_stored(chunks)
+        return _open_stored(chunks, chunks)
     events = list(read_frames(chunks))
     close = next((event for event in reversed(events) if isinstance(event, Close)), None)
     return [event for event in events if isinstance(event, Frame)], close
 
 
-def _open_stored(chunks: StoredChunks) -> tuple[Sequence[Frame], Close | None]:
+def _open_stored(
+    chunks: Sequence[RecordedChunk], templates: Iterable[RecordedChunk]
+) -> tuple[Sequence[Frame], Close | None]:
+    """Find what is a frame, by chunks that may have no sound."""
     places = array("Q")
     close: Close | None = None
-    for place, chunk in enumerate(chunks):
+    for place, chunk in enumerate(templates):
         if is_close(chunk):
             event = read_event(chunk)
             close = event if isinstance(event, Close) else close
@@ -38,7 +46,7 @@ def _open_stored(chunks: StoredChunks) -> tuple[Sequence[Frame], Close | None]:
 class StoredFrames(Sequence[Frame]):
     """Those of ``chunks`` at some ``places``. They are mostly read in order; those read last are kept."""
 
-    def __init__(self, chunks: StoredChunks, places: Sequence[int]) -> None:
+    def __init__(self, chunks: Sequence[RecordedChunk], places: Sequence[int]) -> None:
         self._chunks = chunks
         self._places = places
         self._page: tuple[int, Sequence[RecordedChunk]] = 0, ()

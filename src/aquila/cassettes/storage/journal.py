@@ -25,13 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.model import Interaction
+from aquila.cassettes.storage.body_writer import BodyWriter
 from aquila.cassettes.storage.cassette_files import sync_folder
 from aquila.cassettes.storage.journal_entries import JournalEntry, pack_entry, split_frames, unpack_entry
-from aquila.cassettes.storage.large_bodies import (
-    BodyWriter,
-    move_interaction_out,
-    surely_has_large_bodies,
-)
+from aquila.cassettes.storage.large_bodies import move_interaction_out, surely_has_large_bodies
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import open_regular, write_new_file
 from aquila.cassettes.storage.scope_ids import checked_scope_id

@@ -12,89 +12,46 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import (
     LARGE,
     LARGE_STREAM,
+    NAME,
     PREFIX,
     BodyFile,
     StoredChunks,
     StoredRequest,
+    is_named_by,
     looks_like_event_stream,
 )
 from aquila.cassettes.codecs.event_streams.table_writer import FoldedChunks, write_table
+from aquila.cassettes.frames.frame import SWITCHED
+from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk
-from aquila.cassettes.storage.cassette_files import lock_half_written_file, sync_folder
+from aquila.cassettes.storage.body_writer import write_body
+from aquila.cassettes.storage.cassette_files import lock_half_written_file
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cassettes.storage import sound_files
+else:
+    lazy_modules(globals(), sound_files="aquila.cassettes.storage.sound_files")
 
 BODIES_FOLDER = "@bodies"
 """The folder beside cassettes that holds their large bodies. No test's cassette can have this name."""
 
 _ATTRIBUTES = ".gitattributes"
 _GIT_ATTRIBUTES = "# Written by Aquila: these are bytes as they came, and git must not change or show them.\n* binary\n"
-_NAMED = re.compile(rb"sha256-[0-9a-f]{64}")
+_NAMED = re.compile(NAME.pattern.encode())
 
 
 def bodies_folder(cassette: Path) -> Path:
     """Return the folder of the large bodies of a cassette file."""
     return cassette.parent / BODIES_FOLDER
-
-
-class BodyWriter:
-    """Writes a body whose length is not known yet. ``folder`` is made if need be. Raises ``OSError``.
-
-    With ``durable`` a finished body survives a loss of power. Until ``finish`` the file has a name of its own, so that
-    nobody takes a part for the whole.
-    """
-
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
-        self._durable = durable
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self._temporary = folder / f".{secrets.token_hex(8)}.tmp"
-        self._file = self._temporary.open("xb", buffering=0)
-        lock_half_written_file(self._file.fileno())
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> None:
-        """Add to the body."""
-        view = memoryview(data)
-        while view:
-            written = self._file.write(view)
-            view = view[written:]
-        self._hash.update(data)
-        self.size += len(data)
-
-    def finish(self) -> BodyFile:
-        """Give the file its name."""
-        body = BodyFile(PREFIX + self._hash.hexdigest(), self.size, self.folder)
-        if self._durable:
-            os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temporary, body.path)
-        if self._durable:
-            sync_folder(self.folder)
-        return body
-
-    def abandon(self) -> None:
-        """Remove what was written. May be called at any time, and twice."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
-
-
-def write_body(folder: Path, pieces: Iterable[bytes], *, durable: bool = False) -> BodyFile:
-    """Write a body into a folder and return its file. Raises ``OSError``."""
-    writer = BodyWriter(folder, durable=durable)
-    try:
-        for piece in pieces:
-            writer.write(piece)
-        return writer.finish()
-    except BaseException:
-        writer.abandon()
-        raise
 
 
 def move_large_bodies_out(cassette: Cassette, folder: Path) -> Cassette:
@@ -108,7 +65,7 @@ def move_large_bodies_out(cassette: Cassette, folder: Path) -> Cassette:
 def surely_has_large_bodies(interaction: Interaction) -> bool:
     """Say whether a body of an interaction lies in a file, or belongs into one whatever its table would be."""
     request, chunks = interaction.request, interaction.response.chunks
-    if isinstance(request, StoredRequest) or isinstance(chunks, StoredChunks):
+    if isinstance(request, StoredRequest) or isinstance(chunks, StoredChunks | SoundChunks):
         return True
     size = sum([len(chunk.data) for chunk in chunks])
     return len(request.body) > LARGE or size > LARGE_STREAM or (size > LARGE and not _may_be_folded(chunks, size))
@@ -128,15 +85,13 @@ def move_interaction_out(interaction: Interaction, folder: Path, *, durable: boo
         file = write_body(folder, [request.body], durable=durable)
         request = StoredRequest(request.method, request.url, request.headers, file)
     chunks = response.chunks
-    if isinstance(chunks, StoredChunks):
-        if chunks.file.folder != folder:
-            _place_file(chunks.file, folder)
-            chunks = chunks.within(folder)
+    if interaction.kind == "websocket" and response.status == SWITCHED:
+        chunks = _move_conversation_out(chunks, request.url, folder, durable=durable)
     else:
         chunks = _move_chunks_out(chunks, folder, durable=durable)
     if request is interaction.request and chunks is response.chunks:
         return interaction
-    if isinstance(request, StoredRequest) or isinstance(chunks, StoredChunks):
+    if isinstance(request, StoredRequest) or isinstance(chunks, StoredChunks | SoundChunks):
         write_git_attributes(folder)
     return replace(interaction, request=request, response=replace(response, chunks=chunks))
 
@@ -148,7 +103,7 @@ def locate_bodies(cassette: Cassette, folder: Path) -> Cassette:
         request, response = interaction.request, interaction.response
         if isinstance(request, StoredRequest):
             request = request.within(folder)
-        if isinstance(response.chunks, StoredChunks):
+        if isinstance(response.chunks, StoredChunks | SoundChunks):
             response = replace(response, chunks=response.chunks.within(folder))
         if request is interaction.request and response is interaction.response:
             return interaction
@@ -183,6 +138,8 @@ def check_bodies(cassette: Cassette) -> None:
             interaction.request.file.check_intact()
         if isinstance(interaction.response.chunks, StoredChunks):
             interaction.response.chunks.file.check_intact()
+        if isinstance(interaction.response.chunks, SoundChunks):
+            interaction.response.chunks.check_intact()
 
 
 def names_in(data: bytes) -> set[str]:
@@ -234,7 +191,28 @@ def _may_be_folded(chunks: Sequence[RecordedChunk], size: int) -> bool:
     return size <= LARGE_STREAM and looks_like_event_stream(chunks[0].data)
 
 
+def _move_conversation_out(
+    chunks: Sequence[RecordedChunk], url: str, folder: Path, *, durable: bool
+) -> Sequence[RecordedChunk]:
+    """Move the sound of a conversation into files that can be played, and the rest where any body would be."""
+    if isinstance(chunks, SoundChunks):
+        for file in chunks.files():
+            if file.folder != folder:
+                _place_file(file, folder)
+        return chunks.within(folder) if any(file.folder != folder for file in chunks.files()) else chunks
+    is_here = isinstance(chunks, StoredChunks) and chunks.file.folder == folder
+    sounding = None if is_here else sound_files.move_sounds_out(chunks, url, folder, durable=durable)
+    if sounding is None:
+        return _move_chunks_out(chunks, folder, durable=durable)
+    return SoundChunks(_move_chunks_out(sounding.templates, folder, durable=durable), sounding.sounds)
+
+
 def _move_chunks_out(chunks: Sequence[RecordedChunk], folder: Path, *, durable: bool) -> Sequence[RecordedChunk]:
+    if isinstance(chunks, StoredChunks):
+        if chunks.file.folder == folder:
+            return chunks
+        _place_file(chunks.file, folder)
+        return chunks.within(folder)
     sizes = [len(chunk.data) for chunk in chunks]
     if sum(sizes) <= LARGE:
         return chunks
@@ -250,7 +228,7 @@ def _place_file(body: BodyFile, folder: Path) -> None:
     target = folder / body.name
     body.check_intact()
     folder.mkdir(parents=True, exist_ok=True)
-    if target.exists() and _hash_of(target) == body.name:
+    if target.exists() and is_named_by(body.name, _hash_of(target)):
         return
     temporary = folder / f".{secrets.token_hex(8)}.tmp"
     try:
@@ -269,4 +247,4 @@ def _place_file(body: BodyFile, folder: Path) -> None:
 
 def _hash_of(path: Path) -> str:
     with path.open("rb") as file:
-        return PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

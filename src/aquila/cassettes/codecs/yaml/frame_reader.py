@@ -10,6 +10,7 @@
         a	"Hel"
         a	"lo"
     - '> binary': AAEC              bytes, as base64
+    - '> sound': sound 1 from 44, 3200 bytes    the same, in a file of the conversation's ``sounds``
     - '< binary text': |            JSON that was sent as bytes; '> binary text' for the client's
         =	{"serverContent":{}}
     - close: {by: provider, code: 1000}
@@ -37,12 +38,13 @@ from aquila.cassettes.codecs.yaml.fields import (
 )
 from aquila.cassettes.codecs.yaml.tree import Tree
 from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
+from aquila.cassettes.frames.sound_chunks import is_reference
 from aquila.cassettes.model import RecordedChunk
 
-SENT, SENT_BINARY, SENT_BINARY_TEXT = ">", "> binary", "> binary text"
-ROWS, TEXT, BINARY, BINARY_ROWS = "<", "< text", "< binary", "< binary text"
+SENT, SENT_BINARY, SENT_BINARY_TEXT, SENT_SOUND = ">", "> binary", "> binary text", "> sound"
+ROWS, TEXT, BINARY, BINARY_ROWS, SOUND = "<", "< text", "< binary", "< binary text", "< sound"
 CLOSE = "close"
-_MARKS = (SENT, SENT_BINARY, SENT_BINARY_TEXT, ROWS, TEXT, BINARY, BINARY_ROWS, CLOSE)
+_MARKS = (SENT, SENT_BINARY, SENT_BINARY_TEXT, SENT_SOUND, ROWS, TEXT, BINARY, BINARY_ROWS, SOUND, CLOSE)
 _ITEM = frozenset({"text", *_MARKS})
 _FIELDS_OF_CLOSE = frozenset({"by", "code", "reason"})
 
@@ -108,6 +110,11 @@ class _ItemReader:
         sent = mark.startswith(SENT)
         if mark in (SENT_BINARY, BINARY):
             return [store_frame(Frame(_read_base64(item, mark, path), sent, is_text=False))]
+        if mark in (SENT_SOUND, SOUND):
+            reference = require_text(item, mark, path).encode()
+            if not is_reference(reference):
+                raise FormatError("sound is given as 'sound 1 from 44, 3200 bytes'", (*path, mark))
+            return [store_frame(Frame(reference, sent, is_text=False))]
         is_text = mark not in (SENT_BINARY_TEXT, BINARY_ROWS)
         if type(item[mark]) in (dict, list):
             return [store_frame(Frame(self._read_json(item[mark], (*path, mark)), sent, is_text))]

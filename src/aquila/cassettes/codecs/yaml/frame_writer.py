@@ -20,11 +20,14 @@ from aquila.cassettes.codecs.yaml.frame_reader import (
     SENT,
     SENT_BINARY,
     SENT_BINARY_TEXT,
+    SENT_SOUND,
+    SOUND,
     TEXT,
     build_frames,
 )
 from aquila.cassettes.codecs.yaml.tree import Number, OneLine
 from aquila.cassettes.frames.frame import Close, Frame, NotAFrame, is_stored_readable, read_frames
+from aquila.cassettes.frames.sound_chunks import is_reference
 from aquila.cassettes.model import RecordedChunk
 from aquila.errors import CassetteCorrupt
 
@@ -126,6 +129,8 @@ def _write_item(each: Frame | Close, style: json_body.JsonStyle) -> dict[str, An
         reason = {"reason": each.reason} if each.reason else {}
         return {CLOSE: {"by": each.by, "code": Number(str(each.code)), **reason}}
     if not each.is_text and not (each.sent and is_stored_readable(each)):
+        if is_reference(each.data):
+            return {SENT_SOUND if each.sent else SOUND: each.data.decode()}
         return {SENT_BINARY if each.sent else BINARY: base64.b64encode(each.data).decode()}
     if not each.sent:
         return {TEXT: each.data.decode()}

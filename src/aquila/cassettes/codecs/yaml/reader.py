@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, get_args
 
-from aquila.cassettes.body_file import BodyFile, StoredChunks, StoredRequest
+from aquila.cassettes.body_file import NAME, BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import json_body
 from aquila.cassettes.codecs.event_streams.chunk_list import ChunkListError, cut_body, read_sizes
 from aquila.cassettes.codecs.event_streams.table_reader import EventTable, TableError, build_stream
@@ -24,6 +23,7 @@ from aquila.cassettes.codecs.yaml.fields import (
     shortened,
 )
 from aquila.cassettes.codecs.yaml.tree import Tree
+from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
     FORMAT_VERSION,
@@ -46,16 +46,16 @@ else:
 
 _ENDS = get_args(End)
 _KINDS: tuple[Kind, ...] = get_args(Kind)
-_BODY_NAME = re.compile("sha256-[0-9a-f]{64}")
 _BODIES = ("json", "body", "base64", "events", "frames", "body_file")
 _INTERACTION = frozenset({"kind", "request", "recorded", "upstream", "model", "response"})
 _REQUEST = frozenset({"method", "url", "headers", "json", "body", "base64", "body_file", "body_size"})
 _RESPONSE = frozenset(
     {
         *("status", "text", "said", "headers", "end", "error", "attempts", "newline", "layouts"),
-        *("json_style", "json_literals", "body_size", *_BODIES),
+        *("json_style", "json_literals", "body_size", "sounds", *_BODIES),
     }
 )
+_SOUND = frozenset({"file", "size"})
 _RECORDED = frozenset({"at", "started", "ended", "chunks", "headers"})
 
 _RESPONSE_WITHOUT_ANSWER = frozenset({"end", "error", "attempts"})
@@ -159,6 +159,9 @@ def _build_chunks(
     tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath
 ) -> Sequence[RecordedChunk]:
     """Build a response's body and cut it into its chunks. A body without a chunk list came whole at its end."""
+    if "sounds" in tree:
+        rest = {name: value for name, value in tree.items() if name != "sounds"}
+        return _build_sounds(tree["sounds"], path, _build_chunks(rest, path, recorded, when))
     if "body_file" in tree:
         return _build_stored_chunks(tree, path, recorded, when)
     if "frames" in tree:
@@ -177,6 +180,21 @@ def _build_chunks(
         raise FormatError(str(error), (*when, "chunks")) from None
 
 
+def _build_sounds(items: Tree, path: TreePath, templates: Sequence[RecordedChunk]) -> SoundChunks:
+    """Build the chunks of a conversation whose sound lies in files."""
+    path = (*path, "sounds")
+    if type(items) is not list:
+        raise FormatError("'sounds' must be a list", path)
+    for at, item in enumerate(items):
+        check_keys(item, _SOUND, ("file", "size"), (*path, at))
+    chunks = SoundChunks(templates, [_build_body_file(item, (*path, at), "") for at, item in enumerate(items)])
+    try:
+        chunks.check_references()
+    except ValueError as error:
+        raise FormatError(str(error), path) from None
+    return chunks
+
+
 def _build_stored_chunks(
     tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath
 ) -> StoredChunks:
@@ -190,14 +208,15 @@ def _build_stored_chunks(
     return StoredChunks.from_sizes(file, sizes, times)
 
 
-def _build_body_file(tree: dict[str, Tree], path: TreePath) -> BodyFile:
+def _build_body_file(tree: dict[str, Tree], path: TreePath, prefix: str = "body_") -> BodyFile:
     for other in _BODIES:
         if other in tree and other != "body_file":
             raise FormatError(f"a body is given as '{other}' and as 'body_file'", (*path, "body_file"))
-    name = require_text(tree, "body_file", path)
-    if not _BODY_NAME.fullmatch(name):  # it becomes a path
-        raise FormatError("'body_file' must be sha256- and the hash of the body", (*path, "body_file"))
-    return BodyFile(name, require_number(tree, "body_size", path))
+    place = f"{prefix}file"
+    name = require_text(tree, place, path)
+    if not NAME.fullmatch(name):  # it becomes a path
+        raise FormatError(f"{place!r} must be sha256- and the hash of the body", (*path, place))
+    return BodyFile(name, require_number(tree, f"{prefix}size", path))
 
 
 def _build_body(tree: dict[str, Tree], path: TreePath) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from typing import Any
 
 from aquila.cassettes.body_file import BodyFile, StoredChunks, StoredRequest
@@ -14,6 +15,7 @@ from aquila.cassettes.codecs.yaml import emitter, frame_writer
 from aquila.cassettes.codecs.yaml.emitter import LONG_KEY
 from aquila.cassettes.codecs.yaml.tree import Number, OneLine
 from aquila.cassettes.frames.frame import SWITCHED
+from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import (
     Headers,
     Interaction,
@@ -59,6 +61,11 @@ def _request_tree(request: RecordedRequest) -> dict[str, Any]:
 def _response_tree(response: RecordedResponse, *, is_conversation: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write a response: what was answered, and what differs when the same is recorded again."""
     chunks = response.chunks
+    if isinstance(chunks, SoundChunks):
+        said_apart = replace(response, chunks=chunks.templates)
+        rest, when = _response_tree(said_apart, is_conversation=is_conversation)
+        sounds = [OneLine({"file": sound.name, "size": Number(str(sound.size))}) for sound in chunks.sounds]
+        return {"status": rest.pop("status"), "sounds": sounds} | rest, when
     stored = chunks if isinstance(chunks, StoredChunks) else None
     body = b"" if stored is not None else response.body
     recorded = {name: Number(at) for name, at in (("started", response.started), ("ended", response.ended)) if at}
