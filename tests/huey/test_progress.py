@@ -1,14 +1,16 @@
 """Long answers in jobs: checkpoints, time limits, revoking, and what is stored of an answer."""
 
+import asyncio
 import threading
 
 import httpx2
 import pytest
-from huey.exceptions import TaskTimeout
+import trio
+from huey.exceptions import CancelExecution, TaskException, TaskTimeout
 
 import aquila
 from aquila.errors import ConfigError, NotSerializable
-from aquila.huey import MemoryHuey, checkpoint, current_task, follow, once, partial_answer
+from aquila.huey import MemoryHuey, afollow, checkpoint, current_task, follow, once, partial_answer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from tests.support.upstream import Answer, chat_chunks, streamed, upstream
 
@@ -248,3 +250,79 @@ def test_the_task_timeout_of_perform_job_and_of_a_stream_are_the_same(huey, held
             list(follow(stream))
 
     assert perform_job(job, raises=TaskTimeout).state == "timeout"
+
+
+# Async tasks
+
+
+@pytest.fixture
+def async_job(huey, held):
+    @huey.task()
+    async def job():
+        async with aquila.astream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
+            async for _ in afollow(stream, every=0.02):
+                pass
+        return stream.response.text
+
+    return job
+
+
+def test_an_async_task_stores_its_text_so_far(huey, held, async_job):
+    with run_consumer() as consumer:
+        result = async_job()
+        consumer.wait_for(lambda: partial_answer(huey, result) == "one two three ")
+        held.go.set()
+        assert consumer.wait(result) == "one two three four five"
+        consumer.wait_for(lambda: partial_answer(huey, result) is None)
+
+
+def test_revoking_ends_the_stream_of_an_async_task_that_is_waiting_for_the_provider(huey, held, async_job):
+    signals = []
+    huey.signal()(lambda name, task, error=None: signals.append(name))
+    with run_consumer() as consumer:
+        result = async_job()
+        consumer.wait_for(lambda: partial_answer(huey, result.id) == "one two three ")
+        result.revoke()
+        consumer.wait_for(lambda: "canceled" in signals)
+    assert partial_answer(huey, result) == "one two three "
+
+
+def test_a_time_limit_ends_the_stream_of_an_async_task(huey, held):
+    @huey.task(timeout=0.2)
+    async def job():
+        async with aquila.astream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
+            async for _ in afollow(stream, every=60):
+                pass
+
+    with run_consumer(raise_errors=False) as consumer:
+        result = job()
+        with pytest.raises(TaskException, match="TaskTimeout"):
+            result.get(blocking=True, timeout=60)
+        consumer.wait_for(lambda: huey.pending_count() == 0)
+
+
+def test_revoking_ends_a_stream_whose_reader_is_busy_with_an_event(huey, held):
+    seen = []
+
+    @huey.task()
+    async def job():
+        async with aquila.astream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
+            async for event in afollow(stream, every=0.01):
+                if isinstance(event, aquila.Chunk):
+                    huey.revoke(current_task().task)
+                    while not stream._state.closed:
+                        await asyncio.sleep(0.001)
+                    seen.append(event.text)
+
+    assert perform_job(job, raises=CancelExecution).state == "canceled"
+    assert seen == ["one "]
+
+
+def test_outside_of_an_event_loop_of_asyncio_afollow_says_what_it_needs(huey):
+    @huey.task()
+    def job():
+        stream = aquila.astream("p")
+        with pytest.raises(ConfigError, match="needs asyncio"):
+            trio.run(afollow(stream).__anext__)
+
+    perform_job(job)

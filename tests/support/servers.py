@@ -28,10 +28,7 @@ def find_postgres():
 @contextlib.contextmanager
 def redis_server():
     """Run a Redis server and yield its URL. Skips the test that asks for it where none can be run."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("no redis-server here: apt-get install redis-server")
-    redis = pytest.importorskip("redis", reason="the package redis is not installed")
+    program, redis = _find_redis()
     with tempfile.TemporaryDirectory(prefix="aquila-redis-") as folder:
         path = str(Path(folder, "redis.socket"))
         place = ["--port", "0", "--unixsocket", path, "--dir", folder]
@@ -44,6 +41,60 @@ def redis_server():
                 yield f"unix://{path}?db=0"
             finally:
                 server.kill()
+
+
+class UnsteadyRedis:
+    """A Redis server that a test stops and starts. It keeps its data on disk, and so over a restart."""
+
+    def __init__(self, folder):
+        self._program, self._redis = _find_redis()
+        self._folder = folder
+        self._path = str(Path(folder, "redis.socket"))
+        self._server = None
+        self.url = f"unix://{self._path}?db=0"
+        self.start()
+
+    def start(self):
+        place = ["--port", "0", "--unixsocket", self._path, "--dir", self._folder]
+        command = [self._program, *place, "--save", "", "--appendonly", "yes"]
+        self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        client = self._redis.Redis(unix_socket_path=self._path)
+        _wait_for(client.ping, self._server, self._redis.ConnectionError)
+        client.close()
+
+    def stop(self):
+        """End it, as for a restart."""
+        self._server.terminate()
+        self._server.wait(_PATIENCE)
+
+    def freeze(self):
+        """Let it accept connections and answer nothing."""
+        self._server.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self._server.send_signal(signal.SIGCONT)
+
+    def close(self):
+        self._server.kill()
+        self._server.wait(_PATIENCE)
+
+
+@contextlib.contextmanager
+def unsteady_redis():
+    """Run a Redis server that can be stopped, frozen and started again, and yield it."""
+    with tempfile.TemporaryDirectory(prefix="aquila-redis-") as folder:
+        server = UnsteadyRedis(folder)
+        try:
+            yield server
+        finally:
+            server.close()
+
+
+def _find_redis():
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no redis-server here: apt-get install redis-server")
+    return program, pytest.importorskip("redis", reason="the package redis is not installed")
 
 
 @contextlib.contextmanager

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from aquila.huey.limits.rescheduling import Rescheduling as Rescheduling
     from aquila.huey.limits.rescheduling import TaskRescheduled as TaskRescheduled
     from aquila.huey.lost_tasks import requeue_lost_tasks as requeue_lost_tasks
-    from aquila.huey.progress import checkpoint as checkpoint
-    from aquila.huey.progress import follow as follow
-    from aquila.huey.progress import once as once
-    from aquila.huey.progress import partial_answer as partial_answer
+    from aquila.huey.progress.checkpoints import checkpoint as checkpoint
+    from aquila.huey.progress.checkpoints import once as once
+    from aquila.huey.progress.checkpoints import partial_answer as partial_answer
+    from aquila.huey.progress.following import afollow as afollow
+    from aquila.huey.progress.following import follow as follow
     from aquila.huey.prompt_tasks import ask_task as ask_task
     from aquila.huey.prompt_tasks import stream_task as stream_task
     from aquila.huey.pruning import add_pruner as add_pruner
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     from aquila.huey.running_task import CurrentTask as CurrentTask
     from aquila.huey.running_task import current_task as current_task
     from aquila.huey.serializer import MsgpackSerializer as MsgpackSerializer
-    from aquila.huey.task_log import TaskLog as TaskLog
-    from aquila.huey.task_log import TaskLogEntry as TaskLogEntry
-    from aquila.huey.task_spans import TaskSpans as TaskSpans
     from aquila.huey.task_types import Result as Result
     from aquila.huey.task_types import Task as Task
     from aquila.huey.task_wrapper import AquilaTaskWrapper as AquilaTaskWrapper
+    from aquila.huey.telemetry.task_log import TaskLog as TaskLog
+    from aquila.huey.telemetry.task_log import TaskLogEntry as TaskLogEntry
+    from aquila.huey.telemetry.task_spans import TaskSpans as TaskSpans
 
 _NAMES = {
     "AquilaHuey": "instances",
@@ -54,18 +55,19 @@ _NAMES = {
     "Result": "task_types",
     "SqliteHuey": "instances",
     "Task": "task_types",
-    "TaskLog": "task_log",
-    "TaskLogEntry": "task_log",
+    "TaskLog": "telemetry.task_log",
+    "TaskLogEntry": "telemetry.task_log",
     "TaskRescheduled": "limits.rescheduling",
-    "TaskSpans": "task_spans",
+    "TaskSpans": "telemetry.task_spans",
     "add_pruner": "pruning",
+    "afollow": "progress.following",
     "ask_task": "prompt_tasks",
-    "checkpoint": "progress",
+    "checkpoint": "progress.checkpoints",
     "current_task": "running_task",
-    "follow": "progress",
+    "follow": "progress.following",
     "instrument": "instances",
-    "once": "progress",
-    "partial_answer": "progress",
+    "once": "progress.checkpoints",
+    "partial_answer": "progress.checkpoints",
     "prune_results": "pruning",
     "requeue_lost_tasks": "lost_tasks",
     "stream_task": "prompt_tasks",

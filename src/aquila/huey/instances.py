@@ -27,7 +27,8 @@ from aquila.huey.limits.rescheduling import (
     waits_to_send,
 )
 from aquila.huey.limits.task_gate import TaskGate
-from aquila.huey.running_task import CurrentTask, attempt_of, current_task, delete_progress_of, enter_current_task
+from aquila.huey.progress.storage_patience import PATIENCE_FOR_RESULTS, ask_until_answered
+from aquila.huey.running_task import CurrentTask, attempt_of, current_task, enter_current_task, settle_progress
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
 from aquila.huey.task_scope import enter_task_scope, leave_task_scope
@@ -260,8 +261,18 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     def record_outcome(self, task: Task, exception: BaseException | None) -> None:
         """Remember how an execution ended. A task that is complete needs no checkpoints any more."""
         task._aquila_error = exception
-        if exception is None:
-            delete_progress_of(task)
+        settle_progress(task, exception)
+
+    def put_result(self, key: str, data: Any) -> Any:
+        """Store a result. A storage that does not answer is asked again: the work is done, and has been paid for."""
+        message = self.serializer.serialize(data)
+        return ask_until_answered(
+            lambda: self.storage.put_data(key, message, is_result=True), patience=PATIENCE_FOR_RESULTS
+        )
+
+    def delete(self, key: str) -> Any:
+        """Delete what is stored under a key. Huey does so before it stores a result, so it is as patient."""
+        return ask_until_answered(lambda: self.storage.delete_data(key), patience=PATIENCE_FOR_RESULTS)
 
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
         task._aquila_attempt = attempt_of(task) + 1

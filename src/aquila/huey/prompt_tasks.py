@@ -38,7 +38,7 @@ from aquila.errors import (
 )
 from aquila.events import Event
 from aquila.huey.enqueue_check import check_when_enqueued
-from aquila.huey.progress import follow
+from aquila.huey.progress.following import follow
 from aquila.huey.running_task import FLOW_CONTROL, attempt_of
 from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.recording.runtime import current_settings

@@ -16,7 +16,7 @@ from typing import Any
 from huey.api import TaskWrapper, crontab
 
 from aquila.errors import ConfigError
-from aquila.huey.running_task import CHECKPOINTS_PREFIX, PARTIAL_PREFIX
+from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX, PARTIAL_PREFIX
 
 _SEEN = "aquila.pruner"
 _OURS = "aquila."

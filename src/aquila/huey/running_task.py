@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextvars import ContextVar
 from typing import Any
 
@@ -10,6 +9,7 @@ from huey.api import Task
 from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
 
 from aquila.errors import ConfigError
+from aquila.huey.progress.kept_progress import KeptProgress
 
 # Set in the context of one execution, which AquilaHuey makes, and never reset: the context ends with the execution.
 _current: ContextVar[CurrentTask | None] = ContextVar("aquila_task", default=None)
@@ -17,26 +17,21 @@ _current: ContextVar[CurrentTask | None] = ContextVar("aquila_task", default=Non
 FLOW_CONTROL = (RetryTask, CancelExecution, TaskLockedException, RateLimitExceeded)
 """What a task raises to tell Huey what becomes of it. It has not failed then."""
 
-CHECKPOINTS_PREFIX = "aquila.checkpoints."
-PARTIAL_PREFIX = "aquila.partial."
-"""Prefixes of the keys in the result store under which a task keeps what it has so far."""
-
 
 class CurrentTask:
     """The task that is executing: ``current_task()`` returns it.
 
-    ``task`` is Huey's task, ``huey`` its Huey. ``attempt`` is the number of this execution, from 1.
+    ``task`` is Huey's task, ``huey`` its Huey. ``attempt`` is the number of this execution, from 1. ``kept`` is what it
+    keeps for the next one: ``checkpoint`` and ``follow`` use it.
     """
 
-    __slots__ = ("_kept", "_lock", "_shown", "attempt", "huey", "task")
+    __slots__ = ("attempt", "huey", "kept", "task")
 
     def __init__(self, huey: Any, task: Task) -> None:
         self.huey = huey
         self.task = task
         self.attempt = attempt_of(task)
-        self._lock = threading.Lock()  # Threads of the task may keep checkpoints at once.
-        self._kept: dict[str, Any] | None = None
-        self._shown = False
+        self.kept = KeptProgress(huey, task, is_first=self.attempt == 1 and not getattr(task, "_aquila_deliveries", 0))
 
     def __repr__(self) -> str:
         return f"<CurrentTask {self.task!r}, attempt {self.attempt}>"
@@ -66,35 +61,6 @@ class CurrentTask:
         """Whether the task was revoked while it executes. Asks the storage."""
         return bool(self.huey.is_revoked(self.task, peek=True))
 
-    def load_checkpoints(self) -> dict[str, Any]:
-        """Return the checkpoints of this task so far, by key. They are read from the storage once."""
-        with self._lock:
-            return self._load_unlocked()
-
-    def store_checkpoint(self, key: str, value: Any) -> None:
-        """Store a checkpoint."""
-        with self._lock:
-            kept = {**self._load_unlocked(), key: value}
-            self.huey.put(CHECKPOINTS_PREFIX + self.id, kept)
-            self._kept = kept
-
-    def _load_unlocked(self) -> dict[str, Any]:
-        if self._kept is None:
-            self._kept = self.huey.get(CHECKPOINTS_PREFIX + self.id, peek=True) or {}
-        return self._kept
-
-    def store_partial_answer(self, text: str) -> None:
-        """Store the text of an answer so far, for ``partial_answer``."""
-        self._shown = True
-        self.huey.put(PARTIAL_PREFIX + self.id, [self.attempt, text])
-
-    def delete_progress(self) -> None:
-        """Remove the checkpoints and the partial answer of a task that is complete."""
-        if self._kept is not None or self.attempt > 1:
-            self.huey.delete(CHECKPOINTS_PREFIX + self.id)
-        if self._shown or self.attempt > 1:
-            self.huey.delete(PARTIAL_PREFIX + self.id)
-
 
 def attempt_of(task: Task) -> int:
     """Which attempt of a task this is, from 1."""
@@ -122,8 +88,11 @@ def enter_current_task(huey: Any, task: Task) -> None:
     _current.set(CurrentTask(huey, task))
 
 
-def delete_progress_of(task: Task) -> None:
-    """Remove what the task that is executing here kept for its retry, if it is this task."""
+def settle_progress(task: Task, error: BaseException | None) -> None:
+    """Remove what the task that is executing here kept for its retry, if it is this task, or see that it is stored."""
     current = _current.get()
     if current is not None and current.task is task:
-        current.delete_progress()
+        if error is None:
+            current.kept.delete()
+        else:
+            current.kept.store_unstored()

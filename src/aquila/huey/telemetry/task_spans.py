@@ -3,7 +3,7 @@
 ::
 
     import aquila
-    from aquila.huey.task_spans import TaskSpans
+    from aquila.huey import TaskSpans
     from aquila.otel import OpenTelemetry
 
     aquila.register(OpenTelemetry())    # the requests
@@ -34,7 +34,7 @@ class TaskSpans:
     def __init__(self, huey: Any, *, tracer_provider: TracerProvider | None = None) -> None:
         if not isinstance(huey, AquilaHuey):
             raise ConfigError("TaskSpans needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
-        self._trace = import_optional("opentelemetry.trace", "otel", purpose="aquila.huey.task_spans")
+        self._trace = import_optional("opentelemetry.trace", "otel", purpose="aquila.huey.telemetry.task_spans")
         self._tracer = self._trace.get_tracer("aquila.huey", tracer_provider=tracer_provider)
         huey.around_tasks = (*huey.around_tasks, self._open_span)
 
