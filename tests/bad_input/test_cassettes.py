@@ -99,6 +99,7 @@ def test_a_damaged_cassette_is_named_and_neither_replayed_nor_overwritten(damage
     assert len(project.asked) == 1
 
 
+@pytest.mark.slow
 def test_a_cassette_that_was_cut_off_anywhere_is_never_replayed(project: Project) -> None:
     """Cut off between two lines, YAML still reads: as a shorter answer."""
     project.write("answer()\nanswer('Say it again.')")

@@ -193,6 +193,7 @@ def test_a_journal_that_is_damaged_everywhere_is_not_read_once_for_each_of_its_b
     assert 0 < sum(summed) < 20 * size
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_beside_hostile_journals(project: Project) -> None:
     project.write("answer()")
     work = project.folder / "cassettes" / ".journal"
@@ -294,6 +295,7 @@ def test_without_a_place_for_the_key_there_are_no_copies(
     assert not (tmp_path / "relative").exists()
 
 
+@pytest.mark.slow
 def test_processes_that_make_the_key_at_once_agree_on_it(cache_home: Path) -> None:
     code = "from aquila.cassettes.storage.user_key import user_key; print(user_key().hex())"
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]

@@ -20,6 +20,7 @@ from tests.bad_input.conftest import Project
     ],
     ids=["missing", "empty", "a web page", "damaged"],
 )
+@pytest.mark.slow
 def test_a_model_file_that_cannot_be_used_is_named_with_the_way_out(
     content: bytes | None, message: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

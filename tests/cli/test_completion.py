@@ -73,6 +73,7 @@ def test_where_nothing_can_be_found_nothing_is_said(project: Cassettes, capsys: 
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.slow
 def test_bash_completes_the_installed_command(project: Cassettes) -> None:
     folder = Path(sys.executable).parent
     program = """

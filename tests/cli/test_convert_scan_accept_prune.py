@@ -56,6 +56,7 @@ CASSETTER = Path(__file__).parents[1] / "cassettes" / "codecs" / "cassetter"
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(cassette=any_cassettes())
+@pytest.mark.slow
 def test_converting_there_and_back_loses_nothing(cassette: Cassette, cassettes: Cassettes) -> None:
     path = cassettes.folder / "a.yaml"
     cassette_files.save_cassette(path, cassette)

@@ -103,6 +103,7 @@ def repository(request: pytest.FixtureRequest, tmp_path: Path, template: Callabl
 A, B = recording("a"), recording("b")
 
 
+@pytest.mark.slow
 def test_what_both_branches_appended_is_kept(repository: Repository) -> None:
     repository.branch("other", A, B, recording("theirs"))
     repository.branch("mine", A, B, recording("ours"))
@@ -217,6 +218,7 @@ def test_a_folder_is_compared_with_what_it_was_and_with_another(repository: Repo
     assert "3 cassettes compared, 3 differ" in told
 
 
+@pytest.mark.slow
 def test_a_conflict_of_lines_is_named_and_what_is_advised_solves_it(tmp_path: Path) -> None:
     repository = Repository(tmp_path, "chat.yaml")
     repository.init()
@@ -232,6 +234,7 @@ def test_a_conflict_of_lines_is_named_and_what_is_advised_solves_it(tmp_path: Pa
     assert sorted(repository.held()[2:]) == [("ours", "first"), ("theirs", "first")]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_cassette_is_merged_line_by_line(tmp_path: Path) -> None:
     repository = Repository(tmp_path, "chat.yaml")
     repository.init()

@@ -134,6 +134,7 @@ def test_it_can_be_quiet(provider: Upstream, tmp_path: Path) -> None:
         assert running.end(signal.SIGINT) == ("1 recorded", "")
 
 
+@pytest.mark.slow
 def test_what_was_recorded_is_stored_though_clients_are_still_there(
     provider: Upstream, root: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +158,7 @@ def test_what_was_recorded_is_stored_though_clients_are_still_there(
 
 
 @pytest.mark.parametrize("options", slow_but([["--host", "0.0.0.0"]], [[], ["--host", "0.0.0.0"]]))
+@pytest.mark.slow
 def test_the_token_is_printed_and_opens_the_servers_key(
     options: list[str], provider: Upstream, root: Path, tmp_path: Path
 ) -> None:

@@ -17,7 +17,6 @@ import pytest
 from aquila import config
 from tests.docs.snippets import REPOSITORY, UPSTREAM, Block, Page, blocks, commands, matches
 from tests.support.runs import separate_run
-from tests.support.slow import slow_but
 
 PAGES = (
     "README.md",
@@ -51,7 +50,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", slow_but(["README.md"], PAGES), ids=IDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES, ids=IDS)
 def test_every_snippet_does_what_the_page_says(name: str, folder: Path) -> None:
     page = Page(REPOSITORY / name, folder)
     page.execute()

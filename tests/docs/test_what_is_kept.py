@@ -300,6 +300,7 @@ def test_a_failed_block_keeps_beside_what_was_finished(root: Path, provider: Pro
     assert ends_in(root / "x.pending.yaml") == rows_of_the_page()["a test fails"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_what_was_finished_to_the_next(root: Path, provider: Provider, tmp_path: Path) -> None:
     program = f"""
 import os, httpx2, aquila

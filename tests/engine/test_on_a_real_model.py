@@ -65,6 +65,7 @@ def test_grammar_enforces_structured_output() -> None:
     assert isinstance(reply.parsed, Bird)
 
 
+@pytest.mark.slow
 def test_recording_of_the_model_replays_without_it(
     endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

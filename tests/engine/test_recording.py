@@ -167,6 +167,7 @@ def test_key_is_in_no_cassette(engine: Engine, folder: Path) -> None:
     assert all(KEY.encode() not in data for data in files)
 
 
+@pytest.mark.slow
 def test_an_async_stream_that_was_left_is_recorded_even_if_the_event_loop_ends_at_once(folder: Path) -> None:
     async def leave(url: str) -> None:
         async with aquila.astream("Hi", **recording(url)) as stream:

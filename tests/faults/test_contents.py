@@ -382,6 +382,7 @@ def recorded() -> list[Interaction]:
 
 @settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_a_fault_gives_a_response_or_says_that_it_cannot(recorded: list[Interaction], data: st.DataObject) -> None:
     whole = data.draw(st.sampled_from(recorded))
     fault = data.draw(st.sampled_from(sorted(FAULTS)))
@@ -415,6 +416,7 @@ _JSON = st.recursive(
 
 @settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_no_value_in_an_odd_place_breaks_a_fault(data: st.DataObject) -> None:
     form, stream = data.draw(st.sampled_from(ANSWERS))
     whole = data.draw(st.sampled_from([text_answer, call_answer]))(form, stream=stream)

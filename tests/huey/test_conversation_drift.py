@@ -69,6 +69,7 @@ RUNS = {
 @pytest.mark.parametrize(
     "how", [name if name.endswith(("job", "queue")) else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
 )
+@pytest.mark.slow
 def test_a_conversation_of_a_task_is_recorded_anew(stateful: StatefulProject, tmp_path: Path, how: str) -> None:
     jobs = JOBS.format(file=str(tmp_path / "jobs.db"))
     stateful.pytester.makepyfile(jobs=textwrap.dedent(jobs))

@@ -564,6 +564,7 @@ def test_immediate_mode_runs_in_the_scope_of_the_caller(no_test):
         assert task()() == "one"
 
 
+@pytest.mark.slow
 def test_a_producer_without_any_scope_imports_nothing_of_cassettes():
     code = (
         "import sys; from aquila.huey.instances import MemoryHuey; huey = MemoryHuey()\n"

@@ -115,6 +115,7 @@ ALL_SERIALIZERS = [
 @example({1: {2: {}}, b"": (), "": [[]]})
 @example([msgpack.ExtType(3, b"x"), msgpack.Timestamp(1)])
 @settings(max_examples=examples(150))
+@pytest.mark.slow
 def test_any_plain_value_arrives_equal_and_of_the_same_type(value):
     for serializer in ALL_SERIALIZERS:
         assert same(value, serializer.deserialize(serializer.serialize(value)))
@@ -122,6 +123,7 @@ def test_any_plain_value_arrives_equal_and_of_the_same_type(value):
 
 @given(messages)
 @settings(max_examples=examples(60))
+@pytest.mark.slow
 def test_any_task_message_arrives_with_all_that_is_nested_in_it(message):
     for serializer in ALL_SERIALIZERS:
         assert same(message, serializer.deserialize(serializer.serialize(message), "task"))
@@ -339,6 +341,7 @@ def test_random_bytes_behind_a_valid_header_raise_nothing_but_a_rejection(payloa
 
 @given(messages, st.data())
 @settings(max_examples=examples(80))
+@pytest.mark.slow
 def test_an_altered_message_is_rejected_when_signed(message, data):
     serializer = MsgpackSerializer(SECRET, queue="app", compression=True)
     sent = bytearray(serializer.serialize(message))
@@ -417,6 +420,7 @@ def test_a_length_that_lies_allocates_nothing():
             MsgpackSerializer().deserialize(b"\xc1q\x01\x00" + lie)
 
 
+@pytest.mark.slow
 def test_decompression_stops_at_the_limit():
     bomb = b"\xc1q\x01\x01" + zlib.compress(b"\xc6" + (200_000_000).to_bytes(4, "big") + b"\0" * 200_000_000, 1)
     with pytest.raises(MessageRejected, match="larger than the limit"):

@@ -89,6 +89,7 @@ def test_children_of_a_test_record_into_its_cassette_and_replay_from_it(
     assert len(echoing.requests) == 7
 
 
+@pytest.mark.slow
 def test_a_miss_in_a_child_fails_there_and_nothing_goes_out(pytester: pytest.Pytester, echoing: Upstream) -> None:
     pytester.makepyfile(asking=textwrap.dedent(ASK), test_it=textwrap.dedent(TESTS).format(url=echoing.url))
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-k", "test_named", "-s")

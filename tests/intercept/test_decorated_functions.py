@@ -95,6 +95,7 @@ def test_a_generator_counts_its_requests_as_one_run_of_its_own() -> None:
     assert seen[0] is not seen[2]
 
 
+@pytest.mark.slow
 def test_a_generator_that_is_left_early_is_closed_within_the_cassette_and_has_not_failed(closed: list[bool]) -> None:
     left = []
 

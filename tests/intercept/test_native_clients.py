@@ -125,6 +125,7 @@ def run(pytester: pytest.Pytester, provider: Upstream) -> Run:
     return lambda tests: guarded(PREAMBLE + textwrap.dedent(tests), subprocess=True)
 
 
+@pytest.mark.slow
 def test_none_reaches_a_provider(run: Run, provider: Upstream) -> None:
     result = run(
         f"""

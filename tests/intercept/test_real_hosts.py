@@ -131,6 +131,7 @@ ASKING = """
 @pytest.mark.parametrize(
     "subprocess", slow_but([False], [False, True]), ids=["in this process", "in a process of its own"]
 )
+@pytest.mark.slow
 def test_every_client_records_and_then_replays_without_the_provider(subprocess: bool, run: Run) -> None:
     with real_hosts(HOST, script=lambda path, body: Answer(chunks=[REPLY])) as provider:
         run(ASKING, "--aquila-record", subprocess=subprocess).assert_outcomes(passed=len(WAYS))

@@ -64,6 +64,7 @@ def run(pytester: pytest.Pytester, tests: str, *arguments: str) -> pytest.RunRes
     return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
 
 
+@pytest.mark.slow
 def test_each_host_gets_its_own_answer_with_every_client_in_any_order(
     pytester: pytest.Pytester, hosts: Upstream
 ) -> None:
@@ -85,6 +86,7 @@ def test_each_host_gets_its_own_answer_with_every_client_in_any_order(
     assert len(hosts.requests) == 32
 
 
+@pytest.mark.slow
 def test_threads_at_once_get_each_the_answer_of_their_host(pytester: pytest.Pytester, hosts: Upstream) -> None:
     tests = """
         def test_it(aquila_cassette):
@@ -102,6 +104,7 @@ def test_threads_at_once_get_each_the_answer_of_their_host(pytester: pytest.Pyte
         run(pytester, tests).assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_what_a_proxy_answered_replays_for_the_provider_and_is_kept_by_a_recording_run(
     pytester: pytest.Pytester, hosts: Upstream
 ) -> None:
@@ -281,6 +284,7 @@ def shop() -> Iterator[Upstream]:
         yield server
 
 
+@pytest.mark.slow
 def test_what_was_recorded_of_this_machine_replays_without_a_setting(pytester: pytest.Pytester, shop: Upstream) -> None:
     tests = LOCAL.format(url=shop.url)
     run(pytester, tests, "--aquila-record", "-o", "aquila_loopback=all").assert_outcomes(passed=4)
@@ -292,6 +296,7 @@ def test_what_was_recorded_of_this_machine_replays_without_a_setting(pytester: p
     assert len(shop.requests) == 16
 
 
+@pytest.mark.slow
 def test_what_a_cassette_does_not_hold_of_this_machine_is_let_through(
     pytester: pytest.Pytester, shop: Upstream
 ) -> None:

@@ -324,6 +324,7 @@ def test_it_is_off_unless_asked_for(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize(("name", "package"), [("recording", "pytest-recording"), ("vcr", "pytest-vcr")])
+@pytest.mark.slow
 def test_beside_its_original_it_says_so(name: str, package: str, suite: Suite) -> None:
     suite.pytester.makepyfile(**{name: ""})
     suite.pytester.syspathinsert()

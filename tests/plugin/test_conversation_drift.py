@@ -53,6 +53,7 @@ def test_a_drifted_conversation_is_recorded_anew_from_its_beginning_and_nothing_
     assert len(stateful.server.seen) == count + 3
 
 
+@pytest.mark.slow
 def test_the_request_in_the_middle_is_never_sent_with_an_id_that_nobody_knows(stateful: StatefulProject) -> None:
     stateful.record(CONVERSATION).assert_outcomes(passed=1)
     count = len(stateful.server.seen)
@@ -219,6 +220,7 @@ def test_every_kind_of_test_and_client_asks_from_the_beginning(
     stateful.replays()
 
 
+@pytest.mark.slow
 def test_a_history_that_is_sent_in_full_is_recorded_from_where_it_drifted(stateful: StatefulProject) -> None:
     tests = """
         def test_it(aquila_cassette):
@@ -245,6 +247,7 @@ def test_a_history_that_is_sent_in_full_is_recorded_from_where_it_drifted(statef
 
 @pytest.mark.parametrize("reasoning", [False, True])
 @pytest.mark.parametrize("call", slow_but(["stream"], ["ask", "stream"]))
+@pytest.mark.slow
 def test_the_tool_loop_of_ask_begins_again_only_where_the_provider_keeps_a_part_of_it(
     stateful: StatefulProject, monkeypatch: pytest.MonkeyPatch, call: str, reasoning: bool
 ) -> None:
@@ -304,6 +307,7 @@ TWO_CONVERSATIONS = """
     """
 
 
+@pytest.mark.slow
 def test_a_conversation_that_has_not_drifted_is_replayed_in_the_second_attempt(stateful: StatefulProject) -> None:
     stateful.record(TWO_CONVERSATIONS).assert_outcomes(passed=1)
     before, count = stateful.recordings(), len(stateful.server.seen)
@@ -330,6 +334,7 @@ def test_there_is_no_third_attempt_and_the_error_says_what_to_type(stateful: Sta
     stateful.replays()
 
 
+@pytest.mark.slow
 def test_conversations_that_drift_at_once_are_recorded_anew_together(stateful: StatefulProject) -> None:
     tests = """
         from concurrent.futures import ThreadPoolExecutor
@@ -383,6 +388,7 @@ def test_what_is_live_anyway_needs_no_second_attempt(stateful: StatefulProject, 
     stateful.run(DRIFTED).assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_a_test_that_records_by_its_marker_has_a_second_attempt_too(stateful: StatefulProject) -> None:
     marked = "    @pytest.mark.aquila(transport='record')"
     stateful.run(marked + CONVERSATION).assert_outcomes(passed=1)

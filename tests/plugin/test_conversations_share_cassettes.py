@@ -58,6 +58,7 @@ def first_words(pytester: pytest.Pytester) -> list[bytes]:
     return [each.response.body.split(b"data: ")[1].partition(b"\n")[0] for each in recordings]
 
 
+@pytest.mark.slow
 def test_tests_that_share_a_cassette_keep_each_others_conversations(
     pytester: pytest.Pytester, heard: list[str]
 ) -> None:
@@ -69,6 +70,7 @@ def test_tests_that_share_a_cassette_keep_each_others_conversations(
     assert heard == []
 
 
+@pytest.mark.slow
 def test_one_that_drifted_replaces_itself_where_it_begins_as_before(
     pytester: pytest.Pytester, heard: list[str]
 ) -> None:
@@ -81,6 +83,7 @@ def test_one_that_drifted_replaces_itself_where_it_begins_as_before(
     assert run(pytester, changed) == {"passed": 2}
 
 
+@pytest.mark.slow
 def test_what_begins_otherwise_is_added(pytester: pytest.Pytester, heard: list[str]) -> None:
     run(pytester, SHARED, "--aquila-record")
     changed = SHARED.replace("two", "four")

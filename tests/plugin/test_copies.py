@@ -44,6 +44,7 @@ def test_a_changed_cassette_is_never_answered_from_an_old_copy(project: Project,
     result.stdout.fnmatch_lines(["*assert 2 == 1*"])
 
 
+@pytest.mark.slow
 def test_a_damaged_copy_or_no_cache_at_all_changes_nothing(project: Project, copies) -> None:  # type: ignore[no-untyped-def]
     project.record(tests=LONG)
     run(project).assert_outcomes(passed=1)

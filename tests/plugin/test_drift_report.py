@@ -157,6 +157,7 @@ def test_the_workers_of_a_distributed_run_are_told_together(project: Project, mo
     assert json.loads((project.pytester.path / "workers.json").read_text())["groups"] == report["groups"]
 
 
+@pytest.mark.slow
 def test_the_command_that_is_printed_works_in_a_shell(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.record(tests=TESTS.partition("def test_block")[0])
     report, _ = run_later(project, monkeypatch, "-k", "small or Bob")

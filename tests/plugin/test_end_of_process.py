@@ -40,6 +40,7 @@ LEFT = """
 
 
 @pytest.mark.parametrize("arguments", slow_but([()], [(), ("--aquila-record",), ("-n", "1")]), ids=" ".join)
+@pytest.mark.slow
 def test_nothing_goes_out_when_the_process_ends(arguments: tuple[str, ...], pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_it=LEFT)
     with real_hosts("api.openai.com", script=lambda path, body: Answer()) as provider:

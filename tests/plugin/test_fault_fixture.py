@@ -48,6 +48,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
 RECORD = ("--aquila-record", "--aquila-upstream=upstream:transport")
 
 
+@pytest.mark.slow
 def test_an_answer_meets_its_fault_so_often_and_is_good_then(project: pytest.Pytester) -> None:
     project.makepyfile(
         """

@@ -76,6 +76,7 @@ def report_of(project: pytest.Pytester, faults: str) -> dict[tuple[str, str], st
     return {(run["test"].partition("::")[2], run["fault"]): run["verdict"] for run in report["runs"]}
 
 
+@pytest.mark.slow
 def test_programs_are_judged_by_what_they_do_with_a_conversation(project: pytest.Pytester) -> None:
     project.makepyfile(
         """

@@ -81,6 +81,7 @@ def test_block(mine):
 
 
 @pytest.mark.parametrize("first", slow_but(["unmarked"], ["unmarked", "marked", "with_cassette", "named", "block"]))
+@pytest.mark.slow
 def test_whose_cassette_has_a_request_does_not_depend_on_the_order_of_tests(project: Project, first: str) -> None:
     project.pytester.makeconftest(
         f"def pytest_collection_modifyitems(items):\n    items.sort(key=lambda item: item.name != 'test_{first}')\n"

@@ -23,6 +23,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "machines-own-key-2")
 
 
+@pytest.mark.slow
 def test_a_replay_shows_dummies_from_the_import_of_the_test_modules_on(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         f"""

@@ -141,6 +141,7 @@ OVER = """
 """
 
 
+@pytest.mark.slow
 def test_what_outlives_the_run_is_refused_until_the_interpreter_ends(folder: Folder, provider: Upstream) -> None:
     folder.write(test_left=LEFT, conftest=OVER)
     done = folder.run()
@@ -189,6 +190,7 @@ def test_however_a_run_ends_the_guard_stays(how: str, folder: Folder, provider: 
 
 
 @pytest.mark.parametrize("started", slow_but([["-m", "pytest"]], [["-m", "pytest"], [SCRIPT]]), ids=["-m", "script"])
+@pytest.mark.slow
 def test_every_conftest_is_guarded_when_it_is_imported(started: list[str], folder: Folder, provider: Upstream) -> None:
     folder.write(
         conftest="import asking\nasking.note('root')",

@@ -38,6 +38,7 @@ def test_a_wrong_value_names_test_and_marker(marker: str, expected: str, pyteste
     result.stdout.fnmatch_lines([expected])
 
 
+@pytest.mark.slow
 def test_an_unknown_variable_warns_with_a_suggestion(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,6 +49,7 @@ def test_an_unknown_variable_warns_with_a_suggestion(
     result.stdout.fnmatch_lines(["*AQUILA_TRANSPRT means nothing to Aquila; did you mean 'AQUILA_TRANSPORT'?*"])
 
 
+@pytest.mark.slow
 def test_where_warnings_are_errors_an_unknown_variable_ends_the_run_in_one_sentence(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

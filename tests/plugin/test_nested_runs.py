@@ -32,6 +32,7 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
 
+@pytest.mark.slow
 def test_a_run_within_a_test_that_uses_a_cassette_has_its_own(project: Project, tmp_path: Path) -> None:
     with separate_run(tmp_path), aquila.use_cassette("outer") as outer:
         before = current_run(), scopes.current_scope(), environment()

@@ -24,6 +24,7 @@ def test_of_a_call():
 """
 
 
+@pytest.mark.slow
 def test_what_is_new_in_every_run_is_replayed(project: Project) -> None:
     project.pytester.makeini("[pytest]\naquila_normalize =\n    uuid, tmp_path\n    /not there/\n")
     project.record(tests=TESTS).assert_outcomes(passed=3)

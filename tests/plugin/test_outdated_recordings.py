@@ -41,6 +41,7 @@ def answers(path: Path) -> list[tuple[int, bool]]:
     return [(answer_of(row), row.recorded == OLD) for row in rows]
 
 
+@pytest.mark.slow
 def test_only_what_is_old_is_recorded_again_each_in_its_place(project: Project) -> None:
     project.record("-p", "no:randomly", tests=TESTS)
     shared = project.cassettes / "shared.yaml"

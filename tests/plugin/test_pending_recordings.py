@@ -84,6 +84,7 @@ def contents(project: Project) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_run_for_a_review_records_everything_beside_the_cassettes_and_replaces_nothing(project: Project) -> None:
     tests = """
     def test_own(aquila_cassette):

@@ -80,6 +80,7 @@ def test_a_miss_shows_the_key_neither_in_the_terminal_nor_in_the_xml(
     assert KEY[-8:] not in text
 
 
+@pytest.mark.slow
 def test_a_drift_report_does_not_show_the_key(machine: Project) -> None:
     machine.record(tests=asking("hi", "body")).assert_outcomes(passed=1)
     report = machine.pytester.path / "drift.json"
@@ -228,6 +229,7 @@ CHILD = """
     """
 
 
+@pytest.mark.slow
 def test_a_child_that_is_handed_the_key_replays_and_finds_it_nowhere_else(machine: Project) -> None:
     def run(*arguments: str, recording: bool) -> pytest.RunResult:
         code = textwrap.dedent(CHILD).format(key=KEY, recording=recording)

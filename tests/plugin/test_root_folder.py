@@ -22,6 +22,7 @@ TEST = """
     ids=lambda name: name or "nothing",
 )
 @pytest.mark.parametrize("recorded_in", slow_but(["tests"], [".", "tests", "tests/unit"]))
+@pytest.mark.slow
 def test_a_recording_is_found_from_every_folder(ini: str, recorded_in: str, pytester: pytest.Pytester) -> None:
     if not ini and recorded_in != ".":
         pytest.skip("nothing says where the project is before it has cassettes")

@@ -202,6 +202,7 @@ script:
 """
 
 
+@pytest.mark.slow
 def test_a_file_answers_by_its_name_and_nothing_is_recorded_into_it(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ def test_a_cassette_answers_what_a_script_leaves(project: pytest.Pytester) -> No
         assert len(provider.paths) == 1
 
 
+@pytest.mark.slow
 def test_a_child_process_asks_the_script_of_the_test(project: pytest.Pytester) -> None:
     project.makepyfile(
         """

@@ -55,6 +55,7 @@ def hand_through(folder: Path, ports: str) -> None:
 
 
 @pytest.mark.parametrize("address", slow_but(["127.0.0.1"], ["127.0.0.1", "::1"]))
+@pytest.mark.slow
 def test_a_port_of_the_machine_is_reached_at_every_name_of_the_loopback(folder: Path, address: str) -> None:
     port, _ = serve(address, answer_after_the_end)
     other, answered = serve(address, answer_after_the_end)
@@ -196,6 +197,7 @@ def held(folder: Path) -> Iterator[Held]:
         running.kill()
 
 
+@pytest.mark.slow
 def test_a_killed_run_takes_its_ports_with_it(held: Held) -> None:
     assert len(carriers_of(held.port)) == 1
     held.run.kill()

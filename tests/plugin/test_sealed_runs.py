@@ -312,6 +312,7 @@ def test_a_sealed_run_is_started_as_it_was_typed(folder: Path, command: tuple[st
         of_several_names=True,
     ),
 )
+@pytest.mark.slow
 def test_the_exit_code_is_that_of_the_run(folder: Path, body: str, arguments: tuple[str, ...], code: int) -> None:
     write_tests(folder, f"def test_it(): {body}")
     assert run_pytest(folder, *arguments, env=SEALED).returncode == code
@@ -348,6 +349,7 @@ def test_ctrl_c_ends_a_sealed_run_as_any_other(folder: Path) -> None:
     assert "KeyboardInterrupt" in rest
 
 
+@pytest.mark.slow
 def test_a_sealed_run_has_the_terminal(folder: Path) -> None:
     write_tests(
         folder,
@@ -575,6 +577,7 @@ def test_a_socket_that_was_inherited_from_outside_is_closed(folder: Path, counte
         of_several_names=True,
     ),
 )
+@pytest.mark.slow
 def test_what_needs_the_network_is_a_usage_error(
     folder: Path, arguments: tuple[str, ...], variables: dict[str, str], named: str
 ) -> None:

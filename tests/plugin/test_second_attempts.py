@@ -275,6 +275,7 @@ def test_a_child_process_of_the_test_is_run_again_with_it(stateful: StatefulProj
     stateful.replays()
 
 
+@pytest.mark.slow
 def test_a_client_of_the_tests_server_begins_its_conversation_again(
     stateful: StatefulProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

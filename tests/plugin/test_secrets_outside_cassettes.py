@@ -116,6 +116,7 @@ def test_the_report_of_a_failed_test_shows_no_key(failure: str, machine: Project
     assert left.count(KEY) == 1  # in the file
 
 
+@pytest.mark.slow
 def test_a_key_that_nobody_knew_is_not_shown_in_the_frames_of_aquila(machine: Project) -> None:
     """It has no shape and no variable, and the request goes wrong before anything has looked at it."""
     tests = """

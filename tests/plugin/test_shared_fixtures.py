@@ -93,6 +93,7 @@ def names(project: Project) -> set[str]:
     return {path.relative_to(project.cassettes).as_posix() for path in project.cassettes.rglob("*.yaml")}
 
 
+@pytest.mark.slow
 def test_a_shared_fixture_of_any_scope_is_recorded_once_and_replayed_for_every_test(project: Project) -> None:
     project.record(tests=SCOPES).assert_outcomes(passed=5)
     assert Counter(project.calls)['{"prompt":"session"}'] == 1

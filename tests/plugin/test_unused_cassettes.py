@@ -99,6 +99,7 @@ def test_what_a_test_may_need_that_did_not_pass_or_was_not_collected_is_kept(pro
     assert reasons["jobs/of-skipped.yaml"].startswith("the module of test_skipped.py::test_passes")
 
 
+@pytest.mark.slow
 def test_what_a_test_used_when_it_was_last_recorded_is_kept_as_long_as_the_test_exists(project: Project) -> None:
     tests = """
     def test_it():

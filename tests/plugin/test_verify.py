@@ -180,6 +180,7 @@ CHANGED = {
 }
 
 
+@pytest.mark.slow
 def test_what_has_changed_is_told_by_its_weight(project: VerifyProject) -> None:
     project.record(list(CHANGED))
     project.server.script = lambda path, body: CHANGED.get(prompt_of(body)) or usual(path, body)

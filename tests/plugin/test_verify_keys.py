@@ -81,6 +81,7 @@ def keys_sent(provider: Upstream) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_requests_have_the_real_keys_and_reports_have_none(
     provider: Upstream, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def run(project: Project, *arguments: str, workers: int = 4) -> pytest.RunResult
 
 
 @pytest.mark.parametrize("workers", slow_but([2], [2, 4]))
+@pytest.mark.slow
 def test_workers_store_each_interaction_of_a_shared_cassette_exactly_once(project: Project, workers: int) -> None:
     project.pytester.makepyfile(test_app="from app import post\nimport pytest\n" + TESTS)
     result = run(project, "--aquila-record", workers=workers)

@@ -236,6 +236,7 @@ def test_a_large_upload_of_a_form_is_compared_without_its_boundary(url: str, roo
         cassette.forget_misses()
 
 
+@pytest.mark.slow
 def test_a_secret_in_a_large_upload_is_redacted_and_still_matches(
     url: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +280,7 @@ def test_a_missing_or_changed_body_is_named_with_what_to_type(damage: Any, what:
 @pytest.mark.parametrize(
     ("events", "in_a_file"), [(20_000, False), pytest.param(200_000, True, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_an_event_stream_stays_readable_as_long_as_its_table_is_short(
     events: int, in_a_file: bool, url: str, root: Path
 ) -> None:
@@ -341,6 +343,7 @@ with aquila.use_cassette("large", transport="record", cassette_dir=sys.argv[1], 
 """
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_body_is_written_loses_nothing_that_was_finished(url: str, root: Path) -> None:
     command = [sys.executable, "-c", _RECORD_AND_WAIT, str(root), url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -385,6 +388,7 @@ except aquila.errors.CassetteWriteError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_after_the_caller_has_the_whole_answer(url: str, root: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _ON_A_FULL_DISK, str(root), url], capture_output=True, text=True, check=True

@@ -216,6 +216,7 @@ def test_a_refused_body_that_never_ends_is_ended(serve: Serve, provider: Upstrea
     assert provider.requests == []
 
 
+@pytest.mark.slow
 def test_header_fields_are_bounded(serve: Serve, provider: Upstream) -> None:
     with serve(record="all", connection=Narrow) as running:
         assert exchange(running, HEAD.encode() + b"x: y\r\n" * 500).startswith(b"HTTP/1.1 431 ")

@@ -48,6 +48,7 @@ def test_the_environments_proxy_is_used_and_its_exceptions_kept(
     assert server.requests[1][0] == "/direct"
 
 
+@pytest.mark.slow
 def test_no_connection_outlives_a_test_and_its_event_loop(server: Upstream) -> None:
     async def ask() -> bytes:
         async with aquila.async_http_client(transport="live") as http:

@@ -438,6 +438,7 @@ def test_a_request_that_got_no_answer_leaves_no_old_one_in_its_place(
     ]
 
 
+@pytest.mark.slow
 def test_an_answer_that_was_dropped_without_being_closed_is_recorded_as_left(
     root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

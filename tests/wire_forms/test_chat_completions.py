@@ -389,6 +389,7 @@ def test_a_conversation_is_read() -> None:
     calls=st.lists(st.tuples(st.text(min_size=1), st.text()), max_size=3),
     thought=st.text(),
 )
+@pytest.mark.slow
 def test_whatever_is_written_is_read_the_same_whole_and_streamed(
     chunks: list[str], calls: list[tuple[str, str]], thought: str
 ) -> None:

@@ -340,6 +340,7 @@ def test_what_was_answered_can_be_sent_again() -> None:
     calls=st.lists(st.tuples(st.text(min_size=1), st.text()), max_size=3),
     thought=st.text(),
 )
+@pytest.mark.slow
 def test_whatever_is_written_is_read_the_same_whole_and_streamed(
     chunks: list[str], calls: list[tuple[str, str]], thought: str
 ) -> None:

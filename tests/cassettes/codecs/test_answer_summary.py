@@ -235,6 +235,7 @@ def test_a_long_text_is_cut() -> None:
 
 @settings(max_examples=examples(200), deadline=None)
 @given(bodies | sse_bodies() | json_bodies | st.binary(max_size=30).map(lambda tail: b'{"choices":' + tail))
+@pytest.mark.slow
 def test_no_body_is_an_error(body: bytes) -> None:
     text_of_answer(body).encode()
     model_of_answer(body).encode()

@@ -58,6 +58,7 @@ def rebuilt(table: EventTable, chunk_list: str) -> tuple[RecordedChunk, ...]:
 
 @settings(max_examples=examples(400), deadline=None)
 @given(chunked(sse_bodies() | plain_sse_bodies()))
+@pytest.mark.slow
 def test_any_stream_with_any_cuts_is_rebuilt_to_the_same_chunks(chunks: tuple[RecordedChunk, ...]) -> None:
     written = write_table(chunks)
     if written is not None:
@@ -67,6 +68,7 @@ def test_any_stream_with_any_cuts_is_rebuilt_to_the_same_chunks(chunks: tuple[Re
 @pytest.mark.parametrize("crlf", [False, True])
 @settings(max_examples=examples(300), deadline=None)
 @given(body=plain_sse_bodies() | sse_bodies(), positions=st.lists(st.integers(0, 10_000), max_size=5))
+@pytest.mark.slow
 def test_streams_that_repeat_themselves_become_tables(crlf: bool, body: bytes, positions: list[int]) -> None:
     """Repeated often enough, nearly any stream is worth a table: the comparison is not between raw bodies."""
     body = body.replace(b"\r\n", b"\n").removesuffix(b"\n").removesuffix(b"\n") + b"\n\n"

@@ -172,6 +172,7 @@ def test_a_damaged_file_is_refused_or_read_as_a_cassette(suffix: str) -> None:
 
 @settings(max_examples=examples(300), deadline=None)
 @given(responses(plain_sse_bodies()))
+@pytest.mark.slow
 def test_a_stream_of_any_lines_cut_anywhere_is_read_as_it_was_written(response: RecordedResponse) -> None:
     cassette = Cassette.from_interactions(
         [Interaction(RecordedRequest("POST", "https://api.example/v1/chat"), response)]

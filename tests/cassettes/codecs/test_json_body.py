@@ -39,6 +39,7 @@ def test_what_only_looks_like_json_comes_back_exactly_or_is_left_alone(text: str
 
 @settings(max_examples=examples(150), deadline=None)
 @given(json_values, st.sampled_from([None, 1, 2, 4, "\t"]), st.booleans(), st.sampled_from([(",", ":"), (", ", ": ")]))
+@pytest.mark.slow
 def test_what_python_writes_is_always_taken_as_structure(
     value: object, indent: int | str | None, ascii: bool, separators: tuple[str, str]
 ) -> None:

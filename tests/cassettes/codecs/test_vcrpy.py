@@ -262,6 +262,7 @@ def test_headers_that_were_recorded_twice_may_be_aliases() -> None:
     assert found.request.headers == found.response.headers == (("content-type", "text/plain"),)
 
 
+@pytest.mark.slow
 def test_what_vcrpy_itself_records_is_read(tmp_path: Path) -> None:
     script = """
 import sys

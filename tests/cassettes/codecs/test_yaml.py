@@ -281,6 +281,7 @@ def test_a_file_too_large_for_a_cassette_is_not_even_parsed(monkeypatch: pytest.
     max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(cassettes())
+@pytest.mark.slow
 def test_what_we_write_is_read_alike_without_libyaml(cassette: Cassette) -> None:
     data = YAML.dumps(cassette)
     with_libyaml = load(data)

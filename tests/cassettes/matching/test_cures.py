@@ -205,6 +205,7 @@ bodies: st.SearchStrategy[Any] = st.dictionaries(
 
 @given(bodies, bodies, st.sampled_from([RULES, MatchRules(ignore=("user",), normalize=("date",))]))
 @settings(max_examples=150, deadline=None)
+@pytest.mark.slow
 def test_whatever_is_advised_makes_the_request_match(recorded: Any, now: Any, rules: MatchRules) -> None:
     one, other = request(recorded), request(now)
     for advice in advised(explain(other, one, rules=rules)) if key_of(one, rules) != key_of(other, rules) else ():

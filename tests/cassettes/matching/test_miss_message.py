@@ -433,6 +433,7 @@ requests = st.one_of(
 
 @given(requests, st.lists(requests, max_size=4), st.none() | st.integers(1, 9))
 @settings(max_examples=examples(150), deadline=None)
+@pytest.mark.slow
 def test_any_miss_can_be_explained_in_bounded_space(
     asked: RecordedRequest, recorded: list[RecordedRequest], number: int | None
 ) -> None:
@@ -503,6 +504,7 @@ def drifting(number: int) -> tuple[RecordedRequest, RecordedRequest]:
 
 
 @pytest.mark.parametrize("number", [0, 4711, 9999])
+@pytest.mark.slow
 def test_the_nearest_of_ten_thousand_is_found(number: int) -> None:
     recorded = [drifting(n)[0] for n in range(10_000)]
     assert f"nearest    recording {number + 1} of 10,000;" in explain(drifting(number)[1], *recorded)

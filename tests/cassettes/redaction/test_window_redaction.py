@@ -131,6 +131,7 @@ def test_tokens_whose_prefix_ends_with_a_dot_are_found() -> None:
         assert REDACTOR.redact_text(f"the token {token} is secret") == "the token [redacted] is secret"
 
 
+@pytest.mark.slow
 def test_searching_for_prefixes_finds_what_looking_at_every_run_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     from aquila.cassettes.redaction import secret_patterns
 

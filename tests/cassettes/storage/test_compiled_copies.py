@@ -118,6 +118,7 @@ RECORDED = RecordedResponse(
 )
 
 
+@pytest.mark.slow
 def test_a_replay_in_a_fresh_process_whose_cassette_has_a_copy_never_imports_yaml(tmp_path: Path) -> None:
     cassette = Cassette((Interaction(RecordedRequest("GET", "https://api.example/v1/models"), RECORDED),))
     (tmp_path / "cassettes").mkdir()

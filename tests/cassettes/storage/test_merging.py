@@ -179,6 +179,7 @@ def test_merging_twice_is_merging_once(stored: Cassette, changes: Changes) -> No
 
 @settings(deadline=None)
 @given(st.integers(1, 2000))
+@pytest.mark.slow
 def test_a_long_row_of_new_recordings_keeps_the_order_of_its_requests(count: int) -> None:
     rows = tuple(recorded(f"k{number}", 0, number, str(number)) for number in range(count))
     merged = merge_changes(Cassette(), Changes(rows), key)

@@ -88,6 +88,7 @@ def test_what_a_test_asks_is_recorded_and_replays_wherever_it_is_asked(
     result.stdout.fnmatch_lines(["aquila: 3 replayed, 0 recorded, 0 missed*"])
 
 
+@pytest.mark.slow
 def test_a_call_that_has_drifted_in_its_middle_is_recorded_anew(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -330,6 +330,7 @@ def test_a_greenlet_program_is_patched_before_it_imports(app):
         assert "gevent" in consumer.wait(module.blocking())
 
 
+@pytest.mark.slow
 def test_a_program_that_dies_is_reported_with_its_log(app):
     module = app()
     dies = pytest.raises(TaskError, match=r"ended with code -9; it wrote:\n(.|\n)*Executing consumed_app\.leave")
@@ -338,6 +339,7 @@ def test_a_program_that_dies_is_reported_with_its_log(app):
         consumer.wait(module.leave())
 
 
+@pytest.mark.slow
 def test_a_program_that_cannot_start_is_reported(app):
     module = app()
     with use_test_queue(module.huey, storage="own"):

@@ -169,6 +169,7 @@ def test_without_a_huey_the_ini_key_is_named(project):
         result.stdout.fnmatch_lines([message])
 
 
+@pytest.mark.slow
 def test_a_project_without_a_huey_has_only_the_names_with_the_prefix(project):
     project.pytester.makeini("[pytest]\npythonpath = .\n")
     result = project(
@@ -191,6 +192,7 @@ def test_a_project_without_a_huey_has_only_the_names_with_the_prefix(project):
     result.stdout.fnmatch_lines(["drain_queue is the short name of aquila_drain_queue. To use it, name the Huey*"])
 
 
+@pytest.mark.slow
 def test_where_a_huey_is_under_test_both_names_work_and_the_project_s_own_come_first(project):
     result = project(
         conftest="""
@@ -219,6 +221,7 @@ def test_where_a_huey_is_under_test_both_names_work_and_the_project_s_own_come_f
         pytest.param("pytest_plugins", True, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_fixtures_of_the_project_s_plugins_come_before_the_short_names(project, way, overrides):
     ini = "" if overrides else "aquila_huey = app:huey\n"
     ini += "addopts = -p fx\n" if way == "addopts" else ""
@@ -294,6 +297,7 @@ def test_where_the_ini_key_names_hueys_no_test_reaches_their_queues(project):
     result.assert_outcomes(passed=5)
 
 
+@pytest.mark.slow
 def test_what_tests_share_does_not_reach_the_real_queue_either(project):
     project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\nusefixtures = of_the_session\n")
     result = project(
@@ -346,6 +350,7 @@ def test_what_tests_share_does_not_reach_the_real_queue_either(project):
     )
 
 
+@pytest.mark.slow
 def test_immediate_mode_on_a_real_storage_stays_immediate_and_leaves_that_storage_alone(project):
     project.pytester.makepyfile(
         app="""
@@ -376,6 +381,7 @@ def test_immediate_mode_on_a_real_storage_stays_immediate_and_leaves_that_storag
     result.assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_what_is_no_huey_in_the_ini_file_is_named(project):
     project.pytester.makepyfile(app="class MiniHuey: pass\nhuey = MiniHuey()")
     result = project(test_one="def test_one(): pass")
@@ -416,6 +422,7 @@ def test_a_task_left_behind_is_reported_on_request(project, report, outcomes):
         result.stdout.fnmatch_lines(["*test_leaves leaves tasks behind*", "*app.greet*"])
 
 
+@pytest.mark.slow
 def test_a_failing_assertion_shows_the_run(project):
     result = project(
         test_one="""
@@ -429,6 +436,7 @@ def test_a_failing_assertion_shows_the_run(project):
     result.stdout.fnmatch_lines(["*Captured task run*", "<TaskRun app.greet complete on attempt 1 in *"])
 
 
+@pytest.mark.slow
 def test_huey_is_not_imported_by_a_run_that_does_not_use_it(project):
     project.pytester.makeini("[pytest]\n")
     result = project(

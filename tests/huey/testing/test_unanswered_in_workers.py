@@ -86,6 +86,7 @@ def project(pytester, monkeypatch):
 
 
 @pytest.mark.parametrize("worker", slow_but(["process"], WORKERS))
+@pytest.mark.slow
 def test_a_miss_and_a_refusal_end_the_waiting_and_are_the_headline(project, worker):
     project.makepyfile(test_app=TESTS.format(worker=WORKERS[worker]))
     failed = "ValueError: boom" if worker == "thread" else "aquila.errors.RemoteTaskError: *"
@@ -103,6 +104,7 @@ def test_a_miss_and_a_refusal_end_the_waiting_and_are_the_headline(project, work
 
 
 @pytest.mark.parametrize("worker", slow_but(["process"], WORKERS))
+@pytest.mark.slow
 def test_the_summary_counts_what_other_processes_replayed_and_recorded(project, worker):
     project.makepyfile(
         provider="""

@@ -17,6 +17,7 @@ if sys.platform != "linux":
 from aquila.intercept.sealing import handed_ports
 
 
+@pytest.mark.slow
 def test_a_connection_on_which_both_sides_wait_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     # The client has sent its last, and the server thinks: asyncio itself refers to neither half of the way back.
     asked, answers = asyncio.Event(), asyncio.Event()

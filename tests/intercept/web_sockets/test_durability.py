@@ -100,6 +100,7 @@ def test_a_kill_loses_no_finished_turn(program: str, root: Path) -> None:
     assert sum(b"response.done" in each.data for each in frames) == TURNS
 
 
+@pytest.mark.slow
 def test_what_ctrl_c_ends_is_kept_beside_or_stored(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     reached = threading.Event()
     pytester.makepyfile(
@@ -161,6 +162,7 @@ def test_a_turn_is_written_at_its_end_and_not_while_the_client_goes_on(
         assert written == [11]
 
 
+@pytest.mark.slow
 def test_parts_hold_no_secrets(root: Path) -> None:
     secret = "sk-proj-" + "a1B2" * 10
     reached = threading.Event()

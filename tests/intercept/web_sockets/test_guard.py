@@ -93,6 +93,7 @@ TALKING = """
     """
 
 
+@pytest.mark.slow
 def test_a_conversation_is_recorded_over_tls_and_replayed_without_the_provider(run: Any) -> None:
     test = TALKING.replace("        assert aquila_cassette.all_played or aquila_cassette.recording\n", "")
     with web_socket_provider(HOST, speak=echo) as provider:
@@ -141,6 +142,7 @@ def test_a_live_test_reaches_the_provider(run: Any, provider: WebSocketProvider)
     assert len(provider.paths) == COUNT
 
 
+@pytest.mark.slow
 def test_a_changed_message_fails_the_test_also_where_the_program_swallows_it(
     run: Any, provider: WebSocketProvider
 ) -> None:

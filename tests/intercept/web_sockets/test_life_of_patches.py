@@ -72,6 +72,7 @@ assert contents() != within
 
 
 @pytest.mark.parametrize("when", ["early", "late"])
+@pytest.mark.slow
 def test_clients_are_caught_whenever_they_are_imported_and_left_as_they_were(when: str, root: Path) -> None:
     with web_socket_server(lambda connection: connection.send("hello") or connection.recv(60)) as provider:
         url = provider.url + "/v1/realtime"

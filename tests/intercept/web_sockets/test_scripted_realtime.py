@@ -324,6 +324,7 @@ def test_what_no_script_can_do_is_a_miss_where_it_is_sent(message: str, named: s
     speaks=st.booleans(),
 )
 @settings(max_examples=25, deadline=None)
+@pytest.mark.slow
 def test_whatever_is_said_comes_whole(chunks: list[str], calls: list[str], speaks: bool) -> None:
     async def use(session: Any) -> list[Any]:
         await hear(session, "session.created")

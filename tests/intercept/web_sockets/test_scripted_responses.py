@@ -228,6 +228,7 @@ def test_a_program_may_leave_in_the_midst_of_an_answer() -> None:
 
 @given(chunks=st.lists(st.text(), min_size=1), calls=st.lists(st.text(alphabet="abc", min_size=1), max_size=2))
 @settings(max_examples=25, deadline=None)
+@pytest.mark.slow
 def test_whatever_is_said_comes_whole(chunks: list[str], calls: list[str]) -> None:
     async def use(connection: Any) -> Any:
         return await ask(connection, "hi")

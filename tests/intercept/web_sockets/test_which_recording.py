@@ -96,6 +96,7 @@ def test_a_greeting_that_was_heard_decides() -> None:
         used.forget_misses()
 
 
+@pytest.mark.slow
 def test_threads_that_connect_at_once_find_theirs() -> None:
     """None is kept from a recording that another one looks at, and leaves."""
     texts = [f"text {number}" for number in range(6)]

@@ -381,6 +381,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", slow_but(["only the magic"], DAMAGES))
+@pytest.mark.slow
 def test_a_damaged_model_file_is_one_clear_sentence(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "damaged.gguf"
     path.write_bytes(DAMAGES[damage](find_model(None).path.read_bytes()))

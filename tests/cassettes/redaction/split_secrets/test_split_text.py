@@ -85,6 +85,7 @@ def texts_of(body: bytes) -> list[bytes]:
 
 
 @given(streams())
+@pytest.mark.slow
 def test_layouts_read_what_a_parser_reads(body: bytes) -> None:
     parsed = texts_of(body)
     with pytest.MonkeyPatch.context() as patch:
@@ -99,6 +100,7 @@ def event(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("ahead", slow_but([-20], range(-45, 10, 5)))
+@pytest.mark.slow
 def test_a_secret_in_pieces_is_found_where_a_window_is_handed_on(ahead: int) -> None:
     other = event(" word")
     count = (window_redaction.STREAM_WINDOW - window_redaction.STREAM_OVERLAP) // len(other) + ahead
