@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,8 +29,9 @@ from huey.serializer import Serializer
 import aquila
 from aquila import huey as mixed
 from aquila.config import SettingsLayers
+from aquila.errors import PickledMessages
 from aquila.huey.serializer import MsgpackSerializer
-from aquila.huey.testing import perform_job, use_test_queue
+from aquila.huey.testing import drain_queue, perform_job, use_test_queue
 from aquila.recording import runtime
 from benchmarks import traffic
 from benchmarks.harness import QUICK, Report, duration, main, paired, size
@@ -46,18 +50,24 @@ def performing(report: Report) -> None:
     def task(document: dict[str, Any], shout: bool = False) -> dict[str, Any]:
         return {"id": document["id"], "summary": document["body"][:20]}
 
+    def enqueue_and_drain() -> None:
+        task(document, shout=True)
+        drain_queue()
+
     document = {"id": 123, "body": "The harbour of Tern Bay will close for three weeks in March."}
     with aquila.use_cassette("bench"), use_test_queue(huey):
         times = paired(
             {
                 "the function": lambda: task.call_local(document, shout=True),
                 "perform_job": lambda: perform_job(task, document, shout=True),
+                "enqueue and drain_queue": enqueue_and_drain,
             },
             number=100,
         )
-    report.table("perform_job over calling the function", times, base="the function")
-    more = times.difference("perform_job", "the function")
-    report.aim("what perform_job adds", more * 1e6, at_most=300, unit="µs")
+    report.table("perform_job, and enqueue + drain_queue, over calling the function", times, base="the function")
+    report.aim("what perform_job adds", times.difference("perform_job", "the function") * 1e6, at_most=200, unit="µs")
+    more = times.difference("enqueue and drain_queue", "the function")
+    report.aim("what enqueue and drain_queue add", more * 1e6, at_most=100, unit="µs")
 
 
 def consuming(report: Report) -> None:
@@ -94,6 +104,69 @@ def consuming(report: Report) -> None:
             report.aim(f"tasks a second on {storage}", ratio, at_least=0.9, unit="of Huey's own")
             for huey in subjects.values():
                 huey.storage.close()
+
+
+def idling(report: Report) -> None:
+    """Tasks per second that do nothing, through four threads on Redis: what Aquila's part of each task comes to."""
+    with ExitStack() as stack:
+        url = stack.enter_context(redis())
+        if url is None:
+            return  # It was said above.
+
+        def make(module: Any, name: str, **options: Any) -> Any:
+            return module.RedisHuey(name, url=url, read_timeout=0.02, **options)
+
+        with warnings.catch_warnings(action="ignore", category=PickledMessages):
+            instrumented = mixed.instrument(make(plain, "instrumented"))
+        subjects = {
+            "Huey's RedisHuey": make(plain, "plain"),
+            "instrument(it)": instrumented,
+            "Aquila's RedisHuey": make(mixed, "mixed"),
+            "with keep_running": make(mixed, "keeping", keep_running=True),
+        }
+        rounds = {name: IdleTasks(huey) for name, huey in subjects.items()}
+        times = paired({name: each.run for name, each in rounds.items()}, rounds=61, number=1)
+        report.heading(f"{TASKS} tasks that do nothing, through four threads on Redis")
+        base = "Huey's RedisHuey"
+        rows = []
+        for name in subjects:
+            speed, ratio = TASKS / times.median(name), 1 / times.ratio(name, base)
+            rows.append((name, f"{speed:.0f}", f"{ratio:.3f} x", f"± {times.spread(name, base):.3f}"))
+        report.rows(("", "tasks a second", "of Huey's", "quartiles"), rows)
+        for name, least in (("instrument(it)", 0.95), ("Aquila's RedisHuey", 0.95), ("with keep_running", 0.85)):
+            report.aim(
+                f"no-op tasks a second, {name}", 1 / times.ratio(name, base), at_least=least, unit="of Huey's own"
+            )
+        for huey in subjects.values():
+            huey.storage.close()
+
+
+class IdleTasks:
+    """Tasks of a Huey that do nothing but say when the last of them has run."""
+
+    def __init__(self, huey: Any) -> None:
+        self._huey = huey
+        self._ran = itertools.count(1)
+        self._last = threading.Event()
+
+        @huey.task(name="idle")
+        def idle(number: int) -> None:
+            if next(self._ran) == TASKS:
+                self._last.set()
+
+        self._task = idle
+
+    def run(self) -> None:
+        """Enqueue the tasks, and run a consumer until the last has run."""
+        self._ran = itertools.count(1)
+        self._last.clear()
+        for number in range(TASKS):
+            self._task(number)
+        consumer = Consumer(self._huey, workers=4, periodic=False, check_worker_health=False)
+        consumer._set_signal_handlers = lambda: None
+        consumer.start()
+        self._last.wait()
+        consumer.stop(graceful=True)
 
 
 def provider() -> httpx2.MockTransport:
@@ -207,6 +280,7 @@ def run(report: Report) -> None:
     logging.getLogger("huey").setLevel(logging.CRITICAL)
     performing(report)
     consuming(report)
+    idling(report)
     serializing(report)
 
 

@@ -33,7 +33,7 @@ from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
 from aquila.huey.task_scope import enter_task_scope, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
-from aquila.recording.places import outcome_boundary
+from aquila.recording.places import needs_boundary, outcome_boundary
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 from aquila.recording.under_test import is_under_test
 
@@ -177,10 +177,13 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     def serialize_task(self, task: Task) -> bytes:
         """Return a task as a message, with its reference and its attempt where it has them."""
         fields, kwargs = _fields_to_send(task), task.kwargs
-        if fields is not None:
-            task.kwargs = {**kwargs, scope_reference.KEY: fields}
+        data: bytes
+        if fields is None:
+            data = super().serialize_task(task)
+            return data
+        task.kwargs = {**kwargs, scope_reference.KEY: fields}
         try:
-            data: bytes = super().serialize_task(task)
+            data = super().serialize_task(task)
         finally:
             task.kwargs = kwargs
         return data
@@ -223,7 +226,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         enter_current_task(self, task)
         set_gate(TaskGate(self))
         # Without the attribute the task was never on the wire: it executes in the scope of its caller.
-        entered = enter_task_scope(self, task) if "_aquila_scope" in vars(task) else None
+        entered = enter_task_scope(self, task) if hasattr(task, "_aquila_scope") else None
         try:
             return super().execute(task, timestamp)
         finally:
@@ -232,16 +235,20 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             if self.keep_running and not getattr(task, "_aquila_interrupted", False):
                 lost_tasks.delete_running_copy(self, task)
 
-    @contextlib.contextmanager
-    def _timeout_context(self, task: Task) -> Iterator[None]:
+    def _timeout_context(self, task: Task) -> AbstractContextManager[Any]:
         """Enclose the code of a task. Replays know of its time limit.
 
         Under pytest a miss leaves it as an exception, which Huey takes for a failure.
         """
+        if task.timeout or needs_boundary():
+            return self._enclose_code(task, super()._timeout_context(task))
+        return ReschedulesTask(self, task)  # All that most tasks in production need: this is part of every task's time.
+
+    @contextlib.contextmanager
+    def _enclose_code(self, task: Task, inner: AbstractContextManager[Any]) -> Iterator[None]:
         limit = None
         if task.timeout:
             limit = TimeLimit(TASK, task.timeout, lambda: TaskTimeout(f"timeout {task.timeout}s"))
-        inner = super()._timeout_context(task)
         with ReschedulesTask(self, task), outcome_boundary(), inner, time_limit(limit):
             yield
 
@@ -282,7 +289,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 def _fields_to_send(task: Task) -> dict[str, Any] | str | None:
     """Return what the message of a task carries: its reference, and its numbers if it was retried or lost before."""
     # A task that came over the wire keeps the reference it came with, None too.
-    reference = task._aquila_scope if "_aquila_scope" in vars(task) else scope_reference.reference_to_current_scope()
+    reference = task._aquila_scope if hasattr(task, "_aquila_scope") else scope_reference.reference_to_current_scope()
     attempt, deliveries = getattr(task, "_aquila_attempt", 1), getattr(task, "_aquila_deliveries", 0)
     if attempt > 1 or deliveries:
         return {"reference": reference, "attempt": attempt, "deliveries": deliveries, **waits_to_send(task)}

@@ -256,14 +256,13 @@ class _Decoder:
                 f"a task message with {len(fields)} fields, where this Huey knows {len(Message._fields)}: "
                 "it was sent by a newer Huey; update the workers first"
             )
-        for value, name, allowed in zip(fields, Message._fields, _ALLOWED_TYPES, strict=False):
-            if allowed is not None and type(value) not in allowed:
-                found = type(value).__name__
-                raise MessageRejected(f"not a message of this serializer: field {name!r} of a task is {found}")
+        kinds = tuple(map(type, fields))
+        if kinds not in _accepted_kinds:  # Most tasks of a program have the same few, and looking each up takes longer.
+            _check_field_types(kinds)
         message = Message(*fields)
         if message.name is None:
             raise MessageRejected("not a message of this serializer: a task without a name")
-        if any(type(key) is not str for key in message.kwargs or ()):
+        if message.kwargs and any(type(key) is not str for key in message.kwargs):
             raise MessageRejected("not a message of this serializer: a keyword of a task is not text")
         chord = message.chord_config
         if chord is not None and [type(part) for part in chord] != [str, int, int, Message]:
@@ -297,3 +296,17 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 _ALLOWED_TYPES = tuple(_FIELD_TYPES.get(name) for name in Message._fields)
+
+
+# The types of the fields of messages that were found in order. Bounded, because a stranger chooses them.
+_accepted_kinds: set[tuple[type, ...]] = set()
+_MOST_ACCEPTED = 256
+
+
+def _check_field_types(kinds: tuple[type, ...]) -> None:
+    """Raise ``MessageRejected`` for fields of types that no Huey sends."""
+    for kind, name, allowed in zip(kinds, Message._fields, _ALLOWED_TYPES, strict=False):
+        if allowed is not None and kind not in allowed:
+            raise MessageRejected(f"not a message of this serializer: field {name!r} of a task is {kind.__name__}")
+    if len(_accepted_kinds) < _MOST_ACCEPTED:
+        _accepted_kinds.add(kinds)

@@ -15,6 +15,7 @@ from typing import Any
 from huey.api import TaskWrapper
 
 from aquila.errors import ConfigError
+from aquila.huey.testing.signatures import signature_of
 from aquila.huey.testing.task_run import task_name
 
 _HELD_APART = ("args", "kwargs")
@@ -77,11 +78,11 @@ def _explain_ambiguous(function: str, task: Any, name: str) -> str:
 
 def parameter_names(task: TaskWrapper) -> list[str]:
     """Return the names of the parameters of a decorated function, without ``*args`` and ``**kwargs``."""
-    parameters = inspect.signature(task.func).parameters.values()
+    parameters = signature_of(task.func).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind not in _VARIADIC]
 
 
 def takes_any_keyword(task: TaskWrapper) -> bool:
     """Whether a decorated function takes keyword arguments of any name."""
-    parameters = inspect.signature(task.func).parameters.values()
+    parameters = signature_of(task.func).parameters.values()
     return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +12,7 @@ from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.huey.testing.call_arguments import parameter_names, separate_arguments
 from aquila.huey.testing.fixture_types import BuildTask, ExpectedErrors, PerformJob, declared_as
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
+from aquila.huey.testing.signatures import function_of, signature_of
 from aquila.huey.testing.task_execution import run_task
 from aquila.huey.testing.task_run import TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_argument_difference
@@ -165,7 +165,7 @@ def send_over_wire(huey: Any, task: Task, production: Any) -> Task:
 def _make_round_trip(huey: Any, task: Task) -> Task:
     # A task that never was on the wire executes in the scope of the caller. It needs no reference, and making one would
     # open the scope of the test. A scheduler would enqueue a periodic task for nobody; here it is the caller's.
-    in_callers_scope = "_aquila_scope" not in vars(task) or (
+    in_callers_scope = not hasattr(task, "_aquila_scope") or (
         isinstance(task, PeriodicTask) and task._aquila_scope is None
     )
     if in_callers_scope:
@@ -221,21 +221,14 @@ def _check_signature(task: Task) -> None:
         if "task" in kwargs:
             raise TaskContractBroken(f"{task_name(task)} has context=True: Huey puts its own `task` over the one given")
         kwargs["task"] = task
+    signature = signature_of(function)
     try:
-        inspect.signature(function).bind(*task.args, **kwargs)
+        signature.bind(*task.args, **kwargs)
     except TypeError as error:
         raise TaskContractBroken(
-            f"{task_name(task)}{inspect.signature(function)} cannot be called like that: {error}. "
+            f"{task_name(task)}{signature} cannot be called like that: {error}. "
             "It would be enqueued, and fail in the worker"
         ) from None
-
-
-def function_of(task_class: type[Task]) -> Any:
-    """Return the function that a task class was made from, or None for a class with an ``execute`` of its own."""
-    # Huey keeps no reference to the function on the class: it is in the closure of the `execute` that it makes.
-    execute = task_class.execute
-    cells = dict(zip(execute.__code__.co_freevars, execute.__closure__ or (), strict=True))
-    return cells["func"].cell_contents if "func" in cells else None
 
 
 def _check_priority(task: Task, storage: Any) -> None:

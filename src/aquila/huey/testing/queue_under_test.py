@@ -42,7 +42,10 @@ def _open_queues() -> list[OpenTestQueue]:
 
 def innermost_test_queue(huey: Any = None) -> OpenTestQueue | None:
     """Return the innermost open test queue, of ``huey`` or of any Huey, or None."""
-    return next((queue for queue in reversed(_open_queues()) if huey is None or queue.huey is huey), None)
+    for queue in reversed(_open_queues()):
+        if huey is None or queue.huey is huey:
+            return queue
+    return None
 
 
 def has_real_storage(huey: Any) -> bool:

@@ -23,7 +23,7 @@ from aquila.huey.limits.rescheduling import ReschedulesTask
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_difference
-from aquila.recording.places import outcome_boundary
+from aquila.recording.places import needs_boundary, outcome_boundary
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
 _OUTCOMES = frozenset(
@@ -75,7 +75,7 @@ class ObservedHuey(AquilaHuey):
         if task.id == seen.task_id:
             seen.signals.append(signal)
         receivers = self._signal.receivers
-        for receiver in [*receivers.get(signal, ()), *receivers["any"]]:
+        for receiver in (*receivers.get(signal, ()), *receivers["any"]):
             name = getattr(receiver, "__name__", repr(receiver))
             with seen.keep_failure(f"the receiver {name!r} of the signal {signal!r}"):
                 receiver(signal, task, *args, **kwargs)
@@ -94,25 +94,10 @@ class ObservedHuey(AquilaHuey):
             except Exception as error:  # noqa: BLE001 -- any hook of a user
                 seen.failures.append((f"the pre-execute hook {name!r}", error))
 
-    @contextlib.contextmanager
-    def _timeout_context(self, task: Any) -> Iterator[None]:
+    def _timeout_context(self, task: Any) -> contextlib.AbstractContextManager[Any]:
         """Enclose the code of the task, and nothing else."""
         seen = _observation.get()
-        if seen is None:
-            with super()._timeout_context(task):
-                yield
-            return
-        started = time.perf_counter()
-        try:
-            limit = time_limit(_replayed_limit(seen, task.timeout))
-            with ReschedulesTask(self, task), _limit_time(seen, task.timeout), limit, outcome_boundary():
-                yield
-            seen.returned = True
-        except BaseException as error:
-            seen.exception = error
-            raise
-        finally:
-            seen.duration = time.perf_counter() - started
+        return super()._timeout_context(task) if seen is None else _observe_code(self, seen, task)
 
     def put_result(self, key: str, data: Any) -> Any:
         try:
@@ -143,6 +128,34 @@ class ObservedHuey(AquilaHuey):
         super()._requeue_task(task, timestamp, retry_eta)
 
 
+@contextlib.contextmanager
+def _observe_code(huey: Any, seen: _Observation, task: Any) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        with ReschedulesTask(huey, task), _enclose_code(seen, task.timeout):
+            yield
+        seen.returned = True
+    except BaseException as error:
+        seen.exception = error
+        raise
+    finally:
+        seen.duration = time.perf_counter() - started
+
+
+def _enclose_code(seen: _Observation, timeout: float | None) -> contextlib.AbstractContextManager[Any]:
+    """Keep the code of a task within its time limit, and let a miss leave it as an exception."""
+    if timeout:
+        return _limit_code(seen, timeout)
+    return outcome_boundary() if needs_boundary() else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _limit_code(seen: _Observation, timeout: float) -> Iterator[None]:
+    limit = time_limit(_make_replayed_limit(seen, timeout))
+    with _limit_time(seen, timeout), limit, outcome_boundary():
+        yield
+
+
 def put_under_observation(huey: Any) -> None:
     """Give a Huey of Aquila the class that observes its tasks. Does nothing to one that has it already."""
     if not isinstance(huey, ObservedHuey):
@@ -164,7 +177,7 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
     cause; and what Huey lets through, an exception that is no ``Exception``.
     """
     seen, attempt = _Observation(task.id), getattr(task, "_aquila_attempt", 1)
-    before = Counter(_raw_messages(huey))
+    before = _raw_messages(huey)
     token = _observation.set(seen)
     try:
         huey.execute(task, timestamp)
@@ -180,7 +193,7 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
     _check_contract(huey, task, seen)
     if seen.returned and _is_stored(huey, task, seen.value):
         _check_result(huey, task, seen.value, stored)
-    added = [huey.deserialize_task(data) for data in (Counter(_raw_messages(huey)) - before).elements()]
+    added = [huey.deserialize_task(data) for data in _find_added(before, _raw_messages(huey))]
     for other in added:
         other._aquila_huey = huey  # So that it can be performed on its own.
     return TaskRun(
@@ -199,15 +212,23 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
 
 
 def _raw_messages(huey: Any) -> list[bytes]:
-    return [bytes(data) for data in (*huey.storage.enqueued_items(), *huey.storage.scheduled_items())]
+    found = (*huey.storage.enqueued_items(), *huey.storage.scheduled_items())
+    return [data if type(data) is bytes else bytes(data) for data in found]
+
+
+def _find_added(before: list[bytes], after: list[bytes]) -> list[bytes]:
+    """Return the messages that were not there before. Mostly none are added, and then none are counted."""
+    if not before or not after or before == after:
+        return after if not before else []
+    return list((Counter(after) - Counter(before)).elements())
 
 
 @contextlib.contextmanager
-def _limit_time(seen: _Observation, seconds: float | None) -> Iterator[None]:
+def _limit_time(seen: _Observation, seconds: float) -> Iterator[None]:
     """End the code of a task with ``TaskTimeout`` after a time, by an alarm signal."""
     on_main_thread = threading.current_thread() is threading.main_thread()
     # Off the main thread no alarm can be set, and a task would fail with ValueError: there it must look by itself.
-    if not seconds or not on_main_thread or not hasattr(signal, "setitimer"):
+    if not on_main_thread or not hasattr(signal, "setitimer"):
         yield
         return
 
@@ -233,10 +254,8 @@ def _limit_time(seen: _Observation, seconds: float | None) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, left and max(left - (time.monotonic() - started), 1e-3), interval)
 
 
-def _replayed_limit(seen: _Observation, seconds: float | None) -> TimeLimit | None:
+def _make_replayed_limit(seen: _Observation, seconds: float) -> TimeLimit:
     """The time limit of a task as a replay sees it: what ended the recording ends the replay, without the wait."""
-    if not seconds:
-        return None
 
     def make_error() -> TaskTimeout:
         seen.time_is_up = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +9,7 @@ from typing import Any
 
 from aquila.errors import ConfigError
 from aquila.huey.testing.fixture_types import ScheduledIn
-from aquila.huey.testing.performing import function_of
+from aquila.huey.testing.signatures import function_of, signature_of
 from aquila.huey.testing.task_run import call_text, shortened_repr, task_name
 
 _TOLERANCE = 1.0  # Seconds: what `scheduled_in=60` allows on either side.
@@ -30,7 +29,7 @@ class TaskPattern:
     def __post_init__(self) -> None:
         if self.wrapper is None or not self.kwargs:
             return
-        parameters = inspect.signature(self.wrapper.func).parameters
+        parameters = signature_of(self.wrapper.func).parameters
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             return
         for name in self.kwargs:
@@ -91,7 +90,7 @@ def named_arguments(task: Any) -> dict[str, Any]:
     if function is None:
         return dict(task.kwargs)
     try:
-        bound = inspect.signature(function).bind_partial(*task.args, **task.kwargs)
+        bound = signature_of(function).bind_partial(*task.args, **task.kwargs)
     except TypeError:  # The call does not fit the function. It is compared by its keywords.
         return dict(task.kwargs)
     given = dict(bound.arguments)

@@ -12,6 +12,29 @@ def find_argument_difference(sent: Any, arrived: Any) -> str | None:
 
 def find_difference(sent: Any, arrived: Any, where: str = "it") -> str | None:
     """Say where and how ``arrived`` is not what was ``sent``, or return None. ``where`` names the value."""
+    return None if _is_plainly_same(sent, arrived) else _locate_difference(sent, arrived, where)
+
+
+_PLAIN = frozenset((str, int, bool, bytes, type(None)))
+
+
+def _is_plainly_same(sent: Any, arrived: Any) -> bool:
+    """Whether two values are the same plain data. The quick answer for almost all; False says nothing."""
+    kind = type(sent)
+    if kind is not type(arrived):
+        return False
+    if kind in _PLAIN:
+        return bool(sent == arrived)
+    if kind is dict:
+        return (
+            len(sent) == len(arrived)
+            and all(map(_is_plainly_same, sent, arrived))
+            and all(map(_is_plainly_same, sent.values(), arrived.values()))
+        )
+    return kind in (list, tuple) and len(sent) == len(arrived) and all(map(_is_plainly_same, sent, arrived))
+
+
+def _locate_difference(sent: Any, arrived: Any, where: str) -> str | None:
     if sent is arrived:
         return None
     if type(sent) is not type(arrived):
@@ -22,11 +45,11 @@ def find_difference(sent: Any, arrived: Any, where: str = "it") -> str | None:
         if len(sent) != len(arrived):
             return f"{where} went in with {len(sent)} items and came out with {len(arrived)}"
         pairs = zip(sent, arrived, strict=True)
-        return _first_found(find_difference(a, b, f"{where}[{index}]") for index, (a, b) in enumerate(pairs))
+        return _first_found(_locate_difference(a, b, f"{where}[{index}]") for index, (a, b) in enumerate(pairs))
     if sent == arrived or (sent != sent and arrived != arrived):
         return None
     if isinstance(sent, BaseException):
-        return find_difference(sent.args, arrived.args, f"{where}.args")
+        return _locate_difference(sent.args, arrived.args, f"{where}.args")
     if getattr(type(sent), "__eq__", None) is object.__eq__ and hasattr(sent, "__dict__"):
         return _find_dict_difference(vars(sent), vars(arrived), where)
     return f"{where} went in as {_shorten_repr(sent)} and came out as {_shorten_repr(arrived)}"
@@ -38,7 +61,7 @@ def _find_dict_difference(sent: dict[Any, Any], arrived: dict[Any, Any], where: 
         return f"{where} went in with the key {missing[1]!r} and came out without it"
     for added in arrived_keys.keys() - sent_keys.keys():
         return f"{where} came out with a key {added[1]!r} that did not go in"
-    return _first_found(find_difference(sent[key], arrived[key], f"{where}[{key!r}]") for key in sent)
+    return _first_found(_locate_difference(sent[key], arrived[key], f"{where}[{key!r}]") for key in sent)
 
 
 def _first_found(found: Any) -> str | None:
