@@ -4,7 +4,7 @@ The rules for whoever writes a page:
 
 - a block whose first line is a comment with a file name (``# tests/test_answers.py``) is written to that file;
 - ``$`` lines of a ``console`` block are run by a shell in the page's folder; the lines below each are what it prints,
-  where ``...`` stands for anything, alone for any number of lines;
+  where ``...`` stands for anything, alone for any number of lines; seconds and ages in days are not compared;
 - any other ``python`` block is executed, one after the other, in one namespace;
 - a comment before a block says what is special about it: ``<!-- test: exit 1 -->`` (the status of its commands),
   ``<!-- test: raises CassetteMiss -->``, ``<!-- test: model -->`` (needs the embedded model),
@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).parents[2]
 UPSTREAM = Path(__file__).parent / "upstream"
 _FENCE = re.compile(r"^(?:<!-- test: (?P<what>[^\n]*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 _FILE = re.compile(r"# (?P<name>[\w./-]+\.(?:py|toml|ini|yaml|txt))$")
+_DAYS = re.compile(r"\b(?:\d+ d|AGE)\b *")  # how old something is
 _SECONDS = re.compile(r"\b\d+\.\d+ ?s\b")
 _SCRUBBED = ("AQUILA_", "OPENAI_", "PYTEST_", "PYTHON", "COV_")
 
@@ -62,7 +63,7 @@ def commands(block: Block) -> Iterator[tuple[str, list[str]]]:
     for line in block.text.splitlines():
         if line.startswith("$ "):
             if command:
-                yield command, expected
+                yield command, expected[:-1] if expected and not expected[-1] else expected
             command, expected = line[2:], []
         elif command:
             expected.append(line)
@@ -85,11 +86,14 @@ class Page:
         self.namespace: dict[str, Any] = {"__name__": path.stem}
         self.unrun_tests: set[str] = set()
         self.ran = 0
+        self.shown_folder = str(folder)
+        """What the page shows in the place of its folder."""
         folder.joinpath("pyproject.toml").write_text("[tool.pytest.ini_options]\n")
 
     def execute(self) -> None:
         """Execute every block. Raises ``AssertionError`` that names the line for the first that is not as written."""
         for block in blocks(self.path):
+            self.prepare(block)
             if block.what == "not run" or (block.what == "model" and not has_model()):
                 continue
             if block.file:
@@ -101,6 +105,9 @@ class Page:
                 self._execute(block)
         if self.unrun_tests:
             self._run(Block(0, "console", ""), "pytest --aquila-record && pytest", ["..."])
+
+    def prepare(self, block: Block) -> None:
+        """Do what has to be done before a block: nothing, on most pages."""
 
     def _write(self, block: Block) -> None:
         path = self.folder / block.file
@@ -122,10 +129,11 @@ class Page:
             text=True,
             timeout=300,
         )
+        printed = done.stdout.replace(str(self.folder), self.shown_folder)
         where = f"{self.path.name}, line {block.line}: $ {command}\n"
         status = int(block.what.removeprefix("exit ")) if block.what.startswith("exit ") else 0
-        assert done.returncode == status, f"{where}ended with status {done.returncode}, not {status}:\n{done.stdout}"
-        assert not expected or matches(expected, done.stdout), where + difference(expected, done.stdout)
+        assert done.returncode == status, f"{where}ended with status {done.returncode}, not {status}:\n{printed}"
+        assert not expected or matches(expected, printed), where + difference(expected, printed)
         if "pytest" in command:
             self.unrun_tests.clear()
         self.ran += 1
@@ -171,7 +179,7 @@ def matches(expected: list[str], output: str) -> bool:
 
 
 def _unified(text: str) -> str:
-    return re.sub(r"=+", "=", _SECONDS.sub("0.0 s", text))
+    return re.sub(r"=+", "=", _DAYS.sub("0 d ", _SECONDS.sub("0.0 s", text)))
 
 
 def difference(expected: list[str], output: str) -> str:
