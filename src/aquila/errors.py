@@ -35,6 +35,7 @@
     │   ├── AuthenticationError      401, 403
     │   ├── BadRequest               400, 404, 409, 422 and other 4xx
     │   ├── RateLimited              429
+    │   │   └── LimitReached         a limit of the queue's own: the request was not sent
     │   ├── ProviderUnavailable      5xx, and 408
     │   ├── InvalidAnswer            an answer that is not what the protocol says (HTML, empty, broken JSON)
     │   ├── ConnectionFailed         no connection
@@ -284,6 +285,17 @@ class BadRequest(ProviderError):
 
 class RateLimited(ProviderError):
     """429: too many requests, or no quota left. ``retry_after`` says when to ask again, where the provider does."""
+
+
+class LimitReached(RateLimited):
+    """A limit of the queue's own is reached, or the provider asked another worker for a pause: nothing was sent.
+
+    ``limit`` is the limit as it was written; ``retry_after`` says in how many seconds the turn of this request comes.
+    """
+
+    def __init__(self, message: str, *, limit: str, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.limit = limit
 
 
 class ProviderUnavailable(ProviderError):

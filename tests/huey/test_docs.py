@@ -7,7 +7,7 @@ import pytest
 from tests.docs.snippets import REPOSITORY, Page
 from tests.docs.test_pages import folder  # noqa: F401 -- a fixture
 
-PAGES = ["docs/huey.md", "docs/coming-from-oban-or-celery.md"]
+PAGES = ["docs/huey.md", "docs/limits.md", "docs/coming-from-oban-or-celery.md"]
 
 
 class HueyPage(Page):

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from aquila.huey.instances import RedisHuey as RedisHuey
     from aquila.huey.instances import SqliteHuey as SqliteHuey
     from aquila.huey.instances import instrument as instrument
+    from aquila.huey.limits.outside import LimitedRequest as LimitedRequest
+    from aquila.huey.limits.outside import limited as limited
+    from aquila.huey.limits.outside import within_limits as within_limits
     from aquila.huey.limits.rescheduling import Rescheduling as Rescheduling
     from aquila.huey.limits.rescheduling import TaskRescheduled as TaskRescheduled
+    from aquila.huey.limits.settings import set_limits as set_limits
     from aquila.huey.lost_tasks import requeue_lost_tasks as requeue_lost_tasks
     from aquila.huey.progress.checkpoints import checkpoint as checkpoint
     from aquila.huey.progress.checkpoints import once as once
@@ -46,6 +50,7 @@ _NAMES = {
     "AquilaTaskWrapper": "task_wrapper",
     "CurrentTask": "running_task",
     "FileHuey": "instances",
+    "LimitedRequest": "limits.outside",
     "MemoryHuey": "instances",
     "MsgpackSerializer": "serializer",
     "PostgresHuey": "instances",
@@ -66,11 +71,14 @@ _NAMES = {
     "current_task": "running_task",
     "follow": "progress.following",
     "instrument": "instances",
+    "limited": "limits.outside",
     "once": "progress.checkpoints",
     "partial_answer": "progress.checkpoints",
     "prune_results": "pruning",
     "requeue_lost_tasks": "lost_tasks",
+    "set_limits": "limits.settings",
     "stream_task": "prompt_tasks",
+    "within_limits": "limits.outside",
 }
 """Every public name and the module that defines it."""
 

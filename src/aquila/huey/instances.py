@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
@@ -26,6 +26,7 @@ from aquila.huey.limits.rescheduling import (
     read_waits,
     waits_to_send,
 )
+from aquila.huey.limits.settings import NO_LIMITS, Limits, set_limits
 from aquila.huey.limits.task_gate import TaskGate
 from aquila.huey.progress.storage_patience import PATIENCE_FOR_RESULTS, ask_until_answered
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, enter_current_task, settle_progress
@@ -61,6 +62,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
       enqueued again when a consumer starts; see ``requeue_lost_tasks``.
     - A task whose provider asks it to come back later leaves its worker until then; see ``Rescheduling``. With
       ``rescheduling=None`` it does not.
+    - ``limit`` holds the requests of all workers to limits: ``"openai: 60/min, 4 at once"``; see ``set_limits``.
 
     ``around_tasks`` holds functions that are given the ``CurrentTask`` and return a context manager. Each task executes
     within all of them. It belongs to this Huey and is never cleared.
@@ -73,6 +75,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 
     keep_running: bool = False
     rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING
+    limits: Limits = NO_LIMITS
     around_tasks: tuple[Callable[[CurrentTask], AbstractContextManager[Any]], ...] = ()
 
     def __init__(
@@ -82,6 +85,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         serializer: Any = None,
         keep_running: bool = False,
         rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING,
+        limit: str | Iterable[str] | None = None,
         **options: Any,
     ) -> None:
         if serializer is None:
@@ -92,6 +96,8 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             serializer = serializer.for_queue(name)
         super().__init__(name, *args, serializer=serializer, **options)
         self.rescheduling = rescheduling
+        if limit is not None:
+            set_limits(self, limit)
         if keep_running:
             lost_tasks.keep_running(self)
 
@@ -109,6 +115,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             name: str | None = None,
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
+            limit: str | Iterable[str] | None = None,
         ) -> TaskDecorator: ...
         @overload
         def task(
@@ -122,6 +129,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             name: str | None = None,
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
+            limit: str | Iterable[str] | None = None,
         ) -> ContextTaskDecorator: ...
         def task(self, *args: Any, **settings: Any) -> Any: ...
 
@@ -137,6 +145,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             name: str | None = None,
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
+            limit: str | Iterable[str] | None = None,
         ) -> TaskDecorator: ...
         @overload
         def periodic_task(
@@ -151,6 +160,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             name: str | None = None,
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
+            limit: str | Iterable[str] | None = None,
         ) -> ContextTaskDecorator: ...
         def periodic_task(self, *args: Any, **settings: Any) -> Any: ...
 
@@ -224,7 +234,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
         enter_current_task(self, task)
-        set_gate(TaskGate(self))
+        set_gate(TaskGate(self, task))
         # Without the attribute the task was never on the wire: it executes in the scope of its caller.
         entered = enter_task_scope(self, task) if hasattr(task, "_aquila_scope") else None
         try:

@@ -18,7 +18,7 @@ import dataclasses
 import inspect
 import string
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NotRequired, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from huey.api import Task, TaskWrapper
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         retry_backoff: float
         time_limit: float | None
         priority: float | None
+        limit: str | Iterable[str] | None
 
     class StreamTaskOptions(PromptTaskOptions, total=False):
         """The options of ``stream_task``, but ``name`` and ``result``."""
@@ -138,6 +139,7 @@ def ask_task(
     retry_backoff: float = 2,
     time_limit: float | None = None,
     priority: float | None = None,
+    limit: str | Iterable[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
@@ -156,6 +158,7 @@ def ask_task(
       a failure of the provider that may pass (``TRANSIENT``). Any other exception fails at once.
     - ``time_limit`` (seconds): Huey's ``timeout`` of the task. The call ends with it in any worker.
     - ``priority``: the priority of the task.
+    - ``limit``: limits of this task's requests alone, in all workers; see ``set_limits``.
     - All other options are those of ``aquila.ask``.
 
     Raises ``ConfigError`` or ``UnknownOption`` at once for a mistake in the declaration. A Huey of Aquila raises
@@ -163,7 +166,7 @@ def ask_task(
     """
     return _declare_task(huey, prompt, name, cassette, result, _ask_model, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
-        "priority": priority,
+        "priority": priority, "limit": limit,
     })  # fmt: skip
 
 
@@ -207,6 +210,7 @@ def stream_task(
     retry_backoff: float = 2,
     time_limit: float | None = None,
     priority: float | None = None,
+    limit: str | Iterable[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
@@ -227,7 +231,7 @@ def stream_task(
 
     return _declare_task(huey, prompt, name, cassette, result, streaming, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
-        "priority": priority,
+        "priority": priority, "limit": limit,
     })  # fmt: skip
 
 

@@ -54,7 +54,7 @@ class CurrentTask:
     @property
     def waits(self) -> int:
         """How often the task was rescheduled for a provider or a limit. Each time was an attempt, and no retry."""
-        times: int = getattr(self.task, "_aquila_waits", (0, 0.0))[0]
+        times: int = getattr(self.task, "_aquila_waits", (0,))[0]
         return times
 
     def is_revoked(self) -> bool:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Generic
 
+from aquila.huey.limits.settings import check_task_settings
 from aquila.huey.task_types import P, T_co
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
         self, func: Callable[..., Any], context: bool = False, name: str | None = None, **settings: Any
     ) -> Any:
         """Return the task class of a function."""
+        settings = check_task_settings(settings)
         if not inspect.iscoroutinefunction(func):
             return super().create_task(func, context, name, **settings)
 

@@ -131,7 +131,7 @@ def test_it_does_not_go_on_for_ever(huey, bounds):
     huey.rescheduling = Rescheduling(**bounds)
     task = asking(huey, Provider(*[(429, {"retry-after": "40"})] * 9), retries=5)
     built = build_task(task)
-    built._aquila_waits = (0, time.time() - 70) if "within" in bounds else (0, time.time())
+    built._aquila_waits = (0, time.time() - (70 if "within" in bounds else 0), False)
     built._aquila_attempt = 2  # as a task has that waited before
     huey.enqueue(built)
     drained = drain_queue(with_scheduled=True, raise_errors=False)
@@ -267,12 +267,14 @@ def test_a_mistake_in_the_options_is_named(options):
         Rescheduling(**options)
 
 
-@pytest.mark.parametrize("found", [[1], [1, 2], ["1", 1.0], [-1, 1.0], [1, float("nan")], {"n": 1}, True])
+@pytest.mark.parametrize(
+    "found", [[1], [1, 2, True], [1, 1.0], [-1, 1.0, True], [1, float("nan"), True], {"n": 1}, True]
+)
 def test_a_forged_count_is_refused(huey, found):
     task = asking(huey, Provider())
     built = build_task(task)
     assert not read_waits(built, found)
-    built._aquila_waits = (1, time.time())
+    built._aquila_waits = (1, time.time(), True)
     built._aquila_attempt = 2
     assert huey.deserialize_task(huey.serialize_task(built))._aquila_waits == built._aquila_waits
 

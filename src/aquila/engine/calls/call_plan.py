@@ -19,6 +19,7 @@ from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.engine.endpoints.protocol import Endpoint
 from aquila.engine.loop.request_loop import RequestLoop
+from aquila.engine.loop.steps import SendRequest
 from aquila.engine.loop.tool_loop import ToolLoop
 from aquila.engine.openai_sdk import require_sdk
 from aquila.errors import ConfigError, MissingKey, RequestTimeout
@@ -158,9 +159,10 @@ class PreparedCall:
         overdue.__cause__ = error
         return overdue
 
-    def sdk_arguments(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    def sdk_arguments(self, step: SendRequest) -> dict[str, Any]:
         """Return the arguments of the SDK's method for one request."""
-        return sdk_arguments(path, request, self.plan.timeouts, self.remaining_seconds())
+        arguments = sdk_arguments(step.path, step.request, self.plan.timeouts, self.remaining_seconds())
+        return {**arguments, "extra_headers": step.headers} if step.headers else arguments
 
     def remaining_seconds(self) -> float | None:
         """What is left of the time, in seconds; None without a limit. Raises ``total_timeout_error()`` at its end."""

@@ -1,12 +1,44 @@
 """What stands between a call and the provider where somebody counts the requests of many: a task of a queue, for one.
 
-The engine knows no queue. Whoever makes calls puts a gate in force in its context; every request asks it first.
+The engine knows no queue. Whoever makes calls puts a gate in force in its context; every request asks it first. A gate
+may ask a storage: that takes a moment in which an event loop stands still, as it does for telemetry hooks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from aquila.events import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRequest:
+    """What a gate is told of a request.
+
+    ``transport`` is the name of its route, ``account`` tells the keys of callers apart and is none, ``body`` is what
+    is sent, and ``longest_answer`` the highest number of tokens that the answer may have, or None.
+    """
+
+    host: str
+    model: str
+    transport: str
+    account: str
+    body: Mapping[str, Any]
+    longest_answer: int | None = None
+
+
+class Admission(Protocol):
+    """A request that a gate has let through. ``headers`` are sent with it."""
+
+    headers: Mapping[str, str]
+
+    def settle(self, usage: Usage | None, error: BaseException | None) -> None:
+        """The request has ended, with these tokens or this error; with neither if nobody knows. Never raises."""
+        ...
 
 
 class RequestGate(Protocol):
@@ -15,6 +47,14 @@ class RequestGate(Protocol):
     @property
     def longest_wait(self) -> float:
         """The seconds for which a call may wait. Where it is asked to wait longer it fails: its caller comes back."""
+        ...
+
+    def admit(self, request: OutgoingRequest, waited: float) -> Admission | float:
+        """Let a request through, or return the seconds after which to ask again.
+
+        ``waited`` is how long it has been waiting. Raises what the call is to fail with: what must not be sent, or is
+        to wait too long.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aquila import plugins
+from aquila.engine.calls.request_gate import Admission
 from aquila.engine.endpoints.protocol import Turn
 from aquila.events import Event, Retry, ToolCall, ToolResult
 from aquila.hookspecs import AnswerInfo, CallInfo
@@ -29,6 +30,8 @@ class Telemetry:
         self._stopped = False
         self._request: tuple[int, float] | None = None
         """The turn and the start of the request under way."""
+        self.admission: Admission | None = None
+        """That of the request under way, where a gate is in force. It ends with the request, whoever ends it."""
 
     def _report_start(self) -> None:
         if self._began is None:
@@ -47,6 +50,8 @@ class Telemetry:
 
     def report_request_stop(self, turn: Turn | None = None, error: BaseException | None = None) -> None:
         """The request under way has ended."""
+        if turn is not None or error is not None:  # with neither, its answer is still being made
+            self._settle(turn, error)
         if self._request is None:
             return
         (number, started), self._request = self._request, None
@@ -55,6 +60,11 @@ class Telemetry:
         plugins.notify_plugins(
             "aquila_request_stop", call=self.call, turn=number, answer=answer, error=error, seconds=seconds
         )
+
+    def _settle(self, turn: Turn | None, error: BaseException | None) -> None:
+        admission, self.admission = self.admission, None
+        if admission is not None:
+            admission.settle(turn.usage if turn is not None and turn.usage.reported else None, error)
 
     def report_event(self, event: Event, seconds: float = 0.0) -> None:
         """Something happened. ``seconds``: how long a tool took."""
@@ -80,6 +90,7 @@ class Telemetry:
         self._stopped = True
         self._report_start()
         self.report_request_stop(error=error)
+        self._settle(None, None)
         seconds = time.monotonic() - (self._began or 0.0)
         outcome = "done" if result is not None else f"failed with {type(error).__name__}" if error else "closed"
         _log.info("%s: %s in %.3f s", self.call.ref, outcome, seconds)

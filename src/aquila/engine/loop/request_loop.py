@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
 from aquila.engine.calls.error_translation import ErrorContext, translate_error
 from aquila.engine.calls.options import Options
-from aquila.engine.calls.request_gate import current_gate
+from aquila.engine.calls.request_gate import OutgoingRequest, RequestGate, current_gate
 from aquila.engine.calls.retry import delay_before_retry, is_to_come_back_later
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.endpoints.protocol import EventParser, EventTags
@@ -48,6 +50,8 @@ class RequestLoop:
         attempt, gate = 1, current_gate()
         while True:
             sending = step()
+            if gate is not None and sending.asks:
+                sending = yield from self._pass_gate(gate, sending)
             self._telemetry.report_request_start(sending.request, self._turns)
             outcome: RequestOutcome = yield sending
             self._request_id = outcome.headers.get("x-request-id", self._request_id)
@@ -75,6 +79,24 @@ class RequestLoop:
                 yield Sleep(delay)
             attempt += 1
             self._retries += 1
+
+    def _pass_gate(self, gate: RequestGate, sending: SendRequest) -> Generator[Step, Any, SendRequest]:
+        """Wait until a gate lets a request through. Returns it with what the gate adds."""
+        keys = self.error_context.secrets
+        request = OutgoingRequest(
+            host=self.error_context.host,
+            model=self.call.model,
+            transport=self.call.transport,
+            account=hashlib.sha256(keys[0].encode()).hexdigest()[:12] if keys else "",
+            body=sending.request,
+            longest_answer=getattr(self._options, "max_output_tokens", None),
+        )
+        waited = 0.0
+        while isinstance(found := gate.admit(request, waited), float):
+            yield Sleep(found)
+            waited += found
+        self._telemetry.admission = found
+        return replace(sending, headers=found.headers) if found.headers else sending
 
     def _tool_call_event(self, call: AssistantToolCall) -> ToolCall:
         """A tool call of the conversation as an event."""

@@ -15,13 +15,16 @@ class SendRequest:
     """Send a request by a method of the SDK, feed its chunks to ``RequestLoop.parser``, report a ``RequestOutcome``.
 
     ``unstreamed``: the answer is not streamed; it is all in the outcome's ``body``. ``over_socket``: it goes over the
-    WebSocket of the call, which stays open for the next one if nothing fails.
+    WebSocket of the call, which stays open for the next one if nothing fails. ``headers`` are sent with it, except over
+    a WebSocket. ``asks``: the provider is to answer something, rather than to hand out what it has.
     """
 
     request: Mapping[str, Any]
     path: str
     unstreamed: bool = False
     over_socket: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    asks: bool = True
 
 
 @dataclass(frozen=True, slots=True)

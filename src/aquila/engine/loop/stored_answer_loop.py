@@ -71,6 +71,6 @@ class StoredAnswerLoop(RequestLoop):
 
     def _fetch_answer(self, path: str) -> Steps:
         outcome: RequestOutcome = yield from self._send_with_retries(
-            lambda: SendRequest({"response_id": self._id}, path, unstreamed=True)
+            lambda: SendRequest({"response_id": self._id}, path, unstreamed=True, asks=False)
         )
         return decode_json_answer(outcome.body or b"", outcome.headers, self.error_context)

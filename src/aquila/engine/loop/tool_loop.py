@@ -179,7 +179,7 @@ class ToolLoop(RequestLoop):
             yield self._report_and_emit(Progress("response", status, ref=self.call.ref, metadata=self.call.metadata))
             if self.call.transport != "replay":  # what a cassette holds is there at once
                 yield Sleep(self._options.poll_interval)
-            step = SendRequest(again, self._endpoint.retrieve_path, unstreamed=True)
+            step = SendRequest(again, self._endpoint.retrieve_path, unstreamed=True, asks=False)
             outcome = yield from self._send_with_retries(lambda step=step: step)  # type: ignore[misc]
             answer = decode_json_answer(outcome.body or b"", outcome.headers, self.error_context)
         yield self._report_and_emit(*self.parser.feed_complete_answer(answer))

@@ -77,9 +77,7 @@ def _exchange_request(call: PreparedCall, step: SendRequest) -> Generator[Event,
     try:
         client = sdk_client.sync_client(call.plan.base_url, call.api_key)
         with call.route.activate(), time_limit(call.total_limit):
-            answer = sdk_client.sdk_method(client, step.path, whole=step.unstreamed)(
-                **call.sdk_arguments(step.path, step.request)
-            )
+            answer = sdk_client.sdk_method(client, step.path, whole=step.unstreamed)(**call.sdk_arguments(step))
             if step.unstreamed:
                 return RequestOutcome(None, True, answer.headers, answer.content)
     except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
@@ -192,7 +190,7 @@ class _AsyncExchange:
             client = sdk_client.async_client(call.plan.base_url, call.api_key)
             with call.route.activate(), time_limit(call.total_limit):
                 send = sdk_client.sdk_method(client, step.path, whole=step.unstreamed)
-                sent = send(**call.sdk_arguments(step.path, step.request))
+                sent = send(**call.sdk_arguments(step))
                 answer = await _within_total(call, sent)
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
             self.outcome = _outcome_without_answer(call, error)

@@ -17,7 +17,7 @@ from huey.api import Task
 from huey.exceptions import RetryTask
 
 from aquila.engine.calls.retry import TOO_BUSY
-from aquila.errors import ConfigError, ProviderError, WaitedTooLong
+from aquila.errors import ConfigError, LimitReached, ProviderError, WaitedTooLong
 from aquila.transports.requested_delay import read_providers_delay
 
 _jitter = random.Random()  # its own state: a test's random.seed() must neither steer nor feel it
@@ -112,10 +112,12 @@ def _read_answer(answer: Any) -> tuple[Any, Any]:
 
 def _leave_worker(task: Task, rules: Rescheduling, error: BaseException, seconds: float) -> Exception:
     """Return what ends the execution of a task that is to come back: Huey's order to do so, or that it is enough."""
-    now = time.time()
-    times, since = getattr(task, "_aquila_waits", (0, now))
-    delay = min(seconds, rules.longest_delay)
-    delay += _jitter.uniform(0, max(rules.jitter * delay, rules.jitter))
+    now, delay = time.time(), seconds
+    times, since, _ = getattr(task, "_aquila_waits", (0, now, False))
+    has_turn = isinstance(error, LimitReached)
+    if not has_turn:  # turns are handed out one by one
+        delay = min(delay, rules.longest_delay)
+        delay += _jitter.uniform(0, max(rules.jitter * delay, rules.jitter))
     if times >= rules.most or now + delay - since > rules.within:
         task.retries = 0
         bound = f"most={rules.most}" if times >= rules.most else f"within={rules.within:g}"
@@ -123,8 +125,13 @@ def _leave_worker(task: Task, rules: Rescheduling, error: BaseException, seconds
             f"the task {task.name} ({task.id}) was rescheduled {times} times in {now - since:.0f} s, and is to wait "
             f"{delay:.0f} s more: {error}. Send less at once, or allow more: Rescheduling({bound})"
         )
-    task._aquila_waits = (times + 1, since)
+    task._aquila_waits = (times + 1, since, has_turn)
     return TaskRescheduled(str(error), delay)
+
+
+def has_waited(task: Task | None) -> bool:
+    """Whether a task has left its worker, and has come back when it was told to."""
+    return getattr(task, "_aquila_waits", None) is not None
 
 
 def waits_to_send(task: Task) -> dict[str, Any]:
@@ -137,9 +144,9 @@ def read_waits(task: Task, found: Any) -> bool:
     """Give a task what its message says of how often it was rescheduled. Returns whether that is well-formed."""
     if found is None:
         return True
-    if type(found) is not list or [type(each) for each in found] != [int, float]:
+    if type(found) is not list or [type(each) for each in found] != [int, float, bool]:
         return False
     if found[0] < 0 or not math.isfinite(found[1]):
         return False
-    task._aquila_waits = (found[0], found[1])
+    task._aquila_waits = (found[0], found[1], found[2])
     return True

@@ -2,20 +2,153 @@
 
 from __future__ import annotations
 
+import datetime
+import logging
 import math
-from typing import Any
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aquila.engine.calls.request_gate import OutgoingRequest
+from aquila.engine.calls.retry import TOO_BUSY
+from aquila.errors import ConfigError, LimitReached, ProviderError
+from aquila.huey.limits.counting import Turn
+from aquila.huey.limits.estimates import estimate_input
+from aquila.huey.limits.rescheduling import has_waited
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.under_test import is_under_test
+
+if TYPE_CHECKING:
+    from aquila.events import Usage
+    from aquila.huey import state as shared_state
+    from aquila.huey.limits import pauses, shared_limits
+    from aquila.huey.limits.settings import Limits
+    from aquila.huey.limits.shared_limits import Counter, Held
+    from aquila.huey.state import SharedState
+else:
+    lazy_modules(
+        globals(),
+        pauses="aquila.huey.limits.pauses",
+        shared_limits="aquila.huey.limits.shared_limits",
+        shared_state="aquila.huey.state",
+    )
+
+logger = logging.getLogger("aquila.huey")
+
+_REPLAYED = frozenset({"replay", "script"})
+"""Transports behind which no provider is. Their requests count nothing, as those of tests: a replay does not wait."""
 
 
 class TaskGate:
-    """The gate of one execution of a task."""
+    """The gate of one execution of a task, or of what is no task. ``wait`` is how long calls wait, if not as usual."""
 
-    __slots__ = ("_huey",)
+    __slots__ = ("_huey", "_task", "_wait")
 
-    def __init__(self, huey: Any) -> None:
+    def __init__(self, huey: Any, task: Any = None, wait: float | None = None) -> None:
         self._huey = huey
+        self._task = task
+        self._wait = wait
 
     @property
     def longest_wait(self) -> float:
         """The seconds for which a call waits in its worker. If it were to wait longer, its task comes back later."""
+        if self._wait is not None:
+            return self._wait
         rules = self._huey.rescheduling
         return math.inf if rules is None or self._huey.immediate else float(rules.longest_wait)
+
+    def admit(self, request: OutgoingRequest, waited: float) -> GateAdmission | float:
+        """Let a request through, or return the seconds after which to ask again. Raises ``LimitReached``."""
+        limits: Limits = self._huey.limits
+        if (request.transport in _REPLAYED or is_under_test()) and not limits.counts_in_tests:
+            return GateAdmission(request)
+        has_turn = waited > 0 or has_waited(self._task)
+        counters = self._counters_for(request, limits)
+        state = self._find_state(needed=bool(counters))
+        if state is None:
+            return GateAdmission(request)
+        now = self._now(state)
+        if delay := self._pause(state, request, now, has_turn=has_turn):
+            reason = f"{request.host} asked for a pause"
+            return self._wait_or_leave(delay, waited, reason, limit=request.host)
+        held: Held | None = None
+        if counters:
+            need = shared_limits.Need(
+                name=uuid.uuid4().hex,
+                read=estimate_input(request.body),
+                longest_answer=request.longest_answer,
+                has_turn=has_turn,
+            )
+            found = shared_limits.acquire(state, counters, need, limits.lease, now)
+            if isinstance(found, Turn):
+                reason = f"the limit {found.rule.text!r} is reached"
+                return self._wait_or_leave(found.at - now, waited, reason, limit=found.rule.text)
+            held = found
+            held.begin()
+        return GateAdmission(request, state, held)
+
+    def _counters_for(self, request: OutgoingRequest, limits: Limits) -> list[Counter]:
+        counters = []
+        own: Any = getattr(self._task, "_aquila_rules", ())
+        for rules, owner in ((limits.rules, ""), (own, self._task.name if own else "")):
+            fitting = [rule for rule in rules if rule.applies_to(request.host, request.model)]
+            if fitting:
+                counters += shared_limits.counters_of(fitting, owner)
+        return counters
+
+    def _find_state(self, *, needed: bool) -> SharedState | None:
+        try:
+            return shared_state.state_of(self._huey)
+        except ConfigError:
+            if needed:
+                raise
+            return None
+
+    def _now(self, state: SharedState) -> float:
+        """Return the time by the storage's clock. A test may execute a task before the moment it is scheduled for."""
+        now, due = state.now(), getattr(self._task, "eta", None)
+        if due is None or not is_under_test():
+            return now
+        moment: datetime.datetime = due.replace(tzinfo=datetime.UTC if self._huey.utc else None)
+        return max(now, moment.timestamp())
+
+    def _pause(self, state: SharedState, request: OutgoingRequest, now: float, *, has_turn: bool) -> float:
+        if self._huey.rescheduling is None or self._huey.immediate:
+            return 0.0
+        try:
+            return pauses.find_delay(state, request, now, has_turn=has_turn)
+        except Exception:
+            # Nobody has asked for this, so a storage that is away for a moment does not fail the call.
+            logger.warning("whether %s asked for a pause is not known now", request.host, exc_info=True)
+            return 0.0
+
+    def _wait_or_leave(self, delay: float, waited: float, reason: str, *, limit: str) -> float:
+        delay = max(delay, 0.01)
+        if waited + delay <= self.longest_wait:
+            return delay
+        raise LimitReached(f"{reason}: the turn of this request comes in {delay:.1f} s", limit=limit, retry_after=delay)
+
+
+@dataclass(slots=True)
+class GateAdmission:
+    """A request that was let through."""
+
+    request: OutgoingRequest
+    state: SharedState | None = None
+    held: Held | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def settle(self, usage: Usage | None, error: BaseException | None) -> None:
+        """Count what has come of it. An answer that has arrived is not lost because that fails."""
+        if self.state is None:
+            return
+        try:
+            if isinstance(error, ProviderError) and error.status in TOO_BUSY and error.retry_after is not None:
+                pauses.note_pause(self.state, self.request, error.retry_after)
+            if self.held is not None:
+                refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
+                tokens = usage.total_tokens if usage is not None else 0 if refused else None
+                self.held.settle(tokens, usage.output_tokens if usage is not None else None)
+        except Exception:
+            logger.warning("what a request came to could not be counted", exc_info=True)

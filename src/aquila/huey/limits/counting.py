@@ -1,0 +1,199 @@
+"""Whether a request fits into limits, as a pure function of what is counted: no storage, no clock.
+
+A count is a number of amounts by slices of time, sixty to a period. A request fits if what was counted in the slices
+that any period up to now may touch leaves room for it: so no period ever has more, wherever it begins.
+
+Who does not fit is given a turn: a moment to come back at. Turns are handed out one after the other, as far apart as
+the limit lets requests through, and while some are open nobody else is let in before them. So none starves, and none
+come back in a herd.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aquila.huey.limits.rules import Rule
+
+SLICES = 60
+_SHORTEST_TURN, _LONGEST_TURN = 0.05, 5.0
+"""Seconds between two turns for a limit of requests at once: how soon one ends can only be guessed."""
+_AGAIN = "|again"
+"""The line of those who were not let in though their turn had come."""
+_WEIGHT = 0.2  # of the newest in a running mean
+
+
+@dataclass(slots=True)
+class Counts:
+    """What is counted of one provider: amounts by rule and slice, leases by rule, the next free turn by rule.
+
+    ``seconds`` is how long requests take, and ``tokens`` how many an answer has: running means.
+    """
+
+    amounts: dict[str, dict[int, int]] = field(default_factory=dict)
+    leases: dict[str, dict[str, float]] = field(default_factory=dict)
+    turns: dict[str, float] = field(default_factory=dict)
+    seconds: float = 4.0
+    tokens: float = 256.0
+
+    @classmethod
+    def read(cls, data: bytes | None) -> Counts:
+        """Return what is stored. Anybody may have written it: what is not as it should be counts as nothing."""
+        try:
+            found: Any = json.loads(data or b"{}")
+            return cls(
+                {str(rule): {int(at): max(0, int(n)) for at, n in each.items()} for rule, each in found["a"].items()},
+                {str(rule): {str(id): _number(at) for id, at in each.items()} for rule, each in found["l"].items()},
+                {str(rule): _number(at) for rule, at in found["t"].items()},
+                max(0.0, _number(found["s"])),
+                max(0.0, _number(found["n"])),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return cls()
+
+    def write(self) -> bytes:
+        """Return the counts as they are stored."""
+        return json.dumps(
+            {"a": self.amounts, "l": self.leases, "t": self.turns, "s": self.seconds, "n": self.tokens}
+        ).encode()
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When to come back who was not let in, and for which rule."""
+
+    at: float
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks: ``tokens`` is what the request may take, ``lease`` names it, ``until`` is when that ends by itself.
+
+    ``has_turn``: its turn has come, so it need not wait for those of others.
+    """
+
+    tokens: int
+    lease: str
+    until: float
+    has_turn: bool = False
+
+
+def let_in(counts: Counts, rules: Sequence[Rule], asking: Asking, now: float) -> Turn | None:
+    """Count a request and return None, or hand out a turn, by which nothing is counted yet. Changes ``counts``."""
+    turns = []
+    for rule in rules:
+        _forget_past(counts, rule, now)
+        at = room = _find_room(counts, rule, asking, now)
+        if not asking.has_turn:
+            at = max(at, counts.turns.get(rule.id, 0.0))
+        if at > now:
+            # Whose turn had come too early, or was used too late, does not go to the end of the line.
+            line = rule.id + _AGAIN if asking.has_turn else rule.id
+            turns.append((Turn(max(room, counts.turns.get(line, 0.0)), rule), line))
+    if not turns:
+        for rule in rules:
+            _count(counts, rule, asking, now)
+        return None
+    last = max((turn for turn, _ in turns), key=lambda turn: turn.at)
+    for turn, line in turns:
+        counts.turns[line] = last.at + _pace(counts, turn.rule, asking)
+    return last
+
+
+def settle(
+    counts: Counts, rules: Sequence[Rule], asking: Asking, admitted: float, now: float, tokens: int | None
+) -> None:
+    """Count what an admitted request came to: its slot is free, and its tokens are known, if they are."""
+    for rule in rules:
+        if rule.unit == "at once":
+            counts.leases.get(rule.id, {}).pop(asking.lease, None)
+        elif rule.unit == "tokens" and tokens is not None:
+            slices, at = counts.amounts.setdefault(rule.id, {}), _slice_of(admitted, rule)
+            slices[at] = max(0, slices.get(at, 0) - min(asking.tokens, rule.amount) + tokens)
+        _forget_past(counts, rule, now)
+    counts.seconds += _WEIGHT * (max(0.0, now - admitted) - counts.seconds)
+
+
+def take_back(counts: Counts, rules: Sequence[Rule], asking: Asking, admitted: float) -> None:
+    """Undo the counting of a request that is not sent after all."""
+    for rule in rules:
+        if rule.unit == "at once":
+            counts.leases.get(rule.id, {}).pop(asking.lease, None)
+        else:
+            slices, at = counts.amounts.setdefault(rule.id, {}), _slice_of(admitted, rule)
+            slices[at] = max(0, slices.get(at, 0) - _amount_of(rule, asking))
+
+
+def note_answer(counts: Counts, tokens: int) -> None:
+    """Take an answer's tokens into the mean, by which answers to come are estimated."""
+    counts.tokens += _WEIGHT * (tokens - counts.tokens)
+
+
+def _slice_of(now: float, rule: Rule) -> int:
+    return int(now * SLICES / rule.period)
+
+
+def _amount_of(rule: Rule, asking: Asking) -> int:
+    # What is larger than the whole limit is let in where nothing else is: it would never be otherwise.
+    return min(asking.tokens, rule.amount) if rule.unit == "tokens" else 1
+
+
+def _forget_past(counts: Counts, rule: Rule, now: float) -> None:
+    if rule.unit == "at once":
+        leases = counts.leases.get(rule.id, {})
+        counts.leases[rule.id] = {id: until for id, until in leases.items() if until > now}
+    else:
+        slices, oldest = counts.amounts.get(rule.id, {}), _slice_of(now, rule) - SLICES
+        counts.amounts[rule.id] = {at: amount for at, amount in slices.items() if at >= oldest}
+
+
+def _find_room(counts: Counts, rule: Rule, asking: Asking, now: float) -> float:
+    """Return the moment from which on a request fits, as far as is known now: ``now`` if it does already."""
+    if rule.unit == "at once":
+        taken = len(counts.leases[rule.id])
+        return now if taken < rule.amount else now + _pace(counts, rule, asking)
+    slices = counts.amounts[rule.id]
+    # Slices that are still to come count too: the clock of who was faster may be a little ahead.
+    taken, room = sum(slices.values()), rule.amount - _amount_of(rule, asking)
+    for at in sorted(slices):
+        if taken <= room:
+            return now
+        taken -= slices[at]
+        now = max(now, (at + SLICES + 1) * rule.period / SLICES)
+    return now
+
+
+def _count(counts: Counts, rule: Rule, asking: Asking, now: float) -> None:
+    if rule.unit == "at once":
+        counts.leases[rule.id][asking.lease] = asking.until
+    else:
+        slices, at = counts.amounts[rule.id], _slice_of(now, rule)
+        slices[at] = slices.get(at, 0) + _amount_of(rule, asking)
+
+
+def _pace(counts: Counts, rule: Rule, asking: Asking) -> float:
+    """Return how far apart two turns are."""
+    if rule.unit == "at once":
+        return min(max(counts.seconds / rule.amount, _SHORTEST_TURN), _LONGEST_TURN)
+    return rule.period * (1 + 1 / SLICES) * _amount_of(rule, asking) / rule.amount
+
+
+def describe(counts: Counts, rules: Sequence[Rule]) -> Mapping[str, int]:
+    """Return what is counted now, by the text of each rule."""
+    return {
+        rule.text: len(counts.leases.get(rule.id, {}))
+        if rule.unit == "at once"
+        else sum(counts.amounts.get(rule.id, {}).values())
+        for rule in rules
+    }

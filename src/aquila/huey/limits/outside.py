@@ -1,0 +1,85 @@
+"""Limits where no task executes, and for requests that are not Aquila's own."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from aquila.engine.calls.request_gate import OutgoingRequest, current_gate, set_gate
+from aquila.errors import ConfigError
+from aquila.events import Usage
+from aquila.huey.limits.providers import PROVIDERS, check_provider
+from aquila.huey.limits.task_gate import GateAdmission, TaskGate
+from aquila.huey.running_task import current_task_or_none
+
+
+@contextlib.contextmanager
+def within_limits(huey: Any, *, wait: float | bool = True) -> Iterator[None]:
+    """Hold the calls of ``aquila.ask`` and its kin in a block to the limits of a Huey, where no task executes.
+
+    ``wait``: how many seconds a call waits for its turn; True for as long as it takes, False not at all. A call that
+    would have to wait longer raises ``LimitReached``.
+    """
+    before = current_gate()
+    set_gate(TaskGate(huey, None, _seconds_of(wait)))
+    try:
+        yield
+    finally:
+        set_gate(before)
+
+
+class LimitedRequest:
+    """A request of another client that is being counted. Tell it what the answer took, for it to be right."""
+
+    def __init__(self) -> None:
+        self._usage: Usage | None = None
+
+    def spent(self, *, input_tokens: int, output_tokens: int = 0) -> None:
+        """Say how many tokens the request took."""
+        total = input_tokens + output_tokens
+        self._usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total)
+
+
+@contextlib.contextmanager
+def limited(
+    huey: Any, provider: str, model: str = "", *, prompt: str = "", tokens: int | None = None, wait: float | bool = True
+) -> Iterator[LimitedRequest]:
+    """Count a request of any client by the limits of a Huey while a block runs.
+
+    - ``provider``: as in a limit, or the host; ``model``: its name.
+    - ``prompt``: what is sent, for its tokens to be estimated; ``tokens``: how many the answer may have, if known.
+    - ``wait``: as ``within_limits`` has it. In a task a request waits a few seconds in the worker; where its turn comes
+      later the block raises ``LimitReached``, and the task is rescheduled.
+    """
+    current = current_task_or_none()
+    task = current.task if current is not None and current.huey is huey else None
+    gate = TaskGate(huey, task, None if task is not None and wait is True else _seconds_of(wait))
+    name = check_provider(provider)
+    host = PROVIDERS.get(name, (name,))[0].removeprefix("*.")
+    request = OutgoingRequest(host, model, "live", "", {"prompt": prompt}, tokens)
+    admission, counted = _wait_for(gate, request), LimitedRequest()
+    try:
+        yield counted
+    except BaseException as error:
+        admission.settle(counted._usage, error)
+        raise
+    admission.settle(counted._usage, None)
+
+
+def _wait_for(gate: TaskGate, request: OutgoingRequest) -> GateAdmission:
+    waited = 0.0
+    while isinstance(found := gate.admit(request, waited), float):
+        time.sleep(found)
+        waited += found
+    return found
+
+
+def _seconds_of(wait: float | bool) -> float:
+    if isinstance(wait, bool):
+        return math.inf if wait else 0.0
+    if not isinstance(wait, (int, float)) or not wait >= 0:
+        raise ConfigError(f"wait= is a number of seconds from 0, True or False, not {wait!r}")
+    return float(wait)

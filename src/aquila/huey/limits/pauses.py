@@ -1,0 +1,70 @@
+"""Pauses that a provider asked one worker for, kept by all.
+
+A 429 that names a delay tells of the account, not of one request. Until then no worker of the queue asks for this model
+with this key; afterwards those that waited come back one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from aquila.engine.calls.request_gate import OutgoingRequest
+from aquila.huey.state import SharedState
+
+TABLE = "pauses"
+_SHORTEST = 1.0  # seconds of a pause that is worth telling others
+_PACE = 0.25  # seconds between two who come back
+
+
+def note_pause(state: SharedState, request: OutgoingRequest, seconds: float) -> None:
+    """Let all workers know that a provider asks for a pause."""
+    if seconds < _SHORTEST:
+        return
+    now = state.now()
+    ends = now + seconds
+
+    def change(data: bytes | None) -> bytes:
+        until, following = _read(data)
+        return json.dumps([max(until, ends), max(following, ends)]).encode()
+
+    state.delete_below(TABLE, now)
+    state.update(TABLE, _key_of(request), change, order=ends + 3600)
+
+
+def find_delay(state: SharedState, request: OutgoingRequest, now: float, *, has_turn: bool) -> float:
+    """Return for how many seconds a request is to wait, because of a pause or of those who waited for its end.
+
+    0 if it need not. ``has_turn``: it has waited, and is told again only if another pause has begun.
+    """
+    data = state.get(TABLE, _key_of(request))
+    if data is None:
+        return 0.0
+    until, following = _read(data)
+    if now >= (until if has_turn else max(until, following)):
+        return 0.0
+    turn = 0.0
+
+    def change(data: bytes | None) -> bytes:
+        nonlocal turn
+        until, following = _read(data)
+        turn = max(until, following, now)
+        return json.dumps([until, turn + _PACE]).encode()
+
+    state.update(TABLE, _key_of(request), change)
+    return turn - now
+
+
+def _key_of(request: OutgoingRequest) -> str:
+    return f"{request.host}|{request.model}|{request.account}"
+
+
+def _read(data: bytes | None) -> tuple[float, float]:
+    """Return until when a pause lasts, and when the next may come back. Anybody may have written it."""
+    try:
+        found: Any = json.loads(data or b"[0, 0]")
+        until, following = (float(each) for each in found)
+    except (ValueError, TypeError, RecursionError):
+        return 0.0, 0.0
+    return (until, following) if math.isfinite(until) and math.isfinite(following) else (0.0, 0.0)

@@ -1,0 +1,119 @@
+"""Rules as people write them: ``openai: 60/min, 4 at once, 100k tokens/min``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from aquila.errors import ConfigError
+from aquila.huey.limits.providers import check_provider, is_host_of
+from aquila.recording.wildcards import fits_pattern
+
+EXAMPLE = "openai: 60/min, 4 at once, 100k tokens/min; openai/gpt-5*: 20/min"
+
+Unit = Literal["requests", "tokens", "at once"]
+
+_PERIODS = {
+    **dict.fromkeys(("s", "sec", "second"), 1.0),
+    **dict.fromkeys(("m", "min", "minute"), 60.0),
+    **dict.fromkeys(("h", "hour"), 3600.0),
+    **dict.fromkeys(("d", "day"), 86_400.0),
+}
+_AMOUNT = r"(?P<amount>\d[\d_]*(?:\.\d+)?)\s*(?P<thousands>[km]?)"
+_RULE = re.compile(
+    rf"{_AMOUNT}\s*(?:(?P<once>at\s+once)|(?P<unit>requests?|tokens?)?\s*(?:/|per\s)\s*(?P<period>[a-z]+))", re.I
+)
+_THOUSANDS = {"": 1, "k": 1000, "m": 1_000_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One limit: ``amount`` of a ``unit`` in any ``period`` (seconds), of a provider and the models that fit a pattern.
+
+    ``text`` is what was written.
+    """
+
+    provider: str
+    model: str
+    unit: Unit
+    amount: int
+    period: float
+    text: str
+
+    @property
+    def id(self) -> str:
+        """What is counted, whatever its amount: the count goes on when the amount is changed."""
+        return f"{self.model}|{self.unit}|{self.period:g}"
+
+    def applies_to(self, host: str, model: str) -> bool:
+        """Say whether a request to a host, for a model, is counted."""
+        return is_host_of(host, self.provider) and fits_pattern(model.lower(), self.model.lower())
+
+
+def parse_limits(given: str | Iterable[str]) -> tuple[Rule, ...]:
+    """Return the rules of a text, or of several. Raises ``ConfigError`` that names the place, and shows an example."""
+    texts = [given] if isinstance(given, str) else list(given)
+    rules: dict[tuple[str, str], Rule] = {}
+    for text in texts:
+        if not isinstance(text, str):
+            raise ConfigError(f"a limit is a text such as {EXAMPLE!r}, not {text!r}")
+        for rule in _parse_text(text):
+            known = rules.setdefault((rule.provider, rule.id), rule)
+            if known is not rule:
+                raise ConfigError(f"limit {text!r}: {rule.text!r} says again what {known.text!r} has said")
+    return tuple(rules.values())
+
+
+def _parse_text(text: str) -> list[Rule]:
+    rules = []
+    at = 0
+    for part in text.split(";"):
+        start, at = at, at + len(part) + 1
+        subject, colon, limits = part.partition(": ")
+        if not colon:  # a host may have a port: localhost:8000: 4 at once
+            subject, colon, limits = part.rpartition(":")
+        if not colon or not subject.strip():
+            raise _mistake(text, start, part, "there is no provider before a colon")
+        provider, _, model = subject.strip().partition("/")
+        try:
+            provider = check_provider(provider.strip())
+        except ConfigError as error:
+            raise _mistake(text, start, subject, str(error)) from None
+        inner = start + len(subject) + len(colon)
+        for limit in limits.split(","):
+            rules.append(_parse_limit(text, inner, limit, provider, model.strip() or "*"))
+            inner += len(limit) + 1
+    return rules
+
+
+def _parse_limit(text: str, at: int, limit: str, provider: str, model: str) -> Rule:
+    found = _RULE.fullmatch(limit.strip())
+    if found is None:
+        raise _mistake(text, at, limit, "no limit reads so")
+    amount = parse_amount(found["amount"], found["thousands"])
+    if amount < 1 or amount != int(amount):
+        raise _mistake(text, at, limit, "a limit is a whole number from 1")
+    if found["once"]:
+        unit: Unit = "at once"
+        period = 0.0
+    else:
+        unit = "tokens" if (found["unit"] or "").lower().startswith("token") else "requests"
+        name = found["period"].lower()
+        period = _PERIODS.get(name, _PERIODS.get(name.removesuffix("s"), 0.0))
+        if not period:
+            raise _mistake(text, at, limit, f"a period is s, min, h or day, not {found['period']!r}")
+    return Rule(
+        provider, model, unit, int(amount), period, f"{provider}{'' if model == '*' else '/' + model}: {limit.strip()}"
+    )
+
+
+def parse_amount(digits: str, thousands: str) -> float:
+    """Return a number that is written as ``100k``, ``1.5m`` or ``1_000``."""
+    return round(float(digits.replace("_", "")) * _THOUSANDS[thousands.lower()], 6)
+
+
+def _mistake(text: str, at: int, part: str, reason: str) -> ConfigError:
+    at += len(part) - len(part.lstrip())
+    return ConfigError(f"limit {text!r}, at {part.strip()!r} (column {at + 1}): {reason}. Write it as {EXAMPLE!r}")

@@ -1,0 +1,155 @@
+"""Limits as a pure function of what is counted: never more than they say, and everybody's turn comes."""
+
+import heapq
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aquila.huey.limits import counting
+from aquila.huey.limits.counting import Asking, Counts
+from aquila.huey.limits.rules import parse_limits
+
+START = 1_800_000_000.0
+
+
+def asking(name, tokens=1, *, until=START + 1e9, has_turn=False):
+    return Asking(tokens, str(name), until, has_turn)
+
+
+def stored(counts):
+    """The counts on their way through the storage."""
+    return Counts.read(counts.write())
+
+
+steps = st.lists(
+    st.tuples(st.floats(0, 30, allow_nan=False), st.integers(1, 40), st.booleans()), min_size=1, max_size=80
+)
+
+
+@given(steps, st.integers(1, 12), st.integers(1, 60), st.sampled_from(["s", "min", "h"]), st.booleans())
+def test_no_period_ever_has_more_than_its_limit(steps, requests, tokens, unit, taken_back):
+    rules = parse_limits(f"*: {requests}/{unit}, {tokens} tokens/{unit}")
+    period = rules[0].period
+    counts, now, let_in = Counts(), START, []
+    for number, (gap, size, has_turn) in enumerate(steps):
+        now += gap * period / 60
+        who = asking(number, size, has_turn=has_turn)
+        if counting.let_in(counts, rules, who, now) is None:
+            if taken_back and number % 3 == 0:
+                counting.take_back(counts, rules, who, now)
+            else:
+                let_in.append((now, min(size, tokens)))
+        counts = stored(counts)
+    for begin, _ in let_in:
+        within = [size for at, size in let_in if begin <= at < begin + period]
+        assert len(within) <= requests
+        assert sum(within) <= tokens
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["ask", "end", "kill"])), max_size=80), st.integers(1, 4))
+def test_no_more_are_at_once_than_may_be_and_the_slots_of_the_killed_end(steps, most):
+    rules = parse_limits(f"*: {most} at once")
+    counts, now, running, lost = Counts(), START, {}, {}
+    for number, (gap, what) in enumerate(steps):
+        now += gap
+        lost = {name: until for name, until in lost.items() if until > now}
+        if what == "ask":
+            who = asking(number, until=now + 20, has_turn=True)
+            is_in = counting.let_in(counts, rules, who, now) is None
+            assert is_in == (len(running) + len(lost) < most)
+            if is_in:
+                running[number] = (who, now)
+        elif running:
+            who, began = running.pop(next(iter(running)))
+            if what == "end":
+                counting.settle(counts, rules, who, began, now, 5)
+            else:
+                lost[who.lease] = who.until
+        # Those that run are renewed.
+        for name in running:
+            counts.leases[rules[0].id][str(name)] = now + 20
+        counts = stored(counts)
+
+
+def simulate(text, jobs, *, seconds_each=0.0, late=1.0, seed=0, arrivals=None):
+    """Let jobs ask until they are let in, each late for its turn. Returns when each was, and how often it asked."""
+    rules = parse_limits(text)
+    chance = random.Random(seed)
+    counts, let_in, asked = Counts(), {}, dict.fromkeys(range(jobs), 0)
+    agenda = [(START + (arrivals(job) if arrivals else 0.0), job, "ask") for job in range(jobs)]
+    heapq.heapify(agenda)
+    while agenda:
+        now, job, what = heapq.heappop(agenda)
+        if what == "end":
+            counting.settle(counts, rules, asking(job), let_in[job], now, 1)
+            continue
+        asked[job] += 1
+        turn = counting.let_in(counts, rules, asking(job, has_turn=asked[job] > 1), now)
+        if turn is None:
+            let_in[job] = now
+            heapq.heappush(agenda, (now + seconds_each, job, "end"))
+        else:
+            assert turn.at > now
+            heapq.heappush(agenda, (turn.at + chance.uniform(0, late), job, "ask"))
+    return let_in, asked
+
+
+def test_a_crowd_is_let_in_one_by_one_without_asking_again_and_again():
+    let_in, asked = simulate("*: 60/min", 300)
+    assert max(asked.values()) <= 8
+    assert sum(asked.values()) <= 2.2 * 300
+    assert max(abs(place - job) for place, job in enumerate(sorted(let_in, key=let_in.__getitem__))) <= 10
+    # 60 at once, and then one each second: at most a slice of each period and the lateness are lost.
+    assert max(let_in.values()) - START <= 5 * 61 * 1.05
+
+
+def test_who_came_first_is_let_in_first_though_others_keep_coming():
+    # Two a second come, and one a second is let in: the first in the line are not overtaken by those who come later.
+    let_in, asked = simulate("*: 60/min", 400, arrivals=lambda job: job * 0.5)
+    order = sorted(let_in, key=let_in.__getitem__)
+    assert max(abs(place - job) for place, job in enumerate(order)) <= 10
+    assert max(asked.values()) <= 8
+
+
+def test_slots_are_shared_by_a_crowd_and_stay_in_use():
+    let_in, asked = simulate("*: 4 at once", 200, seconds_each=3.0)
+    assert max(let_in.values()) - START <= 200 * 3.0 / 4 * 2
+    assert max(asked.values()) <= 12
+
+
+@pytest.mark.parametrize("tokens", [1, 30, 5000])
+def test_what_is_larger_than_the_whole_limit_is_let_in_where_nothing_else_is(tokens):
+    rules = parse_limits("*: 100 tokens/min")
+    counts = Counts()
+    assert counting.let_in(counts, rules, asking("first", tokens), START) is None
+    turn = counting.let_in(counts, rules, asking("second", 5000), START)
+    assert turn is not None
+    assert counting.let_in(counts, rules, asking("second", 5000, has_turn=True), turn.at) is None
+
+
+def test_tokens_are_corrected_when_they_are_known():
+    rules = parse_limits("*: 100 tokens/min")
+    counts = Counts()
+    who = asking("first", 90)
+    assert counting.let_in(counts, rules, who, START) is None
+    assert counting.let_in(counts, rules, asking("second", 50), START) is not None
+    counting.settle(counts, rules, who, START, START + 1, 20)
+    assert counting.let_in(counts, rules, asking("second", 50, has_turn=True), START + 2) is None
+    assert counting.describe(counts, rules) == {"*: 100 tokens/min": 70}
+
+
+stored_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("altsnx1"), inner, max_size=5),
+    max_leaves=8,
+)
+
+
+@given(st.binary(max_size=40) | stored_values.map(lambda value: __import__("json").dumps(value).encode()))
+def test_whatever_is_stored_is_read(data):
+    rules = parse_limits("*: 2/min, 1 at once, 50 tokens/s")
+    counts = Counts.read(data)
+    counting.let_in(counts, rules, asking("x"), START)
+    assert stored(counts) == counts

@@ -1,0 +1,380 @@
+"""Limits that all workers of a queue obey."""
+
+import subprocess
+import sys
+import threading
+import uuid
+
+import pytest
+
+import aquila
+from aquila import errors
+from aquila.huey import (
+    FileHuey,
+    MemoryHuey,
+    PostgresHuey,
+    RedisHuey,
+    SqliteHuey,
+    ask_task,
+    instrument,
+    limited,
+    set_limits,
+    within_limits,
+)
+from aquila.huey.limits import counting
+from aquila.huey.limits.counting import Counts, Turn
+from aquila.huey.limits.rules import parse_limits
+from aquila.huey.limits.shared_limits import TABLE, Need, acquire, counters_of
+from aquila.huey.state import state_of
+from aquila.huey.testing import drain_queue, perform_job, use_test_queue
+from tests.huey.limits.providers import Provider
+
+STORAGES = ["memory", "sqlite", "file", "redis", "postgres"]
+CLASSES = {
+    "memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey,
+}  # fmt: skip
+
+
+@pytest.fixture
+def provider():
+    return Provider()
+
+
+@pytest.fixture
+def huey():
+    huey = MemoryHuey("app")
+    with use_test_queue(huey):
+        yield huey
+
+
+def limit(huey, text, **options):
+    set_limits(huey, text, counts_in_tests=True, **options)
+
+
+def ask(huey, limits, need=None, lease=60.0):
+    state = state_of(huey)
+    need = need or Need(name=uuid.uuid4().hex, read=1, longest_answer=0)
+    return acquire(state, counters_of(parse_limits(limits)), need, lease, state.now())
+
+
+def counted(huey, text):
+    """What is counted of each rule of a provider."""
+    rules = parse_limits(text)
+    state = state_of(huey)
+    return list(counting.describe(Counts.read(state.get(TABLE, rules[0].provider)), rules).values())
+
+
+def test_a_task_whose_limit_is_reached_comes_back_when_its_turn_comes(huey, provider):
+    limit(huey, "openai: 2/min")
+    task = ask_task(huey, "{x}", name="answer", transport=provider)
+    for number in range(5):
+        task(number)
+    drained = drain_queue(with_scheduled=True)
+    assert drained["complete"] == 5
+    assert 3 <= drained["retry"] <= 6
+    assert provider.asked == 5
+    refused = next(run for run in drained.runs if run.state == "retry")
+    assert isinstance(refused.exception.__cause__, errors.LimitReached)
+    assert refused.exception.__cause__.limit == "openai: 2/min"
+    assert "the limit 'openai: 2/min' is reached: the turn of this request comes in" in str(refused.exception)
+    assert 59 <= refused.retry.delay <= 62
+    assert refused.retry.left == 3
+
+
+def test_who_is_in_the_line_is_not_overtaken(huey, provider):
+    limit(huey, "openai: 1/min")
+    task = ask_task(huey, "{x}", name="answer", transport=provider)
+    for number in range(3):
+        task(number)
+    drain_queue()  # one is answered, two are in the line
+    task(3)
+    drained = drain_queue(with_scheduled=True)
+    assert [run.task.args for run in drained.runs if run.state == "complete"] == [(1,), (2,), (3,)]
+
+
+def test_other_models_and_other_providers_are_not_held_back(huey, provider):
+    limit(huey, "openai/gpt-5*: 1/min; anthropic: 1/min")
+    for number in range(3):
+        task = ask_task(huey, "{x}", name=f"answer{number}", transport=provider, model="small")
+        perform_job(task, 1)
+    large = ask_task(huey, "{x}", name="large", transport=provider, model="gpt-5-mini")
+    assert perform_job(large, 1).state == "complete"
+    assert perform_job(large, 1).state == "retry"
+
+
+def test_a_task_may_have_limits_of_its_own(huey, provider):
+    set_limits(huey, counts_in_tests=True)
+    first = ask_task(huey, "{x}", name="first", transport=provider, limit="openai: 1/min")
+
+    @huey.task(limit="openai: 1/min")
+    def second():
+        return aquila.ask("hi", transport=provider).text
+
+    assert [perform_job(first, 1).state, perform_job(second).state] == ["complete", "complete"]
+    assert [perform_job(first, 1).state, perform_job(second).state] == ["retry", "retry"]
+
+
+@pytest.mark.parametrize("where", ["huey", "task", "prompt task", "set_limits"])
+def test_a_mistake_is_refused_where_it_is_written(huey, where):
+    with pytest.raises(errors.ConfigError, match=r"'60/mn' \(column 9\)"):
+        if where == "huey":
+            MemoryHuey("other", limit="openai: 60/mn")
+        elif where == "task":
+            huey.task(limit="openai: 60/mn")(lambda: None)
+        elif where == "prompt task":
+            ask_task(huey, "{x}", name="x", limit="openai: 60/mn")
+        else:
+            set_limits(huey, "openai: 60/mn")
+
+
+def test_tests_and_replays_count_nothing_unless_they_are_asked_to(huey, provider, aquila_script):
+    set_limits(huey, "openai: 1/min")
+    task = ask_task(huey, "{x}", name="answer", transport=provider)
+    assert [perform_job(task, 1).state for _ in range(3)] == ["complete"] * 3
+    limit(huey, "openai: 1/min")
+    aquila_script.reply("yes")
+    scripted = ask_task(huey, "{x}", name="scripted", cassette="")
+    assert [perform_job(scripted, 1).state for _ in range(2)] == ["complete", "retry"]
+
+
+def test_a_pause_that_one_worker_is_asked_for_is_kept_by_all(huey):
+    limit(huey, None)
+    provider = Provider((429, {"retry-after": "30"}))
+    task = ask_task(huey, "{x}", name="answer", transport=provider, max_retries=0)
+    other = ask_task(huey, "{x}", name="other", transport=provider, model="another")
+    assert perform_job(task, 1).state == "retry"
+    run = perform_job(task, 2)
+    assert provider.asked == 1
+    assert run.state == "retry"
+    assert "api.openai.com asked for a pause" in str(run.exception)
+    assert 29 <= run.retry.delay <= 31
+    assert perform_job(other, 1).state == "complete"
+    for number in range(3):
+        task(number)
+    drained = drain_queue(with_scheduled=True)
+    assert drained["complete"] == 5
+    assert drained["retry"] == 3
+
+
+def test_tokens_are_estimated_and_then_counted(huey, provider):
+    limit(huey, "openai: 100 tokens/min")
+    task = ask_task(huey, "{x}", name="answer", transport=provider, max_output_tokens=70)
+    assert perform_job(task, 1).state == "complete"
+    assert counted(huey, "openai: 100 tokens/min") == [15]
+    assert perform_job(task, 1).state == "complete"
+    assert counted(huey, "openai: 100 tokens/min") == [30]
+    assert perform_job(task, 1).state == "retry"  # 70 may come
+
+
+@pytest.mark.parametrize("ending", ["answer", "refusal", "left", "async"])
+def test_a_slot_is_free_however_the_request_ends(huey, provider, ending):
+    limit(huey, "openai: 1 at once, 1000/min")
+    if ending == "refusal":
+        provider.refusals = [(400, {})]
+
+    @huey.task()
+    def sync():
+        if ending == "left":
+            with aquila.stream("hi", transport=provider) as stream:
+                next(iter(stream))
+            return
+        aquila.ask("hi", transport=provider)
+
+    @huey.task()
+    async def asynchronous():
+        await aquila.aask("hi", transport=provider)
+
+    seen = []
+    provider.while_answering = lambda: seen.append(counted(huey, "openai: 1 at once"))
+    run = perform_job(asynchronous if ending == "async" else sync, raises=errors.BadRequest) if (
+        ending == "refusal"
+    ) else perform_job(asynchronous if ending == "async" else sync)  # fmt: skip
+    assert run.state == ("error" if ending == "refusal" else "complete")
+    assert seen == [[1]]
+    assert counted(huey, "openai: 1 at once") == [0]
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_of_threads_that_race_as_many_are_let_in_as_may_be(make_huey, kind):
+    huey = make_huey(kind, classes=CLASSES)
+    limits = "openai: 7/h; openai/gpt*: 3 at once"
+    outcomes, start = [], threading.Barrier(6)
+
+    def race():
+        start.wait()
+        for _ in range(4):
+            outcomes.append(ask(huey, limits))
+
+    threads = [threading.Thread(target=race) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    held = [one for one in outcomes if not isinstance(one, Turn)]
+    assert len(held) == 3
+    assert counted(huey, "openai: 7/h") == [3]  # who was refused by one limit is counted by none
+    for one in held:
+        one.settle(None, None)
+    assert sum(not isinstance(ask(huey, limits), Turn) for _ in range(9)) <= 4
+
+
+RACER = """
+import sys
+from aquila.huey import {kind}
+from aquila.huey.limits.counting import Turn
+from aquila.huey.limits.rules import parse_limits
+from aquila.huey.limits.shared_limits import Need, acquire, counters_of
+from aquila.huey.state import state_of
+state = state_of({kind}("raced", {place}))
+counters = counters_of(parse_limits({limits!r}))
+print("ready", flush=True)
+sys.stdin.readline()
+let_in = 0
+for number in range(30):
+    found = acquire(state, counters, Need(name=sys.argv[1] + str(number), read=1), {lease}, state.now())
+    let_in += not isinstance(found, Turn)
+print(let_in, flush=True)
+sys.stdin.readline()
+"""
+
+
+def start_racers(huey, count, limits, lease=60):
+    place = f"filename={huey.storage.filename!r}" if isinstance(huey, SqliteHuey) else ""
+    if not place:
+        connection = huey.storage.conn.connection_pool.connection_kwargs
+        place = f"url={'unix://' + connection['path']!r}"
+    code = RACER.format(kind=type(huey).__name__, place=place, limits=limits, lease=lease)
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, f"racer{number}-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for number in range(count)
+    ]
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+    return racers
+
+
+def end(racers):
+    for racer in racers:
+        racer.kill()
+        racer.wait()
+        racer.stdin.close()
+        racer.stdout.close()
+
+
+@pytest.mark.parametrize("kind", ["redis", pytest.param("sqlite", marks=pytest.mark.slow)])
+def test_processes_share_a_limit_and_a_killed_one_gives_its_slots_back(make_huey, kind):
+    huey = make_huey(kind, classes=CLASSES)
+    huey.storage.name = "raced"
+    limits = "openai: 40/h, 5 at once"
+    racers = start_racers(huey, 3, limits, lease=2)
+    try:
+        for racer in racers:
+            racer.stdin.write("\n")
+            racer.stdin.flush()
+        assert sum(int(racer.stdout.readline()) for racer in racers) == 5
+        assert isinstance(ask(huey, limits), Turn)
+    finally:
+        end(racers)
+    state = state_of(huey)
+    mine = Need(name="mine", read=1, has_turn=True)
+    ended = threading.Event()
+    for _ in range(400):
+        if not isinstance(acquire(state, counters_of(parse_limits(limits)), mine, 2, state.now()), Turn):
+            break
+        ended.wait(0.05)
+    else:
+        pytest.fail("the slots of the killed processes are not free again")
+
+
+def test_the_slot_of_a_long_request_is_renewed(make_huey):
+    huey = make_huey("memory", classes=CLASSES)
+    state, renewed = state_of(huey), threading.Event()
+    update, times = state.update, []
+
+    def noting(*args, **options):
+        value = update(*args, **options)
+        times.append(max(each for lease in Counts.read(value).leases.values() for each in lease.values()))
+        if len(times) > 3:
+            renewed.set()
+        return value
+
+    state.update = noting
+    held = ask(huey, "openai: 1 at once", lease=0.3)
+    held.begin()
+    assert renewed.wait(60)
+    del state.update
+    held.settle(None, None)
+    assert times[1] < times[2] < times[3]
+    assert counted(huey, "openai: 1 at once") == [0]
+
+
+def test_outside_of_tasks_a_call_waits_or_fails(provider):
+    huey = MemoryHuey("app")
+    limit(huey, "openai: 2/s")
+    with within_limits(huey):
+        for _ in range(3):
+            aquila.ask("hi", transport=provider)
+    limit(huey, "openai: 1/h")
+    with within_limits(huey, wait=0.5):
+        aquila.ask("hi", transport=provider)
+        with pytest.raises(errors.LimitReached) as caught:
+            aquila.ask("hi", transport=provider)
+    assert caught.value.retry_after > 3000
+    aquila.ask("hi", transport=provider)  # outside of the block nothing is counted
+    assert provider.asked == 5
+    with pytest.raises(errors.ConfigError, match="wait= is a number of seconds"), within_limits(huey, wait="long"):
+        pass
+
+
+def test_requests_of_other_clients_can_be_counted(huey):
+    limit(huey, "openai: 100 tokens/min, 1 at once")
+
+    @huey.task()
+    def other_client(tokens):
+        with limited(huey, "openai", "gpt-5", prompt="hi", tokens=60) as request:
+            request.spent(input_tokens=tokens)
+            assert counted(huey, "openai: 1 at once") == [1]
+
+    assert perform_job(other_client, 30).state == "complete"
+    assert counted(huey, "openai: 100 tokens/min") == [30]
+    assert counted(huey, "openai: 1 at once") == [0]
+    assert perform_job(other_client, 50).state == "complete"
+    assert perform_job(other_client, 1).state == "retry"
+    with pytest.raises(errors.LimitReached), limited(huey, "api.openai.com", tokens=60, wait=False):
+        pass
+    with pytest.raises(errors.ConfigError, match="no provider 'opnai' is known"), limited(huey, "opnai"):
+        pass
+
+
+def test_a_plain_huey_is_refused_and_an_instrumented_one_is_limited(provider):
+    import huey as plain
+
+    from aquila.huey import MsgpackSerializer
+
+    queue = plain.MemoryHuey("plain", serializer=MsgpackSerializer())
+    with pytest.raises(errors.ConfigError, match="instrument"):
+        set_limits(queue, "openai: 1/min")
+    instrument(queue)
+    limit(queue, "openai: 1/min")
+    with use_test_queue(queue):
+        task = ask_task(queue, "{x}", name="answer", transport=provider)
+        assert [perform_job(task, 1).state for _ in range(2)] == ["complete", "retry"]
+
+
+def test_a_storage_that_is_away_when_an_answer_has_come_does_not_lose_it(huey, provider, caplog):
+    limit(huey, "openai: 1 at once")
+    state = state_of(huey)
+
+    def fail(*args, **options):
+        raise ConnectionError("away")
+
+    def go_away():
+        state.update = fail
+
+    provider.while_answering = go_away
+    task = ask_task(huey, "{x}", name="answer", transport=provider)
+    assert perform_job(task, 1).value["text"] == "yes"
+    del state.update
+    assert "could not be counted" in caplog.text
