@@ -22,11 +22,18 @@ _MADE_AT_TOP = ("id", "stream_id", "request_id", "message_id")
 _REPEATED = ("item_id", "previous_item_id")
 """Fields that say nothing else than an id. In others that are named so, a value may be meant as it was recorded."""
 
+_HAS_MADE = re.compile(rb'"(?:id|stream_id|request_id|message_id|item_id|previous_item_id|event_id)"')
+
 _LONGEST = 128
 _SHORT = 4
 """Of an id with fewer characters, such as ``1``, only what is named an id is taken for it."""
 _STRING = re.compile(rb'"(\w[\w.:~+/=-]{0,%d})"' % (_LONGEST - 1))
 _STRING_OF_KEY = re.compile(rb'(?:"(\w{1,64})"\s*:\s*)?"(\w[\w.:~+/=-]{0,%d})"' % (_LONGEST - 1))
+
+
+def has_made_id(data: bytes) -> bool:
+    """Say whether a message has a field that may hold an id that the client has made."""
+    return b'id"' in data and _HAS_MADE.search(data) is not None
 
 
 class Expected(NamedTuple):

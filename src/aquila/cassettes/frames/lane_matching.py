@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aquila.cassettes.frames.client_ids import ClientIds, Expected
+from aquila.cassettes.frames.client_ids import ClientIds, Expected, has_made_id
 from aquila.cassettes.frames.frame import Frame
 from aquila.cassettes.frames.lanes import Lane, Lanes
 from aquila.cassettes.frames.messages import Message, MessageReader
-from aquila.cassettes.frames.sounds import Piece, cut_piece, find_piece, may_float
+from aquila.cassettes.frames.sounds import Piece, cut_piece, find_piece, may_be_piece, may_float
 from aquila.cassettes.matching.body_lines import count_of
 
 _SOON = 8
@@ -78,6 +78,20 @@ class LaneMatcher:
             if other is not None and self._compare(other, now) is None:
                 return None
         return self._take_in_order(now)
+
+    def take_same(self, data: bytes, is_text: bool) -> bool:
+        """Take a message that is the recorded one to the byte, if nothing else can be meant: neither read nor redacted.
+
+        That is so where no sound is being heard, and the message is none and names no id that a client makes.
+        """
+        if self.lane.is_taken or self._sound is not None or self._passed_over is not None or self._heard:
+            return False
+        frame = self._frames[self.lane.sent[self.lane.taken]]
+        if frame.data != data or frame.is_text != is_text or has_made_id(data) or may_be_piece(data, is_text):
+            return False
+        self._refused = None
+        self._take(self.lane.taken)
+        return True
 
     def comes_early(self, now: Message) -> bool:
         """Say whether a message that is not the next one is among those that come soon after it.

@@ -47,12 +47,13 @@ class Lanes:
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._end = len(frames)
-        self._without_name = Lane(None)
+        self.without_name = Lane(None)
+        """The frames that name no stream."""
         seen = [(read_stream_id(frame.data), frame.sent) for frame in frames]
         # A stream that only the provider names is no lane: nothing says which frames it waits for.
         self._by_name = {name: Lane(name) for name, is_sent in seen if name and is_sent}
         for place, (name, is_sent) in enumerate(seen):
-            lane = self._by_name.get(name, self._without_name) if name else self._without_name
+            lane = self._by_name.get(name, self.without_name) if name else self.without_name
             (lane.sent if is_sent else lane.received).append(place)
         self._sent = array("Q", sorted(place for lane in self.all() for place in lane.sent))
         self._was_taken = bytearray(self._end)
@@ -69,7 +70,7 @@ class Lanes:
 
     def all(self) -> list[Lane]:
         """Return all lanes, in the order in which the client has opened them."""
-        return [self._without_name, *self._by_name.values()]
+        return [self.without_name, *self._by_name.values()]
 
     def candidates(self, stream_id: str | None) -> Iterator[Lane]:
         """Yield the lanes to which a message of now may belong that names a stream, or none.
@@ -77,7 +78,7 @@ class Lanes:
         A stream that is not known may stand for any that the client has not opened, first for one of the same name.
         """
         if stream_id is None or stream_id in self._opened:
-            yield self._without_name if stream_id is None else self._opened[stream_id]
+            yield self.without_name if stream_id is None else self._opened[stream_id]
             return
         namesake = self._unopened.get(stream_id)
         if namesake is not None:
@@ -118,7 +119,10 @@ class Lanes:
         """Note that the client has sent the frame with a number, from 0, of a lane."""
         self._was_taken[lane.sent[number]] = True
         self.taken_count += 1
-        lane.ahead.add(number)
+        if number == lane.taken and not lane.ahead:  # in order, as most are
+            lane.taken += 1
+        else:
+            lane.ahead.add(number)
         while lane.taken in lane.ahead:
             lane.ahead.discard(lane.taken)
             lane.taken += 1
@@ -127,10 +131,12 @@ class Lanes:
         if lane.name is None:
             self._stirred |= self._unfinished
         else:
-            self._stirred.update((lane, self._without_name))
+            self._stirred.update((lane, self.without_name))
 
     def deliver(self) -> list[int]:
         """Return the places of the frames that may be delivered now, in their order, each once."""
+        if not self._stirred:  # as it is each second time
+            return []
         places: list[int] = []
         for lane in self._stirred:
             gate = self._gate_of(lane)
@@ -146,7 +152,7 @@ class Lanes:
         """Return the place of the first frame that the client has not sent, among those that a lane waits for."""
         if lane.name is None:
             return self._end if self.awaited is None else self.awaited
-        return min(self._place_of_next(lane), self._place_of_next(self._without_name))
+        return min(self._place_of_next(lane), self._place_of_next(self.without_name))
 
     def _place_of_next(self, lane: Lane) -> int:
         return self._end if lane.next_sent is None else lane.next_sent

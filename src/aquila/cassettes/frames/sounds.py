@@ -32,6 +32,7 @@ _LONG = 160
 """Characters of a text in base64 that is taken for sound in a field that is not known. No key or hash is so long."""
 _LONG_TEXT = re.compile(rb'"[A-Za-z0-9+/_=\\-]{%d}' % _LONG)
 """How such a text begins in JSON, which may have escapes before its slashes."""
+_OF_SOUND = re.compile(rb'"(?:audio|realtime_?[iI]nput)"')
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
 _OF_URLS = str.maketrans("-_", "+/")
 """The other alphabet of base64, which Google's clients use."""
@@ -46,6 +47,11 @@ class Piece(NamedTuple):
     place: Place
     around: Message
     is_known: bool = True
+
+
+def may_be_piece(data: bytes, is_text: bool) -> bool:
+    """Say whether a message that was not read may be a piece of sound."""
+    return not is_text or _OF_SOUND.search(data) is not None or _LONG_TEXT.search(data) is not None
 
 
 def find_piece(message: Message) -> Piece | None:

@@ -135,7 +135,9 @@ class RecordedSide:
         self._replay.take_close(code, reason)
 
     def deliverable(self) -> list[tuple[float, Frame]]:
-        frames, self._unsaid = [*self._unsaid, *self._replay.deliverable()], []
+        frames = self._replay.deliverable()
+        if self._unsaid:
+            frames, self._unsaid = [*self._unsaid, *frames], []
         if self._said is not None:
             self._said += [frame.data for frame in frames]
         return [(self._take_pause(frame.at), frame) for frame in frames]
