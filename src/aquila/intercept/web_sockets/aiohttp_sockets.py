@@ -18,9 +18,16 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
+from aquila.intercept.web_sockets.handshakes import CONNECT_TIMEOUT
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.silent_waits import receive_within_async
-from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, then_write_async, write_due_async
+from aquila.intercept.web_sockets.writing import (
+    is_time_limit,
+    receive_then_write,
+    store_failure,
+    then_write_async,
+    write_due_async,
+)
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.recording.no_network import NoNetwork
 from aquila.transports.own_requests import own_request
@@ -74,11 +81,15 @@ def _handshake_of(session: Any, url: Any, options: dict[str, Any]) -> RecordedRe
 def _connector_error(url: str, error: OSError) -> Exception:
     """What aiohttp raises where no connection is made."""
     aiohttp: Any = sys.modules["aiohttp"]
+    made: Exception
+    if is_time_limit(error):
+        made = aiohttp.ConnectionTimeoutError(*error.args)
+        return made
     parts = urlsplit(url)
     key_class = aiohttp.client_reqrep.ConnectionKey
     key = key_class(parts.hostname, parts.port, parts.scheme == "wss", True, *[None] * (len(key_class._fields) - 4))
     is_name = type(error).__name__ == "gaierror"
-    made: Exception = (aiohttp.ClientConnectorDNSError if is_name else aiohttp.ClientConnectorError)(key, error)
+    made = (aiohttp.ClientConnectorDNSError if is_name else aiohttp.ClientConnectorError)(key, error)
     return made
 
 
@@ -163,6 +174,10 @@ async def _record(connect: Callable[[], Any], recorder: FrameRecorder) -> Any:
     except aiohttp.WSServerHandshakeError as error:
         recorder.accept(error.status, _fields_of(error.headers or {}))
         recorder.finish()
+        await write_due_async(recorder)
+        raise
+    except aiohttp.ConnectionTimeoutError as error:
+        recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
         await write_due_async(recorder)
         raise
     except OSError as error:

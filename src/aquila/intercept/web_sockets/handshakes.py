@@ -10,6 +10,9 @@ from aquila.cassettes.model import Headers
 
 SUBPROTOCOL = "sec-websocket-protocol"
 
+CONNECT_ERROR, CONNECT_TIMEOUT = "ConnectError: ", "ConnectTimeout: "
+"""How a recorded error begins of a handshake for which no connection was made."""
+
 OF_THE_CONNECTION = frozenset({"connection", "upgrade", "content-length", "transfer-encoding", "content-encoding"})
 """Fields of an answer that each connection says for itself."""
 

@@ -21,13 +21,13 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake, answer_handshake_async
 from aquila.intercept.web_sockets.assembling import Assembler
+from aquila.intercept.web_sockets.handshakes import CONNECT_ERROR, CONNECT_TIMEOUT
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
-from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, write_due_async
+from aquila.intercept.web_sockets.writing import is_time_limit, receive_then_write, write_due_async
 from aquila.optional import import_optional
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.transports import CORE_LIBRARIES
 from aquila.transports.own_requests import own_request
-from aquila.transports.record import run_in_thread
 
 _CLOSE = 8
 _STREAM = "network_stream"
@@ -47,7 +47,7 @@ def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
     try:
         answered = answer_handshake(_handshake_of(request))
     except OSError as error:
-        raise sys.modules[library].ConnectError(str(error), request=request) from error
+        raise _connect_error(library, request, error) from error
     if answered is None:
         return send(transport, request)
     if isinstance(answered, ReplayedConversation):
@@ -61,8 +61,9 @@ def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
     try:
         with own_request():
             response = send(transport, request)
-    except sys.modules[library].TransportError as error:
-        store_failure(answered, error)
+    except BaseException as error:
+        _note_failure(answered, error, library)
+        answered.write_due()
         raise
     if response.status_code != SWITCHED:
         _note_refusal(answered, response, response.read())
@@ -77,7 +78,7 @@ async def answer_async(library: str, transport: Any, request: Any, send: Send) -
     try:
         answered = await answer_handshake_async(_handshake_of(request))
     except OSError as error:
-        raise sys.modules[library].ConnectError(str(error), request=request) from error
+        raise _connect_error(library, request, error) from error
     if answered is None:
         return await send(transport, request)
     if isinstance(answered, ReplayedConversation):
@@ -94,8 +95,10 @@ async def answer_async(library: str, transport: Any, request: Any, send: Send) -
     try:
         with own_request():
             response = await send(transport, request)
-    except sys.modules[library].TransportError as error:
-        await run_in_thread(store_failure, answered, error)
+    except BaseException as error:
+        _note_failure(answered, error, library)
+        with anyio.CancelScope(shield=True):
+            await write_due_async(answered)
         raise
     if response.status_code != SWITCHED:
         _note_refusal(answered, response, await response.aread())
@@ -136,6 +139,26 @@ def _handshake_of(request: Any) -> RecordedRequest:
 def _origin_of(core: str, request: Any) -> Any:
     url = request.url
     return sys.modules[core].URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path).origin
+
+
+def _connect_error(library: str, request: Any, error: OSError) -> Exception:
+    """What the library raises where no connection is made."""
+    errors: Any = sys.modules[library]
+    made: Exception = (errors.ConnectTimeout if is_time_limit(error) else errors.ConnectError)(
+        str(error), request=request
+    )
+    return made
+
+
+def _note_failure(recorder: FrameRecorder, error: BaseException, library: str) -> None:
+    """Note that a handshake got no answer, and why."""
+    errors: Any = sys.modules[library]
+    if isinstance(error, errors.ConnectTimeout):
+        recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
+    elif isinstance(error, errors.TimeoutException) or not isinstance(error, Exception):
+        recorder.finish_unanswered()
+    else:
+        recorder.finish_broken(f"{CONNECT_ERROR}{error}")
 
 
 def _offer_no_extensions(request: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.frames.frame import SWITCHED
+from aquila.intercept.web_sockets.handshakes import CONNECT_ERROR, CONNECT_TIMEOUT
 from aquila.intercept.web_sockets.provider_side import ProviderSide
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.lazy_imports import lazy_modules
@@ -26,8 +27,10 @@ def open_conversation(side: ProviderSide, scope: Scope, key: str, *, fault: str 
     opening = side.opening
     if opening.status != SWITCHED:
         side.readings.end("read" if opening.has_begun else "raised")
-    if not opening.has_begun and opening.error.startswith("ConnectError: "):
-        raise http_client_answers.os_error_from_text(opening.error.removeprefix("ConnectError: "))
+    if not opening.has_begun and opening.error.startswith(CONNECT_ERROR):
+        raise http_client_answers.os_error_from_text(opening.error.removeprefix(CONNECT_ERROR))
+    if not opening.has_begun and opening.error.startswith(CONNECT_TIMEOUT):
+        raise TimeoutError(opening.error.removeprefix(CONNECT_TIMEOUT))
     if not opening.has_begun and opening.end == "silent" and fault:
         raise TimeoutError("timed out during opening handshake")
     return ReplayedConversation(side, refuse=lambda miss: refuse(scope, miss, key), is_over=lambda: scope.closed)

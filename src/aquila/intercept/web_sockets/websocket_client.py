@@ -112,6 +112,10 @@ def _record(socket: Any, connect: Callable[[], None], recorder: FrameRecorder) -
         recorder.finish()
         recorder.write_due()
         raise
+    except errors.WebSocketTimeoutException:
+        recorder.finish_unanswered()
+        recorder.write_due()
+        raise
     except (OSError, errors.WebSocketException) as error:
         store_failure(recorder, error)
         raise

@@ -90,6 +90,16 @@ def _watch(connection: Any, recorder: FrameRecorder) -> Any:
                 return
             yield fragment
 
+    shake_hands = connection.handshake
+
+    async def handshake(*args: Any, **kwargs: Any) -> None:
+        try:
+            await shake_hands(*args, **kwargs)
+        except asyncio.CancelledError:
+            recorder.finish_unanswered()
+            raise
+
+    connection.handshake = handshake
     connection.recv, connection.recv_streaming = receive_then_write(recorder, recv), recv_streaming
     for name in ("handshake", "send", "close", "wait_closed"):
         setattr(connection, name, then_write_async(recorder, getattr(connection, name)))

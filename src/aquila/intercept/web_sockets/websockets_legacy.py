@@ -88,6 +88,9 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
     async def shake_hands(*args: Any, **kwargs: Any) -> None:
         try:
             await handshake(*args, **kwargs)
+        except asyncio.CancelledError:
+            recorder.finish_unanswered()
+            raise
         except Exception as error:
             status = getattr(error, "status_code", None)
             if status is not None:

@@ -81,7 +81,9 @@ class ProtocolTap:
     def _end(self) -> None:
         """Note how it was closed. The connection has been lost, or both sides have said that they close."""
         protocol = self._protocol
-        if not self._has_begun:
+        if not self._has_begun and self.is_left:
+            self._recorder.finish_unanswered()
+        elif not self._has_begun:
             self._recorder.finish_broken("RemoteProtocolError: the server closed the connection before it answered")
         elif (close := find_close(protocol)) is not None:
             self._recorder.finish_closed(close)

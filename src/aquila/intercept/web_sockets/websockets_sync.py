@@ -20,7 +20,7 @@ from aquila.intercept.web_sockets.websockets_protocol import (
     join_fragments,
     list_fragments,
 )
-from aquila.intercept.web_sockets.writing import then_write
+from aquila.intercept.web_sockets.writing import note_failure, then_write
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 
@@ -119,7 +119,7 @@ def _record(connect: Callable[..., Any], make: Callable[..., Any], recorder: Fra
         with own_request():
             connection = connect(create_connection=make_tapped)
     except OSError as error:
-        recorder.finish_broken(f"ConnectError: {error}")  # unless an answer came: then it has ended already
+        note_failure(recorder, error)  # unless an answer came: then it has ended already
         raise
     except BaseException as error:
         if not isinstance(error, Exception):

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from aquila.intercept.web_sockets.handshakes import CONNECT_ERROR
 from aquila.recording.frame_recorder import FrameRecorder
 from aquila.transports.record import run_in_thread
 
@@ -66,7 +67,20 @@ async def write_due_async(recorder: FrameRecorder) -> None:
         await run_in_thread(recorder.write_due)
 
 
-def store_failure(recorder: FrameRecorder, reason: object) -> None:
-    """Store that no connection was made, and why: an error, or its message."""
-    recorder.finish_broken(f"ConnectError: {reason}")
+def store_failure(recorder: FrameRecorder, error: BaseException) -> None:
+    """Store that no connection was made, and why. Where a limit of the client's ended the wait, nobody had answered."""
+    note_failure(recorder, error)
     recorder.write_due()
+
+
+def note_failure(recorder: FrameRecorder, error: BaseException) -> None:
+    """``store_failure`` without writing."""
+    if is_time_limit(error):
+        recorder.finish_unanswered()
+    else:
+        recorder.finish_broken(f"{CONNECT_ERROR}{error}")
+
+
+def is_time_limit(error: BaseException) -> bool:
+    """Say whether it was a limit of the client's that ended its wait, and not one of the operating system's."""
+    return isinstance(error, TimeoutError) and error.errno is None

@@ -1,0 +1,138 @@
+"""A handshake that nobody answers ends in a replay as it ended when it was recorded: by the client's own limit."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aquila
+from aquila.cassettes.storage.cassette_files import load_cassette
+from tests.support.slow import slow_but
+
+LIMIT = 0.5
+"""Seconds that a client waits."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A server that takes connections, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"ws://127.0.0.1:{server.getsockname()[1]}/v1/realtime?model=m"
+
+
+def in_threads(url: str) -> None:
+    from websockets.sync.client import connect
+
+    connect(url, open_timeout=LIMIT)
+
+
+async def in_a_loop(url: str) -> None:
+    from websockets.asyncio.client import connect
+
+    await connect(url, open_timeout=LIMIT)
+
+
+async def in_a_loop_cancelled(url: str) -> None:
+    from websockets.asyncio.client import connect
+
+    await asyncio.wait_for(connect(url, open_timeout=60).__aenter__(), LIMIT)
+
+
+async def of_old(url: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated
+        from websockets.legacy.client import connect
+    await connect(url, open_timeout=LIMIT)
+
+
+async def aiohttp_limited(url: str) -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LIMIT)) as session:
+        await session.ws_connect(url)
+
+
+async def aiohttp_reading(url: str) -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_read=LIMIT)) as session:
+        await session.ws_connect(url)
+
+
+async def aiohttp_cancelled(url: str) -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession() as session:
+        await asyncio.wait_for(session.ws_connect(url), LIMIT)
+
+
+def websocket_client(url: str) -> None:
+    import websocket
+
+    websocket.create_connection(url, timeout=LIMIT)
+
+
+def httpx_ws(url: str) -> None:
+    import httpx
+    import httpx_ws as library
+
+    with httpx.Client(timeout=LIMIT, trust_env=False) as client, library.connect_ws(url, client):
+        pass
+
+
+async def httpx_ws_in_a_loop(url: str) -> None:
+    import httpx
+    import httpx_ws as library
+
+    async with httpx.AsyncClient(timeout=LIMIT, trust_env=False) as client, library.aconnect_ws(url, client):
+        pass
+
+
+async def httpx_ws_cancelled(url: str) -> None:
+    import httpx
+    import httpx_ws as library
+
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        await asyncio.wait_for(library.aconnect_ws(url, client).__aenter__(), LIMIT)
+
+
+def failure_of(connect: Callable[[str], Any], url: str) -> BaseException:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 (whatever the client has for it)
+        if asyncio.iscoroutinefunction(connect):
+            asyncio.run(connect(url))
+        else:
+            connect(url)
+    return caught.value
+
+
+def describe(error: BaseException) -> list[str]:
+    """The class of an error, and that of what caused it."""
+    return [type(each).__qualname__ for each in (error, error.__cause__) if each is not None]
+
+
+CLIENTS = {
+    connect.__name__: connect
+    for connect in (
+        *(in_threads, in_a_loop, in_a_loop_cancelled, of_old, aiohttp_limited, aiohttp_reading, aiohttp_cancelled),
+        *(websocket_client, httpx_ws, httpx_ws_in_a_loop, httpx_ws_cancelled),
+    )
+}
+
+
+@pytest.mark.parametrize("name", slow_but(["in_a_loop", "httpx_ws_cancelled"], CLIENTS))
+def test_a_handshake_that_was_not_answered_ends_by_the_same_limit(name: str, url: str, root: Path) -> None:
+    with aquila.use_cassette("x", transport="record"):
+        recorded = failure_of(CLIENTS[name], url)
+    (interaction,) = load_cassette(root / "x.yaml").interactions
+    assert (interaction.response.status, interaction.response.end) == (0, "silent")
+    with aquila.use_cassette("x") as cassette:
+        replayed = failure_of(CLIENTS[name], url)
+        assert not cassette.misses
+        assert cassette.all_played
+    assert describe(recorded) == describe(replayed)
