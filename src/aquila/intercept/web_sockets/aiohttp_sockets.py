@@ -9,6 +9,7 @@ import asyncio
 import functools
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
@@ -136,29 +137,36 @@ def _converse(socket: Any, conversation: ReplayedConversation) -> Any:
             conversation.tell_failure()
         return message
 
-    _notice_sent(socket, conversation.send_in_turn_async)
+    _notice_sent(socket, conversation.send_in_turn_async, conversation.on_its_way)
     socket.receive = receive_or_tell
     return socket
 
 
-def _notice_sent(socket: Any, notice: Callable[..., Awaitable[None]]) -> None:
-    """Call ``notice`` with each message before it is sent."""
+def _notice_sent(
+    socket: Any,
+    notice: Callable[..., Awaitable[None]],
+    on_its_way: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """Call ``notice`` with each message before it is sent, which is ``on_its_way`` then."""
     send_frame, send_text, send_bytes = socket.send_frame, socket.send_str, socket.send_bytes
 
     async def send_str(data: str, *args: Any, **kwargs: Any) -> None:
         if isinstance(data, str) and not socket.closed:
             await notice(data.encode(), is_text=True)
-        await send_text(data, *args, **kwargs)
+        with on_its_way():
+            await send_text(data, *args, **kwargs)
 
     async def send_binary(data: Any, *args: Any, **kwargs: Any) -> None:
         if isinstance(data, (bytes, bytearray, memoryview)) and not socket.closed:
             await notice(bytes(data), is_text=False)
-        await send_bytes(data, *args, **kwargs)
+        with on_its_way():
+            await send_bytes(data, *args, **kwargs)
 
     async def send_any(message: bytes, opcode: Any, *args: Any, **kwargs: Any) -> None:
         if int(opcode) in (_TEXT, _BINARY) and not socket.closed:
             await notice(bytes(message), is_text=int(opcode) == _TEXT)
-        await send_frame(message, opcode, *args, **kwargs)
+        with on_its_way():
+            await send_frame(message, opcode, *args, **kwargs)
 
     socket.send_str, socket.send_bytes, socket.send_frame = send_str, send_binary, send_any
 

@@ -287,6 +287,7 @@ class _ComparedBytes(_Stream):
 
     def __init__(self, stream: Any, conversation: ReplayedConversation) -> None:
         super().__init__(stream)
+        self._conversation = conversation
         self.reading = conversation.reading
         self._sent = _Wire(of_client=True, add=conversation.send, end=lambda close: None)
 
@@ -298,7 +299,8 @@ class _ComparedStream(_ComparedBytes):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._sent.read(buffer)
-        self._stream.write(buffer, timeout)
+        with self._conversation.on_its_way():
+            self._stream.write(buffer, timeout)
 
     def close(self) -> None:
         self._stream.close()
@@ -311,7 +313,8 @@ class _AsyncComparedStream(_ComparedBytes):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._sent.read(buffer)
-        await self._stream.write(buffer, timeout)
+        with self._conversation.on_its_way():
+            await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
         await self._stream.aclose()

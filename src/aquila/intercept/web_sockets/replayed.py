@@ -42,6 +42,7 @@ class ReplayedConversation:
         self._taken_count = 0
         self._delivered_count = 0
         self._read_count = 0
+        self._hears_all = True  # every message that was compared is on its way to the peer
         self._has_failed = False
         self._is_closing = False  # a close has come from the client, perhaps in answer to one
         # Why, while nobody has been told. It is raised once: what comes then is what a broken connection gives.
@@ -69,6 +70,20 @@ class ReplayedConversation:
                 return
             await anyio.sleep(pause)
         self.send(data, is_text=is_text)
+
+    def on_its_way(self) -> AbstractContextManager[None]:
+        """Say that a message that was compared is handed to the library until the block ends.
+
+        If it is cancelled there, the peer may never hear it. The program goes on as it did when that was recorded.
+        """
+        return _OnItsWay(self)
+
+    def note_unsent(self) -> None:
+        """A message that was compared may never come."""
+        self._hears_all = False
+
+    def _is_ahead(self, heard: int) -> bool:
+        return heard < self._taken_count and self._hears_all
 
     def _take(self, data: bytes, is_text: bool, *, may_wait: bool) -> bool:
         """Return whether it was taken, or is to wait."""
@@ -156,7 +171,7 @@ class ReplayedConversation:
         It has heard so many messages. One that is still on its way is not answered yet.
         """
         with self._lock:
-            if heard < self._taken_count:
+            if self._is_ahead(heard):
                 return []
             frames = self._side.deliverable()
             self._delivered_count += len(frames)
@@ -173,7 +188,7 @@ class ReplayedConversation:
         None while it goes on, and where it is the client that ends it. ``heard`` is as in ``deliverable``.
         """
         with self._lock:
-            if heard < self._taken_count or not self._is_left_by_provider:
+            if self._is_ahead(heard) or not self._is_left_by_provider:
                 return None
             ended = self._side.ended
             return self._side.pause_before_end(), ended if isinstance(ended, Close) else None
@@ -231,6 +246,18 @@ class ReplayedConversation:
 
 
 # Classes, because one of them is entered for each message.
+
+
+class _OnItsWay(AbstractContextManager[None]):
+    def __init__(self, conversation: ReplayedConversation) -> None:
+        self._conversation = conversation
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
+        if error is not None:
+            self._conversation.note_unsent()
 
 
 class _Waiting(AbstractContextManager[None]):

@@ -96,7 +96,8 @@ def _converse(socket: Any, conversation: ReplayedConversation) -> None:
     def send_frame(frame: Any) -> Any:
         if frame.opcode in (TEXT, BINARY, CONTINUATION):
             sending.add(frame.opcode, _bytes_of(frame), bool(frame.fin))
-        return send(frame)
+        with conversation.on_its_way():
+            return send(frame)
 
     socket.recv_frame, socket.send_frame = recv_frame, send_frame
     setattr(socket, _WAITING, conversation.waiting)

@@ -143,7 +143,8 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
                 connection.transport.abort()  # who closes it now must find that it is broken, and not fail itself
                 await asyncio.sleep(0)
                 raise
-        await send(message, **kwargs, **({} if text is None else {"text": text}))
+        with conversation.on_its_way():
+            await send(message, **kwargs, **({} if text is None else {"text": text}))
 
     connection.recv, connection.send, connection.wait_closed = recv, send_compared, wait_closed
     if stream is not None:

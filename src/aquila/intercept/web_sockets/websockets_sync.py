@@ -177,7 +177,8 @@ def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             data, is_text = encode_message(message, text)
             conversation.send_in_turn(data, is_text=is_text)
-        send(message, **kwargs, **({} if text is None else {"text": text}))
+        with conversation.on_its_way():
+            send(message, **kwargs, **({} if text is None else {"text": text}))
 
     connection.recv, connection.recv_streaming, connection.send = recv, recv_streaming, send_compared
     return _warn_of_program(connection, "recv", "recv_streaming", "send")
