@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -135,3 +136,10 @@ def test_lazy_names_are_those_that_type_checkers_see(name: str) -> None:
     module = importlib.import_module(name)
     shown = set(re.findall(r" as (\w+)$", inspect.getsource(module), re.MULTILINE))
     assert shown == set(module._NAMES)
+
+
+@pytest.mark.parametrize("page", sorted((REPOSITORY / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_a_page_names_no_option_or_setting_that_does_not_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert set(re.findall(r"(?<![\w-])--aquila[\w-]*\w", text)) - declared().options == set()
+    assert set(re.findall(r"^(aquila_\w+) *=", text, re.M)) - declared().ini == set()
