@@ -25,6 +25,7 @@ MODULES = (
     "aquila.errors",
     "aquila.hookspecs",
     "aquila.huey",
+    "aquila.huey.live",
     "aquila.huey.testing",
     "aquila.otel",
     "aquila.research",

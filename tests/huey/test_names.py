@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import aquila.huey
+import aquila.huey.live
 import aquila.huey.testing
 import aquila.testing
 from pytest_aquila import short_names, task_fixtures
@@ -30,12 +31,12 @@ def test_the_names_for_tests_resolve_to_the_objects_of_their_modules(package):
         _ = package.perform_jobs
 
 
-@pytest.mark.parametrize("package", [aquila.huey, aquila.huey.testing, aquila.testing])
+@pytest.mark.parametrize("package", [aquila.huey, aquila.huey.live, aquila.huey.testing, aquila.testing])
 def test_type_checkers_see_the_same_names(package):
     tree = ast.parse(Path(package.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {alias.asname: node.module for node in block.body for alias in node.names}
-    prefix = "aquila.huey." if package is aquila.huey else ""
+    prefix = f"{package.__name__}." if package in (aquila.huey, aquila.huey.live) else ""
     assert seen == {name: prefix + module for name, module in package._NAMES.items()}
 
 

@@ -41,6 +41,7 @@ from aquila.recording.under_test import is_under_test
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from aquila.huey.live.publisher import JobPublisher
     from aquila.huey.task_types import ContextTaskDecorator, TaskDecorator
     from aquila.huey.task_types import Task as TypedTask
 
@@ -76,6 +77,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     keep_running: bool = False
     rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING
     limits: Limits = NO_LIMITS
+    publisher: JobPublisher | None = None
     around_tasks: tuple[Callable[[CurrentTask], AbstractContextManager[Any]], ...] = ()
 
     def __init__(
@@ -182,7 +184,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     def enqueue(self, task: Any) -> Any:
         """Enqueue a task. Returns one result, a group of them or those of a chord: it depends on what follows it."""
         check_arguments(task)
-        return super().enqueue(task)
+        return super().enqueue(task) if self.publisher is None else self.publisher.enqueue(task, super().enqueue)
 
     def serialize_task(self, task: Task) -> bytes:
         """Return a task as a message, with its reference and its attempt where it has them."""
@@ -219,7 +221,9 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         return tasks
 
     def dequeue(self) -> Task | None:
-        """Take the next task out of the queue. Returns None where the queue is empty."""
+        """Take the next task out of the queue. Returns None where the queue is empty, or paused."""
+        if self.publisher is not None and self.publisher.is_paused():
+            return None
         data = self.storage.dequeue()
         if data is None:
             return None

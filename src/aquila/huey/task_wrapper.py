@@ -50,14 +50,16 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
     ) -> Any:
         """Return the task class of a function."""
         settings = check_task_settings(settings)
-        if not inspect.iscoroutinefunction(func):
-            return super().create_task(func, context, name, **settings)
+        called = func
+        if inspect.iscoroutinefunction(func):
 
-        @functools.wraps(func)
-        def run_to_end(*args: Any, **kwargs: Any) -> Any:
-            return run_coroutine(func(*args, **kwargs))
+            @functools.wraps(func)
+            def called(*args: Any, **kwargs: Any) -> Any:
+                return run_coroutine(func(*args, **kwargs))
 
-        return super().create_task(run_to_end, context, name, **settings)
+        task_class = super().create_task(called, context, name, **settings)
+        task_class._aquila_function = staticmethod(func)  # whose parameters have names
+        return task_class
 
     if TYPE_CHECKING:
 

@@ -1,0 +1,32 @@
+"""Jobs that can be watched: what happens to them is published, can be followed by any program, and seen on a page.
+
+``publisher`` takes in what happens, in producers and workers; ``storing`` writes it, in batches of ``events`` and in
+``summaries``. ``subscription`` reads the events of one job, ``job_index`` the summaries of all. ``page`` is the page.
+Everything is in the shared state of the queue, so that it outlives each process. Begin reading with ``publisher``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aquila.lazy_imports import lazy_names
+
+if TYPE_CHECKING:
+    from aquila.huey.live.events import JobEvent as JobEvent
+    from aquila.huey.live.page.application import app as app
+    from aquila.huey.live.publisher import publish_jobs as publish_jobs
+    from aquila.huey.live.subscription import subscribe as subscribe
+    from aquila.huey.live.subscription import subscribe_async as subscribe_async
+
+_NAMES = {
+    "JobEvent": "events",
+    "app": "page.application",
+    "publish_jobs": "publisher",
+    "subscribe": "subscription",
+    "subscribe_async": "subscription",
+}
+"""Every public name and the module that defines it."""
+
+__all__ = list(_NAMES)
+
+__getattr__, __dir__ = lazy_names(__name__, {name: f"{__name__}.{module}" for name, module in _NAMES.items()})

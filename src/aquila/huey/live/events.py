@@ -1,0 +1,88 @@
+"""What happens to a job, as numbered events, and how a batch of them is stored.
+
+A batch is one entry of the table ``events_table(job)``: the entry's number is its order, and an event's number says
+which batch it is in and where. So numbers grow, and none is given twice, whoever writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST_IN_BATCH = 256
+"""How many events a batch may have. The number of an event is that of its batch times this, plus its place."""
+
+QUEUED, STARTED, TEXT, REASONING = "queued", "started", "text", "reasoning"
+CALL, TOOL_CALL, TOOL_RESULT, REQUEST_RETRY, USAGE = "call", "tool_call", "tool_result", "request_retry", "usage"
+RETRY, INTERRUPTED, DONE, FAILED, CANCELED, EXPIRED = (
+    "retry",
+    "interrupted",
+    "done",
+    "failed",
+    "canceled",
+    "expired",
+)
+ENDS = frozenset({DONE, FAILED, CANCELED, EXPIRED})
+"""The events after which nothing happens to a job any more, unless somebody enqueues it again."""
+
+FIRST = 1
+"""The number of the event ``queued``. It is not stored: the summary of the job says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One thing that happened to a job.
+
+    - ``number``: grows with each event of a job, across retries, workers and restarts; not by one.
+    - ``kind``: ``queued``, ``started``, ``call``, ``text``, ``reasoning``, ``tool_call``, ``tool_result``,
+      ``request_retry``, ``usage``, ``retry``, ``interrupted``, ``done``, ``failed``, ``canceled`` or ``expired``.
+    - ``at``: when, in seconds since the epoch, by the clock of the storage.
+    - ``run``: which execution of the job it belongs to; empty before the first.
+    - ``data``: plain data about it, without secrets.
+    """
+
+    number: int
+    kind: str
+    at: float
+    run: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the job has ended with it."""
+        return self.kind in ENDS
+
+
+def events_table(job: str) -> str:
+    """Return the name of the table that has the events of a job."""
+    return f"live.events.{job}"
+
+
+def batch_key(number: int) -> str:
+    """Return the key of a batch."""
+    return f"{number:09d}"
+
+
+def encode_batch(writer: str, run: str, events: list[tuple[str, float, dict[str, Any]]]) -> bytes:
+    """Return a batch as it is stored. ``writer`` makes it differ from any other, so that its writer knows it again."""
+    return json.dumps([writer, run, events], ensure_ascii=False, separators=(",", ":"), default=str).encode(
+        "utf-8", "replace"
+    )
+
+
+def decode_batch(number: int, value: bytes) -> list[JobEvent]:
+    """Return the events of a stored batch. What is malformed, and may be anybody's, gives none."""
+    try:
+        _, run, events = json.loads(value, parse_constant=_refuse_constant)
+        return [
+            JobEvent(number * MOST_IN_BATCH + place, str(kind), float(at), str(run), dict(data))
+            for place, (kind, at, data) in enumerate(events[:MOST_IN_BATCH])
+        ]
+    except (ValueError, TypeError, RecursionError):
+        return []
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number that JSON has")

@@ -1,0 +1,250 @@
+"""Every job of a queue, for the overview: counted, filtered, searched and paged in the memory of one process.
+
+The summaries are in the storage. Here is, of each, what a filter or a search looks at: about half a kilobyte. What has
+changed since the last look is read before each look; a process that begins reads the newest first, so that the first
+page is there at once.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aquila.huey.live.job_rates import JobRates
+from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
+from aquila.huey.live.workers import WorkerRow, read_workers
+from aquila.huey.state import Entry, SharedState, state_of
+
+_AT_ONCE = 1_000
+_LOOK_EVERY = 0.25
+_COUNT_EVERY = 5.0
+_OVERLAP = 1.0
+"""Changes of the last second, by the times that their writers gave them, are read again: writers may be late."""
+
+
+@dataclass(slots=True)
+class JobRow:
+    """What is kept of a job. ``text`` is what a search looks at: id, name, arguments, error, model, worker."""
+
+    id: str
+    order: float
+    created: float
+    state: str
+    name: str
+    text: str
+    worker: str = ""
+    ended: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """Which jobs to show. ``words`` must all be in what a search looks at; upper and lower case are the same."""
+
+    state: str = ""
+    name: str = ""
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, state: str, name: str, search: str) -> JobQuery:
+        """Make a query of what somebody typed."""
+        return cls(state, name, tuple(search.lower().split()[:10]))
+
+    def matches(self, row: JobRow) -> bool:
+        """Whether a job is to be shown."""
+        return (
+            (not self.state or row.state == self.state)
+            and (not self.name or row.name == self.name)
+            and all(word in row.text for word in self.words)
+        )
+
+
+class JobIndex:
+    """The jobs of one Huey. Its methods may be called by any thread; each takes milliseconds.
+
+    Owns all rows, under one lock. ``states`` and ``names`` count the jobs.
+    """
+
+    def __init__(self, huey: Any) -> None:
+        self._huey = huey
+        self._lock = threading.RLock()
+        self._names: dict[str, str] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._rows: dict[str, JobRow] = {}
+        self._in_order: list[tuple[float, str]] = []
+        self._running: dict[str, JobRow] = {}
+        self._newest = -math.inf
+        self._oldest = math.inf
+        self._looked = self._counted = -math.inf
+        self.is_complete = False
+        self.total = 0
+        self.version = 0
+        self.states: Counter[str] = Counter()
+        self.names: Counter[str] = Counter()
+        self.rates = JobRates()
+        self.workers: list[WorkerRow] = []
+
+    @property
+    def _state(self) -> SharedState:
+        return state_of(self._huey)
+
+    def refresh(self) -> None:
+        """Read what has changed, unless that was done a moment ago; and for a moment what is older. Raises what the
+        storage raises.
+        """
+        with self._lock:
+            if time.monotonic() - self._looked < _LOOK_EVERY:
+                return
+            self._read_changes()
+            if not self.is_complete:
+                self._read_older(until=time.monotonic() + 0.04)
+            self._forget_what_is_gone()
+            self.workers = read_workers(self._state)
+            self._look_after_running()
+            self._looked = time.monotonic()
+
+    def find(self, query: JobQuery, *, offset: int, limit: int) -> tuple[list[str], int]:
+        """Return the ids of a page of jobs, the newest first, and how many there are in all."""
+        with self._lock:
+            order = self._in_order
+            if query == JobQuery():
+                end = len(order) - offset
+                return [job for _, job in reversed(order[max(0, end - limit) : max(0, end)])], len(order)
+            rows = self._rows
+            found = [job for _, job in reversed(order) if query.matches(rows[job])]
+        return found[offset : offset + limit], len(found)
+
+    def load(self, jobs: Iterable[str]) -> list[JobSummary]:
+        """Return the summaries of jobs. One that was forgotten meanwhile is left out."""
+        found = ((job, decode_summary(job, self._state.get(JOBS_TABLE, job))) for job in jobs)
+        return [summary for _, summary in found if summary is not None]
+
+    def state_of_job(self, summary: JobSummary) -> str:
+        """Return what a job is doing. One whose worker is gone is interrupted, whatever its summary says."""
+        state = summary.state
+        alive = {worker.key for worker in self.workers if worker.is_alive}
+        if state == "running" and summary.last is not None and summary.last.worker not in alive:
+            return "interrupted"
+        return state
+
+    def forget(self, job: str) -> None:
+        """Forget a job that was deleted."""
+        with self._lock:
+            self._remove(job)
+
+    def _read_changes(self) -> None:
+        if self._newest == -math.inf:
+            newest = self._state.entries(JOBS_TABLE, limit=_AT_ONCE, newest_first=True)
+            for entry in newest:
+                self._put(entry)
+            if newest:
+                self._newest, self._oldest = newest[0].order, newest[-1].order
+            self.is_complete = len(newest) < _AT_ONCE
+            return
+
+        def read(offset: int, bound: float) -> list[Entry]:
+            return self._state.entries(JOBS_TABLE, limit=_AT_ONCE, offset=offset, at_least=bound)
+
+        self._walk(read, self._newest - _OVERLAP, until=math.inf)
+
+    def _read_older(self, until: float) -> None:
+        def read(offset: int, bound: float) -> list[Entry]:
+            below = math.nextafter(bound, math.inf)
+            return self._state.entries(JOBS_TABLE, limit=_AT_ONCE, offset=offset, newest_first=True, below=below)
+
+        self.is_complete = self._walk(read, self._oldest, until=until)
+
+    def _walk(self, read: Callable[[int, float], list[Entry]], bound: float, *, until: float) -> bool:
+        """Take in entries from a bound on, page by page. Returns whether all were read before the time was over."""
+        offset = 0
+        while True:
+            page = read(offset, bound)
+            for entry in page:
+                self._put(entry)
+            if page:
+                # Many may have the same time: then the page after them is counted from it.
+                is_stuck = page[-1].order == bound
+                offset, bound = (offset + len(page) if is_stuck else 0), page[-1].order
+                self._newest, self._oldest = max(self._newest, bound), min(self._oldest, bound)
+            if len(page) < _AT_ONCE:
+                return True
+            if time.monotonic() >= until:
+                return False
+
+    def _put(self, entry: Entry) -> None:
+        known = self._rows.get(entry.key)
+        if known is not None and known.order == entry.order:
+            return
+        summary = decode_summary(entry.key, entry.value)
+        if summary is None:
+            return
+        if known is not None:
+            self._remove(entry.key)
+        last = summary.last
+        parts = (summary.id, summary.name, summary.arguments, *((last.error, last.model, last.worker) if last else ()))
+        row = JobRow(
+            summary.id,
+            entry.order,
+            summary.created,
+            summary.state,
+            self._names.setdefault(summary.name, summary.name),
+            "\n".join(parts).lower(),
+            last.worker if last else "",
+            summary.ended,
+        )
+        self._rows[row.id] = row
+        # Most are newer than all that were there.
+        insort(self._in_order, (row.created, row.id))
+        self.states[row.state] += 1
+        self.names[row.name] += 1
+        self.rates.count(row.state, row.ended, 1)
+        if row.state == "running":
+            self._running[row.id] = row
+        self.version += 1
+
+    def _remove(self, job: str) -> None:
+        row = self._rows.pop(job, None)
+        if row is None:
+            return
+        del self._in_order[bisect_left(self._in_order, (row.created, row.id))]
+        self.states[row.state] -= 1
+        self.names[row.name] -= 1
+        self.rates.count(row.state, row.ended, -1)
+        self._running.pop(job, None)
+        self.version += 1
+
+    def _look_after_running(self) -> None:
+        alive = {worker.key for worker in self.workers if worker.is_alive}
+        for row in self._running.values():
+            state = "running" if row.worker in alive else "interrupted"
+            if state != row.state:
+                self.states[row.state] -= 1
+                self.states[state] += 1
+                row.state = state
+                self.version += 1
+
+    def _forget_what_is_gone(self) -> None:
+        """Forget jobs that others have deleted, or that were the oldest of too many."""
+        if time.monotonic() - self._counted < _COUNT_EVERY:
+            return
+        self._counted = time.monotonic()
+        self.total = self._state.count(JOBS_TABLE)
+        if not self.is_complete or self.total == len(self._rows):
+            return
+        oldest = self._state.entries(JOBS_TABLE, limit=1)
+        first = oldest[0].order if oldest else math.inf
+        for job in [row.id for row in self._rows.values() if row.order < first]:
+            self._remove(job)
+        if len(self._rows) > self.total:
+            for job in [row.id for row in self._rows.values() if self._is_gone(row)]:
+                self._remove(job)
+
+    def _is_gone(self, row: JobRow) -> bool:
+        return self._state.get(JOBS_TABLE, row.id) is None

@@ -1,0 +1,92 @@
+"""What a process has to say of one execution of a job, until it is stored."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+from aquila.huey.live.events import MOST_IN_BATCH, REASONING, TEXT, encode_batch
+from aquila.huey.live.summaries import JobRun, JobSummary
+
+MOST_TEXT = 1_000_000
+"""How many characters of an execution are published. Of those that follow only their number is."""
+
+_MOST_EVENTS = 5_000
+_TAIL = 160
+_LAST_WORD = re.compile(r"\S{1,100}\Z")
+
+Pending = tuple[str, float, dict[str, Any]]
+
+
+class JobRecord:
+    """One execution, or what is known before any. Its owner holds a lock around every method.
+
+    ``batch`` is what was taken out to be stored and is not known to be stored; ``number`` is the next batch's, and 0
+    while nobody has looked what there is.
+    """
+
+    def __init__(self, summary: JobSummary, run: JobRun | None) -> None:
+        self.summary = summary
+        self.run = run
+        self.is_changed = False
+        self.is_over = False
+        self.batch: bytes | None = None
+        self.number = 0
+        self.stored_at = float("-inf")
+        self._pending: list[Pending] = []
+        self._published = 0
+        self._events = 0
+        self._writer = uuid.uuid4().hex[:12]
+
+    def add_event(self, kind: str, at: float, **data: Any) -> None:
+        """Add an event. One too many is left out, unless the execution ends with it."""
+        self._events += 1
+        if self._events <= _MOST_EVENTS or self.is_over:
+            self._pending.append((kind, at, data))
+
+    def add_text(self, kind: str, at: float, text: str, *, content: bool) -> None:
+        """Add a piece of text. Those that come before the next batch become one event."""
+        if self.run is not None and kind == TEXT:
+            self.run.characters += len(text)
+            if content:
+                self.run.tail = (self.run.tail + text)[-_TAIL:]
+        self._published += len(text)
+        if not content or self._published > MOST_TEXT:
+            return
+        last = self._pending[-1] if self._pending else None
+        if last is not None and last[0] == kind:
+            last[2]["text"] += text
+        else:
+            self._pending.append((kind, at, {"text": text}))
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something to store."""
+        return bool(self._pending) or self.batch is not None or self.is_changed
+
+    def take_batch(self) -> list[Pending]:
+        """Take out the events of the next batch."""
+        batch, self._pending = self._pending[:MOST_IN_BATCH], self._pending[MOST_IN_BATCH:]
+        if batch and not self._pending and not self.is_over and batch[-1][0] in (TEXT, REASONING):
+            self._hold_last_word(batch)
+        return batch
+
+    def _hold_last_word(self, batch: list[Pending]) -> None:
+        """Keep the last word for the next batch: a key that comes in two pieces would be recognized in neither."""
+        kind, at, data = batch[-1]
+        last = _LAST_WORD.search(data["text"])
+        if last is not None:
+            self._pending.append((kind, at, {"text": last[0]}))
+            data["text"] = data["text"][: last.start()]
+            if not data["text"]:
+                batch.pop()
+
+    def encode(self, events: list[Pending]) -> bytes:
+        """Return a batch as it is stored."""
+        return encode_batch(self._writer, self.run.key if self.run else "", events)
+
+    @property
+    def must_be_stored(self) -> bool:
+        """Whether something waits that is more than the last word of a text."""
+        return self.is_changed or self.batch is not None or (self.is_over and bool(self._pending))

@@ -1,0 +1,133 @@
+"""What a job's page shows: the events of a job, put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aquila.huey.live import events
+from aquila.huey.live.events import JobEvent
+
+
+@dataclass(slots=True)
+class ToolView:
+    """A tool call. ``result`` is None until it has ended."""
+
+    name: str
+    arguments: str
+    at: float
+    result: str | None = None
+    seconds: float = 0.0
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class RunView:
+    """An execution of a job, and what it said."""
+
+    key: str
+    number: int = 0
+    attempt: int = 1
+    delivery: int = 0
+    started: float = 0.0
+    ended: float = 0.0
+    seconds: float = 0.0
+    worker: str = ""
+    outcome: str = "running"
+    error: str = ""
+    traceback: str = ""
+    eta: float = 0.0
+    arguments: str = ""
+    text: str = ""
+    reasoning: str = ""
+    tools: list[ToolView] = field(default_factory=list)
+    steps: list[tuple[float, str, str]] = field(default_factory=list)
+
+
+_ENDINGS = {events.RETRY, events.INTERRUPTED, events.DONE, events.FAILED, events.CANCELED}
+
+
+class JobView:
+    """The runs of a job. ``add_event`` takes in its events in order; ``number`` is that of the last one."""
+
+    def __init__(self, found: Iterable[JobEvent] = ()) -> None:
+        self.runs: list[RunView] = []
+        self.number = 0
+        self._by_key: dict[str, RunView] = {}
+        self._tools: dict[tuple[str, str], ToolView] = {}
+        for event in found:
+            self.add_event(event)
+
+    @property
+    def arguments(self) -> str:
+        """The arguments, as JSON with lines."""
+        return write_nicely(next((run.arguments for run in reversed(self.runs) if run.arguments), ""))
+
+    def add_event(self, event: JobEvent) -> None:
+        """Take in the next event."""
+        self.number = max(self.number, event.number)
+        if not event.run:
+            return
+        run = self._by_key.get(event.run)
+        if run is None:
+            run = self._by_key[event.run] = RunView(event.run, len(self.runs) + 1, started=event.at)
+            self.runs.append(run)
+        text = _reader_of(event.data)
+        match event.kind:
+            case events.STARTED:
+                run.started, run.worker, run.arguments = event.at, text("worker"), text("arguments")
+                run.attempt, run.delivery = _whole(event.data.get("attempt"), 1), _whole(event.data.get("delivery"), 0)
+            case events.TEXT:
+                run.text += text("text")
+            case events.REASONING:
+                run.reasoning += text("text")
+            case events.TOOL_CALL:
+                tool = ToolView(text("tool"), write_nicely(text("arguments")), event.at)
+                run.tools.append(tool)
+                self._tools[event.run, text("id")] = tool
+            case events.TOOL_RESULT:
+                known = self._tools.get((event.run, text("id")))
+                if known is not None:
+                    known.result, known.failed = write_nicely(text("result")), bool(event.data.get("failed"))
+                    known.seconds = _number(event.data.get("seconds"))
+            case _:
+                self._add_step(run, event)
+        if event.kind in _ENDINGS:
+            run.outcome, run.ended, run.error = event.kind, event.at, text("error")
+            run.traceback, run.eta = text("traceback"), _number(event.data.get("eta"))
+            run.seconds = _number(event.data.get("seconds"))
+
+    def _add_step(self, run: RunView, event: JobEvent) -> None:
+        text = _reader_of(event.data)
+        if event.kind == events.CALL:
+            run.steps.append((event.at, "asked", text("model")))
+        elif event.kind == events.USAGE:
+            tokens = (
+                f"{_whole(event.data.get('input_tokens'), 0)} + {_whole(event.data.get('output_tokens'), 0)} tokens"
+            )
+            run.steps.append((event.at, "answered", ", ".join(filter(None, (tokens, text("finish_reason"))))))
+        elif event.kind == events.REQUEST_RETRY:
+            delay = _number(event.data.get("delay"))
+            run.steps.append((event.at, "request again", f"in {delay:.1f} s: {text('error')}"))
+
+
+def write_nicely(text: str) -> str:
+    """Return JSON with one value a line; another text as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _reader_of(data: Any) -> Any:
+    return lambda name: str(data.get(name) or "")
+
+
+def _whole(value: Any, otherwise: int) -> int:
+    return value if type(value) is int else otherwise
+
+
+def _number(value: Any) -> float:
+    return float(value) if type(value) in (int, float) else 0.0

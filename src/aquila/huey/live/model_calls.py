@@ -1,0 +1,125 @@
+"""Tells the publishers of Hueys what the model calls of their jobs do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from aquila import plugins
+from aquila.events import Chunk, Event, Reasoning, Refusal, Retry, ToolCall, ToolResult
+from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
+from aquila.huey.live import events
+from aquila.huey.live.redacting import describe_error, redact_json, redact_text
+from aquila.huey.live.summaries import JobRun
+from aquila.huey.running_task import CurrentTask, current_task_or_none
+
+if TYPE_CHECKING:
+    from aquila.huey.live.publisher import JobPublisher
+
+_LONGEST = 4_000
+
+
+class ModelCallPublisher:
+    """The plugin that is told about model calls. It has no state: the task that makes a call knows its Huey."""
+
+    @hookimpl
+    def aquila_call_start(self, call: CallInfo) -> None:
+        if (found := _find_task()) is not None:
+            publisher, current = found
+
+            def change(run: JobRun) -> None:
+                run.model = call.model or run.model
+
+            publisher.note_event(current, events.CALL, change, ref=call.ref, model=call.model, operation=call.operation)
+
+    @hookimpl
+    def aquila_chunk(self, call: CallInfo, event: Event) -> None:
+        if isinstance(event, Chunk | Reasoning | Refusal) and (found := _find_task()) is not None:
+            publisher, current = found
+            kind = events.REASONING if isinstance(event, Reasoning) else events.TEXT
+            publisher.note_text(current, kind, event.text)
+
+    @hookimpl
+    def aquila_tool_call(self, call: CallInfo, event: ToolCall) -> None:
+        if (found := _find_task()) is not None:
+            publisher, current = found
+
+            def change(run: JobRun) -> None:
+                run.tools += 1
+
+            content = {"arguments": redact_json(event.raw_arguments)[:_LONGEST]} if publisher.content else {}
+            publisher.note_event(current, events.TOOL_CALL, change, tool=event.name, id=event.id, **content)
+
+    @hookimpl
+    def aquila_tool_result(self, call: CallInfo, event: ToolResult, seconds: float) -> None:
+        if (found := _find_task()) is not None:
+            publisher, current = found
+            content: dict[str, Any] = {}
+            if publisher.content:
+                content = {"result": redact_json(event.text or _write_value(event.value))[:_LONGEST]}
+            failed = event.error is not None
+            publisher.note_event(
+                current, events.TOOL_RESULT, _change_nothing, tool=event.name, id=event.id, failed=failed,
+                seconds=round(seconds, 6), **content,
+            )  # fmt: skip
+
+    @hookimpl
+    def aquila_retry(self, call: CallInfo, event: Retry) -> None:
+        if (found := _find_task()) is not None:
+            publisher, current = found
+
+            def change(run: JobRun) -> None:
+                run.request_retries += 1
+
+            error, _ = describe_error(event.error)
+            publisher.note_event(current, events.REQUEST_RETRY, change, delay=event.delay, error=error)
+
+    @hookimpl
+    def aquila_request_stop(
+        self, call: CallInfo, turn: int, answer: AnswerInfo | None, error: BaseException | None, seconds: float
+    ) -> None:
+        found = _find_task()
+        if found is None or answer is None:
+            return
+        publisher, current = found
+        usage, model = answer.usage, answer.model or call.model
+        cost = publisher.price(model, usage) if publisher.price is not None else 0.0
+
+        def change(run: JobRun) -> None:
+            run.requests += 1
+            run.model = model or run.model
+            run.input_tokens += usage.input_tokens
+            run.output_tokens += usage.output_tokens
+            run.cost += cost
+
+        publisher.note_event(
+            current, events.USAGE, change, model=model, turn=turn, finish_reason=answer.finish_reason,
+            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost=cost, seconds=round(seconds, 6),
+        )  # fmt: skip
+
+
+def _find_task() -> tuple[JobPublisher, CurrentTask] | None:
+    """Return the task that is executing here, and its publisher. None where there is none, or nobody to tell."""
+    current = current_task_or_none()
+    publisher = None if current is None else current.huey.publisher
+    return None if current is None or publisher is None else (publisher, current)
+
+
+def _change_nothing(run: JobRun) -> None:
+    pass
+
+
+def _write_value(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=repr)
+    except (TypeError, ValueError, RecursionError):
+        return redact_text(repr(value))
+
+
+_PLUGIN = ModelCallPublisher()
+
+
+def register_plugin() -> None:
+    """Have model calls told from now on, in this process. Once is enough for all Hueys."""
+    if not plugins.plugin_manager().is_registered(_PLUGIN):
+        plugins.register(_PLUGIN)

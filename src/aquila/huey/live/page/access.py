@@ -1,0 +1,116 @@
+"""Who may look at jobs, and who may act on them. Pure: it looks at the header fields of a request.
+
+Reading needs nothing where only this machine can ask; acting always needs the token, or the application's own leave.
+A page of a stranger can do neither: it is known by the header fields that browsers set (see ``aquila.server``), an
+action needs a value that only pages of this server have, and the cookies are not sent along from elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from aquila.server.admission import Admission
+from aquila.server.failures import TOKEN_HEADER, Failure
+
+Level = Literal["none", "read", "act"]
+
+SESSION_COOKIE, FORM_COOKIE = "aquila_jobs_session", "aquila_jobs_form"
+_SESSION_SECONDS = 12 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The rules. ``token`` lets act; with ``reading_needs_token`` nothing is shown without it.
+
+    ``decide`` is an application's own rule: from a request to ``none``, ``read`` or ``act``, in the token's place.
+    """
+
+    admission: Admission
+    token: str | None = field(default=None, repr=False)
+    reading_needs_token: bool = False
+    decide: Callable[[Request], Level] | None = None
+
+    def find_rejection(self, request: Request) -> Failure | None:
+        """Return why a request is not let in at all, or None."""
+        headers = request.headers
+        is_opened_in_browser = request.method in ("GET", "HEAD") and headers.get("sec-fetch-dest") == "document"
+        if is_opened_in_browser and headers.get("sec-fetch-mode") == "navigate":
+            # A link that somebody follows. Whoever wrote it sees nothing of the page, and it may be in no frame.
+            headers = headers.mutablecopy()
+            for name in ("sec-fetch-site", "origin"):
+                del headers[name]
+        failure = self.admission.find_rejection(headers)
+        if failure is not None and failure.code == "foreign_page":
+            return Failure(403, "foreign_page", "a page of another site sent this; open the page itself")
+        return failure
+
+    def level_of(self, request: Request) -> Level:
+        """Return what the sender of a request may do."""
+        if self.decide is not None:
+            level = self.decide(request)
+            return level if level in ("read", "act") else "none"
+        if self.token is not None and (self._shows_token(request) or self._is_session(request)):
+            return "act"
+        return "none" if self.reading_needs_token else "read"
+
+    def may_post(self, request: Request, given: str) -> bool:
+        """Whether a form was sent by a page of this server, or by a program that shows the token.
+
+        ``given`` is the hidden value of the form.
+        """
+        if self._shows_token(request):
+            return True
+        is_own = bool(request.headers.get("origin")) or request.headers.get("sec-fetch-site") == "same-origin"
+        expected = request.cookies.get(FORM_COOKIE, "")
+        return is_own and len(expected) >= 32 and hmac.compare_digest(expected.encode(), given.encode())
+
+    def open_session(self, request: Request, response: Response, given: str) -> bool:
+        """Let a browser act that has shown the token. Returns whether it has."""
+        if self.token is None or not hmac.compare_digest(self.token.encode(), given.strip().encode()):
+            return False
+        until = str(int(time.time()) + _SESSION_SECONDS)
+        set_cookie(request, response, SESSION_COOKIE, f"{until}.{self._sign(until)}", seconds=_SESSION_SECONDS)
+        return True
+
+    def _shows_token(self, request: Request) -> bool:
+        given = request.headers.get(TOKEN_HEADER)
+        return self.token is not None and given is not None and hmac.compare_digest(given.encode(), self.token.encode())
+
+    def _is_session(self, request: Request) -> bool:
+        until, _, signature = request.cookies.get(SESSION_COOKIE, "").partition(".")
+        if not until.isdecimal() or not hmac.compare_digest(signature.encode(), self._sign(until).encode()):
+            return False
+        return time.time() < int(until[:15])
+
+    def _sign(self, until: str) -> str:
+        return hmac.new((self.token or "").encode(), f"aquila jobs {until}".encode(), hashlib.sha256).hexdigest()
+
+
+def form_value_of(request: Request) -> str:
+    """Return the value that forms of a page carry: that of the browser's cookie, or a new one."""
+    known = request.cookies.get(FORM_COOKIE, "")
+    return (
+        known if len(known) == 43 and known.replace("-", "a").replace("_", "a").isalnum() else secrets.token_urlsafe(32)
+    )
+
+
+def set_cookie(request: Request, response: Response, name: str, value: str, *, seconds: int | None = None) -> None:
+    """Set a cookie that no script can read and no other site has sent along."""
+    response.set_cookie(
+        name,
+        value,
+        max_age=seconds,
+        path=request.scope.get("root_path", "") or "/",
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )

@@ -1,0 +1,71 @@
+"""What can be done to jobs and queues from the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from huey.exceptions import HueyException
+
+from aquila.errors import AquilaError
+from aquila.huey.live.pausing import pause_queue, resume_queue
+from aquila.huey.live.retention import forget_job
+from aquila.huey.live.storing import MESSAGES_TABLE
+from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
+from aquila.huey.state import state_of
+
+
+class ActionRefused(Exception):
+    """An action that cannot be done; the text says why."""
+
+
+def cancel_job(huey: Any, job: str) -> None:
+    """Revoke a job: one that waits is not begun, and one that streams an answer by ``follow`` is ended."""
+    summary = decode_summary(job, state_of(huey).get(JOBS_TABLE, job))
+    if summary is None:
+        raise ActionRefused("this job is not known any more")
+    if summary.ended:
+        raise ActionRefused("this job has ended")
+    huey.revoke_by_id(job, revoke_once=True)
+
+
+def has_message(huey: Any, job: str) -> bool:
+    """Whether a job can be enqueued again."""
+    return state_of(huey).get(MESSAGES_TABLE, job) is not None
+
+
+def retry_job(huey: Any, job: str) -> None:
+    """Enqueue a job again that failed for good. It keeps its id, and is the next attempt."""
+    state = state_of(huey)
+    entry = state.take(MESSAGES_TABLE, job)
+    if entry is None:
+        raise ActionRefused("there is no message of this job; only one that failed for good can be enqueued again")
+    try:
+        task = huey.deserialize_task(entry.value)
+    except (AquilaError, HueyException) as error:
+        state.put(MESSAGES_TABLE, job, entry.value, order=entry.order)
+        raise ActionRefused(f"the job's message cannot be read here: {error}. Import the module of its task") from None
+    task.eta, task.expires_resolved = None, None
+    task.retries = type(task).default_retries
+    task._aquila_attempt = getattr(task, "_aquila_attempt", 1) + 1
+    huey.delete(job)  # the error that is its result
+    huey.enqueue(task)
+
+
+def delete_job(huey: Any, job: str) -> None:
+    """Forget a job that has ended, and its result."""
+    summary = decode_summary(job, state_of(huey).get(JOBS_TABLE, job))
+    if summary is not None and not summary.ended and summary.state != "interrupted" and summary.last is None:
+        raise ActionRefused("this job waits; cancel it first")
+    forget_job(state_of(huey), job)
+    huey.delete(job)
+
+
+ACTIONS: dict[str, Callable[[Any, str], None]] = {
+    "cancel": cancel_job,
+    "retry": retry_job,
+    "delete": delete_job,
+    "pause": lambda huey, job: pause_queue(huey),
+    "resume": lambda huey, job: resume_queue(huey),
+}
+"""What forms may ask for: a function of the Huey and of the id of a job."""

@@ -1,0 +1,296 @@
+"""The ASGI application of the page of jobs.
+
+::
+
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+    from aquila.huey.live import app
+
+    application = Starlette(routes=[Mount("/jobs", app(huey))])
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aquila.errors import ConfigError
+from aquila.huey.instances import AquilaHuey
+from aquila.huey.live.page import actions, streams
+from aquila.huey.live.page.access import FORM_COOKIE, Access, Level, form_value_of, set_cookie
+from aquila.huey.live.page.contents import JobPage, Overview, Site
+from aquila.huey.live.page.rendering import HERE, render
+from aquila.huey.live.subscription import reading_limiter
+from aquila.optional import import_optional
+from aquila.server.admission import Admission, make_token, read_host_names
+
+_LARGEST_FORM = 4_096
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+def app(
+    *hueys: Any,
+    token: str | None = None,
+    hosts: Iterable[str] = (),
+    decide: Callable[[Request], Level] | None = None,
+    reading_needs_token: bool = False,
+    most_streams: int = streams.MOST_STREAMS,
+) -> Starlette:
+    """Return the page of the jobs of one or more Hueys, as an ASGI application.
+
+    - ``token`` lets those act who know it: cancel, retry, delete, pause. Without it the page only shows.
+    - ``hosts`` are the names, besides those of this machine, by which browsers reach the page.
+    - ``decide`` is your own rule: from a Starlette ``Request`` to ``"none"``, ``"read"`` or ``"act"``, for instance by
+      the user who has signed in. The token then means nothing.
+    - ``reading_needs_token``: without the token nothing is shown.
+    - ``most_streams``: how many pages may be live at once; others look every ten seconds.
+
+    The Hueys must have been given to ``publish_jobs``. Raises ``ConfigError``, and ``MissingDependency`` without the
+    extra ``jobs``.
+    """
+    import_optional("jinja2", "jobs", purpose="the page of jobs")
+    if not hueys or not all(isinstance(one, AquilaHuey) for one in hueys):
+        raise ConfigError("the page of jobs needs one Huey or more, each of aquila.huey or given to instrument()")
+    if len({one.name for one in hueys}) < len(hueys):
+        raise ConfigError(
+            "two of these Hueys have the same name; give each a name of its own, such as RedisHuey('mail')"
+        )
+    admission = Admission(token or make_token(), hosts=read_host_names(hosts))
+    access = Access(admission, token, reading_needs_token, decide)
+    page = _Endpoints(Site(hueys), access, streams.StreamSeats(most_streams))
+    application = Starlette(
+        routes=[
+            Route("/", page.show_overview, methods=["GET"], name="overview"),
+            Route("/live", page.stream_overview, methods=["GET"]),
+            # Names of queues and ids of jobs may be any text, so they are no part of a path.
+            Route("/job", page.show_job, methods=["GET"]),
+            Route("/job/live", page.stream_job, methods=["GET"]),
+            Route("/act", page.act, methods=["POST"]),
+            Route("/sign-in", page.show_sign_in, methods=["GET"]),
+            Route("/sign-in", page.sign_in, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=HERE / "static")),
+        ],
+        middleware=[Middleware(_Gate, access)],
+        exception_handlers={404: page.show_not_found, 405: page.show_not_found},
+    )
+    application.state.find_web_sockets = lambda: None
+    return application
+
+
+class _Gate:
+    """Refuses whom the page does not answer, and gives each response the header fields that keep a page alone."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message["headers"]}
+                own = _HEADERS if b"cache-control" in present else {**_HEADERS, "cache-control": "no-store"}
+                message["headers"] = [*message["headers"], *((n.encode(), v.encode()) for n, v in own.items())]
+            await send(message)
+
+        failure = self._access.find_rejection(request)
+        if failure is None:
+            await self._app(scope, receive, send_with_headers)
+        else:
+            await failure.make_response()(scope, receive, send_with_headers)
+
+
+class _Endpoints:
+    def __init__(self, site: Site, access: Access, seats: streams.StreamSeats) -> None:
+        self._site = site
+        self._access = access
+        self._seats = seats
+
+    async def show_overview(self, request: Request) -> Response:
+        """Show a page of jobs."""
+        level = self._access.level_of(request)
+        if level == "none":
+            return self._ask_for_token(request)
+        overview = Overview.read(self._site, request.query_params, may_act=level == "act")
+        return await self._render(request, "overview.html", overview.describe, level)
+
+    async def stream_overview(self, request: Request) -> Response:
+        """Send the overview again whenever it changes."""
+        level = self._access.level_of(request)
+        if level == "none":
+            return Response(status_code=401)
+        overview = Overview.read(self._site, request.query_params, may_act=level == "act")
+        base, form = request.scope.get("root_path", ""), form_value_of(request)
+        sent: list[str] = []
+
+        def look() -> list[streams.Message]:
+            html = render("_overview.html", **overview.describe(), base=base, form=form, level=level)
+            if sent == [html]:
+                return []
+            sent[:] = [html]
+            return [("overview", html, None)]
+
+        return self._seats.respond(lambda: streams.repeat(overview.queue.huey, None, look))
+
+    async def show_job(self, request: Request) -> Response:
+        """Show a job."""
+        level = self._access.level_of(request)
+        if level == "none":
+            return self._ask_for_token(request)
+        page = self._find_page(request)
+        if page is None:
+            return await self.show_not_found(request)
+        return await self._render(request, "job.html", functools.partial(page.describe, may_act=level == "act"), level)
+
+    async def stream_job(self, request: Request) -> Response:
+        """Send what happens to a job as it happens."""
+        level = self._access.level_of(request)
+        page = self._find_page(request)
+        if level == "none" or page is None:
+            return Response(status_code=401 if level == "none" else 404)
+        given = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
+        after = int(given) if given.isdecimal() and len(given) < 16 else 0
+        base, form = request.scope.get("root_path", ""), form_value_of(request)
+
+        may_act = level == "act"
+
+        def write(template: str, **values: Any) -> str:
+            return render(template, **values, base=base, form=form, level=level)
+
+        look = page.follow(after, may_act=may_act, write=write)
+        return self._seats.respond(lambda: streams.repeat(page.queue.huey, page.job, look))
+
+    async def act(self, request: Request) -> Response:
+        """Do what a form says: to a job, or to a queue."""
+        form = await self._read_form(request)
+        if form is None or self._access.level_of(request) != "act":
+            return self._refuse(request)
+        if not self._access.may_post(request, form.get("form", "")):
+            return self._refuse(request)
+        queue, job, action = self._site.find(form.get("queue", "")), form.get("id", ""), form.get("action", "")
+        if queue is None or action not in actions.ACTIONS:
+            return await self.show_not_found(request)
+
+        def act() -> None:
+            actions.ACTIONS[action](queue.huey, job)
+            if action == "delete":
+                queue.index.forget(job)
+
+        try:
+            await anyio.to_thread.run_sync(act, limiter=reading_limiter())
+        except actions.ActionRefused as error:
+            text = render("message.html", title="That was not done", message=f"{error}.", **_base_of(request))
+            return HTMLResponse(text, 409)
+        where = f"/job?{urlencode({'queue': queue.name, 'id': job})}" if action in ("cancel", "retry") else ""
+        return RedirectResponse(_base_of(request)["base"] + (where or f"/?{urlencode({'queue': queue.name})}"), 303)
+
+    async def show_sign_in(self, request: Request) -> Response:
+        """Ask for the token."""
+        return self._ask_for_token(request, status=200)
+
+    async def sign_in(self, request: Request) -> Response:
+        """Let a browser act that shows the token."""
+        form = await self._read_form(request)
+        if form is None or not self._access.may_post(request, form.get("form", "")):
+            return self._refuse(request)
+        response = RedirectResponse(request.scope.get("root_path", "") + "/", 303)
+        if self._access.open_session(request, response, form.get("token", "")):
+            return response
+        return self._ask_for_token(request, message="That is not the token.", status=403)
+
+    async def show_not_found(self, request: Request, error: Exception | None = None) -> Response:
+        """Say that there is no such page."""
+        text = render(
+            "message.html", title="Not here", message="This job or page is not known (any more).", **_base_of(request)
+        )
+        return HTMLResponse(text, 404)
+
+    def _find_page(self, request: Request) -> JobPage | None:
+        queue = self._site.find(request.query_params.get("queue", ""))
+        return None if queue is None else JobPage(queue, request.query_params.get("id", ""))
+
+    async def _render(
+        self, request: Request, template: str, describe: Callable[[], dict[str, Any]], level: Level
+    ) -> Response:
+        form = form_value_of(request)
+
+        def write() -> str | None:
+            values = describe()
+            if not values:
+                return None
+            can_sign_in = self._can_sign_in(level)
+            return render(template, **values, form=form, level=level, can_sign_in=can_sign_in, **_base_of(request))
+
+        try:
+            html = await anyio.to_thread.run_sync(write, limiter=reading_limiter())
+        except (ConfigError, AssertionError):
+            raise
+        except Exception as error:  # noqa: BLE001 -- each storage has errors of its own
+            text = render(
+                "message.html",
+                title="The queue's storage does not answer",
+                message=f"{type(error).__name__}: this page looks again in a few seconds.",
+                again=True,
+                **_base_of(request),
+            )
+            return HTMLResponse(text, 503, {"retry-after": "3"})
+        if html is None:
+            return await self.show_not_found(request)
+        response = HTMLResponse(html)
+        if request.cookies.get(FORM_COOKIE) != form:
+            set_cookie(request, response, FORM_COOKIE, form)
+        return response
+
+    def _can_sign_in(self, level: Level) -> bool:
+        return level == "read" and self._access.token is not None and self._access.decide is None
+
+    async def _read_form(self, request: Request) -> dict[str, str] | None:
+        body = bytearray()
+        with contextlib.suppress(Exception):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _LARGEST_FORM:
+                    return None
+        return dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=10))
+
+    def _refuse(self, request: Request) -> Response:
+        message = "To act on jobs, open this page with the token, and try again from there."
+        return HTMLResponse(render("message.html", title="Not allowed", message=message, **_base_of(request)), 403)
+
+    def _ask_for_token(self, request: Request, *, message: str = "", status: int = 401) -> Response:
+        if self._access.token is None or self._access.decide is not None:
+            return self._refuse(request)
+        form = form_value_of(request)
+        response = HTMLResponse(render("sign_in.html", message=message, form=form, **_base_of(request)), status)
+        if request.cookies.get(FORM_COOKIE) != form:
+            set_cookie(request, response, FORM_COOKIE, form)
+        return response
+
+
+def _base_of(request: Request) -> dict[str, str]:
+    return {"base": request.scope.get("root_path", "")}

@@ -1,0 +1,212 @@
+"""What the templates show: the queues, a page of jobs, one job."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from aquila.huey.live import events
+from aquila.huey.live.job_index import JobIndex, JobQuery
+from aquila.huey.live.job_view import JobView, write_nicely
+from aquila.huey.live.page.actions import has_message
+from aquila.huey.live.pausing import is_paused
+from aquila.huey.live.redacting import redact_json
+from aquila.huey.live.subscription import JobReader
+from aquila.huey.live.summaries import JOBS_TABLE, STATES, decode_summary
+from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX
+from aquila.huey.state import state_of
+
+PAGE = 50
+_MINUTES = 60
+
+
+class Queue:
+    """A Huey that the page shows, and the index of its jobs."""
+
+    def __init__(self, huey: Any) -> None:
+        self.huey = huey
+        self.name = str(huey.name)
+        self.index = JobIndex(huey)
+
+
+class Site:
+    """All that the page shows."""
+
+    def __init__(self, hueys: tuple[Any, ...]) -> None:
+        self.queues = [Queue(huey) for huey in hueys]
+
+    def find(self, name: str) -> Queue | None:
+        """Return the queue with a name, or None."""
+        return next((queue for queue in self.queues if queue.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One page of the jobs of a queue."""
+
+    site: Site
+    queue: Queue
+    query: JobQuery
+    search: str
+    page: int
+    may_act: bool
+
+    @classmethod
+    def read(cls, site: Site, given: Mapping[str, str], *, may_act: bool) -> Overview:
+        """Read what a browser asks for. What makes no sense is left out."""
+        state, search, page = given.get("state", ""), given.get("q", "")[:200], given.get("page", "")
+        number = int(page) if page.isdecimal() and len(page) < 7 else 1
+        query = JobQuery.read(state if state in STATES else "", given.get("name", "")[:200], search)
+        queue = site.find(given.get("queue", "")) or site.queues[0]
+        return cls(site, queue, query, search, max(1, number), may_act)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the template is given. Asks the storage."""
+        index, huey = self.queue.index, self.queue.huey
+        index.refresh()
+        jobs, total = index.find(self.query, offset=(self.page - 1) * PAGE, limit=PAGE)
+        now = state_of(huey).now()
+        minute = math.floor(now / 60) * 60
+        return {
+            "title": self.queue.name,
+            "queue": self.queue.name,
+            "queues": [queue.name for queue in self.site.queues],
+            "jobs": [(summary, index.state_of_job(summary)) for summary in index.load(jobs)],
+            "total": total,
+            "all": sum(index.states.values()),
+            "first": (self.page - 1) * PAGE + 1,
+            "last": min(total, self.page * PAGE),
+            "newer": self.link(page=self.page - 1) if self.page > 1 else "",
+            "older": self.link(page=self.page + 1) if self.page * PAGE < total else "",
+            "states": [(state, index.states[state], self.link(state=state)) for state in STATES],
+            "every_state": self.link(state=""),
+            "here": self.link(page=self.page),
+            "names": sorted(name for name, number in index.names.items() if number),
+            "query": self.query,
+            "search": self.search,
+            "is_complete": index.is_complete,
+            "known": max(index.total, sum(index.states.values())),
+            "workers": index.workers,
+            "waiting": huey.storage.queue_size(),
+            "due_later": huey.storage.schedule_size(),
+            "is_paused": is_paused(huey),
+            "done_rate": index.rates.per_minute("done", now),
+            "failed_rate": index.rates.per_minute("failed", now),
+            "done_bars": index.rates.by_minute("done", minute, _MINUTES),
+            "failed_bars": index.rates.by_minute("failed", minute, _MINUTES),
+            "may_act": self.may_act,
+        }
+
+    def link(self, **changes: Any) -> str:
+        """Return the address of another page of the same jobs, or of others."""
+        parts = {"queue": self.queue.name, "state": self.query.state, "name": self.query.name, "q": self.search}
+        parts |= {name: str(value) for name, value in changes.items()}
+        if len(self.site.queues) == 1:
+            del parts["queue"]
+        return (
+            f"/?{urlencode({name: value for name, value in parts.items() if value and (name, value) != ('page', '1')})}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """The page of one job."""
+
+    queue: Queue
+    job: str
+
+    def describe(self, *, may_act: bool, view: JobView | None = None) -> dict[str, Any]:
+        """Return what the template is given; nothing for a job that is not known. Asks the storage.
+
+        ``view`` has the events of the job, where they were read already.
+        """
+        summary = decode_summary(self.job, state_of(self.queue.huey).get(JOBS_TABLE, self.job))
+        if summary is None:
+            return {}
+        self.queue.index.refresh()
+        if view is None:
+            view = JobView(read_all(JobReader(self.queue.huey, self.job)))
+        state = self.queue.index.state_of_job(summary)
+        huey = self.queue.huey
+        waits = state in ("queued", "scheduled", "retrying", "running")
+        return {
+            "title": summary.name.rpartition(".")[2],
+            "queue": self.queue.name,
+            "job": summary,
+            "state": state,
+            "view": view,
+            "waited": max(0.0, summary.runs[0].started - summary.created)
+            if summary.runs and not summary.earlier
+            else None,
+            "arguments": view.arguments or write_nicely(summary.arguments),
+            "checkpoint": self._read_checkpoint(),
+            "is_revoked": waits and huey.is_revoked(self.job),
+            "may_act": may_act,
+            "may_cancel": may_act and waits,
+            "may_retry": may_act and state in ("failed", "canceled") and has_message(huey, self.job),
+            "may_delete": may_act and not waits,
+            "ends": sorted(events.ENDS),
+        }
+
+    def follow(
+        self, after: int, *, may_act: bool, write: Callable[..., str]
+    ) -> Callable[[], list[tuple[str, Any, int | None]]]:
+        """Return a function that returns what is new for the page at each call.
+
+        The page has the events up to ``after``. ``write`` renders a template with what it is given.
+        """
+        reader, view, shown = JobReader(self.queue.huey, self.job), JobView(), [""]
+
+        def look() -> list[tuple[str, Any, int | None]]:
+            found = read_all(reader)
+            for event in found:
+                view.add_event(event)
+            values = self.describe(may_act=may_act, view=view)
+            if not values:
+                return [("gone", None, None)]
+            new = [event for event in found if event.number > after]
+            messages: list[tuple[str, Any, int | None]] = []
+            if any(event.kind not in _TEXTS for event in new):
+                messages.append(("answers", write("_answers.html", **values), view.number))
+            else:
+                messages += _join_texts(new)
+            facts = write("_job.html", **values)
+            if facts != shown[0]:
+                shown[0] = facts
+                messages.append(("job", facts, None))
+            return messages
+
+        return look
+
+    def _read_checkpoint(self) -> str:
+        try:
+            kept = self.queue.huey.get(CHECKPOINTS_PREFIX + self.job, peek=True)
+            return "" if kept is None else write_nicely(redact_json(json.dumps(kept, ensure_ascii=False, default=repr)))
+        except Exception:  # noqa: BLE001 -- what lies there may be anybody's
+            return ""
+
+
+_TEXTS = (events.TEXT, events.REASONING)
+
+
+def read_all(reader: JobReader) -> list[events.JobEvent]:
+    """Return all events that a reader has not returned yet."""
+    found: list[events.JobEvent] = []
+    while page := reader.read():
+        found += page
+    return found
+
+
+def _join_texts(new: list[events.JobEvent]) -> list[tuple[str, Any, int | None]]:
+    """Return pieces of text as messages: one for those that follow each other."""
+    messages: list[tuple[str, Any, int | None]] = []
+    for (kind, run), pieces in itertools.groupby(new, key=lambda event: (event.kind, event.run)):
+        group = list(pieces)
+        text = "".join(str(event.data.get("text", "")) for event in group)
+        messages.append((kind, {"run": run, "text": text}, group[-1].number))
+    return messages

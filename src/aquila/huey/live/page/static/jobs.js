@@ -1,0 +1,150 @@
+// What is new on a page, put in its place as it comes. The server escapes everything; text is only ever set as text.
+"use strict";
+
+(() => {
+  const skew = { value: 0 };
+  const connection = document.getElementById("connection");
+  let live = document.body.dataset.live;
+  if (live && live.endsWith("/live") && location.search) live += location.search;
+
+  // Times. They are written in full by the server, and shown here as what a reader wants to know.
+  const now = () => Date.now() / 1000 + skew.value;
+  const shorten = (seconds) => {
+    if (seconds < 60) return `${Math.floor(seconds)} s`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+    if (seconds < 86400) return `${Math.floor(seconds / 3600)} h`;
+    return `${Math.floor(seconds / 86400)} d`;
+  };
+  const last = (seconds) => {
+    if (seconds < 60) return `${seconds.toFixed(1)} s`;
+    const whole = Math.floor(seconds);
+    if (seconds < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+    return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  };
+  const tellTimes = (root) => {
+    for (const time of root.querySelectorAll("time[data-at]")) {
+      if (!time.title) time.title = time.textContent;
+      const ago = now() - Number(time.dataset.at);
+      const text = ago < -1 ? `in ${shorten(-ago)}` : ago < 1.5 ? "now" : `${shorten(ago)} ago`;
+      if (time.textContent !== text) time.textContent = text;
+    }
+    for (const since of root.querySelectorAll("[data-since]")) {
+      const text = last(Math.max(0, now() - Number(since.dataset.since)));
+      if (since.textContent !== text) since.textContent = text;
+    }
+  };
+
+  // A part of the page, replaced. What is open stays open, what has the focus keeps it, what is scrolled stays there.
+  const nameOf = (element) => element.id || element.dataset.key || element.name || "";
+  const replace = (place, html) => {
+    const selection = getSelection();
+    if (!selection.isCollapsed && place.contains(selection.anchorNode)) return false; // somebody is copying
+    const open = new Set([...place.querySelectorAll("details[open]")].map((one) => one.dataset.key));
+    const focused = place.contains(document.activeElement) ? nameOf(document.activeElement) : "";
+    const box = document.createElement("template");
+    box.innerHTML = html;
+    for (const one of box.content.querySelectorAll("details")) if (open.has(one.dataset.key)) one.open = true;
+    tellTimes(box.content);
+    place.replaceChildren(box.content);
+    if (focused) {
+      const again = [...place.querySelectorAll("a, button, summary")].find((one) => nameOf(one) === focused);
+      if (again) again.focus({ preventScroll: true });
+    }
+    return true;
+  };
+
+  const isAtEnd = (box) => box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  const append = (kind, { run, text }) => {
+    const places = [...document.querySelectorAll(`pre[data-kind="${kind}"]`)];
+    const place = places.find((one) => one.dataset.run === run);
+    if (!place) return reconnect(0); // the beginning of this text is not here: ask for all of it
+    const follows = isAtEnd(place);
+    place.append(document.createTextNode(text));
+    if (follows) place.scrollTop = place.scrollHeight;
+  };
+  const showEnds = () => {
+    for (const place of document.querySelectorAll("pre.growing")) place.scrollTop = place.scrollHeight;
+  };
+
+  const tell = (text, state) => {
+    if (!connection) return;
+    connection.hidden = false;
+    connection.className = `connection ${state}`;
+    connection.textContent = text;
+  };
+
+  // The stream. Browsers connect again by themselves, unless they were refused; then we do.
+  let source = null, number = "", timer = 0;
+  const address = () => {
+    if (!number) return live;
+    const url = new URL(live, location.href);
+    if (url.searchParams.has("after")) url.searchParams.set("after", number);
+    return url.href;
+  };
+  const connect = () => {
+    clearTimeout(timer);
+    if (source) source.close();
+    source = new EventSource(address());
+    source.onopen = () => tell("Live", "on");
+    source.onerror = () => {
+      tell("Connecting again", "off");
+      if (source.readyState === EventSource.CLOSED) timer = setTimeout(connect, 3000);
+    };
+    const hear = (name, act) =>
+      source.addEventListener(name, (event) => {
+        const done = act(JSON.parse(event.data));
+        if (event.lastEventId && done !== false) number = event.lastEventId;
+      });
+    const put = (id) => (html) => {
+      const place = document.getElementById(id);
+      return !place || replace(place, html);
+    };
+    hear("overview", put("overview"));
+    hear("job", put("job"));
+    hear("answers", (html) => { put("answers")(html); showEnds(); });
+    hear("text", (piece) => append("text", piece));
+    hear("reasoning", (piece) => append("reasoning", piece));
+    hear("gone", () => { source.close(); tell("This job was deleted", "off"); });
+  };
+  const reconnect = (after) => {
+    number = String(after);
+    connect();
+    return false;
+  };
+
+  if (document.body.dataset.clock) skew.value = Number(document.body.dataset.clock) - Date.now() / 1000;
+  tellTimes(document);
+  setInterval(() => tellTimes(document), 500);
+  showEnds();
+  if (live && window.EventSource) {
+    connect();
+    // A page that nobody sees needs no connection; browsers allow six to one server.
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) {
+        clearTimeout(timer);
+        source.close();
+        tell("Paused", "off");
+      } else connect();
+    });
+    addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
+  }
+
+  // Keys: / searches, j and k go through the jobs, Escape leaves the search.
+  const name = document.getElementById("name");
+  if (name) name.addEventListener("change", () => name.form.submit());
+  document.addEventListener("keydown", (event) => {
+    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+    if (event.key === "Escape" && typing) return event.target.blur();
+    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    const search = document.getElementById("search");
+    if (event.key === "/" && search) {
+      event.preventDefault();
+      return search.focus();
+    }
+    if (event.key !== "j" && event.key !== "k") return;
+    const links = [...document.querySelectorAll("td.job a")];
+    const at = links.indexOf(document.activeElement);
+    const next = links[Math.max(0, at + (event.key === "j" ? 1 : -1))];
+    if (next) next.focus();
+  });
+})();

@@ -1,0 +1,84 @@
+"""Server-sent events: what is new on a page, as it happens. Each is one task of the event loop, and no thread waits."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from aquila.huey.live.subscription import AsyncWakeUp, reading_limiter
+from aquila.huey.live.waking import look_every, wake_ups_of
+
+MOST_STREAMS = 200
+KEEP_ALIVE = 15.0
+"""After so many quiet seconds a comment is sent, so that nothing in between takes the connection for dead."""
+
+_RETRY = "retry: 1000\n\n"
+_OVERVIEW_EVERY = 1.0
+
+Message = tuple[str, Any, int | None]
+"""The name of an event, its data, and its number, where a browser is to go on from it."""
+
+
+class StreamSeats:
+    """How many streams may be open at once. One more is told to come again."""
+
+    def __init__(self, most: int = MOST_STREAMS) -> None:
+        self._free = most
+
+    def respond(self, messages: Callable[[], AsyncIterator[Message]]) -> Response:
+        """Respond with a stream, while there is a seat."""
+        if self._free <= 0:
+            return PlainTextResponse("too many pages are open; this one looks again soon", 503, {"retry-after": "10"})
+        return StreamingResponse(
+            self._send(messages),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+
+    async def _send(self, messages: Callable[[], AsyncIterator[Message]]) -> AsyncIterator[str]:
+        if self._free <= 0:
+            return
+        self._free -= 1
+        try:
+            yield _RETRY
+            async for name, data, number in messages():
+                yield write_message(name, data, number)
+        finally:
+            self._free += 1
+
+
+def write_message(name: str, data: Any, number: int | None) -> str:
+    """Return a server-sent event. Without a name it is a comment."""
+    if not name:
+        return ": still here\n\n"
+    lines = [f"event: {name}"]
+    if number is not None:
+        lines.append(f"id: {number}")
+    # JSON has no line ends in it, so one line of data is enough, whatever the text.
+    return "\n".join([*lines, f"data: {json.dumps(data)}", "", ""])
+
+
+async def repeat(huey: Any, job: str | None, look: Callable[[], list[Message]]) -> AsyncIterator[Message]:
+    """Yield what ``look`` returns, again and again: when something happens to a job, or once a second.
+
+    ``look`` is called in a thread, because it asks the storage.
+    """
+    woken, quiet_since = AsyncWakeUp(), time.monotonic()
+    with wake_ups_of(huey).calling(woken.set, job or "\n"):
+        while True:
+            woken.clear()
+            found = await anyio.to_thread.run_sync(look, limiter=reading_limiter())
+            for message in found:
+                yield message
+            if found:
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since >= KEEP_ALIVE:
+                quiet_since = time.monotonic()
+                yield "", None, None
+            await woken.wait(look_every(huey) if job else _OVERVIEW_EVERY)

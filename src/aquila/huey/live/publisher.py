@@ -1,0 +1,257 @@
+"""Publish what happens to the jobs of a Huey: where the Huey is made, one line.
+
+::
+
+    huey = RedisHuey("app")
+    publish_jobs(huey)
+
+A task costs a producer one message to the storage, and a worker what it says of it in memory: a thread of the worker
+stores that a few times a second. Where the storage is away it tries again later, and no task fails for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from huey import signals
+from huey.api import Task, chord, group
+
+from aquila.errors import ConfigError
+from aquila.events import Usage
+from aquila.huey.instances import AquilaHuey
+from aquila.huey.live import events
+from aquila.huey.live.clock import SharedClock
+from aquila.huey.live.job_record import JobRecord
+from aquila.huey.live.model_calls import register_plugin
+from aquila.huey.live.redacting import describe_arguments, describe_error, preview, redact_json, redact_text
+from aquila.huey.live.storing import RecordStore
+from aquila.huey.live.summaries import JobRun, JobSummary
+from aquila.huey.running_task import CurrentTask, attempt_of
+from aquila.huey.state import state_of
+
+Price = Callable[[str, Usage], float]
+"""What a request has cost: a function of the model's name and of the tokens."""
+
+_HEARD = (
+    signals.SIGNAL_EXECUTING,
+    signals.SIGNAL_REVOKED,
+    signals.SIGNAL_EXPIRED,
+    signals.SIGNAL_CANCELED,
+    signals.SIGNAL_RETRYING,
+    signals.SIGNAL_INTERRUPTED,
+)
+
+
+def publish_jobs(
+    huey: Any,
+    *,
+    content: bool = True,
+    every: float = 0.2,
+    keep: int = 100_000,
+    older_than: timedelta = timedelta(days=7),
+    price: Price | None = None,
+    heartbeat: float = 5.0,
+) -> None:
+    """Publish what happens to the jobs of a Huey, for ``subscribe`` and the page of ``aquila jobs``.
+
+    - ``content=False`` keeps prompts, answers and arguments out of it. Their sizes are published.
+    - ``every``: how often a worker stores what is new, in seconds. Text that arrives in between is one event.
+    - ``keep``, ``older_than``: how many jobs are remembered, and for how long after their last change.
+    - ``price``: what a request has cost, from the name of the model and its ``Usage``.
+    - ``heartbeat``: how often a worker says that it lives, in seconds.
+
+    Call it where the Huey is made, so that producers and workers both do it. Secrets are removed first. Raises
+    ``ConfigError`` for a Huey that is not of ``aquila.huey`` and was not given to ``instrument``.
+    """
+    if not isinstance(huey, AquilaHuey):
+        raise ConfigError("publish_jobs needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
+    if huey.publisher is not None:
+        return
+    if every <= 0 or heartbeat <= 0 or keep < 1:
+        raise ConfigError("publish_jobs takes every= and heartbeat= in seconds above 0, and keep= from 1")
+    publisher = JobPublisher(huey, content=content, price=price)
+    publisher.store = RecordStore(publisher, every=every, keep=keep, older_than=older_than, heartbeat=heartbeat)
+    huey.publisher = publisher
+    huey.around_tasks = (*huey.around_tasks, publisher.follow_task)
+    huey.signal(*_HEARD)(publisher.hear)
+    huey.on_startup("aquila publish_jobs")(publisher.store.begin_worker)
+    huey.on_shutdown("aquila publish_jobs")(publisher.store.end_worker)
+    register_plugin()
+
+
+class JobPublisher:
+    """Knows what this process has to say of the jobs of one Huey.
+
+    Owns ``records``, by the key of the run; it and what is in it change under ``lock``. A task that executes has its
+    own as ``_aquila_record``.
+    """
+
+    store: RecordStore
+
+    def __init__(self, huey: Any, *, content: bool, price: Price | None) -> None:
+        self.huey = huey
+        self.content = content
+        self.price = price
+        self.lock = threading.RLock()
+        self.records: dict[str, JobRecord] = {}
+        self.clock = SharedClock(lambda: state_of(huey).now())
+
+    def enqueue(self, task: Any, forward: Callable[[Any], Any]) -> Any:
+        """Enqueue a task by ``forward``, and say first that it is queued: a worker may begin it at once."""
+        if isinstance(task, group | chord) or attempt_of(task) > 1:
+            return forward(task)
+        summary = self._summarize(task)
+        if self.content:
+            summary.arguments = preview(redact_json(describe_arguments(task)))
+        is_new = self.store.add_summary(summary)
+        try:
+            return forward(task)
+        except BaseException:
+            if is_new:  # it is in no queue
+                self.store.forget_job(task.id)
+            raise
+
+    def is_paused(self) -> bool:
+        """Whether the queue is paused. Waits a moment then, as a worker does where there is no task."""
+        return self.store.pausing.wait_while_paused()
+
+    def hear(self, signal: str, task: Task, error: BaseException | None = None) -> None:
+        """Take in a signal of Huey's."""
+        now = self.clock.now()
+        if signal == signals.SIGNAL_EXECUTING:
+            self._begin_run(task, now)
+        elif signal in (signals.SIGNAL_REVOKED, signals.SIGNAL_EXPIRED):
+            self._end_without_run(task, now, events.EXPIRED if signal == signals.SIGNAL_EXPIRED else events.CANCELED)
+        elif signal == signals.SIGNAL_RETRYING:
+            task._aquila_retrying = True
+        elif signal == signals.SIGNAL_CANCELED:
+            task._aquila_canceled = True
+        elif (record := _record_of(task)) is not None and not record.is_over:
+            self._end_run(record, now, "interrupted", events.INTERRUPTED)
+            self.store.flush()  # the process is about to end
+
+    @contextlib.contextmanager
+    def follow_task(self, current: CurrentTask) -> Iterator[None]:
+        """Enclose an execution, and say how it ended."""
+        task = current.task
+        record = _record_of(task)
+        task._aquila_retrying, task._aquila_canceled, task._aquila_error = False, False, None
+        is_left = True
+        try:
+            yield
+            is_left = False
+        finally:
+            if record is not None and not record.is_over:
+                self._say_how_it_ended(record, task, is_left=is_left)
+
+    def note_event(self, current: CurrentTask, kind: str, change: Callable[[JobRun], None], **data: Any) -> None:
+        """Add an event of a model call to the execution that makes it. ``change`` is told of its run."""
+        with self.lock:
+            record = _record_of(current.task)
+            if record is None or record.run is None or record.is_over:
+                return
+            change(record.run)
+            record.is_changed = True
+            record.add_event(kind, self.clock.now(), **data)
+        self.store.wake()
+
+    def note_text(self, current: CurrentTask, kind: str, text: str) -> None:
+        """Add a piece of an answer."""
+        with self.lock:
+            record = _record_of(current.task)
+            if record is None or record.is_over:
+                return
+            record.add_text(kind, self.clock.now(), text, content=self.content)
+        self.store.wake()
+
+    def _summarize(self, task: Task) -> JobSummary:
+        now = self.clock.now()
+        return JobSummary(
+            task.id,
+            name=f"{type(task).__module__}.{task.name}",
+            created=now,
+            changed=now,
+            eta=_seconds_of(task.eta, utc=self.huey.utc) if task.eta else 0.0,
+            priority=float(task.priority or 0),
+            retries=int(task.retries or 0),
+        )
+
+    def _begin_run(self, task: Task, now: float) -> None:
+        attempt, delivery = attempt_of(task), int(getattr(task, "_aquila_deliveries", 0))
+        run = JobRun(
+            self.store.make_run_key(), attempt=attempt, delivery=delivery, started=now, worker=self.store.worker
+        )
+        record = JobRecord(self._summarize(task), run)
+        # As they are now: the task may change them. Secrets are removed when they are stored.
+        arguments = describe_arguments(task) if self.content else ""
+        with self.lock:
+            record.number = 1 if attempt == 1 and not delivery else 0
+            record.add_event(
+                events.STARTED,
+                now,
+                attempt=attempt,
+                delivery=delivery,
+                worker=self.store.worker,
+                retries=record.summary.retries,
+                arguments=arguments,
+            )
+            record.is_changed = True
+            self.records[run.key] = task._aquila_record = record
+        self.store.wake()
+
+    def _say_how_it_ended(self, record: JobRecord, task: Task, *, is_left: bool) -> None:
+        now, error = self.clock.now(), task._aquila_error
+        if is_left:  # by what is no Exception: the worker ends, or a test does
+            self._end_run(record, now, "interrupted", events.INTERRUPTED)
+        elif task._aquila_retrying:
+            eta = _seconds_of(task.eta, utc=self.huey.utc) if task.eta else now
+            self._end_run(record, now, "retrying", events.RETRY, error=error, eta=eta)
+        elif task._aquila_canceled:
+            self._end_run(record, now, "canceled", events.CANCELED, error=error)
+        elif error is None:
+            self._end_run(record, now, "done", events.DONE)
+        else:
+            self._end_run(record, now, "failed", events.FAILED, error=error)
+            self.store.keep_message(task)
+
+    def _end_run(
+        self, record: JobRecord, now: float, state: str, kind: str, error: BaseException | None = None, eta: float = 0.0
+    ) -> None:
+        data: dict[str, Any] = {"eta": eta} if eta else {}
+        if error is not None:
+            data["error"], data["traceback"] = describe_error(error)
+        with self.lock:
+            record.is_over = True
+            if record.run is not None:
+                record.run.state, record.run.ended, record.run.eta = state, now, eta
+                record.run.error = str(data.get("error", ""))[:500]
+                record.run.tail = redact_text(record.run.tail)
+                data["seconds"] = round(now - record.run.started, 6)
+            record.add_event(kind, now, **data)
+            record.is_changed = True
+        self.store.wake()
+
+    def _end_without_run(self, task: Task, now: float, kind: str) -> None:
+        record = JobRecord(self._summarize(task), None)
+        record.summary.ended_as, record.is_over = "canceled", True
+        with self.lock:
+            record.add_event(kind, now)
+            record.is_changed = True
+            self.records[self.store.make_run_key()] = record
+        self.store.wake()
+
+
+def _record_of(task: Task) -> JobRecord | None:
+    record: JobRecord | None = getattr(task, "_aquila_record", None)
+    return record
+
+
+def _seconds_of(moment: datetime, *, utc: bool) -> float:
+    """Return a moment of Huey's, which names no zone, in seconds since the epoch."""
+    if moment.tzinfo is None and utc:
+        return (moment - datetime(1970, 1, 1)).total_seconds()
+    return moment.timestamp()

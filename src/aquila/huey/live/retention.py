@@ -1,0 +1,35 @@
+"""Forget jobs: one, or the oldest of too many."""
+
+from __future__ import annotations
+
+from aquila.huey.live.events import events_table
+from aquila.huey.live.summaries import JOBS_TABLE
+from aquila.huey.state import SharedState
+
+_AT_ONCE = 500
+_MOST = 5_000
+
+
+def forget_job(state: SharedState, job: str) -> None:
+    """Forget what happened to a job. Its task, and its result, stay what they are."""
+    state.drop(events_table(job))
+    state.delete("live.messages", job)
+    state.delete(JOBS_TABLE, job)
+
+
+def forget_old_jobs(state: SharedState, *, keep: int, before: float) -> int:
+    """Forget the jobs beyond ``keep``, and those whose last change was ``before`` a time. Returns how many.
+
+    A call forgets 5,000 at most, so that a worker is not held up.
+    """
+    forgotten = 0
+    while forgotten < _MOST:
+        surplus = state.count(JOBS_TABLE) - keep
+        entries = state.entries(JOBS_TABLE, limit=min(_AT_ONCE, surplus)) if surplus > 0 else []
+        entries = entries or state.entries(JOBS_TABLE, limit=_AT_ONCE, below=before)
+        if not entries:
+            break
+        for entry in entries:
+            forget_job(state, entry.key)
+        forgotten += len(entries)
+    return forgotten

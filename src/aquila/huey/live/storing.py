@@ -1,0 +1,290 @@
+"""The thread of a worker that stores what its jobs have to say, forgets old jobs, and says that the worker lives."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from huey.api import Task
+
+from aquila.huey.live import events
+from aquila.huey.live.job_record import JobRecord, Pending
+from aquila.huey.live.pausing import Pausing
+from aquila.huey.live.redacting import preview, redact_json, redact_text
+from aquila.huey.live.retention import forget_job, forget_old_jobs
+from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
+from aquila.huey.live.waking import wake_subscribers
+from aquila.huey.state import SharedState, state_of
+
+if TYPE_CHECKING:
+    from aquila.huey.live.publisher import JobPublisher
+
+logger = logging.getLogger("aquila.huey")
+
+WORKERS_TABLE = "live.workers"
+"""By worker: what it says of itself, ordered by when it last said it."""
+
+MESSAGES_TABLE = "live.messages"
+"""By job: the message of a job that failed for good, so that it can be enqueued again."""
+
+_SUMMARY_EVERY = 1.0
+"""While text arrives the summary is stored no more often than this, in seconds."""
+_LONGEST_PAUSE = 5.0
+_PRUNE_EVERY = 60.0
+
+
+class RecordStore:
+    """Stores the records of a publisher. ``every``, ``keep``, ``older_than`` and ``heartbeat`` are those of
+    ``publish_jobs``.
+
+    A process that executes tasks has one thread that calls ``flush``; others may call it too, one at a time.
+    """
+
+    def __init__(
+        self, publisher: JobPublisher, *, every: float, keep: int, older_than: timedelta, heartbeat: float
+    ) -> None:
+        self._publisher = publisher
+        self._every = every
+        self._keep = keep
+        self._older_than = older_than.total_seconds()
+        self._heartbeat = heartbeat
+        self._flushing = threading.RLock()
+        self._woken = threading.Event()
+        self._is_away = False
+        self._pause = 0.0
+        self._enter_process()
+        self.pausing = Pausing(publisher.huey)
+
+    def _enter_process(self) -> None:
+        """Begin anew, in a process that was forked too."""
+        self._pid = os.getpid()
+        self._runs = 0
+        self._workers = 0
+        self._thread: threading.Thread | None = None
+        self._next_beat = self._next_prune = 0.0
+        self._began = time.time()
+        self.worker = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:8]}"
+
+    @property
+    def _state(self) -> SharedState:
+        return state_of(self._publisher.huey)
+
+    def make_run_key(self) -> str:
+        """Return a key for an execution that no other has."""
+        self._start_thread()
+        with self._publisher.lock:
+            self._runs += 1
+            return f"{self.worker}:{self._runs}"
+
+    def add_summary(self, summary: JobSummary) -> bool:
+        """Store the summary of a job that is new. Returns whether it was. No producer fails for it."""
+        with self._unless_away():
+            return self._state.add(JOBS_TABLE, summary.id, summary.encode(), order=summary.changed)
+        return False
+
+    def forget_job(self, job: str) -> None:
+        """Forget a job."""
+        with self._unless_away():
+            forget_job(self._state, job)
+
+    def keep_message(self, task: Task) -> None:
+        """Keep the message of a job that failed for good."""
+        with self._unless_away():
+            message = self._publisher.huey.serialize_task(task)
+            self._state.put(MESSAGES_TABLE, task.id, message, order=self._publisher.clock.now())
+
+    def begin_worker(self) -> None:
+        """Count a worker of this process that begins."""
+        with self._publisher.lock:
+            self._forget_parent()
+            self._workers += 1
+        self._start_thread()
+        self.wake()
+
+    def end_worker(self) -> None:
+        """Store everything that a worker leaves. The last one takes leave, and ends the thread."""
+        self.flush()
+        with self._publisher.lock:
+            self._workers -= 1
+            thread = None if self._workers or self._publisher.records else self._thread
+        if thread is not None:
+            self.wake()
+            thread.join(self._every + _LONGEST_PAUSE)  # the consumer closes the storage next
+
+    def wake(self) -> None:
+        """Have the thread store what is new, soon."""
+        self._woken.set()
+
+    def _start_thread(self) -> None:
+        with self._publisher.lock:
+            self._forget_parent()
+            if self._thread is None:
+                self._woken.set()
+                self._thread = threading.Thread(target=self._run, name="aquila-publish", daemon=True)
+                self._thread.start()
+
+    def _forget_parent(self) -> None:
+        if self._pid != os.getpid():
+            self._publisher.records.clear()  # they are the parent's
+            self._woken = threading.Event()
+            self._enter_process()
+
+    def _run(self) -> None:
+        """Store what is new, again and again, while there is a worker or something to store."""
+        while not self._is_idle():
+            self._woken.wait(max(0.01, min(self._heartbeat, self._next_beat - time.monotonic())))
+            if self._woken.is_set():
+                time.sleep(max(self._every, self._pause))  # what comes in between is stored with it
+                self._woken.clear()
+                self.flush()
+            self._beat()
+            self._forget_old_jobs()
+        with self._unless_away():
+            self._state.delete(WORKERS_TABLE, self.worker)
+
+    def _is_idle(self) -> bool:
+        with self._publisher.lock:
+            if self._workers or self._publisher.records or self._woken.is_set():
+                return False
+            self._thread = None
+            return True
+
+    def flush(self) -> None:
+        """Store what is new of all jobs."""
+        with self._flushing:
+            with self._publisher.lock:
+                waiting = [(key, record) for key, record in self._publisher.records.items() if record.has_more]
+            stored: list[str] = []
+            with self._unless_away():
+                for key, record in waiting:
+                    if self._flush_record(record):
+                        stored.append(record.summary.id)
+                    with self._publisher.lock:
+                        if record.is_over and not record.has_more:
+                            self._publisher.records.pop(key, None)
+                if stored:
+                    wake_subscribers(self._publisher.huey, stored)
+            if any(record.must_be_stored for _, record in waiting):
+                self.wake()
+
+    def _flush_record(self, record: JobRecord) -> bool:
+        """Store what is new of an execution. Returns whether that was anything. Raises what the storage raises."""
+        is_stored = False
+        while True:
+            if record.batch is None:
+                with self._publisher.lock:
+                    pending = record.take_batch()
+                if not pending:
+                    break
+                record.batch = record.encode([self._clean(record, event) for event in pending])
+            self._store_batch(record)
+            is_stored = True
+        return self._store_summary(record) or is_stored
+
+    def _clean(self, record: JobRecord, event: Pending) -> Pending:
+        kind, at, data = event
+        if kind in (events.TEXT, events.REASONING):
+            return kind, at, {**data, "text": redact_text(data["text"])}
+        if kind == events.STARTED and data.get("arguments"):
+            data = {**data, "arguments": redact_json(data["arguments"])}
+            record.summary.arguments = preview(data["arguments"])
+        return kind, at, data
+
+    def _store_batch(self, record: JobRecord) -> None:
+        """Store the batch of a record under the next number that is free. Stores it once, whatever was seen before."""
+        table, batch = events.events_table(record.summary.id), record.batch
+        assert batch is not None
+        while True:
+            if not record.number:
+                newest = self._state.entries(table, limit=1, newest_first=True)
+                record.number = int(newest[0].order) + 1 if newest else 1
+            key = events.batch_key(record.number)
+            if self._state.add(table, key, batch, order=record.number) or self._state.get(table, key) == batch:
+                break  # or it was stored, and the connection broke before the storage could say so
+            record.number = 0
+        record.number += 1
+        record.batch = None
+
+    def _store_summary(self, record: JobRecord) -> bool:
+        now = time.monotonic()
+        with self._publisher.lock:
+            if not record.is_changed and now - record.stored_at < _SUMMARY_EVERY:
+                return False
+            record.is_changed = False
+            run = None if record.run is None else replace(record.run, tail=redact_text(record.run.tail))
+        at = self._publisher.clock.now()
+
+        def merge(present: bytes | None) -> bytes:
+            known = decode_summary(record.summary.id, present) or replace(record.summary, runs=[])
+            known.changed = at
+            known.name = known.name or record.summary.name
+            known.arguments = known.arguments or record.summary.arguments
+            known.ended_as = record.summary.ended_as
+            if run is not None:
+                known.put_run(run)
+            return known.encode()
+
+        try:
+            self._state.update(JOBS_TABLE, record.summary.id, merge, order=at)
+        except BaseException:
+            record.is_changed = True
+            raise
+        record.stored_at = now
+        return True
+
+    def _beat(self) -> None:
+        if time.monotonic() < self._next_beat:
+            return
+        self._next_beat = time.monotonic() + self._heartbeat
+        with self._publisher.lock:
+            executing = [record for record in self._publisher.records.values() if record.run and not record.is_over]
+            running = [record.summary.id for record in executing]
+            workers = self._workers
+        about: dict[str, Any] = {
+            "host": socket.gethostname(),
+            "pid": self._pid,
+            "began": self._began,
+            "workers": workers,
+            "running": running[:100],
+            "every": self._heartbeat,
+        }
+        with self._unless_away():
+            self._state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=self._publisher.clock.now())
+
+    def _forget_old_jobs(self) -> None:
+        now = time.monotonic()
+        if now < self._next_prune:
+            return
+        # Not all at once: each worker of a queue does it.
+        is_first, self._next_prune = not self._next_prune, now + _PRUNE_EVERY * random.uniform(0.5, 1.5)
+        if not is_first:
+            with self._unless_away():
+                clock = self._publisher.clock.now()
+                forget_old_jobs(self._state, keep=self._keep, before=clock - self._older_than)
+                self._state.delete_below(WORKERS_TABLE, clock - 3600)
+
+    @contextlib.contextmanager
+    def _unless_away(self) -> Iterator[None]:
+        """Do without a storage that fails, and say so once: no job fails because nobody can be told of it."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 -- each storage has errors of its own
+            self._pause = min(_LONGEST_PAUSE, max(0.1, self._pause * 2))
+            if not self._is_away:
+                self._is_away = True
+                logger.warning("what happens to jobs cannot be published at present, and will be later: %s", error)
+        else:
+            if self._is_away:
+                logger.warning("what happens to jobs is published again")
+            self._pause, self._is_away = 0.0, False

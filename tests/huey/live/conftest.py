@@ -1,0 +1,106 @@
+"""A Huey that publishes its jobs, a consumer for it, and a provider that streams words."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import httpx2
+import pytest
+
+from aquila.huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
+from aquila.huey.live import publish_jobs
+from aquila.huey.live.waking import wake_ups_of
+from tests.support.upstream import chat_chunks
+
+CLASSES = {"memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey}
+
+
+@pytest.fixture
+def published(make_huey):
+    """Make a Huey that publishes: ``published("redis")``. Options go to ``publish_jobs``."""
+
+    made = []
+
+    def make(kind="memory", **options):
+        huey = make_huey(kind, CLASSES)
+        publish_jobs(huey, **{"every": 0.01, "heartbeat": 0.2, **options})
+        made.append(huey)
+        return huey
+
+    yield make
+    for huey in made:
+        settle(huey)
+
+
+def settle(huey):
+    """Wait for the threads of a Huey, which end when nobody needs them."""
+    for thread in (huey.publisher.store._thread, wake_ups_of(huey)._thread):
+        if thread is not None:
+            thread.join()
+
+
+@contextlib.contextmanager
+def consumer(huey, workers=1):
+    """A consumer in this process, without the signal handlers that belong to pytest."""
+    running = huey.create_consumer(workers=workers, initial_delay=0.005, max_delay=0.01, periodic=False)
+    running._set_signal_handlers = lambda: None
+    if isinstance(huey, PostgresHuey):
+        huey.storage.blocking = False  # each worker would leave a connection to the garbage collector
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop(graceful=True)
+
+
+@contextlib.contextmanager
+def worker_program(source, tmp_path, *, name="app"):
+    """``huey_consumer`` as a program, for a module with ``source``. Yields its process."""
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
+    command = [sys.executable, "-m", "huey.bin.huey_consumer", f"{name}.huey", "-w", "2", "-d", "0.02", "-m", "0.05"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("AQUILA_")}
+    environment["PYTHONPATH"] = str(tmp_path)
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+class Provider(httpx2.BaseTransport):
+    """Streams words. With ``steps`` it waits before each chunk until somebody lets it go on."""
+
+    def __init__(self, text="one two three", steps=None):
+        self._chunks = chat_chunks(text)
+        self._steps = steps
+
+    def handle_request(self, request):
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=_Stream(self))
+
+    def chunks(self):
+        for chunk in self._chunks:
+            if self._steps is not None:
+                self._steps.acquire()
+            yield chunk
+
+
+class _Stream(httpx2.SyncByteStream):
+    def __init__(self, provider):
+        self._provider = provider
+
+    def __iter__(self):
+        yield from self._provider.chunks()
+
+
+@pytest.fixture
+def steps():
+    """Lets a provider go on. At the end everything may."""
+    semaphore = threading.Semaphore(0)
+    yield semaphore
+    semaphore.release(10_000)

@@ -1,0 +1,353 @@
+"""What happens to jobs is published: queued, begun, answered, tried again, ended; cheaply, and without secrets."""
+
+import json
+
+import pytest
+from huey.exceptions import CancelExecution
+
+import aquila
+from aquila import tool
+from aquila.errors import ConfigError
+from aquila.huey import MemoryHuey, follow
+from aquila.huey.live import publish_jobs, subscribe
+from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
+from aquila.huey.state import state_of
+from tests.huey.live.conftest import Provider, consumer
+from tests.support.provider import chat_chunk, chat_stream, one_call
+from tests.support.server import sse
+
+KEY = "sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"
+STORAGES = ["memory", "sqlite", "file", "redis", "postgres"]
+
+
+def events_of(huey, result):
+    return list(subscribe(huey, result, timeout=60))
+
+
+def summary_of(huey, result):
+    return decode_summary(result.id, state_of(huey).get(JOBS_TABLE, result.id))
+
+
+def text_of(events):
+    return "".join(event.data["text"] for event in events if event.kind == "text")
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_a_job_is_published_from_its_queue_to_its_end(published, kind):
+    huey = published(kind, price=lambda model, usage: usage.total_tokens * 0.5)
+
+    @huey.task()
+    def write(topic):
+        with aquila.stream(topic, transport=Provider("Eagles fly high.")) as stream:
+            for _ in stream:
+                pass
+        return stream.response.text
+
+    result = write("eagles")
+    assert summary_of(huey, result).state == "queued"
+    with consumer(huey):
+        events = events_of(huey, result)
+    kinds = [event.kind for event in events if event.kind != "text"]
+    assert kinds == ["queued", "started", "call", "usage", "done"]
+    assert text_of(events) == "Eagles fly high."
+    assert [event.number for event in events] == sorted({event.number for event in events})
+    done = summary_of(huey, result)
+    assert (done.state, done.attempt, done.name) == ("done", 1, f"{write.task_class.__module__}.write")
+    assert done.last.tail == "Eagles fly high."
+    assert done.tokens > 0
+    assert done.cost == done.tokens * 0.5
+    assert done.created <= done.started <= done.ended <= done.changed
+    assert json.loads(done.arguments) == {"topic": "eagles"}
+
+
+def test_each_attempt_and_its_error_are_published(published):
+    huey = published()
+    attempts = []
+
+    @huey.task(retries=1)
+    def write():
+        attempts.append(1)
+        raise ValueError(f"the {len(attempts)}. time, with {KEY}")
+
+    with consumer(huey):
+        events = events_of(huey, write())
+    assert [event.kind for event in events] == ["queued", "started", "retry", "started", "failed"]
+    assert len({event.run for event in events if event.run}) == 2
+    assert events[2].data["error"] == "ValueError: the 1. time, with [redacted]"
+    assert "Traceback" in events[4].data["traceback"]
+    assert KEY not in repr(events)
+
+
+def test_a_retry_says_when_it_will_be(published):
+    huey = published()
+
+    @huey.task(retries=1, retry_delay=3600)
+    def write():
+        raise ValueError
+
+    result = write()
+    with consumer(huey):
+        for event in subscribe(huey, result, timeout=60):
+            if event.kind == "retry":
+                break
+    assert 3500 < event.data["eta"] - event.at < 3700
+    assert summary_of(huey, result).state == "retrying"
+
+
+def test_tool_calls_are_published_with_what_they_were_given_and_gave(published):
+    huey = published()
+
+    @tool
+    def weather(city: str) -> dict:
+        """The weather."""
+        return {"city": city, "sky": "clear", "api_key": KEY}
+
+    answers = iter([one_call("weather", '{"city": "Ulm"}'), chat_stream("Clear.")])
+
+    class Answers(Provider):
+        def chunks(self):
+            yield next(answers)
+
+    @huey.task()
+    def ask():
+        return aquila.ask("Weather in Ulm?", tools=[weather], transport=Answers()).text
+
+    with consumer(huey):
+        events = events_of(huey, ask())
+    called, gave = (next(event for event in events if event.kind == kind) for kind in ("tool_call", "tool_result"))
+    assert called.data["tool"] == "weather"
+    assert json.loads(called.data["arguments"]) == {"city": "Ulm"}
+    assert gave.data["id"] == called.data["id"]
+    assert json.loads(gave.data["result"])["sky"] == "clear"
+    assert KEY not in repr(events)
+
+
+def test_secrets_in_arguments_are_not_published(published):
+    huey = published()
+
+    @huey.task()
+    def write(topic, password, key=None):
+        pass
+
+    result = write("eagles", "hunter2", key=KEY)
+    assert json.loads(summary_of(huey, result).arguments) == {
+        "topic": "eagles",
+        "password": "[redacted]",
+        "key": "[redacted]",
+    }
+    with consumer(huey):
+        events = events_of(huey, result)
+    for secret in (KEY, "hunter2"):
+        assert secret not in repr(events)
+        assert secret not in repr(state_of(huey).entries(JOBS_TABLE))
+
+
+def test_a_key_that_a_model_says_in_two_pieces_is_not_published(published):
+    huey = published()
+
+    @huey.task()
+    def write():
+        pieces = ["The key is sk-proj-aB3dE5gH7jK9mN1p", "Q3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT", " they say."]
+
+        class Pieces(Provider):
+            def chunks(self):
+                for piece in pieces:
+                    yield sse(chat_chunk(piece), done=False)
+                    huey.publisher.store.flush()
+                yield sse(chat_chunk(finish="stop"))
+
+        with aquila.stream("the key?", transport=Pieces()) as stream:
+            for _ in stream:
+                pass
+
+    with consumer(huey):
+        events = events_of(huey, write())
+    assert next(event.data["text"] for event in events if event.kind == "text") == "The key is "
+    assert text_of(events) == "The key is [redacted] they say."
+
+
+def test_without_content_only_sizes_are_published(published):
+    huey = published(content=False)
+
+    @huey.task()
+    def write(topic):
+        return aquila.ask(topic, transport=Provider("Eagles fly high.")).text
+
+    result = write("eagles")
+    with consumer(huey):
+        events = events_of(huey, result)
+    assert "eagles" not in repr(events).lower()
+    assert summary_of(huey, result).last.characters == len("Eagles fly high.")
+
+
+def test_a_canceled_job_is_published_as_that(published):
+    huey = published()
+
+    @huey.task()
+    def stop_itself():
+        raise CancelExecution(retry=False)
+
+    @huey.task()
+    def never_begun():
+        pass
+
+    @huey.pre_execute()
+    def refuse(task):
+        if task.name == "refused":
+            raise CancelExecution
+
+    @huey.task()
+    def refused():
+        pass
+
+    results = [stop_itself(), never_begun(), refused()]
+    results[1].revoke()
+    with consumer(huey):
+        kinds = [[event.kind for event in events_of(huey, result)] for result in results]
+    assert kinds == [
+        ["queued", "started", "canceled"],
+        ["queued", "canceled"],
+        ["queued", "started", "canceled"],
+    ]
+    assert {summary_of(huey, result).state for result in results} == {"canceled"}
+
+
+def test_a_job_that_expired_is_published_as_that(published):
+    huey = published()
+
+    @huey.task(expires=0.001)
+    def write():
+        pass
+
+    result = write()
+    huey.execute(huey.dequeue(), timestamp=huey._get_timestamp().replace(year=2100))
+    assert [event.kind for event in events_of(huey, result)] == ["queued", "expired"]
+
+
+def test_a_job_that_cannot_be_sent_is_not_published(published):
+    huey = published()
+
+    @huey.task()
+    def write(topic):
+        pass
+
+    with pytest.raises(TypeError):
+        write(object())
+    assert state_of(huey).count(JOBS_TABLE) == 0
+
+
+def test_a_scheduled_job_is_published_as_that(published):
+    huey = published()
+
+    @huey.task()
+    def write():
+        pass
+
+    result = write.schedule(delay=3600)
+    assert summary_of(huey, result).state == "scheduled"
+
+
+def test_no_job_fails_because_nobody_can_be_told_of_it(published, monkeypatch, caplog):
+    huey = published()
+    state = state_of(huey)
+
+    @huey.task()
+    def write():
+        return 5
+
+    for method in ("add", "put", "entries"):
+        monkeypatch.setattr(state, method, _broken)
+    result = write()
+    with consumer(huey):
+        assert result.get(blocking=True, timeout=60) == 5
+        assert caplog.text.count("cannot be published at present") == 1
+        monkeypatch.undo()
+        events = events_of(huey, result)
+    assert [event.kind for event in events] == ["queued", "started", "done"]
+
+
+def _broken(*args, **options):
+    raise ConnectionError("the storage is away")
+
+
+def test_a_batch_whose_confirmation_was_lost_is_stored_once(published, monkeypatch):
+    huey = published()
+    state, failures = state_of(huey), []
+    add = state.add
+
+    def add_and_lose_the_answer(table, *args, **options):
+        stored = add(table, *args, **options)
+        if table.startswith("live.events.") and not failures:
+            failures.append(1)
+            raise ConnectionError("after it was stored")
+        return stored
+
+    monkeypatch.setattr(state, "add", add_and_lose_the_answer)
+
+    @huey.task()
+    def write():
+        pass
+
+    result = write()
+    with consumer(huey):
+        assert [event.kind for event in events_of(huey, result)] == ["queued", "started", "done"]
+    assert failures
+
+
+def test_the_oldest_jobs_are_forgotten_with_their_events(published):
+    from aquila.huey.live.events import events_table
+    from aquila.huey.live.retention import forget_old_jobs
+
+    huey = published()
+
+    @huey.task()
+    def write():
+        pass
+
+    results = [write() for _ in range(5)]
+    with consumer(huey):
+        for result in results:
+            events_of(huey, result)
+    state = state_of(huey)
+    assert forget_old_jobs(state, keep=2, before=0.0) == 3
+    assert state.count(JOBS_TABLE) == 2
+    forgotten = [result for result in results if summary_of(huey, result) is None]
+    assert len(forgotten) == 3
+    assert not any(state.count(events_table(result.id)) for result in forgotten)
+    assert forget_old_jobs(state, keep=2, before=state.now() + 1) == 2
+
+
+def test_a_stream_that_is_followed_is_published_too(published):
+    huey = published()
+
+    @huey.task()
+    def write():
+        with aquila.stream("p", transport=Provider("one two")) as stream:
+            for _ in follow(stream):
+                pass
+
+    with consumer(huey):
+        assert text_of(events_of(huey, write())) == "one two"
+
+
+def test_immediate_mode_publishes_to_its_own_storage(published):
+    huey = published("sqlite")
+    huey.immediate = True
+
+    @huey.task()
+    def write():
+        return 1
+
+    result = write()
+    assert [event.kind for event in events_of(huey, result)] == ["queued", "started", "done"]
+    huey.immediate = False
+    assert state_of(huey).count(JOBS_TABLE) == 0
+
+
+def test_what_publish_jobs_cannot_use_is_refused():
+    import huey as plain
+
+    with pytest.raises(ConfigError, match="instrument"):
+        publish_jobs(plain.MemoryHuey())
+    with pytest.raises(ConfigError, match="above 0"):
+        publish_jobs(MemoryHuey(), every=0)

@@ -1,0 +1,259 @@
+"""What happens to a job can be followed from anywhere: nothing is lost and nothing comes twice, whatever breaks."""
+
+import asyncio
+import importlib
+import itertools
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+import aquila
+from aquila.errors import ConfigError
+from aquila.huey import RedisHuey
+from aquila.huey.live import JobEvent, publish_jobs, subscribe, subscribe_async
+from aquila.huey.live.events import decode_batch, encode_batch, events_table
+from aquila.huey.live.waking import LOOK_SELDOM, wake_subscribers, wake_ups_of
+from aquila.huey.state import state_of
+from tests.huey.live.conftest import Provider, consumer, settle, worker_program
+from tests.support import servers
+
+NUMBERS = itertools.count()
+KINDS = ["memory", "sqlite", "file", "redis", "postgres"]
+
+
+def write_job(huey, provider):
+    @huey.task(name=f"write{next(NUMBERS)}")
+    def write():
+        with aquila.stream("p", transport=provider) as stream:
+            for _ in stream:
+                pass
+
+    return write()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_arrives_while_the_model_writes(published, steps, kind):
+    huey = published(kind)
+    result = write_job(huey, Provider("one two three four five", steps))
+    texts = []
+    with consumer(huey):
+        for event in subscribe(huey, result, timeout=60):
+            if event.kind == "text":
+                texts.append(event.data["text"])
+                steps.release(10_000)
+            if event.kind == "call":
+                steps.release(3)
+    assert "".join(texts) == "one two three four five"
+    assert len(texts) > 1
+
+
+def test_following_goes_on_after_any_event(published):
+    huey = published(every=0.001)
+    result = write_job(huey, Provider(" ".join(map(str, range(40)))))
+    with consumer(huey):
+        whole = list(subscribe(huey, result, timeout=60))
+    for at, event in enumerate(whole):
+        assert list(subscribe(huey, result, after=event.number, timeout=60)) == whole[at + 1 :]
+
+
+def test_following_in_an_event_loop_is_the_same(published, steps):
+    huey = published()
+    results = [write_job(huey, Provider("one two three", steps)) for _ in range(3)]
+
+    async def follow(result):
+        return [event async for event in subscribe_async(huey, result, timeout=60)]
+
+    async def follow_all():
+        tasks = [asyncio.ensure_future(follow(result)) for result in results]
+        steps.release(10_000)
+        return await asyncio.gather(*tasks)
+
+    with consumer(huey, workers=3):
+        found = asyncio.run(follow_all())
+    assert found == [list(subscribe(huey, result, timeout=60)) for result in results]
+
+
+@pytest.mark.parametrize("kind", ["redis", "postgres"])
+def test_a_wake_up_tells_who_waits_for_a_job(published, kind):
+    huey = published(kind)
+    told = {job: threading.Event() for job in ("a", "b", "*")}
+    ready = threading.Event()
+    wake_ups = wake_ups_of(huey)
+    with (
+        wake_ups.calling(ready.set, "ready"),
+        wake_ups.calling(told["a"].set, "a"),
+        wake_ups.calling(told["b"].set, "b"),
+        wake_ups.calling(told["*"].set),
+    ):
+        while not ready.wait(0.05):
+            wake_subscribers(huey, ["ready"])
+        for event in told.values():
+            event.clear()
+        wake_subscribers(huey, ["a"])
+        assert told["a"].wait(60)
+        assert told["*"].wait(60)
+        assert not told["b"].is_set()
+        wake_subscribers(huey, ["x" * 100 for _ in range(200)])  # more than a message holds
+        assert told["b"].wait(60)
+    settle(huey)
+    assert wake_ups._thread is None
+
+
+def test_a_job_of_which_nothing_comes_times_out(published):
+    huey = published()
+    with pytest.raises(TimeoutError, match="nothing happened to job unknown"):
+        list(subscribe(huey, "unknown", timeout=0.01))
+
+
+@pytest.mark.parametrize("after", [-1, "7", 1.5, True])
+def test_what_is_no_number_of_an_event_is_refused(published, after):
+    with pytest.raises(ConfigError, match="after="):
+        next(subscribe(published(), "x", after=after))
+
+
+def test_a_storage_that_is_away_is_waited_for(published, monkeypatch, caplog):
+    huey = published()
+    result = write_job(huey, Provider())
+    state, failures = state_of(huey), itertools.count()
+    read = state.entries
+
+    def fail_at_first(*args, **options):
+        if next(failures) < 3:
+            raise ConnectionError("away")
+        return read(*args, **options)
+
+    with consumer(huey):
+        monkeypatch.setattr(state, "entries", fail_at_first)
+        assert [event.kind for event in subscribe(huey, result, timeout=60)][-1] == "done"
+    assert caplog.text.count("the storage of the queue is away") <= 1
+
+
+def test_what_anybody_wrote_among_the_events_is_passed_over(published):
+    huey = published()
+    result = write_job(huey, Provider())
+    with consumer(huey):
+        whole = list(subscribe(huey, result, timeout=60))
+    for number, value in enumerate((b"", b"\xff", b"[]", b"[1,2,[[1]]]", b'["w","r",[["text",NaN,{}]]]', b"[" * 9999)):
+        state_of(huey).put(events_table(result.id), f"x{number}", value, order=0.5 + number / 10)
+        state_of(huey).put(events_table(result.id), f"y{number}", value, order=10_000 + number)
+    assert list(subscribe(huey, result, timeout=0.2)) == whole
+
+
+def test_a_batch_comes_back_as_it_was():
+    batch = encode_batch("w", "run", [("text", 1.5, {"text": "ü\ud800"}), ("done", 2.0, {})])
+    assert decode_batch(3, batch) == [
+        JobEvent(768, "text", 1.5, "run", {"text": "ü?"}),
+        JobEvent(769, "done", 2.0, "run"),
+    ]
+
+
+STREAMING = """
+    import time
+    from aquila.huey import SqliteHuey
+    from aquila.huey.live import publish_jobs
+    from aquila.huey.running_task import current_task
+
+    huey = SqliteHuey("app", filename=f"{__file__}.db")
+    publish_jobs(huey, every=0.02)
+
+    @huey.task()
+    def write(words):
+        for word in range(words):
+            huey.publisher.note_text(current_task(), "text", f"{word} ")
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.slow
+def test_a_job_is_followed_across_a_killed_worker(tmp_path, monkeypatch):
+    found = []
+    with worker_program(STREAMING, tmp_path, name="streaming_app") as first:
+        monkeypatch.syspath_prepend(tmp_path)
+        app = importlib.import_module("streaming_app")
+        result = app.write(150)
+        for event in subscribe(app.huey, result, timeout=60):
+            found.append(event)
+            if event.kind == "text" and len(found) > 5:
+                break
+        first.kill()
+    app.huey.storage.enqueue(app.huey.serialize_task(result.task))  # as a rescuer does
+    with worker_program(STREAMING, tmp_path, name="streaming_app"):
+        found += subscribe(app.huey, result, after=found[-1].number, timeout=60)
+    assert [event.number for event in found] == sorted({event.number for event in found})
+    runs = dict.fromkeys(event.run for event in found if event.run)
+    assert len(runs) == 2
+    first_text, text = ("".join(e.data["text"] for e in found if (e.run, e.kind) == (run, "text")) for run in runs)
+    whole = "".join(f"{word} " for word in range(150))
+    assert text == whole
+    assert whole.startswith(first_text)
+    assert 0 < len(first_text) < len(whole)
+    app.huey.storage.close()
+
+
+@pytest.mark.slow
+def test_a_job_is_followed_across_a_restart_of_redis(steps):
+    redis = pytest.importorskip("redis")
+    with tempfile.TemporaryDirectory(prefix="aquila-redis-") as folder:
+        with running_redis(redis, folder) as url:
+            huey = RedisHuey("app", url=url)
+            publish_jobs(huey, every=0.02)
+            result = write_job(huey, Provider(" ".join(map(str, range(60))), steps))
+            found, is_under_way, ended = [], threading.Event(), threading.Event()
+
+            def follow():
+                for event in subscribe(huey, result, timeout=60):
+                    found.append(event)
+                    if event.kind == "text":
+                        is_under_way.set()
+                ended.set()
+
+            steps.release(5)
+            running = consumer(huey)
+            running.__enter__()
+            reader = threading.Thread(target=follow)
+            reader.start()
+            assert is_under_way.wait(60)
+        steps.release(20)  # the model writes on while the storage is away
+        with running_redis(redis, folder):
+            steps.release(10_000)
+            assert ended.wait(60)
+            reader.join()
+            running.__exit__(None, None, None)
+            settle(huey)
+            huey.storage.conn.connection_pool.disconnect()
+    assert "".join(event.data["text"] for event in found if event.kind == "text") == " ".join(map(str, range(60)))
+    assert [event.number for event in found] == sorted({event.number for event in found})
+
+
+class running_redis:
+    """A Redis that keeps what it was told, on a socket in a folder."""
+
+    def __init__(self, redis, folder):
+        program = servers.shutil.which("redis-server")
+        if program is None:
+            pytest.skip("no redis-server here")
+        path = str(Path(folder, "socket"))
+        place = ["--port", "0", "--unixsocket", path, "--dir", folder, "--save", ""]
+        self._command = [program, *place, "--appendonly", "yes", "--appendfsync", "always"]
+        self._client = redis.Redis(unix_socket_path=path)
+        self._error = redis.ConnectionError
+        self._url = f"unix://{path}?db=0"
+
+    def __enter__(self):
+        self._server = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        servers._wait_for(self._client.ping, self._server, self._error)
+        return self._url
+
+    def __exit__(self, *exc_info):
+        self._client.close()
+        os.kill(self._server.pid, signal.SIGTERM)
+        self._server.wait()
+
+
+def test_where_something_wakes_the_storage_is_asked_seldom():
+    assert LOOK_SELDOM >= 1
