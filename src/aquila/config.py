@@ -117,6 +117,7 @@ class Settings:
     guard: str
     sealed_ports: tuple[int, ...]
     ignore_hosts: tuple[str, ...]
+    ignore_hueys: tuple[str, ...]
     loopback: str
     providers: tuple[str, ...]
     side_requests: tuple[str, ...]

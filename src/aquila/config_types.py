@@ -45,6 +45,7 @@ class CassetteOptions(TypedDict, total=False):
     guard: Literal["providers", "all", "off"] | None
     sealed_ports: Words | int | Sequence[int] | None
     ignore_hosts: Words | None
+    ignore_hueys: Words | None
     loopback: Literal["models", "all", "none"] | None
     providers: Words | None
     side_requests: Words | None

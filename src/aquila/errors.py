@@ -224,7 +224,7 @@ class SessionClosed(CassetteError):
 
 
 class LiveCallRefused(UnansweredRequest):
-    """A request to a provider was refused because nothing in the run asked for it."""
+    """A request to a provider, or a job for a real queue, was refused because nothing in the run asked for it."""
 
 
 class StreamError(AquilaError):

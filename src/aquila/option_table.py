@@ -211,6 +211,9 @@ OPTIONS: Mapping[str, Option] = {
     "ignore_hosts": Option(
         (), "hosts that are never recorded nor refused, such as *.internal or localhost:8080", parse=_parse_words
     ),
+    "ignore_hueys": Option(
+        (), "Hueys, by name, into whose real queues tests may put jobs, such as mail or *", parse=_parse_words
+    ),
     "loopback": Option(
         "models",
         "requests to this machine that go through the cassette: those of model endpoints (models), all, or none",

@@ -21,7 +21,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from pytest_aquila import fixture_cassettes, options, run_life, task_fixtures, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
-from pytest_aquila.short_names import pytest_pycollect_makeitem, pytest_sessionstart  # noqa: F401 - hooks
+from pytest_aquila.short_names import pytest_collectstart, pytest_pycollect_makeitem, pytest_sessionstart  # noqa: F401
 from pytest_aquila.task_fixtures import *  # noqa: F403
 from pytest_aquila.test_scopes import pytest_make_parametrize_id  # noqa: F401 - a hook
 
@@ -109,6 +109,7 @@ def pytest_load_initial_conftests(
         option_values.write_implied_values(args, early_config, parser)
     # The command line as it was read for plugins. What it says for conftests is not known yet.
     run_life.begin_run(early_config, early_config.known_args_namespace)
+    task_fixtures.begin_testing_mode_of_ini(early_config)  # a conftest may import what puts jobs into queues
     if options.replaces_recorder(early_config):  # its options must be known in time
         vcr_compat.turn_on(early_config, parser)
     return (yield)
@@ -122,7 +123,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "(transport, match_on, ignore, repeat, replay_timing, ...)",
     )
     config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
-    task_fixtures.begin_testing_mode(config)
     _warn_of_unknown_variables(config)
     run = run_life.begin_tests(config, shows_keys=_starts_workers(config))
     run.make_outcome, run.tell = _make_outcome, functools.partial(_tell, config)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_aquila import task_fixtures
+
 if TYPE_CHECKING:
     from aquila.testing import (
         AllEnqueued,
@@ -42,15 +44,25 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Let tests use the short names if the ini key names a Huey."""
     if session.config.getini("aquila_huey"):
         _register(session)
+        task_fixtures.begin_testing_mode(session.config)  # Where the plugin came too late to do so before conftests.
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Collector) -> None:
     """Let tests use the short names if the fixture ``aquila_huey`` is overridden where tests are collected."""
-    if not config_has_them(collector.config):
-        fixtures = collector.session._fixturemanager
-        if len(fixtures.getfixturedefs("aquila_huey", collector) or ()) > 1:
-            _register(collector.session)
+    _look_for_override(collector)
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Do the same before a module is imported, for what a conftest overrides: the import may put jobs into queues."""
+    if isinstance(collector, pytest.Module | pytest.Package):
+        _look_for_override(collector)
+
+
+def _look_for_override(collector: pytest.Collector) -> None:
+    if not config_has_them(collector.config) and task_fixtures.is_huey_overridden(collector):
+        _register(collector.session)
+        task_fixtures.begin_testing_mode(collector.config)
 
 
 def config_has_them(config: pytest.Config) -> bool:

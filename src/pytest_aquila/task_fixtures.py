@@ -33,8 +33,14 @@ if TYPE_CHECKING:
         TaskRun,
         UseTestQueue,
     )
+    from pytest_aquila import testing_mode
 else:
-    lazy_modules(globals(), errors="aquila.errors", testing="aquila.huey.testing")
+    lazy_modules(
+        globals(),
+        errors="aquila.errors",
+        testing="aquila.huey.testing",
+        testing_mode="pytest_aquila.testing_mode",
+    )
 
 __all__ = [
     "aquila_all_enqueued",
@@ -70,25 +76,34 @@ def _load_testing() -> Any:
 @pytest.fixture
 def aquila_huey(pytestconfig: pytest.Config) -> Any:
     """The Huey under test: the first of the ini key ``aquila_huey``. Override this fixture to give another."""
-    return _load_huey(next(iter(_paths_of_hueys(pytestconfig)), ""))
+    return load_huey(next(iter(paths_of_hueys(pytestconfig)), ""))
+
+
+def begin_testing_mode_of_ini(config: pytest.Config) -> None:
+    """Put the whole run in testing mode if the ini key ``aquila_huey`` names a Huey."""
+    if config.getini("aquila_huey"):
+        begin_testing_mode(config)
 
 
 def begin_testing_mode(config: pytest.Config) -> None:
-    """Put the whole run in testing mode if the ini key ``aquila_huey`` names a Huey."""
-    if config.getini("aquila_huey"):
+    """Put the whole run in testing mode, unless it is."""
+    if not config.pluginmanager.has_plugin("pytest_aquila.testing_mode"):
         config.pluginmanager.import_plugin("pytest_aquila.testing_mode")
+        testing_mode.begin(config)
 
 
-def load_hueys(config: pytest.Config) -> list[Any]:
-    """Return all Hueys that the ini key ``aquila_huey`` names, in its order."""
-    return list(map(_load_huey, _paths_of_hueys(config)))
+def is_huey_overridden(node: pytest.Collector | pytest.Item) -> bool:
+    """Whether the fixture ``aquila_huey`` is another one than Aquila's for tests at a node."""
+    return len(node.session._fixturemanager.getfixturedefs("aquila_huey", node) or ()) > 1
 
 
-def _paths_of_hueys(config: pytest.Config) -> list[str]:
+def paths_of_hueys(config: pytest.Config) -> list[str]:
+    """Return what the ini key ``aquila_huey`` names, in its order."""
     return str(config.getini("aquila_huey") or "").replace(",", " ").split()
 
 
-def _load_huey(path: str) -> Any:
+def load_huey(path: str) -> Any:
+    """Return the Huey at a path, ``module:attribute``. Raises ``ConfigError`` where there is none."""
     module, _, attribute = path.partition(":")
     if not module or not attribute:
         raise _config_error(
@@ -205,7 +220,7 @@ def aquila_run_consumer(aquila_tasks: AquilaHuey, pytestconfig: pytest.Config) -
     def run_configured(
         *args: Any, subprocess: bool | str = False, **options: Any
     ) -> contextlib.AbstractContextManager[RunningConsumer]:
-        program = next(iter(_paths_of_hueys(pytestconfig)), "") if subprocess is True else subprocess
+        program = next(iter(paths_of_hueys(pytestconfig)), "") if subprocess is True else subprocess
         running: contextlib.AbstractContextManager[RunningConsumer] = run_consumer(
             *args, subprocess=program or subprocess, huey=aquila_tasks, **options
         )

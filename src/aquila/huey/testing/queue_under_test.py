@@ -48,6 +48,15 @@ def innermost_test_queue(huey: Any = None) -> OpenTestQueue | None:
     return None
 
 
+def make_innermost(huey: Any) -> None:
+    """Let the test queue of a Huey be the one that functions look at which are given none."""
+    queue = innermost_test_queue(huey)
+    if queue is not None:
+        queues = _open_queues()
+        queues.remove(queue)
+        queues.append(queue)
+
+
 def has_real_storage(huey: Any) -> bool:
     """Whether tasks or results of a Huey leave the memory of this process, or do so once immediate mode is turned off.
 

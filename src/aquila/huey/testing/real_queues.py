@@ -1,0 +1,113 @@
+"""Keep a run of tests away from real queues: what is enqueued outside of a test queue is asked about first.
+
+Every Huey is watched, whoever makes it, from the moment Huey is imported. This module must not import Huey: it is
+loaded before, and most of what is here waits for that.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from aquila.errors import CassetteRequired, SessionClosed
+from aquila.intercept.import_hooks import ImportHooks
+from aquila.intercept.patching import Patch, PatchSet
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
+
+if TYPE_CHECKING:
+    from aquila.huey import scope_reference
+    from aquila.huey.testing import queue_under_test, task_run
+    from aquila.recording import guard
+else:
+    lazy_modules(
+        globals(),
+        guard="aquila.recording.guard",
+        queue_under_test="aquila.huey.testing.queue_under_test",
+        scope_reference="aquila.huey.scope_reference",
+        task_run="aquila.huey.testing.task_run",
+    )
+
+
+class RealQueues:
+    """What a run does about jobs for real queues. A run owns this object.
+
+    ``prepare`` is called before anything is enqueued outside of a test queue, and may open one. It returns what to type
+    where it opens none. None lets everything through.
+    """
+
+    def __init__(self) -> None:
+        self.prepare: Callable[[Any], str] | None = None
+
+
+class _Watching:
+    """The patch of Huey's class. A process has one, and so its outermost run owns it."""
+
+    def __init__(self) -> None:
+        self.patches = PatchSet(ImportHooks(), {"huey.api": _patch_huey})
+
+
+def _patch_huey(module: ModuleType) -> list[Patch]:
+    return [Patch(module.Huey, "enqueue", _ask_before)]
+
+
+def _ask_before(enqueue: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    @functools.wraps(enqueue)
+    def ask_and_enqueue(self: Any, task: Any) -> Any:
+        __tracebackhide__ = True
+        prepare = runtime.current_run().state_of(RealQueues).prepare
+        if prepare is not None:
+            _check_queue(self, task, prepare)
+        return enqueue(self, task)
+
+    return ask_and_enqueue
+
+
+def guard_real_queues(holder: object, prepare: Callable[[Any], str]) -> None:
+    """Refuse what is enqueued into real queues in the current run, until ``let_real_queues_be`` is called."""
+    runtime.current_run().state_of(RealQueues).prepare = prepare
+    runtime.process_run().state_of(_Watching).patches.put_in_force(holder)
+
+
+def let_real_queues_be(holder: object) -> None:
+    """Undo ``guard_real_queues``."""
+    runtime.process_run().state_of(_Watching).patches.withdraw(holder)
+
+
+def _check_queue(huey: Any, task: Any, prepare: Callable[[Any], str]) -> None:
+    """Raise ``LiveCallRefused`` for a job that would go into a real queue that nothing allows."""
+    __tracebackhide__ = True
+    if queue_under_test.innermost_test_queue(huey) is not None:
+        return
+    # Immediate mode executes tasks where they are enqueued, and a memory storage ends with the process.
+    if huey.immediate or not queue_under_test.has_real_storage(huey):
+        return
+    advice = prepare(huey)
+    if queue_under_test.innermost_test_queue(huey) is not None or _is_ignored(huey.name):
+        return
+    kind = f"{type(huey).__name__} {huey.name!r}"
+    what = f"a job for the queue of the {kind}"
+    test = runtime.current_run().test_name or "none is running"
+    raise guard.make_refusal(
+        what,
+        f"{what} was refused: it is real, and this run is in testing mode\n"
+        "\n"
+        f"  job        {task_run.call_text(task) if hasattr(task, 'args') else type(task).__name__}\n"
+        f"  test       {test}\n"
+        "\n"
+        f"{advice}\n"
+        f"To let jobs into its real queue: aquila_ignore_hueys = {huey.name} in the ini file, or "
+        f"@pytest.mark.aquila(ignore_hueys={huey.name!r}) on the test.",
+    )
+
+
+def _is_ignored(name: str) -> bool:
+    try:
+        scope = scope_reference.find_current_scope()
+    except (SessionClosed, CassetteRequired):  # No scope in particular is in force here.
+        scope = None
+    settings = scope.settings if scope is not None else runtime.current_settings()
+    return any(fnmatchcase(name, pattern) for pattern in settings.ignore_hueys)

@@ -1,0 +1,335 @@
+"""The whole run in testing mode, seen from a user's project: what becomes of jobs for real queues, wherever from."""
+
+import pytest
+
+APP = """
+from huey import SqliteHuey
+huey = SqliteHuey("app", filename={filename!r})
+
+@huey.task()
+def greet(name):
+    return name
+"""
+
+
+@pytest.fixture
+def project(pytester):
+    """A project with an application and an ini file; returns the function that runs its tests."""
+    pytester.makepyfile(app=APP.format(filename=str(pytester.path / "q.db")))
+    pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
+
+    def run(*arguments, **files):
+        if files:
+            pytester.makepyfile(**files)
+        return pytester.runpytest_subprocess("-W", "error", *arguments)
+
+    run.pytester = pytester
+    return run
+
+
+def test_where_the_ini_key_names_hueys_no_test_reaches_their_queues(project):
+    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey second:huey, third:huey fourth:huey\n")
+    hueys = {
+        "second": "from huey import SqliteHuey\nhuey = SqliteHuey('second', filename='second.db')",
+        "third": "from huey import SqliteHuey\nhuey = SqliteHuey('third', filename='third.db', immediate=True)",
+        "fourth": "from huey import MemoryHuey\nhuey = MemoryHuey('fourth')",
+    }
+    task = "\n@huey.task()\ndef double(number):\n    return 2 * number\n"
+    project.pytester.makepyfile(**{name: code + task for name, code in hueys.items()})
+    result = project(
+        test_one="""
+        import pytest
+        import app, second, third, fourth
+        from huey import SqliteHuey
+        from aquila.huey.testing import drain_queue
+
+        STORAGES = [each.huey.storage for each in (app, second)]
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_without_a_fixture(time):
+            app.greet("eve")
+            second.double(1)
+            assert [each.huey.pending_count() for each in (app, second)] == [1, 1]
+            assert drain_queue() == {"complete": 1}          # of the first
+            assert drain_queue(huey=second.huey) == {"complete": 1}
+            assert third.double(2).get() == 4
+            third.huey.immediate = False
+            third.double(3)
+            third.huey.immediate = True
+            assert third.double(2).get() == 4
+            fourth.double(3)
+            assert fourth.huey.pending_count() == time       # it is left alone
+
+        def test_with_a_fixture(perform_job, aquila_tasks):
+            assert aquila_tasks is app.huey
+            assert perform_job(second.double, 2).value == 4
+            second.double(1)
+
+        def test_its_own_storage_is_the_real_one(use_test_queue):
+            with use_test_queue(storage="own"):
+                assert app.huey.storage is STORAGES[0]
+
+        def test_nothing_reached_the_real_queues():
+            real = [*STORAGES, SqliteHuey("third", filename="third.db").storage]
+            assert [storage.queue_size() for storage in real] == [0, 0, 0]
+        """,
+    )
+    result.assert_outcomes(passed=5)
+
+
+@pytest.mark.slow
+def test_what_tests_share_does_not_reach_the_real_queue_either(project):
+    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\nusefixtures = of_the_session\n")
+    result = project(
+        conftest="""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def of_the_session():
+            from app import greet
+            greet("session")
+            yield
+            greet("end of the session")
+
+        def pytest_unconfigure():
+            from app import greet, huey
+            from aquila.huey.testing import all_enqueued
+            print("shared:", *(task.args[0] for task in all_enqueued()), flush=True)
+
+        @pytest.hookimpl(wrapper=True)
+        def pytest_cmdline_main():
+            status = yield
+            from app import huey
+            print("real:", type(huey.storage).__name__, huey.pending_count(), flush=True)
+            return status
+        """,
+        test_one="""
+        import unittest
+        import pytest
+        from app import greet, huey
+
+        def setup_module():
+            greet("module")
+
+        def teardown_module():
+            greet("end of the module")
+
+        class TestOne(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                greet("class")
+
+            def test_one(self):
+                assert huey.pending_count() == 0
+                greet("test")
+        """,
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["shared: session module class end of the module end of the session", "real: SqliteStorage 0"]
+    )
+
+
+@pytest.mark.slow
+def test_immediate_mode_on_a_real_storage_stays_immediate_and_leaves_that_storage_alone(project):
+    project.pytester.makepyfile(
+        app="""
+        from huey import SqliteHuey
+        huey = SqliteHuey(filename="q.db", immediate=True, immediate_use_memory=False)
+        REAL = huey.storage
+
+        @huey.task()
+        def double(number):
+            return 2 * number
+        """
+    )
+    result = project(
+        test_one="""
+        from app import REAL, double, huey
+
+        def test_without_a_fixture():
+            assert double(2)() == 4
+            double(3), double.schedule((4,), delay=60)
+            assert (huey.result_count(), huey.scheduled_count()) == (1, 1)
+            assert (REAL.result_store_size(), REAL.schedule_size()) == (0, 0)
+
+        def test_with_a_fixture(drain_queue):
+            double(2)
+            assert drain_queue() == {"complete": 1}
+        """,
+    )
+    result.assert_outcomes(passed=2)
+
+
+@pytest.mark.slow
+def test_what_is_enqueued_while_modules_are_imported_reaches_no_real_queue(project):
+    project.pytester.makepyfile(
+        app=APP.format(filename="q.db") + "\ngreet('the application')\n",
+        other="from huey import SqliteHuey\nhuey = SqliteHuey('other', filename='other.db')\n"
+        "@huey.task()\ndef double(number): return 2 * number\ndouble(1)",
+    )
+    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey other:huey\n")
+    result = project(
+        conftest="""
+        import pytest
+        import app, other
+        app.greet("a conftest")
+
+        @pytest.fixture(scope="session", autouse=True)
+        def session():
+            app.greet("the session")
+
+        def pytest_unconfigure():
+            from aquila.huey.testing import all_enqueued
+            print("shared:", *(task.args[0] for task in all_enqueued()), flush=True)
+            app.huey.storage.close()
+
+        @pytest.hookimpl(wrapper=True)
+        def pytest_cmdline_main():
+            status = yield
+            print("real:", app.huey.pending_count(), other.huey.pending_count(), flush=True)
+            return status
+        """,
+        test_one="""
+        from app import greet, huey
+        greet("a test module")
+
+        def test_one():
+            assert huey.pending_count() == 0
+        """,
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["shared: the application a conftest a test module the session", "real: 0 0"])
+
+
+def test_a_job_for_another_huey_is_refused_unless_that_is_allowed(project):
+    project.pytester.makepyfile(
+        other="""
+        from huey import MemoryHuey, SqliteHuey
+        mail, log, sms = (SqliteHuey(name, filename="other.db") for name in ("mail", "log", "sms"))
+        memory = MemoryHuey("memory")
+        immediate = SqliteHuey("immediate", filename="other.db", immediate=True)
+        send, write, text, keep, now = (
+            huey.task()(lambda number: number) for huey in (mail, log, sms, memory, immediate)
+        )
+        """
+    )
+    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\naquila_ignore_hueys = lo*\n")
+    result = project(
+        test_one="""
+        import pytest
+        from aquila.huey.testing import use_test_queue
+        import app, other
+
+        def test_refused():
+            other.send(1)
+
+        def test_refused_though_it_swallows_that():
+            try:
+                other.send.schedule((1,), delay=60)
+            except BaseException:
+                pass
+
+        @pytest.mark.aquila(ignore_hueys="sms")
+        def test_allowed():
+            other.text(1)
+            assert other.sms.pending_count() == 1
+
+        def test_let_be(perform_job):
+            other.write(1), other.keep(1)
+            assert other.now(1).get() == 1
+            assert [huey.pending_count() for huey in (other.log, other.memory)] == [1, 1]
+            assert perform_job(other.send, 1).value == 1
+            with use_test_queue(other.mail):
+                other.send(1)
+
+        def test_nothing_was_enqueued():
+            assert other.mail.pending_count() == other.mail.scheduled_count() == 0
+        """,
+    )
+    result.assert_outcomes(passed=3, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*a job for the queue of the SqliteHuey 'mail' was refused: it is real, and this run is in testing mode",
+            "*  job        other.<lambda>(1)",
+            "*  test       test_one.py::test_refused",
+            "*To put it under test, name it too in the ini file: aquila_huey = app:huey module:attribute",
+            "*To let jobs into its real queue: aquila_ignore_hueys = mail in the ini file, *(ignore_hueys='mail')*",
+        ]
+    )
+
+
+def test_a_huey_that_is_made_elsewhere_than_it_is_named_is_refused_until_its_name_is_imported(project):
+    project.pytester.makepyfile(
+        made=APP.format(filename="q.db") + "\nif __import__('os').environ.get('EARLY'):\n    greet('early')\n",
+        app="from made import greet, huey",
+    )
+    test = "import made\nmade.greet('late')\n\ndef test_one(aquila_tasks):\n    assert aquila_tasks is made.huey"
+    project(test_one=test).assert_outcomes(passed=1)
+    project.pytester._monkeypatch.setenv("EARLY", "1")
+    result = project(test_one=test.replace("import made", "import app, made"))
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*The ini key aquila_huey names app:huey, which is still being imported.*"])
+
+
+def test_an_overridden_fixture_puts_every_test_that_can_ask_it_into_testing_mode(project):
+    project.pytester.makeini("[pytest]\npythonpath = .\n")
+    result = project(
+        conftest="""
+        import pytest
+        import app
+
+        @pytest.fixture
+        def aquila_huey():
+            return app.huey
+
+        @pytest.fixture(scope="session")
+        def shared():
+            app.greet("a shared fixture")
+        """,
+        test_early="""
+        from app import greet
+        greet("a module")
+        """,
+        test_one="""
+        from app import greet, huey
+
+        def test_without_a_fixture():
+            greet("eve")
+            assert huey.pending_count() == 1 and type(huey.storage).__name__ == "MemoryStorage"
+
+        def test_with_a_fixture(drain_queue):
+            greet("eve")
+            assert drain_queue() == {"complete": 1}
+
+        def test_with_what_is_shared(shared):
+            pass
+
+        def test_nothing_is_enqueued():
+            from huey.storage import SqliteStorage
+            assert SqliteStorage("app", filename="q.db").queue_size() == 0
+        """,
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*a job for the queue of the SqliteHuey 'app' was refused: *"])
+    result = project("test_one.py")
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*The fixture aquila_huey says which Huey is under test, and only tests can ask it.*"])
+
+
+@pytest.mark.slow
+def test_without_a_huey_under_test_every_queue_is_left_alone(project):
+    project.pytester.makeini("[pytest]\npythonpath = .\n")
+    result = project(
+        test_one="""
+        import sys
+        from app import greet, huey
+        greet("eve")
+
+        def test_one():
+            greet("eve")
+            assert huey.pending_count() == 2
+            assert not any(name.startswith("aquila.huey") for name in sys.modules)
+        """
+    )
+    result.assert_outcomes(passed=1)
