@@ -125,7 +125,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
     """Give each Huey under test a queue in memory for this test, whether it uses a fixture for tasks or not."""
     hueys = request.config.stash[_shared].open_all()
-    if task_fixtures.is_huey_overridden(request.node):
+    if task_fixtures.is_huey_overridden(request.node) and _can_ask_for_huey(request.node):
         given = request.getfixturevalue("aquila_huey")
         if any(huey is given for huey in hueys) or queue_under_test.has_real_storage(given):
             hueys = [given, *(huey for huey in hueys if huey is not given)]
@@ -134,6 +134,19 @@ def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
         for huey in reversed(hueys):
             queues.enter_context(_open_queue(huey))
         yield
+
+
+def _can_ask_for_huey(item: pytest.Item) -> bool:
+    """Whether a test can ask the fixture ``aquila_huey``: not if that has parameters, and the test none of them."""
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    names = ["aquila_huey"]
+    for name in names:  # It grows: what a fixture uses may have parameters too.
+        found = item.session._fixturemanager.getfixturedefs(name, item)
+        if found:
+            if found[-1].params is not None and name not in given:
+                return False
+            names += [used for used in found[-1].argnames if used not in names]
+    return True
 
 
 @contextlib.contextmanager

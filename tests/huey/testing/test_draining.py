@@ -1,8 +1,10 @@
 """drain_queue, run_periodic and the testing modes."""
 
 import datetime as dt
+import itertools
 import logging
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import time_machine
@@ -513,3 +515,113 @@ def test_what_is_no_huey_is_refused_and_left_as_it_is():
         with pytest.raises(ConfigError, match=r"MiniHuey is no huey\.Huey: .* Use aquila\.huey\.MemoryHuey"):
             use(mini)
     assert (type(mini), vars(mini)) == (MiniHuey, {})
+
+
+def test_time_is_skipped_for_schedules_retries_and_growing_delays(huey):
+    moments = []
+
+    @huey.task(retries=3, retry_delay=10, retry_backoff=3)
+    def flaky():
+        moments.append(huey._get_timestamp())
+        if len(moments) < 4:
+            raise ConnectionError
+
+    flaky.schedule(delay=3600)
+    drained = drain_queue(with_time_skipping=True)
+    assert drained == {"error": 3, "complete": 1}
+    assert drained.skipped.total_seconds() == pytest.approx(3600 + 10 + 30 + 90, abs=5)
+    assert [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(moments)] == [10, 30, 90]
+    assert [run.retry and run.retry.delay for run in drained.runs] == [10, 30, 90, None]
+
+
+def test_what_a_task_schedules_is_counted_from_its_own_time(huey, done):
+    start = huey._get_timestamp()
+
+    @huey.task()
+    def chain(left):
+        done.append(round((huey._get_timestamp() - start).total_seconds()))
+        if left:
+            chain.schedule((left - 1,), delay=dt.timedelta(hours=1))
+
+    @huey.task()
+    def between():
+        done.append("between")
+
+    chain(3)
+    between.schedule(delay=5400)
+    assert drain_queue(with_time_skipping=True)["complete"] == 5
+    assert done == [0, 3600, "between", 7200, 10800]
+
+
+def test_a_time_to_skip_at_most_leaves_what_is_due_later(huey, done):
+    @huey.task(retries=1, retry_delay=100)
+    def failing():
+        raise ValueError
+
+    failing.schedule(delay=50)
+    drained = drain_queue(with_time_skipping=dt.timedelta(seconds=60))
+    assert drained == {"error": 1, "scheduled": 1}
+    assert drain_queue(with_time_skipping=True, raise_errors=False)["error"] == 1
+
+
+def test_tasks_expire_and_retry_tasks_come_back_in_skipped_time(huey, done):
+    @huey.task(expires=60)
+    def fresh():
+        done.append("fresh")
+
+    @huey.task(context=True)
+    def again(task=None):
+        done.append("again")
+        if len(done) < 3:
+            raise RetryTask(delay=1000)
+
+    @huey.task()
+    def late():
+        fresh.schedule(delay=120)
+
+    late.schedule(delay=7200)
+    again()
+    drained = drain_queue(with_time_skipping=True)
+    assert drained == {"retry": 2, "complete": 2, "expired": 1}
+    assert done == ["again"] * 3
+
+
+def test_a_rate_limit_is_over_when_its_time_is_skipped(huey, done):
+    @huey.task()
+    @huey.rate_limit("api", limit=1, per=60)
+    def call(number):
+        done.append(number)
+
+    for number in range(3):
+        call(number)
+    drained = drain_queue(with_time_skipping=True)
+    assert sorted(done) == [0, 1, 2]
+    assert drained["complete"] == 3
+    assert drained.skipped < dt.timedelta(minutes=3)
+
+
+def test_what_tasks_and_other_threads_see_is_the_real_time_unless_that_is_moved_too(huey):
+    seen = []
+
+    @huey.task()
+    def look():
+        with ThreadPoolExecutor(1) as pool:
+            seen.append((dt.datetime.now(dt.UTC), pool.submit(huey._get_timestamp).result()))
+
+    start = dt.datetime.now(dt.UTC)
+    look.schedule(delay=86_400)
+    drain_queue(with_time_skipping=True)
+    assert seen[0][0] - start < dt.timedelta(hours=1)
+    assert seen[0][1] - start.replace(tzinfo=None) < dt.timedelta(hours=1)
+    look.schedule(delay=86_400)
+    with time_machine.travel(start) as traveller:
+        drain_queue(with_time_skipping=True, move_clock=traveller.move_to)
+        assert seen[1][0] - start > dt.timedelta(hours=23)
+    assert abs(dt.datetime.now(dt.UTC) - start) < dt.timedelta(hours=1)
+    assert huey._get_timestamp() - start.replace(tzinfo=None) < dt.timedelta(hours=1)
+
+
+@pytest.mark.parametrize("options", [{"with_scheduled": True}, {"with_time_skipping": False}], ids=str)
+def test_options_that_say_different_things_about_time_are_refused(huey, options):
+    with pytest.raises(ConfigError, match="with_time_skipping"):
+        drain_queue(**{"with_time_skipping": True, "move_clock": print, **options})

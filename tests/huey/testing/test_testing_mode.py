@@ -318,6 +318,36 @@ def test_an_overridden_fixture_puts_every_test_that_can_ask_it_into_testing_mode
 
 
 @pytest.mark.slow
+def test_a_test_without_the_parameters_of_an_overridden_fixture_does_not_ask_it(project):
+    project.pytester.makeini("[pytest]\npythonpath = .\n")
+    result = project(
+        test_one="""
+        import pytest
+        import app
+
+        @pytest.fixture(params=[1, 2])
+        def number(request):
+            return request.param
+
+        @pytest.fixture
+        def aquila_huey(number):
+            return app.huey
+
+        def test_with_it(drain_queue):
+            app.greet("eve")
+            assert drain_queue() == {"complete": 1}
+
+        def test_without_it():
+            pass
+
+        def test_refused():
+            app.greet("eve")
+        """
+    )
+    result.assert_outcomes(passed=3, failed=1)
+
+
+@pytest.mark.slow
 def test_without_a_huey_under_test_every_queue_is_left_alone(project):
     project.pytester.makeini("[pytest]\npythonpath = .\n")
     result = project(

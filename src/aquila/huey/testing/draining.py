@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -10,10 +11,11 @@ from typing import Any
 from huey.api import Task
 from huey.utils import normalize_time
 
-from aquila.errors import TaskError
+from aquila.errors import ConfigError, TaskError
 from aquila.huey.testing.enqueued_tasks import read_enqueued, read_message
 from aquila.huey.testing.performing import execution_moment, raise_task_error
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
+from aquila.huey.testing.skipped_time import MoveClock, SkippingClock, use_clock
 from aquila.huey.testing.task_execution import run_task
 from aquila.huey.testing.task_run import TaskRun
 
@@ -24,12 +26,18 @@ class Drained(dict[str, int]):
     """How many task runs ended in which way, as a dictionary. A way that did not occur counts 0.
 
     The ways are the states of a ``TaskRun``, and ``scheduled`` for a task in the schedule that is not due yet. ``runs``
-    holds the runs, in order.
+    holds the runs, in order, and ``skipped`` how much time was skipped.
     """
 
-    def __init__(self, runs: Sequence[TaskRun[Any]], scheduled: int) -> None:
+    def __init__(
+        self,
+        runs: Sequence[TaskRun[Any]],
+        scheduled: int,
+        skipped: timedelta = timedelta(),
+    ) -> None:
         super().__init__()
         self.runs = tuple(runs)
+        self.skipped = skipped
         for run in runs:
             self[run.state] = self[run.state] + 1
         if scheduled:
@@ -43,6 +51,8 @@ def drain_queue(
     *,
     huey: Any = None,
     with_scheduled: bool | datetime | timedelta = False,
+    with_time_skipping: bool | datetime | timedelta = False,
+    move_clock: MoveClock | None = None,
     with_recursion: bool = True,
     raise_errors: bool = True,
     with_limit: int | None = None,
@@ -51,20 +61,31 @@ def drain_queue(
 
     - ``with_scheduled`` also executes tasks that are scheduled for later, each at its own time: all of them (True),
       those due by a moment (a datetime), or those due within a time from now (a timedelta).
+    - ``with_time_skipping`` does the same with a clock that is put forward to the time of each task, where
+      ``with_scheduled`` leaves it. Huey asks that clock for the time, so what a task schedules, its retries with their
+      growing delays, expiry and rate limits are counted from the time of the task. In a task ``datetime.now()`` tells
+      the real time; ``move_clock`` is called with each new moment, and may move that too: ``traveller.move_to`` of
+      time-machine does.
     - ``with_recursion`` also executes what these tasks enqueue: followers, callbacks, retries.
     - ``raise_errors`` raises the first exception of a task that no retry follows. With False exceptions stay in
       ``Drained.runs``.
     - ``with_limit`` is the highest number of tasks to execute.
     - ``huey`` is the Huey under test by default.
 
-    Raises ``TaskError`` for a message that cannot be read, and when the queue does not end.
+    Raises ``TaskError`` for a message that cannot be read, and when the queue does not end. Raises ``ConfigError`` for
+    ``with_time_skipping`` beside ``with_scheduled``, and for ``move_clock`` without it.
     """
     __tracebackhide__ = True
+    if with_time_skipping and with_scheduled:
+        raise ConfigError("with_time_skipping executes what is scheduled, too: leave out with_scheduled")
+    if move_clock is not None and not with_time_skipping:
+        raise ConfigError("move_clock is called where time is skipped: give with_time_skipping, too")
     huey = huey_under_test(huey)
+    clock = SkippingClock(move_clock) if with_time_skipping else None
     runs: list[TaskRun[Any]] = []
     aside: list[Task] = []
-    with ensure_test_queue(huey):
-        until = _last_due_moment(huey, with_scheduled)
+    with ensure_test_queue(huey), use_clock(clock) if clock is not None else contextlib.nullcontext():
+        until = _last_due_moment(huey, with_time_skipping or with_scheduled)
         expected = None if with_recursion else Counter(task.id for task in read_enqueued(huey))
         try:
             while (with_limit is None or len(runs) < with_limit) and (task := _take_next_task(huey, until)) is not None:
@@ -79,6 +100,8 @@ def drain_queue(
                         f"{_LIMIT} tasks were executed and the queue still fills: a task enqueues itself, or is "
                         "retried for ever; pass with_limit= or with_recursion=False"
                     )
+                if clock is not None:
+                    clock.skip_to(task.eta, utc=huey.utc)
                 run = run_task(huey, task, timestamp=execution_moment(huey, task))
                 runs.append(run)
                 if raise_errors and run.retry is None:
@@ -86,7 +109,7 @@ def drain_queue(
         finally:
             for task in aside:
                 huey.storage.enqueue(huey.serialize_task(task), task.priority)
-        return Drained(runs, huey.scheduled_count())
+        return Drained(runs, huey.scheduled_count(), clock.skipped if clock is not None else timedelta())
 
 
 def _last_due_moment(huey: Any, scheduled: bool | datetime | timedelta) -> Any:

@@ -203,6 +203,8 @@ class DrainQueue(Protocol):
         *,
         huey: Any = ...,
         with_scheduled: bool | datetime | timedelta = ...,
+        with_time_skipping: bool | datetime | timedelta = ...,
+        move_clock: Callable[[datetime], object] | None = ...,
         with_recursion: bool = ...,
         raise_errors: bool = ...,
         with_limit: int | None = ...,

@@ -21,6 +21,7 @@ from aquila.errors import TaskContractBroken
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.limits.rescheduling import ReschedulesTask
 from aquila.huey.testing.attribute_patches import replace_attributes
+from aquila.huey.testing.skipped_time import current_clock
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_difference
 from aquila.recording.places import needs_boundary, outcome_boundary
@@ -66,6 +67,10 @@ class ObservedHuey(AquilaHuey):
 
     A subclass and no patched attributes, so that nothing is set and put back for each task.
     """
+
+    def _get_timestamp(self) -> Any:
+        clock = current_clock()
+        return super()._get_timestamp() if clock is None else clock.now(utc=self.utc)
 
     def _emit(self, signal: str, task: Any, *args: Any, **kwargs: Any) -> None:
         seen = _observation.get()

@@ -1,0 +1,96 @@
+"""A clock for a queue that is drained: it is put forward to the time of the next task, where a worker would wait.
+
+It stands still while a task executes. Huey asks it wherever it takes the present moment: for schedules, delays,
+retries, expiry and rate limits. Nothing else is changed: ``datetime.now()`` and ``time.time()`` in a task tell the real
+time, unless ``move_clock`` moves that too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from huey import api
+from huey.utils import normalize_expire_time, normalize_time
+
+from aquila.huey.testing.attribute_patches import replace_attributes
+
+MoveClock: TypeAlias = Callable[[datetime], object]
+
+
+class SkippingClock:
+    """A clock that is only put forward. ``skipped`` is how far in all."""
+
+    def __init__(self, move_clock: MoveClock | None = None) -> None:
+        self._started = datetime.now(UTC)
+        self._move_clock = move_clock
+        self.skipped = timedelta()
+
+    def now(self, *, utc: bool) -> datetime:
+        """Return the moment without a zone, as Huey has it: in UTC or in local time."""
+        moment = self._started + self.skipped
+        return (moment if utc else moment.astimezone()).replace(tzinfo=None)
+
+    def timestamp(self) -> float:
+        """Return the moment in seconds since the epoch."""
+        return (self._started + self.skipped).timestamp()
+
+    def skip_to(self, moment: datetime | None, *, utc: bool) -> None:
+        """Put the clock forward to a moment of Huey's, if that is still to come."""
+        if moment is not None and moment > self.now(utc=utc):
+            self.skipped += moment - self.now(utc=utc)
+            if self._move_clock is not None:
+                self._move_clock(self._started + self.skipped)
+
+
+# The clock of the drain that runs in this context. Its tasks execute in copies of that context.
+_clock: ContextVar[SkippingClock | None] = ContextVar("aquila_skipping_clock", default=None)
+
+
+def current_clock() -> SkippingClock | None:
+    """Return the clock that Huey is to ask here, or None for the real one."""
+    return _clock.get()
+
+
+@contextlib.contextmanager
+def use_clock(clock: SkippingClock) -> Iterator[SkippingClock]:
+    """Let Huey ask this clock in what the block calls, and in no other thread."""
+    # Huey's module asks three functions, and no object that could be given another clock.
+    replaced = replace_attributes(
+        api, normalize_time=_normalize_time, normalize_expire_time=_normalize_expire_time, time=_ClockModule()
+    )
+    token = _clock.set(clock)
+    try:
+        with replaced:
+            yield clock
+    finally:
+        _clock.reset(token)
+
+
+class _ClockModule:
+    """The module ``time`` as Huey sees it."""
+
+    def time(self) -> float:
+        clock = _clock.get()
+        return time.time() if clock is None else clock.timestamp()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+def _normalize_time(eta: Any = None, delay: Any = None, utc: bool = True) -> Any:
+    clock = _clock.get()
+    if clock is None or delay is None or eta is not None:
+        return normalize_time(eta, delay, utc)
+    return clock.now(utc=utc) + (delay if isinstance(delay, timedelta) else timedelta(seconds=delay))
+
+
+def _normalize_expire_time(expires: Any, utc: bool = True) -> Any:
+    clock = _clock.get()
+    if clock is None or isinstance(expires, datetime):
+        return normalize_expire_time(expires, utc)
+    return clock.now(utc=utc) + (expires if isinstance(expires, timedelta) else timedelta(seconds=expires))
