@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aquila.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
+    from aquila.engine.streams.cut_answers import Prefill as Prefill
     from aquila.huey.instances import AquilaHuey as AquilaHuey
     from aquila.huey.instances import FileHuey as FileHuey
     from aquila.huey.instances import MemoryHuey as MemoryHuey
@@ -54,6 +55,7 @@ _NAMES = {
     "MemoryHuey": "instances",
     "MsgpackSerializer": "serializer",
     "PostgresHuey": "instances",
+    "Prefill": "aquila.engine.streams.cut_answers",
     "PriorityRedisHuey": "instances",
     "RedisHuey": "instances",
     "Rescheduling": "limits.rescheduling",
@@ -80,8 +82,10 @@ _NAMES = {
     "stream_task": "prompt_tasks",
     "within_limits": "limits.outside",
 }
-"""Every public name and the module that defines it."""
+"""Every public name and the module that defines it: one of this package, but for those in full."""
 
 __all__ = list(_NAMES)
 
-__getattr__, __dir__ = lazy_names(__name__, {name: f"{__name__}.{module}" for name, module in _NAMES.items()})
+__getattr__, __dir__ = lazy_names(__name__, {
+    name: module if module.startswith("aquila.") else f"{__name__}.{module}" for name, module in _NAMES.items()
+})  # fmt: skip

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import string
 import sys
@@ -39,6 +40,7 @@ from aquila.errors import (
 from aquila.events import Event
 from aquila.huey.enqueue_check import check_when_enqueued
 from aquila.huey.progress.following import follow
+from aquila.huey.progress.resuming import check_resume
 from aquila.huey.running_task import FLOW_CONTROL, attempt_of
 from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.recording.runtime import current_settings
@@ -46,6 +48,8 @@ from aquila.response import Response
 
 if TYPE_CHECKING:
     from aquila.engine.calls.options import AskOptions
+    from aquila.engine.streams.cut_answers import Prefill
+    from aquila.huey.progress.resuming import Resume
     from aquila.huey.task_wrapper import AquilaTaskWrapper
     from aquila.messages import Prompt
 
@@ -59,6 +63,8 @@ if TYPE_CHECKING:
         time_limit: float | None
         priority: float | None
         limit: str | Iterable[str] | None
+        resume: Resume | None
+        continue_by: str | Prefill | None
 
     class StreamTaskOptions(PromptTaskOptions, total=False):
         """The options of ``stream_task``, but ``name`` and ``result``."""
@@ -140,6 +146,8 @@ def ask_task(
     time_limit: float | None = None,
     priority: float | None = None,
     limit: str | Iterable[str] | None = None,
+    resume: Resume | None = None,
+    continue_by: str | Prefill | None = None,
     metadata: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
@@ -159,12 +167,17 @@ def ask_task(
     - ``time_limit`` (seconds): Huey's ``timeout`` of the task. The call ends with it in any worker.
     - ``priority``: the priority of the task.
     - ``limit``: limits of this task's requests alone, in all workers; see ``set_limits``.
+    - ``resume``, ``continue_by``: a task that is retried, or delivered again, asks only for what is missing of its
+      answer; see ``aquila.huey.follow``.
     - All other options are those of ``aquila.ask``.
 
     Raises ``ConfigError`` or ``UnknownOption`` at once for a mistake in the declaration. A Huey of Aquila raises
     ``TaskContractBroken`` where the task is enqueued with arguments that do not fit.
     """
-    return _declare_task(huey, prompt, name, cassette, result, _ask_model, options, metadata, {
+    check_resume(resume, Options.check(options))
+    # Only what is read as a stream has a part that can be kept.
+    ask = _ask_model if resume is None else functools.partial(_stream_answer, resume=resume, continue_by=continue_by)
+    return _declare_task(huey, prompt, name, cassette, result, ask, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
         "priority": priority, "limit": limit,
     })  # fmt: skip
@@ -211,6 +224,8 @@ def stream_task(
     time_limit: float | None = None,
     priority: float | None = None,
     limit: str | Iterable[str] | None = None,
+    resume: Resume | None = None,
+    continue_by: str | Prefill | None = None,
     metadata: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
@@ -222,13 +237,10 @@ def stream_task(
     Revoking the task, or its time limit, ends the stream; see ``aquila.huey.follow``.
     """
 
-    def streaming(task: Task, prompt: Any, options: Mapping[str, Any]) -> Response:
-        with api.stream(prompt, **options) as stream:
-            for event in follow(stream, every=every):
-                if on_event is not None:
-                    on_event(event, task)
-        return stream.response
-
+    check_resume(resume, Options.check(options))
+    streaming = functools.partial(
+        _stream_answer, on_event=on_event, every=every, resume=resume, continue_by=continue_by
+    )
     return _declare_task(huey, prompt, name, cassette, result, streaming, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
         "priority": priority, "limit": limit,
@@ -237,6 +249,23 @@ def stream_task(
 
 def _ask_model(task: Task, prompt: Any, options: Mapping[str, Any]) -> Response:
     return api.ask(prompt, **options)
+
+
+def _stream_answer(
+    task: Task,
+    prompt: Any,
+    options: Mapping[str, Any],
+    *,
+    on_event: Callable[[Event, Task], Any] | None = None,
+    every: float = 0.5,
+    resume: Resume | None,
+    continue_by: str | Prefill | None,
+) -> Response:
+    with api.stream(prompt, **options) as stream:
+        for event in follow(stream, every=every, resume=resume, continue_by=continue_by):
+            if on_event is not None:
+                on_event(event, task)
+    return stream.response
 
 
 def _declare_task(

@@ -217,6 +217,10 @@ class Options:
         """Return the same options with another ``tool_choice``."""
         return type(self)({**self.__dict__, "tool_choice": choice})
 
+    def with_provider_options(self, fields: Mapping[str, Any]) -> Self:
+        """Return the same options with other ``provider_options``."""
+        return type(self)({**self.__dict__, "provider_options": fields})
+
     def __repr__(self) -> str:
         hidden = ("api_key", *(name for name in _NEW_DEFAULTS if not self.__dict__[name]))
         shown = {name: value for name, value in vars(self).items() if name not in hidden and value != _DEFAULTS[name]}

@@ -11,7 +11,7 @@ from aquila.engine.endpoints.chat_choice import ChoiceBuilder, add_fragment, ext
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.engine.endpoints.usage import usage_of
 from aquila.errors import InvalidAnswer, StreamBroken
-from aquila.events import Chunk, Event, Reasoning, Refusal
+from aquila.events import Chunk, Event, Reasoning, Refusal, Usage
 from aquila.messages import Message
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ class ChatParser:
         self._answered = False
         self.id: str | None = None
         self._whole: Mapping[str, Any] | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What the provider has told so far of the tokens. Some tell it in each chunk."""
+        return usage_of(self._usage, self._ref, self._metadata)
 
     def feed(self, chunk: ChatCompletionChunk) -> Sequence[Event]:
         """Return the events in one chunk."""
@@ -109,7 +114,7 @@ class ChatParser:
         return Turn(
             text=text,
             message=Message("assistant", text, calls=calls, extra=extra),
-            usage=usage_of(self._usage, self._ref, self._metadata),
+            usage=self.usage,
             raw=raw,
             finish_reason=choice.finish_reason,
             id=raw.get("id"),

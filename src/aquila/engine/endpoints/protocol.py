@@ -39,6 +39,11 @@ class EventParser(Protocol):
 
     id: str | None
 
+    @property
+    def usage(self) -> Usage:
+        """What the provider has told so far of the tokens of this answer."""
+        ...
+
     def feed(self, chunk: Any) -> Sequence[Event]:
         """Take one object of the SDK's stream and return the events in it."""
         ...

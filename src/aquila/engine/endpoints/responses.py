@@ -13,7 +13,7 @@ from aquila.engine.endpoints.structured_output import metadata_to_wire, response
 from aquila.engine.endpoints.text_buffer import TextBuffer
 from aquila.engine.endpoints.usage import usage_of
 from aquila.errors import InvalidAnswer, InvalidMessage, StreamBroken
-from aquila.events import Chunk, Event, Progress, Reasoning, Refusal
+from aquila.events import Chunk, Event, Progress, Reasoning, Refusal, Usage
 from aquila.messages import AssistantToolCall, Message
 from aquila.tools import BUILT_IN, Tool
 
@@ -163,6 +163,11 @@ class ResponsesParser:
         self._seen = False
         self.id: str | None = None
 
+    @property
+    def usage(self) -> Usage:
+        """What the provider has told so far of the tokens: nothing before the end."""
+        return usage_of((self._final or {}).get("usage"), self._ref, self._metadata)
+
     def feed(self, chunk: Any) -> Sequence[Event]:
         """Return the events in one event of the API."""
         self._seen = True
@@ -240,7 +245,7 @@ class ResponsesParser:
         return Turn(
             text=text,
             message=Message("assistant", text, calls=calls, extra={"output": output}),
-            usage=usage_of(raw.get("usage"), self._ref, self._metadata),
+            usage=self.usage,
             raw=raw,
             finish_reason=_finish_reason(raw, calls),
             id=raw.get("id"),

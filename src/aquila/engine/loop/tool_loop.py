@@ -158,6 +158,8 @@ class ToolLoop(RequestLoop):
             turn = self.parser.finish()
         except (StreamBroken, StreamTimeout) as broken:
             if not self._options.background or self.parser.id is None:
+                if self.parser.usage.reported:  # it is spent, though the answer is lost
+                    yield self._report_and_emit(self.parser.usage)
                 raise self._translate_error(broken, begun=True) from broken.__cause__
             # The answer is being made all the same; fetch what is missing.
             self._telemetry.report_request_stop(error=broken)

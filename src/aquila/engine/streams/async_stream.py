@@ -50,6 +50,11 @@ class AsyncStream(Generic[ParsedT_co]):
         """The complete answer. Raises ``StreamError`` before the end, and what the call failed with."""
         return self._state.response_or_error()
 
+    def _replan(self, plan: CallPlan) -> None:
+        """Ask for something else, of which nothing has been sent yet."""
+        self._plan = plan
+        self._events = drive_call_async(plan)
+
     def __aiter__(self) -> AsyncIterator[Event]:
         """Yield the events. Raises ``StreamConsumed`` the second time, ``StreamClosed`` after close."""
         self._state.claim_events("it is being iterated or has been")

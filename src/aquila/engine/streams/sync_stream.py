@@ -84,6 +84,15 @@ class Stream(Generic[ParsedT_co]):
         """The complete answer. Raises ``StreamError`` before the end, and what the call failed with."""
         return self._state.response_or_error()
 
+    @property
+    def _plan(self) -> CallPlan:
+        return self._call.plan
+
+    def _replan(self, plan: CallPlan) -> None:
+        """Ask for something else, of which nothing has been sent yet."""
+        self._call = plan.bind_to_route(self._call.route)
+        self._events = drive_call(self._call)
+
     def __iter__(self) -> Iterator[Event]:
         """Yield the events. Raises ``StreamConsumed`` the second time, ``StreamClosed`` after close."""
         self._state.claim_events("it is being iterated or has been")

@@ -22,58 +22,96 @@ import anyio
 from anyio import to_thread
 
 from aquila.errors import ConfigError, StreamClosed
-from aquila.events import Chunk, Done, Event
+from aquila.events import Done, Event
+from aquila.huey.progress.resuming import FollowedAnswer, Resume
 from aquila.huey.progress.watching import TaskWatch
-from aquila.huey.running_task import CurrentTask, current_task
+from aquila.huey.running_task import current_task
 
 if TYPE_CHECKING:
     from aquila.engine.streams.async_stream import AsyncStream
+    from aquila.engine.streams.cut_answers import Prefill
     from aquila.engine.streams.sync_stream import Stream
 
 
-def follow(stream: Stream, *, every: float = 0.5) -> Iterator[Event]:
+def follow(
+    stream: Stream, *, every: float = 0.5, resume: Resume | None = None, continue_by: str | Prefill | None = None
+) -> Iterator[Event]:
     """Yield the events of a stream, and watch the task that reads it.
 
     - The task's ``timeout`` ends the stream with ``TaskTimeout``, in thread workers too, where Huey only sets a flag.
     - Revoking the task ends the stream with ``CancelExecution``, without a retry.
     - The text so far is stored every ``every`` seconds and at the end. ``partial_answer`` reads it.
+    - With ``resume`` a task that is retried, or delivered again, asks only for what is missing of the answer.
+      ``"continue"`` yields what is new, ``"replay"`` first the chunks that were stored. ``stream.response`` is the
+      whole answer either way. An answer that was complete is not asked for again.
+    - ``continue_by``: how the model is asked to go on. A text is sent as the user's, ``{last_word}`` in it is the last
+      word of the answer; ``Prefill`` lets a provider continue the assistant's message that supports that.
 
     A stream that is ended closes its connection to the provider. ``every`` is also how often the storage is asked
     whether the task was revoked. A storage that does not answer ends nothing: it is asked again, and a warning says so
-    once. Raises ``ConfigError`` outside of a task, and what the stream raises.
+    once. Raises ``ConfigError`` outside of a task and for a call that cannot be resumed, and what the stream raises.
     """
     current = current_task()
+    answer = FollowedAnswer(current, stream._plan, resume, continue_by)
+    events = iter(stream)  # sends nothing yet
+    answer.load()
+    answer.prepare(stream)
     # Closes the connection from another thread: closing the stream would wait for the reader, who waits for data.
-    followed = _Followed(current, every, stream._call.interrupter.interrupt)
-    followed.watch.start()
+    watch = TaskWatch(current, every, store=answer.store, end_stream=stream._call.interrupter.interrupt)
+    watch.start()
     try:
-        for event in stream:
-            followed.note(event)
+        for event in answer.events_before():
             yield event
-            followed.watch.raise_if_ended()
+            watch.raise_if_ended()
+        if answer.response is not None:
+            return
+        for event in events:
+            taken = answer.take(event)
+            if taken is not None:
+                if isinstance(taken, Done):
+                    stream._state.response = taken.response
+                    answer.keep_complete()
+                yield taken
+            watch.raise_if_ended()
     except StreamClosed:
-        followed.watch.raise_if_ended()
+        watch.raise_if_ended()
         raise
     finally:
-        followed.watch.finish(is_complete=followed.is_complete)
+        watch.finish(is_complete=answer.response is not None)
 
 
-async def afollow(stream: AsyncStream, *, every: float = 0.5) -> AsyncIterator[Event]:
+async def afollow(
+    stream: AsyncStream, *, every: float = 0.5, resume: Resume | None = None, continue_by: str | Prefill | None = None
+) -> AsyncIterator[Event]:
     """``follow`` for ``async`` tasks: ``async for event in afollow(stream)``, for a stream of ``aquila.astream``."""
     current = current_task()
-    followed = _Followed(current, every, _closer_of(stream))
-    followed.watch.start()
+    end_stream = _closer_of(stream)
+    answer = FollowedAnswer(current, stream._plan, resume, continue_by)
+    events = aiter(stream)
+    await to_thread.run_sync(answer.load)
+    answer.prepare(stream)
+    watch = TaskWatch(current, every, store=answer.store, end_stream=end_stream)
+    watch.start()
     try:
-        async for event in stream:
-            followed.note(event)
+        for event in answer.events_before():
             yield event
-            followed.watch.raise_if_ended()
+            watch.raise_if_ended()
+        if answer.response is not None:
+            return
+        async for event in events:
+            taken = answer.take(event)
+            if taken is not None:
+                if isinstance(taken, Done):
+                    stream._state.response = taken.response
+                    await to_thread.run_sync(answer.keep_complete)
+                yield taken
+            watch.raise_if_ended()
     except StreamClosed:
-        followed.watch.raise_if_ended()
+        watch.raise_if_ended()
         raise
     finally:
         with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(lambda: followed.watch.finish(is_complete=followed.is_complete))
+            await to_thread.run_sync(lambda: watch.finish(is_complete=answer.response is not None))
 
 
 def _closer_of(stream: AsyncStream) -> Any:
@@ -92,26 +130,3 @@ def _closer_of(stream: AsyncStream) -> Any:
             loop.call_soon_threadsafe(close)
 
     return close_from_thread
-
-
-class _Followed:
-    """A stream that is followed: its text so far, and the watch over its task."""
-
-    def __init__(self, current: CurrentTask, every: float, end_stream: Any) -> None:
-        self.is_complete = False
-        self._current = current
-        self._pieces: list[str] = []
-        self._stored = 0
-        self.watch = TaskWatch(current, every, store=self._store_text, end_stream=end_stream)
-
-    def note(self, event: Event) -> None:
-        if isinstance(event, Chunk):
-            self._pieces.append(event.text)
-        elif isinstance(event, Done):
-            self.is_complete = True
-
-    def _store_text(self) -> None:
-        count = len(self._pieces)
-        if count != self._stored:
-            self._current.kept.store_partial([self._current.attempt, "".join(self._pieces[:count])])
-            self._stored = count

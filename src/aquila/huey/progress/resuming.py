@@ -1,0 +1,229 @@
+"""Streams that go on where an earlier execution of their task had stopped.
+
+The text so far of a stream is stored with a digest of its request. A stream of the same request finds it. An answer
+that is complete becomes a checkpoint, so that the next stream of the task may have the place of the text so far.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, get_args
+
+from aquila.config import suggest_name
+from aquila.engine.streams.cut_answers import (
+    CutAnswer,
+    Prefill,
+    reject_unresumable,
+    stored_response,
+    whole_response,
+)
+from aquila.errors import ConfigError
+from aquila.events import Chunk, Done, Event, Refusal, Usage
+from aquila.huey.progress.storage_patience import logger
+from aquila.huey.running_task import CurrentTask
+
+if TYPE_CHECKING:
+    from aquila.engine.calls.call_plan import CallPlan
+    from aquila.engine.calls.options import Options
+    from aquila.engine.streams.async_stream import AsyncStream
+    from aquila.engine.streams.sync_stream import Stream
+    from aquila.response import Response
+
+Resume: TypeAlias = Literal["continue", "replay"]
+RESUMES: tuple[str, ...] = get_args(Resume)
+
+_CHECKPOINT = "aquila.stream."
+_COUNTS = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
+_META = ("model", "finish_reason", "id", "request_id")
+"""What is kept of the ``meta`` of a complete answer."""
+
+
+@dataclass(slots=True)
+class KeptAnswer:
+    """What was kept of an answer. ``requests`` were made for it, and ``unreported`` of them told no usage."""
+
+    pieces: list[str] = field(default_factory=list)
+    usage: Usage = field(default_factory=lambda: Usage(reported=False))
+    requests: int = 0
+    unreported: int = 0
+    meta: Mapping[str, Any] | None = None
+    """Only a complete answer has it."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def told(self) -> dict[str, int]:
+        """What ``meta["resumed"]`` tells."""
+        return {"characters": len(self.text), "requests": self.requests, "unreported": self.unreported}
+
+    def to_stored(self, count: int) -> dict[str, Any]:
+        """Return what is stored beside the text of the first ``count`` pieces."""
+        return {
+            "lengths": [len(piece) for piece in self.pieces[:count]],
+            "usage": [getattr(self.usage, name) for name in _COUNTS] if self.usage.reported else None,
+            "requests": self.requests,
+            "unreported": self.unreported,
+            "meta": None if self.meta is None else dict(self.meta),
+        }
+
+    @classmethod
+    def from_stored(cls, text: Any, about: Any) -> KeptAnswer | None:
+        """Return what was stored, or None for what is nothing of the kind."""
+        if not isinstance(text, str) or not isinstance(about, dict):
+            return None
+        lengths, meta, usage = about.get("lengths"), about.get("meta"), about.get("usage")
+        numbers = [about.get("requests"), about.get("unreported")]
+        if not (_are_counts(lengths) and _are_counts(numbers) and sum(lengths) == len(text)):
+            return None
+        if not isinstance(meta, dict | None) or not (usage is None or (_are_counts(usage) and len(usage) == 5)):
+            return None
+        ends = list(accumulate(lengths))
+        pieces = [text[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+        counted = Usage(reported=False) if usage is None else Usage(usage[0], usage[1], usage[2], usage[3], usage[4])
+        return cls(pieces, counted, numbers[0] or 0, numbers[1] or 0, meta)
+
+
+def _are_counts(values: Any) -> TypeGuard[list[int]]:
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+
+
+class FollowedAnswer:
+    """The answer of a stream that is followed: what an earlier execution kept of it, and what comes now."""
+
+    def __init__(
+        self, current: CurrentTask, plan: CallPlan, resume: Resume | None, continue_by: str | Prefill | None
+    ) -> None:
+        """Raises ``ConfigError`` for a call that cannot be resumed."""
+        check_resume(resume, plan.options)
+        self._current = current
+        self._plan = plan
+        self._resume = resume
+        self._continue_by = continue_by
+        self._digest: str | None = None if resume is None else digest_of(plan)
+        self._before = KeptAnswer()
+        self._cut: CutAnswer | None = None
+        self._usage = Usage(reported=False)
+        self._pieces: list[str] = []
+        self._stored = 0
+        self._is_refusal = False
+        self.response: Response | None = None
+        """The response of the whole answer, once it is complete."""
+
+    def load(self) -> None:
+        """Look for what was kept of the answer. Raises what a storage raises that does not answer for long."""
+        if self._digest is None:
+            return
+        kept = self._current.kept
+        complete = kept.load_checkpoints().get(_CHECKPOINT + self._digest)
+        if isinstance(complete, dict):
+            found = KeptAnswer.from_stored(complete.get("text"), complete)
+            if found is not None and found.meta is not None:
+                self._before = found
+                self.response = stored_response(
+                    self._plan, found.text, usage=found.usage, meta=found.meta, resumed=found.told
+                )
+                return
+        stored = kept.load_partial()
+        if not isinstance(stored, list) or len(stored) != 3 or not isinstance(stored[2], dict):
+            return
+        if stored[2].get("digest") != self._digest:
+            logger.info("task %s: what it kept is of another request, and this one begins anew", self._current.id)
+            return
+        found = KeptAnswer.from_stored(stored[1], stored[2])
+        if found is not None:
+            self._before = found
+            self._pieces, self._stored = list(found.pieces), len(found.pieces)
+            self._cut = CutAnswer(found.text, self._continue_by)
+
+    def prepare(self, stream: Stream | AsyncStream) -> None:
+        """Have a stream ask for what is missing."""
+        if self.response is not None:
+            stream._state.response = self.response
+        elif self._cut is not None:
+            stream._replan(self._cut.continue_plan(self._plan))
+
+    def events_before(self) -> list[Event]:
+        """Return the events that are handed out before those of the stream; all of them for a complete answer."""
+        tags: dict[str, Any] = {"ref": self._plan.ref, "metadata": self._plan.options.metadata}
+        events: list[Event] = []
+        if self._resume == "replay":
+            events += [Chunk(piece, **tags) for piece in self._before.pieces]
+        if self.response is not None:
+            events.append(Done(self.response, **tags))
+        return events
+
+    def take(self, event: Event) -> Event | None:
+        """Take an event of the stream. Return it as it is handed out, or None where nothing is new in it."""
+        if isinstance(event, Chunk):
+            text = event.text if self._cut is None else self._cut.join(event.text)
+            if not text:
+                return None
+            self._pieces.append(text)
+            return event if text is event.text else dataclasses.replace(event, text=text)
+        if isinstance(event, Usage):
+            self._usage += event
+        elif isinstance(event, Refusal):
+            self._is_refusal = True
+        elif isinstance(event, Done):
+            self.response = event.response
+            if self._before.requests:
+                self.response = whole_response(
+                    event.response,
+                    "".join(self._pieces),
+                    self._plan,
+                    usage=self._before.usage,
+                    resumed=self._before.told,
+                )
+                return dataclasses.replace(event, response=self.response)
+        return event
+
+    def keep_complete(self) -> None:
+        """Keep the complete answer, so that no later execution of the task asks for it again."""
+        if self._digest is not None and self.response is not None and not self.response.refusal:
+            meta = {name: self.response.meta.get(name) for name in _META}
+            stored = self._known(meta).to_stored(len(self._pieces))
+            self._current.kept.store_checkpoint(_CHECKPOINT + self._digest, {"text": "".join(self._pieces), **stored})
+
+    def store(self) -> None:
+        """Store the text so far, if there is more of it than before."""
+        count = len(self._pieces)
+        if count == self._stored:
+            return
+        value: list[Any] = [self._current.attempt, "".join(self._pieces[:count])]
+        if self._digest is not None and not self._is_refusal:
+            value.append({"digest": self._digest, **self._known().to_stored(count)})
+        self._current.kept.store_partial(value)
+        self._stored = count
+
+    def _known(self, meta: Mapping[str, Any] | None = None) -> KeptAnswer:
+        return KeptAnswer(
+            self._pieces,
+            self._before.usage + self._usage,
+            self._before.requests + 1,
+            self._before.unreported + (not self._usage.reported),
+            meta,
+        )
+
+
+def check_resume(resume: str | None, options: Options) -> None:
+    """Raise ``ConfigError`` for an unknown way to resume, and for a call whose answer cannot be resumed."""
+    if resume is None:
+        return
+    if resume not in RESUMES:
+        raise ConfigError(f"resume={resume!r} is not known{suggest_name(str(resume), RESUMES)}; it is one of {RESUMES}")
+    reject_unresumable(options)
+
+
+def digest_of(plan: CallPlan) -> str:
+    """Return what identifies the request of a call: all that is sent, but its metadata, which names the attempt."""
+    request = plan.endpoint.build_request(plan.messages, plan.options, model=plan.model)
+    request.pop("metadata", None)
+    text = json.dumps([plan.endpoint.name, request, dict(plan.options.provider_options)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
