@@ -11,6 +11,7 @@ from huey.api import Task, TaskWrapper
 
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.testing.call_arguments import separate_arguments, takes_any_keyword
+from aquila.huey.testing.django_commits import find_task_wrapper, list_tasks_before_commit
 from aquila.huey.testing.fixture_types import AllEnqueued, AssertEnqueued, RefuteEnqueued, declared_as
 from aquila.huey.testing.performing import list_nested_tasks
 from aquila.huey.testing.queue_under_test import huey_under_test
@@ -69,6 +70,11 @@ def assert_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: 
         not search.pattern.find_mismatches(found, now) for found in read_enqueued(search.huey, nested=True)
     ):
         message += "\nOne that matches lies inside another, as its follower, handler or callback: nested=True finds it"
+    if any(not search.pattern.find_mismatches(waiting, now) for waiting in list_tasks_before_commit()):
+        message += (
+            "\nOne that matches waits for a commit, and a test case of Django keeps its transaction open. Enqueue it "
+            "within `with self.captureOnCommitCallbacks(execute=True):`, or let a task do so that you perform or drain"
+        )
     raise AssertionError(message)
 
 
@@ -123,6 +129,7 @@ class _Search:
 def _parse_search(
     function: str, task: TaskWrapper | None, args: Sequence[Any], keywords: Mapping[str, Any], options: tuple[str, ...]
 ) -> _Search:
+    task = find_task_wrapper(task)
     if task is not None and not isinstance(task, TaskWrapper):
         raise ConfigError(f"{function} needs a function decorated with @huey.task(), not {task!r}")
     call = separate_arguments(function, task, args, keywords, options)

@@ -10,6 +10,7 @@ from huey.api import PeriodicTask, Task, TaskWrapper, chord, group
 from aquila.errors import ConfigError, TaskContractBroken
 from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.huey.testing.call_arguments import parameter_names, separate_arguments
+from aquila.huey.testing.django_commits import find_task_wrapper
 from aquila.huey.testing.fixture_types import BuildTask, ExpectedErrors, PerformJob, declared_as
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
 from aquila.huey.testing.signatures import function_of, signature_of
@@ -36,6 +37,7 @@ def build_task(task: TaskWrapper, /, *args: Any, **keywords: Any) -> Task:
     Raises ``TaskContractBroken`` when the arguments do not fit the function, or one has a name that Huey takes;
     ``ConfigError`` when ``task`` is no task or never has such an attempt, or a keyword may be a parameter or an option.
     """
+    task = find_task_wrapper(task)
     if not isinstance(task, TaskWrapper):
         raise ConfigError(f"build_task needs a function decorated with @huey.task(), not {task!r}")
     _reject_parameters_of_huey(task, keywords)
@@ -88,7 +90,8 @@ def perform_job(task: TaskWrapper | Task, /, *args: Any, **keywords: Any) -> Tas
 
     ``task`` is a decorated function, with its arguments; or a task that is built already (``build_task``,
     ``task.s(...)``, an element of ``all_enqueued()`` or of ``TaskRun.enqueued``), without. Its retry, its pipeline and
-    what it enqueues go into the queue and are not executed.
+    what it enqueues go into the queue and are not executed. A function of djhuey's ``on_commit_task`` serves, too; what
+    a task leaves to its commit is done in a test case of Django as well.
 
     The options are those of ``build_task``, and ``raises``: the class of an exception, or several in a tuple. The run
     is then returned, with the exception in ``exception``.
@@ -102,6 +105,7 @@ def perform_job(task: TaskWrapper | Task, /, *args: Any, **keywords: Any) -> Tas
     a broken rule, and when the task does not raise what ``raises`` says; ``ConfigError`` as ``build_task``.
     """
     __tracebackhide__ = True
+    task = find_task_wrapper(task)
     if isinstance(task, TaskWrapper):
         huey = task.huey
         _reject_parameters_of_huey(task, keywords)

@@ -21,6 +21,7 @@ from aquila.errors import TaskContractBroken
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.limits.rescheduling import ReschedulesTask
 from aquila.huey.testing.attribute_patches import replace_attributes
+from aquila.huey.testing.django_commits import commit_at_end
 from aquila.huey.testing.skipped_time import current_clock
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_difference
@@ -137,7 +138,7 @@ class ObservedHuey(AquilaHuey):
 def _observe_code(huey: Any, seen: _Observation, task: Any) -> Iterator[None]:
     started = time.perf_counter()
     try:
-        with ReschedulesTask(huey, task), _enclose_code(seen, task.timeout):
+        with ReschedulesTask(huey, task), _enclose_code(seen, task.timeout), commit_at_end():
             yield
         seen.returned = True
     except BaseException as error:

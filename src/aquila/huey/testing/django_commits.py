@@ -1,0 +1,60 @@
+"""What a task leaves to the end of a transaction, where a test case of Django keeps that transaction open.
+
+In a worker the transaction of a task is committed, and what it has registered with ``transaction.on_commit`` is called:
+the tasks of djhuey's ``on_commit_task`` are enqueued then. Django's ``TestCase`` (and the fixture ``db`` of
+pytest-django) never commits. Its ``captureOnCommitCallbacks(execute=True)`` does what a commit would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+from huey.api import Task, TaskWrapper
+
+_DJHUEY = "huey.contrib.djhuey"
+
+
+def find_task_wrapper(task: Any) -> Any:
+    """Return the decorated function behind djhuey's ``on_commit_task``, which is a plain function; else ``task``."""
+    if getattr(task, "__globals__", {}).get("__name__") != _DJHUEY:
+        return task
+    held = _read_closure(task).get("task_wrapper")
+    return held if isinstance(held, TaskWrapper) else task
+
+
+def commit_at_end() -> contextlib.AbstractContextManager[Any]:
+    """Do at the end of the block what a commit would, for each connection whose transaction a test case keeps open."""
+    connections, testing = _open_connections(), sys.modules.get("django.test")
+    if not connections or testing is None:
+        return contextlib.nullcontext()
+    stack = contextlib.ExitStack()
+    for connection in connections:
+        stack.enter_context(testing.TestCase.captureOnCommitCallbacks(using=connection.alias, execute=True))
+    return stack
+
+
+def list_tasks_before_commit() -> list[Task]:
+    """Return the tasks of ``on_commit_task`` that wait for a commit."""
+    waiting = [row[1] for connection in _open_connections() for row in connection.run_on_commit]
+    tasks = [_read_closure(call).get("task") for call in waiting if _is_from_djhuey(call)]
+    return [task for task in tasks if isinstance(task, Task)]
+
+
+def _open_connections() -> list[Any]:
+    """Return the connections of Django that are within a transaction. Imports nothing of Django."""
+    database, conf = sys.modules.get("django.db"), sys.modules.get("django.conf")
+    if database is None or conf is None or not conf.settings.configured:
+        return []
+    used = database.connections.all(initialized_only=True)
+    return [connection for connection in used if connection.in_atomic_block]
+
+
+def _is_from_djhuey(function: Any) -> bool:
+    return bool(getattr(function, "__globals__", {}).get("__name__") == _DJHUEY)
+
+
+def _read_closure(function: Any) -> dict[str, Any]:
+    values = [cell.cell_contents for cell in function.__closure__ or ()]
+    return dict(zip(function.__code__.co_freevars, values, strict=True))

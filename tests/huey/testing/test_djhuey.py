@@ -1,0 +1,96 @@
+"""Tasks of djhuey that are enqueued when a transaction is committed, in test cases of Django, which never commit."""
+
+import pytest
+
+pytest.importorskip("django")
+
+SETTINGS = """
+from huey import SqliteHuey
+
+SECRET_KEY = "for tests"
+USE_TZ = True
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+HUEY = SqliteHuey("shop", filename="queue.db")
+"""
+
+APP = """
+import django
+django.setup()
+from django.db import transaction
+from huey.contrib.djhuey import db_task, on_commit_task
+
+@on_commit_task(retries=1)
+def send_receipt(order, copy=False):
+    return f"receipt of {order}"
+
+@db_task()
+def pay(order, fail=False):
+    send_receipt(order)
+    with transaction.atomic():
+        send_receipt(order, copy=True)
+    try:
+        with transaction.atomic():
+            send_receipt("rolled back")
+            raise ValueError
+    except ValueError:
+        pass
+    if fail:
+        raise ConnectionError
+"""
+
+TESTS = """
+import pytest
+from django.db import transaction
+from django.test import TestCase
+import shop
+from aquila.huey.testing import (
+    all_enqueued, assert_enqueued, build_task, drain_queue, perform_job, refute_enqueued,
+)
+
+class TestOrders(TestCase):
+    databases = {"default"}
+
+    def test_it_is_performed_and_built(self):
+        run = perform_job(shop.send_receipt, 7)
+        assert (run.value, run.state) == ("receipt of 7", "complete")
+        assert perform_job(build_task(shop.send_receipt, 7, attempt=2)).attempt == 2
+        with pytest.raises(Exception, match="cannot be called like that"):
+            perform_job(shop.send_receipt)
+
+    def test_what_waits_for_a_commit_is_not_enqueued_yet(self):
+        shop.send_receipt(7)
+        refute_enqueued(shop.send_receipt)
+        with pytest.raises(AssertionError, match="captureOnCommitCallbacks.execute=True"):
+            assert_enqueued(shop.send_receipt, order=7)
+        with pytest.raises(AssertionError) as failure:
+            assert_enqueued(shop.send_receipt, order=8)
+        assert "captureOnCommitCallbacks" not in str(failure.value)
+
+    def test_captured_callbacks_enqueue_it(self):
+        with self.captureOnCommitCallbacks(execute=True) as callbacks:
+            shop.send_receipt(7)
+        assert len(callbacks) == 1
+        assert_enqueued(shop.send_receipt, order=7)
+        assert drain_queue() == {"complete": 1}
+
+    def test_a_task_that_is_performed_commits_as_in_a_worker(self):
+        run = perform_job(shop.pay, 7)
+        assert [task.kwargs for task in run.enqueued] == [{}, {"copy": True}]
+        assert_enqueued(shop.send_receipt, order=7, copy=True)
+        assert len(all_enqueued(shop.send_receipt)) == 2
+        with pytest.raises(ConnectionError):
+            perform_job(shop.pay, 8, fail=True)
+        assert len(all_enqueued(shop.send_receipt, 8)) == 2
+        assert drain_queue() == {"complete": 4}
+
+    def test_nothing_of_it_stays_for_the_next_test(self):
+        assert not transaction.get_connection().run_on_commit
+"""
+
+
+def test_tasks_that_are_enqueued_on_commit(pytester, monkeypatch):
+    pytester.makepyfile(shop_settings=SETTINGS, shop=APP, test_orders=TESTS)
+    pytester.makeini("[pytest]\npythonpath = .\naquila_huey = shop_settings:HUEY\n")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop_settings")
+    result = pytester.runpytest_subprocess("-W", "error")
+    result.assert_outcomes(passed=5)

@@ -1,0 +1,123 @@
+"""Tasks that were ended in the midst of a slow stream end so in a replay, which has no pauses, in any worker."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huey.exceptions import CancelExecution, TaskTimeout
+
+import aquila
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
+from aquila.errors import RemoteTaskError
+from aquila.huey import FileHuey, current_task, follow, partial_answer
+from aquila.huey.testing import perform_job, run_consumer, use_test_queue
+from tests.support.limits import with_a_limit_in_time
+from tests.support.upstream import Upstream, streamed, upstream
+
+WORDS = " ".join(f"w{number}" for number in range(500))
+PAUSE = 0.02
+"""Seconds between two words: whole, the stream would take ten."""
+
+WORKERS = [
+    pytest.param(None, id="performed"),
+    "thread",
+    pytest.param("greenlet", marks=pytest.mark.slow),
+    pytest.param("process", marks=pytest.mark.slow),
+]
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and alarms")
+
+
+@pytest.fixture
+def provider(root: Path) -> Iterator[Upstream]:
+    over = threading.Event()
+    slow = False
+    with upstream(lambda path, body: streamed(WORDS, before_chunk=lambda number: slow and over.wait(PAUSE))) as server:
+        with aquila.use_cassette("warm", transport="record"), open_stream(server) as stream:  # the first request loads
+            list(stream)
+        slow = True
+        server.requests.clear()
+        try:
+            yield server
+        finally:
+            over.set()
+
+
+def open_stream(server: Upstream) -> aquila.Stream:
+    return aquila.stream("hi", base_url=f"{server.url}/v1", endpoint="chat", api_key="-", timeout=7200, max_retries=0)
+
+
+def run_task(worker: Any, huey: Any, job: Any) -> tuple[str, str]:
+    """Run a task in a kind of worker. Return how it ended, and the text so far."""
+    with use_test_queue(huey, storage="own"):
+        if worker is None:
+            run = perform_job(job, raises=(TaskTimeout, CancelExecution))
+            return type(run.exception).__name__, partial_answer(huey, run.task) or ""
+        with run_consumer(worker, huey=huey, raise_errors=False, timeout=120) as consumer:
+            result = job()
+            with pytest.raises(RemoteTaskError) as failure:
+                consumer.wait(result)
+            return str(failure.value).partition(": ")[2].partition("(")[0], partial_answer(huey, result) or ""
+
+
+def run_recorded_and_replayed(root: Path, provider: Upstream, run: Callable[[], tuple[str, str]]) -> str:
+    """Record what a task does, replay it, and return how it ended: both times alike."""
+    (root / "x.yaml").unlink(missing_ok=True)
+    with aquila.use_cassette("x", transport="record"):
+        ended, text = run()
+    asked = len(provider.requests)
+    (stored,) = load_cassette(root / "x.yaml").interactions
+    hour = replace(
+        stored, response=replace(stored.response, ended=3_600_000)
+    )  # Whoever waited for that did not return.
+    save_cassette(root / "x.yaml", Cassette((hour,)))
+    with aquila.use_cassette("x", transport="replay") as cassette:
+        replayed, replayed_text = run()
+        assert not cassette.misses
+    assert len(provider.requests) == asked
+    assert (replayed, ended) == (ended, replayed)
+    assert WORDS.startswith(text.rstrip())
+    assert text != WORDS
+    assert replayed_text.startswith(text)
+    return ended
+
+
+@pytest.mark.parametrize("followed", [True, False], ids=["followed", "plain"])
+@pytest.mark.parametrize("worker", WORKERS)
+def test_a_time_limit_that_struck_between_two_words_strikes_in_a_replay(
+    root: Path, provider: Upstream, tmp_path: Path, worker: Any, followed: bool
+) -> None:
+    def scenario(limit: float) -> None:
+        huey = FileHuey("app", path=str(tmp_path / f"queue {limit}"))
+
+        @huey.task(timeout=limit)
+        def job() -> None:
+            with open_stream(provider) as stream:
+                list(follow(stream) if followed else stream)
+
+        assert run_recorded_and_replayed(root, provider, lambda: run_task(worker, huey, job)) == "TaskTimeout"
+
+    with_a_limit_in_time(scenario, 0.4)
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_a_task_that_was_revoked_between_two_words_is_so_in_a_replay(
+    root: Path, provider: Upstream, tmp_path: Path, worker: Any
+) -> None:
+    huey = FileHuey("app", path=str(tmp_path / "queue"))
+
+    @huey.task(retries=2)
+    def job() -> None:
+        with open_stream(provider) as stream:
+            for event in follow(stream, every=0.05):
+                if isinstance(event, aquila.Chunk) and event.text == "w3 ":
+                    huey.revoke_by_id(current_task().id)
+
+    assert run_recorded_and_replayed(root, provider, lambda: run_task(worker, huey, job)) == "CancelExecution"
