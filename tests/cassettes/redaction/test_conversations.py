@@ -1,11 +1,13 @@
 """A secret that is said over a WebSocket is not stored, whatever frame it is in."""
 
+import random
 from typing import Any
 
 import pytest
 
 from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction import scrubber, secret_patterns
 from aquila.cassettes.redaction.redactor import Redactor
 from tests.cassettes.frames.conversations import received, sent, store
 
@@ -67,3 +69,39 @@ def test_the_key_of_the_handshake_is_not_stored_where_it_is_echoed() -> None:
 def test_what_holds_no_secret_is_the_same_object() -> None:
     response = RecordedResponse(101, chunks=tuple(store(sent({"a": 1}), received(b"\0", is_text=False))))
     assert Redactor().redact_response(response) is response
+
+
+@pytest.mark.parametrize("hidden", [KEY, f'{{"api_key": "{KEY}"}}', KEY.replace("-", "\\u002d"), "other-key-2"])
+def test_a_secret_is_found_anywhere_in_much_that_is_no_text(hidden: str) -> None:
+    around = random.Random(1).randbytes(200_000)
+    request = RecordedRequest("GET", "wss://a.example/live", (("authorization", "Bearer other-key-2"),))
+    said = [received(around + hidden.encode() + around, is_text=False), received({"a": "b"})]
+    response = RecordedResponse(101, chunks=tuple(store(*said)))
+    clean = Redactor().redact_interaction(Interaction(request, response, kind="websocket"))
+    frame, words = read_frames(clean.response.chunks)
+    assert isinstance(frame, Frame)
+    assert frame.data.startswith(around[:-20])
+    assert frame.data.endswith(around[20:])
+    assert b"[redacted" in frame.data
+    assert hidden[-20:].encode() not in frame.data
+    assert words == received({"a": "b"})
+
+
+def test_a_message_is_compared_as_it_was_stored() -> None:
+    data = random.Random(2).randbytes(3000) + KEY.encode() + random.Random(3).randbytes(3000)
+    (frame,) = redacted(sent(data, is_text=False))
+    assert isinstance(frame, Frame)
+    assert Redactor().redact_message(data) == Redactor().redact_message(frame.data) == frame.data
+
+
+def test_what_was_searched_already_is_not_searched_again_in_base64(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    find = secret_patterns.find_secret_patterns
+
+    def note(data: bytes, *args: Any, **kwargs: Any) -> Any:
+        searched.append(len(data))
+        return find(data, *args, **kwargs)
+
+    monkeypatch.setattr(scrubber, "find_secret_patterns", note)
+    redacted(received(random.Random(1).randbytes(500_000), is_text=False), received({"type": "response.done"}))
+    assert sum(searched) < 5_000

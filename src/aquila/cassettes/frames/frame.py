@@ -40,6 +40,7 @@ Side: TypeAlias = Literal["client", "provider"]
 _SENT, _RECEIVED = "sent", "received"
 _PLAIN, _BINARY, _BINARY_TEXT, _ESCAPED = "", "-binary", "-binary-text", "-escaped"
 _IN_BASE64 = (_BINARY, _ESCAPED)
+_HEADS_OF_BASE64 = tuple([f"event: {side}{form}\n".encode() for side in (_SENT, _RECEIVED) for form in _IN_BASE64])
 _ONE_LINE = b"data: "
 
 
@@ -91,6 +92,11 @@ def store_frame(frame: Frame) -> RecordedChunk:
 def is_stored_readable(frame: Frame) -> bool:
     """Whether the bytes of a frame stand in its event as they are. Nobody finds a secret in those of another."""
     return _form_of(frame) not in _IN_BASE64
+
+
+def is_in_base64(chunk: RecordedChunk) -> bool:
+    """Say whether a chunk is such a frame: what stands in it is in base64."""
+    return chunk.data.startswith(_HEADS_OF_BASE64)
 
 
 def _form_of(frame: Frame) -> str:

@@ -6,11 +6,12 @@ of what it says next is the rest of a key, however it begins, and a replay compa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.frames.frame import Frame, NotAFrame, is_stored_readable, read_event, store_frame
+from aquila.cassettes.body_file import StoredChunks
+from aquila.cassettes.frames.frame import Frame, NotAFrame, is_in_base64, is_stored_readable, read_event, store_frame
 from aquila.cassettes.model import RecordedChunk
 
 if TYPE_CHECKING:
@@ -35,6 +36,36 @@ def _redact_single(chunk: RecordedChunk, scrubber: Scrubber, numbers: SecretNumb
     except NotAFrame:
         return
     if isinstance(frame, Frame) and (frame.sent or not is_stored_readable(frame)):
-        data, _ = scrubber.scrub_bytes(frame.data, numbers=numbers)
+        data = scrub_message(frame.data, scrubber, numbers)
         if data != frame.data:
             yield store_frame(replace(frame, data=data))
+
+
+def scrub_message(data: bytes, scrubber: Scrubber, numbers: SecretNumbers | None = None) -> bytes:
+    """Return a message without secrets. What is no text is searched where it has texts, as large bodies are."""
+    return scrubber.scrub_bytes(data, numbers=numbers, large=not _is_text(data))[0]
+
+
+def scrub_readable(
+    chunks: Sequence[RecordedChunk], scrub: Callable[[Sequence[RecordedChunk]], Sequence[RecordedChunk]]
+) -> Sequence[RecordedChunk]:
+    """Scrub those chunks of a conversation together in which something can be found; the same object if nothing is.
+
+    There may be megabytes of the others, in base64.
+    """
+    if isinstance(chunks, StoredChunks) or not any(map(is_in_base64, chunks)):
+        return scrub(chunks)
+    readable = [chunk for chunk in chunks if not is_in_base64(chunk)]
+    clean = scrub(readable)
+    if clean is readable:
+        return chunks
+    following = iter(clean)
+    return tuple([chunk if is_in_base64(chunk) else next(following) for chunk in chunks])
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

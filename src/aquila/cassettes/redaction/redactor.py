@@ -221,10 +221,15 @@ class Redactor:
             response.headers, self._response_headers, has_whole_body=has_body and response.end != "broken"
         )
         headers = tuple([(name, scrubber.scrub_text(value, numbers, parameters=True)) for name, value in kept])
-        chunks = response.chunks
+
+        def scrub(chunks: Sequence[RecordedChunk]) -> Sequence[RecordedChunk]:
+            return scrubber.scrub_chunks(chunks, numbers, cut_off=response.end != "complete")
+
         if response.status == SWITCHED:
-            chunks = frame_redaction.redact_single_frames(chunks, scrubber, numbers)
-        chunks = scrubber.scrub_chunks(chunks, numbers, cut_off=response.end != "complete")
+            single = frame_redaction.redact_single_frames(response.chunks, scrubber, numbers)
+            chunks = frame_redaction.scrub_readable(single, scrub)
+        else:
+            chunks = scrub(response.chunks)
         error = scrubber.scrub_text(response.error, numbers)
         if headers == response.headers and chunks is response.chunks and error == response.error:
             return response
@@ -238,8 +243,12 @@ class Redactor:
 
     def redact_message(self, data: bytes) -> bytes:
         """Return a message without secrets, as it is compared with others: all placeholders are the same."""
-        text = data.decode("utf-8", "surrogateescape")
-        return found_secrets.without_numbers(self.redact_text(text)).encode("utf-8", "surrogateescape")
+        try:
+            text = self.redact_text(data.decode())
+        except UnicodeDecodeError:
+            scrubber = self._scrubber_knowing(self._find_seen_credentials())
+            text = frame_redaction.scrub_message(data, scrubber).decode("utf-8", "surrogateescape")
+        return found_secrets.without_numbers(text).encode("utf-8", "surrogateescape")
 
     def redact_large_answer(self, *, is_stream: bool, numbers: SecretNumbers | None = None) -> LargeBodyRedactor:
         """Return what redacts the body of an answer while it arrives. ``is_stream`` says that it is an event stream.

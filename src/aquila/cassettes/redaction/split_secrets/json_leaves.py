@@ -60,11 +60,14 @@ class _Value:
 
 def find_leaves(data: bytes, start: int = 0, end: int | None = None) -> list[Leaf]:
     """Return the strings and the lists of byte values between two places, in order, without the names of fields."""
+    end = len(data) if end is None else end
+    if data.find(b'"', start, end) < 0 and data.find(b"[", start, end) < 0:  # as in base64
+        return []
     found: list[tuple[Path, _Value, tuple[int, int], bool]] = []
     within = _Value((), None)
     open_values = [within]
     key = b""
-    for match in _TOKEN.finditer(data, start, len(data) if end is None else end):
+    for match in _TOKEN.finditer(data, start, end):
         text, quote, colon, number, codes, channel = match.groups()
         if text is not None:
             if colon:
