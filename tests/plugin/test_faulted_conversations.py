@@ -177,3 +177,40 @@ interactions:
     result = project.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*split_events: it reaches no WebSocket*"])
+
+
+@pytest.mark.slow
+def test_a_program_behind_the_server_is_judged_by_what_it_takes_from_its_connection(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import app
+        import pytest
+
+        pytestmark = pytest.mark.aquila("counting")
+
+        @pytest.fixture(autouse=True)
+        def behind_server(aquila_server, monkeypatch):
+            monkeypatch.setattr(app, "URL", "ws" + aquila_server.base_url.removeprefix("http") + "/responses")
+
+        def test_patient():
+            assert app.patient() == "one two three"
+
+        def test_careless():
+            app.careless()
+
+        def test_once():
+            assert app.once() == "one two three"
+        """
+    )
+    verdicts = report_of(project, "cut_stream,unauthorized,end_early")
+    assert verdicts == {
+        ("test_patient", "cut_stream"): "held",
+        ("test_patient", "unauthorized"): "held",
+        ("test_patient", "end_early"): "held",
+        ("test_careless", "cut_stream"): "clear",
+        ("test_careless", "unauthorized"): "clear",
+        ("test_careless", "end_early"): "accepted",
+        ("test_once", "cut_stream"): "clear",
+        ("test_once", "unauthorized"): "clear",
+        ("test_once", "end_early"): "clear",
+    }

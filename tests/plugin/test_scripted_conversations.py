@@ -71,7 +71,7 @@ def test_the_fixture_answers_and_counts(project: pytest.Pytester) -> None:
     result = project.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist")
     result.assert_outcomes(passed=1, failed=2)
     result.stdout.fnmatch_lines_random(
-        ['*reply("two")*', "*no answer is scripted for POST wss://api.openai.com/v1/responses*"]
+        ['*reply("two")*', "*no answer is scripted for a message to wss://api.openai.com/v1/responses*"]
     )
 
 

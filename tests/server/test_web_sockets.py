@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from websockets.sync.server import ServerConnection
 from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.recording.runtime import current_run
 from aquila.recording.scope import Scope
+from aquila.recording.wire_watch import WireWatch
 from aquila.scripting.script import Script
 from aquila.server.access_log import RequestLog
 from aquila.server.application import build_application
@@ -317,3 +320,16 @@ def test_a_fault_of_a_text_ends_the_connection_at_the_client(
     assert ended.value.sent is not None
     assert ended.value.sent.code == 1007
     assert "an error in Aquila" not in caplog.text
+
+
+@pytest.mark.parametrize(("messages", "reading"), [(["hi", "ho"], "read"), (["hi"], "left")])
+def test_whoever_judges_a_run_is_told_what_the_client_has_taken(
+    serve: Serve, talker: WebSocketProvider, messages: list[str], reading: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(record="missing", upstream=talker.url) as running:
+        converse(running, "hi", "ho")
+    watch = WireWatch(time.monotonic)
+    monkeypatch.setattr(current_run(), "wire_watch", watch)
+    with serve(upstream=talker.url) as running:
+        converse(running, *messages)
+    assert [attempt.reading for attempt in watch.attempts] == [reading]

@@ -145,11 +145,6 @@ class Interception:
             self.socket_guard.patches.withdraw(holder)
             self._client_patches.withdraw(holder)
 
-    @property
-    def catches_clients(self) -> bool:
-        """Whether clients are caught now."""
-        return self._client_patches.in_force
-
     @contextlib.contextmanager
     def clients_caught(self) -> Iterator[None]:
         """Catch clients until the block ends, also where no scope is open."""

@@ -224,7 +224,7 @@ class Script(Replies):
     def explain(self, request: RecordedRequest) -> str:
         """Say for people why nothing answers a request: what it is, and what was left."""
         form, sent = read_request(request)
-        lines = [f"  request    {sent.method} {sent.url}"]
+        lines = [f"  request    {sent.url if sent.url.startswith('ws') else f'{sent.method} {sent.url}'}"]
         if form is None:
             lines.append("  form       none that a script can answer")
         else:

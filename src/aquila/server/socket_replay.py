@@ -63,7 +63,12 @@ class ReplayToClient:
                 self._heard += 1
                 self._has_news.set()
         except ConnectionClosed:
-            return "" if closed_by_other(self._socket) is not None else ", client left"
+            close = closed_by_other(self._socket)
+            if close is None:
+                self._conversation.note_ending("left")
+                return ", client left"
+            self._conversation.take_close(close.code, close.reason)
+            return ""
 
     async def _speak(self) -> str:
         conversation = self._conversation
@@ -78,6 +83,7 @@ class ReplayToClient:
                 if ending is not None:
                     pause, close = ending
                     await asyncio.sleep(pause)
+                    conversation.note_ending("raised")
                     await self._socket.end(*((BROKEN,) if close is None else (close.code, close.reason)))
                     return ""
                 await self._wait_for_news()
@@ -99,11 +105,12 @@ class ReplayToClient:
 
     async def _say(self, frame: Frame) -> None:
         self._look_at(frame.data, is_text=frame.is_text)
-        if not frame.is_text:
+        if frame.is_text:
+            async with self._socket.send_context():
+                self._socket.protocol.send_text(frame.data)  # as it is, since a fault may say what is no UTF-8
+        else:
             await self._socket.send(frame.data)
-            return
-        async with self._socket.send_context():
-            self._socket.protocol.send_text(frame.data)  # as it is, since a fault may say what is no UTF-8
+        self._conversation.note_read()
 
     def _look_at(self, data: bytes, *, is_text: bool) -> None:
         """Find out from the first text whether the two speak in events, as those of OpenAI's protocols do."""

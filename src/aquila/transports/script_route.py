@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 
 import httpx2
 
+from aquila.cassettes.frames.frame import is_conversation
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.storage.merging import RecordingPlayed
 from aquila.config import Settings
@@ -123,7 +124,8 @@ def explain_unscripted(asked: RecordedRequest, script: AnswersRequests, settings
     """Return the error for a request that a script does not answer."""
     redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
     clean = redactor.redact_request(asked)
-    text = f"no answer is scripted for {clean.method} {clean.url}\n\n{script.explain(clean)}"
+    what = "a message to" if is_conversation(asked) else clean.method
+    text = f"no answer is scripted for {what} {clean.url}\n\n{script.explain(clean)}"
     return UnscriptedRequest(redactor.redact_text(text))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 
 import aquila
 from aquila.cassettes.frames.frame import Close, Frame, read_frames
@@ -16,7 +17,6 @@ from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import BadRequest, CassetteMiss, RateLimited, StreamBroken, StreamTimeout
 from aquila.events import Chunk
-from aquila.intercept.activation import interception
 from tests.support.engines import KEY, Engine
 from tests.support.limits import with_a_limit_in_time
 from tests.support.provider import responses_events
@@ -64,7 +64,7 @@ def recorded(folder: Path) -> tuple[Interaction, ...]:
 
 
 def test_a_call_with_tools_is_one_conversation_and_replays(engine: Engine, folder: Path) -> None:
-    caught = interception().catches_clients
+    caught = dict(vars(connect))
     answers = (called(("double", '{"x": 4}')), responses_events("all ", "done", id="resp_2"))
     with answering(*answers) as provider:
         before = engine.events("Hi", metadata={"job": 1}, tools=[double], **recording(provider))
@@ -80,7 +80,7 @@ def test_a_call_with_tools_is_one_conversation_and_replays(engine: Engine, folde
     assert isinstance(frames[-1], Close)
     assert (frames[-1].by, frames[-1].code) == ("client", 1000)
     assert KEY.encode() not in (folder / "x.yaml").read_bytes()
-    assert interception().catches_clients == caught
+    assert dict(vars(connect)) == caught
 
 
 def test_a_changed_prompt_is_a_miss(engine: Engine) -> None:

@@ -138,7 +138,7 @@ def test_faults_are_told_as_google_does() -> None:
     [
         (['{"client_content":{}}'], "the first message of a session is its setup"),
         (['{"setup":{}}', '{"other":{}}'], "a script does nothing at other"),
-        (['{"setup":{}}', '{"realtimeInput":{"text":"hi"}}'], "no answer is scripted for POST wss://"),
+        (['{"setup":{}}', '{"realtimeInput":{"text":"hi"}}'], "no answer is scripted for a message to wss://"),
     ],
 )
 def test_what_no_script_can_do_is_a_miss_where_it_is_sent(messages: list[str], named: str) -> None:

@@ -310,7 +310,7 @@ def test_what_was_spoken_is_forgotten_when_it_is_truncated(run: Any) -> None:
         ('{"type":"session.update","session":{"type":"transcription"}}', "transcribes nothing"),
         ('{"type":"output_audio_buffer.clear"}', "a script does nothing at 'output_audio_buffer.clear'"),
         ('{"type":"conversation.item.delete","item_id":"x"}', "has no item 'x'"),
-        ('{"type":"response.create"}', "no answer is scripted for POST wss://api.openai.com/v1/realtime"),
+        ('{"type":"response.create"}', "no answer is scripted for a message to wss://api.openai.com/v1/realtime"),
     ],
 )
 def test_what_no_script_can_do_is_a_miss_where_it_is_sent(message: str, named: str) -> None:

@@ -168,7 +168,7 @@ def test_what_only_prepares_takes_no_answer(run: Any) -> None:
 def test_a_question_without_an_answer_is_a_miss_where_it_is_sent(run: Any) -> None:
     async def use(connection: Any) -> None:
         await ask(connection, "one")
-        with pytest.raises(UnscriptedRequest, match="no answer is scripted for POST wss://"):
+        with pytest.raises(UnscriptedRequest, match="no answer is scripted for a message to wss://"):
             await ask(connection, "two")
 
     with use_script() as script:

@@ -145,7 +145,7 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
     if scope.faults is not None and asks_model(address.host, address.port, address.path, settings):
         met = spoil_recording(scope, session, request)
         if met is not None:
-            return _replay(scope, settings, session, met, str(address))
+            return _replay(scope, settings, session, met, request)
     decision = session.decide(request)
     if decision is PASS_ON:
         guard.check_unanswered(request.method, *address, scope, settings)
@@ -157,7 +157,7 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
     if isinstance(decision, ReplayDecision):
         if settings.transport != "replay":
             scope.recording.note_play(session, decision)
-        return _replay(scope, settings, session, decision, str(address))
+        return _replay(scope, settings, session, decision, request)
     if settings.upstream != "live":
         why = f"aquila_upstream is {settings.upstream!r}, and WebSockets are recorded live alone"
         raise guard.refuse_web_socket(str(address), why)
@@ -168,7 +168,7 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
 
 
 def _replay(
-    scope: Scope, settings: Settings, session: Session, decision: ReplayDecision, address: str
+    scope: Scope, settings: Settings, session: Session, decision: ReplayDecision, request: RecordedRequest
 ) -> ReplayedConversation:
-    side = RecordedSide(scope, settings, session, decision, address)
+    side = RecordedSide(scope, settings, session, decision, request)
     return open_conversation(side, scope, decision.played.key, fault=decision.fault)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, is_from_provider
 from aquila.cassettes.frames.replay import ConversationReplay, Ending, FrameMiss
-from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.names import cassette_path
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut
@@ -29,16 +29,16 @@ else:
 
 
 class RecordedSide:
-    """Says what was recorded, at the pace that the settings name. ``address`` is that of the handshake, for people."""
+    """Says what was recorded, at the pace that the settings name, to the client whose ``handshake`` it answers."""
 
     def __init__(
-        self, scope: Scope, settings: Settings, session: Session, decision: ReplayDecision, address: str
+        self, scope: Scope, settings: Settings, session: Session, decision: ReplayDecision, handshake: RecordedRequest
     ) -> None:
         self._scope = scope
         self._settings = settings
         self._session = session
         self._decision = decision
-        self._address = address
+        self._handshake = handshake
         response = decision.interaction.response
         # The times of some faults are kept, whatever the pace of replays is.
         self._timing = 1.0 if decision.fault and decision.fault.startswith(fault.PACED) else settings.replay_timing
@@ -167,10 +167,15 @@ class RecordedSide:
         if not awaited and self._decision.fault:
             return unended_silence(self._address, self._decision.fault, self._settings.silence)
         if awaited:
-            details = f"  The recording goes on when the client sends this:\n\n    {awaited}"
+            details = (
+                "  The recording goes on when the client sends this (aquila_silence says how much longer to wait):\n"
+                f"\n    {awaited}"
+            )
         else:
-            details = "  When it was recorded, the client left here. Look for what ended its wait then."
-        details += "\n\n  The setting aquila_silence says how much longer to wait."
+            details = (
+                "  When it was recorded, the client left here. Look for what ended its wait then (aquila_silence says\n"
+                "  how much longer to wait)."
+            )
         title = f"the program waits for a message, and none comes in {self._session.name}"
         return CassetteMiss(self._explain(title, details, self._record_advice()))
 
@@ -211,6 +216,11 @@ class RecordedSide:
 
     def _record_advice(self) -> list[str]:
         return ["If the change is meant, record the conversation again:", "", f"  {self._scope.record_command()}"]
+
+    @property
+    def _address(self) -> str:
+        """What was asked, for people."""
+        return f"GET {self._session.redactor.redact_request(self._handshake).url}"
 
     def _explain(self, title: str, details: str, advice: Sequence[str]) -> str:
         path = cassette_path(self._settings.cassette_root(), self._session.name)

@@ -14,6 +14,7 @@ import anyio
 from aquila.cassettes.frames.frame import Close, Frame
 from aquila.errors import CassetteMiss, SessionClosed
 from aquila.intercept.web_sockets.provider_side import ProviderSide
+from aquila.recording.wire_watch import Reading
 
 _AT_FIRST = (0.0, 0.0, 0.0, 0.001, 0.004)
 _WHILE_OTHERS_WORK = (*[0.01] * 20, *[0.05] * 40)
@@ -135,12 +136,20 @@ class ReplayedConversation:
         """A reader has got a message, or an error in its place. Raises what has ended the conversation."""
         self.count_waiting(-1)
         if error is None:
-            self._read_count += 1
-            self._side.readings.note_read(self._read_count)
+            self.note_read()
             return
         self._side.readings.end("raised")
         if isinstance(error, Exception):  # it was not cancelled
             self.tell_failure()
+
+    def note_read(self) -> None:
+        """A client has got a message: its reader, or, behind a server, its connection."""
+        self._read_count += 1
+        self._side.readings.note_read(self._read_count)
+
+    def note_ending(self, reading: Reading) -> None:
+        """Say how that client's reading of what it was not handed has ended."""
+        self._side.readings.end(reading)
 
     def tell_failure(self) -> None:
         """Raise what has ended the conversation, if nobody has been told yet."""
