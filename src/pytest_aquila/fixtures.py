@@ -37,7 +37,13 @@ else:
         used_cassette="aquila.recording.used_cassette",
     )
 
-__all__ = ["aquila_cassette", "aquila_faults", "aquila_refusals", "aquila_script", "aquila_server"]
+__all__ = [
+    "aquila_cassette",
+    "aquila_faults",
+    "aquila_refusals",
+    "aquila_script",
+    "aquila_server",
+]
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aquila.testing import (
         AllEnqueued,
         AssertEnqueued,
+        AssertUnique,
         BuildTask,
         DrainQueue,
         PerformJob,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 NAMES = (
     "all_enqueued",
     "assert_enqueued",
+    "assert_unique",
     "build_task",
     "drain_queue",
     "perform_job",
@@ -112,6 +114,12 @@ def all_enqueued(aquila_all_enqueued: AllEnqueued) -> AllEnqueued:
 def assert_enqueued(aquila_assert_enqueued: AssertEnqueued) -> AssertEnqueued:
     """The fixture ``aquila_assert_enqueued``."""
     return aquila_assert_enqueued
+
+
+@pytest.fixture
+def assert_unique(aquila_assert_unique: AssertUnique) -> AssertUnique:
+    """The fixture ``aquila_assert_unique``."""
+    return aquila_assert_unique
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import importlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -19,9 +19,11 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila import errors
     from aquila.huey import AquilaHuey, testing
+    from aquila.huey.testing import shared_consumer
     from aquila.testing import (
         AllEnqueued,
         AssertEnqueued,
+        AssertUnique,
         BuildTask,
         Drained,
         DrainQueue,
@@ -38,6 +40,7 @@ else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
+        shared_consumer="aquila.huey.testing.shared_consumer",
         testing="aquila.huey.testing",
         testing_mode="pytest_aquila.testing_mode",
     )
@@ -45,7 +48,10 @@ else:
 __all__ = [
     "aquila_all_enqueued",
     "aquila_assert_enqueued",
+    "aquila_assert_unique",
     "aquila_build_task",
+    "aquila_consumer",
+    "aquila_consumer_options",
     "aquila_drain_queue",
     "aquila_huey",
     "aquila_huey_storage",
@@ -53,6 +59,7 @@ __all__ = [
     "aquila_refute_enqueued",
     "aquila_run_consumer",
     "aquila_run_periodic",
+    "aquila_shared_consumer",
     "aquila_tasks",
     "aquila_use_test_queue",
 ]
@@ -180,6 +187,12 @@ def aquila_assert_enqueued(aquila_tasks: AquilaHuey) -> AssertEnqueued:
 
 
 @pytest.fixture
+def aquila_assert_unique(aquila_tasks: AquilaHuey) -> AssertUnique:
+    """``aquila.huey.testing.assert_unique``: a task is enqueued that matches, and none of them twice."""
+    return cast("AssertUnique", _load_testing().assert_unique)
+
+
+@pytest.fixture
 def aquila_refute_enqueued(aquila_tasks: AquilaHuey) -> RefuteEnqueued:
     """``aquila.huey.testing.refute_enqueued``: no task is enqueued that matches."""
     return cast("RefuteEnqueued", _load_testing().refute_enqueued)
@@ -192,7 +205,7 @@ def aquila_drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest)
 
     def drain_and_report(**options: Any) -> Drained:
         __tracebackhide__ = True
-        drained: Drained = drain_queue(**{"huey": aquila_tasks, **options})
+        drained: Drained = drain_queue(**_of_huey(aquila_tasks, options))
         for run in drained.runs:
             request.node.add_report_section("call", "task run", repr(run))
         return drained
@@ -203,7 +216,19 @@ def aquila_drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest)
 @pytest.fixture
 def aquila_run_periodic(aquila_tasks: AquilaHuey) -> RunPeriodic:
     """``aquila.huey.testing.run_periodic``: execute the periodic tasks of a moment."""
-    return cast("RunPeriodic", functools.partial(_load_testing().run_periodic, huey=aquila_tasks))
+    run_periodic = _load_testing().run_periodic
+
+    def run_of_huey(*args: Any, **options: Any) -> list[TaskRun[Any]]:
+        __tracebackhide__ = True
+        runs: list[TaskRun[Any]] = run_periodic(*args, **_of_huey(aquila_tasks, options))
+        return runs
+
+    return cast("RunPeriodic", run_of_huey)
+
+
+def _of_huey(huey: AquilaHuey, options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of a call that is about the Huey under test, unless they say which."""
+    return options if "queue" in options else {"huey": huey, **options}
 
 
 @pytest.fixture
@@ -227,3 +252,43 @@ def aquila_run_consumer(aquila_tasks: AquilaHuey, pytestconfig: pytest.Config) -
         return running
 
     return cast("RunConsumer", run_configured)
+
+
+@pytest.fixture(scope="session")
+def aquila_consumer_options() -> Mapping[str, Any]:
+    """How the shared consumer is run: ``workers`` and ``timeout`` of ``run_consumer``. Override it to give others."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def aquila_shared_consumer(
+    pytestconfig: pytest.Config, aquila_consumer_options: Mapping[str, Any]
+) -> Iterator[shared_consumer.SharedConsumer]:
+    """The consumer behind ``aquila_consumer``, from the first test that uses it to the end of the run."""
+    paths = paths_of_hueys(pytestconfig)
+    if not paths:
+        raise _config_error(
+            "aquila_consumer serves all tests of a run, so its Huey must be known before any: write "
+            '`aquila_huey = "myapp.tasks:huey"` (module:attribute) into the ini file, or use aquila_run_consumer'
+        )
+    with shared_consumer.share_consumer(load_huey(paths[0]), **aquila_consumer_options) as shared:
+        yield shared
+
+
+@pytest.fixture
+def aquila_consumer(
+    aquila_shared_consumer: shared_consumer.SharedConsumer, aquila_tasks: AquilaHuey, request: pytest.FixtureRequest
+) -> Iterator[RunningConsumer]:
+    """A real consumer, which all tests share: threads that take the tasks of this test, and are idle when it ends."""
+    if aquila_tasks is not aquila_shared_consumer.huey:
+        raise _config_error(
+            f"aquila_consumer works for {aquila_shared_consumer.huey.name!r}, the first Huey of the ini file, and this "
+            f"test is about {aquila_tasks.name!r}: use aquila_run_consumer"
+        )
+    failures = request.session.testsfailed
+    try:
+        with aquila_shared_consumer.serve() as consumer:
+            yield consumer
+    except BaseException:
+        if request.session.testsfailed == failures:  # Otherwise the test has failed by itself.
+            raise

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aquila.huey.testing.draining import Drained as Drained
     from aquila.huey.testing.fixture_types import AllEnqueued as AllEnqueued
     from aquila.huey.testing.fixture_types import AssertEnqueued as AssertEnqueued
+    from aquila.huey.testing.fixture_types import AssertUnique as AssertUnique
     from aquila.huey.testing.fixture_types import BuildTask as BuildTask
     from aquila.huey.testing.fixture_types import DrainQueue as DrainQueue
     from aquila.huey.testing.fixture_types import PerformJob as PerformJob
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "AllEnqueued": "aquila.huey.testing.fixture_types",
     "AssertEnqueued": "aquila.huey.testing.fixture_types",
+    "AssertUnique": "aquila.huey.testing.fixture_types",
     "BackgroundServer": "aquila.server.background_server",
     "BuildTask": "aquila.huey.testing.fixture_types",
     "DrainQueue": "aquila.huey.testing.fixture_types",

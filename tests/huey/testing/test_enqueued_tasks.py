@@ -6,11 +6,19 @@ import threading
 from unittest.mock import ANY
 
 import pytest
-from huey import MemoryHuey
+from huey import MemoryHuey, crontab
 from huey.api import chord
 
 from aquila.errors import ConfigError, TaskError
-from aquila.huey.testing import all_enqueued, assert_enqueued, drain_queue, refute_enqueued, use_test_queue
+from aquila.huey.testing import (
+    all_enqueued,
+    assert_enqueued,
+    assert_unique,
+    drain_queue,
+    refute_enqueued,
+    run_periodic,
+    use_test_queue,
+)
 
 
 @pytest.fixture
@@ -320,3 +328,62 @@ def test_without_a_test_queue_the_real_queue_is_read():
     send("a@b")
     assert_enqueued(send, "a@b")
     assert len(all_enqueued(huey=huey)) == 1
+
+
+# A second identical job, and several queues
+
+
+def test_a_task_that_is_enqueued_once_is_unique_whatever_else_is(huey, send):
+    send("eve", shout=True)
+    send("eve", shout=False)
+    send("adam")
+    assert assert_unique(send, to="adam").args == ("adam",)
+    assert assert_unique(send, "eve").kwargs == {"shout": True}
+    assert_unique()
+
+
+@pytest.mark.parametrize("again", [lambda send: send("eve"), lambda send: send(to="eve"),
+                                   lambda send: send.schedule(("eve",), {"subject": "hello"}, delay=60)])  # fmt: skip
+def test_a_second_identical_task_is_named_however_it_was_passed(huey, send, again):
+    send("adam")
+    send("eve")
+    again(send)
+    assert_unique(send, "adam")
+    for search in (lambda: assert_unique(send), lambda: assert_unique(send, to="eve"), assert_unique):
+        with pytest.raises(AssertionError, match=r"send\('eve'\) is enqueued 2 times, and should be once:") as failure:
+            search()
+        assert "adam" not in str(failure.value)
+
+
+def test_what_is_not_enqueued_at_all_is_not_unique(huey, send):
+    with pytest.raises(AssertionError, match="is not enqueued: nothing is"):
+        assert_unique(send, to="eve")
+
+
+def test_of_several_queues_the_name_says_which(huey, send):
+    other = MemoryHuey("other")
+
+    @other.task()
+    def count():
+        return 1
+
+    @other.periodic_task(crontab(minute="0"))
+    def hourly():
+        return "hour"
+
+    with use_test_queue(other):
+        send("eve")
+        count()
+        count()
+        assert len(all_enqueued(queue=huey.name)) == 1
+        assert len(all_enqueued(queue="other")) == len(all_enqueued()) == 2
+        assert_enqueued(queue=huey.name)
+        refute_enqueued(where=lambda task: task.args, queue="other")
+        with pytest.raises(AssertionError, match="2 times"):
+            assert_unique(queue="other")
+        assert drain_queue(queue=huey.name) == {"complete": 1}
+        assert run_periodic(dt.datetime(2026, 1, 1, 3), queue="other")[0].value == "hour"
+        with pytest.raises(ConfigError, match="no Huey of the name 'mail' is under test"):
+            all_enqueued(queue="mail")
+        with pytest.raises(ConfigError, match=f"names another Huey than {huey.name!r}"):
+            assert_enqueued(send, queue="other")

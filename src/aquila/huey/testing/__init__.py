@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aquila.huey.testing.draining import drain_queue as drain_queue
     from aquila.huey.testing.enqueued_tasks import all_enqueued as all_enqueued
     from aquila.huey.testing.enqueued_tasks import assert_enqueued as assert_enqueued
+    from aquila.huey.testing.enqueued_tasks import assert_unique as assert_unique
     from aquila.huey.testing.enqueued_tasks import refute_enqueued as refute_enqueued
     from aquila.huey.testing.performing import build_task as build_task
     from aquila.huey.testing.performing import perform_job as perform_job
@@ -42,6 +43,7 @@ _NAMES = {
     "TaskRun": "aquila.huey.testing.task_run",
     "all_enqueued": "aquila.huey.testing.enqueued_tasks",
     "assert_enqueued": "aquila.huey.testing.enqueued_tasks",
+    "assert_unique": "aquila.huey.testing.enqueued_tasks",
     "build_task": "aquila.huey.testing.performing",
     "drain_queue": "aquila.huey.testing.draining",
     "perform_job": "aquila.huey.testing.performing",

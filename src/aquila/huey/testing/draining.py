@@ -50,6 +50,7 @@ class Drained(dict[str, int]):
 def drain_queue(
     *,
     huey: Any = None,
+    queue: str | None = None,
     with_scheduled: bool | datetime | timedelta = False,
     with_time_skipping: bool | datetime | timedelta = False,
     move_clock: MoveClock | None = None,
@@ -70,7 +71,7 @@ def drain_queue(
     - ``raise_errors`` raises the first exception of a task that no retry follows. With False exceptions stay in
       ``Drained.runs``.
     - ``with_limit`` is the highest number of tasks to execute.
-    - ``huey`` is the Huey under test by default.
+    - ``huey`` is the Huey under test by default; ``queue`` names one of several.
 
     Raises ``TaskError`` for a message that cannot be read, and when the queue does not end. Raises ``ConfigError`` for
     ``with_time_skipping`` beside ``with_scheduled``, and for ``move_clock`` without it.
@@ -80,7 +81,7 @@ def drain_queue(
         raise ConfigError("with_time_skipping executes what is scheduled, too: leave out with_scheduled")
     if move_clock is not None and not with_time_skipping:
         raise ConfigError("move_clock is called where time is skipped: give with_time_skipping, too")
-    huey = huey_under_test(huey)
+    huey = huey_under_test(huey, queue)
     clock = SkippingClock(move_clock) if with_time_skipping else None
     runs: list[TaskRun[Any]] = []
     aside: list[Task] = []

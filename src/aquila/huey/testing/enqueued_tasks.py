@@ -12,14 +12,20 @@ from huey.api import Task, TaskWrapper
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.testing.call_arguments import separate_arguments, takes_any_keyword
 from aquila.huey.testing.django_commits import find_task_wrapper, list_tasks_before_commit
-from aquila.huey.testing.fixture_types import AllEnqueued, AssertEnqueued, RefuteEnqueued, declared_as
+from aquila.huey.testing.fixture_types import (
+    AllEnqueued,
+    AssertEnqueued,
+    AssertUnique,
+    RefuteEnqueued,
+    declared_as,
+)
 from aquila.huey.testing.performing import list_nested_tasks
 from aquila.huey.testing.queue_under_test import huey_under_test
-from aquila.huey.testing.task_matching import TaskPattern, describe_not_found, list_tasks
-from aquila.huey.testing.task_run import task_name
+from aquila.huey.testing.task_matching import TaskPattern, are_identical, describe_not_found, list_tasks
+from aquila.huey.testing.task_run import call_text, task_name
 
 _PAUSE = 0.01  # Seconds between two looks into the queue.
-_OPTIONS = ("huey", "scheduled_in", "priority", "where", "nested")
+_OPTIONS = ("huey", "queue", "scheduled_in", "priority", "where", "nested")
 
 
 @declared_as(AllEnqueued)  # type: ignore[type-abstract]
@@ -36,6 +42,7 @@ def all_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any
     - ``where``: a function that is given the task and says whether it matches.
     - ``nested``: look into pipelines, error handlers and chords too.
     - ``huey``: the Huey to look at, by default that of ``task``, else the one under test.
+    - ``queue``: the name of the Huey to look at, where several are under test.
     - ``args=`` (a sequence) and ``kwargs=`` (a dictionary): all arguments to compare, where a parameter of the task has
       the name of an option. Every other keyword is then an option.
 
@@ -98,6 +105,28 @@ def refute_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: 
         time.sleep(_PAUSE)
 
 
+@declared_as(AssertUnique)  # type: ignore[type-abstract]
+def assert_unique(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> Task:
+    """Assert that a matching task is enqueued, and none of them twice. Returns the first. Arguments as for
+    ``all_enqueued``.
+
+    Two tasks are identical that have the same function and the same arguments, however they were passed: not those
+    that only match the same. Raises ``AssertionError`` with those that are.
+    """
+    __tracebackhide__ = True
+    search = _parse_search("assert_unique", task, args, keywords, _OPTIONS)
+    tasks, now = search.read_tasks()
+    matching = [found for found in tasks if not search.pattern.find_mismatches(found, now)]
+    if not matching:
+        raise AssertionError(describe_not_found(search.pattern, tasks, now))
+    for at, one in enumerate(matching):
+        twins = [other for other in matching[at + 1 :] if are_identical(one, other)]
+        if twins:
+            text = f"{call_text(one)} is enqueued {len(twins) + 1} times, and should be once:"
+            raise AssertionError("\n".join([text, *list_tasks([one, *twins], now)]))
+    return matching[0]
+
+
 @dataclass(frozen=True, slots=True)
 class _Search:
     """What is looked for, and where."""
@@ -145,7 +174,7 @@ def _parse_search(
     huey = given.get("huey")
     return _Search(
         function=function,
-        huey=huey_under_test(huey if huey is not None or task is None else task.huey),
+        huey=huey_under_test(huey if huey is not None or task is None else task.huey, given.get("queue")),
         pattern=pattern,
         nested=given.get("nested", False),
         timeout=given.get("timeout", 0),

@@ -115,6 +115,7 @@ class AllEnqueued(Protocol):
         args: Sequence[Any] = ...,
         kwargs: Mapping[str, Any] = ...,
         huey: Any = ...,
+        queue: str | None = ...,
         scheduled_in: ScheduledIn | None = ...,
         priority: float | None = ...,
         where: Callable[[Task[T]], bool] | None = ...,
@@ -130,6 +131,7 @@ class AllEnqueued(Protocol):
         args: Sequence[Any] = ...,
         kwargs: Mapping[str, Any] = ...,
         huey: Any = ...,
+        queue: str | None = ...,
         scheduled_in: ScheduledIn | None = ...,
         priority: float | None = ...,
         where: Callable[[Task[Any]], bool] | None = ...,
@@ -150,6 +152,7 @@ class AssertEnqueued(Protocol):
         args: Sequence[Any] = ...,
         kwargs: Mapping[str, Any] = ...,
         huey: Any = ...,
+        queue: str | None = ...,
         scheduled_in: ScheduledIn | None = ...,
         priority: float | None = ...,
         where: Callable[[Task[T]], bool] | None = ...,
@@ -166,6 +169,7 @@ class AssertEnqueued(Protocol):
         args: Sequence[Any] = ...,
         kwargs: Mapping[str, Any] = ...,
         huey: Any = ...,
+        queue: str | None = ...,
         scheduled_in: ScheduledIn | None = ...,
         priority: float | None = ...,
         where: Callable[[Task[Any]], bool] | None = ...,
@@ -186,6 +190,7 @@ class RefuteEnqueued(Protocol):
         args: Sequence[Any] = ...,
         kwargs: Mapping[str, Any] = ...,
         huey: Any = ...,
+        queue: str | None = ...,
         scheduled_in: ScheduledIn | None = ...,
         priority: float | None = ...,
         where: Callable[[Task[Any]], bool] | None = ...,
@@ -195,6 +200,43 @@ class RefuteEnqueued(Protocol):
     ) -> None: ...
 
 
+class AssertUnique(Protocol):
+    """The type of ``assert_unique``."""
+
+    @overload
+    def __call__(
+        self,
+        task: AquilaTaskWrapper[..., T],
+        /,
+        *positional: Any,
+        args: Sequence[Any] = ...,
+        kwargs: Mapping[str, Any] = ...,
+        huey: Any = ...,
+        queue: str | None = ...,
+        scheduled_in: ScheduledIn | None = ...,
+        priority: float | None = ...,
+        where: Callable[[Task[T]], bool] | None = ...,
+        nested: bool = ...,
+        **arguments: Any,
+    ) -> Task[T]: ...
+    @overload
+    def __call__(
+        self,
+        task: PlainTaskWrapper | None = None,
+        /,
+        *positional: Any,
+        args: Sequence[Any] = ...,
+        kwargs: Mapping[str, Any] = ...,
+        huey: Any = ...,
+        queue: str | None = ...,
+        scheduled_in: ScheduledIn | None = ...,
+        priority: float | None = ...,
+        where: Callable[[Task[Any]], bool] | None = ...,
+        nested: bool = ...,
+        **arguments: Any,
+    ) -> Task[Any]: ...
+
+
 class DrainQueue(Protocol):
     """The type of ``drain_queue``."""
 
@@ -202,6 +244,7 @@ class DrainQueue(Protocol):
         self,
         *,
         huey: Any = ...,
+        queue: str | None = ...,
         with_scheduled: bool | datetime | timedelta = ...,
         with_time_skipping: bool | datetime | timedelta = ...,
         move_clock: Callable[[datetime], object] | None = ...,
@@ -215,7 +258,7 @@ class RunPeriodic(Protocol):
     """The type of ``run_periodic``."""
 
     def __call__(
-        self, at: datetime | None = ..., *, until: datetime | None = ..., huey: Any = ...
+        self, at: datetime | None = ..., *, until: datetime | None = ..., huey: Any = ..., queue: str | None = ...
     ) -> list[TaskRun[Any]]: ...
 
 

@@ -17,24 +17,26 @@ from aquila.huey.testing.task_run import TaskRun
 _MINUTE = timedelta(minutes=1)
 
 
-def run_periodic(at: datetime | None = None, *, until: datetime | None = None, huey: Any = None) -> list[TaskRun[Any]]:
+def run_periodic(
+    at: datetime | None = None, *, until: datetime | None = None, huey: Any = None, queue: str | None = None
+) -> list[TaskRun[Any]]:
     """Execute the periodic tasks that are due at a moment, or in every minute between two.
 
     - ``at``: the moment, by default now. A datetime without a zone is in the Huey's own time, with which ``crontab``
       is compared: UTC, unless the Huey was made with ``utc=False``.
     - ``until``: the last moment. Both are included.
-    - ``huey``: the Huey under test by default.
+    - ``huey``: the Huey under test by default; ``queue`` names one of several.
 
     Returns the runs in order. Their results are in ``value``; Huey never stores the result of a periodic task. Raises
     the exception of a task that no retry follows, and ``ConfigError`` where ``until`` is before ``at``.
     """
     __tracebackhide__ = True
-    huey = huey_under_test(huey)
+    huey = huey_under_test(huey, queue)
     runs: list[TaskRun[Any]] = []
-    with ensure_test_queue(huey) as queue:
+    with ensure_test_queue(huey) as opened:
         for moment in _iterate_minutes(huey, at, until):
             for task in huey.read_periodic(moment):
-                arrived = send_over_wire(huey, task, queue.production)
+                arrived = send_over_wire(huey, task, opened.production)
                 run = run_task(huey, arrived)
                 runs.append(run)
                 if run.retry is None:

@@ -67,17 +67,36 @@ def has_real_storage(huey: Any) -> bool:
     return (production if isinstance(production, type) else type(production)) is not MemoryStorage
 
 
-def huey_under_test(huey: Any = None) -> Any:
-    """Return ``huey``, or the Huey whose test queue is open. Raises ``ConfigError`` when there is neither."""
+def huey_under_test(huey: Any = None, queue: str | None = None) -> Any:
+    """Return ``huey``, or the Huey whose test queue is open: that of the name ``queue``, or the innermost.
+
+    Raises ``ConfigError`` where there is none, and where ``huey`` has another name.
+    """
     if huey is not None:
+        if queue is not None and huey.name != queue:
+            raise ConfigError(
+                f"queue={queue!r} names another Huey than {huey.name!r}, whose tasks these are: leave it out"
+            )
         return huey
-    queue = innermost_test_queue()
-    if queue is None:
+    found = _find_queue_named(queue) if queue is not None else innermost_test_queue()
+    if found is None:
         raise ConfigError(
             'no Huey is under test: use the fixtures of pytest-aquila (set `aquila_huey = "myapp.tasks:huey"` in the '
             "ini file), or open `with aquila.huey.testing.use_test_queue(huey):`"
         )
-    return queue.huey
+    return found.huey
+
+
+def _find_queue_named(name: str) -> OpenTestQueue:
+    queues = _open_queues()
+    for queue in reversed(queues):
+        if queue.huey.name == name:
+            return queue
+    names = ", ".join(sorted({repr(queue.huey.name) for queue in queues})) or "none"
+    raise ConfigError(
+        f"no Huey of the name {name!r} is under test (there is: {names}). Name it in the ini file too, as "
+        "aquila_huey = myapp:huey myapp:other, or open `with aquila.huey.testing.use_test_queue(huey):`"
+    )
 
 
 @contextlib.contextmanager

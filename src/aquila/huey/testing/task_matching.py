@@ -84,6 +84,21 @@ class TaskPattern:
         return text + (" where= holds" if self.where is not None else "")
 
 
+def are_identical(one: Any, other: Any) -> bool:
+    """Whether two tasks do the same: they have the same function and the same arguments, defaults included."""
+    return type(one) is type(other) and _all_arguments(one) == _all_arguments(other)
+
+
+def _all_arguments(task: Any) -> Any:
+    function = function_of(type(task))
+    try:
+        bound = signature_of(function).bind(*task.args, **task.kwargs)
+    except TypeError:  # No function, or a call that does not fit it.
+        return task.args, task.kwargs
+    bound.apply_defaults()
+    return bound.arguments
+
+
 def named_arguments(task: Any) -> dict[str, Any]:
     """Return the arguments of a task by the names of its parameters, however they were passed."""
     function = function_of(type(task))
