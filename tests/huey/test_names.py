@@ -14,10 +14,18 @@ import aquila.testing
 from pytest_aquila import short_names, task_fixtures
 
 
+def full_names():
+    """The modules of the names of aquila.huey: those of other packages are written in full."""
+    return {
+        name: module if module.startswith("aquila.") else f"aquila.huey.{module}"
+        for name, module in aquila.huey._NAMES.items()
+    }
+
+
 def test_every_name_of_the_table_resolves_to_the_object_of_its_module():
     for name in aquila.huey.__all__:
         value = getattr(aquila.huey, name)
-        assert getattr(sys.modules[f"aquila.huey.{aquila.huey._NAMES[name]}"], name) is value
+        assert getattr(sys.modules[full_names()[name]], name) is value
         assert not isinstance(value, type(sys)), f"{name} is a module"
     with pytest.raises(AttributeError, match="no attribute 'RedisHuy'"):
         _ = aquila.huey.RedisHuy
@@ -36,8 +44,11 @@ def test_type_checkers_see_the_same_names(package):
     tree = ast.parse(Path(package.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {alias.asname: node.module for node in block.body for alias in node.names}
-    prefix = f"{package.__name__}." if package in (aquila.huey, aquila.huey.live) else ""
-    assert seen == {name: prefix + module for name, module in package._NAMES.items()}
+    if package is aquila.huey:
+        assert seen == full_names()
+    else:
+        prefix = f"{package.__name__}." if package is aquila.huey.live else ""
+        assert seen == {name: prefix + module for name, module in package._NAMES.items()}
 
 
 def test_every_fixture_for_tasks_has_a_public_type():
