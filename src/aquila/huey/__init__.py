@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from aquila.huey.instances import RedisHuey as RedisHuey
     from aquila.huey.instances import SqliteHuey as SqliteHuey
     from aquila.huey.instances import instrument as instrument
+    from aquila.huey.limits.idempotency import idempotency_key as idempotency_key
     from aquila.huey.limits.outside import LimitedRequest as LimitedRequest
     from aquila.huey.limits.outside import limited as limited
     from aquila.huey.limits.outside import within_limits as within_limits
     from aquila.huey.limits.rescheduling import Rescheduling as Rescheduling
     from aquila.huey.limits.rescheduling import TaskRescheduled as TaskRescheduled
     from aquila.huey.limits.settings import set_limits as set_limits
+    from aquila.huey.limits.unique_jobs import is_conflict as is_conflict
+    from aquila.huey.limits.unique_settings import Unique as Unique
     from aquila.huey.lost_tasks import requeue_lost_tasks as requeue_lost_tasks
     from aquila.huey.progress.checkpoints import checkpoint as checkpoint
     from aquila.huey.progress.checkpoints import once as once
@@ -66,13 +69,16 @@ _NAMES = {
     "TaskLogEntry": "telemetry.task_log",
     "TaskRescheduled": "limits.rescheduling",
     "TaskSpans": "telemetry.task_spans",
+    "Unique": "limits.unique_settings",
     "add_pruner": "pruning",
     "afollow": "progress.following",
     "ask_task": "prompt_tasks",
     "checkpoint": "progress.checkpoints",
     "current_task": "running_task",
     "follow": "progress.following",
+    "idempotency_key": "limits.idempotency",
     "instrument": "instances",
+    "is_conflict": "limits.unique_jobs",
     "limited": "limits.outside",
     "once": "progress.checkpoints",
     "partial_answer": "progress.checkpoints",

@@ -28,6 +28,7 @@ from aquila.huey.limits.rescheduling import (
 )
 from aquila.huey.limits.settings import NO_LIMITS, Limits, set_limits
 from aquila.huey.limits.task_gate import TaskGate
+from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim, unique_of
 from aquila.huey.progress.storage_patience import PATIENCE_FOR_RESULTS, ask_until_answered
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, enter_current_task, settle_progress
 from aquila.huey.serializer import MsgpackSerializer
@@ -41,6 +42,7 @@ from aquila.recording.under_test import is_under_test
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from aquila.huey.limits.unique_settings import Uniqueness
     from aquila.huey.live.publisher import JobPublisher
     from aquila.huey.task_types import ContextTaskDecorator, TaskDecorator
     from aquila.huey.task_types import Task as TypedTask
@@ -118,6 +120,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
             limit: str | Iterable[str] | None = None,
+            unique: Uniqueness = None,
         ) -> TaskDecorator: ...
         @overload
         def task(
@@ -132,6 +135,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
             limit: str | Iterable[str] | None = None,
+            unique: Uniqueness = None,
         ) -> ContextTaskDecorator: ...
         def task(self, *args: Any, **settings: Any) -> Any: ...
 
@@ -148,6 +152,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
             limit: str | Iterable[str] | None = None,
+            unique: Uniqueness = None,
         ) -> TaskDecorator: ...
         @overload
         def periodic_task(
@@ -163,6 +168,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
             limit: str | Iterable[str] | None = None,
+            unique: Uniqueness = None,
         ) -> ContextTaskDecorator: ...
         def periodic_task(self, *args: Any, **settings: Any) -> Any: ...
 
@@ -184,6 +190,13 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     def enqueue(self, task: Any) -> Any:
         """Enqueue a task. Returns one result, a group of them or those of a chord: it depends on what follows it."""
         check_arguments(task)
+        unique = unique_of(task)
+        # What came over the wire was let in before: it is due, or retried.
+        if unique is not None and not hasattr(task, "_aquila_scope"):
+            return enqueue_once(self, task, unique, self._enqueue_and_publish)
+        return self._enqueue_and_publish(task)
+
+    def _enqueue_and_publish(self, task: Any) -> Any:
         return super().enqueue(task) if self.publisher is None else self.publisher.enqueue(task, super().enqueue)
 
     def serialize_task(self, task: Task) -> bytes:
@@ -211,6 +224,8 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         else:
             task = super().deserialize_task(data)
         attach_fields(task, task.kwargs.pop(scope_reference.KEY, None))
+        if task.on_complete is not None or task.chord_config is not None:
+            mark_followers(task)
         return task
 
     def read_periodic(self, timestamp: Any) -> list[Task]:
@@ -241,9 +256,12 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         set_gate(TaskGate(self, task))
         # Without the attribute the task was never on the wire: it executes in the scope of its caller.
         entered = enter_task_scope(self, task) if hasattr(task, "_aquila_scope") else None
+        unique = begin_execution(self, task) if unique_of(task) and self.ready_to_run(task, timestamp) else None
         try:
             return super().execute(task, timestamp)
         finally:
+            if unique is not None:
+                unique.end()
             if entered is not None:
                 leave_task_scope(self, task, *entered)
             if self.keep_running and not getattr(task, "_aquila_interrupted", False):
@@ -282,7 +300,13 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     def record_outcome(self, task: Task, exception: BaseException | None) -> None:
         """Remember how an execution ended. A task that is complete needs no checkpoints any more."""
         task._aquila_error = exception
+        if exception is None:
+            release_claim(self, task)
         settle_progress(task, exception)
+
+    def _abort_chord_member(self, task: Task, value: Any) -> None:
+        release_claim(self, task)  # Huey comes here with whatever will not be executed, or not again.
+        super()._abort_chord_member(task, value)
 
     def put_result(self, key: str, data: Any) -> Any:
         """Store a result. A storage that does not answer is asked again: the work is done, and has been paid for."""

@@ -39,6 +39,7 @@ from aquila.errors import (
 )
 from aquila.events import Event
 from aquila.huey.enqueue_check import check_when_enqueued
+from aquila.huey.limits.settings import check_has_limits
 from aquila.huey.progress.following import follow
 from aquila.huey.progress.resuming import check_resume
 from aquila.huey.running_task import FLOW_CONTROL, attempt_of
@@ -49,6 +50,7 @@ from aquila.response import Response
 if TYPE_CHECKING:
     from aquila.engine.calls.options import AskOptions
     from aquila.engine.streams.cut_answers import Prefill
+    from aquila.huey.limits.unique_settings import Uniqueness
     from aquila.huey.progress.resuming import Resume
     from aquila.huey.task_wrapper import AquilaTaskWrapper
     from aquila.messages import Prompt
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
         limit: str | Iterable[str] | None
         resume: Resume | None
         continue_by: str | Prefill | None
+        unique: Uniqueness
 
     class StreamTaskOptions(PromptTaskOptions, total=False):
         """The options of ``stream_task``, but ``name`` and ``result``."""
@@ -148,6 +151,7 @@ def ask_task(
     limit: str | Iterable[str] | None = None,
     resume: Resume | None = None,
     continue_by: str | Prefill | None = None,
+    unique: Uniqueness = None,
     metadata: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
@@ -169,6 +173,7 @@ def ask_task(
     - ``limit``: limits of this task's requests alone, in all workers; see ``set_limits``.
     - ``resume``, ``continue_by``: a task that is retried, or delivered again, asks only for what is missing of its
       answer; see ``aquila.huey.follow``.
+    - ``unique``: no second job while one with the same arguments is queued or runs: True, or the fields that count.
     - All other options are those of ``aquila.ask``.
 
     Raises ``ConfigError`` or ``UnknownOption`` at once for a mistake in the declaration. A Huey of Aquila raises
@@ -179,7 +184,7 @@ def ask_task(
     ask = _ask_model if resume is None else functools.partial(_stream_answer, resume=resume, continue_by=continue_by)
     return _declare_task(huey, prompt, name, cassette, result, ask, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
-        "priority": priority, "limit": limit,
+        "priority": priority, "limit": limit, "unique": unique,
     })  # fmt: skip
 
 
@@ -226,6 +231,7 @@ def stream_task(
     limit: str | Iterable[str] | None = None,
     resume: Resume | None = None,
     continue_by: str | Prefill | None = None,
+    unique: Uniqueness = None,
     metadata: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
@@ -243,7 +249,7 @@ def stream_task(
     )
     return _declare_task(huey, prompt, name, cassette, result, streaming, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
-        "priority": priority, "limit": limit,
+        "priority": priority, "limit": limit, "unique": unique,
     })  # fmt: skip
 
 
@@ -280,6 +286,7 @@ def _declare_task(
     settings: Mapping[str, Any],
 ) -> Any:
     _check_options(options)
+    check_has_limits(huey, settings)
 
     def declare(function: Callable[..., Any]) -> TaskWrapper:
         task_name = name or function.__name__

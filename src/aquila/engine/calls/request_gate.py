@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 class OutgoingRequest:
     """What a gate is told of a request.
 
-    ``transport`` is the name of its route, ``account`` tells the keys of callers apart and is none, ``body`` is what
-    is sent, and ``longest_answer`` the highest number of tokens that the answer may have, or None.
+    ``call`` names the call, which may send the same request again; ``transport`` is the name of its route, ``account``
+    tells the keys of callers apart and is none, ``body`` is what is sent, and ``longest_answer`` the highest number of
+    tokens that the answer may have, or None.
     """
 
+    call: str
     host: str
     model: str
     transport: str

@@ -84,6 +84,7 @@ class RequestLoop:
         """Wait until a gate lets a request through. Returns it with what the gate adds."""
         keys = self.error_context.secrets
         request = OutgoingRequest(
+            call=self.call.ref,
             host=self.error_context.host,
             model=self.call.model,
             transport=self.call.transport,

@@ -59,7 +59,7 @@ def limited(
     gate = TaskGate(huey, task, None if task is not None and wait is True else _seconds_of(wait))
     name = check_provider(provider)
     host = PROVIDERS.get(name, (name,))[0].removeprefix("*.")
-    request = OutgoingRequest(host, model, "live", "", {"prompt": prompt}, tokens)
+    request = OutgoingRequest("", host, model, "live", "", {"prompt": prompt}, tokens)
     admission, counted = _wait_for(gate, request), LimitedRequest()
     try:
         yield counted

@@ -7,7 +7,7 @@ import logging
 import math
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aquila.engine.calls.request_gate import OutgoingRequest
@@ -22,13 +22,15 @@ from aquila.recording.under_test import is_under_test
 if TYPE_CHECKING:
     from aquila.events import Usage
     from aquila.huey import state as shared_state
-    from aquila.huey.limits import pauses, shared_limits
+    from aquila.huey.limits import idempotency, pauses, shared_limits
+    from aquila.huey.limits.idempotency import RequestNumbers
     from aquila.huey.limits.settings import Limits
     from aquila.huey.limits.shared_limits import Counter, Held
     from aquila.huey.state import SharedState
 else:
     lazy_modules(
         globals(),
+        idempotency="aquila.huey.limits.idempotency",
         pauses="aquila.huey.limits.pauses",
         shared_limits="aquila.huey.limits.shared_limits",
         shared_state="aquila.huey.state",
@@ -43,12 +45,13 @@ _REPLAYED = frozenset({"replay", "script"})
 class TaskGate:
     """The gate of one execution of a task, or of what is no task. ``wait`` is how long calls wait, if not as usual."""
 
-    __slots__ = ("_huey", "_task", "_wait")
+    __slots__ = ("_huey", "_numbers", "_task", "_wait")
 
     def __init__(self, huey: Any, task: Any = None, wait: float | None = None) -> None:
         self._huey = huey
         self._task = task
         self._wait = wait
+        self._numbers: RequestNumbers | None = None
 
     @property
     def longest_wait(self) -> float:
@@ -62,12 +65,12 @@ class TaskGate:
         """Let a request through, or return the seconds after which to ask again. Raises ``LimitReached``."""
         limits: Limits = self._huey.limits
         if (request.transport in _REPLAYED or is_under_test()) and not limits.counts_in_tests:
-            return GateAdmission(request)
+            return GateAdmission(request, self._headers_for(request))
         has_turn = waited > 0 or has_waited(self._task)
         counters = self._counters_for(request, limits)
         state = self._find_state(needed=bool(counters))
         if state is None:
-            return GateAdmission(request)
+            return GateAdmission(request, self._headers_for(request))
         now = self._now(state)
         if delay := self._pause(state, request, now, has_turn=has_turn):
             reason = f"{request.host} asked for a pause"
@@ -86,7 +89,15 @@ class TaskGate:
                 return self._wait_or_leave(found.at - now, waited, reason, limit=found.rule.text)
             held = found
             held.begin()
-        return GateAdmission(request, state, held)
+        return GateAdmission(request, self._headers_for(request), state, held)
+
+    def _headers_for(self, request: OutgoingRequest) -> Mapping[str, str]:
+        if self._task is None or not request.call:
+            return {}
+        if self._numbers is None:
+            self._numbers = idempotency.RequestNumbers()
+        key = idempotency.key_of_request(self._task.id, self._numbers, request.call, request.body)
+        return {idempotency.HEADER: key}
 
     def _counters_for(self, request: OutgoingRequest, limits: Limits) -> list[Counter]:
         counters = []
@@ -135,9 +146,9 @@ class GateAdmission:
     """A request that was let through."""
 
     request: OutgoingRequest
+    headers: Mapping[str, str]
     state: SharedState | None = None
     held: Held | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
 
     def settle(self, usage: Usage | None, error: BaseException | None) -> None:
         """Count what has come of it. An answer that has arrived is not lost because that fails."""

@@ -1,0 +1,88 @@
+"""What makes jobs unique, as it is written at their task."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import inspect
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from aquila.config import suggest_name
+from aquila.engine.calls.timeouts import check_seconds
+from aquila.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unique:
+    """Jobs of a task are unique by their arguments: all of them, or those that ``by`` names.
+
+    ``within``: for how many seconds, at most, a queued job keeps others out; a day by default.
+    """
+
+    by: tuple[str, ...] | None = None
+    within: float = 86_400.0
+
+    def __post_init__(self) -> None:
+        by: Any = self.by
+        if by is not None:
+            by = (by,) if isinstance(by, str) else tuple(by)
+            if not all(isinstance(name, str) for name in by):
+                raise ConfigError(f"Unique(by=...) names parameters of the task, not {self.by!r}")
+            object.__setattr__(self, "by", by)
+        check_seconds(self.within, "Unique(within=...)")
+
+
+Uniqueness: TypeAlias = "bool | str | Sequence[str] | Unique | None"
+"""What ``unique=`` takes: True for all arguments, the name of one or of several, or a ``Unique``."""
+
+
+def check_unique(given: Any, function: Callable[..., Any], *, context: bool) -> dict[str, Any]:
+    """Return what the class of a task keeps of ``unique=``. Raises ``ConfigError`` for what it cannot be."""
+    if given is None or given is False:
+        return {}
+    if given is True:
+        unique = Unique()
+    elif isinstance(given, Unique):
+        unique = given
+    elif isinstance(given, (str, Sequence)):
+        unique = Unique(by=given)  # type: ignore[arg-type]
+    else:
+        raise ConfigError(f"unique= is True, names of parameters, or a Unique, not {given!r}")
+    signature = inspect.signature(function)
+    parameters = [each for name, each in signature.parameters.items() if not (context and name == "task")]
+    known = [each.name for each in parameters]
+    for name in unique.by or ():
+        if name not in known:
+            raise ConfigError(
+                f"unique={given!r}: {function.__name__} has no parameter {name!r}{suggest_name(name, known)}"
+            )
+    return {"_aquila_unique": unique, "_aquila_unique_parameters": signature.replace(parameters=parameters)}
+
+
+_PLAIN: tuple[Any, ...] = (bytes, int, float, str)
+_MOMENTS = (datetime.datetime, datetime.date, datetime.time)
+_OTHERS: tuple[Any, ...] = (datetime.timedelta, decimal.Decimal, uuid.UUID)
+
+
+def canonical(value: Any) -> Any:
+    """Return a value as JSON can hold it, equal for equal values alone. Raises ``TypeError`` where there is no way."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, enum.Enum):
+        return ["enum", type(value).__qualname__, value.name]
+    if isinstance(value, dict):
+        return ["dict", sorted(([canonical(key), canonical(each)] for key, each in value.items()), key=repr)]
+    if isinstance(value, (list, tuple)):
+        return ["list", *map(canonical, value)]
+    if isinstance(value, (set, frozenset)):
+        return ["set", *sorted(map(canonical, value), key=repr)]
+    if isinstance(value, _MOMENTS):
+        return [next(kind.__name__ for kind in _MOMENTS if isinstance(value, kind)), value.isoformat()]
+    for kind in (*_PLAIN, *_OTHERS):
+        if isinstance(value, kind):
+            return [kind.__name__, repr(kind(value)) if kind in _PLAIN else str(value)]
+    raise TypeError(f"a {type(value).__name__} cannot be compared")

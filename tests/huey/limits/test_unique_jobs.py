@@ -1,0 +1,411 @@
+"""Jobs of which there is one at a time."""
+
+import datetime
+import subprocess
+import sys
+import threading
+
+import pytest
+from huey.api import chord, group
+from huey.exceptions import CancelExecution, TaskException
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aquila import errors
+from aquila.huey import (
+    FileHuey,
+    MemoryHuey,
+    PostgresHuey,
+    RedisHuey,
+    SqliteHuey,
+    Unique,
+    ask_task,
+    is_conflict,
+    requeue_lost_tasks,
+)
+from aquila.huey.limits import unique_jobs
+from aquila.huey.limits.unique_jobs import TABLE, Claim
+from aquila.huey.limits.unique_settings import canonical
+from aquila.huey.state import state_of
+from aquila.huey.testing import drain_queue, perform_job, use_test_queue
+
+CLASSES = {
+    "memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey,
+}  # fmt: skip
+
+
+@pytest.fixture
+def huey():
+    huey = MemoryHuey("app")
+    with use_test_queue(huey):
+        yield huey
+
+
+def stages(huey):
+    claims = [Claim.read(entry.value) for entry in state_of(huey).entries(TABLE)]
+    return [claim.stage for claim in claims if claim.stage != "over"]
+
+
+def declare(huey, function=None, **settings):
+    def summarise(document, style="short"):
+        return (function or (lambda: "done"))()
+
+    return huey.task(**{"unique": True, **settings})(summarise)
+
+
+def test_a_second_identical_job_is_kept_out_while_one_is_queued_or_runs(huey):
+    seen = []
+
+    def enqueue_again():
+        if not seen:
+            again = summarise(1)
+            seen.append((again.id, is_conflict(again), stages(huey)))
+        return "done"
+
+    summarise = declare(huey, enqueue_again)
+    first, second, other = summarise(1), summarise(1, style="short"), summarise(2)
+    assert not is_conflict(first)
+    assert is_conflict(second)
+    assert second.id == first.id
+    assert not is_conflict(other)
+    assert huey.pending_count() == 2
+    drained = drain_queue()
+    assert drained == {"complete": 2}
+    assert seen[0] == (first.id, True, ["running", "queued"])
+    assert second.get() == "done"  # that of the first
+    assert stages(huey) == []
+    assert not is_conflict(summarise(1))
+
+
+def test_the_arguments_that_count_can_be_chosen(huey):
+    summarise = declare(huey, unique="document")
+    assert [is_conflict(summarise(1, style)) for style in ("short", "long")] == [False, True]
+    other = ask_task(huey, "{a} {b}", name="other", unique=Unique(by=("b",), within=60))
+    assert [is_conflict(other(*pair)) for pair in ((1, 1), (2, 1), (1, 2))] == [False, True, False]
+    both = ask_task(huey, "{a} {b}", name="both", unique=["a", "b"])
+    assert [is_conflict(both(*pair)) for pair in ((1, 1), (2, 1), (1, 1))] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("unique", "said"),
+    [
+        ("documnt", "summarise has no parameter 'documnt'.*document"),
+        (7, "unique= is True, names of parameters, or a Unique, not 7"),
+        ([7], "names parameters of the task"),
+    ],
+)
+def test_a_mistake_is_named_where_it_is_written(huey, unique, said):
+    with pytest.raises(errors.ConfigError, match=said):
+        declare(huey, unique=unique)
+    with pytest.raises(errors.ConfigError, match="within"):
+        Unique(within=-1)
+
+
+def test_arguments_that_cannot_be_compared_or_do_not_fit_are_refused(huey):
+    summarise = declare(huey)
+    with pytest.raises(errors.TaskContractBroken, match=r"a object cannot be compared. Name the arguments that count"):
+        summarise(object())
+    with pytest.raises(errors.TaskContractBroken, match="these do not fit: missing a required argument"):
+        summarise()
+    assert stages(huey) == []
+
+
+def test_a_plain_huey_is_refused():
+    import huey as plain
+
+    with pytest.raises(errors.ConfigError, match="unique has no effect with"):
+        ask_task(plain.MemoryHuey("plain"), "{x}", name="x", unique=True)
+
+
+@pytest.mark.parametrize("ending", ["fails", "cancels", "revoked", "expired", "retried", "later", "pre-execute"])
+def test_the_claim_ends_with_its_job(huey, ending):
+    tries = []
+
+    def work():
+        tries.append(stages(huey))
+        if ending == "cancels":
+            raise CancelExecution(retry=False)
+        if ending == "fails" or (ending == "retried" and len(tries) == 1):
+            raise ValueError("no")
+        return "done"
+
+    summarise = declare(huey, work, retries=1 if ending == "retried" else 0)
+    if ending == "pre-execute":
+
+        @huey.pre_execute()
+        def cancel(task):
+            raise CancelExecution
+
+    if ending == "later":
+        result = summarise.schedule((1,), delay=60)
+    else:
+        result = huey.enqueue(summarise.s(1, **({"expires": -1} if ending == "expired" else {})))
+    if ending == "revoked":
+        result.revoke()
+        assert is_conflict(summarise(2)) is False
+    else:
+        assert is_conflict(summarise(1))
+    if ending == "later":
+        drain_queue()
+        assert stages(huey) == ["queued"]
+        assert is_conflict(summarise(1))
+    drain_queue(with_scheduled=True, raise_errors=False)
+    assert stages(huey) == []
+    assert all(stage == ["running"] for stage in tries[:1])
+    assert not is_conflict(summarise(1))
+
+
+def test_a_revoked_job_in_the_queue_keeps_nobody_out(huey):
+    summarise = declare(huey)
+    first = summarise(1)
+    first.revoke()
+    assert not is_conflict(summarise(1))
+    assert drain_queue() == {"revoked": 1, "complete": 1}
+    assert stages(huey) == []
+
+
+def test_a_job_that_waits_for_its_retry_keeps_others_out(huey):
+    def fail():
+        raise ValueError("no")
+
+    summarise = declare(huey, fail, retries=1, retry_delay=60)
+    first = summarise(1)
+    drain_queue()
+    assert stages(huey) == ["queued"]
+    assert summarise(1).id == first.id
+    drain_queue(with_scheduled=True, raise_errors=False)
+    assert stages(huey) == []
+
+
+def test_a_claim_does_not_last_longer_than_it_may(huey, monkeypatch):
+    summarise = declare(huey, unique=Unique(within=50))
+    first = summarise(1)
+    now = state_of(huey).now()
+    monkeypatch.setattr(state_of(huey), "now", lambda: now + 49)
+    assert is_conflict(summarise(1))
+    monkeypatch.setattr(state_of(huey), "now", lambda: now + 51)
+    second = summarise(1)
+    assert second.id != first.id
+    assert drain_queue() == {"complete": 2}  # what was let in is executed
+    assert stages(huey) == []
+
+
+def test_the_claim_of_a_killed_worker_ends_unless_the_job_comes_back(huey, monkeypatch):
+    summarise = declare(huey)
+    first = summarise(1)
+    task = huey.dequeue()
+    killed = unique_jobs.begin_execution(huey, task)
+    assert is_conflict(summarise(1))
+    now = state_of(huey).now()
+    monkeypatch.setattr(state_of(huey), "now", lambda: now + 61)
+    assert summarise(1).id != first.id
+    killed.end()  # ends its thread, and takes nothing from the other
+    assert stages(huey) == ["queued"]
+
+
+def test_a_long_execution_renews_its_claim(huey, monkeypatch):
+    monkeypatch.setattr(unique_jobs, "LEASE", 0.3)
+    summarise = declare(huey)
+    summarise(1)
+    task = huey.dequeue()
+    state, renewed, moments = state_of(huey), threading.Event(), []
+    replace = state.replace
+
+    def noting(table, key, old, new, **options):
+        moments.append(Claim.read(new).until)
+        if len(moments) > 3:
+            renewed.set()
+        return replace(table, key, old, new, **options)
+
+    monkeypatch.setattr(state, "replace", noting)
+    execution = unique_jobs.begin_execution(huey, task)
+    assert renewed.wait(60)
+    execution.end()
+    assert moments[:4] == sorted(moments[:4])
+
+
+def test_with_keep_running_a_lost_job_keeps_its_claim_until_it_is_given_up(make_huey):
+    huey = make_huey("memory", classes=CLASSES, keep_running=True)
+    summarise = declare(huey)
+    first = summarise(1)
+    for _ in range(3):
+        task = huey.dequeue()
+        unique_jobs.begin_execution(huey, task)
+        claim = Claim.read(state_of(huey).entries(TABLE)[0].value)
+        assert claim.until > state_of(huey).now() + 3600
+        assert summarise(1).id == first.id
+        lose(huey)
+    assert stages(huey) == []
+    assert not is_conflict(summarise(1))
+
+
+def lose(huey):
+    """Let the worker of the task that executes be dead."""
+    import aquila.huey.lost_tasks as lost_tasks
+
+    alive, lost_tasks._is_process_alive = lost_tasks._is_process_alive, lambda pid: False
+    try:
+        requeue_lost_tasks(huey)
+    finally:
+        lost_tasks._is_process_alive = alive
+
+
+@pytest.mark.parametrize("place", ["head", "follower", "chord"])
+def test_in_a_pipeline_or_a_chord_who_is_kept_out_counts_as_failed(huey, place):
+    summarise = declare(huey)
+
+    @huey.task()
+    def other(*values):
+        return 1
+
+    gathered = []
+
+    @huey.task()
+    def gather(values):
+        gathered.append([type(value).__name__ for value in values])
+
+    first = summarise.schedule((1,), delay=60)
+    if place == "head":
+        result = huey.enqueue(summarise.s(1).then(other))
+        assert is_conflict(result)
+        waiting = list(result)
+    elif place == "follower":
+        waiting = list(huey.enqueue(other.s().then(summarise)))[1:]
+    else:
+        result = huey.enqueue(chord([summarise.s(1), other.s()], gather.s()))
+        waiting = list(result.results)[:1]
+    drain_queue()
+    for each in waiting:
+        with pytest.raises(TaskException, match=f"an identical job, {first.id}, is queued or runs"):
+            each.get()
+    if place == "chord":
+        assert gathered == [["Error", "int"]]
+
+
+def test_members_of_a_group_are_let_in_once(huey):
+    summarise = declare(huey)
+    results = huey.enqueue(group([summarise.s(number) for number in (1, 1, 2)]))
+    assert [is_conflict(each) for each in results] == [False, True, False]
+    assert drain_queue() == {"complete": 2}
+
+
+def test_an_empty_queue_has_no_claims(huey):
+    summarise = declare(huey)
+    summarise(1)
+    huey.flush()
+    assert not is_conflict(summarise(1))
+
+
+def test_a_job_that_could_not_be_enqueued_holds_nothing(huey, monkeypatch):
+    summarise = declare(huey)
+
+    def fail(*args):
+        raise ConnectionError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(huey.storage, "enqueue", fail)
+        with pytest.raises(ConnectionError):
+            summarise(1)
+    assert not is_conflict(summarise(1))
+
+
+def test_a_periodic_task_is_not_enqueued_while_one_runs(huey):
+    @huey.periodic_task(lambda moment: True, unique=True)
+    def tidy():
+        return None
+
+    task = tidy.s()
+    assert not is_conflict(huey.enqueue(task))
+    assert is_conflict(huey.enqueue(tidy.s()))
+    drain_queue()
+    assert stages(huey) == []
+
+
+def test_in_immediate_mode_and_performed_alone_it_is_as_ever(huey):
+    now = MemoryHuey("now", immediate=True)
+    summarise = declare(now)
+    assert [summarise(1).get(), summarise(1).get()] == ["done", "done"]
+    assert perform_job(declare(huey), 1).value == "done"
+    assert stages(huey) == []
+
+
+@pytest.mark.parametrize("kind", list(CLASSES))
+def test_of_threads_that_race_one_is_let_in(make_huey, kind):
+    huey = make_huey(kind, classes=CLASSES)
+    summarise = declare(huey)
+    results, start = [], threading.Barrier(5)
+
+    def race():
+        start.wait()
+        results.extend(summarise(number) for number in range(4))
+
+    threads = [threading.Thread(target=race) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(not is_conflict(each) for each in results) == 4
+    assert len({each.id for each in results}) == 4
+    assert huey.pending_count() == 4
+
+
+RACER = """
+import sys
+from aquila.huey import RedisHuey, is_conflict
+huey = RedisHuey("raced", url={url!r})
+@huey.task(unique=True, name="summarise")
+def summarise(document):
+    pass
+print("ready", flush=True)
+sys.stdin.readline()
+print(sum(not is_conflict(summarise(number)) for number in range(40)), flush=True)
+"""
+
+
+def test_of_processes_that_race_one_is_let_in(redis_url):
+    code = RACER.format(url=redis_url)
+    racers = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    try:
+        for racer in racers:
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            racer.stdin.write("\n")
+            racer.stdin.flush()
+        assert sum(int(racer.stdout.readline()) for racer in racers) == 40
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.wait()
+            racer.stdin.close()
+            racer.stdout.close()
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary() | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(values, values)
+def test_equal_arguments_and_only_those_are_the_same(one, other):
+    assert canonical(one) == canonical(one)
+    if canonical(one) == canonical(other):
+        assert one == other
+
+
+def test_the_order_of_a_mapping_does_not_count_and_kinds_do():
+    assert canonical({"a": 1, "b": 2}) == canonical({"b": 2, "a": 1})
+    assert canonical({1, 2, 3}) == canonical({3, 2, 1})
+    assert canonical((1, 2)) == canonical([1, 2])
+    assert canonical(1) != canonical(1.0) != canonical(True) != canonical("1")
+    assert canonical(datetime.datetime(2026, 1, 1)) != canonical(datetime.date(2026, 1, 1))
+
+
+@given(st.binary(max_size=30) | st.sampled_from([b"[1]", b'["a", "queued", "x"]', b"{}", b'["a","odd",1e999]']))
+def test_what_is_no_claim_keeps_nobody_out_for_ever(data):
+    claim = Claim.read(data)
+    assert claim is None or isinstance(claim.until, float)
