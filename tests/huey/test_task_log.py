@@ -1,6 +1,7 @@
 """One ordered log of Huey's signals and of model calls, and spans of tasks around spans of requests."""
 
 import importlib.util
+import json
 import os
 import threading
 
@@ -9,8 +10,8 @@ import huey as plain
 import pytest
 
 import aquila
-from aquila.errors import ConfigError
-from aquila.huey import MemoryHuey, MsgpackSerializer, TaskLog, instrument
+from aquila.errors import ConfigError, MessageRejected
+from aquila.huey import AquilaHuey, MemoryHuey, MsgpackSerializer, TaskLog, instrument, scope_reference
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from tests.support.upstream import chat_chunks
 
@@ -182,11 +183,129 @@ def test_a_torn_last_line_is_left_out(huey, tmp_path):
 
     perform_job(job)
     before = log.read()
-    with next(tmp_path.glob("*.jsonl")).open("ab") as file:
-        file.write(b'{"task_id": "torn')
+    (path,) = tmp_path.glob("*/*.jsonl")
+    with path.open("ab") as file:
+        file.write(b'\n{"task_id":"' + before[0].task_id.encode() + b'","task":"torn')
     assert log.read() == before
-    assert before
+    perform_job(job)
+    assert len(log.read()) == 2 * len(before)  # what another writes behind it is whole
     log.close()
+
+
+def test_what_others_have_written_into_the_files_is_left_out(huey, tmp_path):
+    log = TaskLog(huey, folder=tmp_path)
+
+    @huey.task()
+    def job():
+        return 1
+
+    run = perform_job(job)
+    before = log.read(run.task.id)
+    (path,) = tmp_path.glob("*/*.jsonl")
+    whole = json.loads(path.read_bytes().split(b"\n")[1])
+    with path.open("ab") as file:
+        for line in ({**whole, "seq": "1"}, {**whole, "more": 1}, {"task_id": run.task.id, "task": 1}, [1], "x", 3):
+            file.write(b"\n" + json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        file.write(b"\xff\xfe\n")
+    assert log.read(run.task.id) == log.read() == before
+    log.close()
+
+
+# What the records tell
+
+
+def test_the_metadata_of_a_call_is_in_the_log(huey, log):
+    @huey.task()
+    def job(document):
+        aquila.ask("p", transport=provider(), metadata={"document": document})
+        aquila.ask("p", transport=provider())
+
+    perform_job(job, 123)
+    first, second = [record.data for record in log.read() if record.name == "call_start"]
+    assert first["metadata"] == {"document": 123}
+    assert "metadata" not in second
+
+
+class Clock:
+    """Tells the times that it is given."""
+
+    def __init__(self, *times):
+        self.times = list(times)
+
+    def now(self):
+        return self.times.pop(0) if len(self.times) > 1 else self.times[0]
+
+
+@pytest.mark.parametrize(("began", "waited"), [(100.5, 0.5), (99.0, 0.0)], ids=["later", "clocks differ"])
+def test_a_record_tells_how_long_its_task_waited_and_never_less_than_nothing(huey, log, began, waited):
+    @huey.task()
+    def job():
+        return 1
+
+    with use_test_queue(huey):
+        huey.queue_clock = Clock(100.0, began)
+        result = job()
+        drain_queue()
+    (executing,) = [record for record in log.read(result.id) if record.name == "executing"]
+    assert executing.data == {"waited": waited}
+
+
+def test_a_retry_waits_from_when_it_was_put_back(huey, log):
+    @huey.task(retries=1)
+    def job():
+        if aquila.huey.current_task().attempt == 1:
+            raise ValueError
+
+    with use_test_queue(huey):
+        huey.queue_clock = Clock(0.0, 10.0, 50.0, 51.0)
+        job()
+        drain_queue()
+    assert [record.data["waited"] for record in log.read() if record.name == "executing"] == [10.0, 1.0]
+
+
+def test_records_tell_the_run_time_and_only_of_what_ended(huey, log):
+    @huey.task(retries=1)
+    def job():
+        if aquila.huey.current_task().attempt == 1:
+            raise ValueError
+
+    with use_test_queue(huey):
+        job()
+        drain_queue()
+    timed = [record.name for record in log.read() if "seconds" in record.data]
+    assert timed == ["error", "complete"]
+    assert all(record.data["seconds"] >= 0 for record in log.read() if record.name in timed)
+
+
+def test_a_message_of_a_producer_without_a_log_says_nothing_of_waiting(huey, log):
+    @huey.task()
+    def job():
+        return 1
+
+    with use_test_queue(huey):
+        clock, huey.queue_clock = huey.queue_clock, None
+        job()
+        huey.queue_clock = clock
+        drain_queue()
+    assert [record.data for record in log.read() if record.name == "executing"] == [{}]
+
+
+@pytest.mark.parametrize("stamp", ["now", 1, float("nan"), float("inf"), None, [1.0], True])
+def test_a_forged_time_in_a_message_is_refused(huey, log, stamp):
+    @huey.task()
+    def job():
+        return 1
+
+    with use_test_queue(huey):
+        task = job.s()
+        fields = {"reference": None, "attempt": 1, "deliveries": 0, "enqueued": stamp}
+        task.kwargs = {scope_reference.KEY: fields}
+        data = super(AquilaHuey, huey).serialize_task(task)
+        if stamp is None:
+            assert huey.deserialize_task(data).id == task.id
+        else:
+            with pytest.raises(MessageRejected):
+                huey.deserialize_task(data)
 
 
 def test_only_so_many_are_kept_in_memory(huey):

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from aquila.huey.task_wrapper import AquilaTaskWrapper as AquilaTaskWrapper
     from aquila.huey.telemetry.task_log import TaskLog as TaskLog
     from aquila.huey.telemetry.task_log import TaskLogEntry as TaskLogEntry
+    from aquila.huey.telemetry.task_metrics import TaskMetrics as TaskMetrics
     from aquila.huey.telemetry.task_spans import TaskSpans as TaskSpans
 
 _NAMES = {
@@ -67,6 +68,7 @@ _NAMES = {
     "Task": "task_types",
     "TaskLog": "telemetry.task_log",
     "TaskLogEntry": "telemetry.task_log",
+    "TaskMetrics": "telemetry.task_metrics",
     "TaskRescheduled": "limits.rescheduling",
     "TaskSpans": "telemetry.task_spans",
     "Unique": "limits.unique_settings",

@@ -29,12 +29,13 @@ from aquila.huey.limits.rescheduling import (
 from aquila.huey.limits.settings import NO_LIMITS, Limits, set_limits
 from aquila.huey.limits.task_gate import TaskGate
 from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim, unique_of
-from aquila.huey.progress.storage_patience import PATIENCE_FOR_RESULTS, ask_until_answered
+from aquila.huey.progress.patient_results import PatientResults
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, enter_current_task, settle_progress
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
 from aquila.huey.task_scope import enter_task_scope, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
+from aquila.huey.telemetry import queue_time
 from aquila.recording.places import needs_boundary, outcome_boundary
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 from aquila.recording.under_test import is_under_test
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from aquila.huey.limits.unique_settings import Uniqueness
+    from aquila.huey.live.clock import SharedClock
     from aquila.huey.live.publisher import JobPublisher
     from aquila.huey.task_types import ContextTaskDecorator, TaskDecorator
     from aquila.huey.task_types import Task as TypedTask
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 H = TypeVar("H", bound=_huey.Huey)
 
 
-class AquilaHuey(_huey.Huey):  # type: ignore[misc]
+class AquilaHuey(PatientResults, _huey.Huey):  # type: ignore[misc]
     """What Aquila adds to a Huey. Mix it in before a Huey class: ``class MyHuey(AquilaHuey, RedisHuey)``.
 
     - The message of a task carries a reference to the test that enqueued it. Its requests are answered from the
@@ -74,12 +76,14 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
     # What is kept on a task: ``_aquila_scope``, the reference that it came with; ``_aquila_attempt``, from 1;
     # ``_aquila_deliveries``, how often its worker was lost; ``_aquila_error``, how its execution ended;
     # ``_aquila_waits``, how often it was rescheduled for a provider, and since when;
-    # ``_aquila_interrupted``, that its worker is about to end; ``_aquila_huey``, its Huey in a test.
+    # ``_aquila_interrupted``, that its worker is about to end; ``_aquila_huey``, its Huey in a test;
+    # ``_aquila_enqueued``, when it was put into the queue.
 
     keep_running: bool = False
     rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING
     limits: Limits = NO_LIMITS
     publisher: JobPublisher | None = None
+    queue_clock: SharedClock | None = None
     around_tasks: tuple[Callable[[CurrentTask], AbstractContextManager[Any]], ...] = ()
 
     def __init__(
@@ -201,6 +205,7 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
 
     def serialize_task(self, task: Task) -> bytes:
         """Return a task as a message, with its reference and its attempt where it has them."""
+        task._aquila_enqueued = None if self.queue_clock is None else self.queue_clock.now()
         fields, kwargs = _fields_to_send(task), task.kwargs
         data: bytes
         if fields is None:
@@ -308,17 +313,6 @@ class AquilaHuey(_huey.Huey):  # type: ignore[misc]
         release_claim(self, task)  # Huey comes here with whatever will not be executed, or not again.
         super()._abort_chord_member(task, value)
 
-    def put_result(self, key: str, data: Any) -> Any:
-        """Store a result. A storage that does not answer is asked again: the work is done, and has been paid for."""
-        message = self.serializer.serialize(data)
-        return ask_until_answered(
-            lambda: self.storage.put_data(key, message, is_result=True), patience=PATIENCE_FOR_RESULTS
-        )
-
-    def delete(self, key: str) -> Any:
-        """Delete what is stored under a key. Huey does so before it stores a result, so it is as patient."""
-        return ask_until_answered(lambda: self.storage.delete_data(key), patience=PATIENCE_FOR_RESULTS)
-
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
         task._aquila_attempt = attempt_of(task) + 1
         super()._requeue_task(task, timestamp, retry_eta)
@@ -329,8 +323,9 @@ def _fields_to_send(task: Task) -> dict[str, Any] | str | None:
     # A task that came over the wire keeps the reference it came with, None too.
     reference = task._aquila_scope if hasattr(task, "_aquila_scope") else scope_reference.reference_to_current_scope()
     attempt, deliveries = getattr(task, "_aquila_attempt", 1), getattr(task, "_aquila_deliveries", 0)
-    if attempt > 1 or deliveries:
-        return {"reference": reference, "attempt": attempt, "deliveries": deliveries, **waits_to_send(task)}
+    stamp = {} if task._aquila_enqueued is None else {queue_time.FIELD: task._aquila_enqueued}
+    if attempt > 1 or deliveries or stamp:
+        return {"reference": reference, "attempt": attempt, "deliveries": deliveries, **waits_to_send(task), **stamp}
     text: str | None = reference
     return text
 
@@ -341,7 +336,9 @@ def attach_fields(task: Task, fields: Any) -> None:
     A process that takes part in no test does not look at the reference, and does not pass it on.
     """
     if isinstance(fields, dict):
-        if not read_waits(task, fields.pop("waits", None)):
+        if not read_waits(task, fields.pop("waits", None)) or not queue_time.read_stamp(
+            task, fields.pop(queue_time.FIELD, None)
+        ):
             raise scope_reference.malformed_reference()
         for name in ("attempt", "deliveries"):
             number = fields.get(name)

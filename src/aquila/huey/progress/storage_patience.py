@@ -15,8 +15,6 @@ T = TypeVar("T")
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 2.0
 """Seconds between two tries: they double from the first to the longest."""
-PATIENCE_FOR_RESULTS = 30.0
-"""Seconds for which the result of a task is tried to be stored."""
 
 
 def ask_until_answered(ask: Callable[[], T], *, patience: float) -> T:

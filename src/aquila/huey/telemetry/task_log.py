@@ -12,22 +12,25 @@
         ...
 
 The records of one attempt are in order within a process. Records of several processes are sorted by their clocks. With
-a folder each process appends every record at once to a file of its own, so a worker that is killed loses none, and a
-forked worker needs no handler at its end.
+a folder each process appends every record at once to a file, so a worker that is killed loses none, and a forked worker
+needs no handler at its end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from huey import signals
 from huey.api import Task
 
 from aquila import plugins
@@ -36,11 +39,24 @@ from aquila.events import Event, Retry, ToolCall, ToolResult
 from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.running_task import attempt_of, current_task_or_none
+from aquila.huey.telemetry.log_files import LogFiles
+from aquila.huey.telemetry.queue_time import queue_seconds, stamp_messages
 from aquila.response import Response
 
 Receiver: TypeAlias = Callable[["TaskLogEntry"], Any]
 
 _MAX_COUNTERS = 10_000  # Attempts whose next number is remembered.
+
+_ENDS = (
+    signals.SIGNAL_COMPLETE,
+    signals.SIGNAL_ERROR,
+    signals.SIGNAL_TIMEOUT,
+    signals.SIGNAL_CANCELED,
+    signals.SIGNAL_LOCKED,
+    signals.SIGNAL_RATE_LIMITED,
+    signals.SIGNAL_INTERRUPTED,
+)
+"""The signals that end an execution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +68,9 @@ class TaskLogEntry:
       ``chunk``, ``tool_call``, ``tool_result``, ``retry``, ``request_stop``, ``call_stop``).
     - ``seq``: counts from 0 within an attempt and a process.
     - ``at``: the time, in seconds since the epoch.
-    - ``data``: plain data about what happened.
+    - ``data``: plain data about what happened. ``executing`` has ``waited``, the seconds in the queue since the task
+      was last put there, if a process with a log did that; the signal that ends an execution has ``seconds``, its run
+      time. ``call_start`` has the ``metadata`` of the call, if it was given any.
     """
 
     task_id: str
@@ -66,31 +84,45 @@ class TaskLogEntry:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+_FIELDS = tuple(each.name for each in fields(TaskLogEntry))
+_encode = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":")).encode
+
+
 class TaskLog:
     """The log of the tasks of one Huey, in this process and in others that have the same folder.
 
-    - ``folder`` keeps the records in files, for all processes. Without it they are in the memory of this process.
+    - ``folder`` keeps the records in files, for all processes, on a local disk. Without it they are in the memory of
+      this process.
     - ``keep`` is the number of records that are kept in memory.
+    - ``max_bytes`` and ``max_age`` bound what is kept in files, give or take an eighth: the oldest go first. None
+      bounds nothing.
     - ``content=True`` puts the text of answers into the records. Otherwise they hold only its length.
 
     Raises ``ConfigError`` for a Huey that is not one of ``aquila.huey`` and was not instrumented.
     """
 
     def __init__(
-        self, huey: Any, *, folder: str | os.PathLike[str] | None = None, keep: int = 10_000, content: bool = False
+        self,
+        huey: Any,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        keep: int = 10_000,
+        content: bool = False,
+        max_bytes: int | None = 1_000_000_000,
+        max_age: timedelta | None = timedelta(days=30),
     ) -> None:
         if not isinstance(huey, AquilaHuey):
             raise ConfigError("a TaskLog needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
         self._huey = huey
         self._content = content
-        self._folder = None if folder is None else Path(folder)
+        self._files = None if folder is None else LogFiles(Path(folder), max_bytes=max_bytes, max_age=max_age)
         self._records: deque[TaskLogEntry] = deque(maxlen=keep)
         self._receivers: list[Receiver] = []
         # The next number of each attempt. The oldest go first: an attempt that ended needs none.
         self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
         # Numbers are given and records stored in one step. Reentrant: a receiver may make a model call.
         self._lock = threading.RLock()
-        self._descriptor: tuple[int, int] | None = None  # The process that opened its file, and the file.
+        stamp_messages(huey)
         huey.signal()(self._log_signal)
         self._plugin = plugins.register(_ModelCallPlugin(self))
 
@@ -104,9 +136,9 @@ class TaskLog:
 
     def read(self, task_id: str | None = None, attempt: int | None = None) -> list[TaskLogEntry]:
         """Return the records in order, of one task or of all, of one attempt or of all."""
-        records = list(self._records) if self._folder is None else list(self._read_files(self._folder))
+        found: Iterable[TaskLogEntry] = self._records.copy() if self._files is None else self._read_files(task_id)
         records = [
-            record for record in records if task_id in (None, record.task_id) and attempt in (None, record.attempt)
+            record for record in found if task_id in (None, record.task_id) and attempt in (None, record.attempt)
         ]
         records.sort(key=lambda record: (record.task_id, record.attempt, record.pid, record.seq))
         times: list[float] = []
@@ -124,9 +156,8 @@ class TaskLog:
         self._huey.disconnect_signal(self._log_signal)
         plugins.unregister(self._plugin)
         with self._lock:
-            if self._descriptor is not None and self._descriptor[0] == os.getpid():
-                os.close(self._descriptor[1])
-            self._descriptor = None
+            if self._files is not None:
+                self._files.close()
 
     def add_entry(self, task: Task, source: Literal["huey", "aquila"], name: str, data: Mapping[str, Any]) -> None:
         """Add a record to the log."""
@@ -156,27 +187,31 @@ class TaskLog:
         return {"text": text} if self._content else {"characters": len(text)}
 
     def _log_signal(self, signal: str, task: Task, error: BaseException | None = None) -> None:
-        self.add_entry(task, "huey", signal, {} if error is None else {"error": type(error).__name__})
+        data: dict[str, Any] = {} if error is None else {"error": type(error).__name__}
+        if signal == signals.SIGNAL_EXECUTING:
+            task._aquila_log_began = time.monotonic()
+            waited = queue_seconds(self._huey, task)
+            if waited is not None:
+                data["waited"] = waited
+        elif signal in _ENDS and (began := getattr(task, "_aquila_log_began", None)) is not None:
+            data["seconds"] = time.monotonic() - began
+        self.add_entry(task, "huey", signal, data)
 
     def _store_entry(self, record: TaskLogEntry) -> None:
-        if self._folder is None:
+        if self._files is None:
             self._records.append(record)
             return
-        line = json.dumps(asdict(record), ensure_ascii=False, default=str, separators=(",", ":"))
-        os.write(self._open_file(self._folder), line.encode() + b"\n")
+        line = _encode({name: getattr(record, name) for name in _FIELDS})
+        self._files.append(record.task_id, line.encode(errors="replace"))
 
-    def _open_file(self, folder: Path) -> int:
-        if self._descriptor is None or self._descriptor[0] != os.getpid():  # A forked worker has a file of its own.
-            folder.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            self._descriptor = os.getpid(), os.open(folder / f"{os.getpid()}.jsonl", flags, 0o666)
-        return self._descriptor[1]
-
-    @staticmethod
-    def _read_files(folder: Path) -> Iterator[TaskLogEntry]:
-        for path in sorted(folder.glob("*.jsonl")):
-            for line in path.read_bytes().split(b"\n")[:-1]:  # Without the torn last one of a killed process.
-                yield TaskLogEntry(**json.loads(line))
+    def _read_files(self, task_id: str | None) -> Iterator[TaskLogEntry]:
+        assert self._files is not None
+        for line in self._files.read(task_id):
+            # What a killed process left unfinished, or somebody else wrote, is left out.
+            with contextlib.suppress(ValueError, TypeError):
+                record = TaskLogEntry(**json.loads(line))
+                if type(record.attempt) is type(record.seq) is type(record.pid) is int and type(record.at) is float:
+                    yield record
 
 
 class _ModelCallPlugin:
@@ -187,8 +222,9 @@ class _ModelCallPlugin:
 
     @hookimpl
     def aquila_call_start(self, call: CallInfo) -> None:
+        about = {"metadata": dict(call.metadata)} if call.metadata else {}
         self._log.add_call_entry(
-            "call_start", ref=call.ref, model=call.model, operation=call.operation, transport=call.transport
+            "call_start", ref=call.ref, model=call.model, operation=call.operation, transport=call.transport, **about
         )
 
     @hookimpl

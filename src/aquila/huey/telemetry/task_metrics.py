@@ -1,0 +1,150 @@
+"""OpenTelemetry metrics of a queue: how much waits, runs, ends and how, and how long that takes.
+
+::
+
+    import aquila
+    from aquila.huey import TaskMetrics
+    from aquila.otel import OpenTelemetry
+
+    aquila.register(OpenTelemetry())    # the calls
+    TaskMetrics(huey)                   # the queue, where the Huey is made
+
+Names are those of the semantic conventions for messaging where there are any, and begin with ``aquila.`` elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from huey import signals
+from huey.api import Task
+
+from aquila.errors import ConfigError
+from aquila.huey.instances import AquilaHuey
+from aquila.huey.progress.storage_patience import logger
+from aquila.huey.running_task import FLOW_CONTROL, CurrentTask
+from aquila.huey.telemetry.queue_time import queue_seconds, stamp_messages
+from aquila.optional import import_optional
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+
+_OUTCOMES = {
+    signals.SIGNAL_COMPLETE: "completed",
+    signals.SIGNAL_ERROR: "failed",
+    signals.SIGNAL_TIMEOUT: "timeout",
+    signals.SIGNAL_RETRYING: "retrying",
+    signals.SIGNAL_CANCELED: "canceled",
+    signals.SIGNAL_LOCKED: "locked",
+    signals.SIGNAL_RATE_LIMITED: "rate_limited",
+    signals.SIGNAL_INTERRUPTED: "interrupted",
+}
+"""How an execution ends, by the last of these signals: one that fails and is retried gives two."""
+_WITHOUT_EXECUTION = {signals.SIGNAL_REVOKED: "revoked", signals.SIGNAL_EXPIRED: "expired"}
+
+# The conventions' own bounds end at 10 seconds; a model may take minutes, and a queue hours.
+_SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600]
+
+
+class TaskMetrics:
+    """Measures the queue and the tasks of a Huey. ``meter_provider`` is the global one by default.
+
+    ``observe_queue=False`` leaves out the number of tasks that wait. Each process that has a ``TaskMetrics`` tells it,
+    so with many take the largest and not the sum, or let one tell it. Raises ``MissingDependency`` without
+    OpenTelemetry, ``ConfigError`` for a Huey that was not instrumented.
+    """
+
+    def __init__(self, huey: Any, *, meter_provider: MeterProvider | None = None, observe_queue: bool = True) -> None:
+        if not isinstance(huey, AquilaHuey):
+            raise ConfigError("TaskMetrics needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
+        self._api = import_optional("opentelemetry.metrics", "otel", purpose="aquila.huey.TaskMetrics")
+        self._huey = huey
+        meter = self._api.get_meter("aquila.huey", meter_provider=meter_provider)
+        self._sent = meter.create_counter(
+            "messaging.client.sent.messages", unit="{message}", description="Tasks that were put into the queue."
+        )
+        self._consumed = meter.create_counter(
+            "messaging.client.consumed.messages", unit="{message}", description="Tasks that a worker began."
+        )
+        self._run_time = meter.create_histogram(
+            "messaging.process.duration",
+            unit="s",
+            description="Run time of tasks.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._queue_time = meter.create_histogram(
+            "aquila.task.queue_time",
+            unit="s",
+            description="Time of tasks in the queue, from when they were last put there until a worker began them.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._running = meter.create_up_down_counter(
+            "aquila.task.running", unit="{task}", description="Tasks that workers execute."
+        )
+        self._ended = meter.create_counter(
+            "aquila.task.ended", unit="{task}", description="Executions of tasks that ended, by their outcome."
+        )
+        if observe_queue:
+            for name, count, description in (
+                ("waiting", huey.pending_count, "Tasks in the queue."),
+                ("scheduled", huey.scheduled_count, "Tasks that are due later."),
+            ):
+                meter.create_observable_gauge(
+                    f"aquila.queue.{name}",
+                    callbacks=[self._observer_of(count)],
+                    unit="{task}",
+                    description=description,
+                )
+        stamp_messages(huey)
+        huey.signal()(self._hear)
+        huey.around_tasks = (*huey.around_tasks, self._measure)
+
+    def _about(self, task: Task | None = None, operation: str = "") -> dict[str, Any]:
+        about: dict[str, Any] = {"messaging.system": "huey", "messaging.destination.name": self._huey.name}
+        if operation:
+            about["messaging.operation.name"] = operation
+        if task is not None:
+            about["aquila.task.name"] = f"{type(task).__module__}.{task.name}"
+        return about
+
+    def _hear(self, signal: str, task: Task, error: BaseException | None = None) -> None:
+        if signal == signals.SIGNAL_ENQUEUED:
+            self._sent.add(1, self._about(task, "enqueue"))
+        elif signal == signals.SIGNAL_EXECUTING:
+            self._consumed.add(1, self._about(task, "process"))
+        elif signal in _OUTCOMES:
+            task._aquila_outcome = _OUTCOMES[signal]
+        elif signal in _WITHOUT_EXECUTION:
+            self._ended.add(1, {**self._about(task), "aquila.task.outcome": _WITHOUT_EXECUTION[signal]})
+
+    @contextlib.contextmanager
+    def _measure(self, current: CurrentTask) -> Iterator[None]:
+        task, began = current.task, time.monotonic()
+        about = self._about(task)
+        waited = queue_seconds(self._huey, task)
+        if waited is not None:
+            self._queue_time.record(waited, about)
+        task._aquila_error, task._aquila_outcome = None, "interrupted"
+        self._running.add(1, about)
+        try:
+            yield
+        finally:
+            self._running.add(-1, about)
+            error = task._aquila_error
+            failed = {} if error is None or isinstance(error, FLOW_CONTROL) else {"error.type": type(error).__name__}
+            seconds = time.monotonic() - began
+            self._run_time.record(seconds, {**about, "messaging.operation.name": "process", **failed})
+            self._ended.add(1, {**about, "aquila.task.outcome": task._aquila_outcome, **failed})
+
+    def _observer_of(self, count: Callable[[], int]) -> Callable[[CallbackOptions], list[Observation]]:
+        def observe(options: CallbackOptions) -> list[Observation]:
+            try:
+                return [self._api.Observation(count(), self._about())]
+            except Exception as error:  # noqa: BLE001 -- whatever a storage raises, the other metrics are exported
+                logger.debug("the queue %s could not be counted: %s", self._huey.name, error)
+                return []
+
+        return observe
