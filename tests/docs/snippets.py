@@ -86,6 +86,8 @@ class Page:
         self.namespace: dict[str, Any] = {"__name__": path.stem}
         self.unrun_tests: set[str] = set()
         self.ran = 0
+        self.variables: dict[str, str] = {}
+        """Further variables of the environment of commands."""
         self.shown_folder = str(folder)
         """What the page shows in the place of its folder."""
         folder.joinpath("pyproject.toml").write_text("[tool.pytest.ini_options]\n")
@@ -150,6 +152,7 @@ class Page:
             "COLUMNS": "80",
             "NO_COLOR": "1",
             "PYTEST_ADDOPTS": "-p no:hypothesispytest -p no:anyio",  # which take long to say nothing
+            **self.variables,
         }
 
     def _execute(self, block: Block) -> None:

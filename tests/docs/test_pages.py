@@ -30,6 +30,7 @@ PAGES = (
     "docs/websockets.md",
     "docs/choosing.md",
     "docs/ci.md",
+    "docs/comparison.md",
     "docs/troubleshooting.md",
     "docs/any-client.md",
     "docs/local-model.md",
@@ -61,6 +62,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize("name", PAGES, ids=IDS)
 def test_every_snippet_does_what_the_page_says(name: str, folder: Path) -> None:
     page = Page(REPOSITORY / name, folder)
+    if name == "README.md":  # whose first reader has a key
+        page.variables["OPENAI_API_KEY"] = "sk-of-a-reader-0123456789"
     page.execute()
     runnable = [b for b in blocks(page.path) if b.language in ("python", "console") and b.what != "not run"]
     assert page.ran > 0 or not runnable
@@ -103,16 +106,11 @@ def test_the_index_leads_to_every_page() -> None:
 
 
 def test_every_page_with_code_is_executed() -> None:
-    elsewhere = {"streaming", "tools", "engine"}  # tests/engine/test_guides.py
-    elsewhere |= {"huey", "coming-from-oban-or-celery"}  # tests/huey/test_docs.py
-    elsewhere |= {"cli"}  # test_cli_page.py
-    elsewhere |= {"server"}  # not yet
-    executed = {f"docs/{name}.md" for name in elsewhere} | set(PAGES)
-    pages = (REPOSITORY / "docs").glob("*.md")
-    with_code = {
-        f"docs/{page.name}" for page in pages if any(b.language in ("python", "console") for b in blocks(page))
-    }
-    assert with_code - executed == set()
+    executors = ("engine/test_guides.py", "huey/test_docs.py", "docs/test_cli_page.py")
+    elsewhere = "".join((REPOSITORY / "tests" / name).read_text(encoding="utf-8") for name in executors)
+    for page in sorted(set((REPOSITORY / "docs").glob("*.md")) - {REPOSITORY / "docs" / "server.md"}):  # not yet
+        if any(block.language in ("python", "console") for block in blocks(page)):
+            assert f"docs/{page.name}" in PAGES or f'"{page.stem}"' in elsewhere or page.name in elsewhere, page.name
 
 
 def test_what_is_shown_and_cannot_be_run_here_exists() -> None:

@@ -26,6 +26,11 @@ class UsedCassette:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
+    def __repr__(self) -> str:
+        """Return what the report of a failed test shows of it: it opens nothing."""
+        name = self._scope.default_cassette
+        return "<no cassette of its own>" if name is None else f"<cassette {name}>"
+
     @property
     def name(self) -> str:
         """The name of the cassette."""
