@@ -17,8 +17,8 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection
 
 from aquila.cassettes.frames.frame import Close, Frame, read_frames
-from aquila.cassettes.model import Interaction
-from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.recording.runtime import current_run
 from aquila.recording.scope import Scope
 from aquila.recording.wire_watch import WireWatch
@@ -27,7 +27,9 @@ from aquila.server.access_log import RequestLog
 from aquila.server.application import build_application
 from aquila.server.background_server import BackgroundServer
 from aquila.transports.proxy import Proxy
+from tests.cassettes.frames.conversations import received, sent, store
 from tests.server.conftest import ADMISSION, Serve
+from tests.support.provider import responses_events
 from tests.support.web_sockets import WebSocketProvider, break_off, web_socket_server
 
 PATH = "/v1/realtime?model=m"
@@ -333,3 +335,47 @@ def test_whoever_judges_a_run_is_told_what_the_client_has_taken(
     with serve(upstream=talker.url) as running:
         converse(running, *messages)
     assert [attempt.reading for attempt in watch.attempts] == [reading]
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen"),
+    [
+        ("unauthorized", "refused 401"),
+        ("rate_limit", "refused 429"),
+        ("cut_stream(after=2)", "broken after 2"),
+        ("abnormal_close(code=1012, after=2)", "closed 1012 after 2"),
+        ("end_early", "closed 1000 after 3"),
+    ],
+)
+def test_clients_of_the_server_meet_the_faults_of_what_was_recorded(root: Path, fault: str, seen: str) -> None:
+    events = responses_events("one ", "two ", "three")
+    asked = {"type": "response.create", "model": "m", "input": "hi"}
+    chunks = tuple(store(sent(asked), *map(received, events), Close("client", 1000)))
+    request = RecordedRequest("GET", "wss://api.openai.com/v1/responses")
+    conversation = Interaction(request, RecordedResponse(101, chunks=chunks), kind="websocket")
+    save_cassette(root / "x.yaml", Cassette.from_interactions([conversation, conversation]))
+
+    def talk(running: BackgroundServer) -> str:
+        count = 0
+        try:
+            with dial(running, "/v1/responses") as connection:
+                connection.send(json.dumps(asked))
+                while True:
+                    event = json.loads(connection.recv(60))
+                    if event["type"] == "error":
+                        return f"error {event['error']['code']}"
+                    count += 1
+                    if event["type"] in ("response.completed", "response.incomplete"):
+                        return f"{event['type']} after {count}"
+        except InvalidStatus as error:
+            return f"refused {error.response.status_code}"
+        except ConnectionClosed as closed:
+            return f"closed {closed.rcvd.code} after {count}" if closed.rcvd else f"broken after {count}"
+
+    options = {"transport": "replay", "faults": fault}
+    scope = Scope(kind="block", default_cassette="x", options=options)
+    with BackgroundServer(build_application(Proxy(lambda: scope), ADMISSION)) as running:
+        first, second = talk(running), talk(running)
+    scope.close()
+    assert first == seen
+    assert second == f"response.completed after {len(events)}"  # each request meets it once

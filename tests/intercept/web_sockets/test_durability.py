@@ -190,3 +190,43 @@ def test_parts_hold_no_secrets(root: Path) -> None:
     assert b"redacted" in written
     assert secret[:20].encode() not in written
     assert secret[20:].encode() not in written
+
+
+REPLAYING = """
+import sys
+import aquila
+from websockets.sync.client import connect
+
+with aquila.use_cassette("x", transport=sys.argv[2]), connect(sys.argv[1]) as connection:
+    for number in range(3):
+        connection.send(f"question {number}")
+        while "done" not in connection.recv():
+            pass
+        print(number, flush=True)
+        if number == 1 and len(sys.argv) > 3:
+            sys.stdin.read()
+"""
+
+
+def test_a_replay_that_is_killed_leaves_nothing_and_can_be_had_again(root: Path) -> None:
+    def start(url: str, *arguments: str) -> subprocess.Popen[bytes]:
+        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_SESSION"}
+        surroundings["AQUILA_CASSETTE_DIR"] = str(root)
+        command = [sys.executable, "-c", REPLAYING, url, *arguments]
+        return subprocess.Popen(command, env=surroundings, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    with web_socket_server(answering(threading.Event())) as provider:
+        url = provider.url + "/v1/realtime"
+        with start(url, "record") as recording:
+            assert recording.communicate(timeout=120)[0].split() == [b"0", b"1", b"2"]
+    before = (root / "x.yaml").read_bytes()
+    for how in ("replay", "record"):  # what is there is replayed while what is missing is recorded, too
+        with start(url, how, "waits") as replaying:
+            assert replaying.stdout is not None
+            assert [replaying.stdout.readline().strip() for _ in range(2)] == [b"0", b"1"]
+            replaying.kill()
+        recover_journals(root)
+        assert find_waiting_recordings(root) == []
+        assert (root / "x.yaml").read_bytes() == before
+    with start(url, "replay") as again:
+        assert again.communicate(timeout=120)[0].split() == [b"0", b"1", b"2"]
