@@ -309,7 +309,7 @@ def execute_with(fields, body):
     message = task.s(**{KEY: fields})
     message._aquila_scope = None  # or it would get the reference to the scope that is open here
     huey.storage.enqueue(huey.serialize_task(message))
-    value = huey.execute(huey.dequeue())
+    value = huey.execute(huey.deserialize_task(huey.storage.dequeue()))
     results = [huey.serializer.deserialize(data) for data in huey.storage.result_items().values()]
     return next((str(found) for found in results if isinstance(found, Error)), value)
 

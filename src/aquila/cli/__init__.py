@@ -113,6 +113,31 @@ COMMANDS = (
         found="a request has drifted, or a test has nothing recorded",
     ),
     Command(
+        "dead-letters list",
+        "dead_letters_list",
+        "list the jobs and messages that no worker could do or read",
+        ("--huey app.tasks:huey", "--huey app.tasks:huey --kind failed --json"),
+    ),
+    Command(
+        "dead-letters show",
+        "dead_letters_show",
+        "show one of them: why, when, its arguments and its traceback",
+        ("--huey app.tasks:huey 8e0f3a4c-2b1d-4f6e-9c0a-1b2c3d4e5f60",),
+    ),
+    Command(
+        "dead-letters retry",
+        "dead_letters_retry",
+        "put them into the queue again",
+        ("--huey app.tasks:huey 8e0f3a4c-2b1d-4f6e-9c0a-1b2c3d4e5f60", "--huey app.tasks:huey --all --kind unknown"),
+        found="one of them cannot be read here, and was put back as it is",
+    ),
+    Command(
+        "dead-letters drop",
+        "dead_letters_drop",
+        "remove them for good",
+        ("--huey app.tasks:huey 8e0f3a4c-2b1d-4f6e-9c0a-1b2c3d4e5f60", "--huey app.tasks:huey --all --kind failed"),
+    ),
+    Command(
         "serve",
         "serve",
         "answer any program from cassettes, over HTTP",

@@ -9,6 +9,8 @@ from typing import Any
 from aquila.cli import COMMANDS, add_command_arguments
 from aquila.optional import import_optional
 
+_GROUPS = {"cassettes": "look after recordings", "dead-letters": "look after jobs that no worker could do"}
+
 
 def complete_command_line() -> None:
     """Answer the shell, which has put its question into environment variables, and end the process.
@@ -32,7 +34,7 @@ def build_parser(words: list[str]) -> argparse.ArgumentParser:
     for command in COMMANDS:
         group, _, name = command.name.rpartition(" ")
         if group not in groups:
-            groups[group] = groups[""].add_parser(group, help="look after recordings").add_subparsers()
+            groups[group] = groups[""].add_parser(group, help=_GROUPS[group]).add_subparsers()
         parser = groups[group].add_parser(name, help=command.help, allow_abbrev=False)
         path = command.name.split()
         if words[: len(path)] == path:

@@ -12,6 +12,14 @@ from aquila.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from aquila.engine.streams.cut_answers import Prefill as Prefill
+    from aquila.huey.delivery.consumer_life import ConsumerEntry as ConsumerEntry
+    from aquila.huey.delivery.consumer_life import list_consumers as list_consumers
+    from aquila.huey.delivery.dead_letters import DeadLetter as DeadLetter
+    from aquila.huey.delivery.dead_letters import DeadLetters as DeadLetters
+    from aquila.huey.delivery.dead_letters import dead_letters as dead_letters
+    from aquila.huey.delivery.pruning import add_pruner as add_pruner
+    from aquila.huey.delivery.pruning import prune_results as prune_results
+    from aquila.huey.delivery.rescuer import requeue_lost_tasks as requeue_lost_tasks
     from aquila.huey.instances import AquilaHuey as AquilaHuey
     from aquila.huey.instances import FileHuey as FileHuey
     from aquila.huey.instances import MemoryHuey as MemoryHuey
@@ -29,7 +37,6 @@ if TYPE_CHECKING:
     from aquila.huey.limits.settings import set_limits as set_limits
     from aquila.huey.limits.unique_jobs import is_conflict as is_conflict
     from aquila.huey.limits.unique_settings import Unique as Unique
-    from aquila.huey.lost_tasks import requeue_lost_tasks as requeue_lost_tasks
     from aquila.huey.progress.checkpoints import checkpoint as checkpoint
     from aquila.huey.progress.checkpoints import once as once
     from aquila.huey.progress.checkpoints import partial_answer as partial_answer
@@ -37,8 +44,6 @@ if TYPE_CHECKING:
     from aquila.huey.progress.following import follow as follow
     from aquila.huey.prompt_tasks import ask_task as ask_task
     from aquila.huey.prompt_tasks import stream_task as stream_task
-    from aquila.huey.pruning import add_pruner as add_pruner
-    from aquila.huey.pruning import prune_results as prune_results
     from aquila.huey.running_task import CurrentTask as CurrentTask
     from aquila.huey.running_task import current_task as current_task
     from aquila.huey.serializer import MsgpackSerializer as MsgpackSerializer
@@ -53,7 +58,10 @@ if TYPE_CHECKING:
 _NAMES = {
     "AquilaHuey": "instances",
     "AquilaTaskWrapper": "task_wrapper",
+    "ConsumerEntry": "delivery.consumer_life",
     "CurrentTask": "running_task",
+    "DeadLetter": "delivery.dead_letters",
+    "DeadLetters": "delivery.dead_letters",
     "FileHuey": "instances",
     "LimitedRequest": "limits.outside",
     "MemoryHuey": "instances",
@@ -72,20 +80,22 @@ _NAMES = {
     "TaskRescheduled": "limits.rescheduling",
     "TaskSpans": "telemetry.task_spans",
     "Unique": "limits.unique_settings",
-    "add_pruner": "pruning",
+    "add_pruner": "delivery.pruning",
     "afollow": "progress.following",
     "ask_task": "prompt_tasks",
     "checkpoint": "progress.checkpoints",
     "current_task": "running_task",
+    "dead_letters": "delivery.dead_letters",
     "follow": "progress.following",
     "idempotency_key": "limits.idempotency",
     "instrument": "instances",
     "is_conflict": "limits.unique_jobs",
     "limited": "limits.outside",
+    "list_consumers": "delivery.consumer_life",
     "once": "progress.checkpoints",
     "partial_answer": "progress.checkpoints",
-    "prune_results": "pruning",
-    "requeue_lost_tasks": "lost_tasks",
+    "prune_results": "delivery.pruning",
+    "requeue_lost_tasks": "delivery.rescuer",
     "set_limits": "limits.settings",
     "stream_task": "prompt_tasks",
     "within_limits": "limits.outside",

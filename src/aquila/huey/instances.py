@@ -17,7 +17,9 @@ from huey.serializer import Serializer
 
 from aquila.engine.calls.request_gate import set_gate
 from aquila.errors import ConfigError, MessageRejected, PickledMessages
-from aquila.huey import lost_tasks, scope_reference
+from aquila.huey import scope_reference
+from aquila.huey.delivery.consumer_life import LOST_AFTER
+from aquila.huey.delivery.delivering_huey import CountsEnd, DeliveringHuey
 from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.limits.rescheduling import (
     DEFAULT_RESCHEDULING,
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
 H = TypeVar("H", bound=_huey.Huey)
 
 
-class AquilaHuey(PatientResults, _huey.Huey):  # type: ignore[misc]
+class AquilaHuey(PatientResults, DeliveringHuey):
     """What Aquila adds to a Huey. Mix it in before a Huey class: ``class MyHuey(AquilaHuey, RedisHuey)``.
 
     - The message of a task carries a reference to the test that enqueued it. Its requests are answered from the
@@ -63,8 +65,11 @@ class AquilaHuey(PatientResults, _huey.Huey):  # type: ignore[misc]
     - A task executes in a context of its own, so that no context variable leaks into the next task.
     - Functions may be ``async``.
     - ``serializer`` is a ``MsgpackSerializer`` by default. One with a secret is bound to the name of this queue.
-    - With ``keep_running=True`` the storage keeps a copy of a task while it executes. A task whose worker was killed is
-      enqueued again when a consumer starts; see ``requeue_lost_tasks``.
+    - A task that is interrupted because its consumer must stop (SIGTERM) goes back to the queue.
+    - With ``keep_running=True`` the storage keeps a copy of a task while it executes. A task whose worker was killed
+      is enqueued again by another consumer, or by the next that starts, ``lost_after`` seconds later.
+    - What cannot be read, and what failed for good, is kept: see ``dead_letters``. ``keep_dead_letters`` is the
+      greatest number of them, ``keep_dead_letters_for`` the greatest age.
     - A task whose provider asks it to come back later leaves its worker until then; see ``Rescheduling``. With
       ``rescheduling=None`` it does not.
     - ``limit`` holds the requests of all workers to limits: ``"openai: 60/min, 4 at once"``; see ``set_limits``.
@@ -74,12 +79,12 @@ class AquilaHuey(PatientResults, _huey.Huey):  # type: ignore[misc]
     """
 
     # What is kept on a task: ``_aquila_scope``, the reference that it came with; ``_aquila_attempt``, from 1;
-    # ``_aquila_deliveries``, how often its worker was lost; ``_aquila_error``, how its execution ended;
-    # ``_aquila_waits``, how often it was rescheduled for a provider, and since when;
-    # ``_aquila_interrupted``, that its worker is about to end; ``_aquila_huey``, its Huey in a test;
+    # ``_aquila_deliveries``, how often this attempt was delivered before; ``_aquila_losses``, how often its worker was
+    # lost; ``_aquila_waits``, how often it was rescheduled for a provider, and since when; ``_aquila_error``, how its
+    # execution ended; ``_aquila_huey``, its Huey in a test; ``_aquila_message``, the message that it came with. What
+    # ``TasksInHand`` keeps: ``_aquila_copy``, ``_aquila_interrupted``, ``_aquila_handed_back``, ``_aquila_has_ended``.
     # ``_aquila_enqueued``, when it was put into the queue.
 
-    keep_running: bool = False
     rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING
     limits: Limits = NO_LIMITS
     publisher: JobPublisher | None = None
@@ -92,6 +97,7 @@ class AquilaHuey(PatientResults, _huey.Huey):  # type: ignore[misc]
         *args: Any,
         serializer: Any = None,
         keep_running: bool = False,
+        lost_after: float = LOST_AFTER,
         rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING,
         limit: str | Iterable[str] | None = None,
         **options: Any,
@@ -103,11 +109,12 @@ class AquilaHuey(PatientResults, _huey.Huey):  # type: ignore[misc]
         if isinstance(serializer, MsgpackSerializer):
             serializer = serializer.for_queue(name)
         super().__init__(name, *args, serializer=serializer, **options)
+        self.lost_after = lost_after
         self.rescheduling = rescheduling
         if limit is not None:
             set_limits(self, limit)
         if keep_running:
-            lost_tasks.keep_running(self)
+            self.start_keeping()
 
     if TYPE_CHECKING:
         # Huey's own methods, with the types that it does not declare.
@@ -229,6 +236,7 @@ class AquilaHuey(PatientResults, _huey.Huey):  # type: ignore[misc]
         else:
             task = super().deserialize_task(data)
         attach_fields(task, task.kwargs.pop(scope_reference.KEY, None))
+        task._aquila_message = data
         if task.on_complete is not None or task.chord_config is not None:
             mark_followers(task)
         return task
@@ -244,13 +252,7 @@ class AquilaHuey(PatientResults, _huey.Huey):  # type: ignore[misc]
         """Take the next task out of the queue. Returns None where the queue is empty, or paused."""
         if self.publisher is not None and self.publisher.is_paused():
             return None
-        data = self.storage.dequeue()
-        if data is None:
-            return None
-        task = self.deserialize_task(data)
-        if self.keep_running:
-            lost_tasks.store_running_copy(self, task, data)
-        return task
+        return super().dequeue()
 
     def execute(self, task: Task, timestamp: Any = None) -> Any:
         """Execute a task in a context of its own, with its scope in force."""
@@ -269,17 +271,19 @@ class AquilaHuey(PatientResults, _huey.Huey):  # type: ignore[misc]
                 unique.end()
             if entered is not None:
                 leave_task_scope(self, task, *entered)
-            if self.keep_running and not getattr(task, "_aquila_interrupted", False):
-                lost_tasks.delete_running_copy(self, task)
+            self.tasks_in_hand.let_go(task)
 
     def _timeout_context(self, task: Task) -> AbstractContextManager[Any]:
         """Enclose the code of a task. Replays know of its time limit.
 
         Under pytest a miss leaves it as an exception, which Huey takes for a failure.
         """
+        inner: AbstractContextManager[None]
         if task.timeout or needs_boundary():
-            return self._enclose_code(task, super()._timeout_context(task))
-        return ReschedulesTask(self, task)  # All that most tasks in production need: this is part of every task's time.
+            inner = self._enclose_code(task, super()._timeout_context(task))
+        else:
+            inner = ReschedulesTask(self, task)  # All that most tasks in production need, and part of every one's time.
+        return CountsEnd(self.tasks_in_hand, task, inner)
 
     @contextlib.contextmanager
     def _enclose_code(self, task: Task, inner: AbstractContextManager[Any]) -> Iterator[None]:
@@ -314,18 +318,22 @@ class AquilaHuey(PatientResults, _huey.Huey):  # type: ignore[misc]
         super()._abort_chord_member(task, value)
 
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
-        task._aquila_attempt = attempt_of(task) + 1
+        task._aquila_attempt, task._aquila_deliveries = attempt_of(task) + 1, 0
         super()._requeue_task(task, timestamp, retry_eta)
+
+
+_NUMBERS = ("attempt", "deliveries", "losses")
+"""What the message of a task says of its past, where it has one. On the task each begins with ``_aquila_``."""
 
 
 def _fields_to_send(task: Task) -> dict[str, Any] | str | None:
     """Return what the message of a task carries: its reference, and its numbers if it was retried or lost before."""
     # A task that came over the wire keeps the reference it came with, None too.
     reference = task._aquila_scope if hasattr(task, "_aquila_scope") else scope_reference.reference_to_current_scope()
-    attempt, deliveries = getattr(task, "_aquila_attempt", 1), getattr(task, "_aquila_deliveries", 0)
     stamp = {} if task._aquila_enqueued is None else {queue_time.FIELD: task._aquila_enqueued}
-    if attempt > 1 or deliveries or stamp:
-        return {"reference": reference, "attempt": attempt, "deliveries": deliveries, **waits_to_send(task), **stamp}
+    numbers = {name: number for name in _NUMBERS if (number := getattr(task, f"_aquila_{name}", 0))}
+    if stamp or (numbers and numbers != {"attempt": 1}):
+        return {"reference": reference, **numbers, **waits_to_send(task), **stamp}
     text: str | None = reference
     return text
 
@@ -336,16 +344,15 @@ def attach_fields(task: Task, fields: Any) -> None:
     A process that takes part in no test does not look at the reference, and does not pass it on.
     """
     if isinstance(fields, dict):
-        if not read_waits(task, fields.pop("waits", None)) or not queue_time.read_stamp(
-            task, fields.pop(queue_time.FIELD, None)
-        ):
+        numbers = {**fields}
+        waits, stamp = numbers.pop("waits", None), numbers.pop(queue_time.FIELD, None)
+        if not read_waits(task, waits) or not queue_time.read_stamp(task, stamp):
             raise scope_reference.malformed_reference()
-        for name in ("attempt", "deliveries"):
-            number = fields.get(name)
-            if len(fields) != 3 or type(number) is not int or number < 0:
+        fields = numbers.pop("reference", 0)  # 0 is none.
+        for name, number in numbers.items():
+            if name not in _NUMBERS or type(number) is not int or number < 0:
                 raise scope_reference.malformed_reference()
             setattr(task, f"_aquila_{name}", number)
-        fields = fields.get("reference")
     if fields is None or not is_under_test():
         task._aquila_scope = None
         return
@@ -403,7 +410,7 @@ def instrument(huey: H, *, keep_running: bool = False) -> H:
             stacklevel=2,
         )
     if keep_running:
-        lost_tasks.keep_running(huey)
+        own.start_keeping()
     return huey
 
 

@@ -21,17 +21,20 @@ FLOW_CONTROL = (RetryTask, CancelExecution, TaskLockedException, RateLimitExceed
 class CurrentTask:
     """The task that is executing: ``current_task()`` returns it.
 
-    ``task`` is Huey's task, ``huey`` its Huey. ``attempt`` is the number of this execution, from 1. ``kept`` is what it
-    keeps for the next one: ``checkpoint`` and ``follow`` use it.
+    ``task`` is Huey's task, ``huey`` its Huey. ``attempt`` counts the executions from 1: a retry is another attempt.
+    ``delivery`` counts from 1 how often this attempt was given to a worker. From 2 on a worker was lost or interrupted
+    in it: requests may have been sent and paid for, and checkpoints and a partial answer may be there. ``kept`` is what
+    it keeps for the next one: ``checkpoint`` and ``follow`` use it.
     """
 
-    __slots__ = ("attempt", "huey", "kept", "task")
+    __slots__ = ("attempt", "delivery", "huey", "kept", "task")
 
     def __init__(self, huey: Any, task: Task) -> None:
         self.huey = huey
         self.task = task
         self.attempt = attempt_of(task)
-        self.kept = KeptProgress(huey, task, is_first=self.attempt == 1 and not getattr(task, "_aquila_deliveries", 0))
+        self.delivery = getattr(task, "_aquila_deliveries", 0) + 1
+        self.kept = KeptProgress(huey, task, is_first=self.attempt == 1 and self.delivery == 1)
 
     def __repr__(self) -> str:
         return f"<CurrentTask {self.task!r}, attempt {self.attempt}>"

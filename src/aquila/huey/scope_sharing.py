@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import CassetteRequired, MessageRejected, SessionClosed
+from aquila.huey.delivery.result_keys import list_result_keys
 from aquila.huey.scope_reference import find_current_scope
 from aquila.recording.child_misses import ChildMisses, describe_miss, miss_from
 
@@ -63,12 +64,11 @@ def store_misses(huey: Any, task: Any, scope: Scope, known: int) -> None:
 
 def collect_misses(huey: Any, scope: Scope) -> None:
     """Move the misses of workers in other processes from the result store to their scope."""
-    for key in sorted(huey.all_results()):
-        if key.startswith(f"{_MISS_PREFIX}{scope.id}."):
-            miss = miss_from(_take(huey, key))
-            # A worker that has the folder for misses has told of it there.
-            has_told = scope.run.state_of(ChildMisses).folder is not None
-            scope.remember_miss(miss, str(miss) if has_told else None)
+    for key in list_result_keys(huey, f"{_MISS_PREFIX}{scope.id}."):
+        miss = miss_from(_take(huey, key))
+        # A worker that has the folder for misses has told of it there.
+        has_told = scope.run.state_of(ChildMisses).folder is not None
+        scope.remember_miss(miss, str(miss) if has_told else None)
 
 
 def _take(huey: Any, key: str) -> Any:

@@ -23,6 +23,8 @@ from aquila.huey import (
     is_conflict,
     requeue_lost_tasks,
 )
+from aquila.huey.delivery.choosing_copies import copies_of
+from aquila.huey.delivery.consumer_life import CONSUMERS
 from aquila.huey.limits import unique_jobs
 from aquila.huey.limits.unique_jobs import TABLE, Claim
 from aquila.huey.limits.unique_settings import canonical
@@ -225,29 +227,25 @@ def test_a_long_execution_renews_its_claim(huey, monkeypatch):
 
 
 def test_with_keep_running_a_lost_job_keeps_its_claim_until_it_is_given_up(make_huey):
-    huey = make_huey("memory", classes=CLASSES, keep_running=True)
+    huey = make_huey("sqlite", classes=CLASSES, keep_running=True)
     summarise = declare(huey)
     first = summarise(1)
     for _ in range(3):
-        task = huey.dequeue()
+        task = take_and_die(huey)
         unique_jobs.begin_execution(huey, task)
         claim = Claim.read(state_of(huey).entries(TABLE)[0].value)
         assert claim.until > state_of(huey).now() + 3600
         assert summarise(1).id == first.id
-        lose(huey)
+        requeue_lost_tasks(huey)
     assert stages(huey) == []
     assert not is_conflict(summarise(1))
 
 
-def lose(huey):
-    """Let the worker of the task that executes be dead."""
-    import aquila.huey.lost_tasks as lost_tasks
-
-    alive, lost_tasks._is_process_alive = lost_tasks._is_process_alive, lambda pid: False
-    try:
-        requeue_lost_tasks(huey)
-    finally:
-        lost_tasks._is_process_alive = alive
+def take_and_die(huey):
+    """Take a task as a consumer does that has shown no heartbeat since."""
+    state = state_of(huey)
+    state.put(CONSUMERS, "dead", b"{}", order=state.now() - 60)
+    return huey.deserialize_task(copies_of(huey).take("dead", ()).data)
 
 
 @pytest.mark.parametrize("place", ["head", "follower", "chord"])

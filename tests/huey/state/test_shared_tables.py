@@ -34,6 +34,12 @@ class _Model(RuleBasedStateMachine):
         self.state.put("t", key, value, order=order)
         self.rows[key] = Entry(key, value, order)
 
+    @rule(keys=st.lists(KEYS), order=ORDERS)
+    def add_many(self, keys, order):
+        self.state.add_many("t", keys, order=order)
+        for key in keys:
+            self.rows.setdefault(key, Entry(key, b"", order))
+
     @rule(key=KEYS, value=VALUES, order=ORDERS)
     def add(self, key, value, order):
         assert self.state.add("t", key, value, order=order) == (key not in self.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aquila.huey.progress.storage_patience import ask_until_answered
@@ -15,11 +16,12 @@ class PatientResults:
 
     serializer: Any
     storage: Any
+    store_result: Callable[[str, Any, bytes], None]
 
     def put_result(self, key: str, data: Any) -> Any:
         """Store a result. A storage that does not answer is asked again: the work is done, and has been paid for."""
         message = self.serializer.serialize(data)
-        return ask_until_answered(lambda: self.storage.put_data(key, message, is_result=True), patience=PATIENCE)
+        return ask_until_answered(lambda: self.store_result(key, data, message), patience=PATIENCE)
 
     def delete(self, key: str) -> Any:
         """Delete what is stored under a key. Huey does so before it stores a result, so it is as patient."""

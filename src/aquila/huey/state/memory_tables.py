@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 
 from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, SharedState
 
@@ -29,6 +30,10 @@ class MemoryState(SharedState):
             if is_new:
                 self.put(table, key, value, order=order)
             return is_new
+
+    def add_many(self, table: str, keys: Sequence[str], *, order: float) -> None:
+        for key in keys:
+            self.add(table, key, b"", order=order)
 
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
         with self._lock:

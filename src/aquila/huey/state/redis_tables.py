@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, SharedState
@@ -14,6 +15,12 @@ _ADD = """
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
 return 1
+"""
+# ARGV: the order, the keys.
+_ADD_MANY = """
+for at = 2, #ARGV do
+    if redis.call('HSETNX', KEYS[1], ARGV[at], '') == 1 then redis.call('ZADD', KEYS[2], ARGV[1], ARGV[at]) end
+end
 """
 _REPLACE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
@@ -45,6 +52,8 @@ end
 return #keys
 """
 
+_AT_ONCE = 2000  # Keys of one call: no other client waits for long.
+
 
 class RedisState(SharedState):
     """The tables of a queue on Redis. ``name`` is that of the queue, as Huey's own keys have it."""
@@ -52,8 +61,8 @@ class RedisState(SharedState):
     def __init__(self, connection: Any, name: str) -> None:
         self._redis = connection
         self._name = name
-        self._add, self._replace, self._entries, self._delete_below = (
-            connection.register_script(script) for script in (_ADD, _REPLACE, _ENTRIES, _DELETE_BELOW)
+        self._add, self._add_many, self._replace, self._entries, self._delete_below = (
+            connection.register_script(script) for script in (_ADD, _ADD_MANY, _REPLACE, _ENTRIES, _DELETE_BELOW)
         )
 
     def keys_of(self, table: str) -> tuple[str, str]:
@@ -73,6 +82,10 @@ class RedisState(SharedState):
 
     def add(self, table: str, key: str, value: bytes, *, order: float) -> bool:
         return bool(self._add(keys=self.keys_of(table), args=(key, value, repr(order))))
+
+    def add_many(self, table: str, keys: Sequence[str], *, order: float) -> None:
+        for at in range(0, len(keys), _AT_ONCE):
+            self._add_many(keys=self.keys_of(table), args=(repr(order), *keys[at : at + _AT_ONCE]))
 
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
         arguments = (key, old, new, "" if order is None else repr(order))

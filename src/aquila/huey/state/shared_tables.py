@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 LOWEST, HIGHEST = float("-inf"), float("inf")
@@ -35,6 +35,10 @@ class SharedState(ABC):
     @abstractmethod
     def add(self, table: str, key: str, value: bytes, *, order: float) -> bool:
         """Store an entry where there is none with this key. Returns whether it was stored."""
+
+    @abstractmethod
+    def add_many(self, table: str, keys: Sequence[str], *, order: float) -> None:
+        """Store an entry without a value for each key that has none. Not atomic as a whole."""
 
     @abstractmethod
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:

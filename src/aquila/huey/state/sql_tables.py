@@ -6,6 +6,7 @@ The statements are those that SQLite and Postgres both know.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -23,7 +24,7 @@ class _SqlState(SharedState):
 
     def __init__(self, storage: Any, name: str) -> None:
         self._storage = storage
-        self._name = name
+        self._name = self.table_name = name
         self._queue = storage.name
         self._columns = f"from {name} where queue = ? and name = ?"
         self._upsert = f"insert into {name} (queue, name, key, value, position) values (?, ?, ?, ?, ?) on conflict "
@@ -56,6 +57,13 @@ class _SqlState(SharedState):
                 self._sql(self._upsert + "(queue, name, key) do nothing"), (self._queue, table, key, value, order)
             )
             return bool(cursor.rowcount == 1)
+
+    def add_many(self, table: str, keys: Sequence[str], *, order: float) -> None:
+        with self._change() as cursor:
+            cursor.executemany(
+                self._sql(self._upsert + "(queue, name, key) do nothing"),
+                [(self._queue, table, key, b"", order) for key in keys],
+            )
 
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
         with self._change() as cursor:

@@ -17,11 +17,11 @@ from subprocess import Popen, TimeoutExpired
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from huey.constants import EmptyData
-from huey.consumer import Consumer, Worker
 from huey.storage import MemoryStorage
 from huey.utils import Error
 
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
+from aquila.huey.delivery.consumer import AquilaConsumer, AquilaWorker
 from aquila.huey.scope_sharing import collect_misses, share_with_workers
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.consumer_delays import FIRST_DELAY, LONGEST_DELAY, READY, QuickScheduler
@@ -143,7 +143,7 @@ class RunningConsumer:
             raise TaskError(f"the consumer has ended with code {code}; it wrote:\n{self.log[-2000:]}")
 
 
-class _ClosingWorker(Worker):  # type: ignore[misc]
+class _ClosingWorker(AquilaWorker):
     def shutdown(self) -> None:
         """Close the Postgres connection that listens, one for each thread. Huey leaves it to the garbage collector."""
         super().shutdown()
@@ -151,7 +151,7 @@ class _ClosingWorker(Worker):  # type: ignore[misc]
             self.huey.storage.close()
 
 
-class _TestConsumer(Consumer):  # type: ignore[misc]
+class _TestConsumer(AquilaConsumer):
     scheduler_class = QuickScheduler
     worker_class = _ClosingWorker
 

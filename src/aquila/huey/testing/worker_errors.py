@@ -73,7 +73,9 @@ class WorkerErrors:
 
         huey.post_execute(_HOOK)(failed)
         try:
-            with replace_attributes(huey, execute=watched_execute, dequeue=watched_dequeue):
+            with replace_attributes(
+                huey, execute=watched_execute, dequeue=watched_dequeue, report_unreadable=self.note
+            ):
                 yield
         finally:
             huey.unregister_post_execute(_HOOK)

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,9 +15,14 @@ from typing import Any
 from huey.api import TaskWrapper, crontab
 
 from aquila.errors import ConfigError
+from aquila.huey.delivery.result_keys import delete_results, list_result_keys
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX, PARTIAL_PREFIX
+from aquila.huey.state import SharedState, state_of
 
-_SEEN = "aquila.pruner"
+_SEEN = "seen"
+"""The table of the shared state that says when an entry of the result store was seen first: an index without values."""
+
+_PAGE = 5000
 _OURS = "aquila."
 _LEFT_BEHIND = (CHECKPOINTS_PREFIX, PARTIAL_PREFIX)
 # What Huey keeps beside results: revocations of a task and of all of a kind, and members of chords.
@@ -39,24 +43,37 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
     - ``older_than``: remove what is older.
     - ``keep``: remove the oldest results beyond this number, and the oldest other entries beyond it.
 
-    A result store holds no times, so an age is counted from the call that first saw an entry. Locks, revocations, rate
-    limits, chords and running tasks are left alone. Raises ``ConfigError`` where neither argument is given.
+    Reads the keys of the store and no value. It holds no times, so an age is counted from the call that first saw an
+    entry. Locks, revocations, rate limits, chords and running tasks are left alone. Raises ``ConfigError`` where
+    neither argument is given, and for a storage that is none of Huey's own.
     """
     if older_than is None and keep is None:
         raise ConfigError(
             "nothing says which results to remove: give older_than= (a timedelta), keep= (a number), or both"
         )
-    now = time.time()
-    present = set(huey.all_results())
-    seen: dict[str, float] = huey.get(_SEEN, peek=True) or {}
-    seen = {key: min(seen.get(key, now), now) for key in present if _is_removable(huey, key)}
+    state = state_of(huey)
+    now = state.now()
+    present = {key for key in list_result_keys(huey) if _is_removable(huey, key)}
+    seen = _read_seen(state)
+    state.delete(_SEEN, *(seen.keys() - present))
+    state.add_many(_SEEN, sorted(present - seen.keys()), order=now)
+    seen = {key: min(seen.get(key, now), now) for key in present}
     results = _select_removable([key for key in seen if not key.startswith(_OURS)], seen, now, older_than, keep)
     left_behind = _select_removable([key for key in seen if key.startswith(_OURS)], seen, now, older_than, keep)
-    for key in [*results, *left_behind]:
-        huey.delete(key)
-        del seen[key]
-    huey.put(_SEEN, seen)
+    removed = [*results, *left_behind]
+    delete_results(huey, removed)
+    state.delete(_SEEN, *removed)
     return Pruned(len(results), len(left_behind))
+
+
+def _read_seen(state: SharedState) -> dict[str, float]:
+    """Return when each entry of the result store was seen first."""
+    seen: dict[str, float] = {}
+    while page := state.entries(_SEEN, limit=_PAGE, offset=len(seen)):
+        seen.update((entry.key, entry.order) for entry in page)
+        if len(page) < _PAGE:
+            break
+    return seen
 
 
 def add_pruner(

@@ -1,0 +1,127 @@
+"""How a message becomes a dead letter."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+from typing import Any
+
+from huey.api import PeriodicTask, Task
+from huey.exceptions import HueyException
+from huey.registry import Message
+from huey.utils import Error
+
+from aquila.errors import ConfigError
+from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind
+from aquila.huey.running_task import FLOW_CONTROL
+
+logger = logging.getLogger("aquila.huey")
+
+_LONGEST_ID = 200  # Characters.
+_NO_TIME = dt.datetime.fromtimestamp(0, dt.UTC)  # The storage gives the time.
+_LONGEST_REASON, _LONGEST_DETAILS = 2_000, 20_000
+
+
+def bury_unreadable(huey: Any, data: bytes, error: Exception) -> None:
+    """Keep a message that cannot be turned into a task. Where its id is known, whoever waits for its result is told."""
+    message = _read_unknown(huey, data) if isinstance(error, HueyException) else None
+    reason = f"{type(error).__name__}: {error}"
+    kind: Kind = "unreadable"
+    if message is not None:
+        kind = "unknown"
+        reason = (
+            f"this consumer has no task {message.name!r}: give huey_consumer the module that imports the tasks, not "
+            "one that only makes the Huey"
+        )
+    id = hashlib.sha256(data).hexdigest()[:32] if message is None else message.id
+    name = None if message is None else message.name
+    priority = None if message is None else message.priority
+    letter = _letter(id, kind, reason, data, task_id=None if message is None else id, name=name, priority=priority)
+    try:
+        DeadLetters(huey).put(letter)
+    except ConfigError as unknown_storage:
+        logger.error("a message in the queue %r is lost: %s; %s", huey.name, reason, unknown_storage)
+        return
+    except Exception:
+        logger.exception("a message in the queue %r cannot be read (%s), nor kept as a dead letter", huey.name, reason)
+        huey.storage.enqueue(data, priority)
+        raise
+    logger.error("a message in the queue %r is now dead letter %s: %s", huey.name, id, reason)
+    if message is not None:
+        _tell_waiting(huey, message, reason)
+
+
+def _read_unknown(huey: Any, data: bytes) -> Message | None:
+    """Return a message that can be read, of which the consumer does not know the task or one that follows it."""
+    try:
+        message = huey.serializer.deserialize(data)
+    except Exception:  # noqa: BLE001 -- whatever a serializer raises
+        return None
+    known = isinstance(message, Message) and isinstance(message.id, str) and isinstance(message.name, str)
+    return message if known and 0 < len(message.id) <= _LONGEST_ID else None
+
+
+def _tell_waiting(huey: Any, message: Message, reason: str) -> None:
+    """Store an error as the result of a task and of those that would follow it."""
+    if not huey.results:
+        return
+    error = Error({"error": f"TaskError({reason!r})", "retries": 0, "traceback": "", "task_id": message.id})
+    following: Any = message
+    while isinstance(following, Message) and isinstance(following.id, str):
+        huey.put_result(following.id, error)
+        following = following.on_complete
+
+
+def bury_failed(huey: Any, task: Task, error: BaseException, traceback: str) -> None:
+    """Keep a task that has failed with no retry left. One that was cancelled, or did not get its lock, has not."""
+    if isinstance(error, FLOW_CONTROL):
+        return
+    _bury_task(huey, task, "failed", f"{type(error).__name__}: {error}", traceback)
+
+
+def bury_lost(huey: Any, task: Task, reason: str) -> None:
+    """Keep a task that is given up, because its workers were lost again and again."""
+    _bury_task(huey, task, "lost", reason, "")
+
+
+def _bury_task(huey: Any, task: Task, kind: Kind, reason: str, details: str) -> None:
+    name = f"{type(task).__module__}.{task.name}"
+    # A periodic task comes again by itself: the last failure of each is kept, not one for every time.
+    id = name if isinstance(task, PeriodicTask) else str(task.id)
+    try:
+        message = getattr(task, "_aquila_message", None) or huey.serialize_task(task)
+    except Exception:  # noqa: BLE001 -- in immediate mode arguments need not be serializable
+        message = b""
+    known = {"task_id": str(task.id), "name": name, "priority": task.priority}
+    letter = _letter(id, kind, reason, message, **known, details=details)
+    try:
+        DeadLetters(huey).put(letter)
+    except ConfigError as unknown_storage:
+        logger.debug("task %s is no dead letter: %s", task.id, unknown_storage)
+    except Exception:
+        logger.exception("task %s has failed for good and could not be kept as a dead letter", task.id)
+
+
+def _letter(
+    id: str,
+    kind: Kind,
+    reason: str,
+    message: bytes,
+    *,
+    task_id: str | None,
+    name: str | None,
+    priority: Any,
+    details: str = "",
+) -> DeadLetter:
+    return DeadLetter(
+        id=id[:_LONGEST_ID].replace("\0", ""),
+        kind=kind,
+        reason=" ".join(reason.split())[:_LONGEST_REASON],
+        at=_NO_TIME,
+        message=bytes(message),
+        task_id=task_id,
+        task_name=name,
+        details=details[-_LONGEST_DETAILS:],
+        priority=priority if isinstance(priority, int | float) else None,
+    )

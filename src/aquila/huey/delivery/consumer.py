@@ -1,0 +1,25 @@
+"""Huey's consumer, whose workers know when they must take no more."""
+
+from __future__ import annotations
+
+from huey.consumer import Consumer, Worker
+
+from aquila.huey.delivery.tasks_in_hand import stop_flag
+
+
+class AquilaWorker(Worker):  # type: ignore[misc]
+    """A worker that puts back what it is given once its consumer has been told to stop.
+
+    Another worker, which waits for a message, would otherwise get what an interrupted one hands back, and end with it.
+    """
+
+    def initialize(self) -> None:
+        """Begin in the thread, greenlet or process of this worker."""
+        stop_flag.set(self.stop_flag)
+        super().initialize()
+
+
+class AquilaConsumer(Consumer):  # type: ignore[misc]
+    """The consumer that ``huey_consumer`` runs for a Huey of ``aquila.huey``."""
+
+    worker_class = AquilaWorker

@@ -1,0 +1,132 @@
+"""Consumers that show by a heartbeat in the shared state that they live. Host names and process ids decide nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import random
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aquila.huey.state import Entry, SharedState, state_of
+
+logger = logging.getLogger("aquila.huey")
+
+CONSUMERS = "consumers"
+"""The table of consumers: by id, in order of their last heartbeat."""
+
+LOST_AFTER = 30.0
+"""Seconds without a heartbeat after which a consumer counts as dead."""
+
+_BEATS = 6
+"""Heartbeats within that time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerEntry:
+    """A consumer, or one process of a consumer whose workers are processes.
+
+    ``id`` is new for each process that starts. ``host`` and ``pid`` are for people: nothing is decided by them.
+    ``started`` and ``seen`` are times by the clock of the storage, in seconds since the epoch.
+    """
+
+    id: str
+    host: str
+    pid: int
+    started: float
+    seen: float
+
+
+def list_consumers(huey: Any, *, limit: int = 1000) -> list[ConsumerEntry]:
+    """Return the consumers that have shown themselves, those last that did so last. Dead ones stay for a while."""
+    return [_read_entry(entry) for entry in state_of(huey).entries(CONSUMERS, limit=limit)]
+
+
+def _read_entry(entry: Entry) -> ConsumerEntry:
+    # Anybody may have written it.
+    try:
+        value = json.loads(entry.value)
+        host, pid, started = value["host"], value["pid"], value["started"]
+        if (type(host), type(pid), type(started)) == (str, int, float):
+            return ConsumerEntry(entry.key, host[:255], pid, started, entry.order)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return ConsumerEntry(entry.key, "?", 0, entry.order, entry.order)
+
+
+class ConsumerLife:
+    """The life of this process as a consumer, from its first task to its end.
+
+    A thread of its own shows the heartbeat and calls ``look_around`` between two beats. ``lost_after`` is the time
+    without one, in seconds, after which other consumers take over its tasks.
+    """
+
+    def __init__(self, state: SharedState, look_around: Callable[[], object], lost_after: float = LOST_AFTER) -> None:
+        self.id = secrets.token_hex(8)
+        self.lost_after = lost_after
+        self._state = state
+        self._look_around = look_around
+        self._every = lost_after / _BEATS
+        self._started: float | None = None
+        self._last_beat = float("-inf")
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+
+    @property
+    def may_be_given_up(self) -> bool:
+        """Whether others may have taken this consumer for dead: it was stopped, or could not reach the storage."""
+        return time.monotonic() - self._last_beat > self.lost_after - 2 * self._every
+
+    def ensure_beating(self) -> None:
+        """Show a heartbeat if one is overdue, and start the thread that shows those to come."""
+        if self._thread is not None and time.monotonic() - self._last_beat < 2 * self._every:
+            return
+        with self._lock:
+            if time.monotonic() - self._last_beat >= 2 * self._every:
+                self.beat()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._live, name=f"aquila-consumer-{self.id}", daemon=True)
+                self._thread.start()
+
+    def beat(self) -> None:
+        """Show a heartbeat."""
+        begun, now = time.monotonic(), self._state.now()
+        if self._started is None:
+            self._started = now
+        value = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started}
+        self._state.put(CONSUMERS, self.id, json.dumps(value).encode(), order=now)
+        self._last_beat = begun
+
+    def end(self, *, forget: bool) -> None:
+        """End the heartbeat. ``forget``: nothing of this consumer is left that others could take over."""
+        self._ended.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(self._every)
+        if forget:
+            with contextlib.suppress(Exception):  # The storage is away: the entry is removed when it has grown old.
+                self._state.delete(CONSUMERS, self.id)
+
+    def _live(self) -> None:
+        # What goes wrong is said once, until it goes well again.
+        is_well = True
+        pause = self._every * random.uniform(0.1, 1)
+        while not self._ended.wait(pause):
+            pause = self._every
+            try:
+                self.beat()
+                self._look_around()
+                is_well = True
+            except Exception as error:  # noqa: BLE001 -- whatever a storage raises that is away
+                if is_well:
+                    reason = f"{type(error).__name__}: {error}"
+                    logger.warning("consumer %s cannot show that it lives: %s", self.id, reason)
+                is_well = False

@@ -1,0 +1,236 @@
+"""The dead letters of a queue: messages that nobody could read, and tasks that failed for good or were lost for good.
+
+::
+
+    letters = dead_letters(huey)
+    for letter in letters:
+        print(letter.id, letter.at, letter.kind, letter.reason)
+    letters.retry(letter.id)
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import msgpack
+
+from aquila.errors import MessageRejected, TaskError
+from aquila.huey.scope_reference import KEY
+from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.state import Entry, state_of
+
+TABLE = "dead"
+"""The table of the shared state: by the id of the letter, in order of the time at which it was put there."""
+
+Kind: TypeAlias = Literal["unreadable", "unknown", "failed", "lost"]
+
+_KINDS = get_args(Kind)
+_TIDIED_EVERY = 50  # Letters.
+_RETRIED_FOR = 60.0  # Seconds for which a letter that is being retried is not retried again.
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that is kept because no worker could do what it asks.
+
+    - ``id``: the id of the task where it is known, else one that is computed from the message.
+    - ``kind``: ``unreadable`` (damaged, of another version, serializer or secret), ``unknown`` (the consumer has no
+      task of this name), ``failed`` (the task has failed, and no retry was left) or ``lost`` (it was lost with its
+      worker again and again).
+    - ``reason``: why, on one line. ``details`` is the traceback of a task that failed.
+    - ``at``: when it became a dead letter, in UTC.
+    - ``message``: the message as it was in the queue. ``priority`` is that of its task.
+    - ``task_id``, ``task_name``: of which task, where that is known.
+    """
+
+    id: str
+    kind: Kind
+    reason: str
+    at: dt.datetime
+    message: bytes
+    task_id: str | None = None
+    task_name: str | None = None
+    details: str = ""
+    priority: float | None = None
+
+
+class DeadLetters:
+    """The dead letters of one Huey, oldest first. ``dead_letters(huey)`` returns them.
+
+    They are bounded: ``huey.keep_dead_letters`` is the greatest number, ``huey.keep_dead_letters_for`` the greatest
+    age. The oldest go first.
+    """
+
+    def __init__(self, huey: Any) -> None:
+        self._huey = huey
+        self._state = state_of(huey)
+
+    def __len__(self) -> int:
+        return self._state.count(TABLE)
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        """Iterate over all of them. Those that come meanwhile may be missed."""
+        offset = 0
+        while page := self.list(limit=_PAGE, offset=offset):
+            yield from page
+            offset += _PAGE
+
+    def list(self, *, limit: int = 100, offset: int = 0, newest_first: bool = False) -> list[DeadLetter]:
+        """Return a page of them."""
+        found = self._state.entries(TABLE, limit=limit, offset=offset, newest_first=newest_first)
+        return [_read_letter(entry) for entry in found]
+
+    def get(self, id: str) -> DeadLetter | None:
+        """Return one of them, or None."""
+        value = self._state.get(TABLE, id)
+        if value is None:
+            return None
+        # A letter says itself when it was written: the order is not part of its value.
+        return _read_letter(Entry(id, value, float(_unpack(value).get("at") or 0.0)))
+
+    def retry(self, id: str) -> DeadLetter:
+        """Put a message into the queue again, and return the letter, which is gone then.
+
+        A task that failed has its retries again. A message that cannot be read here is put back as it is: perhaps a
+        worker can. Of several callers one succeeds. Raises ``TaskError`` where there is no such letter, where it has no
+        message, or where it is being retried.
+        """
+        value = self._state.get(TABLE, id)
+        if value is None:
+            raise TaskError(f"the queue {self._huey.name!r} has no dead letter {id!r}; list them to see which it has")
+        fields, now = _unpack(value), self._state.now()
+        retried_at = fields.get("retried_at")
+        claimed = msgpack.packb({**fields, "retried_at": now})
+        is_claimed = isinstance(retried_at, float) and now - retried_at < _RETRIED_FOR
+        if is_claimed or not self._state.replace(TABLE, id, value, claimed):
+            raise TaskError(f"the dead letter {id!r} is being retried by somebody else")
+        letter = _read_letter(Entry(id, value, float(fields.get("at") or now)))
+        if not letter.message:
+            raise TaskError(f"the dead letter {id!r} has no message: it could not be serialized. Enqueue the task anew")
+        self._huey.storage.enqueue(*self._prepare_message(letter))
+        self._state.delete(TABLE, id)
+        return letter
+
+    def can_be_read(self, letter: DeadLetter) -> bool:
+        """Say whether this process can make a task of a letter."""
+        try:
+            self._huey.deserialize_task(letter.message)
+        except Exception:  # noqa: BLE001 -- whatever a serializer raises
+            return False
+        return True
+
+    def read_call(self, letter: DeadLetter) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Return the arguments of a letter, where they can be read without running code: no pickle is read."""
+        if not isinstance(self._huey.serializer, MsgpackSerializer):
+            return None
+        try:
+            message = self._huey.serializer.deserialize(letter.message, "task")
+        except MessageRejected:
+            return None
+        return message.args, {name: value for name, value in message.kwargs.items() if name != KEY}
+
+    def _prepare_message(self, letter: DeadLetter) -> tuple[bytes, float | None]:
+        try:
+            task = self._huey.deserialize_task(letter.message)
+        except Exception:  # noqa: BLE001 -- whatever a serializer raises
+            return letter.message, letter.priority
+        task.eta, task.retries = None, max(task.retries or 0, type(task).default_retries)
+        task._aquila_attempt, task._aquila_deliveries, task._aquila_losses = 1, 0, 0
+        if task.expires:
+            task.resolve_expires(self._huey.utc)
+        return self._huey.serialize_task(task), task.priority
+
+    def drop(self, id: str) -> bool:
+        """Remove one of them for good. Returns whether there was one."""
+        return self._state.delete(TABLE, id) > 0
+
+    def drop_all(self) -> int:
+        """Remove all of them for good. Returns how many there were."""
+        count = len(self)
+        self._state.drop(TABLE)
+        return count
+
+    # Called where a message becomes one.
+
+    def put(self, letter: DeadLetter) -> None:
+        """Keep a letter. One with the same id is replaced. Its time is that of the storage's clock."""
+        now = self._state.now()
+        fields = {
+            "at": now, "kind": letter.kind, "reason": letter.reason, "details": letter.details,
+            "message": letter.message, "task_id": letter.task_id, "task_name": letter.task_name,
+            "priority": letter.priority,
+        }  # fmt: skip
+        self._state.put(TABLE, letter.id, msgpack.packb(fields), order=now)
+        if _count_put() % _TIDIED_EVERY == 0:
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Remove those that are too old, and the oldest of too many."""
+        self._state.delete_below(TABLE, self._state.now() - self._huey.keep_dead_letters_for.total_seconds())
+        surplus = len(self) - self._huey.keep_dead_letters
+        if surplus > 0:
+            self._state.delete_below(TABLE, float("inf"), limit=surplus)
+
+
+def dead_letters(huey: Any) -> DeadLetters:
+    """Return the dead letters of a Huey: what no worker could read, know or finish.
+
+    In a test they are those of the test's own queue. Raises ``ConfigError`` for a storage that is none of Huey's own.
+    """
+    return DeadLetters(huey)
+
+
+_puts, _puts_lock = 0, threading.Lock()
+
+
+def _count_put() -> int:
+    global _puts  # noqa: PLW0603 -- how often to tidy, not what is kept
+    with _puts_lock:
+        _puts += 1
+        return _puts
+
+
+def _unpack(value: bytes) -> dict[str, Any]:
+    """Return what a letter holds. Anybody may have written it: another value is one without anything."""
+    try:
+        fields = msgpack.unpackb(value)
+    except (ValueError, msgpack.UnpackException):
+        return {}
+    return fields if isinstance(fields, dict) and all(isinstance(name, str) for name in fields) else {}
+
+
+def _read_letter(entry: Entry) -> DeadLetter:
+    fields = _unpack(entry.value)
+    message = fields.get("message")
+    kind: Kind | None = next((kind for kind in _KINDS if kind == fields.get("kind")), None)
+    if kind is None or not isinstance(message, bytes):
+        reason = "what lies here among the dead letters was not written by this version"
+        return DeadLetter(entry.key, "unreadable", reason, _as_time(entry.order), entry.value)
+    priority = fields.get("priority")
+    return DeadLetter(
+        id=entry.key,
+        kind=kind,
+        reason=_as_text(fields.get("reason")) or "",
+        at=_as_time(entry.order),
+        message=message,
+        task_id=_as_text(fields.get("task_id")),
+        task_name=_as_text(fields.get("task_name")),
+        details=_as_text(fields.get("details")) or "",
+        priority=priority if isinstance(priority, int | float) else None,
+    )
+
+
+def _as_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _as_time(seconds: float) -> dt.datetime:
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        return dt.datetime.fromtimestamp(0, dt.UTC)

@@ -1,0 +1,164 @@
+"""The part of ``AquilaHuey`` that takes tasks, lets them go and hands them back, in the place of Huey's own methods."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import Any
+
+import huey as _huey
+from huey.api import Task
+from huey.signals import SIGNAL_ENQUEUED, SIGNAL_INTERRUPTED, SIGNAL_SCHEDULED
+from huey.utils import Error
+
+from aquila.huey.delivery.burying import bury_failed
+from aquila.huey.delivery.consumer import AquilaConsumer
+from aquila.huey.delivery.consumer_life import LOST_AFTER
+from aquila.huey.delivery.tasks_in_hand import TasksInHand
+from aquila.huey.running_task import current_task_or_none
+
+logger = logging.getLogger("aquila.huey")
+
+_ATTRIBUTE = "_aquila_in_hand"
+_making = threading.Lock()
+
+
+class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
+    """A Huey that loses no task: ``AquilaHuey`` says what users see of it."""
+
+    keep_running: bool = False
+    lost_after: float = LOST_AFTER
+    keep_dead_letters: int = 10_000
+    keep_dead_letters_for: timedelta = timedelta(days=30)
+
+    @property
+    def tasks_in_hand(self) -> TasksInHand:
+        """What this process has taken from the storage that this Huey has now."""
+        found = self._find_tasks_in_hand()
+        if found is None:
+            with _making:
+                found = self._find_tasks_in_hand()
+                if found is None:
+                    found = self.storage.__dict__[_ATTRIBUTE] = TasksInHand(self)
+        return found
+
+    def _find_tasks_in_hand(self) -> TasksInHand | None:
+        # On the storage, which a test replaces for its own length, and a fork inherits.
+        found: TasksInHand | None = self.storage.__dict__.get(_ATTRIBUTE)
+        if found is None or not found.is_of(self):
+            return None
+        return found
+
+    def start_keeping(self) -> None:
+        """Keep copies of tasks while they execute, from now on."""
+        self.keep_running = True
+        self.on_startup("aquila keep_running")(self._enter_worker)
+        self.on_shutdown("aquila keep_running")(self._leave_worker)
+
+    def _enter_worker(self) -> None:
+        self.tasks_in_hand.enter_worker()
+
+    def _leave_worker(self) -> None:
+        self.tasks_in_hand.leave_worker()
+
+    def create_consumer(self, **options: Any) -> AquilaConsumer:
+        """Return a consumer of this queue, as ``huey_consumer`` runs it."""
+        return AquilaConsumer(self, **options)
+
+    def dequeue(self) -> Task | None:
+        """Take the next task out of the queue. Returns None where the queue is empty.
+
+        A message that cannot be read becomes a dead letter, and the next one is taken.
+        """
+        return self.tasks_in_hand.take_next()
+
+    def read_schedule(self, timestamp: Any = None) -> list[Task]:
+        """Take the tasks that are due out of the schedule. Their caller enqueues them."""
+        return self.tasks_in_hand.take_due(self._get_timestamp() if timestamp is None else timestamp)
+
+    def report_unreadable(self, error: Exception) -> None:
+        """Note that a message has become a dead letter. A test replaces this, to fail."""
+
+    def enqueue(self, task: Any) -> Any:
+        """Enqueue a task. One of which there is a copy takes the place of its copy."""
+        if getattr(task, "_aquila_copy", None) is None:
+            return super().enqueue(task)
+        if task.expires:
+            task.resolve_expires(self.utc)
+        self._emit(SIGNAL_ENQUEUED, task)
+        self.tasks_in_hand.move_to_queue(task, self.serialize_task(task))
+        return self._result_handle(task) if self.results else None
+
+    def add_schedule(self, task: Task) -> None:
+        """Schedule a task. One of which there is a copy takes the place of its copy."""
+        if getattr(task, "_aquila_copy", None) is None:
+            super().add_schedule(task)
+            return
+        self.tasks_in_hand.move_to_schedule(task, self.serialize_task(task), task.eta)
+        logger.info("Added task %s to schedule, eta %s", task.id, task.eta)
+        self._emit(SIGNAL_SCHEDULED, task)
+
+    def store_result(self, key: str, data: Any, message: bytes) -> None:
+        """Store a result, which is ``message`` on its way. Where nothing follows it, it takes the place of a copy."""
+        current = current_task_or_none()
+        if (
+            current is None
+            or key != current.task.id
+            or getattr(current.task, "_aquila_copy", None) is None
+            or not _is_last_of(current.task, data)
+        ):
+            self.storage.put_data(key, message, is_result=True)
+        else:
+            self.tasks_in_hand.move_to_results(current.task, message)
+
+    def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
+        """Return how the error of a task is stored. One that has no retry left becomes a dead letter first."""
+        metadata: dict[str, Any] = super().build_error_result(task, exception)
+        if not task.retries:
+            bury_failed(self, task, exception, metadata["traceback"])
+        return metadata
+
+    def _emit(self, signal: str, task: Task, *args: Any, **kwargs: Any) -> None:
+        super()._emit(signal, task, *args, **kwargs)
+        if signal == SIGNAL_INTERRUPTED:
+            self.tasks_in_hand.interrupt(task)
+
+    def notify_interrupted_tasks(self) -> None:
+        """Hand back what this process has taken and not finished: its consumer ends."""
+        found = self._find_tasks_in_hand()
+        if found is None:
+            super().notify_interrupted_tasks()
+            return
+        found.stop_taking()
+        super().notify_interrupted_tasks()
+        found.hand_back_rest()
+
+
+class CountsEnd(AbstractContextManager[None]):
+    """Encloses the code of a task. Nothing comes of it where the task was handed back meanwhile, or taken over."""
+
+    __slots__ = ("_inner", "_task", "_tasks_in_hand")
+
+    def __init__(self, tasks_in_hand: TasksInHand, task: Task, inner: AbstractContextManager[Any]) -> None:
+        self._tasks_in_hand = tasks_in_hand
+        self._task = task
+        self._inner = inner
+
+    def __enter__(self) -> None:
+        self._inner.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool | None:
+        try:
+            return self._inner.__exit__(kind, error, traceback)
+        finally:
+            if kind is not KeyboardInterrupt and not self._tasks_in_hand.may_end(self._task):
+                raise KeyboardInterrupt  # For Huey the worker was interrupted.
+
+
+def _is_last_of(task: Task, data: Any) -> bool:
+    """Whether nothing is stored for a task after this result."""
+    if task.on_complete is not None or task.chord_config is not None:
+        return False
+    return not isinstance(data, Error) or not (task.retries or task.on_error)

@@ -1,0 +1,84 @@
+"""Enqueue again the tasks of consumers that are dead: killed, out of memory, restarted with their container."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from huey.api import Task
+from huey.signals import SIGNAL_ERROR
+from huey.utils import Error
+
+from aquila.errors import TaskError
+from aquila.huey.delivery.burying import bury_lost, bury_unreadable
+from aquila.huey.delivery.choosing_copies import copies_of
+from aquila.huey.delivery.consumer_life import CONSUMERS, LOST_AFTER
+from aquila.huey.delivery.running_copies import Copy, RunningCopies
+from aquila.huey.state import state_of
+
+logger = logging.getLogger("aquila.huey")
+
+_MAX_LOSSES = 3
+_AT_ONCE = 1000  # Copies of one consumer that are taken over before the rescuer looks elsewhere.
+
+
+def requeue_lost_tasks(huey: Any, *, lost_after: float = LOST_AFTER) -> list[str]:
+    """Enqueue again the tasks of consumers that have shown no heartbeat for a time, and return their ids.
+
+    ``lost_after`` is that time in seconds, by the clock of the storage. Every consumer with ``keep_running`` calls this
+    while it runs. A task that was lost three times is given up, because it may be what kills the workers: its result is
+    an error then, and it is among the dead letters.
+    """
+    copies, state = copies_of(huey), state_of(huey)
+    if copies is None:
+        return []
+    dead = state.entries(CONSUMERS, below=state.now() - lost_after, limit=_AT_ONCE)
+    requeued: list[str] = []
+    emptied, all_emptied = 0, True
+    for entry in dead:
+        for copy in copies.list_copies(entry.key, limit=_AT_ONCE):
+            task = _take_over(huey, copies, copy)
+            requeued += [] if task is None else [task.id]
+        all_emptied = all_emptied and not copies.count(entry.key)
+        emptied += all_emptied
+    if emptied:
+        # By the time of the heartbeat: one that has come back meanwhile stays.
+        state.delete_below(CONSUMERS, math.nextafter(dead[emptied - 1].order, math.inf), limit=emptied)
+    return requeued
+
+
+def _take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
+    """Enqueue a copy again. Returns its task, or None where another was faster, or where it must not be enqueued."""
+    try:
+        task: Task = huey.deserialize_task(copy.data)
+    except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
+        bury_unreadable(huey, copy.data, error)
+        copies.forget(copy)
+        return None
+    task._aquila_deliveries = getattr(task, "_aquila_deliveries", 0) + 1
+    task._aquila_losses = getattr(task, "_aquila_losses", 0) + 1
+    if task._aquila_losses >= _MAX_LOSSES:
+        _give_up(huey, copies, copy, task)
+        return None
+    if not copies.move_to_queue(copy, huey.serialize_task(task), task.priority):
+        return None
+    logger.warning("task %s was lost with consumer %s and is enqueued again", task.id, copy.owner)
+    return task
+
+
+def _give_up(huey: Any, copies: RunningCopies, copy: Copy, task: Task) -> None:
+    message = f"lost with its worker {task._aquila_losses} times and given up"
+    bury_lost(huey, task, message)  # First: it may be done twice, and must not be left out.
+    error = Error({"error": message, "retries": 0, "traceback": "", "task_id": task.id})
+    if not (
+        copies.move_to_results(copy, task.id, huey.serializer.serialize(error)) if huey.results else copies.forget(copy)
+    ):
+        return
+    logger.error("task %s was %s", task.id, message)
+    huey._emit(SIGNAL_ERROR, task, TaskError(f"task {task.id} was {message}"))
+    following = task.on_complete if huey.results else None
+    while following is not None:
+        huey.put_result(following.id, error)
+        following = following.on_complete
+    huey._abort_chord_member(task, error)

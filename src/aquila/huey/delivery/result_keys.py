@@ -1,0 +1,65 @@
+"""The keys of a result store, without the values: those may be hundreds of megabytes."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from huey.storage import FileStorage, MemoryStorage, PostgresStorage, RedisStorage, SqliteStorage
+
+_PAGE = 5000  # Keys that are removed at once: nobody else waits for long.
+
+
+def list_result_keys(huey: Any, prefix: str = "") -> list[str]:
+    """Return the keys of the result store that begin with ``prefix``, sorted."""
+    return sorted(key for key in _read_keys(huey.storage) if key.startswith(prefix))
+
+
+def delete_results(huey: Any, keys: list[str]) -> None:
+    """Remove entries of the result store, by their keys."""
+    storage = huey.storage
+    for at in range(0, len(keys), _PAGE):
+        some = keys[at : at + _PAGE]
+        match storage:
+            case RedisStorage() if callable(storage.result_key):  # Results that expire have keys of their own.
+                storage.conn.delete(*map(storage.result_key, some))
+            case RedisStorage():
+                storage.conn.hdel(storage.result_key, *some)
+            case SqliteStorage() | PostgresStorage():
+                table, mark = ("kv", "?") if isinstance(storage, SqliteStorage) else (storage.table_kv, "%s")
+                with storage.db(commit=True) as cursor:
+                    statement = f"delete from {table} where queue = {mark} and key = {mark}"
+                    cursor.executemany(statement, [(storage.name, key) for key in some])
+            case _:
+                for key in some:
+                    huey.delete(key)
+
+
+def _read_keys(storage: Any) -> Iterable[str]:
+    match storage:
+        case RedisStorage() if callable(storage.result_key):
+            length = len(storage.result_prefix)
+            return (key[length:].decode("utf-8", "replace") for key in storage._result_keys())
+        case RedisStorage():
+            return (key.decode("utf-8", "replace") for key in storage.conn.hkeys(storage.result_key))
+        case SqliteStorage():
+            rows = storage.sql("select key from kv where queue = ?", (storage.name,), results=True)
+            return (str(key) for (key,) in rows)
+        case PostgresStorage():
+            statement = f"select key from {storage.table_kv} where queue = %s"
+            return (str(key) for (key,) in storage.sql(statement, (storage.name,), results=True))
+        case MemoryStorage():
+            return list(map(str, storage._results))
+        case FileStorage():
+            return _read_keys_of_files(storage._result_files())
+    return list(map(str, storage.result_items()))
+
+
+def _read_keys_of_files(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        # As Huey writes them: the length of the key, the key, the value.
+        with open(os.fspath(path), "rb") as file:
+            (length,) = struct.unpack(">I", file.read(4).rjust(4, b"\0"))
+            yield file.read(min(length, 1 << 16)).decode("utf-8", "replace")

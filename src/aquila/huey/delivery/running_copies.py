@@ -1,0 +1,125 @@
+"""Copies of the tasks that workers have taken, so that a task outlives its worker. Of each storage one implementation.
+
+A copy belongs to a consumer, by the consumer's id. It is made in the step that takes the message out of the queue, and
+it goes in the step that stores what became of the task: its result, its retry. So a worker may be killed between any
+two steps, and two that take over the same copy do not both succeed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from aquila.huey.state import SharedState
+
+TABLE = "running."
+"""Begins the name of the table, or of the list, that holds the copies of a consumer. Its id follows."""
+
+
+class Copy(NamedTuple):
+    """The copy of a message: the id of the consumer that took it, what the storage finds it by, and the message."""
+
+    owner: str
+    key: str
+    data: bytes
+
+
+class RunningCopies(ABC):
+    """The copies of one queue."""
+
+    @abstractmethod
+    def take(self, owner: str, finished: Sequence[Copy]) -> Copy | None:
+        """Take the next message out of the queue and keep a copy of it, in one step. None where the queue is empty.
+
+        The copies that are ``finished`` are forgotten on the way. Waits for a message as the storage does.
+        """
+
+    @abstractmethod
+    def take_due(self, owner: str, moment: Any) -> list[Copy]:
+        """Take the messages that are due out of the schedule and keep copies of them, in one step."""
+
+    @abstractmethod
+    def list_copies(self, owner: str, *, limit: int = 100) -> list[Copy]:
+        """Return the copies of a consumer, at most ``limit``."""
+
+    @abstractmethod
+    def count(self, owner: str) -> int:
+        """Return how many copies a consumer has."""
+
+    @abstractmethod
+    def forget(self, *copies: Copy) -> int:
+        """Remove copies. Returns how many there still were: none where another consumer has taken them over."""
+
+    # Each of these removes a copy and stores something in its place, in one step. It does nothing, and returns False,
+    # where the copy is gone: another consumer has taken it over.
+
+    @abstractmethod
+    def move_to_queue(self, copy: Copy, data: bytes, priority: float | None) -> bool:
+        """Enqueue a message in the place of a copy."""
+
+    @abstractmethod
+    def move_to_schedule(self, copy: Copy, data: bytes, eta: Any) -> bool:
+        """Schedule a message in the place of a copy."""
+
+    @abstractmethod
+    def move_to_results(self, copy: Copy, task_id: str, value: bytes) -> bool:
+        """Store a result in the place of a copy."""
+
+
+def new_key() -> str:
+    """Return a key for a copy."""
+    return uuid.uuid4().hex
+
+
+class LooseCopies(RunningCopies):
+    """Copies of a storage whose queue and shared state do not change in one step, such as a folder of files.
+
+    A worker that is killed between two of its steps loses its task.
+    """
+
+    def __init__(self, storage: Any, state: SharedState) -> None:
+        self._storage = storage
+        self._state = state
+
+    def take(self, owner: str, finished: Sequence[Copy]) -> Copy | None:
+        self.forget(*finished)
+        data = self._storage.dequeue()
+        return None if data is None else self._keep(owner, data)
+
+    def take_due(self, owner: str, moment: Any) -> list[Copy]:
+        return [self._keep(owner, data) for data in self._storage.read_schedule(moment)]
+
+    def _keep(self, owner: str, data: bytes) -> Copy:
+        copy = Copy(owner, new_key(), bytes(data))
+        self._state.put(TABLE + owner, copy.key, copy.data, order=self._state.now())
+        return copy
+
+    def list_copies(self, owner: str, *, limit: int = 100) -> list[Copy]:
+        found = self._state.entries(TABLE + owner, limit=limit)
+        return [Copy(owner, entry.key, entry.value) for entry in found]
+
+    def count(self, owner: str) -> int:
+        return self._state.count(TABLE + owner)
+
+    def forget(self, *copies: Copy) -> int:
+        return sum(self._state.delete(TABLE + copy.owner, copy.key) for copy in copies)
+
+    def move_to_queue(self, copy: Copy, data: bytes, priority: float | None) -> bool:
+        if self.forget(copy):
+            self._storage.enqueue(data, priority)
+            return True
+        return False
+
+    def move_to_schedule(self, copy: Copy, data: bytes, eta: Any) -> bool:
+        if self.forget(copy):
+            self._storage.add_to_schedule(data, eta)
+            return True
+        return False
+
+    def move_to_results(self, copy: Copy, task_id: str, value: bytes) -> bool:
+        if self.forget(copy):
+            self._storage.put_data(task_id, value, is_result=True)
+            return True
+        return False

@@ -1,0 +1,147 @@
+"""The commands about dead letters: list, show, retry, drop."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquila.cli import main
+from aquila.huey import dead_letters
+
+KEY = "sk-" + "proj-abcdefghijklmnopqrstuvwxyz0123456789"
+APP = """
+from aquila.huey import MemoryHuey, SqliteHuey
+huey = SqliteHuey("app", filename={file!r})
+at_once = MemoryHuey("app", immediate=True)
+no_huey = object()
+
+@huey.task(retries=1)
+def job(name, key=None):
+    raise ValueError(f"{{name}} failed with {{key}}")
+"""
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    (tmp_path / "lettered_app.py").write_text(APP.format(file=str(tmp_path / "queue.db")))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.delitem(sys.modules, "lettered_app", raising=False)
+    import lettered_app
+
+    yield lettered_app
+    lettered_app.huey.storage.close()
+    sys.modules.pop("lettered_app", None)
+
+
+def run(*words: str, command: str = "list") -> int:
+    return main(["dead-letters", command, "--huey", "lettered_app:huey", *words])
+
+
+def fail(app: Any, name: str, key: str | None = None) -> str:
+    result = app.job(name, key=key)
+    for _ in range(2):
+        app.huey.execute(app.huey.dequeue())
+    return str(result.id)
+
+
+def test_the_list_says_what_failed_and_why(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    assert capsys.readouterr().out == "0 dead letters\n"
+    id = fail(app, "report")
+    app.huey.storage.enqueue(b"damaged")
+    app.huey.dequeue()
+    assert run() == 0
+    out = capsys.readouterr().out
+    assert id in out
+    assert "failed" in out
+    assert "unreadable" in out
+    assert "2 dead letters" in out
+    assert run("--kind", "failed", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["id"], row["kind"], row["task"]) == (id, "failed", "lettered_app.job")
+    assert row["reason"] == "ValueError: report failed with None"
+    assert run("-n", "1") == 0
+    assert "2 dead letters, 1 shown" in capsys.readouterr().out
+
+
+def test_one_is_shown_with_its_arguments_and_without_secrets(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    id = fail(app, "report", KEY)
+    for words in ((id,), (id, "--json")):
+        assert run(*words, command="show") == 0
+        out = capsys.readouterr().out
+        assert "report" in out
+        assert "Traceback" in out
+        assert "lettered_app.job" in out
+        assert KEY not in out
+    assert run("--json") == 0
+    assert KEY not in capsys.readouterr().out
+
+
+def test_no_pickle_is_read_to_be_shown(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    class Hostile:
+        def __reduce__(self) -> Any:
+            return pytest.fail, ("a pickle was read",)
+
+    app.huey.storage.enqueue(pickle.dumps(Hostile()))
+    app.huey.dequeue()
+    (letter,) = dead_letters(app.huey)
+    assert run(letter.id, command="show") == 0
+    assert "is a pickle" in capsys.readouterr().out
+
+
+def test_they_are_retried_and_dropped(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, third = (fail(app, name) for name in ("one", "two", "three"))
+    assert run(first, command="retry") == 0
+    assert "1 message put into the queue again" in capsys.readouterr().out
+    assert [task.id for task in app.huey.pending()] == [first]
+    assert run(second, command="drop") == 0
+    assert "1 dead letter removed" in capsys.readouterr().out
+    assert [letter.id for letter in dead_letters(app.huey)] == [third]
+    assert run("--all", "--kind", "lost", command="drop") == 0
+    assert run("--all", "--kind", "failed", "--json", command="retry") == 0
+    assert json.loads(capsys.readouterr().out.split("\n", 1)[1])["retried"] == [third]
+    assert len(dead_letters(app.huey)) == 0
+    app.huey.flush()
+    app.huey.storage.enqueue(b"damaged")
+    app.huey.dequeue()
+    assert run("--all", command="retry") == 1
+    assert "cannot be read here" in capsys.readouterr().out
+    assert app.huey.pending_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nowhere", "names no variable of a module"),
+        ("no_such_module:huey", "No module named"),
+        ("lettered_app:hue", "has no hue"),
+        ("lettered_app:no_huey", "is no huey.Huey"),
+        ("lettered_app:at_once", "immediate mode"),
+    ],
+)
+@pytest.mark.usefixtures("app")
+def test_a_huey_that_is_none_is_refused(place: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dead-letters", "list", "--huey", place]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize("command", ["show", "retry", "drop"])
+def test_one_that_is_not_there_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("no-such-id", command=command) == 2
+    assert "no dead letter 'no-such-id'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize("words", [[], ["--kind", "failed"], ["id", "--all"]], ids=str)
+def test_it_must_be_said_which(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("retry", "drop"):
+        assert run(*words, command=command) == 2
+        assert "--all" in capsys.readouterr().err

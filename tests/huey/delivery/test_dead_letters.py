@@ -1,0 +1,334 @@
+"""What no worker could read, know or finish is kept with its reason, and can be retried and dropped."""
+
+import datetime as dt
+import pickle
+import threading
+
+import pytest
+import time_machine
+from huey import CancelExecution, crontab
+from huey.exceptions import TaskException
+from huey.registry import Message
+from huey.storage import BlackHoleStorage
+
+from aquila import huey as classes
+from aquila.errors import ConfigError, MessageRejected, TaskError
+from aquila.huey import MemoryHuey, MsgpackSerializer, current_task, dead_letters
+from aquila.huey.delivery.dead_letters import TABLE, DeadLetter, DeadLetters
+from aquila.huey.state import state_of
+from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
+from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 -- a fixture
+from tests.support.slow import slow_but
+
+SECRET = "a secret of sixteen bytes"
+
+
+@pytest.fixture
+def huey():
+    return MemoryHuey("app")
+
+
+def unknown_message(id="the id", **fields):
+    return MsgpackSerializer().serialize(Message(id=id, name="jobs.unknown", args=(1,), kwargs={}, **fields))
+
+
+UNREADABLE = {
+    "a newer version": (b"\xc1q\x02\x00rest", "format 2"),
+    "newer flags": (b"\xc1q\x01\x40rest", "flags"),
+    "a pickle": (pickle.dumps({"a": 1}), "pickle"),
+    "another secret": (MsgpackSerializer(SECRET, queue="app").serialize({"a": 1}), "a task is expected"),
+    "damaged": (b"\xff" * 20, "not a message"),
+    "empty": (b"", "not a message"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_kept_and_the_next_is_taken(huey, name, caplog):
+    data, reason = UNREADABLE[name]
+
+    @huey.task()
+    def job():
+        return 1
+
+    huey.storage.enqueue(data)
+    job()
+    assert huey.dequeue().name == "job"
+    (letter,) = dead_letters(huey)
+    assert (letter.kind, letter.message, letter.task_id) == ("unreadable", data, None)
+    assert reason in letter.reason
+    assert abs((letter.at - dt.datetime.now(dt.UTC)).total_seconds()) < 60
+    assert "is now dead letter" in caplog.text
+    assert letter == dead_letters(huey).get(letter.id)
+
+
+def test_one_signed_with_another_secret_is_kept():
+    huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
+    other = MemoryHuey("app", serializer=MsgpackSerializer("another" + SECRET))
+    other.task(name="job")(print)
+    data = other.serialize_task(next(iter(other._registry._registry.values()))())
+    huey.storage.enqueue(data)
+    assert huey.dequeue() is None
+    (letter,) = dead_letters(huey)
+    assert letter.message == data
+    assert "signature does not match" in letter.reason
+
+
+@pytest.mark.parametrize("kind", slow_but(["redis"], KINDS))
+@pytest.mark.parametrize("keep", [False, True])
+def test_nothing_is_lost_on_any_storage(kind, keep, make):  # noqa: F811
+    huey = make(kind, keep_running=keep)
+    huey.storage.enqueue(b"damaged")
+    huey.storage.add_to_schedule(b"damaged too", dt.datetime(2026, 1, 1))
+    assert huey.dequeue() is None
+    assert huey.read_schedule(dt.datetime(2026, 1, 2)) == []
+    assert [letter.message for letter in dead_letters(huey)] == [b"damaged", b"damaged too"]
+    assert (huey.pending_count(), huey.scheduled_count()) == (0, 0)
+    huey.tasks_in_hand.hand_back_rest()
+
+
+def test_a_task_that_the_consumer_does_not_know_is_kept_and_nobody_waits_for_it(huey):
+    follower = Message(id="the next", name="jobs.unknown", args=(), kwargs={})
+    huey.storage.enqueue(unknown_message(on_complete=follower))
+    assert huey.dequeue() is None
+    (letter,) = dead_letters(huey)
+    assert (letter.id, letter.kind, letter.task_id, letter.task_name) == (
+        "the id", "unknown", "the id", "jobs.unknown",
+    )  # fmt: skip
+    assert "the module that imports the tasks" in letter.reason
+    for id in ("the id", "the next"):
+        with pytest.raises(TaskException, match="TaskError"):
+            huey.result(id, blocking=True, timeout=60)
+
+
+def test_a_task_that_failed_for_good_is_kept_and_one_with_a_retry_is_not(huey):
+    @huey.task(retries=1)
+    def job(number):
+        raise ValueError(f"no {number}")
+
+    result = job(7)
+    huey.execute(huey.dequeue())
+    assert len(dead_letters(huey)) == 0
+    huey.execute(huey.dequeue())
+    (letter,) = dead_letters(huey)
+    assert (letter.id, letter.kind, letter.reason) == (result.id, "failed", "ValueError: no 7")
+    assert letter.task_name == f"{__name__}.job"
+    assert 'raise ValueError(f"no {number}")' in letter.details
+
+
+def test_what_was_cancelled_or_found_a_lock_has_not_failed(huey):
+    @huey.task()
+    def cancelled():
+        raise CancelExecution(retry=False)
+
+    @huey.task()
+    @huey.lock_task("lock")
+    def locked():
+        """Is not reached."""
+
+    huey.lock_task("lock").acquire()
+    for job in (cancelled, locked):
+        job()
+        huey.execute(huey.dequeue())
+    assert len(dead_letters(huey)) == 0
+
+
+def test_a_retry_has_all_retries_again_and_the_same_id(huey):
+    seen = []
+
+    @huey.task(retries=1, expires=60)
+    def job(number):
+        seen.append([current_task().attempt, current_task().delivery, current_task().retries_left])
+        if len(seen) < 4:
+            raise ValueError
+        return number
+
+    result = job(7)
+    for _ in range(2):
+        huey.execute(huey.dequeue())
+    letters = dead_letters(huey)
+    assert letters.retry(result.id).reason == "ValueError:"
+    assert len(letters) == 0
+    for _ in range(2):
+        huey.execute(huey.dequeue())
+    assert seen == [[1, 1, 1], [2, 1, 0], [1, 1, 1], [2, 1, 0]]
+    assert huey.result(result.id) == 7
+    with pytest.raises(TaskError, match="no dead letter"):
+        letters.retry(result.id)
+
+
+def test_what_cannot_be_read_is_retried_as_it_is(huey):
+    huey.storage.enqueue(unknown_message(priority=3))
+    huey.dequeue()
+    dead_letters(huey).retry("the id")
+    assert huey.storage.enqueued_items() == [unknown_message(priority=3)]
+
+    @huey.task(name="unknown")
+    def job(number):
+        return number
+
+    huey._registry._registry["jobs.unknown"] = job.task_class
+    assert huey.execute(huey.dequeue()) == 1
+
+
+def test_of_two_that_retry_at_once_one_enqueues(make):  # noqa: F811
+    huey = make("redis")
+    huey.storage.enqueue(b"damaged")
+    huey.dequeue()
+    (letter,) = dead_letters(huey)
+    barrier, ended = threading.Barrier(2), []
+
+    def retry():
+        barrier.wait()
+        try:
+            dead_letters(huey).retry(letter.id)
+            ended.append("done")
+        except TaskError:
+            ended.append("refused")
+
+    threads = [threading.Thread(target=retry) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ended) == ["done", "refused"]
+    assert huey.pending_count() == 1
+
+
+def test_they_are_listed_in_pages_and_dropped(huey):
+    for number in range(450):
+        huey.storage.enqueue(b"damaged %d" % number)
+    assert huey.dequeue() is None
+    letters = dead_letters(huey)
+    assert len(letters) == 450
+    assert {letter.message for letter in letters} == {b"damaged %d" % number for number in range(450)}
+    assert len(letters.list(limit=30, offset=440)) == 10
+    newest = letters.list(limit=1, newest_first=True)[0]
+    assert letters.drop(newest.id)
+    assert not letters.drop(newest.id)
+    assert letters.get(newest.id) is None
+    assert letters.drop_all() == 449
+    assert len(letters) == 0
+
+
+def test_they_are_bounded_in_number_and_age(huey):
+    huey.keep_dead_letters = 10
+    for number in range(200):
+        huey.storage.enqueue(b"damaged %d" % number)
+    huey.dequeue()
+    letters = dead_letters(huey)
+    assert 10 <= len(letters) <= 60
+    letters.tidy()
+    assert len(letters) == 10
+    with time_machine.travel(dt.datetime.now(dt.UTC) + dt.timedelta(days=31)):
+        letters.tidy()
+    assert len(letters) == 0
+
+
+def test_a_periodic_task_that_fails_again_and_again_is_kept_once(huey):
+    with use_test_queue(huey):
+
+        @huey.periodic_task(crontab(minute="*"))
+        def tick():
+            raise ValueError
+
+        for minute in range(3):
+            with pytest.raises(ValueError):  # noqa: PT011
+                run_periodic(dt.datetime(2026, 1, 1, 0, minute))
+        assert [letter.id for letter in dead_letters(huey)] == [f"{__name__}.tick"]
+
+
+HOSTILE = [b"", b"null", b"\xc0", b"\x93\x01\x02\x03", b"\x81\x01\x02", b"\x81\xa4kind\xa4lost", b"\xff" * 100]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+def test_whatever_lies_among_them_breaks_nothing(huey, value):
+    state_of(huey).put(TABLE, "x", value, order=1e300)
+    (letter,) = dead_letters(huey)
+    assert (letter.kind, letter.message) == ("unreadable", value)
+    assert "not written by this version" in letter.reason
+
+
+def test_a_huey_whose_storage_holds_none_says_so(caplog):
+    class OtherHuey(classes.AquilaHuey):
+        pass
+
+    huey = OtherHuey("app", storage_class=BlackHoleStorage)
+    with pytest.raises(ConfigError, match="Use a Huey class with one of these"):
+        dead_letters(huey)
+
+    @huey.task()
+    def job():
+        raise ValueError("as it was")
+
+    with pytest.raises(ValueError, match="as it was"):
+        job.call_local()
+    message = huey.serialize_task(job.s())
+    huey.execute(huey.deserialize_task(message))
+    huey.storage.dequeue = iter([b"damaged", None]).__next__
+    assert huey.dequeue() is None
+    assert "is lost" in caplog.text
+
+
+def test_where_the_storage_is_away_a_message_goes_back_to_the_queue(huey, monkeypatch):
+    def refuse(self, letter):
+        raise ConnectionError
+
+    monkeypatch.setattr(DeadLetters, "put", refuse)
+    huey.storage.enqueue(b"damaged")
+    with pytest.raises(ConnectionError):
+        huey.dequeue()
+    assert huey.storage.enqueued_items() == [b"damaged"]
+
+    @huey.task()
+    def job():
+        raise ValueError
+
+    huey.flush()
+    result = job()
+    huey.execute(huey.dequeue())  # The failure of the task is stored all the same.
+    with pytest.raises(TaskException):
+        result.get()
+
+
+# In tests
+
+
+def test_a_test_asserts_on_them_through_its_huey(huey):
+    @huey.task()
+    def job(number):
+        raise ValueError(number)
+
+    with use_test_queue(huey):
+        with pytest.raises(ValueError, match="7"):
+            perform_job(job, 7)
+        assert [letter.reason for letter in dead_letters(huey)] == ["ValueError: 7"]
+        job(8)
+        drain_queue(raise_errors=False)
+        assert [letter.reason for letter in dead_letters(huey)] == ["ValueError: 7", "ValueError: 8"]
+        dead_letters(huey).retry(dead_letters(huey).list()[1].id)
+        drain_queue(raise_errors=False)
+        assert len(dead_letters(huey)) == 2
+    assert len(dead_letters(huey)) == 0
+
+
+def test_a_message_that_a_worker_cannot_read_fails_the_test(huey):
+    with use_test_queue(huey):
+        huey.storage.enqueue(b"damaged")
+        with pytest.raises(MessageRejected, match="not a message"), run_consumer():
+            pass
+        assert len(dead_letters(huey)) == 1
+
+
+def test_in_immediate_mode_what_cannot_be_serialized_is_kept_without_a_message():
+    huey = MemoryHuey("app", immediate=True)
+
+    @huey.task()
+    def job(value):
+        raise ValueError
+
+    job(object())
+    (letter,) = dead_letters(huey)
+    assert isinstance(letter, DeadLetter)
+    assert (letter.kind, letter.message) == ("failed", b"")
+    with pytest.raises(TaskError, match="Enqueue the task anew"):
+        dead_letters(huey).retry(letter.id)

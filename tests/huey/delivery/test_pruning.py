@@ -1,0 +1,163 @@
+"""Old results, checkpoints and partial answers are removed, without reading any."""
+
+import datetime as dt
+
+import pytest
+import time_machine
+from huey import RedisExpireHuey
+
+from aquila import huey as classes
+from aquila.errors import ConfigError
+from aquila.huey import MemoryHuey, add_pruner, checkpoint, partial_answer, prune_results
+from aquila.huey.delivery.pruning import Pruned
+from aquila.huey.delivery.result_keys import list_result_keys
+from aquila.huey.testing import drain_queue, run_periodic, use_test_queue
+from tests.support.slow import slow_but
+
+DAY = dt.timedelta(days=1)
+
+
+@pytest.fixture
+def huey():
+    huey = MemoryHuey("app")
+    with use_test_queue(huey):
+        yield huey
+
+
+@pytest.fixture
+def store(huey):
+    """Store results, and what tasks leave behind, in the names of ``count`` tasks."""
+
+    @huey.task()
+    def job(fails):
+        checkpoint("a", 1)
+        if fails:
+            raise ValueError
+        return 1
+
+    def store(count, fails=False):
+        ids = [job(fails).id for _ in range(count)]
+        drain_queue(raise_errors=False)
+        return ids
+
+    return store
+
+
+def after(days):
+    return time_machine.travel(dt.datetime.now(dt.UTC) + days * DAY)
+
+
+def test_what_is_older_than_a_time_goes(huey, store):
+    old = store(2)
+    assert prune_results(huey, older_than=7 * DAY) == Pruned(0, 0)
+    with after(6):
+        new = store(1)
+        assert prune_results(huey, older_than=7 * DAY) == Pruned(0, 0)
+    with after(8):
+        assert prune_results(huey, older_than=7 * DAY) == Pruned(2, 0)
+    left = huey.all_results()
+    assert new[0] in left
+    assert not set(old) & set(left)
+
+
+def test_the_oldest_beyond_a_number_go(huey, store):
+    for day in range(4):
+        with after(day):
+            ids = store(1)
+            prune_results(huey, keep=10)
+    with after(4):
+        assert prune_results(huey, keep=1) == Pruned(3, 0)
+    assert ids[0] in huey.all_results()
+
+
+def test_checkpoints_and_partial_answers_of_failed_tasks_go_too(huey, store):
+    (failed,) = store(1, fails=True)
+    huey.put(f"aquila.partial.{failed}", [1, "text"])
+    prune_results(huey, older_than=DAY)
+    with after(2):
+        assert prune_results(huey, older_than=DAY) == Pruned(1, 2)
+    assert partial_answer(huey, failed) is None
+    assert not huey.all_results()
+
+
+def test_what_is_no_result_is_left_alone(huey, store):
+    @huey.task()
+    def task():
+        return 1
+
+    task.revoke()
+    huey.revoke_by_id("some")
+    huey.lock_task("held").acquire()
+    huey.put("chord:x:0", 1)
+    before = set(huey.all_results())
+    prune_results(huey, older_than=DAY)
+    with after(9):
+        assert prune_results(huey, older_than=DAY) == Pruned(0, 0)
+    assert set(huey.all_results()) == before
+
+
+def test_a_result_that_was_fetched_is_forgotten(huey, store):
+    (fetched,) = store(1)
+    prune_results(huey, older_than=DAY)
+    assert huey.result(fetched) == 1
+    with after(2):
+        assert prune_results(huey, older_than=DAY) == Pruned(0, 0)
+        again = store(1)
+        prune_results(huey, older_than=DAY)
+    assert again[0] in huey.all_results()
+
+
+def test_a_pruner_is_added_in_a_line(huey, store):
+    add_pruner(huey, older_than=DAY)
+    store(1)
+    moment = dt.datetime(2026, 1, 1, 3, 5)
+    assert len(run_periodic(moment)) == 1
+    with after(2):
+        run_periodic(moment)
+    assert not huey.all_results()
+    assert run_periodic(dt.datetime(2026, 1, 1, 3, 6)) == []
+
+
+def test_pruning_needs_a_measure(huey):
+    for call in (lambda: prune_results(huey), lambda: add_pruner(huey, older_than=None)):
+        with pytest.raises(ConfigError, match="older_than="):
+            call()
+
+
+KINDS = {
+    "memory": classes.MemoryHuey,
+    "sqlite": classes.SqliteHuey,
+    "file": classes.FileHuey,
+    "redis": classes.RedisHuey,
+    "postgres": classes.PostgresHuey,
+}
+
+
+@pytest.mark.parametrize("kind", slow_but(["sqlite", "redis"], KINDS))
+def test_every_storage_is_pruned_and_no_value_is_read(kind, make_huey, monkeypatch):
+    huey = make_huey(kind, KINDS)
+    for number in range(7):
+        huey.put_result(f"task {number}", number)
+    huey.put("r:other", (None, True))
+    assert prune_results(huey, keep=100) == Pruned(0, 0)
+    huey.put_result("new", 1)
+    for method in ("result_items", "peek_data", "peek_many"):
+        monkeypatch.setattr(huey.storage, method, None)
+    assert prune_results(huey, keep=3) == Pruned(5, 0)
+    assert list_result_keys(huey) == ["new", "r:other", "task 5", "task 6"]
+    assert list_result_keys(huey, "task") == ["task 5", "task 6"]
+    monkeypatch.undo()
+    huey.flush()
+    assert list_result_keys(huey) == []
+
+
+def test_results_that_redis_lets_expire_are_pruned(make_huey):
+    class ExpiringHuey(classes.AquilaHuey, RedisExpireHuey):
+        pass
+
+    huey = make_huey("redis", {"redis": ExpiringHuey})
+    huey.put_result("a", 1)
+    prune_results(huey, keep=1)
+    huey.put_result("b", 1)
+    assert prune_results(huey, keep=1) == Pruned(1, 0)
+    assert list_result_keys(huey) == ["b"]

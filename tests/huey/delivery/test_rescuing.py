@@ -1,0 +1,239 @@
+"""Tasks of consumers that are dead are taken over by others: by heartbeat, never by host name or process id."""
+
+import os
+import socket
+import threading
+import time
+
+import pytest
+from huey.api import chord
+from huey.utils import Error
+
+from aquila import huey as classes
+from aquila.errors import MessageRejected
+from aquila.huey import checkpoint, current_task, dead_letters, list_consumers, requeue_lost_tasks
+from aquila.huey.delivery.choosing_copies import copies_of
+from aquila.huey.delivery.consumer_life import CONSUMERS
+from aquila.huey.state import state_of
+from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 -- a fixture
+from tests.support.slow import slow_but
+
+
+@pytest.fixture(params=slow_but(["sqlite", "redis"], KINDS))
+def huey(request, make):  # noqa: F811
+    return make(request.param, keep_running=True)
+
+
+@pytest.fixture
+def kept(make):  # noqa: F811
+    return make("sqlite", keep_running=True)
+
+
+def lose(huey, task=None, *, owner="dead", seen=60.0):
+    """Take a task out of the queue as a consumer does that dies in it. It was seen ``seen`` seconds ago."""
+    if task is not None:
+        huey.enqueue(task)
+    state = state_of(huey)
+    # Of a container that was restarted: the same host, the same process id.
+    value = b'{"host": "%s", "pid": %d, "started": 1.0}' % (socket.gethostname().encode(), os.getpid())
+    state.put(CONSUMERS, owner, value, order=state.now() - seen)
+    assert copies_of(huey).take(owner, ()) is not None
+
+
+def test_the_tasks_of_dead_consumers_are_enqueued_again_and_those_of_others_are_not(huey):
+    @huey.task()
+    def job():
+        return current_task().delivery
+
+    dead, alive = job.s(), job.s()
+    lose(huey, dead)
+    lose(huey, alive, owner="alive", seen=1)
+    assert requeue_lost_tasks(huey) == [dead.id]
+    assert requeue_lost_tasks(huey) == []
+    assert [entry.id for entry in list_consumers(huey)] == ["alive"]
+    assert requeue_lost_tasks(huey, lost_after=0.5) == [alive.id]
+    assert [task.id for task in huey.pending()] == [dead.id, alive.id]
+    task = huey.deserialize_task(huey.storage.dequeue())
+    assert huey.execute(task) == 2
+
+
+def test_of_two_that_take_over_at_once_one_enqueues(huey):
+    @huey.task()
+    def job():
+        return 1
+
+    tasks = [job.s() for _ in range(5)]
+    for number, task in enumerate(tasks):
+        lose(huey, task, owner=f"dead {number}")
+    barrier, requeued = threading.Barrier(2), []
+
+    def rescue():
+        barrier.wait()
+        requeued.extend(requeue_lost_tasks(huey))
+
+    threads = [threading.Thread(target=rescue) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(requeued) == sorted(task.id for task in tasks)
+    assert huey.pending_count() == 5
+
+
+def test_a_task_that_is_lost_again_and_again_is_given_up(kept):
+    @kept.task()
+    def killer():
+        return 1
+
+    @kept.task()
+    def after(value):
+        return value
+
+    task = killer.s()
+    follower = task.then(after).on_complete
+    lose(kept, task)
+    for expected in ([task.id], [task.id], []):
+        assert requeue_lost_tasks(kept) == expected
+        if expected:
+            lose(kept)
+    for id in (task.id, follower.id):
+        result = kept.get(id)
+        assert isinstance(result, Error)
+        assert "given up" in result.metadata["error"]
+    (letter,) = dead_letters(kept)
+    assert (letter.kind, letter.task_id) == ("lost", task.id)
+    assert "lost with its worker 3 times" in letter.reason
+
+
+def test_losses_count_over_retries_and_deliveries_do_not(kept):
+    @kept.task(retries=1)
+    def job():
+        if current_task().attempt == 1:
+            assert current_task().delivery == 2
+            raise ValueError
+        return [current_task().attempt, current_task().delivery]
+
+    lose(kept, job.s())
+    requeue_lost_tasks(kept)
+    task = kept.deserialize_task(kept.storage.dequeue())
+    kept.execute(task)
+    task = kept.deserialize_task(kept.storage.dequeue())
+    assert task._aquila_losses == 1
+    assert kept.execute(task) == [2, 1]
+
+
+def test_giving_up_a_member_completes_its_chord(kept):
+    @kept.task()
+    def killer():
+        return 1
+
+    @kept.task()
+    def total(values):
+        return len(values)
+
+    kept.enqueue(chord([killer.s()], total))
+    for _ in range(3):
+        lose(kept)
+        requeue_lost_tasks(kept)
+    assert kept.deserialize_task(kept.storage.dequeue()).name == "total"
+
+
+def test_what_nobody_can_read_any_more_becomes_a_dead_letter(kept):
+    kept.storage.enqueue(b"\x80pickle")
+    lose(kept)
+    assert requeue_lost_tasks(kept) == []
+    assert [(letter.kind, letter.message) for letter in dead_letters(kept)] == [("unreadable", b"\x80pickle")]
+    assert not list_consumers(kept)
+
+
+def test_a_task_that_was_delivered_before_reads_its_checkpoints_and_leaves_none(kept):
+    @kept.task()
+    def job():
+        return [current_task().delivery, checkpoint("begun")]
+
+    task = job.s()
+    lose(kept, task)
+    kept.put(f"aquila.checkpoints.{task.id}", {"begun": "before"})
+    kept.put(f"aquila.partial.{task.id}", [1, "text"])
+    requeue_lost_tasks(kept)
+    assert kept.execute(kept.deserialize_task(kept.storage.dequeue())) == [2, "before"]
+    assert list(kept.all_results()) == [task.id]
+
+
+def test_every_consumer_takes_over_while_it_runs(make):  # noqa: F811
+    """Not only when it starts: another one dies later."""
+    huey = make("redis", keep_running=True)
+    huey.lost_after = 30.0
+
+    @huey.task()
+    def job():
+        return current_task().delivery
+
+    huey.tasks_in_hand._life._every = 0.01  # Its thread looks around as often.
+    consumer = huey.create_consumer(workers=1, periodic=False, check_worker_health=False)
+    consumer._set_signal_handlers = lambda: None
+    consumer.start()
+    try:
+        result = job()
+        assert result.get(blocking=True, timeout=60) == 1
+        lost = job.s()
+        data = huey.serialize_task(lost)
+        state = state_of(huey)
+        huey.storage.conn.lpush(copies_of(huey)._key_of("dead"), data)
+        state.put(CONSUMERS, "dead", b"{}", order=state.now() - 60)
+        assert huey.result(lost.id, blocking=True, timeout=60) == 2
+    finally:
+        consumer.stop(graceful=True)
+        huey.notify_interrupted_tasks()
+    assert not list_consumers(huey)
+
+
+def test_a_consumer_shows_that_it_lives_as_long_as_it_does(kept):
+    shown = []
+
+    @kept.task()
+    def job():
+        shown.extend(list_consumers(kept))
+
+    before = state_of(kept).now()
+    kept._enter_worker()
+    job()
+    kept.execute(kept.dequeue())
+    (entry,) = shown
+    assert (entry.pid, entry.host) == (os.getpid(), socket.gethostname())
+    assert before <= entry.started <= entry.seen <= time.time()
+    assert entry.id not in (entry.host, str(entry.pid))
+    kept._leave_worker()
+    assert list_consumers(kept) == []
+
+
+HOSTILE = [b"", b"null", b"[1]", b'{"host": 1}', b"[" * 100_000, b"\xff", b'{"host": "h", "pid": 1, "started": "x"}']
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+def test_whatever_lies_among_the_consumers_breaks_nothing(kept, value):
+    state = state_of(kept)
+    state.put(CONSUMERS, "x", value, order=1.0)
+    (entry,) = list_consumers(kept)
+    assert (entry.id, entry.seen) == ("x", 1.0)
+    kept.storage.enqueue(b"damaged")
+    copies_of(kept).take("x", ())
+    assert requeue_lost_tasks(kept) == []
+    assert [letter.message for letter in dead_letters(kept)] == [b"damaged"]
+    assert MessageRejected.__name__ in dead_letters(kept).list()[0].reason
+
+
+def test_nothing_is_kept_without_the_setting(make):  # noqa: F811
+    huey = make("sqlite")
+
+    shown = []
+
+    @huey.task()
+    def job():
+        shown.append(list_consumers(huey))
+        shown.append(huey.storage.sql("select * from aquila_state", results=True))
+
+    job()
+    huey.execute(huey.dequeue())
+    assert shown == [[], []]
+    assert requeue_lost_tasks(classes.MemoryHuey("app")) == []

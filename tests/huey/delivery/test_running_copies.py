@@ -1,0 +1,258 @@
+"""Copies of running tasks: taken with the message in one step, given up for what became of the task in one step."""
+
+import datetime as dt
+import threading
+
+import pytest
+from huey import RedisExpireHuey
+from huey.storage import BlackHoleStorage
+
+from aquila import huey as classes
+from aquila.errors import ConfigError
+from aquila.huey.delivery.choosing_copies import copies_of
+from tests.support.slow import slow_but
+
+KINDS = {
+    "sqlite": classes.SqliteHuey,
+    "file": classes.FileHuey,
+    "redis": classes.RedisHuey,
+    "priorities": classes.PriorityRedisHuey,
+    "postgres": classes.PostgresHuey,
+}
+SOON = dt.datetime(2026, 1, 1, 12, 0, 0)
+LATER = dt.datetime(2026, 1, 1, 13, 0, 0)
+
+
+@pytest.fixture
+def make(make_huey):
+    def make(kind, **options):
+        if kind in ("redis", "priorities", "postgres"):
+            options["read_timeout"] = 0.02
+        return make_huey({"priorities": "redis"}.get(kind, kind), {**KINDS, "redis": KINDS.get(kind)}, **options)
+
+    return make
+
+
+@pytest.fixture(params=slow_but(["sqlite", "redis"], KINDS))
+def huey(request, make):
+    return make(request.param)
+
+
+def test_what_is_taken_is_kept_until_something_takes_its_place(huey):
+    copies, storage = copies_of(huey), huey.storage
+    for number in range(5):
+        storage.enqueue(b"message %d" % number)
+    taken = [copies.take("one", ()) for _ in range(5)]
+    assert copies.take("one", ()) is None
+    assert [copy.data for copy in taken] == [b"message %d" % number for number in range(5)]
+    assert set(copies.list_copies("one")) == set(taken)
+    assert copies.list_copies("two") == []
+    assert copies.move_to_queue(taken[0], b"again", None)
+    assert copies.move_to_schedule(taken[1], b"later", LATER)
+    assert copies.move_to_results(taken[2], "id", b"result")
+    assert copies.forget(taken[3]) == 1
+    assert copies.list_copies("one") == [taken[4]]
+    assert [bytes(data) for data in storage.enqueued_items()] == [b"again"]
+    assert [bytes(data) for data in storage.scheduled_items()] == [b"later"]
+    assert bytes(storage.peek_data("id")) == b"result"
+    # The second to try finds the copy gone, and changes nothing.
+    assert not copies.move_to_queue(taken[0], b"twice", None)
+    assert not copies.move_to_schedule(taken[0], b"twice", LATER)
+    assert not copies.move_to_results(taken[0], "id", b"twice")
+    assert copies.forget(taken[0]) == 0
+    assert (storage.queue_size(), storage.schedule_size(), bytes(storage.peek_data("id"))) == (1, 1, b"result")
+
+
+def test_what_is_finished_goes_when_the_next_is_taken(huey):
+    copies = copies_of(huey)
+    huey.storage.enqueue(b"first")
+    huey.storage.enqueue(b"second")
+    first = copies.take("one", ())
+    second = copies.take("one", [first])
+    assert copies.list_copies("one") == [second]
+    assert copies.take("one", [second]) is None
+    assert copies.count("one") == 0
+
+
+def test_what_is_due_is_kept_too(huey):
+    copies = copies_of(huey)
+    huey.storage.add_to_schedule(b"soon", SOON)
+    huey.storage.add_to_schedule(b"later", LATER)
+    due = copies.take_due("one", SOON)
+    assert [copy.data for copy in due] == [b"soon"]
+    assert copies.list_copies("one") == due
+    assert copies.take_due("one", SOON) == []
+    assert huey.storage.schedule_size() == 1
+
+
+def test_flushing_the_queue_removes_the_copies(huey):
+    copies = copies_of(huey)
+    huey.storage.enqueue(b"first")
+    copies.take("one", ())
+    huey.flush()
+    assert copies.list_copies("one") == []
+
+
+def test_of_many_that_move_a_copy_at_once_one_does(huey):
+    copies, moved = copies_of(huey), []
+    huey.storage.enqueue(b"first")
+    copy = copies.take("one", ())
+    barrier = threading.Barrier(4)
+
+    def move():
+        barrier.wait()
+        moved.append(copies.move_to_queue(copy, b"again", None))
+
+    threads = [threading.Thread(target=move) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(moved) == [False, False, False, True]
+    assert huey.storage.queue_size() == 1
+
+
+@pytest.mark.parametrize("kind", slow_but(["redis"], ["redis", "priorities", "postgres"]))
+def test_a_worker_that_waits_gets_what_comes(kind, make):
+    huey = make(kind)
+    huey.storage.read_timeout = 60
+    copies, found = copies_of(huey), []
+
+    def wait():
+        found.append(copies.take("one", ()))
+        huey.storage.close()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    huey.storage.enqueue(b"first")
+    waiting.join(60)
+    assert [copy.data for copy in found] == [b"first"]
+    assert copies.list_copies("one") == found
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "priorities", pytest.param("postgres", marks=pytest.mark.slow)])
+def test_priorities_are_kept(kind, make):
+    huey = make(kind)
+    copies = copies_of(huey)
+    for priority in (1, 3, 2):
+        huey.storage.enqueue(b"%d" % priority, priority)
+    taken = [copies.take("one", ()) for _ in range(3)]
+    assert [copy.data for copy in taken] == [b"3", b"2", b"1"]
+    for priority, copy in zip((1, 3, 2), taken, strict=True):
+        copies.move_to_queue(copy, b"%d" % priority, priority)
+    assert [copies.take("one", ()).data for _ in range(3)] == [b"3", b"2", b"1"]
+
+
+def test_results_that_expire_are_stored_as_such(make_huey):
+    class ExpiringHuey(classes.AquilaHuey, RedisExpireHuey):
+        pass
+
+    huey = make_huey("redis", {"redis": ExpiringHuey}, expire_time=1000, notify_result=True)
+    huey.storage.enqueue(b"first")
+    copies = copies_of(huey)
+    assert copies.move_to_results(copies.take("one", ()), "id", b"result")
+    assert huey.storage.peek_data("id") == b"result"
+    assert 0 < huey.storage.conn.ttl(huey.storage.result_key("id")) <= 1000
+    assert huey.storage.wait_result("id", timeout=0.01)
+
+
+def test_there_are_none_in_memory():
+    assert copies_of(classes.MemoryHuey("app", keep_running=True)) is None
+
+
+@pytest.mark.parametrize("kind", slow_but(["sqlite", "redis"], KINDS))
+def test_a_task_leaves_its_copy_for_its_end_its_retry_and_its_schedule(kind, make):
+    huey = make(kind, keep_running=True)
+    copies = copies_of(huey)
+
+    @huey.task(retries=1, retry_delay=60)
+    def job(how):
+        assert copies.count(huey.tasks_in_hand._life.id) == 1
+        if how == "fail":
+            raise ValueError
+        return 1 if how == "fine" else None
+
+    @huey.task()
+    def follower(value):
+        return value
+
+    fine = job("fine")
+    job("nothing")
+    failing = job("fail")
+    later = job.schedule(("later",), delay=60)
+    piped = huey.enqueue(job.s("fine").then(follower))
+    for _ in range(6):
+        huey.execute(huey.dequeue())
+    assert copies.count(huey.tasks_in_hand._life.id) == 0
+    assert huey.pending_count() == 0
+    assert {task.id for task in huey.scheduled()} == {failing.id, later.id}
+    assert (fine.get(), piped.get()) == (1, [1, 1])
+    huey.tasks_in_hand.hand_back_rest()
+
+
+def test_a_task_of_the_schedule_is_enqueued_in_the_place_of_its_copy(make):
+    huey = make("sqlite", keep_running=True)
+
+    @huey.task(expires=1000)
+    def job():
+        return 1
+
+    result = job.schedule(delay=60)
+    huey.execute(huey.dequeue())
+    (task,) = huey.read_schedule(huey._get_timestamp() + dt.timedelta(seconds=61))
+    owner = huey.tasks_in_hand._life.id
+    assert copies_of(huey).count(owner) == 1
+    huey.enqueue(task)
+    assert copies_of(huey).count(owner) == 0
+    assert [found.id for found in huey.pending()] == [result.id]
+    huey.tasks_in_hand.hand_back_rest()
+
+
+def test_a_result_is_not_stored_where_another_consumer_has_taken_the_task_over(make, caplog):
+    huey = make("redis", keep_running=True)
+    copies = copies_of(huey)
+
+    @huey.task()
+    def job():
+        (copy,) = copies.list_copies(huey.tasks_in_hand._life.id)
+        assert copies.move_to_queue(copy, copy.data, None)
+        return "from the first"
+
+    result = job()
+    huey.execute(huey.dequeue())
+    assert result.get() is None
+    assert "taken over by another consumer" in caplog.text
+    assert huey.pending_count() == 1
+    huey.tasks_in_hand.hand_back_rest()
+
+
+def test_what_the_storage_gave_and_no_worker_got_is_enqueued_again(make, caplog):
+    """The connection may break when a message has left the queue and has not arrived."""
+    huey = make("redis", keep_running=True)
+
+    @huey.task()
+    def job():
+        return 1
+
+    job()
+    in_hand = huey.tasks_in_hand
+    in_hand._life.ensure_beating()
+    copies_of(huey).take(in_hand._life.id, ())
+    job()
+    known = huey.dequeue()
+    in_hand._requeue_unclaimed()
+    assert huey.pending_count() == 0
+    in_hand._requeue_unclaimed()
+    assert huey.pending_count() == 1
+    assert [copy.data for copy in copies_of(huey).list_copies(in_hand._life.id)] == [known._aquila_message]
+    in_hand.let_go(known)
+    in_hand.hand_back_rest()
+
+
+def test_a_storage_that_is_none_of_hueys_own_is_refused_where_copies_are_asked_for():
+    class OtherHuey(classes.AquilaHuey):
+        pass
+
+    huey = OtherHuey("app", storage_class=BlackHoleStorage, keep_running=True)
+    with pytest.raises(ConfigError, match="Use a Huey class with one of these"):
+        huey.dequeue()

@@ -1,0 +1,183 @@
+"""A consumer that is stopped: SIGTERM hands its tasks back, SIGINT lets them end, SIGKILL leaves them to others.
+
+Each consumer is ``huey_consumer``, a program of its own, as in a container.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from aquila import huey as classes
+from aquila.huey import list_consumers
+from aquila.huey.delivery.consumer_life import CONSUMERS
+from aquila.huey.state import state_of
+from tests.support.slow import slow_but
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks")
+
+APP = """
+import os, time
+from aquila import huey as classes
+from aquila.huey import checkpoint, current_task
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+kind, options = {made!r}
+huey = getattr(classes, kind)("app", **options)
+
+@huey.task()
+def job(name, seconds=0):
+    checkpoint("begun", (checkpoint("begun") or 0) + 1)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not os.path.exists(os.path.join(HERE, "go")):
+        time.sleep(0.01)
+    return [current_task().delivery, checkpoint("begun"), name]
+"""
+_PATIENCE = 240
+_START = "from huey.bin.huey_consumer import consumer_main; consumer_main()"
+_GREENLET_START = f"from gevent import monkey; monkey.patch_all(); {_START}"
+
+
+@pytest.fixture
+def app(tmp_path, request):
+    """Make the module of an application, and return its Huey and what starts consumers of it."""
+    running, hueys = [], []
+
+    def make(kind, **options):
+        names = {"redis": "RedisHuey", "priorities": "PriorityRedisHuey", "postgres": "PostgresHuey"}
+        if kind == "sqlite":
+            options["filename"] = str(tmp_path / "queue.db")
+        elif kind == "postgres":
+            options["dsn"] = request.getfixturevalue("postgres_dsn")
+        else:
+            options["url"] = request.getfixturevalue("redis_url")
+        name = names.get(kind, "SqliteHuey")
+        (tmp_path / "stopped_app.py").write_text(APP.format(made=(name, options)))
+        huey = getattr(classes, name)("app", **options)
+        huey.flush()
+        hueys.append(huey)
+
+        @huey.task(name="job")
+        def job(name, seconds=0):
+            """Of which only the message is needed here."""
+
+        job.task_class.__module__ = "stopped_app"
+        huey._registry._registry = {"stopped_app.job": job.task_class}
+
+        def start(worker_type="thread", workers=1):
+            program = _GREENLET_START if worker_type == "greenlet" else _START
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+            command = [sys.executable, "-c", program, "stopped_app.huey", "-n", "-k", worker_type, "-w", str(workers)]
+            with (tmp_path / f"log{len(running)}").open("wb") as log:
+                process = subprocess.Popen(
+                    [*command, "-d", "0.01", "-m", "0.05"], env=environment, stderr=log, start_new_session=True
+                )
+            running.append(process)
+            return process
+
+        return SimpleNamespace(huey=huey, job=job, start=start, go=(tmp_path / "go").touch)
+
+    yield make
+    for process in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for huey in hueys:
+        huey.storage.close()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def wait_until_it_runs(app, *results):
+    wait_until(lambda: all(app.huey.get(f"aquila.checkpoints.{result.id}", peek=True) for result in results))
+
+
+WORKERS = ["thread", "process", "greenlet"]
+STORAGES = ["sqlite", "redis", "priorities", "postgres"]
+QUICK = ("sqlite", "thread", False)
+WAYS = [(storage, kind, keep) for storage in STORAGES for kind in WORKERS for keep in (False, True)]
+
+
+@pytest.mark.parametrize("way", slow_but([QUICK], WAYS), ids=str)
+def test_sigterm_hands_running_tasks_back_and_they_are_enqueued_once(app, way):
+    storage, worker_type, keep = way
+    app = app(storage, keep_running=keep)
+    results = [app.job(f"job {number}", 600) for number in range(2)]
+    process = app.start(worker_type, workers=4)  # Two of them are idle, and must not get what is handed back.
+    wait_until_it_runs(app, *results)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(_PATIENCE) == 0
+    assert {task.id for task in app.huey.pending()} == {result.id for result in results}
+    assert app.huey.pending_count() == 2
+    assert not list_consumers(app.huey) or worker_type == "process"
+    app.go()
+    app.start(worker_type)
+    for number, result in enumerate(results):
+        assert result.get(blocking=True, timeout=_PATIENCE) == [2, 2, f"job {number}"]
+    assert app.huey.pending_count() == 0
+
+
+@pytest.mark.parametrize("way", slow_but([], [("sqlite", kind) for kind in WORKERS]), ids=str)
+def test_sigint_lets_running_tasks_end(app, way):
+    storage, worker_type = way
+    app = app(storage)
+    result = app.job("job", 600)
+    process = app.start(worker_type)
+    wait_until_it_runs(app, result)
+    process.send_signal(signal.SIGINT)
+    app.go()
+    assert process.wait(_PATIENCE) == 0
+    assert result.get() == [1, 1, "job"]
+    assert app.huey.pending_count() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("worker_type", WORKERS)
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_killed_consumer_is_taken_over_by_one_that_runs(app, storage, worker_type):
+    app = app(storage, keep_running=True)
+    results = [app.job(f"job {number}", 600) for number in range(2)]
+    process = app.start(worker_type, workers=2)
+    wait_until_it_runs(app, *results)
+    state = state_of(app.huey)
+    known = [entry.id for entry in list_consumers(app.huey)]
+    other = app.start(worker_type)
+    wait_until(lambda: {entry.id for entry in list_consumers(app.huey)} - set(known))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    app.go()
+    assert app.huey.pending_count() == 0
+    for entry in state.entries(CONSUMERS):
+        if entry.key in known:  # Instead of waiting for half a minute.
+            state.replace(CONSUMERS, entry.key, entry.value, b"{}", order=state.now() - 60)
+    for number, result in enumerate(results):
+        assert result.get(blocking=True, timeout=_PATIENCE) == [2, 2, f"job {number}"]
+    wait_until(lambda: not {entry.id for entry in list_consumers(app.huey)} & set(known))
+    assert other.poll() is None
+
+
+@pytest.mark.slow
+def test_a_consumer_that_was_paused_stores_no_result_of_what_was_taken_over(app):
+    app = app("redis", keep_running=True, lost_after=1.0)
+    result = app.job("job", 600)
+    paused = app.start()
+    wait_until_it_runs(app, result)
+    os.kill(paused.pid, signal.SIGSTOP)
+    app.start()
+    wait_until(lambda: app.huey.get(f"aquila.checkpoints.{result.id}", peek=True) == {"begun": 2})
+    os.kill(paused.pid, signal.SIGCONT)
+    app.go()
+    assert result.get(blocking=True, timeout=_PATIENCE)[0] == 2
+    paused.send_signal(signal.SIGINT)
+    assert paused.wait(_PATIENCE) == 0
+    assert app.huey.result(result.id) is None  # it was stored once, and read
