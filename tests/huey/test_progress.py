@@ -326,3 +326,16 @@ def test_outside_of_an_event_loop_of_asyncio_afollow_says_what_it_needs(huey):
             trio.run(afollow(stream).__anext__)
 
     perform_job(job)
+
+
+def test_leaving_the_loop_of_an_async_task_stores_what_there_was(huey, held):
+    @huey.task()
+    async def job():
+        async with aquila.astream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
+            async for event in afollow(stream, every=60):
+                if isinstance(event, aquila.Chunk) and event.text == "two ":
+                    break
+        raise ValueError("enough")
+
+    run = perform_job(job, raises=ValueError)
+    assert partial_answer(huey, run.task) == "one two "

@@ -226,6 +226,19 @@ def test_the_metadata_of_a_call_is_in_the_log(huey, log):
     assert "metadata" not in second
 
 
+def test_no_secret_in_metadata_is_in_the_log(huey, log, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789")
+
+    @huey.task()
+    def job():
+        secret = os.environ["OPENAI_API_KEY"]
+        aquila.ask("p", transport=provider(), metadata={"id": 7, "key": secret, "kind": object})
+
+    perform_job(job)
+    (call,) = [record.data for record in log.read() if record.name == "call_start"]
+    assert call["metadata"] == {"id": 7, "key": "[redacted]", "kind": "<class 'object'>"}
+
+
 class Clock:
     """Tells the times that it is given."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -80,17 +80,52 @@ def follow(
         watch.finish(is_complete=answer.response is not None)
 
 
-async def afollow(
+def afollow(
     stream: AsyncStream, *, every: float = 0.5, resume: Resume | None = None, continue_by: str | Prefill | None = None
 ) -> AsyncIterator[Event]:
     """``follow`` for ``async`` tasks: ``async for event in afollow(stream)``, for a stream of ``aquila.astream``."""
-    current = current_task()
-    end_stream = _closer_of(stream)
-    answer = FollowedAnswer(current, stream._plan, resume, continue_by)
+    answer = FollowedAnswer(current_task(), stream._plan, resume, continue_by)
+    watch = TaskWatch(answer.current, every, store=answer.store, end_stream=_closer_of(stream))
+    return _AsyncFollowing(stream, answer, watch)
+
+
+class _AsyncFollowing(AsyncIterator[Event]):
+    """The events of a stream that is followed.
+
+    No generator of its own: one that its consumer leaves is closed by the event loop some time later, or never. This
+    ends its watch when nobody holds it any more, so nothing that it holds may hold it.
+    """
+
+    def __init__(self, stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch) -> None:
+        self._answer = answer
+        self._watch = watch
+        self._events = _iterate(stream, answer, watch)
+
+    async def __anext__(self) -> Event:
+        try:
+            return await anext(self._events)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Store the last text, and watch the task no more."""
+        if self._watch.is_running:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._finish)
+
+    def _finish(self) -> None:
+        self._watch.finish(is_complete=self._answer.response is not None)
+
+    def __del__(self) -> None:
+        if self._watch.is_running:
+            self._finish()
+
+
+async def _iterate(stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch) -> AsyncGenerator[Event, None]:
     events = aiter(stream)
     await to_thread.run_sync(answer.load)
     answer.prepare(stream)
-    watch = TaskWatch(current, every, store=answer.store, end_stream=end_stream)
     watch.start()
     try:
         for event in answer.events_before():
@@ -109,9 +144,6 @@ async def afollow(
     except StreamClosed:
         watch.raise_if_ended()
         raise
-    finally:
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(lambda: watch.finish(is_complete=answer.response is not None))
 
 
 def _closer_of(stream: AsyncStream) -> Any:

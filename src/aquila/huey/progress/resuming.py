@@ -102,7 +102,7 @@ class FollowedAnswer:
     ) -> None:
         """Raises ``ConfigError`` for a call that cannot be resumed."""
         check_resume(resume, plan.options)
-        self._current = current
+        self.current = current
         self._plan = plan
         self._resume = resume
         self._continue_by = continue_by
@@ -120,7 +120,7 @@ class FollowedAnswer:
         """Look for what was kept of the answer. Raises what a storage raises that does not answer for long."""
         if self._digest is None:
             return
-        kept = self._current.kept
+        kept = self.current.kept
         complete = kept.load_checkpoints().get(_CHECKPOINT + self._digest)
         if isinstance(complete, dict):
             found = KeptAnswer.from_stored(complete.get("text"), complete)
@@ -134,7 +134,7 @@ class FollowedAnswer:
         if not isinstance(stored, list) or len(stored) != 3 or not isinstance(stored[2], dict):
             return
         if stored[2].get("digest") != self._digest:
-            logger.info("task %s: what it kept is of another request, and this one begins anew", self._current.id)
+            logger.info("task %s: what it kept is of another request, and this one begins anew", self.current.id)
             return
         found = KeptAnswer.from_stored(stored[1], stored[2])
         if found is not None:
@@ -189,17 +189,17 @@ class FollowedAnswer:
         if self._digest is not None and self.response is not None and not self.response.refusal:
             meta = {name: self.response.meta.get(name) for name in _META}
             stored = self._known(meta).to_stored(len(self._pieces))
-            self._current.kept.store_checkpoint(_CHECKPOINT + self._digest, {"text": "".join(self._pieces), **stored})
+            self.current.kept.store_checkpoint(_CHECKPOINT + self._digest, {"text": "".join(self._pieces), **stored})
 
     def store(self) -> None:
         """Store the text so far, if there is more of it than before."""
         count = len(self._pieces)
         if count == self._stored:
             return
-        value: list[Any] = [self._current.attempt, "".join(self._pieces[:count])]
+        value: list[Any] = [self.current.attempt, "".join(self._pieces[:count])]
         if self._digest is not None and not self._is_refusal:
             value.append({"digest": self._digest, **self._known().to_stored(count)})
-        self._current.kept.store_partial(value)
+        self.current.kept.store_partial(value)
         self._stored = count
 
     def _known(self, meta: Mapping[str, Any] | None = None) -> KeptAnswer:

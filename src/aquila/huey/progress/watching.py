@@ -49,6 +49,11 @@ class TaskWatch:
         self._asking = threading.Thread(target=self._ask_storage, name=name, daemon=True)
         self._timer: threading.Timer | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether ``start`` was called, and ``finish`` was not."""
+        return self._asking.ident is not None and not self._finishing.is_set()
+
     def start(self) -> None:
         """Begin to watch."""
         task = self._current.task

@@ -38,6 +38,7 @@ from aquila.errors import ConfigError
 from aquila.events import Event, Retry, ToolCall, ToolResult
 from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
 from aquila.huey.instances import AquilaHuey
+from aquila.huey.live.redacting import redact_json
 from aquila.huey.running_task import attempt_of, current_task_or_none
 from aquila.huey.telemetry.log_files import LogFiles
 from aquila.huey.telemetry.queue_time import queue_seconds, stamp_messages
@@ -222,7 +223,7 @@ class _ModelCallPlugin:
 
     @hookimpl
     def aquila_call_start(self, call: CallInfo) -> None:
-        about = {"metadata": dict(call.metadata)} if call.metadata else {}
+        about = {"metadata": _metadata_without_secrets(call)} if call.metadata else {}
         self._log.add_call_entry(
             "call_start", ref=call.ref, model=call.model, operation=call.operation, transport=call.transport, **about
         )
@@ -266,6 +267,11 @@ class _ModelCallPlugin:
     ) -> None:
         outcome = "done" if response is not None else "failed" if error is not None else "closed"
         self._log.add_call_entry("call_stop", ref=call.ref, outcome=outcome, seconds=seconds, **_error_fields(error))
+
+
+def _metadata_without_secrets(call: CallInfo) -> Any:
+    """Return the metadata of a call as JSON has it: it may lie in a file."""
+    return json.loads(redact_json(json.dumps(dict(call.metadata), ensure_ascii=False, default=str)))
 
 
 def _error_fields(error: BaseException | None) -> dict[str, Any]:
