@@ -27,6 +27,7 @@ LAYERS = [
         "aquila.schemas",
         "aquila.sinks",
     },
+    {"aquila.prices"},
     {"aquila.hookspecs", "aquila.plugins"},
     {"aquila.cassettes"},
     {"aquila.wire_forms"},

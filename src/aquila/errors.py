@@ -41,6 +41,7 @@
     │   ├── ConnectionFailed         no connection
     │   ├── RequestTimeout           a named time limit ran out before the answer began (also a TimeoutError)
     │   └── StreamBroken             the connection ended in mid-stream
+    ├── BudgetExceeded               a budget of tokens or money has no room for a request, which was not sent
     └── TaskError                    about Huey tasks and their queue
         ├── NotSerializable          a value that would not survive the queue as it is (also a TypeError)
         ├── MessageRejected          bytes that are damaged, foreign, too large or not signed (also a ValueError)
@@ -60,7 +61,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+
+if TYPE_CHECKING:
+    import datetime
 
 
 class AquilaError(Exception):
@@ -316,6 +320,20 @@ class RequestTimeout(ProviderError, TimeoutError):
 
 class StreamBroken(ProviderError):
     """The connection ended before the answer was complete."""
+
+
+class BudgetExceeded(AquilaError):
+    """A budget of a queue or a task has no room for a request, which was not sent.
+
+    ``budget`` is the cap as it was written, ``spent`` what is spent of it, in tokens or money, and ``resets_at`` when
+    it begins anew, in UTC, or None where that is no matter of time.
+    """
+
+    def __init__(self, message: str, *, budget: str, spent: float, resets_at: datetime.datetime | None) -> None:
+        super().__init__(message)
+        self.budget = budget
+        self.spent = spent
+        self.resets_at = resets_at
 
 
 class TaskError(AquilaError):

@@ -28,6 +28,7 @@ MODULES = (
     "aquila.huey.live",
     "aquila.huey.testing",
     "aquila.otel",
+    "aquila.prices",
     "aquila.research",
     "aquila.testing",
     "aquila.vcr",

@@ -28,7 +28,7 @@ from aquila.huey.limits.rescheduling import (
     read_waits,
     waits_to_send,
 )
-from aquila.huey.limits.settings import NO_LIMITS, Limits, set_limits
+from aquila.huey.limits.settings import NO_LIMITS, Limits, Prices, set_limits
 from aquila.huey.limits.task_gate import TaskGate
 from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim, unique_of
 from aquila.huey.progress.patient_results import PatientResults
@@ -72,7 +72,8 @@ class AquilaHuey(PatientResults, DeliveringHuey):
       greatest number of them, ``keep_dead_letters_for`` the greatest age.
     - A task whose provider asks it to come back later leaves its worker until then; see ``Rescheduling``. With
       ``rescheduling=None`` it does not.
-    - ``limit`` holds the requests of all workers to limits: ``"openai: 60/min, 4 at once"``; see ``set_limits``.
+    - ``limit`` and ``budget`` (with ``prices``) hold the requests of all workers to limits:
+      ``"openai: 60/min, 4 at once"``, ``"200k tokens per task, 20 USD per day"``; see ``set_limits``.
 
     ``around_tasks`` holds functions that are given the ``CurrentTask`` and return a context manager. Each task executes
     within all of them. It belongs to this Huey and is never cleared.
@@ -100,6 +101,8 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         lost_after: float = LOST_AFTER,
         rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING,
         limit: str | Iterable[str] | None = None,
+        budget: str | Iterable[str] | None = None,
+        prices: Prices | None = None,
         **options: Any,
     ) -> None:
         if serializer is None:
@@ -111,8 +114,8 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         super().__init__(name, *args, serializer=serializer, **options)
         self.lost_after = lost_after
         self.rescheduling = rescheduling
-        if limit is not None:
-            set_limits(self, limit)
+        if (limit, budget, prices) != (None, None, None):
+            set_limits(self, limit, budget=budget, prices=prices)
         if keep_running:
             self.start_keeping()
 
@@ -131,6 +134,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
             limit: str | Iterable[str] | None = None,
+            budget: str | Iterable[str] | None = None,
             unique: Uniqueness = None,
         ) -> TaskDecorator: ...
         @overload
@@ -146,6 +150,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
             limit: str | Iterable[str] | None = None,
+            budget: str | Iterable[str] | None = None,
             unique: Uniqueness = None,
         ) -> ContextTaskDecorator: ...
         def task(self, *args: Any, **settings: Any) -> Any: ...
@@ -163,6 +168,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
             limit: str | Iterable[str] | None = None,
+            budget: str | Iterable[str] | None = None,
             unique: Uniqueness = None,
         ) -> TaskDecorator: ...
         @overload
@@ -179,6 +185,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
             expires: float | timedelta | datetime | None = None,
             timeout: float | None = None,
             limit: str | Iterable[str] | None = None,
+            budget: str | Iterable[str] | None = None,
             unique: Uniqueness = None,
         ) -> ContextTaskDecorator: ...
         def periodic_task(self, *args: Any, **settings: Any) -> Any: ...

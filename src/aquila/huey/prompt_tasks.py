@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         time_limit: float | None
         priority: float | None
         limit: str | Iterable[str] | None
+        budget: str | Iterable[str] | None
         resume: Resume | None
         continue_by: str | Prefill | None
         unique: Uniqueness
@@ -149,6 +150,7 @@ def ask_task(
     time_limit: float | None = None,
     priority: float | None = None,
     limit: str | Iterable[str] | None = None,
+    budget: str | Iterable[str] | None = None,
     resume: Resume | None = None,
     continue_by: str | Prefill | None = None,
     unique: Uniqueness = None,
@@ -170,7 +172,7 @@ def ask_task(
       a failure of the provider that may pass (``TRANSIENT``). Any other exception fails at once.
     - ``time_limit`` (seconds): Huey's ``timeout`` of the task. The call ends with it in any worker.
     - ``priority``: the priority of the task.
-    - ``limit``: limits of this task's requests alone, in all workers; see ``set_limits``.
+    - ``limit``, ``budget``: limits of this task's requests alone, in all workers; see ``set_limits``.
     - ``resume``, ``continue_by``: a task that is retried, or delivered again, asks only for what is missing of its
       answer; see ``aquila.huey.follow``.
     - ``unique``: no second job while one with the same arguments is queued or runs: True, or the fields that count.
@@ -184,7 +186,7 @@ def ask_task(
     ask = _ask_model if resume is None else functools.partial(_stream_answer, resume=resume, continue_by=continue_by)
     return _declare_task(huey, prompt, name, cassette, result, ask, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
-        "priority": priority, "limit": limit, "unique": unique,
+        "priority": priority, "limit": limit, "budget": budget, "unique": unique,
     })  # fmt: skip
 
 
@@ -229,6 +231,7 @@ def stream_task(
     time_limit: float | None = None,
     priority: float | None = None,
     limit: str | Iterable[str] | None = None,
+    budget: str | Iterable[str] | None = None,
     resume: Resume | None = None,
     continue_by: str | Prefill | None = None,
     unique: Uniqueness = None,
@@ -249,7 +252,7 @@ def stream_task(
     )
     return _declare_task(huey, prompt, name, cassette, result, streaming, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
-        "priority": priority, "limit": limit, "unique": unique,
+        "priority": priority, "limit": limit, "budget": budget, "unique": unique,
     })  # fmt: skip
 
 

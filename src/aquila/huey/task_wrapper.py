@@ -49,7 +49,7 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
         self, func: Callable[..., Any], context: bool = False, name: str | None = None, **settings: Any
     ) -> Any:
         """Return the task class of a function."""
-        settings = check_task_settings(settings, func, context=context)
+        settings = check_task_settings(settings, func, context=context, name=name)
         called = func
         if inspect.iscoroutinefunction(func):
 

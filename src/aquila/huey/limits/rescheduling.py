@@ -17,7 +17,7 @@ from huey.api import Task
 from huey.exceptions import RetryTask
 
 from aquila.engine.calls.retry import TOO_BUSY
-from aquila.errors import ConfigError, LimitReached, ProviderError, WaitedTooLong
+from aquila.errors import BudgetExceeded, ConfigError, LimitReached, ProviderError, WaitedTooLong
 from aquila.transports.requested_delay import read_providers_delay
 
 _jitter = random.Random()  # its own state: a test's random.seed() must neither steer nor feel it
@@ -75,6 +75,9 @@ class ReschedulesTask(contextlib.AbstractContextManager[None]):
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if error is None:
+            return
+        if isinstance(error, BudgetExceeded):
+            self._task.retries = 0  # A retry would have no more room.
             return
         rules: Rescheduling | None = self._huey.rescheduling
         seconds = delay_until_return(error)

@@ -21,9 +21,9 @@ _PERIODS = {
     **dict.fromkeys(("h", "hour"), 3600.0),
     **dict.fromkeys(("d", "day"), 86_400.0),
 }
-_AMOUNT = r"(?P<amount>\d[\d_]*(?:\.\d+)?)\s*(?P<thousands>[km]?)"
+AMOUNT = r"(?P<amount>\d[\d_]*(?:\.\d+)?)\s*(?P<thousands>[km]?)"
 _RULE = re.compile(
-    rf"{_AMOUNT}\s*(?:(?P<once>at\s+once)|(?P<unit>requests?|tokens?)?\s*(?:/|per\s)\s*(?P<period>[a-z]+))", re.I
+    rf"{AMOUNT}\s*(?:(?P<once>at\s+once)|(?P<unit>requests?|tokens?)?\s*(?:/|per\s)\s*(?P<period>[a-z]+))", re.I
 )
 _THOUSANDS = {"": 1, "k": 1000, "m": 1_000_000}
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from aquila.engine.calls.timeouts import check_seconds
 from aquila.errors import ConfigError
+from aquila.huey.limits.budgets import TOKENS, Cap, parse_budget
 from aquila.huey.limits.rules import Rule, parse_limits
 from aquila.huey.limits.unique_settings import check_unique
+from aquila.prices import Price, PriceTable, read_prices
+
+Prices: TypeAlias = "PriceTable | Mapping[str, Any] | Iterable[Price] | str | os.PathLike[str]"
+"""What ``prices=`` takes."""
 
 LEASE = 60.0
 """Seconds after which the slot of a killed worker is free again."""
@@ -24,6 +30,8 @@ class Limits:
     """
 
     rules: tuple[Rule, ...] = ()
+    caps: tuple[Cap, ...] = ()
+    prices: PriceTable | None = None
     lease: float = LEASE
     counts_in_tests: bool = False
 
@@ -35,38 +43,54 @@ def set_limits(
     huey: Any,
     limit: str | Iterable[str] | None = None,
     *,
+    budget: str | Iterable[str] | None = None,
+    prices: Prices | None = None,
     lease: float = LEASE,
     counts_in_tests: bool = False,
 ) -> None:
     """Hold the requests of a Huey's tasks to limits. What was set before holds no more.
 
     - ``limit``: text such as ``"openai: 60/min, 4 at once, 100k tokens/min; openai/gpt-5*: 20/min"``, or several.
+    - ``budget``: text such as ``"200k tokens per task, 20 USD per day"``, or several. Scopes are a task, the queue, and
+      an hour, a day and a month of UTC. A request that a budget has no room for raises ``BudgetExceeded``.
+    - ``prices``: what models cost, for budgets of money: the path of a TOML file, or a ``PriceTable``.
     - ``lease``: seconds after which the slot of a killed worker is free again.
     - ``counts_in_tests``: hold tests to the limits, too, and what a recording or a script answers. By default these
       count nothing, so that no test waits or fails because of another. ``drain_queue`` skips the time until a turn.
 
     The Huey is one of ``aquila.huey``, or was given to ``instrument``. Raises ``ConfigError`` that names the mistake.
     """
-    check_has_limits(huey, {"limit": limit, "set_limits()": True})
-    rules = () if limit is None else parse_limits(limit)
-    huey.limits = replace(
-        NO_LIMITS, rules=rules, lease=check_seconds(lease, "lease"), counts_in_tests=bool(counts_in_tests)
+    check_has_limits(huey, {"set_limits()": True})
+    caps = () if budget is None else parse_budget(budget)
+    if prices is None and any(cap.unit != TOKENS for cap in caps):
+        raise ConfigError(f"budget {budget!r} is of money: pass prices=, a TOML file or a PriceTable")
+    huey.limits = Limits(
+        rules=() if limit is None else parse_limits(limit),
+        caps=caps,
+        prices=None if prices is None else read_prices(prices),
+        lease=check_seconds(lease, "lease"),
+        counts_in_tests=bool(counts_in_tests),
     )
 
 
-def check_task_settings(given: Mapping[str, Any], function: Callable[..., Any], *, context: bool) -> dict[str, Any]:
+def check_task_settings(
+    given: Mapping[str, Any], function: Callable[..., Any], *, context: bool, name: str | None
+) -> dict[str, Any]:
     """Return the settings of a task as its class keeps them. Raises ``ConfigError`` where the task is declared."""
     settings = dict(given)
     limit = settings.pop("limit", None)
     if limit is not None:
         settings["_aquila_rules"] = parse_limits(limit)
+    budget = settings.pop("budget", None)
+    if budget is not None:
+        settings["_aquila_caps"] = parse_budget(budget, owner=name or function.__name__)
     settings |= check_unique(settings.pop("unique", None), function, context=context)
     return settings
 
 
 def check_has_limits(huey: Any, settings: Mapping[str, Any]) -> None:
     """Raise ``ConfigError`` where a Huey would not hold to the limits of one of its tasks."""
-    given = [name for name in ("limit", "unique", "set_limits()") if settings.get(name)]
+    given = [name for name in ("limit", "budget", "unique", "set_limits()") if settings.get(name)]
     if given and not hasattr(huey, "rescheduling"):
         raise ConfigError(
             f"{given[0]} has no effect with {huey!r}: use a class of aquila.huey, or give it to instrument() first"

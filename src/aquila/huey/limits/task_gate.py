@@ -6,13 +6,14 @@ import datetime
 import logging
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.engine.calls.retry import TOO_BUSY
 from aquila.errors import ConfigError, LimitReached, ProviderError
+from aquila.events import Usage
 from aquila.huey.limits.counting import Turn
 from aquila.huey.limits.estimates import estimate_input
 from aquila.huey.limits.rescheduling import has_waited
@@ -20,9 +21,9 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording.under_test import is_under_test
 
 if TYPE_CHECKING:
-    from aquila.events import Usage
     from aquila.huey import state as shared_state
-    from aquila.huey.limits import idempotency, pauses, shared_limits
+    from aquila.huey.limits import budgets, idempotency, pauses, shared_limits
+    from aquila.huey.limits.budgets import Cap, Reservation
     from aquila.huey.limits.idempotency import RequestNumbers
     from aquila.huey.limits.settings import Limits
     from aquila.huey.limits.shared_limits import Counter, Held
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
+        budgets="aquila.huey.limits.budgets",
         idempotency="aquila.huey.limits.idempotency",
         pauses="aquila.huey.limits.pauses",
         shared_limits="aquila.huey.limits.shared_limits",
@@ -62,13 +64,15 @@ class TaskGate:
         return math.inf if rules is None or self._huey.immediate else float(rules.longest_wait)
 
     def admit(self, request: OutgoingRequest, waited: float) -> GateAdmission | float:
-        """Let a request through, or return the seconds after which to ask again. Raises ``LimitReached``."""
+        """Let a request through, or return the seconds after which to ask again. Raises ``LimitReached`` and
+        ``BudgetExceeded``."""
         limits: Limits = self._huey.limits
         if (request.transport in _REPLAYED or is_under_test()) and not limits.counts_in_tests:
             return GateAdmission(request, self._headers_for(request))
         has_turn = waited > 0 or has_waited(self._task)
         counters = self._counters_for(request, limits)
-        state = self._find_state(needed=bool(counters))
+        caps = (*limits.caps, *getattr(self._task, "_aquila_caps", ()))
+        state = self._find_state(needed=bool(counters or caps))
         if state is None:
             return GateAdmission(request, self._headers_for(request))
         now = self._now(state)
@@ -88,8 +92,24 @@ class TaskGate:
                 reason = f"the limit {found.rule.text!r} is reached"
                 return self._wait_or_leave(found.at - now, waited, reason, limit=found.rule.text)
             held = found
+        try:
+            spending = self._reserve(state, caps, limits, request, now) if caps else None
+        except BaseException:
+            if held is not None:
+                held.take_back()
+            raise
+        if held is not None:
             held.begin()
-        return GateAdmission(request, self._headers_for(request), state, held)
+        return GateAdmission(request, self._headers_for(request), state, held, spending)
+
+    def _reserve(
+        self, state: SharedState, caps: Sequence[Cap], limits: Limits, request: OutgoingRequest, now: float
+    ) -> Reservation:
+        price = budgets.find_price(caps, limits.prices, request.model)
+        # How long an answer will be is known only where it is bounded; what comes beyond that is counted afterwards.
+        usage = Usage(input_tokens=estimate_input(request.body), output_tokens=request.longest_answer or 0)
+        task_id = self._task.id if self._task is not None else None
+        return budgets.reserve(state, caps, price, usage, task_id=task_id, now=now)
 
     def _headers_for(self, request: OutgoingRequest) -> Mapping[str, str]:
         if self._task is None or not request.call:
@@ -149,6 +169,7 @@ class GateAdmission:
     headers: Mapping[str, str]
     state: SharedState | None = None
     held: Held | None = None
+    spending: Reservation | None = None
 
     def settle(self, usage: Usage | None, error: BaseException | None) -> None:
         """Count what has come of it. An answer that has arrived is not lost because that fails."""
@@ -157,8 +178,10 @@ class GateAdmission:
         try:
             if isinstance(error, ProviderError) and error.status in TOO_BUSY and error.retry_after is not None:
                 pauses.note_pause(self.state, self.request, error.retry_after)
+            refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
+            if self.spending is not None and (usage is not None or refused):
+                self.spending.settle(usage or Usage())
             if self.held is not None:
-                refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
                 tokens = usage.total_tokens if usage is not None else 0 if refused else None
                 self.held.settle(tokens, usage.output_tokens if usage is not None else None)
         except Exception:

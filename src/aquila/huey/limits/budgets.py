@@ -1,0 +1,238 @@
+"""Caps on tokens and money: as people write them, and what is spent of them, in the queue's shared state.
+
+What a request may take is reserved before it is sent, and corrected when its answer tells. What a killed worker had
+reserved stays spent: the provider counts it, too.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aquila.errors import BudgetExceeded, ConfigError
+from aquila.events import Usage
+from aquila.huey.limits.rules import AMOUNT, parse_amount
+from aquila.huey.state import SharedState
+from aquila.prices import Price, PriceTable, explain_missing_price
+
+TABLE = "spent"
+EXAMPLE = "200k tokens per task, 20 USD per day"
+TOKENS = "tokens"
+_SMALLEST = 1_000_000_000  # parts of a unit of money that are counted
+_KEPT = 40 * 86_400.0
+"""Seconds for which it is known what a task, or a day, has spent."""
+
+_SCOPES = ("task", "queue", "hour", "day", "month")
+_CURRENCIES = {"$": "USD", "€": "EUR", "£": "GBP"}
+_CAP = re.compile(
+    rf"(?P<symbol>[$€£])?\s*{AMOUNT}\s*(?P<unit>tokens?|[a-z]{{3}})?\s*(?:/|per\s)\s*(?P<scope>{'|'.join(_SCOPES)})",
+    re.I,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """The most that may be spent: an ``amount`` of tokens, or of a currency's smallest parts, in a scope.
+
+    ``owner`` is the name of the task whose requests alone count, if it is a task's. ``text`` is what was written.
+    """
+
+    amount: int
+    unit: str
+    scope: str
+    text: str
+    owner: str = ""
+
+    def key_for(self, task_id: str | None, now: float) -> str | None:
+        """Return where what is spent is counted; None where the cap does not apply."""
+        moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
+        at = f"@{self.owner}" if self.owner else ""
+        match self.scope:
+            case "task":
+                return None if task_id is None else f"task:{task_id}"
+            case "hour":
+                return f"hour:{moment:%Y-%m-%dT%H}{at}"
+            case "day":
+                return f"day:{moment:%Y-%m-%d}{at}"
+            case "month":
+                return f"month:{moment:%Y-%m}{at}"
+        return f"queue{at}"
+
+    def resets_at(self, now: float) -> datetime.datetime | None:
+        """Return when it begins anew, in UTC, or None where that is no matter of time."""
+        moment = datetime.datetime.fromtimestamp(now, datetime.UTC).replace(minute=0, second=0, microsecond=0)
+        match self.scope:
+            case "hour":
+                return moment + datetime.timedelta(hours=1)
+            case "day":
+                return moment.replace(hour=0) + datetime.timedelta(days=1)
+            case "month":
+                return (moment.replace(day=1, hour=0) + datetime.timedelta(days=32)).replace(day=1)
+        return None
+
+    def show(self, amount: int) -> str:
+        """Return an amount as people read it."""
+        return f"{amount:,} tokens" if self.unit == TOKENS else f"{amount / _SMALLEST:,.4f} {self.unit}"
+
+
+def parse_budget(given: str | Iterable[str], owner: str = "") -> tuple[Cap, ...]:
+    """Return the caps of a text, or of several. Raises ``ConfigError`` that names the place, and shows an example."""
+    texts = [given] if isinstance(given, str) else list(given)
+    caps = []
+    for text in texts:
+        if not isinstance(text, str):
+            raise ConfigError(f"a budget is a text such as {EXAMPLE!r}, not {text!r}")
+        at = 0
+        for part in re.split("[,;]", text):
+            caps.append(_parse_cap(text, at, part, owner))
+            at += len(part) + 1
+    return tuple(caps)
+
+
+def _parse_cap(text: str, at: int, part: str, owner: str) -> Cap:
+    found = _CAP.fullmatch(part.strip())
+    at += len(part) - len(part.lstrip())
+    place = f"budget {text!r}, at {part.strip()!r} (column {at + 1})"
+    if found is None:
+        raise ConfigError(f"{place}: no budget reads so. Write it as {EXAMPLE!r}; scopes are {', '.join(_SCOPES)}")
+    unit, symbol = (found["unit"] or "").lower(), found["symbol"]
+    if (symbol is None) == (not unit):
+        raise ConfigError(f"{place}: of what? Write tokens or a currency, as in {EXAMPLE!r}")
+    amount = parse_amount(found["amount"], found["thousands"])
+    is_tokens = unit.startswith("token")
+    smallest = round(amount * (1 if is_tokens else _SMALLEST))
+    if smallest < 1:
+        raise ConfigError(f"{place}: a budget is more than 0")
+    name = TOKENS if is_tokens else _CURRENCIES.get(symbol or "", unit.upper())
+    return Cap(smallest, name, found["scope"].lower(), part.strip(), owner)
+
+
+class Reservation:
+    """What a request may take of budgets, until it is known what it took."""
+
+    def __init__(self, state: SharedState, price: Price | None) -> None:
+        self._state = state
+        self._price = price
+        self._reserved: list[tuple[str, Mapping[str, int]]] = []
+
+    def add(self, key: str, amounts: Mapping[str, int]) -> None:
+        """Note what is reserved in one place."""
+        self._reserved.append((key, amounts))
+
+    def settle(self, usage: Usage) -> None:
+        """Count what was taken in the place of what was reserved."""
+        actual = amounts_of(usage, self._price)
+        for key, reserved in self._reserved:
+            self._change(key, {unit: actual.get(unit, 0) - amount for unit, amount in reserved.items()})
+
+    def give_back(self) -> None:
+        """Nothing was taken."""
+        self.settle(Usage())
+
+    def _change(self, key: str, amounts: Mapping[str, int]) -> None:
+        self._state.update(TABLE, key, lambda data: _write(_add(_read(data), amounts)))
+
+
+def amounts_of(usage: Usage, price: Price | None) -> dict[str, int]:
+    """Return what tokens come to, by unit."""
+    amounts = {TOKENS: usage.total_tokens or usage.input_tokens + usage.output_tokens}
+    if price is not None:
+        amounts[price.currency] = round(price.cost_of(usage) * _SMALLEST)
+    return amounts
+
+
+def find_price(caps: Sequence[Cap], prices: PriceTable | None, model: str) -> Price | None:
+    """Return the price of a model. Raises ``ConfigError`` where a budget of money needs one that there is not."""
+    price = prices.find(model) if prices is not None else None
+    for cap in caps:
+        if cap.unit == TOKENS:
+            continue
+        if price is None:
+            raise ConfigError(f"the budget {cap.text!r} cannot be kept: {explain_missing_price(model)}; pass prices=")
+        if price.currency != cap.unit:
+            raise ConfigError(
+                f"the budget {cap.text!r} cannot be kept: the price of {model!r} is in {price.currency}. Write the "
+                "budget in that currency"
+            )
+    return price
+
+
+def reserve(
+    state: SharedState, caps: Sequence[Cap], price: Price | None, usage: Usage, *, task_id: str | None, now: float
+) -> Reservation:
+    """Reserve what a request may take, which ``usage`` estimates.
+
+    Raises ``BudgetExceeded`` where a cap has no room for it. Nothing is reserved then.
+    """
+    reservation, amounts = Reservation(state, price), amounts_of(usage, price)
+    by_key: dict[str, list[Cap]] = {}
+    for cap in caps:
+        key = cap.key_for(task_id, now)
+        if key is not None:
+            by_key.setdefault(key, []).append(cap)
+    for key, held in by_key.items():
+        over: list[tuple[Cap, int]] = []
+
+        def change(data: bytes | None, held: list[Cap] = held, over: list[tuple[Cap, int]] = over) -> bytes | None:
+            spent = _read(data)
+            over[:] = [
+                (cap, spent.get(cap.unit, 0)) for cap in held if spent.get(cap.unit, 0) + amounts[cap.unit] > cap.amount
+            ]
+            return None if over else _write(_add(spent, amounts))
+
+        state.update(TABLE, key, change, order=now)
+        if over:
+            reservation.give_back()
+            raise _budget_error(*over[0], amounts, now)
+        reservation.add(key, amounts)
+    state.delete_below(TABLE, now - _KEPT, limit=10)
+    return reservation
+
+
+def spent_of(state: SharedState, caps: Iterable[Cap], now: float) -> dict[str, str]:
+    """Return what is spent of each cap that is not a single task's, as people read it."""
+    found = {}
+    for cap in caps:
+        key = cap.key_for(None, now)
+        if key is not None:
+            found[cap.text] = cap.show(_read(state.get(TABLE, key)).get(cap.unit, 0))
+    return found
+
+
+def _budget_error(cap: Cap, spent: int, amounts: Mapping[str, int], now: float) -> BudgetExceeded:
+    resets = cap.resets_at(now)
+    when = {
+        "task": "It is this task's own, and its retries count, too",
+        "queue": "It does not begin anew by itself",
+    }.get(cap.scope) or f"It begins anew at {resets:%Y-%m-%d %H:%M} UTC"
+    of = f" of {cap.owner}" if cap.owner else ""
+    return BudgetExceeded(
+        f"the budget {cap.text!r}{of} has no room for this request, which was not sent: {cap.show(spent)} are spent, "
+        f"and it may take {cap.show(amounts[cap.unit])}. {when}. Raise budget= where it is set, or ask for less: a "
+        "shorter prompt, or max_output_tokens=",
+        budget=cap.text,
+        spent=spent if cap.unit == TOKENS else spent / _SMALLEST,
+        resets_at=resets,
+    )
+
+
+def _read(data: bytes | None) -> dict[str, int]:
+    """Return what is spent, by unit. Anybody may have written it."""
+    try:
+        found: Any = json.loads(data or b"{}")
+        return {str(unit): max(0, int(amount)) for unit, amount in found.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
+        return {}
+
+
+def _write(spent: Mapping[str, int]) -> bytes:
+    return json.dumps(spent).encode()
+
+
+def _add(spent: Mapping[str, int], amounts: Mapping[str, int]) -> dict[str, int]:
+    units = [*spent, *(unit for unit in amounts if unit not in spent)]
+    return {unit: max(0, spent.get(unit, 0) + amounts.get(unit, 0)) for unit in units}

@@ -1,0 +1,146 @@
+"""What models cost: a table that users write, with the day and the source of each price. Aquila ships none.
+
+::
+
+    [[price]]                      # prices.toml
+    model = "our-model*"           # * stands for any characters
+    input = 0.5                    # for a million tokens
+    cached_input = 0.05
+    output = 2.0
+    currency = "USD"
+    as_of = 2026-11-01
+    source = "https://provider.example/pricing"
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from aquila.config import suggest_name
+from aquila.errors import ConfigError
+from aquila.events import Usage
+
+__all__ = ["Price", "PriceTable", "read_prices"]
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a million tokens of a model cost. ``model`` is its name, or a pattern with ``*``.
+
+    ``cached_input`` is the price of input that the provider had in its cache; that of ``input`` by default. ``as_of``
+    is the day of which the price is, and ``source`` says where it stands.
+    """
+
+    model: str
+    input: float
+    output: float
+    as_of: datetime.date
+    source: str
+    cached_input: float | None = None
+    currency: str = "USD"
+
+    def __post_init__(self) -> None:
+        for name in ("input", "output", "cached_input"):
+            value = getattr(self, name)
+            if value is None and name == "cached_input":
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise ConfigError(f"the price of {self.model!r}: {name} is a number from 0, not {value!r}")
+        for name in ("model", "source"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                raise ConfigError(f"the price of {self.model!r}: {name} is a text, not {getattr(self, name)!r}")
+        if not isinstance(self.as_of, datetime.date):
+            raise ConfigError(f"the price of {self.model!r}: as_of is a day such as 2026-11-01, not {self.as_of!r}")
+        if not isinstance(self.currency, str) or not re.fullmatch("[A-Z]{3}", self.currency):
+            raise ConfigError(f"the price of {self.model!r}: currency is a code such as USD, not {self.currency!r}")
+
+    def cost_of(self, usage: Usage) -> float:
+        """Return what tokens cost, in the price's currency."""
+        cached = min(usage.cached_tokens, usage.input_tokens)
+        at_cache = self.input if self.cached_input is None else self.cached_input
+        cost = (usage.input_tokens - cached) * self.input + cached * at_cache + usage.output_tokens * self.output
+        return cost / _MILLION
+
+    def _fits(self, model: str) -> bool:
+        pattern = ".*".join(map(re.escape, self.model.lower().split("*")))
+        return re.fullmatch(pattern, model.lower(), re.DOTALL) is not None
+
+
+_FIELDS = {field.name: field.default is MISSING for field in fields(Price)}
+
+
+class PriceTable:
+    """Prices by model. Called with a model's name and a ``Usage`` it returns what that cost."""
+
+    def __init__(self, prices: Iterable[Price]) -> None:
+        # A name counts before any pattern, and a longer pattern before a shorter one.
+        self._prices = sorted(prices, key=lambda price: ("*" in price.model, -len(price.model)))
+
+    def find(self, model: str) -> Price | None:
+        """Return the price of a model, or None."""
+        return next((price for price in self._prices if price._fits(model)), None)
+
+    def __call__(self, model: str, usage: Usage) -> float:
+        """Return what tokens of a model cost. Raises ``ConfigError`` for a model without a price."""
+        price = self.find(model)
+        if price is None:
+            raise ConfigError(explain_missing_price(model))
+        return price.cost_of(usage)
+
+
+def read_prices(given: PriceTable | Mapping[str, Any] | Iterable[Price] | str | os.PathLike[str]) -> PriceTable:
+    """Return a table of prices: from a TOML file, from what it holds, or from ``Price`` objects.
+
+    Raises ``ConfigError`` that names the file and the entry.
+    """
+    if isinstance(given, PriceTable):
+        return given
+    where = "the prices"
+    if isinstance(given, (str, os.PathLike)):
+        where = os.fspath(given)
+        try:
+            given = tomllib.loads(Path(given).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{where}: the prices cannot be read: {error}") from None
+    if not isinstance(given, Mapping):
+        prices = list(given)
+        if not all(isinstance(price, Price) for price in prices):
+            raise ConfigError("prices= is the path of a TOML file, a PriceTable, or Price objects")
+        return PriceTable(prices)
+    entries = given.get("price")
+    if not isinstance(entries, list) or set(given) != {"price"}:
+        raise ConfigError(f'{where} has no list of prices: begin each with [[price]], then model = "..."')
+    return PriceTable(_read_entry(entry, f"{where}, price {number}") for number, entry in enumerate(entries, 1))
+
+
+def _read_entry(entry: Any, where: str) -> Price:
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where}: not a table of fields")
+    for name in entry:
+        if name not in _FIELDS:
+            raise ConfigError(f"{where}: there is no field {name!r}{suggest_name(name, _FIELDS)}")
+    missing = [name for name, needed in _FIELDS.items() if needed and name not in entry]
+    if missing:
+        raise ConfigError(f"{where}: {missing[0]} is missing")
+    try:
+        return Price(**entry)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def explain_missing_price(model: str) -> str:
+    """Say that a model has no price, and what to write."""
+    return (
+        f"there is no price for the model {model!r}: add it to the table of prices, as [[price]] with model, input, "
+        "output (for a million tokens), as_of and source"
+    )
