@@ -87,7 +87,9 @@ class RunningConsumer:
             if time.monotonic() >= deadline:
                 self.raise_unanswered(ask_storage=True)
                 pending, scheduled = self.huey.pending_count(), self.huey.scheduled_count()
-                raise TaskError(f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})")
+                text = f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})"
+                failed = self.errors  # a message that no worker can read, for one
+                raise TaskError(f"{text}. A worker failed: {failed[0]}" if failed else text)
             self._pause(_PAUSE)
         return value
 
