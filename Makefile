@@ -9,7 +9,7 @@ export PYTHON
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-all test-wild fuzz docs bench clean environment
+.PHONY: help demo check test test-all test-wild fuzz docs release-check bench clean environment
 
 help:
 	@echo 'make demo    see it all: record from a real model, replay, a Huey worker, a cut stream, a prompt that drifts'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-wild   client libraries and plugins as people have them, in environments of their own'
 	@echo 'make fuzz    what strangers may write: random messages, journals, cassettes, secrets (FUZZ_SECONDS=60)'
 	@echo 'make docs    the documentation as a site, in build/site/index.html'
+	@echo 'make release-check   build, check and install what would be released'
 	@echo 'make bench   how fast it is, beside its peers     (ARGS goes to the benchmarks)'
 	@echo 'make clean   remove environments, caches and build results'
 	@echo
@@ -69,6 +70,11 @@ docs:
 	@sh scripts/environment.sh .venv-docs docs without-model
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict -f scripts/site/mkdocs.yml
 	@echo "The site is in build/site. With search: $(bin)/python -m http.server -b 127.0.0.1 -d build/site"
+
+# Builds, checks and installs what would be released. Ends with 3 while only decisions are open.
+release-check:
+	@sh scripts/environment.sh .venv-release release without-model
+	@.venv-release/bin/python scripts/release_check.py
 
 bench:
 	@sh scripts/environment.sh .venv-bench bench

@@ -169,7 +169,8 @@ def summary_line(totals: Totals, pending: int = 0) -> str:
     if pending:
         line += f", {pending} pending"
     if totals.replayed:
-        line += f"; saved {totals.seconds:.1f} s and {totals.tokens:,} tokens"
+        # An answer need not tell tokens, as those of embeddings and conversations of speech do not.
+        line += f"; saved {totals.seconds:.1f} s" + (f" and {totals.tokens:,} tokens" if totals.tokens else "")
     if totals.unstored:
         line += f"; {_count(len(totals.unstored), 'error')} of storage"
     return line
