@@ -20,6 +20,7 @@ from aquila.huey import (
     SqliteHuey,
     Unique,
     ask_task,
+    dead_letters,
     is_conflict,
     requeue_lost_tasks,
 )
@@ -226,26 +227,81 @@ def test_a_long_execution_renews_its_claim(huey, monkeypatch):
     assert moments[:4] == sorted(moments[:4])
 
 
-def test_with_keep_running_a_lost_job_keeps_its_claim_until_it_is_given_up(make_huey):
-    huey = make_huey("sqlite", classes=CLASSES, keep_running=True)
+@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"])
+def test_with_keep_running_a_lost_job_keeps_its_claim_until_it_is_given_up(make_huey, kind, monkeypatch):
+    huey = make_huey(kind, classes=CLASSES, keep_running=True)
     summarise = declare(huey)
     first = summarise(1)
     for _ in range(3):
-        task = take_and_die(huey)
-        unique_jobs.begin_execution(huey, task)
-        claim = Claim.read(state_of(huey).entries(TABLE)[0].value)
-        assert claim.until > state_of(huey).now() + 3600
-        assert summarise(1).id == first.id
+        execution = take_and_die(huey)
+        now = state_of(huey).now()
+        with monkeypatch.context() as later:
+            later.setattr(state_of(huey), "now", lambda now=now: now + 600)
+            assert summarise(1).id == first.id  # its worker has not been heard of, and its copy is there
         requeue_lost_tasks(huey)
+        execution.end()
+        assert stages(huey) in (["queued"], [])
     assert stages(huey) == []
     assert not is_conflict(summarise(1))
 
 
+def test_with_keep_running_a_worker_that_is_killed_when_it_has_stored_the_result_keeps_nobody_out(
+    make_huey, monkeypatch
+):
+    huey = make_huey("sqlite", classes=CLASSES, keep_running=True)
+    summarise = declare(huey)
+    first = summarise(1)
+    take_and_die(huey).end()
+    (copy,) = copies_of(huey).list_copies("dead")
+    copies_of(huey).move_to_results(copy, first.id, huey.serializer.serialize("done"))
+    now = state_of(huey).now()
+    monkeypatch.setattr(state_of(huey), "now", lambda: now + 61)
+    assert not is_conflict(summarise(1))
+
+
 def take_and_die(huey):
-    """Take a task as a consumer does that has shown no heartbeat since."""
+    """Take a task and begin it, as a consumer does that has shown no heartbeat since."""
     state = state_of(huey)
     state.put(CONSUMERS, "dead", b"{}", order=state.now() - 60)
-    return huey.deserialize_task(copies_of(huey).take("dead", ()).data)
+    copy = copies_of(huey).take("dead", ())
+    task = huey.deserialize_task(copy.data)
+    task._aquila_copy = copy
+    execution = unique_jobs.begin_execution(huey, task)
+    assert stages(huey) == ["running"]
+    return execution
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_job_that_is_handed_back_keeps_others_out(make_huey, keeps):
+    huey = make_huey("sqlite", classes=CLASSES, keep_running=keeps)
+    summarise = declare(huey)
+    first = summarise(1)
+    execution = unique_jobs.begin_execution(huey, huey.dequeue())
+    huey.notify_interrupted_tasks()  # as at SIGTERM
+    execution.end()
+    assert stages(huey) == ["queued"]
+    assert summarise(1).id == first.id
+    assert huey.pending_count() == 1
+
+
+def test_a_dead_letter_is_not_retried_beside_an_identical_job(make_huey):
+    huey = make_huey("sqlite", classes=CLASSES)
+
+    def fail():
+        raise ValueError("no")
+
+    summarise = declare(huey, fail)
+    summarise(1)
+    huey.execute(huey.dequeue())
+    (letter,) = dead_letters(huey)
+    second = summarise(1)
+    with pytest.raises(errors.TaskError, match=f"an identical job, {second.id}, is queued or runs"):
+        dead_letters(huey).retry(letter.id)
+    huey.execute(huey.dequeue())
+    letters = [each.id for each in dead_letters(huey) if each.id != letter.id]
+    dead_letters(huey).retry(letters[0])
+    assert stages(huey) == ["queued"]
+    assert is_conflict(summarise(1))
 
 
 @pytest.mark.parametrize("place", ["head", "follower", "chord"])

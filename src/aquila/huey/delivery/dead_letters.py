@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import msgpack
 
 from aquila.errors import MessageRejected, TaskError
+from aquila.huey.limits.unique_jobs import claim_again
 from aquila.huey.scope_reference import KEY
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import Entry, state_of
@@ -98,7 +99,7 @@ class DeadLetters:
 
         A task that failed has its retries again. A message that cannot be read here is put back as it is: perhaps a
         worker can. Of several callers one succeeds. Raises ``TaskError`` where there is no such letter, where it has no
-        message, or where it is being retried.
+        message, where it is being retried, or where its task is unique and an identical one is queued or runs.
         """
         value = self._state.get(TABLE, id)
         if value is None:
@@ -143,6 +144,7 @@ class DeadLetters:
         task._aquila_attempt, task._aquila_deliveries, task._aquila_losses = 1, 0, 0
         if task.expires:
             task.resolve_expires(self._huey.utc)
+        claim_again(self._huey, task)
         return self._huey.serialize_task(task), task.priority
 
     def drop(self, id: str) -> bool:

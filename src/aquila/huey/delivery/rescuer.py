@@ -15,6 +15,7 @@ from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_life import CONSUMERS, LOST_AFTER
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
+from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import state_of
 
 logger = logging.getLogger("aquila.huey")
@@ -61,6 +62,7 @@ def _take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
     if task._aquila_losses >= _MAX_LOSSES:
         _give_up(huey, copies, copy, task)
         return None
+    requeue_claim(huey, task)
     if not copies.move_to_queue(copy, huey.serialize_task(task), task.priority):
         return None
     logger.warning("task %s was lost with consumer %s and is enqueued again", task.id, copy.owner)

@@ -22,6 +22,7 @@ from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_life import ConsumerLife
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
+from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import state_of
 
 logger = logging.getLogger("aquila.huey")
@@ -275,6 +276,7 @@ class TasksInHand:
         try:
             again = self._huey.deserialize_task(data)  # Its arguments are as they were sent.
             again._aquila_deliveries = getattr(again, "_aquila_deliveries", 0) + 1
+            requeue_claim(self._huey, again)
             if self._put_back(self._huey.serialize_task(again), copy, task.priority):
                 logger.warning("task %s was interrupted and is enqueued again", task.id)
         except Exception:

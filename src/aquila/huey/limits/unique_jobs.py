@@ -6,7 +6,8 @@ enqueue makes a claim or finds one, in one atomic step, so of several processes 
 
 A claim ends with its job: when it completes, fails for good, is revoked, expires or is given up. What may end without
 anybody to tell has a short time: being enqueued, and running, which the worker renews. So a process that is killed
-holds nothing for long. With ``keep_running`` a job that lost its worker comes back, and its claim stays with it.
+holds nothing for long. With ``keep_running`` there is a copy of a job that lost its worker: for as long as there is one
+its claim stays, and it goes back into the queue with the job.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from typing import Any, Literal
 from huey.api import Result, ResultGroup, Task
 from huey.utils import Error
 
-from aquila.errors import TaskContractBroken
+from aquila.errors import TaskContractBroken, TaskError
+from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.limits.unique_settings import Unique, canonical
 from aquila.huey.running_task import attempt_of
 from aquila.huey.state import SharedState, state_of
@@ -35,27 +37,30 @@ TABLE = "unique"
 ENQUEUING, LEASE = 30.0, 60.0
 """Seconds that a claim lasts of who is about to enqueue, and of a worker that does not renew it."""
 
+_MOST_COPIES = 10_000
+
 Stage = Literal["enqueuing", "queued", "running", "over"]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The claim of a job, until a moment by the clock of the storage."""
+    """The claim of a job, until a moment by the clock of the storage. ``consumer`` has a copy of it while it runs."""
 
     id: str
     stage: Stage
     until: float
+    consumer: str = ""
 
     def write(self) -> bytes:
         """Return the claim as it is stored."""
-        return json.dumps([self.id, self.stage, self.until]).encode()
+        return json.dumps([self.id, self.stage, self.until, self.consumer]).encode()
 
     @classmethod
     def read(cls, data: bytes | None) -> Claim | None:
         """Return what is stored, or None for what is no claim."""
         try:
-            id, stage, until = json.loads(data or b"")
-            return cls(str(id), stage, float(until))
+            id, stage, until, consumer = json.loads(data or b"")
+            return cls(str(id), stage, float(until), str(consumer))
         except (ValueError, TypeError, RecursionError):
             return None
 
@@ -115,7 +120,7 @@ def _claim(huey: Any, state: SharedState, key: str, claim: Claim) -> Claim | Non
     while True:
         data = state.get(TABLE, key)
         holder = Claim.read(data)
-        if holder is not None and holder.id != claim.id and not _is_over(huey, holder, claim.until - ENQUEUING):
+        if holder is not None and holder.id != claim.id and not _is_over(huey, holder, state.now()):
             return holder
         if data is None:
             if state.add(TABLE, key, claim.write(), order=claim.until):
@@ -125,10 +130,22 @@ def _claim(huey: Any, state: SharedState, key: str, claim: Claim) -> Claim | Non
 
 
 def _is_over(huey: Any, holder: Claim, now: float) -> bool:
-    if holder.stage == "over" or holder.until <= now:
+    if holder.stage == "over":
         return True
+    if holder.until <= now:
+        return holder.stage != "running" or not _has_copy(huey, holder)
     # A job that runs goes on after it was revoked, until it looks.
     return holder.stage == "queued" and huey.is_revoked(holder.id)
+
+
+def _has_copy(huey: Any, holder: Claim) -> bool:
+    """Whether there is a copy of a job whose worker has not been heard of: it will be delivered again."""
+    copies = copies_of(huey) if holder.consumer else None
+    for copy in copies.list_copies(holder.consumer, limit=_MOST_COPIES) if copies is not None else ():
+        with contextlib.suppress(Exception):  # a message that cannot be read is no copy of this job
+            if huey.deserialize_task(copy.data).id == holder.id:
+                return True
+    return False
 
 
 def _keep_out(huey: Any, task: Any, holder: Claim) -> Any:
@@ -171,9 +188,8 @@ class UniqueExecution:
         self._value: bytes | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        # A job that is delivered again when its worker was lost keeps others out until then.
-        self._lasts = unique.within if huey.keep_running else LEASE
-        self._renews = not huey.keep_running
+        copy = getattr(task, "_aquila_copy", None)
+        self._consumer = copy.owner if copy is not None else ""
 
     def begin(self) -> None:
         """Note that the job runs, unless another one has the claim: one that came when this one's was over."""
@@ -182,8 +198,8 @@ class UniqueExecution:
         holder = Claim.read(data)
         if holder is not None and holder.id != self._task.id and holder.stage != "over" and holder.until > now:
             return
-        self._put(data, Claim(self._task.id, "running", now + self._lasts))
-        if self._value is not None and self._renews:
+        self._put(data, Claim(self._task.id, "running", now + LEASE, self._consumer))
+        if self._value is not None:
             threading.Thread(target=self._renew, name="aquila-unique", daemon=True).start()
 
     def end(self) -> None:
@@ -202,12 +218,12 @@ class UniqueExecution:
         self._value = new if stored else None
 
     def _renew(self) -> None:
-        while not self._ended.wait(self._lasts / 3):
+        while not self._ended.wait(LEASE / 3):
             with self._lock:
                 if self._ended.is_set() or self._value is None:
                     return
                 try:
-                    claim = Claim(self._task.id, "running", self._state.now() + self._lasts)
+                    claim = Claim(self._task.id, "running", self._state.now() + LEASE, self._consumer)
                     self._put(self._value, claim)
                 except Exception:
                     logger.warning("the claim of %s could not be renewed, and ends soon", self._task.id, exc_info=True)
@@ -225,6 +241,36 @@ def begin_execution(huey: Any, task: Task) -> UniqueExecution | None:
         logger.warning("the claim of %s could not be kept up", task.id, exc_info=True)
         return None
     return execution
+
+
+def requeue_claim(huey: Any, task: Any) -> None:
+    """Note that a job is about to be put back into the queue, because its worker ends or was lost. Never raises."""
+    unique = unique_of(task)
+    if unique is None:
+        return
+    try:
+        state, key = state_of(huey), key_of(task, unique)
+        data = state.get(TABLE, key)
+        holder = Claim.read(data)
+        if data is not None and holder is not None and holder.id == task.id and holder.stage != "over":
+            queued = Claim(task.id, "queued", state.now() + unique.within)
+            state.replace(TABLE, key, data, queued.write(), order=queued.until)
+    except Exception:
+        logger.warning("the claim of %s could not be kept up", task.id, exc_info=True)
+
+
+def claim_again(huey: Any, task: Any) -> None:
+    """Claim a job that has ended and is enqueued once more. Raises ``TaskError`` where another one is there."""
+    unique = unique_of(task)
+    if unique is None:
+        return
+    state = state_of(huey)
+    queued = Claim(task.id, "queued", state.now() + unique.within)
+    holder = _claim(huey, state, key_of(task, unique), queued)
+    if holder is not None:
+        raise TaskError(
+            f"{task.name} is unique, and an identical job, {holder.id}, is queued or runs: wait for its end"
+        )
 
 
 def release_claim(huey: Any, task: Any) -> None:
