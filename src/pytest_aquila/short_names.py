@@ -16,11 +16,13 @@ from pytest_aquila import task_fixtures
 if TYPE_CHECKING:
     from aquila.testing import (
         AllEnqueued,
+        AssertDeadLetter,
         AssertEnqueued,
         AssertUnique,
         BuildTask,
         DrainQueue,
         PerformJob,
+        RefuteDeadLetter,
         RefuteEnqueued,
         RunConsumer,
         RunPeriodic,
@@ -29,11 +31,13 @@ if TYPE_CHECKING:
 
 NAMES = (
     "all_enqueued",
+    "assert_dead_letter",
     "assert_enqueued",
     "assert_unique",
     "build_task",
     "drain_queue",
     "perform_job",
+    "refute_dead_letter",
     "refute_enqueued",
     "run_consumer",
     "run_periodic",
@@ -126,6 +130,18 @@ def assert_unique(aquila_assert_unique: AssertUnique) -> AssertUnique:
 def refute_enqueued(aquila_refute_enqueued: RefuteEnqueued) -> RefuteEnqueued:
     """The fixture ``aquila_refute_enqueued``."""
     return aquila_refute_enqueued
+
+
+@pytest.fixture
+def assert_dead_letter(aquila_assert_dead_letter: AssertDeadLetter) -> AssertDeadLetter:
+    """The fixture ``aquila_assert_dead_letter``."""
+    return aquila_assert_dead_letter
+
+
+@pytest.fixture
+def refute_dead_letter(aquila_refute_dead_letter: RefuteDeadLetter) -> RefuteDeadLetter:
+    """The fixture ``aquila_refute_dead_letter``."""
+    return aquila_refute_dead_letter
 
 
 @pytest.fixture

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from aquila.huey.testing import shared_consumer
     from aquila.testing import (
         AllEnqueued,
+        AssertDeadLetter,
         AssertEnqueued,
         AssertUnique,
         BuildTask,
         Drained,
         DrainQueue,
         PerformJob,
+        RefuteDeadLetter,
         RefuteEnqueued,
         RunConsumer,
         RunningConsumer,
@@ -47,6 +49,7 @@ else:
 
 __all__ = [
     "aquila_all_enqueued",
+    "aquila_assert_dead_letter",
     "aquila_assert_enqueued",
     "aquila_assert_unique",
     "aquila_build_task",
@@ -56,6 +59,7 @@ __all__ = [
     "aquila_huey",
     "aquila_huey_storage",
     "aquila_perform_job",
+    "aquila_refute_dead_letter",
     "aquila_refute_enqueued",
     "aquila_run_consumer",
     "aquila_run_periodic",
@@ -196,6 +200,18 @@ def aquila_assert_unique(aquila_tasks: AquilaHuey) -> AssertUnique:
 def aquila_refute_enqueued(aquila_tasks: AquilaHuey) -> RefuteEnqueued:
     """``aquila.huey.testing.refute_enqueued``: no task is enqueued that matches."""
     return cast("RefuteEnqueued", _load_testing().refute_enqueued)
+
+
+@pytest.fixture
+def aquila_assert_dead_letter(aquila_tasks: AquilaHuey) -> AssertDeadLetter:
+    """``aquila.huey.testing.assert_dead_letter``: a task failed for good, or a message could not be read."""
+    return cast("AssertDeadLetter", _load_testing().assert_dead_letter)
+
+
+@pytest.fixture
+def aquila_refute_dead_letter(aquila_tasks: AquilaHuey) -> RefuteDeadLetter:
+    """``aquila.huey.testing.refute_dead_letter``: no dead letter matches."""
+    return cast("RefuteDeadLetter", _load_testing().refute_dead_letter)
 
 
 @pytest.fixture

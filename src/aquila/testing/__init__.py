@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from aquila.huey.testing.consumer import RunningConsumer as RunningConsumer
     from aquila.huey.testing.draining import Drained as Drained
     from aquila.huey.testing.fixture_types import AllEnqueued as AllEnqueued
+    from aquila.huey.testing.fixture_types import AssertDeadLetter as AssertDeadLetter
     from aquila.huey.testing.fixture_types import AssertEnqueued as AssertEnqueued
     from aquila.huey.testing.fixture_types import AssertUnique as AssertUnique
     from aquila.huey.testing.fixture_types import BuildTask as BuildTask
     from aquila.huey.testing.fixture_types import DrainQueue as DrainQueue
     from aquila.huey.testing.fixture_types import PerformJob as PerformJob
+    from aquila.huey.testing.fixture_types import RefuteDeadLetter as RefuteDeadLetter
     from aquila.huey.testing.fixture_types import RefuteEnqueued as RefuteEnqueued
     from aquila.huey.testing.fixture_types import RunConsumer as RunConsumer
     from aquila.huey.testing.fixture_types import RunPeriodic as RunPeriodic
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "AllEnqueued": "aquila.huey.testing.fixture_types",
+    "AssertDeadLetter": "aquila.huey.testing.fixture_types",
     "AssertEnqueued": "aquila.huey.testing.fixture_types",
     "AssertUnique": "aquila.huey.testing.fixture_types",
     "BackgroundServer": "aquila.server.background_server",
@@ -56,6 +59,7 @@ _NAMES = {
     "Faults": "aquila.testing.faults",
     "PerformJob": "aquila.huey.testing.fixture_types",
     "Refusals": "aquila.recording.refusals",
+    "RefuteDeadLetter": "aquila.huey.testing.fixture_types",
     "RefuteEnqueued": "aquila.huey.testing.fixture_types",
     "Rule": "aquila.scripting.script",
     "RunConsumer": "aquila.huey.testing.fixture_types",

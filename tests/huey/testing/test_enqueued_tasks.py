@@ -9,6 +9,7 @@ import pytest
 from huey import MemoryHuey, crontab
 from huey.api import chord
 
+import aquila.huey
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.testing import (
     all_enqueued,
@@ -353,6 +354,24 @@ def test_a_second_identical_task_is_named_however_it_was_passed(huey, send, agai
         with pytest.raises(AssertionError, match=r"send\('eve'\) is enqueued 2 times, and should be once:") as failure:
             search()
         assert "adam" not in str(failure.value)
+
+
+def test_of_a_task_that_is_unique_by_some_arguments_those_count():
+    huey = aquila.huey.MemoryHuey("unique")
+
+    @huey.task(unique="id")
+    def pay(id, note=""):
+        return id
+
+    with use_test_queue(huey):
+        pay(1, note="first")
+        pay(1, note="second")  # kept out
+        pay(2)
+        assert_unique(pay)
+        assert len(all_enqueued(pay, 1)) == 1
+        huey.storage.enqueue(huey.serialize_task(pay.s(2, note="around the check")))
+        with pytest.raises(AssertionError, match="2 times"):
+            assert_unique(pay)
 
 
 def test_what_is_not_enqueued_at_all_is_not_unique(huey, send):

@@ -23,6 +23,8 @@ from aquila.lazy_imports import lazy_names
 if TYPE_CHECKING:
     from aquila.huey.testing.consumer import RunningConsumer as RunningConsumer
     from aquila.huey.testing.consumer import run_consumer as run_consumer
+    from aquila.huey.testing.dead_tasks import assert_dead_letter as assert_dead_letter
+    from aquila.huey.testing.dead_tasks import refute_dead_letter as refute_dead_letter
     from aquila.huey.testing.draining import Drained as Drained
     from aquila.huey.testing.draining import drain_queue as drain_queue
     from aquila.huey.testing.enqueued_tasks import all_enqueued as all_enqueued
@@ -42,11 +44,13 @@ _NAMES = {
     "ScheduledRetry": "aquila.huey.testing.task_run",
     "TaskRun": "aquila.huey.testing.task_run",
     "all_enqueued": "aquila.huey.testing.enqueued_tasks",
+    "assert_dead_letter": "aquila.huey.testing.dead_tasks",
     "assert_enqueued": "aquila.huey.testing.enqueued_tasks",
     "assert_unique": "aquila.huey.testing.enqueued_tasks",
     "build_task": "aquila.huey.testing.performing",
     "drain_queue": "aquila.huey.testing.draining",
     "perform_job": "aquila.huey.testing.performing",
+    "refute_dead_letter": "aquila.huey.testing.dead_tasks",
     "refute_enqueued": "aquila.huey.testing.enqueued_tasks",
     "run_consumer": "aquila.huey.testing.consumer",
     "run_periodic": "aquila.huey.testing.periodic",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from huey.storage import BaseStorage
 
+    from aquila.huey.delivery.dead_letters import DeadLetter
     from aquila.huey.task_types import PlainTask, PlainTaskWrapper, Task
     from aquila.huey.task_wrapper import AquilaTaskWrapper
     from aquila.huey.testing.consumer import RunningConsumer
@@ -235,6 +236,42 @@ class AssertUnique(Protocol):
         nested: bool = ...,
         **arguments: Any,
     ) -> Task[Any]: ...
+
+
+class AssertDeadLetter(Protocol):
+    """The type of ``assert_dead_letter``."""
+
+    def __call__(
+        self,
+        task: AquilaTaskWrapper[..., Any] | PlainTaskWrapper | None = None,
+        /,
+        *positional: Any,
+        args: Sequence[Any] = ...,
+        kwargs: Mapping[str, Any] = ...,
+        huey: Any = ...,
+        queue: str | None = ...,
+        kind: Literal["failed", "unreadable", "unknown", "lost"] | None = ...,
+        reason: str = ...,
+        **arguments: Any,
+    ) -> DeadLetter: ...
+
+
+class RefuteDeadLetter(Protocol):
+    """The type of ``refute_dead_letter``."""
+
+    def __call__(
+        self,
+        task: AquilaTaskWrapper[..., Any] | PlainTaskWrapper | None = None,
+        /,
+        *positional: Any,
+        args: Sequence[Any] = ...,
+        kwargs: Mapping[str, Any] = ...,
+        huey: Any = ...,
+        queue: str | None = ...,
+        kind: Literal["failed", "unreadable", "unknown", "lost"] | None = ...,
+        reason: str = ...,
+        **arguments: Any,
+    ) -> None: ...
 
 
 class DrainQueue(Protocol):

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from aquila.errors import ConfigError
+from aquila.huey.limits.unique_jobs import key_of, unique_of
 from aquila.huey.testing.fixture_types import ScheduledIn
 from aquila.huey.testing.signatures import function_of, signature_of
 from aquila.huey.testing.task_run import call_text, shortened_repr, task_name
@@ -85,7 +86,12 @@ class TaskPattern:
 
 
 def are_identical(one: Any, other: Any) -> bool:
-    """Whether two tasks do the same: they have the same function and the same arguments, defaults included."""
+    """Whether two tasks do the same: they have the same function and the same arguments, defaults included.
+
+    Of a task that is unique by some of its arguments, those alone count.
+    """
+    if type(one) is type(other) and (unique := unique_of(one)) is not None:
+        return key_of(one, unique) == key_of(other, unique)
     return type(one) is type(other) and _all_arguments(one) == _all_arguments(other)
 
 

@@ -1,0 +1,91 @@
+"""Assertions on dead letters: tasks that failed for good, and messages that no worker could read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from huey.api import Task, TaskWrapper
+
+from aquila.errors import ConfigError
+from aquila.huey.delivery.dead_letters import DeadLetter, dead_letters
+from aquila.huey.testing.call_arguments import separate_arguments
+from aquila.huey.testing.django_commits import find_task_wrapper
+from aquila.huey.testing.fixture_types import AssertDeadLetter, RefuteDeadLetter, declared_as
+from aquila.huey.testing.queue_under_test import huey_under_test
+from aquila.huey.testing.task_matching import TaskPattern
+from aquila.huey.testing.task_run import call_text, shortened_repr
+
+_OPTIONS = ("huey", "queue", "kind", "reason")
+
+
+@declared_as(AssertDeadLetter)  # type: ignore[type-abstract]
+def assert_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> DeadLetter:
+    """Assert that there is a matching dead letter, and return the first.
+
+    ``task``, ``args`` and the keyword arguments are compared as ``all_enqueued`` does. These keywords are options:
+
+    - ``kind``: ``failed``, ``unreadable``, ``unknown`` or ``lost``.
+    - ``reason``: a part of its reason.
+    - ``huey``: the Huey to look at, by default that of ``task``, else the one under test; ``queue`` names one.
+    - ``args=`` and ``kwargs=`` as for ``all_enqueued``.
+
+    Raises ``AssertionError`` with the dead letters that there are.
+    """
+    __tracebackhide__ = True
+    matching, others, wanted = _search("assert_dead_letter", task, args, keywords)
+    if not matching:
+        found = "\n".join(["There are:", *others]) if others else "There is none at all"
+        raise AssertionError(f"no dead letter matches {wanted}. {found}")
+    return matching[0]
+
+
+@declared_as(RefuteDeadLetter)  # type: ignore[type-abstract]
+def refute_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> None:
+    """Assert that there is no matching dead letter. Arguments as for ``assert_dead_letter``.
+
+    Raises ``AssertionError`` with those that match.
+    """
+    __tracebackhide__ = True
+    matching, _, wanted = _search("refute_dead_letter", task, args, keywords)
+    if matching:
+        lines = [f"  {number}. {letter.kind}: {letter.reason}" for number, letter in enumerate(matching, start=1)]
+        raise AssertionError("\n".join([f"a dead letter matches {wanted}, and none should:", *lines]))
+
+
+def _search(
+    function: str, task: Any, args: Sequence[Any], keywords: Mapping[str, Any]
+) -> tuple[list[DeadLetter], list[str], str]:
+    """Return the dead letters that match, lines about the others, and a text of what was looked for."""
+    task = find_task_wrapper(task)
+    if task is not None and not isinstance(task, TaskWrapper):
+        raise ConfigError(f"{function} needs a function decorated with @huey.task(), not {task!r}")
+    call = separate_arguments(function, task, args, keywords, _OPTIONS)
+    given = call.options
+    kind, reason = given.get("kind"), given.get("reason", "")
+    pattern = TaskPattern(wrapper=task, args=call.args, kwargs=call.kwargs)
+    huey = given.get("huey")
+    huey = huey_under_test(huey if huey is not None or task is None else task.huey, given.get("queue"))
+    wants_task = task is not None or bool(call.args or call.kwargs)
+    matching: list[DeadLetter] = []
+    others: list[str] = []
+    for letter in dead_letters(huey):
+        dead = _read_task(huey, letter)
+        fits = not wants_task or (dead is not None and not pattern.find_mismatches(dead, None))
+        if fits and kind in (None, letter.kind) and reason in letter.reason:
+            matching.append(letter)
+        else:
+            shown = call_text(dead) if dead is not None else letter.task_name or "a message that cannot be read"
+            others.append(f"  {len(others) + 1}. {shown} {letter.kind}: {shortened_repr(letter.reason)}")
+    wanted = (
+        str(pattern) + (f" of the kind {kind}" if kind else "") + (f" with {reason!r} in its reason" if reason else "")
+    )
+    return matching, others, wanted
+
+
+def _read_task(huey: Any, letter: DeadLetter) -> Task | None:
+    try:
+        found: Task = huey.deserialize_task(letter.message)
+    except Exception:  # noqa: BLE001 -- whatever a serializer raises
+        return None
+    return found
