@@ -7,6 +7,7 @@ import json
 import re
 import selectors
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,55 @@ def test_pauses_are_as_they_were_recorded(root: Path, monkeypatch: pytest.Monkey
             client.send_text(b"hello")
             tell()
             assert list(come()) == [(0.5, b"one"), (60.5, b"two"), (180.5, b"\x03\xe8")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_limit")
+def test_many_small_messages_are_recorded_and_replayed(root: Path) -> None:
+    count = 30_000
+
+    def speak(connection: Any) -> None:
+        connection.recv(60)
+        for number in range(count):
+            connection.send(str(number))
+        connection.recv(60)
+
+    def listen(url: str) -> list[Any]:
+        with connect(url, ping_interval=None) as connection:
+            connection.send("go")
+            return [connection.recv() for _ in range(count)]
+
+    with web_socket_server(speak, ping_interval=None) as provider:
+        url = f"{provider.url}/v1/realtime"
+        with aquila.use_cassette("x", transport="record"):
+            recorded = listen(url)
+    with aquila.use_cassette("x"):
+        assert listen(url) == recorded == [str(number) for number in range(count)]
+    (interaction,) = load_cassette(root / "x.yaml").interactions
+    assert isinstance(interaction.response.chunks, StoredChunks)
+    assert (root / "x.yaml").stat().st_size < 20 * count
+
+
+def test_a_provider_that_never_closes_ends_with_its_test(root: Path) -> None:
+    stops = threading.Event()
+
+    def speak(connection: Any) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while not stops.is_set():
+                connection.send("more")
+
+    def listen(url: str) -> list[Any]:
+        with connect(url) as connection:
+            heard = [connection.recv() for _ in range(5)]
+            connection.close_socket()  # without a word: it would wait for one of the provider's
+        return heard
+
+    with web_socket_server(speak) as provider:
+        url = f"{provider.url}/v1/realtime"
+        with aquila.use_cassette("x", transport="record"):
+            assert listen(url) == ["more"] * 5
+        stops.set()
+    (interaction,) = load_cassette(root / "x.yaml").interactions
+    assert interaction.response.end == "closed"
+    with aquila.use_cassette("x"):
+        assert listen(url) == ["more"] * 5

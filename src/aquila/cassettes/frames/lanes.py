@@ -10,7 +10,8 @@ from __future__ import annotations
 import bisect
 import json
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from aquila.cassettes.frames.frame import Frame
 
@@ -42,18 +43,41 @@ class Lane:
         return None if self.is_taken else self.sent[self.taken]
 
 
-class Lanes:
-    """The lanes of a conversation. ``frames`` are all of it, in the order in which they were recorded."""
+class Senders(NamedTuple):
+    """Who has sent each frame of a conversation: 1 is the client, 0 the provider. ``streams`` are those that some name,
+    by their places.
+    """
 
-    def __init__(self, frames: Sequence[Frame]) -> None:
-        self._end = len(frames)
+    by_client: bytearray
+    streams: Mapping[int, str]
+
+
+def read_senders(frames: Iterable[Frame]) -> Senders:
+    """Read the frames of a conversation for ``Lanes``."""
+    by_client = bytearray()
+    streams: dict[int, str] = {}
+    for place, frame in enumerate(frames):
+        by_client.append(frame.sent)
+        name = read_stream_id(frame.data)
+        if name is not None:
+            streams[place] = name
+    return Senders(by_client, streams)
+
+
+class Lanes:
+    """The lanes of a conversation, whose frames ``senders`` tells in the order in which they were recorded."""
+
+    def __init__(self, senders: Senders) -> None:
+        by_client, streams = senders
+        self._end = len(by_client)
         self.without_name = Lane(None)
         """The frames that name no stream."""
-        seen = [(read_stream_id(frame.data), frame.sent) for frame in frames]
         # A stream that only the provider names is no lane: nothing says which frames it waits for.
-        self._by_name = {name: Lane(name) for name, is_sent in seen if name and is_sent}
-        for place, (name, is_sent) in enumerate(seen):
-            lane = self._by_name.get(name, self.without_name) if name else self.without_name
+        self._by_name = {name: Lane(name) for place, name in streams.items() if by_client[place]}
+        for place, is_sent in enumerate(by_client):
+            lane = self.without_name
+            if self._by_name and place in streams:
+                lane = self._by_name.get(streams[place], lane)
             (lane.sent if is_sent else lane.received).append(place)
         self._sent = array("Q", sorted(place for lane in self.all() for place in lane.sent))
         self._was_taken = bytearray(self._end)

@@ -19,7 +19,7 @@ from aquila.cassettes.frames.lane_matching import LaneMatcher, Mismatch
 from aquila.cassettes.frames.lanes import Lane, Lanes, read_stream_id
 from aquila.cassettes.frames.messages import Message, MessageReader
 from aquila.cassettes.frames.misses import FrameMiss, explain_difference, explain_played_out, explain_sound
-from aquila.cassettes.frames.stored_frames import open_frames
+from aquila.cassettes.frames.stored_frames import open_frames, senders_of
 from aquila.cassettes.matching.body_lines import count_of
 from aquila.cassettes.matching.difference import clip_around
 from aquila.cassettes.matching.match_rules import MatchRules
@@ -57,7 +57,7 @@ class ConversationReplay:
         self._frames, close = open_frames(chunks)
         self._ending = _ending_of(close, response_end)
         self._closed_by_client: Close | None = None
-        self._lanes = Lanes(self._frames)
+        self._lanes = Lanes(senders_of(self._frames))
         self._due: deque[int] = deque()
         """The places of frames that may be delivered, and were not."""
         self._reader = MessageReader(rules, redact)

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from typing import overload
 
 from aquila.cassettes.body_file import LARGE_STREAM, StoredChunks
-from aquila.cassettes.frames.frame import Close, Frame, NotAFrame, is_close, read_event, read_frames
+from aquila.cassettes.frames.frame import (
+    Close,
+    Frame,
+    NotAFrame,
+    is_close,
+    is_from_provider,
+    read_event,
+    read_frames,
+)
+from aquila.cassettes.frames.lanes import Senders, read_senders, read_stream_id
 from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import RecordedChunk
 
@@ -33,20 +42,33 @@ def _open_stored(
 ) -> tuple[Sequence[Frame], Close | None]:
     """Find what is a frame, by chunks that may have no sound."""
     places = array("Q")
+    by_client = bytearray()
+    streams: dict[int, str] = {}
     close: Close | None = None
     for place, chunk in enumerate(templates):
         if is_close(chunk):
             event = read_event(chunk)
             close = event if isinstance(event, Close) else close
-        else:
-            places.append(place)
-    return StoredFrames(chunks, places), close
+            continue
+        if b'"stream_id"' in chunk.data and isinstance(frame := read_event(chunk), Frame):
+            name = read_stream_id(frame.data)
+            if name is not None:
+                streams[len(places)] = name
+        places.append(place)
+        by_client.append(not is_from_provider(chunk))
+    return StoredFrames(chunks, places, Senders(by_client, streams)), close
+
+
+def senders_of(frames: Sequence[Frame]) -> Senders:
+    """Say who has sent which frame of what ``open_frames`` has given."""
+    return frames.senders if isinstance(frames, StoredFrames) else read_senders(frames)
 
 
 class StoredFrames(Sequence[Frame]):
     """Those of ``chunks`` at some ``places``. They are mostly read in order; those read last are kept."""
 
-    def __init__(self, chunks: Sequence[RecordedChunk], places: Sequence[int]) -> None:
+    def __init__(self, chunks: Sequence[RecordedChunk], places: Sequence[int], senders: Senders) -> None:
+        self.senders = senders
         self._chunks = chunks
         self._places = places
         self._page: tuple[int, Sequence[RecordedChunk]] = 0, ()

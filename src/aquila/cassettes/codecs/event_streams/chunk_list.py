@@ -8,7 +8,9 @@ times changes one line.
 
 from __future__ import annotations
 
+import itertools
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -16,6 +18,8 @@ from aquila.cassettes.model import RecordedChunk
 
 _ITEM = re.compile(r"([0-9]{1,15})(?:x([0-9]{1,9})|:([0-9]{1,15}))?", re.ASCII)
 
+_SIZE = re.compile(r"([0-9]+):([0-9]+)", re.ASCII)
+_AT_ONCE = 10_000
 _SIZES = re.compile(r"[0-9]{1,15}:[0-9]{1,15}(?: [0-9]{1,15}:[0-9]{1,15})*", re.ASCII)
 
 
@@ -46,18 +50,21 @@ def write_chunk_list(chunks: Sequence[RecordedChunk], event_ends: Sequence[int])
 
 def write_sizes(sizes: Sequence[int], times: Sequence[int]) -> str:
     """Return the chunk list of a body that is not at hand: the time and the bytes of each chunk."""
-    return " ".join([f"{at}:{size}" for at, size in zip(times, sizes, strict=True)])
+    items = (f"{at}:{size}" for at, size in zip(times, sizes, strict=True))
+    return " ".join([" ".join(some) for some in iter(lambda: list(itertools.islice(items, _AT_ONCE)), [])])
 
 
-def read_sizes(chunk_list: str, total: int) -> tuple[list[int], list[int]]:
+def read_sizes(chunk_list: str, total: int) -> tuple[array[int], array[int]]:
     """Return sizes and times as `write_sizes` wrote them. Raises ChunkListError if they do not have ``total`` bytes."""
+    sizes, times = array("Q"), array("Q")
     if not chunk_list:
-        return [], []
+        return sizes, times
     found = _SIZES.fullmatch(chunk_list)
     if found is None:
         raise ChunkListError("'chunks' of a body in a file must be times with bytes ('412:1024 451:18')")
-    numbers = list(map(int, chunk_list.replace(":", " ").split(" ")))
-    times, sizes = numbers[::2], numbers[1::2]
+    for item in _SIZE.finditer(chunk_list):  # there may be a million
+        times.append(int(item[1]))
+        sizes.append(int(item[2]))
     if sum(sizes) != total:
         raise ChunkListError(f"the chunks have {sum(sizes)} bytes, the body {total}")
     return sizes, times
