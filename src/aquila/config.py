@@ -48,6 +48,9 @@ def _raw_environment() -> Mapping[Any, Any]:
 
 def _option_variables() -> tuple[Any, ...]:
     """The variables of ``_OPTION_OF_VARIABLE`` as they are now, in a form that can only be compared."""
+    inner = getattr(os.environ, "_data", None)
+    if type(inner) is dict and os.name == "posix":  # told quickly: this is part of every request, and of every task
+        return tuple(map(inner.get, _encoded_names(_VARIABLES)))
     variables = _raw_environment()
     return tuple(map(variables.get, _raw_names(variables, _VARIABLES)))
 

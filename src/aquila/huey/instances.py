@@ -268,6 +268,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
         enter_current_task(self, task)
         set_gate(TaskGate(self, task))
+        in_hand = task._aquila_in_hand = self.tasks_in_hand
         # Without the attribute the task was never on the wire: it executes in the scope of its caller.
         entered = enter_task_scope(self, task) if hasattr(task, "_aquila_scope") else None
         unique = begin_execution(self, task) if unique_of(task) and self.ready_to_run(task, timestamp) else None
@@ -278,7 +279,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
                 unique.end()
             if entered is not None:
                 leave_task_scope(self, task, *entered)
-            self.tasks_in_hand.let_go(task)
+            in_hand.let_go(task)
 
     def _timeout_context(self, task: Task) -> AbstractContextManager[Any]:
         """Enclose the code of a task. Replays know of its time limit.
@@ -290,7 +291,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
             inner = self._enclose_code(task, super()._timeout_context(task))
         else:
             inner = ReschedulesTask(self, task)  # All that most tasks in production need, and part of every one's time.
-        return CountsEnd(self.tasks_in_hand, task, inner)
+        return CountsEnd(task._aquila_in_hand, task, inner)
 
     @contextlib.contextmanager
     def _enclose_code(self, task: Task, inner: AbstractContextManager[Any]) -> Iterator[None]:
@@ -331,12 +332,15 @@ class AquilaHuey(PatientResults, DeliveringHuey):
 
 _NUMBERS = ("attempt", "deliveries", "losses")
 """What the message of a task says of its past, where it has one. On the task each begins with ``_aquila_``."""
+_ATTRIBUTES = tuple(f"_aquila_{name}" for name in _NUMBERS)
 
 
 def _fields_to_send(task: Task) -> dict[str, Any] | str | None:
     """Return what the message of a task carries: its reference, and its numbers if it was retried or lost before."""
     # A task that came over the wire keeps the reference it came with, None too.
     reference = task._aquila_scope if hasattr(task, "_aquila_scope") else scope_reference.reference_to_current_scope()
+    if task._aquila_enqueued is None and not any(map(functools.partial(hasattr, task), _ATTRIBUTES)):
+        return reference  # As of almost every task: this is part of each one's time.
     stamp = {} if task._aquila_enqueued is None else {queue_time.FIELD: task._aquila_enqueued}
     numbers = {name: number for name in _NUMBERS if (number := getattr(task, f"_aquila_{name}", 0))}
     if stamp or (numbers and numbers != {"attempt": 1}):

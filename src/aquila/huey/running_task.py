@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextvars import ContextVar
 from typing import Any
 
@@ -11,6 +12,7 @@ from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskL
 from aquila.errors import ConfigError
 from aquila.huey.progress.kept_progress import KeptProgress
 
+_making = threading.Lock()  # what is kept of any task: only for the moment in which that is made or settled
 # Set in the context of one execution, which AquilaHuey makes, and never reset: the context ends with the execution.
 _current: ContextVar[CurrentTask | None] = ContextVar("aquila_task", default=None)
 
@@ -27,17 +29,45 @@ class CurrentTask:
     it keeps for the next one: ``checkpoint`` and ``follow`` use it.
     """
 
-    __slots__ = ("attempt", "delivery", "huey", "kept", "task")
+    __slots__ = ("_is_complete", "_kept", "attempt", "delivery", "huey", "task")
 
     def __init__(self, huey: Any, task: Task) -> None:
         self.huey = huey
         self.task = task
         self.attempt = attempt_of(task)
         self.delivery = getattr(task, "_aquila_deliveries", 0) + 1
-        self.kept = KeptProgress(huey, task, is_first=self.attempt == 1 and self.delivery == 1)
+        # Made where it is first needed. Of the first execution nothing is kept before that.
+        self._kept = None if self._is_first else KeptProgress(huey, task, is_first=False)
+        self._is_complete = False
 
     def __repr__(self) -> str:
         return f"<CurrentTask {self.task!r}, attempt {self.attempt}>"
+
+    @property
+    def _is_first(self) -> bool:
+        return self.attempt == 1 and self.delivery == 1
+
+    @property
+    def kept(self) -> KeptProgress:
+        """What the task keeps for its next execution."""
+        if self._kept is None:
+            with _making:  # Threads of the task may be the first at once, and outlive it.
+                if self._kept is None:
+                    self._kept = KeptProgress(self.huey, self.task, is_first=True)
+                    if self._is_complete:
+                        self._kept.delete()
+        return self._kept
+
+    def settle(self, error: BaseException | None) -> None:
+        """Remove what was kept because the task is complete, or see that it is stored."""
+        with _making:
+            self._is_complete = error is None
+            kept = self._kept
+        if kept is not None:
+            if error is None:
+                kept.delete()
+            else:
+                kept.store_unstored()
 
     @property
     def id(self) -> str:
@@ -95,7 +125,4 @@ def settle_progress(task: Task, error: BaseException | None) -> None:
     """Remove what the task that is executing here kept for its retry, if it is this task, or see that it is stored."""
     current = _current.get()
     if current is not None and current.task is task:
-        if error is None:
-            current.kept.delete()
-        else:
-            current.kept.store_unstored()
+        current.settle(error)

@@ -36,8 +36,8 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
     @property
     def tasks_in_hand(self) -> TasksInHand:
         """What this process has taken from the storage that this Huey has now."""
-        found = self._find_tasks_in_hand()
-        if found is None:
+        found: TasksInHand | None = self.storage.__dict__.get(_ATTRIBUTE)
+        if found is None or not found.is_of(self):
             with _making:
                 found = self._find_tasks_in_hand()
                 if found is None:

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -53,7 +53,9 @@ class TasksInHand:
         if self._keeps and not isinstance(self.storage, MemoryStorage):
             self.copies = copies_of(huey)
             self._life = ConsumerLife(state_of(huey), self._look_around, huey.lost_after)
-        self._changed = threading.Condition()  # Guards what follows.
+        # Guards what follows. Its lock is taken by itself where nobody waits: that is part of every task's time.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._taken: set[Task] = set()
         self._taking: set[int] = set()
         self._is_closed = False
@@ -103,25 +105,9 @@ class TasksInHand:
             hand += [task for task in found if task is not None]
             return list(hand)
 
-    @contextlib.contextmanager
-    def _open_hand(self) -> Iterator[list[Task] | None]:
-        """Yield a list for what is taken, or None where nothing may be taken any more."""
-        hand: list[Task] = []
-        taker = next(_takers)
-        with self._changed:
-            must_stop = self._must_stop()
-            if not must_stop:
-                self._taking.add(taker)
-        if must_stop:
-            yield None
-            return
-        try:
-            yield hand
-        finally:
-            with self._changed:
-                self._taken.update(hand)
-                self._taking.discard(taker)
-                self._changed.notify_all()
+    def _open_hand(self) -> _OpenHand:
+        """Return what yields a list for what is taken, or None where nothing may be taken any more."""
+        return _OpenHand(self)
 
     def _must_stop(self) -> bool:
         flag = stop_flag.get()
@@ -170,7 +156,7 @@ class TasksInHand:
         It does not where the task was handed back meanwhile, or another consumer has taken it over. From now on it is
         not handed back.
         """
-        with self._changed:
+        with self._lock:
             if getattr(task, "_aquila_handed_back", False):
                 return False
             task._aquila_has_ended = True
@@ -181,11 +167,12 @@ class TasksInHand:
 
     def let_go(self, task: Task) -> None:
         """Forget a task whose execution is over, in whatever way, unless it waits to be handed back."""
-        with self._changed:
+        with self._lock:
             if getattr(task, "_aquila_interrupted", False):
                 return
             self._taken.discard(task)
-            self._changed.notify_all()
+            if self._is_closed:  # Otherwise nobody waits.
+                self._changed.notify_all()
         copy = _take_copy(task)
         if copy is None or self.copies is None:
             return
@@ -340,6 +327,35 @@ class TasksInHand:
             while len(finished) < 1000:
                 finished.append(self._finished.popleft())
         return finished
+
+
+class _OpenHand:
+    """What is taken in the block is in hand at its end. A class, because a generator takes several times as long."""
+
+    __slots__ = ("_hand", "_owner", "_taker")
+
+    def __init__(self, owner: TasksInHand) -> None:
+        self._owner = owner
+        self._hand: list[Task] = []
+        self._taker: int | None = None
+
+    def __enter__(self) -> list[Task] | None:
+        owner, taker = self._owner, next(_takers)
+        with owner._lock:
+            if owner._must_stop():
+                return None
+            owner._taking.add(taker)
+            self._taker = taker
+        return self._hand
+
+    def __exit__(self, *exc_info: object) -> None:
+        owner, taker = self._owner, self._taker
+        if taker is not None:
+            with owner._lock:
+                owner._taken.update(self._hand)
+                owner._taking.discard(taker)
+                if owner._is_closed:  # Otherwise nobody waits.
+                    owner._changed.notify_all()
 
 
 def _take_copy(task: Task) -> Copy | None:
