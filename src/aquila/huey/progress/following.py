@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
@@ -85,8 +85,9 @@ def afollow(
 ) -> AsyncIterator[Event]:
     """``follow`` for ``async`` tasks: ``async for event in afollow(stream)``, for a stream of ``aquila.astream``."""
     answer = FollowedAnswer(current_task(), stream._plan, resume, continue_by)
-    watch = TaskWatch(answer.current, every, store=answer.store, end_stream=_closer_of(stream))
-    return _AsyncFollowing(stream, answer, watch)
+    closer = _StreamCloser(stream)
+    watch = TaskWatch(answer.current, every, store=answer.store, end_stream=closer.close_from_thread)
+    return _AsyncFollowing(stream, answer, watch, closer)
 
 
 class _AsyncFollowing(AsyncIterator[Event]):
@@ -96,9 +97,10 @@ class _AsyncFollowing(AsyncIterator[Event]):
     ends its watch when nobody holds it any more, so nothing that it holds may hold it.
     """
 
-    def __init__(self, stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch) -> None:
+    def __init__(self, stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch, closer: _StreamCloser) -> None:
         self._answer = answer
         self._watch = watch
+        self._closer = closer
         self._events = _iterate(stream, answer, watch)
 
     async def __anext__(self) -> Event:
@@ -113,6 +115,7 @@ class _AsyncFollowing(AsyncIterator[Event]):
         if self._watch.is_running:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self._finish)
+                await self._closer.wait_until_closed()
 
     def _finish(self) -> None:
         self._watch.finish(is_complete=self._answer.response is not None)
@@ -146,19 +149,26 @@ async def _iterate(stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch
         raise
 
 
-def _closer_of(stream: AsyncStream) -> Any:
-    """Return a function that closes a stream from another thread."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        raise ConfigError("afollow() needs asyncio, which runs async tasks") from None
-    closing: list[asyncio.Task[None]] = []  # the event loop itself holds its tasks weakly
+class _StreamCloser:
+    """Closes an asynchronous stream from another thread."""
 
-    def close() -> None:
-        closing.append(loop.create_task(stream.aclose()))
+    def __init__(self, stream: AsyncStream) -> None:
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigError("afollow() needs asyncio, which runs async tasks") from None
+        self._stream = stream
+        self._closing: list[asyncio.Task[None]] = []  # the event loop itself holds its tasks weakly
 
-    def close_from_thread() -> None:
+    def close_from_thread(self) -> None:
+        """Have the event loop close the stream."""
         with contextlib.suppress(RuntimeError):  # the loop has ended, and the stream with it
-            loop.call_soon_threadsafe(close)
+            self._loop.call_soon_threadsafe(self._close)
 
-    return close_from_thread
+    async def wait_until_closed(self) -> None:
+        """Wait for the end of a closing that has begun: the end of the event loop would cut it short."""
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _close(self) -> None:
+        self._closing.append(self._loop.create_task(self._stream.aclose()))
