@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from aquila.cassettes.model import Interaction
 
@@ -23,13 +24,17 @@ class ConversationPlay:
 
 
 class PlayedConversations:
-    """The plays of one session. Whoever plays a conversation counts what is sent. Thread-safe."""
+    """The plays of one session, and which connection has which recording, for which ``lock`` is held.
+
+    Whoever plays a conversation counts what is sent.
+    """
 
     def __init__(self) -> None:
         self._plays: dict[int, list[ConversationPlay]] = {}
-        self._claimed: set[int] = set()
-        # Held while somebody looks for a recording that nobody has claimed.
-        self._lock = threading.Lock()
+        self._holders: dict[int, object] = {}
+        """The connections that have a recording, by its identity."""
+        self.lock = threading.RLock()
+        """Held by each connection that may still get another recording, whenever something is said there."""
 
     def begin_play(self, interaction: Interaction, count: int) -> ConversationPlay:
         """Begin the play of a recording of the session, in which the client had sent ``count`` messages."""
@@ -37,25 +42,15 @@ class PlayedConversations:
         self._plays.setdefault(id(interaction), []).append(play)
         return play
 
-    def claim(self, candidates: Iterable[Interaction], fits: Callable[[Interaction], bool]) -> Interaction | None:
-        """Claim the first of some recordings that nobody has claimed, and that ``fits``. None if there is none."""
-        with self._lock:
-            found = self._find_unclaimed(candidates, fits)
-            if found is not None:
-                self._claimed.add(id(found))
-            return found
+    def holder_of(self, interaction: Interaction) -> Any:
+        """Return the connection that has a recording, None if none has it."""
+        return self._holders.get(id(interaction))
 
-    def find_unclaimed(
-        self, candidates: Iterable[Interaction], fits: Callable[[Interaction], bool]
-    ) -> Interaction | None:
-        """Return what ``claim`` would claim."""
-        with self._lock:
-            return self._find_unclaimed(candidates, fits)
-
-    def _find_unclaimed(
-        self, candidates: Iterable[Interaction], fits: Callable[[Interaction], bool]
-    ) -> Interaction | None:
-        return next((each for each in candidates if id(each) not in self._claimed and fits(each)), None)
+    def hand_over(self, interaction: Interaction, holder: object, *, instead_of: Interaction | None = None) -> None:
+        """Give a recording to a connection, in place of another one that it had."""
+        if instead_of is not None and self.holder_of(instead_of) is holder:
+            del self._holders[id(instead_of)]
+        self._holders[id(interaction)] = holder
 
     def is_unplayed(self, interaction: Interaction, count: int) -> bool:
         """Whether a recording was not played, or not to its end. ``count`` is how often it was given to somebody."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -114,3 +116,96 @@ def test_threads_that_connect_at_once_find_theirs() -> None:
             with aquila.use_cassette("x", transport="replay") as used:
                 assert list(pool.map(ask, asked)) == [[text.upper()] for text in asked]
                 assert used.all_played
+
+
+def record_alike(*kinds: str) -> None:
+    """Record Realtime conversations that begin alike but for ids of the provider, and go on with another word each."""
+    count = itertools.count(1)
+
+    def speak(connection: Any) -> None:
+        number = next(count)
+
+        def tell(kind: str, **more: Any) -> None:
+            event = {"type": kind, "event_id": f"event_{number}_{len(told)}", **more}
+            told.append(event)
+            connection.send(json.dumps(event))
+
+        told: list[Any] = []
+        session = {"id": f"sess_{number}", "model": "m", "expires_at": 1000 + number}
+        tell("session.created", session=session)
+        while True:
+            said = json.loads(connection.recv(60))
+            if said["type"] == "session.update":
+                tell("session.updated", session=session)
+            else:
+                tell("item.added", item={"id": f"item_{number}_{len(told)}", "text": said["text"].upper()})
+
+    with web_socket_provider("api.openai.com", speak=speak), aquila.use_cassette("x", transport="record"):
+        for kind in kinds:
+            with connect(GREETING_URL) as connection:
+                assert go_on(connection, kind, begin(connection)) == kind.upper()
+
+
+def begin(connection: Any) -> str:
+    """Say what all say. Return the id of what was added, which each goes on behind."""
+    created = json.loads(connection.recv(60))
+    connection.send(json.dumps({"type": "session.update", "session": {"instructions": "Be brief."}}))
+    updated = json.loads(connection.recv(60))
+    assert updated["session"]["id"] == created["session"]["id"]
+    connection.send(json.dumps({"type": "item.create", "text": "hello"}))
+    return str(json.loads(connection.recv(60))["item"]["id"])
+
+
+def go_on(connection: Any, word: str, previous: str) -> str:
+    """Say what this one alone says. Return the answer."""
+    connection.send(json.dumps({"type": "item.create", "text": word, "previous_item_id": previous}))
+    return str(json.loads(connection.recv(60))["item"]["text"])
+
+
+@pytest.mark.parametrize("order", ["abc", "cab", "bca", "cba"])
+def test_connections_that_begin_alike_have_the_recording_that_goes_on_as_they_do(order: str) -> None:
+    record_alike("a", "b", "c")
+    with aquila.use_cassette("x", transport="replay") as used, contextlib.ExitStack() as opened:
+        connections = [opened.enter_context(connect(GREETING_URL)) for _ in order]
+        begun = [begin(connection) for connection in connections]
+        assert len(set(begun)) == 3
+        rows = zip(connections, order, begun, strict=True)
+        assert [go_on(connection, word, previous) for connection, word, previous in rows] == list(order.upper())
+        assert used.all_played
+
+
+def test_one_after_the_other_in_another_order_they_find_theirs_too() -> None:
+    record_alike("a", "b", "c")
+    with aquila.use_cassette("x", transport="replay") as used:
+        for word in "cab":
+            with connect(GREETING_URL) as connection:
+                assert go_on(connection, word, begin(connection)) == word.upper()
+        assert used.all_played
+
+
+def test_what_none_goes_on_with_is_a_miss_of_its_own() -> None:
+    record_alike("a", "b")
+    with aquila.use_cassette("x", transport="replay") as used:
+        with connect(GREETING_URL) as first, connect(GREETING_URL) as second:
+            previous = begin(first)
+            assert go_on(second, "a", begin(second)) == "A"
+            with pytest.raises(CassetteMiss, match="text: recorded 'b', now 'c'"):
+                go_on(first, "c", previous)
+        used.forget_misses()
+
+
+def test_threads_that_begin_alike_at_once_find_theirs() -> None:
+    words = "abcdef"
+    record_alike(*words)
+    with aquila.use_cassette("x", transport="replay") as used:
+        together = threading.Barrier(len(words))
+
+        def run(word: str) -> str:
+            with connect(GREETING_URL) as connection:
+                previous = begin(connection)
+                together.wait(60)
+                return go_on(connection, word, previous)
+
+        with ThreadPoolExecutor(len(words)) as pool:
+            assert list(pool.map(run, reversed(words))) == list("FEDCBA")
+        assert used.all_played

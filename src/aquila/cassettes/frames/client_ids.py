@@ -129,6 +129,13 @@ class ClientIds:
         if recorded != now and _STRING.fullmatch(written := json.dumps(recorded).encode()):
             self._changed[written[1:-1]] = json.dumps(now).encode()
 
+    def rename(self, ids: Mapping[str, str]) -> None:
+        """Let these recorded ids be others now, which the client was told in their place."""
+        for recorded, now in ids.items():
+            self._now_of[recorded] = now
+            self._taken.add(now)
+            self._remember_change(recorded, now)
+
     def put_back(self, data: bytes) -> bytes:
         """Return a message of the provider with ids of now in place of those that the client had made."""
         data = self._calls.put_back(data)

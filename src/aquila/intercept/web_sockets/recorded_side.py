@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +15,7 @@ from aquila.cassettes.storage.names import cassette_path
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut
 from aquila.intercept.web_sockets.readings import Readings
+from aquila.intercept.web_sockets.which_recording import Fitting, History, Holder, Said, find_place
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import conversations, drift_watch
 from aquila.recording.decisions import ReplayDecision
@@ -42,22 +43,17 @@ class RecordedSide:
         response = decision.interaction.response
         # The times of some faults are kept, whatever the pace of replays is.
         self._timing = 1.0 if decision.fault and decision.fault.startswith(fault.PACED) else settings.replay_timing
-        self._take_up(decision.interaction)
-        self._said: list[bytes] | None = []  # while the client has said nothing
         self._unsaid: list[Frame] = []
+        self._holder = Holder(decision.interaction, History(self._replay_of), self._move)
+        self._take_up(decision.interaction, self._replay_of(decision.interaction))
+        if decision.fault or not self._others():
+            self._holder.history.close()
         self._passed = -1  # the time of the last frame for which was waited
         self.readings = Readings(scope.run.wire_watch)
         if scope.run.wire_watch is not None:  # of a large conversation all would be read from the disk
             is_cut = bool(decision.fault) and response.end in ("broken", "silent")
             count = sum(is_from_provider(chunk) for chunk in response.chunks)
             self.readings.begin(decision, decision.interaction.request, None if is_cut else count)
-
-    def _take_up(self, interaction: Interaction) -> None:
-        """Go on as a recording does."""
-        self._response = interaction.response
-        self._times = sorted(chunk.at for chunk in interaction.response.chunks) if self._timing else []
-        self._replay = self._replay_of(interaction)
-        self._play = self._session.conversations.begin_play(interaction, self._replay.sent_count)
 
     def _replay_of(self, interaction: Interaction) -> ConversationReplay:
         response = interaction.response
@@ -69,45 +65,62 @@ class RecordedSide:
             name=self._session.name,
         )
 
-    def _take_first(self, said: list[bytes], data: bytes, is_text: bool) -> FrameMiss | None:
-        """Take the first message of the client, and find out by it which recording answers.
+    def _move(self, place: Fitting) -> None:
+        """Go on as another recording does, which has what was said so far."""
+        before = self._holder.interaction
+        self._take_up(place.interaction, place.replay)
+        self._unsaid = place.unsaid
+        self._session.conversations.hand_over(place.interaction, self._holder, instead_of=before)
 
-        Programs may connect in any order. It is the recording that this connection was given, unless that begins
-        otherwise, or another connection has it already. ``said`` are the messages that the client may have read.
-        """
-        plays, given = self._session.conversations, self._decision.interaction
-        if self._decision.fault:
+    def _take_up(self, interaction: Interaction, replay: ConversationReplay) -> None:
+        self._holder.interaction = interaction
+        self._response = interaction.response
+        self._times = sorted(chunk.at for chunk in interaction.response.chunks) if self._timing else []
+        self._replay = replay
+        self._play = self._session.conversations.begin_play(interaction, replay.sent_count)
+        self._play.sent = replay.taken_count
+
+    def _take(self, data: bytes, is_text: bool, *, may_wait: bool) -> FrameMiss | Literal["early"] | None:
+        """Take a message. While others begin alike, find out by it which recording answers."""
+        history, plays = self._holder.history, self._session.conversations
+        if not history.is_open:
             return self._replay.take_sent(data, is_text)
+        said = Said(data, True, is_text)
         miss: FrameMiss | None = None
-
-        def given_begins_so(_: Interaction) -> bool:
-            nonlocal miss
+        if plays.holder_of(self._holder.interaction) in (None, self._holder):
             miss = self._replay.take_sent(data, is_text)
-            return miss is None
-
-        # Not claimed before it is known to fit: another connection may be looking for it.
-        if plays.claim([given], given_begins_so) is not None:
+            if miss is None:
+                plays.hand_over(self._holder.interaction, self._holder)
+                history.add([said])
+                return None
+            if may_wait and history.has_asked and self._replay.comes_early(data, is_text):
+                return "early"
+        found = find_place(self._holder, self._others(), plays.holder_of, said)
+        if found is not None:
+            place, make_room = found
+            make_room()
+            self._move(place)
+            history.add([said])
             return None
+        if miss is None:  # what differs is shown beside one that nobody has
+            free = (history.fit(each) for each in self._others() if plays.holder_of(each) is None)
+            beside = next(filter(None, free), None)
+            if beside is not None:
+                self._move(beside)
+            miss = self._replay.take_sent(data, is_text)
+            if miss is None:
+                history.add([said])
+        return miss
 
-        def greets_so(interaction: Interaction) -> ConversationReplay | None:
-            replay = self._replay_of(interaction)
-            return replay if [frame.data for frame in replay.deliverable()][: len(said)] == said else None
+    def _others(self) -> list[Interaction]:
+        """The other recordings that answer the handshake."""
+        numbers = self._session.find_numbers(self._decision.interaction.request)
+        found = [self._session.cassette.interactions[number] for number in numbers]
+        return [each for each in found if each is not self._holder.interaction]
 
-        def begins_so(interaction: Interaction) -> bool:
-            replay = greets_so(interaction)
-            return replay is not None and replay.take_sent(data, is_text) is None
-
-        numbers = self._session.find_numbers(given.request)
-        others = [self._session.cassette.interactions[number] for number in numbers]
-        others = [each for each in others if each is not given]
-        chosen = plays.claim(others, begins_so)
-        if chosen is None and miss is None:  # what differs is shown beside one that nobody has
-            chosen = plays.find_unclaimed(others, lambda each: greets_so(each) is not None)
-        if chosen is None:
-            return miss or self._replay.take_sent(data, is_text)
-        self._take_up(chosen)
-        self._unsaid = self._replay.deliverable()[len(said) :]
-        return self._replay.take_sent(data, is_text)
+    def _deciding(self) -> AbstractContextManager[object]:
+        """Keep others from changing places with this one, as long as they may."""
+        return self._session.conversations.lock if self._holder.history.is_open else nullcontext()
 
     @property
     def opening(self) -> RecordedResponse:
@@ -116,10 +129,13 @@ class RecordedSide:
     def take_sent(
         self, data: bytes, is_text: bool, *, may_wait: bool = False
     ) -> CassetteMiss | Literal["early"] | None:
-        said = self._said
-        miss = self._replay.take_sent(data, is_text) if said is None else self._take_first(said, data, is_text)
-        if miss is None:
-            self._said = None
+        with self._deciding():
+            return self._take_or_explain(data, is_text, may_wait=may_wait)
+
+    def _take_or_explain(self, data: bytes, is_text: bool, *, may_wait: bool) -> CassetteMiss | Literal["early"] | None:
+        miss = self._take(data, is_text, may_wait=may_wait)
+        if miss == "early":
+            return "early"
         if miss is not None and miss.played_out and self._decision.fault:
             return None  # what a program says when it has met a fault is its own affair
         if miss is not None and may_wait and self._replay.comes_early(data, is_text):
@@ -127,7 +143,7 @@ class RecordedSide:
         error = None if miss is None else self._make_miss(miss)
         if miss is not None and error is None:
             self._replay.pass_over()
-            self._said = None
+            self._holder.history.close()
         self._play.sent = self._replay.taken_count
         return error
 
@@ -135,11 +151,11 @@ class RecordedSide:
         self._replay.take_close(code, reason)
 
     def deliverable(self) -> list[tuple[float, Frame]]:
-        frames = self._replay.deliverable()
-        if self._unsaid:
-            frames, self._unsaid = [*self._unsaid, *frames], []
-        if self._said is not None:
-            self._said += [frame.data for frame in frames]
+        with self._deciding():
+            frames = self._replay.deliverable()
+            if self._unsaid:
+                frames, self._unsaid = [*self._unsaid, *frames], []
+            self._holder.history.add([Said(frame.data, sent=False) for frame in frames])
         return [(self._take_pause(frame.at), frame) for frame in frames]
 
     @property

@@ -1,0 +1,125 @@
+"""Which recording answers a connection, where several begin alike: the first message that tells decides.
+
+A program may connect in any order. A connection has the recording that its handshake was given, until it says what that
+does not have, and another one does. Then it goes on with that one: if another connection has it, which has said nothing
+that tells either, the two change places.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from aquila.cassettes.frames.alike import same_but_for_ids
+from aquila.cassettes.frames.frame import Frame
+from aquila.cassettes.frames.replay import ConversationReplay
+from aquila.cassettes.model import Interaction
+
+_LONGEST = 64
+"""After so many messages a connection keeps its recording."""
+
+
+class Said(NamedTuple):
+    """A message of the client, or, if it was not ``sent``, one that was delivered to it."""
+
+    data: bytes
+    sent: bool
+    is_text: bool = True
+
+
+class Fitting(NamedTuple):
+    """A recording that has all that was said so far: its replay, and what it delivers beyond."""
+
+    interaction: Interaction
+    replay: ConversationReplay
+    unsaid: list[Frame]
+
+
+class History:
+    """What was said over a connection so far. None of it is kept once the connection keeps its recording."""
+
+    def __init__(self, replay_of: Callable[[Interaction], ConversationReplay]) -> None:
+        self._replay_of = replay_of
+        self._said: list[Said] | None = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection may still have another recording."""
+        return self._said is not None
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether the client has said something."""
+        return self._said is None or any(each.sent for each in self._said)
+
+    def add(self, said: Iterable[Said]) -> None:
+        """Note what was said."""
+        if self._said is not None:
+            self._said += said
+            if len(self._said) > _LONGEST:
+                self.close()
+
+    def close(self) -> None:
+        """Keep the recording from now on."""
+        self._said = None
+
+    def fit(self, interaction: Interaction, *more: Said) -> Fitting | None:
+        """Return a recording as it is after all that was said, and ``more``; None if it has it not.
+
+        What a provider has said is the same but for its ids. The client knows those that it was told.
+        """
+        replay = self._replay_of(interaction)
+        waiting: deque[Frame] = deque(replay.deliverable())
+        for said in (*(self._said or ()), *more):
+            if said.sent:
+                if replay.take_sent(said.data, said.is_text) is not None:
+                    return None
+            elif not waiting:
+                return None
+            else:
+                ids = same_but_for_ids(waiting.popleft().data, said.data)
+                if ids is None:
+                    return None
+                replay.rename(ids)
+            waiting.extend(replay.deliverable())
+        return Fitting(interaction, replay, list(map(replay.with_ids_of_now, waiting)))
+
+
+class Holder:
+    """A connection of a session, and the recording that it has. ``move`` gives it another one."""
+
+    def __init__(self, interaction: Interaction, history: History, move: Callable[[Fitting], None]) -> None:
+        self.interaction = interaction
+        self.history = history
+        self.move = move
+
+
+def find_place(
+    asking: Holder, others: Sequence[Interaction], holder_of: Callable[[Interaction], Holder | None], said: Said
+) -> tuple[Fitting, Callable[[], None]] | None:
+    """Find another recording for a connection whose own does not have what it says; None if there is none.
+
+    Where another connection has that one, it is the second value that moves it elsewhere.
+    """
+    taken: list[tuple[Fitting, Holder]] = []
+    for other in others:
+        fitting = asking.history.fit(other, said)
+        if fitting is None:
+            continue
+        holder = holder_of(other)
+        if holder is None:
+            return fitting, lambda: None
+        taken.append((fitting, holder))
+    for fitting, holder in taken:
+        if not holder.history.is_open:
+            continue
+        for other in (asking.interaction, *others):
+            current = holder_of(other)
+            if other is fitting.interaction or not (current is None or current is asking):
+                continue
+            place = holder.history.fit(other)
+            if place is not None:
+                return fitting, functools.partial(holder.move, place)
+    return None
