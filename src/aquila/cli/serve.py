@@ -25,7 +25,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,7 +172,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 contextlib.suppress(KeyboardInterrupt),
                 background_server.open_listening_socket(options.host, options.port) as bound,
             ):
-                url = _base_url_of(bound, options.tls)
+                url = f"{background_server.url_of(bound, is_tls=options.tls is not None)}/v1"
                 output.print_line(f"serving {here.folder} ({_SHOWN[options.record]}) at OPENAI_BASE_URL={url}")
                 _print_token(admission, output, opens_key=options.record is not None and settings.api_key is not None)
                 sys.stdout.flush()
@@ -207,15 +206,15 @@ def _choose_admission(options: argparse.Namespace) -> Admission:
     )
 
 
-def check_token(token: str, *, is_open: bool) -> None:
+def check_token(token: str, *, is_open: bool, variable: str = _TOKEN_VARIABLE) -> None:
     """Raise ``ConfigError`` for a token of the user's that no header field can carry, or that is too easily guessed.
 
-    ``is_open`` says that other machines can reach the server.
+    ``is_open`` says that other machines can reach the server, ``variable`` where the token comes from.
     """
     if re.fullmatch(r"[!-~]+", token) is None:
-        raise ConfigError(f"{_TOKEN_VARIABLE} may have letters, digits and punctuation, and no spaces")
+        raise ConfigError(f"{variable} may have letters, digits and punctuation, and no spaces")
     if is_open and len(token) < _SHORTEST_TOKEN:
-        raise ConfigError(f"{_TOKEN_VARIABLE} is too short to keep strangers out: use {_SHORTEST_TOKEN} characters")
+        raise ConfigError(f"{variable} is too short to keep strangers out: use {_SHORTEST_TOKEN} characters")
 
 
 def _print_token(admission: Admission, output: Output, *, opens_key: bool) -> None:
@@ -225,14 +224,6 @@ def _print_token(admission: Admission, output: Output, *, opens_key: bool) -> No
         output.print_line(f"every client needs the token: OPENAI_API_KEY={shown}")
     elif opens_key:
         output.print_line(f"a client that is to use this server's API key: OPENAI_API_KEY={shown}")
-
-
-def _base_url_of(bound: socket.socket, certificate: Path | None) -> str:
-    """The base URL for clients on this machine."""
-    host, port = bound.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    scheme = "http" if certificate is None else "https"
-    return f"{scheme}://[{host}]:{port}/v1" if ":" in host else f"{scheme}://{host}:{port}/v1"
 
 
 def _redact_target(target: str) -> str:

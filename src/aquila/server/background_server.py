@@ -52,6 +52,14 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
     return bound
 
 
+def url_of(bound: socket.socket, *, is_tls: bool = False) -> str:
+    """Return the URL by which clients on this machine reach a listening socket."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
 def check_certificate(path: Path) -> None:
     """Raise ``ConfigError`` unless a file has a certificate and its key, without a password."""
     try:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from huey.api import Task
 
 from aquila.huey.live import events
+from aquila.huey.live.appending import append_batch
 from aquila.huey.live.job_record import JobRecord, Pending
 from aquila.huey.live.pausing import Pausing
 from aquila.huey.live.redacting import preview, redact_json, redact_text
@@ -188,7 +189,8 @@ class RecordStore:
                 if not pending:
                     break
                 record.batch = record.encode([self._clean(record, event) for event in pending])
-            self._store_batch(record)
+            record.number = append_batch(self._state, record.summary.id, record.batch, record.number) + 1
+            record.batch = None
             is_stored = True
         return self._store_summary(record) or is_stored
 
@@ -200,21 +202,6 @@ class RecordStore:
             data = {**data, "arguments": redact_json(data["arguments"])}
             record.summary.arguments = preview(data["arguments"])
         return kind, at, data
-
-    def _store_batch(self, record: JobRecord) -> None:
-        """Store the batch of a record under the next number that is free. Stores it once, whatever was seen before."""
-        table, batch = events.events_table(record.summary.id), record.batch
-        assert batch is not None
-        while True:
-            if not record.number:
-                newest = self._state.entries(table, limit=1, newest_first=True)
-                record.number = int(newest[0].order) + 1 if newest else 1
-            key = events.batch_key(record.number)
-            if self._state.add(table, key, batch, order=record.number) or self._state.get(table, key) == batch:
-                break  # or it was stored, and the connection broke before the storage could say so
-            record.number = 0
-        record.number += 1
-        record.batch = None
 
     def _store_summary(self, record: JobRecord) -> bool:
         now = time.monotonic()

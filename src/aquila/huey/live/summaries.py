@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 JOBS_TABLE = "live.jobs"
@@ -134,17 +134,20 @@ def decode_summary(job: str, value: bytes | None) -> JobSummary | None:
     return summary
 
 
-_NAMES = {kind: frozenset(one.name for one in fields(kind)) for kind in (JobSummary, JobRun)}
+_KINDS = {
+    kind: {name: type(value) for name, value in asdict(kind("")).items() if name != "runs"}
+    for kind in (JobSummary, JobRun)
+}
+"""Of each record its fields, with the types of their values."""
 
 
 def _take_fields(record: T, plain: dict[str, Any]) -> T:
-    """Put the values that fit into a record. Its empty values say of which type each is."""
-    names = _NAMES[type(record)]  # type: ignore[index]
+    """Put the values that fit into a record."""
+    kinds = _KINDS[type(record)]  # type: ignore[index]
     for name, value in plain.items():
-        if name in names:
-            kind = type(getattr(record, name))
-            if kind is float and type(value) in (int, float) and math.isfinite(value):
-                setattr(record, name, float(value))
-            elif kind is not float and type(value) is kind:
-                setattr(record, name, value)
+        kind = kinds.get(name)
+        if kind is type(value) and (kind is not float or math.isfinite(value)):
+            setattr(record, name, value)
+        elif kind is float and type(value) is int:
+            setattr(record, name, float(value))
     return record

@@ -48,6 +48,6 @@ def read_workers(state: SharedState) -> list[WorkerRow]:
                     now - entry.order < every * _MISSED + 1,
                 )
             )
-        except (ValueError, TypeError, KeyError, OverflowError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             continue
     return sorted(rows, key=lambda row: (not row.is_alive, row.host, row.pid))

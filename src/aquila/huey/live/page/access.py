@@ -38,6 +38,13 @@ class Access:
     token: str | None = field(default=None, repr=False)
     reading_needs_token: bool = False
     decide: Callable[[Request], Level] | None = None
+    may_act: bool = True
+    """Whether the token lets act, and not only see."""
+
+    @property
+    def can_sign_in(self) -> bool:
+        """Whether somebody who may only read may do more by the token."""
+        return self.token is not None and self.decide is None and self.may_act
 
     def find_rejection(self, request: Request) -> Failure | None:
         """Return why a request is not let in at all, or None."""
@@ -59,7 +66,7 @@ class Access:
             level = self.decide(request)
             return level if level in ("read", "act") else "none"
         if self.token is not None and (self._shows_token(request) or self._is_session(request)):
-            return "act"
+            return "act" if self.may_act else "read"
         return "none" if self.reading_needs_token else "read"
 
     def may_post(self, request: Request, given: str) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 from huey.exceptions import HueyException
 
 from aquila.errors import AquilaError
+from aquila.huey.live import events
+from aquila.huey.live.appending import append_batch
 from aquila.huey.live.pausing import pause_queue, resume_queue
 from aquila.huey.live.retention import forget_job
 from aquila.huey.live.storing import MESSAGES_TABLE
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
+from aquila.huey.live.waking import wake_subscribers
 from aquila.huey.state import state_of
 
 
@@ -49,7 +53,26 @@ def retry_job(huey: Any, job: str) -> None:
     task.retries = type(task).default_retries
     task._aquila_attempt = getattr(task, "_aquila_attempt", 1) + 1
     huey.delete(job)  # the error that is its result
+    _note_retry(huey, job)
     huey.enqueue(task)
+
+
+def _note_retry(huey: Any, job: str) -> None:
+    """Say that a job waits again, before any worker begins it."""
+    state = state_of(huey)
+    now = state.now()
+    event = (events.QUEUED, now, {"again": True})
+    append_batch(state, job, events.encode_batch(uuid.uuid4().hex, "", [event]))
+
+    def change(present: bytes | None) -> bytes | None:
+        summary = decode_summary(job, present)
+        if summary is None or summary.last is None:
+            return present
+        summary.last.state, summary.last.eta, summary.changed = "retrying", now, now
+        return summary.encode()
+
+    state.update(JOBS_TABLE, job, change, order=now)
+    wake_subscribers(huey, [job])
 
 
 def delete_job(huey: Any, job: str) -> None:

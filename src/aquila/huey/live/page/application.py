@@ -56,6 +56,7 @@ def app(
     hosts: Iterable[str] = (),
     decide: Callable[[Request], Level] | None = None,
     reading_needs_token: bool = False,
+    may_act: bool = True,
     most_streams: int = streams.MOST_STREAMS,
 ) -> Starlette:
     """Return the page of the jobs of one or more Hueys, as an ASGI application.
@@ -65,6 +66,7 @@ def app(
     - ``decide`` is your own rule: from a Starlette ``Request`` to ``"none"``, ``"read"`` or ``"act"``, for instance by
       the user who has signed in. The token then means nothing.
     - ``reading_needs_token``: without the token nothing is shown.
+    - ``may_act=False``: the token lets see, and nobody act.
     - ``most_streams``: how many pages may be live at once; others look every ten seconds.
 
     The Hueys must have been given to ``publish_jobs``. Raises ``ConfigError``, and ``MissingDependency`` without the
@@ -78,7 +80,7 @@ def app(
             "two of these Hueys have the same name; give each a name of its own, such as RedisHuey('mail')"
         )
     admission = Admission(token or make_token(), hosts=read_host_names(hosts))
-    access = Access(admission, token, reading_needs_token, decide)
+    access = Access(admission, token, reading_needs_token, decide, may_act)
     page = _Endpoints(Site(hueys), access, streams.StreamSeats(most_streams))
     application = Starlette(
         routes=[
@@ -267,7 +269,7 @@ class _Endpoints:
         return response
 
     def _can_sign_in(self, level: Level) -> bool:
-        return level == "read" and self._access.token is not None and self._access.decide is None
+        return level == "read" and self._access.can_sign_in
 
     async def _read_form(self, request: Request) -> dict[str, str] | None:
         body = bytearray()

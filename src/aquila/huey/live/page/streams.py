@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,6 +12,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from aquila.huey.live.subscription import AsyncWakeUp, reading_limiter
 from aquila.huey.live.waking import look_every, wake_ups_of
@@ -35,7 +38,7 @@ class StreamSeats:
         """Respond with a stream, while there is a seat."""
         if self._free <= 0:
             return PlainTextResponse("too many pages are open; this one looks again soon", 503, {"retry-after": "10"})
-        return StreamingResponse(
+        return _Stream(
             self._send(messages),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
@@ -51,6 +54,14 @@ class StreamSeats:
                 yield write_message(name, data, number)
         finally:
             self._free += 1
+
+
+class _Stream(StreamingResponse):
+    """A stream that ends when its server does. To a server that would be an error of the application."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await super().__call__(scope, receive, send)
 
 
 def write_message(name: str, data: Any, number: int | None) -> str:

@@ -1,0 +1,113 @@
+"""The command ``aquila jobs``: which Huey it shows, to whom, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from aquila.cli import main
+from aquila.cli.jobs import find_huey
+from aquila.errors import ConfigError
+
+APP = """
+    from aquila.huey import SqliteHuey
+    from aquila.huey.live import publish_jobs
+
+    huey, silent = SqliteHuey("app", filename="queue.db"), SqliteHuey("silent", filename="queue.db")
+    publish_jobs(huey)
+    number = 7
+
+    @huey.task()
+    def write(topic):
+        pass
+
+    if __name__ == "jobs_app":
+        write("eagles")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "jobs_app.py").write_text(textwrap.dedent(APP))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    if (module := sys.modules.pop("jobs_app", None)) is not None:
+        module.huey.storage.close()
+
+
+@pytest.mark.parametrize("place", ["jobs_app:huey", "jobs_app.huey"])
+def test_a_huey_is_found_in_the_folder_where_the_command_is_run(place: str, folder: Path) -> None:
+    assert find_huey(place).name == "app"
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("huey", "write it as app.tasks:huey"),
+        (":huey", "write it as app.tasks:huey"),
+        ("no_such_module:huey", "No module named 'no_such_module'"),
+        ("jobs_app:hue", "the module jobs_app has no hue"),
+        ("jobs_app:silent", "nothing is published of its jobs. Call aquila.huey.live.publish_jobs(silent)"),
+        ("jobs_app:number", "nothing is published of its jobs"),
+    ],
+)
+def test_what_is_no_huey_that_can_be_shown_is_said(place: str, message: str, folder: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        find_huey(place)
+
+
+def test_a_port_that_is_none_and_a_token_that_is_too_short_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["jobs", "--huey", "jobs_app:huey", "--port", "70000"]) == 2
+    monkeypatch.setenv("AQUILA_JOBS_TOKEN", "short")
+    assert main(["jobs", "--huey", "jobs_app:huey", "--host", "0.0.0.0"]) == 2
+    errors = capsys.readouterr().err
+    assert "there is no port 70000" in errors
+    assert "AQUILA_JOBS_TOKEN is too short" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "token", "says", "shows"),
+    [
+        ([], "", [], True),
+        (["--actions"], "", ["the token to act there: aquila-token-"], True),
+        ([], "a-token-of-the-users", ["the token to see there: that of AQUILA_JOBS_TOKEN"], False),
+        (["--actions", "--host", "0.0.0.0"], "", ["the token to see and act there: aquila-token-"], False),
+    ],
+)
+def test_it_shows_jobs_until_it_is_interrupted(
+    options: list[str], token: str, says: list[str], shows: bool, folder: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AQUILA_", "PYTHON"))}
+    with subprocess.Popen(
+        [sys.executable, "-m", "aquila.cli", "jobs", "--huey", "jobs_app:huey", "--port", "0", *options],
+        cwd=folder,
+        env={**environment, **({"AQUILA_JOBS_TOKEN": token} if token else {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        for start in says:
+            assert process.stdout.readline().startswith(start)
+        url = first.partition(" at ")[2].strip()
+        assert first.startswith("jobs of jobs_app:huey at http://127.0.0.1:")
+        with httpx2.Client(transport=httpx2.HTTPTransport()) as client:
+            answer = client.get(url)
+        assert (answer.status_code == 200, "eagles" in answer.text) == (shows, shows)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+        assert (process.returncode, errors) == (0, "")

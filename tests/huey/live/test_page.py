@@ -1,0 +1,428 @@
+"""The page of jobs: what it shows, whom it answers, and what it does for whom."""
+
+import re
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from aquila.errors import ConfigError
+from aquila.huey import MemoryHuey
+from aquila.huey.live import app, subscribe
+from aquila.huey.live.page import streams
+from aquila.huey.live.pausing import is_paused
+from aquila.huey.live.summaries import JOBS_TABLE
+from aquila.huey.running_task import current_task
+from aquila.huey.state import state_of
+from tests.huey.live.conftest import consumer
+
+TOKEN = "a-token-that-nobody-knows"
+HOST = "http://127.0.0.1:8378"
+PROMPT = "<b onmouseover=alert(1)>eagles</b> & </pre><script>alert(2)</script>"
+
+
+@pytest.fixture
+def huey(published):
+    return published()
+
+
+@pytest.fixture
+def write(huey):
+    @huey.task(name="write")
+    def write(topic):
+        huey.publisher.note_text(current_task(), "text", f"About {topic}.")
+        if topic == "fail":
+            raise ValueError(f"it failed over {PROMPT}")
+
+    return write
+
+
+def run(huey, *results):
+    with consumer(huey):
+        return [list(subscribe(huey, result, timeout=60)) for result in results]
+
+
+def client_of(huey, **options):
+    return TestClient(app(huey, **options), base_url=HOST)
+
+
+def page_of(huey, result):
+    return f"/job?queue={huey.name}&id={result.id}"
+
+
+def signed_in(huey, **options):
+    client = client_of(huey, token=TOKEN, **options)
+    form = form_value(client.get("/sign-in").text)
+    answer = client.post("/sign-in", data={"form": form, "token": TOKEN}, headers=own_page())
+    assert answer.status_code == 200
+    return client
+
+
+def form_value(html):
+    return re.search(r'name="form" value="([^"]+)"', html)[1]
+
+
+def own_page(**headers):
+    return {"origin": HOST, "sec-fetch-site": "same-origin", **headers}
+
+
+def act(client, action, huey, result=None, **changes):
+    data = {"form": form_value(client.get("/").text), "queue": huey.name, "action": action}
+    data |= {"id": result.id} if result else {}
+    return client.post("/act", data=data | changes, headers=own_page(), follow_redirects=False)
+
+
+def test_the_overview_names_jobs_with_their_states(huey, write):
+    results = [write("eagles"), write("fail")]
+    run(huey, *results)
+    html = client_of(huey).get("/").text
+    assert all(result.id[:8] in html for result in results)
+    assert "ValueError: it failed over" in html
+    assert "About eagles." in html
+    failed = client_of(huey).get("/?state=failed").text
+    assert results[1].id in failed
+    assert results[0].id not in failed
+    assert results[0].id in client_of(huey).get("/?q=EAGLES&name=&page=x&state=odd").text
+
+
+def test_a_job_has_a_page_with_its_answer_and_its_error(huey, write):
+    result = write("fail")
+    run(huey, result)
+    html = client_of(huey).get(page_of(huey, result)).text
+    for text in ("About fail.", "ValueError: it failed over", "Traceback", "Failed", "&#34;topic&#34;: &#34;fail&#34;"):
+        assert text in html
+
+
+def test_a_job_that_nobody_knows_has_none(huey):
+    client = client_of(huey)
+    for path in ("/job?queue=other&id=x", f"/job?queue={huey.name}&id=x", "/nothing", "/job"):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert "not known" in answer.text
+
+
+def test_html_in_prompts_errors_and_names_stays_text(huey, write):
+    results = [write(PROMPT), write("fail")]
+    run(huey, *results)
+    client = client_of(huey)
+    pages = [client.get(path).text for path in ("/", "/?q=" + PROMPT, *(page_of(huey, result) for result in results))]
+    for html in pages:
+        assert "<b onmouseover" not in html
+        assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(2)" in pages[2]
+
+
+def test_ids_may_be_any_text(huey, write):
+    task = write.s("eagles")
+    task.id = "a/b?c=d&e#f ü%2F"
+    huey.enqueue(task)
+    client = client_of(huey)
+    link = re.search(r'href="(/job\?[^"]+)"', client.get("/").text)[1].replace("&amp;", "&")
+    assert "Queued" in client.get(link).text
+
+
+def test_a_page_of_many_jobs_leads_to_the_older_ones(huey, write):
+    results = [write(f"topic {number}") for number in range(120)]
+    client, seen, path = client_of(huey), [], "/"
+    for _ in range(3):
+        html = client.get(path).text
+        seen += re.findall(r'id="job-([^"]+)"', html)
+        older = re.search(r'id="older" href="([^"]+)"', html)
+        path = older[1].replace("&amp;", "&") if older else None
+    assert seen == [result.id for result in reversed(results)]
+    assert path is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": "evil.example:8378"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "sec-fetch-dest": "image"},
+        {"sec-fetch-site": "cross-site", "sec-fetch-dest": "iframe", "sec-fetch-mode": "navigate"},
+    ],
+)
+def test_pages_of_strangers_are_not_answered(huey, write, headers):
+    result = write("eagles")
+    client = client_of(huey)
+    for path in ("/", page_of(huey, result), "/live", "/static/jobs.js", "/sign-in"):
+        answer = client.get(path, headers=headers)
+        assert answer.status_code == 403
+        assert "eagles" not in answer.text
+
+
+def test_a_link_from_elsewhere_can_be_followed(huey):
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-dest": "document", "sec-fetch-mode": "navigate"}
+    assert client_of(huey).get("/", headers=headers).status_code == 200
+    assert client_of(huey).post("/act", headers=headers).status_code == 403
+
+
+def test_a_name_of_the_users_is_answered(huey):
+    client = client_of(huey, hosts=["jobs.example.com"])
+    assert client.get("/", headers={"host": "jobs.example.com"}).status_code == 200
+    assert client.get("/", headers={"host": "other.example.com"}).status_code == 403
+
+
+def test_every_answer_has_the_header_fields_that_keep_a_page_alone(huey):
+    client = client_of(huey)
+    for path in ("/", "/nothing", "/static/jobs.css", "/sign-in"):
+        headers = client.get(path).headers
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["x-content-type-options"] == "nosniff"
+    assert client.get("/").headers["cache-control"] == "no-store"
+    cookie = client_of(huey).get("/").headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+
+
+def test_a_page_asks_for_nothing_from_elsewhere(huey, write):
+    run(huey, result := write("eagles"))
+    client = client_of(huey)
+    for path in ("/", page_of(huey, result), "/sign-in", "/static/jobs.css", "/static/jobs.js", "/static/mark.svg"):
+        text = client.get(path).text.replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://|//[a-z]|@import|url\(|style=|\bon[a-z]+=[\"']", text.replace("// ", "")), path
+
+
+def test_without_a_token_nobody_can_act(huey, write):
+    result = write("eagles")
+    client = client_of(huey)
+    html = client.get(page_of(huey, result)).text
+    assert "<form" not in html.replace('<form class="filter"', "")
+    for action in ("cancel", "delete", "retry", "pause"):
+        assert act_without_form(client, action, huey, result).status_code == 403
+    assert not huey.is_revoked(result)
+
+
+def act_without_form(client, action, huey, result, **headers):
+    data = {"queue": huey.name, "id": result.id, "action": action}
+    return client.post("/act", data=data, headers=own_page(**headers))
+
+
+def test_who_has_signed_in_can_cancel_a_job(huey, write):
+    result = write("eagles")
+    client = signed_in(huey)
+    assert "Cancel" in client.get(page_of(huey, result)).text
+    answer = act(client, "cancel", huey, result)
+    assert (answer.status_code, answer.headers["location"]) == (303, page_of(huey, result))
+    assert huey.is_revoked(result)
+    [events] = run(huey, result)
+    assert [event.kind for event in events] == ["queued", "canceled"]
+    assert act(client, "cancel", huey, result).status_code == 409
+
+
+def test_a_job_that_failed_can_be_tried_again(huey):
+    outcomes = iter([ValueError(), None])
+
+    @huey.task(name="sometimes")
+    def sometimes(topic):
+        if (error := next(outcomes)) is not None:
+            raise error
+
+    result = sometimes("eagles")
+    [first] = run(huey, result)
+    client = signed_in(huey)
+    assert "Retry" in client.get(page_of(huey, result)).text
+    assert act(client, "retry", huey, result).status_code == 303
+    with consumer(huey):
+        second = list(subscribe(huey, result, after=first[-1].number, timeout=60))
+    assert [event.kind for event in second] == ["queued", "started", "done"]
+    assert second[1].data["attempt"] == 2
+    assert act(client, "retry", huey, result).status_code == 409
+
+
+def test_a_job_that_ended_can_be_deleted(huey, write):
+    result, waiting = write("eagles"), write.schedule(args=("kites",), delay=3600)
+    run(huey, result)
+    client = signed_in(huey)
+    assert act(client, "delete", huey, result).status_code == 303
+    assert state_of(huey).get(JOBS_TABLE, result.id) is None
+    assert result.id not in client.get("/").text
+    assert act(client, "delete", huey, waiting).status_code == 409
+
+
+def test_a_queue_can_be_paused_and_resumed(huey, write):
+    client = signed_in(huey)
+    assert act(client, "pause", huey).status_code == 303
+    assert is_paused(huey)
+    assert "Paused" in client.get("/").text
+    result = write("eagles")
+    assert huey.dequeue() is None
+    assert act(client, "resume", huey).status_code == 303
+    huey.publisher.store.pausing._looked = float("-inf")
+    assert huey.dequeue().id == result.id
+
+
+@pytest.mark.parametrize("change", [{"form": ""}, {"form": "x" * 43}, {"form": None}])
+def test_a_form_of_another_page_does_nothing(huey, write, change):
+    result = write("eagles")
+    client = signed_in(huey)
+    assert act(client, "cancel", huey, result, **change).status_code == 403
+    assert not huey.is_revoked(result)
+
+
+def test_a_form_that_no_page_of_this_server_sent_does_nothing(huey, write):
+    result = write("eagles")
+    client = signed_in(huey)
+    data = {"form": form_value(client.get("/").text), "queue": huey.name, "action": "cancel", "id": result.id}
+    assert client.post("/act", data=data).status_code == 403
+    assert client.post("/act", data=data, headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.get("/act").status_code in (404, 405)
+    assert not huey.is_revoked(result)
+
+
+def test_a_program_acts_by_the_token_alone(huey, write):
+    result = write("eagles")
+    client = client_of(huey, token=TOKEN)
+    assert act_without_form(client, "cancel", huey, result, **{"x-aquila-token": "wrong"}).status_code == 403
+    assert act_without_form(client, "cancel", huey, result, **{"x-aquila-token": TOKEN}).status_code == 200
+    assert huey.is_revoked(result)
+
+
+def test_reading_can_need_the_token(huey, write):
+    result = write("eagles")
+    client = client_of(huey, token=TOKEN, reading_needs_token=True)
+    for path in ("/", page_of(huey, result), f"/job/live?queue={huey.name}&id={result.id}", "/live"):
+        answer = client.get(path)
+        assert answer.status_code == 401
+        assert "eagles" not in answer.text
+    assert "eagles" in signed_in(huey, reading_needs_token=True).get("/").text
+    assert "eagles" in client.get("/", headers={"x-aquila-token": TOKEN}).text
+
+
+def test_a_wrong_token_signs_nobody_in(huey):
+    client = client_of(huey, token=TOKEN)
+    form = form_value(client.get("/sign-in").text)
+    for token in ("", "wrong", TOKEN[:-1]):
+        answer = client.post("/sign-in", data={"form": form, "token": token}, headers=own_page())
+        assert answer.status_code == 403
+    assert client.cookies.get("aquila_jobs_session") is None
+    for cookie in ("9999999999.", "9999999999." + "0" * 64, "x.y", "99999999999999999999.z"):
+        client.cookies.set("aquila_jobs_session", cookie)
+        assert "Pause" not in client.get("/").text
+
+
+def test_an_application_decides_for_itself(huey, write):
+    levels = {"ada": "act", "bob": "read"}
+    client = client_of(huey, token=TOKEN, decide=lambda request: levels.get(request.headers.get("x-user"), "none"))
+    assert client.get("/").status_code == 403
+    assert "Pause" not in client.get("/", headers={"x-user": "bob"}).text
+    assert "Pause" in client.get("/", headers={"x-user": "ada"}).text
+    assert client.get("/", headers={"x-aquila-token": TOKEN}).status_code == 403
+
+
+def test_it_can_be_mounted_under_any_path(huey, write):
+    result = write("eagles")
+    outer = Starlette(routes=[Mount("/intern/jobs", app(huey, token=TOKEN))])
+    client = TestClient(outer, base_url=HOST)
+    html = client.get("/intern/jobs/").text
+    links = re.findall(r'(?:href|src|action|data-live)="([^"]*)"', html)
+    assert all(link.startswith(("/intern/jobs/", "#")) for link in links)
+    for link in {link.replace("&amp;", "&") for link in links if link[0] == "/" and not link.endswith("/live")}:
+        assert client.get(link).status_code == 200
+    assert client.get("/intern/jobs" + page_of(huey, result)).status_code == 200
+
+
+def test_several_queues_are_shown_side_by_side(published):
+    first, second = published(), published()
+    client = client_of(first)
+    client = TestClient(app(first, second), base_url=HOST)
+    assert all(f"?queue={huey.name}" in client.get("/").text for huey in (first, second))
+    assert f"Jobs of {second.name}" in client.get(f"/?queue={second.name}").text
+
+
+def test_what_it_cannot_show_is_refused(published):
+    for hueys in ((), (object(),), (MemoryHuey("x"), MemoryHuey("x"))):
+        with pytest.raises(ConfigError):
+            app(*hueys)
+
+
+def test_a_storage_that_is_away_is_said_and_looked_for_again(huey, monkeypatch):
+    client = client_of(huey)
+    monkeypatch.setattr(state_of(huey), "entries", lambda *args, **options: 1 / 0)
+    answer = client.get("/")
+    assert answer.status_code == 503
+    assert "does not answer" in answer.text
+    assert 'http-equiv="refresh"' in answer.text
+    monkeypatch.undo()
+    assert client.get("/").status_code == 200
+
+
+def test_what_is_odd_in_a_request_is_no_error(huey, write):
+    client = client_of(huey)
+    for path in (
+        "/?page=-1",
+        "/?page=0",
+        "/?page=99999999999",
+        "/?q=%00%ff",
+        "/?state=%3Cb%3E",
+        "/?name=" + "x" * 5000,
+    ):
+        assert client.get(path).status_code == 200
+    assert client.post("/act", content=b"\xff" * 100_000, headers=own_page()).status_code == 403
+
+
+def read_events(text):
+    return [dict(line.split(": ", 1) for line in block.split("\n")) for block in text.split("\n\n") if block]
+
+
+def test_a_stream_goes_on_after_the_event_that_a_browser_names(huey, write):
+    result = write("eagles")
+    [events] = run(huey, result)
+    path = f"/job/live?queue={huey.name}&id={result.id}"
+    seen = {
+        after: [message.get("event") for message in collect(app(huey), path, {"last-event-id": str(after)})][1:]
+        for after in (0, events[-2].number, events[-1].number)
+    }
+    assert list(seen.values()) == [["answers", "job"], ["answers", "job"], ["job"]]
+
+
+def collect(page, path, headers):
+    """The first messages of a stream, up to a part that ends each look."""
+    import anyio
+
+    raw_path, _, query = path.partition("?")
+    body, enough = [], "event: job"
+
+    async def call():
+        scope = {
+            "type": "http", "method": "GET", "path": raw_path, "raw_path": raw_path.encode(), "root_path": "",
+            "query_string": query.encode(), "scheme": "http", "server": ("127.0.0.1", 8378), "http_version": "1.1",
+            "headers": [(b"host", b"127.0.0.1:8378"), *((k.encode(), v.encode()) for k, v in headers.items())],
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+        }  # fmt: skip
+        with anyio.CancelScope() as scope_of_call:
+
+            async def send(message):
+                body.append(message.get("body", b"").decode())
+                if enough in body[-1]:
+                    scope_of_call.cancel()
+
+            async def receive():
+                await anyio.sleep_forever()
+
+            await page(scope, receive, send)
+
+    anyio.run(call)
+    return read_events("".join(body))
+
+
+def test_streams_are_bounded():
+    async def nothing():
+        yield "", None, None
+
+    seats = streams.StreamSeats(0)
+    answer = seats.respond(nothing)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "10"
+
+
+def test_a_message_is_one_line_whatever_it_says():
+    assert streams.write_message("text", {"text": "a\nb\r\ndata: c\u2028"}, 7) == (
+        'event: text\nid: 7\ndata: {"text": "a\\nb\\r\\ndata: c\\u2028"}\n\n'
+    )
