@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from huey.api import Task
-from huey.signals import SIGNAL_ERROR
+from huey.signals import SIGNAL_ENQUEUED, SIGNAL_ERROR
 from huey.utils import Error
 
 from aquila.errors import TaskError
@@ -63,6 +63,7 @@ def _take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
         _give_up(huey, copies, copy, task)
         return None
     requeue_claim(huey, task)
+    huey._emit(SIGNAL_ENQUEUED, task)  # As Huey does, before it is.
     if not copies.move_to_queue(copy, huey.serialize_task(task), task.priority):
         return None
     logger.warning("task %s was lost with consumer %s and is enqueued again", task.id, copy.owner)

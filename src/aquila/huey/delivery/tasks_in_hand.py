@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from huey.api import Task
+from huey.signals import SIGNAL_ENQUEUED
 from huey.storage import BaseSqlStorage, MemoryStorage
 
 from aquila.huey.delivery import rescuer
@@ -264,6 +265,7 @@ class TasksInHand:
             again = self._huey.deserialize_task(data)  # Its arguments are as they were sent.
             again._aquila_deliveries = getattr(again, "_aquila_deliveries", 0) + 1
             requeue_claim(self._huey, again)
+            self._huey._emit(SIGNAL_ENQUEUED, again)  # As Huey does, before it is.
             if self._put_back(self._huey.serialize_task(again), copy, task.priority):
                 logger.warning("task %s was interrupted and is enqueued again", task.id)
         except Exception:

@@ -1,0 +1,144 @@
+"""A hundred workers killed at random moments, on a real Redis: no job is lost, and no result is stored twice.
+
+It prints what it came to, and how often an answer was paid again.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+import pytest
+from redis import Redis
+
+from aquila.huey import RedisHuey, dead_letters
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "killpg"), reason="no processes that can be killed in groups"),
+]
+
+KILLS = 100
+CONSUMERS = 3
+LOST_AFTER = 1.5  # Seconds; half a minute would only make the test longer.
+OPTIONS = {"store_intermediate_errors": False}  # Of a result that a retry follows Huey stores the error, too.
+
+APP = """
+import os, random, time
+import redis
+from aquila.huey import RedisHuey, current_task
+from aquila.huey.delivery import rescuer
+
+rescuer._MAX_LOSSES = 1000  # With so many murders some jobs are lost three times, and would be given up.
+huey = RedisHuey("killed", url={url!r}, keep_running=True, lost_after={lost_after!r}, **{options!r})
+about = redis.Redis.from_url({url!r})
+
+@huey.task(retries=2)
+def job(number):
+    about.rpush("executed", number)  # An answer is asked for, and paid.
+    about.sadd("busy", os.getpgid(0))
+    time.sleep(random.uniform(0, 0.05))
+    if number % 10 == 0 and current_task().attempt == 1:
+        raise ConnectionError("the first time it fails")
+    return number
+"""
+_START = "from huey.bin.huey_consumer import consumer_main; consumer_main()"
+_PATIENCE = 300
+
+
+def test_no_job_is_lost_and_no_result_is_stored_twice(tmp_path, redis_url, capsys):
+    (tmp_path / "killed_app.py").write_text(APP.format(url=redis_url, lost_after=LOST_AFTER, options=OPTIONS))
+    huey = RedisHuey("killed", url=redis_url, keep_running=True, lost_after=LOST_AFTER)
+    huey.flush()
+    redis = huey.storage.conn
+    redis.delete("executed", "busy")
+
+    @huey.task(name="job", retries=2)
+    def job(number):
+        """Of which only the message is needed here."""
+
+    job.task_class.__module__ = "killed_app"
+    huey._registry._registry = {"killed_app.job": job.task_class}
+    dice = random.Random(7)
+    with count_stored_results(redis_url, huey.storage.result_key) as stored, contextlib.ExitStack() as stack:
+        begun = time.monotonic()
+
+        def start():
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+            kind = dice.choice(["thread", "thread", "process"])
+            command = [sys.executable, "-c", _START, "killed_app.huey", "-n", "-w", "2", "-k", kind]
+            process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+            stack.callback(process.wait)
+            stack.callback(kill, process)
+            return process
+
+        running = [start() for _ in range(CONSUMERS)]
+        results = []
+        for killed in range(KILLS):
+            while not (busy := [at for at, each in enumerate(running) if redis.sismember("busy", each.pid)]):
+                assert time.monotonic() - begun < _PATIENCE, f"only {killed} were killed"
+                results += [job(number) for number in range(len(results), len(results) + 30 - huey.pending_count())]
+                time.sleep(0.01)
+            time.sleep(dice.uniform(0, 0.2))
+            victim = dice.choice(busy)
+            kill(running[victim])
+            running[victim] = start()
+        deadline = time.monotonic() + _PATIENCE
+        while len(redis.hkeys(huey.storage.result_key)) < len(results):
+            assert time.monotonic() < deadline, describe_rest(huey, results)
+            time.sleep(0.05)
+        took = time.monotonic() - begun
+    assert [letter.reason for letter in dead_letters(huey)] == []
+    assert sorted(huey.get(result.id) for result in results) == list(range(len(results)))
+    assert huey.pending_count() == huey.scheduled_count() == 0
+    assert stored == {result.id: 1 for result in results}
+    executed = redis.llen("executed")
+    again = executed - len(results) - len(results[::10])
+    with capsys.disabled():
+        print(
+            f"\n{KILLS} workers killed in {took:.0f} s: of {len(results)} jobs 0 lost, 0 results stored twice, "
+            f"{again} of {executed} executions were paid again"
+        )
+    huey.storage.close()
+
+
+@contextlib.contextmanager
+def count_stored_results(url, key):
+    """Count how often each result is stored, going by what the server says that it does, in scripts too."""
+    stored, client = Counter(), Redis.from_url(url)
+
+    def listen():
+        with client.monitor() as monitor:
+            ready.set()
+            for heard in monitor.listen():
+                command, *words = heard["command"].split(" ", 3)
+                if command.upper() == "HSET" and words[0] == key:
+                    stored[words[1]] += 1
+                elif command.upper() == "ECHO":
+                    return
+
+    ready = threading.Event()
+    listener = threading.Thread(target=listen)
+    listener.start()
+    assert ready.wait(60)
+    try:
+        yield stored
+    finally:
+        client.echo("the end")
+        listener.join(60)
+        client.close()
+
+
+def describe_rest(huey, results):
+    left = [result.id for result in results if result.id.encode() not in huey.storage.conn.hkeys("huey.results.killed")]
+    return f"{len(left)} jobs are lost; waiting: {huey.pending_count()}, scheduled: {huey.scheduled_count()}"
+
+
+def kill(process):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
