@@ -86,7 +86,7 @@ class CurrentTask:
 
     @property
     def waits(self) -> int:
-        """How often the task was rescheduled for a provider or a limit. Each time was an attempt, and no retry."""
+        """How often the provider asked the task to come back later. Each time was an attempt, and no retry."""
         times: int = getattr(self.task, "_aquila_waits", (0,))[0]
         return times
 

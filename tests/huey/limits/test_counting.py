@@ -113,10 +113,11 @@ def test_who_came_first_is_let_in_first_though_others_keep_coming():
     assert max(asked.values()) <= 8
 
 
-def test_slots_are_shared_by_a_crowd_and_stay_in_use():
-    let_in, asked = simulate("*: 4 at once", 200, seconds_each=3.0)
-    assert max(let_in.values()) - START <= 200 * 3.0 / 4 * 2
-    assert max(asked.values()) <= 12
+@pytest.mark.parametrize("seconds", [0.1, 3.0, 60.0])
+def test_slots_are_shared_by_a_crowd_and_stay_in_use(seconds):
+    let_in, asked = simulate("*: 4 at once", 200, seconds_each=seconds)
+    assert max(let_in.values()) - START <= max(60, 200 * seconds / 4 * 1.2)
+    assert sum(asked.values()) <= 200 * 20
 
 
 @pytest.mark.parametrize("tokens", [1, 30, 5000])

@@ -144,6 +144,23 @@ def test_it_does_not_go_on_for_ever(huey, bounds):
     assert "too much" in str(run.exception)
 
 
+def test_waiting_for_a_turn_does_not_count_among_what_the_provider_asked_for(huey):
+    huey.rescheduling = Rescheduling(most=1)
+
+    @huey.task()
+    def answer():
+        current = current_task()
+        if current.attempt <= 3:
+            raise errors.LimitReached("full", limit="openai: 1 at once", retry_after=30)
+        if current.attempt <= 5:
+            raise errors.RateLimited("busy", status=429, retry_after=30)
+
+    answer()
+    drained = drain_queue(with_scheduled=True, raise_errors=False)
+    assert drained == {"retry": 4, "error": 1}
+    assert isinstance(drained.runs[-1].exception, errors.WaitedTooLong)
+
+
 def test_a_task_that_deals_with_it_itself_is_not_rescheduled(huey):
     provider = Provider((429, {"retry-after": "60"}))
 

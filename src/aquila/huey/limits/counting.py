@@ -19,8 +19,10 @@ from typing import Any
 from aquila.huey.limits.rules import Rule
 
 SLICES = 60
-_SHORTEST_TURN, _LONGEST_TURN = 0.05, 5.0
-"""Seconds between two turns for a limit of requests at once: how soon one ends can only be guessed."""
+_SHORTEST_TURN, _TURN, _EARLY = 0.05, 0.25, 8
+"""How far apart turns are for a limit of requests at once, in seconds: as long as a slot takes to be free again, but at
+most a quarter of a second, or an eighth of that. How long it takes can only be guessed, and a slot that is free while
+all have late turns is worse than a turn that comes too early."""
 _AGAIN = "|again"
 """The line of those who were not let in though their turn had come."""
 _WEIGHT = 0.2  # of the newest in a running mean
@@ -185,7 +187,8 @@ def _count(counts: Counts, rule: Rule, asking: Asking, now: float) -> None:
 def _pace(counts: Counts, rule: Rule, asking: Asking) -> float:
     """Return how far apart two turns are."""
     if rule.unit == "at once":
-        return min(max(counts.seconds / rule.amount, _SHORTEST_TURN), _LONGEST_TURN)
+        between = counts.seconds / rule.amount
+        return max(_SHORTEST_TURN, min(between, max(_TURN, between / _EARLY)))
     return rule.period * (1 + 1 / SLICES) * _amount_of(rule, asking) / rule.amount
 
 

@@ -30,8 +30,8 @@ class Rescheduling:
     - ``longest_wait``: a call waits that long in its worker. Where it is asked to wait longer, its task is rescheduled.
     - ``longest_delay``: a task is never rescheduled for a later moment than this, whatever the provider asks for.
     - ``jitter``: up to this part of the delay is added, so that tasks that were refused together come back one by one.
-    - ``most``, ``within``: how often a task may be rescheduled, and for how long from the first time on. Then it fails
-      for good with ``WaitedTooLong``.
+    - ``most``, ``within``: how often a task may be rescheduled because its provider asks for it, and for how long from
+      the first time on, for whatever reason. Then it fails for good with ``WaitedTooLong``.
     """
 
     longest_wait: float = 5.0
@@ -121,14 +121,15 @@ def _leave_worker(task: Task, rules: Rescheduling, error: BaseException, seconds
     if not has_turn:  # turns are handed out one by one
         delay = min(delay, rules.longest_delay)
         delay += _jitter.uniform(0, max(rules.jitter * delay, rules.jitter))
-    if times >= rules.most or now + delay - since > rules.within:
+    is_too_often = not has_turn and times >= rules.most
+    if is_too_often or now + delay - since > rules.within:
         task.retries = 0
-        bound = f"most={rules.most}" if times >= rules.most else f"within={rules.within:g}"
+        bound = f"most={rules.most}" if is_too_often else f"within={rules.within:g}"
         return WaitedTooLong(
             f"the task {task.name} ({task.id}) was rescheduled {times} times in {now - since:.0f} s, and is to wait "
             f"{delay:.0f} s more: {error}. Send less at once, or allow more: Rescheduling({bound})"
         )
-    task._aquila_waits = (times + 1, since, has_turn)
+    task._aquila_waits = (times + (not has_turn), since, has_turn)
     return TaskRescheduled(str(error), delay)
 
 
