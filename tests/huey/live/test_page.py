@@ -228,11 +228,12 @@ def test_a_job_that_failed_can_be_tried_again(huey):
     [first] = run(huey, result)
     client = signed_in(huey)
     assert "Retry" in client.get(page_of(huey, result)).text
+    assert "Dead letters" in client.get("/").text
     assert act(client, "retry", huey, result).status_code == 303
     with consumer(huey):
         second = list(subscribe(huey, result, after=first[-1].number, timeout=60))
     assert [event.kind for event in second] == ["queued", "started", "done"]
-    assert second[1].data["attempt"] == 2
+    assert "Done" in client.get(page_of(huey, result)).text
     assert act(client, "retry", huey, result).status_code == 409
 
 

@@ -216,7 +216,6 @@ class JobPublisher:
             self._end_run(record, now, "done", events.DONE)
         else:
             self._end_run(record, now, "failed", events.FAILED, error=error)
-            self.store.keep_message(task)
 
     def _end_run(
         self, record: JobRecord, now: float, state: str, kind: str, error: BaseException | None = None, eta: float = 0.0

@@ -13,7 +13,6 @@ _MOST = 5_000
 def forget_job(state: SharedState, job: str) -> None:
     """Forget what happened to a job. Its task, and its result, stay what they are."""
     state.drop(events_table(job))
-    state.delete("live.messages", job)
     state.delete(JOBS_TABLE, job)
 
 

@@ -16,8 +16,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from huey.api import Task
-
 from aquila.huey.live import events
 from aquila.huey.live.appending import append_batch
 from aquila.huey.live.job_record import JobRecord, Pending
@@ -35,9 +33,6 @@ logger = logging.getLogger("aquila.huey")
 
 WORKERS_TABLE = "live.workers"
 """By worker: what it says of itself, ordered by when it last said it."""
-
-MESSAGES_TABLE = "live.messages"
-"""By job: the message of a job that failed for good, so that it can be enqueued again."""
 
 _SUMMARY_EVERY = 1.0
 """While text arrives the summary is stored no more often than this, in seconds."""
@@ -98,12 +93,6 @@ class RecordStore:
         """Forget a job."""
         with self._unless_away():
             forget_job(self._state, job)
-
-    def keep_message(self, task: Task) -> None:
-        """Keep the message of a job that failed for good."""
-        with self._unless_away():
-            message = self._publisher.huey.serialize_task(task)
-            self._state.put(MESSAGES_TABLE, task.id, message, order=self._publisher.clock.now())
 
     def begin_worker(self) -> None:
         """Count a worker of this process that begins."""

@@ -107,7 +107,7 @@ class JobSummary:
     def put_run(self, run: JobRun) -> None:
         """Take in a run, in the place of what was known of it."""
         others = [one for one in self.runs if one.key != run.key]
-        self.runs = sorted([*others, run], key=lambda one: (one.attempt, one.delivery, one.started))
+        self.runs = sorted([*others, run], key=lambda one: (one.started, one.attempt, one.delivery))
         if len(self.runs) > MOST_RUNS:
             self.earlier += len(self.runs) - MOST_RUNS
             del self.runs[:-MOST_RUNS]

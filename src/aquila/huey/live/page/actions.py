@@ -6,14 +6,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from huey.exceptions import HueyException
-
-from aquila.errors import AquilaError
+from aquila.errors import TaskError
+from aquila.huey.delivery.dead_letters import dead_letters
 from aquila.huey.live import events
 from aquila.huey.live.appending import append_batch
 from aquila.huey.live.pausing import pause_queue, resume_queue
 from aquila.huey.live.retention import forget_job
-from aquila.huey.live.storing import MESSAGES_TABLE
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.live.waking import wake_subscribers
 from aquila.huey.state import state_of
@@ -33,32 +31,22 @@ def cancel_job(huey: Any, job: str) -> None:
     huey.revoke_by_id(job, revoke_once=True)
 
 
-def has_message(huey: Any, job: str) -> bool:
-    """Whether a job can be enqueued again."""
-    return state_of(huey).get(MESSAGES_TABLE, job) is not None
+def has_letter(huey: Any, job: str) -> bool:
+    """Whether a job is among the dead letters, and so can be enqueued again."""
+    return dead_letters(huey).get(job) is not None
 
 
 def retry_job(huey: Any, job: str) -> None:
-    """Enqueue a job again that failed for good. It keeps its id, and is the next attempt."""
-    state = state_of(huey)
-    entry = state.take(MESSAGES_TABLE, job)
-    if entry is None:
-        raise ActionRefused("there is no message of this job; only one that failed for good can be enqueued again")
+    """Enqueue a job again that failed for good. It keeps its id, and has its attempts again."""
     try:
-        task = huey.deserialize_task(entry.value)
-    except (AquilaError, HueyException) as error:
-        state.put(MESSAGES_TABLE, job, entry.value, order=entry.order)
-        raise ActionRefused(f"the job's message cannot be read here: {error}. Import the module of its task") from None
-    task.eta, task.expires_resolved = None, None
-    task.retries = type(task).default_retries
-    task._aquila_attempt = getattr(task, "_aquila_attempt", 1) + 1
-    huey.delete(job)  # the error that is its result
+        dead_letters(huey).retry(job)
+    except TaskError as error:
+        raise ActionRefused(str(error)) from None
     _note_retry(huey, job)
-    huey.enqueue(task)
 
 
 def _note_retry(huey: Any, job: str) -> None:
-    """Say that a job waits again, before any worker begins it."""
+    """Say that a job waits again, unless a worker has begun it already."""
     state = state_of(huey)
     now = state.now()
     event = (events.QUEUED, now, {"again": True})
@@ -66,7 +54,7 @@ def _note_retry(huey: Any, job: str) -> None:
 
     def change(present: bytes | None) -> bytes | None:
         summary = decode_summary(job, present)
-        if summary is None or summary.last is None:
+        if summary is None or summary.last is None or not summary.ended:
             return present
         summary.last.state, summary.last.eta, summary.changed = "retrying", now, now
         return summary.encode()

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from aquila.huey.delivery.dead_letters import dead_letters
 from aquila.huey.live import events
 from aquila.huey.live.job_index import JobIndex, JobQuery
 from aquila.huey.live.job_view import JobView, write_nicely
-from aquila.huey.live.page.actions import has_message
+from aquila.huey.live.page.actions import has_letter
 from aquila.huey.live.pausing import is_paused
 from aquila.huey.live.redacting import redact_json
 from aquila.huey.live.subscription import JobReader
@@ -94,6 +95,7 @@ class Overview:
             "workers": index.workers,
             "waiting": huey.storage.queue_size(),
             "due_later": huey.storage.schedule_size(),
+            "dead": len(dead_letters(huey)),
             "is_paused": is_paused(huey),
             "done_rate": index.rates.per_minute("done", now),
             "failed_rate": index.rates.per_minute("failed", now),
@@ -148,7 +150,7 @@ class JobPage:
             "is_revoked": waits and huey.is_revoked(self.job),
             "may_act": may_act,
             "may_cancel": may_act and waits,
-            "may_retry": may_act and state in ("failed", "canceled") and has_message(huey, self.job),
+            "may_retry": may_act and state in ("failed", "canceled") and has_letter(huey, self.job),
             "may_delete": may_act and not waits,
             "ends": sorted(events.ENDS),
         }
