@@ -83,9 +83,9 @@ def run_recorded_and_replayed(root: Path, provider: Upstream, run: Callable[[], 
         assert not cassette.misses
     assert len(provider.requests) == asked
     assert (replayed, ended) == (ended, replayed)
-    assert WORDS.startswith(text.rstrip())
-    assert text != WORDS
-    assert replayed_text.startswith(text)
+    for so_far in (text, replayed_text):  # Where exactly it was ended depends on how busy the machine is.
+        assert WORDS.startswith(so_far.rstrip())
+        assert len(so_far) < len(WORDS)
     return ended
 
 
