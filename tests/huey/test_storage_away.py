@@ -344,6 +344,15 @@ def test_a_result_waits_for_a_storage_that_comes_back(quick):
     assert huey.result(task.id) == "paid for"
 
 
+def test_a_task_begins_though_the_storage_is_away_for_a_moment(quick):
+    huey = UnsteadyHuey()
+    task = build_task(huey.task()(lambda: "done"))
+    answers = iter([False, False, False])
+    huey.answers = lambda: next(answers, True)
+    assert huey.execute(task) == "done"
+    assert huey.result(task.id) == "done"
+
+
 def test_checkpoints_that_cannot_be_deleted_fail_no_task(quick, monkeypatch, caplog):
     monkeypatch.setattr(kept_progress, "PATIENCE_TO_STORE", 0.01)
     huey = UnsteadyHuey()
