@@ -104,7 +104,7 @@ def test_no_job_is_lost_and_no_result_is_stored_twice(tmp_path, redis_url, capsy
             f"\n{KILLS} workers killed in {took:.0f} s: of {len(results)} jobs 0 lost, 0 results stored twice, "
             f"{again} of {executed} executions were paid again"
         )
-    huey.storage.close()
+    huey.storage.pool.disconnect()
 
 
 @contextlib.contextmanager

@@ -89,6 +89,8 @@ def app(tmp_path, request):
         process.wait()
     for huey in hueys:
         huey.storage.close()
+        if hasattr(huey.storage, "pool"):  # Of Redis, which Huey leaves to the garbage collector.
+            huey.storage.pool.disconnect()
 
 
 def wait_until(condition):
