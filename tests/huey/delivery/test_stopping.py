@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from types import SimpleNamespace
 
 import pytest
@@ -27,8 +28,8 @@ from aquila import huey as classes
 from aquila.huey import checkpoint, current_task
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-kind, options = {made!r}
-huey = getattr(classes, kind)("app", **options)
+kind, queue, options = {made!r}
+huey = getattr(classes, kind)(queue, **options)
 
 @huey.task()
 def job(name, seconds=0):
@@ -57,8 +58,10 @@ def app(tmp_path, request):
         else:
             options["url"] = request.getfixturevalue("redis_url")
         name = names.get(kind, "SqliteHuey")
-        (tmp_path / "stopped_app.py").write_text(APP.format(made=(name, options)))
-        huey = getattr(classes, name)("app", **options)
+        # Each has its own: a worker that was killed a moment ago may still be given what is enqueued next.
+        queue = f"q{uuid.uuid4().hex[:8]}"
+        (tmp_path / "stopped_app.py").write_text(APP.format(made=(name, queue, options)))
+        huey = getattr(classes, name)(queue, **options)
         huey.flush()
         hueys.append(huey)
 
