@@ -37,14 +37,12 @@ if TYPE_CHECKING:
         TaskRun,
         UseTestQueue,
     )
-    from pytest_aquila import testing_mode
 else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
         shared_consumer="aquila.huey.testing.shared_consumer",
         testing="aquila.huey.testing",
-        testing_mode="pytest_aquila.testing_mode",
     )
 
 __all__ = [
@@ -98,9 +96,12 @@ def begin_testing_mode_of_ini(config: pytest.Config) -> None:
 
 def begin_testing_mode(config: pytest.Config) -> None:
     """Put the whole run in testing mode, unless it is."""
-    if not config.pluginmanager.has_plugin("pytest_aquila.testing_mode"):
-        config.pluginmanager.import_plugin("pytest_aquila.testing_mode")
-        testing_mode.begin(config)
+    name = "pytest_aquila.testing_mode"
+    if not config.pluginmanager.has_plugin(name):
+        config.pluginmanager.import_plugin(name)
+        # Of the very module whose hooks are registered: a run within a test may have forgotten another one.
+        plugin: Any = config.pluginmanager.get_plugin(name)
+        plugin.begin(config)
 
 
 def is_huey_overridden(node: pytest.Collector | pytest.Item) -> bool:
