@@ -202,6 +202,34 @@ def test_what_is_enqueued_while_modules_are_imported_reaches_no_real_queue(proje
     result.stdout.fnmatch_lines(["shared: the application a conftest a test module the session", "real: 0 0"])
 
 
+def test_what_aquila_notes_of_a_job_before_it_is_enqueued_reaches_no_real_storage_either(project):
+    project.pytester.makepyfile(
+        app="""
+        from aquila.huey import SqliteHuey
+        from aquila.huey.live import publish_jobs
+
+        huey = SqliteHuey("app", filename="q.db")
+        publish_jobs(huey)
+        REAL = huey.storage
+
+        @huey.task(unique=True)
+        def greet(name):
+            return name
+        """
+    )
+    result = project(
+        test_one="""
+        from app import REAL, greet
+        greet("a module")
+
+        def test_one():
+            names = [name for name, in REAL.sql("select name from sqlite_master where type = 'table'", results=True)]
+            assert {name: rows for name in names if (rows := REAL.sql(f"select * from {name}", results=True))} == {}
+        """,
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_a_job_for_another_huey_is_refused_unless_that_is_allowed(project):
     project.pytester.makepyfile(
         other="""

@@ -44,14 +44,19 @@ class RealQueues:
 
 
 class _Watching:
-    """The patch of Huey's class. A process has one, and so its outermost run owns it."""
+    """The patches of the classes of Hueys. A process has one, and so its outermost run owns it."""
 
     def __init__(self) -> None:
-        self.patches = PatchSet(ImportHooks(), {"huey.api": _patch_huey})
+        self.patches = PatchSet(ImportHooks(), {"huey.api": _patch_huey, "aquila.huey.instances": _patch_aquila_huey})
 
 
 def _patch_huey(module: ModuleType) -> list[Patch]:
     return [Patch(module.Huey, "enqueue", _ask_before)]
+
+
+def _patch_aquila_huey(module: ModuleType) -> list[Patch]:
+    # It writes to the storage before it calls Huey's method: the claim of a unique job, and that a job is queued.
+    return [Patch(module.AquilaHuey, "enqueue", _ask_before)]
 
 
 def _ask_before(enqueue: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
