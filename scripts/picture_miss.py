@@ -1,6 +1,6 @@
-"""Makes ``docs/pictures/miss.png``: what a test prints whose prompt has changed, in a terminal.
+"""Makes ``docs/images/miss.png``: what a test prints whose prompt has changed, in a terminal.
 
-    .venv/bin/python scripts/pictures/miss.py
+    .venv/bin/python scripts/picture_miss.py
 
 The tests are those of the README, and pytest runs them; Chromium draws what it prints.
 """
@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-REPOSITORY = Path(__file__).parents[2]
-PICTURE = REPOSITORY / "docs" / "pictures" / "miss.png"
+REPOSITORY = Path(__file__).parents[1]
+PICTURE = REPOSITORY / "docs" / "images" / "miss.png"
 WIDTH, LINE_HEIGHT = 1060, 21  # CSS pixels
 
 _EIGHT = [(74, 81, 88), (255, 123, 114), (126, 231, 135), (227, 179, 65), (121, 192, 255), (210, 168, 255),
