@@ -8,6 +8,7 @@ if something is wrong, and 3 if only decisions are left.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -54,7 +55,11 @@ def main() -> int:
 def run(*command: str | Path, cwd: Path = REPOSITORY) -> str:
     """Run a command and return what it prints. Raises ``ReleaseError`` with the end of that where it fails."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False, timeout=900)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    try:
+        done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    except subprocess.TimeoutExpired:
+        raise ReleaseError(f"{' '.join(words)} did not end within 900 s") from None
     if done.returncode:
         printed = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
         raise ReleaseError(f"{' '.join(words)} ended with {done.returncode}:\n{printed}")
@@ -84,9 +89,10 @@ def check_contents(wheel: Path, source: Path) -> None:
     for name in ("README.md", "CHANGELOG.md", "LICENSE", "src/aquila/py.typed"):
         if name not in packed_names:
             raise ReleaseError(f"the source distribution lacks {name}")
-    hidden = [name for name in packed_names if re.search(r"(^|/)(\.ci|\.venv|__pycache__)(/|$)", name)]
+    stray = re.compile(r"(^|/)(\.ci|\.venv|__pycache__)(/|$)|\.(orig|rej|bak|pyc)$")
+    hidden = [name for name in (*names, *packed_names) if stray.search(name)]
     if hidden:
-        raise ReleaseError(f"the source distribution holds {hidden[0]}")
+        raise ReleaseError(f"a distribution holds {hidden[0]}, which belongs to nobody else")
     print(f"ok     {len(names)} files in the wheel, {len(packed_names)} in the source distribution")
 
 

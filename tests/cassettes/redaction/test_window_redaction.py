@@ -75,6 +75,13 @@ def test_a_short_value_is_found_between_bytes_that_are_no_text() -> None:
     assert done == body.replace("kurz-1zü".encode(), b"[redacted]")
 
 
+def test_added_rules_find_what_is_short_or_no_ascii_in_binary_messages() -> None:
+    redactor = Redactor({}, [r"KD-\d{6}", "Jörg Müller"])
+    message = b"\x83\xa2id\xa9KD-123456\xa4name\xad" + "Jörg Müller".encode() + b"\xcb\xff\x00" * 40
+    clean = redactor.redact_message(message)
+    assert clean == message.replace(b"KD-123456", b"[redacted]").replace("Jörg Müller".encode(), b"[redacted]")
+
+
 @pytest.mark.parametrize("kind", ["binary", "base64", "text"])
 def test_a_body_without_secrets_stays_what_it_is(kind: str) -> None:
     dice = random.Random(kind)

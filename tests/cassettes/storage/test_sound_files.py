@@ -249,3 +249,18 @@ def test_the_same_sound_is_recorded_once(tmp_path: Path) -> None:
     assert load_cassette(tmp_path / "a.yaml") == load_cassette(tmp_path / "b.yaml")
     save_cassette(tmp_path / "a.yaml", load_cassette(tmp_path / "b.yaml"))
     assert chunks_in(tmp_path / "a.yaml") == chunks_in(tmp_path / "b.yaml")
+
+
+def test_a_conversation_of_many_sounds_opens_few_files_at_a_time(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    turns = 60
+    chunks = save(
+        tmp_path / "x.yaml", [one for turn in range(turns) for one in say(PCM + bytes([turn]), f"item_{turn}")]
+    )
+    used = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 200
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 30, before[1]))
+    try:
+        assert tuple(chunks_in(tmp_path / "x.yaml")) == tuple(chunks)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

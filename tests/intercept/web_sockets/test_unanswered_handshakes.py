@@ -136,3 +136,15 @@ def test_a_handshake_that_was_not_answered_ends_by_the_same_limit(name: str, url
         assert not cassette.misses
         assert cassette.all_played
     assert describe(recorded) == describe(replayed)
+
+
+def test_a_client_that_has_no_limit_any_more_is_a_miss_and_no_hang(url: str, root: Path) -> None:
+    websocket = pytest.importorskip("websocket")
+    with aquila.use_cassette("x", transport="record"):
+        failure_of(websocket_client, url)
+    with aquila.use_cassette("x", silence=0.2) as cassette:
+        with pytest.raises((OSError, websocket.WebSocketException, aquila.errors.CassetteMiss)):
+            websocket.create_connection(url)
+        assert len(cassette.misses) == 1
+        assert "aquila_silence" in str(cassette.misses[0])
+        cassette.forget_misses()

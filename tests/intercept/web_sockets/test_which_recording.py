@@ -88,6 +88,15 @@ def test_one_that_nobody_takes_was_not_played() -> None:
         assert b"data: a\n" in left.response.body
 
 
+def test_one_that_a_connection_left_for_a_longer_one_was_not_played() -> None:
+    record(URL, ["a"], ["a", "b"])
+    with aquila.use_cassette("x", transport="replay") as used:
+        with connect(URL) as only:
+            assert say(only, "a", "b") == ["A", "B"]
+        (left,) = used.unplayed
+        assert b"data: b\n" not in left.response.body
+
+
 def test_a_greeting_that_was_heard_decides() -> None:
     record(GREETING_URL, ["a"], ["b"])
     with aquila.use_cassette("x", transport="replay") as used:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,17 @@ def same_but_for_ids(one: bytes, other: bytes) -> dict[str, str] | None:
     except (ValueError, RecursionError, _Differs):
         return None
     ids = dict(pairs)
-    return ids if all(ids[mine] == its for mine, its in pairs) else None  # one id stands for one
+    is_one_to_one = len(set(ids.values())) == len(ids) and all(ids[mine] == its for mine, its in pairs)
+    return ids if is_one_to_one else None
+
+
+_ID = re.compile("id|.*(_id|Id)")
+"""The name of a field with an id. Those of ``paid`` and ``valid`` are none."""
+
+
+def _is_made(text: str) -> bool:
+    """Whether a provider made this anew. What is short and has no digit is a name, such as that of a voice."""
+    return len(text) >= 16 or any(character.isdigit() for character in text)
 
 
 class _Differs(Exception):
@@ -32,7 +43,7 @@ def _differences(one: Any, other: Any, key: str) -> Iterator[tuple[str, str]]:
         for mine, its in zip(one, other, strict=True):
             yield from _differences(mine, its, key)
     elif one != other or type(one) is not type(other):
-        if isinstance(one, str) and isinstance(other, str) and key.endswith(("id", "Id")):
+        if isinstance(one, str) and isinstance(other, str) and _ID.fullmatch(key) and _is_made(one) and _is_made(other):
             yield one, other
         elif not (type(one) is int and type(other) is int and key.endswith(("_at", "At"))):
             raise _Differs

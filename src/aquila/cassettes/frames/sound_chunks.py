@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,6 +26,9 @@ from aquila.errors import CassetteCorrupt
 
 _REFERENCE = re.compile(rb"sound ([1-9][0-9]{0,5}) from (0|[1-9][0-9]{0,14}), ([1-9][0-9]{0,14}) bytes(, url-safe)?")
 _QUOTED = re.compile(rb'"(?:%b)"' % _REFERENCE.pattern)
+_MOST_OPEN = 8
+"""Files that a reader has open at a time: a process may open few, and a conversation may have hundreds of sounds."""
+
 _BINARY = (b"event: received-binary\ndata: ", b"event: sent-binary\ndata: ")
 
 
@@ -109,7 +113,8 @@ class SoundChunks(Sequence[RecordedChunk]):
             return tuple([fill_in(chunk, read) for chunk in self.templates[index]])
 
     def _opened_by(self, opened: ExitStack) -> Callable[[SoundReference], bytes]:
-        files: dict[int, IO[bytes]] = {}
+        files: OrderedDict[int, IO[bytes]] = OrderedDict()  # the one that was read last at the end
+        opened.callback(lambda: [file.close() for file in files.values()])
 
         def read(reference: SoundReference) -> bytes:
             try:
@@ -118,7 +123,10 @@ class SoundChunks(Sequence[RecordedChunk]):
                 raise CassetteCorrupt(f"a conversation refers to sound that it does not have: {error}") from None
             sound = self.sounds[reference.number - 1]
             if reference.number not in files:
-                files[reference.number] = opened.enter_context(sound.open())
+                if len(files) >= _MOST_OPEN:
+                    files.popitem(last=False)[1].close()
+                files[reference.number] = sound.open()
+            files.move_to_end(reference.number)
             files[reference.number].seek(reference.start)
             return sound.read_exactly(files[reference.number], reference.size)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import StoredChunks
@@ -69,11 +69,7 @@ class Scrubber:
         """Find secrets in the decoded bytes of a view, or in those of a body, and in ``depth`` views of them."""
         flat = flatten_tokens(data)
         found = [*self._known.find_in(data, flat), *find_secret_patterns(data, flat, parameters=parameters)]
-        for pattern in self._patterns:
-            matches = (match.span(1 if pattern.groups else 0) for match in pattern.finditer(data))
-            found += [FoundSecret(*span, "added pattern") for span in matches if not is_in_placeholder(data, *span)]
-        for rule in self._fingerprints:
-            found += rule.find_in(data)
+        found += self._find_added(data)
         if found:
             found = [_widen(data, one, view) for one in found if 0 <= one.start < one.end]
         if depth:
@@ -82,6 +78,16 @@ class Scrubber:
                     value = one.value or inner.data[one.start : one.end]
                     found.append(FoundSecret(*inner.locate_in_raw(*one[:2]), one.kind, one.replacement, value))
         return merge_found(found) if found else found
+
+    def _find_added(self, data: bytes) -> Iterator[FoundSecret]:
+        """Find what added patterns and fingerprints say is secret."""
+        for pattern in self._patterns:
+            for match in pattern.finditer(data):
+                span = match.span(1 if pattern.groups else 0)
+                if not is_in_placeholder(data, *span):
+                    yield FoundSecret(*span, "added pattern")
+        for rule in self._fingerprints:
+            yield from rule.find_in(data)
 
     def scrub_bytes(
         self,
@@ -165,8 +171,10 @@ class Scrubber:
         return bool(self._functions)
 
     def find_outside_texts(self, data: bytes, shortest: int) -> list[FoundSecret]:
-        """Find the known values that are no text of at least ``shortest`` characters."""
-        return merge_found(self._known.find_outside_texts(data, shortest))
+        """Find what added rules find, and the known values that are no text of at least ``shortest`` characters."""
+        found = [*self._known.find_outside_texts(data, shortest)]
+        found += [_widen(data, one, None) for one in self._find_added(data) if 0 <= one.start < one.end]
+        return merge_found(found)
 
     def find_split_secrets(self, data: bytes) -> list[list[FoundSecret]]:
         """Find the secrets that are split over the events of a window of a stream: for each the places of its parts."""

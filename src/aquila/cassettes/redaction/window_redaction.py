@@ -60,7 +60,7 @@ class WindowScrubber(Protocol):
         """Return for each secret that is split over events the places of its parts, in order."""
 
     def find_outside_texts(self, data: bytes, shortest: int) -> list[FoundSecret]:
-        """Return the places of those known values that are no text of at least ``shortest`` characters."""
+        """Return where added rules find something, and the known values that are no text of ``shortest`` characters."""
 
     def scrub_bytes(
         self,
@@ -94,7 +94,7 @@ class CleanPart(NamedTuple):
 
 
 def find_in_window(data: bytes, scrubber: WindowScrubber) -> list[FoundSecret]:
-    """Find secrets in a window. In binary data only texts are searched, and the known values everywhere."""
+    """Find secrets in a window. In binary data known values and added rules count everywhere, all else in texts."""
     sample = data[::_SAMPLE]
     if len(sample.translate(None, _PRINTABLE)) * 16 < len(sample):
         return scrubber.find_secrets(data)

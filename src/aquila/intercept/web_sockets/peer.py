@@ -277,7 +277,7 @@ class _Peer:
         conversation = self._conversation
         if conversation.is_over:
             conversation.end_with_scope()
-        elif is_pausing or self._out or not conversation.is_awaited:
+        elif is_pausing or self._out or not (conversation.is_awaited or conversation.is_never_opened):
             self._quiet = 0.0
         elif self._quiet >= conversation.longest_silence():
             conversation.end_silence()

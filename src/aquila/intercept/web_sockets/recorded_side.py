@@ -68,6 +68,7 @@ class RecordedSide:
     def _move(self, place: Fitting) -> None:
         """Go on as another recording does, which has what was said so far."""
         before = self._holder.interaction
+        self._play.sent = 0  # Nobody has played that one, unless another connection does.
         self._take_up(place.interaction, place.replay)
         self._unsaid = place.unsaid
         self._session.conversations.hand_over(place.interaction, self._holder, instead_of=before)

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import NoReturn
 
 import anyio
@@ -219,6 +219,12 @@ class ReplayedConversation:
         return self._waiting_count > 0
 
     @property
+    def is_never_opened(self) -> bool:
+        """Whether nobody answers the handshake: the client waits until its own limit, if it has one."""
+        opening = self.opening
+        return not opening.has_begun and opening.end == "silent"
+
+    @property
     def waits_for_client(self) -> bool:
         """Whether it goes on when the client says something. It was not yet its turn to end."""
         with self._lock:
@@ -234,8 +240,13 @@ class ReplayedConversation:
         self._fail(SessionClosed("the use of the cassette has ended while something was still waiting for a message"))
 
     def end_silence(self) -> None:
-        """Break it off: a reader has waited in vain."""
-        self._fail(self.explain_silence())
+        """Break it off: a reader, or the client in its handshake, has waited in vain."""
+        error = self.explain_silence()
+        if self.is_never_opened:
+            # Nobody reads yet who could be told. The test is, and the client sees its connection break.
+            with suppress(BaseException):
+                self._refuse(error)
+        self._fail(error)
 
     def explain_silence(self) -> CassetteMiss:
         """Say why a reader that waits does so in vain."""

@@ -17,8 +17,11 @@ from aquila.cassettes.frames.frame import Frame
 from aquila.cassettes.frames.replay import ConversationReplay
 from aquila.cassettes.model import Interaction
 
-_LONGEST = 64
-"""After so many messages a connection keeps its recording."""
+_MOST_SENT = 64
+"""After so many messages of its client a connection keeps its recording."""
+
+_LONGEST = 4096
+"""After so many messages of both it does, too."""
 
 
 class Said(NamedTuple):
@@ -58,7 +61,7 @@ class History:
         """Note what was said."""
         if self._said is not None:
             self._said += said
-            if len(self._said) > _LONGEST:
+            if len(self._said) > _LONGEST or sum(each.sent for each in self._said) > _MOST_SENT:
                 self.close()
 
     def close(self) -> None:
