@@ -210,7 +210,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         check_arguments(task)
         unique = unique_of(task)
         # What came over the wire was let in before: it is due, or retried.
-        if unique is not None and not hasattr(task, "_aquila_scope"):
+        if unique is not None and not hasattr(task, "_aquila_message"):
             return enqueue_once(self, task, unique, self._enqueue_and_publish)
         return self._enqueue_and_publish(task)
 

@@ -375,6 +375,21 @@ def test_a_periodic_task_is_not_enqueued_while_one_runs(huey):
     assert stages(huey) == []
 
 
+def test_a_scheduler_enqueues_a_periodic_task_once_while_one_is_queued(huey):
+    @huey.periodic_task(lambda moment: True, unique=True)
+    def tidy():
+        return None
+
+    for minute in range(3):
+        for task in huey.read_periodic(datetime.datetime(2026, 11, 26, 12, minute)):
+            huey.enqueue(task)
+    assert huey.pending_count() == 1
+    assert drain_queue() == {"complete": 1}
+    for task in huey.read_periodic(datetime.datetime(2026, 11, 26, 12, 3)):
+        huey.enqueue(task)
+    assert huey.pending_count() == 1
+
+
 def test_in_immediate_mode_and_performed_alone_it_is_as_ever(huey):
     now = MemoryHuey("now", immediate=True)
     summarise = declare(now)
