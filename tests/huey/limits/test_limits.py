@@ -9,6 +9,7 @@ import pytest
 
 import aquila
 from aquila import errors
+from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.huey import (
     FileHuey,
     MemoryHuey,
@@ -21,11 +22,12 @@ from aquila.huey import (
     set_limits,
     within_limits,
 )
-from aquila.huey.limits import counting
+from aquila.huey.limits import counting, pauses, task_gate
 from aquila.huey.limits.counting import Counts, Turn
 from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import TABLE, Need, acquire, counters_of
 from aquila.huey.state import state_of
+from aquila.huey.state.memory_tables import MemoryState
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
 from tests.huey.limits.providers import Provider
 
@@ -154,6 +156,17 @@ def test_a_pause_that_one_worker_is_asked_for_is_kept_by_all(huey):
     drained = drain_queue(with_scheduled=True)
     assert drained["complete"] == 5
     assert drained["retry"] == 3
+
+
+def test_those_who_come_after_a_pause_need_not_wait_for_those_who_waited_for_its_end():
+    state, clock = MemoryState(), [1000.0]
+    state.now = lambda: clock[0]
+    request = OutgoingRequest("", "api.openai.com", "m", "live", "", {})
+    pauses.note_pause(state, request, 10.0)
+    delays = [pauses.find_delay(state, request, state.now) for _ in range(40)]
+    assert delays == [10 + place * 0.25 for place in range(40)]
+    clock[0] = 1010.0
+    assert [pauses.find_delay(state, request, state.now) for _ in range(3)] == [0.0] * 3
 
 
 def test_tokens_are_estimated_and_then_counted(huey, provider):
@@ -378,3 +391,23 @@ def test_a_storage_that_is_away_when_an_answer_has_come_does_not_lose_it(huey, p
     assert perform_job(task, 1).value["text"] == "yes"
     del state.update
     assert "could not be counted" in caplog.text
+
+
+@pytest.mark.parametrize("failing", ["clock", "table", "connection"])
+def test_a_storage_that_is_away_fails_no_call_that_nobody_limits(huey, monkeypatch, caplog, failing):
+    limit(huey, None)
+    provider = Provider((429, {"retry-after": "30"}))
+    task = ask_task(huey, "{x}", name="answer", transport=provider, max_retries=0)
+    assert perform_job(task, 1).state == "retry"
+
+    def fail(*args, **options):
+        raise ConnectionError("away")
+
+    if failing == "connection":
+        monkeypatch.setattr(task_gate.shared_state, "state_of", fail)
+    else:
+        monkeypatch.setattr(state_of(huey), "now" if failing == "clock" else "get", fail)
+    assert perform_job(task, 1).state == "complete"
+    assert "whether api.openai.com asked for a pause is not known now" in caplog.text
+    limit(huey, "openai: 60/min")
+    perform_job(task, 1, raises=ConnectionError)

@@ -1,13 +1,14 @@
 """Pauses that a provider asked one worker for, kept by all.
 
 A 429 that names a delay tells of the account, not of one request. Until then no worker of the queue asks for this model
-with this key; afterwards those that waited come back one by one.
+with this key; afterwards those that waited come back one by one, beside those who ask only then.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 from aquila.engine.calls.request_gate import OutgoingRequest
@@ -33,18 +34,17 @@ def note_pause(state: SharedState, request: OutgoingRequest, seconds: float) -> 
     state.update(TABLE, _key_of(request), change, order=ends + 3600)
 
 
-def find_delay(state: SharedState, request: OutgoingRequest, now: float, *, has_turn: bool) -> float:
-    """Return for how many seconds a request is to wait, because of a pause or of those who waited for its end.
+def find_delay(state: SharedState, request: OutgoingRequest, clock: Callable[[], float]) -> float:
+    """Return for how many seconds a request is to wait, because of a pause: until its end, one after the other.
 
-    0 if it need not. ``has_turn``: it has waited, and is told again only if another pause has begun.
+    0 if it need not. The clock is asked only where there was a pause.
     """
     data = state.get(TABLE, _key_of(request))
     if data is None:
         return 0.0
-    until, following = _read(data)
-    if now >= (until if has_turn else max(until, following)):
+    now, turn = clock(), 0.0
+    if now >= _read(data)[0]:
         return 0.0
-    turn = 0.0
 
     def change(data: bytes | None) -> bytes:
         nonlocal turn

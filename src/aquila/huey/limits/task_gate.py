@@ -40,6 +40,8 @@ else:
 
 logger = logging.getLogger("aquila.huey")
 
+# Nobody has asked for pauses to be kept, so a storage that is away for a moment fails no call.
+_PAUSE_UNKNOWN = "whether %s asked for a pause is not known now"
 _REPLAYED = frozenset({"replay", "script"})
 """Transports behind which no provider is. Their requests count nothing, as those of tests: a replay does not wait."""
 
@@ -72,13 +74,15 @@ class TaskGate:
         has_turn = waited > 0 or has_waited(self._task)
         counters = self._counters_for(request, limits)
         caps = (*limits.caps, *getattr(self._task, "_aquila_caps", ()))
-        state = self._find_state(needed=bool(counters or caps))
+        state = self._find_state(request, needed=bool(counters or caps))
         if state is None:
             return GateAdmission(request, self._headers_for(request))
-        now = self._now(state)
-        if delay := self._pause(state, request, now, has_turn=has_turn):
+        if delay := self._pause(state, request):
             reason = f"{request.host} asked for a pause"
             return self._wait_or_leave(delay, waited, reason, limit=request.host)
+        if not counters and not caps:
+            return GateAdmission(request, self._headers_for(request), state)
+        now = self._now(state)
         held: Held | None = None
         if counters:
             need = shared_limits.Need(
@@ -128,12 +132,14 @@ class TaskGate:
                 counters += shared_limits.counters_of(fitting, owner)
         return counters
 
-    def _find_state(self, *, needed: bool) -> SharedState | None:
+    def _find_state(self, request: OutgoingRequest, *, needed: bool) -> SharedState | None:
         try:
             return shared_state.state_of(self._huey)
-        except ConfigError:
+        except Exception as error:
             if needed:
                 raise
+            if not isinstance(error, ConfigError):
+                logger.warning(_PAUSE_UNKNOWN, request.host, exc_info=True)
             return None
 
     def _now(self, state: SharedState) -> float:
@@ -144,14 +150,13 @@ class TaskGate:
         moment: datetime.datetime = due.replace(tzinfo=datetime.UTC if self._huey.utc else None)
         return max(now, moment.timestamp())
 
-    def _pause(self, state: SharedState, request: OutgoingRequest, now: float, *, has_turn: bool) -> float:
+    def _pause(self, state: SharedState, request: OutgoingRequest) -> float:
         if self._huey.rescheduling is None or self._huey.immediate:
             return 0.0
         try:
-            return pauses.find_delay(state, request, now, has_turn=has_turn)
+            return pauses.find_delay(state, request, lambda: self._now(state))
         except Exception:
-            # Nobody has asked for this, so a storage that is away for a moment does not fail the call.
-            logger.warning("whether %s asked for a pause is not known now", request.host, exc_info=True)
+            logger.warning(_PAUSE_UNKNOWN, request.host, exc_info=True)
             return 0.0
 
     def _wait_or_leave(self, delay: float, waited: float, reason: str, *, limit: str) -> float:
