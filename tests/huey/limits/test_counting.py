@@ -1,6 +1,7 @@
 """Limits as a pure function of what is counted: never more than they say, and everybody's turn comes."""
 
 import heapq
+import math
 import random
 
 import pytest
@@ -14,8 +15,8 @@ from aquila.huey.limits.rules import parse_limits
 START = 1_800_000_000.0
 
 
-def asking(name, tokens=1, *, until=START + 1e9, has_turn=False):
-    return Asking(tokens, str(name), until, has_turn)
+def asking(name, tokens=1, *, until=START + 1e9, has_turn=False, patience=math.inf):
+    return Asking(tokens, str(name), until, has_turn, patience)
 
 
 def stored(counts):
@@ -111,6 +112,22 @@ def test_who_came_first_is_let_in_first_though_others_keep_coming():
     order = sorted(let_in, key=let_in.__getitem__)
     assert max(abs(place - job) for place, job in enumerate(order)) <= 10
     assert max(asked.values()) <= 8
+
+
+@pytest.mark.parametrize("patience", [0, 30])
+def test_those_who_go_away_keep_no_others_out(patience):
+    # Two a second come for ten minutes, and only those come back whose turn is near enough.
+    rules, counts, let_in = parse_limits("*: 60/min"), Counts(), 0
+    agenda = [(START + number * 0.5, number, False) for number in range(1200)]
+    while agenda:
+        now, number, has_turn = heapq.heappop(agenda)
+        turn = counting.let_in(counts, rules, asking(number, has_turn=has_turn, patience=now + patience), now)
+        if turn is None:
+            let_in += 1
+        elif turn.at <= now + patience:
+            heapq.heappush(agenda, (turn.at, number, True))
+    assert 570 <= let_in <= 660
+    assert counting.let_in(counts, rules, asking("later"), START + 700) is None
 
 
 @pytest.mark.parametrize("seconds", [0.1, 3.0, 60.0])

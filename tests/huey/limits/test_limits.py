@@ -341,6 +341,19 @@ def test_outside_of_tasks_a_call_waits_or_fails(provider):
         pass
 
 
+def test_calls_that_go_away_take_no_turn(provider):
+    huey, clock = MemoryHuey("app"), [2e9]
+    limit(huey, "openai: 1/h")
+    state_of(huey).now = lambda: clock[0]
+    with within_limits(huey, wait=0.5):
+        aquila.ask("hi", transport=provider)
+        for _ in range(5):
+            with pytest.raises(errors.LimitReached):
+                aquila.ask("hi", transport=provider)
+        clock[0] += 3661
+        aquila.ask("hi", transport=provider)
+
+
 def test_requests_of_other_clients_can_be_counted(huey):
     limit(huey, "openai: 100 tokens/min, 1 at once")
 

@@ -82,17 +82,19 @@ class Turn:
 class Asking:
     """Who asks: ``tokens`` is what the request may take, ``lease`` names it, ``until`` is when that ends by itself.
 
-    ``has_turn``: its turn has come, so it need not wait for those of others.
+    ``has_turn``: its turn has come, so it need not wait for those of others. ``patience`` is until when it would come
+    back: of a later turn it is told, but the turn is not kept for it.
     """
 
     tokens: int
     lease: str
     until: float
     has_turn: bool = False
+    patience: float = math.inf
 
 
 def let_in(counts: Counts, rules: Sequence[Rule], asking: Asking, now: float) -> Turn | None:
-    """Count a request and return None, or hand out a turn, by which nothing is counted yet. Changes ``counts``."""
+    """Count a request and return None, or hand out a turn, by which nothing is counted. Changes ``counts``."""
     turns = []
     for rule in rules:
         _forget_past(counts, rule, now)
@@ -108,6 +110,8 @@ def let_in(counts: Counts, rules: Sequence[Rule], asking: Asking, now: float) ->
             _count(counts, rule, asking, now)
         return None
     last = max((turn for turn, _ in turns), key=lambda turn: turn.at)
+    if last.at > asking.patience:
+        return last  # It goes away: a turn that nobody comes for would only keep others out.
     for turn, line in turns:
         counts.turns[line] = last.at + _pace(counts, turn.rule, asking)
     return last

@@ -9,6 +9,7 @@ storage.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -43,17 +44,21 @@ def counters_of(rules: Iterable[Rule], owner: str = "") -> list[Counter]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What a request needs: ``read`` tokens are in it, ``longest_answer`` may come back, if that is known."""
+    """What a request needs: ``read`` tokens are in it, ``longest_answer`` may come back, if that is known.
+
+    It comes back for a turn within ``patience`` seconds, and for no later one.
+    """
 
     name: str
     read: int
     longest_answer: int | None = None
     has_turn: bool = False
+    patience: float = math.inf
 
-    def asking(self, counts: Counts, until: float) -> Asking:
+    def asking(self, counts: Counts, now: float, lease: float) -> Asking:
         """Return what is asked for. An answer is taken to be as long as those before it, if nothing bounds it."""
         answer = round(counts.tokens) if self.longest_answer is None else self.longest_answer
-        return Asking(self.read + answer, self.name, until, self.has_turn)
+        return Asking(self.read + answer, self.name, now + lease, self.has_turn, now + self.patience)
 
 
 class Held:
@@ -130,7 +135,7 @@ def acquire(state: SharedState, counters: Iterable[Counter], need: Need, lease: 
 
         def let_in(data: bytes | None, counter: Counter = counter, outcome: list[object] = outcome) -> bytes:  # type: ignore[assignment]
             counts = Counts.read(data)
-            asking = need.asking(counts, now + lease)
+            asking = need.asking(counts, now, lease)
             outcome.append((asking, counting.let_in(counts, counter.rules, asking, now)))
             return counts.write()
 

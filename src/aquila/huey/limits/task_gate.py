@@ -90,6 +90,8 @@ class TaskGate:
                 read=estimate_input(request.body),
                 longest_answer=request.longest_answer,
                 has_turn=has_turn,
+                # A task comes back for any turn, and a call for one within its wait.
+                patience=math.inf if self._wait is None else self._wait - waited,
             )
             found = shared_limits.acquire(state, counters, need, limits.lease, now)
             if isinstance(found, Turn):
