@@ -1,5 +1,6 @@
 """A stream goes on where an earlier attempt of its task had stopped."""
 
+import asyncio
 import contextlib
 import json
 import sys
@@ -8,7 +9,7 @@ import httpx2
 import pytest
 
 import aquila
-from aquila.errors import ConfigError, TaskError
+from aquila.errors import ConfigError, ProviderError, TaskError
 from aquila.huey import MemoryHuey, Prefill, afollow, ask_task, current_task, follow, partial_answer, stream_task
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX, PARTIAL_PREFIX
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
@@ -236,6 +237,66 @@ def test_an_answer_that_was_complete_is_not_asked_for_again(huey, shown):
     assert not [key for key in huey.all_results() if key.startswith("aquila.")]
 
 
+def test_each_answer_to_the_same_prompt_is_one_of_its_own(huey):
+    answers = [chat_chunks("a hen"), chat_chunks("an owl"), cut("a grey goose", 2), chat_chunks("goose")]
+    provider = Provider(*answers)
+
+    @huey.task(retries=1)
+    def best_of_three():
+        texts = []
+        for _ in range(3):
+            with aquila.stream("Name a bird", transport=provider, max_retries=0) as stream:
+                list(follow(stream, resume="continue"))
+            texts.append(stream.response.text)
+        return texts
+
+    _, run = run_all(best_of_three)
+    assert run.value == ["a hen", "an owl", "a grey goose"]
+    assert len(provider.bodies) == 4
+
+
+def test_answers_to_the_same_prompt_that_come_at_once_are_kept_apart(huey):
+    provider = Provider(chat_chunks("a hen"), chat_chunks("an owl"))
+
+    @huey.task(retries=1)
+    async def job():
+        async def name_bird():
+            async with aquila.astream("Name a bird", transport=provider) as stream:
+                async for _ in afollow(stream, resume="continue"):
+                    pass
+            return stream.response.text
+
+        texts = await asyncio.gather(name_bird(), name_bird())
+        assert current_task().attempt == 2
+        return sorted(texts)
+
+    _, run = run_all(job)
+    assert run.value == ["a hen", "an owl"]
+    assert len(provider.bodies) == 2
+
+
+@pytest.mark.parametrize("resume", ["continue", "replay"])
+def test_a_task_that_tries_again_by_itself_goes_on_with_the_answer_that_was_cut(huey, resume):
+    provider = Provider(cut(WHOLE, 3), chat_chunks("four five"), cut("next", 0), chat_chunks("last"))
+
+    @huey.task(retries=1)
+    def job():
+        for _ in range(2):
+            with (
+                contextlib.suppress(ProviderError),
+                aquila.stream("Tell me", transport=provider, max_retries=0) as stream,
+            ):
+                list(follow(stream, resume=resume))
+                break
+        told = stream.response.text
+        with aquila.stream("And then?", transport=provider, max_retries=0) as stream:
+            list(follow(stream, resume=resume))
+        return [told, stream.response.text]
+
+    _, run = run_all(job)
+    assert run.value == [WHOLE, "last"]
+
+
 def test_what_is_kept_of_another_request_is_left_alone(huey):
     provider = Provider(cut(WHOLE, 3), chat_chunks("all of it"))
 
@@ -262,7 +323,7 @@ def test_readers_of_the_text_so_far_see_the_whole_of_it(tell, huey):
         "text",
         [1, "text"],
         [1, "text", "x"],
-        [1, "text", {"digest": "?"}],
+        [1, "text", {"key": "?"}],
         [1, "text", {"lengths": [2, 2], "usage": [1], "requests": 1, "unreported": 0, "meta": None}],
         [1, "text", {"lengths": [3], "usage": None, "requests": 1, "unreported": 0, "meta": None}],
         [1, "text", {"lengths": [-1, 5], "usage": None, "requests": 1, "unreported": 0, "meta": None}],
@@ -275,11 +336,11 @@ def test_what_others_have_written_there_is_no_answer(huey, tell, stored):
     task = tell(provider, resume="replay")
     result = task()
     assert drain_queue(with_limit=1, raise_errors=False).runs[0].exception
-    digest = huey.get(PARTIAL_PREFIX + result.id, peek=True)[2]["digest"]
+    key = huey.get(PARTIAL_PREFIX + result.id, peek=True)[2]["key"]
     if isinstance(stored, list) and len(stored) == 3 and isinstance(stored[2], dict):
-        stored[2].setdefault("digest", digest)
+        stored[2].setdefault("key", key)
     huey.put(PARTIAL_PREFIX + result.id, stored)
-    huey.put(CHECKPOINTS_PREFIX + result.id, {f"aquila.stream.{digest}": stored[2] if len(stored) == 3 else stored})
+    huey.put(CHECKPOINTS_PREFIX + result.id, {f"aquila.stream.{key}": stored[2] if len(stored) == 3 else stored})
     assert drain_queue().runs[0].value[0] == "anew"
 
 

@@ -78,6 +78,7 @@ def follow(
         raise
     finally:
         watch.finish(is_complete=answer.response is not None)
+        answer.end()
 
 
 def afollow(
@@ -119,6 +120,7 @@ class _AsyncFollowing(AsyncIterator[Event]):
 
     def _finish(self) -> None:
         self._watch.finish(is_complete=self._answer.response is not None)
+        self._answer.end()
 
     def __del__(self) -> None:
         if self._watch.is_running:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import count
 from typing import Any
 
 from huey.api import Task
@@ -34,6 +35,7 @@ class KeptProgress:
         self._is_first = is_first
         self._lock = threading.Lock()  # Threads of the task may keep checkpoints at once.
         self._checkpoints: dict[str, Any] | None = None
+        self._taken: set[str] = set()
         self._has_unstored = False
         self._has_text = False
         self._deleted = False
@@ -56,6 +58,18 @@ class KeptProgress:
         with self._lock:
             if self._has_unstored:
                 self._store_unlocked(self._huey.serializer.serialize(self._checkpoints))
+
+    def take_key(self, name: str) -> str:
+        """Return a key for one use of ``name`` in this execution: the name, and the first number that is free."""
+        with self._lock:
+            keys = (f"{name}.{number}" for number in count(1))
+            key = next(key for key in keys if key not in self._taken)
+            self._taken.add(key)
+            return key
+
+    def give_key_back(self, key: str) -> None:
+        """Let the next use of the name have this key. Takes no lock: the garbage collector may call it."""
+        self._taken.discard(key)
 
     def load_partial(self) -> Any:
         """Return what was stored of an answer, or None."""

@@ -1,7 +1,8 @@
 """Streams that go on where an earlier execution of their task had stopped.
 
 The text so far of a stream is stored with a digest of its request. A stream of the same request finds it. An answer
-that is complete becomes a checkpoint, so that the next stream of the task may have the place of the text so far.
+that is complete becomes a checkpoint, so that the next stream of the task may have the place of the text so far. A task
+may ask the same several times: each time has a key of its own, in the order in which they begin.
 """
 
 from __future__ import annotations
@@ -107,6 +108,8 @@ class FollowedAnswer:
         self._resume = resume
         self._continue_by = continue_by
         self._digest: str | None = None if resume is None else digest_of(plan)
+        self._key: str | None = None
+        """The digest, and which of its uses in this execution the stream is; None until it has begun."""
         self._before = KeptAnswer()
         self._cut: CutAnswer | None = None
         self._usage = Usage(reported=False)
@@ -121,7 +124,8 @@ class FollowedAnswer:
         if self._digest is None:
             return
         kept = self.current.kept
-        complete = kept.load_checkpoints().get(_CHECKPOINT + self._digest)
+        self._key = kept.take_key(self._digest)
+        complete = kept.load_checkpoints().get(_CHECKPOINT + self._key)
         if isinstance(complete, dict):
             found = KeptAnswer.from_stored(complete.get("text"), complete)
             if found is not None and found.meta is not None:
@@ -133,8 +137,8 @@ class FollowedAnswer:
         stored = kept.load_partial()
         if not isinstance(stored, list) or len(stored) != 3 or not isinstance(stored[2], dict):
             return
-        if stored[2].get("digest") != self._digest:
-            logger.info("task %s: what it kept is of another request, and this one begins anew", self.current.id)
+        if stored[2].get("key") != self._key:
+            logger.info("task %s: what it kept is of another stream, and this one begins anew", self.current.id)
             return
         found = KeptAnswer.from_stored(stored[1], stored[2])
         if found is not None:
@@ -186,10 +190,10 @@ class FollowedAnswer:
 
     def keep_complete(self) -> None:
         """Keep the complete answer, so that no later execution of the task asks for it again."""
-        if self._digest is not None and self.response is not None and not self.response.refusal:
+        if self._key is not None and self.response is not None and not self.response.refusal:
             meta = {name: self.response.meta.get(name) for name in _META}
             stored = self._known(meta).to_stored(len(self._pieces))
-            self.current.kept.store_checkpoint(_CHECKPOINT + self._digest, {"text": "".join(self._pieces), **stored})
+            self.current.kept.store_checkpoint(_CHECKPOINT + self._key, {"text": "".join(self._pieces), **stored})
 
     def store(self) -> None:
         """Store the text so far, if there is more of it than before."""
@@ -197,10 +201,15 @@ class FollowedAnswer:
         if count == self._stored:
             return
         value: list[Any] = [self.current.attempt, "".join(self._pieces[:count])]
-        if self._digest is not None and not self._is_refusal:
-            value.append({"digest": self._digest, **self._known().to_stored(count)})
+        if self._key is not None and not self._is_refusal:
+            value.append({"key": self._key, **self._known().to_stored(count)})
         self.current.kept.store_partial(value)
         self._stored = count
+
+    def end(self) -> None:
+        """Let the next stream of the same request go on with this answer, unless it is complete."""
+        if self._key is not None and self.response is None:
+            self.current.kept.give_key_back(self._key)
 
     def _known(self, meta: Mapping[str, Any] | None = None) -> KeptAnswer:
         return KeptAnswer(
