@@ -10,7 +10,17 @@ import pytest
 
 import aquila
 from aquila.errors import ConfigError, ProviderError, TaskError
-from aquila.huey import MemoryHuey, Prefill, afollow, ask_task, current_task, follow, partial_answer, stream_task
+from aquila.huey import (
+    MemoryHuey,
+    MsgpackSerializer,
+    Prefill,
+    afollow,
+    ask_task,
+    current_task,
+    follow,
+    partial_answer,
+    stream_task,
+)
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX, PARTIAL_PREFIX
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from tests.support.provider import responses_stream
@@ -55,6 +65,10 @@ class Provider(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
 def cut(text, words):
     """A chat stream that breaks after so many words."""
     return tuple(chat_chunks(text)[: words + 1])
+
+
+def lengths(*numbers):
+    return b"".join(number.to_bytes(4, "little") for number in numbers)
 
 
 @pytest.fixture
@@ -311,6 +325,61 @@ def test_what_is_kept_of_another_request_is_left_alone(huey):
     assert run.value == "all of it"
 
 
+@pytest.mark.parametrize("resume", ["continue", "replay"])
+def test_an_answer_may_have_more_chunks_than_a_message_may_have_objects(shown, resume):
+    words = "word " * 300
+    provider = Provider(cut(words, 200), chat_chunks("word " * 100), cut("next", 0), chat_chunks("last"))
+    huey = MemoryHuey("app", serializer=MsgpackSerializer(max_objects=150))
+
+    @huey.task(retries=2)
+    def job():
+        texts = []
+        for prompt in ("1", "2"):
+            with aquila.stream(prompt, transport=provider, max_retries=0) as stream:
+                shown.append([event.text for event in follow(stream, resume=resume) if hasattr(event, "text")])
+            texts.append(stream.response.text.strip())
+        return texts
+
+    with use_test_queue(huey):
+        _, run = run_all(job)
+    assert run.value == [words.strip(), "last"]
+    assert len(provider.bodies) == 4
+    assert len(shown[-2]) == (300 if resume == "replay" else 0)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "settings", "reason"),
+    [
+        ("half a sign: \ud83d", {}, "lone surrogate"),
+        ("long " * 1000, {"max_size": 4000}, "bytes, and the limit is 4,000"),
+    ],
+    ids=["lone surrogate", "too large"],
+)
+def test_a_complete_answer_that_cannot_be_kept_fails_nothing(caplog, is_async, answer, settings, reason):
+    provider = Provider(chat_chunks(answer))
+    huey = MemoryHuey("app", serializer=MsgpackSerializer(**settings))
+
+    @huey.task()
+    def job():
+        with aquila.stream("p", transport=provider) as stream:
+            list(follow(stream, resume="continue"))
+        return len(stream.response.text)
+
+    @huey.task()
+    async def async_job():
+        async with aquila.astream("p", transport=provider) as stream:
+            async for _ in afollow(stream, resume="continue"):
+                pass
+        return len(stream.response.text)
+
+    with use_test_queue(huey):
+        _, run = run_all(async_job if is_async else job)
+    assert run.value == len(answer)
+    (warning,) = [message for message in caplog.messages if "so a retry asks for it again" in message]
+    assert reason in warning
+
+
 def test_readers_of_the_text_so_far_see_the_whole_of_it(tell, huey):
     provider = Provider(cut(WHOLE, 2), cut("three four", 1))
     result, _ = run_all(tell(provider, resume="continue"))
@@ -324,10 +393,10 @@ def test_readers_of_the_text_so_far_see_the_whole_of_it(tell, huey):
         [1, "text"],
         [1, "text", "x"],
         [1, "text", {"key": "?"}],
-        [1, "text", {"lengths": [2, 2], "usage": [1], "requests": 1, "unreported": 0, "meta": None}],
-        [1, "text", {"lengths": [3], "usage": None, "requests": 1, "unreported": 0, "meta": None}],
-        [1, "text", {"lengths": [-1, 5], "usage": None, "requests": 1, "unreported": 0, "meta": None}],
-        [1, 5, {"lengths": [], "usage": None, "requests": "a", "unreported": 0, "meta": 3}],
+        [1, "text", {"lengths": lengths(2, 2), "usage": [1], "requests": 1, "unreported": 0, "meta": None}],
+        [1, "text", {"lengths": lengths(3), "usage": None, "requests": 1, "unreported": 0, "meta": None}],
+        [1, "text", {"lengths": b"\4\0\0", "usage": None, "requests": 1, "unreported": 0, "meta": None}],
+        [1, 5, {"lengths": b"", "usage": None, "requests": "a", "unreported": 0, "meta": 3}],
         [1, "text", {"lengths": None, "usage": None, "requests": 1, "unreported": 0, "meta": None}],
     ],
 )

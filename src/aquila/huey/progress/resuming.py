@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -23,7 +24,7 @@ from aquila.engine.streams.cut_answers import (
     stored_response,
     whole_response,
 )
-from aquila.errors import ConfigError
+from aquila.errors import ConfigError, NotSerializable
 from aquila.events import Chunk, Done, Event, Refusal, Usage
 from aquila.huey.progress.storage_patience import logger
 from aquila.huey.running_task import CurrentTask
@@ -67,7 +68,7 @@ class KeptAnswer:
     def to_stored(self, count: int) -> dict[str, Any]:
         """Return what is stored beside the text of the first ``count`` pieces."""
         return {
-            "lengths": [len(piece) for piece in self.pieces[:count]],
+            "lengths": _pack_lengths(self.pieces[:count]),
             "usage": [getattr(self.usage, name) for name in _COUNTS] if self.usage.reported else None,
             "requests": self.requests,
             "unreported": self.unreported,
@@ -79,9 +80,9 @@ class KeptAnswer:
         """Return what was stored, or None for what is nothing of the kind."""
         if not isinstance(text, str) or not isinstance(about, dict):
             return None
-        lengths, meta, usage = about.get("lengths"), about.get("meta"), about.get("usage")
+        lengths, meta, usage = _unpack_lengths(about.get("lengths")), about.get("meta"), about.get("usage")
         numbers = [about.get("requests"), about.get("unreported")]
-        if not (_are_counts(lengths) and _are_counts(numbers) and sum(lengths) == len(text)):
+        if lengths is None or not _are_counts(numbers) or sum(lengths) != len(text):
             return None
         if not isinstance(meta, dict | None) or not (usage is None or (_are_counts(usage) and len(usage) == 5)):
             return None
@@ -89,6 +90,17 @@ class KeptAnswer:
         pieces = [text[end - length : end] for end, length in zip(ends, lengths, strict=True)]
         counted = Usage(reported=False) if usage is None else Usage(usage[0], usage[1], usage[2], usage[3], usage[4])
         return cls(pieces, counted, numbers[0] or 0, numbers[1] or 0, meta)
+
+
+def _pack_lengths(pieces: list[str]) -> bytes:
+    """Return the lengths of pieces as one value: a long answer has more of them than a message may have objects."""
+    return struct.pack(f"<{len(pieces)}I", *map(len, pieces))
+
+
+def _unpack_lengths(packed: Any) -> list[int] | None:
+    if not isinstance(packed, bytes) or len(packed) % 4:
+        return None
+    return list(struct.unpack(f"<{len(packed) // 4}I", packed))
 
 
 def _are_counts(values: Any) -> TypeGuard[list[int]]:
@@ -189,11 +201,20 @@ class FollowedAnswer:
         return event
 
     def keep_complete(self) -> None:
-        """Keep the complete answer, so that no later execution of the task asks for it again."""
+        """Keep the complete answer, so that no later execution of the task asks for it again.
+
+        An answer that the serializer refuses fails nothing: it is there, and paid for.
+        """
         if self._key is not None and self.response is not None and not self.response.refusal:
             meta = {name: self.response.meta.get(name) for name in _META}
             stored = self._known(meta).to_stored(len(self._pieces))
-            self.current.kept.store_checkpoint(_CHECKPOINT + self._key, {"text": "".join(self._pieces), **stored})
+            try:
+                self.current.kept.store_checkpoint(_CHECKPOINT + self._key, {"text": "".join(self._pieces), **stored})
+            except NotSerializable as refusal:
+                logger.warning(
+                    "task %s: its answer is complete and not kept, so a retry asks for it again: %s",
+                    *(self.current.id, refusal),
+                )
 
     def store(self) -> None:
         """Store the text so far, if there is more of it than before."""
