@@ -156,6 +156,20 @@ def test_a_budget_begins_anew(scope, resets):
     reserve(state, caps, None, Usage(input_tokens=8), task_id=None, now=caught.value.resets_at.timestamp())
 
 
+def test_what_a_queue_has_spent_is_never_forgotten():
+    state, queue, day = (
+        state_of(MemoryHuey("x")),
+        parse_budget("10 tokens per queue"),
+        parse_budget("10 tokens per day"),
+    )
+    reserve(state, [*queue, *day], None, Usage(input_tokens=8), task_id=None, now=NOON)
+    later = NOON + 50 * 86_400
+    reserve(state, day, None, Usage(input_tokens=8), task_id=None, now=later)
+    assert sorted(entry.key.partition(":")[0] for entry in state.entries(budgets.TABLE)) == ["day", "queue"]
+    with pytest.raises(errors.BudgetExceeded):
+        reserve(state, queue, None, Usage(input_tokens=8), task_id=None, now=later)
+
+
 def test_who_is_refused_by_one_budget_takes_nothing_of_the_others():
     state, caps = state_of(MemoryHuey("x")), parse_budget("100 tokens per day, 10 tokens per task, 50 tokens per queue")
     with pytest.raises(errors.BudgetExceeded, match="10 tokens per task"):

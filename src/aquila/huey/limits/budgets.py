@@ -25,6 +25,8 @@ TOKENS = "tokens"
 _SMALLEST = 1_000_000_000  # parts of a unit of money that are counted
 _KEPT = 40 * 86_400.0
 """Seconds for which it is known what a task, or a day, has spent."""
+_WITHOUT_END = 1e12
+"""The order of what a queue has spent: later than any moment, so it is never forgotten."""
 
 _SCOPES = ("task", "queue", "hour", "day", "month")
 _CURRENCIES = {"$": "USD", "€": "EUR", "£": "GBP"}
@@ -184,7 +186,7 @@ def reserve(
             ]
             return None if over else _write(_add(spent, amounts))
 
-        state.update(TABLE, key, change, order=now)
+        state.update(TABLE, key, change, order=_WITHOUT_END if held[0].scope == "queue" else now)
         if over:
             reservation.give_back()
             raise _budget_error(*over[0], amounts, now)
