@@ -5,7 +5,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aquila.huey.limits import counting
@@ -165,6 +165,9 @@ stored_values = st.recursive(
 )
 
 
+@example(b'{"a":{"*: 2/min":{"1":Infinity}},"l":{},"t":{},"s":1,"n":1}')
+@example(b'{"a":{"*: 2/min":{"1%s":1}},"l":{},"t":{},"s":1,"n":1}' % (b"0" * 400))
+@example(b'{"a":{},"l":{},"t":{"*: 2/min":1%s},"s":1,"n":1}' % (b"0" * 400))
 @given(st.binary(max_size=40) | stored_values.map(lambda value: __import__("json").dumps(value).encode()))
 def test_whatever_is_stored_is_read(data):
     rules = parse_limits("*: 2/min, 1 at once, 50 tokens/s")

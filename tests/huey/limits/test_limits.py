@@ -9,7 +9,6 @@ import pytest
 
 import aquila
 from aquila import errors
-from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.huey import (
     FileHuey,
     MemoryHuey,
@@ -22,12 +21,12 @@ from aquila.huey import (
     set_limits,
     within_limits,
 )
-from aquila.huey.limits import counting, pauses, task_gate
+from aquila.huey.limits import counting
 from aquila.huey.limits.counting import Counts, Turn
+from aquila.huey.limits.providers import PROVIDERS
 from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import TABLE, Need, acquire, counters_of
 from aquila.huey.state import state_of
-from aquila.huey.state.memory_tables import MemoryState
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
 from tests.huey.limits.providers import Provider
 
@@ -137,36 +136,6 @@ def test_tests_and_replays_count_nothing_unless_they_are_asked_to(huey, provider
     aquila_script.reply("yes")
     scripted = ask_task(huey, "{x}", name="scripted", cassette="")
     assert [perform_job(scripted, 1).state for _ in range(2)] == ["complete", "retry"]
-
-
-def test_a_pause_that_one_worker_is_asked_for_is_kept_by_all(huey):
-    limit(huey, None)
-    provider = Provider((429, {"retry-after": "30"}))
-    task = ask_task(huey, "{x}", name="answer", transport=provider, max_retries=0)
-    other = ask_task(huey, "{x}", name="other", transport=provider, model="another")
-    assert perform_job(task, 1).state == "retry"
-    run = perform_job(task, 2)
-    assert provider.asked == 1
-    assert run.state == "retry"
-    assert "api.openai.com asked for a pause" in str(run.exception)
-    assert 29 <= run.retry.delay <= 31
-    assert perform_job(other, 1).state == "complete"
-    for number in range(3):
-        task(number)
-    drained = drain_queue(with_scheduled=True)
-    assert drained["complete"] == 5
-    assert drained["retry"] == 3
-
-
-def test_those_who_come_after_a_pause_need_not_wait_for_those_who_waited_for_its_end():
-    state, clock = MemoryState(), [1000.0]
-    state.now = lambda: clock[0]
-    request = OutgoingRequest("", "api.openai.com", "m", "live", "", {})
-    pauses.note_pause(state, request, 10.0)
-    delays = [pauses.find_delay(state, request, state.now) for _ in range(40)]
-    assert delays == [10 + place * 0.25 for place in range(40)]
-    clock[0] = 1010.0
-    assert [pauses.find_delay(state, request, state.now) for _ in range(3)] == [0.0] * 3
 
 
 def test_tokens_are_estimated_and_then_counted(huey, provider):
@@ -374,6 +343,36 @@ def test_requests_of_other_clients_can_be_counted(huey):
         pass
 
 
+def test_of_other_clients_every_provider_can_be_counted():
+    huey = MemoryHuey("app")
+    for name in [*PROVIDERS, "llm.example.com", "*.example.com", "*"]:
+        limit(huey, f"{name}: 1 at once")
+        with limited(huey, name, wait=False):
+            assert counted(huey, f"{name}: 1 at once") == [1], name
+
+
+@pytest.mark.parametrize(
+    ("limits", "budget", "operations"),
+    [(None, None, 1), ("openai: 60/min", None, 7), ("openai: 60/min", "9k tokens per day", 12)],
+)
+def test_a_request_costs_as_many_operations_as_the_docs_say(monkeypatch, limits, budget, operations):
+    huey, made = MemoryHuey("app"), []
+    limit(huey, limits, budget=budget)
+    state = state_of(huey)
+
+    def note(name):
+        method = getattr(state, name)
+        monkeypatch.setattr(state, name, lambda *args, **options: made.append(name) or method(*args, **options))
+
+    with limited(huey, "openai") as request:
+        request.spent(input_tokens=9)
+    for name in ("now", "get", "replace", "delete_below"):
+        note(name)
+    with limited(huey, "openai") as request:
+        request.spent(input_tokens=9)
+    assert len(made) == operations
+
+
 def test_a_plain_huey_is_refused_and_an_instrumented_one_is_limited(provider):
     import huey as plain
 
@@ -404,23 +403,3 @@ def test_a_storage_that_is_away_when_an_answer_has_come_does_not_lose_it(huey, p
     assert perform_job(task, 1).value["text"] == "yes"
     del state.update
     assert "could not be counted" in caplog.text
-
-
-@pytest.mark.parametrize("failing", ["clock", "table", "connection"])
-def test_a_storage_that_is_away_fails_no_call_that_nobody_limits(huey, monkeypatch, caplog, failing):
-    limit(huey, None)
-    provider = Provider((429, {"retry-after": "30"}))
-    task = ask_task(huey, "{x}", name="answer", transport=provider, max_retries=0)
-    assert perform_job(task, 1).state == "retry"
-
-    def fail(*args, **options):
-        raise ConnectionError("away")
-
-    if failing == "connection":
-        monkeypatch.setattr(task_gate.shared_state, "state_of", fail)
-    else:
-        monkeypatch.setattr(state_of(huey), "now" if failing == "clock" else "get", fail)
-    assert perform_job(task, 1).state == "complete"
-    assert "whether api.openai.com asked for a pause is not known now" in caplog.text
-    limit(huey, "openai: 60/min")
-    perform_job(task, 1, raises=ConnectionError)

@@ -452,6 +452,15 @@ def test_of_processes_that_race_one_is_let_in(redis_url):
             racer.stdout.close()
 
 
+@pytest.mark.parametrize("until", ["NaN", "Infinity", "-Infinity", "1" + "0" * 400, "null", '"soon"'])
+def test_what_is_no_claim_keeps_nobody_out(huey, until):
+    summarise = declare(huey)
+    summarise(1)
+    (entry,) = state_of(huey).entries(TABLE)
+    state_of(huey).put(TABLE, entry.key, f'["a","queued",{until},""]'.encode(), order=entry.order)
+    assert not is_conflict(summarise(1))
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary() | st.dates(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

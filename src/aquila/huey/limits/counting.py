@@ -47,13 +47,13 @@ class Counts:
         try:
             found: Any = json.loads(data or b"{}")
             return cls(
-                {str(rule): {int(at): max(0, int(n)) for at, n in each.items()} for rule, each in found["a"].items()},
+                {str(rule): _read_slices(each) for rule, each in found["a"].items()},
                 {str(rule): {str(id): _number(at) for id, at in each.items()} for rule, each in found["l"].items()},
                 {str(rule): _number(at) for rule, at in found["t"].items()},
                 max(0.0, _number(found["s"])),
                 max(0.0, _number(found["n"])),
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             return cls()
 
     def write(self) -> bytes:
@@ -61,6 +61,10 @@ class Counts:
         return json.dumps(
             {"a": self.amounts, "l": self.leases, "t": self.turns, "s": self.seconds, "n": self.tokens}
         ).encode()
+
+
+def _read_slices(found: Any) -> dict[int, int]:
+    return {int(_number(at)): max(0, int(_number(amount))) for at, amount in found.items()}
 
 
 def _number(value: Any) -> float:

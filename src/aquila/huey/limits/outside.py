@@ -58,7 +58,7 @@ def limited(
     task = current.task if current is not None and current.huey is huey else None
     gate = TaskGate(huey, task, None if task is not None and wait is True else _seconds_of(wait))
     name = check_provider(provider)
-    host = PROVIDERS.get(name, (name,))[0].removeprefix("*.")
+    host = PROVIDERS.get(name, (name,))[0].replace("*.", "x.")  # one of its hosts: it fits the pattern
     request = OutgoingRequest("", host, model, "live", "", {"prompt": prompt}, tokens)
     admission, counted = _wait_for(gate, request), LimitedRequest()
     try:

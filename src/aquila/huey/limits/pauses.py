@@ -65,6 +65,6 @@ def _read(data: bytes | None) -> tuple[float, float]:
     try:
         found: Any = json.loads(data or b"[0, 0]")
         until, following = (float(each) for each in found)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError, OverflowError):
         return 0.0, 0.0
     return (until, following) if math.isfinite(until) and math.isfinite(following) else (0.0, 0.0)

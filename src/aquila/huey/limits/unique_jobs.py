@@ -17,6 +17,7 @@ import hashlib
 import inspect
 import json
 import logging
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,9 +61,10 @@ class Claim:
         """Return what is stored, or None for what is no claim."""
         try:
             id, stage, until, consumer = json.loads(data or b"")
-            return cls(str(id), stage, float(until), str(consumer))
-        except (ValueError, TypeError, RecursionError):
+            claim = cls(str(id), stage, float(until), str(consumer))
+        except (ValueError, TypeError, RecursionError, OverflowError):
             return None
+        return claim if math.isfinite(claim.until) else None
 
 
 def unique_of(task: Any) -> Unique | None:

@@ -1,0 +1,81 @@
+"""Pauses that a provider asked one worker for are kept by all."""
+
+import pytest
+
+from aquila.engine.calls.request_gate import OutgoingRequest
+from aquila.huey import MemoryHuey, ask_task, set_limits
+from aquila.huey.limits import pauses, task_gate
+from aquila.huey.state import state_of
+from aquila.huey.state.memory_tables import MemoryState
+from aquila.huey.testing import drain_queue, perform_job, use_test_queue
+from tests.huey.limits.providers import Provider
+
+
+@pytest.fixture
+def huey():
+    huey = MemoryHuey("app")
+    with use_test_queue(huey):
+        yield huey
+
+
+def limit(huey, text):
+    set_limits(huey, text, counts_in_tests=True)
+
+
+def test_a_pause_that_one_worker_is_asked_for_is_kept_by_all(huey):
+    limit(huey, None)
+    provider = Provider((429, {"retry-after": "30"}))
+    task = ask_task(huey, "{x}", name="answer", transport=provider, max_retries=0)
+    other = ask_task(huey, "{x}", name="other", transport=provider, model="another")
+    assert perform_job(task, 1).state == "retry"
+    run = perform_job(task, 2)
+    assert provider.asked == 1
+    assert run.state == "retry"
+    assert "api.openai.com asked for a pause" in str(run.exception)
+    assert 29 <= run.retry.delay <= 31
+    assert perform_job(other, 1).state == "complete"
+    for number in range(3):
+        task(number)
+    drained = drain_queue(with_scheduled=True)
+    assert drained["complete"] == 5
+    assert drained["retry"] == 3
+
+
+@pytest.mark.parametrize("data", [b"[1%s, 1]" % (b"0" * 400), b"[Infinity, 1]", b"[NaN, NaN]", b"[1]", b"{}", b"no"])
+def test_a_pause_that_is_none_is_not_kept(data):
+    state, request = MemoryState(), OutgoingRequest("", "api.openai.com", "m", "live", "", {})
+    pauses.note_pause(state, request, 10.0)
+    (entry,) = state.entries(pauses.TABLE)
+    state.put(pauses.TABLE, entry.key, data, order=entry.order)
+    assert pauses.find_delay(state, request, state.now) == 0.0
+
+
+def test_those_who_come_after_a_pause_need_not_wait_for_those_who_waited_for_its_end():
+    state, clock = MemoryState(), [1000.0]
+    state.now = lambda: clock[0]
+    request = OutgoingRequest("", "api.openai.com", "m", "live", "", {})
+    pauses.note_pause(state, request, 10.0)
+    delays = [pauses.find_delay(state, request, state.now) for _ in range(40)]
+    assert delays == [10 + place * 0.25 for place in range(40)]
+    clock[0] = 1010.0
+    assert [pauses.find_delay(state, request, state.now) for _ in range(3)] == [0.0] * 3
+
+
+@pytest.mark.parametrize("failing", ["clock", "table", "connection"])
+def test_a_storage_that_is_away_fails_no_call_that_nobody_limits(huey, monkeypatch, caplog, failing):
+    limit(huey, None)
+    provider = Provider((429, {"retry-after": "30"}))
+    task = ask_task(huey, "{x}", name="answer", transport=provider, max_retries=0)
+    assert perform_job(task, 1).state == "retry"
+
+    def fail(*args, **options):
+        raise ConnectionError("away")
+
+    if failing == "connection":
+        monkeypatch.setattr(task_gate.shared_state, "state_of", fail)
+    else:
+        monkeypatch.setattr(state_of(huey), "now" if failing == "clock" else "get", fail)
+    assert perform_job(task, 1).state == "complete"
+    assert "whether api.openai.com asked for a pause is not known now" in caplog.text
+    limit(huey, "openai: 60/min")
+    perform_job(task, 1, raises=ConnectionError)
