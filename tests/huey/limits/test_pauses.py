@@ -3,7 +3,7 @@
 import pytest
 
 from aquila.engine.calls.request_gate import OutgoingRequest
-from aquila.huey import MemoryHuey, ask_task, set_limits
+from aquila.huey import MemoryHuey, Rescheduling, ask_task, set_limits
 from aquila.huey.limits import pauses, task_gate
 from aquila.huey.state import state_of
 from aquila.huey.state.memory_tables import MemoryState
@@ -39,6 +39,18 @@ def test_a_pause_that_one_worker_is_asked_for_is_kept_by_all(huey):
     drained = drain_queue(with_scheduled=True)
     assert drained["complete"] == 5
     assert drained["retry"] == 3
+
+
+def test_a_pause_lasts_no_longer_than_a_task_is_ever_to_wait(huey):
+    huey.rescheduling = Rescheduling(longest_delay=900, within=4 * 3600)
+    limit(huey, None)
+    provider = Provider((429, {"retry-after": str(6 * 3600)}))
+    task = ask_task(huey, "{x}", name="answer", transport=provider)
+    for number in range(3):
+        task(number)
+    drained = drain_queue(with_scheduled=True)
+    assert drained == {"retry": 3, "complete": 3}
+    assert all(run.retry.delay < 1000 for run in drained.runs if run.state == "retry")
 
 
 @pytest.mark.parametrize("data", [b"[1%s, 1]" % (b"0" * 400), b"[Infinity, 1]", b"[NaN, NaN]", b"[1]", b"{}", b"no"])

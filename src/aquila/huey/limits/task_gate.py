@@ -65,6 +65,11 @@ class TaskGate:
         rules = self._huey.rescheduling
         return math.inf if rules is None or self._huey.immediate else float(rules.longest_wait)
 
+    @property
+    def _longest_pause(self) -> float:
+        rules = self._huey.rescheduling
+        return math.inf if rules is None else float(rules.longest_delay)
+
     def admit(self, request: OutgoingRequest, waited: float) -> GateAdmission | float:
         """Let a request through, or return the seconds after which to ask again. Raises ``LimitReached`` and
         ``BudgetExceeded``."""
@@ -81,7 +86,7 @@ class TaskGate:
             reason = f"{request.host} asked for a pause"
             return self._wait_or_leave(delay, waited, reason, limit=request.host)
         if not counters and not caps:
-            return GateAdmission(request, self._headers_for(request), state)
+            return GateAdmission(request, self._headers_for(request), state, longest_pause=self._longest_pause)
         now = self._now(state)
         held: Held | None = None
         if counters:
@@ -106,7 +111,7 @@ class TaskGate:
             raise
         if held is not None:
             held.begin()
-        return GateAdmission(request, self._headers_for(request), state, held, spending)
+        return GateAdmission(request, self._headers_for(request), state, held, spending, self._longest_pause)
 
     def _reserve(
         self, state: SharedState, caps: Sequence[Cap], limits: Limits, request: OutgoingRequest, now: float
@@ -170,13 +175,14 @@ class TaskGate:
 
 @dataclass(slots=True)
 class GateAdmission:
-    """A request that was let through."""
+    """A request that was let through. ``longest_pause``: others never wait longer because it was refused."""
 
     request: OutgoingRequest
     headers: Mapping[str, str]
     state: SharedState | None = None
     held: Held | None = None
     spending: Reservation | None = None
+    longest_pause: float = math.inf
 
     def settle(self, usage: Usage | None, error: BaseException | None) -> None:
         """Count what has come of it. An answer that has arrived is not lost because that fails."""
@@ -184,7 +190,7 @@ class GateAdmission:
             return
         try:
             if isinstance(error, ProviderError) and error.status in TOO_BUSY and error.retry_after is not None:
-                pauses.note_pause(self.state, self.request, error.retry_after)
+                pauses.note_pause(self.state, self.request, min(error.retry_after, self.longest_pause))
             refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
             if self.spending is not None and (usage is not None or refused):
                 self.spending.settle(usage or Usage())
