@@ -179,7 +179,10 @@ def references(changes: dict[str, Any], sealed: bool, own: str) -> None:
         message._aquila_scope = None
         huey.storage.enqueue(huey.serialize_task(message))
         try:
-            huey.execute(huey.dequeue())
+            received = huey.dequeue()
+            if received is None:  # what is malformed is a dead letter
+                return
+            huey.execute(received)
         except MessageRejected:
             return
         ((settings, refusal),) = seen

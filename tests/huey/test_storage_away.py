@@ -59,7 +59,7 @@ def run_task(huey, function, **options):
 
 
 def warnings(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "aquila.huey"]
+    return [record.getMessage() for record in caplog.records if record.name == "huey.aquila"]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from aquila.errors import ConfigError
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind
 from aquila.huey.running_task import FLOW_CONTROL
 
-logger = logging.getLogger("aquila.huey")
+logger = logging.getLogger("huey.aquila")
 
 _LONGEST_ID = 200  # Characters.
 _NO_TIME = dt.datetime.fromtimestamp(0, dt.UTC)  # The storage gives the time.

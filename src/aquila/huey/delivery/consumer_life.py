@@ -17,7 +17,7 @@ from typing import Any
 
 from aquila.huey.state import Entry, SharedState, state_of
 
-logger = logging.getLogger("aquila.huey")
+logger = logging.getLogger("huey.aquila")
 
 CONSUMERS = "consumers"
 """The table of consumers: by id, in order of their last heartbeat."""

@@ -19,7 +19,7 @@ from aquila.huey.delivery.consumer_life import LOST_AFTER
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
 from aquila.huey.running_task import current_task_or_none
 
-logger = logging.getLogger("aquila.huey")
+logger = logging.getLogger("huey.aquila")
 
 _ATTRIBUTE = "_aquila_in_hand"
 _making = threading.Lock()

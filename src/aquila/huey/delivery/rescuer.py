@@ -18,7 +18,7 @@ from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import state_of
 
-logger = logging.getLogger("aquila.huey")
+logger = logging.getLogger("huey.aquila")
 
 _MAX_LOSSES = 3
 _AT_ONCE = 1000  # Copies of one consumer that are taken over before the rescuer looks elsewhere.

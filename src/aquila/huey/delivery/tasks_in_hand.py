@@ -26,7 +26,7 @@ from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import state_of
 
-logger = logging.getLogger("aquila.huey")
+logger = logging.getLogger("huey.aquila")
 
 stop_flag: ContextVar[Any] = ContextVar("aquila_stop_flag", default=None)
 """The flag that stops the worker of this thread, greenlet or process. Set where the worker begins."""

@@ -20,7 +20,7 @@ from aquila.huey.limits.counting import Asking, Counts, Turn
 from aquila.huey.limits.rules import Rule
 from aquila.huey.state import SharedState
 
-logger = logging.getLogger("aquila.huey")
+logger = logging.getLogger("huey.aquila")
 
 TABLE = "limits"
 

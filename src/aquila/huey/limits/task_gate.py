@@ -38,7 +38,7 @@ else:
         shared_state="aquila.huey.state",
     )
 
-logger = logging.getLogger("aquila.huey")
+logger = logging.getLogger("huey.aquila")
 
 # Nobody has asked for pauses to be kept, so a storage that is away for a moment fails no call.
 _PAUSE_UNKNOWN = "whether %s asked for a pause is not known now"

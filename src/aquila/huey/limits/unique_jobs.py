@@ -32,7 +32,7 @@ from aquila.huey.limits.unique_settings import Unique, canonical
 from aquila.huey.running_task import attempt_of
 from aquila.huey.state import SharedState, state_of
 
-logger = logging.getLogger("aquila.huey")
+logger = logging.getLogger("huey.aquila")
 
 TABLE = "unique"
 ENQUEUING, LEASE = 30.0, 60.0

@@ -29,7 +29,7 @@ from aquila.huey.state import SharedState, state_of
 if TYPE_CHECKING:
     from aquila.huey.live.publisher import JobPublisher
 
-logger = logging.getLogger("aquila.huey")
+logger = logging.getLogger("huey.aquila")
 
 WORKERS_TABLE = "live.workers"
 """By worker: what it says of itself, ordered by when it last said it."""

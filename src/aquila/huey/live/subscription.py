@@ -30,7 +30,7 @@ from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.live.waking import look_every, wake_ups_of
 from aquila.huey.state import state_of
 
-logger = logging.getLogger("aquila.huey")
+logger = logging.getLogger("huey.aquila")
 
 _AT_ONCE = 500
 _LONGEST_PAUSE = 2.0
