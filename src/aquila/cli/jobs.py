@@ -21,7 +21,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from aquila.cli.output import Output
-from aquila.cli.serve import check_token
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
@@ -76,7 +75,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     given = os.environ.get(_TOKEN_VARIABLE) or None
     is_open = background_server.can_be_reached(options.host)
     if given is not None:
-        check_token(given, is_open=is_open, variable=_TOKEN_VARIABLE)
+        admission.check_token(given, is_open=True, source=_TOKEN_VARIABLE)
     reading_needs_token = is_open or given is not None
     token = given or (admission.make_token() if options.actions or reading_needs_token else None)
     app = application.app(

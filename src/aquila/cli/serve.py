@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import signal
 import sys
 from pathlib import Path
@@ -62,7 +61,6 @@ else:
     )
 
 _TOKEN_VARIABLE = "AQUILA_SERVER_TOKEN"
-_SHORTEST_TOKEN = 16
 _SHOWN = {None: "replay", "missing": "record what is missing", "all": "record everything"}
 """How the first line of the server names each value of ``--record``."""
 
@@ -198,23 +196,12 @@ def _choose_admission(options: argparse.Namespace) -> Admission:
     given = os.environ.get(_TOKEN_VARIABLE) or None
     is_open = background_server.can_be_reached(options.host)
     if given is not None:
-        check_token(given, is_open=is_open)
+        admissions.check_token(given, is_open=is_open, source=_TOKEN_VARIABLE)
     return admissions.Admission(
         given or admissions.make_token(),
         needs_token=is_open or given is not None,
         hosts=admissions.read_host_names([options.host, *options.allow_host]),
     )
-
-
-def check_token(token: str, *, is_open: bool, variable: str = _TOKEN_VARIABLE) -> None:
-    """Raise ``ConfigError`` for a token of the user's that no header field can carry, or that is too easily guessed.
-
-    ``is_open`` says that other machines can reach the server, ``variable`` where the token comes from.
-    """
-    if re.fullmatch(r"[!-~]+", token) is None:
-        raise ConfigError(f"{variable} may have letters, digits and punctuation, and no spaces")
-    if is_open and len(token) < _SHORTEST_TOKEN:
-        raise ConfigError(f"{variable} is too short to keep strangers out: use {_SHORTEST_TOKEN} characters")
 
 
 def _print_token(admission: Admission, output: Output, *, opens_key: bool) -> None:

@@ -22,6 +22,7 @@ from aquila.server.failures import TOKEN_HEADER, Failure
 from aquila.transports.proxy import keys_shown_by
 
 _SHOWN = 80
+_SHORTEST_TOKEN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,17 @@ class Admission:
         # A browser takes 0.0.0.0 for this machine too, but not for a place whose requests it marks. Clients write
         # names as they are; odd spellings are somebody's trick.
         return name == normalize_host(name) and is_loopback(name) and name not in ANY_ADDRESS
+
+
+def check_token(token: str, *, is_open: bool, source: str) -> None:
+    """Raise ``ConfigError`` for a token of the user's that no header field can carry, or that is too easily guessed.
+
+    ``is_open`` says that others than the user can reach the server, ``source`` where the token comes from.
+    """
+    if re.fullmatch(r"[!-~]+", token) is None:
+        raise ConfigError(f"{source} must have letters, digits or punctuation, and no spaces")
+    if is_open and len(token) < _SHORTEST_TOKEN:
+        raise ConfigError(f"{source} is too short to keep strangers out: use {_SHORTEST_TOKEN} characters")
 
 
 def make_token() -> str:

@@ -73,6 +73,12 @@ def act(client, action, huey, result=None, **changes):
     return client.post("/act", data=data | changes, headers=own_page(), follow_redirects=False)
 
 
+@pytest.mark.parametrize("token", ["", " ", "short", "a token that has spaces in it"])
+def test_a_token_that_anybody_can_guess_is_refused(huey, token):
+    with pytest.raises(ConfigError, match="token="):
+        app(huey, token=token)
+
+
 def test_the_overview_names_jobs_with_their_states(huey, write):
     results = [write("eagles"), write("fail")]
     run(huey, *results)

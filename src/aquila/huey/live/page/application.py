@@ -34,7 +34,7 @@ from aquila.huey.live.page.contents import JobPage, Overview, Site
 from aquila.huey.live.page.rendering import HERE, render
 from aquila.huey.live.subscription import reading_limiter
 from aquila.optional import import_optional
-from aquila.server.admission import Admission, make_token, read_host_names
+from aquila.server.admission import Admission, check_token, make_token, read_host_names
 
 _LARGEST_FORM = 4_096
 _HEADERS = {
@@ -61,7 +61,8 @@ def app(
 ) -> Starlette:
     """Return the page of the jobs of one or more Hueys, as an ASGI application.
 
-    - ``token`` lets those act who know it: cancel, retry, delete, pause. Without it the page only shows.
+    - ``token`` lets those act who know it: cancel, retry, delete, pause. Without it the page only shows. It has 16
+      characters or more.
     - ``hosts`` are the names, besides those of this machine, by which browsers reach the page.
     - ``decide`` is your own rule: from a Starlette ``Request`` to ``"none"``, ``"read"`` or ``"act"``, for instance by
       the user who has signed in. The token then means nothing.
@@ -79,6 +80,8 @@ def app(
         raise ConfigError(
             "two of these Hueys have the same name; give each a name of its own, such as RedisHuey('mail')"
         )
+    if token is not None:
+        check_token(token, is_open=True, source="token=")  # who can reach the application is not known here
     admission = Admission(token or make_token(), hosts=read_host_names(hosts))
     access = Access(admission, token, reading_needs_token, decide, may_act)
     page = _Endpoints(Site(hueys), access, streams.StreamSeats(most_streams))
