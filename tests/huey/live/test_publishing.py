@@ -1,6 +1,7 @@
 """What happens to jobs is published: queued, begun, answered, tried again, ended; cheaply, and without secrets."""
 
 import json
+import threading
 
 import pytest
 from huey.exceptions import CancelExecution
@@ -10,9 +11,10 @@ from aquila import tool
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey, follow
 from aquila.huey.live import publish_jobs, subscribe
+from aquila.huey.live.storing import WORKERS_TABLE
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.state import state_of
-from tests.huey.live.conftest import Provider, consumer
+from tests.huey.live.conftest import Provider, consumer, settle
 from tests.support.provider import chat_chunk, chat_stream, one_call
 from tests.support.server import sse
 
@@ -342,6 +344,32 @@ def test_immediate_mode_publishes_to_its_own_storage(published):
     assert [event.kind for event in events_of(huey, result)] == ["queued", "started", "done"]
     huey.immediate = False
     assert state_of(huey).count(JOBS_TABLE) == 0
+
+
+def test_a_job_is_stored_where_it_began_though_the_storage_of_the_huey_is_another_by_then(published):
+    huey = published(every=0.2)
+    real, for_a_test = huey.storage, MemoryHuey().storage
+    ended = threading.Event()
+
+    @huey.task()
+    def write():
+        ended.wait(60)
+        return 1
+
+    huey.storage = for_a_test
+    executing = threading.Thread(target=huey.execute, args=(huey.enqueue(write.s()) and huey.dequeue(),))
+    executing.start()
+    state = state_of(huey)
+    while not state.count(WORKERS_TABLE):
+        pass
+    huey.storage = real
+    ended.set()
+    executing.join()
+    settle(huey)
+    assert [state_of(huey).count(table) for table in (JOBS_TABLE, WORKERS_TABLE)] == [0, 0]
+    job = state.entries(JOBS_TABLE)[0].key
+    assert decode_summary(job, state.get(JOBS_TABLE, job)).state == "done"
+    assert state.count(WORKERS_TABLE) == 0
 
 
 def test_what_publish_jobs_cannot_use_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from aquila.huey.live.events import MOST_IN_BATCH, REASONING, TEXT, encode_batch
@@ -19,6 +20,16 @@ _LAST_WORD = re.compile(r"\S{1,100}\Z")
 Pending = tuple[str, float, dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is published: the storage that a Huey had at the time. A test gives a Huey another for a while.
+
+    ``state_of`` and ``wake_subscribers`` take it in the place of a Huey.
+    """
+
+    storage: Any
+
+
 class JobRecord:
     """One execution, or what is known before any. Its owner holds a lock around every method.
 
@@ -26,7 +37,8 @@ class JobRecord:
     while nobody has looked what there is.
     """
 
-    def __init__(self, summary: JobSummary, run: JobRun | None) -> None:
+    def __init__(self, place: Place, summary: JobSummary, run: JobRun | None) -> None:
+        self.place = place
         self.summary = summary
         self.run = run
         self.is_changed = False

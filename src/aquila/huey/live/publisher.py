@@ -25,7 +25,7 @@ from aquila.events import Usage
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live import events
 from aquila.huey.live.clock import SharedClock
-from aquila.huey.live.job_record import JobRecord
+from aquila.huey.live.job_record import JobRecord, Place
 from aquila.huey.live.model_calls import register_plugin
 from aquila.huey.live.redacting import describe_arguments, describe_error, preview, redact_json, redact_text
 from aquila.huey.live.storing import RecordStore
@@ -185,7 +185,7 @@ class JobPublisher:
         run = JobRun(
             self.store.make_run_key(), attempt=attempt, delivery=delivery, started=now, worker=self.store.worker
         )
-        record = JobRecord(self._summarize(task), run)
+        record = JobRecord(Place(self.huey.storage), self._summarize(task), run)
         # As they are now: the task may change them. Secrets are removed when they are stored.
         arguments = describe_arguments(task) if self.content else ""
         with self.lock:
@@ -235,7 +235,7 @@ class JobPublisher:
         self.store.wake()
 
     def _end_without_run(self, task: Task, now: float, kind: str) -> None:
-        record = JobRecord(self._summarize(task), None)
+        record = JobRecord(Place(self.huey.storage), self._summarize(task), None)
         record.summary.ended_as, record.is_over = "canceled", True
         with self.lock:
             record.add_event(kind, now)

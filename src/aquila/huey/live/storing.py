@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.huey.live import events
 from aquila.huey.live.appending import append_batch
-from aquila.huey.live.job_record import JobRecord, Pending
+from aquila.huey.live.job_record import JobRecord, Pending, Place
 from aquila.huey.live.pausing import Pausing
 from aquila.huey.live.redacting import preview, redact_json, redact_text
 from aquila.huey.live.retention import forget_job, forget_old_jobs
@@ -66,9 +67,10 @@ class RecordStore:
         """Begin anew, in a process that was forked too."""
         self._pid = os.getpid()
         self._runs = 0
-        self._workers = 0
+        self._workers: list[Place] = []
+        self._beats: dict[Place, float] = {}
         self._thread: threading.Thread | None = None
-        self._next_beat = self._next_prune = 0.0
+        self._next_prune = 0.0
         self._began = time.time()
         self.worker = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:8]}"
 
@@ -98,15 +100,17 @@ class RecordStore:
         """Count a worker of this process that begins."""
         with self._publisher.lock:
             self._forget_parent()
-            self._workers += 1
+            self._workers.append(Place(self._publisher.huey.storage))
         self._start_thread()
         self.wake()
 
     def end_worker(self) -> None:
         """Store everything that a worker leaves. The last one takes leave, and ends the thread."""
         self.flush()
+        place = Place(self._publisher.huey.storage)
         with self._publisher.lock:
-            self._workers -= 1
+            if place in self._workers:
+                self._workers.remove(place)
             thread = None if self._workers or self._publisher.records else self._thread
         if thread is not None:
             self.wake()
@@ -133,15 +137,16 @@ class RecordStore:
     def _run(self) -> None:
         """Store what is new, again and again, while there is a worker or something to store."""
         while not self._is_idle():
-            self._woken.wait(max(0.01, min(self._heartbeat, self._next_beat - time.monotonic())))
+            due = min(self._beats.values(), default=time.monotonic() + self._heartbeat)
+            self._woken.wait(max(0.01, due - time.monotonic()))
             if self._woken.is_set():
                 time.sleep(max(self._every, self._pause))  # what comes in between is stored with it
                 self._woken.clear()
                 self.flush()
             self._beat()
             self._forget_old_jobs()
-        with self._unless_away():
-            self._state.delete(WORKERS_TABLE, self.worker)
+        for place in list(self._beats):
+            self._take_leave(place)
 
     def _is_idle(self) -> bool:
         with self._publisher.lock:
@@ -155,16 +160,16 @@ class RecordStore:
         with self._flushing:
             with self._publisher.lock:
                 waiting = [(key, record) for key, record in self._publisher.records.items() if record.has_more]
-            stored: list[str] = []
+            stored: dict[Place, list[str]] = {}
             with self._unless_away():
                 for key, record in waiting:
                     if self._flush_record(record):
-                        stored.append(record.summary.id)
+                        stored.setdefault(record.place, []).append(record.summary.id)
                     with self._publisher.lock:
                         if record.is_over and not record.has_more:
                             self._publisher.records.pop(key, None)
-                if stored:
-                    wake_subscribers(self._publisher.huey, stored)
+                for place, jobs in stored.items():
+                    wake_subscribers(place, jobs)
             if any(record.must_be_stored for _, record in waiting):
                 self.wake()
 
@@ -178,7 +183,7 @@ class RecordStore:
                 if not pending:
                     break
                 record.batch = record.encode([self._clean(record, event) for event in pending])
-            record.number = append_batch(self._state, record.summary.id, record.batch, record.number) + 1
+            record.number = append_batch(state_of(record.place), record.summary.id, record.batch, record.number) + 1
             record.batch = None
             is_stored = True
         return self._store_summary(record) or is_stored
@@ -212,7 +217,7 @@ class RecordStore:
             return known.encode()
 
         try:
-            self._state.update(JOBS_TABLE, record.summary.id, merge, order=at)
+            state_of(record.place).update(JOBS_TABLE, record.summary.id, merge, order=at)
         except BaseException:
             record.is_changed = True
             raise
@@ -220,23 +225,36 @@ class RecordStore:
         return True
 
     def _beat(self) -> None:
-        if time.monotonic() < self._next_beat:
-            return
-        self._next_beat = time.monotonic() + self._heartbeat
+        """Say that this process lives, wherever it has workers or executes a job."""
         with self._publisher.lock:
-            executing = [record for record in self._publisher.records.values() if record.run and not record.is_over]
-            running = [record.summary.id for record in executing]
-            workers = self._workers
-        about: dict[str, Any] = {
-            "host": socket.gethostname(),
-            "pid": self._pid,
-            "began": self._began,
-            "workers": workers,
-            "running": running[:100],
-            "every": self._heartbeat,
-        }
+            running: dict[Place, list[str]] = {place: [] for place in self._workers}
+            workers = Counter(self._workers)
+            for record in self._publisher.records.values():
+                if record.run and not record.is_over:
+                    running.setdefault(record.place, []).append(record.summary.id)
+        now = time.monotonic()
+        due = [place for place in {**self._beats, **running} if self._beats.get(place, 0.0) <= now]
+        for place in due:
+            if place not in running:
+                self._take_leave(place)
+                continue
+            self._beats[place] = now + self._heartbeat
+            about: dict[str, Any] = {
+                "host": socket.gethostname(),
+                "pid": self._pid,
+                "began": self._began,
+                "workers": workers[place],
+                "running": running[place][:100],
+                "every": self._heartbeat,
+            }
+            with self._unless_away():
+                state = state_of(place)
+                state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=self._publisher.clock.now())
+
+    def _take_leave(self, place: Place) -> None:
+        del self._beats[place]
         with self._unless_away():
-            self._state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=self._publisher.clock.now())
+            state_of(place).delete(WORKERS_TABLE, self.worker)
 
     def _forget_old_jobs(self) -> None:
         now = time.monotonic()
@@ -244,11 +262,15 @@ class RecordStore:
             return
         # Not all at once: each worker of a queue does it.
         is_first, self._next_prune = not self._next_prune, now + _PRUNE_EVERY * random.uniform(0.5, 1.5)
-        if not is_first:
+        if is_first:
+            return
+        with self._publisher.lock:
+            places = set(self._workers)
+        for place in places:
             with self._unless_away():
-                clock = self._publisher.clock.now()
-                forget_old_jobs(self._state, keep=self._keep, before=clock - self._older_than)
-                self._state.delete_below(WORKERS_TABLE, clock - 3600)
+                clock, state = self._publisher.clock.now(), state_of(place)
+                forget_old_jobs(state, keep=self._keep, before=clock - self._older_than)
+                state.delete_below(WORKERS_TABLE, clock - 3600)
 
     @contextlib.contextmanager
     def _unless_away(self) -> Iterator[None]:
