@@ -1,7 +1,9 @@
 """What happens to jobs is published: queued, begun, answered, tried again, ended; cheaply, and without secrets."""
 
+import dataclasses
 import json
 import threading
+from typing import NamedTuple
 
 import pytest
 from huey.exceptions import CancelExecution
@@ -142,6 +144,74 @@ def test_secrets_in_arguments_are_not_published(published):
     for secret in (KEY, "hunter2"):
         assert secret not in repr(events)
         assert secret not in repr(state_of(huey).entries(JOBS_TABLE))
+
+
+class Account(NamedTuple):
+    password: str
+
+
+@dataclasses.dataclass
+class Login:
+    password: str
+
+
+class Session:
+    __slots__ = ()
+
+    def __repr__(self):
+        return "Session(password='hunter2', user='eagle')"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"topic": "x" * 20_000, "password": "hunter2"},
+        {"password": "hunter2", "topic": "x" * 20_000},
+        {"topic": {("a", "b"): 1}, "password": "hunter2"},
+        {"topic": Account("hunter2")},
+        {"topic": Login("hunter2")},
+        {"topic": [Session()]},
+    ],
+)
+def test_secrets_in_arguments_that_are_long_or_not_json_are_not_published(published, arguments):
+    huey = published()
+    huey.immediate = True
+
+    @huey.task()
+    def write(topic, password=None):
+        pass
+
+    result = write(**arguments)
+    assert [event.kind for event in events_of(huey, result)] == ["queued", "started", "done"]
+    assert "hunter2" not in repr(events_of(huey, result))
+    assert "hunter2" not in summary_of(huey, result).arguments
+    assert "[redacted]" in repr(events_of(huey, result)) or len(repr(arguments)) > 16_000
+
+
+class Odd:
+    __slots__ = ()
+
+    def __repr__(self):
+        raise AttributeError("nothing to show")
+
+
+def nest(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("argument", [Odd(), nest(5_000)])
+def test_a_job_whose_arguments_cannot_be_shown_is_done_all_the_same(published, argument):
+    huey = published()
+    huey.immediate = True
+
+    @huey.task()
+    def write(topic):
+        return 5
+
+    assert write(argument).get() == 5
 
 
 def test_a_key_that_a_model_says_in_two_pieces_is_not_published(published):

@@ -27,7 +27,7 @@ from aquila.huey.live import events
 from aquila.huey.live.clock import SharedClock
 from aquila.huey.live.job_record import JobRecord, Place
 from aquila.huey.live.model_calls import register_plugin
-from aquila.huey.live.redacting import describe_arguments, describe_error, preview, redact_json, redact_text
+from aquila.huey.live.redacting import describe_arguments, describe_error, preview, redact_arguments, redact_text
 from aquila.huey.live.storing import RecordStore
 from aquila.huey.live.summaries import JobRun, JobSummary
 from aquila.huey.running_task import CurrentTask, attempt_of
@@ -106,7 +106,7 @@ class JobPublisher:
             return forward(task)
         summary = self._summarize(task)
         if self.content:
-            summary.arguments = preview(redact_json(describe_arguments(task)))
+            summary.arguments = preview(redact_arguments(describe_arguments(task)))
         is_new = self.store.add_summary(summary)
         try:
             return forward(task)

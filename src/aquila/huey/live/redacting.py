@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import json
+import re
 import traceback
 from typing import Any, cast
 
@@ -22,6 +24,11 @@ _LONGEST_ARGUMENTS = 16_000
 _LONGEST_ERROR = 2_000
 _LONGEST_TRACEBACK = 16_000
 _PREVIEW = 240
+_DEEPEST = 20
+_NAMED_VALUE = re.compile(
+    r"""(?P<before>['"]?(?P<name>\w+)['"]?\s*[=:]\s*)(?P<value>'[^']*'|"[^"]*"|[^\s,()\[\]{}'"]+)"""
+)
+_NOT_SHOWN = "<arguments that cannot be shown>"
 
 
 def redact_text(text: str) -> str:
@@ -44,17 +51,60 @@ def _find_redactor() -> Redactor:
 
 def describe_arguments(task: Task) -> str:
     """Return the arguments of a task as JSON, by the names of its parameters, secrets included."""
+    try:
+        return _describe_arguments(task)
+    except Exception:  # noqa: BLE001 -- a ``repr`` may raise anything
+        return _NOT_SHOWN
+
+
+def _describe_arguments(task: Task) -> str:
     named: dict[str, Any] = {
         **dict(zip(_parameters_of(cast("Any", type(task))), task.args, strict=False)),
         **task.kwargs,
     }
     if len(task.args) > len(named):
         named = {"args": list(task.args), **task.kwargs}
+    text = json.dumps(_make_plain(named), ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode()
+
+
+def _make_plain(value: Any, depth: int = 0) -> Any:
+    """Return what JSON can say of a value, with the names of its fields: they tell which of them are secrets."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if depth > _DEEPEST:
+        return "…"
+    if hasattr(value, "_asdict"):  # a named tuple
+        value = value._asdict()
+    elif not isinstance(value, dict | list | tuple | set | frozenset):
+        value = _fields_of(value) or _hide_named_values(repr(value))
+    if isinstance(value, dict):
+        return {str(name): _make_plain(one, depth + 1) for name, one in value.items()}
+    return value if isinstance(value, str) else [_make_plain(one, depth + 1) for one in value]
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+    return {name: one for name, one in getattr(value, "__dict__", {}).items() if not name.startswith("_")}
+
+
+def _hide_named_values(text: str) -> str:
+    """Return the ``repr`` of an object without the secrets that names in it tell, as in ``User(password='…')``."""
+
+    def hide(found: re.Match[str]) -> str:
+        clean = json.loads(redact_json(json.dumps({found["name"]: found["value"]})))[found["name"]]
+        return found[0] if clean == found["value"] else f"{found['before']}{clean}"
+
+    return _NAMED_VALUE.sub(hide, text)
+
+
+def redact_arguments(text: str) -> str:
+    """Return arguments without secrets, and of a bounded size. No task fails because they cannot be shown."""
     try:
-        text = json.dumps(named, ensure_ascii=False, default=repr)
-    except (TypeError, ValueError, RecursionError):
-        text = repr(named)
-    text = text.encode("utf-8", "replace").decode()
+        text = redact_json(text)  # before it is cut: half a key is recognized by nothing
+    except Exception:  # noqa: BLE001 -- a rule of the user's may raise anything
+        return _NOT_SHOWN
     return text if len(text) <= _LONGEST_ARGUMENTS else f"{text[:_LONGEST_ARGUMENTS]} …"
 
 
@@ -75,10 +125,10 @@ def _parameters_of(kind: Any) -> tuple[str, ...]:
 def describe_error(error: BaseException) -> tuple[str, str]:
     """Return an error, with its class, and its traceback."""
     message = redact_text(f"{type(error).__name__}: {error}".removesuffix(": "))
-    lines = "".join(traceback.format_exception(error))
+    lines = redact_text("".join(traceback.format_exception(error)))
     if len(lines) > _LONGEST_TRACEBACK:
         lines = f"…\n{lines[-_LONGEST_TRACEBACK:]}"
-    return _shorten(message, _LONGEST_ERROR), redact_text(lines)
+    return _shorten(message, _LONGEST_ERROR), lines
 
 
 def preview(text: str) -> str:

@@ -21,7 +21,7 @@ from aquila.huey.live import events
 from aquila.huey.live.appending import append_batch
 from aquila.huey.live.job_record import JobRecord, Pending, Place
 from aquila.huey.live.pausing import Pausing
-from aquila.huey.live.redacting import preview, redact_json, redact_text
+from aquila.huey.live.redacting import preview, redact_arguments, redact_text
 from aquila.huey.live.retention import forget_job, forget_old_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
 from aquila.huey.live.waking import wake_subscribers
@@ -193,7 +193,7 @@ class RecordStore:
         if kind in (events.TEXT, events.REASONING):
             return kind, at, {**data, "text": redact_text(data["text"])}
         if kind == events.STARTED and data.get("arguments"):
-            data = {**data, "arguments": redact_json(data["arguments"])}
+            data = {**data, "arguments": redact_arguments(data["arguments"])}
             record.summary.arguments = preview(data["arguments"])
         return kind, at, data
 
