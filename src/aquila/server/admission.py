@@ -86,7 +86,7 @@ def check_token(token: str, *, is_open: bool, source: str) -> None:
     ``is_open`` says that others than the user can reach the server, ``source`` where the token comes from.
     """
     if re.fullmatch(r"[!-~]+", token) is None:
-        raise ConfigError(f"{source} must have letters, digits or punctuation, and no spaces")
+        raise ConfigError(f"{source} may have letters, digits and punctuation, and no spaces")
     if is_open and len(token) < _SHORTEST_TOKEN:
         raise ConfigError(f"{source} is too short to keep strangers out: use {_SHORTEST_TOKEN} characters")
 
