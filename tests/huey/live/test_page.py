@@ -3,12 +3,15 @@
 import re
 
 import pytest
+from huey.exceptions import HueyException
+from huey.signals import SIGNAL_ERROR
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from aquila.errors import ConfigError
+from aquila.errors import ConfigError, TaskError
 from aquila.huey import MemoryHuey
+from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.live import app, subscribe
 from aquila.huey.live.page import streams
 from aquila.huey.live.pausing import is_paused
@@ -433,3 +436,29 @@ def test_a_message_is_one_line_whatever_it_says():
     assert streams.write_message("text", {"text": "a\nb\r\ndata: c\u2028"}, 7) == (
         'event: text\nid: 7\ndata: {"text": "a\\nb\\r\\ndata: c\\u2028"}\n\n'
     )
+
+
+def test_a_job_that_is_given_up_has_failed_and_can_be_tried_again(huey, write):
+    result = write("eagles")
+    task = huey.dequeue()
+    message = f"lost with its worker 3 times: {PROMPT}"
+    bury_lost(huey, task, message)
+    huey._emit(SIGNAL_ERROR, task, TaskError(message))
+    assert [event.kind for event in subscribe(huey, result, timeout=60)] == ["queued", "failed"]
+    client = signed_in(huey)
+    html = client.get(page_of(huey, result)).text
+    assert "lost with its worker 3 times" in html
+    assert 'value="retry"' in html
+    assert act(client, "retry", huey, result).status_code == 303
+    [*_, events] = run(huey, result)
+    assert events[-1].kind == "done"
+
+
+def test_a_job_whose_task_no_worker_knows_has_failed(huey, write):
+    result = write("eagles")
+    [data] = huey.storage.enqueued_items()
+    bury_unreadable(huey, data, HueyException("not registered"))
+    events = list(subscribe(huey, result, timeout=60))
+    assert [event.kind for event in events] == ["queued", "failed"]
+    assert "no task" in events[-1].data["error"]
+    assert 'value="retry"' in signed_in(huey).get(page_of(huey, result)).text

@@ -12,7 +12,7 @@ from huey.exceptions import HueyException
 from huey.registry import Message
 from huey.utils import Error
 
-from aquila.errors import ConfigError
+from aquila.errors import ConfigError, TaskError
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind
 from aquila.huey.running_task import FLOW_CONTROL
 
@@ -49,6 +49,8 @@ def bury_unreadable(huey: Any, data: bytes, error: Exception) -> None:
         raise
     logger.error("a message in the queue %r is now dead letter %s: %s", huey.name, id, reason)
     if message is not None:
+        if (publisher := getattr(huey, "publisher", None)) is not None:
+            publisher.give_up(message.id, message.name, TaskError(reason))
         _tell_waiting(huey, message, reason)
 
 

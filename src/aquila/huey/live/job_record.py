@@ -43,6 +43,7 @@ class JobRecord:
         self.run = run
         self.is_changed = False
         self.is_over = False
+        self.error = ""  # why it ended without a run
         self.batch: bytes | None = None
         self.number = 0
         self.stored_at = float("-inf")

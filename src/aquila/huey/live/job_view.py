@@ -68,11 +68,14 @@ class JobView:
     def add_event(self, event: JobEvent) -> None:
         """Take in the next event."""
         self.number = max(self.number, event.number)
-        if not event.run:
+        key = event.run
+        if event.kind == events.FAILED and not key and self.runs:
+            key = self.runs[-1].key  # given up: the workers of its last run were lost
+        if not key and event.kind != events.FAILED:
             return
-        run = self._by_key.get(event.run)
+        run = self._by_key.get(key)
         if run is None:
-            run = self._by_key[event.run] = RunView(event.run, len(self.runs) + 1, started=event.at)
+            run = self._by_key[key] = RunView(key, len(self.runs) + 1, started=event.at)
             self.runs.append(run)
         text = _reader_of(event.data)
         match event.kind:

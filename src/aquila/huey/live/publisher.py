@@ -43,6 +43,7 @@ _HEARD = (
     signals.SIGNAL_CANCELED,
     signals.SIGNAL_RETRYING,
     signals.SIGNAL_INTERRUPTED,
+    signals.SIGNAL_ERROR,
 )
 
 
@@ -125,14 +126,23 @@ class JobPublisher:
         if signal == signals.SIGNAL_EXECUTING:
             self._begin_run(task, now)
         elif signal in (signals.SIGNAL_REVOKED, signals.SIGNAL_EXPIRED):
-            self._end_without_run(task, now, events.EXPIRED if signal == signals.SIGNAL_EXPIRED else events.CANCELED)
+            kind = events.EXPIRED if signal == signals.SIGNAL_EXPIRED else events.CANCELED
+            self._end_without_run(self._summarize(task), now, kind)
         elif signal == signals.SIGNAL_RETRYING:
             task._aquila_retrying = True
         elif signal == signals.SIGNAL_CANCELED:
             task._aquila_canceled = True
+        elif signal == signals.SIGNAL_ERROR:
+            if _record_of(task) is None:  # it does not execute here: its workers were lost
+                self._end_without_run(self._summarize(task), now, events.FAILED, error)
         elif (record := _record_of(task)) is not None and not record.is_over:
             self._end_run(record, now, "interrupted", events.INTERRUPTED)
             self.store.flush()  # the process is about to end
+
+    def give_up(self, job: str, name: str, error: BaseException) -> None:
+        """Say that a job failed which no worker can begin."""
+        now = self.clock.now()
+        self._end_without_run(JobSummary(job, name=name, created=now, changed=now), now, events.FAILED, error)
 
     @contextlib.contextmanager
     def follow_task(self, current: CurrentTask) -> Iterator[None]:
@@ -234,11 +244,16 @@ class JobPublisher:
             record.is_changed = True
         self.store.wake()
 
-    def _end_without_run(self, task: Task, now: float, kind: str) -> None:
-        record = JobRecord(Place(self.huey.storage), self._summarize(task), None)
-        record.summary.ended_as, record.is_over = "canceled", True
+    def _end_without_run(self, summary: JobSummary, now: float, kind: str, error: BaseException | None = None) -> None:
+        record = JobRecord(Place(self.huey.storage), summary, None)
+        record.is_over = True
+        summary.ended_as = "failed" if kind == events.FAILED else "canceled"
+        data: dict[str, Any] = {}
+        if error is not None:
+            data["error"], _ = describe_error(error)
+            record.error = str(data["error"])[:500]
         with self.lock:
-            record.add_event(kind, now)
+            record.add_event(kind, now, **data)
             record.is_changed = True
             self.records[self.store.make_run_key()] = record
         self.store.wake()

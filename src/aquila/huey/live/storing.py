@@ -212,6 +212,8 @@ class RecordStore:
             known.name = known.name or record.summary.name
             known.arguments = known.arguments or record.summary.arguments
             known.ended_as = record.summary.ended_as
+            if known.ended_as == "failed":
+                known.fail_last_run(at, record.error)
             if run is not None:
                 known.put_run(run)
             return known.encode()

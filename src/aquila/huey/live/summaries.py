@@ -112,6 +112,11 @@ class JobSummary:
             self.earlier += len(self.runs) - MOST_RUNS
             del self.runs[:-MOST_RUNS]
 
+    def fail_last_run(self, at: float, error: str) -> None:
+        """Note that the last run, which did not end by itself, is the last."""
+        if self.last is not None and self.last.state not in ("failed", "canceled", "done"):
+            self.last.state, self.last.ended, self.last.error = "failed", at, error
+
     def encode(self) -> bytes:
         """Return the summary as it is stored: without what is empty."""
         plain = {name: value for name, value in asdict(self).items() if value}

@@ -54,9 +54,11 @@ def _note_retry(huey: Any, job: str) -> None:
 
     def change(present: bytes | None) -> bytes | None:
         summary = decode_summary(job, present)
-        if summary is None or summary.last is None or not summary.ended:
+        if summary is None or not summary.ended:
             return present
-        summary.last.state, summary.last.eta, summary.changed = "retrying", now, now
+        summary.ended_as, summary.changed = "", now
+        if summary.last is not None:
+            summary.last.state, summary.last.eta = "retrying", now
         return summary.encode()
 
     state.update(JOBS_TABLE, job, change, order=now)

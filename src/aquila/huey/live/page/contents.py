@@ -150,7 +150,7 @@ class JobPage:
             "is_revoked": waits and huey.is_revoked(self.job),
             "may_act": may_act,
             "may_cancel": may_act and waits,
-            "may_retry": may_act and state in ("failed", "canceled") and has_letter(huey, self.job),
+            "may_retry": may_act and state != "running" and has_letter(huey, self.job),
             "may_delete": may_act and not waits,
             "ends": sorted(events.ENDS),
         }
