@@ -13,9 +13,11 @@ from aquila.errors import ConfigError, TaskError
 from aquila.huey import MemoryHuey
 from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.live import app, subscribe
+from aquila.huey.live.appending import append_batch
 from aquila.huey.live.page import streams
 from aquila.huey.live.pausing import is_paused
 from aquila.huey.live.summaries import JOBS_TABLE
+from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX
 from aquila.huey.running_task import current_task
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import consumer
@@ -462,3 +464,34 @@ def test_a_job_whose_task_no_worker_knows_has_failed(huey, write):
     assert [event.kind for event in events] == ["queued", "failed"]
     assert "no task" in events[-1].data["error"]
     assert 'value="retry"' in signed_in(huey).get(page_of(huey, result)).text
+
+
+def test_half_characters_and_huge_numbers_in_what_is_stored_are_shown_somehow(huey, write):
+    result = write("eagles")
+    run(huey, result)
+    data = b'{"error":"x","eta":1%s,"text":"\\ud800"}' % (b"0" * 400)
+    events = b'[["started",1,{"arguments":"[\\"\\\\ud800\\"]"}],["text",2,%s],["failed",3,%s]]' % (data, data)
+    append_batch(state_of(huey), result.id, b'["w","run",%s]' % events)
+    append_batch(state_of(huey), result.id, b'["w","run",[["text",1%s,{}]]]' % (b"0" * 400))
+    assert client_of(huey).get(page_of(huey, result)).status_code == 200
+
+
+def test_a_job_whose_last_events_cannot_be_read_ends_for_those_who_follow_it(huey, write):
+    result = write("eagles")
+    run(huey, result)
+    append_batch(state_of(huey), result.id, b"odd")
+    assert "done" in [event.kind for event in subscribe(huey, result, timeout=60)]
+
+
+def test_without_content_only_the_names_of_checkpoints_are_shown(published):
+    huey = published(content=False)
+
+    @huey.task()
+    def write():
+        pass
+
+    result = write()
+    huey.put_result(CHECKPOINTS_PREFIX + result.id, {"draft": "Eagles fly high."})
+    html = client_of(huey).get(page_of(huey, result)).text
+    assert "draft" in html
+    assert "Eagles" not in html

@@ -7,6 +7,7 @@ which batch it is in and where. So numbers grow, and none is given twice, whoeve
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,11 +78,18 @@ def decode_batch(number: int, value: bytes) -> list[JobEvent]:
     try:
         _, run, events = json.loads(value, parse_constant=_refuse_constant)
         return [
-            JobEvent(number * MOST_IN_BATCH + place, str(kind), float(at), str(run), dict(data))
+            JobEvent(number * MOST_IN_BATCH + place, str(kind), _read_time(at), str(run), dict(data))
             for place, (kind, at, data) in enumerate(events[:MOST_IN_BATCH])
         ]
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return []
+
+
+def _read_time(at: Any) -> float:
+    seconds = float(at)
+    if not math.isfinite(seconds):
+        raise ValueError("that is no time")
+    return seconds
 
 
 def _refuse_constant(name: str) -> float:

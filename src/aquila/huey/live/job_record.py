@@ -46,6 +46,7 @@ class JobRecord:
         self.error = ""  # why it ended without a run
         self.batch: bytes | None = None
         self.number = 0
+        self.failures = 0
         self.stored_at = float("-inf")
         self._pending: list[Pending] = []
         self._published = 0

@@ -46,6 +46,7 @@ class RunView:
     steps: list[tuple[float, str, str]] = field(default_factory=list)
 
 
+_LARGEST = 2**53
 _ENDINGS = {events.RETRY, events.INTERRUPTED, events.DONE, events.FAILED, events.CANCELED}
 
 
@@ -119,7 +120,8 @@ class JobView:
 def write_nicely(text: str) -> str:
     """Return JSON with one value a line; another text as it is."""
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        nice = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        return nice.encode("utf-8", "replace").decode()  # JSON can name half characters
     except (ValueError, RecursionError):
         return text
 
@@ -129,8 +131,8 @@ def _reader_of(data: Any) -> Any:
 
 
 def _whole(value: Any, otherwise: int) -> int:
-    return value if type(value) is int else otherwise
+    return value if type(value) is int and abs(value) < _LARGEST else otherwise
 
 
 def _number(value: Any) -> float:
-    return float(value) if type(value) in (int, float) else 0.0
+    return float(value) if type(value) in (int, float) and abs(value) < _LARGEST else 0.0

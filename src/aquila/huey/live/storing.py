@@ -38,6 +38,7 @@ WORKERS_TABLE = "live.workers"
 _SUMMARY_EVERY = 1.0
 """While text arrives the summary is stored no more often than this, in seconds."""
 _LONGEST_PAUSE = 5.0
+_MOST_FAILURES = 5
 _PRUNE_EVERY = 60.0
 
 
@@ -163,7 +164,7 @@ class RecordStore:
             stored: dict[Place, list[str]] = {}
             with self._unless_away():
                 for key, record in waiting:
-                    if self._flush_record(record):
+                    if self._flush_unless_odd(key, record):
                         stored.setdefault(record.place, []).append(record.summary.id)
                     with self._publisher.lock:
                         if record.is_over and not record.has_more:
@@ -172,6 +173,19 @@ class RecordStore:
                     wake_subscribers(place, jobs)
             if any(record.must_be_stored for _, record in waiting):
                 self.wake()
+
+    def _flush_unless_odd(self, key: str, record: JobRecord) -> bool:
+        """Store what is new of an execution. One that can never be stored is given up, and holds up no other."""
+        try:
+            return self._flush_record(record)
+        except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError) as error:
+            # Seldom a storage raises these where a connection breaks, so once is not enough.
+            record.failures += 1
+            if record.failures >= _MOST_FAILURES:
+                logger.error("what happened to job %s cannot be published: %s", record.summary.id, type(error).__name__)
+                with self._publisher.lock:
+                    self._publisher.records.pop(key, None)
+            return False
 
     def _flush_record(self, record: JobRecord) -> bool:
         """Store what is new of an execution. Returns whether that was anything. Raises what the storage raises."""

@@ -159,6 +159,10 @@ class JobReader:
         entries = state_of(self._huey).entries(table, limit=_AT_ONCE, at_least=max(1, batch))
         events = [event for entry in entries for event in decode_batch(int(entry.order), entry.value)]
         self.has_ended = bool(events) and events[-1].is_end
+        if entries and not decode_batch(int(entries[-1].order), entries[-1].value):
+            # What cannot be read may have been the end: the summary knows.
+            summary = decode_summary(self.job, state_of(self._huey).get(JOBS_TABLE, self.job))
+            self.has_ended = summary is None or bool(summary.ended)
         return [event for event in events if event.number > self.after]
 
 

@@ -18,6 +18,7 @@ STATES = ("running", "queued", "scheduled", "retrying", "interrupted", "failed",
 """What a job can be doing, in the order in which an overview names them."""
 
 MOST_RUNS = 20
+_LARGEST = 2**53
 
 T = TypeVar("T")
 
@@ -134,7 +135,7 @@ def decode_summary(job: str, value: bytes | None) -> JobSummary | None:
         summary = _take_fields(JobSummary(job), plain)
         summary.id = job
         summary.runs = [_take_fields(JobRun(""), run) for run in runs[-MOST_RUNS:]]
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     return summary
 
@@ -151,6 +152,8 @@ def _take_fields(record: T, plain: dict[str, Any]) -> T:
     kinds = _KINDS[type(record)]  # type: ignore[index]
     for name, value in plain.items():
         kind = kinds.get(name)
+        if type(value) is int and abs(value) > _LARGEST:
+            continue
         if kind is type(value) and (kind is not float or math.isfinite(value)):
             setattr(record, name, value)
         elif kind is float and type(value) is int:

@@ -187,7 +187,10 @@ class JobPage:
 
     def _read_checkpoint(self) -> str:
         try:
-            kept = self.queue.huey.get(CHECKPOINTS_PREFIX + self.job, peek=True)
+            huey = self.queue.huey
+            kept = huey.get(CHECKPOINTS_PREFIX + self.job, peek=True)
+            if kept is not None and not huey.publisher.content:
+                kept = list(kept)  # their names
             return "" if kept is None else write_nicely(redact_json(json.dumps(kept, ensure_ascii=False, default=repr)))
         except Exception:  # noqa: BLE001 -- what lies there may be anybody's
             return ""

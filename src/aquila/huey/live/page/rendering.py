@@ -31,7 +31,9 @@ LABELS = {
 def render(template: str, **values: Any) -> str:
     """Render a template."""
     text: str = _environment().get_template(template).render(**values)
-    return text
+    return text.encode(
+        "utf-8", "replace"
+    ).decode()  # JSON can name half characters, and what is stored may be anybody's
 
 
 @functools.cache
