@@ -18,7 +18,7 @@ from huey.serializer import Serializer
 from aquila.engine.calls.request_gate import set_gate
 from aquila.errors import ConfigError, MessageRejected, PickledMessages
 from aquila.huey import scope_reference
-from aquila.huey.delivery.consumer_life import LOST_AFTER
+from aquila.huey.delivery.consumer_life import LOST_AFTER, check_lost_after
 from aquila.huey.delivery.delivering_huey import CountsEnd, DeliveringHuey
 from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.limits.rescheduling import (
@@ -82,9 +82,8 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     # What is kept on a task: ``_aquila_scope``, the reference that it came with; ``_aquila_attempt``, from 1;
     # ``_aquila_deliveries``, how often this attempt was delivered before; ``_aquila_losses``, how often its worker was
     # lost; ``_aquila_waits``, how often it was rescheduled for a provider, and since when; ``_aquila_error``, how its
-    # execution ended; ``_aquila_huey``, its Huey in a test; ``_aquila_message``, the message that it came with. What
-    # ``TasksInHand`` keeps: ``_aquila_copy``, ``_aquila_interrupted``, ``_aquila_handed_back``, ``_aquila_has_ended``.
-    # ``_aquila_enqueued``, when it was put into the queue.
+    # execution ended; ``_aquila_huey``, its Huey in a test; ``_aquila_message``, the message that it came with;
+    # ``_aquila_enqueued``, when it was enqueued; and the copy and the flags of ``TasksInHand``.
 
     rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING
     limits: Limits = NO_LIMITS
@@ -112,7 +111,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         if isinstance(serializer, MsgpackSerializer):
             serializer = serializer.for_queue(name)
         super().__init__(name, *args, serializer=serializer, **options)
-        self.lost_after = lost_after
+        self.lost_after = check_lost_after(lost_after)
         self.rescheduling = rescheduling
         if (limit, budget, prices) != (None, None, None):
             set_limits(self, limit, budget=budget, prices=prices)
@@ -258,6 +257,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     def dequeue(self) -> Task | None:
         """Take the next task out of the queue. Returns None where the queue is empty, or paused."""
         if self.publisher is not None and self.publisher.is_paused():
+            self.tasks_in_hand.forget_finished()
             return None
         return super().dequeue()
 
@@ -274,6 +274,9 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         unique = begin_execution(self, task) if unique_of(task) and self.ready_to_run(task, timestamp) else None
         try:
             return super().execute(task, timestamp)
+        except BaseException as error:
+            in_hand.drop(task, error)
+            raise
         finally:
             if unique is not None:
                 unique.end()
@@ -442,7 +445,6 @@ def _reads_any_pickle(kind: Any) -> bool:
 def change_class(huey: Any) -> None:
     """Give a Huey the class that ``AquilaHuey`` is mixed into, unless it has one already."""
     if not isinstance(huey, AquilaHuey):
-        kind: Any = type(huey)
-        huey.__class__ = _class_with_aquila(kind)
+        huey.__class__ = _class_with_aquila(cast("Any", type(huey)))
         if huey.task_wrapper_class is TaskWrapper:
             huey.task_wrapper_class = AquilaTaskWrapper

@@ -10,7 +10,7 @@ from huey.api import chord
 from huey.utils import Error
 
 from aquila import huey as classes
-from aquila.errors import MessageRejected
+from aquila.errors import ConfigError, MessageRejected
 from aquila.huey import checkpoint, current_task, dead_letters, list_consumers, requeue_lost_tasks
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_life import CONSUMERS
@@ -205,6 +205,24 @@ def test_a_consumer_shows_that_it_lives_as_long_as_it_does(kept):
     assert entry.id not in (entry.host, str(entry.pid))
     kept._leave_worker()
     assert list_consumers(kept) == []
+
+
+def test_the_huey_says_after_how_long_a_consumer_is_dead(make):  # noqa: F811
+    huey = make("sqlite", keep_running=True, lost_after=300)
+
+    @huey.task()
+    def job():
+        """Is not executed."""
+
+    lose(huey, job.s())
+    assert requeue_lost_tasks(huey) == []
+    assert len(requeue_lost_tasks(huey, lost_after=30)) == 1
+
+
+@pytest.mark.parametrize("value", [0, -1, 0.5, float("nan"), float("inf"), True, "30", None])
+def test_a_time_after_which_nobody_or_everybody_would_be_dead_is_refused(value):
+    with pytest.raises(ConfigError, match="lost_after= must be a number of seconds from 1"):
+        classes.MemoryHuey("app", lost_after=value)
 
 
 HOSTILE = [b"", b"null", b"[1]", b'{"host": 1}', b"[" * 100_000, b"\xff", b'{"host": "h", "pid": 1, "started": "x"}']

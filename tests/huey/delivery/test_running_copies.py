@@ -52,6 +52,7 @@ def test_what_is_taken_is_kept_until_something_takes_its_place(huey):
     assert copies.move_to_results(taken[2], "id", b"result")
     assert copies.forget(taken[3]) == 1
     assert copies.list_copies("one") == [taken[4]]
+    assert [copies.has(copy) for copy in taken] == [False] * 4 + [True]
     assert [bytes(data) for data in storage.enqueued_items()] == [b"again"]
     assert [bytes(data) for data in storage.scheduled_items()] == [b"later"]
     assert bytes(storage.peek_data("id")) == b"result"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import random
 import secrets
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from aquila.errors import ConfigError
 from aquila.huey.state import Entry, SharedState, state_of
 
 logger = logging.getLogger("huey.aquila")
@@ -24,6 +26,9 @@ CONSUMERS = "consumers"
 
 LOST_AFTER = 30.0
 """Seconds without a heartbeat after which a consumer counts as dead."""
+
+_SHORTEST = 1.0
+"""The shortest such time of a queue: a loaded machine shows its heartbeats late."""
 
 _BEATS = 6
 """Heartbeats within that time."""
@@ -42,6 +47,13 @@ class ConsumerEntry:
     pid: int
     started: float
     seen: float
+
+
+def check_lost_after(seconds: Any, *, at_least: float = _SHORTEST) -> float:
+    """Return after how many seconds without a heartbeat a consumer is dead. Raises ``ConfigError`` for what is none."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not at_least <= seconds < math.inf:
+        raise ConfigError(f"lost_after= must be a number of seconds from {at_least:g}, such as 30, not {seconds!r}")
+    return float(seconds)
 
 
 def list_consumers(huey: Any, *, limit: int = 1000) -> list[ConsumerEntry]:

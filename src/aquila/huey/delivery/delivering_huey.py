@@ -82,8 +82,8 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         """Note that a message has become a dead letter. A test replaces this, to fail."""
 
     def enqueue(self, task: Any) -> Any:
-        """Enqueue a task. One of which there is a copy takes the place of its copy."""
-        if getattr(task, "_aquila_copy", None) is None:
+        """Enqueue a task. One that was taken is in hand no more, and takes the place of its copy."""
+        if not self._holds(task):
             return super().enqueue(task)
         if task.expires:
             task.resolve_expires(self.utc)
@@ -92,13 +92,17 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         return self._result_handle(task) if self.results else None
 
     def add_schedule(self, task: Task) -> None:
-        """Schedule a task. One of which there is a copy takes the place of its copy."""
-        if getattr(task, "_aquila_copy", None) is None:
+        """Schedule a task. One that was taken is in hand no more, and takes the place of its copy."""
+        if task.eta is None or not self._holds(task):
             super().add_schedule(task)
             return
         self.tasks_in_hand.move_to_schedule(task, self.serialize_task(task), task.eta)
         logger.info("Added task %s to schedule, eta %s", task.id, task.eta)
         self._emit(SIGNAL_SCHEDULED, task)
+
+    def _holds(self, task: Any) -> bool:
+        # What never was a message, as what a producer enqueues, is not looked for: that is part of every one's time.
+        return hasattr(task, "_aquila_message") and not self._immediate and self.tasks_in_hand.holds(task)
 
     def store_result(self, key: str, data: Any, message: bytes) -> None:
         """Store a result, which is ``message`` on its way. Where nothing follows it, it takes the place of a copy."""

@@ -87,6 +87,9 @@ class RedisCopies(RunningCopies):
         found = self._redis.lrange(self._key_of(owner), -limit, -1)
         return [Copy(owner, "", data) for data in reversed(found)]
 
+    def has(self, copy: Copy) -> bool:
+        return self._redis.lpos(self._key_of(copy.owner), copy.data) is not None
+
     def count(self, owner: str) -> int:
         return int(self._redis.llen(self._key_of(owner)))
 

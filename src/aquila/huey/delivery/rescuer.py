@@ -13,7 +13,7 @@ from huey.utils import Error
 from aquila.errors import TaskError
 from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.delivery.consumer_life import CONSUMERS, LOST_AFTER
+from aquila.huey.delivery.consumer_life import CONSUMERS, check_lost_after
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import state_of
@@ -24,22 +24,23 @@ _MAX_LOSSES = 3
 _AT_ONCE = 1000  # Copies of one consumer that are taken over before the rescuer looks elsewhere.
 
 
-def requeue_lost_tasks(huey: Any, *, lost_after: float = LOST_AFTER) -> list[str]:
+def requeue_lost_tasks(huey: Any, *, lost_after: float | None = None) -> list[str]:
     """Enqueue again the tasks of consumers that have shown no heartbeat for a time, and return their ids.
 
-    ``lost_after`` is that time in seconds, by the clock of the storage. Every consumer with ``keep_running`` calls this
-    while it runs. A task that was lost three times is given up, because it may be what kills the workers: its result is
-    an error then, and it is among the dead letters.
+    ``lost_after`` is that time in seconds, by the clock of the storage, and that of the Huey if it is not given. Every
+    consumer with ``keep_running`` calls this while it runs. A task that was lost three times is given up, because it
+    may be what kills the workers: its result is an error then, and it is among the dead letters.
     """
+    seconds = check_lost_after(huey.lost_after if lost_after is None else lost_after, at_least=0)
     copies, state = copies_of(huey), state_of(huey)
     if copies is None:
         return []
-    dead = state.entries(CONSUMERS, below=state.now() - lost_after, limit=_AT_ONCE)
+    dead = state.entries(CONSUMERS, below=state.now() - seconds, limit=_AT_ONCE)
     requeued: list[str] = []
     emptied, all_emptied = 0, True
     for entry in dead:
         for copy in copies.list_copies(entry.key, limit=_AT_ONCE):
-            task = _take_over(huey, copies, copy)
+            task = take_over(huey, copies, copy)
             requeued += [] if task is None else [task.id]
         all_emptied = all_emptied and not copies.count(entry.key)
         emptied += all_emptied
@@ -49,7 +50,7 @@ def requeue_lost_tasks(huey: Any, *, lost_after: float = LOST_AFTER) -> list[str
     return requeued
 
 
-def _take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
+def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
     """Enqueue a copy again. Returns its task, or None where another was faster, or where it must not be enqueued."""
     try:
         task: Task = huey.deserialize_task(copy.data)

@@ -45,6 +45,10 @@ class RunningCopies(ABC):
         """Return the copies of a consumer, at most ``limit``."""
 
     @abstractmethod
+    def has(self, copy: Copy) -> bool:
+        """Whether a copy is still there: it is not where another consumer has taken it over."""
+
+    @abstractmethod
     def count(self, owner: str) -> int:
         """Return how many copies a consumer has."""
 
@@ -99,6 +103,9 @@ class LooseCopies(RunningCopies):
     def list_copies(self, owner: str, *, limit: int = 100) -> list[Copy]:
         found = self._state.entries(TABLE + owner, limit=limit)
         return [Copy(owner, entry.key, entry.value) for entry in found]
+
+    def has(self, copy: Copy) -> bool:
+        return self._state.get(TABLE + copy.owner, copy.key) is not None
 
     def count(self, owner: str) -> int:
         return self._state.count(TABLE + owner)

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -18,12 +18,14 @@ from huey.api import Task
 from huey.signals import SIGNAL_ENQUEUED
 from huey.storage import BaseSqlStorage, MemoryStorage
 
+from aquila.errors import NotSerializable
 from aquila.huey.delivery import rescuer
 from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_life import ConsumerLife
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
+from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.state import state_of
 
 logger = logging.getLogger("huey.aquila")
@@ -36,6 +38,9 @@ _takers = itertools.count()
 
 _PATIENCE = 5.0
 """Seconds that a process which ends waits for its threads: to stop taking, and to store what they have finished."""
+
+_PATIENCE_TO_STORE = 30.0
+"""Seconds for which the storage is asked again to take what became of a task."""
 
 
 class TasksInHand:
@@ -57,12 +62,17 @@ class TasksInHand:
         # Guards what follows. Its lock is taken by itself where nobody waits: that is part of every task's time.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._taken: set[Task] = set()
+        self._taken: dict[int, Task] = {}
+        """By identity: for Huey two are equal that are the same job, and a retry may be taken before its first ends."""
         self._taking: set[int] = set()
         self._is_closed = False
         self._workers = 0
         self._finished: deque[Copy] = deque()
         """Copies of tasks that have ended, to be forgotten when the next task is taken: it saves a round trip."""
+        self._dropped: deque[Copy] = deque()
+        """Copies of tasks of which could not be stored what became of them: they are delivered again."""
+        self._refused: list[Task] = []
+        """Tasks without a copy that the storage did not take back: they are due again."""
         self._unclaimed: dict[Copy, frozenset[int]] = {}
         """Copies that no worker has, as seen last, and who was about to take one then."""
 
@@ -103,7 +113,9 @@ class TasksInHand:
                 messages = [bytes(data) for data in self.storage.read_schedule(moment)]
                 copies = [None] * len(messages)
             found = [self._read(data, copy) for data, copy in zip(messages, copies, strict=True)]
-            hand += [task for task in found if task is not None]
+            with self._lock:
+                again, self._refused = self._refused, []
+            hand += [*again, *(task for task in found if task is not None)]
             return list(hand)
 
     def _open_hand(self) -> _OpenHand:
@@ -164,16 +176,18 @@ class TasksInHand:
         copy = getattr(task, "_aquila_copy", None)
         if copy is None or self._life is None or self.copies is None or not self._life.may_be_given_up:
             return True
-        return copy in self.copies.list_copies(copy.owner, limit=10_000)
+        copies = self.copies
+        try:
+            return ask_until_answered(lambda: copies.has(copy), patience=_PATIENCE_TO_STORE)
+        except Exception:  # noqa: BLE001 -- whatever a storage raises that is away
+            return True  # An answer has arrived. Whether it counts is decided in the step that stores it.
 
     def let_go(self, task: Task) -> None:
         """Forget a task whose execution is over, in whatever way, unless it waits to be handed back."""
         with self._lock:
             if getattr(task, "_aquila_interrupted", False):
                 return
-            self._taken.discard(task)
-            if self._is_closed:  # Otherwise nobody waits.
-                self._changed.notify_all()
+            self._discard(task)
         copy = _take_copy(task)
         if copy is None or self.copies is None:
             return
@@ -182,19 +196,61 @@ class TasksInHand:
         else:
             self.copies.forget(copy)
 
+    def drop(self, task: Task, error: BaseException) -> None:
+        """Let go of a task of which could not be stored what became of it. With a copy it is delivered again."""
+        if isinstance(error, NotSerializable):  # To execute it again would not help.
+            return
+        with self._lock:
+            if getattr(task, "_aquila_interrupted", False):
+                return
+            self._discard(task)
+        copy = _take_copy(task)
+        if copy is not None:
+            self._dropped.append(copy)
+            logger.warning("task %s is delivered again, because what it came to could not be stored", task.id)
+
+    def holds(self, task: Task) -> bool:
+        """Whether a task was taken here and has not been let go."""
+        return getattr(task, "_aquila_copy", None) is not None or id(task) in self._taken
+
     def move_to_queue(self, task: Task, data: bytes) -> None:
         """Enqueue the message of a task, a retry say, in the place of its copy."""
-        copy = task._aquila_copy
-        if self.copies is not None:
-            self._say_if_lost(task, self.copies.move_to_queue(copy, data, task.priority))
-        self._forget(task)
+        copies, copy = self.copies, task._aquila_copy
+
+        def move() -> bool:
+            if copy is None or copies is None:
+                self.storage.enqueue(data, task.priority)
+                return True
+            return copies.move_to_queue(copy, data, task.priority)
+
+        self._move(task, move)
 
     def move_to_schedule(self, task: Task, data: bytes, eta: Any) -> None:
         """Schedule the message of a task in the place of its copy."""
-        copy = task._aquila_copy
-        if self.copies is not None:
-            self._say_if_lost(task, self.copies.move_to_schedule(copy, data, eta))
-        self._forget(task)
+        copies, copy = self.copies, task._aquila_copy
+
+        def move() -> bool:
+            if copy is None or copies is None:
+                self.storage.add_to_schedule(data, eta)
+                return True
+            return copies.move_to_schedule(copy, data, eta)
+
+        self._move(task, move)
+
+    def _move(self, task: Task, move: Callable[[], bool]) -> None:
+        try:
+            was_ours = ask_until_answered(move, patience=_PATIENCE_TO_STORE)
+        except BaseException:
+            with self._lock:
+                if task._aquila_copy is None:
+                    self._refused.append(task)
+                else:  # Nobody has it any more: `_requeue_unclaimed` finds its copy.
+                    self._discard(task)
+            raise
+        self._say_if_lost(task, was_ours)
+        task._aquila_copy = None
+        with self._lock:
+            self._discard(task)
 
     def move_to_results(self, task: Task, value: bytes) -> None:
         """Store the result of a task in the place of its copy."""
@@ -203,10 +259,10 @@ class TasksInHand:
             self._say_if_lost(task, self.copies.move_to_results(copy, task.id, value))
         task._aquila_copy = None
 
-    def _forget(self, task: Task) -> None:
-        task._aquila_copy = None
-        with self._changed:
-            self._taken.discard(task)
+    def _discard(self, task: Task) -> None:
+        """Have a task in hand no more. The caller holds the lock."""
+        self._taken.pop(id(task), None)
+        if self._is_closed:  # Otherwise nobody waits.
             self._changed.notify_all()
 
     def _say_if_lost(self, task: Task, was_ours: bool) -> None:
@@ -222,7 +278,7 @@ class TasksInHand:
         """Hand back a task whose worker must end: at once, or when the process has stopped taking tasks."""
         flag = stop_flag.get()
         is_fork = multiprocessing.parent_process() is not None
-        if flag is not None and flag.is_set() and not is_fork and task in self._taken:
+        if flag is not None and flag.is_set() and not is_fork and id(task) in self._taken:
             task._aquila_interrupted = True  # Other workers of this process may still take tasks. See `close`.
             return
         if is_fork and isinstance(self.storage, BaseSqlStorage):
@@ -238,7 +294,7 @@ class TasksInHand:
     def hand_back_rest(self) -> None:
         """Hand back what is left after ``stop_taking``, and wait until what has ended is stored."""
         with self._changed:
-            left = [task for task in self._taken if not getattr(task, "_aquila_has_ended", False)]
+            left = [task for task in self._taken.values() if not getattr(task, "_aquila_has_ended", False)]
         for task in left:
             task._aquila_interrupted = False
             self._hand_back(task)
@@ -259,7 +315,7 @@ class TasksInHand:
             if data is None or getattr(task, "_aquila_has_ended", False) or getattr(task, "_aquila_handed_back", False):
                 return
             task._aquila_handed_back = True
-            self._taken.discard(task)
+            self._taken.pop(id(task), None)
         copy = _take_copy(task)
         try:
             again = self._huey.deserialize_task(data)  # Its arguments are as they were sent.
@@ -289,10 +345,11 @@ class TasksInHand:
     def _end_life(self) -> None:
         if self._life is None or self.copies is None:
             return
+        self.forget_finished()
         with self._changed:
             if self._taken or self._taking:
                 return
-        self.copies.forget(*self._pop_finished())
+        self._deliver_dropped()
         # What the storage has given and nobody got: the connection broke, or its reader was interrupted.
         for copy in self.copies.list_copies(self._life.id):
             self._put_back(copy.data, copy)
@@ -300,8 +357,22 @@ class TasksInHand:
         self._life = ConsumerLife(state_of(self._huey), self._look_around, self._huey.lost_after)
 
     def _look_around(self) -> None:
-        rescuer.requeue_lost_tasks(self._huey, lost_after=self._huey.lost_after)
+        rescuer.requeue_lost_tasks(self._huey)
+        self._deliver_dropped()
         self._requeue_unclaimed()
+
+    def _deliver_dropped(self) -> None:
+        """Enqueue again what was dropped. Each counts as lost, so one that can never be stored is given up."""
+        while self.copies is not None and self._dropped:
+            try:
+                copy = self._dropped.popleft()
+            except IndexError:  # Another thread was faster.
+                return
+            try:
+                rescuer.take_over(self._huey, self.copies, copy)
+            except BaseException:
+                self._dropped.append(copy)
+                raise
 
     def _requeue_unclaimed(self) -> None:
         """Enqueue again what the storage has given to this consumer and none of its workers has got."""
@@ -309,7 +380,8 @@ class TasksInHand:
             return
         owner = self._life.id
         with self._changed:
-            known = {task._aquila_copy for task in self._taken if task._aquila_copy is not None} | set(self._finished)
+            copies = [task._aquila_copy for task in self._taken.values()]
+            known = {copy for copy in (*copies, *self._finished, *self._dropped) if copy is not None}
             taking = frozenset(self._taking)
         if self.copies.count(owner) <= len(known):
             self._unclaimed = {}
@@ -322,6 +394,17 @@ class TasksInHand:
             if copy in seen_before and not takers & taking:
                 logger.warning("a message that the storage gave, and no worker has got, is enqueued again")
                 self._put_back(copy.data, copy)
+
+    def forget_finished(self) -> None:
+        """Remove the copies of what is finished, where no next task is taken with which they would go."""
+        if self.copies is None or not self._finished:
+            return
+        finished = self._pop_finished()
+        try:
+            self.copies.forget(*finished)
+        except BaseException:
+            self._finished.extend(finished)
+            raise
 
     def _pop_finished(self) -> list[Copy]:
         finished: list[Copy] = []
@@ -354,7 +437,7 @@ class _OpenHand:
         owner, taker = self._owner, self._taker
         if taker is not None:
             with owner._lock:
-                owner._taken.update(self._hand)
+                owner._taken.update((id(task), task) for task in self._hand)
                 owner._taking.discard(taker)
                 if owner._is_closed:  # Otherwise nobody waits.
                     owner._changed.notify_all()

@@ -1,0 +1,228 @@
+"""A storage that fails while it is told what became of a task loses no task, and takes no answer that has arrived."""
+
+import datetime as dt
+
+import pytest
+
+from aquila.huey import current_task, dead_letters
+from aquila.huey.delivery import tasks_in_hand
+from aquila.huey.progress import patient_results, storage_patience
+from tests.huey.delivery.test_running_copies import make  # noqa: F401 -- a fixture
+
+
+class Away(Exception):
+    """What this storage raises while it is away."""
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(tasks_in_hand, "_PATIENCE_TO_STORE", 0.0)
+    monkeypatch.setattr(patient_results, "PATIENCE", 0.0)
+
+
+@pytest.fixture
+def kept(make):  # noqa: F811
+    huey = make("sqlite", keep_running=True)
+    huey.tasks_in_hand.enter_worker()
+    yield huey
+    huey.tasks_in_hand.leave_worker()
+
+
+def fail(*args, **kwargs):
+    raise Away
+
+
+def count_copies(huey):
+    in_hand = huey.tasks_in_hand
+    return in_hand.copies.count(in_hand._life.id)
+
+
+def test_a_retry_that_another_worker_has_taken_already_stays_in_its_hand(kept, monkeypatch):
+    @kept.task(retries=1)
+    def job():
+        raise ValueError
+
+    job()
+    taken, requeue = [], kept._requeue_task
+
+    def requeue_and_take(*args):
+        requeue(*args)
+        taken.append(kept.dequeue())  # By a worker that waited for it.
+
+    monkeypatch.setattr(kept, "_requeue_task", requeue_and_take)
+    kept.execute(kept.dequeue())
+    assert list(kept.tasks_in_hand._taken.values()) == taken
+    for _ in range(3):
+        kept.tasks_in_hand._look_around()
+    assert kept.pending_count() == 0
+    assert count_copies(kept) == 1
+    kept.tasks_in_hand.let_go(taken[0])
+
+
+@pytest.mark.parametrize("step", ["move_to_queue", "move_to_schedule", "move_to_results"])
+def test_a_task_of_which_cannot_be_stored_what_became_of_it_is_delivered_again(kept, step, monkeypatch):
+    deliveries = []
+
+    @kept.task(retries=1, retry_delay=60 if step == "move_to_schedule" else 0)
+    def job():
+        deliveries.append(current_task().delivery)
+        if step != "move_to_results" and len(deliveries) == 1:
+            raise ValueError
+        return "done"
+
+    result = job()
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.tasks_in_hand.copies, step, fail)
+        with pytest.raises(Away):
+            kept.execute(kept.dequeue())
+    assert kept.dequeue() is None
+    assert count_copies(kept) == 1
+    kept.tasks_in_hand._look_around()
+    kept.execute(kept.dequeue())
+    assert deliveries == [1, 2]
+    assert result.get() == "done"
+
+
+@pytest.mark.parametrize("step", ["move_to_queue", "move_to_schedule"])
+def test_a_retry_waits_for_a_storage_that_comes_back(kept, step, monkeypatch):
+    monkeypatch.setattr(storage_patience, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(tasks_in_hand, "_PATIENCE_TO_STORE", 60.0)
+
+    @kept.task(retries=1, retry_delay=60 if step == "move_to_schedule" else 0)
+    def job():
+        raise ValueError
+
+    job()
+    copies, failures = kept.tasks_in_hand.copies, [Away, Away]
+    move = getattr(copies, step)
+    monkeypatch.setattr(copies, step, lambda *args: fail() if failures and failures.pop() else move(*args))
+    kept.execute(kept.dequeue())
+    assert kept.pending_count() + kept.scheduled_count() == 1
+
+
+def test_a_task_that_can_never_be_stored_is_given_up(kept, monkeypatch):
+    executed = []
+
+    @kept.task()
+    def job():
+        executed.append(1)
+
+    @kept.post_execute()
+    def forget_error(task, value, error):
+        raise KeyboardInterrupt  # As a worker that is stopped after the code of its task.
+
+    job()
+    while (task := kept.dequeue()) is not None:
+        with pytest.raises(KeyboardInterrupt):
+            kept.execute(task)
+        kept.tasks_in_hand._look_around()
+    assert len(executed) == 3
+    assert [letter.kind for letter in dead_letters(kept)] == ["lost"]
+    assert count_copies(kept) == 0
+
+
+def test_what_is_dropped_is_enqueued_again_when_the_last_worker_ends(kept, monkeypatch):
+    @kept.task()
+    def job():
+        return 1
+
+    job()
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.tasks_in_hand.copies, "move_to_results", fail)
+        with pytest.raises(Away):
+            kept.execute(kept.dequeue())
+    kept.tasks_in_hand.leave_worker()
+    (task,) = kept.pending()
+    assert task._aquila_deliveries == 1
+
+
+def read_due(huey):
+    return huey.read_schedule(dt.datetime(2100, 1, 1))
+
+
+def test_a_due_task_that_cannot_be_enqueued_is_not_stuck(kept, monkeypatch):
+    @kept.task()
+    def job():
+        return 1
+
+    kept.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
+    (task,) = read_due(kept)
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.tasks_in_hand.copies, "move_to_queue", fail)
+        with pytest.raises(Away):
+            kept.enqueue(task)
+    for _ in range(2):
+        kept.tasks_in_hand._look_around()
+    assert kept.pending_count() == 1
+    assert count_copies(kept) == 0
+
+
+def test_without_copies_a_due_task_that_cannot_be_enqueued_is_due_again(make, monkeypatch):  # noqa: F811
+    huey = make("sqlite")
+
+    @huey.task()
+    def job():
+        return 1
+
+    huey.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
+    (task,) = read_due(huey)
+    with monkeypatch.context() as patch:
+        patch.setattr(huey.storage, "enqueue", fail)
+        with pytest.raises(Away):
+            huey.enqueue(task)
+    assert read_due(huey) == [task]
+    huey.enqueue(task)
+    assert read_due(huey) == []
+    huey.notify_interrupted_tasks()
+    assert huey.pending_count() == 1  # What is enqueued is in hand no more, and not handed back.
+
+
+def test_an_answer_that_has_arrived_counts_though_the_storage_is_away_for_a_moment(kept, monkeypatch):
+    @kept.task()
+    def paid():
+        return "answer"
+
+    result = paid()
+    task = kept.dequeue()
+    kept.tasks_in_hand._life._last_beat = float("-inf")  # For long no heartbeat has got through.
+    monkeypatch.setattr(kept.tasks_in_hand.copies, "has", fail)
+    kept.execute(task)
+    assert result.get() == "answer"
+
+
+def test_an_answer_of_a_task_that_was_taken_over_does_not_count(kept):
+    after = []
+
+    @kept.task()
+    def paid():
+        kept.tasks_in_hand.copies.forget(kept.tasks_in_hand.copies.list_copies(kept.tasks_in_hand._life.id)[0])
+        kept.tasks_in_hand._life._last_beat = float("-inf")
+        return "answer"
+
+    kept.signal("complete")(lambda *about: after.append(about))
+    result = paid()
+    kept.execute(kept.dequeue())
+    assert (result.get(), after) == (None, [])
+
+
+def test_what_is_finished_is_forgotten_though_no_next_task_is_taken(kept):
+    @kept.task()
+    def job():
+        """Leaves no result, and so its copy."""
+
+    class Paused:
+        def is_paused(self):
+            return True
+
+    for forget in (kept.dequeue, kept.tasks_in_hand.leave_worker):
+        job()
+        task = kept.dequeue()
+        kept.execute(task)
+        assert count_copies(kept) == 1
+        if forget == kept.dequeue:
+            kept.publisher = Paused()
+        kept.tasks_in_hand._taking.add(-1)  # The scheduler reads the schedule.
+        forget()
+        kept.tasks_in_hand._taking.discard(-1)
+        kept.publisher = None
+        assert count_copies(kept) == 0
