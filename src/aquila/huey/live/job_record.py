@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aquila.huey.live.events import MOST_IN_BATCH, REASONING, TEXT, encode_batch
+from aquila.huey.live.redacting import redact_text
 from aquila.huey.live.summaries import JobRun, JobSummary
 
 MOST_TEXT = 1_000_000
@@ -15,7 +16,16 @@ MOST_TEXT = 1_000_000
 
 _MOST_EVENTS = 5_000
 _TAIL = 160
-_LAST_WORD = re.compile(r"\S{1,100}\Z")
+_LONGEST_KEY = 4_000
+"""Characters at the end of a text that are looked at, and held back if they may be the beginning of a key."""
+
+_LAST_WORD = re.compile(r"[!-~]+\Z")  # Keys are ASCII, and in scripts without spaces nothing is held back.
+
+
+def clean_tail(text: str) -> str:
+    """Return the end of an answer without secrets, as it is shown. Cut afterwards: a part of a key is not known."""
+    return redact_text(text)[-_TAIL:]
+
 
 Pending = tuple[str, float, dict[str, Any]]
 
@@ -64,7 +74,7 @@ class JobRecord:
         if self.run is not None and kind == TEXT:
             self.run.characters += len(text)
             if content:
-                self.run.tail = (self.run.tail + text)[-_TAIL:]
+                self.run.tail = (self.run.tail + text)[-_LONGEST_KEY - _TAIL :]
         self._published += len(text)
         if not content or self._published > MOST_TEXT:
             return
@@ -89,10 +99,10 @@ class JobRecord:
     def _hold_last_word(self, batch: list[Pending]) -> None:
         """Keep the last word for the next batch: a key that comes in two pieces would be recognized in neither."""
         kind, at, data = batch[-1]
-        last = _LAST_WORD.search(data["text"])
+        last = _LAST_WORD.search(data["text"][-_LONGEST_KEY:])
         if last is not None:
             self._pending.append((kind, at, {"text": last[0]}))
-            data["text"] = data["text"][: last.start()]
+            data["text"] = data["text"][: -len(last[0])]
             if not data["text"]:
                 batch.pop()
 

@@ -25,9 +25,9 @@ from aquila.events import Usage
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live import events
 from aquila.huey.live.clock import SharedClock
-from aquila.huey.live.job_record import JobRecord, Place
+from aquila.huey.live.job_record import JobRecord, Place, clean_tail
 from aquila.huey.live.model_calls import register_plugin
-from aquila.huey.live.redacting import describe_arguments, describe_error, preview, redact_arguments, redact_text
+from aquila.huey.live.redacting import describe_arguments, describe_error, preview, redact_arguments
 from aquila.huey.live.storing import RecordStore
 from aquila.huey.live.summaries import JobRun, JobSummary
 from aquila.huey.running_task import CurrentTask, attempt_of
@@ -238,7 +238,7 @@ class JobPublisher:
             if record.run is not None:
                 record.run.state, record.run.ended, record.run.eta = state, now, eta
                 record.run.error = str(data.get("error", ""))[:500]
-                record.run.tail = redact_text(record.run.tail)
+                record.run.tail = clean_tail(record.run.tail)
                 data["seconds"] = round(now - record.run.started, 6)
             record.add_event(kind, now, **data)
             record.is_changed = True

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.huey.live import events
 from aquila.huey.live.appending import append_batch
-from aquila.huey.live.job_record import JobRecord, Pending, Place
+from aquila.huey.live.job_record import JobRecord, Pending, Place, clean_tail
 from aquila.huey.live.pausing import Pausing
 from aquila.huey.live.redacting import preview, redact_arguments, redact_text
 from aquila.huey.live.retention import forget_job, forget_old_jobs
@@ -217,7 +217,7 @@ class RecordStore:
             if not record.is_changed and now - record.stored_at < _SUMMARY_EVERY:
                 return False
             record.is_changed = False
-            run = None if record.run is None else replace(record.run, tail=redact_text(record.run.tail))
+            run = None if record.run is None else replace(record.run, tail=clean_tail(record.run.tail))
         at = self._publisher.clock.now()
 
         def merge(present: bytes | None) -> bytes:
