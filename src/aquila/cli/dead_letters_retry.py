@@ -9,6 +9,7 @@ import argparse
 
 from aquila.cli import FOUND, dead_letters
 from aquila.cli.output import Output, format_count
+from aquila.errors import TaskError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +22,18 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     """Put them back."""
     letters = dead_letters.open_letters(options)
     ids = dead_letters.choose_ids(options, letters)
-    unreadable = []
+    retried, refused, unreadable = [], [], []
     for id in ids:
-        letter = letters.retry(id)
+        try:
+            letter = letters.retry(id)
+        except TaskError as error:
+            refused.append(id)
+            output.print_line(f"not retried: {error}")
+            continue
+        retried.append(id)
         if not letters.can_be_read(letter):
             unreadable.append(id)
             output.print_line(f"{id} cannot be read here, and was put back as it is")
-    output.print_line(f"{format_count(len(ids), 'message')} put into the queue again")
-    output.print_json({"retried": ids, "unreadable": unreadable})
-    return FOUND if unreadable else 0
+    output.print_line(f"{format_count(len(retried), 'message')} put into the queue again")
+    output.print_json({"retried": retried, "refused": refused, "unreadable": unreadable})
+    return FOUND if unreadable or refused else 0

@@ -170,6 +170,37 @@ def test_what_cannot_be_read_is_retried_as_it_is(huey):
     assert huey.execute(huey.dequeue()) == 1
 
 
+def test_a_job_that_fails_again_at_once_keeps_its_new_letter(huey, monkeypatch):
+    @huey.task()
+    def job():
+        raise ValueError("again")
+
+    job()
+    huey.execute(huey.dequeue())
+    (letter,) = dead_letters(huey)
+    enqueue = huey.storage.enqueue
+
+    def enqueue_and_work(*message):
+        enqueue(*message)
+        huey.execute(huey.dequeue())  # as a worker that is nearer to the storage
+
+    monkeypatch.setattr(huey.storage, "enqueue", enqueue_and_work)
+    dead_letters(huey).retry(letter.id)
+    assert [each.id for each in dead_letters(huey)] == [letter.id]
+
+
+def test_a_retry_that_could_not_be_enqueued_can_be_tried_again(huey, monkeypatch):
+    huey.storage.enqueue(b"\xff" * 20)
+    assert huey.dequeue() is None
+    (letter,) = dead_letters(huey)
+    with monkeypatch.context() as patch:
+        patch.setattr(huey.storage, "enqueue", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            dead_letters(huey).retry(letter.id)
+    dead_letters(huey).retry(letter.id)
+    assert huey.pending_count() == 1
+
+
 def test_of_two_that_retry_at_once_one_enqueues(make):  # noqa: F811
     huey = make("redis")
     huey.storage.enqueue(b"damaged")

@@ -53,6 +53,13 @@ class _Model(RuleBasedStateMachine):
         if fits:
             self.rows[key] = Entry(key, new, present.order if order is None else order)
 
+    @rule(key=KEYS, value=VALUES)
+    def remove(self, key, value):
+        fits = key in self.rows and self.rows[key].value == value
+        assert self.state.remove("t", key, value) == fits
+        if fits:
+            del self.rows[key]
+
     @rule(key=KEYS)
     def take(self, key):
         assert self.state.take("t", key) == self.rows.pop(key, None)

@@ -110,11 +110,17 @@ class DeadLetters:
         is_claimed = isinstance(retried_at, float) and now - retried_at < _RETRIED_FOR
         if is_claimed or not self._state.replace(TABLE, id, value, claimed):
             raise TaskError(f"the dead letter {id!r} is being retried by somebody else")
-        letter = _read_letter(Entry(id, value, float(fields.get("at") or now)))
-        if not letter.message:
-            raise TaskError(f"the dead letter {id!r} has no message: it could not be serialized. Enqueue the task anew")
-        self._huey.storage.enqueue(*self._prepare_message(letter))
-        self._state.delete(TABLE, id)
+        try:
+            letter = _read_letter(Entry(id, value, float(fields.get("at") or now)))
+            if not letter.message:
+                why = "it could not be serialized. Enqueue the task anew"
+                raise TaskError(f"the dead letter {id!r} has no message: {why}")
+            self._huey.storage.enqueue(*self._prepare_message(letter))
+        except BaseException:
+            self._state.replace(TABLE, id, claimed, value)
+            raise
+        # Only this very letter: a worker may have failed the job again by now, and have written another.
+        self._state.remove(TABLE, id, claimed)
         return letter
 
     def can_be_read(self, letter: DeadLetter) -> bool:
@@ -141,7 +147,9 @@ class DeadLetters:
         except Exception:  # noqa: BLE001 -- whatever a serializer raises
             return letter.message, letter.priority
         task.eta, task.retries = None, max(task.retries or 0, type(task).default_retries)
+        task.retry_delay = type(task).default_retry_delay  # the back-off had grown
         task._aquila_attempt, task._aquila_deliveries, task._aquila_losses = 1, 0, 0
+        vars(task).pop("_aquila_waits", None)
         if task.expires:
             task.resolve_expires(self._huey.utc)
         claim_again(self._huey, task)

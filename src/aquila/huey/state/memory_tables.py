@@ -43,6 +43,11 @@ class MemoryState(SharedState):
             self.put(table, key, new, order=found.order if order is None else order)
             return True
 
+    def remove(self, table: str, key: str, value: bytes) -> bool:
+        with self._lock:
+            found = self._find(table, key)
+            return found is not None and found.value == value and self.take(table, key) is not None
+
     def get(self, table: str, key: str) -> bytes | None:
         with self._lock:
             found = self._find(table, key)

@@ -28,6 +28,12 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 if ARGV[4] ~= '' then redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1]) end
 return 1
 """
+_REMOVE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 1
+"""
 _ENTRIES = """
 local rows
 if ARGV[1] == '1' then
@@ -61,8 +67,8 @@ class RedisState(SharedState):
     def __init__(self, connection: Any, name: str) -> None:
         self._redis = connection
         self._name = name
-        self._add, self._add_many, self._replace, self._entries, self._delete_below = (
-            connection.register_script(script) for script in (_ADD, _ADD_MANY, _REPLACE, _ENTRIES, _DELETE_BELOW)
+        self._add, self._add_many, self._replace, self._remove, self._entries, self._delete_below = map(
+            connection.register_script, (_ADD, _ADD_MANY, _REPLACE, _REMOVE, _ENTRIES, _DELETE_BELOW)
         )
 
     def keys_of(self, table: str) -> tuple[str, str]:
@@ -90,6 +96,9 @@ class RedisState(SharedState):
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
         arguments = (key, old, new, "" if order is None else repr(order))
         return bool(self._replace(keys=self.keys_of(table), args=arguments))
+
+    def remove(self, table: str, key: str, value: bytes) -> bool:
+        return bool(self._remove(keys=self.keys_of(table), args=(key, value)))
 
     def get(self, table: str, key: str) -> bytes | None:
         value: bytes | None = self._redis.hget(self.keys_of(table)[0], key)

@@ -45,6 +45,10 @@ class SharedState(ABC):
         """Change a value if it is still ``old``. Returns whether it was. Without ``order`` the entry keeps its own."""
 
     @abstractmethod
+    def remove(self, table: str, key: str, value: bytes) -> bool:
+        """Remove an entry if its value is still this one. Returns whether it was."""
+
+    @abstractmethod
     def get(self, table: str, key: str) -> bytes | None:
         """Return a value, or None."""
 

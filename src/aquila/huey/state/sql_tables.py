@@ -76,6 +76,12 @@ class _SqlState(SharedState):
             )
             return bool(cursor.rowcount == 1)
 
+    def remove(self, table: str, key: str, value: bytes) -> bool:
+        with self._change() as cursor:
+            which = (self._queue, table, key, value)
+            cursor.execute(self._sql(f"delete {self._columns} and key = ? and value = ?"), which)
+            return bool(cursor.rowcount == 1)
+
     def get(self, table: str, key: str) -> bytes | None:
         rows = self._read(f"select value {self._columns} and key = ?", table, key)
         return bytes(rows[0][0]) if rows else None
