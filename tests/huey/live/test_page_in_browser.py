@@ -75,6 +75,23 @@ def test_the_answer_grows_while_the_model_writes(browser, huey, server, steps):
     tab.assert_quiet()
 
 
+def test_what_comes_while_somebody_selects_text_is_shown_afterwards(browser, huey, server, steps):
+    words = [f"word{number}" for number in range(12)]
+    result = declare_stream(huey, Provider(" ".join(words), steps))("eagles")
+    tab = Watched(browser)
+    open_job(tab, server, huey, result)
+    with consumer(huey):
+        steps.release(4)
+        wait_for_text(tab, "pre.growing", "word0")
+        tab.page.evaluate("getSelection().selectAllChildren(document.querySelector('pre.growing'))")
+        steps.release(100)
+        wait_for_text(tab, "#job", "Done")
+        tab.page.evaluate("getSelection().removeAllRanges()")
+        wait_for_text(tab, "#answers", "done after")
+    assert tab.page.locator("pre[data-kind=text]").inner_text().split() == words
+    tab.assert_quiet()
+
+
 def test_a_retry_is_seen_with_its_reason(browser, huey, server):
     result = declare_stream(huey, Provider("one two"))("fail first")
     tab = Watched(browser)

@@ -53,8 +53,28 @@
     return true;
   };
 
+  // What came while somebody had text selected, by the place that it belongs to.
+  const refused = new Map();
+  const put = (id) => (html) => {
+    const place = document.getElementById(id);
+    const done = !place || replace(place, html);
+    if (done) refused.delete(id);
+    else refused.set(id, html);
+    return done;
+  };
+  document.addEventListener("selectionchange", () => {
+    if (!refused.size || !getSelection().isCollapsed) return;
+    const late = [...refused];
+    refused.clear();
+    for (const [id, html] of late) {
+      if (id === "answers") reconnect(0); // with what was said since
+      else put(id)(html);
+    }
+  });
+
   const isAtEnd = (box) => box.scrollHeight - box.scrollTop - box.clientHeight < 40;
   const append = (kind, { run, text }) => {
+    if (refused.has("answers")) return; // all of it comes again when nothing is selected any more
     const places = [...document.querySelectorAll(`pre[data-kind="${kind}"]`)];
     const place = places.find((one) => one.dataset.run === run);
     if (!place) return reconnect(0); // the beginning of this text is not here: ask for all of it
@@ -95,13 +115,9 @@
         const done = act(JSON.parse(event.data));
         if (event.lastEventId && done !== false) number = event.lastEventId;
       });
-    const put = (id) => (html) => {
-      const place = document.getElementById(id);
-      return !place || replace(place, html);
-    };
     hear("overview", put("overview"));
     hear("job", put("job"));
-    hear("answers", (html) => { put("answers")(html); showEnds(); });
+    hear("answers", (html) => { const done = put("answers")(html); showEnds(); return done; });
     hear("text", (piece) => append("text", piece));
     hear("reasoning", (piece) => append("reasoning", piece));
     hear("gone", () => { source.close(); tell("This job was deleted", "off"); });
