@@ -19,6 +19,7 @@ class _SqlState(SharedState):
     _text = "text"
     _blob = "blob"
     _number = "real"
+    _among = "key in ({})"
     _locked = ""
     """Ends a query of rows that the same transaction changes, where others could change them in between."""
 
@@ -132,7 +133,8 @@ class _SqlState(SharedState):
         with self._change() as cursor:
             first = f"select key {self._columns} and position < ? order by position, key limit ?{self._locked}"
             which = (self._queue, table)
-            cursor.execute(self._sql(f"delete {self._columns} and key in ({first})"), (*which, *which, order, limit))
+            statement = f"delete {self._columns} and {self._among.format(first)}"
+            cursor.execute(self._sql(statement), (*which, *which, order, limit))
             return int(cursor.rowcount)
 
     def drop(self, table: str) -> None:
@@ -170,6 +172,7 @@ class PostgresState(_SqlState):
     _blob = "bytea"
     _number = "double precision"
     _locked = " for update"
+    _among = "key = any(array({}))"  # read once; what is selected `in` a condition may be read again for each row
 
     def _create_table(self, cursor: Any) -> None:
         # Two that create a table at once fail, `if not exists` or not. This lock ends with the transaction.
