@@ -11,7 +11,7 @@ from aquila.errors import ConfigError
 from aquila.huey.state.memory_tables import MemoryState
 from aquila.huey.state.redis_tables import RedisState
 from aquila.huey.state.shared_tables import SharedState
-from aquila.huey.state.sql_tables import PostgresState, SqliteState
+from aquila.huey.state.sql_tables import FileState, PostgresState, SqliteState
 
 _ATTRIBUTE = "_aquila_state"
 """Where a storage keeps its shared state, for as long as it lives."""
@@ -42,7 +42,7 @@ def _make_state(storage: Any) -> SharedState:
         case FileStorage():
             # The folder has no order and no change that is atomic, and a file of SQLite has both.
             database = SqliteStorage(storage.name, os.path.join(storage.path, "aquila-state.db"), create_tables=False)
-            return SqliteState(database, "aquila_state")
+            return FileState(database, "aquila_state")
         case MemoryStorage():
             return MemoryState()
     kind = type(storage)

@@ -165,6 +165,22 @@ class SqliteState(_SqlState):
         return time.time()  # A file is on one machine.
 
 
+class FileState(SqliteState):
+    """The tables of a queue in a folder: a SQLite file beside it. A connection ends with what it was opened for.
+
+    Huey does not close such a queue, so nothing would close a connection that stayed open.
+    """
+
+    def _change(self) -> AbstractContextManager[Any]:
+        transaction: AbstractContextManager[Any] = self._storage.db(commit=True, close=True)
+        return transaction
+
+    def _read(self, query: str, table: str, *parameters: Any) -> list[Any]:
+        with self._storage.db(close=True) as cursor:
+            rows: list[Any] = cursor.execute(query, (self._queue, table, *parameters)).fetchall()
+        return rows
+
+
 class PostgresState(_SqlState):
     """The tables of a queue on a Postgres server."""
 
