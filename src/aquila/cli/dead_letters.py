@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
 from typing import TYPE_CHECKING, Any
 
+from aquila.cli import hueys
 from aquila.errors import ConfigError, TaskError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
@@ -65,21 +64,7 @@ def get_letter(letters: DeadLetters, id: str) -> DeadLetter:
 
 
 def _find_huey(place: str) -> Any:
-    module, colon, name = place.partition(":")
-    if not colon:
-        module, _, name = place.rpartition(".")
-    if not module or not name:
-        raise ConfigError(f"--huey {place!r} names no variable of a module; write it as app.tasks:huey")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # As `python -m` does: a command of an environment does not look here.
-    try:
-        found: Any = importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"--huey {place}: {error}") from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise ConfigError(f"--huey {place}: the module {module} has no {name}")
-        found = getattr(found, part)
+    found = hueys.import_huey(place)
     instances.reject_other_than_huey(found)
     if found.immediate:
         raise ConfigError(

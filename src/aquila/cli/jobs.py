@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+from aquila.cli import hueys, listening
 from aquila.cli.output import Output
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
@@ -48,18 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:NAME",
         help="the Huey whose jobs are shown, such as app.tasks:huey; can be given several times",
     )
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="the address to listen on; where other machines can reach it, nothing is shown without the token",
-    )
-    parser.add_argument("--port", type=int, default=8378, help="the port to listen on (default: 8378; 0: any)")
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a name by which browsers reach the page, such as jobs.example.com; can be given several times",
+    listening.add_address(
+        parser,
+        port=8378,
+        where_reachable="nothing is shown without the token",
+        names="browsers reach the page, such as jobs.example.com",
     )
     parser.add_argument("--actions", action="store_true", help="let those who know the token act on jobs and queues")
 
@@ -101,23 +94,11 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def find_huey(place: str) -> Any:
-    """Import a Huey. Raises ``ConfigError`` where there is none at ``place``."""
-    module, colon, name = place.partition(":")
-    if not colon:
-        module, _, name = place.rpartition(".")
-    if not module or not name:
-        raise ConfigError(f"--huey {place!r} names no variable of a module; write it as app.tasks:huey")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does: a command of an environment does not look here
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise ConfigError(f"--huey {place}: {error}") from error
-    except AttributeError:
-        raise ConfigError(f"--huey {place}: the module {module} has no {name}") from None
+    """Import a Huey. Raises ``ConfigError`` where there is none at ``place``, or nothing is published of its jobs."""
+    found = hueys.import_huey(place)
     if getattr(found, "publisher", None) is None:
         raise ConfigError(
-            f"--huey {place}: nothing is published of its jobs. Call aquila.huey.live.publish_jobs({name}) where it is "
-            "made"
+            f"--huey {place}: nothing is published of its jobs. Call aquila.huey.live.publish_jobs("
+            f"{place.rpartition(':')[2].rpartition('.')[2]}) where it is made"
         )
     return found

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.names import cassette_path
-from aquila.cli import project
+from aquila.cli import listening, project
 from aquila.cli.output import Output, escape_controls
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
@@ -85,18 +85,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to record from: the provider's base URL (default: OPENAI_BASE_URL, else "
         "https://api.openai.com), or a transport: local, module:factory",
     )
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="the address to listen on; where other machines can reach it, every client needs the token",
-    )
-    parser.add_argument("--port", type=int, default=8377, help="the port to listen on (default: 8377; 0: any)")
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a name by which clients reach the server, such as host.docker.internal; can be given several times",
+    listening.add_address(
+        parser,
+        port=8377,
+        where_reachable="every client needs the token",
+        names="clients reach the server, such as host.docker.internal",
     )
     parser.add_argument(
         "--tls",
