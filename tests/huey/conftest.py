@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 from huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
+from huey.storage import BaseSqlStorage
 
 from aquila.huey.joined_scopes import JoinedScopes
 from aquila.recording import runtime
@@ -16,6 +17,21 @@ def parted():
     """A worker keeps the scopes that it has joined for its next tasks; a test that plays one parts with them."""
     yield
     runtime.current_run().state_of(JoinedScopes).close_all()
+
+
+@pytest.fixture(autouse=True)
+def closed_databases(monkeypatch):
+    """Close the databases that a test has opened, in projects of its own too: Huey leaves them to the collector."""
+    opened, make = [], BaseSqlStorage.__init__
+
+    def make_and_note(self, *arguments, **options):
+        opened.append(self)
+        make(self, *arguments, **options)
+
+    monkeypatch.setattr(BaseSqlStorage, "__init__", make_and_note)
+    yield
+    for storage in opened:
+        storage.close()
 
 
 @pytest.fixture(scope="session")
