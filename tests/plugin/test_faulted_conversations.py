@@ -76,37 +76,41 @@ def report_of(project: pytest.Pytester, faults: str) -> dict[tuple[str, str], st
     return {(run["test"].partition("::")[2], run["fault"]): run["verdict"] for run in report["runs"]}
 
 
+PROGRAMS = """
+import app
+import pytest
+
+pytestmark = pytest.mark.aquila("counting")
+
+def test_patient():
+    assert app.patient() == "one two three"
+
+def test_careless():
+    app.careless()
+
+def test_once():
+    assert app.once() == "one two three"
+"""
+
+VERDICTS = {
+    ("test_patient", "cut_stream"): "held",
+    ("test_patient", "unauthorized"): "held",
+    ("test_patient", "end_early"): "held",
+    ("test_careless", "cut_stream"): "clear",
+    ("test_careless", "unauthorized"): "clear",
+    ("test_careless", "end_early"): "accepted",
+    ("test_once", "cut_stream"): "clear",
+    ("test_once", "unauthorized"): "clear",
+    ("test_once", "end_early"): "clear",
+}
+"""What is said of these programs under faults, wherever their answers come from."""
+
+
 @pytest.mark.slow
 def test_programs_are_judged_by_what_they_do_with_a_conversation(project: pytest.Pytester) -> None:
-    project.makepyfile(
-        """
-        import app
-        import pytest
-
-        pytestmark = pytest.mark.aquila("counting")
-
-        def test_patient():
-            assert app.patient() == "one two three"
-
-        def test_careless():
-            app.careless()
-
-        def test_once():
-            assert app.once() == "one two three"
-        """
-    )
+    project.makepyfile(PROGRAMS)
     verdicts = report_of(project, "cut_stream,unauthorized,one_byte,end_early")
-    assert verdicts == {
-        ("test_patient", "cut_stream"): "held",
-        ("test_patient", "unauthorized"): "held",
-        ("test_patient", "end_early"): "held",
-        ("test_careless", "cut_stream"): "clear",
-        ("test_careless", "unauthorized"): "clear",
-        ("test_careless", "end_early"): "accepted",
-        ("test_once", "cut_stream"): "clear",
-        ("test_once", "unauthorized"): "clear",
-        ("test_once", "end_early"): "clear",
-    }
+    assert verdicts == VERDICTS
 
 
 def test_markers_and_the_fixture_bring_faults_and_say_when_none_was_met(project: pytest.Pytester) -> None:
@@ -182,35 +186,12 @@ interactions:
 @pytest.mark.slow
 def test_a_program_behind_the_server_is_judged_by_what_it_takes_from_its_connection(project: pytest.Pytester) -> None:
     project.makepyfile(
-        """
-        import app
-        import pytest
-
-        pytestmark = pytest.mark.aquila("counting")
-
-        @pytest.fixture(autouse=True)
-        def behind_server(aquila_server, monkeypatch):
-            monkeypatch.setattr(app, "URL", "ws" + aquila_server.base_url.removeprefix("http") + "/responses")
-
-        def test_patient():
-            assert app.patient() == "one two three"
-
-        def test_careless():
-            app.careless()
-
-        def test_once():
-            assert app.once() == "one two three"
-        """
+        PROGRAMS
+        + """
+@pytest.fixture(autouse=True)
+def behind_server(aquila_server, monkeypatch):
+    monkeypatch.setattr(app, "URL", "ws" + aquila_server.base_url.removeprefix("http") + "/responses")
+"""
     )
     verdicts = report_of(project, "cut_stream,unauthorized,end_early")
-    assert verdicts == {
-        ("test_patient", "cut_stream"): "held",
-        ("test_patient", "unauthorized"): "held",
-        ("test_patient", "end_early"): "held",
-        ("test_careless", "cut_stream"): "clear",
-        ("test_careless", "unauthorized"): "clear",
-        ("test_careless", "end_early"): "accepted",
-        ("test_once", "cut_stream"): "clear",
-        ("test_once", "unauthorized"): "clear",
-        ("test_once", "end_early"): "clear",
-    }
+    assert verdicts == VERDICTS
