@@ -34,6 +34,7 @@ LAYERS = [
     {"aquila.scripting"},
     {"aquila.faults"},
     {"aquila.recording"},
+    {"aquila.run_report"},
     {"aquila.transports"},
     {"aquila.intercept"},
     {"aquila.verifying"},
