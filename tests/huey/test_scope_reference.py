@@ -271,7 +271,7 @@ def test_outside_pytest_a_replaying_task_without_a_stamp_is_a_scope_of_its_own(h
     with separate_run(tmp_path, defaults={"transport": "replay"}), use_test_queue(huey):
         for _ in range(2):
             task()
-        with pytest.raises(CassetteRequired, match="needs a cassette"):
+        with pytest.raises(CassetteRequired, match="AQUILA_UNDER_TEST=1"):
             drain_queue()
         drain_queue(raise_errors=False)
     assert seen[0] is not seen[1]

@@ -132,6 +132,12 @@ def _explain_missing_cassette(name: str, scope: Scope | None) -> str:
             f"{scope.name}: a request to a model, transport {name!r}, and no cassette. Use the fixture "
             "aquila_cassette, name one with cassette=, or run with --aquila-transport=live to reach the provider."
         )
+    if scope is not None and scope.kind == "task":
+        return (
+            f"{scope.name}: transport {name!r} needs a cassette. A task takes that of the test or block that enqueued "
+            "it only in a worker that takes part in tests: start the worker with AQUILA_UNDER_TEST=1, or name a "
+            "cassette in the task with cassette= or aquila.use_cassette(...)"
+        )
     return (
         f"transport {name!r} needs a cassette: pass cassette=, or make the call within aquila.use_cassette(...) "
         "or a test that uses the fixture aquila_cassette"
