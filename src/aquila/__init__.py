@@ -65,6 +65,12 @@ if TYPE_CHECKING:
     from aquila.transports.clients import http_client as http_client
 
 __version__ = "0.1.0"
+"""The version of this package.
+
+Examples:
+    >>> tuple(int(part) for part in aquila.__version__.split(".")[:2]) >= (0, 1)
+    True
+"""
 
 _NAMES = {
     "ask": "api",

@@ -106,7 +106,13 @@ async def aask(
     prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
 ) -> Response[None]: ...
 async def aask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOptions]) -> Response[Any]:
-    """``ask`` for asynchronous code: the same options, answers and errors."""
+    """``ask`` for asynchronous code: the same options, answers and errors.
+
+    Examples:
+        >>> import asyncio
+        >>> asyncio.run(aquila.aask("How do eagles fly so far?")).text
+        'Eagles circle in rising warm air.'
+    """
     return await async_stream.answer_prompt_async(prompt, {**options, "response_format": response_format})
 
 
@@ -133,30 +139,63 @@ def retrieve_response(id: str | Response, **options: Unpack[RequestOptions]) -> 
 
 
 async def aretrieve_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """``retrieve_response`` for asynchronous code."""
+    """``retrieve_response`` for asynchronous code.
+
+    Examples:
+        >>> import asyncio
+        >>> started = aquila.ask("How high do eagles fly?", endpoint="responses", background=True, poll_interval=0)
+        >>> asyncio.run(aquila.aretrieve_response(started)).text
+        'Eagles reach 4,000 metres.'
+    """
     response: Response = await async_stream.run_call_async(stored_answers.plan_retrieval(id, options))
     return response
 
 
 def cancel_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """Stop an answer that is being made in the background; return it as it is then. Options: ``retrieve_response``."""
+    """Stop an answer that is being made in the background; return it as it is then. Options: ``retrieve_response``.
+
+    Examples:
+        >>> started = aquila.research.create("How high do eagles fly?")
+        >>> started.meta["finish_reason"]
+        'queued'
+        >>> aquila.cancel_response(started.meta["id"]).meta["finish_reason"]
+        'cancelled'
+    """
     response: Response = sync_stream.run_call(stored_answers.plan_cancellation(id, options))
     return response
 
 
 async def acancel_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """``cancel_response`` for asynchronous code."""
+    """``cancel_response`` for asynchronous code.
+
+    Examples:
+        >>> import asyncio
+        >>> started = aquila.research.create("How high do eagles fly?")
+        >>> asyncio.run(aquila.acancel_response(started)).meta["finish_reason"]
+        'cancelled'
+    """
     response: Response = await async_stream.run_call_async(stored_answers.plan_cancellation(id, options))
     return response
 
 
 def delete_response(id: str | Response, **options: Unpack[RequestOptions]) -> None:
-    """Delete a stored answer. Options: ``retrieve_response``."""
+    """Delete a stored answer. Options: ``retrieve_response``.
+
+    Examples:
+        >>> reply = aquila.ask("How do eagles fly so far?", endpoint="responses", store=True)
+        >>> aquila.delete_response(reply)
+    """
     sync_stream.run_call(stored_answers.plan_deletion(id, options))
 
 
 async def adelete_response(id: str | Response, **options: Unpack[RequestOptions]) -> None:
-    """``delete_response`` for asynchronous code."""
+    """``delete_response`` for asynchronous code.
+
+    Examples:
+        >>> import asyncio
+        >>> reply = aquila.ask("How do eagles fly so far?", endpoint="responses", store=True)
+        >>> asyncio.run(aquila.adelete_response(reply))
+    """
     await async_stream.run_call_async(stored_answers.plan_deletion(id, options))
 
 
@@ -198,7 +237,13 @@ async def atranscribe(
 async def atranscribe(
     source: str | os.PathLike[str] | bytes, *, raw: bool = False, **options: Unpack[TranscribeOptions]
 ) -> Transcription | dict[str, Any] | str:
-    """``transcribe`` for asynchronous code; the file is read off the event loop."""
+    """``transcribe`` for asynchronous code; the file is read off the event loop.
+
+    Examples:
+        >>> import asyncio
+        >>> asyncio.run(aquila.atranscribe(b"RIFF....WAVE", filename="morning.wav")).text
+        'Good morning.'
+    """
     plan = await to_thread.run_sync(transcription.plan_transcription, source, {**options, "raw": raw})
     transcribed: Transcription | dict[str, Any] | str = await async_stream.run_call_async(plan)
     return transcribed

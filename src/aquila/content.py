@@ -68,6 +68,13 @@ def image(
 
     ``media_type`` (``image/png``) is guessed from the file's name or the first bytes where it is not given.
     Raises ``InvalidMessage`` if the file cannot be read or the type not be guessed.
+
+    Examples:
+        >>> picture = aquila.image(b"\\x89PNG\\r\\n\\x1a\\n...", detail="low")    # or aquila.image("eagle.png")
+        >>> picture.url[:22]
+        'data:image/png;base64,'
+        >>> aquila.ask(("user", ["What is this?", picture])).text
+        'Eagles circle in rising warm air.'
     """
     data, name = _read_source(source, "image")
     return Image(_data_url(data, media_type or _guess_media_type(data, name, "image")), detail)
@@ -80,6 +87,13 @@ def file(
 
     Bytes need a ``filename``: providers decide by its suffix what the file is. ``url`` is for the Responses API.
     Raises ``InvalidMessage``.
+
+    Examples:
+        >>> aquila.file(b"%PDF-1.7", filename="report.pdf").filename    # or aquila.file("report.pdf")
+        'report.pdf'
+        >>> message = ("user", ["Sum it up.", aquila.file(file_id="file-abc123")])
+        >>> aquila.ask(message).text
+        'Eagles circle in rising warm air.'
     """
     if file_id is not None or url is not None:
         if source is not None or filename is not None or (file_id is not None and url is not None):
@@ -101,6 +115,13 @@ def audio(source: Source, *, format: Literal["wav", "mp3"] | None = None) -> Aud
     """A sound from a file or from bytes. ``format`` is taken from the file's suffix where it is not given.
 
     Raises ``InvalidMessage`` for anything but ``wav`` and ``mp3``.
+
+    Examples:
+        >>> sound = aquila.audio(b"RIFF....WAVE")    # or aquila.audio("morning.wav")
+        >>> sound.format
+        'wav'
+        >>> aquila.ask(("user", ["What is said?", sound])).text
+        'Eagles circle in rising warm air.'
     """
     data, name = _read_source(source, "audio")
     found = format or (Path(name).suffix.removeprefix(".").lower() if name else _sound_format(data))

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Base of every event. ``ref`` identifies the call, ``metadata`` is what the caller gave it."""
+    """Base of every event. ``ref`` identifies the call, ``metadata`` is what the caller gave it.
+
+    Examples:
+        >>> events = list(aquila.stream("How do eagles fly so far?", metadata={"job": 7}))
+        >>> all(isinstance(event, aquila.Event) and event.metadata["job"] == 7 for event in events)
+        True
+        >>> len({event.ref for event in events})
+        1
+    """
 
     ref: str = field(default="", compare=False, repr=False)
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -31,14 +39,29 @@ class Chunk(Event):
 
 @dataclass(frozen=True, slots=True)
 class Reasoning(Event):
-    """A piece of the model's reasoning, or of its summary, where the provider shows it."""
+    """A piece of the model's reasoning, or of its summary, where the provider shows it.
+
+    Examples:
+        >>> stream = aquila.stream("Please think: how do eagles fly?")
+        >>> [event.text for event in stream if isinstance(event, aquila.Reasoning)]
+        ['Rising air carries.']
+    """
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal(Event):
-    """A piece of the text with which the model declines to answer."""
+    """A piece of the text with which the model declines to answer.
+
+    Examples:
+        >>> from aquila.testing import use_script
+        >>> with use_script() as script:
+        ...     _ = script.refuse("I would rather not.")
+        ...     events = list(aquila.stream("Something bad"))
+        >>> "".join(event.text for event in events if isinstance(event, aquila.Refusal))
+        'I would rather not.'
+    """
 
     text: str
 
@@ -49,6 +72,13 @@ class ToolCall(Event):
 
     ``arguments`` are the decoded arguments, or None where they are not a JSON object; ``raw_arguments`` is the text
     that the model wrote.
+
+    Examples:
+        >>> def weather(city: str, days: int = 1) -> str:
+        ...     return f"fine in {city}"
+        >>> stream = aquila.stream("What is the weather in Ulm?", tools=[weather])
+        >>> [(event.name, event.arguments) for event in stream if isinstance(event, aquila.ToolCall)]
+        [('weather', {'city': 'Ulm', 'days': 2})]
     """
 
     id: str
@@ -89,7 +119,16 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True)
 class Retry(Event):
-    """A request is sent again. ``attempt`` counts from 1, ``delay`` is in seconds, ``error`` what went wrong."""
+    """A request is sent again. ``attempt`` counts from 1, ``delay`` is in seconds, ``error`` what went wrong.
+
+    Examples:
+        >>> from aquila.testing import use_script
+        >>> with use_script() as script:
+        ...     _ = script.error(429, retry_after=0).reply("Eagles soar.")
+        ...     events = list(aquila.stream("How do eagles fly?"))
+        >>> [(event.attempt, type(event.error).__name__) for event in events if isinstance(event, aquila.Retry)]
+        [(1, 'RateLimited')]
+    """
 
     attempt: int
     delay: float

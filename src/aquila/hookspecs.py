@@ -35,6 +35,16 @@ class CallInfo:
     ``ref`` identifies the call, ``operation`` is ``chat``, ``responses``, ``transcription``, ``retrieve_response``,
     ``cancel_response``, ``delete_response`` or ``research.result``; ``model`` is empty where none is asked for,
     ``options`` are settings such as ``temperature``, without any prompt content, ``metadata`` is what the caller gave.
+
+    Examples:
+        >>> class Names:
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_call_start(self, call):
+        ...         print(call.operation, call.options["temperature"], call.metadata)
+        >>> names = aquila.register(Names())
+        >>> reply = aquila.ask("How do eagles fly so far?", temperature=0, metadata={"job": 7})
+        chat 0 {'job': 7}
+        >>> aquila.unregister(names)
     """
 
     ref: str
@@ -48,7 +58,18 @@ class CallInfo:
 
 @dataclass(frozen=True, slots=True)
 class AnswerInfo:
-    """What telemetry hooks are told about the answer of one request."""
+    """What telemetry hooks are told about the answer of one request.
+
+    Examples:
+        >>> class Reasons:
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_request_stop(self, answer):
+        ...         print(answer.finish_reason, answer.usage.total_tokens)
+        >>> reasons = aquila.register(Reasons())
+        >>> reply = aquila.ask("How do eagles fly so far?")
+        stop 7
+        >>> aquila.unregister(reasons)
+    """
 
     id: str | None
     model: str | None
@@ -64,7 +85,23 @@ def aquila_transports() -> Mapping[str, Callable[[], Any]]:
 
 @hookspec
 def aquila_codecs() -> Sequence[Any]:
-    """Return codecs of cassette files (``aquila.cassettes.Codec``)."""
+    """Return codecs of cassette files (``aquila.cassettes.Codec``).
+
+    Examples:
+        >>> from aquila.cassettes import Cassette
+        >>> class Forgetful:
+        ...     suffix = ".nothing"
+        ...     def dumps(self, cassette: Cassette) -> bytes:
+        ...         return b""
+        ...     def loads(self, data: bytes, *, source: str) -> Cassette:
+        ...         return Cassette()
+        >>> class Formats:
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_codecs(self):
+        ...         return [Forgetful()]
+        >>> formats = aquila.register(Formats())    # a cassette "name.nothing" is its
+        >>> aquila.unregister(formats)
+    """
     return ()
 
 
@@ -81,17 +118,52 @@ def aquila_key(request: RecordedRequest) -> Any:
 
 @hookspec
 def aquila_call_start(call: CallInfo) -> None:
-    """A call begins: one ``ask``, ``stream`` or their like, with all its requests and tools."""
+    """A call begins: one ``ask``, ``stream`` or their like, with all its requests and tools.
+
+    Examples:
+        >>> class Starts:
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_call_start(self, call):
+        ...         print("asking", call.operation)
+        >>> starts = aquila.register(Starts())
+        >>> reply = aquila.ask("How do eagles fly so far?")
+        asking chat
+        >>> aquila.unregister(starts)
+    """
 
 
 @hookspec
 def aquila_request_start(call: CallInfo, request: Mapping[str, Any], turn: int) -> None:
-    """A request is about to be sent. ``request`` holds the SDK method's arguments; ``turn`` counts from 1."""
+    """A request is about to be sent. ``request`` holds the SDK method's arguments; ``turn`` counts from 1.
+
+    Examples:
+        >>> class Requests:
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_request_start(self, request, turn):
+        ...         print("turn", turn, "with", len(request["messages"]), "messages")
+        >>> requests = aquila.register(Requests())
+        >>> reply = aquila.ask("How do eagles fly so far?", instructions="Be brief.")
+        turn 1 with 2 messages
+        >>> aquila.unregister(requests)
+    """
 
 
 @hookspec
 def aquila_chunk(call: CallInfo, event: Event) -> None:
-    """An event other than those with a hook of their own has arrived: text, reasoning, progress, usage."""
+    """An event other than those with a hook of their own has arrived: text, reasoning, progress, usage.
+
+    Examples:
+        >>> class Pieces:
+        ...     count = 0
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_chunk(self, event):
+        ...         self.count += isinstance(event, aquila.Chunk)
+        >>> pieces = aquila.register(Pieces())
+        >>> reply = aquila.ask("How do eagles fly so far?")
+        >>> pieces.count
+        6
+        >>> aquila.unregister(pieces)
+    """
 
 
 @hookspec
@@ -106,19 +178,69 @@ def aquila_request_stop(
 
 @hookspec
 def aquila_retry(call: CallInfo, event: Retry) -> None:
-    """A request failed and will be sent again after ``event.delay`` seconds."""
+    """A request failed and will be sent again after ``event.delay`` seconds.
+
+    Examples:
+        >>> class Retries:
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_retry(self, call, event):
+        ...         print(type(event.error).__name__, "in attempt", event.attempt)
+        >>> retries = aquila.register(Retries())
+        >>> with aquila.testing.use_script() as script:
+        ...     _ = script.error(503).reply("Eagles soar.")
+        ...     reply = aquila.ask("How do eagles fly?")
+        ProviderUnavailable in attempt 1
+        >>> aquila.unregister(retries)
+    """
 
 
 @hookspec
 def aquila_tool_call(call: CallInfo, event: ToolCall) -> None:
-    """The model called a tool."""
+    """The model called a tool.
+
+    Examples:
+        >>> class Tools:
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_tool_call(self, event):
+        ...         print(event.name, event.arguments)
+        >>> tools = aquila.register(Tools())
+        >>> def weather(city: str, days: int = 1) -> str:
+        ...     return f"fine in {city}"
+        >>> reply = aquila.ask("What is the weather in Ulm?", tools=[weather])
+        weather {'city': 'Ulm', 'days': 2}
+        >>> aquila.unregister(tools)
+    """
 
 
 @hookspec
 def aquila_tool_result(call: CallInfo, event: ToolResult, seconds: float) -> None:
-    """A tool has ended, after ``seconds``."""
+    """A tool has ended, after ``seconds``.
+
+    Examples:
+        >>> class Tools:
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_tool_result(self, event, seconds):
+        ...         print(event.name, event.value, seconds < 60)
+        >>> tools = aquila.register(Tools())
+        >>> def weather(city: str, days: int = 1) -> str:
+        ...     return f"fine in {city}"
+        >>> reply = aquila.ask("What is the weather in Ulm?", tools=[weather])
+        weather fine in Ulm True
+        >>> aquila.unregister(tools)
+    """
 
 
 @hookspec
 def aquila_call_stop(call: CallInfo, response: Response | None, error: BaseException | None, seconds: float) -> None:
-    """A call has ended: with a ``response``, with an ``error``, or with neither if the caller left it early."""
+    """A call has ended: with a ``response``, with an ``error``, or with neither if the caller left it early.
+
+    Examples:
+        >>> class Costs:
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_call_stop(self, call, response, error):
+        ...         print(call.metadata["job"], response.usage.total_tokens if response else error)
+        >>> costs = aquila.register(Costs())
+        >>> reply = aquila.ask("How do eagles fly so far?", metadata={"job": 7})
+        7 7
+        >>> aquila.unregister(costs)
+    """

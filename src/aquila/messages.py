@@ -84,7 +84,16 @@ MessageLike: TypeAlias = str | Part | Message | Mapping[str, Any] | tuple[str, C
 Prompt: TypeAlias = (
     str | Part | Message | Mapping[str, Any] | tuple[str, Content] | Collection[MessageLike] | Iterator[MessageLike]
 )
-"""What ``ask`` and ``stream`` take: a message, or several."""
+"""What ``ask`` and ``stream`` take: a message, or several.
+
+Examples:
+    >>> def ask_an_expert(prompt: aquila.Prompt) -> str:
+    ...     return aquila.ask(prompt, instructions="You know birds.").text
+    >>> ask_an_expert("How do eagles fly so far?")
+    'Eagles circle in rising warm air.'
+    >>> ask_an_expert([("user", "Hello"), {"role": "assistant", "content": "Hi!"}, aquila.Message("user", "Eagles?")])
+    'Eagles circle in rising warm air.'
+"""
 
 
 def part_to_dict(part: Part) -> dict[str, Any]:

@@ -52,7 +52,14 @@ __all__ = [
 ]
 
 MODEL = "o4-mini-deep-research"
-"""The model of a research that names none."""
+"""The model of a research that names none.
+
+Examples:
+    >>> aquila.research.MODEL
+    'o4-mini-deep-research'
+    >>> aquila.research.create("How high do eagles fly?", model="o3-deep-research").meta["finish_reason"]
+    'queued'
+"""
 
 _SEARCH = {"type": "web_search_preview"}
 _SOURCES = ("web_search", "web_search_preview", "file_search", "mcp")
@@ -77,7 +84,14 @@ async def acreate(
     response_format: type[BaseModel] | Mapping[str, Any] | None = None,
     **options: Unpack[AskOptions],
 ) -> Response:
-    """``create`` for asynchronous code."""
+    """``create`` for asynchronous code.
+
+    Examples:
+        >>> import asyncio
+        >>> started = asyncio.run(aquila.research.acreate("How high do eagles fly?"))
+        >>> started.meta["finish_reason"]
+        'queued'
+    """
     response: Response = await async_stream.run_call_async(_plan_research(prompt, response_format, options))
     return response
 
@@ -101,27 +115,62 @@ def astream(
     response_format: type[BaseModel] | Mapping[str, Any] | None = None,
     **options: Unpack[AskOptions],
 ) -> AsyncStream:
-    """``stream`` for asynchronous code."""
+    """``stream`` for asynchronous code.
+
+    Examples:
+        >>> import asyncio
+        >>> async def watch():
+        ...     async with aquila.research.astream("How high do eagles fly?") as stream:
+        ...         return [event.kind async for event in stream if isinstance(event, aquila.Progress)]
+        >>> "web_search_call" in asyncio.run(watch())
+        True
+    """
     return async_stream.open_async_stream(prompt, _research_options(response_format, options))
 
 
 def fetch(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """Return a research as it is now; ``finish_reason`` is ``queued`` or ``in_progress`` while it runs."""
+    """Return a research as it is now; ``finish_reason`` is ``queued`` or ``in_progress`` while it runs.
+
+    Examples:
+        >>> started = aquila.research.create("How high do eagles fly?")
+        >>> aquila.research.fetch(started).text
+        'Eagles reach 4,000 metres.'
+    """
     return api.retrieve_response(id, **options)
 
 
 async def afetch(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """``fetch`` for asynchronous code."""
+    """``fetch`` for asynchronous code.
+
+    Examples:
+        >>> import asyncio
+        >>> started = aquila.research.create("How high do eagles fly?")
+        >>> asyncio.run(aquila.research.afetch(started.meta["id"])).text
+        'Eagles reach 4,000 metres.'
+    """
     return await api.aretrieve_response(id, **options)
 
 
 def cancel(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """Stop a research and return it as it is then."""
+    """Stop a research and return it as it is then.
+
+    Examples:
+        >>> started = aquila.research.create("How high do eagles fly?")
+        >>> aquila.research.cancel(started).meta["finish_reason"]
+        'cancelled'
+    """
     return api.cancel_response(id, **options)
 
 
 async def acancel(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """``cancel`` for asynchronous code."""
+    """``cancel`` for asynchronous code.
+
+    Examples:
+        >>> import asyncio
+        >>> started = aquila.research.create("How high do eagles fly?")
+        >>> asyncio.run(aquila.research.acancel(started)).meta["finish_reason"]
+        'cancelled'
+    """
     return await api.acancel_response(id, **options)
 
 
@@ -136,7 +185,14 @@ def result(id: str | Response, **options: Unpack[ResultOptions]) -> Response:
 
 
 async def aresult(id: str | Response, **options: Unpack[ResultOptions]) -> Response:
-    """``result`` for asynchronous code."""
+    """``result`` for asynchronous code.
+
+    Examples:
+        >>> import asyncio
+        >>> started = aquila.research.create("How high do eagles fly?")
+        >>> asyncio.run(aquila.research.aresult(started, timeout=600, poll_interval=0)).text
+        'Eagles reach 4,000 metres.'
+    """
     response: Response = await async_stream.run_call_async(_plan_result(id, options))
     return response
 

@@ -36,6 +36,15 @@ class Response(Generic[ParsedT_co]):
     - ``tool_calls``: every tool call of the call.
     - ``parsed``: with a pydantic model as ``response_format=``, an object of it; None if the answer was
       refused or cut off. ``Response[Model]`` is then the type of the answer.
+
+    Examples:
+        >>> reply = aquila.ask("How do eagles fly so far?", metadata={"job": 7})
+        >>> reply.text
+        'Eagles circle in rising warm air.'
+        >>> reply.usage.total_tokens, reply.meta["finish_reason"], reply.meta["metadata"]["job"]
+        (7, 'stop', 7)
+        >>> aquila.ask([*reply.messages, "And storks?"]).meta["turns"]
+        1
     """
 
     text: str
@@ -59,6 +68,11 @@ class Transcription:
 
     ``text`` is all of it, or the subtitles that were asked for. ``language``, ``duration`` (seconds) and ``segments``
     are there where the format has them. ``raw`` is the provider's answer: a dict, or text.
+
+    Examples:
+        >>> said = aquila.transcribe(b"RIFF....WAVE", filename="morning.wav")
+        >>> said.text, said.language, said.segments
+        ('Good morning.', None, ())
     """
 
     text: str

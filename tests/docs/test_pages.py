@@ -32,6 +32,8 @@ PAGES = (
     "docs/ci.md",
     "docs/comparison.md",
     "docs/troubleshooting.md",
+    "docs/errors.md",
+    "docs/api.md",
     "docs/any-client.md",
     "docs/local-model.md",
     "docs/matching.md",

@@ -45,6 +45,10 @@ def answer(method: str, path: str, body: bytes) -> httpx2.Response:
     """Return what the provider answers."""
     if path.endswith("/audio/transcriptions"):
         return whole({"text": "Good morning."})
+    if method == "DELETE":
+        return whole({"id": path.rpartition("/")[2], "object": "response", "deleted": True})
+    if path.endswith("/cancel"):
+        return whole(response_object([], "cancelled", usage=None))
     if method == "GET":
         return whole(response_object([message_item("Eagles reach 4,000 metres.")]))
     asked = json.loads(body)

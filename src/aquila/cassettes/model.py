@@ -45,7 +45,16 @@ def check_status_is_writable(status: int, end: End = "complete") -> None:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One HTTP request. ``url`` is absolute; ``body`` is what was sent, after content decoding."""
+    """One HTTP request. ``url`` is absolute; ``body`` is what was sent, after content decoding.
+
+    Examples:
+        >>> from aquila.cassettes import RecordedRequest
+        >>> request = RecordedRequest("POST", "https://api.openai.com/v1/models", (("accept", "*/*"),), b"{}")
+        >>> request.size, request.first_header("accept")
+        (2, '*/*')
+        >>> request    # shows nothing that may hold a key
+        <RecordedRequest: POST https://api.openai.com/v1/models, 2 bytes; accept>
+    """
 
     method: str
     url: str
@@ -80,7 +89,13 @@ def _without_query(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RecordedChunk:
-    """A piece of a body as it arrived. ``at`` is the time since the request was sent, in milliseconds."""
+    """A piece of a body as it arrived. ``at`` is the time since the request was sent, in milliseconds.
+
+    Examples:
+        >>> from aquila.cassettes import RecordedChunk
+        >>> RecordedChunk(b"data: [DONE]", at=120)
+        <RecordedChunk: 12 bytes at 120 ms>
+    """
 
     data: bytes
     at: int = 0
@@ -100,6 +115,13 @@ class RecordedResponse:
     for a silent one the limit of Aquila's own that had run out, if one had.
     ``attempts`` is given for a failure with which a client gave up: so often had it sent the request in that call.
     ``chunks`` is a tuple, or what reads the chunks of a large body from its file (see ``body_file``).
+
+    Examples:
+        >>> from aquila.cassettes import RecordedChunk, RecordedResponse
+        >>> chunks = (RecordedChunk(b"Eagles "), RecordedChunk(b"soar.", at=80))
+        >>> response = RecordedResponse(200, chunks=chunks, ended=90)
+        >>> response.body, response.end, response.has_begun
+        (b'Eagles soar.', 'complete', True)
     """
 
     status: int
@@ -141,6 +163,13 @@ class Interaction:
 
     ``recorded`` is the moment of recording, ISO 8601 in UTC to the second. ``upstream`` names what was recorded from:
     ``live``, ``local``, or a factory. ``model`` is the model that the answer says it is from. Each is empty if unknown.
+
+    Examples:
+        >>> from aquila.cassettes import Interaction, RecordedRequest, RecordedResponse
+        >>> request = RecordedRequest("GET", "https://api.openai.com/v1/models")
+        >>> interaction = Interaction(request, RecordedResponse(200), recorded="2026-11-01T12:00:00Z", upstream="live")
+        >>> interaction.request.method, interaction.response.status, interaction.kind
+        ('GET', 200, 'http')
     """
 
     request: RecordedRequest
@@ -157,6 +186,13 @@ class Cassette:
 
     ``requests_differ`` says that under the default rules no two requests are the same that are not equal. False if that
     is not known.
+
+    Examples:
+        >>> from aquila.cassettes import Cassette, Interaction, RecordedRequest, RecordedResponse
+        >>> model = Interaction(RecordedRequest("GET", "https://api.openai.com/v1/models"), RecordedResponse(200))
+        >>> cassette = Cassette.from_interactions([model])
+        >>> [interaction.request.url for interaction in cassette.interactions]
+        ['https://api.openai.com/v1/models']
     """
 
     interactions: tuple[Interaction, ...] = field(default=())

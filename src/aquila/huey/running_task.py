@@ -27,6 +27,17 @@ class CurrentTask:
     ``delivery`` counts from 1 how often this attempt was given to a worker. From 2 on a worker was lost or interrupted
     in it: requests may have been sent and paid for, and checkpoints and a partial answer may be there. ``kept`` is what
     it keeps for the next one: ``checkpoint`` and ``follow`` use it.
+
+    Examples:
+        >>> from aquila.huey import CurrentTask, MemoryHuey, current_task
+        >>> from aquila.huey.testing import perform_job
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def report(topic):
+        ...     task: CurrentTask = current_task()
+        ...     return task.attempt, task.delivery, task.huey.name
+        >>> perform_job(report, "eagles").value
+        (1, 1, 'jobs')
     """
 
     __slots__ = ("_is_complete", "_kept", "attempt", "delivery", "huey", "task")

@@ -43,7 +43,19 @@ HUEY_OPTIONS = ("eta", "delay", "id", "retries", "retry_delay", "retry_backoff",
 
 
 class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
-    """A decorated function, which may be ``async``. ``P`` are its parameters, ``T_co`` is what it returns."""
+    """A decorated function, which may be ``async``. ``P`` are its parameters, ``T_co`` is what it returns.
+
+    Examples:
+        >>> from aquila.huey import AquilaTaskWrapper, MemoryHuey
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... async def add(a: int, b: int) -> int:
+        ...     return a + b
+        >>> isinstance(add, AquilaTaskWrapper)    # a type checker knows it as AquilaTaskWrapper[[int, int], int]
+        True
+        >>> aquila.huey.testing.perform_job(add, 1, b=2).value
+        3
+    """
 
     def create_task(
         self, func: Callable[..., Any], context: bool = False, name: str | None = None, **settings: Any

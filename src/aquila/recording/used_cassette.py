@@ -21,7 +21,18 @@ else:
 
 
 class UsedCassette:
-    """A cassette in use: what was played and recorded so far. It answers the requests of any client in its scope."""
+    """A cassette in use: what was played and recorded so far. It answers the requests of any client in its scope.
+
+    Examples:
+        >>> with aquila.use_cassette("eagles", transport="record") as cassette:
+        ...     answer = aquila.ask("How do eagles fly so far?").text
+        >>> cassette.name, cassette.record_count, cassette.path.name
+        ('eagles', 1, 'eagles.yaml')
+        >>> with aquila.use_cassette("eagles", transport="replay") as cassette:
+        ...     assert aquila.ask("How do eagles fly so far?").text == answer
+        >>> cassette.play_count, cassette.all_played, cassette.requests[0].messages[-1].text
+        (1, True, 'How do eagles fly so far?')
+    """
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope

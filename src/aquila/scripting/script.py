@@ -28,7 +28,17 @@ class ScriptedAnswer(NamedTuple):
 
 
 class Rule(Replies):
-    """The answers to requests that are like its conditions. They come in order, and the last one repeats."""
+    """The answers to requests that are like its conditions. They come in order, and the last one repeats.
+
+    Examples:
+        >>> from aquila.testing import use_script
+        >>> with use_script() as script:
+        ...     rule = script.when("weather", model="gpt-*").reply("Rain.").reply("Sun.")
+        ...     [aquila.ask("The weather?", model="gpt-4.1-mini").text for day in range(3)]
+        ['Rain.', 'Sun.', 'Sun.']
+        >>> rule.given
+        3
+    """
 
     def __init__(self, conditions: Conditions) -> None:
         super().__init__()
@@ -67,6 +77,15 @@ class Script(Replies):
 
     Answers are given in the order in which they were written, each once, to requests that can take them. Those after
     ``when`` come before them. Threads may ask at once.
+
+    Examples:
+        >>> from aquila.testing import use_script
+        >>> with use_script() as script:
+        ...     _ = script.reply("Eagles soar.").error(429)
+        ...     aquila.ask("How do eagles fly?").text
+        'Eagles soar.'
+        >>> [request.text for request in script.requests], len(script.left)
+        (['How do eagles fly?'], 1)
     """
 
     def __init__(self) -> None:

@@ -36,7 +36,19 @@ def http_client(
 def async_http_client(
     *, transport: str | Transport | None = None, cassette: str | None = None, **options: Unpack[HttpClientOptions]
 ) -> httpx2.AsyncClient:
-    """The async twin of ``http_client``: ``openai.AsyncOpenAI(http_client=aquila.async_http_client())``."""
+    """The async twin of ``http_client``: ``openai.AsyncOpenAI(http_client=aquila.async_http_client())``.
+
+    Examples:
+        >>> import asyncio, openai
+        >>> async def answer(question):
+        ...     client = openai.AsyncOpenAI(api_key="a-key", http_client=aquila.async_http_client())
+        ...     stream = await client.chat.completions.create(
+        ...         model="gpt-4.1-mini", messages=[{"role": "user", "content": question}], stream=True
+        ...     )
+        ...     return "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
+        >>> asyncio.run(answer("How do eagles fly so far?"))
+        'Eagles circle in rising warm air.'
+    """
     return httpx2.AsyncClient(transport=AsyncRoutingTransport(transport, cassette), **_with_defaults(options))
 
 

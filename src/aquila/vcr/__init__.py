@@ -21,4 +21,7 @@ from aquila.vcr.recorder import VCR  # noqa: E402
 __all__ = ["VCR", "Cassette", "CassetteBlock", "Request", "default_vcr", "mode", "use_cassette"]
 
 default_vcr = VCR()
+"""The recorder of ``use_cassette``: its attributes are the options of every cassette that names none."""
+
 use_cassette = default_vcr.use_cassette
+"""vcrpy's call on ``default_vcr``: record or replay in a block, or for each call of a function."""

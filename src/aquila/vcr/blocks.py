@@ -30,6 +30,15 @@ class CassetteBlock(ScopeBlock[Cassette]):
 
     ``make_plan`` is asked anew each time. ``injects`` says that a decorated function gets the cassette as its first
     argument. A block gives a ``Cassette``.
+
+    Examples:
+        >>> from aquila import vcr
+        >>> block = vcr.use_cassette("birds.yaml")
+        >>> isinstance(block, vcr.CassetteBlock)
+        True
+        >>> with block as cassette:
+        ...     len(cassette)
+        0
     """
 
     def __init__(

@@ -22,6 +22,15 @@ class Cassette:
 
     Its requests and responses are those that the file held, then those that were recorded, as they are stored: without
     secrets, and with the header fields that Aquila keeps. Without a cassette (live) there are none.
+
+    Examples:
+        >>> from aquila import vcr
+        >>> with vcr.use_cassette("birds.yaml") as cassette:
+        ...     answer = aquila.ask("How do eagles fly so far?").text
+        >>> with vcr.use_cassette("birds.yaml") as cassette:
+        ...     assert aquila.ask("How do eagles fly so far?").text == answer
+        >>> cassette.play_count, cassette.all_played, cassette.requests[0].method
+        (1, True, 'POST')
     """
 
     def __init__(self, scope: Scope, plan: CassettePlan) -> None:

@@ -38,6 +38,15 @@ class VCR(vcr.VCR):  # type: ignore[misc]
 
     Options are those of ``vcr.VCR``. What means nothing here is named once, at the end of a test run. Raises
     ``TypeError`` for an option that vcrpy does not have, and ``ValueError`` for an unknown record mode.
+
+    Examples:
+        >>> from aquila import vcr
+        >>> recorder = vcr.VCR(cassette_library_dir="cassettes", record_mode="once", filter_headers=["x-team"])
+        >>> with recorder.use_cassette("birds.yaml") as cassette:
+        ...     aquila.ask("How do eagles fly so far?").text
+        'Eagles circle in rising warm air.'
+        >>> cassette.record_mode is vcr.mode.ONCE
+        True
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -12,7 +12,19 @@ from aquila.cassettes.model import Headers, RecordedRequest
 
 @dataclass(frozen=True, slots=True)
 class SentToolCall:
-    """A tool call in a message. ``arguments`` is a JSON value, or text that is none."""
+    """A tool call in a message. ``arguments`` is a JSON value, or text that is none.
+
+    Examples:
+        >>> from aquila.testing import use_script
+        >>> def weather(city: str) -> str:
+        ...     return f"fine in {city}"
+        >>> with use_script() as script:
+        ...     _ = script.tool_call("weather", city="Ulm").reply("Fine.")
+        ...     reply = aquila.ask("The weather in Ulm?", tools=[weather])
+        >>> call = script.requests[1].messages[1].tool_calls[0]
+        >>> call.name, call.arguments
+        ('weather', {'city': 'Ulm'})
+    """
 
     name: str
     arguments: Any = None
@@ -26,6 +38,14 @@ class SentMessage:
     ``role`` is ``system``, ``developer``, ``user``, ``assistant`` or ``tool``. ``text`` is the text of its content,
     other parts left out; for a tool message it is the result. ``tool_call_id`` is the call that a result answers,
     ``None`` where the wire form has no such ids. ``parts`` names what else it holds: ``image``, ``audio``, ``file``.
+
+    Examples:
+        >>> from aquila.testing import use_script
+        >>> with use_script() as script:
+        ...     _ = script.reply("Eagles soar.")
+        ...     reply = aquila.ask("How do eagles fly?", instructions="Be brief.")
+        >>> [(message.role, message.text) for message in script.requests[0].messages]
+        [('system', 'Be brief.'), ('user', 'How do eagles fly?')]
     """
 
     role: str
@@ -37,7 +57,19 @@ class SentMessage:
 
 @dataclass(frozen=True, slots=True)
 class SentTool:
-    """A tool that is offered. ``parameters`` is the JSON schema of its arguments."""
+    """A tool that is offered. ``parameters`` is the JSON schema of its arguments.
+
+    Examples:
+        >>> from aquila.testing import use_script
+        >>> def weather(city: str) -> str:
+        ...     "Tell the weather."
+        ...     return f"fine in {city}"
+        >>> with use_script() as script:
+        ...     _ = script.reply("I do not know.")
+        ...     reply = aquila.ask("The weather in Ulm?", tools=[weather])
+        >>> [(tool.name, tool.description) for tool in script.requests[0].tools]
+        [('weather', 'Tell the weather.')]
+    """
 
     name: str
     description: str = ""
@@ -50,6 +82,15 @@ class SentRequest:
 
     ``form`` is the name of its wire form, "" for a request of none. ``model`` is as the caller named it. ``raw`` is the
     JSON value of the body, None for a body that is none. ``http`` is the request itself.
+
+    Examples:
+        >>> from aquila.testing import use_script
+        >>> with use_script() as script:
+        ...     _ = script.reply("Eagles soar.")
+        ...     reply = aquila.ask("How do eagles fly?", model="gpt-4.1-mini", temperature=0)
+        >>> sent = script.requests[0]
+        >>> sent.model, sent.text, sent.is_streamed, sent.raw["temperature"]
+        ('gpt-4.1-mini', 'How do eagles fly?', True, 0)
     """
 
     form: str

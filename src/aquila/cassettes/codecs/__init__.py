@@ -22,7 +22,21 @@ else:
 
 
 class Codec(Protocol):
-    """One file format. Codecs hold no state: one instance serves all threads."""
+    """One file format. Codecs hold no state: one instance serves all threads.
+
+    Examples:
+        >>> from aquila.cassettes import Cassette
+        >>> class Forgetful:
+        ...     suffix = ".nothing"
+        ...     def dumps(self, cassette: Cassette) -> bytes:
+        ...         return b""
+        ...     def loads(self, data: bytes, *, source: str) -> Cassette:
+        ...         return Cassette()
+        >>> class Formats:
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_codecs(self):
+        ...         return [Forgetful()]
+    """
 
     suffix: str
     """The suffix of its files, with the dot."""

@@ -97,6 +97,13 @@ class AskOptions(RequestOptions, total=False):
 
     That one stands beside them in the signatures, because it decides the type of the answer. An option that is None
     counts as not given.
+
+    Examples:
+        >>> from typing import Unpack
+        >>> def ask_briefly(prompt: str, **options: Unpack[aquila.AskOptions]) -> str:
+        ...     return aquila.ask(prompt, instructions="Answer in one sentence.", **options).text
+        >>> ask_briefly("How do eagles fly so far?", temperature=0)
+        'Eagles circle in rising warm air.'
     """
 
     model: Annotated[str | None, CallOption(check_text)]

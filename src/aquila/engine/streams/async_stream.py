@@ -23,6 +23,14 @@ class AsyncStream(Generic[ParsedT_co]):
 
     The request is sent when the first event is asked for; with ``sink=`` at once, in a task of the running event loop.
     As an asynchronous context manager it is closed at the end of the block, and the connection with it.
+
+    Examples:
+        >>> import asyncio
+        >>> async def first_words():
+        ...     async with aquila.astream("How do eagles fly so far?") as stream:
+        ...         return [event.text async for event in stream if isinstance(event, aquila.Chunk)][:2]
+        >>> asyncio.run(first_words())
+        ['Eagles ', 'circle ']
     """
 
     def __init__(self, plan: CallPlan) -> None:

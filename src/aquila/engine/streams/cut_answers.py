@@ -45,6 +45,12 @@ class Prefill:
     ``message`` are the fields that this message needs besides (``{"prefix": True}`` for Mistral and DeepSeek,
     ``{"partial": True}`` for Moonshot), ``body`` those of the request
     (``{"continue_final_message": True, "add_generation_prompt": False}`` for vLLM).
+
+    Examples:
+        >>> from aquila.huey import Prefill
+        >>> mistral = Prefill(message={"prefix": True})
+        >>> vllm = Prefill(body={"continue_final_message": True, "add_generation_prompt": False})
+        >>> # in a task: for event in follow(stream, resume="continue", continue_by=mistral): ...
     """
 
     message: Mapping[str, Any] = field(default_factory=dict)

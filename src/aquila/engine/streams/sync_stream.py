@@ -61,6 +61,12 @@ class Stream(Generic[ParsedT_co]):
 
     The request is sent when the first event is asked for; with ``sink=`` at once, on a background thread that pushes
     the events into the sink. As a context manager it is closed at the end of the block, and the connection with it.
+
+    Examples:
+        >>> with aquila.stream("How do eagles fly so far?") as stream:
+        ...     pieces = [event.text for event in stream if isinstance(event, aquila.Chunk)]
+        >>> pieces[:2], stream.response.text
+        (['Eagles ', 'circle '], 'Eagles circle in rising warm air.')
     """
 
     def __init__(self, call: PreparedCall) -> None:

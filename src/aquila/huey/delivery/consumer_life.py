@@ -40,6 +40,12 @@ class ConsumerEntry:
 
     ``id`` is new for each process that starts. ``host`` and ``pid`` are for people: nothing is decided by them.
     ``started`` and ``seen`` are times by the clock of the storage, in seconds since the epoch.
+
+    Examples:
+        >>> import time
+        >>> from aquila.huey import MemoryHuey, list_consumers
+        >>> for consumer in list_consumers(MemoryHuey("jobs")):
+        ...     print(consumer.host, consumer.pid, f"shown {time.time() - consumer.seen:.0f} s ago")
     """
 
     id: str
@@ -57,7 +63,13 @@ def check_lost_after(seconds: Any, *, at_least: float = _SHORTEST) -> float:
 
 
 def list_consumers(huey: Any, *, limit: int = 1000) -> list[ConsumerEntry]:
-    """Return the consumers that have shown themselves, those last that did so last. Dead ones stay for a while."""
+    """Return the consumers that have shown themselves, those last that did so last. Dead ones stay for a while.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, list_consumers
+        >>> list_consumers(MemoryHuey("jobs", keep_running=True))    # none has started yet
+        []
+    """
     return [_read_entry(entry) for entry in state_of(huey).entries(CONSUMERS, limit=limit)]
 
 

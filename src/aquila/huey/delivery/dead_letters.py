@@ -47,6 +47,20 @@ class DeadLetter:
     - ``at``: when it became a dead letter, in UTC.
     - ``message``: the message as it was in the queue. ``priority`` is that of its task.
     - ``task_id``, ``task_name``: of which task, where that is known.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, dead_letters
+        >>> from aquila.huey.testing import drain_queue, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task(name="divide")
+        ... def divide(a, b):
+        ...     return a / b
+        >>> with use_test_queue(huey):
+        ...     result = divide(1, 0)
+        ...     runs = drain_queue(raise_errors=False)
+        ...     letter = dead_letters(huey).list()[0]
+        >>> letter.kind, letter.reason, letter.id == result.id
+        ('failed', 'ZeroDivisionError: division by zero', True)
     """
 
     id: str
@@ -65,6 +79,22 @@ class DeadLetters:
 
     They are bounded: ``huey.keep_dead_letters`` is the greatest number, ``huey.keep_dead_letters_for`` the greatest
     age. The oldest go first.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, dead_letters
+        >>> from aquila.huey.testing import drain_queue, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def divide(a, b):
+        ...     return a / b
+        >>> with use_test_queue(huey):
+        ...     result = divide(1, 0)
+        ...     runs = drain_queue(raise_errors=False)
+        ...     letters = dead_letters(huey)
+        ...     before = len(letters)
+        ...     again = letters.retry(result.id)     # it is in the queue again, and no dead letter any more
+        ...     before, len(letters), huey.pending_count()
+        (1, 0, 1)
     """
 
     def __init__(self, huey: Any) -> None:

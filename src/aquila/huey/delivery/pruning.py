@@ -46,6 +46,16 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
     Reads the keys of the store and no value. It holds no times, so an age is counted from the call that first saw an
     entry. Locks, revocations, rate limits, chords and running tasks are left alone. Raises ``ConfigError`` where
     neither argument is given, and for a storage that is none of Huey's own.
+
+    Examples:
+        >>> import datetime
+        >>> from aquila.huey import MemoryHuey, prune_results
+        >>> huey = MemoryHuey("jobs")
+        >>> huey.put("a-result", 7)
+        >>> prune_results(huey, older_than=datetime.timedelta(days=7)).results    # first seen now
+        0
+        >>> prune_results(huey, keep=0).results
+        1
     """
     if older_than is None and keep is None:
         raise ConfigError(

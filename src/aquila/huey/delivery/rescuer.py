@@ -30,6 +30,11 @@ def requeue_lost_tasks(huey: Any, *, lost_after: float | None = None) -> list[st
     ``lost_after`` is that time in seconds, by the clock of the storage, and that of the Huey if it is not given. Every
     consumer with ``keep_running`` calls this while it runs. A task that was lost three times is given up, because it
     may be what kills the workers: its result is an error then, and it is among the dead letters.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, requeue_lost_tasks
+        >>> requeue_lost_tasks(MemoryHuey("jobs", keep_running=True), lost_after=60)    # no consumer has died
+        []
     """
     seconds = check_lost_after(huey.lost_after if lost_after is None else lost_after, at_least=0)
     copies, state = copies_of(huey), state_of(huey)

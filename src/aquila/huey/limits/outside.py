@@ -32,7 +32,15 @@ def within_limits(huey: Any, *, wait: float | bool = True) -> Iterator[None]:
 
 
 class LimitedRequest:
-    """A request of another client that is being counted. Tell it what the answer took, for it to be right."""
+    """A request of another client that is being counted. Tell it what the answer took, for it to be right.
+
+    Examples:
+        >>> from aquila.huey import LimitedRequest, MemoryHuey, limited
+        >>> huey = MemoryHuey("jobs", limit="openai: 60/min")
+        >>> with limited(huey, "https://api.openai.com/v1/chat/completions") as request:
+        ...     isinstance(request, LimitedRequest)    # ask with another client here
+        True
+    """
 
     def __init__(self) -> None:
         self._usage: Usage | None = None

@@ -56,6 +56,19 @@ class TaskRescheduled(RetryTask):  # type: ignore[misc]
     """What Huey is told of a task that is to come back later. It costs none of the task's retries.
 
     ``reason`` says why, and ``seconds`` in how long.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, TaskRescheduled
+        >>> from aquila.huey.testing import perform_job
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def answer(question):
+        ...     return aquila.ask(question).text
+        >>> with aquila.testing.use_script() as script:
+        ...     _ = script.error(429, retry_after=60)
+        ...     run = perform_job(answer, "How do eagles fly?")
+        >>> run.state, isinstance(run.exception, TaskRescheduled), run.retry.delay >= 60
+        ('retry', True, True)
     """
 
     def __init__(self, reason: str, seconds: float) -> None:

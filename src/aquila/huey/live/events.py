@@ -42,6 +42,22 @@ class JobEvent:
     - ``at``: when, in seconds since the epoch, by the clock of the storage.
     - ``run``: which execution of the job it belongs to; empty before the first.
     - ``data``: plain data about it, without secrets.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.live import JobEvent, publish_jobs, subscribe
+        >>> from aquila.huey.testing import drain_queue, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> publish_jobs(huey)
+        >>> @huey.task()
+        ... def add(a, b):
+        ...     return a + b
+        >>> with use_test_queue(huey):
+        ...     result = add(1, 2)
+        ...     runs = drain_queue()
+        ...     events = list(subscribe(huey, result, timeout=60))
+        >>> [event.kind for event in events], events[-1].is_end
+        (['queued', 'started', 'done'], True)
     """
 
     number: int

@@ -78,7 +78,26 @@ def subscribe(huey: Any, task: Any, *, after: int = 0, timeout: float | None = N
 async def subscribe_async(
     huey: Any, task: Any, *, after: int = 0, timeout: float | None = None
 ) -> AsyncIterator[JobEvent]:
-    """Yield what ``subscribe`` does, in an event loop. The storage is asked in threads; none of them waits."""
+    """Yield what ``subscribe`` does, in an event loop. The storage is asked in threads; none of them waits.
+
+    Examples:
+        >>> import asyncio
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.live import publish_jobs, subscribe_async
+        >>> from aquila.huey.testing import drain_queue, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> publish_jobs(huey)
+        >>> @huey.task()
+        ... def add(a, b):
+        ...     return a + b
+        >>> async def follow(job):
+        ...     return [event.kind async for event in subscribe_async(huey, job, timeout=60)]
+        >>> with use_test_queue(huey):
+        ...     result = add(1, 2)
+        ...     runs = drain_queue()
+        ...     asyncio.run(follow(result))
+        ['queued', 'started', 'done']
+    """
     reader = JobReader(huey, task if isinstance(task, str) else task.id, after)
     woken = AsyncWakeUp()
     with wake_ups_of(huey).calling(woken.set, reader.job):

@@ -62,6 +62,21 @@ def partial_answer(huey: Any, task: Result[Any] | Task[Any] | str) -> str | None
     ``task`` is a result handle, a task or its id. Returns None before the first text, and when the task is complete:
     the result then holds the text. After a retry has begun it is the text of the retry. A storage that does not answer
     is asked again for two seconds; then its exception is raised.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, follow, partial_answer
+        >>> from aquila.huey.testing import perform_job, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def answer(question):
+        ...     with aquila.stream(question) as stream:
+        ...         for event in follow(stream):
+        ...             if isinstance(event, aquila.Chunk) and event.text == "rising ":
+        ...                 raise ValueError("what may happen in the middle of an answer")
+        >>> with use_test_queue(huey):
+        ...     run = perform_job(answer, "How do eagles fly so far?", raises=ValueError)
+        ...     partial_answer(huey, run.task)
+        'Eagles circle in rising '
     """
     key = PARTIAL_PREFIX + (task if isinstance(task, str) else task.id)
     data = ask_until_answered(lambda: huey.get_raw(key, peek=True), patience=PATIENCE_TO_READ)

@@ -84,7 +84,19 @@ def follow(
 def afollow(
     stream: AsyncStream, *, every: float = 0.5, resume: Resume | None = None, continue_by: str | Prefill | None = None
 ) -> AsyncIterator[Event]:
-    """``follow`` for ``async`` tasks: ``async for event in afollow(stream)``, for a stream of ``aquila.astream``."""
+    """``follow`` for ``async`` tasks: ``async for event in afollow(stream)``, for a stream of ``aquila.astream``.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, afollow
+        >>> from aquila.huey.testing import perform_job
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... async def answer(question):
+        ...     async with aquila.astream(question) as stream:
+        ...         return "".join([event.text async for event in afollow(stream) if isinstance(event, aquila.Chunk)])
+        >>> perform_job(answer, "How do eagles fly so far?").value
+        'Eagles circle in rising warm air.'
+    """
     answer = FollowedAnswer(current_task(), stream._plan, resume, continue_by)
     closer = _StreamCloser(stream)
     watch = TaskWatch(answer.current, every, store=answer.store, end_stream=closer.close_from_thread)

@@ -72,6 +72,21 @@ class TaskLogEntry:
     - ``data``: plain data about what happened. ``executing`` has ``waited``, the seconds in the queue since the task
       was last put there, if a process with a log did that; the signal that ends an execution has ``seconds``, its run
       time. ``call_start`` has the ``metadata`` of the call, if it was given any.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, TaskLog
+        >>> from aquila.huey.testing import drain_queue, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def add(a, b):
+        ...     return a + b
+        >>> log = TaskLog(huey)
+        >>> with use_test_queue(huey):
+        ...     result = add(1, 2)
+        ...     runs = drain_queue()
+        >>> [(entry.attempt, entry.name) for entry in log.read(result.id)]
+        [(1, 'enqueued'), (1, 'executing'), (1, 'complete')]
+        >>> log.close()
     """
 
     task_id: str

@@ -55,6 +55,11 @@ class TaskMetrics:
     ``observe_queue=False`` leaves out the number of tasks that wait. Each process that has a ``TaskMetrics`` tells it,
     so with many take the largest and not the sum, or let one tell it. Raises ``MissingDependency`` without
     OpenTelemetry, ``ConfigError`` for a Huey that was not instrumented.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, TaskMetrics
+        >>> huey = MemoryHuey("jobs")
+        >>> metrics = TaskMetrics(huey, observe_queue=False)    # where the Huey is made
     """
 
     def __init__(self, huey: Any, *, meter_provider: MeterProvider | None = None, observe_queue: bool = True) -> None:

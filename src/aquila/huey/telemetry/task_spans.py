@@ -29,6 +29,11 @@ class TaskSpans:
     """Opens a span ``process <task>`` for each task of a Huey. ``tracer_provider`` is the global one by default.
 
     Raises ``MissingDependency`` without OpenTelemetry, ``ConfigError`` for a Huey that was not instrumented.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, TaskSpans
+        >>> huey = MemoryHuey("jobs")
+        >>> spans = TaskSpans(huey)    # where the Huey is made
     """
 
     def __init__(self, huey: Any, *, tracer_provider: TracerProvider | None = None) -> None:

@@ -50,6 +50,18 @@ class RunningConsumer:
       cannot be stored, a message that cannot be read. Those of other processes are ``RemoteTaskError``.
     - ``process``: the program, with ``subprocess``. ``log`` is what it has written.
     - ``timeout``: the longest time to wait for anything, its start and its end too, in seconds.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import run_consumer, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def add(a, b):
+        ...     return a + b
+        >>> with use_test_queue(huey), run_consumer() as consumer:
+        ...     result = add(1, 2)
+        ...     consumer.wait(result), consumer.errors
+        (3, [])
     """
 
     def __init__(

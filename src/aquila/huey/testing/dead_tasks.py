@@ -31,6 +31,18 @@ def assert_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keyword
     - ``args=`` and ``kwargs=`` as for ``all_enqueued``.
 
     Raises ``AssertionError`` with the dead letters that there are.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import assert_dead_letter, drain_queue, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def divide(a, b):
+        ...     return a / b
+        >>> with use_test_queue(huey):
+        ...     result = divide(1, b=0)
+        ...     runs = drain_queue(raise_errors=False)
+        ...     letter = assert_dead_letter(divide, b=0, kind="failed", reason="division by zero")
     """
     __tracebackhide__ = True
     matching, others, wanted = _search("assert_dead_letter", task, args, keywords)
@@ -45,6 +57,18 @@ def refute_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keyword
     """Assert that there is no matching dead letter. Arguments as for ``assert_dead_letter``.
 
     Raises ``AssertionError`` with those that match.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import drain_queue, refute_dead_letter, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def divide(a, b):
+        ...     return a / b
+        >>> with use_test_queue(huey):
+        ...     result = divide(6, b=3)
+        ...     runs = drain_queue()
+        ...     refute_dead_letter(divide)
     """
     __tracebackhide__ = True
     matching, _, wanted = _search("refute_dead_letter", task, args, keywords)

@@ -27,6 +27,19 @@ class Drained(dict[str, int]):
 
     The ways are the states of a ``TaskRun``, and ``scheduled`` for a task in the schedule that is not due yet. ``runs``
     holds the runs, in order, and ``skipped`` how much time was skipped.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import drain_queue, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def add(a, b):
+        ...     return a + b
+        >>> with use_test_queue(huey):
+        ...     results = add(1, 2), add.schedule((3, 4), delay=3600)
+        ...     drained = drain_queue()
+        >>> drained, drained["error"], drained.runs[0].value
+        ({'complete': 1, 'scheduled': 1}, 0, 3)
     """
 
     def __init__(

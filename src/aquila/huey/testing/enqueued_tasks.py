@@ -112,6 +112,17 @@ def assert_unique(task: TaskWrapper | None = None, /, *args: Any, **keywords: An
 
     Two tasks are identical that have the same function and the same arguments, however they were passed: not those
     that only match the same. Raises ``AssertionError`` with those that are.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import assert_unique, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task(unique=True)
+        ... def index(page):
+        ...     return page
+        >>> with use_test_queue(huey):
+        ...     first, second = index(7), index(page=7)
+        ...     task = assert_unique(index, page=7)
     """
     __tracebackhide__ = True
     search = _parse_search("assert_unique", task, args, keywords, _OPTIONS)

@@ -22,6 +22,17 @@ class ScheduledRetry:
 
     ``eta`` is when it is due, in the Huey's own time (UTC by default), or None for at once. ``delay`` is the time until
     then, in seconds. ``left`` is the number of retries that are left after it.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import perform_job
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task(retries=2, retry_delay=10)
+        ... def divide(a, b):
+        ...     return a / b
+        >>> retry = perform_job(divide, 1, 0, raises=ZeroDivisionError).retry
+        >>> retry.delay, retry.left
+        (10.0, 1)
     """
 
     eta: Any
@@ -42,6 +53,17 @@ class TaskRun(Generic[T]):
     - ``enqueued``: the other tasks that it put into the queue or the schedule.
     - ``duration``: in seconds.
     - ``stored``: what is in the result store now: the value, a ``huey.utils.Error``, or None.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import perform_job
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def add(a, b):
+        ...     return a + b
+        >>> run = perform_job(add, 1, b=2)
+        >>> run.value, run.state, run.attempt, run.signals
+        (3, 'complete', 1, ('executing', 'complete'))
     """
 
     task: Task[T]
