@@ -62,7 +62,8 @@ def test_the_wheel_holds_the_two_packages_and_the_guard_of_children(wheel: Path,
     assert {name.partition("/")[0] for name in names} == {"aquila", "pytest_aquila", "aquila_guard.pth", info}
     assert {"aquila/py.typed", "pytest_aquila/py.typed", f"{info}/licenses/LICENSE"} <= names
     source = clone / "src"
-    assert {str(path.relative_to(source)) for path in source.rglob("*.py")} <= names
+    kinds = {".py", ".html", ".css", ".js", ".svg"}
+    assert {str(path.relative_to(source)) for path in source.rglob("*") if path.suffix in kinds} <= names
     assert "[pytest11]\naquila = pytest_aquila.plugin" in entry_points
     assert metadata["Name"] == "pytest-aquila"
     assert metadata["Requires-Python"] == ">=3.11"

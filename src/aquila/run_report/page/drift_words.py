@@ -1,0 +1,53 @@
+"""The words in which a request differs from a recording, compared before the page is opened.
+
+They are stored as lengths, since the texts are in the data already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aquila.run_report.schema import Text
+from aquila.run_report.word_diff import word_changes
+
+_CODES = {"same": 0, "removed": 1, "added": 2}
+
+
+def add_words(drift: dict[str, Any], read: Callable[[Text], str | None]) -> dict[str, Any]:
+    """Return a drift with the key ``words`` beside each pair of texts.
+
+    Args:
+        drift: A ``Drift`` of the schema.
+        read: Gives the string of a ``Text``, or None where there is none.
+
+    Returns:
+        A copy. ``prompt_words``, ``answer_words`` and the ``words`` of each change are lists of codes and lengths in
+        turn: 0 for the same, 1 for removed, 2 for added; lengths are UTF-16 units, as JavaScript counts.
+    """
+    result = dict(drift)
+    for name in ("prompt", "answer"):
+        lengths = _measure(drift.get(f"{name}_was"), drift.get(f"{name}_now"), read)
+        if lengths is not None:
+            result[f"{name}_words"] = lengths
+    result["changes"] = [_add_to_change(change, read) for change in drift.get("changes", ())]
+    return result
+
+
+def _add_to_change(change: dict[str, Any], read: Callable[[Text], str | None]) -> dict[str, Any]:
+    lengths = _measure(change.get("was"), change.get("now"), read)
+    return change if lengths is None else {**change, "words": lengths}
+
+
+def _measure(was: Text | None, now: Text | None, read: Callable[[Text], str | None]) -> list[int] | None:
+    if was is None or now is None:
+        return None
+    old, new = read(was), read(now)
+    if old is None or new is None:
+        return None
+    return [number for kind, text in word_changes(old, new) for number in (_CODES[kind], count_units(text))]
+
+
+def count_units(text: str) -> int:
+    """Count the UTF-16 units of a text."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2

@@ -1,0 +1,83 @@
+"""How data, scripts and styles stand in a page that may load nothing and run nothing else."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+PARTS = Path(__file__).parent / "parts"
+_UNSAFE = re.compile("[<>\u2028\u2029\ufeff\ufffe\uffff\x7f\ud800-\udfff]")
+"""What ends a script or begins a comment in it, ends a line for old browsers, or cannot be written as UTF-8."""
+
+
+def write_json(value: Any) -> str:
+    """Write JSON that can stand in a script element.
+
+    Args:
+        value: What JSON can hold. Numbers that it cannot hold become texts.
+
+    Returns:
+        The JSON. It has no ``<``, no control characters and no halves of surrogate pairs but as escapes, so that
+        nothing in it ends the element, and all of it is the same after it was stored as UTF-8 and read by a browser.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        text = json.dumps(_replace_numbers(value), ensure_ascii=False, separators=(",", ":"))
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _replace_numbers(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _replace_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replace_numbers(inner) for inner in value]
+    return value
+
+
+@functools.cache
+def read_parts(*names: str) -> str:
+    """Return files of the folder ``parts``, one after the other. Browsers and hashes see the same ends of lines."""
+    return "\n".join((PARTS / name).read_text("utf-8").replace("\r\n", "\n") for name in names)
+
+
+def join_scripts(*names: str, more: str = "") -> str:
+    """Return scripts of the folder ``parts``, and the text of ``more``, as one script that leaves no global names."""
+    return f'"use strict";\n(() => {{\n{read_parts(*names)}\n{more}\n}})();\n'
+
+
+def hash_source(text: str) -> str:
+    """Return what stands for an inline script or style in a Content-Security-Policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def policy_for(script: str, style: str, *, more: str = "") -> str:
+    """Return the Content-Security-Policy of a page: one inline script, one inline style, nothing from anywhere else.
+
+    Args:
+        script: The text of the script element.
+        style: The text of the style element.
+        more: Directives that a page needs beside these, for example ``connect-src 'self'``.
+
+    Returns:
+        The policy, for a meta element or a header.
+    """
+    directives = [
+        "default-src 'none'",
+        f"script-src {hash_source(script)}",
+        f"style-src {hash_source(style)}",
+        "img-src data: blob:",
+        "media-src data: blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        *([more] if more else []),
+    ]
+    return "; ".join(directives)

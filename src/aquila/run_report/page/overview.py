@@ -1,0 +1,184 @@
+"""What the page says of a run before a test is opened: a row for each test, and sums over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NotRequired, TypedDict
+
+from aquila.run_report.schema import Exchange, RunReport, Test, Text
+
+LONGEST_LIST = 5
+WRONG = ("failed", "error", "interrupted")
+
+
+class Row(TypedDict):
+    """A test in the list. ``number`` is its place in the report, ``size`` the bytes of its requests and answers."""
+
+    number: int
+    id: str
+    file: str
+    outcome: str
+    attempt: int
+    took: int
+    states: list[str]
+    hosts: list[str]
+    models: list[str]
+    requests: int
+    tokens: int
+    size: int
+    recorded: NotRequired[str]
+    groups: NotRequired[list[str]]
+    attempts: list[int]
+
+
+class Traffic(TypedDict):
+    """Requests to one host for one model. ``time`` is milliseconds until their answers had ended."""
+
+    host: str
+    model: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost: dict[str, float]
+    time: int
+
+
+class Cause(TypedDict):
+    """One change that requests of several tests have in common. ``tests`` are their numbers, ``paths`` what changed."""
+
+    group: str
+    tests: list[int]
+    requests: int
+    paths: list[str]
+    example: dict[str, Any]
+
+
+class Overview(TypedDict):
+    """All that the page shows first. The lists of tests hold their numbers."""
+
+    rows: list[Row]
+    traffic: list[Traffic]
+    causes: list[Cause]
+    slowest: list[int]
+    largest: list[int]
+    oldest: list[int]
+    failed: list[int]
+
+
+def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -> Overview:
+    """Sum up a run. Of a test that ran several times, its last attempt counts.
+
+    Args:
+        report: The run.
+        add: Completes a drift that is shown as the example of a cause.
+
+    Returns:
+        The rows in the order of the report, and the sums.
+    """
+    tests = report["tests"]
+    attempts: dict[str, list[int]] = {}
+    for number, test in enumerate(tests):
+        attempts.setdefault(test["id"], []).append(number)
+    rows = [_make_row(tests[numbers[-1]], numbers) for numbers in attempts.values()]
+    last = [tests[row["number"]] for row in rows]
+    dated = [row for row in rows if "recorded" in row]
+    return {
+        "rows": rows,
+        "traffic": _sum_traffic(exchange for test in last for exchange in test["exchanges"]),
+        "causes": _find_causes(tests, [row["number"] for row in rows], add),
+        "slowest": _first(rows, lambda row: -row["took"]),
+        "largest": _first([row for row in rows if row["size"]], lambda row: -row["size"]),
+        "oldest": _first(dated, lambda row: row["recorded"]),
+        "failed": [row["number"] for row in rows if row["outcome"] in WRONG],
+    }
+
+
+def _first(rows: list[Row], key: Callable[[Row], Any]) -> list[int]:
+    return [row["number"] for row in sorted(rows, key=key)[:LONGEST_LIST]]
+
+
+def _make_row(test: Test, numbers: list[int]) -> Row:
+    exchanges = test["exchanges"]
+    row: Row = {
+        "number": numbers[-1],
+        "id": test["id"],
+        "file": test["file"],
+        "outcome": test["outcome"],
+        "attempt": test["attempt"],
+        "took": test["took"],
+        "states": list(test["states"]),
+        "hosts": _distinct(exchange["host"] for exchange in exchanges),
+        "models": _distinct(exchange.get("model", "") for exchange in exchanges),
+        "requests": len(exchanges),
+        "tokens": sum(count_tokens(exchange) for exchange in exchanges),
+        "size": sum(_measure(exchange) for exchange in exchanges),
+        "attempts": numbers,
+    }
+    dates = sorted(exchange["recorded"] for exchange in exchanges if exchange.get("recorded"))
+    if dates:
+        row["recorded"] = dates[0]
+    groups = _distinct(exchange["drift"]["group"] for exchange in exchanges if "drift" in exchange)
+    if groups:
+        row["groups"] = groups
+    return row
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return [text for text in dict.fromkeys(texts) if text]
+
+
+def count_tokens(exchange: Exchange) -> int:
+    """Count the tokens that an answer reports."""
+    usage = exchange.get("usage", {})
+    return usage.get("total_tokens") or usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+
+
+def _measure(exchange: Exchange) -> int:
+    bodies = [exchange.get("request_body"), exchange.get("response_body")]
+    bodies += [frame["body"] for frame in exchange.get("frames", ())]
+    return sum(measure_text(body) for body in bodies if body is not None)
+
+
+def measure_text(text: Text) -> int:
+    """Return the bytes of a text or body."""
+    return len(text.encode("utf-8", "replace")) if isinstance(text, str) else text["size"]
+
+
+def _sum_traffic(exchanges: Iterable[Exchange]) -> list[Traffic]:
+    found: dict[tuple[str, str], Traffic] = {}
+    for exchange in exchanges:
+        place = exchange["host"], exchange.get("model", "")
+        one = found.setdefault(
+            place,
+            {
+                "host": place[0], "model": place[1], "requests": 0, "input_tokens": 0, "output_tokens": 0,
+                "cost": {}, "time": 0,
+            },
+        )  # fmt: skip
+        usage = exchange.get("usage", {})
+        one["requests"] += 1
+        one["input_tokens"] += usage.get("input_tokens", 0)
+        one["output_tokens"] += usage.get("output_tokens", 0)
+        one["time"] += exchange["timing"].get("ended", 0)
+        if "cost" in usage:
+            currency = usage.get("currency", "")
+            one["cost"][currency] = one["cost"].get(currency, 0.0) + usage["cost"]
+    return sorted(found.values(), key=lambda one: (-one["requests"], one["host"], one["model"]))
+
+
+def _find_causes(tests: list[Test], numbers: list[int], add: Callable[[Any], Any]) -> list[Cause]:
+    found: dict[str, Cause] = {}
+    for number in numbers:
+        for exchange in tests[number]["exchanges"]:
+            drift = exchange.get("drift")
+            if drift is None:
+                continue
+            cause = found.get(drift["group"])
+            if cause is None:
+                paths = _distinct(change["path"] for change in drift["changes"])
+                cause = {"group": drift["group"], "tests": [], "requests": 0, "paths": paths, "example": add(drift)}
+                found[drift["group"]] = cause
+            cause["requests"] += 1
+            if number not in cause["tests"][-1:]:
+                cause["tests"].append(number)
+    return sorted(found.values(), key=lambda cause: -len(cause["tests"]))

@@ -1,0 +1,82 @@
+// How a request differs from a recording. drawDrift and drawWords are all that others need; see the package's docstring.
+
+const AROUND = 160; // characters of what is the same that are shown beside a change
+const KINDS = ["same", "removed", "added"];
+
+// Codes and lengths in turn, as they are stored, to [kind, text].
+function cutWords(was, now, lengths) {
+  const pieces = [];
+  let before = 0, after = 0;
+  for (let at = 0; at < lengths.length; at += 2) {
+    const kind = KINDS[lengths[at]], length = lengths[at + 1];
+    pieces.push([kind, kind === "added" ? now.slice(after, after + length) : was.slice(before, before + length)]);
+    if (kind !== "added") before += length;
+    if (kind !== "removed") after += length;
+  }
+  return pieces;
+}
+
+// The middle of a long text that is the same, behind a button.
+function foldSame(text, isFirst, isLast) {
+  const head = isFirst ? 0 : AROUND, tail = isLast ? 0 : AROUND;
+  if (text.length <= head + tail + 80) return [showUnseen(text)];
+  let from = head, to = text.length - tail;
+  const line = text.indexOf("\n", from);
+  if (line >= 0 && line < from + 60) from = line + 1;
+  const hidden = text.slice(from, to);
+  const button = make("button", { type: "button", class: "words-fold" }, `\u22ef ${tellNumber(hidden.length)} characters are the same`);
+  button.addEventListener("click", () => button.replaceWith(make("span", null, cutText(hidden, 100_000))));
+  return [showUnseen(text.slice(0, from)), button, showUnseen(text.slice(to))];
+}
+
+// A text with what was removed and what was added: signs for those who see no colour, words for those who hear.
+function drawWords(pieces) {
+  const place = make("pre", { class: "words", dir: "auto" });
+  pieces.forEach(([kind, text], at) => {
+    if (kind === "same") return place.append(...foldSame(text, at === 0, at === pieces.length - 1));
+    const [tag, sign, word] = kind === "removed" ? ["del", "\u2212", "removed: "] : ["ins", "+", "added: "];
+    place.append(
+      make(tag, null, make("span", { class: "unseen" }, word), make("b", { "aria-hidden": "true" }, sign), cutText(text, 20_000), make("span", { class: "unseen" }, " ")),
+    );
+  });
+  return place;
+}
+
+function drawPair(was, now, lengths, readText) {
+  const old = was === undefined ? undefined : readText(was), fresh = now === undefined ? undefined : readText(now);
+  if (old !== undefined && fresh !== undefined && lengths) return drawWords(cutWords(old, fresh, lengths));
+  const pieces = [];
+  if (old !== undefined) pieces.push(["removed", old]);
+  if (fresh !== undefined) pieces.push(["added", fresh]);
+  return drawWords(pieces);
+}
+
+// What a path is in words that a reader knows, and what is written the same again below it.
+function drawChange(change, readText) {
+  const kind = change.was === undefined ? "only now" : change.now === undefined ? "only in the recording" : "";
+  return make("div", { class: "drift-change" },
+    make("dt", null, make("code", null, change.path || "the request"), kind && make("span", { class: "quiet" }, ` ${kind}`)),
+    make("dd", null, drawPair(change.was, change.now, change.words, readText)));
+}
+
+function drawDrift(drift, readText) {
+  const box = make("section", { class: "drift", "aria-label": "What differs from the nearest recording" });
+  box.append(make("h4", { class: "drift-title" }, "Differs from the nearest recording",
+    make("span", { class: "quiet" }, `number ${drift.number} of `, make("code", null, drift.cassette))));
+  if (drift.prompt_was !== undefined || drift.prompt_now !== undefined) {
+    box.append(make("h5", null, "Prompt"), drawPair(drift.prompt_was, drift.prompt_now, drift.prompt_words, readText));
+  }
+  const changes = drift.changes || [];
+  if (changes.length) {
+    const list = make("dl", { class: "drift-changes" });
+    box.append(make("h5", null, tellCount(changes.length, "field differs", "fields differ")),
+      ...makeList(list, changes, (change) => drawChange(change, readText), 30));
+  }
+  if (drift.answer_was !== undefined || drift.answer_now !== undefined) {
+    box.append(make("h5", null, drift.answer_now === undefined ? "Answer of the recording" : "Answer"),
+      drift.answer_now === undefined
+        ? makeText(readText(drift.answer_was), { class: "drift-answer" })
+        : drawPair(drift.answer_was, drift.answer_now, drift.answer_words, readText));
+  }
+  return box;
+}

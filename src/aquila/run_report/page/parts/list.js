@@ -1,0 +1,115 @@
+// The list of tests: what is in it is said by the address of the page, so that a filter can be sent to somebody.
+
+const SORTS = {
+  "": ["Failed first", null],
+  file: ["Order of files", () => 0],
+  slowest: ["Slowest", (row) => -row.took],
+  largest: ["Largest", (row) => -row.size],
+  oldest: ["Oldest recording", (row) => row.recorded || "9999"],
+  tokens: ["Most tokens", (row) => -row.tokens],
+};
+const MANY = ["outcome", "state"], ONE = ["host", "model", "group", "q", "sort"];
+
+// The address after #, as values; and values as an address that can be read.
+function readAddress(hash) {
+  const found = new URLSearchParams(hash.replace(/^#/, "").replaceAll("+", "%2B"));
+  const place = { test: found.get("test") || "", view: found.get("view") || "" };
+  for (const name of MANY) place[name] = (found.get(name) || "").split(",").filter(Boolean);
+  for (const name of ONE) place[name] = found.get(name) || "";
+  if (!SORTS[place.sort]) place.sort = "";
+  return place;
+}
+
+const LONE = /[\ud800-\udfff]/gu;
+const repair = (text) => text.replace(LONE, "\ufffd");
+function writeAddress(place) {
+  const parts = [];
+  for (const name of ["test", ...MANY, ...ONE, "view"]) {
+    const value = Array.isArray(place[name]) ? place[name].join(",") : place[name];
+    if (value) parts.push(`${name}=${encodeURIComponent(repair(value)).replace(/%(3A|2F|5B|5D|2C|40)/g, decodeURIComponent)}`);
+  }
+  return `#${parts.join("&")}`;
+}
+
+// What of a test's texts can be searched: short ones stand in its data, long ones in blocks that several tests share.
+// Both are searched as they are stored, so a search is written as they are: as JSON, in small letters.
+const asStored = (text) => JSON.stringify(text).slice(1, -1).replace(/[<>\u2028\u2029\ufeff]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`).toLowerCase();
+
+function makeSearch(data, rows) {
+  const bodies = new Map(), texts = new Map();
+  let waiting = null;
+  const SKIPPED = new Set(["key", "size", "states", "source", "timing", "words", "prompt_words", "answer_words", "worker", "kind", "end", "id_of_exchange"]);
+  const collect = (value, into, keys) => {
+    if (typeof value === "string") into.push(value);
+    else if (Array.isArray(value)) for (const one of value) collect(one, into, keys);
+    else if (value && typeof value === "object") {
+      if (typeof value.key === "string" && typeof value.size === "number") return keys.add(value.key);
+      for (const name in value) if (!SKIPPED.has(name)) collect(value[name], into, keys);
+    }
+  };
+  const prepareRow = (row) => {
+    const into = [], keys = new Set();
+    for (const number of row.attempts) collect(data.test(number), into, keys);
+    texts.set(row, { text: into.join("\n").toLowerCase(), keys });
+  };
+  const prepare = (deadline) => {
+    for (const row of rows) {
+      if (texts.has(row)) continue;
+      prepareRow(row);
+      if (deadline && deadline.timeRemaining() < 4) return false;
+    }
+    for (const block of data.blocks()) {
+      if (bodies.has(block.id)) continue;
+      if (block.dataset.kind === "text") bodies.set(block.id, block.textContent.toLowerCase());
+      if (deadline && deadline.timeRemaining() < 4) return false;
+    }
+    return true;
+  };
+  const later = window.requestIdleCallback || ((act) => setTimeout(() => act({ timeRemaining: () => 20 }), 30));
+  const prepareLater = () => {
+    if (!waiting) waiting = later((deadline) => { waiting = null; if (!prepare(deadline)) prepareLater(); });
+  };
+  const find = (query) => {
+    prepare(null);
+    const small = query.toLowerCase(), stored = asStored(query);
+    const hits = new Set();
+    for (const [id, text] of bodies) if (text.includes(stored)) hits.add(id.slice(5));
+    return new Set(rows.filter((row) => {
+      const { text, keys } = texts.get(row);
+      if (row.id.toLowerCase().includes(small) || text.includes(small)) return true;
+      for (const key of keys) if (hits.has(key)) return true;
+      return false;
+    }));
+  };
+  return { find, prepareLater };
+}
+
+function filterRows(rows, place, search) {
+  const found = place.q ? search.find(place.q) : null;
+  const kept = rows.filter((row) =>
+    (!place.outcome.length || place.outcome.includes(row.outcome)) &&
+    (!place.state.length || place.state.some((one) => row.states.includes(one))) &&
+    (!place.host || row.hosts.some((one) => repair(one) === place.host)) &&
+    (!place.model || row.models.some((one) => repair(one) === place.model)) &&
+    (!place.group || (row.groups || []).some((one) => repair(one) === place.group)) &&
+    (!found || found.has(row)));
+  const key = place.sort ? SORTS[place.sort][1] : (row) => (WRONG.includes(row.outcome) ? 0 : 1);
+  return kept.map((row) => [key(row), row]).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, row]) => row);
+}
+
+function describeRow(row, sort) {
+  if (sort === "largest") return tellSize(row.size);
+  if (sort === "tokens") return tellNumber(row.tokens);
+  if (sort === "oldest") return row.recorded ? tellDay(row.recorded) : "";
+  return tellTime(row.took);
+}
+
+function drawRow(row, place, linkTo) {
+  const isOpen = repair(row.id) === place.test;
+  const states = row.states.filter((one) => one !== "replayed" || row.states.length === 1);
+  return make("li", null, make("a", { href: linkTo({ test: row.id }), "aria-current": isOpen ? "page" : null, class: "row" },
+    make("i", { class: `dot ${row.outcome}`, "aria-hidden": "true" }),
+    make("span", { class: "row-name" }, cutText(shortName(row.id), 300)), make("span", { class: "row-figure number" }, describeRow(row, place.sort)),
+    make("span", { class: "row-more" }, WRONG.includes(row.outcome) || row.outcome !== "passed" ? make("b", { class: `outcome ${row.outcome}` }, row.outcome) : make("span", { class: "unseen" }, row.outcome),
+      states.map((one) => make("span", { class: `state ${one}` }, one)), row.attempts.length > 1 && make("span", { class: "tag" }, `${row.attempts.length} attempts`), make("span", { class: "row-file" }, row.file))));
+}

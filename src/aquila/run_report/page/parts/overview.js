@@ -1,0 +1,113 @@
+// What a run was, before a test is opened: counts, causes, traffic, and the tests at the ends of every order.
+
+const ORDER_OF_STATES = ["missed", "refused", "pending", "unplayed", "faulted", "live", "recorded", "scripted", "replayed"];
+const ORDER_OF_OUTCOMES = ["failed", "error", "interrupted", "xpassed", "rerun", "xfailed", "skipped", "passed"];
+const WRONG = ["failed", "error", "interrupted"];
+
+function countBy(rows, read) {
+  const counts = new Map();
+  for (const row of rows) for (const name of read(row)) counts.set(name, (counts.get(name) || 0) + 1);
+  return counts;
+}
+
+function drawShares(counts, label, linkOf) {
+  const total = Math.max(1, counts.reduce((sum, [, count]) => sum + count, 0));
+  const svg = make("svg", { class: "shares", viewBox: "0 0 1000 8", preserveAspectRatio: "none", "aria-hidden": "true" });
+  let at = 0;
+  for (const [name, count] of counts) {
+    const wide = (count / total) * 1000;
+    svg.append(make("rect", { class: name, x: at.toFixed(2), y: 0, width: Math.max(3, wide - 2).toFixed(2), height: 8 }));
+    at += wide;
+  }
+  const entries = counts.map(([name, count]) => {
+    const what = [make("i", { "aria-hidden": "true" }), make("b", { class: "number" }, tellNumber(count)), ` ${name}`];
+    const link = linkOf(name);
+    return make("li", { class: name }, link ? make("a", { href: link }, what) : what);
+  });
+  return [svg, make("ul", { class: "share-list", "aria-label": label }, entries)];
+}
+
+function drawFigures(run, rows, linkTo) {
+  const outcomes = countBy(rows, (row) => [row.outcome]);
+  const totals = run.totals;
+  const tests = ORDER_OF_OUTCOMES.filter((name) => outcomes.get(name)).map((name) => [name, outcomes.get(name)]);
+  const states = ["missed", "refused", "pending", "live", "recorded", "scripted", "replayed", "orphaned"].filter((name) => totals[name]).map((name) => [name, totals[name]]);
+  const shown = new Set(rows.flatMap((row) => row.states));
+  const linkOfState = (name) => shown.has(name) ? linkTo({ state: [name] }) : name === "orphaned" ? "#files" : null;
+  const figure = (name, ...values) => make("div", null, make("dt", null, name), values.map((value) => make("dd", null, value)));
+  const amounts = (cost) => Object.entries(cost || {}).map(([currency, amount]) => [tellMoney({ "": amount }), make("small", null, ` ${currency}`)]);
+  const spent = amounts(totals.cost), saved = amounts(totals.cost_saved);
+  return make("div", { class: "figures-row" },
+    make("section", { class: "card" }, make("h2", null, "Tests"), make("p", { class: "big number" }, tellNumber(totals.tests)), drawShares(tests, "Outcomes", (name) => linkTo({ outcome: [name] }))),
+    make("section", { class: "card" }, make("h2", null, "Requests"), make("p", { class: "big number" }, tellNumber(states.reduce((sum, [name, count]) => sum + (name === "orphaned" || name === "pending" ? 0 : count), 0))),
+      states.length ? drawShares(states, "States", linkOfState) : make("p", { class: "quiet" }, "Nothing was asked.")),
+    make("section", { class: "card" }, make("h2", null, "Spent and saved"), make("dl", { class: "figures number" },
+      figure("Tokens in", tellNumber(totals.input_tokens)), figure("Tokens out", tellNumber(totals.output_tokens)),
+      spent.length > 0 && figure("Spent", ...spent), saved.length > 0 && figure("Saved", ...saved), figure("Time saved", tellTime(totals.saved)))));
+}
+
+function drawTestLine(row, figure, linkTo) {
+  return make("li", null, make("a", { href: linkTo({ test: row.id }) }, make("i", { class: `dot ${row.outcome}`, "aria-hidden": "true" }),
+    make("span", { class: "grow" }, shortName(row.id), WRONG.includes(row.outcome) && make("span", { class: "unseen" }, ` (${row.outcome})`)), make("span", { class: "number quiet" }, figure)));
+}
+
+function drawTop(title, numbers, figure, context) {
+  const rows = numbers.map((number) => context.rowOf(number)).filter(Boolean);
+  if (!rows.length) return null;
+  return make("section", { class: "card" }, make("h2", null, title), make("ol", { class: "test-lines" }, rows.map((row) => drawTestLine(row, figure(row), context.linkTo))));
+}
+
+function drawCauses(causes, context) {
+  const draw = (cause, at) => {
+    const rows = cause.tests.map((number) => context.rowOf(number)).filter(Boolean);
+    const what = cause.paths.slice(0, 3).join(", ") + (cause.paths.length > 3 ? ` and ${cause.paths.length - 3} more` : "");
+    return fold([make("b", { class: "cause-count number" }, tellCount(cause.tests.length, "test")), make("span", { class: "grow" }, make("code", null, what || "the request")), make("span", { class: "quiet number" }, tellCount(cause.requests, "request"))],
+      () => [drawDrift(cause.example, context.data.text), make("p", null, make("a", { class: "more", href: context.linkTo({ group: cause.group }) }, "Show these tests in the list")),
+        makeList(make("ol", { class: "test-lines" }), rows, (row) => drawTestLine(row, row.outcome, context.linkTo), 20)],
+      { class: "cause", open: at === 0 && causes.length === 1 });
+  };
+  const box = make("div", { class: "causes" });
+  return make("section", { class: "card" }, make("h2", null, "Why requests missed", make("span", { class: "quiet" }, "the same change counts once")), makeList(box, causes, draw, 20));
+}
+
+function drawTraffic(traffic, linkTo) {
+  const hasMoney = traffic.some((one) => Object.keys(one.cost).length);
+  const row = (one) => make("tr", null,
+    make("th", { scope: "row" }, make("a", { href: linkTo({ host: one.host, model: one.model }) }, one.model || "(no model)"), make("span", { class: "quiet" }, one.host)),
+    make("td", { class: "number" }, tellNumber(one.requests)), make("td", { class: "number" }, tellNumber(one.input_tokens)), make("td", { class: "number" }, tellNumber(one.output_tokens)),
+    hasMoney && make("td", { class: "number" }, tellMoney(one.cost) || "\u2013"), make("td", { class: "number" }, tellTime(one.time)));
+  const body = make("tbody");
+  const [filled, more] = makeList(body, traffic, row, 12);
+  return make("section", { class: "card traffic" }, make("h2", null, "By model and host"),
+    make("div", { class: "wide-table", tabindex: "0", role: "region", "aria-label": "Requests by model and host" }, make("table", null,
+      make("thead", null, make("tr", null, make("th", { scope: "col" }, "Model"), ["Requests", "Tokens in", "Tokens out", ...(hasMoney ? ["Money"] : []), "Time"].map((head) => make("th", { scope: "col", class: "number" }, head)))), filled)), more);
+}
+
+function drawFiles(run) {
+  const parts = [["Waiting for a review", run.pending || []], ["Used by no test", run.orphans || []]].filter(([, files]) => files.length);
+  if (!parts.length) return null;
+  return make("section", { class: "card", id: "files", tabindex: "-1" }, make("h2", null, "Cassettes"), parts.map(([title, files]) => [make("h3", null, title, make("span", { class: "quiet number" }, tellNumber(files.length))),
+    makeList(make("ul", { class: "plain" }), files, (file) => make("li", null, make("code", null, file)), 20)]));
+}
+
+function drawOverview(index, context) {
+  const { run, rows } = index, { linkTo } = context;
+  const failed = index.failed.map((number) => context.rowOf(number)).filter(Boolean);
+  const failedList = make("ol", { class: "test-lines" });
+  return [
+    make("h1", { class: "unseen", tabindex: "-1", id: "title" }, "Overview of the run"),
+    run.interrupted && make("p", { class: "banner", role: "note" }, make("b", null, "The run did not come to its end. "), run.interrupted),
+    drawFigures(run, rows, linkTo),
+    failed.length ? make("section", { class: "card" }, make("h2", null, "Failed", make("span", { class: "quiet number" }, tellNumber(failed.length))),
+      makeList(failedList, failed, (row) => drawTestLine(row, row.states.filter((one) => one !== "replayed").join(", "), linkTo), 8)) : null,
+    index.causes.length ? drawCauses(index.causes, context) : null,
+    index.traffic.length ? drawTraffic(index.traffic, linkTo) : null,
+    make("div", { class: "tops" }, drawTop("Slowest tests", index.slowest, (row) => tellTime(row.took), context),
+      drawTop("Largest", index.largest, (row) => tellSize(row.size), context),
+      drawTop("Oldest recordings", index.oldest, (row) => tellAge(row.recorded, run.started) || tellDay(row.recorded), context)),
+    (run.notes || []).length ? make("section", { class: "card" }, make("h2", null, "Notes"), makeList(make("ul", { class: "notes" }), run.notes, (note) => make("li", null, cutText(note, 4000)), 20)) : null,
+    drawFiles(run),
+    make("section", { class: "card about" }, make("h2", null, "This run"), makeCommand(run.command),
+      make("p", { class: "quiet" }, [`Mode ${run.mode}`, `Aquila ${run.aquila}`, `pytest ${run.pytest}`, `Python ${run.python}`, run.platform].join(" \u00b7 "))),
+  ];
+}

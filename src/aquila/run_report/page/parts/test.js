@@ -1,0 +1,52 @@
+// One test: why it failed, what types it again, when things happened, and each request. Attempts stand side by side.
+
+function drawJobs(test, data) {
+  const draw = (job) => make("li", null,
+    make("p", { class: "job-name" }, make("b", null, job.name), " ", make("code", { class: "quiet" }, job.id), job.queue && make("span", { class: "quiet" }, ` queue ${job.queue}`)),
+    job.arguments !== undefined ? fold("Arguments", () => makeText(prettyJson(data.text(job.arguments)), { class: "data" })) : null,
+    make("ol", { class: "attempts" }, job.attempts.map((attempt) => make("li", null,
+      make("span", { class: "number" }, attempt.number), make("span", { class: /fail|error|raise|dead/i.test(attempt.outcome) ? "wrong" : null }, attempt.outcome),
+      make("span", { class: "number quiet" }, `at ${tellTime(attempt.at)}`, attempt.took !== undefined ? `, took ${tellTime(attempt.took)}` : "", attempt.delay ? `, again after ${attempt.delay} s` : ""),
+      attempt.error ? make("span", { class: "wrong" }, attempt.error) : null))));
+  return make("section", { class: "card", "aria-label": "Jobs" }, make("h3", null, "Jobs"), makeList(make("ul", { class: "jobs" }), test.jobs, draw, 30));
+}
+
+function drawAttempt(test, context, isOnly) {
+  const { data } = context;
+  const exchanges = test.exchanges || [];
+  const place = make("div", { class: "attempt" });
+  const facts = [
+    `${test.file}${test.line ? `:${test.line}` : ""}`, `took ${tellTime(test.took)}`,
+    tellCount(exchanges.length, "request"), test.worker && `worker ${test.worker}`,
+  ].filter(Boolean).join(" \u00b7 ");
+  place.append(make("header", { class: "test-head" },
+    isOnly ? null : make("h2", { class: "attempt-title" }, `Attempt ${test.attempt}`),
+    make("p", { class: "badges" }, badge(test.outcome), (test.states || []).map((state) => badge(state))),
+    make("p", { class: "quiet" }, facts)));
+  if (test.failure !== undefined) {
+    place.append(make("section", { class: "card failure", "aria-label": "Failure" }, make("h3", null, "Failure"), makeText(data.text(test.failure), { class: "data" }, 5000)));
+  }
+  place.append(make("section", { class: "card again", "aria-label": "Command" },
+    make("h3", null, "Record it again"), makeCommand(test.command),
+    (test.cassettes || []).length ? make("p", { class: "quiet cassettes" }, "Cassettes: ", test.cassettes.map((one, at) => [at ? ", " : "", make("code", null, one)])) : null,
+    (test.unplayed || []).length ? fold(`${tellCount(test.unplayed.length, "recording")} not played`, () => make("ul", { class: "plain" }, test.unplayed.map((one) => make("li", null, make("code", null, one))))) : null));
+  if (hasTimes(test)) place.append(drawTimeline(test));
+  if ((test.jobs || []).length) place.append(drawJobs(test, data));
+  const inner = { ...context, earlier: [], results: findResults(exchanges) };
+  const list = make("div", { class: "exchanges" });
+  place.append(...makeList(list, exchanges, (exchange, at) => drawExchange(exchange, at + 1, inner), 20));
+  if (!exchanges.length) place.append(make("p", { class: "empty" }, "This test asked nothing."));
+  return place;
+}
+
+const shortName = (id) => id.slice(id.indexOf("::") + 2) || id;
+
+function drawTest(row, context) {
+  const attempts = row.attempts.map((number) => context.data.test(number)).filter(Boolean);
+  const title = make("h1", { tabindex: "-1", id: "title" }, shortName(row.id));
+  const head = make("div", { class: "title-line" }, make("a", { href: context.overviewLink, class: "back" }, "\u2190 Overview"), title,
+    make("code", { class: "quiet id" }, row.id));
+  if (!attempts.length) return [head, make("p", { class: "empty" }, "Its data is not in this file.")];
+  if (attempts.length === 1) return [head, drawAttempt(attempts[0], context, true)];
+  return [head, make("div", { class: "side-by-side", role: "group", "aria-label": `${attempts.length} attempts` }, attempts.map((test) => drawAttempt(test, context, false)))];
+}
