@@ -39,6 +39,7 @@ LAYERS = [
     {"aquila.intercept"},
     {"aquila.verifying"},
     {"aquila.fault_verdicts"},
+    {"aquila.review"},
     {"aquila.server"},
     {"aquila.engine"},
     {"aquila.api", "aquila.research", "aquila.vcr", "aquila"},

@@ -1,0 +1,195 @@
+"""Which recordings of two versions of a cassette stand for each other, and versions between the two.
+
+A version is never made of the positions of recordings, which shift when one is added or left out: what was decided of
+some of them leaves the others as they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from aquila.cassettes.matching.difference import find_differences, weigh_differences
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
+from aquila.cassettes.matching.request_key import canonical_request
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+
+_CANDIDATES = 4
+_LIKE = 25.0
+"""Requests that differ by more than this (see ``weigh_differences``) are not one request that changed."""
+_MOST_PAIRED = 400
+"""Requests without a partner that are searched for one. More of them are a new cassette, and the search is long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A recording in both versions, or in one of them. ``was`` and ``now`` are its numbers there, from 0.
+
+    ``same_request`` says that both have one key.
+    """
+
+    was: int | None
+    now: int | None
+    same_request: bool = True
+
+
+def digest_interaction(interaction: Interaction) -> str:
+    """Return what is equal for recordings that are equal in everything."""
+    request, response = interaction.request, interaction.response
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (
+        (interaction.kind, request.method, request.url, request.headers, len(request.body)),
+        (response.status, response.headers, response.end, response.error, response.started, response.ended),
+        (response.attempts, interaction.recorded, interaction.upstream, interaction.model),
+    ):
+        digest.update(repr(part).encode("utf-8", "surrogatepass"))
+    digest.update(request.body)
+    for chunk in response.chunks:
+        digest.update(f"\n{chunk.at} {len(chunk.data)}\n".encode())
+        digest.update(chunk.data)
+    return digest.hexdigest()
+
+
+def digest_answer(interaction: Interaction) -> str:
+    """Return what is equal for recordings whose answers came over the wire as the same bytes."""
+    response = interaction.response
+    digest = hashlib.blake2b(repr((response.status, response.end, response.error)).encode(), digest_size=16)
+    for chunk in response.chunks:
+        digest.update(chunk.data)
+    return digest.hexdigest()
+
+
+def align_recordings(
+    stored: Cassette, pending: Cassette, key_of: Callable[[RecordedRequest], str], rules: MatchRules
+) -> list[Row]:
+    """Return a row for each recording of both versions: those of ``pending`` in their order, then what it lacks.
+
+    Recordings of one key are compared in their order, and those whose answers are the same stand for each other. A
+    request that only ``pending`` has stands for the most similar one that only ``stored`` has, if any is similar.
+    """
+    partners = _pair_by_key(stored, pending, key_of)
+    paired = dict(partners)
+    rest = [number for number in range(len(stored.interactions)) if number not in set(partners.values())]
+    fresh = [number for number in range(len(pending.interactions)) if number not in partners]
+    if rest and len(rest) <= _MOST_PAIRED and len(fresh) <= _MOST_PAIRED:
+        for number in fresh:
+            found = _find_similar(pending.interactions[number], rest, stored, rules)
+            if found is not None:
+                paired[number] = found
+                rest.remove(found)
+    rows = [
+        Row(paired.get(number), number, same_request=number in partners or number not in paired)
+        for number in range(len(pending.interactions))
+    ]
+    return rows + [Row(number, None) for number in rest]
+
+
+def _pair_by_key(stored: Cassette, pending: Cassette, key_of: Callable[[RecordedRequest], str]) -> dict[int, int]:
+    """Return the number in ``stored`` of each recording of ``pending`` that has one of the same request."""
+    by_key: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for which, cassette in enumerate((stored, pending)):
+        for number, interaction in enumerate(cassette.interactions):
+            by_key[key_of(interaction.request)][which].append(number)
+    partners: dict[int, int] = {}
+    for before, after in by_key.values():
+        if not (before and after):
+            continue
+        one = [digest_answer(stored.interactions[number]) for number in before]
+        other = [digest_answer(pending.interactions[number]) for number in after]
+        for _, a, b, c, d in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+            partners.update(zip(after[c:d], before[a:b], strict=False))
+    return partners
+
+
+def _find_similar(interaction: Interaction, rest: Sequence[int], stored: Cassette, rules: MatchRules) -> int | None:
+    """Return the one of the recordings ``rest`` whose request is most like that of ``interaction``, if any is."""
+    rules = rules.with_origin() if rules.compares_origin else rules
+    now = canonical_request(interaction.request, rules)
+    best: tuple[float, int] | None = None
+    recordings = [stored.interactions[number] for number in rest]
+    for position in find_nearest_recordings(interaction.request, recordings, _CANDIDATES):
+        weight = weigh_differences(find_differences(canonical_request(recordings[position].request, rules), now))
+        if weight <= _LIKE and (best is None or weight < best[0]):
+            best = weight, rest[position]
+    return best[1] if best is not None else None
+
+
+def choose_versions(
+    stored: Cassette,
+    pending: Cassette,
+    rows: Sequence[Row],
+    takes_new: Mapping[Row, bool | None],
+    key_of: Callable[[RecordedRequest], str],
+) -> tuple[Cassette, Cassette]:
+    """Return the cassette after some decisions, and what still waits beside it.
+
+    ``takes_new`` says of a row whether ``pending`` is right (True), or ``stored`` (False); of one that is not decided
+    (None) the cassette keeps what it has, and the pending file too. ``key_of`` gives a request its key.
+    """
+    if all(takes_new[row] for row in rows):
+        return pending, pending
+    before, after = _Side("was", stored, rows, key_of), _Side("now", pending, rows, key_of)
+    now = {row: takes_new[row] is True for row in rows}
+    later = {row: takes_new[row] is not False for row in rows}
+    return (
+        Cassette.from_interactions(_pick(_order_rows(before, after, now), now, stored, pending)),
+        Cassette.from_interactions(_pick(_order_rows(after, before, later), later, stored, pending)),
+    )
+
+
+class _Side:
+    """The rows that one of two versions has, in its order, and the keys of their requests there."""
+
+    def __init__(
+        self, side: str, cassette: Cassette, rows: Sequence[Row], key_of: Callable[[RecordedRequest], str]
+    ) -> None:
+        placed = {getattr(row, side): row for row in rows}
+        self.rows = [placed[number] for number in range(len(cassette.interactions))]
+        self._requests = [interaction.request for interaction in cassette.interactions]
+        self._key_of = key_of
+        self.is_pending = side == "now"
+
+    def group_by_key(self) -> list[list[Row]]:
+        """Return for each row those of its key, in order."""
+        groups: dict[str, list[Row]] = defaultdict(list)
+        keys = [self._key_of(request) for request in self._requests]
+        for key, row in zip(keys, self.rows, strict=True):
+            groups[key].append(row)
+        return [groups[key] for key in keys]
+
+
+def _order_rows(base: _Side, other: _Side, takes_new: Mapping[Row, bool]) -> list[Row]:
+    """Put the rows that only ``other`` has, and that are wanted, into those of ``base``.
+
+    Each comes behind the row that it follows there. Those of one key stay in the order of ``other`` among each other,
+    whatever else stands between them.
+    """
+    known = set(base.rows)
+    wanted = {row for row in other.rows if row not in known and takes_new[row] == other.is_pending}
+    ordered = list(base.rows)
+    before: Row | None = None
+    if not wanted:
+        return ordered
+    for row, siblings in zip(other.rows, other.group_by_key(), strict=True):
+        if row in wanted:
+            at = siblings.index(row)
+            place = 0 if before is None else ordered.index(before) + 1
+            earlier = [ordered.index(each) + 1 for each in siblings[:at] if each in known]
+            later = [ordered.index(each) for each in siblings[at + 1 :] if each in known]
+            ordered.insert(min([max([place, *earlier]), *later]), row)
+            known.add(row)
+        before = row if row in known else before
+    return ordered
+
+
+def _pick(
+    ordered: Iterable[Row], takes_new: Mapping[Row, bool], stored: Cassette, pending: Cassette
+) -> Iterable[Interaction]:
+    for row in ordered:
+        number = row.now if takes_new[row] else row.was
+        if number is not None:
+            yield (pending if takes_new[row] else stored).interactions[number]

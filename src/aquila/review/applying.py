@@ -1,0 +1,214 @@
+"""Writes what was decided into a cassette, and what is still open into its pending file; and takes the last one back.
+
+The cassette is written before its pending file. Who is killed between the two finds what was accepted in the cassette,
+where it is no question any more, and the rest decided as it was.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import Cassette, RecordedRequest
+from aquila.cassettes.storage import cassette_files, large_bodies
+from aquila.cassettes.storage.names import WORK_FOLDER
+from aquila.cassettes.storage.regular_files import read_regular
+from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_lock, work_folder
+from aquila.errors import AquilaError, CassetteError
+from aquila.review.alignment import choose_versions
+from aquila.review.proposals import Comparison, compare_versions
+
+_BEFORE = ".before.json"
+
+
+class ChangedMeanwhile(Exception):
+    """A cassette, or its pending file, is not what was reviewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one cassette: how many proposals were accepted and rejected, and how many still wait."""
+
+    accepted: int
+    rejected: int
+    left: int
+
+
+def apply_choices(
+    pending: Path,
+    root: Path,
+    choices: Mapping[str, bool],
+    key_of: Callable[[RecordedRequest], str],
+    rules: MatchRules,
+    *,
+    name: str,
+) -> Applied:
+    """Accept (True) and reject (False) the proposals of a pending file by their ids; others keep waiting.
+
+    Raises ``ChangedMeanwhile`` where one of them is not proposed any more, and ``CassetteError`` for what cannot be
+    read or written. All files are then as they were.
+    """
+    path = cassette_files.cassette_of_pending(pending)
+    before = {file: _read(file) for file in (path, pending)}
+    waiting = _load(pending)
+    result: list[tuple[Cassette, Applied]] = []
+
+    def change(stored: Cassette) -> Cassette:
+        found = compare_versions(stored, waiting, key_of, rules, name=name)
+        after, later, applied = _decide(found, stored, waiting, choices, key_of)
+        result.append((later, applied))
+        return after
+
+    def change_pending(now: Cassette) -> Cassette:
+        if now != waiting:  # a run has recorded meanwhile; what was accepted is none of its questions any more
+            raise ChangedMeanwhile(f"{pending} was recorded again")
+        later, applied = result[0]
+        return later if applied.left else Cassette()
+
+    cassette_files.update_cassette(path, change, root=root, advise=_advise(path, pending, root))
+    cassette_files.update_cassette(pending, change_pending, root=root)
+    applied = result[0][1]
+    if applied.left:
+        with contextlib.suppress(OSError):
+            os.utime(pending)  # what is older than its cassette counts as out of date
+    _keep_before(pending, root, before)
+    return applied
+
+
+def _decide(
+    found: Comparison,
+    stored: Cassette,
+    waiting: Cassette,
+    choices: Mapping[str, bool],
+    key_of: Callable[[RecordedRequest], str],
+) -> tuple[Cassette, Cassette, Applied]:
+    known = {each.id for each in found.proposals}
+    if not choices.keys() <= known:
+        raise ChangedMeanwhile("it is not what was reviewed any more")
+    takes_new: dict[Any, bool | None] = dict.fromkeys(found.rows, True)  # what is the same in both
+    takes_new |= {each.row: choices.get(each.id) for each in found.proposals}
+    after, later = choose_versions(stored, waiting, found.rows, takes_new, key_of)
+    accepted = sum(choices.values())
+    if not accepted:
+        after = stored  # an order that differs is none of the questions
+    applied = Applied(accepted, len(choices) - accepted, len(known) - len(choices))
+    return after, later, applied
+
+
+def _load(pending: Path) -> Cassette:
+    try:
+        waiting = cassette_files.load_cassette(pending)
+    except FileNotFoundError:
+        raise ChangedMeanwhile(f"{pending} is not there any more") from None
+    large_bodies.check_bodies(waiting)
+    return waiting
+
+
+def _advise(path: Path, pending: Path, root: Path) -> Callable[[Path], str]:
+    def advise(_: Path) -> str:
+        files = shlex.join([str(file) for file in (path, pending) if file.exists()])
+        name = path.with_suffix(".msgpack").relative_to(root).as_posix()
+        return (
+            "Nothing was changed. Write them as msgpack, which has no limit, and review them then: "
+            f"aquila cassettes convert {files} --to msgpack --replace; aquila cassettes review {shlex.quote(name)}"
+        )
+
+    return advise
+
+
+# --- taking it back
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return read_regular(path, follow=True)
+    except FileNotFoundError:
+        return None
+
+
+def forget_before(roots: Sequence[Path]) -> None:
+    """Forget what files were before: what was applied in some cassette folders cannot be taken back any more."""
+    for root in roots:
+        for place in (root / WORK_FOLDER).glob(f"*{_BEFORE}"):
+            with contextlib.suppress(OSError):
+                place.unlink()
+
+
+def _keep_before(pending: Path, root: Path, before: Mapping[Path, bytes | None]) -> None:
+    """Keep what files were before, to be put back. On a disk that is full nothing can be taken back."""
+    rows = []
+    for path, data in before.items():
+        now = _digest(_read(path))
+        kept = None if data is None else base64.b64encode(data).decode()
+        rows.append({"file": path.relative_to(root).as_posix(), "before": kept, "now": now})
+    name = hashlib.sha256(os.fsencode(pending)).hexdigest()[:16]
+    with contextlib.suppress(OSError):
+        cassette_files.replace_file(work_folder(root) / f"{name}{_BEFORE}", json.dumps(rows).encode())
+
+
+def _digest(data: bytes | None) -> str | None:
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+class _Kept(NamedTuple):
+    """A file, what it was before (None if it was not there), and the digest of what a review made of it."""
+
+    path: Path
+    before: bytes | None
+    now: str | None
+
+
+def _read_before(root: Path) -> dict[Path, list[_Kept]]:
+    """Return what is kept, by the files that keep it. What cannot be read cannot be put back."""
+    found: dict[Path, list[_Kept]] = {}
+    for place in sorted((root / WORK_FOLDER).glob(f"*{_BEFORE}")):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            found[place] = [
+                _Kept(
+                    root / row["file"], None if row["before"] is None else base64.b64decode(row["before"]), row["now"]
+                )
+                for row in json.loads(read_regular(place))
+            ]
+    return found
+
+
+def take_back(root: Path) -> list[Path]:
+    """Put back what files were before the last review of a cassette folder, and return them.
+
+    Raises ``CassetteError`` if one of them has changed since: nothing is put back then.
+    """
+    kept = _read_before(root)
+    rows = [row for each in kept.values() for row in each]
+    for row in rows:
+        if _digest(_read(row.path)) not in (row.now, _digest(row.before)):
+            raise CassetteError(f"{row.path} has changed since the last review, so nothing was taken back")
+        _check_bodies(row.path, row.before)
+    for row in rows:
+        with hold_cassette_lock(row.path, root):
+            try:
+                if row.before is None:
+                    row.path.unlink(missing_ok=True)
+                else:
+                    cassette_files.replace_file(row.path, row.before)
+            except OSError as error:
+                raise cassette_write_error(row.path, error) from error
+    forget_before([root])
+    return [row.path for row in rows]
+
+
+def _check_bodies(path: Path, before: bytes | None) -> None:
+    """Raise ``CassetteError`` for a version whose large bodies are gone."""
+    if before is not None:
+        try:
+            large_bodies.check_bodies(cassette_files.read_version(before, path, source=str(path)))
+        except AquilaError as error:
+            raise CassetteError(f"{path} cannot be taken back: {error}") from error

@@ -1,0 +1,132 @@
+"""What was decided in a review, kept in the folder of journals and locks until it is done: so it outlives its process.
+
+Each cassette has a file of its own, which is replaced as a whole whenever something is decided. Who reviews holds a
+lock in each cassette folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
+
+from aquila.cassettes.storage.cassette_files import replace_file
+from aquila.cassettes.storage.names import WORK_FOLDER
+from aquila.cassettes.storage.regular_files import read_regular, write_new_file
+from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder
+from aquila.errors import CassetteError
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    import filelock
+else:
+    lazy_modules(globals(), filelock="filelock")
+
+Choice: TypeAlias = Literal["accept", "reject", "skip"]
+
+_VERSION = 1
+_LARGEST = 16 * 1024 * 1024
+_LOCK = "review.lock"
+_SUFFIX = ".review.json"
+
+
+class Decision(NamedTuple):
+    """What was decided of a proposal. Those of one ``step`` were decided by one key, and are undone by one."""
+
+    step: int
+    proposal: str
+    choice: Choice
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFile:
+    """The decisions about what waits in one pending file. ``root`` is its cassette folder."""
+
+    pending: Path
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        """Where they are kept."""
+        name = hashlib.sha256(os.fsencode(self.pending.relative_to(self.root))).hexdigest()[:16]
+        return self.root / WORK_FOLDER / f"{name}{_SUFFIX}"
+
+    def read(self) -> list[Decision]:
+        """Return what was decided, in order. What cannot be read was not: the questions are asked again."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            stored = json.loads(read_regular(self.path, most=_LARGEST))
+            if stored["version"] == _VERSION:
+                rows = [Decision(int(step), str(proposal), choice) for step, proposal, choice in stored["decisions"]]
+                return [row for row in rows if row.choice in get_args(Choice)]
+        return []
+
+    def write(self, decisions: Sequence[Decision]) -> None:
+        """Keep decisions in the place of all others. Raises ``CassetteWriteError``."""
+        try:
+            if not decisions:
+                self.path.unlink(missing_ok=True)
+                return
+            work_folder(self.root)
+            place = self.pending.relative_to(self.root).as_posix()
+            replace_file(
+                self.path, json.dumps({"version": _VERSION, "pending": place, "decisions": decisions}).encode()
+            )
+        except OSError as error:
+            raise cassette_write_error(self.path, error) from error
+
+
+def forget_gone(roots: Iterable[Path]) -> None:
+    """Forget what was decided about pending files that are gone."""
+    for root in set(roots):
+        for path in (root / WORK_FOLDER).glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                if not (root / json.loads(read_regular(path, most=_LARGEST))["pending"]).exists():
+                    path.unlink()
+
+
+@contextlib.contextmanager
+def hold_reviews(roots: Sequence[Path]) -> Iterator[None]:
+    """Let nobody else review the cassettes of some folders within the block.
+
+    Raises ``CassetteError`` that names who does, and ``CassetteWriteError`` for a folder that cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        for root in sorted(set(roots)):
+            stack.enter_context(_hold_review(root))
+        yield
+
+
+@contextlib.contextmanager
+def _hold_review(root: Path) -> Iterator[None]:
+    folder = work_folder(root)
+    lock = filelock.FileLock(folder / _LOCK)
+    owner = folder / "review.owner"
+    try:
+        lock.acquire(blocking=False)
+        write_new_file(owner, f"process {os.getpid()} on {platform.node()}".encode())
+    except filelock.Timeout:
+        raise CassetteError(
+            f"{_name_holder(owner)} reviews the cassettes in {root}. Finish there first, or end it: what was decided "
+            "there is kept, and aquila cassettes review goes on with it"
+        ) from None
+    except OSError as error:
+        raise cassette_write_error(folder, error) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            owner.unlink()
+        lock.release()
+
+
+def _name_holder(owner: Path) -> str:
+    try:
+        return read_regular(owner, most=200).decode(errors="replace")
+    except OSError:
+        return "another process"

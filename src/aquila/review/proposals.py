@@ -1,0 +1,226 @@
+"""What a pending file proposes to its cassette: one question for each recording that would change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, NotAFrame, read_frames
+from aquila.cassettes.matching.cures import find_fresh_fields
+from aquila.cassettes.matching.difference import Difference, find_differences, identify_change
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import canonical_request
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.review.alignment import Row, align_recordings, digest_interaction
+from aquila.verifying.answers import read_said, read_values
+
+Kind: TypeAlias = Literal["new", "prompt", "answer", "details", "gone"]
+"""A request that the cassette lacks; one that changed; another answer to the same request; only times, ids or header
+fields; a recording that would vanish."""
+
+KINDS: tuple[Kind, ...] = ("new", "prompt", "answer", "details", "gone")
+
+_INDEX = re.compile(r"\[-?\d+\]")
+_NEW_EACH_TIME = re.compile(
+    r"(?:^|_)(?:ids?|created|at|fingerprint|timestamp|duration|obfuscation|usage|sequence_number)$|Id$"
+)
+"""Fields of answers that differ whenever the same is said again."""
+_SAID_BY_EACH_EVENT = re.compile(r"\.(?:model|object|type|role|service_tier|provider|name|status) text$")
+"""Every event of a stream names these: so often or once is the same."""
+_DEEPEST = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One recording that would change. ``was`` is missing if it is new, ``now`` if it would vanish.
+
+    ``id`` is made of what they hold, so it is another one when either changes. ``group`` is equal for recordings with
+    the same difference. ``row`` says where both stand, from 0.
+    """
+
+    id: str
+    kind: Kind
+    group: str
+    row: Row
+    was: Interaction | None
+    now: Interaction | None
+
+    @property
+    def number(self) -> int:
+        """The number, from 1, of the recording in the pending file, else in the cassette."""
+        place = self.row.now if self.row.now is not None else self.row.was
+        return (place or 0) + 1
+
+    @property
+    def shown(self) -> Interaction:
+        """The recording as it would be, else as it was."""
+        both = [each for each in (self.now, self.was) if each is not None]
+        return both[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two versions of a cassette: how their recordings stand for each other, and the proposals, in order."""
+
+    rows: tuple[Row, ...]
+    proposals: tuple[Proposal, ...]
+
+
+def compare_versions(
+    stored: Cassette, pending: Cassette, key_of: Callable[[RecordedRequest], str], rules: MatchRules, *, name: str = ""
+) -> Comparison:
+    """Return what ``pending`` proposes to ``stored``. ``name`` of the cassette keeps ids and groups of others apart.
+
+    What would vanish stands where it is in the cassette, and what differs only in times, ids or header fields last.
+    """
+    rows = align_recordings(stored, pending, key_of, rules)
+    found: list[Proposal] = []
+    seen: dict[str, int] = {}
+    for row in _in_order(rows):
+        was = stored.interactions[row.was] if row.was is not None else None
+        now = pending.interactions[row.now] if row.now is not None else None
+        digests = [digest_interaction(each) if each is not None else "" for each in (was, now)]
+        if digests[0] == digests[1]:
+            continue
+        kind = classify_change(was, now, same_request=row.same_request)
+        base = hashlib.sha256("\n".join([name, kind, *digests]).encode()).hexdigest()[:16]
+        seen[base] = seen.get(base, 0) + 1
+        own = base if seen[base] == 1 else f"{base}-{seen[base]}"
+        group = hashlib.sha256(f"{kind}\n{_difference_of(kind, was, now, rules, name)}".encode()).hexdigest()[:16]
+        found.append(Proposal(own, kind, group, row, was, now))
+    found.sort(key=lambda one: one.kind == "details")
+    return Comparison(tuple(rows), tuple(found))
+
+
+def _in_order(rows: list[Row]) -> list[Row]:
+    """Put the rows that only the cassette has behind those that they follow there."""
+    ordered = [row for row in rows if row.now is not None]
+    place_of: dict[int | None, int] = {row.was: place for place, row in enumerate(ordered)}
+    gone: dict[int, list[Row]] = {}
+    before = -1
+    for row in sorted((row for row in rows if row.was is not None), key=lambda row: row.was or 0):
+        if row.now is None:
+            gone.setdefault(before, []).append(row)
+        else:
+            before = place_of[row.was]
+    result = gone.get(-1, [])[:]
+    for place, row in enumerate(ordered):
+        result += [row, *gone.get(place, ())]
+    return result
+
+
+def classify_change(was: Interaction | None, now: Interaction | None, *, same_request: bool = True) -> Kind:
+    """Say of which kind a change is. ``same_request`` says that both requests have the same key."""
+    if was is None:
+        return "new"
+    if now is None:
+        return "gone"
+    if not same_request or _client_said(was) != _client_said(now):
+        return "prompt"
+    one, other = was.response, now.response
+    if (one.status, one.end, one.error) != (other.status, other.end, other.error):
+        return "answer"
+    return "details" if says_the_same(was, now) else "answer"
+
+
+def says_the_same(one: Interaction, other: Interaction) -> bool:
+    """Say whether two answers differ at most in times, in ids, and in how they were cut into pieces."""
+    if (frames := (frames_of(one), frames_of(other))) != (None, None):
+        said = [None if each is None else _leaves_of(_values_said(each, by_client=False)) for each in frames]
+        return said[0] is not None and said[0] == said[1]
+    one_body, other_body = one.response.body, other.response.body
+    if one_body == other_body:
+        return True
+    (form, values), (other_form, others) = read_values(one_body), read_values(other_body)
+    if form != other_form or form == "bytes":
+        return False
+    if read_said(form, values, one_body) != read_said(form, others, other_body):
+        return False
+    return _leaves_of(values) == _leaves_of(others)
+
+
+def frames_of(interaction: Interaction) -> list[Frame | Close] | None:
+    """Return what was said in a conversation over a WebSocket; None for what is none, or cannot be read."""
+    if interaction.kind != "websocket" or interaction.response.status != SWITCHED:
+        return None
+    try:
+        return list(read_frames(interaction.response.chunks))
+    except NotAFrame:
+        return None
+
+
+def _client_said(interaction: Interaction) -> object:
+    frames = frames_of(interaction)
+    return None if frames is None else _leaves_of(_values_said(frames, by_client=True))
+
+
+def _values_said(frames: list[Frame | Close], *, by_client: bool) -> Iterator[Any]:
+    for each in frames:
+        if isinstance(each, Frame) and each.sent == by_client:
+            try:
+                yield json.loads(each.data)
+            except (ValueError, RecursionError):
+                yield each.data.hex()
+
+
+def _leaves_of(values: Any) -> dict[str, str]:
+    """Return the texts, numbers and truths of JSON values by their paths; those of one path in a row."""
+    found: dict[str, list[str]] = {}
+
+    def walk(value: Any, path: str, depth: int) -> None:
+        if isinstance(value, dict) and depth < _DEEPEST:
+            for key, inner in value.items():
+                if not _NEW_EACH_TIME.search(key):
+                    walk(inner, f"{path}.{key}", depth + 1)
+        elif isinstance(value, list) and depth < _DEEPEST:
+            for inner in value:
+                walk(inner, f"{path}[*]", depth + 1)
+        elif isinstance(value, str):
+            found.setdefault(f"{path} text", []).append(value)
+        elif value is not None:
+            # How often a stream repeats that its choice is number 0 says nothing.
+            known = found.setdefault(path, [])
+            text = json.dumps(value, default=str)
+            if not known or known[-1] != f"{text},":
+                known.append(f"{text},")
+
+    for value in values:
+        walk(value, "", 0)
+    return {
+        path: "".join(dict.fromkeys(parts) if _SAID_BY_EACH_EVENT.search(path) else parts)
+        for path, parts in found.items()
+    }
+
+
+def _difference_of(kind: Kind, was: Interaction | None, now: Interaction | None, rules: MatchRules, name: str) -> str:
+    """Return a text that is equal for recordings with the same difference, and tells no value."""
+    if was is None or now is None:
+        return name  # what is new in one cassette, or gone from it, belongs together
+    if kind == "details":
+        return ""
+    if kind == "prompt":
+        found = list(differences_of(was, now, rules))
+        fresh = find_fresh_fields(found)
+        each = [
+            (_INDEX.sub("[*]", one.path), field.kinds if field is not None else identify_change([one]))
+            for one, field in zip(found, fresh, strict=True)
+        ]
+        return json.dumps(each) if each else json.dumps([name, str(_client_said(now))])
+    return identify_change([Difference("answer", _what_is_said(was), _what_is_said(now))])
+
+
+def differences_of(was: Interaction, now: Interaction, rules: MatchRules) -> list[Difference]:
+    """Return where two requests differ, in what ``rules`` compare."""
+    rules = rules.with_origin() if rules.compares_origin else rules
+    return find_differences(canonical_request(was.request, rules), canonical_request(now.request, rules))
+
+
+def _what_is_said(interaction: Interaction) -> str:
+    response = interaction.response
+    form, values = read_values(response.body)
+    said = read_said(form, values, response.body)
+    return json.dumps([response.status, response.end, response.error, said.calls, said.finish]) + f"\n{said.text}"

@@ -1,0 +1,237 @@
+"""A review: the proposals of all cassettes that have some, one after another, and what was decided of them.
+
+A terminal, a page and a script all talk to :class:`Review`. It writes each decision down at once, and no cassette
+before ``apply``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.storage import cassette_files, large_bodies
+from aquila.errors import AquilaError, CassetteError, reason_of
+from aquila.review.applying import Applied, ChangedMeanwhile, apply_choices, forget_before
+from aquila.review.decisions import Choice, Decision, DecisionFile, forget_gone
+from aquila.review.proposals import Kind, Proposal, compare_versions
+
+
+@dataclass(slots=True)
+class ReviewedCassette:
+    """A cassette, and what waits beside it. ``name`` is what it is called, ``root`` its cassette folder.
+
+    ``problem`` says why it cannot be reviewed. ``is_newer`` says that the cassette has changed since the recording, so
+    what would vanish may be newer than what waits.
+    """
+
+    name: str
+    pending: Path
+    root: Path
+    proposals: tuple[Proposal, ...] = ()
+    decisions: list[Decision] = field(default_factory=list)
+    state: tuple[object, ...] = ()
+    problem: str = ""
+    is_newer: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The cassette's file."""
+        return cassette_files.cassette_of_pending(self.pending)
+
+    @property
+    def file(self) -> DecisionFile:
+        """Where its decisions are kept."""
+        return DecisionFile(self.pending, self.root)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question of a review: a proposal, and the cassette that it is about."""
+
+    cassette: ReviewedCassette
+    proposal: Proposal
+
+    @property
+    def id(self) -> str:
+        """What identifies it in this review."""
+        return self.proposal.id
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What ``apply`` did with a cassette; ``problem`` says why nothing."""
+
+    name: str
+    applied: Applied = Applied(0, 0, 0)
+    problem: str = ""
+
+
+class Review:
+    """The questions of some pending files, in order, and the answers so far. For one thread."""
+
+    def __init__(
+        self,
+        files: Iterable[tuple[str, Path, Path]],
+        key_of: Callable[[RecordedRequest], str],
+        rules: MatchRules,
+        *,
+        kinds: Collection[Kind] = (),
+    ) -> None:
+        """``files`` are names of cassettes, their pending files, and their folders. ``kinds`` are the only ones."""
+        self._key_of, self._rules, self._kinds = key_of, rules, frozenset(kinds)
+        self.cassettes = [ReviewedCassette(*row) for row in files]
+        for cassette in self.cassettes:
+            self._read(cassette)
+
+    @property
+    def items(self) -> list[Item]:
+        """All questions, those about times and ids last."""
+        found = [Item(cassette, each) for cassette in self.cassettes for each in cassette.proposals]
+        wanted = [item for item in found if not self._kinds or item.proposal.kind in self._kinds]
+        return sorted(wanted, key=lambda item: item.proposal.kind == "details")
+
+    @property
+    def waiting(self) -> list[Item]:
+        """The questions that are not decided. What was skipped is decided: it waits for the next review."""
+        return [item for item in self.items if self.choice_of(item) is None]
+
+    def choice_of(self, item: Item) -> Choice | None:
+        """Return what was decided of a question last, or None."""
+        chosen = [row.choice for row in item.cassette.decisions if row.proposal == item.id]
+        return chosen[-1] if chosen else None
+
+    def group_of(self, item: Item) -> list[Item]:
+        """Return the questions with the same difference, this one among them."""
+        group = item.proposal.group
+        return [each for each in self.items if each.proposal.group == group]
+
+    def find(self, identifier: str) -> Item | None:
+        """Return the question with an id, or None."""
+        return next((item for item in self.items if item.id == identifier), None)
+
+    def decide(self, items: Sequence[Item], choice: Choice) -> None:
+        """Decide questions together, so that one ``undo`` takes that back. Raises ``CassetteWriteError``."""
+        step = 1 + max((row.step for each in self.cassettes for row in each.decisions), default=0)
+        for cassette in self.cassettes:
+            new = [Decision(step, item.id, choice) for item in items if item.cassette is cassette]
+            if new:
+                self._keep(cassette, [*cassette.decisions, *new])
+
+    def undo(self) -> list[Item]:
+        """Take back what was decided last, and return it; nothing if nothing was. Raises ``CassetteWriteError``."""
+        step = max((row.step for each in self.cassettes for row in each.decisions), default=0)
+        undone: list[Item] = []
+        for cassette in self.cassettes:
+            last = {row.proposal for row in cassette.decisions if row.step == step}
+            if last:
+                self._keep(cassette, [row for row in cassette.decisions if row.step != step])
+                undone += [Item(cassette, each) for each in cassette.proposals if each.id in last]
+        return undone
+
+    def refresh(self) -> list[ReviewedCassette]:
+        """Read again what has changed on disk, and return those cassettes. What is still proposed stays decided."""
+        changed = [each for each in self.cassettes if _state_of(each) != each.state]
+        for cassette in changed:
+            self._read(cassette)
+        return changed
+
+    def apply(self) -> list[Outcome]:
+        """Write what was accepted and rejected, one cassette after another. What was skipped keeps waiting.
+
+        A cassette that has changed since it was read, so that it is asked something else, is left alone.
+        """
+        outcomes = []
+        chosen = [(each, self._choices(each)) for each in self.cassettes if each.pending.exists() and not each.problem]
+        # What waits and proposes nothing, in a review of everything, has nothing to wait for.
+        deciding = [(each, choices) for each, choices in chosen if choices or not each.proposals]
+        if deciding:
+            forget_before([each.root for each in self.cassettes])
+        for cassette, choices in deciding:
+            try:
+                applied = apply_choices(
+                    cassette.pending, cassette.root, choices, self._key_of, self._rules, name=cassette.name
+                )
+            except ChangedMeanwhile:
+                outcomes.append(Outcome(cassette.name, problem=_CHANGED))
+            except (AquilaError, OSError) as error:
+                outcomes.append(Outcome(cassette.name, problem=reason_of(error)))
+            else:
+                outcomes.append(Outcome(cassette.name, applied))
+                self._keep(cassette, [])
+            self._read(cassette)
+        return outcomes
+
+    def _choices(self, cassette: ReviewedCassette) -> dict[str, bool]:
+        last = {row.proposal: row.choice for row in cassette.decisions}
+        return {proposal: choice == "accept" for proposal, choice in last.items() if choice != "skip"}
+
+    def begin(self) -> None:
+        """Let what was skipped wait for an answer again, and forget decisions about files that are gone."""
+        forget_gone(each.root for each in self.cassettes)
+        for cassette in self.cassettes:
+            kept = [row for row in cassette.decisions if row.choice != "skip"]
+            if kept != cassette.decisions:
+                self._keep(cassette, kept)
+
+    def _keep(self, cassette: ReviewedCassette, decisions: list[Decision]) -> None:
+        cassette.file.write(decisions)
+        cassette.decisions = decisions
+
+    def _read(self, cassette: ReviewedCassette) -> None:
+        """Read what a cassette's pending file proposes, and those of the decisions that are still about it."""
+        cassette.proposals, cassette.problem, cassette.is_newer = (), "", False
+        cassette.state = _state_of(cassette)
+        try:
+            if cassette.pending.exists():
+                waiting = cassette_files.load_cassette(cassette.pending)
+                stored = cassette_files.load_cassette_or_empty(cassette.path)
+                large_bodies.check_bodies(waiting)
+                found = compare_versions(stored, waiting, self._key_of, self._rules, name=cassette.name)
+                cassette.proposals = found.proposals
+                cassette.is_newer = _is_newer(cassette)
+        except (AquilaError, OSError) as error:
+            cassette.problem = reason_of(error)
+            return
+        known = {each.id for each in cassette.proposals}
+        cassette.decisions = [row for row in cassette.file.read() if row.proposal in known]
+
+
+_CHANGED = "it has changed since it was read, so nothing was written; look at it again"
+
+
+def _state_of(cassette: ReviewedCassette) -> tuple[object, ...]:
+    """Return what is another value when one of both files was written."""
+    found: list[object] = []
+    for path in (cassette.path, cassette.pending):
+        try:
+            known = path.stat()
+            found.append((path, known.st_mtime_ns, known.st_size, known.st_ino))
+        except OSError:
+            found.append(None)
+    return tuple(found)
+
+
+def _is_newer(cassette: ReviewedCassette) -> bool:
+    path = cassette.path
+    return path.exists() and path.stat().st_mtime_ns > cassette.pending.stat().st_mtime_ns
+
+
+def choose_proposals(review: Review, name: str, wanted: Iterable[str], kinds: Collection[Kind]) -> list[Item]:
+    """Return the questions of a cassette: by numbers of recordings or beginnings of ids, else all of some kinds.
+
+    Raises ``CassetteError`` for one that is none of its questions.
+    """
+    items = [item for item in review.items if item.cassette.name == name]
+    chosen: dict[str, Item] = {}
+    for word in wanted:
+        found = [item for item in items if word in (str(item.proposal.number), item.id)]
+        found = found or [item for item in items if len(word) >= 6 and item.id.startswith(word)]
+        if len(found) != 1:
+            many = f"means {len(found)} of its questions" if found else "is none of its questions"
+            numbers = ", ".join([f"{item.proposal.number} ({item.id[:8]})" for item in items[:10]])
+            raise CassetteError(f"{name}: {word} {many}; they are: {numbers or 'none'}")
+        chosen[found[0].id] = found[0]
+    return list(chosen.values()) or [item for item in items if item.proposal.kind in kinds]
