@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import pytest
+
 from aquila.config import suggest_name
 from aquila.option_table import OPTIONS
 
@@ -22,3 +24,12 @@ def find_unknown_variables() -> Iterator[str]:
         if inner == name or name in settings or inner in _OTHERS or inner.startswith(_OTHER_PREFIXES):
             continue
         yield f"the environment variable {name} means nothing to Aquila{suggest_name(name, settings)}"
+
+
+def warn_of_unknown_variables(config: pytest.Config) -> None:
+    """Warn of each. Raises ``UsageError`` where warnings are errors."""
+    for sentence in find_unknown_variables():
+        try:
+            config.issue_config_time_warning(pytest.PytestConfigWarning(sentence), stacklevel=2)
+        except pytest.PytestConfigWarning as warning:
+            raise pytest.UsageError(str(warning)) from None

@@ -81,6 +81,14 @@ def add_options(parser: pytest.Parser) -> None:
         help="After a run of all tests, list the cassettes that no test used; with FILE, write them there as JSON, for "
         "aquila cassettes prune.",
     )
+    group.addoption(
+        "--aquila-report",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Write what the tests asked and what answered there: a page (FILE.html) or data (FILE.json). For both, "
+        "give it twice.",
+    )
     _add_drift_option(group)
     _add_verify_options(group)
     _add_fault_options(group, parser)

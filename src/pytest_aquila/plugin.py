@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         vcr_compat,
         verify_run,
     )
+    from pytest_aquila.run_report import written_reports
 else:
     lazy_modules(
         globals(),
@@ -85,6 +86,7 @@ else:
         unused_report="pytest_aquila.unused_report",
         vcr_compat="pytest_aquila.vcr_compat",
         verify_run="pytest_aquila.verify_run",
+        written_reports="pytest_aquila.run_report.written_reports",
     )
 
 _totals: pytest.StashKey[Totals] = pytest.StashKey()
@@ -128,6 +130,8 @@ def pytest_configure(config: pytest.Config) -> None:
     run.make_outcome, run.tell = _make_outcome, functools.partial(_tell, config)
     if config.getoption("aquila_orphans") is not None:
         config.pluginmanager.register(unused_report.UnusedReport(config, functools.partial(_used_cassettes, config)))
+    if config.option.aquila_report:
+        written_reports.begin_reports(config, lambda: config.stash.get(_totals, None))
     try:
         now = run.layers.resolve()
         options.check_rules(now)
@@ -171,13 +175,8 @@ def _tell(config: pytest.Config, sentence: str) -> None:
 
 
 def _warn_of_unknown_variables(config: pytest.Config) -> None:
-    if _is_worker(config) or not any(name.startswith("AQUILA_") and name != "AQUILA_SESSION" for name in os.environ):
-        return
-    for sentence in environment_check.find_unknown_variables():
-        try:
-            config.issue_config_time_warning(pytest.PytestConfigWarning(sentence), stacklevel=2)
-        except pytest.PytestConfigWarning as warning:  # where warnings are errors
-            raise pytest.UsageError(str(warning)) from None
+    if not _is_worker(config) and any(name.startswith("AQUILA_") and name != "AQUILA_SESSION" for name in os.environ):
+        environment_check.warn_of_unknown_variables(config)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

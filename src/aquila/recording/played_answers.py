@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
@@ -11,12 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.model import Interaction
-from aquila.errors import CassetteCorrupt
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.names import cassette_path
+from aquila.errors import AquilaError, CassetteCorrupt
 from aquila.recording.child_misses import ChildMisses
 
 if TYPE_CHECKING:
     from aquila.cassettes.model import RecordedRequest
+    from aquila.recording.exchange_watch import ExchangeWatch
     from aquila.recording.scope import Scope
+    from aquila.recording.session import Session
 
 _TOTAL = re.compile(rb'"total_tokens"\s*:\s*(\d{1,12})')
 _PARTS = re.compile(rb'"(?:input|output)_tokens"\s*:\s*(\d{1,12})')
@@ -37,13 +42,19 @@ def describe_played(interaction: Interaction) -> PlayedAnswer:
     return PlayedAnswer(interaction.response.ended / 1000, count_tokens(interaction), interaction.recorded)
 
 
-def tell_plays(scope: Scope) -> Callable[[RecordedRequest, Interaction], None]:
-    """Return what tells the parent process of each answer that is played in its ``scope``."""
+def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Interaction], None]:
+    """Return what tells the parent process of each answer that is played in its ``scope``, and from which recording."""
     misses = scope.run.state_of(ChildMisses)
+
+    @functools.cache
+    def numbers() -> dict[int, int]:
+        return {id(each): number for number, each in enumerate(session.cassette.interactions)}
 
     def tell(request: RecordedRequest, interaction: Interaction) -> None:
         played = describe_played(interaction)
-        misses.tell_play(scope.id, [f"{os.getpid()}.{next(_number)}", played.seconds, played.tokens, played.recorded])
+        place = [session.name, numbers().get(id(interaction), -1)]
+        row = [f"{os.getpid()}.{next(_number)}", played.seconds, played.tokens, played.recorded, *place]
+        misses.tell_play(scope.id, row)
 
     return tell
 
@@ -59,8 +70,20 @@ def plays_of(scope: Scope) -> list[PlayedAnswer]:
 def _take_told(scope: Scope) -> Iterator[PlayedAnswer]:
     for row in scope.run.state_of(ChildMisses).take_plays(scope.id):
         match row:
-            case [str(), int() | float() as seconds, int(tokens), str(recorded)]:
+            case [str(), int() | float() as seconds, int(tokens), str(recorded), str(cassette), int(number)]:
+                if scope.run.exchange_watch is not None:
+                    _note_play(scope, scope.run.exchange_watch, cassette, number)
                 yield PlayedAnswer(seconds, tokens, recorded)
+
+
+def _note_play(scope: Scope, watch: ExchangeWatch, cassette: str, number: int) -> None:
+    """Let the report of the run know of a recording that another process has played."""
+    opened = scope.sessions.opened_for(cassette)
+    with suppress(AquilaError):
+        path = cassette_path(scope.settings.cassette_root(), cassette)
+        held = opened[0].cassette if opened else load_cassette(path)
+        if 0 <= number < len(held.interactions):
+            watch.note_play_elsewhere(scope, cassette, held.interactions[number])
 
 
 def count_tokens(interaction: Interaction) -> int:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     MakeOutcome: TypeAlias = Callable[[UnansweredRequest], UnansweredRequest]
 
     from aquila.recording import outgoing
+    from aquila.recording.exchange_watch import ExchangeWatch
     from aquila.recording.play_log import PlayLog
     from aquila.recording.wire_watch import WireWatch
 
@@ -155,6 +156,8 @@ class Run:
         """What its scopes have played, in a run that asks the upstream the same again."""
         self.wire_watch: WireWatch | None = None
         """What its programs do on the wire, in a process that judges it."""
+        self.exchange_watch: ExchangeWatch | None = None
+        """What it asked and what answered, in a run that reports it."""
         self.lock = threading.RLock()
         """Held while a test's scope opens, so that its threads get the same."""
         self._states: dict[type[Any], Any] = {}
@@ -219,6 +222,8 @@ class Run:
 
         Where no test runs nothing fails, so the user is told: in the summary, and at once after that.
         """
+        if self.exchange_watch is not None:
+            self.exchange_watch.note_problem(None, refusal)
         if self.test is not None:
             self.test.refusals.append(refusal)
         elif not self.has_ended:

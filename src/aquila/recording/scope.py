@@ -289,9 +289,15 @@ class Scope(StandIns):
         recording = self._recording
         if recording is not None and self.is_owner and self.kind != "call" and conversations.has_drifted(self):
             recording.discard()
-            return summarize_scope(self, StoredRecordings())
+            return self._summarize(StoredRecordings())
         stored = recording.close(passed=passed, adds_only=adds_only) if recording is not None else StoredRecordings()
-        return summarize_scope(self, stored)
+        return self._summarize(stored)
+
+    def _summarize(self, stored: StoredRecordings) -> ScopeReport:
+        report = summarize_scope(self, stored)
+        if self.run.exchange_watch is not None and self.is_owner:
+            self.run.exchange_watch.end_scope(self, report)
+        return report
 
 
 def current_scope() -> Scope | None:

@@ -87,7 +87,7 @@ class ScopeSessions:
         if self.watches_contents:
             session.observers.append(drift_watch.note_other_contents(self._scope, session))
         if not self._scope.is_owner:
-            session.observers.append(tell_plays(self._scope))
+            session.observers.append(tell_plays(self._scope, session))
         if run.make_outcome is None or not run.is_here:
             run.state_of(ChildMisses).tell_used(str(self._scope.settings.cassette_root()), cassette)
         if self.counts is not None:

@@ -142,7 +142,7 @@ class Session:
         Without I/O, but for what ``find_drift`` asks other processes before a request is recorded.
         """
         if self._filters is not None:
-            filtered = self._filter_request(request)
+            filtered = self.filter_request(request)
             if filtered is None:
                 return PASS_ON
             request = filtered
@@ -238,7 +238,7 @@ class Session:
             call = self._open_calls.find_call(key, sent) if self._open_calls else None
             return self._play_recording(key, min(asked, len(numbers) - 1), numbers, sent, call)
 
-    def _filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
+    def filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
         """What is compared and stored of a request. Its own credentials may come back in the answer all the same."""
         if self._filters is None:
             return request

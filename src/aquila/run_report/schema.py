@@ -140,7 +140,8 @@ class Exchange(TypedDict):
     """One request and what answered it; or a whole conversation over a WebSocket (``kind``).
 
     ``messages`` is the conversation as the request tells it, ``answer`` what came back. ``problem`` is the text of a
-    miss or a refusal, ``command`` what records the test anew. ``line`` is where the recording begins in its file.
+    miss or a refusal. ``cassette`` is the file of the recording, ``number`` its place there from 1, and ``line``
+    where it begins. ``attempt`` counts the requests that say the same, where one follows another that failed.
     """
 
     id: str
@@ -221,8 +222,24 @@ class Test(TypedDict):
     command: str
 
 
+class HostTotals(TypedDict):
+    """The requests to one host for one model, with the cost of all of them, whoever paid, by currency."""
+
+    host: str
+    model: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost: dict[str, float]
+
+
 class Totals(TypedDict):
-    """Sums over the last attempt of each test. ``saved`` is milliseconds; costs are by currency."""
+    """Sums over the last attempt of each test.
+
+    ``replayed`` to ``refused`` count the tests in which such a request was, ``pending`` the files that wait for a
+    review, and ``orphaned`` the cassettes that no test used. ``saved`` is milliseconds. ``cost`` is what was asked of a
+    provider now, and ``cost_saved`` what replayed answers have cost when they were recorded, both by currency.
+    """
 
     tests: int
     replayed: int
@@ -233,11 +250,13 @@ class Totals(TypedDict):
     refused: int
     pending: int
     orphaned: int
+    requests: int
     input_tokens: int
     output_tokens: int
     saved: int
     cost: dict[str, float]
     cost_saved: dict[str, float]
+    hosts: list[HostTotals]
 
 
 class RunReport(TypedDict):

@@ -108,8 +108,13 @@ class CassetteRoute(ScopeRoute):
         if self._scope.faults is not None and self._is_for_model(asked):
             met = spoil_recording(self._scope, self._session, asked)
             if met is not None:
+                if self._scope.run.exchange_watch is not None:
+                    self._scope.run.exchange_watch.note_decision(met, self._session, asked)
                 return met
         decision = self._session.decide(asked)
+        watch = self._scope.run.exchange_watch
+        if watch is not None:
+            watch.note_decision(decision, self._session, asked)
         log = self._scope.run.play_log
         if log is not None and isinstance(decision, ReplayDecision):
             log.note_request(self._scope, self._session, decision, asked)

@@ -27,7 +27,7 @@ class FaultedRoute(ScopeRoute):
 
     def __init__(self, name: str, scope: Scope, settings: Settings, upstream: Upstream) -> None:
         super().__init__(scope, settings)
-        self.name = self.source = name
+        self.name = self.source = self.unstored = name
         self.needs_key = upstream.needs_key
         self._upstream = upstream
 

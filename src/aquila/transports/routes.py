@@ -6,11 +6,19 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import httpx2
 
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
 from aquila.transports.record import run_in_thread
 from aquila.transports.upstreams import SCRIPT, Upstream
+
+if TYPE_CHECKING:
+    from aquila.transports import watched_exchanges
+else:
+    lazy_modules(globals(), watched_exchanges="aquila.transports.watched_exchanges")
 
 
 class Route:
@@ -69,9 +77,14 @@ class PlainRoute(Route):
         self._upstream = upstream
 
     def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        if runtime.current_run().exchange_watch is not None:
+            return watched_exchanges.send_watched(None, self._upstream.send_request, request, self.name)
         return self._upstream.send_request(request)
 
     async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        if runtime.current_run().exchange_watch is not None:
+            send = self._upstream.send_request_async
+            return await watched_exchanges.send_watched_async(None, send, request, self.name)
         return await self._upstream.send_request_async(request)
 
 

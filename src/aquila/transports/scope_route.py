@@ -27,19 +27,23 @@ if TYPE_CHECKING:
     from aquila.faults.fault import Within
     from aquila.recording.session import Session
     from aquila.recording.wire_watch import WireWatch
-    from aquila.transports import watched_answers
+    from aquila.transports import watched_answers, watched_exchanges
     from aquila.wire_forms import table as wire_forms
 else:
     lazy_modules(
         globals(),
         fault="aquila.faults.fault",
         watched_answers="aquila.transports.watched_answers",
+        watched_exchanges="aquila.transports.watched_exchanges",
         wire_forms="aquila.wire_forms.table",
     )
 
 
 class ScopeRoute(Route):
     """A route through ``scope``. ``settings`` are those of the scope now."""
+
+    unstored = ""
+    """The name of what answers, where no cassette and no script takes it in."""
 
     def __init__(self, scope: Scope, settings: Settings) -> None:
         self.is_one_call = scope.kind == "call"
@@ -48,10 +52,11 @@ class ScopeRoute(Route):
         self._silence = settings.silence
 
     def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        answer = self._answer if self._scope.run.exchange_watch is None else self._answer_watched
         if not (is_last and self.is_one_call):
-            return self._answer(request)
+            return answer(request)
         try:
-            response = self._answer(request)
+            response = answer(request)
         except BaseException:
             self.close(failed=True)
             raise
@@ -62,10 +67,11 @@ class ScopeRoute(Route):
         return response
 
     async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
+        answer = self._answer_async if self._scope.run.exchange_watch is None else self._answer_watched_async
         if not (is_last and self.is_one_call):
-            return await self._answer_async(request)
+            return await answer(request)
         try:
-            response = await self._answer_async(request)
+            response = await answer(request)
         except BaseException:
             await self.close_async(failed=True)
             raise
@@ -80,6 +86,12 @@ class ScopeRoute(Route):
 
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
         raise NotImplementedError
+
+    def _answer_watched(self, request: httpx2.Request) -> httpx2.Response:
+        return watched_exchanges.send_watched(self._scope, self._answer, request, self.unstored)
+
+    async def _answer_watched_async(self, request: httpx2.Request) -> httpx2.Response:
+        return await watched_exchanges.send_watched_async(self._scope, self._answer_async, request, self.unstored)
 
     def close(self, *, failed: bool = False) -> None:
         if self.is_one_call:
@@ -101,15 +113,21 @@ class ScopeRoute(Route):
 
     def _replay(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
         rest, pace, watch = self._rest_of(decision, request), self._pace_for(decision, request), self._watch
+        self._note_replay(decision)
         if watch is not None:
             return watched_answers.replay_watched(watch, decision, request, rest, pace)
         return replay_response(decision, rest, pace)
 
     async def _replay_async(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
         rest, pace, watch = self._rest_of(decision, request), self._pace_for(decision, request), self._watch
+        self._note_replay(decision)
         if watch is not None:
             return await watched_answers.replay_watched_async(watch, decision, request, rest, pace)
         return await replay_response_async(decision, rest, pace)
+
+    def _note_replay(self, decision: ReplayDecision) -> None:
+        if (watch := self._scope.run.exchange_watch) is not None:
+            watch.note_decision(decision)
 
     @property
     def _watch(self) -> WireWatch | None:
@@ -181,5 +199,7 @@ def refuse(scope: Scope, miss: CassetteMiss, key: str) -> NoReturn:
     """Let a scope remember a miss, and raise it as it suits the place. ``key`` is that of the request."""
     # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
     raised = suit_to_place(miss)
+    if scope.run.exchange_watch is not None:
+        scope.run.exchange_watch.note_problem(scope, miss)
     scope.remember_miss(miss, attempt_of(raised, key))
     raise raised

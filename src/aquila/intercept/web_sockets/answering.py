@@ -164,6 +164,8 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
     refused = scope.recording.take_request(decision)
     if refused is not None:
         refuse(scope, refused, decision.key)
+    if scope.run.exchange_watch is not None:
+        scope.run.exchange_watch.note_conversation(scope, request, decision, session)
     return FrameRecorder(scope.recording, session, decision)
 
 
@@ -171,4 +173,6 @@ def _replay(
     scope: Scope, settings: Settings, session: Session, decision: ReplayDecision, request: RecordedRequest
 ) -> ReplayedConversation:
     side = RecordedSide(scope, settings, session, decision, request)
+    if scope.run.exchange_watch is not None:
+        scope.run.exchange_watch.note_conversation(scope, request, decision, session)
     return open_conversation(side, scope, decision.played.key, fault=decision.fault)

@@ -1,0 +1,130 @@
+"""What a run asked and what answered, request by request, for its report. Only a run that wants one takes it down.
+
+A request is noted where it passes: by its route, or by whoever answers a handshake. What was noted in a scope is
+handed on when the scope ends, so that memory does not grow with the run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+    from aquila.errors import UnansweredRequest
+    from aquila.recording.decisions import Decision
+    from aquila.recording.reports import ScopeReport
+    from aquila.recording.scope import Scope
+    from aquila.recording.session import Session
+
+current_exchange: ContextVar[WatchedExchange | None] = ContextVar("aquila_exchange", default=None)
+"""The request that is being answered in this context."""
+
+current_job: ContextVar[str] = ContextVar("aquila_watched_job", default="")
+"""The id of the job that runs in this context, for whoever watches."""
+
+
+@dataclass(slots=True, eq=False)
+class WatchedExchange:
+    """A request, as it was sent, and what has become of it.
+
+    ``asked`` and ``ended`` are moments of ``time.perf_counter``. ``decision`` is what a cassette or a script decided,
+    in ``session``, if it has one; ``response`` is what came from elsewhere, and ``source`` from where. ``interaction``
+    is a recording that another process has played, of ``cassette``. ``problem`` is why nothing answered, and
+    ``address`` what was asked, where the request itself is not known.
+    """
+
+    scope: Scope | None = None
+    request: RecordedRequest | None = None
+    asked: float = 0.0
+    first_byte: float | None = None
+    ended: float | None = None
+    decision: Decision | None = None
+    session: Session | None = None
+    source: str = ""
+    response: RecordedResponse | None = None
+    interaction: Interaction | None = None
+    cassette: str = ""
+    problem: UnansweredRequest | None = None
+    address: str = ""
+    error: str = ""
+    job: str = ""
+    repeats: list[UnansweredRequest] = field(default_factory=list)
+    """Further misses of the same request: a client that tries again."""
+
+
+class ExchangeWatch:
+    """Takes down the requests of one run. Any thread may ask, and any may end a scope.
+
+    ``take_in`` gets what was noted in a scope when that ends, with its report; or with None for both, what was noted in
+    none. ``take_job`` gets the jobs that were executed.
+    """
+
+    def __init__(
+        self,
+        take_in: Callable[[Sequence[WatchedExchange], Scope | None, ScopeReport | None], None],
+        take_job: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        self._take_in = take_in
+        self.take_job = take_job
+        self._open: list[WatchedExchange] = []
+        self._lock = threading.Lock()
+
+    def begin(
+        self, scope: Scope | None, request: RecordedRequest | None, decision: Decision | None = None
+    ) -> WatchedExchange:
+        """Note a request that was just made."""
+        asked = time.perf_counter()
+        exchange = WatchedExchange(scope, request, asked, decision=decision, job=current_job.get())
+        with self._lock:
+            self._open.append(exchange)
+        return exchange
+
+    def note_decision(
+        self, decision: Decision, session: Session | None = None, request: RecordedRequest | None = None
+    ) -> None:
+        """Say what was decided about the request that is being answered here, and what it is as it was compared."""
+        exchange = current_exchange.get()
+        if exchange is not None:
+            exchange.decision, exchange.session = decision, session or exchange.session
+            exchange.request = request or exchange.request
+
+    def note_conversation(
+        self, scope: Scope, request: RecordedRequest, decision: Decision, session: Session | None
+    ) -> None:
+        """Note a handshake, and what was decided about it."""
+        exchange = self.begin(scope, request, decision)
+        exchange.session = session
+
+    def note_problem(self, scope: Scope | None, problem: UnansweredRequest, address: str = "") -> None:
+        """Note that nothing answers a request: the one that is being answered here, else one of its own."""
+        exchange = current_exchange.get()
+        if exchange is None:
+            exchange = self.begin(scope, None)
+        if exchange.problem is None:
+            exchange.problem, exchange.address = problem, exchange.address or address
+        else:
+            exchange.repeats.append(problem)
+
+    def note_play_elsewhere(self, scope: Scope, cassette: str, interaction: Interaction) -> None:
+        """Note a recording that another process has played in a scope of this one."""
+        exchange = self.begin(scope, None)
+        exchange.cassette, exchange.interaction = cassette, interaction
+
+    def end_scope(self, scope: Scope, report: ScopeReport) -> None:
+        """Hand on what was noted in a scope, which has ended."""
+        self._take_in(self._take(lambda each: each.scope is scope), scope, report)
+
+    def end_test(self) -> None:
+        """Hand on what was noted in no scope that will end."""
+        self._take_in(self._take(lambda each: each.scope is None or each.scope.closed), None, None)
+
+    def _take(self, belongs: Callable[[WatchedExchange], bool]) -> list[WatchedExchange]:
+        with self._lock:
+            taken = [each for each in self._open if belongs(each)]
+            self._open = [each for each in self._open if not belongs(each)]
+        return taken

@@ -1,0 +1,341 @@
+"""What an answer says, in the messages of a report: text, reasoning, tool calls, images, and the tokens that it took.
+
+Knows what ``answer_summary`` knows. Whatever an answer lacks or holds in an odd form is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from aquila.cassettes.codecs.answer_summary import read_aws_frames
+from aquila.run_report.media import Media, find_media
+from aquila.wire_forms.sent import mapping, mappings, string
+
+_Event = dict[str, Any]
+_MOST_EVENTS = 200_000
+
+
+@dataclass
+class AnswerCall:
+    """A tool call, whose arguments come in pieces."""
+
+    name: str = ""
+    id: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+@dataclass
+class AnswerChoice:
+    """One message of an answer, as far as it has come."""
+
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    calls: dict[Any, AnswerCall] = field(default_factory=dict)
+    media: list[Media] = field(default_factory=list)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the model has said anything."""
+        return bool(self.text or self.reasoning or self.calls or self.media)
+
+
+@dataclass
+class AnswerFacts:
+    """What an answer says. ``first_at`` is the place in the body, in bytes, behind its first token."""
+
+    choices: dict[Any, AnswerChoice] = field(default_factory=dict)
+    usage: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+    first_at: int | None = None
+    is_stream: bool = False
+
+    def choice(self, index: Any = 0) -> AnswerChoice:
+        """The message with an index, begun if it is not there."""
+        return self.choices.setdefault(index if isinstance(index, int | str) else 0, AnswerChoice())
+
+
+def read_answer(body: bytes) -> AnswerFacts:
+    """Return what the body of an answer says, streamed or not."""
+    facts = AnswerFacts()
+    try:
+        for end, event in _read_events(body, facts):
+            _read_event(event, facts)
+            if facts.first_at is None and any(each.has_begun for each in facts.choices.values()):
+                facts.first_at = end
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass  # what came before it counts
+    return facts
+
+
+def _read_events(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]]:
+    """Yield the JSON objects of a body, each with the place where it ends."""
+    if body[:1] == b"\0":
+        facts.is_stream = True
+        at = 0
+        while at < len(body):
+            length = int.from_bytes(body[at : at + 4])
+            if length < 16 or at + length > len(body):
+                return
+            at += length
+            for event in read_aws_frames(body[at - length : at]):
+                yield at, event
+        return
+    if body.lstrip()[:1] in (b"{", b"["):
+        yield from _read_json(body, facts)
+        return
+    facts.is_stream = True
+    at = 0
+    while at < len(body):
+        end = body.find(b"\n", at)
+        end = len(body) if end < 0 else end + 1
+        line = body[at:end].strip()
+        if line.startswith(b"data:") and (data := line[5:].strip()).startswith(b"{"):
+            found = _parse(data)
+            if found is not None:
+                yield end, found
+        at = end
+
+
+def _parse(data: bytes) -> _Event | None:
+    try:
+        value: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _read_json(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]]:
+    try:
+        whole = json.loads(body)
+    except ValueError:  # one object after the other, or cut
+        facts.is_stream, at = True, 0
+        for line in body.splitlines(keepends=True):
+            at += len(line)
+            if (event := _parse(line)) is not None:
+                yield at, event
+        return
+    facts.is_stream = isinstance(whole, list)
+    for each in whole if isinstance(whole, list) else [whole]:
+        if isinstance(each, dict):
+            yield len(body), each
+
+
+def _read_event(event: _Event, facts: AnswerFacts) -> None:
+    for holder in (event, mapping(event.get("response")), mapping(event.get("message"))):
+        _read_usage(holder, facts.usage)
+    error = event.get("error") or mapping(event.get("response")).get("error")
+    if error:
+        text = error if isinstance(error, str) else string(mapping(error).get("message"))
+        facts.error = facts.error or text
+    reader = next((reader for fits, reader in _READERS if fits(event)), None)
+    if reader is not None:
+        reader(event, facts)
+
+
+_TOKENS = {
+    "input_tokens": "input_tokens",
+    "prompt_tokens": "input_tokens",
+    "promptTokenCount": "input_tokens",
+    "prompt_eval_count": "input_tokens",
+    "inputTokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "completion_tokens": "output_tokens",
+    "candidatesTokenCount": "output_tokens",
+    "eval_count": "output_tokens",
+    "outputTokens": "output_tokens",
+    "total_tokens": "total_tokens",
+    "totalTokenCount": "total_tokens",
+    "totalTokens": "total_tokens",
+    "cachedContentTokenCount": "cached_tokens",
+    "cacheReadInputTokens": "cached_tokens",
+    "cache_read_input_tokens": "cached_tokens",
+}
+
+
+def _read_usage(holder: _Event, usage: dict[str, int]) -> None:
+    found = mapping(holder.get("usage")) or mapping(holder.get("usageMetadata")) or holder
+    for name, kind in _TOKENS.items():
+        value = found.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            usage[kind] = value
+    for details in ("prompt_tokens_details", "input_tokens_details"):
+        cached = mapping(found.get(details)).get("cached_tokens")
+        if isinstance(cached, int) and cached >= 0:
+            usage["cached_tokens"] = cached
+    thought = found.get("thoughtsTokenCount")
+    if isinstance(thought, int) and "candidatesTokenCount" in found:
+        usage["output_tokens"] = usage.get("output_tokens", 0) + thought
+    # Of Anthropic: what was read from its cache, or written to it, is no part of the input there.
+    if isinstance(found.get("input_tokens"), int) and "cache_read_input_tokens" in found:
+        parts = (found.get(name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
+        usage["input_tokens"] += sum(part for part in parts if isinstance(part, int) and part > 0)
+
+
+# --- each kind of event
+
+
+def _add(into: list[str], *values: Any) -> None:
+    into.extend(value for value in values if isinstance(value, str) and value)
+
+
+def _add_call(choice: AnswerChoice, index: Any, name: Any, call_id: Any, arguments: Any) -> None:
+    call = choice.calls.setdefault(index, AnswerCall())
+    call.name = call.name or string(name)
+    call.id = call.id or string(call_id)
+    if isinstance(arguments, str):
+        _add(call.arguments, arguments)
+    elif arguments is not None:
+        call.arguments.append(json.dumps(arguments, ensure_ascii=False))
+
+
+def _read_openai(event: _Event, facts: AnswerFacts) -> None:
+    """Chat completions and completions, whole or in chunks."""
+    for given in mappings(event.get("choices")):
+        said = mapping(given.get("message")) or mapping(given.get("delta")) or given
+        choice = facts.choice(given.get("index", 0))
+        _add(choice.reasoning, said.get("reasoning_content") or said.get("reasoning"))
+        content = said.get("content")
+        if isinstance(content, list):
+            _read_blocks(content, choice)
+        else:
+            _add(choice.text, content)
+        _add(choice.text, said.get("refusal"), said.get("text"))
+        for number, call in enumerate(mappings(said.get("tool_calls"))):
+            function = mapping(call.get("function") or call.get("custom"))
+            arguments = function.get("arguments", function.get("input"))
+            _add_call(choice, call.get("index", number), function.get("name"), call.get("id"), arguments)
+        if called := mapping(said.get("function_call")):
+            _add_call(choice, "function", called.get("name"), None, called.get("arguments"))
+        if audio := mapping(said.get("audio")):
+            _add(choice.text, audio.get("transcript"))
+            choice.media += find_media({"type": "input_audio", "input_audio": audio})
+
+
+def _read_blocks(blocks: Any, choice: AnswerChoice) -> None:
+    """The content of Anthropic, of Bedrock and of the Responses API, whole."""
+    for number, block in enumerate(mappings(blocks)):
+        kind = block.get("type")
+        if kind in ("thinking", "reasoning"):
+            texts = [part.get("text") for key in ("summary", "content") for part in mappings(block.get(key))]
+            _add(choice.reasoning, block.get("thinking"), *texts)
+        elif kind in ("tool_use", "server_tool_use"):
+            _add_call(choice, number, block.get("name"), block.get("id"), block.get("input"))
+        elif kind in ("function_call", "custom_tool_call"):
+            _add_call(
+                choice, number, block.get("name"), block.get("call_id"), block.get("arguments", block.get("input"))
+            )
+        elif kind == "message":
+            _read_blocks(block.get("content"), choice)
+        elif "toolUse" in block:
+            use = mapping(block["toolUse"])
+            _add_call(choice, number, use.get("name"), use.get("toolUseId"), use.get("input"))
+        elif "reasoningContent" in block:
+            _add(choice.reasoning, mapping(mapping(block["reasoningContent"]).get("reasoningText")).get("text"))
+        else:
+            _add(choice.text, block.get("text"), block.get("refusal"))
+            choice.media += find_media(block)
+
+
+def _read_output(event: _Event, facts: AnswerFacts) -> None:
+    output = event["output"]
+    if isinstance(output, dict):  # Bedrock's converse
+        _read_blocks(mapping(output.get("message")).get("content"), facts.choice())
+    else:
+        _read_blocks(output, facts.choice())
+
+
+def _read_content(event: _Event, facts: AnswerFacts) -> None:
+    content, choice = event["content"], facts.choice()
+    if isinstance(content, str):
+        _add(choice.text, content)
+    else:
+        _read_blocks(content, choice)
+
+
+def _read_gemini(event: _Event, facts: AnswerFacts) -> None:
+    for given in mappings(event.get("candidates")):
+        choice = facts.choice(given.get("index", 0))
+        for part in mappings(mapping(given.get("content")).get("parts")):
+            _add(choice.reasoning if part.get("thought") else choice.text, part.get("text"))
+            if called := mapping(part.get("functionCall")):
+                _add_call(choice, len(choice.calls), called.get("name"), called.get("id"), called.get("args") or {})
+            choice.media += find_media(part)
+
+
+def _read_bedrock_event(event: _Event, facts: AnswerFacts) -> None:
+    choice, index = facts.choice(), event["contentBlockIndex"]
+    if started := mapping(mapping(event.get("start")).get("toolUse")):
+        _add_call(choice, index, started.get("name"), started.get("toolUseId"), None)
+    delta = mapping(event.get("delta"))
+    _add(choice.text, delta.get("text"))
+    _add(choice.reasoning, mapping(delta.get("reasoningContent")).get("text"))
+    if piece := mapping(delta.get("toolUse")).get("input"):
+        _add_call(choice, index, None, None, piece)
+
+
+def _read_ollama(event: _Event, facts: AnswerFacts) -> None:
+    choice, message = facts.choice(), mapping(event.get("message"))
+    _add(choice.reasoning, event.get("thinking"), message.get("thinking"))
+    _add(choice.text, event.get("response"), message.get("content"))
+    for call in mappings(message.get("tool_calls")):
+        function = mapping(call.get("function"))
+        _add_call(choice, len(choice.calls), function.get("name"), call.get("id"), function.get("arguments") or {})
+
+
+_TEXT_DELTAS = frozenset(
+    f"response.{name}.delta"
+    for name in ("output_text", "refusal", "text", "output_audio_transcript", "audio_transcript")
+)
+_REASONING_DELTAS = frozenset(f"response.{name}.delta" for name in ("reasoning_summary_text", "reasoning_text"))
+
+
+def _read_typed(event: _Event, facts: AnswerFacts) -> None:
+    """An event of the Responses API or of Anthropic, or of Cohere's second API."""
+    kind, choice = string(event.get("type")), facts.choice()
+    if kind in _TEXT_DELTAS:
+        _add(choice.text, event.get("delta"))
+    elif kind in _REASONING_DELTAS:
+        _add(choice.reasoning, event.get("delta"))
+    elif kind == "response.output_item.done":
+        item = mapping(event.get("item"))
+        if item.get("type") in ("function_call", "custom_tool_call"):
+            arguments = item.get("arguments", item.get("input"))
+            _add_call(choice, len(choice.calls), item.get("name"), item.get("call_id"), arguments)
+        choice.media += find_media(item)
+    elif kind == "content_block_start":
+        block = mapping(event.get("content_block"))
+        if block.get("type") in ("tool_use", "server_tool_use"):
+            _add_call(choice, event.get("index"), block.get("name"), block.get("id"), None)
+    elif kind == "content_block_delta":
+        delta = mapping(event.get("delta"))
+        _add(choice.text, delta.get("text"))
+        _add(choice.reasoning, delta.get("thinking"))
+        if delta.get("type") == "input_json_delta":
+            _add_call(choice, event.get("index"), None, None, delta.get("partial_json"))
+    elif kind == "content-delta":
+        content = mapping(mapping(mapping(event.get("delta")).get("message")).get("content"))
+        _add(choice.text, content.get("text"))
+    elif kind in ("tool-call-start", "tool-call-delta"):
+        call = mapping(mapping(mapping(event.get("delta")).get("message")).get("tool_calls"))
+        function = mapping(call.get("function"))
+        _add_call(choice, event.get("index"), function.get("name"), call.get("id"), function.get("arguments"))
+
+
+def _has(key: str) -> Callable[[_Event], bool]:
+    return lambda event: key in event
+
+
+_READERS: tuple[tuple[Callable[[_Event], bool], Callable[[_Event, AnswerFacts], None]], ...] = (
+    (_has("choices"), _read_openai),
+    (_has("candidates"), _read_gemini),
+    (_has("output"), _read_output),
+    (_has("content"), _read_content),
+    (_has("contentBlockIndex"), _read_bedrock_event),
+    (lambda event: isinstance(event.get("type"), str), _read_typed),
+    (_has("message"), _read_ollama),
+    (_has("response"), _read_ollama),
+)
+"""Who reads an event; the first that fits."""

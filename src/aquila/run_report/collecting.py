@@ -1,0 +1,411 @@
+"""Makes exchanges of what a run has noted, when a scope ends: those of the test that runs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.merging import is_failure
+from aquila.cassettes.storage.names import cassette_path
+from aquila.errors import AquilaError, BudgetSpent, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
+from aquila.recording import outgoing
+from aquila.recording.decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision
+from aquila.recording.exchange_watch import WatchedExchange
+from aquila.recording.reports import ScopeReport
+from aquila.recording.scope import Scope
+from aquila.recording.session import Session
+from aquila.run_report.bodies import Bodies
+from aquila.run_report.costs import Costs
+from aquila.run_report.drift import describe_drift
+from aquila.run_report.exchanges import ExchangeReader
+from aquila.run_report.recording_lines import RecordingLines
+from aquila.run_report.requests import pair_results
+from aquila.run_report.schema import Exchange, Job, Message, State
+
+SCRIPT = "script"
+_Answered = Literal["replayed", "scripted", "live"]
+_MOST_UNPLAYED = 20
+_ASKED = re.compile(r"^(?:.*\brequested\s+)?([A-Z]+) (\w+)://([^/\s]+)(\S*)", re.M)
+
+
+@dataclass
+class TestFacts:
+    """What the running test has done. ``began`` is a moment of ``time.perf_counter``."""
+
+    began: float
+    exchanges: list[Exchange] = field(default_factory=list)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    cassettes: dict[str, None] = field(default_factory=dict)
+    unplayed: list[str] = field(default_factory=list)
+    pending: bool = False
+
+    def states(self) -> list[State]:
+        """What came of its requests, each state once."""
+        found: dict[State, None] = {state: None for each in self.exchanges for state in each["states"]}
+        if self.pending:
+            found["pending"] = None
+        return list(found)
+
+
+class ExchangeCollector:
+    """Takes in what scopes have noted, for the test that runs. ``prefix`` makes ids unique over processes."""
+
+    def __init__(self, root: Path, costs: Costs, prefix: str) -> None:
+        self.bodies = Bodies()
+        self.costs = costs
+        self._reader = ExchangeReader(self.bodies, costs)
+        self._lines = RecordingLines(root)
+        self._prefix = prefix
+        self._count = 0
+        self.facts = TestFacts(0.0)
+
+    def begin_test(self, began: float) -> None:
+        """Collect for another test from now on."""
+        self.facts = TestFacts(began)
+
+    def end_test(self) -> TestFacts:
+        """Return what the test has done, its exchanges in the order in which they were asked."""
+        facts = self.facts
+        facts.exchanges.sort(key=lambda each: ("unplayed" in each["states"], each["timing"]["asked"]))
+        _count_attempts(facts.exchanges)
+        _pair_across(facts.exchanges)
+        return facts
+
+    def take_in(self, noted: Sequence[WatchedExchange], scope: Scope | None, report: ScopeReport | None) -> None:
+        """Take in what was noted in a scope that has ended, or in none."""
+        places = _StoredPlaces()
+        for each in noted:
+            exchange = self._read(each, places)
+            if exchange is not None:
+                if report is not None and report.pending and "recorded" in exchange["states"]:
+                    exchange["states"].append("pending")
+                self.facts.exchanges.append(exchange)
+        if scope is None or report is None:
+            return
+        told = {id(problem) for each in noted for problem in (each.problem, *each.repeats) if problem is not None}
+        for miss in scope.misses:
+            if id(miss) not in told and scope.kind != "call":
+                self._take_miss_elsewhere(miss, scope)
+        self.facts.pending = self.facts.pending or bool(report.pending)
+        for folder, name in report.cassettes:
+            self._note_cassette(Path(folder), name)
+        self.facts.unplayed += [f"{what} of {cassette}" for cassette, what in report.unplayed]
+        self._take_unplayed(scope)
+
+    def take_job(self, told: Mapping[str, Any]) -> None:
+        """Take in an execution of a job: see ``Job`` and ``JobAttempt``; ``began`` is a moment of the clock."""
+        clean = outgoing.redact_outgoing
+        name = str(told["id"])
+        job = self.facts.jobs.get(name)
+        if job is None:
+            job = self.facts.jobs[name] = {"id": name, "name": clean(told["name"]), "attempts": []}
+            if told.get("queue"):
+                job["queue"] = clean(told["queue"])
+            if told.get("arguments"):
+                job["arguments"] = self.bodies.add_text(clean(told["arguments"]))
+        attempt = {key: value for key, value in told.items() if key in ("number", "took", "outcome", "delay")}
+        attempt["at"] = self._since(told["began"])
+        if told.get("error"):
+            attempt["error"] = clean(told["error"])[:2000]
+        job["attempts"].append(cast(Any, attempt))
+
+    # --- one exchange
+
+    def _read(self, noted: WatchedExchange, places: _StoredPlaces) -> Exchange | None:
+        if noted.decision is PASS_ON:
+            return None  # filters keep it out of cassettes, and so out of here
+        redactor = noted.session.redactor if noted.session is not None else outgoing.run_redactor()
+        if noted.interaction is not None and noted.scope is not None:
+            exchange = self._read_recording(noted, redactor.redact_interaction(noted.interaction))
+            exchange["cassette"], exchange["source"], exchange["states"] = noted.cassette, "replayed", ["replayed"]
+            self._place(exchange, noted.scope, noted.cassette, noted.interaction, places)
+        elif noted.problem is not None:
+            exchange = self._read_problem(noted, redactor)
+        elif isinstance(noted.decision, ReplayDecision):
+            exchange = self._read_replay(noted, noted.decision, redactor, places)
+        elif isinstance(noted.decision, RecordDecision):
+            exchange = self._read_recorded(noted, noted.decision, redactor, places)
+        else:
+            exchange = self._read_live(noted, redactor)
+        if noted.ended is not None:
+            exchange["timing"]["took"] = max(0, round((noted.ended - noted.asked) * 1000))
+        if noted.job:
+            exchange["job"] = noted.job
+        return exchange
+
+    def _read_replay(
+        self, noted: WatchedExchange, decision: ReplayDecision, redactor: Redactor, places: _StoredPlaces
+    ) -> Exchange:
+        played = decision.interaction
+        request = _clean_request(noted, redactor) or played.request
+        shown = Interaction(
+            request, redactor.redact_response(played.response), played.recorded, played.upstream, played.model
+        )
+        exchange = self._read_recording(noted, shown)
+        if noted.session is not None:
+            source: _Answered = "replayed"
+            self._place(exchange, noted.scope, noted.session.name, played, places, noted.session)
+        else:
+            source = "scripted" if played.upstream == SCRIPT else "live"
+            if noted.scope is not None and source == "scripted":
+                exchange["script"] = noted.scope.default_cassette or "aquila_script"
+        exchange["source"], exchange["states"] = source, [source]
+        if decision.fault:
+            exchange["states"], exchange["faults"] = ["faulted"], [decision.fault]
+        return exchange
+
+    def _read_recorded(
+        self, noted: WatchedExchange, decision: RecordDecision, redactor: Redactor, places: _StoredPlaces
+    ) -> Exchange:
+        rows = noted.session.new_recordings if noted.session is not None else ()
+        row = next((each for each in rows if each.order == decision.order), None)
+        if row is None:
+            exchange = self._reader.read(decision.request, None, self._next_id(), asked=self._since(noted.asked))
+            exchange["states"] = ["recorded"] if not noted.error else []
+            exchange["error"] = redactor.redact_text(noted.error) or "nothing of it was stored"
+            return exchange
+        exchange = self._read_recording(noted, row.interaction)
+        exchange["source"], exchange["states"] = "recorded", ["recorded"]
+        if noted.session is not None:
+            self._place(exchange, noted.scope, noted.session.name, row.interaction, places)
+        return exchange
+
+    def _read_live(self, noted: WatchedExchange, redactor: Redactor) -> Exchange:
+        request = _clean_request(noted, redactor)
+        if request is None:
+            exchange = self._read_address(noted.address, noted.asked)
+        else:
+            response = None if noted.response is None else redactor.redact_response(noted.response)
+            exchange = self._reader.read(request, response, self._next_id(), asked=self._since(noted.asked))
+        source: _Answered = "scripted" if noted.source == SCRIPT else "live"
+        exchange["source"], exchange["states"] = source, [source]
+        if noted.error and "error" not in exchange:
+            exchange["error"] = redactor.redact_text(noted.error)
+        return exchange
+
+    def _read_problem(self, noted: WatchedExchange, redactor: Redactor) -> Exchange:
+        problem = noted.problem
+        request = _clean_request(noted, redactor)
+        if request is None:
+            exchange = self._read_address(noted.address or str(problem), noted.asked)
+        elif isinstance(noted.decision, ReplayDecision):  # the answer went on as it was not recorded
+            exchange = self._read_replay(noted, noted.decision, redactor, _StoredPlaces())
+        else:
+            exchange = self._reader.read(request, None, self._next_id(), asked=self._since(noted.asked))
+        _add_problem(exchange, problem)
+        if noted.session is None or request is None:
+            return exchange
+        exchange["cassette"] = self._name_session(noted.scope, noted.session.name)
+        if isinstance(noted.decision, RefuseDecision) and not isinstance(problem, PlayedOut | BudgetSpent):
+            drift = describe_drift(request, noted.session, self.bodies)
+            if drift is not None:
+                drift["cassette"] = exchange["cassette"]
+                exchange["drift"] = drift
+        return exchange
+
+    def _take_miss_elsewhere(self, miss: CassetteMiss, scope: Scope) -> None:
+        """Take in a miss of another process, or of a conversation that had begun."""
+        address = _ASKED.search(str(miss))
+        for exchange in self.facts.exchanges if address is not None else ():
+            known = exchange["kind"] == "websocket" and "missed" not in exchange["states"]
+            if address is not None and known and address[3] == exchange["host"]:
+                _add_problem(exchange, miss)
+                return
+        exchange = self._read_address(str(miss), self.facts.began)
+        _add_problem(exchange, miss)
+        self.facts.exchanges.append(exchange)
+
+    def _take_unplayed(self, scope: Scope) -> None:
+        if not scope.owns_cassette or scope.default_cassette is None:
+            return
+        for session in scope.sessions.opened_for(scope.default_cassette):
+            unplayed = session.unplayed_recordings if session.mode == "replay" else ()
+            for number, interaction in unplayed[:_MOST_UNPLAYED]:
+                clean = session.redactor.redact_interaction(interaction)
+                exchange = self._reader.read_interaction(clean, self._next_id())
+                exchange["states"], exchange["number"] = ["unplayed"], number
+                self._locate(exchange, scope, session.name)
+                self.facts.exchanges.append(exchange)
+
+    # --- where it stands
+
+    def _read_recording(self, noted: WatchedExchange, shown: Interaction) -> Exchange:
+        return self._reader.read_interaction(shown, self._next_id(), asked=self._since(noted.asked))
+
+    def _read_address(self, text: str, asked: float) -> Exchange:
+        found = _ASKED.search(text)
+        method, scheme, host, path = found.groups() if found is not None else ("", "", "", "")
+        return {
+            "id": self._next_id(),
+            "kind": "websocket" if scheme in ("ws", "wss") else "http",
+            "states": [],
+            "source": "none",
+            "method": method,
+            "host": host,
+            "path": path,
+            "messages": [],
+            "timing": {"asked": self._since(asked)},
+            "request_headers": [],
+        }
+
+    def _place(
+        self,
+        exchange: Exchange,
+        scope: Scope | None,
+        cassette: str,
+        interaction: Interaction,
+        places: _StoredPlaces,
+        session: Session | None = None,
+    ) -> None:
+        """Say where a recording stands. In a session that replays it is the same object, else an equal one is found."""
+        if scope is None:
+            return
+        if session is not None and session.mode == "replay":
+            number = places.find_held(session, interaction)
+        else:
+            number = places.find_stored(self._path_of(scope, cassette), interaction)
+        if number is not None:
+            exchange["number"] = number
+        self._locate(exchange, scope, cassette)
+
+    def _locate(self, exchange: Exchange, scope: Scope, cassette: str) -> None:
+        path = self._path_of(scope, cassette)
+        exchange["cassette"] = self._name_session(scope, cassette)
+        line = self._lines.find_line(path, exchange["number"]) if path is not None and "number" in exchange else None
+        if line is not None:
+            exchange["line"] = line
+
+    def _path_of(self, scope: Scope, cassette: str) -> Path | None:
+        try:
+            return cassette_path(scope.settings.cassette_root(), cassette)
+        except AquilaError:
+            return None
+
+    def _name_session(self, scope: Scope | None, cassette: str) -> str:
+        path = self._path_of(scope, cassette) if scope is not None else None
+        return cassette if path is None else self._lines.name_file(path)
+
+    def _note_cassette(self, folder: Path, name: str) -> None:
+        """Note a cassette that was used. Fixtures have one each, and most of them no file."""
+        with suppress(AquilaError, OSError):
+            path = cassette_path(folder, name)
+            if path.exists():
+                self.facts.cassettes[self._lines.name_file(path)] = None
+
+    def _next_id(self) -> str:
+        self._count += 1
+        return f"{self._prefix}{self._count}"
+
+    def _since(self, moment: float) -> int:
+        return max(0, round((moment - self.facts.began) * 1000))
+
+
+class _StoredPlaces:
+    """The numbers of recordings, for one scope: each is taken once."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, dict[int, int]] = {}
+        self._stored: dict[Path, list[Interaction | None]] = {}
+
+    def find_held(self, session: Session, interaction: Interaction) -> int | None:
+        """Return the number, from 1, of a recording that a session holds. A fault of it has the same request."""
+        numbers = self._held.get(id(session))
+        if numbers is None:
+            numbers = self._held[id(session)] = {}
+            for number, each in enumerate(session.cassette.interactions, 1):
+                numbers[id(each)] = number
+                numbers.setdefault(id(each.request), number)
+        return numbers.get(id(interaction)) or numbers.get(id(interaction.request))
+
+    def find_stored(self, path: Path | None, interaction: Interaction) -> int | None:
+        """Return the number, from 1, of a recording in a file."""
+        if path is None:
+            return None
+        if path not in self._stored:
+            try:
+                self._stored[path] = list(load_cassette(path).interactions) if path.exists() else []
+            except (AquilaError, OSError):
+                self._stored[path] = []
+        stored = self._stored[path]
+        for at, each in enumerate(stored):
+            if each is not None and each.request == interaction.request and each.recorded == interaction.recorded:
+                stored[at] = None
+                return at + 1
+        return None
+
+
+def _clean_request(noted: WatchedExchange, redactor: Redactor) -> RecordedRequest | None:
+    """A request as it may be shown: as its session would store it."""
+    if noted.request is None:
+        return None
+    asked = noted.request if noted.session is None else noted.session.filter_request(noted.request)
+    return None if asked is None else redactor.redact_request(asked)
+
+
+def _add_problem(exchange: Exchange, problem: UnansweredRequest | None) -> None:
+    refused = isinstance(problem, LiveCallRefused | BudgetSpent)
+    exchange["states"].append("refused" if refused else "missed")
+    exchange["problem"] = outgoing.redact_outgoing(str(problem))
+
+
+def _count_attempts(exchanges: Iterable[Exchange]) -> None:
+    """Number the attempts at one request: an equal one that follows a failure."""
+    last: dict[tuple[object, ...], Exchange] = {}
+    for exchange in exchanges:
+        if "unplayed" in exchange["states"]:
+            continue
+        body = exchange.get("request_body", "")
+        said = body if isinstance(body, str) else body["key"]
+        key = (exchange["method"], exchange["host"], exchange["path"], said)
+        before = last.get(key)
+        if before is not None and _has_failed(before):
+            before.setdefault("attempt", 1)
+            exchange["attempt"] = before["attempt"] + 1
+        last[key] = exchange
+
+
+def _has_failed(exchange: Exchange) -> bool:
+    if "status" not in exchange:
+        return True
+    end = exchange.get("end", "complete")
+    return (
+        end == "broken"
+        or is_failure(RecordedResponse(exchange["status"], end="complete"))
+        or "faulted" in exchange["states"]
+    )
+
+
+def _pair_across(exchanges: Sequence[Exchange]) -> None:
+    """Give the tool calls of each answer the results that a later request tells."""
+    calls = {
+        call["id"]: call
+        for exchange in exchanges
+        for message in exchange.get("answer", ())
+        for call in message.get("tool_calls", ())
+        if "id" in call
+    }
+    for before, exchange in itertools.pairwise(exchanges):
+        results = [message for message in exchange["messages"] if message["role"] == "tool"]
+        for message in results:
+            call = calls.get(message.get("tool_call_id", ""))
+            if call is not None:
+                call.setdefault("result", message.get("text", ""))
+        if results and not any("tool_call_id" in message for message in results):
+            answered: list[Message] = [*before.get("answer", ()), *_last_results(exchange["messages"])]
+            pair_results(answered)
+
+
+def _last_results(messages: Sequence[Message]) -> list[Message]:
+    """The results at the end of a conversation."""
+    at = len(messages)
+    while at and messages[at - 1]["role"] == "tool":
+        at -= 1
+    return list(messages[at:])

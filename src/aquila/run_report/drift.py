@@ -1,0 +1,85 @@
+"""How a request differs from the recording that is most like it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from aquila.cassettes.matching.difference import ABSENT
+from aquila.cassettes.matching.miss_message import explain_miss
+from aquila.cassettes.model import RecordedRequest
+from aquila.recording.session import Session
+from aquila.run_report.answers import read_answer
+from aquila.run_report.bodies import Bodies
+from aquila.run_report.requests import join_texts
+from aquila.run_report.schema import Change, Drift
+from aquila.wire_forms.sent import SentRequest
+from aquila.wire_forms.table import read_sent
+
+_MOST_CHANGES = 50
+
+
+def describe_drift(request: RecordedRequest, session: Session, bodies: Bodies) -> Drift | None:
+    """Return how a request, redacted already, differs from the nearest recording of a session.
+
+    None if none is near. The place of the cassette is not filled in yet, but for its name.
+    """
+    recordings = session.cassette.interactions
+    if not recordings:
+        return None
+    explained = explain_miss(
+        request,
+        recordings=recordings,
+        rules=session.rules,
+        cassette=session.name,
+        command="",
+        redactor=session.redactor,
+        compares_origin=session.rules.compares_origin,
+    )
+    if explained.nearest is None:
+        return None
+    nearest = session.redactor.redact_interaction(recordings[explained.nearest])
+    drift: Drift = {
+        "cassette": session.name,
+        "number": explained.nearest + 1,
+        "group": group_of(explained.group or explained.text),
+        "changes": [
+            _as_change(each.path, each.recorded, each.now, session, bodies) for each in explained.found[:_MOST_CHANGES]
+        ],
+    }
+    was, now = _prompt(read_sent(nearest.request)), _prompt(read_sent(request))
+    if was or now:
+        drift["prompt_was"], drift["prompt_now"] = bodies.add_text(was), bodies.add_text(now)
+    choices = read_answer(nearest.response.body).choices.values()
+    if answer := "\n".join(join_texts(choice.text) for choice in choices if choice.text):
+        drift["answer_was"] = bodies.add_text(answer)
+    return drift
+
+
+def group_of(group: str) -> str:
+    """Return a short name that is the same for equal groups."""
+    return hashlib.blake2b(group.encode("utf-8", "replace"), digest_size=6).hexdigest()
+
+
+def _as_change(path: str, was: Any, now: Any, session: Session, bodies: Bodies) -> Change:
+    change: Change = {"path": session.redactor.redact_text(path)}
+    if was is not ABSENT:
+        change["was"] = bodies.add_text(session.redactor.redact_text(_show(was)))
+    if now is not ABSENT:
+        change["now"] = bodies.add_text(session.redactor.redact_text(_show(now)))
+    return change
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return str(value)
+
+
+def _prompt(sent: SentRequest) -> str:
+    """The messages of a request as one text, for a comparison word by word."""
+    return "\n\n".join(f"{message.role}: {message.text}" for message in sent.messages if message.text)

@@ -1,0 +1,185 @@
+"""Reads exchanges for a report from what went over the wire: a request and its answer, or a whole conversation."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aquila.cassettes.body_file import StoredChunks, StoredRequest
+from aquila.cassettes.frames.frame import SWITCHED, Close, NotAFrame, is_conversation, read_event
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.errors import CassetteCorrupt
+from aquila.run_report.answers import AnswerFacts, read_answer
+from aquila.run_report.bodies import LONGEST, Bodies
+from aquila.run_report.costs import Costs
+from aquila.run_report.requests import answer_messages, read_messages, read_parameters
+from aquila.run_report.schema import Exchange, Frame, Text, Timing
+from aquila.wire_forms.sent import SentRequest
+from aquila.wire_forms.table import read_sent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOST_CHUNKS = 1000
+"""Times of chunks that an exchange tells."""
+
+MOST_FRAMES = 500
+"""Messages of a conversation that an exchange tells: those at its beginning, and the last ones."""
+
+_MOST_READ = 4 * 1024 * 1024
+"""Bytes of an answer that are read for what it says."""
+
+
+class ExchangeReader:
+    """Makes exchanges of what went over the wire. Texts go to ``bodies``, and ``costs`` says what answers cost.
+
+    What it is given has been redacted.
+    """
+
+    def __init__(self, bodies: Bodies, costs: Costs | None = None) -> None:
+        self.bodies = bodies
+        self.costs = costs or Costs()
+
+    def read(
+        self, request: RecordedRequest, response: RecordedResponse | None, name: str, *, asked: int = 0
+    ) -> Exchange:
+        """Return an exchange named ``name``, with what the request and its answer say. Its state is not known yet.
+
+        ``asked`` is when it was asked, in milliseconds since the test began.
+        """
+        sent = read_sent(request) if not _is_stored(request) else SentRequest("", http=request)
+        parts = urlsplit(request.url)
+        exchange: Exchange = {
+            "id": name,
+            "kind": "websocket" if is_conversation(request) else "http",
+            "states": [],
+            "source": "none",
+            "method": request.method,
+            "host": parts.netloc.rpartition("@")[2],
+            "path": parts.path + (f"?{parts.query}" if parts.query else ""),
+            "messages": read_messages(sent, self.bodies),
+            "timing": {"asked": asked},
+            "request_headers": list(request.headers),
+        }
+        if sent.form:
+            exchange["form"] = sent.form
+            exchange["streamed"] = sent.is_streamed
+        if sent.model:
+            exchange["model"] = sent.model
+        if sent.tools:
+            exchange["tools"] = [tool.name for tool in sent.tools]
+        if parameters := read_parameters(sent):
+            exchange["parameters"] = parameters
+        if request.size:
+            exchange["request_body"] = self._request_body(request)
+        if response is not None:
+            self._add_response(exchange, response)
+        return exchange
+
+    def read_interaction(self, interaction: Interaction, name: str, *, asked: int = 0) -> Exchange:
+        """Return the exchange of a recording."""
+        exchange = self.read(interaction.request, interaction.response, name, asked=asked)
+        if interaction.recorded:
+            exchange["recorded"] = interaction.recorded
+        if interaction.model:
+            exchange["answered_by"] = interaction.model
+        return exchange
+
+    def _request_body(self, request: RecordedRequest) -> Text:
+        media_type = request.first_header("content-type")
+        if isinstance(request, StoredRequest):
+            return {**self.bodies.add_bytes(request.file.first_bytes(LONGEST), media_type), "size": request.size}
+        return self.bodies.add_body(request.body, media_type)
+
+    def _add_response(self, exchange: Exchange, response: RecordedResponse) -> None:
+        exchange["status"] = response.status
+        exchange["end"] = response.end
+        if response.error:
+            exchange["error"] = response.error
+        exchange["response_headers"] = list(response.headers)
+        timing = exchange["timing"]
+        timing["first_byte"], timing["ended"] = response.started, response.ended
+        try:
+            if exchange["kind"] == "websocket" and response.status == SWITCHED:
+                self._add_frames(exchange, response)
+            else:
+                self._add_body(exchange, response)
+        except CassetteCorrupt:  # the file of a large body is missing: whoever asked for it was told
+            exchange["error"] = "the file of this body is missing"
+
+    def _add_body(self, exchange: Exchange, response: RecordedResponse) -> None:
+        media_type = response.first_header("content-type")
+        timing, chunks = exchange["timing"], response.chunks
+        if isinstance(chunks, StoredChunks):
+            body, size = chunks.file.first_bytes(_MOST_READ), chunks.file.size
+            sizes, times = chunks.sizes(), chunks.times()
+        else:
+            body = response.body
+            size, sizes, times = len(body), [len(each.data) for each in chunks], [each.at for each in chunks]
+        if not size:
+            return
+        if media_type.startswith(("audio/", "image/", "video/")):
+            exchange["response_body"] = self.bodies.add_image(body, media_type)
+        else:
+            whole = self.bodies.add_body(body, media_type)
+            exchange["response_body"] = whole if isinstance(whole, str) else {**whole, "size": size}
+        facts = read_answer(body[:_MOST_READ])
+        self._add_answer(exchange, facts)
+        _add_times(timing, sizes, times, facts)
+        if response.status >= 400 and facts.error:
+            exchange["error"] = facts.error
+
+    def _add_answer(self, exchange: Exchange, facts: AnswerFacts) -> None:
+        answer = answer_messages(facts, self.bodies)
+        if answer:
+            exchange["answer"] = answer
+        usage = self.costs.usage_of(facts.usage, exchange.get("model", ""), exchange.get("answered_by", ""))
+        if usage is not None:
+            exchange["usage"] = usage
+
+    def _add_frames(self, exchange: Exchange, response: RecordedResponse) -> None:
+        chunks = response.chunks
+        count = len(chunks)
+        half = MOST_FRAMES // 2
+        if count > MOST_FRAMES:
+            exchange["frames_left_out"] = count - MOST_FRAMES
+            shown: Iterator[int] = itertools.chain(range(half), range(count - half, count))
+        else:
+            shown = iter(range(count))
+        frames: list[Frame] = []
+        for number in shown:
+            try:
+                said = read_event(chunks[number])
+            except NotAFrame:
+                continue
+            if isinstance(said, Close):
+                exchange["end"] = "closed" if said.by == "client" else "complete"
+                exchange["error"] = f"closed by the {said.by} with {said.code}{said.reason and f': {said.reason}'}"
+                if said.code in (1000, 1001, 1005):
+                    del exchange["error"]
+                continue
+            frames.append(
+                {
+                    "direction": "sent" if said.sent else "received",
+                    "kind": "text" if said.is_text else "binary",
+                    "at": said.at,
+                    "body": self.bodies.add_body(said.data),
+                }
+            )
+        exchange["frames"] = frames
+
+
+def _is_stored(request: RecordedRequest) -> bool:
+    return isinstance(request, StoredRequest)
+
+
+def _add_times(timing: Timing, sizes: Sequence[int], times: Sequence[int], facts: AnswerFacts) -> None:
+    if len(times) > 1:
+        step = -(-len(times) // MOST_CHUNKS)
+        timing["chunks"] = list(times[::step])
+    if facts.first_at is not None and times:
+        at = bisect.bisect_left(list(itertools.accumulate(sizes)), facts.first_at)
+        timing["first_token"] = times[min(at, len(times) - 1)]

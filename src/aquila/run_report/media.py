@@ -1,0 +1,132 @@
+"""Images, sounds and files in the JSON of requests and answers, in the order in which they stand there."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote_to_bytes
+
+from aquila.run_report.bodies import Bodies
+from aquila.run_report.schema import Part
+from aquila.wire_forms.sent import mapping, string
+
+Kind = Literal["image", "audio", "file", "other"]
+_DEEPEST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One image, sound or file. ``data`` is its bytes, if they are there; else there may be a ``url``."""
+
+    kind: Kind
+    media_type: str = ""
+    name: str = ""
+    data: bytes | None = None
+    url: str = ""
+
+
+def find_media(value: Any) -> list[Media]:
+    """Return what a JSON value holds of them."""
+    return list(_walk(value, 0))
+
+
+def as_part(media: Media, bodies: Bodies) -> Part:
+    """Return it as a part of a message."""
+    part: Part = {"kind": media.kind}
+    if media.name:
+        part["name"] = media.name[:200]
+    if media.media_type:
+        part["media_type"] = media.media_type
+    if media.data is not None:
+        part["body"] = bodies.add_image(media.data, media.media_type)
+    elif media.url:
+        part["url"] = media.url[:2000]
+    return part
+
+
+def _walk(value: Any, depth: int) -> Iterator[Media]:
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, list):
+        for each in value:
+            yield from _walk(each, depth + 1)
+    elif isinstance(value, dict):
+        found = _read(value)
+        if found is not None:
+            yield found
+            return
+        if isinstance(value.get("images"), list):  # Ollama
+            yield from (_from_base64("image", "", each) for each in value["images"] if isinstance(each, str))
+        for name, each in value.items():
+            if name != "images" and isinstance(each, dict | list):
+                yield from _walk(each, depth + 1)
+
+
+def _read(part: dict[str, Any]) -> Media | None:
+    """Return what one part of a message is, if it is one of these."""
+    kind = part.get("type")
+    if kind in ("image_url", "input_image"):
+        url = part.get("image_url")
+        return _from_url("image", string(mapping(url).get("url")) or string(url), string(part.get("file_id")))
+    if kind == "input_audio":
+        audio = mapping(part.get("input_audio")) or part
+        sound = string(audio.get("format")) or "wav"
+        return _from_base64("audio", f"audio/{sound}", string(audio.get("data")))
+    if kind in ("file", "input_file"):
+        file = mapping(part.get("file")) or part
+        name = string(file.get("filename"))
+        return _from_url("file", string(file.get("file_data")), name or string(file.get("file_id")))
+    if kind in ("image", "document") and mapping(part.get("source")):
+        source = mapping(part["source"])
+        what: Kind = "image" if kind == "image" else "file"
+        if source.get("type") == "base64":
+            return _from_base64(what, string(source.get("media_type")), string(source.get("data")))
+        return _from_url(what, string(source.get("url")), string(part.get("title")))
+    if kind == "image_generation_call":
+        return _from_base64("image", "image/png", string(part.get("result")))
+    return _read_others(part)
+
+
+def _read_others(part: dict[str, Any]) -> Media | None:
+    """Parts of Gemini and of Bedrock."""
+    for key in ("inlineData", "inline_data", "fileData", "file_data"):
+        if inline := mapping(part.get(key)):
+            media_type = string(inline.get("mimeType")) or string(inline.get("mime_type"))
+            kind = _kind_of(media_type)
+            if "data" in inline:
+                return _from_base64(kind, media_type, string(inline["data"]))
+            return Media(kind, media_type, url=string(inline.get("fileUri")) or string(inline.get("file_uri")))
+    for key, what in (("image", "image"), ("document", "file"), ("video", "file")):
+        block = mapping(part.get(key))
+        if mapping(block.get("source")).get("bytes"):
+            form = string(block.get("format"))
+            media_type = f"image/{form}" if what == "image" else ""
+            return _from_base64(
+                "image" if what == "image" else "file", media_type, string(block["source"]["bytes"]), block.get("name")
+            )
+    return None
+
+
+def _kind_of(media_type: str) -> Kind:
+    first = media_type.partition("/")[0]
+    return "image" if first == "image" else "audio" if first == "audio" else "file"
+
+
+def _from_url(kind: Kind, url: str, name: str = "") -> Media:
+    if not url.startswith("data:"):
+        return Media(kind, name=name, url=url)
+    head, _, data = url[5:].partition(",")
+    media_type = head.partition(";")[0]
+    if head.endswith(";base64"):
+        return _from_base64(kind, media_type, data, name)
+    return Media(kind, media_type, name, unquote_to_bytes(data))
+
+
+def _from_base64(kind: Kind, media_type: str, data: str, name: Any = "") -> Media:
+    try:
+        return Media(kind, media_type, string(name), base64.b64decode(data))
+    except (ValueError, binascii.Error):
+        return Media(kind, media_type, string(name))

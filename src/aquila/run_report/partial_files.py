@@ -1,0 +1,114 @@
+"""The files that a report is collected in while the run goes on: a line of JSON for each test, written when it ends.
+
+So a run that is killed has lost nothing but its last tests, and memory does not grow with the run. Each process has a
+file of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Literal, TypeAlias
+
+from aquila.run_report.schema import Body, RunReport, Test
+from aquila.run_report.totals import sum_up
+
+SUFFIX = ".partial"
+"""What the name of a report has at its end while it is collected."""
+
+MOST_BODIES = 256 * 1024 * 1024
+"""Bytes of the bodies of a whole report. Of those that come after nothing is kept but their size."""
+
+Kind: TypeAlias = Literal["begins", "test", "prices", "note"]
+
+
+class PartialFile:
+    """The file of one process. Raises ``OSError`` if it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[str] | None = path.open("w", encoding="utf-8")
+
+    def write(self, kind: Kind, value: Any, bodies: Mapping[str, Body] | None = None) -> None:
+        """Write a line, to the disk's cache at once."""
+        if self._file is not None:
+            row = [kind, value] if bodies is None else [kind, value, bodies]
+            self._file.write(json.dumps(row, ensure_ascii=True, separators=(",", ":")) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def find_parts(path: Path) -> list[Path]:
+    """Return the files of a report: that of its own process, and those of the workers beside it."""
+    others = sorted(each for each in path.parent.glob(f"{_escape(path.name)}.*") if each.suffix[1:].isalnum())
+    return [each for each in (path, *others) if each.is_file()]
+
+
+def _escape(name: str) -> str:
+    return "".join(f"[{each}]" if each in "*?[" else each for each in name)
+
+
+def join_parts(parts: Iterable[Path], head: RunReport) -> RunReport:
+    """Fill a report with what the files hold. ``head`` has all but the tests and their bodies, and is changed."""
+    rows: list[tuple[float, Test]] = []
+    bodies, notes, prices = head["bodies"], dict.fromkeys(head["notes"]), {}
+    left = MOST_BODIES
+    for part in parts:
+        begun: dict[str, tuple[float, Test]] = {}
+        for kind, value, *more in _read_rows(part):
+            if kind == "begins":
+                begun[value["test"]["id"]] = value["at"], value["test"]
+            elif kind == "test":
+                at, _ = begun.pop(value["id"], (0.0, None))
+                rows.append((at, value))
+                for key, body in (more[0] if more else {}).items():
+                    if key not in bodies:
+                        bodies[key], left = _within(body, left)
+            elif kind == "note":
+                notes[value] = None
+            else:
+                prices.update(value)
+        rows += begun.values()  # they have not ended
+    rows.sort(key=lambda row: row[0])
+    head["tests"] = _number_attempts([test for _, test in rows])
+    head["notes"] = list(notes)
+    if prices:
+        head["prices"] = list(prices.values())
+    head["totals"] = sum_up(head["tests"], pending=len(head["pending"]), orphans=len(head["orphans"]))
+    return head
+
+
+def _within(body: Body, left: int) -> tuple[Body, int]:
+    name: Literal["text", "base64"] = "base64" if "base64" in body else "text"
+    size = len(body.get(name, ""))
+    if size <= left:
+        return body, left - size
+    body[name], body["cut"] = "", body.get("cut", 0) + size
+    return body, left
+
+
+def _read_rows(part: Path) -> Iterator[Any]:
+    with part.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except ValueError:  # the process was killed when it wrote this
+                continue
+
+
+def _number_attempts(tests: list[Test]) -> list[Test]:
+    counts: dict[str, int] = {}
+    last: dict[str, Test] = {}
+    for test in tests:
+        name = test["id"]
+        if name in last:
+            last[name]["outcome"] = "rerun"
+        counts[name] = test["attempt"] = counts.get(name, 0) + 1
+        last[name] = test
+    return tests

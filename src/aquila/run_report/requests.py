@@ -1,0 +1,118 @@
+"""What a request says, in the messages of a report."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+from aquila.run_report.answers import AnswerChoice, AnswerFacts
+from aquila.run_report.bodies import Bodies
+from aquila.run_report.media import Kind, Media, as_part, find_media
+from aquila.run_report.schema import Message, Part, Text, ToolCall
+from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall, mapping
+
+_KINDS = get_args(Kind)
+_NO_PARAMETERS = frozenset(
+    {
+        *("messages", "input", "contents", "system", "instructions", "prompt", "tools", "functions", "model"),
+        *("systemInstruction", "system_instruction", "toolConfig", "images", "stream"),
+    }
+)
+_LONGEST_PARAMETER = 1000
+_MOST_PARAMETERS = 50
+
+
+def read_messages(sent: SentRequest, bodies: Bodies) -> list[Message]:
+    """Return the conversation as a request tells it: each tool call with its result beside it."""
+    media = find_media(sent.raw)
+    messages = [_as_message(each, media, bodies) for each in sent.messages]
+    if media and messages:  # of a kind that the wire form does not name
+        messages[-1].setdefault("parts", []).extend(as_part(each, bodies) for each in media)
+    return pair_results(messages)
+
+
+def pair_results(messages: list[Message]) -> list[Message]:
+    """Put the results of tools beside their calls; by their ids, and where there are none in their order."""
+    waiting: list[ToolCall] = []
+    for message in messages:
+        waiting += [call for call in message.get("tool_calls", ()) if "result" not in call]
+        if message["role"] == "tool":
+            name = message.get("tool_call_id")
+            call = next((each for each in waiting if name is None or each.get("id") in (name, None)), None)
+            if call is not None:
+                call["result"] = message.get("text", "")
+                waiting.remove(call)
+    return messages
+
+
+def read_parameters(sent: SentRequest) -> dict[str, Any]:
+    """Return what a request sets besides what it says: temperature, limits and the like."""
+    found: dict[str, Any] = {}
+    for name, value in mapping(sent.raw).items():
+        if name in _NO_PARAMETERS or len(found) >= _MOST_PARAMETERS:
+            continue
+        if len(json.dumps(value, ensure_ascii=False)) <= _LONGEST_PARAMETER:
+            found[name[:200]] = value
+    return found
+
+
+def answer_messages(facts: AnswerFacts, bodies: Bodies) -> list[Message]:
+    """Return what an answer says: a message for each choice."""
+    return [_answer_message(choice, bodies) for choice in facts.choices.values() if choice.has_begun]
+
+
+def _answer_message(choice: AnswerChoice, bodies: Bodies) -> Message:
+    message: Message = {"role": "assistant"}
+    if choice.text:
+        message["text"] = bodies.add_text(join_texts(choice.text))
+    if choice.reasoning:
+        message["reasoning"] = bodies.add_text(join_texts(choice.reasoning))
+    if choice.calls:
+        calls = choice.calls.values()
+        message["tool_calls"] = [
+            _as_call(SentToolCall(each.name, "".join(each.arguments), each.id or None), bodies) for each in calls
+        ]
+    if choice.media:
+        message["parts"] = [as_part(each, bodies) for each in choice.media]
+    return message
+
+
+def join_texts(pieces: list[str]) -> str:
+    """Join the pieces of a text: half a surrogate pair in one and half in the next make one character."""
+    text = "".join(pieces)
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _as_message(sent: SentMessage, media: list[Media], bodies: Bodies) -> Message:
+    message: Message = {"role": sent.role}
+    if sent.text:
+        message["text"] = bodies.add_text(sent.text)
+    if sent.tool_calls:
+        message["tool_calls"] = [_as_call(each, bodies) for each in sent.tool_calls]
+    if sent.tool_call_id is not None:
+        message["tool_call_id"] = sent.tool_call_id
+    if sent.parts:
+        message["parts"] = [_take_part(each, media, bodies) for each in sent.parts]
+    return message
+
+
+def _take_part(name: str, media: list[Media], bodies: Bodies) -> Part:
+    kind: Kind = next((each for each in _KINDS if each == name), "other")
+    found = next((each for each in media if each.kind == kind), None)
+    if found is None:
+        return {"kind": kind}
+    media.remove(found)
+    return as_part(found, bodies)
+
+
+def _as_call(call: SentToolCall, bodies: Bodies) -> ToolCall:
+    given: ToolCall = {"name": call.name, "arguments": _arguments(call.arguments, bodies)}
+    if call.id is not None:
+        given["id"] = call.id
+    return given
+
+
+def _arguments(value: Any, bodies: Bodies) -> Text:
+    if value is None:
+        return ""
+    return bodies.add_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

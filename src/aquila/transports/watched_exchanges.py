@@ -1,0 +1,226 @@
+"""Requests that a run takes down for its report: when they were made, when their answers ended, and live ones whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from aquila.cassettes.content_codings import decode_body
+from aquila.cassettes.model import RecordedChunk, RecordedResponse
+from aquila.recording import runtime
+from aquila.recording.exchange_watch import WatchedExchange, current_exchange
+from aquila.transports.wire import decode_headers, to_recorded_request
+
+if TYPE_CHECKING:
+    from aquila.recording.scope import Scope
+
+MOST_KEPT = 4 * 1024 * 1024
+"""Bytes of a live answer that are kept for the report."""
+
+Send = Callable[[httpx2.Request], httpx2.Response]
+SendAsync = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
+
+
+def send_watched(scope: Scope | None, send: Send, request: httpx2.Request, live: str) -> httpx2.Response:
+    """Send a request, and note it and what comes of it. ``live`` names what answers where no scope takes that in."""
+    if (around := current_exchange.get()) is not None:  # a route within a route
+        around.source = live or around.source
+        return send(request)
+    exchange = _begin(scope, live)
+    mark = current_exchange.set(exchange)
+    try:
+        if live:
+            request.read()
+        response = send(request)
+    except BaseException as error:
+        _note_error(exchange, error)
+        raise
+    finally:
+        current_exchange.reset(mark)
+        _keep_request(exchange, request)
+    return _follow(exchange, response)
+
+
+async def send_watched_async(
+    scope: Scope | None, send: SendAsync, request: httpx2.Request, live: str
+) -> httpx2.Response:
+    """The async twin of ``send_watched``."""
+    if (around := current_exchange.get()) is not None:
+        around.source = live or around.source
+        return await send(request)
+    exchange = _begin(scope, live)
+    mark = current_exchange.set(exchange)
+    try:
+        if live:
+            await request.aread()
+        response = await send(request)
+    except BaseException as error:
+        _note_error(exchange, error)
+        raise
+    finally:
+        current_exchange.reset(mark)
+        _keep_request(exchange, request)
+    return _follow(exchange, response)
+
+
+def _note_error(exchange: WatchedExchange, error: BaseException) -> None:
+    exchange.error, exchange.ended = f"{type(error).__name__}: {error}", time.perf_counter()
+
+
+def _begin(scope: Scope | None, live: str) -> WatchedExchange:
+    watch = runtime.current_run().exchange_watch if scope is None else scope.run.exchange_watch
+    exchange = WatchedExchange(scope) if watch is None else watch.begin(scope, None)
+    exchange.source = live
+    return exchange
+
+
+def _keep_request(exchange: WatchedExchange, request: httpx2.Request) -> None:
+    """Keep a request that nobody has noted yet, if it can be read again."""
+    if exchange.request is None:
+        try:
+            exchange.request = to_recorded_request(request)
+        except httpx2.RequestNotRead:
+            exchange.address = f"{request.method} {request.url.copy_with(userinfo=b'', query=None, fragment=None)}"
+
+
+def _follow(exchange: WatchedExchange, response: httpx2.Response) -> httpx2.Response:
+    """Return an answer that says when it was read, and what came, where nobody else knows that."""
+    exchange.first_byte = time.perf_counter()
+    stream: Any = response.stream
+    if exchange.source:
+        exchange.response = RecordedResponse(response.status_code, decode_headers(response.headers.raw))
+    if response.is_closed:  # it came whole, so that nobody reads the stream
+        kept = _Kept(exchange)
+        kept.add(response.content)
+        kept.end("read")
+    elif isinstance(stream, httpx2.AsyncByteStream) and not isinstance(stream, httpx2.SyncByteStream):
+        response.stream = AsyncFollowedStream(stream, exchange)
+    elif hasattr(stream, "__aiter__") and hasattr(stream, "__iter__"):  # one that is both, as of a whole body
+        response.stream = EitherFollowedStream(stream, exchange)
+    else:
+        response.stream = FollowedStream(stream, exchange)
+    return response
+
+
+class _Kept:
+    """What came of an answer: a part of it at most."""
+
+    def __init__(self, exchange: WatchedExchange) -> None:
+        self._exchange = exchange
+        self._chunks: list[RecordedChunk] = []
+        self._size = 0
+        self._is_kept = exchange.response is not None
+
+    def add(self, data: bytes) -> None:
+        if self._is_kept and self._size < MOST_KEPT:
+            at = round((time.perf_counter() - self._exchange.asked) * 1000)
+            self._chunks.append(RecordedChunk(data, at))
+            self._size += len(data)
+
+    def end(self, how: str, error: BaseException | None = None) -> None:
+        exchange = self._exchange
+        if exchange.ended is not None:
+            return
+        exchange.ended = time.perf_counter()
+        if error is not None:
+            exchange.error = f"{type(error).__name__}: {error}"
+        begun = exchange.response
+        if begun is None or not self._is_kept:
+            return
+        chunks, coding = self._chunks, dict(begun.headers).get("content-encoding", "")
+        if coding and chunks:
+            try:
+                body = decode_body(b"".join([each.data for each in chunks]), coding)
+            except Exception:  # noqa: BLE001 - it is cut, or no such coding: the report goes without
+                body = b""
+            chunks = [RecordedChunk(body, chunks[-1].at)]
+        exchange.response = RecordedResponse(
+            begun.status,
+            tuple(each for each in begun.headers if each[0] not in ("content-encoding", "content-length")),
+            tuple(chunks),
+            "closed" if how == "left" else "broken" if error is not None else "complete",
+            exchange.error,
+            round(((exchange.first_byte or exchange.ended) - exchange.asked) * 1000),
+            round((exchange.ended - exchange.asked) * 1000),
+        )
+
+
+class FollowedStream(httpx2.SyncByteStream):
+    """The body of an answer that is followed."""
+
+    def __init__(self, stream: Any, exchange: WatchedExchange) -> None:
+        self._stream = stream
+        self._kept = _Kept(exchange)
+        self.after_close: Callable[[], Any] | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in self._stream:
+                self._kept.add(chunk)
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._kept.end("raised", error)
+            raise
+        self._kept.end("read")
+
+    def close(self) -> None:
+        self._kept.end("left")
+        try:
+            self._stream.close()
+        finally:
+            if self.after_close is not None:
+                self.after_close()
+
+
+class AsyncFollowedStream(httpx2.AsyncByteStream):
+    """The async twin of ``FollowedStream``."""
+
+    def __init__(self, stream: Any, exchange: WatchedExchange) -> None:
+        self._stream = stream
+        self._kept = _Kept(exchange)
+        self.after_close: Callable[[], Awaitable[None]] | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                self._kept.add(chunk)
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._kept.end("raised", error)
+            raise
+        self._kept.end("read")
+
+    async def aclose(self) -> None:
+        self._kept.end("left")
+        try:
+            await self._stream.aclose()
+        finally:
+            if self.after_close is not None:
+                await self.after_close()
+
+
+class EitherFollowedStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A body that can be read in both ways."""
+
+    def __init__(self, stream: Any, exchange: WatchedExchange) -> None:
+        self._sync = FollowedStream(stream, exchange)
+        self._async = AsyncFollowedStream(stream, exchange)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._sync)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._async)
+
+    def close(self) -> None:
+        self._sync.close()
+
+    async def aclose(self) -> None:
+        await self._async.aclose()

@@ -1,0 +1,6 @@
+"""Collects what ``--aquila-report`` writes: the option, the tests of this process, and the files at the end.
+
+``targets.py`` says where reports go, ``collected_tests.py`` has the hooks that take tests down, in each process that
+runs any, and ``written_reports.py`` joins what all have collected. What a report holds is made in
+``aquila.run_report``.
+"""

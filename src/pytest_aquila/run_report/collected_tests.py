@@ -1,0 +1,129 @@
+"""Takes down the tests of this process: each attempt, what came of it, and what its scopes have noted."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.recording import outgoing
+from aquila.recording.exchange_watch import ExchangeWatch
+from aquila.run_report.collecting import ExchangeCollector
+from aquila.run_report.partial_files import PartialFile
+from aquila.run_report.schema import Outcome, Test
+from pytest_aquila import test_scopes
+
+if TYPE_CHECKING:
+    from aquila.recording.runtime import Run
+
+PLUGIN = "aquila-collected-tests"
+
+
+class CollectedTests:
+    """A plugin of a process that runs tests. ``file`` gets a line for each, ``worker`` is the name of the process."""
+
+    def __init__(self, run: Run, collector: ExchangeCollector, file: PartialFile, worker: str) -> None:
+        self._run = run
+        self._collector = collector
+        self._file = file
+        self._worker = worker
+        self._test: Test | None = None
+        self._failures: list[str] = []
+        self._watch = run.exchange_watch = ExchangeWatch(collector.take_in, collector.take_job)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """End the last attempt of a test. A plugin may run several within its protocol."""
+        try:
+            return (yield)
+        finally:
+            self.end_test()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Begin an attempt."""
+        self.end_test()
+        self._collector.begin_test(time.perf_counter())
+        self._failures = []
+        file, line, _ = item.location
+        name = outgoing.redact_label(test_scopes.id_to_type(item))
+        self._test = {
+            "id": name,
+            "file": outgoing.redact_label(file),
+            "outcome": "interrupted",
+            "attempt": 1,
+            "took": 0,
+            "states": [],
+            "exchanges": [],
+            "cassettes": [],
+            "command": f"pytest {shlex.quote(name)} --aquila-record",
+        }
+        if line is not None:
+            self._test["line"] = line + 1
+        if self._worker:
+            self._test["worker"] = self._worker
+        self._file.write("begins", {"test": self._test, "at": time.time()})
+        return (yield)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in what came of a part of the attempt."""
+        test = self._test
+        if test is None:
+            return
+        test["took"] += round(report.duration * 1000)
+        outcome = _outcome_of(report)
+        if outcome is not None:
+            test["outcome"] = outcome
+        elif report.when == "teardown" and test["outcome"] == "interrupted":
+            test["outcome"] = "passed"
+        if report.longrepr is not None and (report.failed or outcome == "rerun"):
+            self._failures.append(report.longreprtext)
+
+    def end_test(self) -> None:
+        """Write down the attempt that is open, if one is."""
+        test, self._test = self._test, None
+        if test is None:
+            return
+        self._watch.end_test()
+        facts = self._collector.end_test()
+        bodies = self._collector.bodies
+        if test["outcome"] == "interrupted" and not self._failures:
+            self._failures.append("the run ended within this test")
+        test["states"] = facts.states()
+        test["exchanges"] = facts.exchanges
+        test["cassettes"] = list(facts.cassettes)
+        if facts.jobs:
+            test["jobs"] = list(facts.jobs.values())
+        if facts.unplayed:
+            test["unplayed"] = facts.unplayed
+        if self._failures:
+            test["failure"] = bodies.add_text(outgoing.redact_outgoing("\n".join(self._failures)))
+        self._file.write("test", test, bodies.take_new())
+        self._collector.begin_test(time.perf_counter())
+
+    def close(self) -> None:
+        """End what is open, and the file."""
+        self.end_test()
+        costs = self._collector.costs
+        if costs.used:
+            self._file.write("prices", costs.used)
+        for model in costs.unpriced:
+            self._file.write("note", f"{outgoing.redact_label(model)} has no price in the table of prices")
+        self._run.exchange_watch = None
+        self._file.close()
+
+
+def _outcome_of(report: pytest.TestReport) -> Outcome | None:
+    """What a report says of its test; None for a part that passed."""
+    told: Any = report.outcome
+    if told == "rerun":
+        return "rerun"
+    if hasattr(report, "wasxfail"):
+        return "xfailed" if report.skipped else "xpassed" if report.when == "call" else None
+    if report.failed:
+        return "failed" if report.when == "call" else "error"
+    return "skipped" if report.skipped else None

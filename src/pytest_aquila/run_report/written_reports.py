@@ -1,0 +1,210 @@
+"""Writes the reports when the tests are over: the one process that was started joins what all have collected."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import outgoing, runtime
+from aquila.run_report.collecting import ExchangeCollector
+from aquila.run_report.costs import Costs
+from aquila.run_report.partial_files import PartialFile, find_parts, join_parts
+from aquila.run_report.schema import SCHEMA_VERSION, RunReport
+from aquila.run_report.totals import sum_up
+from pytest_aquila import pending_report, reporting
+from pytest_aquila.reporting import Totals
+from pytest_aquila.root_folder import RUN, root_of
+from pytest_aquila.run_report.collected_tests import CollectedTests
+from pytest_aquila.run_report.targets import partial_of, read_targets
+
+if TYPE_CHECKING:
+    from aquila.run_report import page
+else:
+    lazy_modules(globals(), page="aquila.run_report.page")
+
+PLUGIN = "aquila-run-report"
+_SENT = "aquila_report"
+"""What workers find in their input: where they collect."""
+
+
+class RunReports:
+    """A plugin of every process of a run that wants reports. ``find_totals`` gives the sums of the run, if it
+    has any."""
+
+    def __init__(self, config: pytest.Config, find_totals: Callable[[], Totals | None]) -> None:
+        self._config = config
+        self._find_totals = find_totals
+        self._input = getattr(config, "workerinput", None)
+        self._targets = [] if self._input is not None else read_targets(config.option.aquila_report, _folder_of(config))
+        self._tests: CollectedTests | None = None
+        self._began, self._clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+        self._interrupted = ""
+        self._lines: list[str] = []
+        """What the summary says of the reports."""
+
+    @property
+    def _partial(self) -> Path:
+        return partial_of(self._targets[0])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Begin to collect, where tests run."""
+        if self._config.option.collectonly:
+            return
+        if self._input is None:
+            self._take_away_old()
+        if self._input is not None or self._config.getoption("dist", "no") == "no":
+            path, worker = self._partial_of_process()
+            try:
+                file = PartialFile(path)
+            except OSError as error:
+                raise pytest.UsageError(f"--aquila-report: {path} cannot be written: {error.strerror}") from None
+            collector = ExchangeCollector(root_of(self._config), Costs(), f"{worker}-" if worker else "")
+            self._tests = CollectedTests(self._config.stash[RUN], collector, file, worker)
+            self._config.pluginmanager.register(self._tests)
+
+    def _partial_of_process(self) -> tuple[Path, str]:
+        if self._input is None:
+            return self._partial, ""
+        worker = str(self._input["workerid"])
+        return Path(f"{self._input[_SENT]}.{worker}"), worker
+
+    def _take_away_old(self) -> None:
+        for part in find_parts(self._partial):
+            part.unlink(missing_ok=True)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker where to collect."""
+        node.workerinput[_SENT] = str(self._partial)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Remember that a worker crashed."""
+        if error:
+            self._interrupted = f"the worker {node.gateway.id} crashed"
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Remember why the run ended."""
+        if isinstance(excinfo.value, pytest.exit.Exception):
+            self._interrupted = f"pytest.exit: {outgoing.redact_outgoing(str(excinfo.value))}"
+        else:
+            self._interrupted = "interrupted by Ctrl-C"
+
+    def pytest_internalerror(self) -> None:
+        """Remember why the run ended."""
+        self._interrupted = "an internal error of pytest or a plugin"
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Write the reports, when everything else has ended and before the summary is written."""
+        result = yield
+        if self._tests is not None:
+            self._tests.close()
+        if self._input is None and not self._config.option.collectonly:
+            if not self._interrupted and session.shouldstop:
+                self._interrupted = str(session.shouldstop)
+            elif not self._interrupted and session.shouldfail:
+                self._interrupted = str(session.shouldfail)
+            self._write()
+        return result
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say where the reports are."""
+        terminal = reporting.CleanTerminal(terminalreporter)
+        for line in self._lines:
+            terminal.write_line(f"aquila: {line}", red="not written" in line)
+
+    def _write(self) -> None:
+        parts = find_parts(self._partial)
+        report = join_parts(parts, self._make_head())
+        failed = False
+        for target in self._targets:
+            shown = os.path.relpath(target, _folder_of(self._config))
+            try:
+                _write_report(target, report)
+            except OSError as error:
+                failed = True
+                self._lines.append(
+                    f"{shown}: the report was not written: {error.strerror}; what was collected is in "
+                    f"{os.path.relpath(self._partial, _folder_of(self._config))}"
+                )
+            else:
+                self._lines.append(f"report in {shown}")
+        if not failed:
+            for part in parts:
+                part.unlink(missing_ok=True)
+
+    def _make_head(self) -> RunReport:
+        settings, facts = runtime.current_settings(), _find_facts(self._config, self._find_totals())
+        root = root_of(self._config)
+        mode = f"{settings.transport} {settings.record}" if settings.transport == "record" else settings.transport
+        words = ("pytest", *map(str, self._config.invocation_params.args))
+        head: RunReport = {
+            "schema": SCHEMA_VERSION,
+            "aquila": importlib.metadata.version("pytest-aquila"),
+            "python": platform.python_version(),
+            "pytest": pytest.__version__,
+            "platform": f"{platform.system()} {platform.machine()}".strip(),
+            "root": outgoing.redact_label(root.name),
+            "command": outgoing.redact_outgoing(shlex.join(words)),
+            "started": self._began.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "took": round((time.monotonic() - self._clock) * 1000),
+            "mode": mode,
+            "totals": sum_up([], pending=0, orphans=0),
+            "tests": [],
+            "pending": facts["pending"],
+            "orphans": facts["orphans"],
+            "notes": facts["notes"],
+            "bodies": {},
+        }
+        if self._interrupted:
+            head["interrupted"] = self._interrupted
+        return head
+
+
+def _folder_of(config: pytest.Config) -> Path:
+    return Path(config.invocation_params.dir)
+
+
+def _write_report(target: Path, report: RunReport) -> None:
+    """Write a report in one step: who reads it meanwhile sees the one before."""
+    new = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        with new.open("w", encoding="utf-8") as file:
+            if target.suffix.lower() == ".json":
+                json.dump(report, file, ensure_ascii=False, indent=1)
+                file.write("\n")
+            else:
+                file.write(page.render_page(report))
+        new.replace(target)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def begin_reports(config: pytest.Config, find_totals: Callable[[], Totals | None]) -> None:
+    """Let a run report. Raises ``UsageError`` for a report that cannot be written."""
+    config.pluginmanager.register(RunReports(config, find_totals), PLUGIN)
+
+
+def _find_facts(config: pytest.Config, totals: Totals | None) -> dict[str, list[str]]:
+    """What the sums of a run know: pending files, and what was told."""
+    root = root_of(config)
+    waiting = pending_report.find_pending(totals) if totals is not None else []
+    return {
+        "pending": [os.path.relpath(each.path, root) for each in waiting],
+        "orphans": [],
+        "notes": [outgoing.redact_outgoing(each) for each in (totals.told if totals is not None else ())],
+    }
