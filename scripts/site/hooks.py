@@ -17,7 +17,9 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
+import llms
 import reference
+import usage
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -48,6 +50,8 @@ def on_files(files: Files, *, config: MkDocsConfig) -> None:
         files.append(File.generated(config, name, content=(REPOSITORY / source).read_text(encoding="utf-8")))
     for name, text in reference.make_pages().items():
         files.append(File.generated(config, name, content=text))
+    style = Path(__file__).with_name("site.css").read_text(encoding="utf-8")
+    files.append(File.generated(config, "assets/site.css", content=style))
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
@@ -62,22 +66,30 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     for code in _FENCED.finditer(markdown):
         kept += [_adjust_links(markdown[end : code.start()], source), code[0]]
         end = code.end()
-    return "".join([*kept, _adjust_links(markdown[end:], source)])
+    kept.append(_adjust_links(markdown[end:], source))
+    return _link_names("".join(kept)) if name == "api.md" else "".join(kept)
 
 
 def on_post_build(*, config: MkDocsConfig) -> None:
-    """Write ``llms.txt``, which leads a language model to the pages as Markdown (see llmstxt.org)."""
+    """Write the texts for language models, and look for what comes from another host."""
     site = Path(config.site_dir)
-    lines = []
-    index = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8")
-    for link in re.finditer(r"^- \[(?P<title>.+?)\]\((?P<page>[\w-]+\.md)\)(?P<about>.*)$", index, re.M):
-        (site / link["page"]).write_text((REPOSITORY / "docs" / link["page"]).read_text("utf-8"), encoding="utf-8")
-        lines.append(f"- [{link['title']}]({link['page']}){link['about']}")
-    summary = f"# {config.site_name}\n\n> {config.site_description}\n\n## Pages\n\n"
-    (site / "llms.txt").write_text(summary + "\n".join(lines) + "\n", encoding="utf-8")
+    llms.write_texts(site, config.site_name, config.site_description or "", FROM_ELSEWHERE)
     for page in site.rglob("*.html"):
         if foreign := _FOREIGN.search(page.read_text("utf-8")):
             raise PluginError(f"{page.relative_to(site)} asks another host for something: {foreign[0]}")
+
+
+def _link_names(markdown: str) -> str:
+    """Lead each name in the first column of a table to its place in the reference."""
+    known = {name for names in usage.names_by_topic().values() for name in names}
+
+    def link(code: re.Match[str]) -> str:
+        return f"[{code[0]}][{code[1]}]" if code[1] in known else code[0]
+
+    def link_cell(row: re.Match[str]) -> str:
+        return re.sub(r"`([^`]+)`", link, row[0])
+
+    return re.sub(r"^\| `[^|]*\|", link_cell, markdown, flags=re.M)
 
 
 def _adjust_links(text: str, source: Path) -> str:
@@ -102,7 +114,7 @@ def _adjust_link(link: re.Match[str], source: Path) -> str:
 
 def _read_navigation() -> Iterator[dict[str, Any]]:
     """Yield the sections of ``docs/index.md``, each with the pages that its list leads to."""
-    yield {"Aquila": "index.md"}
+    yield {"Overview": "index.md"}
     index = REPOSITORY / "docs" / "index.md"
     for section in index.read_text(encoding="utf-8").split("\n## ")[1:]:
         title, _, text = section.partition("\n")

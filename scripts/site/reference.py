@@ -22,6 +22,39 @@ def make_pages() -> dict[str, str]:
     return {_page_name(topic): _make_page(topic, names) for topic, names in usage.names_by_topic().items()}
 
 
+def make_texts() -> dict[str, str]:
+    """Return the same pages as plain Markdown, with signatures and docstrings, for who reads no HTML."""
+    return {
+        _page_name(topic): "\n\n".join([f"# {topic}", *(_describe_in_text(name) for name in names)]) + "\n"
+        for topic, names in usage.names_by_topic().items()
+    }
+
+
+def _describe_in_text(name: str) -> str:
+    found = _find(name)
+    if isinstance(found, str):
+        return f"## {name}\n\n`{found}`, under another name.{_show_example(name)}"
+    parts = [f"## {name}", _signature_of(found), found.docstring.value if found.docstring else ""]
+    for member in found.members.values() if isinstance(found, griffe.Class) else ():
+        if not member.is_alias and member.docstring and not member.name.startswith("_"):
+            first = member.docstring.value.partition("\n\n")[0].replace("\n", " ")
+            parts.append(f"- `{_plain_signature(member) or member.name}`: {first}")
+    return "\n\n".join(part for part in parts if part) + _show_example(name)
+
+
+def _signature_of(found: griffe.Object) -> str:
+    text = _plain_signature(found)
+    return f"```python\n{text}\n```" if text else ""
+
+
+def _plain_signature(found: griffe.Object | griffe.Alias) -> str:
+    if isinstance(found, griffe.Function | griffe.Class):
+        return str(found.signature())
+    if isinstance(found, griffe.Attribute):
+        return f"{found.name}: {found.annotation}" if found.annotation else found.name
+    return ""
+
+
 def _page_name(topic: str) -> str:
     return "reference/" + re.sub(r"[^a-z]+", "-", topic.lower()).strip("-") + ".md"
 
@@ -31,12 +64,20 @@ def _make_page(topic: str, names: list[str]) -> str:
 
 
 def _describe(name: str) -> str:
+    found = _find(name)
+    if isinstance(found, str):
+        return f"## `{name}` {{#{name}}}\n\n`{found}`, under another name."
+    # The members of a module that are public have entries of their own.
+    return f"::: {name}" + ("\n    options:\n      members: false" if found.is_module else "")
+
+
+def _find(name: str) -> griffe.Object | str:
+    """Return what a name stands for; of what another package defines, the full name there."""
     found = _package()[name.removeprefix("aquila.")]
     try:
-        getattr(found, "final_target", found)
+        return found.final_target if isinstance(found, griffe.Alias) else found
     except griffe.AliasResolutionError as error:
-        return f"### `{name}`\n\n`{error.alias.target_path}`, under another name."
-    return f"::: {name}"
+        return error.alias.target_path
 
 
 def _show_example(name: str) -> str:

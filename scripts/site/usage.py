@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 SOURCE = REPOSITORY / "src"
 TABLE = REPOSITORY / "docs" / "api.md"
 PROMPT = ">>> "
-_PYTHON = re.compile(r"^(?P<not_run><!-- test: not run -->\n)?```python\n(?P<code>.*?)^```$", re.M | re.S)
+_PYTHON = re.compile(r"^(?P<note><!-- test: (?:not run|raises \w+) -->\n)?```python\n(?P<code>.*?)^```$", re.M | re.S)
 _FIXTURE_TYPES = "aquila.huey.testing.fixture_types"
 
 
@@ -55,14 +55,18 @@ def find_function_of(name: str) -> str:
 
 def find_snippet(name: str) -> Snippet | None:
     """Return the shortest piece of a page's code that uses a name."""
-    fitting = [snippet for snippet in _snippets() if _uses(snippet.code, name)]
+    # The page of errors shows errors: what else stands there goes wrong.
+    is_error = name.startswith("aquila.errors")
+    fitting = [
+        snippet for snippet in _snippets() if (is_error or snippet.page != "errors.md") and _uses(snippet.code, name)
+    ]
     return min(fitting, key=lambda snippet: len(snippet.code), default=None)
 
 
 def _uses(code: str, name: str) -> bool:
     module, _, short = name.rpartition(".")
-    imported = re.search(rf"^ *from {re.escape(module)} import (\([^)]*\)|.*)", code, re.M)
-    is_imported = imported is not None and re.search(rf"\b{short}\b", imported[1]) is not None
+    imported = re.search(rf"^ *from {re.escape(module)} import (?:\([^)]*\b|.*\b){short}\b", code, re.M)
+    is_imported = imported is not None and len(re.findall(rf"\b{short}\b", code)) > 1
     is_hook = module == "aquila.hookspecs" and re.search(rf"^ *def {short}\(", code, re.M) is not None
     return is_imported or is_hook or re.search(rf"\b{re.escape(name)}\b", code) is not None
 
@@ -73,7 +77,7 @@ def _snippets() -> list[Snippet]:
         Snippet(page.name, found["code"])
         for page in sorted((REPOSITORY / "docs").glob("*.md"))
         for found in _PYTHON.finditer(page.read_text("utf-8"))
-        if not found["not_run"]
+        if not found["note"]
     ]
 
 

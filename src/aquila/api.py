@@ -81,6 +81,11 @@ def ask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOpt
 
     Raises ``ConfigError`` for what cannot be sent, ``ProviderError`` for what the provider does, and what the transport
     raises, such as ``CassetteMiss``.
+
+    Examples:
+        >>> reply = aquila.ask("How do eagles fly so far?", instructions="Answer in one sentence.", temperature=0)
+        >>> reply.text, reply.usage.total_tokens
+        ('Eagles circle in rising warm air.', 7)
     """
     return sync_stream.answer_prompt(prompt, {**options, "response_format": response_format})
 
@@ -95,6 +100,13 @@ def stream(prompt: Prompt, *, response_format: Any = None, **options: Unpack[Ask
     """Ask a model and return a ``Stream`` of the events of its answer. The options are those of ``ask``.
 
     With ``sink=`` the stream starts at once on a background thread and pushes its events there.
+
+    Examples:
+        >>> with aquila.stream("How do eagles fly so far?") as stream:
+        ...     for event in stream:
+        ...         if isinstance(event, aquila.Chunk):
+        ...             print(event.text, end="|")
+        Eagles |circle |in |rising |warm |air.|
     """
     return sync_stream.open_stream(prompt, {**options, "response_format": response_format})
 

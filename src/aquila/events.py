@@ -32,7 +32,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Chunk(Event):
-    """A piece of the answer's text."""
+    """A piece of the answer's text.
+
+    Examples:
+        >>> stream = aquila.stream("How do eagles fly so far?")
+        >>> [event.text for event in stream if isinstance(event, aquila.Chunk)][:2]
+        ['Eagles ', 'circle ']
+    """
 
     text: str
 
@@ -94,6 +100,13 @@ class ToolResult(Event):
     ``value`` is the result; ``error`` says, for the model, why there is none; ``context_patch`` updates the context of
     the tool calls that follow. The engine fills in ``id`` and ``name`` of the call, and ``text``, which the model
     is sent.
+
+    Examples:
+        >>> def weather(city: str, days: int = 1) -> aquila.ToolResult:
+        ...     return aquila.ToolResult(error=f"no weather for {city}")
+        >>> stream = aquila.stream("What is the weather in Ulm?", tools=[weather])
+        >>> [(event.name, event.error) for event in stream if isinstance(event, aquila.ToolResult)]
+        [('weather', 'no weather for Ulm')]
     """
 
     value: Any = None
@@ -110,6 +123,11 @@ class Progress(Event):
 
     ``kind`` is the provider's name of the step (``web_search_call``), ``status`` where it stands (``in_progress``),
     ``detail`` what it said about it.
+
+    Examples:
+        >>> stream = aquila.research.stream("How high do eagles fly?")
+        >>> [event.kind for event in stream if isinstance(event, aquila.Progress) and event.status == "done"]
+        ['web_search_call']
     """
 
     kind: str
@@ -141,6 +159,11 @@ class Usage(Event):
 
     ``cached_tokens`` are part of the input, ``reasoning_tokens`` part of the output. ``reported`` is False where
     the provider told nothing; the counts are then 0.
+
+    Examples:
+        >>> first, second = (aquila.ask(f"How do {bird} fly?").usage for bird in ("eagles", "storks"))
+        >>> (first + second).total_tokens
+        14
     """
 
     input_tokens: int = 0
@@ -166,13 +189,32 @@ class Usage(Event):
 
 @dataclass(frozen=True, slots=True)
 class Done(Event):
-    """The call is complete. ``response`` is what ``ask`` would have returned."""
+    """The call is complete. ``response`` is what ``ask`` would have returned.
+
+    Examples:
+        >>> *events, last = aquila.stream("How do eagles fly so far?")
+        >>> isinstance(last, aquila.Done), last.response.text
+        (True, 'Eagles circle in rising warm air.')
+    """
 
     response: Response = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Failed(Event):
-    """The call failed; only sinks get this event, an iteration raises ``error`` instead."""
+    """The call failed; only sinks get this event, an iteration raises ``error`` instead.
+
+    Examples:
+        >>> from aquila.testing import use_script
+        >>> kept = aquila.Sink.collector()
+        >>> with use_script() as script:
+        ...     _ = script.error(401)
+        ...     try:
+        ...         aquila.ask("How do eagles fly?", sink=kept)
+        ...     except aquila.errors.AuthenticationError:
+        ...         pass
+        >>> isinstance(kept.events[-1], aquila.Failed), kept.events[-1].error.status
+        (True, 401)
+    """
 
     error: BaseException = field(compare=False)

@@ -181,12 +181,13 @@ def aquila_retry(call: CallInfo, event: Retry) -> None:
     """A request failed and will be sent again after ``event.delay`` seconds.
 
     Examples:
+        >>> from aquila.testing import use_script
         >>> class Retries:
         ...     @aquila.hookspecs.hookimpl
         ...     def aquila_retry(self, call, event):
         ...         print(type(event.error).__name__, "in attempt", event.attempt)
         >>> retries = aquila.register(Retries())
-        >>> with aquila.testing.use_script() as script:
+        >>> with use_script() as script:
         ...     _ = script.error(503).reply("Eagles soar.")
         ...     reply = aquila.ask("How do eagles fly?")
         ProviderUnavailable in attempt 1

@@ -34,6 +34,11 @@ class Message:
     ``content`` is text or a tuple of parts. ``calls`` are the tool calls of an assistant message, ``call_id`` is the
     call that a tool message answers, ``name`` an optional name of the author. ``extra`` holds JSON-able fields that
     only the provider understands and that it wants back (``{"output": [...]}`` are the items of a Responses answer).
+
+    Examples:
+        >>> first = aquila.ask([aquila.Message("system", "You know birds."), aquila.Message("user", "Eagles?")])
+        >>> first.messages[-1].role, first.messages[-1].text
+        ('assistant', 'Eagles circle in rising warm air.')
     """
 
     role: Role

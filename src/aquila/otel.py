@@ -47,7 +47,14 @@ _SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 2
 
 
 class OpenTelemetry:
-    """The plugin. Without arguments it uses the global providers. Raises ``MissingDependency`` without the package."""
+    """The plugin. Without arguments it uses the global providers. Raises ``MissingDependency`` without the package.
+
+    Examples:
+        >>> from aquila.otel import OpenTelemetry
+        >>> plugin = aquila.register(OpenTelemetry())
+        >>> reply = aquila.ask("How do eagles fly so far?")    # a span of its own
+        >>> aquila.unregister(plugin)
+    """
 
     def __init__(
         self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None

@@ -28,6 +28,18 @@ def register(plugin: Any) -> Any:
     """Register a plugin: a module, a class or an object with functions marked ``hookimpl``. Returns it.
 
     A class is instantiated. Raises ``ConfigError`` if it implements no hook or one that does not exist.
+
+    Examples:
+        >>> class Counter:
+        ...     calls = 0
+        ...     @aquila.hookspecs.hookimpl
+        ...     def aquila_call_start(self):
+        ...         self.calls += 1
+        >>> counter = aquila.register(Counter)
+        >>> reply = aquila.ask("How do eagles fly so far?")
+        >>> counter.calls
+        1
+        >>> aquila.unregister(counter)
     """
     instance = plugin() if isinstance(plugin, type) else plugin
     try:

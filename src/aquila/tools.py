@@ -58,6 +58,12 @@ class Tool:
       the answer then ends with them, in ``reply.tool_calls``.
     - ``description``: what the model is told about it.
     - ``strict``: let the provider enforce the schema, where it can.
+
+    Examples:
+        >>> transfer = aquila.Tool("transfer", {"type": "object", "properties": {"amount": {"type": "integer"}}})
+        >>> reply = aquila.ask("Pay 9 euros to the baker", tools=[transfer])    # it has no function: decide yourself
+        >>> reply.tool_calls[0].name, reply.tool_calls[0].arguments
+        ('transfer', {'amount': 9})
     """
 
     name: str
@@ -168,6 +174,14 @@ def tool(
     section. A parameter ``tool_context`` is given the call's ``tool_context=`` and hidden from the model. ``name`` and
     ``description`` replace those of the function; ``strict`` lets the provider enforce the schema. The tool can still
     be called like the function. Raises ``ConfigError`` for a parameter that has no JSON schema.
+
+    Examples:
+        >>> @aquila.tool
+        ... def weather(city: str, days: int = 1) -> str:
+        ...     "Tell the weather of a city."
+        ...     return f"fine for {days} days in {city}"
+        >>> aquila.ask("What is the weather in Ulm?", tools=[weather]).text
+        'I found: fine for 2 days in Ulm'
     """
     if function is None:
         return functools.partial(_make_tool, name=name, description=description, strict=strict)

@@ -47,13 +47,14 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
 
     Examples:
         >>> from aquila.huey import AquilaTaskWrapper, MemoryHuey
+        >>> from aquila.huey.testing import perform_job
         >>> huey = MemoryHuey("jobs")
         >>> @huey.task()
         ... async def add(a: int, b: int) -> int:
         ...     return a + b
         >>> isinstance(add, AquilaTaskWrapper)    # a type checker knows it as AquilaTaskWrapper[[int, int], int]
         True
-        >>> aquila.huey.testing.perform_job(add, 1, b=2).value
+        >>> perform_job(add, 1, b=2).value
         3
     """
 

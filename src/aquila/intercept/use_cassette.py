@@ -37,6 +37,15 @@ class use_cassette(ScopeBlock[UsedCassette]):
 
     A block that ends with an exception stores nothing: what it recorded is kept in the pending file beside. Raises
     ``CassetteNameError``, ``UnknownOption`` or ``ConfigError`` at once for what is wrong with its arguments.
+
+    Examples:
+        >>> with aquila.use_cassette("birds", transport="record") as cassette:
+        ...     answer = aquila.ask("How do eagles fly so far?").text    # or any other client
+        >>> @aquila.use_cassette("birds", transport="replay")
+        ... def describe():
+        ...     return aquila.ask("How do eagles fly so far?").text
+        >>> describe() == answer
+        True
     """
 
     def __init__(self, name: str, **settings: Unpack[CassetteOptions]) -> None:

@@ -17,6 +17,15 @@ class use_script(ScopeBlock[Script]):
     ``with`` and ``async with`` take it. ``file`` is one with answers to begin with. ``faults`` are those that answers
     meet, as text. What nothing answers raises ``UnscriptedRequest``; what nobody asked for is in ``script.left``.
     Raises ``ConfigError`` for what is wrong with the file or the faults.
+
+    Examples:
+        >>> from aquila.testing import use_script
+        >>> with use_script() as script:
+        ...     _ = script.reply("Eagles soar.")
+        ...     aquila.ask("How do eagles fly?").text
+        'Eagles soar.'
+        >>> script.requests[0].text, script.left
+        ('How do eagles fly?', [])
     """
 
     def __init__(self, file: str | Path | None = None, *, faults: str | None = None) -> None:

@@ -29,6 +29,14 @@ def http_client(
 
     Each of its requests goes where the settings and the scope in force say at that moment, so one client can live as
     long as the program. ``transport`` and ``cassette`` fix them, as in ``ask``. ``options`` go to ``httpx2.Client``.
+
+    Examples:
+        >>> import openai
+        >>> client = openai.OpenAI(api_key="a-key", http_client=aquila.http_client())
+        >>> messages = [{"role": "user", "content": "How do eagles fly so far?"}]
+        >>> stream = client.chat.completions.create(model="gpt-4.1-mini", messages=messages, stream=True)
+        >>> "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+        'Eagles circle in rising warm air.'
     """
     return httpx2.Client(transport=RoutingTransport(transport, cassette), **_with_defaults(options))
 

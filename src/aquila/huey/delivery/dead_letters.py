@@ -221,6 +221,11 @@ def dead_letters(huey: Any) -> DeadLetters:
     """Return the dead letters of a Huey: what no worker could read, know or finish.
 
     In a test they are those of the test's own queue. Raises ``ConfigError`` for a storage that is none of Huey's own.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, dead_letters
+        >>> len(dead_letters(MemoryHuey("jobs")))
+        0
     """
     return DeadLetters(huey)
 

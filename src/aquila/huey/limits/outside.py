@@ -61,6 +61,13 @@ def limited(
     - ``prompt``: what is sent, for its tokens to be estimated; ``tokens``: how many the answer may have, if known.
     - ``wait``: as ``within_limits`` has it. In a task a request waits a few seconds in the worker; where its turn comes
       later the block raises ``LimitReached``, and the task is rescheduled.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, limited
+        >>> huey = MemoryHuey("jobs", limit="openai: 100k tokens/min")
+        >>> with limited(huey, "openai", "gpt-5", prompt="Summarise ...", tokens=500) as request:
+        ...     answer = ...    # of any client
+        ...     request.spent(input_tokens=812, output_tokens=97)
     """
     current = current_task_or_none()
     task = current.task if current is not None and current.huey is huey else None

@@ -60,11 +60,12 @@ class TaskRescheduled(RetryTask):  # type: ignore[misc]
     Examples:
         >>> from aquila.huey import MemoryHuey, TaskRescheduled
         >>> from aquila.huey.testing import perform_job
+        >>> from aquila.testing import use_script
         >>> huey = MemoryHuey("jobs")
         >>> @huey.task()
         ... def answer(question):
         ...     return aquila.ask(question).text
-        >>> with aquila.testing.use_script() as script:
+        >>> with use_script() as script:
         ...     _ = script.error(429, retry_after=60)
         ...     run = perform_job(answer, "How do eagles fly?")
         >>> run.state, isinstance(run.exception, TaskRescheduled), run.retry.delay >= 60

@@ -59,6 +59,11 @@ def set_limits(
       count nothing, so that no test waits or fails because of another. ``drain_queue`` skips the time until a turn.
 
     The Huey is one of ``aquila.huey``, or was given to ``instrument``. Raises ``ConfigError`` that names the mistake.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, set_limits
+        >>> huey = MemoryHuey("jobs")
+        >>> set_limits(huey, limit="openai: 60/min, 4 at once", budget="200k tokens per task")
     """
     check_has_limits(huey, {"set_limits()": True})
     caps = () if budget is None else parse_budget(budget)

@@ -204,6 +204,17 @@ def run_consumer(
 
     Raises ``ConfigError`` where workers cannot see the queue, which are processes with a memory storage. Raises
     ``TaskError`` when the consumer does not start or end in time.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import run_consumer, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def divide(a, b):
+        ...     return a / b
+        >>> with use_test_queue(huey), run_consumer() as consumer:
+        ...     consumer.wait(divide(6, 3))
+        2.0
     """
     huey = huey_under_test(huey)
     mode = innermost_test_queue(huey)

@@ -88,6 +88,18 @@ def drain_queue(
 
     Raises ``TaskError`` for a message that cannot be read, and when the queue does not end. Raises ``ConfigError`` for
     ``with_time_skipping`` beside ``with_scheduled``, and for ``move_clock`` without it.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import drain_queue, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def divide(a, b):
+        ...     return a / b
+        >>> with use_test_queue(huey):
+        ...     results = divide(6, 3), divide.schedule((1, 2), delay=3600)
+        ...     drain_queue(), drain_queue(with_scheduled=True)
+        ({'complete': 1, 'scheduled': 1}, {'complete': 1})
     """
     __tracebackhide__ = True
     if with_time_skipping and with_scheduled:

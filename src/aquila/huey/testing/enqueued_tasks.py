@@ -48,6 +48,18 @@ def all_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any
 
     Raises ``TaskError`` when a message in the queue cannot be read: Huey itself would leave it out silently. Raises
     ``ConfigError`` for a keyword that may be a parameter of the task or an option, and for one that is neither.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import all_enqueued, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def divide(a, b):
+        ...     return a / b
+        >>> with use_test_queue(huey):
+        ...     results = divide(6, 3), divide(1, 2)
+        ...     len(all_enqueued()), len(all_enqueued(divide, a=1))
+        (2, 1)
     """
     search = _parse_search("all_enqueued", task, args, keywords, _OPTIONS)
     tasks, now = search.read_tasks()
@@ -60,6 +72,17 @@ def assert_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: 
 
     ``timeout`` is how long to wait for it, in seconds. Raises ``AssertionError`` with what is enqueued and how the
     nearest differs.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import assert_enqueued, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def divide(a, b):
+        ...     return a / b
+        >>> with use_test_queue(huey):
+        ...     result = divide.schedule((6, 3), delay=3600)
+        ...     task = assert_enqueued(divide, a=6, scheduled_in=3600)
     """
     __tracebackhide__ = True
     search = _parse_search("assert_enqueued", task, args, keywords, (*_OPTIONS, "timeout"))
@@ -90,6 +113,17 @@ def refute_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: 
     """Assert that no matching task is enqueued. Arguments as for ``all_enqueued``.
 
     ``timeout`` is how long to keep looking, in seconds. Raises ``AssertionError`` with the tasks that match.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import refute_enqueued, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def divide(a, b):
+        ...     return a / b
+        >>> with use_test_queue(huey):
+        ...     result = divide(6, 3)
+        ...     refute_enqueued(divide, b=0)
     """
     __tracebackhide__ = True
     search = _parse_search("refute_enqueued", task, args, keywords, (*_OPTIONS, "timeout"))

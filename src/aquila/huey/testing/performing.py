@@ -36,6 +36,16 @@ def build_task(task: TaskWrapper, /, *args: Any, **keywords: Any) -> Task:
 
     Raises ``TaskContractBroken`` when the arguments do not fit the function, or one has a name that Huey takes;
     ``ConfigError`` when ``task`` is no task or never has such an attempt, or a keyword may be a parameter or an option.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import build_task, perform_job
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task(retries=2)
+        ... def divide(a, b):
+        ...     return a / b
+        >>> perform_job(build_task(divide, 6, 0, attempt=3), raises=ZeroDivisionError).retry is None    # the last
+        True
     """
     task = find_task_wrapper(task)
     if not isinstance(task, TaskWrapper):
@@ -103,6 +113,18 @@ def perform_job(task: TaskWrapper | Task, /, *args: Any, **keywords: Any) -> Tas
     Raises the exception of the task, unless it is one of ``raises``. What a task raises to steer Huey (RetryTask,
     CancelExecution, a lock, a rate limit) is always returned. Raises ``TaskContractBroken``, an ``AssertionError``, for
     a broken rule, and when the task does not raise what ``raises`` says; ``ConfigError`` as ``build_task``.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import perform_job
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task(retries=2, retry_delay=10)
+        ... def divide(a, b):
+        ...     return a / b
+        >>> perform_job(divide, 6, b=3).value
+        2.0
+        >>> perform_job(divide, 6, 0, raises=ZeroDivisionError).retry.delay
+        10.0
     """
     __tracebackhide__ = True
     task = find_task_wrapper(task)

@@ -29,6 +29,18 @@ def run_periodic(
 
     Returns the runs in order. Their results are in ``value``; Huey never stores the result of a periodic task. Raises
     the exception of a task that no retry follows, and ``ConfigError`` where ``until`` is before ``at``.
+
+    Examples:
+        >>> import datetime
+        >>> from huey import crontab
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import run_periodic
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.periodic_task(crontab(hour="2", minute="30"))
+        ... def nightly():
+        ...     return "done"
+        >>> [run.value for run in run_periodic(datetime.datetime(2026, 1, 1, 2, 30), huey=huey)]
+        ['done']
     """
     __tracebackhide__ = True
     huey = huey_under_test(huey, queue)

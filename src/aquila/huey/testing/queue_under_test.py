@@ -117,6 +117,18 @@ def use_test_queue(
     A Huey that is not one of ``aquila.huey`` is instrumented until the block ends. Test queues nest, and ``immediate``
     is off while one is open. Yields the Huey. Raises ``ConfigError`` for another mode or storage,
     and for what is no Huey.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import drain_queue, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def divide(a, b):
+        ...     return a / b
+        >>> with use_test_queue(huey):    # an empty queue, apart from the real one
+        ...     result = divide(6, 3)
+        ...     drain_queue().runs[0].value
+        2.0
     """
     with _open_test_queue(huey, mode, storage):
         yield huey
