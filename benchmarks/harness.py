@@ -79,27 +79,48 @@ def paired(
     off. ``warm`` rounds are not counted. ``within`` makes, by subject, a context manager that is entered before the
     time is taken and left after it: some subjects patch what others use.
     """
+    clocks = (clock,)
+    return paired_clocks(subjects, clocks, rounds=rounds, number=number, warm=warm, collector=collector, within=within)[
+        0
+    ]
+
+
+def paired_clocks(
+    subjects: Mapping[str, Callable[[], object]],
+    clocks: Sequence[Callable[[], float]],
+    *,
+    rounds: int = 31,
+    number: int = 1,
+    warm: int = 2,
+    collector: bool = True,
+    within: Mapping[str, Callable[[], contextlib.AbstractContextManager[object]]] | None = None,
+) -> list[Times]:
+    """``paired`` by several clocks, which are read around the same calls. Return the times of each."""
     around = within or {}
     if QUICK:
         rounds, number, warm = min(rounds, 5), max(1, number // 5), 1
     names = list(subjects)
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    taken: list[dict[str, list[float]]] = [{name: [] for name in names} for _ in clocks]
     for turn in range(-warm, rounds):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
             with around.get(name, contextlib.nullcontext)():
-                seconds = _timed(subjects[name], number, collector, clock)
+                all_seconds = _timed(subjects[name], number, collector, clocks)
             if turn >= 0:
-                taken[name].append(seconds / number)
-    return Times(taken)
+                for times, seconds in zip(taken, all_seconds, strict=True):
+                    times[name].append(seconds / number)
+    return list(map(Times, taken))
 
 
-def _timed(subject: Callable[[], object], number: int, collector: bool, clock: Callable[[], float]) -> float:
+def _timed(
+    subject: Callable[[], object], number: int, collector: bool, clocks: Sequence[Callable[[], float]]
+) -> list[float]:
     with quiet_collector(enabled=collector):
-        start = clock()
+        starts = [clock() for clock in clocks]
         for _ in range(number):
             subject()
-        return clock() - start
+        ends = [clock() for clock in clocks]
+    return [end - start for start, end in zip(starts, ends, strict=True)]
 
 
 @contextlib.contextmanager

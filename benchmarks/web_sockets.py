@@ -1,7 +1,9 @@
 """Conversations over WebSockets: a replay beside an echo in the same process, what a recording adds, and memory.
 
-The floor is the same openai client at one end of a pair of sockets. At the other end a thread, with the server's side
-of the same library, says the same frames whenever a message has come, and compares nothing.
+The floor is the same openai client at one end of a pair of sockets. When it sends a message, the same frames are
+written at the other end by the server's side of the same library, and nothing is compared. They are written where the
+client sends, as Aquila does it: a thread would have to wait for the interpreter while the client reads, and its floor
+would be as high as luck has it.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import aquila
 from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
-from benchmarks.harness import QUICK, Report, duration, in_process, main, paired
+from benchmarks.harness import QUICK, Report, duration, in_process, main, paired_clocks
 
 FRAMES = 200
 KEY = "no-key"
@@ -69,7 +71,8 @@ class Conversation:
             frames.append(Frame(json.dumps(body).encode(), True))
             frames += [Frame(one, False) for one in said]
         chunks = (*map(store_frame, frames), store_close(Close("client", 1000)))
-        return Interaction(RecordedRequest("GET", URL), RecordedResponse(101, chunks=chunks), kind="websocket")
+        request = RecordedRequest("GET", URL, (("accept", "application/json"), ("content-type", "application/json")))
+        return Interaction(request, RecordedResponse(101, chunks=chunks), kind="websocket")
 
     def talk(self, client: openai.OpenAI, **options: Any) -> int:
         """Have it, in a thread. Return how many messages have come."""
@@ -96,30 +99,39 @@ class Conversation:
         return seen
 
 
-def echo(answers: Sequence[Sequence[bytes]]) -> socket.socket:
-    """The floor's end of a connection to a thread that answers each message with the next ones of these."""
-    mine, its = socket.socketpair()
-    threading.Thread(target=_answer, args=(its, iter(answers)), daemon=True).start()
-    return mine
+class Echo(socket.socket):
+    """The floor's end of a connection. Each message that is sent over it is answered with the next ones of some."""
 
+    def __init__(self, answers: Sequence[Sequence[bytes]]) -> None:
+        mine, self._other_end = socket.socketpair()
+        super().__init__(mine.family, mine.type, mine.proto, fileno=mine.detach())
+        self._answers = iter(answers)
+        self._protocol = ServerProtocol(max_size=None)
+        self._is_open = False
 
-def _answer(end: socket.socket, answers: Iterator[Sequence[bytes]]) -> None:
-    protocol = ServerProtocol(max_size=None)
-    is_open = False
-    with end:
-        while data := end.recv(65536):
-            protocol.receive_data(data)
-            for event in protocol.events_received():
-                if not is_open:
-                    protocol.send_response(protocol.accept(event))  # type: ignore[arg-type]
-                    is_open = True
-                elif event.opcode == 1:  # type: ignore[union-attr]
-                    for message in next(answers):
-                        protocol.send_text(message)
-            *out, last = protocol.data_to_send()
-            end.sendall(b"".join((*out, last)))
-            if not last:  # nothing comes behind a close
-                return
+    def send(self, data: Any, *flags: int) -> int:
+        """Send all."""
+        self.sendall(data)
+        return len(data)
+
+    def sendall(self, data: Any, *flags: int) -> None:
+        """Send, and have it answered."""
+        protocol = self._protocol
+        protocol.receive_data(bytes(data))
+        for event in protocol.events_received():
+            if not self._is_open:
+                protocol.send_response(protocol.accept(event))  # type: ignore[arg-type]
+                self._is_open = True
+            elif event.opcode == 1:  # type: ignore[union-attr]
+                for message in next(self._answers):
+                    protocol.send_text(message)
+        out = protocol.data_to_send()
+        self._other_end.sendall(b"".join(out))
+        if out and not out[-1]:  # nothing comes behind a close
+            self._other_end.close()
+
+    def setsockopt(self, *args: Any) -> None:
+        """Do nothing: what clients set is for TCP."""
 
 
 @contextlib.contextmanager
@@ -137,7 +149,7 @@ def in_threads(conversation: Conversation) -> dict[str, Callable[[], object]]:
     return {
         "floor": lambda: conversation.talk(
             floor,
-            websocket_connection_options={"sock": echo(conversation.answers)},  # type: ignore[typeddict-unknown-key]
+            websocket_connection_options={"sock": Echo(conversation.answers)},  # type: ignore[typeddict-unknown-key]
         ),
         "aquila": lambda: conversation.talk(replayed),
     }
@@ -149,7 +161,7 @@ def in_loops(conversation: Conversation, runner: asyncio.Runner) -> dict[str, Ca
     replayed = openai.AsyncOpenAI(api_key=KEY, max_retries=0)
     return {
         "floor": lambda: runner.run(
-            conversation.talk_in_loop(floor, websocket_connection_options={"sock": echo(conversation.answers)})
+            conversation.talk_in_loop(floor, websocket_connection_options={"sock": Echo(conversation.answers)})
         ),
         "aquila": lambda: runner.run(conversation.talk_in_loop(replayed)),
     }
@@ -166,8 +178,8 @@ def replays(report: Report, folder: Path) -> None:
                     ("AsyncOpenAI", in_loops(conversation, runner)),
                 ):
                     title = f"{FRAMES} frames in {turns} turns, {client}"
-                    for clock, what in ((time.process_time, "CPU"), (time.perf_counter, "wall")):
-                        times = paired(subjects, clock=clock, rounds=21)
+                    by_clock = paired_clocks(subjects, (time.process_time, time.perf_counter), rounds=61, warm=5)
+                    for what, times in zip(("CPU", "wall"), by_clock, strict=True):
                         report.table(f"{title}, {what}", times, base="floor")
                         report.aim(f"{title}, {what}", times.ratio("aquila", "floor"), at_most=1.1, unit="x the floor")
 
