@@ -62,7 +62,7 @@ def test_requests_that_equal_the_recorded_ones_need_no_key() -> None:
     identifier = Identifier()
     session = open_session([ONE, OTHER, ONE], identifier, later=True)
     assert [outcome_of(session, request) for request in (ONE, OTHER, ONE)] == ["0", "1 last", "2 last"]
-    assert session.all_played
+    assert not session.unplayed_recordings
     assert identifier.calls == 0
 
 

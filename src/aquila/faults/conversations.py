@@ -7,7 +7,6 @@ beginning of a recorded conversation, or of a scripted answer. What a model says
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.model import Interaction, RecordedResponse
@@ -57,7 +56,7 @@ def stall(interaction: Interaction, *, seconds: float | None = None, after: int 
     if seconds is None:
         return draft.end_after(after, end="silent")
     cut, later = draft.place_after(after), milliseconds(seconds)
-    frames = [replace(frame, at=0 if at < cut else later) for at, frame in enumerate(draft.frames)]
+    frames = [frame._replace(at=0 if at < cut else later) for at, frame in enumerate(draft.frames)]
     return draft.finish(frames, started=0, ended=later)
 
 
@@ -69,7 +68,7 @@ def slow(interaction: Interaction, *, pace: float = 0.05, first: float = 0.0) ->
         if not frame.sent:
             now += wait
             wait = milliseconds(pace)
-        frames.append(replace(frame, at=now))
+        frames.append(frame._replace(at=now))
     return draft.finish(frames, started=0, ended=now)
 
 
@@ -125,7 +124,7 @@ def error_event(interaction: Interaction, *, after: int | None = None) -> Record
     if error is None:
         raise ImpossibleFault(f"{form.name} has no message for it: abnormal_close is how it fails")
     moment = frames[place].at
-    return draft.finish([*frames[:place], replace(error, at=moment), *frames[asked:]])
+    return draft.finish([*frames[:place], error._replace(at=moment), *frames[asked:]])
 
 
 def _messages(after: int | None, after_bytes: int | None) -> int | None:
@@ -141,7 +140,7 @@ def _with_data(interaction: Interaction, at: int | None, change: Callable[[bytes
     if frame.data[:1] != b"{":
         raise ImpossibleFault("the message is no JSON object")
     frames: list[Frame] = [*draft.frames]
-    frames[place] = replace(frame, data=change(frame.data))
+    frames[place] = frame._replace(data=change(frame.data))
     return draft.finish(frames)
 
 

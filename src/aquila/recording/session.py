@@ -371,13 +371,13 @@ class Session:
         self._compute_keys()
         key = self.key_of(filtered)
         with self._lock:
-            borrowed = self._find_borrowed(key, filtered)
-            return tuple(self._keys.numbers_of(key)) or [self._keys.numbers_of(other)[at] for other, at in borrowed]
+            own = tuple(self._keys.numbers_of(key))
+            return own or [self._keys.numbers_of(other)[at] for other, at in self._find_borrowed(key, filtered)]
 
-    @property
-    def all_played(self) -> bool:
-        """Whether every recording of the cassette was played at least once."""
-        return not self.unplayed_recordings
+    def numbers_of(self, key: str) -> Sequence[int]:
+        """Return the numbers (from 0) of the recordings that have a key."""
+        with self._lock:
+            return tuple(self._keys.numbers_of(key))
 
     @property
     def play_count(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.frames.replay import Ending
@@ -71,14 +71,14 @@ class ScriptedConversation:
         self._look_at_clock()
         left = self._lanes.pop(None, ())
         self.told_count -= len(left)
-        self._add(None, self._form.cancel(message, [replace(each, at=max(0, each.at - self._now)) for each in left]))
+        self._add(None, self._form.cancel(message, [each._replace(at=max(0, each.at - self._now)) for each in left]))
 
     def _add(self, lane: str | None, frames: Sequence[Frame]) -> None:
         self.told_count += len(frames)
         self._look_at_clock()
         waiting = self._lanes.setdefault(lane, deque())
         since = max(waiting[-1].at if waiting else 0, self._now)
-        waiting.extend(replace(frame, at=since + frame.at) for frame in frames)
+        waiting.extend(frame._replace(at=since + frame.at) for frame in frames)
 
     def _look_at_clock(self) -> None:
         self._now = max(self._now, round((self._clock() - self._began) * 1000))

@@ -1,6 +1,5 @@
 """What a client sends is compared with what was recorded, and what the provider sent follows it."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,7 +43,7 @@ def test_what_is_awaited_is_named() -> None:
 
 def test_a_silence_lasts_until_the_client_goes_on() -> None:
     frames = [sent(b"a"), received(b"1"), sent(b"b"), received(b"2")]
-    replay = replay_of(*(replace(frame, at=10 * (number + 1)) for number, frame in enumerate(frames)))
+    replay = replay_of(*(frame._replace(at=10 * (number + 1)) for number, frame in enumerate(frames)))
     seen = []
     for message in (b"a", b"b"):
         seen.append(replay.silence)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ APPEND: dict[str, Any] = {"type": "input_audio_buffer.append", "audio": "AAAA"}
 
 
 def at(frame: Frame, moment: int) -> Frame:
-    return replace(frame, at=moment)
+    return frame._replace(at=moment)
 
 
 @given(st.integers(0, 4))

@@ -32,7 +32,8 @@ class CallNumbers:
     def __init__(self) -> None:
         self._now_of: dict[int, int] = {}
         self._taken: set[int] = set()
-        self._changes = False
+        self.has_changes = False
+        """Whether any number is another one now."""
 
     def expect(self, recorded: int, now: int) -> int | str:
         """Return the number that is expected of a call that has one now. A text says that it must be another."""
@@ -45,11 +46,11 @@ class CallNumbers:
         """Remember the number of a call that was the expected one."""
         self._now_of[recorded] = now
         self._taken.add(now)
-        self._changes |= recorded != now
+        self.has_changes |= recorded != now
 
     def put_back(self, data: bytes) -> bytes:
         """Return a message of the provider with the number of now, if it answers a call."""
-        if not self._changes or b'"jsonrpc"' not in data:
+        if not self.has_changes or b'"jsonrpc"' not in data:
             return data
         try:
             value = json.loads(data)

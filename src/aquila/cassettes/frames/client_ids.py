@@ -136,6 +136,11 @@ class ClientIds:
             self._taken.add(now)
             self._remember_change(recorded, now)
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether ``put_back`` may change anything."""
+        return bool(self._changed) or self._calls.has_changes
+
     def put_back(self, data: bytes) -> bytes:
         """Return a message of the provider with ids of now in place of those that the client had made."""
         data = self._calls.put_back(data)

@@ -23,7 +23,7 @@ import binascii
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from aquila.cassettes.model import RecordedChunk, RecordedRequest
@@ -48,8 +48,7 @@ class NotAFrame(ValueError):
     """Bytes that are not a stored frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One message: ``data`` is the whole of it, in UTF-8 if it ``is_text``. ``at`` is as in ``RecordedChunk``."""
 
     data: bytes
@@ -149,7 +148,7 @@ def read_event(chunk: RecordedChunk) -> Frame | Close:
     """Return the frame that a chunk was stored from, or how the conversation was closed. Raises ``NotAFrame``."""
     stored = chunk.data
     if stored.startswith(_ONE_LINE) and stored.find(b"\n") == len(stored) - 2 and stored.endswith(b"\n"):
-        return Frame(stored[len(_ONE_LINE) : -2], sent=False, at=chunk.at)  # as most are
+        return Frame(stored[6:-2], False, True, chunk.at)  # as most are
     lines = chunk.data.removesuffix(b"\n\n").split(b"\n")
     name = _RECEIVED
     if lines[0].startswith(b"event: "):

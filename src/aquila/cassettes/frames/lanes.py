@@ -10,10 +10,12 @@ from __future__ import annotations
 import bisect
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from aquila.cassettes.frames.frame import Frame
+
+_STREAM_ID = b'"stream_id"'
 
 
 class Lane:
@@ -52,16 +54,11 @@ class Senders(NamedTuple):
     streams: Mapping[int, str]
 
 
-def read_senders(frames: Iterable[Frame]) -> Senders:
+def read_senders(frames: Sequence[Frame]) -> Senders:
     """Read the frames of a conversation for ``Lanes``."""
-    by_client = bytearray()
-    streams: dict[int, str] = {}
-    for place, frame in enumerate(frames):
-        by_client.append(frame.sent)
-        name = read_stream_id(frame.data)
-        if name is not None:
-            streams[place] = name
-    return Senders(by_client, streams)
+    by_client = bytearray([frame.sent for frame in frames])
+    names = ((place, read_stream_id(frame.data)) for place, frame in enumerate(frames) if _STREAM_ID in frame.data)
+    return Senders(by_client, {place: name for place, name in names if name is not None})
 
 
 class Lanes:
@@ -184,7 +181,7 @@ class Lanes:
 
 def read_stream_id(data: bytes) -> str | None:
     """Return the ``stream_id`` at the top of a message that is JSON; None if it has none."""
-    if b'"stream_id"' not in data:  # as most have not
+    if _STREAM_ID not in data:  # as most have not
         return None
     try:
         value = json.loads(data)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -123,7 +122,8 @@ class ConversationReplay:
         if not self._due:
             return []
         count = min(len(self._due), _AT_ONCE)
-        return [self.with_ids_of_now(self._frames[self._due.popleft()]) for _ in range(count)]
+        frames = [self._frames[self._due.popleft()] for _ in range(count)]
+        return list(map(self.with_ids_of_now, frames)) if self._ids.has_changes else frames
 
     def rename(self, ids: Mapping[str, str]) -> None:
         """Let these recorded ids of the provider be others now, which the client was told in their place."""
@@ -132,7 +132,7 @@ class ConversationReplay:
     def with_ids_of_now(self, frame: Frame) -> Frame:
         """Return a frame of the provider with ids of now in place of those that are others now."""
         data = self._ids.put_back(frame.data) if frame.is_text or frame.data[:1] == b"{" else frame.data
-        return frame if data is frame.data else replace(frame, data=data)
+        return frame if data is frame.data else frame._replace(data=data)
 
     @property
     def ended(self) -> Ending | None:

@@ -7,7 +7,6 @@ of what it says next is the rest of a key, however it begins, and a replay compa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import StoredChunks
@@ -38,7 +37,7 @@ def _redact_single(chunk: RecordedChunk, scrubber: Scrubber, numbers: SecretNumb
     if isinstance(frame, Frame) and (frame.sent or not is_stored_readable(frame)):
         data = scrub_message(frame.data, scrubber, numbers)
         if data != frame.data:
-            yield store_frame(replace(frame, data=data))
+            yield store_frame(frame._replace(data=data))
 
 
 def scrub_message(data: bytes, scrubber: Scrubber, numbers: SecretNumbers | None = None) -> bytes:

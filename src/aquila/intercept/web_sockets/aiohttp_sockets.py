@@ -129,10 +129,13 @@ def _converse(socket: Any, conversation: ReplayedConversation) -> Any:
     receive = socket.receive
 
     async def receive_or_tell(timeout: float | None = None) -> Any:
-        # Private; None for any time.
-        limit = timeout or getattr(getattr(socket, "_timeout", None), "ws_receive", None)
         with conversation.reading():
-            message = await receive_within_async(conversation, lambda: receive(timeout), limit)
+            if conversation.may_fall_silent:
+                # Private; None for any time.
+                limit = timeout or getattr(getattr(socket, "_timeout", None), "ws_receive", None)
+                message = await receive_within_async(conversation, lambda: receive(timeout), limit)
+            else:
+                message = await receive(timeout)
         if int(message.type) not in (_TEXT, _BINARY):
             conversation.tell_failure()
         return message

@@ -48,6 +48,8 @@ class RecordedSide:
         self._take_up(decision.interaction, self._replay_of(decision.interaction))
         if decision.fault or not self._others():
             self._holder.history.close()
+        # What has met a fault keeps its recording.
+        self.may_fall_silent = bool(decision.fault) and response.end == "silent"
         self._passed = -1  # the time of the last frame for which was waited
         self.readings = Readings(scope.run.wire_watch)
         if scope.run.wire_watch is not None:  # of a large conversation all would be read from the disk
@@ -115,7 +117,7 @@ class RecordedSide:
 
     def _others(self) -> list[Interaction]:
         """The other recordings that answer the handshake."""
-        numbers = self._session.find_numbers(self._decision.interaction.request)
+        numbers = self._session.numbers_of(self._decision.played.key)
         found = [self._session.cassette.interactions[number] for number in numbers]
         return [each for each in found if each is not self._holder.interaction]
 
@@ -156,7 +158,10 @@ class RecordedSide:
             frames = self._replay.deliverable()
             if self._unsaid:
                 frames, self._unsaid = [*self._unsaid, *frames], []
-            self._holder.history.add([Said(frame.data, sent=False) for frame in frames])
+            if self._holder.history.is_open:
+                self._holder.history.add([Said(frame.data, sent=False) for frame in frames])
+        if not self._timing:
+            return [(0.0, frame) for frame in frames]
         return [(self._take_pause(frame.at), frame) for frame in frames]
 
     @property
@@ -195,10 +200,6 @@ class RecordedSide:
             )
         title = f"the program waits for a message, and none comes in {self._session.name}"
         return CassetteMiss(self._explain(title, details, self._record_advice()))
-
-    @property
-    def may_fall_silent(self) -> bool:
-        return bool(self._decision.fault) and self._response.end == "silent"
 
     @property
     def is_silenced(self) -> bool:

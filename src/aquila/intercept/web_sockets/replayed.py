@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import NoReturn
@@ -35,7 +36,10 @@ class ReplayedConversation:
         self.break_off: Callable[[], None] = lambda: None
         """Breaks the connection. The peer sets it."""
         self._side = side
-        self._waiting_count = 0
+        self._readings = side.readings
+        self._waiting: deque[None] = deque()
+        """One for each reader that waits, and whatever else does. Threads change it without a lock."""
+        self._reading, self._on_its_way = _Reading(self), _OnItsWay(self)
         self._users: set[int] = set()
         """The tasks and threads that have sent, or waited for a message."""
         self._refuse = refuse
@@ -77,7 +81,7 @@ class ReplayedConversation:
 
         If it is cancelled there, the peer may never hear it. The program goes on as it did when that was recorded.
         """
-        return _OnItsWay(self)
+        return self._on_its_way
 
     def note_unsent(self) -> None:
         """A message that was compared may never come."""
@@ -108,6 +112,8 @@ class ReplayedConversation:
             yield from _WHILE_OTHERS_WORK
 
     def _note_user(self) -> None:
+        if threading.get_ident() in self._users or len(self._users) > 1:
+            return
         try:
             task = asyncio.current_task()
         except RuntimeError:  # no loop of asyncio runs here
@@ -116,40 +122,43 @@ class ReplayedConversation:
 
     def reading(self) -> AbstractContextManager[None]:
         """Say that a reader waits for the next message until the block ends. Raises what has ended the conversation."""
-        return _Reading(self)
+        return self._reading
 
     def waiting(self) -> AbstractContextManager[None]:
         """Say that something waits for what the provider does until the block ends."""
         return _Waiting(self)
 
-    def count_waiting(self, more: int) -> None:
-        """So many more wait, or fewer."""
-        with self._lock:
-            self._waiting_count += more
+    def begin_waiting(self) -> None:
+        """One more waits."""
+        self._waiting.append(None)
+
+    def end_waiting(self) -> None:
+        """One fewer waits."""
+        self._waiting.pop()
 
     def begin_reading(self) -> None:
         """A reader begins to wait for a message."""
         self._note_user()
-        self.count_waiting(1)
+        self._waiting.append(None)
 
     def end_reading(self, error: BaseException | None) -> None:
         """A reader has got a message, or an error in its place. Raises what has ended the conversation."""
-        self.count_waiting(-1)
+        self._waiting.pop()
         if error is None:
             self.note_read()
             return
-        self._side.readings.end("raised")
+        self._readings.end("raised")
         if isinstance(error, Exception):  # it was not cancelled
             self.tell_failure()
 
     def note_read(self) -> None:
         """A client has got a message: its reader, or, behind a server, its connection."""
         self._read_count += 1
-        self._side.readings.note_read(self._read_count)
+        self._readings.note_read(self._read_count)
 
     def note_ending(self, reading: Reading) -> None:
         """Say how that client's reading of what it was not handed has ended."""
-        self._side.readings.end(reading)
+        self._readings.end(reading)
 
     def tell_failure(self) -> None:
         """Raise what has ended the conversation, if nobody has been told yet."""
@@ -172,7 +181,7 @@ class ReplayedConversation:
         with self._lock:
             self._is_closing = True
             self._side.take_close(code, reason)
-            self._side.readings.end("left")
+            self._readings.end("left")
 
     def deliverable(self, heard: int) -> list[tuple[float, Frame]]:
         """Return what the provider says now, each message with the seconds to wait before it.
@@ -216,7 +225,7 @@ class ReplayedConversation:
     @property
     def is_awaited(self) -> bool:
         """Whether something waits for what the provider does."""
-        return self._waiting_count > 0
+        return bool(self._waiting)
 
     @property
     def is_never_opened(self) -> bool:
@@ -265,7 +274,7 @@ class ReplayedConversation:
             return self._side.longest_silence()
 
 
-# Classes, because one of them is entered for each message.
+# Classes, because one of them is entered for each message. They keep nothing, so all readers share one.
 
 
 class _OnItsWay(AbstractContextManager[None]):
@@ -285,10 +294,10 @@ class _Waiting(AbstractContextManager[None]):
         self._conversation = conversation
 
     def __enter__(self) -> None:
-        self._conversation.count_waiting(1)
+        self._conversation.begin_waiting()
 
     def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
-        self._conversation.count_waiting(-1)
+        self._conversation.end_waiting()
 
 
 class _Reading(AbstractContextManager[None]):

@@ -1,4 +1,7 @@
-"""Waits for messages that a fault keeps from coming. The limit that would end such a wait strikes at once."""
+"""Waits for messages that a fault keeps from coming. The limit that would end such a wait strikes at once.
+
+For conversations that ``may_fall_silent``. Readers of others, which are nearly all, do not come here.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,6 @@ def receive_within(
     conversation: ReplayedConversation, receive: Callable[[float | None], Any], seconds: float | None
 ) -> Any:
     """Receive a message within so many seconds, None for any. ``receive`` does so, or raises ``TimeoutError``."""
-    if not conversation.may_fall_silent:
-        return receive(seconds)
     waited = 0.0
     while True:
         step = _STEP if seconds is None else min(_STEP, seconds - waited)
@@ -34,8 +35,6 @@ async def receive_within_async(
     conversation: ReplayedConversation, receive: Callable[[], Awaitable[Any]], seconds: float | None
 ) -> Any:
     """Receive a message. ``seconds`` is within what ``receive`` does it, None for any time."""
-    if not conversation.may_fall_silent:
-        return await receive()
     task = asyncio.ensure_future(receive())
     try:
         while not task.done():

@@ -118,12 +118,17 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
 
     async def recv(*args: Any, **kwargs: Any) -> Any:
         with conversation.reading():
-            return await receive_within_async(conversation, lambda: receive(*args, **kwargs), None)
+            if conversation.may_fall_silent:
+                return await receive_within_async(conversation, lambda: receive(*args, **kwargs), None)
+            return await receive(*args, **kwargs)
 
     async def recv_streaming(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         fragments = stream(*args, **kwargs)
         with conversation.reading():  # the peer sends each message in one frame
-            first = await receive_within_async(conversation, lambda: anext(fragments), None)
+            if conversation.may_fall_silent:
+                first = await receive_within_async(conversation, lambda: anext(fragments), None)
+            else:
+                first = await anext(fragments)
         yield first
         async for fragment in fragments:
             yield fragment

@@ -24,6 +24,7 @@ def handshake_of(uri: str, protocol: Any, additional_headers: Any, user_agent: s
         request.headers.update(additional_headers)
     if user_agent is not None:
         request.headers.setdefault("User-Agent", user_agent)
+    del request.headers["Sec-WebSocket-Key"]  # another one in each handshake, so that what is known of its like helps
     return RecordedRequest("GET", without_credentials(uri), fields_of(request.headers))
 
 

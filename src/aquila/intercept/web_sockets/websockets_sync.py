@@ -165,7 +165,9 @@ def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
 
     def recv(timeout: float | None = None, *args: Any, **kwargs: Any) -> Any:
         with conversation.reading():
-            return receive_within(conversation, lambda seconds: receive(seconds, *args, **kwargs), timeout)
+            if conversation.may_fall_silent:
+                return receive_within(conversation, lambda seconds: receive(seconds, *args, **kwargs), timeout)
+            return receive(timeout, *args, **kwargs)
 
     def recv_streaming(*args: Any, **kwargs: Any) -> Iterator[Any]:
         fragments = stream(*args, **kwargs)
@@ -191,13 +193,18 @@ def _warn_of_program(connection: Any, *names: str) -> Any:
     warn = getattr(connection, "maybe_raise_legacy_warning", None)
     if warn is not None:
         for name in names:
-            setattr(connection, name, _warn_first(warn, getattr(connection, name)))
+            _warn_first(warn, connection, name)
     return connection
 
 
-def _warn_first(warn: Callable[[], None], original: Callable[..., Any]) -> Callable[..., Any]:
+def _warn_first(warn: Callable[[], None], connection: Any, name: str) -> None:
+    """Let the first call of a method warn. It is none of those that come after it."""
+    original = getattr(connection, name)
+
     def call(*args: Any, **kwargs: Any) -> Any:
-        warn()  # it warns once
+        if getattr(connection, name) is call:  # else the program has put something around it
+            setattr(connection, name, original)
+        warn()
         return original(*args, **kwargs)
 
-    return call
+    setattr(connection, name, call)

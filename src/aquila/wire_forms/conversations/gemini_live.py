@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -164,4 +163,4 @@ class GeminiLive(ConversationForm):
 
 
 def _write(value: Value, at: int = 0) -> Frame:
-    return replace(write_message(value, at), is_text=False)
+    return write_message(value, at)._replace(is_text=False)

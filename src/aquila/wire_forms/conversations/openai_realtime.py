@@ -10,7 +10,6 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -246,8 +245,8 @@ class RealtimeConversation(ConversationForm):
         # What waited for the end of the answer waits no longer than for what was said before it.
         moment = untold[begin - 1].at if begin else 0
         saved = untold[end].at - moment
-        later = [replace(frame, at=frame.at - saved) for frame in untold[end + 1 :]]
-        return [*untold[:begin], *(replace(frame, at=moment) for frame in self._tell(told)), *later]
+        later = [frame._replace(at=frame.at - saved) for frame in untold[end + 1 :]]
+        return [*untold[:begin], *(frame._replace(at=moment) for frame in self._tell(told)), *later]
 
     def _tell(self, events: Sequence[Value]) -> list[Frame]:
         return [write_message(_named(event, f"event_scripted_{next(self._ids)}")) for event in events]
