@@ -126,14 +126,17 @@ def test_every_test_and_body_is_a_block_of_its_own():
 def test_the_words_of_a_drift_are_lengths_as_a_browser_counts(was, now):
     bodies = {}
     drift = {
-        "cassette": "c", "number": 1, "group": "g", "changes": [{"path": "$.a", "was": was, "now": now}],
+        "cassette": "c", "number": 1, "group": "g", "changes": [{"path": "$.a", "was": f"{was} ", "now": f"{now} "}],
         "prompt_was": keep(bodies, was + LONG), "prompt_now": keep(bodies, now + LONG), "answer_was": was,
     }  # fmt: skip
     report = make_report([make_test("test_a", [make_exchange(states=["missed"], drift=drift)])], bodies)
     [exchange] = blocks_of(read_page(report))["test-0"]["exchanges"]
     found = exchange["drift"]
     assert "answer_words" not in found
-    for words, old, new in ((found["changes"][0]["words"], was, now), (found["prompt_words"], was + LONG, now + LONG)):
+    for words, old, new in (
+        (found["changes"][0]["words"], f"{was} ", f"{now} "),
+        (found["prompt_words"], was + LONG, now + LONG),
+    ):
         pairs = list(zip(words[::2], words[1::2], strict=True))
         units = [text.encode("utf-16-le", "surrogatepass") for text in (old, new)]
         assert [2 * sum(length for code, length in pairs if code != other) for other in (2, 1)] == [*map(len, units)]
@@ -168,6 +171,7 @@ def test_the_overview_has_sums_causes_and_ends_of_orders():
     assert names[overview["slowest"][0]] == "test_comes_again_when_busy"
     assert names[overview["oldest"][0]] == "test_reads_a_whiteboard"
     assert len(overview["failed"]) == 3
+    assert overview["rows"][1]["why"] == "aquila.errors.CassetteMiss: no recording answers"
     [anthropic] = [one for one in overview["traffic"] if one["host"] == "api.anthropic.com"]
     assert anthropic == {
         "host": "api.anthropic.com", "model": "claude-haiku-4-5", "requests": 1, "input_tokens": 950,

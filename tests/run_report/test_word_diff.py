@@ -47,6 +47,11 @@ def test_a_text_is_the_same_as_itself(text):
             [("same", "in "), ("removed", "one sentence"), ("added", "two sentences"), ("same", ", please")],
         ),
         ("我喜欢猫", "我喜欢狗", [("same", "我喜欢"), ("removed", "猫"), ("added", "狗")]),
+        (
+            "at 10:15, 1.5 kg",
+            "at 10:30, 1.5 kg",
+            [("same", "at "), ("removed", "10:15"), ("added", "10:30"), ("same", ", 1.5 kg")],
+        ),
         ("a b c", "a c", [("same", "a "), ("removed", "b "), ("same", "c")]),
     ],
 )

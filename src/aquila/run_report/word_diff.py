@@ -18,8 +18,8 @@ _MOST_EDITS = 700
 
 _MOST_STEPS = 1_000_000
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORDS = re.compile(rf"[^\W{_UNSPACED}]{{1,64}}|[{_UNSPACED}]|\s+|[^\w\s]")
-"""Words, white space, signs, and characters of scripts that are written without spaces. Together all of a text."""
+_WORDS = re.compile(rf"\d{{1,20}}(?:[.,:]\d{{1,20}}){{1,8}}(?!\w)|[^\W{_UNSPACED}]{{1,64}}|[{_UNSPACED}]|\s+|[^\w\s]")
+"""Numbers, words, white space, signs, and characters of scripts without spaces. Together they are all of a text."""
 
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 

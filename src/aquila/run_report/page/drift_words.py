@@ -5,12 +5,14 @@ They are stored as lengths, since the texts are in the data already.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from aquila.run_report.schema import Text
 from aquila.run_report.word_diff import word_changes
 
+_SHORT, _SPACE = 40, re.compile(r"\s")
 _CODES = {"same": 0, "removed": 1, "added": 2}
 
 
@@ -35,6 +37,9 @@ def add_words(drift: dict[str, Any], read: Callable[[Text], str | None]) -> dict
 
 
 def _add_to_change(change: dict[str, Any], read: Callable[[Text], str | None]) -> dict[str, Any]:
+    values = [change.get("was"), change.get("now")]
+    if all(isinstance(value, str) and len(value) < _SHORT and not _SPACE.search(value) for value in values):
+        return change  # a number or a name is read as a whole
     lengths = _measure(change.get("was"), change.get("now"), read)
     return change if lengths is None else {**change, "words": lengths}
 

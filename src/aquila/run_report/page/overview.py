@@ -8,11 +8,15 @@ from typing import Any, NotRequired, TypedDict
 from aquila.run_report.schema import Exchange, RunReport, Test, Text
 
 LONGEST_LIST = 5
+_LONGEST_REASON = 160
 WRONG = ("failed", "error", "interrupted")
 
 
 class Row(TypedDict):
-    """A test in the list. ``number`` is its place in the report, ``size`` the bytes of its requests and answers."""
+    """A test in the list. ``number`` is its place in the report, ``size`` the bytes of its requests and answers.
+
+    ``why`` is the line in which a failure says what is wrong.
+    """
 
     number: int
     id: str
@@ -28,6 +32,7 @@ class Row(TypedDict):
     size: int
     recorded: NotRequired[str]
     groups: NotRequired[list[str]]
+    why: NotRequired[str]
     attempts: list[int]
 
 
@@ -80,6 +85,10 @@ def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -
     for number, test in enumerate(tests):
         attempts.setdefault(test["id"], []).append(number)
     rows = [_make_row(tests[numbers[-1]], numbers) for numbers in attempts.values()]
+    for row in rows:
+        failure = _read(report, tests[row["number"]].get("failure", ""))
+        if row["outcome"] in WRONG and failure.strip():
+            row["why"] = find_reason(failure)
     last = [tests[row["number"]] for row in rows]
     dated = [row for row in rows if "recorded" in row]
     return {
@@ -91,6 +100,17 @@ def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -
         "oldest": _first(dated, lambda row: row["recorded"]),
         "failed": [row["number"] for row in rows if row["outcome"] in WRONG],
     }
+
+
+def _read(report: RunReport, text: Text) -> str:
+    return text if isinstance(text, str) else report["bodies"].get(text["key"], {}).get("text", "")
+
+
+def find_reason(failure: str) -> str:
+    """Return the line of a failure that says what is wrong: the first that pytest marks, or the last."""
+    lines = [line.strip() for line in failure.splitlines() if line.strip()]
+    marked = [line[1:].strip() for line in lines if line.startswith("E ")]
+    return (marked or lines[-1:])[0][:_LONGEST_REASON]
 
 
 def _first(rows: list[Row], key: Callable[[Row], Any]) -> list[int]:

@@ -38,19 +38,14 @@ const asStored = (text) => JSON.stringify(text).slice(1, -1).replace(/[<>\u2028\
 function makeSearch(data, rows) {
   const bodies = new Map(), texts = new Map();
   let waiting = null;
-  const SKIPPED = new Set(["key", "size", "states", "source", "timing", "words", "prompt_words", "answer_words", "worker", "kind", "end", "id_of_exchange"]);
-  const collect = (value, into, keys) => {
-    if (typeof value === "string") into.push(value);
-    else if (Array.isArray(value)) for (const one of value) collect(one, into, keys);
-    else if (value && typeof value === "object") {
-      if (typeof value.key === "string" && typeof value.size === "number") return keys.add(value.key);
-      for (const name in value) if (!SKIPPED.has(name)) collect(value[name], into, keys);
-    }
-  };
   const prepareRow = (row) => {
-    const into = [], keys = new Set();
-    for (const number of row.attempts) collect(data.test(number), into, keys);
-    texts.set(row, { text: into.join("\n").toLowerCase(), keys });
+    const keys = new Set(), pieces = [];
+    for (const number of row.attempts) {
+      const stored = data.stored(number);
+      for (const [, key] of stored.matchAll(/"key":"([^"\\]+)"/g)) keys.add(key);
+      pieces.push(stored.replace(/"key":"[^"\\]+"|"[a-z_]+":/g, "")); // the names of fields are no texts
+    }
+    texts.set(row, { text: pieces.join("\n").toLowerCase(), keys });
   };
   const prepare = (deadline) => {
     for (const row of rows) {
@@ -71,12 +66,12 @@ function makeSearch(data, rows) {
   };
   const find = (query) => {
     prepare(null);
-    const small = query.toLowerCase(), stored = asStored(query);
+    const stored = asStored(query);
     const hits = new Set();
     for (const [id, text] of bodies) if (text.includes(stored)) hits.add(id.slice(5));
     return new Set(rows.filter((row) => {
       const { text, keys } = texts.get(row);
-      if (row.id.toLowerCase().includes(small) || text.includes(small)) return true;
+      if (text.includes(stored)) return true;
       for (const key of keys) if (hits.has(key)) return true;
       return false;
     }));
@@ -85,7 +80,7 @@ function makeSearch(data, rows) {
 }
 
 function filterRows(rows, place, search) {
-  const found = place.q ? search.find(place.q) : null;
+  const found = place.q && document.readyState !== "loading" ? search.find(place.q) : null; // its texts come later
   const kept = rows.filter((row) =>
     (!place.outcome.length || place.outcome.includes(row.outcome)) &&
     (!place.state.length || place.state.some((one) => row.states.includes(one))) &&

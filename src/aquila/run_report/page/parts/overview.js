@@ -46,9 +46,9 @@ function drawFigures(run, rows, linkTo) {
       spent.length > 0 && figure("Spent", ...spent), saved.length > 0 && figure("Saved", ...saved), figure("Time saved", tellTime(totals.saved)))));
 }
 
-function drawTestLine(row, figure, linkTo) {
+function drawTestLine(row, figure, linkTo, why) {
   return make("li", null, make("a", { href: linkTo({ test: row.id }) }, make("i", { class: `dot ${row.outcome}`, "aria-hidden": "true" }),
-    make("span", { class: "grow" }, shortName(row.id), WRONG.includes(row.outcome) && make("span", { class: "unseen" }, ` (${row.outcome})`)), make("span", { class: "number quiet" }, figure)));
+    make("span", { class: "grow" }, shortName(row.id), WRONG.includes(row.outcome) && make("span", { class: "unseen" }, ` (${row.outcome})`)), why && make("span", { class: "grow why quiet" }, why), make("span", { class: "number quiet" }, figure)));
 }
 
 function drawTop(title, numbers, figure, context) {
@@ -99,7 +99,7 @@ function drawOverview(index, context) {
     run.interrupted && make("p", { class: "banner", role: "note" }, make("b", null, "The run did not come to its end. "), run.interrupted),
     drawFigures(run, rows, linkTo),
     failed.length ? make("section", { class: "card" }, make("h2", null, "Failed", make("span", { class: "quiet number" }, tellNumber(failed.length))),
-      makeList(failedList, failed, (row) => drawTestLine(row, row.states.filter((one) => one !== "replayed").join(", "), linkTo), 8)) : null,
+      makeList(failedList, failed, (row) => drawTestLine(row, row.states.filter((one) => one !== "replayed").join(", "), linkTo, row.why), 8)) : null,
     index.causes.length ? drawCauses(index.causes, context) : null,
     index.traffic.length ? drawTraffic(index.traffic, linkTo) : null,
     make("div", { class: "tops" }, drawTop("Slowest tests", index.slowest, (row) => tellTime(row.took), context),

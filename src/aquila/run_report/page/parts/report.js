@@ -20,6 +20,7 @@ const data = (() => {
       return found.kind === "text" ? found.value : `(${tellSize(found.size)} of bytes)`;
     },
     test: (number) => parse(byId(`test-${number}`)), // undefined where the browser has not read so far
+    stored: (number) => byId(`test-${number}`)?.textContent || "",
     blocks: () => document.querySelectorAll('script[id^="body-"]'),
   };
 })();
@@ -159,7 +160,7 @@ byId("search").addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(() => go({ q: byId("search").value }), 80);
 });
-byId("search").addEventListener("focus", () => search.prepareLater());
+addEventListener("load", () => search.prepareLater()); // while nothing else is to do
 byId("help-button").addEventListener("click", () => byId("help").showModal());
 
 // Keys.

@@ -88,7 +88,7 @@ function drawScale(last) {
   const power = 10 ** Math.floor(Math.log10(last / 4));
   const step = Math.max(1, [1, 2, 5, 10].map((one) => one * power).find((one) => last / one <= 5.5));
   const scale = make("div", { class: "scale", "aria-hidden": "true" });
-  for (let at = 0; at <= last * 0.96; at += step) {
+  for (let at = 0; at <= last * 0.9; at += step) {
     const mark = make("span", null, at ? tellTime(at) : "0");
     mark.style.left = `${(at / last) * 100}%`;
     scale.append(mark);
@@ -129,7 +129,7 @@ function drawTimeline(test) {
       const bars = [svg], before = job.attempts[index - 1];
       if (before) bars.unshift(drawWait(before.at + (before.took || 0), attempt.at, scale, begin, "the job waited to run again"));
       const text = [`job ${job.name}, attempt ${attempt.number}: ${attempt.outcome}`, `at ${tellTime(attempt.at)}`, attempt.took !== undefined && `took ${tellTime(attempt.took)}`, attempt.delay && `waits ${attempt.delay} s`].filter(Boolean).join(" \u00b7 ");
-      rows.push(addRow([make("span", { class: "quiet" }, `job ${job.name} #${attempt.number}`)], text, make("span", { class: "lane-bars" }, bars)));
+      rows.push(addRow([make("span", { class: "quiet" }, `#${attempt.number} ${job.name}`)], text, make("span", { class: "lane-bars" }, bars)));
     });
   }
   const isReplayed = exchanges.some((one) => one.source === "replayed" && (one.timing || {}).took !== undefined && one.timing.took < (one.timing.ended || 0));
