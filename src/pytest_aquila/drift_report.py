@@ -44,7 +44,7 @@ def write_report(reporter: pytest.TerminalReporter, totals: Totals, target: str)
     report = drift_groups.make_report(totals.drifted)
     terminal = reporting.CleanTerminal(reporter)
     prefix = "aquila: "
-    for line in drift_groups.describe_report(report, reporter._tw.fullwidth - len(prefix)):
+    for line in drift_groups.describe_report(report, terminal.width - len(prefix)):
         terminal.write_line(prefix + line, yellow=bool(report["groups"]))
         prefix = ""
     if target != "-":

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.recording import runtime
 from aquila.recording.pending_files import accept_command, find_pending_files, shown_path
+from pytest_aquila.run_news import Kind, News
 
 if TYPE_CHECKING:
     from pytest_aquila.reporting import Totals
-
-_MOST_NAMES = 5
 
 
 class WaitingFile(NamedTuple):
@@ -34,26 +33,26 @@ def find_pending(totals: Totals) -> list[WaitingFile]:
     return list(found.values())
 
 
-def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[str]:
-    """Yield a line for each file that this run has written, and one for all others."""
+def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[News]:
+    """Yield what there is to tell of the files that this run has written, and of all others."""
     settings = runtime.current_settings()
     new, old = [each for each in waiting if each.is_new], [each for each in waiting if not each.is_new]
-    if settings.transport == "record" and settings.record == "pending":
-        if new:
-            yield f"recorded for a review, beside the cassettes: {_list_files(new, settings.cassette_root())}"
-    else:
-        for each in new:
-            command = accept_command(each.path, each.root, usual_root=settings.cassette_root())
-            yield f"the test failed, so its cassette is as it was; the recording is kept in {each.path} ({command})"
+    usual = settings.cassette_root()
+    if new and settings.transport == "record" and settings.record == "pending":
+        yield _about_files(Kind.FOR_REVIEW, "recorded for a review, beside the cassettes", new, usual)
+    elif len(new) == 1:
+        text = "the test failed, so its cassette is as it was; the recording is kept"
+        yield _about_files(Kind.KEPT_BESIDE, text, new, usual)
+    elif new:
+        text = f"tests failed, so {len(new):,} cassettes are as they were; the recordings are kept"
+        yield _about_files(Kind.KEPT_BESIDE, text, new, usual)
     if old:
         runs = "an earlier run wait" if len(old) == 1 else "earlier runs wait"
-        yield f"recordings of {runs} in {_list_files(old, settings.cassette_root())}"
+        yield _about_files(Kind.WAITS_SINCE_BEFORE, f"recordings of {runs}", old, usual)
 
 
-def _list_files(files: Sequence[WaitingFile], usual: Path) -> str:
+def _about_files(kind: Kind, text: str, files: Sequence[WaitingFile], usual: Path) -> News:
     """Name some files, and what accepts them."""
-    names = ", ".join([str(shown_path(each.path)) for each in files[:_MOST_NAMES]])
-    more = f" and {len(files) - _MOST_NAMES} more" if len(files) > _MOST_NAMES else ""
     one = files[0]
     command = accept_command(one.path, one.root, usual_root=usual) if len(files) == 1 else "aquila cassettes accept"
-    return f"{names}{more} ({command})"
+    return News(kind, text, [str(shown_path(each.path)) for each in files], command)

@@ -18,8 +18,7 @@ import pytest
 
 from aquila.intercept import child_processes
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import runtime
-from pytest_aquila import fixture_cassettes, options, run_life, task_fixtures, test_scopes
+from pytest_aquila import fixture_cassettes, options, root_folder, run_life, task_fixtures, test_scopes
 from pytest_aquila.fixtures import *  # noqa: F403
 from pytest_aquila.short_names import pytest_collectstart, pytest_pycollect_makeitem, pytest_sessionstart  # noqa: F401
 from pytest_aquila.task_fixtures import *  # noqa: F403
@@ -35,16 +34,15 @@ if TYPE_CHECKING:
 
     Outcome = Literal["passed", "skipped", "xfailed", "failed"]
     from aquila import errors
-    from aquila.cassettes.storage import names
     from aquila.recording import child_misses, outgoing, recovery
     from pytest_aquila import (
         advice,
         demands,
         drift_report,
+        end_of_run,
         environment_check,
         fault_check,
         fault_runs,
-        miss_report,
         noted_uses,
         option_values,
         outcomes,
@@ -66,13 +64,12 @@ else:
         child_misses="aquila.recording.child_misses",
         demands="pytest_aquila.demands",
         drift_report="pytest_aquila.drift_report",
+        end_of_run="pytest_aquila.end_of_run",
         environment_check="pytest_aquila.environment_check",
         errors="aquila.errors",
         fault_check="pytest_aquila.fault_check",
         fault_runs="pytest_aquila.fault_runs",
-        miss_report="pytest_aquila.miss_report",
         noted_uses="pytest_aquila.noted_uses",
-        names="aquila.cassettes.storage.names",
         option_values="pytest_aquila.option_values",
         outcomes="pytest_aquila.outcomes",
         outgoing="aquila.recording.outgoing",
@@ -371,23 +368,17 @@ def _add_report(item: pytest.Item, report: ScopeReport, settings: Settings, *, i
         totals_of(item.config).uses += noted_uses.uses_in(item, report, is_whole=is_whole)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
-    """Write what was replayed, recorded and missed, and last what waits in journals."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> Generator[None, object, object]:
+    """Write last, also after pytest's list of failed tests, what is new and what to do."""
+    result = yield
     totals = config.stash.get(_totals, None)
-    if totals is not None:
-        if totals.changed:
-            miss_report.write_groups(terminalreporter, totals.changed)
-        reporting.write_summary(terminalreporter, totals)
-    if options.wants_drift(config):
-        drift_report.write_report(terminalreporter, totals or reporting.Totals(), config.getoption("aquila_drift"))
-    if options.wants_verification(config):
-        verify_run.write_report(terminalreporter, config)
-    if exitstatus or (totals is not None and totals.recorded):
-        root = runtime.current_settings().cassette_root()
-        if (folder := root / names.WORK_FOLDER).is_dir():
-            interrupted = [scope.id for scope in runtime.current_run().scopes.unclosed()]
-            waiting = recovery.find_waiting_recordings(root, interrupted)
-            reporting.write_waiting(terminalreporter, waiting, str(folder))
+    has_news = root_folder.NEWS in config.stash
+    if totals or exitstatus or has_news or options.wants_drift(config) or options.wants_verification(config):
+        end_of_run.write_end(terminalreporter, config, exitstatus, totals)
+    return result
 
 
 @pytest.hookimpl(trylast=True)  # pytest tears down here what an interrupted run has left
@@ -399,9 +390,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if run.unasked:
         totals_of(session.config).unasked += run.unasked
     if refused := run.take_refused():
-        totals_of(session.config).told += refused
+        totals_of(session.config).refused += refused
     if run.notes:
-        totals_of(session.config).told += run.notes
+        totals_of(session.config).notes += run.notes
     # No child has told of anything before that module is loaded, and most test runs never load it.
     if "aquila.recording.child_misses" in sys.modules:
         totals_of(session.config).cassettes += sorted(run.state_of(child_misses.ChildMisses).take_used())

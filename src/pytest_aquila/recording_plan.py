@@ -20,8 +20,9 @@ from aquila.errors import AquilaError
 from aquila.option_table import read_budget
 from aquila.recording.decisions import EVERYTHING
 from aquila.recording.record_budget import RecordBudget, describe_budget
-from pytest_aquila import node_ids, reporting, test_scopes
+from pytest_aquila import node_ids, test_scopes
 from pytest_aquila.run_extent import names_in_markers
+from pytest_aquila.run_news import Kind, News, add_news
 
 if TYPE_CHECKING:
     from aquila.config import Settings
@@ -113,22 +114,19 @@ class RecordingPlan:
             item.session.shouldstop = "aquila: the budget for recordings is spent"
         return result
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, config: pytest.Config) -> None:
         """Say what is left of the budget."""
         budget = self._budget
         if budget is None:
             return
         spent = self._count.spent()
-        terminal = reporting.CleanTerminal(terminalreporter)
+        told = describe_budget(budget, spent)
         if spent.exhausts(budget):
-            terminal.write_line(
-                f"aquila: the budget for recordings is spent: {describe_budget(budget, spent)} (aquila_record_budget). "
-                "What tests had finished is stored. To go on: pytest --aquila-record, with another budget",
-                red=True,
-            )
+            text = f"the budget for recordings is spent: {told} (aquila_record_budget)"
+            lead = "What tests had finished is stored. To go on, with another budget:"
+            add_news(config, News(Kind.BUDGET_SPENT, text, lead=lead, command="pytest --aquila-record"))
         else:
-            terminal.write_line(f"aquila: recorded {describe_budget(budget, spent)} of the budget")
+            add_news(config, News(Kind.BUDGET_LEFT, f"recorded {told} of the budget"))
 
 
 def describe_limits(budget: tuple[int | None, int | None]) -> str:

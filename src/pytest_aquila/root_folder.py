@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from aquila.config import find_project_folder
 from aquila.recording.runtime import Run
 
+if TYPE_CHECKING:
+    from pytest_aquila.run_news import News
+
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """The run of a configuration: entered when pytest is configured, left when it is unconfigured."""
+
+NEWS: pytest.StashKey[list[News]] = pytest.StashKey()
+"""What the summary of a configuration's run is to tell besides its sums; see ``run_news``. A key must exist once."""
 
 
 def find_root_folder(config: pytest.Config, cassette_dir: str) -> Path:

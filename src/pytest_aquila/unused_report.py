@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from aquila.recording import runtime
-from pytest_aquila import reporting, unused_cassettes
+from pytest_aquila import unused_cassettes
 from pytest_aquila.root_folder import root_of
 from pytest_aquila.run_extent import RunExtent
+from pytest_aquila.run_news import Kind, News, add_news
 from pytest_aquila.unused_cassettes import UnusedCassette
 
 NO_FILE = "-"
 _MOST_REASONS = 5
-_MOST_KEPT = 10
 
 
 class UnusedReport:
@@ -36,42 +37,57 @@ class UnusedReport:
         if self._is_worker:
             session.config.workeroutput["aquila_extent"] = self._extent.as_plain_data()  # type: ignore[attr-defined]
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, config: pytest.Config) -> None:
         """List the unused cassettes, or say why that cannot be known, and write the report."""
         root = root_of(self._config)
         used = sorted(set(self._used_cassettes()))
         folders = {runtime.current_settings().cassette_root(), *(Path(folder) for folder, _ in used)}
         unused = unused_cassettes.find_unused(self._extent, used, folders, root)
-        terminal = reporting.CleanTerminal(terminalreporter)
         partial = self._extent.why_partial()
+        is_written = self._write_file(config, unused, root)
         if partial:
-            more = "; …" if len(partial) > _MOST_REASONS else ""
-            terminal.write_line(
-                f"aquila: this run does not show which cassettes no test uses: {'; '.join(partial[:_MOST_REASONS])}"
-                f"{more}. Run all tests: pytest --aquila-orphans",
-                yellow=True,
-            )
+            add_news(config, _describe_partial(partial))
         else:
-            self._write_unused(terminal, unused)
-        if self._target != NO_FILE:
-            path = Path(self._config.invocation_params.dir, self._target)
-            try:
-                unused_cassettes.write_report(path, unused_cassettes.make_report(self._extent, unused, root))
-            except OSError as error:
-                terminal.write_line(f"aquila: {path}: the report was not written: {error.strerror}", red=True)
-                return
-            if not partial and not all(one.kept_because for one in unused):
-                terminal.write_line(f"aquila: to remove them: aquila cassettes prune --orphans {self._target}")
+            add_news(config, *_describe_unused(unused, self._target if is_written else NO_FILE))
 
-    def _write_unused(self, terminal: reporting.CleanTerminal, unused: list[UnusedCassette]) -> None:
-        usual = runtime.current_settings().cassette_root()
-        kept = [one for one in unused if one.kept_because]
-        for one in unused:
-            if not one.kept_because:
-                terminal.write_line(f"aquila: no test used {os.path.relpath(one.path, usual)}", yellow=True)
-        for one in kept[:_MOST_KEPT]:
-            shown = os.path.relpath(one.path, usual)
-            terminal.write_line(f"aquila: no test used {shown}, and it is kept: {one.kept_because}")
-        if len(kept) > _MOST_KEPT:
-            terminal.write_line(f"aquila: {len(kept) - _MOST_KEPT} more are kept; --aquila-orphans=FILE.json has them")
+    def _write_file(self, config: pytest.Config, unused: list[UnusedCassette], root: Path) -> bool:
+        """Write the report where it is wanted. Return whether it is there."""
+        if self._target == NO_FILE:
+            return False
+        path = Path(self._config.invocation_params.dir, self._target)
+        try:
+            unused_cassettes.write_report(path, unused_cassettes.make_report(self._extent, unused, root))
+        except OSError as error:
+            add_news(config, News(Kind.FAILED_REPORT, f"{path}: the report was not written: {error.strerror}"))
+            return False
+        return True
+
+
+def _describe_partial(reasons: Sequence[str]) -> News:
+    more = "; …" if len(reasons) > _MOST_REASONS else ""
+    return News(
+        Kind.UNKNOWN_USE,
+        f"this run does not show which cassettes no test uses: {'; '.join(reasons[:_MOST_REASONS])}{more}",
+        lead="Run all tests:",
+        command="pytest --aquila-orphans",
+    )
+
+
+def _describe_unused(unused: Sequence[UnusedCassette], target: str) -> Iterator[News]:
+    """Yield what there is to tell of unused cassettes. ``target`` is the file that has them all, if it is written."""
+    usual = runtime.current_settings().cassette_root()
+    kept = [one for one in unused if one.kept_because]
+    lost = [os.path.relpath(one.path, usual) for one in unused if not one.kept_because]
+    if lost:
+        is_told = target != NO_FILE
+        yield News(
+            Kind.UNUSED,
+            "no test used this cassette" if len(lost) == 1 else f"no test used {len(lost):,} cassettes",
+            lost,
+            command=f"aquila cassettes prune --orphans {shlex.quote(target)}" if is_told else "",
+            lead="To remove it:" if len(lost) == 1 and is_told else "To remove them:" if is_told else "",
+        )
+    if kept:
+        what = "this cassette, and it is" if len(kept) == 1 else f"{len(kept):,} cassettes, and they are"
+        names = [f"{os.path.relpath(one.path, usual)}: {one.kept_because}" for one in kept]
+        yield News(Kind.KEPT_UNUSED, f"no test used {what} kept", names)

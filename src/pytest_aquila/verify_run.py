@@ -18,6 +18,7 @@ from aquila.verifying.report import as_json, describe_verification
 from aquila.verifying.verification import Verification, announce, verify
 from pytest_aquila.reporting import CleanTerminal
 from pytest_aquila.root_folder import RUN, root_of
+from pytest_aquila.summary_layout import wrap
 
 EXIT_CRITICAL = 9
 """The exit code of a run in which all tests pass, and an answer has changed in a way that programs notice."""
@@ -126,4 +127,5 @@ def write_report(reporter: pytest.TerminalReporter, config: pytest.Config) -> No
         terminal.write_line("aquila: verify: nothing was asked, because the tests were interrupted", yellow=True)
         return
     for text, colour in describe_verification(verification, root_of(config)):
-        terminal.write_line(f"aquila: verify: {text}", yellow=colour == "yellow", red=colour == "red")
+        for line in wrap([f"aquila: verify: {text}"], terminal.width):
+            terminal.write_line(line, yellow=colour == "yellow", red=colour == "red")

@@ -257,7 +257,7 @@ def test_a_run_that_is_killed_loses_no_finished_answer(recorded: Path, project: 
 
     status, output = in_process(recorded, "--aquila-record")
     assert status == 0, output
-    assert "took over 1 recordings of an interrupted run" in output
+    assert "took over 1 recording of an interrupted run" in output
     assert len(project.asked) == asked + 3
     status, output = in_process(recorded)
     assert status == 0, output

@@ -136,7 +136,7 @@ def test_a_prompt_that_drifted_is_told_and_fails_where_contents_are_compared(sui
         result.assert_outcomes(passed=1)
     result = suite.run(drifted, "--aquila-drift")
     result.stdout.fnmatch_lines(
-        ["aquila: drift: 1 test, 1 change", "1 test: prompt recorded 'hi', now 'changed'", "  record again: pytest *"]
+        ["aquila: drift: 1 test, 1 change", "1 test: prompt recorded 'hi', now 'changed': record again: pytest *"]
     )
 
 

@@ -80,6 +80,12 @@ def _dedented(text: str) -> str:
     return textwrap.dedent(text)
 
 
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told is tried apart from where lines end, which ``tests/plugin/test_summary.py`` does."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     for variable in ("CI", "BUILD_NUMBER"):  # there pytest repeats whole messages in its summary

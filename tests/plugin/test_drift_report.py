@@ -80,11 +80,12 @@ if LATER:
 def run_later(
     project: Project, monkeypatch: pytest.MonkeyPatch, *arguments: str, later: str = "1"
 ) -> tuple[dict[str, Any], list[str]]:
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("LATER", later)
     result = project.run("--aquila-drift=drift.json", *arguments)
     lines = result.outlines
     start = next(n for n, line in enumerate(lines) if line.startswith("aquila: drift:"))
-    lines = lines[start : next(n for n, line in enumerate(lines) if n > start and line.startswith("==="))]
+    lines = lines[start : next(n for n, line in enumerate(lines) if n > start and line.startswith(("===", "aquila:")))]
     return json.loads((project.pytester.path / "drift.json").read_text()), lines
 
 

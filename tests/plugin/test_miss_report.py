@@ -23,10 +23,10 @@ SEVERAL = """
     """
 
 
-def groups(result: pytest.RunResult) -> list[str]:
-    """The lines between the first line of a group and the sum of the run."""
+def news(result: pytest.RunResult) -> list[str]:
+    """The lines of the summary, without the last one."""
     lines = result.outlines
-    start = next((n for n, line in enumerate(lines) if line.startswith("aquila:")), len(lines))
+    start = next(n for n, line in enumerate(lines) if line.startswith("aquila:"))
     return lines[start : next(n for n, line in enumerate(lines) if " replayed, " in line)]
 
 
@@ -36,14 +36,29 @@ def test_a_change_that_breaks_several_tests_is_told_once_with_one_command(projec
     result.assert_outcomes(failed=5)
     tests = [f"test_app.py::test_city[{city}]" for city in ("Rome", "Oslo", "a small town")]
     quoted = " ".join(f"'{test}'" for test in tests)
-    assert groups(result) == [
-        "aquila: 4 tests miss by the same change:",
-        "    prompt:",
-        "      recorded  'Answer in one sentence. Where is Rome? Say it well.'",
-        "      now       'Answer in two sentences. Where is Rome? Say it well.'",
-        *(f"  {test}" for test in tests),
-        "  test_app.py::test_list",
-        f"  If it is meant, record them again: pytest {quoted} test_app.py::test_list --aquila-record",
+    assert news(result) == [
+        "aquila: 5 tests miss, 4 of them by the same change: prompt: recorded 'Answer in one sentence. Where is Rome? "
+        "Say it well.', now 'Answer in two sentences. Where is Rome? Say it well.' in test_app.py::test_city[Rome], "
+        "test_app.py::test_city[Oslo] and 3 more. If it is meant: "
+        f"pytest {quoted} test_app.py::test_river test_app.py::test_list --aquila-record",
+    ]
+
+
+def test_more_is_told_of_each_change_on_request(project: Project) -> None:
+    project.record(tests=SEVERAL)
+    result = project.run("-v", tests=SEVERAL.replace("one sentence", "two sentences").replace("the Rhine", "the Elbe"))
+    lines = news(result)
+    assert lines[:8] == [
+        "aquila: 5 tests miss:",
+        "  prompt:",
+        "    recorded  'Answer in one sentence. Where is Rome? Say it well.'",
+        "    now       'Answer in two sentences. Where is Rome? Say it well.'",
+        *(f"    test_app.py::test_city[{city}]" for city in ("Rome", "Oslo", "a small town")),
+        "    test_app.py::test_list",
+    ]
+    assert lines[8:10] == [
+        "  prompt: recorded 'Where is the Rhine?', now 'Where is the Elbe?'",
+        "    test_app.py::test_river",
     ]
 
 
@@ -55,18 +70,17 @@ def test_many_tests_are_named_by_their_files(project: Project) -> None:
             post("one")
         """
     project.record(tests=many)
-    lines = groups(project.run(tests=many.replace("one", "two")))
-    assert lines[:2] == ["aquila: 13 tests miss by the same change:", "    prompt: recorded 'one', now 'two'"]
-    assert lines[-2:] == [
-        "  … and 3 more",
-        "  If it is meant, record them again: pytest test_app.py --aquila-record",
+    assert news(project.run(tests=many.replace("one", "two"))) == [
+        "aquila: 13 tests miss by the same change: prompt: recorded 'one', now 'two' in test_app.py::test_it[0], "
+        "test_app.py::test_it[1] and 11 more. If it is meant: pytest test_app.py --aquila-record",
     ]
 
 
-def test_single_changes_and_cassettes_that_are_missing_make_no_group(project: Project) -> None:
-    result = project.run(tests=SEVERAL)
-    result.assert_outcomes(failed=5)
-    assert groups(result) == []
+def test_tests_that_have_no_recordings_are_told_together(project: Project) -> None:
+    result = project.run("-k", "city", tests=SEVERAL)
+    result.assert_outcomes(failed=3)
+    (line,) = news(result)
+    assert line.startswith("aquila: 3 tests miss, for what they ask is not recorded: test_app.py::test_city[Rome], ")
 
 
 @pytest.mark.slow
@@ -75,4 +89,4 @@ def test_the_workers_of_a_distributed_run_are_grouped_together(project: Project)
     changed = textwrap.dedent(SEVERAL).replace("one sentence", "1")
     project.pytester.makepyfile(test_app=f"from app import post\nimport pytest\n{changed}")
     result = project.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2")
-    result.stdout.fnmatch_lines(["aquila: 4 tests miss by the same change:", "aquila: * 4 missed*"])
+    result.stdout.fnmatch_lines(["aquila: 4 tests miss by the same change: *", "aquila: * 4 missed*"])

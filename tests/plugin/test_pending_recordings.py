@@ -39,8 +39,9 @@ def test_a_miss_names_what_waits_what_it_holds_and_what_stores_it(
     assert re.search(r"2 recordings \(1 new, 1 gone\), just recorded|minute", output)
     assert "It answers this request. To store it:" in output
     assert "aquila: 1 replayed, 0 recorded, 1 missed, 1 pending" in output
-    assert output.count("recordings of an earlier run wait in") == 1
+    assert output.count("recordings of an earlier run wait: cassettes/test_app/test_it") == 1
     (command,) = {line.strip("E ") for line in output.splitlines() if line.lstrip("E ").startswith("aquila cassettes")}
+    assert f"pending.yaml: {command}" in output
     monkeypatch.chdir(project.pytester.path)
     assert main(shlex.split(command)[1:]) == 0
     result = project.run()
@@ -106,7 +107,7 @@ def test_a_run_for_a_review_records_everything_beside_the_cassettes_and_replaces
     changed = tests.replace(', post("two")', "") + new
     for first in (5, 9):  # the second run replaces what the first has left
         result = project.run("--aquila-record=pending", tests=changed)
-        result.stdout.fnmatch_lines(["aquila: recorded for a review, beside the cassettes: *(aquila cassettes accept)"])
+        result.stdout.fnmatch_lines(["aquila: recorded for a review, beside the cassettes: *: aquila cassettes accept"])
         result.stdout.fnmatch_lines(["aquila: 0 replayed, 4 recorded, 0 missed, 3 pending"])
         answers = [f'{{"answer":{first + n}'.encode()[:11] for n in range(4)]
         assert contents(project) == stored | {

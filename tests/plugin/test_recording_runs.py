@@ -205,7 +205,7 @@ def test_a_failing_test_replaces_nothing_and_its_recording_is_kept_and_named(pro
     pending = path.with_name("test_it.pending.yaml")
     assert len(load_cassette(pending).interactions) == 2
     result.stdout.fnmatch_lines(
-        [f"aquila: *{pending.name} (aquila cassettes accept test_app/test_it)", "*0 missed, 1 pending"]
+        [f"aquila: *{pending.name}: aquila cassettes accept test_app/test_it", "*0 missed, 1 pending"]
     )
     project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
 
@@ -388,7 +388,7 @@ def test_unplayed_recordings_fail_or_are_reported_as_configured(project: Project
     project.pytester.makeini("[pytest]\naquila_unplayed = warn\n")
     result = project.run()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["aquila: test_app.py::test_it did not play 1 recording of test_app/test_it"])
+    result.stdout.fnmatch_lines(["aquila: 1 test did not play *: test_app.py::test_it (1 recording of test_app/*"])
     project.pytester.makeini("[pytest]\naquila_unplayed = fail\n")
     result = project.run()
     result.assert_outcomes(failed=1)
@@ -398,7 +398,7 @@ def test_unplayed_recordings_fail_or_are_reported_as_configured(project: Project
 def test_cassettes_that_no_test_used_are_listed_on_request(project: Project) -> None:
     project.record(tests=TWO_CALLS)
     project.record(tests=TWO_CALLS.replace("test_it", "test_renamed"))
-    project.run("--aquila-orphans").stdout.fnmatch_lines(["aquila: no test used test_app/test_it.yaml"])
+    project.run("--aquila-orphans").stdout.fnmatch_lines(["aquila: no test used *: test_app/test_it.yaml"])
 
 
 def test_old_recordings_are_reported(project: Project) -> None:
@@ -408,7 +408,8 @@ def test_old_recordings_are_reported(project: Project) -> None:
     recorded = load_cassette(path).interactions[0].recorded
     path.write_text(text.replace(recorded, "2020-01-01T00:00:00Z"))
     project.pytester.makeini("[pytest]\naquila_max_age = 90d\n")
-    project.run().stdout.fnmatch_lines(["aquila: test_app.py::test_it plays recordings that are old (from 2020-01-01*"])
+    told = "aquila: 1 test plays recordings that are old (from 2020-01-01T00:00:00Z): test_app.py::test_it. *"
+    project.run().stdout.fnmatch_lines([told])
 
 
 def test_a_run_that_uses_no_cassette_says_nothing(project: Project) -> None:

@@ -179,7 +179,7 @@ def test_workers_of_xdist_run_their_tests_twice(stateful: StatefulProject) -> No
         "rerun": 3,
     }
     assert len(stateful.server.seen) == count + 6
-    assert result.stdout.str().count("ran twice: ") == 3
+    assert "3 tests ran twice: " in result.stdout.str()
     stateful.replays(passed=3)
 
 

@@ -36,7 +36,7 @@ def test_after_a_crashed_worker_the_last_lines_say_what_waits_and_what_takes_it_
     assert result.ret != 0
     result.stdout.fnmatch_lines(
         [
-            f"aquila: 2 recordings wait in {project.cassettes / '.journal'}: test_app/test_crashes (2). "
+            "aquila: 2 recordings wait in cassettes/.journal: test_app/test_crashes (2). "
             "The next recording run (pytest --aquila-record) takes them over; to do it now: aquila cassettes accept"
         ]
     )

@@ -55,7 +55,9 @@ def test_it_passes_unless_something_is_demanded(recorded: pytest.Pytester) -> No
 def test_it_is_named_where_the_settings_say_so(recorded: pytest.Pytester) -> None:
     result = run(recorded, UNASKED, "-o", "aquila_unplayed=warn")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["aquila: test_it.py::test_it did not play 1 of 3 messages of recording 2 of *test_it"])
+    result.stdout.fnmatch_lines(
+        ["aquila: 1 test did not play *: test_it.py::test_it (1 of 3 messages of recording 2 *"]
+    )
     result = run(recorded, UNASKED, "-o", "aquila_unplayed=fail")
     assert result.parseoutcomes().keys() == {"passed", "errors"} or result.parseoutcomes() == {"failed": 1}
     result.stdout.fnmatch_lines(["*test_it: 1 of 3 messages of recording 2 were not played (aquila_unplayed = fail)*"])
@@ -64,4 +66,4 @@ def test_it_is_named_where_the_settings_say_so(recorded: pytest.Pytester) -> Non
 def test_a_conversation_that_nobody_begins_is_a_recording_that_nobody_plays(recorded: pytest.Pytester) -> None:
     fewer = UNASKED.replace('    talk("one", "two")\n', "")
     result = run(recorded, fewer, "-o", "aquila_unplayed=warn")
-    result.stdout.fnmatch_lines(["aquila: test_it.py::test_it did not play 1 recording of *test_it"])
+    result.stdout.fnmatch_lines(["aquila: 1 test did not play * test_it.py::test_it (1 recording of *test_it). *"])

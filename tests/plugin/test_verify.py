@@ -148,8 +148,8 @@ def test_what_is_the_same_is_reported_so_and_nothing_changes_on_disk(project: Ve
     result.stdout.fnmatch_lines(
         [
             "aquila: verify: 3 requests (about 14 tokens) to 127.0.0.1",
-            "aquila: 3 replayed, 0 recorded, 0 missed*",
             "aquila: verify: 3 recordings: 3 the same; answers: 3 identical; 14 tokens and * s then, 14 and * s now",
+            "aquila: 3 replayed, 0 recorded, 0 missed*",
         ]
     )
     row = project.report["recordings"][0]

@@ -98,14 +98,14 @@ class RenamedTests:
             found = [one for one in self._by_key.get((session.rules, key), ()) if one.path.is_relative_to(root)]
             return sorted(found, key=lambda one: _distance(one.name, cassette))
 
-    def note_for(self, command: str) -> str:
-        """Return what the summary says of a rename."""
+    def note_for(self, command: str) -> tuple[str, str]:
+        """Return what the summary says of a rename, and the command that it names."""
         with self._lock:
             if len(self._commands) < MOST_TOLD:
                 self._commands.add(command)
         if command in self._commands:
-            return f"tests miss what is recorded for tests that are gone. Were they renamed? {command}"
-        return "more tests miss what is recorded for tests that are gone: each miss says what to type"
+            return "tests miss what is recorded for tests that are gone. Were they renamed?", command
+        return "more tests miss what is recorded for tests that are gone: each miss says what to type", ""
 
     def _may_read(self, size: int = 0) -> bool:
         return self._count < MOST_READ and self._bytes + size <= MOST_BYTES

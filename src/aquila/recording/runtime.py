@@ -148,8 +148,11 @@ class Run:
         """The requests that no test asked for and nothing answered, in their order. Any thread may add one."""
         self.refused: dict[str, None] = {}
         """What was refused where no test runs that could fail, in sentences. Any thread may add one."""
-        self.notes: dict[str, None] = {}
-        """What else is to be told in the summary, in sentences, each once. Any thread may add one."""
+        self.notes: dict[tuple[str, str], None] = {}
+        """What else is to be told in the summary, each once: a sentence, and a command to type or nothing.
+
+        Any thread may add one.
+        """
         self.scopes = OpenScopes()
         self.repetition = Repetition()
         self.play_log: PlayLog | None = None

@@ -40,7 +40,7 @@ def note_reading_only(method: str) -> None:
 def note_once(sentence: str) -> None:
     """Say a sentence at the end of a test run, once. Outside of one, log it."""
     notes = runtime.current_run().notes
-    if sentence not in notes:
-        notes[sentence] = None
+    if (sentence, "") not in notes:
+        notes[sentence, ""] = None
         if not runtime.is_under_pytest():
             logging.getLogger("aquila").warning("%s", sentence)

@@ -11,13 +11,13 @@ import pytest
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from pytest_aquila import options, plugin, reporting
+    from pytest_aquila import options, plugin, run_news
 else:
     lazy_modules(
         globals(),
         options="pytest_aquila.options",
         plugin="pytest_aquila.plugin",
-        reporting="pytest_aquila.reporting",
+        run_news="pytest_aquila.run_news",
     )
 
 RECORD_MODES = ("once", "new_episodes", "none", "all", "rewrite")
@@ -77,7 +77,7 @@ def match_hosts(patterns: Sequence[str]) -> Callable[[str], bool]:
     return lambda host: whole.match(host) is not None
 
 
-def tell_drift(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def tell_drift(config: pytest.Config) -> None:
     """Say how many requests have drifted where nothing compares contents."""
     drifted = plugin.totals_of(config).drifted
     if not drifted or options.wants_drift(config):
@@ -85,8 +85,6 @@ def tell_drift(terminalreporter: pytest.TerminalReporter, config: pytest.Config)
     tests = {row["test"] for row in drifted}
     requests = "1 request has" if len(drifted) == 1 else f"{len(drifted)} requests have"
     where = "1 test" if len(tests) == 1 else f"{len(tests)} tests"
-    reporting.CleanTerminal(terminalreporter).write_line(
-        f"aquila: {requests} no recording with the same content, in {where}, and the matchers of the suite do not "
-        "compare it. To see which: aquila cassettes drift",
-        yellow=True,
-    )
+    text = f"{requests} no recording with the same content, in {where}, and the matchers of the suite do not compare it"
+    kind = run_news.Kind.CONTENTS_DIFFER
+    run_news.add_news(config, run_news.News(kind, text, lead="To see which:", command="aquila cassettes drift"))

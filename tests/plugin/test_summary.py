@@ -1,0 +1,187 @@
+"""The summary of a run: at most eight lines, whole words and commands, whatever happened and wherever it is shown."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_aquila import record_commands
+from pytest_aquila.run_news import Kind, News, lay_out_news
+from pytest_aquila.summary_layout import MOST_LINES, Line
+from tests.plugin.conftest import Project
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=12)
+NAMES = st.one_of(WORDS, st.from_regex(r"tests/[a-z]{1,120}\.py::test_[a-z]{1,250}\[a b\]", fullmatch=True))
+TEXTS = st.lists(WORDS, min_size=1, max_size=60).map(" ".join)
+COMMANDS = st.one_of(st.just(""), NAMES.map(lambda name: f"pytest {shlex.quote(name)} --aquila-record"))
+NEWS = st.builds(
+    News, st.sampled_from(Kind), TEXTS, st.lists(NAMES, max_size=8), COMMANDS, st.one_of(st.just(""), TEXTS)
+)
+LAST = Line("aquila: 3 replayed, 0 recorded, 0 missed")
+
+
+def rows_of(lines: list[Line], width: int) -> int:
+    """The lines of a terminal that some lines of ASCII take."""
+    return sum(max(1, -(-len(line.text) // width)) for line in lines)
+
+
+@given(st.lists(NEWS, max_size=12), st.integers(-2, 0), st.sampled_from([40, 80, 200]))
+def test_news_is_told_in_eight_lines_and_no_word_name_or_command_is_broken(
+    news: list[News], verbosity: int, width: int
+) -> None:
+    lines = lay_out_news(news, verbosity=verbosity, width=width, last=LAST)
+    assert lines[-1].text == LAST.text
+    whole = {word for row in news for text in (row.text, row.lead) for word in text.split()}
+    whole |= {name for row in news for name in row.names} | {row.command for row in news}
+    if all(line.text.isascii() for line in lines) and all(len(row.command) < width for row in news):
+        assert rows_of(lines, width) <= MOST_LINES
+    for line in lines[:-1]:
+        if line.text.isascii() and len(line.text) > width:
+            assert line.text.strip().rstrip(",.:") in {each.rstrip(",.:") for each in whole}
+
+
+def test_what_is_most_important_is_told_and_the_rest_is_counted() -> None:
+    news = [News(kind, f"news of {kind.name}", command=f"aquila {kind.name}" + " x" * 25) for kind in reversed(Kind)]
+    lines = [line.text for line in lay_out_news(news, verbosity=0, width=80, last=LAST)]
+    assert [line[:30] for line in lines] == [
+        "aquila: news of NOT_STORED",
+        "  aquila NOT_STORED x x x x x ",
+        "aquila: news of NOT_TAKEN_OVER",
+        "  aquila NOT_TAKEN_OVER x x x ",
+        "aquila: news of MISSES",
+        "  aquila MISSES x x x x x x x ",
+        f"aquila: and {len(Kind) - 3} more: pytest -v",
+        LAST.text[:30],
+    ]
+
+
+def test_quiet_runs_tell_what_is_to_be_done_and_very_quiet_ones_what_went_wrong() -> None:
+    news = [News(Kind.TOOK_OVER, "took over"), News(Kind.UNPLAYED, "unplayed"), News(Kind.NOT_STORED, "not stored")]
+
+    def told(verbosity: int) -> list[str]:
+        return [line.text for line in lay_out_news(news, verbosity=verbosity, width=80, last=Line(""))]
+
+    assert told(0) == ["aquila: not stored", "aquila: unplayed", "aquila: took over"]
+    assert told(-1) == ["aquila: not stored", "aquila: unplayed"]
+    assert told(-2) == ["aquila: not stored"]
+
+
+def test_everything_is_told_on_request() -> None:
+    names = [f"tests/test_{n}.py::test[a b]" for n in range(100)]
+    lines = lay_out_news([News(Kind.UNUSED, "unused", names)], verbosity=1, width=80, last=LAST)
+    assert [line.text for line in lines] == ["aquila: unused:", *(f"  {name}" for name in names), LAST.text]
+
+
+@pytest.mark.parametrize(
+    ("width", "command"),
+    [
+        (80, "pytest tests/test_a.py::test_x 'tests/test_a.py::test_y[1]' --aquila-record"),
+        (60, "pytest tests/test_a.py --aquila-record"),
+        (30, "pytest --lf --aquila-record"),
+        (10, "pytest --aquila-record"),
+    ],
+)
+def test_a_command_is_as_exact_as_the_terminal_is_wide(width: int, command: str) -> None:
+    tests = ["tests/test_a.py::test_x", "tests/test_a.py::test_y[1]"]
+    assert record_commands.record_command(tests, width, just_failed=True) == command
+
+
+MANY = """
+    import os, pathlib
+
+    @pytest.mark.parametrize("city", ["Ålesund", "a [b] c", "x" * 300])
+    def test_city(aquila_cassette, city):
+        post(f"{city} is where?")
+
+    @pytest.mark.aquila("shared")
+    def test_fails():
+        post("fails")
+        assert "LATER" in os.environ
+
+    def test_stale(aquila_cassette):
+        post("stale")
+
+    def test_plays_less(aquila_cassette):
+        post("a")
+        if "LATER" not in os.environ:
+            post("b")
+"""
+
+
+@pytest.fixture
+def many(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose next run has news of several kinds."""
+    project.record(tests=MANY).assert_outcomes(passed=5, failed=1)
+    (path,) = project.cassettes.glob("test_app/test_stale.yaml")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join("  recorded: 2020-01-01T00:00:00Z" if "recorded: 20" in line else line for line in lines))
+    project.pytester.makeini("[pytest]\naquila_unplayed = warn\naquila_max_age = 90d\n")
+    monkeypatch.setenv("LATER", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("PY_COLORS", "0")
+    project.pytester.makepyfile(
+        test_app="from app import post\nimport aquila, pytest\n"
+        + __import__("textwrap").dedent(MANY).replace("is where?", "is there?")
+    )
+    return project
+
+
+def summary(result: pytest.RunResult) -> list[str]:
+    """The lines from the first one of the summary to its last."""
+    lines = result.outlines
+    start = next(n for n, line in enumerate(lines) if "aquila: " in line)
+    end = max(n for n, line in enumerate(lines) if " replayed, " in line)
+    return lines[start : end + 1]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_run_with_much_to_tell_tells_it_in_eight_lines(
+    many: Project, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = summary(many.run("--tb=no"))
+    assert len(lines) <= MOST_LINES
+    assert lines[0].startswith("aquila: 4 tests miss, 3 of them")
+    assert all(len(line) <= width or line.startswith("  pytest ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "coloured"),
+    [
+        ((), {}, False),
+        (("--color=yes",), {}, True),
+        (("--color=yes",), {"NO_COLOR": "1", "PY_COLORS": ""}, True),  # as pytest's own lines
+        ((), {"FORCE_COLOR": "1", "PY_COLORS": ""}, True),
+        ((), {"NO_COLOR": "1", "FORCE_COLOR": "1", "PY_COLORS": ""}, False),
+    ],
+)
+def test_lines_are_in_colour_where_those_of_pytest_are(
+    many: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    variables: dict[str, str],
+    coloured: bool,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    lines = summary(many.run("--tb=no", *arguments))
+    assert all(line.startswith("\x1b[") and line.endswith("\x1b[0m") for line in lines) == coloured
+    assert any("\x1b" in line for line in lines) == coloured
+
+
+@pytest.mark.slow
+def test_workers_tell_the_same_once_and_an_ascii_terminal_is_served(
+    many: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = f"--aquila-upstream={many.module}:transport"
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    alone = many.pytester.runpytest_subprocess("--tb=no", "-p", "no:xdist", upstream)
+    shared = many.pytester.runpytest_subprocess("--tb=no", "-n2", upstream)
+    assert sorted(summary(alone)) == sorted(summary(shared))
+    assert all(line.isascii() for line in summary(alone))
+    assert "\\u2026" not in "\n".join(summary(alone))
