@@ -254,7 +254,17 @@ def find_project_folder(started: Path, cassette_dir: str) -> Path:
 class SettingsLayers:
     """What a run puts around the environment: below it the ini file and its defaults, above it the command line."""
 
-    __slots__ = ("_copies", "_resolved", "command_line", "defaults", "finds_drift", "ini", "root", "under_pytest")
+    __slots__ = (
+        "_copies",
+        "_resolved",
+        "_transports",
+        "command_line",
+        "defaults",
+        "finds_drift",
+        "ini",
+        "root",
+        "under_pytest",
+    )
 
     def __init__(
         self,
@@ -282,6 +292,7 @@ class SettingsLayers:
         self._copies = copies
         # By the variables of the environment. Cleared when it is full: each test changes some, and puts them back.
         self._resolved: dict[tuple[Any, ...], Settings] = {}
+        self._transports: dict[tuple[Any, Any], str] = {}
 
     def resolve(self) -> Settings:
         """Return the settings in force now. The environment is read at each call, and parsed only when it changed."""
@@ -302,6 +313,20 @@ class SettingsLayers:
             self._resolved.clear()
         self._resolved[variables] = settings
         return settings
+
+    @property
+    def transport(self) -> str:
+        """The transport in force now: that of ``resolve``, told more quickly."""
+        inner = getattr(os.environ, "_data", None)
+        if type(inner) is not dict or os.name != "posix":
+            return self.resolve().transport
+        variables = inner.get(b"AQUILA_TRANSPORT"), inner.get(b"AQUILA_RECORD")
+        known = self._transports.get(variables)
+        if known is None:
+            if len(self._transports) >= _MOST_RESOLVED:
+                self._transports.clear()
+            known = self._transports[variables] = self.resolve().transport
+        return known
 
     def gives(self, name: str) -> bool:
         """Whether the command line, the environment or the ini file sets an option, be it to its default."""

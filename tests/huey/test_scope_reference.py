@@ -26,8 +26,8 @@ from aquila.errors import (
     MessageRejected,
     PickledMessages,
 )
-from aquila.huey import instances, scope_reference
-from aquila.huey.instances import attach_fields
+from aquila.huey import instances, instrumenting, scope_reference
+from aquila.huey.message_fields import attach_fields
 from aquila.huey.scope_reference import KEY
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
@@ -70,7 +70,7 @@ def huey(request):
     if request.param == "mixed in":
         return instances.MemoryHuey("app")
     with pytest.warns(PickledMessages):
-        return instances.instrument(plain.MemoryHuey("app"))
+        return instrumenting.instrument(plain.MemoryHuey("app"))
 
 
 def test_outside_of_any_scope_a_task_carries_nothing(huey, no_test):
@@ -533,16 +533,16 @@ def test_instrumenting_keeps_a_huey_and_its_tasks_and_happens_once():
     task()
     state = dict(vars(huey))
     with pytest.warns(PickledMessages, match="the Huey 'app' reads pickles") as caught:
-        assert instances.instrument(instances.instrument(huey)) is huey
+        assert instrumenting.instrument(instrumenting.instrument(huey)) is huey
     assert [warning.filename for warning in caught] == [__file__]
     assert isinstance(huey, plain.MemoryHuey)
     assert type(huey).__name__ == "MemoryHuey"
     assert {**vars(huey), "task_wrapper_class": None} == {**state, "task_wrapper_class": None}
     assert huey.execute(huey.dequeue()) == 1
     safe = plain.MemoryHuey(serializer=MsgpackSerializer())
-    assert type(instances.instrument(safe)) is type(huey)
+    assert type(instrumenting.instrument(safe)) is type(huey)
     signed = plain.MemoryHuey(serializer=SignedSerializer("a secret of some length"))
-    assert type(instances.instrument(signed)) is type(huey)
+    assert type(instrumenting.instrument(signed)) is type(huey)
 
 
 def test_a_test_queue_instruments_for_its_own_time():

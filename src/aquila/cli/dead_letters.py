@@ -11,11 +11,11 @@ from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 
 if TYPE_CHECKING:
-    from aquila.huey import instances
+    from aquila.huey import instrumenting
     from aquila.huey.delivery import dead_letters
     from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters
 else:
-    lazy_modules(globals(), dead_letters="aquila.huey.delivery.dead_letters", instances="aquila.huey.instances")
+    lazy_modules(globals(), dead_letters="aquila.huey.delivery.dead_letters", instrumenting="aquila.huey.instrumenting")
 
 KINDS = ("unreadable", "unknown", "failed", "lost")
 
@@ -65,11 +65,11 @@ def get_letter(letters: DeadLetters, id: str) -> DeadLetter:
 
 def _find_huey(place: str) -> Any:
     found = hueys.import_huey(place)
-    instances.reject_other_than_huey(found)
+    instrumenting.reject_other_than_huey(found)
     if found.immediate:
         raise ConfigError(
             f"--huey {place}: this Huey is in immediate mode here, and so has another storage than in production: "
             "start the command with the settings of the workers"
         )
-    instances.change_class(found)
+    instrumenting.change_class(found)
     return found

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aquila.huey.instances import PriorityRedisHuey as PriorityRedisHuey
     from aquila.huey.instances import RedisHuey as RedisHuey
     from aquila.huey.instances import SqliteHuey as SqliteHuey
-    from aquila.huey.instances import instrument as instrument
+    from aquila.huey.instrumenting import instrument as instrument
     from aquila.huey.limits.idempotency import idempotency_key as idempotency_key
     from aquila.huey.limits.outside import LimitedRequest as LimitedRequest
     from aquila.huey.limits.outside import limited as limited
@@ -88,7 +88,7 @@ _NAMES = {
     "dead_letters": "delivery.dead_letters",
     "follow": "progress.following",
     "idempotency_key": "limits.idempotency",
-    "instrument": "instances",
+    "instrument": "instrumenting",
     "is_conflict": "limits.unique_jobs",
     "limited": "limits.outside",
     "list_consumers": "delivery.consumer_life",

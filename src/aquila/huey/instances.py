@@ -4,43 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import huey as _huey
 from huey.api import Task, TaskWrapper
 from huey.exceptions import TaskTimeout
-from huey.serializer import Serializer
 
-from aquila.engine.calls.request_gate import set_gate
-from aquila.errors import ConfigError, MessageRejected, PickledMessages
+from aquila.errors import ConfigError, MessageRejected
 from aquila.huey import scope_reference
 from aquila.huey.delivery.consumer_life import LOST_AFTER, check_lost_after
-from aquila.huey.delivery.delivering_huey import CountsEnd, DeliveringHuey
+from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.enqueue_check import check_arguments
-from aquila.huey.limits.rescheduling import (
-    DEFAULT_RESCHEDULING,
-    ReschedulesTask,
-    Rescheduling,
-    read_waits,
-    waits_to_send,
-)
+from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, ReschedulesTask, Rescheduling
 from aquila.huey.limits.settings import NO_LIMITS, Limits, Prices, set_limits
-from aquila.huey.limits.task_gate import TaskGate
 from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim, unique_of
+from aquila.huey.message_fields import attach_fields, fields_to_send
 from aquila.huey.progress.patient_results import PatientResults
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, enter_current_task, settle_progress
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
-from aquila.huey.task_scope import enter_task_scope, leave_task_scope
+from aquila.huey.task_code import TaskCode
+from aquila.huey.task_scope import enter_task_scope, leave_task_scope, may_need_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
-from aquila.huey.telemetry import queue_time
 from aquila.recording.places import needs_boundary, outcome_boundary
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
-from aquila.recording.under_test import is_under_test
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -52,8 +41,6 @@ if TYPE_CHECKING:
     from aquila.huey.task_types import Task as TypedTask
 
     AnyTask = TypedTask[Any]
-
-H = TypeVar("H", bound=_huey.Huey)
 
 
 class AquilaHuey(PatientResults, DeliveringHuey):
@@ -211,7 +198,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         # What came over the wire was let in before: it is due, or retried.
         if unique is not None and not hasattr(task, "_aquila_message"):
             return enqueue_once(self, task, unique, self._enqueue_and_publish)
-        return self._enqueue_and_publish(task)
+        return super().enqueue(task) if self.publisher is None else self.publisher.enqueue(task, super().enqueue)
 
     def _enqueue_and_publish(self, task: Any) -> Any:
         return super().enqueue(task) if self.publisher is None else self.publisher.enqueue(task, super().enqueue)
@@ -219,11 +206,12 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     def serialize_task(self, task: Task) -> bytes:
         """Return a task as a message, with its reference and its attempt where it has them."""
         task._aquila_enqueued = None if self.queue_clock is None else self.queue_clock.now()
-        fields, kwargs = _fields_to_send(task), task.kwargs
+        fields = fields_to_send(task)
         data: bytes
         if fields is None:
             data = super().serialize_task(task)
             return data
+        kwargs = task.kwargs
         task.kwargs = {**kwargs, scope_reference.KEY: fields}
         try:
             data = super().serialize_task(task)
@@ -233,15 +221,20 @@ class AquilaHuey(PatientResults, DeliveringHuey):
 
     def deserialize_task(self, data: bytes) -> Task:
         """Return the task of a message. Raises ``MessageRejected`` for one that is not from this queue."""
-        if isinstance(self.serializer, MsgpackSerializer):
-            message = self.serializer.deserialize(data, "task")
+        serializer = self.serializer
+        if isinstance(serializer, MsgpackSerializer):
+            message = serializer.deserialize(data, "task")
             try:
                 task = self._registry.create_task(message)
             except RecursionError:
                 raise MessageRejected("the tasks that follow this one are nested too deeply") from None
         else:
             task = super().deserialize_task(data)
-        attach_fields(task, task.kwargs.pop(scope_reference.KEY, None))
+        fields = task.kwargs.pop(scope_reference.KEY, None)
+        if fields is None:
+            task._aquila_scope = None
+        else:
+            attach_fields(task, fields)
         task._aquila_message = data
         if task.on_complete is not None or task.chord_config is not None:
             mark_followers(task)
@@ -257,9 +250,10 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     def dequeue(self) -> Task | None:
         """Take the next task out of the queue. Returns None where the queue is empty, or paused."""
         if self.publisher is not None and self.publisher.is_paused():
-            self.tasks_in_hand.forget_finished()
+            if (kept := self.tasks_in_hand.kept) is not None:
+                kept.forget_finished()
             return None
-        return super().dequeue()
+        return self.tasks_in_hand.take_next()
 
     def execute(self, task: Task, timestamp: Any = None) -> Any:
         """Execute a task in a context of its own, with its scope in force."""
@@ -267,13 +261,19 @@ class AquilaHuey(PatientResults, DeliveringHuey):
 
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
         enter_current_task(self, task)
-        set_gate(TaskGate(self, task))
-        in_hand = task._aquila_in_hand = self.tasks_in_hand
-        # Without the attribute the task was never on the wire: it executes in the scope of its caller.
-        entered = enter_task_scope(self, task) if hasattr(task, "_aquila_scope") else None
-        unique = begin_execution(self, task) if unique_of(task) and self.ready_to_run(task, timestamp) else None
+        in_hand = task.__dict__.get("_aquila_in_hand")
+        if in_hand is None:  # It was not taken out of the queue.
+            in_hand = task._aquila_in_hand = self.tasks_in_hand
+        entered = enter_task_scope(self, task) if may_need_scope(task) else None
+        unique = None
+        if unique_of(task) is not None and self.ready_to_run(task, timestamp):
+            unique = begin_execution(self, task)
         try:
-            return super().execute(task, timestamp)
+            value = super().execute(task, timestamp)
+            if "_aquila_struck" in task.__dict__:
+                del task._aquila_struck
+                in_hand.interrupt(task)
+            return value
         except BaseException as error:
             in_hand.drop(task, error)
             raise
@@ -289,12 +289,9 @@ class AquilaHuey(PatientResults, DeliveringHuey):
 
         Under pytest a miss leaves it as an exception, which Huey takes for a failure.
         """
-        inner: AbstractContextManager[None]
         if task.timeout or needs_boundary():
-            inner = self._enclose_code(task, super()._timeout_context(task))
-        else:
-            inner = ReschedulesTask(self, task)  # All that most tasks in production need, and part of every one's time.
-        return CountsEnd(task._aquila_in_hand, task, inner)
+            return TaskCode(self, task, self._enclose_code(task, super()._timeout_context(task)))
+        return TaskCode(self, task)  # All that most tasks in production need.
 
     @contextlib.contextmanager
     def _enclose_code(self, task: Task, inner: AbstractContextManager[Any]) -> Iterator[None]:
@@ -315,12 +312,13 @@ class AquilaHuey(PatientResults, DeliveringHuey):
 
     def _run_post_execute(self, task: Task, task_value: Any, exception: BaseException | None) -> None:
         self.record_outcome(task, exception)
-        super()._run_post_execute(task, task_value, exception)
+        if self._post_execute:
+            super()._run_post_execute(task, task_value, exception)
 
     def record_outcome(self, task: Task, exception: BaseException | None) -> None:
         """Remember how an execution ended. A task that is complete needs no checkpoints any more."""
         task._aquila_error = exception
-        if exception is None:
+        if exception is None and unique_of(task) is not None:
             release_claim(self, task)
         settle_progress(task, exception)
 
@@ -331,49 +329,6 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
         task._aquila_attempt, task._aquila_deliveries = attempt_of(task) + 1, 0
         super()._requeue_task(task, timestamp, retry_eta)
-
-
-_NUMBERS = ("attempt", "deliveries", "losses")
-"""What the message of a task says of its past, where it has one. On the task each begins with ``_aquila_``."""
-_ATTRIBUTES = tuple(f"_aquila_{name}" for name in _NUMBERS)
-
-
-def _fields_to_send(task: Task) -> dict[str, Any] | str | None:
-    """Return what the message of a task carries: its reference, and its numbers if it was retried or lost before."""
-    # A task that came over the wire keeps the reference it came with, None too.
-    reference = task._aquila_scope if hasattr(task, "_aquila_scope") else scope_reference.reference_to_current_scope()
-    if task._aquila_enqueued is None and not any(map(functools.partial(hasattr, task), _ATTRIBUTES)):
-        return reference  # As of almost every task: this is part of each one's time.
-    stamp = {} if task._aquila_enqueued is None else {queue_time.FIELD: task._aquila_enqueued}
-    numbers = {name: number for name in _NUMBERS if (number := getattr(task, f"_aquila_{name}", 0))}
-    if stamp or (numbers and numbers != {"attempt": 1}):
-        return {"reference": reference, **numbers, **waits_to_send(task), **stamp}
-    text: str | None = reference
-    return text
-
-
-def attach_fields(task: Task, fields: Any) -> None:
-    """Give a task what its message carries. Raises ``MessageRejected`` for malformed data.
-
-    A process that takes part in no test does not look at the reference, and does not pass it on.
-    """
-    if isinstance(fields, dict):
-        numbers = {**fields}
-        waits, stamp = numbers.pop("waits", None), numbers.pop(queue_time.FIELD, None)
-        if not read_waits(task, waits) or not queue_time.read_stamp(task, stamp):
-            raise scope_reference.malformed_reference()
-        fields = numbers.pop("reference", 0)  # 0 is none.
-        for name, number in numbers.items():
-            if name not in _NUMBERS or type(number) is not int or number < 0:
-                raise scope_reference.malformed_reference()
-            setattr(task, f"_aquila_{name}", number)
-    if fields is None or not is_under_test():
-        task._aquila_scope = None
-        return
-    if not isinstance(fields, str):
-        raise scope_reference.malformed_reference()
-    scope_reference.parse_reference(fields)
-    task._aquila_scope = fields
 
 
 class MemoryHuey(AquilaHuey, _huey.MemoryHuey):  # type: ignore[misc]
@@ -398,53 +353,3 @@ class PriorityRedisHuey(AquilaHuey, _huey.PriorityRedisHuey):  # type: ignore[mi
 
 class PostgresHuey(AquilaHuey, _huey.PostgresHuey):  # type: ignore[misc]
     """A queue on a Postgres server (``dsn=``)."""
-
-
-@functools.cache  # One class for each Huey class, for as long as the process lives.
-def _class_with_aquila(kind: type) -> type:
-    return type(kind.__name__, (AquilaHuey, kind), {"__module__": kind.__module__})
-
-
-def instrument(huey: H, *, keep_running: bool = False) -> H:
-    """Give an existing Huey what ``AquilaHuey`` adds, except for the serializer, and return it.
-
-    Tasks that are declared from now on may be ``async``; those declared before stay as they are. Call it where the Huey
-    is made, so that producers and workers both have it. ``keep_running`` is that of ``AquilaHuey``. A Huey that was
-    instrumented already is not changed. Warns with ``PickledMessages``, once for each Huey, if it reads pickles.
-    """
-    reject_other_than_huey(huey)
-    is_new, own = not isinstance(huey, AquilaHuey), cast("Any", huey)
-    change_class(huey)
-    if is_new and _reads_any_pickle(type(own.serializer)):
-        warnings.warn(
-            f"the Huey {own.name!r} reads pickles: whoever can write to its queue runs code in its workers. "
-            "Make it with serializer=aquila.huey.MsgpackSerializer(), or use a class of aquila.huey. To stay with "
-            "pickle, ignore aquila.errors.PickledMessages",
-            PickledMessages,
-            stacklevel=2,
-        )
-    if keep_running:
-        own.start_keeping()
-    return huey
-
-
-def reject_other_than_huey(huey: Any) -> None:
-    """Raise ``ConfigError`` for what is no Huey, before anything of it is changed. A MiniHuey is none."""
-    if not isinstance(huey, _huey.Huey):
-        raise ConfigError(
-            f"{type(huey).__module__}.{type(huey).__qualname__} is no huey.Huey: it has no queue, no messages and no "
-            "results that could be looked at. Use aquila.huey.MemoryHuey in its place, or test the function itself"
-        )
-
-
-def _reads_any_pickle(kind: Any) -> bool:
-    """Whether a serializer reads as Huey's own does. One that checks a signature first does not."""
-    return kind.deserialize is Serializer.deserialize and kind._deserialize is Serializer._deserialize
-
-
-def change_class(huey: Any) -> None:
-    """Give a Huey the class that ``AquilaHuey`` is mixed into, unless it has one already."""
-    if not isinstance(huey, AquilaHuey):
-        huey.__class__ = _class_with_aquila(cast("Any", type(huey)))
-        if huey.task_wrapper_class is TaskWrapper:
-            huey.task_wrapper_class = AquilaTaskWrapper

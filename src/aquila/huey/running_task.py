@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from contextvars import ContextVar
 from typing import Any
 
 from huey.api import Task
 from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
 
+from aquila.engine.calls.request_gate import gate_owner, set_gate_owner
 from aquila.errors import ConfigError
+from aquila.huey.limits.task_gate import TaskGate
 from aquila.huey.progress.kept_progress import KeptProgress
 
 _making = threading.Lock()  # what is kept of any task: only for the moment in which that is made or settled
 # Set in the context of one execution, which AquilaHuey makes, and never reset: the context ends with the execution.
-_current: ContextVar[CurrentTask | None] = ContextVar("aquila_task", default=None)
+# Nobody but tasks owns a gate.
+_current = gate_owner
 
 FLOW_CONTROL = (RetryTask, CancelExecution, TaskLockedException, RateLimitExceeded)
 """What a task raises to tell Huey what becomes of it. It has not failed then."""
@@ -40,23 +42,21 @@ class CurrentTask:
         (1, 1, 'jobs')
     """
 
-    __slots__ = ("_is_complete", "_kept", "attempt", "delivery", "huey", "task")
+    __slots__ = ("_gate", "_is_complete", "_kept", "attempt", "delivery", "huey", "task")
 
     def __init__(self, huey: Any, task: Task) -> None:
         self.huey = huey
         self.task = task
-        self.attempt = attempt_of(task)
-        self.delivery = getattr(task, "_aquila_deliveries", 0) + 1
+        past = task.__dict__
+        self.attempt = past.get("_aquila_attempt", 1)
+        self.delivery = past.get("_aquila_deliveries", 0) + 1
         # Made where it is first needed. Of the first execution nothing is kept before that.
-        self._kept = None if self._is_first else KeptProgress(huey, task, is_first=False)
+        self._kept = None if self.attempt == self.delivery == 1 else KeptProgress(huey, task, is_first=False)
         self._is_complete = False
+        self._gate: TaskGate | None = None
 
     def __repr__(self) -> str:
         return f"<CurrentTask {self.task!r}, attempt {self.attempt}>"
-
-    @property
-    def _is_first(self) -> bool:
-        return self.attempt == 1 and self.delivery == 1
 
     @property
     def kept(self) -> KeptProgress:
@@ -71,14 +71,25 @@ class CurrentTask:
 
     def settle(self, error: BaseException | None) -> None:
         """Remove what was kept because the task is complete, or see that it is stored."""
+        self._is_complete = error is None
+        if self._kept is None:  # Whoever makes it from now on sees that the task is complete.
+            return
         with _making:
-            self._is_complete = error is None
             kept = self._kept
         if kept is not None:
             if error is None:
                 kept.delete()
             else:
                 kept.store_unstored()
+
+    @property
+    def request_gate(self) -> TaskGate:
+        """What the requests of the task pass."""
+        if self._gate is None:
+            with _making:
+                if self._gate is None:
+                    self._gate = TaskGate(self.huey, self.task)
+        return self._gate
 
     @property
     def id(self) -> str:
@@ -113,7 +124,7 @@ def attempt_of(task: Task) -> int:
 
 def current_task() -> CurrentTask:
     """Return the task that is executing here. Raises ``ConfigError`` outside of a task."""
-    current = _current.get()
+    current: CurrentTask | None = _current.get()
     if current is None:
         raise ConfigError(
             "no task is executing here. Call this in a task of a Huey of aquila.huey, or of one that was given to "
@@ -124,16 +135,17 @@ def current_task() -> CurrentTask:
 
 def current_task_or_none() -> CurrentTask | None:
     """Return the task that is executing here, or None."""
-    return _current.get()
+    current: CurrentTask | None = _current.get()
+    return current
 
 
 def enter_current_task(huey: Any, task: Task) -> None:
     """Make a task the one that is executing in this context, which is the task's own and ends with it."""
-    _current.set(CurrentTask(huey, task))
+    set_gate_owner(CurrentTask(huey, task))
 
 
 def settle_progress(task: Task, error: BaseException | None) -> None:
     """Remove what the task that is executing here kept for its retry, if it is this task, or see that it is stored."""
-    current = _current.get()
+    current: CurrentTask | None = _current.get()
     if current is not None and current.task is task:
         current.settle(error)

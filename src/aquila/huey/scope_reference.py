@@ -57,8 +57,10 @@ def malformed_reference() -> MessageRejected:
 
 def reference_to_current_scope() -> str | None:
     """Return the reference to the scope in force here, or None where no scope is in force."""
+    if "aquila.recording.scope" not in sys.modules and not runtime.current_run().can_open_scope:
+        return None  # No scope can be open, and a producer in production pays for no more than this.
     try:
-        scope = find_current_scope()
+        scope = scopes.current_scope()
     except (SessionClosed, CassetteRequired) as error:
         return _write_reference({"refused": str(error)[: _LONGEST // 8]})
     return _reference_to_scope(scope) if scope is not None else None
@@ -67,7 +69,7 @@ def reference_to_current_scope() -> str | None:
 def find_current_scope() -> Scope | None:
     """Return the scope in force here, which opens that of a running test. Raises what ``current_scope`` raises."""
     if "aquila.recording.scope" not in sys.modules and not runtime.current_run().can_open_scope:
-        return None  # No scope can be open, and a producer in production pays for no more than this.
+        return None
     return scopes.current_scope()
 
 

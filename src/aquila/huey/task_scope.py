@@ -21,6 +21,18 @@ else:
 _NOT_EXECUTED = object()  # A task that was revoked or has expired has no outcome.
 
 
+_IN_CALLERS_SCOPE = object()  # Without the attribute the task was never on the wire.
+_WITH_CASSETTE = ("replay", "record")
+
+
+def may_need_scope(task: Any) -> bool:
+    """Whether a task may execute in another scope than that of its caller. Told quickly: few tasks in production do."""
+    reference = task.__dict__.get("_aquila_scope", _IN_CALLERS_SCOPE)
+    if reference is None:
+        return runtime.current_run().layers.transport in _WITH_CASSETTE
+    return reference is not _IN_CALLERS_SCOPE
+
+
 def enter_task_scope(huey: Any, task: Any) -> tuple[Scope, int] | None:
     """Put the scope of a task that came over the wire in force in this context, which is the task's own.
 
@@ -87,7 +99,7 @@ def _follow_faults(scope: Scope, faults: str | None) -> None:
 
 
 def _find_scope_without_reference(task: Any) -> Scope | None:
-    if runtime.current_settings().transport not in ("replay", "record"):
+    if runtime.current_settings().transport not in _WITH_CASSETTE:
         return None
     if runtime.is_under_pytest():
         return make_refusing_scope(

@@ -169,7 +169,7 @@ def test_every_consumer_takes_over_while_it_runs(make):  # noqa: F811
     def job():
         return current_task().delivery
 
-    huey.tasks_in_hand._life._every = 0.01  # Its thread looks around as often.
+    huey.tasks_in_hand.kept.life._every = 0.01  # Its thread looks around as often.
     consumer = huey.create_consumer(workers=1, periodic=False, check_worker_health=False)
     consumer._set_signal_handlers = lambda: None
     consumer.start()

@@ -168,7 +168,7 @@ def test_a_task_leaves_its_copy_for_its_end_its_retry_and_its_schedule(kind, mak
 
     @huey.task(retries=1, retry_delay=60)
     def job(how):
-        assert copies.count(huey.tasks_in_hand._life.id) == 1
+        assert copies.count(huey.tasks_in_hand.kept.life.id) == 1
         if how == "fail":
             raise ValueError
         return 1 if how == "fine" else None
@@ -184,7 +184,7 @@ def test_a_task_leaves_its_copy_for_its_end_its_retry_and_its_schedule(kind, mak
     piped = huey.enqueue(job.s("fine").then(follower))
     for _ in range(6):
         huey.execute(huey.dequeue())
-    assert copies.count(huey.tasks_in_hand._life.id) == 0
+    assert copies.count(huey.tasks_in_hand.kept.life.id) == 0
     assert huey.pending_count() == 0
     assert {task.id for task in huey.scheduled()} == {failing.id, later.id}
     assert (fine.get(), piped.get()) == (1, [1, 1])
@@ -201,7 +201,7 @@ def test_a_task_of_the_schedule_is_enqueued_in_the_place_of_its_copy(make):
     result = job.schedule(delay=60)
     huey.execute(huey.dequeue())
     (task,) = huey.read_schedule(huey._get_timestamp() + dt.timedelta(seconds=61))
-    owner = huey.tasks_in_hand._life.id
+    owner = huey.tasks_in_hand.kept.life.id
     assert copies_of(huey).count(owner) == 1
     huey.enqueue(task)
     assert copies_of(huey).count(owner) == 0
@@ -215,7 +215,7 @@ def test_a_result_is_not_stored_where_another_consumer_has_taken_the_task_over(m
 
     @huey.task()
     def job():
-        (copy,) = copies.list_copies(huey.tasks_in_hand._life.id)
+        (copy,) = copies.list_copies(huey.tasks_in_hand.kept.life.id)
         assert copies.move_to_queue(copy, copy.data, None)
         return "from the first"
 
@@ -237,15 +237,15 @@ def test_what_the_storage_gave_and_no_worker_got_is_enqueued_again(make, caplog)
 
     job()
     in_hand = huey.tasks_in_hand
-    in_hand._life.ensure_beating()
-    copies_of(huey).take(in_hand._life.id, ())
+    in_hand.kept.life.ensure_beating()
+    copies_of(huey).take(in_hand.kept.life.id, ())
     job()
     known = huey.dequeue()
-    in_hand._requeue_unclaimed()
+    in_hand.kept._requeue_unclaimed()
     assert huey.pending_count() == 0
-    in_hand._requeue_unclaimed()
+    in_hand.kept._requeue_unclaimed()
     assert huey.pending_count() == 1
-    assert [copy.data for copy in copies_of(huey).list_copies(in_hand._life.id)] == [known._aquila_message]
+    assert [copy.data for copy in copies_of(huey).list_copies(in_hand.kept.life.id)] == [known._aquila_message]
     in_hand.let_go(known)
     in_hand.hand_back_rest()
 

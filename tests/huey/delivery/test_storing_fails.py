@@ -23,9 +23,9 @@ def impatient(monkeypatch):
 @pytest.fixture
 def kept(make):  # noqa: F811
     huey = make("sqlite", keep_running=True)
-    huey.tasks_in_hand.enter_worker()
+    huey.tasks_in_hand.kept.enter_worker()
     yield huey
-    huey.tasks_in_hand.leave_worker()
+    huey.tasks_in_hand.kept.leave_worker()
 
 
 def fail(*args, **kwargs):
@@ -34,7 +34,7 @@ def fail(*args, **kwargs):
 
 def count_copies(huey):
     in_hand = huey.tasks_in_hand
-    return in_hand.copies.count(in_hand._life.id)
+    return in_hand.kept.storage.count(in_hand.kept.life.id)
 
 
 def test_a_retry_that_another_worker_has_taken_already_stays_in_its_hand(kept, monkeypatch):
@@ -53,7 +53,7 @@ def test_a_retry_that_another_worker_has_taken_already_stays_in_its_hand(kept, m
     kept.execute(kept.dequeue())
     assert list(kept.tasks_in_hand._taken.values()) == taken
     for _ in range(3):
-        kept.tasks_in_hand._look_around()
+        kept.tasks_in_hand.kept.look_around()
     assert kept.pending_count() == 0
     assert count_copies(kept) == 1
     kept.tasks_in_hand.let_go(taken[0])
@@ -72,12 +72,12 @@ def test_a_task_of_which_cannot_be_stored_what_became_of_it_is_delivered_again(k
 
     result = job()
     with monkeypatch.context() as patch:
-        patch.setattr(kept.tasks_in_hand.copies, step, fail)
+        patch.setattr(kept.tasks_in_hand.kept.storage, step, fail)
         with pytest.raises(Away):
             kept.execute(kept.dequeue())
     assert kept.dequeue() is None
     assert count_copies(kept) == 1
-    kept.tasks_in_hand._look_around()
+    kept.tasks_in_hand.kept.look_around()
     kept.execute(kept.dequeue())
     assert deliveries == [1, 2]
     assert result.get() == "done"
@@ -93,7 +93,7 @@ def test_a_retry_waits_for_a_storage_that_comes_back(kept, step, monkeypatch):
         raise ValueError
 
     job()
-    copies, failures = kept.tasks_in_hand.copies, [Away, Away]
+    copies, failures = kept.tasks_in_hand.kept.storage, [Away, Away]
     move = getattr(copies, step)
     monkeypatch.setattr(copies, step, lambda *args: fail() if failures and failures.pop() else move(*args))
     kept.execute(kept.dequeue())
@@ -115,7 +115,7 @@ def test_a_task_that_can_never_be_stored_is_given_up(kept, monkeypatch):
     while (task := kept.dequeue()) is not None:
         with pytest.raises(KeyboardInterrupt):
             kept.execute(task)
-        kept.tasks_in_hand._look_around()
+        kept.tasks_in_hand.kept.look_around()
     assert len(executed) == 3
     assert [letter.kind for letter in dead_letters(kept)] == ["lost"]
     assert count_copies(kept) == 0
@@ -128,10 +128,10 @@ def test_what_is_dropped_is_enqueued_again_when_the_last_worker_ends(kept, monke
 
     job()
     with monkeypatch.context() as patch:
-        patch.setattr(kept.tasks_in_hand.copies, "move_to_results", fail)
+        patch.setattr(kept.tasks_in_hand.kept.storage, "move_to_results", fail)
         with pytest.raises(Away):
             kept.execute(kept.dequeue())
-    kept.tasks_in_hand.leave_worker()
+    kept.tasks_in_hand.kept.leave_worker()
     (task,) = kept.pending()
     assert task._aquila_deliveries == 1
 
@@ -148,11 +148,11 @@ def test_a_due_task_that_cannot_be_enqueued_is_not_stuck(kept, monkeypatch):
     kept.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
     (task,) = read_due(kept)
     with monkeypatch.context() as patch:
-        patch.setattr(kept.tasks_in_hand.copies, "move_to_queue", fail)
+        patch.setattr(kept.tasks_in_hand.kept.storage, "move_to_queue", fail)
         with pytest.raises(Away):
             kept.enqueue(task)
     for _ in range(2):
-        kept.tasks_in_hand._look_around()
+        kept.tasks_in_hand.kept.look_around()
     assert kept.pending_count() == 1
     assert count_copies(kept) == 0
 
@@ -184,8 +184,8 @@ def test_an_answer_that_has_arrived_counts_though_the_storage_is_away_for_a_mome
 
     result = paid()
     task = kept.dequeue()
-    kept.tasks_in_hand._life._last_beat = float("-inf")  # For long no heartbeat has got through.
-    monkeypatch.setattr(kept.tasks_in_hand.copies, "has", fail)
+    kept.tasks_in_hand.kept.life._last_beat = float("-inf")  # For long no heartbeat has got through.
+    monkeypatch.setattr(kept.tasks_in_hand.kept.storage, "has", fail)
     kept.execute(task)
     assert result.get() == "answer"
 
@@ -195,8 +195,10 @@ def test_an_answer_of_a_task_that_was_taken_over_does_not_count(kept):
 
     @kept.task()
     def paid():
-        kept.tasks_in_hand.copies.forget(kept.tasks_in_hand.copies.list_copies(kept.tasks_in_hand._life.id)[0])
-        kept.tasks_in_hand._life._last_beat = float("-inf")
+        kept.tasks_in_hand.kept.storage.forget(
+            kept.tasks_in_hand.kept.storage.list_copies(kept.tasks_in_hand.kept.life.id)[0]
+        )
+        kept.tasks_in_hand.kept.life._last_beat = float("-inf")
         return "answer"
 
     kept.signal("complete")(lambda *about: after.append(about))
@@ -214,7 +216,7 @@ def test_what_is_finished_is_forgotten_though_no_next_task_is_taken(kept):
         def is_paused(self):
             return True
 
-    for forget in (kept.dequeue, kept.tasks_in_hand.leave_worker):
+    for forget in (kept.dequeue, kept.tasks_in_hand.kept.leave_worker):
         job()
         task = kept.dequeue()
         kept.execute(task)

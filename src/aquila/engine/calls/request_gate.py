@@ -60,12 +60,34 @@ class RequestGate(Protocol):
         ...
 
 
+class GateOwner(Protocol):
+    """Whoever executes code in a context of its own, and has a gate for its requests once it makes one."""
+
+    @property
+    def request_gate(self) -> RequestGate:
+        """The gate, made when it is first asked for."""
+        ...
+
+
 _gate: ContextVar[RequestGate | None] = ContextVar("aquila_request_gate", default=None)
+gate_owner: ContextVar[Any] = ContextVar("aquila_gate_owner", default=None)
+"""The ``GateOwner`` whose code runs here. Its gate is in force unless another was put in force since."""
 
 
 def current_gate() -> RequestGate | None:
     """Return the gate in force here, or None."""
-    return _gate.get()
+    gate = _gate.get()
+    if gate is None and (owner := gate_owner.get()) is not None:
+        own: RequestGate = owner.request_gate
+        return own
+    return gate
+
+
+def set_gate_owner(owner: GateOwner) -> None:
+    """Put the gate of ``owner`` in force in this context, without making it."""
+    gate_owner.set(owner)
+    if _gate.get() is not None:
+        _gate.set(None)
 
 
 def set_gate(gate: RequestGate | None) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
 import huey as _huey
 from huey.api import Task
-from huey.signals import SIGNAL_ENQUEUED, SIGNAL_INTERRUPTED, SIGNAL_SCHEDULED
+from huey.signals import SIGNAL_ENQUEUED, SIGNAL_SCHEDULED
 from huey.utils import Error
 
 from aquila.huey.delivery.burying import bury_failed
@@ -37,7 +36,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
     def tasks_in_hand(self) -> TasksInHand:
         """What this process has taken from the storage that this Huey has now."""
         found: TasksInHand | None = self.storage.__dict__.get(_ATTRIBUTE)
-        if found is None or not found.is_of(self):
+        if found is None or not found.is_of(self):  # part of every task's time
             with _making:
                 found = self._find_tasks_in_hand()
                 if found is None:
@@ -58,10 +57,12 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         self.on_shutdown("aquila keep_running")(self._leave_worker)
 
     def _enter_worker(self) -> None:
-        self.tasks_in_hand.enter_worker()
+        if (kept := self.tasks_in_hand.kept) is not None:
+            kept.enter_worker()
 
     def _leave_worker(self) -> None:
-        self.tasks_in_hand.leave_worker()
+        if (kept := self.tasks_in_hand.kept) is not None:
+            kept.leave_worker()
 
     def create_consumer(self, **options: Any) -> AquilaConsumer:
         """Return a consumer of this queue, as ``huey_consumer`` runs it."""
@@ -83,7 +84,8 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
 
     def enqueue(self, task: Any) -> Any:
         """Enqueue a task. One that was taken is in hand no more, and takes the place of its copy."""
-        if not self._holds(task):
+        # What never was a message, as what a producer enqueues, is not looked for: that is part of every one's time.
+        if not hasattr(task, "_aquila_message") or not self._holds(task):
             return super().enqueue(task)
         if task.expires:
             task.resolve_expires(self.utc)
@@ -101,7 +103,6 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         self._emit(SIGNAL_SCHEDULED, task)
 
     def _holds(self, task: Any) -> bool:
-        # What never was a message, as what a producer enqueues, is not looked for: that is part of every one's time.
         return hasattr(task, "_aquila_message") and not self._immediate and self.tasks_in_hand.holds(task)
 
     def store_result(self, key: str, data: Any, message: bytes) -> None:
@@ -124,11 +125,6 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
             bury_failed(self, task, exception, metadata["traceback"])
         return metadata
 
-    def _emit(self, signal: str, task: Task, *args: Any, **kwargs: Any) -> None:
-        super()._emit(signal, task, *args, **kwargs)
-        if signal == SIGNAL_INTERRUPTED:
-            self.tasks_in_hand.interrupt(task)
-
     def notify_interrupted_tasks(self) -> None:
         """Hand back what this process has taken and not finished: its consumer ends."""
         found = self._find_tasks_in_hand()
@@ -136,29 +132,11 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
             super().notify_interrupted_tasks()
             return
         found.stop_taking()
+        interrupted = list(self._tasks_in_flight)
         super().notify_interrupted_tasks()
+        for task in interrupted:
+            found.interrupt(task)
         found.hand_back_rest()
-
-
-class CountsEnd(AbstractContextManager[None]):
-    """Encloses the code of a task. Nothing comes of it where the task was handed back meanwhile, or taken over."""
-
-    __slots__ = ("_inner", "_task", "_tasks_in_hand")
-
-    def __init__(self, tasks_in_hand: TasksInHand, task: Task, inner: AbstractContextManager[Any]) -> None:
-        self._tasks_in_hand = tasks_in_hand
-        self._task = task
-        self._inner = inner
-
-    def __enter__(self) -> None:
-        self._inner.__enter__()
-
-    def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool | None:
-        try:
-            return self._inner.__exit__(kind, error, traceback)
-        finally:
-            if kind is not KeyboardInterrupt and not self._tasks_in_hand.may_end(self._task):
-                raise KeyboardInterrupt  # For Huey the worker was interrupted.
 
 
 def _is_last_of(task: Task, data: Any) -> bool:

@@ -88,17 +88,21 @@ class ReschedulesTask(contextlib.AbstractContextManager[None]):
         self._task = task
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if error is None:
-            return
-        if isinstance(error, BudgetExceeded):
-            self._task.retries = 0  # A retry would have no more room.
-            return
-        rules: Rescheduling | None = self._huey.rescheduling
-        seconds = delay_until_return(error)
-        # In immediate mode there is no worker to leave, and nobody who would take the task up again.
-        if rules is None or seconds is None or self._huey.immediate:
-            return
-        raise _leave_worker(self._task, rules, error, seconds) from error
+        if error is not None:
+            reschedule_after(self._huey, self._task, error)
+
+
+def reschedule_after(huey: Any, task: Task, error: BaseException) -> None:
+    """Raise ``TaskRescheduled`` if a task is to come back after this error of its code, or ``WaitedTooLong``."""
+    if isinstance(error, BudgetExceeded):
+        task.retries = 0  # A retry would have no more room.
+        return
+    rules: Rescheduling | None = huey.rescheduling
+    seconds = delay_until_return(error)
+    # In immediate mode there is no worker to leave, and nobody who would take the task up again.
+    if rules is None or seconds is None or huey.immediate:
+        return
+    raise _leave_worker(task, rules, error, seconds) from error
 
 
 def delay_until_return(error: BaseException) -> float | None:

@@ -6,7 +6,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from aquila.huey.progress.storage_patience import ask_until_answered
+from huey.api import PeriodicTask, Task
+
+from aquila.huey.progress.storage_patience import ask_again
+
+_OF_TASKS = (Task, PeriodicTask)
 
 PATIENCE = 30.0
 """Seconds for which the storage is asked again."""
@@ -17,19 +21,39 @@ class PatientResults:
 
     serializer: Any
     storage: Any
+    _task_key: Callable[[Any, str], str]
     store_result: Callable[[str, Any, bytes], None]
+
+    # Each asks directly first, without a function to ask again: that is part of every task's time.
 
     def is_revoked(self, task: Any, timestamp: Any = None, peek: bool = True) -> bool:
         """Whether a task is revoked. Before a task begins, Huey asks without ``peek``: the task is in no queue then."""
+        try:
+            if not peek and type(task).__base__ in _OF_TASKS:  # As what a worker is about to begin: mostly not revoked.
+                keys = [task.revoke_id, self._task_key(type(task), "rt")]
+                if not self.storage.peek_many(keys):
+                    return False
+            return bool(super().is_revoked(task, timestamp, peek))  # type: ignore[misc]
+        except Exception as error:
+            if peek:
+                raise
+            failure = error
         ask = functools.partial(super().is_revoked, task, timestamp, peek)  # type: ignore[misc]
-        revoked: bool = ask() if peek else ask_until_answered(ask, patience=PATIENCE)
-        return revoked
+        return bool(ask_again(ask, failure, patience=PATIENCE))
 
     def put_result(self, key: str, data: Any) -> Any:
         """Store a result. A storage that does not answer is asked again: the work is done, and has been paid for."""
         message = self.serializer.serialize(data)
-        return ask_until_answered(lambda: self.store_result(key, data, message), patience=PATIENCE)
+        try:
+            return self.store_result(key, data, message)
+        except Exception as error:  # noqa: BLE001 -- whatever a storage raises
+            failure = error
+        return ask_again(lambda: self.store_result(key, data, message), failure, patience=PATIENCE)
 
     def delete(self, key: str) -> Any:
         """Delete what is stored under a key. Huey does so before it stores a result, so it is as patient."""
-        return ask_until_answered(lambda: self.storage.delete_data(key), patience=PATIENCE)
+        try:
+            return self.storage.delete_data(key)
+        except Exception as error:  # noqa: BLE001 -- whatever a storage raises
+            failure = error
+        return ask_again(lambda: self.storage.delete_data(key), failure, patience=PATIENCE)

@@ -23,15 +23,24 @@ def ask_until_answered(ask: Callable[[], T], *, patience: float) -> T:
     Only for what does nothing but ask the storage: what can never succeed, such as a value that cannot be serialised,
     would be tried again too.
     """
+    try:
+        return ask()
+    except Exception as error:  # noqa: BLE001 -- whatever a storage raises
+        failure = error
+    return ask_again(ask, failure, patience=patience)
+
+
+def ask_again(ask: Callable[[], T], failure: Exception, *, patience: float) -> T:
+    """Call ``ask``, which has raised ``failure``, until it does not raise, for ``patience`` seconds."""
     gives_up, delay = time.monotonic() + patience, FIRST_DELAY
-    while True:
-        try:
-            return ask()
-        except Exception:
-            if time.monotonic() + delay > gives_up:
-                raise
+    while time.monotonic() + delay <= gives_up:
         time.sleep(with_jitter(delay))
         delay = min(2 * delay, LONGEST_DELAY)
+        try:
+            return ask()
+        except Exception as error:  # noqa: BLE001 -- whatever a storage raises
+            failure = error
+    raise failure
 
 
 def with_jitter(delay: float) -> float:

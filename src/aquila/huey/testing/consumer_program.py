@@ -10,7 +10,7 @@ from typing import Any
 from huey.bin import huey_consumer
 from huey.consumer import Consumer
 
-from aquila.huey.instances import change_class
+from aquila.huey.instrumenting import change_class
 from aquila.huey.testing.consumer_delays import READY, QuickScheduler
 from aquila.huey.testing.worker_errors import WorkerErrors
 

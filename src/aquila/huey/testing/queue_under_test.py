@@ -11,7 +11,7 @@ from huey import Huey
 from huey.storage import BaseStorage, MemoryStorage
 
 from aquila.errors import ConfigError
-from aquila.huey.instances import change_class, reject_other_than_huey
+from aquila.huey.instrumenting import change_class, reject_other_than_huey
 from aquila.huey.scope_sharing import collect_misses_of_current_scope
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage

@@ -1,0 +1,43 @@
+"""What encloses the code of a task: it decides whether what the code returned or raised counts."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from huey.api import Task
+
+from aquila.huey.limits.rescheduling import reschedule_after
+
+
+class TaskCode:
+    """Encloses the code of a task, and ``inner`` if more is to enclose it. Part of every task's time.
+
+    Nothing comes of the code where the task was handed back meanwhile, or taken over: for Huey it was interrupted then.
+    """
+
+    __slots__ = ("_huey", "_inner", "_task")
+
+    def __init__(self, huey: Any, task: Task, inner: AbstractContextManager[Any] | None = None) -> None:
+        self._huey = huey
+        self._task = task
+        self._inner = inner
+
+    def __enter__(self) -> None:
+        if self._inner is not None:
+            self._inner.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool | None:
+        task = self._task
+        try:
+            if self._inner is not None:
+                return self._inner.__exit__(kind, error, traceback)
+            if error is not None:
+                reschedule_after(self._huey, task, error)
+            return None
+        finally:
+            if kind is KeyboardInterrupt:
+                task._aquila_struck = True
+            elif not task._aquila_in_hand.may_end(task):
+                task._aquila_struck = True
+                raise KeyboardInterrupt
