@@ -27,7 +27,7 @@ from typing import Any
 REPOSITORY = Path(__file__).parents[2]
 UPSTREAM = Path(__file__).parent / "upstream"
 _FENCE = re.compile(r"^(?:<!-- test: (?P<what>[^\n]*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
-_FILE = re.compile(r"# (?P<name>[\w./-]+\.(?:py|toml|ini|yaml|txt))$")
+_FILE = re.compile(r"# (?P<name>[\w./-]+\.(?:py|toml|ini|yaml|txt)|\.git(?:ignore|attributes))$")
 _DAYS = re.compile(r"\b(?:\d+ d|AGE)\b *")  # how old something is
 _SECONDS = re.compile(r"\b\d+\.\d+ ?s\b")
 _SCRUBBED = ("AQUILA_", "OPENAI_", "PYTEST_", "PYTHON", "COV_")
