@@ -17,6 +17,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
+import declared
 import llms
 import reference
 import usage
@@ -48,7 +49,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> None:
     """Add the pages that are not in ``docs``."""
     for name, source in FROM_ELSEWHERE.items():
         files.append(File.generated(config, name, content=(REPOSITORY / source).read_text(encoding="utf-8")))
-    for name, text in reference.make_pages().items():
+    for name, text in {**reference.make_pages(), declared.PAGE: declared.make_page()}.items():
         files.append(File.generated(config, name, content=text))
     style = Path(__file__).with_name("site.css").read_text(encoding="utf-8")
     files.append(File.generated(config, "assets/site.css", content=style))
@@ -57,7 +58,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> None:
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Take out the notes for the tests, and lead links to where their targets are on the site."""
     name = page.file.src_uri
-    if name in reference.titles():
+    if name in reference.titles() or name == declared.PAGE:
         return markdown
     source = REPOSITORY / FROM_ELSEWHERE.get(name, f"docs/{name}")
     kept: list[str] = []
@@ -125,6 +126,7 @@ def _read_navigation() -> Iterator[dict[str, Any]]:
                 raise ValueError(f"docs/index.md: {link[2]} is no page of the site")
             pages.append({link[1].replace("`", ""): adjusted["target"]})
         if title == "Reference":
+            pages[1:1] = [{declared.TITLE: declared.PAGE}]
             pages += [{"Changelog": "changelog.md"}, {"Contributing": "contributing.md"}]
         yield {title: pages}
     yield {"Every public name": [{topic: name} for name, topic in reference.titles().items()]}

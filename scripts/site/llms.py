@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import declared
 import reference
 import usage
 
@@ -31,7 +32,7 @@ def write_texts(site: Path, name: str, description: str, elsewhere: Mapping[str,
 def _texts(elsewhere: Mapping[str, str]) -> dict[str, str]:
     docs = {page.name: page.read_text("utf-8") for page in (usage.REPOSITORY / "docs").glob("*.md")}
     others = {page: (usage.REPOSITORY / source).read_text("utf-8") for page, source in elsewhere.items()}
-    return {**docs, **others, **reference.make_texts()}
+    return {**docs, **others, **reference.make_texts(), declared.PAGE: declared.make_page()}
 
 
 def _sections(elsewhere: Mapping[str, str]) -> Iterator[str]:
@@ -48,7 +49,6 @@ def _sections(elsewhere: Mapping[str, str]) -> Iterator[str]:
 
 
 def _reference_section() -> str:
-    rows = [f"- [{title}]({page})" for page, title in reference.titles().items()]
-    return "\n".join(
-        ["## Every public name\n", *rows, "- [Changelog](changelog.md)", "- [Contributing](contributing.md)"]
-    )
+    pages = {declared.PAGE: declared.TITLE, **reference.titles(), "changelog.md": "Changelog"}
+    rows = [f"- [{title}]({page})" for page, title in {**pages, "contributing.md": "Contributing"}.items()]
+    return "\n".join(["## Every public name\n", *rows])

@@ -1,0 +1,36 @@
+"""What the pages say of settings, options and commands is what the code declares."""
+
+from __future__ import annotations
+
+import re
+
+from aquila.cli import COMMANDS
+from aquila.option_table import OPTIONS
+from scripts.site import declared
+from tests.docs.snippets import REPOSITORY
+from tests.docs.test_api_page import declared as declared_to_pytest
+from tests.docs.test_api_page import fixtures_in_code
+
+SETTINGS = (REPOSITORY / "docs" / "cassettes-and-testing.md").read_text(encoding="utf-8").partition("\n## Settings")[2]
+
+
+def test_the_page_of_declarations_names_everything() -> None:
+    page = declared.make_page()
+    given = declared_to_pytest()
+    names = {*given.options, *given.ini, *fixtures_in_code(), *(f"aquila {command.name}" for command in COMMANDS)}
+    assert [name for name in sorted(names) if name not in page] == []
+
+
+def test_the_table_of_settings_has_the_defaults_of_the_code() -> None:
+    rows = [line.strip("|").split("|") for line in SETTINGS.splitlines() if line.startswith("| ")]
+    told = {name: row[3].strip(" `") for row in rows for name in re.findall(r"`(\w+)`", row[1] + row[2])}
+    for name, option in OPTIONS.items():
+        if name == "transport" or isinstance(option.default, tuple | None):  # told in words
+            continue
+        shown = told[f"aquila_{name}" if option.ini else option.env or name]
+        assert shown == ("instant" if name == "replay_timing" else declared.show_default(option.default)), name
+
+
+def test_the_list_of_options_is_whole() -> None:
+    listed = SETTINGS.partition("Options of pytest:")[2].partition("\n\n")[0]
+    assert set(re.findall(r"--aquila[\w-]*\w", listed)) >= declared_to_pytest().options
