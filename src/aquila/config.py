@@ -117,6 +117,7 @@ class Settings:
     faults: str | None
     max_age: float | None
     outdated: str
+    prices: str | None
     guard: str
     sealed_ports: tuple[int, ...]
     ignore_hosts: tuple[str, ...]

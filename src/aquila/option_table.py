@@ -201,6 +201,7 @@ OPTIONS: Mapping[str, Option] = {
     "outdated": Option(
         "warn", "recordings that a test plays and that are old: warn or fail", parse=_choice_of("warn", "fail")
     ),
+    "prices": Option(None, "the TOML table of what models cost, for reports and budgets", env="AQUILA_PRICES"),
     "guard": Option(
         "providers",
         "what is refused without a cassette under pytest: providers, all, off, or all by the kernel (sealed)",

@@ -24,7 +24,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from aquila.config import suggest_name
+from aquila.config import Settings, suggest_name
 from aquila.errors import ConfigError
 from aquila.events import Usage
 
@@ -121,6 +121,14 @@ def read_prices(given: PriceTable | Mapping[str, Any] | Iterable[Price] | str | 
     if not isinstance(entries, list) or set(given) != {"price"}:
         raise ConfigError(f'{where} has no list of prices: begin each with [[price]], then model = "..."')
     return PriceTable(_read_entry(entry, f"{where}, price {number}") for number, entry in enumerate(entries, 1))
+
+
+def prices_of(settings: Settings) -> PriceTable | None:
+    """Return the table that the setting ``prices`` names, relative to the folder of the project. None for no table.
+
+    Raises ``ConfigError`` as ``read_prices`` does.
+    """
+    return None if settings.prices is None else read_prices(settings.root / settings.prices)
 
 
 def _read_entry(entry: Any, where: str) -> Price:

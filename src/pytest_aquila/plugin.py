@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         environment_check,
         fault_check,
         fault_runs,
+        junit_facts,
         noted_uses,
         option_values,
         outcomes,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
         vcr_compat,
         verify_run,
     )
-    from pytest_aquila.run_report import written_reports
+    from pytest_aquila.run_report import wanted_reports
 else:
     lazy_modules(
         globals(),
@@ -69,6 +70,7 @@ else:
         errors="aquila.errors",
         fault_check="pytest_aquila.fault_check",
         fault_runs="pytest_aquila.fault_runs",
+        junit_facts="pytest_aquila.junit_facts",
         noted_uses="pytest_aquila.noted_uses",
         option_values="pytest_aquila.option_values",
         outcomes="pytest_aquila.outcomes",
@@ -83,7 +85,7 @@ else:
         unused_report="pytest_aquila.unused_report",
         vcr_compat="pytest_aquila.vcr_compat",
         verify_run="pytest_aquila.verify_run",
-        written_reports="pytest_aquila.run_report.written_reports",
+        wanted_reports="pytest_aquila.run_report.wanted_reports",
     )
 
 _totals: pytest.StashKey[Totals] = pytest.StashKey()
@@ -124,13 +126,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
     _warn_of_unknown_variables(config)
     run = run_life.begin_tests(config, shows_keys=_starts_workers(config))
-    run.make_outcome, run.tell = _make_outcome, functools.partial(_tell, config)
+    run.make_outcome, run.tell = lambda error: outcomes.make_outcome(error), functools.partial(_tell, config)  # noqa: PLW0108 - it is imported late
     if config.getoption("aquila_orphans") is not None:
         config.pluginmanager.register(unused_report.UnusedReport(config, functools.partial(_used_cassettes, config)))
-    if config.option.aquila_report:
-        written_reports.begin_reports(config, lambda: config.stash.get(_totals, None))
     try:
         now = run.layers.resolve()
+        if config.option.aquila_report or "GITHUB_STEP_SUMMARY" in os.environ:
+            wanted_reports.begin_reports(config, lambda: config.stash.get(_totals, None))
         options.check_rules(now)
         if now.guard == "sealed":
             sealed_run.check_sealed_run(now, verifies=options.wants_verification(config))
@@ -155,10 +157,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse faults that are none, or that no answer of a test can have."""
     if any("faults" in marker.kwargs for item in items for marker in item.iter_markers(options.MARKER)):
         fault_check.check_faults(items)
-
-
-def _make_outcome(error: UnansweredRequest) -> UnansweredRequest:
-    return outcomes.make_outcome(error)
 
 
 def _tell(config: pytest.Config, sentence: str) -> None:
@@ -364,6 +362,8 @@ def _add_report(item: pytest.Item, report: ScopeReport, settings: Settings, *, i
             totals_of(item.config).anew.append(row)
         return
     totals_of(item.config).add_report(report, settings, test_scopes.id_to_type(item))
+    if getattr(item.config.option, "xmlpath", None) is not None:
+        junit_facts.add_report(item, report)
     if settings.transport == "record":
         totals_of(item.config).uses += noted_uses.uses_in(item, report, is_whole=is_whole)
 

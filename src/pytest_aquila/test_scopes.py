@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from aquila.recording import scope as scopes
     from aquila.recording.reports import ScopeReport
     from aquila.recording.scope import Scope
-    from pytest_aquila import node_ids
+    from pytest_aquila import junit_facts, node_ids
 else:
     lazy_modules(
         globals(),
         known_redactors="aquila.recording.redactors",
         names="aquila.cassettes.storage.names",
         outgoing="aquila.recording.outgoing",
+        junit_facts="pytest_aquila.junit_facts",
         node_ids="pytest_aquila.node_ids",
         scopes="aquila.recording.scope",
         session_factory="aquila.recording.session_factory",
@@ -100,6 +101,8 @@ def _scope_until_end(item: pytest.Item) -> Scope | None:
 
 def begin_test(item: pytest.Item) -> None:
     """Let a test open its scope. A plugin may run it again after its teardown."""
+    if item.stash.get(_ended, False):
+        junit_facts.forget_facts(item)
     item.stash[_ended] = False
 
 

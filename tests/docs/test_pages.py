@@ -26,6 +26,7 @@ PAGES = (
     "docs/transports.md",
     "docs/scripts.md",
     "docs/faults.md",
+    "docs/report.md",
     "docs/verifying.md",
     "docs/websockets.md",
     "docs/choosing.md",

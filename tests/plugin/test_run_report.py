@@ -6,8 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import jsonschema
 import pytest
 
+# Loaded here: runs within this process forget what they have loaded, and what is loaded for good holds it.
+import aquila.transports.watched_exchanges  # noqa: F401
+from aquila.run_report.json_schema import make_json_schema
 from tests.plugin.conftest import Project
 
 REPORT = "--aquila-report=run.json"
@@ -15,8 +19,19 @@ REPORT = "--aquila-report=run.json"
 
 @pytest.fixture
 def read(project: Project) -> Callable[[], Any]:
-    """Reads the report that the last run has written."""
-    return lambda: json.loads((project.pytester.path / "run.json").read_text())
+    """Reads the report that the last run has written, and compares it with its schema."""
+
+    def read() -> Any:
+        report = json.loads((project.pytester.path / "run.json").read_text())
+        jsonschema.validate(report, make_json_schema())
+        return report
+
+    return read
+
+
+def exchanges_of(report: Any) -> dict[str, list[Any]]:
+    """The exchanges of each test, by the name of its function."""
+    return {test["id"].rpartition("::")[2]: test["exchanges"] for test in report["tests"]}
 
 
 def test_a_replay_and_a_miss_and_a_refusal_are_told_by_value(project: Project, read: Callable[[], Any]) -> None:
@@ -36,7 +51,6 @@ def test_a_replay_and_a_miss_and_a_refusal_are_told_by_value(project: Project, r
     result.assert_outcomes(passed=1, failed=2)
     result.stdout.fnmatch_lines(["aquila: report in run.json"])
     report = read()
-    assert report["schema"] == 1
     assert {name: report["totals"][name] for name in ("tests", "replayed", "missed", "refused", "requests")} == {
         "tests": 3,
         "replayed": 1,
@@ -55,9 +69,144 @@ def test_a_replay_and_a_miss_and_a_refusal_are_told_by_value(project: Project, r
     assert lines[exchange["line"] - 1].startswith("- request")
     assert replayed["command"] == "pytest test_app.py::test_replayed --aquila-record"
 
-    exchange = missed["exchanges"][0]
+    exchange, unplayed = missed["exchanges"]
     assert exchange["states"] == ["missed"]
     assert exchange["drift"]["changes"] == [{"path": "prompt", "was": "one word", "now": "another word"}]
     assert "prompt differs" in exchange["problem"]
+    assert unplayed["states"] == ["unplayed"]
     assert (refused["states"], refused["exchanges"][0]["host"]) == (["refused"], "api.openai.com")
     assert not list(project.pytester.path.glob("run.json.partial*"))
+
+
+EVERYTHING = """
+import json
+import subprocess
+import sys
+
+import aquila
+import httpx2
+import pytest
+from aquila.huey import MemoryHuey
+from aquila.huey.testing import drain_queue, use_test_queue
+
+huey = MemoryHuey("jobs")
+CHAT = "https://api.openai.com/v1/chat/completions"
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+
+
+def chat(text, **more):
+    body = {"model": "gpt-x", "messages": [{"role": "user", "content": text}], **more}
+    return httpx2.post(CHAT, json=body)
+
+
+@huey.task(retries=1)
+def work():
+    if chat("from a job").status_code != 200:
+        raise ValueError("no answer")
+
+
+def test_script(aquila_script):
+    aquila_script.reasoning("They greet.").reply("Hello there", usage=(11, 3))
+    aquila_script.tool_call("weather", city="Rome")
+    aquila_script.reply("Sunny in Rome")
+    assert chat("Hi", stream=True, stream_options={"include_usage": True}).text
+    call = chat("And Rome?", tools=[TOOL]).json()["choices"][0]["message"]
+    messages = [{"role": "user", "content": "And Rome?"}, call]
+    messages.append({"role": "tool", "tool_call_id": call["tool_calls"][0]["id"], "content": "sunny"})
+    httpx2.post(CHAT, json={"model": "gpt-x", "messages": messages})
+
+
+@pytest.mark.aquila(faults="overloaded")
+def test_fault(aquila_script):
+    aquila_script.reply("after all")
+    assert chat("Hi").status_code != 200
+    assert chat("Hi").status_code == 200
+
+
+def test_socket(aquila_script):
+    from websockets.sync.client import connect
+    aquila_script.reply("over a socket")
+    with connect("wss://api.openai.com/v1/responses?model=gpt-socket") as connection:
+        connection.send(json.dumps({"type": "response.create", "model": "gpt-socket", "input": "Hi"}))
+        while json.loads(connection.recv())["type"] != "response.completed":
+            pass
+
+
+def test_job(aquila_script):
+    aquila_script.error(400).reply("done")
+    with use_test_queue(huey):
+        work()
+        drain_queue(huey=huey, raise_errors=False)
+
+
+def test_image(aquila_script):
+    aquila_script.reply("a dot")
+    url = "data:image/png;base64,iVBORw0KGgo="
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url}}]
+    httpx2.post(CHAT, json={"model": "gpt-x", "messages": [{"role": "user", "content": parts}]})
+
+
+def test_child(aquila_cassette):
+    subprocess.run([sys.executable, "-c", "import app; app.post('from a child')"], check=True)
+
+
+def test_block():
+    from app import post
+    with aquila.use_cassette("block"):
+        post("in a block")
+
+
+@pytest.fixture(scope="module")
+def shared():
+    from app import post
+    return post("in a fixture")
+
+
+def test_fixture(shared):
+    pass
+"""
+
+
+def test_scripts_faults_sockets_jobs_blocks_fixtures_and_children_are_told(
+    project: Project, read: Callable[[], Any]
+) -> None:
+    project.pytester.makepyfile(test_everything=EVERYTHING)
+    project.record("-k", "child or block or fixture").assert_outcomes(passed=3)
+    # In a process of its own: Huey's classes are made once.
+    result = project.pytester.runpytest_subprocess(REPORT, "-p", "no:cacheprovider", "-p", "no:xdist")
+    result.assert_outcomes(passed=8)
+    report = read()
+    told = exchanges_of(report)
+    streamed, asked, answered = told["test_script"]
+    assert streamed["states"] == ["scripted"]
+    assert (streamed["messages"], streamed["streamed"]) == ([{"role": "user", "text": "Hi"}], True)
+    assert streamed["answer"] == [{"role": "assistant", "text": "Hello there", "reasoning": "They greet."}]
+    assert streamed["usage"] == {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14, "cached_tokens": 0}
+    call = asked["answer"][0]["tool_calls"][0]
+    assert (call["name"], json.loads(call["arguments"]), call["result"]) == ("weather", {"city": "Rome"}, "sunny")
+    assert answered["messages"][1]["tool_calls"][0]["result"] == "sunny"
+
+    fault, good = told["test_fault"]
+    assert (fault["states"], fault["faults"], fault["status"]) == (["faulted"], ["overloaded"], 503)
+    assert (fault["attempt"], good["attempt"], good["states"]) == (1, 2, ["scripted"])
+
+    (socket,) = told["test_socket"]
+    assert (socket["kind"], socket["model"]) == ("websocket", "gpt-socket")
+    assert socket["frames"][0]["direction"] == "sent"
+    assert {frame["direction"] for frame in socket["frames"][1:]} == {"received"}
+    assert socket["answer"][0]["text"] == "over a socket"
+
+    (job,) = next(test["jobs"] for test in report["tests"] if "jobs" in test)
+    assert [(attempt["number"], attempt["outcome"]) for attempt in job["attempts"]] == [(1, "error"), (2, "complete")]
+    assert "no answer" in job["attempts"][0]["error"]
+    assert {exchange["job"] for exchange in told["test_job"]} == {job["id"]}
+
+    (part,) = told["test_image"][0]["messages"][0]["parts"]
+    assert (part["kind"], part["media_type"]) == ("image", "image/png")
+    assert report["bodies"][part["body"]["key"]]["base64"] == "iVBORw0KGgo="
+
+    for name in ("child", "block", "fixture"):
+        (exchange,) = told[f"test_{name}"]
+        assert (exchange["states"], exchange["number"]) == (["replayed"], 1)
+    assert "in a fixture" in told["test_fixture"][0]["request_body"]
+    assert report["totals"]["scripted"] == 5

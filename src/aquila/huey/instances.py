@@ -26,7 +26,7 @@ from aquila.huey.running_task import CurrentTask, attempt_of, current_task, ente
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
 from aquila.huey.task_code import TaskCode
-from aquila.huey.task_scope import enter_task_scope, leave_task_scope, may_need_scope
+from aquila.huey.task_scope import enter_task_scope, execute_watched, leave_task_scope, may_need_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
 from aquila.recording.places import needs_boundary, outcome_boundary
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
@@ -269,7 +269,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         if unique_of(task) is not None and self.ready_to_run(task, timestamp):
             unique = begin_execution(self, task)
         try:
-            value = super().execute(task, timestamp)
+            value = execute_watched(self, task, timestamp, super().execute)
             if "_aquila_struck" in task.__dict__:
                 del task._aquila_struck
                 in_hand.interrupt(task)

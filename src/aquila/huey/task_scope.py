@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError, MessageRejected
@@ -13,10 +14,16 @@ from aquila.recording import runtime
 
 if TYPE_CHECKING:
     from aquila.faults import parsing as fault_parsing
+    from aquila.huey import watched_jobs
     from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
 else:
-    lazy_modules(globals(), fault_parsing="aquila.faults.parsing", scopes="aquila.recording.scope")
+    lazy_modules(
+        globals(),
+        fault_parsing="aquila.faults.parsing",
+        scopes="aquila.recording.scope",
+        watched_jobs="aquila.huey.watched_jobs",
+    )
 
 _NOT_EXECUTED = object()  # A task that was revoked or has expired has no outcome.
 
@@ -52,6 +59,14 @@ def leave_task_scope(huey: Any, task: Any, scope: Scope, known: int) -> None:
         store_misses(huey, task, scope, known)
     elif scope.kind == "task":
         scope.close(passed=getattr(task, "_aquila_error", _NOT_EXECUTED) is None)
+
+
+def execute_watched(huey: Any, task: Any, timestamp: Any, execute: Callable[[Any, Any], Any]) -> Any:
+    """Execute a task by ``execute``, and let the report of the run know of it, if one is wanted."""
+    run = runtime.current_run()
+    if run.exchange_watch is None and not run.tells_jobs:
+        return execute(task, timestamp)
+    return watched_jobs.execute_noted(execute, huey, task, timestamp)
 
 
 def _find_scope(huey: Any, task: Any, reference: str) -> Scope:

@@ -57,6 +57,8 @@ def describe_run(scope: Scope | None) -> str:
     }
     if runtime.current_run().play_log is not None:
         told["plays"] = True
+    if runtime.current_run().exchange_watch is not None:
+        told["jobs"] = True
     if scope.settings.record_budget is not None:
         told["budget"] = runtime.current_run().state_of(record_budget.RecordBudget).path
     return f"{around[:-1]}, {_encode_json(told)[1:]}"

@@ -43,6 +43,8 @@ class _Parent(NamedTuple):
     """Whether the parent wants to know what is played."""
     budget: str | None
     """The file in which what is recorded is counted."""
+    jobs: bool
+    """Whether the parent wants to know which tasks are executed."""
 
 
 def join_parent_run() -> None:
@@ -88,11 +90,12 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
             inherited.get("misses"),
             inherited.get("plays", False),
             inherited.get("budget"),
+            inherited.get("jobs", False),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
     path = (str, NoneType)
-    kinds: tuple[Any, ...] = (SettingsLayers, str, (list, tuple), (dict, NoneType), str, path, bool, path)
+    kinds: tuple[Any, ...] = (SettingsLayers, str, (list, tuple), (dict, NoneType), str, path, bool, path, bool)
     return parent if all(isinstance(part, kind) for part, kind in zip(parent, kinds, strict=True)) else None
 
 
@@ -104,6 +107,7 @@ def _enter_run_of(parent: _Parent) -> None:
     run = runtime.Run(parent.layers)
     if parent.misses:
         run.state_of(child_misses.ChildMisses).folder = parent.misses
+        run.tells_jobs = parent.jobs
         if parent.plays:
             run.play_log = play_log.PlayLog(parent.misses)
     if parent.budget:

@@ -73,7 +73,9 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
     if scope is not None and _is_written_by_hand(scope, settings) and asks_model(host, port, path, settings):
         return AnsweringScope(scope, settings)  # whatever the transport: what it leaves goes there
     if settings.transport == "live":
-        return None
+        if scope is None or scope.run.exchange_watch is None or not asks_model(host, port, path, settings):
+            return None
+        return AnsweringScope(scope, settings)  # a report of the run tells what comes
     if scope is not None:
         if scope.default_cassette is not None and (not scope.models_only or asks_model(host, port, path, settings)):
             return AnsweringScope(scope, settings)

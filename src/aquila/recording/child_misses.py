@@ -60,6 +60,17 @@ class ChildMisses:
         """What the children of a scope have told with ``tell_play`` since the last call."""
         yield from map(_parse_row, self._take_rows(f"{scope_id}.plays"))
 
+    def tell_job(self, scope_id: str, told: Mapping[str, Any]) -> None:
+        """Write down an execution of a task in a scope of the parent process."""
+        self._append(f"{scope_id}.jobs", told)
+
+    def take_jobs(self, scope_id: str) -> Iterator[dict[str, Any]]:
+        """What the children of a scope have told with ``tell_job`` since the last call."""
+        for text in self._take_rows(f"{scope_id}.jobs"):
+            row = _parse_row(text)
+            if isinstance(row, dict) and isinstance(row.get("id"), str) and isinstance(row.get("began"), float):
+                yield row
+
     def tell_refusal(self, text: str) -> None:
         """Write down what the guard refused in this process."""
         self._append(_REFUSED, [os.getpid(), text])

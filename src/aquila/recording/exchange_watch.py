@@ -95,10 +95,11 @@ class ExchangeWatch:
 
     def note_conversation(
         self, scope: Scope, request: RecordedRequest, decision: Decision, session: Session | None
-    ) -> None:
-        """Note a handshake, and what was decided about it."""
+    ) -> WatchedExchange:
+        """Note a handshake, and what was decided about it. Return what takes the rest down."""
         exchange = self.begin(scope, request, decision)
         exchange.session = session
+        return exchange
 
     def note_problem(self, scope: Scope | None, problem: UnansweredRequest, address: str = "") -> None:
         """Note that nothing answers a request: the one that is being answered here, else one of its own."""

@@ -161,6 +161,8 @@ class Run:
         """What its programs do on the wire, in a process that judges it."""
         self.exchange_watch: ExchangeWatch | None = None
         """What it asked and what answered, in a run that reports it."""
+        self.tells_jobs = False
+        """Whether the run of the parent process wants to know which tasks are executed here."""
         self.lock = threading.RLock()
         """Held while a test's scope opens, so that its threads get the same."""
         self._states: dict[type[Any], Any] = {}

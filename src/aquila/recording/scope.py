@@ -296,6 +296,8 @@ class Scope(StandIns):
     def _summarize(self, stored: StoredRecordings) -> ScopeReport:
         report = summarize_scope(self, stored)
         if self.run.exchange_watch is not None and self.is_owner:
+            for told in self.run.state_of(ChildMisses).take_jobs(self.id):
+                self.run.exchange_watch.take_job(told)
             self.run.exchange_watch.end_scope(self, report)
         return report
 

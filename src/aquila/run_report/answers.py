@@ -6,7 +6,7 @@ Knows what ``answer_summary`` knows. Whatever an answer lacks or holds in an odd
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,24 @@ def read_answer(body: bytes) -> AnswerFacts:
                 facts.first_at = end
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass  # what came before it counts
+    return facts
+
+
+def read_said(messages: Iterable[bytes]) -> AnswerFacts:
+    """Return what a provider says over a WebSocket, with the tokens of all its answers."""
+    facts, total = AnswerFacts(is_stream=True), dict[str, int]()
+    for message in messages:
+        event = _parse(message) if message[:1] == b"{" else None
+        if event is None:
+            continue
+        try:
+            _read_event(event, facts)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+        for name, count in facts.usage.items():
+            total[name] = total.get(name, 0) + count
+        facts.usage.clear()
+    facts.usage = total
     return facts
 
 

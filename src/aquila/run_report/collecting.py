@@ -112,6 +112,8 @@ class ExchangeCollector:
             if told.get("arguments"):
                 job["arguments"] = self.bodies.add_text(clean(told["arguments"]))
         attempt = {key: value for key, value in told.items() if key in ("number", "took", "outcome", "delay")}
+        if any(each["number"] == attempt["number"] for each in job["attempts"]):
+            attempt["number"] = len(job["attempts"]) + 1  # performed again, as a task of its own
         attempt["at"] = self._since(told["began"])
         if told.get("error"):
             attempt["error"] = clean(told["error"])[:2000]
@@ -146,9 +148,8 @@ class ExchangeCollector:
     ) -> Exchange:
         played = decision.interaction
         request = _clean_request(noted, redactor) or played.request
-        shown = Interaction(
-            request, redactor.redact_response(played.response), played.recorded, played.upstream, played.model
-        )
+        answer = redactor.redact_response(noted.response or played.response)  # what was said over a WebSocket is noted
+        shown = Interaction(request, answer, played.recorded, played.upstream, played.model)
         exchange = self._read_recording(noted, shown)
         if noted.session is not None:
             source: _Answered = "replayed"

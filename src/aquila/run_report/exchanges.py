@@ -6,13 +6,13 @@ import bisect
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.frames.frame import SWITCHED, Close, NotAFrame, is_conversation, read_event
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt
-from aquila.run_report.answers import AnswerFacts, read_answer
+from aquila.run_report.answers import AnswerFacts, read_answer, read_said
 from aquila.run_report.bodies import LONGEST, Bodies
 from aquila.run_report.costs import Costs
 from aquila.run_report.requests import answer_messages, read_messages, read_parameters
@@ -150,6 +150,7 @@ class ExchangeReader:
         else:
             shown = iter(range(count))
         frames: list[Frame] = []
+        said_by_provider: list[bytes] = []
         for number in shown:
             try:
                 said = read_event(chunks[number])
@@ -161,6 +162,8 @@ class ExchangeReader:
                 if said.code in (1000, 1001, 1005):
                     del exchange["error"]
                 continue
+            if not said.sent:
+                said_by_provider.append(said.data)
             frames.append(
                 {
                     "direction": "sent" if said.sent else "received",
@@ -170,6 +173,10 @@ class ExchangeReader:
                 }
             )
         exchange["frames"] = frames
+        exchange["timing"]["ended"] = max(response.ended, frames[-1]["at"] if frames else 0)
+        self._add_answer(exchange, read_said(said_by_provider))
+        if "model" not in exchange and (named := parse_qs(urlsplit(exchange["path"]).query).get("model")):
+            exchange["model"] = named[0]
 
 
 def _is_stored(request: RecordedRequest) -> bool:

@@ -11,10 +11,10 @@ import pytest
 
 from aquila.recording import outgoing
 from aquila.recording.exchange_watch import ExchangeWatch
-from aquila.run_report.collecting import ExchangeCollector
+from aquila.run_report.collecting import ExchangeCollector, TestFacts
 from aquila.run_report.partial_files import PartialFile
 from aquila.run_report.schema import Outcome, Test
-from pytest_aquila import test_scopes
+from pytest_aquila import junit_facts, test_scopes
 
 if TYPE_CHECKING:
     from aquila.recording.runtime import Run
@@ -42,8 +42,8 @@ class CollectedTests:
         finally:
             self.end_test()
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Begin an attempt."""
         self.end_test()
         self._collector.begin_test(time.perf_counter())
@@ -66,7 +66,13 @@ class CollectedTests:
         if self._worker:
             self._test["worker"] = self._worker
         self._file.write("begins", {"test": self._test, "at": time.time()})
-        return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Tell the XML of junit more of the test, when its scopes have ended and its last report is still to come."""
+        if call.when == "teardown" and junit_facts.is_wanted(item.config):
+            self._watch.end_test()
+            junit_facts.add_facts(item, _sum_up(self._collector.facts))
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -115,6 +121,21 @@ class CollectedTests:
             self._file.write("note", f"{outgoing.redact_label(model)} has no price in the table of prices")
         self._run.exchange_watch = None
         self._file.close()
+
+
+def _sum_up(facts: TestFacts) -> dict[str, Any]:
+    """What the XML of junit tells of a test."""
+    exchanges = [each for each in facts.exchanges if "unplayed" not in each["states"]]
+    usages = [each["usage"] for each in exchanges if "usage" in each]
+    return {
+        "requests": len(exchanges),
+        "refused": sum("refused" in each["states"] for each in exchanges),
+        "live": sum("live" in each["states"] for each in exchanges),
+        "models": ", ".join(sorted({each.get("model", "") for each in exchanges} - {""})),
+        "input_tokens": sum(usage.get("input_tokens", 0) for usage in usages),
+        "output_tokens": sum(usage.get("output_tokens", 0) for usage in usages),
+        "cassettes": ", ".join(sorted(facts.cassettes)),
+    }
 
 
 def _outcome_of(report: pytest.TestReport) -> Outcome | None:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from aquila.prices import prices_of
 from aquila.recording import outgoing, runtime
+from aquila.run_report import markdown
 from aquila.run_report.collecting import ExchangeCollector
 from aquila.run_report.costs import Costs
 from aquila.run_report.partial_files import PartialFile, find_parts, join_parts
@@ -25,6 +27,7 @@ from aquila.run_report.totals import sum_up
 from pytest_aquila import pending_report, reporting
 from pytest_aquila.reporting import Totals
 from pytest_aquila.root_folder import RUN, root_of
+from pytest_aquila.run_report import wanted_reports
 from pytest_aquila.run_report.collected_tests import CollectedTests
 from pytest_aquila.run_report.targets import partial_of, read_targets
 
@@ -47,6 +50,7 @@ class RunReports:
         self._find_totals = find_totals
         self._input = getattr(config, "workerinput", None)
         self._targets = [] if self._input is not None else read_targets(config.option.aquila_report, _folder_of(config))
+        self._prices = prices_of(runtime.current_settings())  # before any test, if it is wrong
         self._tests: CollectedTests | None = None
         self._began, self._clock = datetime.datetime.now(datetime.UTC), time.monotonic()
         self._interrupted = ""
@@ -70,7 +74,7 @@ class RunReports:
                 file = PartialFile(path)
             except OSError as error:
                 raise pytest.UsageError(f"--aquila-report: {path} cannot be written: {error.strerror}") from None
-            collector = ExchangeCollector(root_of(self._config), Costs(), f"{worker}-" if worker else "")
+            collector = ExchangeCollector(root_of(self._config), Costs(self._prices), f"{worker}-" if worker else "")
             self._tests = CollectedTests(self._config.stash[RUN], collector, file, worker)
             self._config.pluginmanager.register(self._tests)
 
@@ -143,6 +147,7 @@ class RunReports:
                 )
             else:
                 self._lines.append(f"report in {shown}")
+        wanted_reports.append_to_step_summary(markdown.write_markdown(report))
         if not failed:
             for part in parts:
                 part.unlink(missing_ok=True)
@@ -192,11 +197,6 @@ def _write_report(target: Path, report: RunReport) -> None:
         new.replace(target)
     finally:
         new.unlink(missing_ok=True)
-
-
-def begin_reports(config: pytest.Config, find_totals: Callable[[], Totals | None]) -> None:
-    """Let a run report. Raises ``UsageError`` for a report that cannot be written."""
-    config.pluginmanager.register(RunReports(config, find_totals), PLUGIN)
 
 
 def _find_facts(config: pytest.Config, totals: Totals | None) -> dict[str, list[str]]:

@@ -12,7 +12,8 @@ from aquila.errors import ConfigError
 from aquila.huey.limits.budgets import TOKENS, Cap, parse_budget
 from aquila.huey.limits.rules import Rule, parse_limits
 from aquila.huey.limits.unique_settings import check_unique
-from aquila.prices import Price, PriceTable, read_prices
+from aquila.prices import Price, PriceTable, prices_of, read_prices
+from aquila.recording import runtime
 
 Prices: TypeAlias = "PriceTable | Mapping[str, Any] | Iterable[Price] | str | os.PathLike[str]"
 """What ``prices=`` takes."""
@@ -53,7 +54,8 @@ def set_limits(
     - ``limit``: text such as ``"openai: 60/min, 4 at once, 100k tokens/min; openai/gpt-5*: 20/min"``, or several.
     - ``budget``: text such as ``"200k tokens per task, 20 USD per day"``, or several. Scopes are a task, the queue, and
       an hour, a day and a month of UTC. A request that a budget has no room for raises ``BudgetExceeded``.
-    - ``prices``: what models cost, for budgets of money: the path of a TOML file, or a ``PriceTable``.
+    - ``prices``: what models cost, for budgets of money: the path of a TOML file, or a ``PriceTable``. By default
+      the table that the setting ``prices`` names.
     - ``lease``: seconds after which the slot of a killed worker is free again.
     - ``counts_in_tests``: hold tests to the limits, too, and what a recording or a script answers. By default these
       count nothing, so that no test waits or fails because of another. ``drain_queue`` skips the time until a turn.
@@ -68,7 +70,12 @@ def set_limits(
     check_has_limits(huey, {"set_limits()": True})
     caps = () if budget is None else parse_budget(budget)
     if prices is None and any(cap.unit != TOKENS for cap in caps):
-        raise ConfigError(f"budget {budget!r} is of money: pass prices=, a TOML file or a PriceTable")
+        prices = prices_of(runtime.current_settings())
+    if prices is None and any(cap.unit != TOKENS for cap in caps):
+        raise ConfigError(
+            f"budget {budget!r} is of money: pass prices=, a TOML file or a PriceTable, or name the file in "
+            "aquila_prices or AQUILA_PRICES"
+        )
     huey.limits = Limits(
         rules=() if limit is None else parse_limits(limit),
         caps=caps,

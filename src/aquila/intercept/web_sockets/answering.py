@@ -173,6 +173,6 @@ def _replay(
     scope: Scope, settings: Settings, session: Session, decision: ReplayDecision, request: RecordedRequest
 ) -> ReplayedConversation:
     side = RecordedSide(scope, settings, session, decision, request)
-    if scope.run.exchange_watch is not None:
-        scope.run.exchange_watch.note_conversation(scope, request, decision, session)
-    return open_conversation(side, scope, decision.played.key, fault=decision.fault)
+    watch = scope.run.exchange_watch
+    noted = None if watch is None else watch.note_conversation(scope, request, decision, session)
+    return open_conversation(side, scope, decision.played.key, fault=decision.fault, noted=noted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aquila.cassettes.frames.frame import SWITCHED
 from aquila.intercept.web_sockets.handshakes import CONNECT_ERROR, CONNECT_TIMEOUT
@@ -13,16 +13,25 @@ from aquila.recording.scope import Scope
 from aquila.transports.scope_route import refuse
 
 if TYPE_CHECKING:
+    from aquila.errors import CassetteMiss
+    from aquila.intercept.web_sockets import watched_side
+    from aquila.recording.exchange_watch import WatchedExchange
     from aquila.transports import http_client_answers
 else:
-    lazy_modules(globals(), http_client_answers="aquila.transports.http_client_answers")
+    lazy_modules(
+        globals(),
+        http_client_answers="aquila.transports.http_client_answers",
+        watched_side="aquila.intercept.web_sockets.watched_side",
+    )
 
 
-def open_conversation(side: ProviderSide, scope: Scope, key: str, *, fault: str = "") -> ReplayedConversation:
+def open_conversation(
+    side: ProviderSide, scope: Scope, key: str, *, fault: str = "", noted: WatchedExchange | None = None
+) -> ReplayedConversation:
     """Return the conversation that a side answers. Misses bear the ``key`` of the handshake.
 
-    ``fault`` is the one that the handshake has met. Raises ``OSError`` where no connection is made. A silent one ends
-    at once: clients do not say how long they would wait.
+    ``fault`` is the one that the handshake has met. ``noted`` takes down what is said, for a report. Raises
+    ``OSError`` where no connection is made. A silent one ends at once: clients do not say how long they would wait.
     """
     opening = side.opening
     if opening.status != SWITCHED:
@@ -33,4 +42,12 @@ def open_conversation(side: ProviderSide, scope: Scope, key: str, *, fault: str 
         raise TimeoutError(opening.error.removeprefix(CONNECT_TIMEOUT))
     if not opening.has_begun and opening.end == "silent" and fault:
         raise TimeoutError("timed out during opening handshake")
-    return ReplayedConversation(side, refuse=lambda miss: refuse(scope, miss, key), is_over=lambda: scope.closed)
+
+    def refuse_here(miss: CassetteMiss) -> NoReturn:
+        refuse(scope, miss, key)
+
+    if noted is None:
+        return ReplayedConversation(side, refuse=refuse_here, is_over=lambda: scope.closed)
+    watched: Any = watched_side.WatchedSide(side, noted)
+    refuse_noted = watched_side.refuse_within(noted, refuse_here)
+    return ReplayedConversation(watched, refuse=refuse_noted, is_over=lambda: scope.closed)

@@ -12,9 +12,10 @@ from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.scripted_side import ScriptedSide
 from aquila.recording import askers, guard
 from aquila.recording.scope import Scope
+from aquila.scripting.script import ScriptedAnswer
 from aquila.scripting.shared_script import AnswersRequests
 from aquila.transports.scope_route import ScopeRoute, refuse
-from aquila.transports.script_route import explain_left_behind
+from aquila.transports.script_route import as_decision, explain_left_behind
 from aquila.transports.script_transport import script_of_run
 from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
 from aquila.wire_forms.conversations import table as protocols
@@ -54,7 +55,12 @@ def answer_from(
     if test is not None:
         refuse(scope, explain_left_behind(request, test, settings), key)
     side = ScriptedSide(scope, settings, chosen or scripts[-1], form)
-    return open_conversation(side, scope, key, fault=side.fault)
+    noted = None
+    if scope.run.exchange_watch is not None:
+        answer = ScriptedAnswer(side.opening, last=False)
+        decision = as_decision(request, answer)._replace(fault=side.fault)
+        noted = scope.run.exchange_watch.note_conversation(scope, request, decision, None)
+    return open_conversation(side, scope, key, fault=side.fault, noted=noted)
 
 
 def _find_scripts(scope: Scope, settings: Settings, cassette: str | None) -> list[AnswersRequests]:

@@ -1,0 +1,70 @@
+"""Executions of tasks, noted for the report of the run: of this process, and of the one whose tests it works for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException, TaskTimeout
+
+from aquila.huey.live.redacting import describe_arguments, redact_arguments
+from aquila.huey.running_task import attempt_of
+from aquila.recording import runtime
+from aquila.recording.child_misses import ChildMisses
+from aquila.recording.exchange_watch import current_job
+from aquila.recording.scope import bound_scope
+
+_OUTCOMES: tuple[tuple[type[BaseException], str], ...] = (
+    (RetryTask, "retry"),
+    (CancelExecution, "canceled"),
+    (TaskLockedException, "locked"),
+    (RateLimitExceeded, "rate-limited"),
+    (TaskTimeout, "timeout"),
+)
+_LONGEST = 20_000
+_NOT_EXECUTED = object()
+
+
+def execute_noted(execute: Callable[[Any, Any], Any], huey: Any, task: Any, timestamp: Any) -> Any:
+    """Execute a task by ``execute``, and note how it ended. What it raises is raised."""
+    before = vars(task).pop("_aquila_error", _NOT_EXECUTED)
+    number, began = attempt_of(task), time.perf_counter()
+    mark = current_job.set(str(task.id))
+    try:
+        return execute(task, timestamp)
+    finally:
+        current_job.reset(mark)
+        _note(huey, task, number, began, getattr(task, "_aquila_error", _NOT_EXECUTED))
+        if before is not _NOT_EXECUTED:
+            vars(task).setdefault("_aquila_error", before)
+
+
+def _note(huey: Any, task: Any, number: int, began: float, error: Any) -> None:
+    told: dict[str, Any] = {
+        "id": str(task.id),
+        "name": f"{type(task).__module__}.{task.name}",
+        "queue": huey.name,
+        "arguments": str(redact_arguments(describe_arguments(task)))[:_LONGEST],
+        "number": number,
+        "began": began,
+        "took": round((time.perf_counter() - began) * 1000),
+        "outcome": _outcome_of(error),
+    }
+    if isinstance(error, BaseException):
+        told["error"] = f"{type(error).__name__}: {error}"[:_LONGEST]
+    if attempt_of(task) > number:
+        told["delay"] = float(task.retry_delay or 0)
+    run, scope = runtime.current_run(), bound_scope.get()
+    if run.exchange_watch is not None and run.is_here:
+        run.exchange_watch.take_job(told)
+    elif scope is not None:
+        run.state_of(ChildMisses).tell_job(scope.id, told)
+
+
+def _outcome_of(error: Any) -> str:
+    if error is _NOT_EXECUTED:
+        return "not executed"
+    if error is None:
+        return "complete"
+    return next((name for kind, name in _OUTCOMES if isinstance(error, kind)), "error")

@@ -1,0 +1,78 @@
+"""Notes what is said in a conversation that something else than the provider answers, for the report of the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, store_close, store_frame
+from aquila.cassettes.model import RecordedChunk
+from aquila.recording.exchange_watch import WatchedExchange, current_exchange
+
+if TYPE_CHECKING:
+    from aquila.errors import CassetteMiss
+    from aquila.intercept.web_sockets.provider_side import ProviderSide
+
+MOST_NOTED = 4 * 1024 * 1024
+"""Bytes of the messages of a conversation that are noted. What follows is not."""
+
+
+class WatchedSide:
+    """A provider's side, as ``side``, which notes in ``noted`` what is said."""
+
+    def __init__(self, side: ProviderSide, noted: WatchedExchange) -> None:
+        self._side = side
+        self._noted = noted
+        self._chunks: list[RecordedChunk] = []
+        self._size = 0
+        noted.response = side.opening if side.opening.status != SWITCHED else replace(side.opening, chunks=self._chunks)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._side, name)
+
+    def take_sent(
+        self, data: bytes, is_text: bool, *, may_wait: bool = False
+    ) -> CassetteMiss | Literal["early"] | None:
+        """Take a message of the client, and note it unless it is to wait."""
+        answer = self._side.take_sent(data, is_text, may_wait=may_wait)
+        if answer != "early":
+            self._note(store_frame(Frame(data, sent=True, is_text=is_text, at=self._now())))
+        return answer
+
+    def deliverable(self) -> list[tuple[float, Frame]]:
+        """Return what may be delivered now, and note it."""
+        found = self._side.deliverable()
+        for _, frame in found:
+            self._note(store_frame(frame._replace(at=self._now())))
+        return found
+
+    def take_close(self, code: int, reason: str) -> None:
+        """Take that the client closes, and note it."""
+        self._side.take_close(code, reason)
+        self._note(store_close(Close("client", code, reason, self._now())))
+
+    def _note(self, chunk: RecordedChunk) -> None:
+        if self._size < MOST_NOTED:
+            self._chunks.append(chunk)
+            self._size += len(chunk.data)
+        self._noted.ended = time.perf_counter()
+
+    def _now(self) -> int:
+        return round((time.perf_counter() - self._noted.asked) * 1000)
+
+
+def refuse_within(
+    noted: WatchedExchange, refuse: Callable[[CassetteMiss], NoReturn]
+) -> Callable[[CassetteMiss], NoReturn]:
+    """Return ``refuse``, whose misses are those of a conversation."""
+
+    def refuse_here(miss: CassetteMiss) -> NoReturn:
+        mark = current_exchange.set(noted)
+        try:
+            refuse(miss)
+        finally:
+            current_exchange.reset(mark)
+
+    return refuse_here
