@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,8 @@ from websockets.sync.client import connect
 
 import aquila
 from aquila.errors import CassetteMiss, PlayedOut
+from aquila.recording import runtime
+from aquila.recording.wire_watch import WireWatch
 from tests.support.runs import separate_run
 from tests.support.web_sockets import web_socket_provider
 
@@ -52,6 +55,16 @@ def say(connection: Any, *texts: str) -> list[str]:
         connection.send(text)
         said.append(connection.recv(60))
     return said
+
+
+def test_a_run_that_judges_knows_when_all_is_read_of_the_one_that_answers() -> None:
+    record(URL, ["a", "one"], ["b", "two", "more"])
+    watch = runtime.current_run().wire_watch = WireWatch(time.monotonic)
+    with aquila.use_cassette("x", transport="replay"), connect(URL) as connection:
+        say(connection, "b", "two")
+        assert [each.reading for each in watch.attempts] == ["open"]
+        say(connection, "more")
+        assert [each.reading for each in watch.attempts] == ["read"]
 
 
 def test_the_one_that_begins_with_what_is_said_answers() -> None:

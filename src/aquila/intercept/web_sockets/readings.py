@@ -42,6 +42,10 @@ class Readings:
         )
         self._open.append(_Open(self._watch.begin(decision, attempt), until))
 
+    def expect(self, until: int) -> None:
+        """Take note that what is open is read when so many messages were read: another recording answers now."""
+        self._open = [each if each.until is None else _Open(each.attempt, until) for each in self._open]
+
     def note_read(self, count: int) -> None:
         """Take note that the program has read so many messages."""
         for each in self._open:

@@ -52,10 +52,15 @@ class RecordedSide:
         self.may_fall_silent = bool(decision.fault) and response.end == "silent"
         self._passed = -1  # the time of the last frame for which was waited
         self.readings = Readings(scope.run.wire_watch)
-        if scope.run.wire_watch is not None:  # of a large conversation all would be read from the disk
+        if self._is_watched:
             is_cut = bool(decision.fault) and response.end in ("broken", "silent")
-            count = sum(is_from_provider(chunk) for chunk in response.chunks)
-            self.readings.begin(decision, decision.interaction.request, None if is_cut else count)
+            until = None if is_cut else _count_messages(response)
+            self.readings.begin(decision, decision.interaction.request, until)
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether anybody wants to know when all is read. Of a large conversation all is read from the disk for that."""
+        return self._scope.run.wire_watch is not None
 
     def _replay_of(self, interaction: Interaction) -> ConversationReplay:
         response = interaction.response
@@ -73,6 +78,8 @@ class RecordedSide:
         self._play.sent = 0  # Nobody has played that one, unless another connection does.
         self._take_up(place.interaction, place.replay)
         self._unsaid = place.unsaid
+        if self._is_watched:
+            self.readings.expect(_count_messages(place.interaction.response))
         self._session.conversations.hand_over(place.interaction, self._holder, instead_of=before)
 
     def _take_up(self, interaction: Interaction, replay: ConversationReplay) -> None:
@@ -247,3 +254,7 @@ class RecordedSide:
         head = [title, "", f"  cassette   {path}", f"  requested  {self._address}"]
         body = ["", details] if details else []
         return self._session.redactor.redact_text("\n".join([*head, *body, "", *advice]))
+
+
+def _count_messages(response: RecordedResponse) -> int:
+    return sum(is_from_provider(chunk) for chunk in response.chunks)
