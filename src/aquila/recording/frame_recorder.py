@@ -13,11 +13,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from aquila.cassettes.body_file import LARGE_STREAM
 from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
 from aquila.cassettes.frames.unasked import put_unasked_first
 from aquila.cassettes.model import NO_STATUS, End, Headers, RecordedChunk, RecordedResponse
+from aquila.errors import CassetteWriteError
 from aquila.recording.decisions import RecordDecision
 from aquila.recording.large_answer import LargeAnswer
 from aquila.recording.recorder import ScopeRecording
@@ -27,6 +29,9 @@ _ENDS_TURN = re.compile(rb'"type"\s*:\s*"[^"]*(?:completed|done|failed|incomplet
 """What an event has that ends a turn of a model. It is looked for at both ends of a text."""
 
 _NEAR_THE_EDGE = 256
+
+MOST_BYTES = 1024**3
+"""A conversation with more bytes than this is not recorded: one side may never stop, and a disk is finite."""
 
 
 class FrameRecorder:
@@ -51,6 +56,7 @@ class FrameRecorder:
         self._parts = 0
         self._written = 0  # how many of the chunks the parts have
         self._size = 0  # bytes of the chunks
+        self._total = 0  # bytes of all that passed
         self._on_disk: LargeAnswer | None = None
         """The chunks before these, if there were so many that they are not kept in memory."""
         self._turn_has_ended = False
@@ -88,6 +94,7 @@ class FrameRecorder:
     def _add(self, chunk: RecordedChunk) -> None:
         self._chunks.append(chunk)
         self._size += len(chunk.data)
+        self._total += len(chunk.data)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -140,7 +147,12 @@ class FrameRecorder:
     @property
     def is_due(self) -> bool:
         """Whether ``write_due`` has something to do."""
-        return not self._stored and (self._turn_has_ended or self._has_too_much or self._end is not None)
+        is_due = self._turn_has_ended or self._has_too_much or self._has_no_end or self._end is not None
+        return is_due and not self._stored
+
+    @property
+    def _has_no_end(self) -> bool:
+        return self._total > MOST_BYTES
 
     @property
     def _has_too_much(self) -> bool:
@@ -151,6 +163,8 @@ class FrameRecorder:
         with self._writing:
             if not self.is_due:
                 return
+            if self._has_no_end:
+                self._give_up()
             if self._end is None:
                 self._write_part()
                 if self._has_too_much:
@@ -163,6 +177,20 @@ class FrameRecorder:
                 self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
             finally:
                 self._recording.forget_unfinished(self)
+
+    def _give_up(self) -> NoReturn:
+        with self._lock:
+            self._end, self._stored = (self._response, True), True
+            self._chunks.clear()
+        if self._on_disk is not None:
+            self._on_disk.abandon()
+        self._recording.forget_unfinished(self)
+        with self._recording.counting_failures():
+            raise CassetteWriteError(
+                f"{self._decision.request.method} {self._decision.request.url}: this conversation has more than "
+                f"{MOST_BYTES:,} bytes, and so it is not recorded. If the provider never stops, let the program close "
+                "the connection in the test"
+            )
 
     def _write_part(self) -> None:
         with self._lock:

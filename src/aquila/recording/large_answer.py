@@ -87,6 +87,12 @@ class LargeAnswer:
             self._writer.abandon()
             raise self._write_error(self._failure) from self._failure
 
+    def abandon(self) -> None:
+        """Throw away what was written. Nothing is written any more."""
+        with self._lock:
+            self._ended = True
+            self._writer.abandon()
+
     def _write(self, part: CleanPart) -> None:
         start = self._writer.size
         self._ends.extend([start + end for end in part.ends])

@@ -29,10 +29,10 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.cassettes.storage.large_bodies import move_interaction_out
-from aquila.errors import CassetteMiss
+from aquila.errors import CassetteMiss, CassetteWriteError
 from aquila.intercept.web_sockets import answering, peer, recorded_side
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
-from aquila.recording import frame_recorder
+from aquila.recording import frame_recorder, runtime
 from tests.support.web_sockets import web_socket_server
 
 KEY = "sk-proj-a1B2a1B2a1B2a1B2a1B2"
@@ -86,6 +86,31 @@ def test_what_is_not_kept_in_memory_is_replayed_as_it_was(root: Path) -> None:
     assert len(frames) == len(recorded) + TURNS
     assert not [frame for frame in frames if KEY.encode() in frame.data]
     assert not any(KEY.encode() in path.read_bytes() for path in root.rglob("*") if path.is_file())
+
+
+@pytest.mark.usefixtures("small_limit")
+@pytest.mark.parametrize("limit", [2_000, 20_000], ids=["in memory", "on disk"])
+def test_one_that_never_ends_is_given_up_and_leaves_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(frame_recorder, "MOST_BYTES", limit)
+
+    def never_stop(connection: Any) -> None:
+        connection.recv(60)
+        while True:
+            connection.send(json.dumps({"type": "response.done", "said": "x" * 100}))
+
+    run = runtime.current_run()
+    with web_socket_server(never_stop) as provider, aquila.use_cassette("x", transport="record"):
+        with connect(f"{provider.url}/v1/realtime?token={KEY}", close_timeout=0) as connection:
+            connection.send("begin")
+            with pytest.raises(CassetteWriteError, match=rf"more than {limit:,} bytes") as caught:
+                for _ in range(limit):
+                    connection.recv(60)
+            assert connection.recv(60)  # a program that swallows the error goes on
+    assert KEY not in str(caught.value)
+    assert [str(caught.value)] == run.unstored
+    assert not [path.name for path in root.rglob("*") if path.is_file() and path.name != ".gitignore"]
 
 
 @pytest.mark.usefixtures("small_limit")
