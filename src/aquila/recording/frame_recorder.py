@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from aquila.cassettes.body_file import LARGE_STREAM
-from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
+from aquila.cassettes.frames.frame import Close, Frame, find_base64, store_close, store_frame
 from aquila.cassettes.frames.unasked import put_unasked_first
 from aquila.cassettes.model import NO_STATUS, End, Headers, RecordedChunk, RecordedResponse
 from aquila.errors import CassetteWriteError
@@ -213,7 +213,7 @@ class FrameRecorder:
         if is_first:
             chunks = put_unasked_first(chunks)
         for chunk in self._session.redactor.redact_single_frames(chunks, self._decision.numbers):
-            self._on_disk.add_chunk(chunk.data, chunk.at)
+            self._on_disk.add_chunk(chunk.data, chunk.at, find_base64(chunk))
         self._on_disk.write_windows()
 
     def _all_chunks(self, *, cut_off: bool) -> Sequence[RecordedChunk]:

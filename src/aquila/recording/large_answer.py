@@ -55,12 +55,15 @@ class LargeAnswer:
         for chunk in chunks:
             redactor.add_chunk(chunk.data)
 
-    def add_chunk(self, data: bytes, at: int) -> bool:
-        """Take in a chunk. Return whether there is something for ``write_windows`` to do."""
+    def add_chunk(self, data: bytes, at: int, clean: tuple[int, int] | None = None) -> bool:
+        """Take in a chunk. Return whether there is something for ``write_windows`` to do.
+
+        ``clean`` says where in it nothing is to be found any more.
+        """
         with self._lock:
             self._times.append(at)
             self._last.append(RecordedChunk(data, at))
-            self._redactor.add_chunk(data)
+            self._redactor.add_chunk(data, clean)
             return self._redactor.is_full
 
     def last_chunks(self) -> Sequence[RecordedChunk]:

@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import random
+import re
 
 import pytest
 
@@ -87,6 +88,41 @@ def test_a_body_without_secrets_stays_what_it_is(kind: str) -> None:
     dice = random.Random(kind)
     body = filler(kind, 900_000, dice)
     assert clean(body, dice)[0] == body
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_was_searched_before_stays_and_all_around_it_is_searched(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(window_redaction, "STREAM_WINDOW", 8_000)
+    monkeypatch.setattr(window_redaction, "STREAM_OVERLAP", 2_000)
+    dice = random.Random(seed)
+    redactor = REDACTOR.redact_large_answer(is_stream=True)
+    parts, expected = [], b""
+    for _ in range(60):
+        size = dice.choice((3, 900, 3_000, 20_000))
+        if dice.random() < 0.5:  # by chance it looks like a key
+            head = b"event: received-binary\ndata: "
+            value = base64.b64encode(dice.randbytes(size)) + b"/AKIAABCDEFGH234567AB/"
+            redactor.add_chunk(head + value + b"\n\n", (len(head), len(head) + len(value)))
+            expected += head + value + b"\n\n"
+        else:
+            secret = dice.choice((PASSWORD, SHAPED, "eagles"))
+            text = json.dumps({"said": " word" * dice.randrange(1, size // 10 + 2) + " " + secret}).encode()
+            redactor.add_chunk(b"data: " + text + b"\n\n")
+            clean_text = text.replace(PASSWORD.encode(), b"[redacted]").replace(SHAPED.encode(), b"[redacted]")
+            expected += b"data: " + clean_text + b"\n\n"
+        while redactor.is_full:
+            parts.append(redactor.take_part())
+    parts.append(redactor.take_rest(cut_off=dice.random() < 0.5))
+    done = b"".join(part.data for part in parts)
+    assert re.sub(rb"\[redacted-\d+\]", b"[redacted]", done) == expected
+    ends: list[int] = []
+    before = 0
+    for part in parts:
+        ends += [before + end for end in part.ends]
+        before += len(part.data)
+    assert [done[end - 2 : end] for end in ends] == [b"\n\n"] * 60
 
 
 @pytest.mark.slow

@@ -101,13 +101,16 @@ def test_one_that_never_ends_is_given_up_and_leaves_nothing(
             connection.send(json.dumps({"type": "response.done", "said": "x" * 100}))
 
     run = runtime.current_run()
-    with web_socket_server(never_stop) as provider, aquila.use_cassette("x", transport="record"):
-        with connect(f"{provider.url}/v1/realtime?token={KEY}", close_timeout=0) as connection:
-            connection.send("begin")
-            with pytest.raises(CassetteWriteError, match=rf"more than {limit:,} bytes") as caught:
-                for _ in range(limit):
-                    connection.recv(60)
-            assert connection.recv(60)  # a program that swallows the error goes on
+    with (
+        web_socket_server(never_stop) as provider,
+        aquila.use_cassette("x", transport="record"),
+        connect(f"{provider.url}/v1/realtime?token={KEY}", close_timeout=0) as connection,
+    ):
+        connection.send("begin")
+        with pytest.raises(CassetteWriteError, match=rf"more than {limit:,} bytes") as caught:
+            for _ in range(limit):
+                connection.recv(60)
+        assert connection.recv(60)  # a program that swallows the error goes on
     assert KEY not in str(caught.value)
     assert [str(caught.value)] == run.unstored
     assert not [path.name for path in root.rglob("*") if path.is_file() and path.name != ".gitignore"]

@@ -98,6 +98,13 @@ def is_in_base64(chunk: RecordedChunk) -> bool:
     return chunk.data.startswith(_HEADS_OF_BASE64)
 
 
+def find_base64(chunk: RecordedChunk) -> tuple[int, int] | None:
+    """Return where in a chunk that ``is_in_base64`` that stands; None for any other."""
+    if not is_in_base64(chunk):
+        return None
+    return chunk.data.find(_ONE_LINE) + len(_ONE_LINE), len(chunk.data) - len(b"\n\n")
+
+
 def _form_of(frame: Frame) -> str:
     if b"\r" in frame.data:  # ends a line of an event stream too
         return _ESCAPED if frame.is_text else _BINARY
@@ -148,7 +155,7 @@ def read_event(chunk: RecordedChunk) -> Frame | Close:
     """Return the frame that a chunk was stored from, or how the conversation was closed. Raises ``NotAFrame``."""
     stored = chunk.data
     if stored.startswith(_ONE_LINE) and stored.find(b"\n") == len(stored) - 2 and stored.endswith(b"\n"):
-        return Frame(stored[6:-2], False, True, chunk.at)  # as most are
+        return Frame(stored[len(_ONE_LINE) : -2], False, True, chunk.at)  # as most are
     lines = chunk.data.removesuffix(b"\n\n").split(b"\n")
     name = _RECEIVED
     if lines[0].startswith(b"event: "):

@@ -127,9 +127,16 @@ class LargeBodyRedactor:
         self._pieces: deque[bytes] = deque()
         self._size = 0
         self._cuts: list[int] = []
+        self._clean: deque[tuple[int, int]] = deque()
+        """What of the bytes was searched before, and is not searched again."""
 
-    def add_chunk(self, data: bytes) -> None:
-        """Take in a chunk."""
+    def add_chunk(self, data: bytes, clean: tuple[int, int] | None = None) -> None:
+        """Take in a chunk. ``clean`` says where in it nothing is to be found, from one place to another.
+
+        It must be some value by itself, so that no secret begins or ends in it.
+        """
+        if clean is not None:
+            self._clean.append((self._size + clean[0], self._size + clean[1]))
         if len(data) <= self._window:
             self._pieces.append(data)
         else:
@@ -164,21 +171,49 @@ class LargeBodyRedactor:
 
     def _find_secrets(self, window: bytes) -> tuple[list[FoundSecret], list[list[FoundSecret]]]:
         """Return the secrets that stand in a window as they are, and those in pieces. In frames all are in pieces."""
+        window = self._without_clean(window)
+        if not window.strip(b"."):
+            return [], []
         split = self._scrubber.find_split_secrets(window) if self._is_stream else []
         framed = self._is_stream and begins_with_frame(window)
         return ([] if framed else find_in_window(window, self._scrubber)), split
+
+    def _without_clean(self, window: bytes) -> bytes:
+        """Return a window with dots in place of what is clean: all other places stay, and dots are passed over fast."""
+        pieces: list[bytes] = []
+        at = 0
+        for start, end in self._clean:
+            if start >= len(window):
+                break
+            pieces += (window[at:start], b"." * (min(end, len(window)) - start))
+            at = end
+        return b"".join((*pieces, window[at:])) if pieces else window
+
+    def _scrub(self, data: bytes, ends: Sequence[int], *, cut_off: bool) -> tuple[bytes, Sequence[int]]:
+        """Return the beginning of a window without secrets, and the ends moved along. What is clean stays as it is."""
+        scrub = self._scrubber.scrub_body if self._is_stream else self._scrubber.scrub_bytes
+        clean = [(start, min(end, len(data))) for start, end in self._clean if start < len(data)]
+        places = sorted({*ends, *itertools.chain(*clean)})
+        done, moved = scrub(self._without_clean(data), cuts=places, cut_off=cut_off, large=True, numbers=self._numbers)
+        place_of = dict(zip(places, moved, strict=True))
+        pieces: list[bytes] = []
+        at = 0
+        for start, end in clean:
+            pieces += (done[at : place_of[start]], data[start:end])
+            at = place_of[end]
+        return b"".join((*pieces, done[at:])), [place_of[end] for end in ends]
 
     def _hand_on(self, window: bytes, stop: int, found: Sequence[FoundSecret], *, cut_off: bool) -> CleanPart:
         count = bisect_right(self._cuts, stop)
         ends: Sequence[int] = self._cuts[:count]
         data = before = window if stop == len(window) else window[:stop]
         if cut_off or self._scrubber.changes_texts or (found and found[0].start < stop):
-            scrub = self._scrubber.scrub_body if self._is_stream else self._scrubber.scrub_bytes
-            data, ends = scrub(data, cuts=ends, cut_off=cut_off, large=True, numbers=self._numbers)
+            data, ends = self._scrub(data, ends, cut_off=cut_off)
         if stop < len(window):
             self._pieces.appendleft(window[stop:])
         self._size -= stop
         self._cuts = [cut - stop for cut in self._cuts[count:]]
+        self._clean = deque((max(0, start - stop), end - stop) for start, end in self._clean if end > stop)
         return CleanPart(data, ends, data != before)
 
     def _safe_stop(self, window: bytes, found: Sequence[FoundSecret], split: Iterable[Sequence[FoundSecret]]) -> int:

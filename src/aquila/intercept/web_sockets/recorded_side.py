@@ -59,7 +59,7 @@ class RecordedSide:
 
     @property
     def _is_watched(self) -> bool:
-        """Whether anybody wants to know when all is read. Of a large conversation all is read from the disk for that."""
+        """Whether anybody wants to know when all is read. Counting reads all of a large conversation from the disk."""
         return self._scope.run.wire_watch is not None
 
     def _replay_of(self, interaction: Interaction) -> ConversationReplay:
