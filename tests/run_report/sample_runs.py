@@ -86,8 +86,8 @@ def make_report(tests, bodies=None, **changes):
     last = list({test["id"]: test for test in tests}.values())
     exchanges = [exchange for test in last for exchange in test["exchanges"]]
     count = {
-        state: sum(state in exchange["states"] for exchange in exchanges)
-        for state in ("replayed", "recorded", "scripted", "live", "missed", "refused", "pending")
+        state: sum(state in test["states"] for test in last)
+        for state in ("replayed", "recorded", "scripted", "live", "missed", "refused")
     }
     return {
         "schema": SCHEMA_VERSION,
@@ -103,12 +103,15 @@ def make_report(tests, bodies=None, **changes):
         "totals": {
             "tests": len(last),
             **count,
+            "pending": len(changes.get("pending", ())),
             "orphaned": len(changes.get("orphans", ())),
+            "requests": len(exchanges),
             "input_tokens": sum(exchange.get("usage", {}).get("input_tokens", 0) for exchange in exchanges),
             "output_tokens": sum(exchange.get("usage", {}).get("output_tokens", 0) for exchange in exchanges),
             "saved": sum(exchange["timing"].get("ended", 0) for exchange in exchanges),
             "cost": {"USD": 0.0031},
             "cost_saved": {"USD": 1.2087, "EUR": 0.21},
+            "hosts": [],
         },
         "tests": list(tests),
         "pending": [],

@@ -161,6 +161,15 @@ def test_the_overview_has_sums_causes_and_ends_of_orders():
     report = make_sample_run()
     overview = sum_up(report)
     names = {row["number"]: row["id"].partition("::")[2] for row in overview["rows"]}
+    assert overview["states"] == {
+        "replayed": 9,
+        "missed": 3,
+        "faulted": 1,
+        "live": 1,
+        "scripted": 1,
+        "recorded": 1,
+        "pending": 1,
+    }
     [cause] = overview["causes"]
     assert [names[number] for number in cause["tests"]] == [
         "test_actions_have_owners",

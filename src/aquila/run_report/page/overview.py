@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NotRequired, TypedDict
 
@@ -59,9 +60,10 @@ class Cause(TypedDict):
 
 
 class Overview(TypedDict):
-    """All that the page shows first. The lists of tests hold their numbers."""
+    """All that the page shows first. ``states`` counts requests, and the lists of tests hold their numbers."""
 
     rows: list[Row]
+    states: dict[str, int]
     traffic: list[Traffic]
     causes: list[Cause]
     slowest: list[int]
@@ -93,6 +95,7 @@ def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -
     dated = [row for row in rows if "recorded" in row]
     return {
         "rows": rows,
+        "states": dict(Counter(state for test in last for one in test["exchanges"] for state in one["states"])),
         "traffic": _sum_traffic(exchange for test in last for exchange in test["exchanges"]),
         "causes": _find_causes(tests, [row["number"] for row in rows], add),
         "slowest": _first(rows, lambda row: -row["took"]),

@@ -19,10 +19,11 @@ function cutWords(was, now, lengths) {
 // The middle of a long text that is the same, behind a button.
 function foldSame(text, isFirst, isLast) {
   const head = isFirst ? 0 : AROUND, tail = isLast ? 0 : AROUND;
-  if (text.length <= head + tail + 80) return [showUnseen(text)];
+  if (text.length <= head + tail + 300) return [showUnseen(text)];
   let from = head, to = text.length - tail;
-  const line = text.indexOf("\n", from);
-  if (line >= 0 && line < from + 60) from = line + 1;
+  const end = from && text.slice(from, from + 60).search(/\s/), begin = tail && text.slice(to - 60, to).search(/\s\S*$/);
+  if (end > 0) from += end;
+  if (begin >= 0 && tail) to += begin - 59;
   const hidden = text.slice(from, to);
   const button = make("button", { type: "button", class: "words-fold" }, `\u22ef ${tellNumber(hidden.length)} characters are the same`);
   button.addEventListener("click", () => button.replaceWith(make("span", null, cutText(hidden, 100_000))));
@@ -35,8 +36,9 @@ function drawWords(pieces) {
   pieces.forEach(([kind, text], at) => {
     if (kind === "same") return place.append(...foldSame(text, at === 0, at === pieces.length - 1));
     const [tag, sign, word] = kind === "removed" ? ["del", "\u2212", "removed: "] : ["ins", "+", "added: "];
+    const lead = /^[ \t]{0,3}/.exec(text)[0]; // so that the sign stands beside its word
     place.append(
-      make(tag, null, make("span", { class: "unseen" }, word), make("b", { "aria-hidden": "true" }, sign), cutText(text, 20_000), make("span", { class: "unseen" }, " ")),
+      make(tag, null, make("span", { class: "unseen" }, word), lead, make("b", { "aria-hidden": "true" }, sign), cutText(text, 20_000).slice(lead.length), make("span", { class: "unseen" }, " ")),
     );
   });
   return place;
@@ -51,12 +53,18 @@ function drawPair(was, now, lengths, readText) {
   return drawWords(pieces);
 }
 
-// What a path is in words that a reader knows, and what is written the same again below it.
-function drawChange(change, readText) {
+// Whether the diff of the prompt has shown a change already.
+function isShown(change, [before, after], readText) {
+  if (change.was === undefined || change.now === undefined) return false;
+  const was = readText(change.was), now = readText(change.now);
+  return was.length > 20 && now.length > 20 && before.includes(was) && after.includes(now);
+}
+
+function drawChange(change, readText, prompts) {
   const kind = change.was === undefined ? "only now" : change.now === undefined ? "only in the recording" : "";
   return make("div", { class: "drift-change" },
     make("dt", null, make("code", null, change.path || "the request"), kind && make("span", { class: "quiet" }, ` ${kind}`)),
-    make("dd", null, drawPair(change.was, change.now, change.words, readText)));
+    make("dd", null, isShown(change, prompts, readText) ? make("p", { class: "quiet drift-seen" }, "as shown above") : drawPair(change.was, change.now, change.words, readText)));
 }
 
 function drawDrift(drift, readText) {
@@ -69,8 +77,9 @@ function drawDrift(drift, readText) {
   const changes = drift.changes || [];
   if (changes.length) {
     const list = make("dl", { class: "drift-changes" });
+    const prompts = [drift.prompt_was, drift.prompt_now].map((text) => (text === undefined ? "" : readText(text)));
     box.append(make("h5", null, tellCount(changes.length, "field differs", "fields differ")),
-      ...makeList(list, changes, (change) => drawChange(change, readText), 30));
+      ...makeList(list, changes, (change) => drawChange(change, readText, prompts), 30));
   }
   if (drift.answer_was !== undefined || drift.answer_now !== undefined) {
     box.append(make("h5", null, drift.answer_now === undefined ? "Answer of the recording" : "Answer"),

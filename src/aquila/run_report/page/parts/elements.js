@@ -64,6 +64,9 @@ function tellAge(moment, now) {
   return `${tellCount(days, "day")} ago`;
 }
 
+// A name that may be broken where its words end.
+const breakable = (name) => name.split(/(?<=[_.:/[-])/).flatMap((part, at) => (at ? [make("wbr"), part] : [part]));
+
 // A text of any length: what is long is cut, since a browser lays out a megabyte slowly, and shown when it is asked for.
 const SHOWN = 6000;
 function cutText(text, shown = SHOWN) {

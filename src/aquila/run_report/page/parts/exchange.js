@@ -98,6 +98,7 @@ function drawExchange(exchange, number, context) {
       exchange.status !== undefined && make("span", { class: exchange.status >= 400 ? "wrong" : "quiet" }, exchange.status), exchange.streamed && make("span", { class: "quiet" }, " streamed")));
   const { box, shown } = drawConversation(exchange, context.earlier, context.results, data);
   if (shown.length) context.earlier = shown;
+  const isTold = exchange.drift && exchange.drift.prompt_now !== undefined; // its prompt is read in the drift
   const hasTalk = (exchange.messages || []).length || (exchange.answer || []).length;
   const raw = make("div", { class: "raw" },
     exchange.parameters && Object.keys(exchange.parameters).length ? fold("Parameters", () => makeText(JSON.stringify(exchange.parameters, null, 2), { class: "data" })) : null,
@@ -105,9 +106,9 @@ function drawExchange(exchange, number, context) {
     exchange.response_headers || exchange.response_body !== undefined
       ? fold("Raw answer", () => [make("p", { class: "quiet" }, `Status ${exchange.status ?? "unknown"}`), drawHeaders(exchange.response_headers), drawBody(exchange.response_body, data)])
       : null);
-  return make("section", { class: "card exchange", id: `exchange-${exchange.id}`, "aria-label": `Request ${number}` }, head, drawFacts(exchange, run),
+  return make("section", { class: "card exchange", "aria-label": `Request ${number}` }, head, drawFacts(exchange, run),
     exchange.problem && drawProblem(exchange.problem), exchange.error && isHttp && exchange.answer && make("p", { class: "problem" }, exchange.error),
     exchange.drift && drawDrift(exchange.drift, data.text),
-    hasTalk || (isHttp && !exchange.problem) ? box : null,
+    isTold && hasTalk ? fold("The request as a conversation", () => box) : hasTalk || (isHttp && !exchange.problem) ? box : null,
     exchange.frames ? drawFrames(exchange, data) : null, raw);
 }

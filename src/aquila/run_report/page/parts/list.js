@@ -100,11 +100,10 @@ function describeRow(row, sort) {
 }
 
 function drawRow(row, place, linkTo) {
-  const isOpen = repair(row.id) === place.test;
   const states = row.states.filter((one) => one !== "replayed" || row.states.length === 1);
-  return make("li", null, make("a", { href: linkTo({ test: row.id }), "aria-current": isOpen ? "page" : null, class: "row" },
+  return make("li", null, make("a", { href: linkTo({ test: row.id }), class: "row" },
     make("i", { class: `dot ${row.outcome}`, "aria-hidden": "true" }),
-    make("span", { class: "row-name" }, cutText(shortName(row.id), 300)), make("span", { class: "row-figure number" }, describeRow(row, place.sort)),
+    make("span", { class: "row-name" }, breakable(cutText(shortName(row.id), 300))), make("span", { class: "row-figure number" }, describeRow(row, place.sort)),
     make("span", { class: "row-more" }, WRONG.includes(row.outcome) || row.outcome !== "passed" ? make("b", { class: `outcome ${row.outcome}` }, row.outcome) : make("span", { class: "unseen" }, row.outcome),
       states.map((one) => make("span", { class: `state ${one}` }, one)), row.attempts.length > 1 && make("span", { class: "tag" }, `${row.attempts.length} attempts`), make("span", { class: "row-file" }, row.file))));
 }

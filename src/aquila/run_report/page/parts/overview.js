@@ -10,11 +10,13 @@ function countBy(rows, read) {
   return counts;
 }
 
+// Faults are in requests that count already, so they have no share of their own.
 function drawShares(counts, label, linkOf) {
-  const total = Math.max(1, counts.reduce((sum, [, count]) => sum + count, 0));
+  const shares = counts.filter(([name]) => name !== "faulted" && name !== "unplayed");
+  const total = Math.max(1, shares.reduce((sum, [, count]) => sum + count, 0));
   const svg = make("svg", { class: "shares", viewBox: "0 0 1000 8", preserveAspectRatio: "none", "aria-hidden": "true" });
   let at = 0;
-  for (const [name, count] of counts) {
+  for (const [name, count] of shares) {
     const wide = (count / total) * 1000;
     svg.append(make("rect", { class: name, x: at.toFixed(2), y: 0, width: Math.max(3, wide - 2).toFixed(2), height: 8 }));
     at += wide;
@@ -27,20 +29,23 @@ function drawShares(counts, label, linkOf) {
   return [svg, make("ul", { class: "share-list", "aria-label": label }, entries)];
 }
 
-function drawFigures(run, rows, linkTo) {
+function drawFigures(index, linkTo) {
+  const { run, rows } = index;
   const outcomes = countBy(rows, (row) => [row.outcome]);
   const totals = run.totals;
   const tests = ORDER_OF_OUTCOMES.filter((name) => outcomes.get(name)).map((name) => [name, outcomes.get(name)]);
-  const states = ["missed", "refused", "pending", "live", "recorded", "scripted", "replayed", "orphaned"].filter((name) => totals[name]).map((name) => [name, totals[name]]);
+  const files = [["pending", (run.pending || []).length], ["orphaned", (run.orphans || []).length]].filter(([, count]) => count);
+  const states = ORDER_OF_STATES.filter((name) => name !== "pending" && index.states[name]).map((name) => [name, index.states[name]]);
   const shown = new Set(rows.flatMap((row) => row.states));
-  const linkOfState = (name) => shown.has(name) ? linkTo({ state: [name] }) : name === "orphaned" ? "#files" : null;
+  const linkOfState = (name) => shown.has(name) ? linkTo({ state: [name] }) : null;
   const figure = (name, ...values) => make("div", null, make("dt", null, name), values.map((value) => make("dd", null, value)));
   const amounts = (cost) => Object.entries(cost || {}).map(([currency, amount]) => [tellMoney({ "": amount }), make("small", null, ` ${currency}`)]);
   const spent = amounts(totals.cost), saved = amounts(totals.cost_saved);
   return make("div", { class: "figures-row" },
     make("section", { class: "card" }, make("h2", null, "Tests"), make("p", { class: "big number" }, tellNumber(totals.tests)), drawShares(tests, "Outcomes", (name) => linkTo({ outcome: [name] }))),
-    make("section", { class: "card" }, make("h2", null, "Requests"), make("p", { class: "big number" }, tellNumber(states.reduce((sum, [name, count]) => sum + (name === "orphaned" || name === "pending" ? 0 : count), 0))),
-      states.length ? drawShares(states, "States", linkOfState) : make("p", { class: "quiet" }, "Nothing was asked.")),
+    make("section", { class: "card" }, make("h2", null, "Requests"), make("p", { class: "big number" }, tellNumber(totals.requests)),
+      states.length ? drawShares(states, "States", linkOfState) : make("p", { class: "quiet" }, "Nothing was asked."),
+      files.length > 0 && make("p", { class: "file-counts" }, files.map(([name, count]) => make("a", { href: "#files", class: name }, make("i", { "aria-hidden": "true" }), make("b", { class: "number" }, tellNumber(count)), name === "pending" ? ` ${count === 1 ? "file waits" : "files wait"} for a review` : ` ${count === 1 ? "cassette" : "cassettes"} of no test`)))),
     make("section", { class: "card" }, make("h2", null, "Spent and saved"), make("dl", { class: "figures number" },
       figure("Tokens in", tellNumber(totals.input_tokens)), figure("Tokens out", tellNumber(totals.output_tokens)),
       spent.length > 0 && figure("Spent", ...spent), saved.length > 0 && figure("Saved", ...saved), figure("Time saved", tellTime(totals.saved)))));
@@ -48,7 +53,7 @@ function drawFigures(run, rows, linkTo) {
 
 function drawTestLine(row, figure, linkTo, why) {
   return make("li", null, make("a", { href: linkTo({ test: row.id }) }, make("i", { class: `dot ${row.outcome}`, "aria-hidden": "true" }),
-    make("span", { class: "grow" }, shortName(row.id), WRONG.includes(row.outcome) && make("span", { class: "unseen" }, ` (${row.outcome})`)), why && make("span", { class: "grow why quiet" }, why), make("span", { class: "number quiet" }, figure)));
+    make("span", { class: "grow" }, breakable(cutText(shortName(row.id), 300)), WRONG.includes(row.outcome) && make("span", { class: "unseen" }, ` (${row.outcome})`)), why && make("span", { class: "grow why quiet" }, why), make("span", { class: "number quiet" }, figure)));
 }
 
 function drawTop(title, numbers, figure, context) {
@@ -97,7 +102,7 @@ function drawOverview(index, context) {
   return [
     make("h1", { class: "unseen", tabindex: "-1", id: "title" }, "Overview of the run"),
     run.interrupted && make("p", { class: "banner", role: "note" }, make("b", null, "The run did not come to its end. "), run.interrupted),
-    drawFigures(run, rows, linkTo),
+    drawFigures(index, linkTo),
     failed.length ? make("section", { class: "card" }, make("h2", null, "Failed", make("span", { class: "quiet number" }, tellNumber(failed.length))),
       makeList(failedList, failed, (row) => drawTestLine(row, row.states.filter((one) => one !== "replayed").join(", "), linkTo, row.why), 8)) : null,
     index.causes.length ? drawCauses(index.causes, context) : null,

@@ -32,12 +32,11 @@ const rowOfId = new Map(rows.map((row) => [repair(row.id), row]));
 const search = makeSearch(data, rows);
 let place = readAddress(location.hash);
 
-// An address within the page. A filter keeps the test that is open only if one is named.
-const linkTo = (change) => {
-  if ("test" in change) return writeAddress({ ...place, view: "", ...change });
-  return writeAddress({ ...readAddress(""), sort: place.sort, view: "tests", ...change });
-};
-const context = { data, run, linkTo, rowOf: (number) => rowOfNumber.get(number) };
+// The address of a test in the list, which keeps its filter.
+const linkTo = (change) => writeAddress({ ...place, view: "", ...change });
+// What the overview leads to begins anew: a filter that was set meanwhile may leave it out.
+const leadTo = (change) => writeAddress({ ...readAddress(""), view: "test" in change ? "" : "tests", ...change });
+const context = { data, run, linkTo: leadTo, rowOf: (number) => rowOfNumber.get(number) };
 
 // The filter.
 const go = (change) => {
@@ -68,13 +67,18 @@ const drawSelects = () => {
   if (hosts.length > 1) make_select("host", "Host", [["", "Every host"], ...hosts]);
 };
 
+const nameOfLink = new WeakMap();
 let drawnList = "", openTest = null, listed = [], drawn = 0;
 const PAGE = 120;
 const watcher = "IntersectionObserver" in window ? new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) growList(); }, { rootMargin: "600px" }) : null;
 const growList = () => {
   const list = byId("tests");
   list.querySelector(".list-more")?.remove();
-  list.append(...listed.slice(drawn, drawn + PAGE).map((row) => drawRow(row, place, linkTo)));
+  list.append(...listed.slice(drawn, drawn + PAGE).map((row) => {
+    const item = drawRow(row, place, linkTo);
+    nameOfLink.set(item.firstChild, repair(row.id));
+    return item;
+  }));
   drawn = Math.min(listed.length, drawn + PAGE);
   if (drawn === listed.length) return;
   const more = make("li", { class: "list-more" }, make("button", { type: "button", class: "link", onclick: growList }, `Show more (${tellNumber(listed.length - drawn)} left)`));
@@ -95,10 +99,13 @@ const showList = () => {
     byId("count").textContent = listed.length === rows.length ? tellCount(rows.length, "test") : `${tellNumber(listed.length)} of ${tellCount(rows.length, "test")}`;
     byId("clear").hidden = !(place.q || place.outcome.length || place.state.length || place.host || place.model || place.group);
   }
+  const at = place.test ? listed.findIndex((row) => repair(row.id) === place.test) : -1;
+  while (at >= drawn) growList();
   for (const link of list.querySelectorAll("a.row")) {
-    const isOpen = place.test && readAddress(link.hash).test === place.test;
-    if (isOpen) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (place.test && nameOfLink.get(link) === place.test) {
+      if (!link.hasAttribute("aria-current")) link.scrollIntoView({ block: "nearest" });
+      link.setAttribute("aria-current", "page");
+    } else link.removeAttribute("aria-current");
   }
   for (const chip of byId("chips").children) chip.setAttribute("aria-pressed", String(place[chip.dataset.name].includes(chip.dataset.value)));
   for (const name of ["sort", "model", "host"]) if (byId(`select-${name}`)) byId(`select-${name}`).value = place[name];
@@ -115,6 +122,7 @@ const showMain = () => {
   }
   context.overviewLink = writeAddress({ ...place, test: "", view: "" });
   byId("home").href = byId("to-overview").href = context.overviewLink;
+  byId("back")?.setAttribute("href", context.overviewLink);
   byId("to-tests").href = writeAddress({ ...place, test: "", view: "tests" });
   if (openTest === wanted) return false;
   const row = rowOfId.get(wanted);

@@ -11,7 +11,7 @@ function drawJobs(test, data) {
   return make("section", { class: "card", "aria-label": "Jobs" }, make("h3", null, "Jobs"), makeList(make("ul", { class: "jobs" }), test.jobs, draw, 30));
 }
 
-function drawAttempt(test, context, isOnly) {
+function drawAttempt(test, context, isOnly, why) {
   const { data } = context;
   const exchanges = test.exchanges || [];
   const place = make("div", { class: "attempt" });
@@ -20,11 +20,15 @@ function drawAttempt(test, context, isOnly) {
     tellCount(exchanges.length, "request"), test.worker && `worker ${test.worker}`,
   ].filter(Boolean).join(" \u00b7 ");
   place.append(make("header", { class: "test-head" },
-    isOnly ? null : make("h2", { class: "attempt-title" }, `Attempt ${test.attempt}`),
+    make("h2", { class: isOnly ? "unseen" : "attempt-title" }, `Attempt ${test.attempt}`),
     make("p", { class: "badges" }, badge(test.outcome), (test.states || []).map((state) => badge(state))),
     make("p", { class: "quiet" }, facts)));
+  // Of a miss the requests say what differs, and much better than a traceback.
+  const explained = exchanges.some((one) => one.drift || one.problem);
   if (test.failure !== undefined) {
-    place.append(make("section", { class: "card failure", "aria-label": "Failure" }, make("h3", null, "Failure"), makeText(data.text(test.failure), { class: "data" }, 5000)));
+    const draw = () => makeText(data.text(test.failure), { class: "data" }, 5000);
+    place.append(make("section", { class: "card failure", "aria-label": "Failure" },
+      explained ? fold([make("b", null, "Failure"), make("span", { class: "grow one-line" }, why || "")], draw) : [make("h3", null, "Failure"), draw()]));
   }
   place.append(make("section", { class: "card again", "aria-label": "Command" },
     make("h3", null, "Record it again"), makeCommand(test.command),
@@ -43,10 +47,10 @@ const shortName = (id) => id.slice(id.indexOf("::") + 2) || id;
 
 function drawTest(row, context) {
   const attempts = row.attempts.map((number) => context.data.test(number)).filter(Boolean);
-  const title = make("h1", { tabindex: "-1", id: "title" }, shortName(row.id));
-  const head = make("div", { class: "title-line" }, make("a", { href: context.overviewLink, class: "back" }, "\u2190 Overview"), title,
+  const title = make("h1", { tabindex: "-1", id: "title" }, breakable(cutText(shortName(row.id), 2000)));
+  const head = make("div", { class: "title-line" }, make("a", { href: context.overviewLink, class: "back", id: "back" }, "\u2190 Overview"), title,
     make("code", { class: "quiet id" }, row.id));
   if (!attempts.length) return [head, make("p", { class: "empty" }, "Its data is not in this file.")];
-  if (attempts.length === 1) return [head, drawAttempt(attempts[0], context, true)];
+  if (attempts.length === 1) return [head, drawAttempt(attempts[0], context, true, row.why)];
   return [head, make("div", { class: "side-by-side", role: "group", "aria-label": `${attempts.length} attempts` }, attempts.map((test) => drawAttempt(test, context, false)))];
 }
