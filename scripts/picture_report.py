@@ -17,10 +17,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDE, PHONE = {"width": 1400, "height": 900}, {"width": 380, "height": 800}
-BEFORE, AFTER = "Write an executive summary.", "Write an executive summary for a busy reader."
+BEFORE, AFTER = "Write an executive summary.", "Write a short summary for a busy reader."
 VIEWS = {
     "report": "",
-    "report-test": "#test=tests/test_tasks.py::test_every_chunk_of_a_stream_is_stored_in_order",
     "report-miss": "#test=tests/test_tasks.py::test_a_summary_and_the_raw_answer_are_stored",
 }
 
